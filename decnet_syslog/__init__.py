@@ -1,0 +1,5 @@
+"""Log lines from machines under attack to a master, once, provably, over RFC 5425."""
+
+__all__ = ["__version__"]
+
+__version__ = "1.0.0.dev0"

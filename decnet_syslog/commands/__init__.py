@@ -1,0 +1,1 @@
+"""What decnet-syslog does, one command a module."""

@@ -1,0 +1,1 @@
+"""The master's wing: reception, the journal, the outputs, the listener."""

@@ -1,0 +1,1 @@
+"""Certificates and TLS: names, bundles, the authority, contexts. Belongs to neither wing."""

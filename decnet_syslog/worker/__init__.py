@@ -1,0 +1,1 @@
+"""The worker's wing: the tail, the bookmarks, the shipment, the forwarder."""

@@ -1,0 +1,1 @@
+"""The trial suite: one module per room, plus doubles, peers and conversations."""
