@@ -1,0 +1,272 @@
+"""
+Reception with the delivery extension: positions, gaps, acknowledgements.
+
+What must be true, besides L{decnet_syslog.master.reception}:
+
+* every deposit starts where the one before it ended, as the journal has it: the forwarder
+  says where it is (C{AT}) and we compare, we never mend;
+* an acknowledgement names only what a commit has made durable;
+* a line has no LF inside: what is committed is the file's octets, and their CRC is the
+  file's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from twisted.python.failure import Failure
+
+from ..wire.control import (
+    ACK,
+    AT,
+    BYE,
+    EMPTY,
+    HELLO,
+    KNOWN,
+    LAST,
+    LIST,
+    LISTED,
+    OPEN,
+    RESUME,
+    SKIP,
+    ControlLine,
+)
+from .groupcommit import GroupCommit
+from .journal import Journal, JournalFull
+from .reception import Line, Reception, Violation
+from .values import Batch, Deposit, Grant, Known
+
+__all__ = ["Acknowledged"]
+
+# Files that one connection may have open. Each is a row, an entry here and a grant.
+OPEN_STREAMS_MAX = 256
+
+# Empty lines announced by one EMPTY. They cost us memory that no octet paid for.
+EMPTY_LINES_MAX = 65536
+
+
+@dataclass
+class _Open:
+    """A stream that this connection may extend."""
+
+    grant: Grant
+    name: str
+    received: int
+
+
+class Acknowledged(Reception):
+    """Reception with the delivery extension: positions, gaps, acknowledgements."""
+
+    def __init__(
+        self,
+        worker: str,
+        fingerprint: str,
+        address: str,
+        line: Line,
+        commits: GroupCommit,
+        now: Callable[[], str],
+        journal: Journal,
+        messageOctetsMax: int,
+        opened: Callable[[tuple[str, str, int], Acknowledged], None],
+    ) -> None:
+        """
+        @param opened: told (worker, stream, generation) before the grant, so that an
+            older connection of the same stream can be closed.
+        """
+        super().__init__(worker, fingerprint, address, line, commits, now)
+        self._journal = journal
+        self._messageOctetsMax = messageOctetsMax
+        self._opened = opened
+        self._streams: dict[tuple[str, int], _Open | None] = {}
+        self._current: _Open | None = None
+        self._last = False
+        self._deposits: list[Deposit] = []
+
+    def greet(self) -> None:
+        """Speak first: before this, no line leaves the worker."""
+        self._line.sendControl(HELLO(1, self._journal.identity, self._messageOctetsMax))
+
+    def framesReceived(self, messages: list[bytes]) -> None:
+        """Messages of one receive, each a line of the current stream."""
+        current = self._current
+        if current is None:
+            raise Violation("order", "a frame before AT")
+        if self._last:
+            self._lastReceived(current, messages)
+            return
+        current.received += sum(map(len, messages)) + len(messages)
+        super().framesReceived(messages)
+
+    def _lastReceived(self, current: _Open, messages: list[bytes]) -> None:
+        message, *more = messages
+        if b"\n" in message:
+            raise Violation("line-feed", "a line with a line feed inside")
+        self._last = False
+        self._cut()
+        end = current.received + len(message)
+        self._deposits.append(
+            Deposit(
+                self._provenance(current.name), current.grant, current.received, end, message
+            )
+        )
+        current.received = end
+        self._gather(len(message))
+        if more:
+            raise Violation("order", "a frame behind the last line of a file")
+
+    def controlReceived(self, line: ControlLine) -> None:
+        """
+        A control line.
+
+        @raise Violation: it is not for this end, or not now.
+        """
+        match line:
+            case AT():
+                self._at(line)
+            case EMPTY(count):
+                if self._current is None or not 0 < count <= EMPTY_LINES_MAX:
+                    raise Violation("order", f"EMPTY {count}")
+                self.framesReceived([b""] * count)
+            case LAST():
+                if self._current is None or self._last:
+                    raise Violation("order", "LAST")
+                self._last = True
+            case SKIP(octets, reason):
+                self._skip(octets, reason)
+            case OPEN():
+                self._open(line)
+            case LIST():
+                known = self._commits.perform(self._journal.known, self.who.worker)
+                known.addCallbacks(self._list, self._noSpace)
+            case BYE(code, text):
+                self._log.info(
+                    "{worker} says goodbye: {code} {text!r}",
+                    worker=self.who.worker,
+                    code=code,
+                    text=text[:200],
+                )
+            case _:
+                raise Violation("order", f"{type(line).__name__} is not for the listener")
+
+    def _at(self, line: AT) -> None:
+        if self._last:
+            raise Violation("order", "AT between LAST and its frame")
+        stream = self._streams.get((line.stream, line.generation))
+        if stream is None:
+            raise Violation("order", "AT for a stream without a RESUME")
+        if stream.received != line.offset:
+            raise Violation(
+                "position", f"AT {line.offset}, expected {stream.received} of {stream.name!r}"
+            )
+        if stream is not self._current:
+            self._cut()
+            self._current = stream
+
+    def _skip(self, octets: int, reason: str) -> None:
+        current = self._current
+        if current is None or self._last or octets < 1:
+            raise Violation("order", f"SKIP {octets}")
+        self._cut()
+        end = current.received + octets
+        self._deposits.append(
+            Deposit(
+                self._provenance(current.name),
+                current.grant,
+                current.received,
+                end,
+                b"",
+                reason=reason,
+            )
+        )
+        current.received = end
+        self._gather(0)
+
+    def _open(self, line: OPEN) -> None:
+        key = (line.stream, line.generation)
+        if key in self._streams:
+            raise Violation("order", "OPEN of a stream that is open")
+        if len(self._streams) >= OPEN_STREAMS_MAX:
+            raise Violation("limit", f"more than {OPEN_STREAMS_MAX} streams")
+        self._streams[key] = None
+        self._opened((self.who.worker, *key), self)
+        granted = self._commits.perform(
+            self._journal.grant,
+            self.who.worker,
+            line.stream,
+            line.generation,
+            line.start,
+            line.name,
+        )
+        granted.addCallbacks(self._granted, self._noSpace, callbackArgs=(line.name,))
+
+    def _granted(self, grant: Grant | None, name: str) -> None:
+        if grant is None or self._over:
+            return
+        self._streams[grant.stream, grant.generation] = _Open(grant, name, grant.offset)
+        self._line.sendControl(
+            RESUME(grant.stream, grant.generation, grant.offset, grant.base, grant.crc)
+        )
+
+    def _list(self, known: list[Known] | None) -> None:
+        if known is None or self._over:
+            return
+        lines = [
+            KNOWN(k.stream, k.generation, k.offset, k.base, k.crc, k.name) for k in known
+        ]
+        self._line.sendControl(*lines, LISTED())
+
+    def _noSpace(self, failure: Failure) -> None:
+        failure.trap(JournalFull)
+        self._close("no-space", "the master's journal has no space")
+
+    def _cut(self) -> None:
+        """Make a deposit of the messages gathered for the current stream."""
+        messages, self._messages = self._messages, []
+        if not messages:
+            return
+        current = self._current
+        assert current is not None
+        octets = b"\n".join(messages) + b"\n"
+        violated = octets.count(b"\n") != len(messages)
+        if violated:
+            good = next(i for i, message in enumerate(messages) if b"\n" in message)
+            octets = b"".join([message + b"\n" for message in messages[:good]])
+        # The position after everything gathered is known; these are its last octets.
+        end = current.received
+        start = end - sum(map(len, messages)) - len(messages)
+        if octets:
+            self._deposits.append(
+                Deposit(
+                    self._provenance(current.name),
+                    current.grant,
+                    start,
+                    start + len(octets),
+                    octets,
+                )
+            )
+        if violated:
+            self._close("line-feed", "a line with a line feed inside")
+
+    def take(self) -> Sequence[Deposit]:
+        """Everything received since the last call, cut where stream or kind changes."""
+        self._cut()
+        deposits, self._deposits = self._deposits, []
+        self._takeOctets()
+        return deposits
+
+    def committed(self, batches: Sequence[Batch | None]) -> None:
+        """Acknowledge what is durable; a stale sender is sent away."""
+        ends: dict[tuple[str, int], int] = {}
+        for batch in batches:
+            if batch is None:
+                self._close("superseded", "another connection has taken over the stream")
+            elif batch.stream is not None:
+                ends[batch.stream, batch.generation] = batch.end
+        if ends and not self._over:
+            self._line.sendControl(*[ACK(*key, end) for key, end in ends.items()])
+        self._settled()
+
+    def supersede(self) -> None:
+        """A newer connection has one of our streams."""
+        self._close("superseded", "another connection has taken over the stream")

@@ -1,0 +1,238 @@
+"""
+Feeds: an output's way from the journal to its files, beside the reactor.
+
+What must be true:
+
+* an output gets every batch in order of C{seq}, from memory while it keeps up, from the
+  journal when it does not; what waits in memory for it is bounded;
+* a blocked output (its disk is full, its directory gone) is tried again for ever and
+  holds up nobody but the journal's size;
+* an error that is neither (a failed fsync) stops the process: what the cursor would say
+  could not be believed.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import Any, TypeAlias
+
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ..errors import UserError
+from .groupcommit import GroupCommit
+from .journal import Journal, JournalFailed
+from .outputs import FileOutput
+from .values import Batch
+
+__all__ = ["Feed"]
+
+Steps: TypeAlias = Generator[Deferred[Any], Any, None]
+BatchSteps: TypeAlias = Generator[Deferred[Any], Any, list[Batch]]
+
+# Batches kept in memory for an output that is a little behind; more come back from disk.
+QUEUE_OCTETS_MAX = 16 * 1024 * 1024
+
+# What one call in the output's thread gets: the JSON of it is four times as large.
+APPLY_OCTETS = 2 * 1024 * 1024
+
+# How soon an idle output's file is synced, so that its batches can be released.
+SYNC_DELAY_S = 0.5
+
+# How long a blocked output waits before it tries again.
+BLOCKED_RETRY_S = 1.0
+
+# An output is blocked by these, not broken: somebody can make room.
+_BLOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Feed:
+    """
+    Feed one output.
+
+    @ivar blocked: why the output cannot be written now, or C{None}.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        output: FileOutput,
+        journal: Journal,
+        commits: GroupCommit,
+        inThread: Callable[..., Deferred[Any]],
+        clock: IReactorTime,
+        failed: Callable[[Failure], None],
+    ) -> None:
+        """
+        @param inThread: call a function in this output's thread, in order of the calls.
+        @param failed: told when the output cannot be trusted any more.
+        """
+        self.output = output
+        self.blocked: str | None = None
+        self._journal = journal
+        self._commits = commits
+        self._inThread = inThread
+        self._clock = clock
+        self._failed = failed
+        self._queue: deque[Batch] = deque()
+        self._octets = 0
+        # Batches may be in the journal that are not in the queue.
+        self._behind = True
+        self._reopen = False
+        self._running: Deferred[None] | None = None
+        self._timer: IDelayedCall | None = None
+        self._stopping = False
+
+    def start(self) -> None:
+        """Begin with what the journal still has."""
+        self._commits.onBatches(self._committed)
+        self._run()
+
+    def reopen(self) -> None:
+        """Open the files anew before the next write: somebody has renamed them."""
+        self._reopen = True
+        self._run()
+
+    @inlineCallbacks
+    def stop(self) -> Steps:
+        """Write what is in memory, bring it to disk and close the files."""
+        self._stopping = True
+        self._cancel()
+        if self._running is not None:
+            yield self._running
+        if self.blocked is None:
+            self._run()
+            if self._running is not None:
+                yield self._running
+        self._cancel()
+        try:
+            cursor = yield self._inThread(self.output.sync)
+        except OSError:
+            self._log.failure("cannot sync {output}", output=self.output.name)
+        else:
+            self._commits.saveCursor(cursor)
+        yield self._inThread(self.output.close)
+
+    def _cancel(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    def _committed(self, batches: list[Batch]) -> None:
+        octets = sum([len(batch.octets) for batch in batches])
+        if self._behind or self._octets + octets > QUEUE_OCTETS_MAX:
+            self._behind = True
+        else:
+            self._queue.extend(batches)
+            self._octets += octets
+        if self.blocked is None:
+            self._run()
+
+    def _run(self) -> None:
+        if self._running is None:
+            self._running = self._work()
+            self._running.addErrback(self._fail)
+            self._running.addBoth(self._rest)
+
+    def _rest(self, _: object) -> None:
+        self._running = None
+
+    def _fail(self, failure: Failure) -> None:
+        if not self._stopping:
+            self._failed(failure)
+
+    @inlineCallbacks
+    def _work(self) -> Steps:
+        """Apply until nothing is left or the output is blocked."""
+        self._cancel()
+        while True:
+            if self._reopen:
+                self._reopen = False
+                yield self._inThread(self.output.reopen)
+            batches = yield self._next()
+            if not batches:
+                break
+            try:
+                barrier = yield self._inThread(self.output.apply, batches)
+            except (OSError, UserError) as error:
+                if isinstance(error, OSError) and error.errno not in _BLOCKED:
+                    raise
+                self._block(batches, str(error))
+                return
+            if self.blocked is not None:
+                self._log.info("{output} is written again", output=self.output.name)
+                self.blocked = None
+            if barrier is not None:
+                # On disk before anything else is written.
+                self._commits.saveCursor(barrier)
+                yield self._commits.flush()
+                self._putBack(batches)
+            elif self.output.syncDue:
+                cursor = yield self._inThread(self.output.sync)
+                self._commits.saveCursor(cursor)
+        if self.output.unsynced and not self._stopping:
+            self._timer = self._clock.callLater(SYNC_DELAY_S, self._syncIdle)
+
+    @inlineCallbacks
+    def _next(self) -> BatchSteps:
+        """The batches to apply now."""
+        if self._queue:
+            batches = []
+            octets = 0
+            while self._queue and octets < APPLY_OCTETS:
+                batch = self._queue.popleft()
+                octets += len(batch.octets)
+                batches.append(batch)
+            self._octets -= octets
+            return batches
+        if not self._behind or self._stopping:
+            return []
+        # Everything that is committed from here on comes to the queue.
+        self._behind = False
+        batches = yield self._commits.perform(
+            self._journal.read, self.output.seq, APPLY_OCTETS
+        )
+        if batches is None:
+            raise JournalFailed("the journal cannot be read")
+        if batches:
+            # There may be more than was read. The queue then repeats some of it: apply
+            # leaves out what it has.
+            self._behind = True
+            self._queue.clear()
+            self._octets = 0
+        elif self._queue:
+            batches = yield self._next()
+        return batches
+
+    def _putBack(self, batches: list[Batch]) -> None:
+        self._queue.extendleft(reversed(batches))
+        self._octets += sum([len(batch.octets) for batch in batches])
+
+    def _block(self, batches: list[Batch], why: str) -> None:
+        self._putBack(batches)
+        if self.blocked is None:
+            self._log.error(
+                "cannot write {output}: {why}; its lines wait in the journal",
+                output=self.output.name,
+                why=why,
+            )
+        self.blocked = why
+        if not self._stopping:
+            self._timer = self._clock.callLater(BLOCKED_RETRY_S, self._run)
+
+    def _syncIdle(self) -> None:
+        if self._running is None:
+            self._running = self._sync()
+            self._running.addErrback(self._fail)
+            self._running.addBoth(self._rest)
+            self._running.addCallback(lambda _: self._run() if self._queue else None)
+
+    @inlineCallbacks
+    def _sync(self) -> Steps:
+        cursor = yield self._inThread(self.output.sync)
+        self._commits.saveCursor(cursor)

@@ -1,0 +1,251 @@
+"""
+Group commit: one journal, one thread, many connections.
+
+What must be true:
+
+* the journal is used by one thread, one operation after the other. So whatever an older
+  connection still had committing is in the position that a newer one is granted, and
+  whatever it hands over later is stale;
+* a depositor hears of its deposits only after the commit of all of them has returned;
+* what waits in memory is bounded: beyond C{PENDING_OCTETS_MAX} depositors are asked to
+  stop reading until a commit has returned.
+
+Chosen: while one commit runs, everything that arrives gathers for the next. So a lone
+line is committed at once and a flood costs one fsync for megabytes, without a timer.
+
+A full disk is waited out: the same deposits are tried again until there is room. Any
+other error stops the process (L{decnet_syslog.master.listener}).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from .journal import Journal, JournalFull
+from .values import Batch, Cursor, Deposit
+
+__all__ = ["Depositor", "GroupCommit"]
+
+T = TypeVar("T")
+
+# What all connections together may have waiting for the disk. Two commits' worth at the
+# speed of a fast disk; a hundred workers' 64 KiB receives fit many times over.
+PENDING_OCTETS_MAX = 32 * 1024 * 1024
+
+# Undelivered batches on disk. When an output is blocked for so long that the journal
+# reaches this, nothing more is accepted: the backlog stays on the workers' disks.
+JOURNAL_OCTETS_MAX = 1024 * 1024 * 1024
+
+# How long to wait before trying again on a full disk, in seconds.
+FULL_RETRY_S = 1.0
+
+# An idle journal saves the outputs' cursors after so long, in seconds.
+CURSOR_DELAY_S = 1.0
+
+
+class Depositor(Protocol):
+    """Who hands over deposits: a connection's reception."""
+
+    def take(self) -> Sequence[Deposit]:
+        """Give everything received since the last call."""
+
+    def committed(self, batches: Sequence[Batch | None]) -> None:
+        """What was taken is durable; C{None} for each deposit that was stale."""
+
+    def room(self) -> None:
+        """There is room again: what was paused for want of it can go on."""
+
+
+@dataclass
+class _Group:
+    """What is committed in one transaction, and who is to hear of it."""
+
+    takes: list[tuple[Depositor, int]]
+    deposits: list[Deposit]
+    cursors: list[Cursor]
+    flushes: list[Deferred[None]]
+
+
+class GroupCommit:
+    """
+    Commit what depositors hand over, in groups, off the reactor's thread.
+
+    @ivar full: whether the journal's disk has no space.
+    @ivar pendingOctets: taken and not yet committed.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        journal: Journal,
+        inThread: Callable[..., Deferred[Any]],
+        clock: IReactorTime,
+        failed: Callable[[Failure], None],
+        journalOctetsMax: int = JOURNAL_OCTETS_MAX,
+    ) -> None:
+        """
+        @param inThread: call a function in the journal's thread, in order of the calls.
+        @param failed: told once when the journal cannot be trusted any more.
+        """
+        self._journal = journal
+        self._inThread = inThread
+        self._clock = clock
+        self._failed = failed
+        self._journalOctetsMax = journalOctetsMax
+        self._dirty: dict[Depositor, None] = {}
+        self._waiting: dict[Depositor, None] = {}
+        self._cursors: dict[str, Cursor] = {}
+        self._batchListeners: list[Callable[[list[Batch]], None]] = []
+        self._flushes: list[Deferred[None]] = []
+        self._timer: IDelayedCall | None = None
+        self._busy = False
+        self._dead = False
+        self.full = False
+        self.pendingOctets = 0
+
+    @property
+    def crowded(self) -> bool:
+        """Whether depositors should stop reading until L{Depositor.room}."""
+        return (
+            self.full
+            or self.pendingOctets >= PENDING_OCTETS_MAX
+            or self._journal.octets >= self._journalOctetsMax
+        )
+
+    def onBatches(self, listener: Callable[[list[Batch]], None]) -> None:
+        """Call C{listener} with every group of committed batches, in order of C{seq}."""
+        self._batchListeners.append(listener)
+
+    def deposit(self, depositor: Depositor) -> None:
+        """Say that C{depositor} has something to take."""
+        self._dirty[depositor] = None
+        if not self._busy and not self._dead:
+            self._commit()
+
+    def waitForRoom(self, depositor: Depositor) -> None:
+        """Call C{depositor.room} when there is room again."""
+        self._waiting[depositor] = None
+
+    def saveCursor(self, cursor: Cursor) -> None:
+        """Save an output's cursor with the next commit, or soon if there is none."""
+        before = self._cursors.get(cursor.output)
+        if before is not None:
+            files = {**before.files, **cursor.files}
+            cursor = Cursor(cursor.output, cursor.seq, files)
+        self._cursors[cursor.output] = cursor
+        if self._timer is None and not self._busy and not self._dead:
+            self._timer = self._clock.callLater(CURSOR_DELAY_S, self._timeUp)
+
+    def flush(self) -> Deferred[None]:
+        """Fire when everything handed over so far is committed, cursors too."""
+        done: Deferred[None] = Deferred()
+        self._flushes.append(done)
+        if not self._busy:
+            self._commit()
+        return done
+
+    def perform(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
+        """Call a method of the journal in its thread, behind what is committing."""
+        done: Deferred[T] = self._inThread(function, *arguments)
+        done.addErrback(self._check)
+        return done
+
+    def stop(self) -> None:
+        """Start nothing more."""
+        self._dead = True
+        self._stopTimer()
+
+    def _stopTimer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _timeUp(self) -> None:
+        self._timer = None
+        if not self._busy:
+            self._commit()
+
+    def _commit(self) -> None:
+        """Take what there is and commit it."""
+        self._stopTimer()
+        group = _Group([], [], list(self._cursors.values()), self._flushes)
+        self._cursors = {}
+        self._flushes = []
+        dirty, self._dirty = self._dirty, {}
+        for depositor in dirty:
+            taken = depositor.take()
+            group.takes.append((depositor, len(taken)))
+            group.deposits.extend(taken)
+        self._try(group)
+
+    def _try(self, group: _Group) -> None:
+        self._busy = True
+        done = self._inThread(self._journal.commit, group.deposits, group.cursors)
+        done.addCallbacks(
+            self._committed, self._notCommitted, callbackArgs=(group,), errbackArgs=(group,)
+        )
+        done.addErrback(self._check)
+
+    def _committed(self, batches: list[Batch | None], group: _Group) -> None:
+        if self.full:
+            self.full = False
+            self._log.info("the journal has space again")
+        at = 0
+        for depositor, count in group.takes:
+            depositor.committed(batches[at : at + count])
+            at += count
+        fresh = [batch for batch in batches if batch is not None]
+        if fresh:
+            for listener in self._batchListeners:
+                listener(fresh)
+        self._busy = False
+        for flush in group.flushes:
+            flush.callback(None)
+        self._next()
+
+    def _next(self) -> None:
+        if self._busy or self._dead:
+            return
+        if self._dirty or self._flushes:
+            self._commit()
+        elif self._cursors and self._timer is None:
+            self._timer = self._clock.callLater(CURSOR_DELAY_S, self._timeUp)
+        if self._waiting and not self.crowded:
+            waiting, self._waiting = self._waiting, {}
+            for depositor in waiting:
+                depositor.room()
+
+    def _notCommitted(self, failure: Failure, group: _Group) -> None:
+        failure.trap(JournalFull)
+        if not self.full:
+            self.full = True
+            self._log.error(
+                "no space for the journal: nothing is accepted until there is; the"
+                " backlog stays with the workers"
+            )
+        if not self._dead:
+            self._clock.callLater(FULL_RETRY_S, self._retry, group)
+
+    def _retry(self, group: _Group) -> None:
+        # Cursors that came meanwhile can release batches, and with them space.
+        group.cursors.extend(self._cursors.values())
+        self._cursors = {}
+        if not self._dead:
+            self._try(group)
+
+    def _check(self, failure: Failure) -> Failure | None:
+        """Anything but a full disk is the end."""
+        if failure.check(JournalFull):
+            return failure
+        if not self._dead:
+            self.stop()
+            self._failed(failure)
+        return None

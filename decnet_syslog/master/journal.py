@@ -1,0 +1,439 @@
+"""
+The journal: where a line becomes the master's.
+
+What must be true:
+
+* a deposit and the position after it are committed in one transaction, and only if the
+  position is still the one the deposit starts at and the connection still holds the
+  newest grant of the stream. A replayed, stale or forked deposit cannot commit;
+* what has been reported (a commit that returned, a position that was granted) survives a
+  power cut: C{synchronous=FULL}, and a checkpoint before the first report after a start.
+  (SQLite recovers from the page cache what a killed process had written but not yet
+  synced; without the checkpoint we would report octets that a power cut can take back);
+* a batch is deleted only when every output has it on disk.
+
+Chosen: SQLite in WAL mode, 64 KiB pages (a commit of a 1 MiB batch costs a third of what
+it costs with 4 KiB pages), C{locking_mode=EXCLUSIVE} and exactly one connection: SQLite
+before 3.51.3 can corrupt a WAL database that two connections write and checkpoint. An
+error that is not "no space" is the end of the process (L{JournalFailed}): after a failed
+fsync the kernel may have dropped the octets and say yes the next time.
+
+Everything here blocks. L{decnet_syslog.master.groupcommit} calls it from one thread.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import sys
+from array import array
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from uuid import uuid4
+from zlib import crc32
+
+from ..errors import UserError
+from ..wire.record import Provenance
+from .values import Batch, Cursor, Deposit, FileLength, Grant, Known
+
+__all__ = ["Journal", "JournalFailed", "JournalFull"]
+
+SCHEMA_VERSION = 1
+
+PAGE_OCTETS = 65536
+
+# Checkpoint when the WAL has 16 MiB: large enough to be rare under load, small enough
+# for the WAL (which never shrinks while we run) and its recovery to stay unimportant.
+WAL_PAGES = 256
+
+# Streams that one worker may have. A worker makes the ids: without a bound, one that has
+# been broken into could fill the disk with rows. Reached after so many rotations, the
+# rows that advanced longest ago go first.
+STREAMS_PER_WORKER_MAX = 1024
+
+
+class JournalFull(Exception):
+    """There is no space for a commit. Nothing was committed; try again later."""
+
+
+class JournalFailed(Exception):
+    """The journal cannot be trusted any more: stop, and acknowledge nothing."""
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _octets(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _packLengths(lengths: Sequence[int] | None) -> bytes | None:
+    if lengths is None:
+        return None
+    packed = array("I", lengths)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return packed.tobytes()
+
+
+def _unpackLengths(blob: bytes | None) -> tuple[int, ...] | None:
+    if blob is None:
+        return None
+    packed = array("I", blob)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return tuple(packed)
+
+
+def _prepareFile(path: Path) -> None:
+    """Make the database file ours alone before SQLite opens it."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UserError(
+            f"cannot open the journal {path}: {error.strerror}; give --journal a file in "
+            "a directory that this user can write"
+        ) from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UserError(f"the journal {path} is not a regular file")
+    finally:
+        os.close(descriptor)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+class Journal:
+    """
+    The journal database.
+
+    @ivar identity: 32 hex digits, made with the file.
+    @ivar octets: of all batches that are not deleted yet.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        self.identity = self._one("SELECT value FROM meta WHERE key = 'identity'")
+        self.octets: int = self._one("SELECT coalesce(sum(length(octets)), 0) FROM batch")
+        # Deleted with the next commit; found here so that no commit has to look.
+        self._cursors = dict(self._db.execute("SELECT output, seq FROM cursor"))
+
+    @classmethod
+    def open(cls, path: Path) -> Journal:
+        """
+        Open or make the journal, and bring to disk whatever a killed process left.
+
+        @raise UserError: it is in use, of an unknown version or no journal at all.
+        """
+        _prepareFile(path)
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=2)
+        try:
+            db.execute(f"PRAGMA page_size = {PAGE_OCTETS}")
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+            db.execute(f"PRAGMA journal_size_limit = {WAL_PAGES * PAGE_OCTETS}")
+            db.execute("BEGIN EXCLUSIVE")
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                schema = resources.files(__package__).joinpath("journal.sql").read_text("utf-8")
+                for statement in schema.split(";\n"):
+                    db.execute(statement)
+                db.execute("INSERT INTO meta VALUES ('identity', ?)", (uuid4().hex,))
+                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            elif version != SCHEMA_VERSION:
+                raise UserError(
+                    f"the journal {path} has version {version}, this program knows "
+                    f"{SCHEMA_VERSION}: run the program that made it"
+                )
+            db.execute("COMMIT")
+            busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                raise UserError(f"the journal {path} is in use by another program")
+        except sqlite3.DatabaseError as error:
+            db.close()
+            if "locked" in str(error):
+                raise UserError(
+                    f"the journal {path} is in use: is another decnet-listener running?"
+                ) from None
+            if "full" in str(error):
+                raise UserError(f"no space for the journal {path}: make room") from None
+            raise UserError(f"cannot use {path} as a journal: {error}") from None
+        except BaseException:
+            db.close()
+            raise
+        return cls(db)
+
+    def close(self) -> None:
+        """Close the database. SQLite checkpoints and removes the WAL."""
+        self._db.close()
+
+    def grant(
+        self, worker: str, stream: str, generation: int, start: int, name: str
+    ) -> Grant:
+        """
+        Give a connection the right to extend a stream, and take it from any other.
+
+        @param start: where a stream begins that is not known yet.
+        """
+        key = (worker, stream, generation)
+        self._begin()
+        try:
+            known = self._db.execute(
+                "UPDATE stream SET epoch = epoch + 1, name = ?"
+                " WHERE worker = ? AND stream = ? AND generation = ?"
+                " RETURNING id, epoch, offset, base, crc",
+                (_octets(name), *key),
+            ).fetchall()
+            if not known:
+                self._makeRoom(worker)
+                known = self._db.execute(
+                    "INSERT INTO stream"
+                    " (worker, stream, generation, name, offset, base, crc, epoch)"
+                    " VALUES (?, ?, ?, ?, ?, ?, 0, 1)"
+                    " RETURNING id, epoch, offset, base, crc",
+                    (*key, _octets(name), start, start),
+                ).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise self._failure(error) from error
+        self._commit()
+        row, epoch, offset, base, crc = known[0]
+        return Grant(row, epoch, stream, generation, offset, base, crc)
+
+    def known(self, worker: str) -> list[Known]:
+        """Every stream of a worker, the newest first."""
+        try:
+            rows = self._db.execute(
+                "SELECT stream, generation, offset, base, crc, name FROM stream"
+                " WHERE worker = ? ORDER BY id DESC",
+                (worker,),
+            ).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise self._failure(error) from error
+        return [Known(*row[:5], name=_text(row[5])) for row in rows]
+
+    def commit(
+        self, deposits: Sequence[Deposit], cursors: Iterable[Cursor] = ()
+    ) -> list[Batch | None]:
+        """
+        Commit deposits and what the outputs have on disk, in one transaction.
+
+        @return: for each deposit the batch it has become; C{None} if it was stale.
+        @raise JournalFull: nothing was committed.
+        @raise JournalFailed: nothing may be acknowledged any more.
+        """
+        added = removed = 0
+        batches: list[Batch | None] = []
+        moved = dict(self._cursors)
+        self._begin()
+        try:
+            for deposit in deposits:
+                batch = self._insert(deposit)
+                batches.append(batch)
+                if batch is not None:
+                    added += len(batch.octets)
+            for cursor in cursors:
+                self._saveCursor(cursor)
+                moved[cursor.output] = cursor.seq
+            if moved != self._cursors:
+                removed = self._release(min(moved.values()))
+        except sqlite3.DatabaseError as error:
+            raise self._failure(error) from error
+        self._commit()
+        self._cursors = moved
+        self.octets += added - removed
+        return batches
+
+    def read(self, after: int, octetsMax: int) -> list[Batch]:
+        """
+        The batches behind C{after} in order, at least one if there is one.
+
+        @param octetsMax: stop behind the batch that reaches so many octets.
+        """
+        batches: list[Batch] = []
+        octets = 0
+        try:
+            for row in self._db.execute(
+                "SELECT seq, batch.worker, fingerprint, address, received_at,"
+                " stream.name, stream.stream, stream.generation,"
+                ' start, "end", octets, lengths, reason'
+                " FROM batch LEFT JOIN stream ON stream.id = stream_id"
+                " WHERE seq > ? ORDER BY seq",
+                (after,),
+            ):
+                name = None if row[5] is None else _text(row[5])
+                provenance = Provenance(*row[1:5], log=name)
+                batches.append(
+                    Batch(
+                        row[0],
+                        provenance,
+                        row[6],
+                        row[7] or 0,
+                        *row[8:11],
+                        _unpackLengths(row[11]),
+                        row[12],
+                    )
+                )
+                octets += len(row[10])
+                if octets >= octetsMax:
+                    break
+        except sqlite3.DatabaseError as error:
+            raise self._failure(error) from error
+        return batches
+
+    def useOutputs(self, names: Sequence[str]) -> dict[str, Cursor]:
+        """
+        Say which outputs there are: batches wait for these and for no others.
+
+        @return: the cursor of each. A new one begins at the oldest batch still here.
+        """
+        oldest = self._one("SELECT coalesce(min(seq) - 1, (SELECT max(seq) FROM sqlite_sequence), 0) FROM batch") if names else 0
+        self._begin()
+        try:
+            marks = ", ".join("?" * len(names))
+            self._db.execute(f"DELETE FROM cursor WHERE output NOT IN ({marks})", names)
+            self._db.execute(f"DELETE FROM output_file WHERE output NOT IN ({marks})", names)
+            for name in names:
+                self._db.execute("INSERT OR IGNORE INTO cursor VALUES (?, ?)", (name, oldest))
+        except sqlite3.DatabaseError as error:
+            raise self._failure(error) from error
+        self._commit()
+        self._cursors = dict(self._db.execute("SELECT output, seq FROM cursor"))
+        cursors = {}
+        for name in names:
+            files = {
+                os.fsdecode(path): FileLength(device, inode, length)
+                for path, device, inode, length in self._db.execute(
+                    "SELECT path, device, inode, length FROM output_file WHERE output = ?",
+                    (name,),
+                )
+            }
+            cursors[name] = Cursor(name, self._cursors[name], files)
+        return cursors
+
+    def _insert(self, deposit: Deposit) -> Batch | None:
+        grant = deposit.grant
+        provenance = deposit.provenance
+        if grant is not None and not self._advance(deposit, grant):
+            return None
+        (seq,) = self._db.execute(
+            "INSERT INTO batch (worker, fingerprint, address, received_at, stream_id,"
+            ' start, "end", reason, lengths, octets)'
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq",
+            (
+                provenance.worker,
+                provenance.fingerprint,
+                provenance.address,
+                provenance.receivedAt,
+                None if grant is None else grant.row,
+                deposit.start,
+                deposit.end,
+                deposit.reason,
+                _packLengths(deposit.lengths),
+                deposit.octets,
+            ),
+        ).fetchone()
+        return Batch(
+            seq,
+            provenance,
+            None if grant is None else grant.stream,
+            0 if grant is None else grant.generation,
+            deposit.start,
+            deposit.end,
+            deposit.octets,
+            deposit.lengths,
+            deposit.reason,
+        )
+
+    def _advance(self, deposit: Deposit, grant: Grant) -> bool:
+        """Move the stream's position if it is still where the deposit starts."""
+        row = self._db.execute(
+            "SELECT base, crc FROM stream WHERE id = ? AND epoch = ? AND offset = ?",
+            (grant.row, grant.epoch, deposit.start),
+        ).fetchone()
+        if row is None:
+            return False
+        base, crc = row
+        if deposit.reason is None:
+            crc = crc32(deposit.octets, crc)
+        else:
+            base, crc = deposit.end, 0
+            self._db.execute(
+                "INSERT INTO gap VALUES (?, ?, ?, ?, ?)",
+                (
+                    grant.row,
+                    deposit.start,
+                    deposit.end,
+                    deposit.reason,
+                    deposit.provenance.receivedAt,
+                ),
+            )
+        moved = self._db.execute(
+            "UPDATE stream SET offset = ?, base = ?, crc = ?"
+            " WHERE id = ? AND epoch = ? AND offset = ?",
+            (deposit.end, base, crc, grant.row, grant.epoch, deposit.start),
+        )
+        return moved.rowcount == 1
+
+    def _saveCursor(self, cursor: Cursor) -> None:
+        self._db.execute("INSERT OR REPLACE INTO cursor VALUES (?, ?)", (cursor.output, cursor.seq))
+        self._db.executemany(
+            "INSERT OR REPLACE INTO output_file VALUES (?, ?, ?, ?, ?)",
+            [
+                (cursor.output, os.fsencode(path), file.device, file.inode, file.length)
+                for path, file in cursor.files.items()
+            ],
+        )
+
+    def _release(self, seq: int) -> int:
+        """Delete the batches that every output has. Their octets."""
+        (octets,) = self._db.execute(
+            "SELECT coalesce(sum(length(octets)), 0) FROM batch WHERE seq <= ?", (seq,)
+        ).fetchone()
+        self._db.execute("DELETE FROM batch WHERE seq <= ?", (seq,))
+        return int(octets)
+
+    def _makeRoom(self, worker: str) -> None:
+        """Forget the oldest streams of a worker that has too many, but no gap or batch."""
+        self._db.execute(
+            "DELETE FROM stream WHERE id IN (SELECT id FROM stream WHERE worker = ?"
+            " AND id NOT IN (SELECT stream_id FROM batch WHERE stream_id IS NOT NULL)"
+            " AND id NOT IN (SELECT stream_id FROM gap)"
+            " ORDER BY id DESC LIMIT -1 OFFSET ?)",
+            (worker, STREAMS_PER_WORKER_MAX - 1),
+        )
+
+    def _one(self, query: str) -> object:
+        (value,) = self._db.execute(query).fetchone()
+        return value
+
+    def _begin(self) -> None:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except sqlite3.DatabaseError as error:
+            raise self._failure(error) from error
+
+    def _commit(self) -> None:
+        try:
+            self._db.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: sqlite3.DatabaseError) -> Exception:
+        """What an error of SQLite means for us. The transaction is undone."""
+        full = "database or disk is full" in str(error)
+        try:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        except sqlite3.DatabaseError:
+            full = False
+        if full:
+            return JournalFull("no space for the journal")
+        return JournalFailed(f"{type(error).__name__}: {error}")

@@ -1,0 +1,186 @@
+"""
+Reception: what one connection has sent, until the journal has it.
+
+What must be true:
+
+* whose lines these are was settled by the handshake, before the first octet, and nothing
+  in the octets changes it;
+* at most C{RECEIVED_OCTETS_MAX} wait here; then the connection is not read.
+
+L{Plain} is reception as RFC 5425 has it, L{decnet_syslog.master.acknowledged} with the
+delivery extension.
+
+Messages are gathered as they come, without a copy, and joined once when the journal
+takes them. No state here knows a transport: L{Line} is what we ask of one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from twisted.logger import Logger
+
+from ..wire.control import BYE, ControlLine
+from ..wire.record import Provenance
+from .groupcommit import GroupCommit
+from .values import Batch, Deposit
+
+__all__ = ["Line", "Plain", "Reception", "Violation"]
+
+# What one connection may have waiting for a commit: at 100 MB/s ten milliseconds.
+RECEIVED_OCTETS_MAX = 1024 * 1024
+
+@dataclass
+class Violation(Exception):
+    """
+    The peer did what the protocol does not allow.
+
+    @ivar code: as in C{BYE}.
+    @ivar text: for both ends' logs.
+    """
+
+    code: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.text}"
+
+
+class Line(Protocol):
+    """What a reception asks of its connection."""
+
+    def sendControl(self, *lines: ControlLine) -> None:
+        """Send control lines."""
+
+    def pause(self) -> None:
+        """Stop reading."""
+
+    def resume(self) -> None:
+        """Read on."""
+
+    def close(self, bye: BYE) -> None:
+        """Say why, if the peer can hear it, and close. Nothing more is received."""
+
+
+@dataclass
+class _Who:
+    """The peer: what every provenance of this connection has."""
+
+    worker: str
+    fingerprint: str
+    address: str
+
+
+class Reception(ABC):
+    """What both kinds have in common: gathering, pausing."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        worker: str,
+        fingerprint: str,
+        address: str,
+        line: Line,
+        commits: GroupCommit,
+        now: Callable[[], str],
+    ) -> None:
+        self.who = _Who(worker, fingerprint, address)
+        self._line = line
+        self._commits = commits
+        self._now = now
+        self._messages: list[bytes] = []
+        self._octets = 0
+        self._taken = 0
+        self._paused = False
+        self._over = False
+
+    def _provenance(self, log: str | None) -> Provenance:
+        who = self.who
+        return Provenance(who.worker, who.fingerprint, who.address, self._now(), log)
+
+    @abstractmethod
+    def take(self) -> Sequence[Deposit]:
+        """Give everything received since the last call."""
+
+    @abstractmethod
+    def committed(self, batches: Sequence[Batch | None]) -> None:
+        """What was taken is durable; C{None} for each deposit that was stale."""
+
+    def framesReceived(self, messages: list[bytes]) -> None:
+        """Messages of one receive."""
+        octets = sum(map(len, messages)) + len(messages)
+        self._messages.extend(messages)
+        self._gather(octets)
+
+    def _gather(self, octets: int) -> None:
+        self._octets += octets
+        self._commits.pendingOctets += octets
+        self._commits.deposit(self)
+        if not self._paused and (
+            self._octets + self._taken >= RECEIVED_OCTETS_MAX or self._commits.crowded
+        ):
+            self._paused = True
+            self._line.pause()
+
+    def _takeOctets(self) -> None:
+        self._taken += self._octets
+        self._octets = 0
+
+    def _settled(self) -> None:
+        """What was taken is committed: make room."""
+        self._commits.pendingOctets -= self._taken
+        self._taken = 0
+        self.room()
+
+    def room(self) -> None:
+        """Read on if there is room here and in all."""
+        if not self._paused:
+            return
+        if self._commits.crowded:
+            self._commits.waitForRoom(self)
+        elif self._octets < RECEIVED_OCTETS_MAX:
+            self._paused = False
+            self._line.resume()
+
+    def _close(self, code: str, text: str) -> None:
+        if not self._over:
+            self._over = True
+            self._line.close(BYE(code, text))
+
+    def connectionLost(self) -> None:
+        """The connection is gone. What was received is committed all the same."""
+        self._over = True
+        self._paused = False
+
+
+class Plain(Reception):
+    """
+    Reception from a peer without the extension: RFC 5425 as it is.
+
+    One LF at the end of a message is taken as its line end, not as part of it: rsyslog's
+    own RFC 5424 template sends one.
+    """
+
+    def take(self) -> Sequence[Deposit]:
+        """One deposit of every message received since the last."""
+        messages, self._messages = self._messages, []
+        self._takeOctets()
+        if not messages:
+            return ()
+        octets = b"\n".join(messages) + b"\n"
+        lengths = None
+        if octets.count(b"\n") != len(messages):
+            messages = [m[:-1] if m.endswith(b"\n") else m for m in messages]
+            octets = b"\n".join(messages) + b"\n"
+            if octets.count(b"\n") != len(messages):
+                octets = b"".join(messages)
+                lengths = tuple(map(len, messages))
+        return (Deposit(self._provenance(None), None, 0, 0, octets, lengths),)
+
+    def committed(self, batches: Sequence[Batch | None]) -> None:
+        """Nothing can be said to a peer without the extension."""
+        self._settled()

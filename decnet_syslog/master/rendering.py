@@ -1,0 +1,52 @@
+"""Batches as the output files show them. Functions of the batch alone."""
+
+from __future__ import annotations
+
+from ..wire.gap import Gap, renderGapMessage, renderGapRecord
+from ..wire.record import renderRecords
+from .values import Batch
+
+__all__ = ["renderJSON", "renderRaw"]
+
+
+def _messages(batch: Batch) -> list[bytes]:
+    if batch.lengths is None:
+        return batch.octets.removesuffix(b"\n").split(b"\n")
+    messages = []
+    at = 0
+    for length in batch.lengths:
+        messages.append(batch.octets[at : at + length])
+        at += length
+    return messages
+
+
+def _oneLine(message: bytes) -> bytes:
+    """
+    A message as one line, whatever is in it.
+
+    A message with an LF has it escaped as rsyslog does, #012, and each # of it as #043.
+    One without is not touched: the raw log then has the octets of the worker's file.
+    """
+    if b"\n" not in message:
+        return message
+    return message.replace(b"#", b"#043").replace(b"\n", b"#012")
+
+
+def renderRaw(batch: Batch) -> bytes:
+    """One raw line for each message."""
+    if batch.reason is not None:
+        gap = Gap(batch.start, batch.end, batch.reason)
+        return renderGapMessage(gap, batch.provenance, batch.stream or "", batch.generation)
+    if batch.lengths is None:
+        # The last line of a file has no LF there, here it has.
+        return batch.octets if batch.octets.endswith(b"\n") else batch.octets + b"\n"
+    return b"".join([_oneLine(message) + b"\n" for message in _messages(batch)])
+
+
+def renderJSON(batch: Batch) -> bytes:
+    """One record for each message."""
+    if batch.reason is not None:
+        gap = Gap(batch.start, batch.end, batch.reason)
+        return renderGapRecord(gap, batch.provenance, batch.stream or "", batch.generation)
+    start = None if batch.stream is None else batch.start
+    return renderRecords(_messages(batch), batch.provenance, start)

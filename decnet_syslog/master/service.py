@@ -1,0 +1,230 @@
+"""
+The listener as a service: journal, outputs, port; started and stopped in that order.
+
+Stopping: no new connection; every connection is told BYE; what they had sent is
+committed; the outputs are written and synced; the journal is closed. A master that is
+stopped and one that is killed leave the same promise, stopping only leaves less to do.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
+from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from ..wire.control import BYE
+from ..wire.framing import MESSAGE_OCTETS_MAX
+from .feeds import Feed, Steps
+from .groupcommit import JOURNAL_OCTETS_MAX, GroupCommit
+from .journal import Journal
+from .listener import ConnectionLimit, ListenerFactory
+from .outputs import FileOutput
+
+__all__ = ["EXIT_STORAGE", "ListenerService"]
+
+# sysexits' EX_IOERR: the journal or an output cannot be trusted. Not to be restarted
+# without a look at the disk.
+EXIT_STORAGE = 74
+
+# How long connections may take to end when we stop, in seconds.
+STOP_S = 3.0
+
+# A fleet that reconnects after our restart arrives within a second.
+BACKLOG = 1024
+
+
+def utcNow() -> str:
+    """The time of a record: RFC 3339, UTC, microseconds."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def exitForStorage(failure: Failure) -> None:
+    """Stop at once, without another word to anybody: nothing more is acknowledged."""
+    os._exit(EXIT_STORAGE)
+
+
+class ListenerService(Service):
+    """
+    The master's side.
+
+    @ivar port: the listening port, once started.
+    """
+
+    _log = Logger()
+    name = "decnet-listener"
+
+    def __init__(
+        self,
+        reactor: Any,
+        context: IOpenSSLServerConnectionCreator,
+        host: str,
+        port: int,
+        journalPath: Path,
+        outputs: Sequence[FileOutput],
+        messageOctetsMax: int = MESSAGE_OCTETS_MAX,
+        journalOctetsMax: int = JOURNAL_OCTETS_MAX,
+        die: Callable[[Failure], None] = exitForStorage,
+    ) -> None:
+        self._reactor = reactor
+        self._context = context
+        self._host = host
+        self._portNumber = port
+        self._journalPath = journalPath
+        self._outputs = outputs
+        self._messageOctetsMax = messageOctetsMax
+        self._journalOctetsMax = journalOctetsMax
+        self._die = die
+        self._pools: list[ThreadPool] = []
+        self._signals: dict[int, Any] = {}
+        self.port: IListeningPort | None = None
+
+    def privilegedStartService(self) -> None:
+        """Open the journal's promise first, then the port: both while we may."""
+        super().privilegedStartService()
+        factory = ConnectionLimit(_Later())
+        endpointKind = TCP6ServerEndpoint if ":" in self._host else TCP4ServerEndpoint
+        endpoint = endpointKind(
+            self._reactor, self._portNumber, interface=self._host, backlog=BACKLOG
+        )
+        self._limit = factory
+        listening: list[Any] = []
+        endpoint.listen(factory).addBoth(listening.append)
+        (result,) = listening
+        if isinstance(result, Failure):
+            raise SystemExit(
+                f"decnet-listener: cannot listen on {self._host} port {self._portNumber}:"
+                f" {result.getErrorMessage()}; choose another --port, or stop what uses it"
+            )
+        self.port = result
+
+    def startService(self) -> None:
+        """Recover the journal, start the outputs, serve."""
+        super().startService()
+        journal = self._journal = Journal.open(self._journalPath)
+        self._commits = GroupCommit(
+            journal, self._thread("journal"), self._reactor, self._fail, self._journalOctetsMax
+        )
+        cursors = journal.useOutputs([output.name for output in self._outputs])
+        self._feeds = []
+        for output in self._outputs:
+            output.start(cursors[output.name])
+            feed = Feed(
+                output,
+                journal,
+                self._commits,
+                self._thread(output.name),
+                self._reactor,
+                self._fail,
+            )
+            self._feeds.append(feed)
+            feed.start()
+        self._factory = ListenerFactory(
+            self._commits, journal, self._reactor, utcNow, self._messageOctetsMax
+        )
+        tls = TLSMemoryBIOFactory(self._context, False, self._factory, self._reactor)
+        self._limit.wrappedFactory = tls
+        self._reactor.callWhenRunning(self._catchSignals)
+        assert self.port is not None
+        self._log.info(
+            "listening on {address}; journal {journal}",
+            address=self.port.getHost(),
+            journal=str(self._journalPath),
+        )
+
+    @inlineCallbacks
+    def stopService(self) -> Steps:
+        """Stop without losing or repeating anything."""
+        super().stopService()
+        self._releaseSignals()
+        if self.port is not None:
+            yield self.port.stopListening()
+        for connection in list(self._factory.connections):
+            connection.goodbye(BYE("shutdown", "the listener is stopping"))
+        yield self._commits.flush()
+        yield gatherResults([feed.stop() for feed in self._feeds])
+        yield self._commits.flush()
+        yield self._connectionsGone()
+        self._commits.stop()
+        yield self._commits.perform(self._journal.close)
+        for pool in self._pools:
+            pool.stop()
+
+    def reopen(self) -> None:
+        """Open the output files anew: they have been renamed."""
+        self._log.info("reopening the output files")
+        for feed in self._feeds:
+            feed.reopen()
+
+    def _connectionsGone(self) -> Deferred[None]:
+        """Fire when every connection has ended, or has had the time to."""
+        done: Deferred[None] = Deferred()
+        deadline = self._reactor.seconds() + STOP_S
+
+        def look() -> None:
+            if not self._limit.protocols:
+                done.callback(None)
+            elif self._reactor.seconds() >= deadline:
+                for connection in list(self._limit.protocols):
+                    connection.abortConnection()
+                done.callback(None)
+            else:
+                self._reactor.callLater(0.02, look)
+
+        look()
+        return done
+
+    def _thread(self, name: str) -> Callable[..., Deferred[Any]]:
+        """A thread that does one thing after the other."""
+        pool = ThreadPool(1, 1, name)
+        pool.start()
+        self._pools.append(pool)
+        return lambda f, *arguments: deferToThreadPool(self._reactor, pool, f, *arguments)
+
+    def _fail(self, failure: Failure) -> None:
+        self._log.critical(
+            "the disk cannot be trusted: {reason}; stopping, nothing more is acknowledged",
+            reason=failure.getErrorMessage(),
+        )
+        self._die(failure)
+
+    def _catchSignals(self) -> None:
+        for number in (signal.SIGHUP, signal.SIGUSR1):
+            self._signals[number] = signal.signal(number, self._signalled)
+
+    def _releaseSignals(self) -> None:
+        for number, handler in self._signals.items():
+            signal.signal(number, handler)
+        self._signals = {}
+
+    def _signalled(self, number: int, frame: Any) -> None:
+        self._reactor.callFromThread(self.reopen)
+        # twistd rotates its own log on SIGUSR1 when it has one.
+        handler = self._signals.get(number)
+        if callable(handler):
+            handler(number, frame)
+
+
+class _Later:
+    """Stands for the TLS factory until the journal is open."""
+
+    def doStart(self) -> None:
+        """Nothing to start."""
+
+    def doStop(self) -> None:
+        """Nothing to stop."""
+
+    def buildProtocol(self, addr: object) -> None:
+        """No connection is accepted before the reactor runs, and then we are replaced."""

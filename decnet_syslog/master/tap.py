@@ -1,0 +1,155 @@
+"""twistd decnet-listener: options, and a service made of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.logger import Logger
+from twisted.python import usage
+
+from ..clock import useMonotonicClock
+from ..errors import UserError
+from ..options import directory, fromEnvironment, octets, portNumber
+from ..trust.bundles import Bundle
+from ..trust.contexts import Refusal, listenerContext
+from ..wire.framing import MESSAGE_OCTETS_MAX
+from .groupcommit import JOURNAL_OCTETS_MAX
+from .outputs import FileOutput
+from .rendering import renderJSON, renderRaw
+from .service import ListenerService
+
+__all__ = ["Options", "makeService"]
+
+_log = Logger()
+
+ENVIRONMENT = {"host": "DECNET_LISTENER_HOST", "port": "DECNET_SWARM_SYSLOG_PORT"}
+
+
+class Options(usage.Options):
+    """Command-line options of the listener."""
+
+    synopsis = "[options]"
+    longdesc = """\
+Collect the log lines of enrolled workers over mutual TLS (RFC 5425) and append them to
+the ingest files, each line once. Make the certificates with "decnet-syslog ca init".
+
+Example:
+    twistd -n decnet-listener --log-path /var/log/decnet/master.log
+        --json-path /var/log/decnet/master.json --ca-dir /etc/decnet/ca
+
+Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
+
+    optParameters = [
+        ["host", None, None, "Address to listen on [DECNET_LISTENER_HOST, 0.0.0.0]"],
+        ["port", "p", None, "TCP port [DECNET_SWARM_SYSLOG_PORT, 6514]", portNumber],
+        ["ca-dir", None, "~/.decnet/ca", "The CA; the master's identity is in its master/"],
+        [
+            "journal",
+            None,
+            None,
+            "What is received and not yet in every output [listener.db beside --log-path]",
+        ],
+        [
+            "journal-max",
+            None,
+            JOURNAL_OCTETS_MAX,
+            "Stop accepting when the journal holds so many octets",
+            octets,
+        ],
+        [
+            "max-message",
+            None,
+            MESSAGE_OCTETS_MAX,
+            "The longest message accepted, in octets",
+            octets,
+        ],
+    ]
+
+    compData = usage.Completions()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paths: dict[str, list[str]] = {"log": [], "json": []}
+
+    def opt_log_path(self, path: str) -> None:
+        """Append raw lines to this file; "{worker}" stands for the sender's name, "" turns
+        this output off, may be given several times [master.log]"""
+        self.paths["log"].append(path)
+
+    def opt_json_path(self, path: str) -> None:
+        """Append JSON records to this file; as --log-path [master.json]"""
+        self.paths["json"].append(path)
+
+    def postOptions(self) -> None:
+        """Fill in the environment and the defaults, and check."""
+        fromEnvironment(self, "host", ENVIRONMENT, str, "0.0.0.0")
+        fromEnvironment(self, "port", ENVIRONMENT, portNumber, 6514)
+        for kind, paths in self.paths.items():
+            given = paths or [f"master.{kind}"]
+            self.paths[kind] = [os.path.abspath(os.path.expanduser(p)) for p in given if p]
+        every = self.paths["log"] + self.paths["json"]
+        if len(set(every)) != len(every):
+            raise usage.UsageError("two outputs have the same path")
+        for path in every:
+            name = os.path.basename(path)
+            if path.count("{worker}") > 1 or ("{worker}" in path and "{worker}" not in name):
+                raise usage.UsageError(
+                    f"{path}: {{worker}} stands once, in the name of the file"
+                )
+            if not os.path.isdir(os.path.dirname(path)):
+                raise usage.UsageError(
+                    f"no directory {os.path.dirname(path)} for the output"
+                    f" {os.path.basename(path)}: make it, or choose another path"
+                )
+        if self["max-message"] < 2048:
+            raise usage.UsageError("--max-message: RFC 5425 asks for at least 2048 octets")
+        if self["journal"] is None:
+            beside = os.path.dirname(self.paths["log"][0]) if self.paths["log"] else os.getcwd()
+            self["journal"] = os.path.join(beside, "listener.db")
+        if not os.path.isdir(os.path.dirname(os.path.abspath(self["journal"]))):
+            raise usage.UsageError(f"no directory for the journal {self['journal']}")
+
+
+def _refused(refusal: Refusal) -> None:
+    _log.warn(
+        "refused {address}: {reason}; certificate {subject} {fingerprint}",
+        address=refusal.address,
+        reason=refusal.reason,
+        subject=refusal.subject,
+        fingerprint=refusal.fingerprint,
+    )
+
+
+def _event(name: str, **facts: Any) -> None:
+    _log.warn("{name}: {facts}", name=name, facts=facts)
+
+
+def makeService(options: Options) -> IService:
+    """
+    Make the listener.
+
+    @raise SystemExit: something is missing; one line says what to do.
+    """
+    from twisted.internet import reactor
+
+    useMonotonicClock(reactor)
+    try:
+        bundle = Bundle.load(directory(options["ca-dir"]) / "master")
+        context = listenerContext(bundle, _refused)
+    except UserError as error:
+        raise SystemExit(f"decnet-listener: {error}") from None
+    outputs = [FileOutput("raw", path, renderRaw, _event) for path in options.paths["log"]]
+    outputs += [FileOutput("json", path, renderJSON, _event) for path in options.paths["json"]]
+    return ListenerService(
+        reactor,
+        context,
+        options["host"],
+        options["port"],
+        Path(os.path.abspath(options["journal"])),
+        outputs,
+        options["max-message"],
+        options["journal-max"],
+    )

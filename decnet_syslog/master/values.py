@@ -1,0 +1,100 @@
+"""What passes between reception, journal and outputs: immutable values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..wire.record import Provenance
+
+__all__ = ["Batch", "Cursor", "Deposit", "FileLength", "Grant", "Known"]
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """
+    The right to extend one stream, until a newer connection is granted it.
+
+    @ivar row: the stream's row in the journal.
+    @ivar offset: octets held durably.
+    @ivar base: end of the last gap; C{crc} is of the octets [base, offset).
+    """
+
+    row: int
+    epoch: int
+    stream: str
+    generation: int
+    offset: int
+    base: int
+    crc: int
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One stream of a worker as the journal has it."""
+
+    stream: str
+    generation: int
+    offset: int
+    base: int
+    crc: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deposit:
+    """
+    What one connection hands over to be committed.
+
+    @ivar grant: C{None} for a peer without positions.
+    @ivar start: offset of the first octet; with C{end}, what the stream advances by.
+    @ivar octets: complete lines with their LFs, or messages if C{lengths} is given; empty
+        for a gap.
+    @ivar lengths: of each message, when one of them holds an LF.
+    @ivar reason: of a gap.
+    """
+
+    provenance: Provenance
+    grant: Grant | None
+    start: int
+    end: int
+    octets: bytes
+    lengths: tuple[int, ...] | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A committed deposit. C{seq} orders everything that the journal ever took."""
+
+    seq: int
+    provenance: Provenance
+    stream: str | None
+    generation: int
+    start: int
+    end: int
+    octets: bytes
+    lengths: tuple[int, ...] | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileLength:
+    """An output file, and how many octets of it are on disk."""
+
+    device: int
+    inode: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """
+    An output has every batch up to C{seq} on disk.
+
+    @ivar files: by path, the files that have changed since the cursor before.
+    """
+
+    output: str
+    seq: int
+    files: Mapping[str, FileLength]

@@ -1,0 +1,280 @@
+"""The control lines of the delivery extension, ``decnet-syslog/1``: octets to values and back.
+
+The grammar (docs/protocol.rst is its description for implementers)::
+
+    line    = verb *(SP field) LF            ; CONTROL_LINE_OCTETS_MAX octets at most
+    stream  = 32 hexdigits, lower case       ; chosen at random by the forwarder
+    number  = "0" / nonzero *digit           ; at most 2^63 - 1
+    crc32   = 8 hexdigits, lower case        ; zlib's CRC-32
+    name    = 1*(unreserved / pct-encoded)   ; octets other than A-Z a-z 0-9 - . _ / as %XX
+
+    listener -> forwarder
+      HELLO version journal message-octets-max
+      RESUME stream generation offset base crc32
+      KNOWN stream generation offset base crc32 name       ; answers LIST, one a stream
+      LISTED                                               ; no more KNOWN
+      ACK stream generation offset
+    forwarder -> listener
+      LIST
+      OPEN stream generation start name
+      AT stream generation offset
+      EMPTY count
+      LAST
+      SKIP octets reason
+    either
+      BYE code text
+
+A value is a frozen dataclass named like its verb; its fields are in the order of the wire.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import ClassVar
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from .framing import CONTROL_LINE_OCTETS_MAX
+
+__all__ = [
+    "ACK",
+    "AT",
+    "BYE",
+    "EMPTY",
+    "HELLO",
+    "KNOWN",
+    "LAST",
+    "LIST",
+    "LISTED",
+    "OPEN",
+    "RESUME",
+    "SKIP",
+    "ControlError",
+    "ControlLine",
+    "encodeControl",
+    "parseControl",
+]
+
+# SQLite's and every peer's signed 64-bit integer.
+NUMBER_MAX = 2**63 - 1
+
+_STREAM = re.compile(rb"[0-9a-f]{32}\Z")
+_NUMBER = re.compile(rb"(?:0|[1-9][0-9]{0,18})\Z")
+_CRC = re.compile(rb"[0-9a-f]{8}\Z")
+_NAME = re.compile(rb"(?:[A-Za-z0-9._/-]|%[0-9A-F]{2})+\Z")
+_WORD = re.compile(rb"[a-z][a-z0-9-]{0,31}\Z")
+
+
+@dataclass
+class ControlError(Exception):
+    """
+    A control line that the grammar does not have.
+
+    @ivar reason: what is wrong.
+    @ivar seen: the first octets of the line, at most 80.
+    """
+
+    reason: str
+    seen: bytes
+
+    def __str__(self) -> str:
+        return f"{self.reason} (saw {self.seen!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlLine:
+    """What stands between frames. Subclasses are the verbs."""
+
+    kinds: ClassVar[tuple[str, ...]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HELLO(ControlLine):
+    """The listener's first line: its journal's identity and the longest message it takes."""
+
+    version: int
+    journal: str
+    messageOctetsMax: int
+    kinds: ClassVar[tuple[str, ...]] = ("number", "stream", "number")
+
+
+@dataclass(frozen=True, slots=True)
+class RESUME(ControlLine):
+    """What the listener holds durably, and the CRC-32 of the octets [base, offset)."""
+
+    stream: str
+    generation: int
+    offset: int
+    base: int
+    crc: int
+    kinds: ClassVar[tuple[str, ...]] = ("stream", "number", "number", "number", "crc")
+
+
+@dataclass(frozen=True, slots=True)
+class KNOWN(ControlLine):
+    """One of the streams that the listener holds of this worker."""
+
+    stream: str
+    generation: int
+    offset: int
+    base: int
+    crc: int
+    name: str
+    kinds: ClassVar[tuple[str, ...]] = (
+        "stream",
+        "number",
+        "number",
+        "number",
+        "crc",
+        "name",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LISTED(ControlLine):
+    """All KNOWN lines have been sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class ACK(ControlLine):
+    """Everything before C{offset} survives a power cut of the master."""
+
+    stream: str
+    generation: int
+    offset: int
+    kinds: ClassVar[tuple[str, ...]] = ("stream", "number", "number")
+
+
+@dataclass(frozen=True, slots=True)
+class LIST(ControlLine):
+    """Ask which streams of this worker the listener holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class OPEN(ControlLine):
+    """Ask for the position of a stream; C{start} is where it begins if it is not known."""
+
+    stream: str
+    generation: int
+    start: int
+    name: str
+    kinds: ClassVar[tuple[str, ...]] = ("stream", "number", "number", "name")
+
+
+@dataclass(frozen=True, slots=True)
+class AT(ControlLine):
+    """What follows belongs to this stream, from this offset."""
+
+    stream: str
+    generation: int
+    offset: int
+    kinds: ClassVar[tuple[str, ...]] = ("stream", "number", "number")
+
+
+@dataclass(frozen=True, slots=True)
+class EMPTY(ControlLine):
+    """So many empty lines follow, which no frame can carry: one octet each, the LF."""
+
+    count: int
+    kinds: ClassVar[tuple[str, ...]] = ("number",)
+
+
+@dataclass(frozen=True, slots=True)
+class LAST(ControlLine):
+    """The next frame is the last line of its file and has no LF there."""
+
+
+@dataclass(frozen=True, slots=True)
+class SKIP(ControlLine):
+    """A gap: so many octets will never come, and why."""
+
+    octets: int
+    reason: str
+    kinds: ClassVar[tuple[str, ...]] = ("number", "word")
+
+
+@dataclass(frozen=True, slots=True)
+class BYE(ControlLine):
+    """Why the sender of this line is about to close."""
+
+    code: str
+    text: str
+    kinds: ClassVar[tuple[str, ...]] = ("word", "name")
+
+
+_VERBS: dict[bytes, type[ControlLine]] = {
+    verb.__name__.encode("ascii"): verb
+    for verb in (
+        HELLO,
+        RESUME,
+        KNOWN,
+        LISTED,
+        ACK,
+        LIST,
+        OPEN,
+        AT,
+        EMPTY,
+        LAST,
+        SKIP,
+        BYE,
+    )
+}
+
+
+def _parseField(kind: str, field: bytes) -> int | str:
+    if kind == "number" and _NUMBER.match(field) and int(field) <= NUMBER_MAX:
+        return int(field)
+    if kind == "stream" and _STREAM.match(field):
+        return field.decode("ascii")
+    if kind == "crc" and _CRC.match(field):
+        return int(field, 16)
+    if kind == "word" and _WORD.match(field):
+        return field.decode("ascii")
+    if kind == "name" and _NAME.match(field):
+        # surrogateescape: a file name is octets; it must come back as it went.
+        return unquote_to_bytes(field).decode("utf-8", "surrogateescape")
+    raise ValueError(kind)
+
+
+def parseControl(line: bytes) -> ControlLine:
+    """
+    Parse one control line, without its LF.
+
+    @raise ControlError: an unknown verb, a wrong number of fields or a malformed field.
+    """
+    verb, *found = line.split(b" ")
+    kind = _VERBS.get(verb)
+    if kind is None:
+        raise ControlError("an unknown control line", line[:80])
+    if len(found) != len(kind.kinds):
+        raise ControlError(
+            f"{kind.__name__} takes {len(kind.kinds)} fields, not {len(found)}",
+            line[:80],
+        )
+    try:
+        values = [_parseField(*pair) for pair in zip(kind.kinds, found, strict=True)]
+    except ValueError as error:
+        raise ControlError(
+            f"{kind.__name__} has a malformed {error}", line[:80]
+        ) from None
+    return kind(*values)
+
+
+def _encodeField(kind: str, value: int | str) -> bytes:
+    if kind == "crc":
+        return b"%08x" % int(value)
+    if kind == "name":
+        octets = str(value).encode("utf-8", "surrogateescape")
+        # "~" is unreserved for quote_from_bytes but not in our grammar.
+        return quote_from_bytes(octets, safe="/").replace("~", "%7E").encode("ascii")
+    return str(value).encode("ascii")
+
+
+def encodeControl(value: ControlLine) -> bytes:
+    """Render a control line, LF included."""
+    parts = [type(value).__name__.encode("ascii")]
+    for field, kind in zip(fields(value), value.kinds, strict=True):
+        parts.append(_encodeField(kind, getattr(value, field.name)))
+    line = b" ".join(parts) + b"\n"
+    assert len(line) <= CONTROL_LINE_OCTETS_MAX, line[:80]
+    return line

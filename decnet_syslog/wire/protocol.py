@@ -1,0 +1,109 @@
+"""The framing as a Twisted protocol, in the manner of L{Int32StringReceiver}.
+
+One receive is one call of L{OctetCountedReceiver.framesReceived} with every complete
+message in it: per-message work belongs to whoever needs it. L{stringReceived} is there
+for those who do.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.protocol import Protocol
+
+from .control import ControlError, ControlLine, encodeControl, parseControl
+from .framing import MESSAGE_OCTETS_MAX, FrameDecoder, FramingError, LengthError
+
+__all__ = ["OctetCountedReceiver"]
+
+
+class OctetCountedReceiver(Protocol):
+    """
+    Receive and send octet-counted frames, and control lines if L{control} is true.
+
+    @cvar MAX_LENGTH: the longest message, in octets.
+    """
+
+    MAX_LENGTH = MESSAGE_OCTETS_MAX
+    control = False
+
+    _decoder: FrameDecoder | None = None
+    _refused = False
+
+    def dataReceived(self, data: bytes) -> None:
+        """Decode a receive. After a framing error, everything more is discarded."""
+        # TLS goes on delivering what it had read after loseConnection.
+        if self._refused:
+            return
+        decoder = self._decoder
+        if decoder is None:
+            decoder = self._decoder = FrameDecoder(self.MAX_LENGTH, self.control)
+        line: bytes | None = None
+        while True:
+            frames: list[bytes] = []
+            try:
+                line = decoder.decode(data, frames)
+            except FramingError as error:
+                self._refused = True
+                if frames:
+                    self.framesReceived(frames)
+                if isinstance(error, LengthError):
+                    self.lengthLimitExceeded(error.length)
+                self.frameError(error)
+                return
+            if frames:
+                self.framesReceived(frames)
+            if line is None or self._refused:
+                return
+            try:
+                value = parseControl(line)
+            except ControlError as error:
+                self.refuse()
+                self.frameError(error)
+                return
+            self.controlReceived(value)
+            if self._refused:
+                return
+            data = b""
+
+    def refuse(self) -> None:
+        """Discard whatever else is received."""
+        self._refused = True
+
+    @property
+    def unfinished(self) -> int:
+        """Octets held of a frame that is not complete: lost when the connection is."""
+        return 0 if self._decoder is None else self._decoder.held
+
+    def framesReceived(self, messages: list[bytes]) -> None:
+        """One or more complete messages, in order."""
+        for message in messages:
+            self.stringReceived(message)
+
+    def stringReceived(self, message: bytes) -> None:
+        """One complete message."""
+
+    def controlReceived(self, line: ControlLine) -> None:
+        """One control line; only if L{control} is true."""
+
+    def lengthLimitExceeded(self, length: int) -> None:
+        """A frame of C{length} octets was announced. L{frameError} follows."""
+
+    def frameError(self, error: FramingError | ControlError) -> None:
+        """The peer broke the framing. The default closes the connection."""
+        assert self.transport is not None
+        self.transport.loseConnection()
+
+    def sendString(self, message: bytes) -> None:
+        """
+        Send one message as a frame.
+
+        @raise ValueError: the message is empty, which no frame can be, or too long.
+        """
+        assert self.transport is not None
+        if not 0 < len(message) <= self.MAX_LENGTH:
+            raise ValueError(f"a message has 1 to {self.MAX_LENGTH} octets")
+        self.transport.write(b"%d %b" % (len(message), message))
+
+    def sendControl(self, *lines: ControlLine) -> None:
+        """Send control lines."""
+        assert self.transport is not None
+        self.transport.write(b"".join([encodeControl(line) for line in lines]))

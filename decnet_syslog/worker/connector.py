@@ -1,0 +1,86 @@
+"""
+A connector over an endpoint.
+
+L{ReconnectingClientFactory} wants something with C{connect()}; the reactor's own
+connectors know IPv4 names only. This one takes an endpoint (so: both families, the
+fastest address wins) and asks for it anew each time, so that a renewed certificate or
+address is used by the next connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.python.failure import Failure
+
+__all__ = ["EndpointConnector"]
+
+
+class EndpointConnector:
+    """
+    Connect a factory, again and again.
+    """
+
+    def __init__(self, endpoint: Callable[[], IStreamClientEndpoint], factory: Any) -> None:
+        """
+        @param endpoint: makes the endpoint for one connection.
+        @param factory: a client factory with C{clientConnectionFailed} and
+            C{clientConnectionLost}.
+        """
+        self._endpoint = endpoint
+        self._factory = factory
+        self._connecting: Deferred[Any] | None = None
+
+    def connect(self) -> None:
+        """Begin one attempt."""
+        try:
+            self._connecting = self._endpoint().connect(_Once(self._factory, self))
+        except Exception:
+            self._failed(Failure())
+            return
+        self._connecting.addCallbacks(self._connected, self._failed)
+
+    def stopConnecting(self) -> None:
+        """Give up the attempt under way, if there is one."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+
+    def _connected(self, protocol: object) -> None:
+        self._connecting = None
+
+    def _failed(self, failure: Failure) -> None:
+        self._connecting = None
+        self._factory.clientConnectionFailed(self, failure)
+
+
+class _Once:
+    """Stands between an endpoint and the factory: tells it of the protocol's end."""
+
+    noisy = False
+
+    def __init__(self, factory: Any, connector: EndpointConnector) -> None:
+        self._factory = factory
+        self._connector = connector
+
+    def doStart(self) -> None:
+        """Nothing to start."""
+
+    def doStop(self) -> None:
+        """Nothing to stop."""
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """The factory's protocol, its end reported to the factory."""
+        protocol = self._factory.buildProtocol(addr)
+        if protocol is None:
+            return None
+        original = protocol.connectionLost
+
+        def connectionLost(reason: Failure) -> None:
+            original(reason)
+            self._factory.clientConnectionLost(self._connector, reason)
+
+        protocol.connectionLost = connectionLost
+        return protocol

@@ -1,0 +1,62 @@
+"""Pieces of a file as the wire has them."""
+
+from __future__ import annotations
+
+from ..wire.control import EMPTY, LAST, encodeControl
+from ..wire.framing import encodeFrames
+
+__all__ = ["encodeLast", "encodeLines", "encodePlain"]
+
+# As many as a listener takes in one EMPTY.
+EMPTY_LINES_MAX = 65536
+
+_LAST = encodeControl(LAST())
+
+
+def encodeLines(octets: bytes) -> bytes:
+    """
+    Complete lines as frames, and as EMPTY where there is nothing to frame.
+
+    @param octets: lines, each with its LF.
+    """
+    if octets[0] != 0x0A and b"\n\n" not in octets:
+        return encodeFrames(octets[:-1].split(b"\n"))
+    parts = []
+    run: list[bytes] = []
+    empty = 0
+    for line in octets[:-1].split(b"\n"):
+        if line:
+            if empty:
+                parts.append(_encodeEmpty(empty))
+                empty = 0
+            run.append(line)
+        else:
+            if run:
+                parts.append(encodeFrames(run))
+                run = []
+            empty += 1
+    parts.append(encodeFrames(run) if run else _encodeEmpty(empty))
+    return b"".join(parts)
+
+
+def _encodeEmpty(count: int) -> bytes:
+    whole, rest = divmod(count, EMPTY_LINES_MAX)
+    octets = encodeControl(EMPTY(EMPTY_LINES_MAX)) * whole
+    return octets + encodeControl(EMPTY(rest)) if rest else octets
+
+
+def encodeLast(octets: bytes) -> bytes:
+    """The last line of a file, which has no LF."""
+    return _LAST + encodeFrames([octets])
+
+
+def encodePlain(octets: bytes) -> tuple[bytes, int]:
+    """
+    Lines for a peer without the extension.
+
+    @return: the frames, and how many empty lines were left out: RFC 5425 has no frame
+        without a message.
+    """
+    lines = octets.removesuffix(b"\n").split(b"\n")
+    messages = [line for line in lines if line]
+    return encodeFrames(messages), len(lines) - len(messages)

@@ -1,0 +1,298 @@
+"""
+The forwarder's connection: a protocol, and the factory that makes it again.
+
+The protocol decides by what TLS has negotiated which shipment it carries, and is the
+transport's side of it: backpressure, deadlines, goodbye. The factory retries for ever,
+after 1 s, 2 s, 4 s ... 30 s, each shortened at random by up to half so that a fleet does
+not return in one instant; only a master that has really taken us ends the series.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import random
+import struct
+import termios
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHandshakeListener,
+    IPushProducer,
+    IReactorTime,
+)
+from twisted.internet.protocol import ReconnectingClientFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ..trust.contexts import DELIVERY_PROTOCOL
+from ..wire.control import BYE, ControlError, ControlLine
+from ..wire.framing import FramingError
+from ..wire.protocol import OctetCountedReceiver
+from .plain import PlainShipment
+from .shipment import Misbehaviour, Shipment
+
+__all__ = ["ForwarderFactory", "ForwarderProtocol", "kernelUnsent"]
+
+# From connecting to the end of the handshake, in seconds.
+HANDSHAKE_S = 15.0
+
+# How long the master may take to answer our close_notify, in seconds.
+CLOSE_S = 3.0
+
+# How often deadlines are looked at, in seconds.
+WATCH_S = 5.0
+
+DELAY_MIN_S = 1.0
+DELAY_MAX_S = 30.0
+
+# Another connection has taken our stream: somebody has a copy of our state. Whoever waits
+# longer lets the other ship; nothing is lost or repeated meanwhile.
+DELAY_SUPERSEDED_S = 60.0
+
+
+def kernelUnsent(reactor: Any, transport: Any) -> int:
+    """
+    Octets that the peer's TCP has not acknowledged, ours in user space included.
+
+    @param transport: the TLS transport. Call it in a later turn of the reactor than the
+        write: TLS gathers writes until then.
+    @return: the kernel's count (SIOCOUTQ); at least 1 while any are in user space.
+    """
+    tcp = transport.transport
+    # A TCP transport is among the writers exactly while it holds octets.
+    if tcp in reactor.getWriters():
+        return 1
+    queued = fcntl.ioctl(tcp.getHandle(), termios.TIOCOUTQ, b"\0" * 4)
+    return int(struct.unpack("i", queued)[0])
+
+
+@implementer(IHandshakeListener, IPushProducer)
+class ForwarderProtocol(OctetCountedReceiver):
+    """One connection to the master."""
+
+    _log = Logger()
+    factory: ForwarderFactory
+
+    def __init__(self) -> None:
+        self.shipment: Shipment | PlainShipment | None = None
+        self.paused = False
+        self.lastBye: BYE | None = None
+        self._timer: IDelayedCall | None = None
+        self._closing = False
+
+    def connectionMade(self) -> None:
+        """Start the clock of the handshake."""
+        self._timer = self.factory.clock.callLater(HANDSHAKE_S, self._late, "no handshake")
+        self.factory.connected(self)
+
+    def _late(self, what: str) -> None:
+        self._timer = None
+        self._log.warn("cutting the connection to the master: {what} in time", what=what)
+        self._abort()
+
+    def _abort(self) -> None:
+        self.refuse()
+        cast(Any, self.transport).abortConnection()
+
+    def handshakeCompleted(self) -> None:
+        """TLS is up and the master's name is right: see what it speaks."""
+        transport = cast(Any, self.transport)
+        self._setTimer(WATCH_S, self._watch)
+        self.control = transport.negotiatedProtocol == DELIVERY_PROTOCOL
+        transport.setTcpKeepAlive(True)
+        transport.setTcpNoDelay(True)
+        transport.registerProducer(self, True)
+        self.shipment = self.factory.shipmentFor(self)
+        if self.shipment is None:
+            self.close(BYE("no-extension", "the master does not acknowledge"))
+
+    def _watch(self) -> None:
+        self._timer = None
+        if self.shipment is not None and self.shipment.stalled:
+            self._late("no acknowledgement")
+        else:
+            self._setTimer(WATCH_S, self._watch)
+
+    def _setTimer(self, delay: float, then: Callable[[], None]) -> None:
+        self._stopTimer()
+        self._timer = self.factory.clock.callLater(delay, then)
+
+    def _stopTimer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def framesReceived(self, messages: list[bytes]) -> None:
+        """A listener sends no messages."""
+        self.frameError(FramingError("a message from the listener", messages[0][:32]))
+
+    def controlReceived(self, line: ControlLine) -> None:
+        """Hand a control line to the shipment."""
+        assert isinstance(self.shipment, Shipment)
+        if isinstance(line, BYE):
+            self.lastBye = line
+        try:
+            self.shipment.controlReceived(line)
+        except Misbehaviour as error:
+            self._log.error("the master broke the protocol: {error}", error=str(error))
+            self.close(BYE("protocol", str(error)))
+
+    def frameError(self, error: FramingError | ControlError) -> None:
+        """What the master sent cannot be read. A plain peer need not send anything."""
+        self._log.error("cannot read what the master sent: {error}", error=str(error))
+        self.close(BYE("framing", str(error)))
+
+    def pauseProducing(self) -> None:
+        """The transport has enough."""
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        """The transport has handed everything to the kernel."""
+        self.paused = False
+        self.pump()
+
+    def stopProducing(self) -> None:
+        """The transport is gone."""
+        self.paused = True
+
+    def pump(self) -> None:
+        """Send what there is."""
+        if self.shipment is not None and not self._closing:
+            self.shipment.pump()
+
+    def sendOctets(self, octets: bytes) -> None:
+        """Send."""
+        cast(Any, self.transport).write(octets)
+
+    def accepted(self) -> None:
+        """The master has taken us: the next failure is a new one."""
+        self.factory.resetDelay()
+
+    def close(self, bye: BYE) -> None:
+        """
+        Say why and close, with a deadline.
+
+        The order matters: what is written after close would be dropped, and a registered
+        producer would keep the connection open.
+        """
+        if self._closing:
+            return
+        self._closing = True
+        self.refuse()
+        transport = cast(Any, self.transport)
+        if self.control:
+            self.sendControl(bye)
+        if self.shipment is not None:
+            transport.unregisterProducer()
+        transport.loseConnection()
+        self._setTimer(CLOSE_S, self._closeLate)
+
+    def _closeLate(self) -> None:
+        self._timer = None
+        self._abort()
+
+    def connectionLost(self, reason: Failure = Failure(Exception("closed"))) -> None:  # noqa: B008
+        """Go back to what is acknowledged; the factory connects again."""
+        self._stopTimer()
+        if self.shipment is not None:
+            self.shipment.connectionLost()
+        self.factory.lost(self, reason)
+
+
+class ForwarderFactory(ReconnectingClientFactory):
+    """
+    Connects again for ever.
+
+    @ivar line: the connection there is, or C{None}.
+    """
+
+    protocol = ForwarderProtocol
+    noisy = False
+    # Both: ReconnectingClientFactory copies one to the other in its class body.
+    initialDelay = DELAY_MIN_S
+    delay = DELAY_MIN_S
+    maxDelay = DELAY_MAX_S
+    factor = 2.0
+    # Its jitter exceeds maxDelay and can make a delay negative; ours is in retry.
+    jitter = 0.0
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        shipmentFor: Callable[[ForwarderProtocol], Shipment | PlainShipment | None],
+        refusal: Callable[[], str | None],
+        random: Callable[[], float] = random.random,
+    ) -> None:
+        """
+        @param shipmentFor: what a connection carries; C{None} to refuse the master.
+        @param refusal: why our TLS has refused the master's certificate, if it has.
+        """
+        self.clock = clock
+        self.shipmentFor = shipmentFor
+        self.line: ForwarderProtocol | None = None
+        self._refusal = refusal
+        self._random = random
+        self._next = DELAY_MIN_S
+        self._superseded = False
+        self._whenLost: list[Callable[[], None]] = []
+
+    def buildProtocol(self, addr: IAddress) -> Any:
+        """A protocol, unless we are stopping."""
+        if not self.continueTrying:
+            return None
+        return super().buildProtocol(addr)
+
+    def connected(self, line: ForwarderProtocol) -> None:
+        """TCP is up."""
+        self.line = line
+
+    def lost(self, line: ForwarderProtocol, reason: Failure) -> None:
+        """A connection is gone: remember why, TLS does not tell the connector."""
+        if self.line is line:
+            self.line = None
+        self._superseded = line.lastBye is not None and line.lastBye.code == "superseded"
+        refused = self._refusal() if line.shipment is None else None
+        why = refused or reason.getErrorMessage()
+        self._log.warn("no connection to the master: {why}", why=why)
+        waiting, self._whenLost = self._whenLost, []
+        for call in waiting:
+            call()
+
+    def whenLost(self, call: Callable[[], None]) -> None:
+        """Call when the connection is gone."""
+        self._whenLost.append(call)
+
+    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
+        """Nobody answers."""
+        self._log.warn("cannot connect to the master: {why}", why=reason.getErrorMessage())
+        super().clientConnectionFailed(connector, reason)
+
+    def retry(self, connector: Any = None) -> None:
+        """Connect again after the next delay of the series."""
+        if not self.continueTrying:
+            return
+        delay = self._next
+        self._next = min(self.factor * self._next, self.maxDelay)
+        self.retries += 1
+        self.delay = max(delay * (1 - self._random() / 2), 0.001)
+        if self._superseded:
+            self.delay += DELAY_SUPERSEDED_S
+        connector = connector or self.connector
+        self.connector = connector
+        self._log.info("connecting again in {delay:.1f} s", delay=self.delay)
+
+        def again() -> None:
+            self._callID = None
+            connector.connect()
+
+        self._callID = self.clock.callLater(self.delay, again)
+
+    def resetDelay(self) -> None:
+        """The master has taken us. Unlike the original this never undoes L{stopTrying}."""
+        self._next = DELAY_MIN_S
+        self.retries = 0

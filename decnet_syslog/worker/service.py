@@ -1,0 +1,227 @@
+"""
+The forwarder as a service: bookmarks, tails, connection.
+
+Stopping says goodbye and saves what is acknowledged. A forwarder that is stopped and one
+that is killed leave the same promise: the listener knows the position.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IOpenSSLClientConnectionCreator,
+    IStreamClientEndpoint,
+)
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from ..wire.control import BYE
+from .bookmarks import Bookmarks
+from .connector import EndpointConnector
+from .forwarder import ForwarderFactory, ForwarderProtocol, kernelUnsent
+from .plain import PlainShipment
+from .shipment import PIECE_OCTETS, Shipment
+from .tail import Tails
+from .watch import DirectoryWatch
+
+__all__ = ["ForwarderService"]
+
+# Acknowledged offsets reach the database so often at most, in seconds. They are a hint:
+# the listener holds the position.
+SAVE_S = 0.5
+
+# How long in-flight lines may still be acknowledged when we stop, and the connection to
+# end after that, in seconds.
+STOP_S = 2.0
+
+# After a directory has changed, look this much later: one look for many changes.
+WAKE_S = 0.002
+
+
+class ForwarderService(Service):
+    """
+    The worker's side.
+    """
+
+    _log = Logger()
+    name = "decnet-forwarder"
+
+    def __init__(
+        self,
+        reactor: Any,
+        context: Callable[[], IOpenSSLClientConnectionCreator],
+        refusal: Callable[[], str | None],
+        host: str,
+        port: int,
+        patterns: Sequence[str],
+        statePath: Path,
+        *,
+        delivery: str,
+        pollSeconds: float,
+        messageOctetsMax: int,
+        lagOctetsMax: int | None,
+        pieceOctets: int = PIECE_OCTETS,
+        resendToNewMaster: bool = True,
+    ) -> None:
+        """
+        @param context: the TLS of the next connection.
+        @param refusal: why it has refused the last one.
+        @param delivery: auto, acked or plain.
+        """
+        self._reactor = reactor
+        self._context = context
+        self._refusal = refusal
+        self._host = host
+        self._port = port
+        self._patterns = patterns
+        self._statePath = statePath
+        self._delivery = delivery
+        self._pollSeconds = pollSeconds
+        self._messageOctetsMax = messageOctetsMax
+        self._lagOctetsMax = lagOctetsMax
+        self._pieceOctets = pieceOctets
+        self._resend = resendToNewMaster
+        self._poll: IDelayedCall | None = None
+        self._save: IDelayedCall | None = None
+
+    def startService(self) -> None:
+        """Open the state, look at the files, connect."""
+        super().startService()
+        self._bookmarks = Bookmarks.open(self._statePath)
+        self._tails = Tails(
+            self._patterns,
+            self._bookmarks,
+            self._reactor.seconds,
+            messageOctetsMax=self._messageOctetsMax,
+            lagOctetsMax=self._lagOctetsMax,
+            events=self._event,
+        )
+        self._tails.onChanged(self._changed)
+        self._pool = ThreadPool(1, 1, "decnet-forwarder-files")
+        self._pool.start()
+        self._factory = ForwarderFactory(self._reactor, self._shipmentFor, self._refusal)
+        self._connector = EndpointConnector(self._endpoint, self._factory)
+        self._factory.connector = self._connector
+        directories = {os.path.dirname(os.path.abspath(p)) for p in self._patterns}
+        self._watch = DirectoryWatch(self._reactor, directories, self._wake)
+        self._look()
+        self._connector.connect()
+        self._log.info(
+            "shipping {files} to {host}:{port}",
+            files=", ".join(self._patterns),
+            host=self._host,
+            port=self._port,
+        )
+
+    @inlineCallbacks
+    def stopService(self) -> Any:
+        """Stop without losing or repeating anything."""
+        super().stopService()
+        self._watch.stop()
+        self._factory.stopTrying()
+        self._connector.stopConnecting()
+        line = self._factory.line
+        if line is not None:
+            yield self._wait(lambda: line.shipment is None or not line.shipment.inFlight)
+            lost: Deferred[None] = Deferred()
+            self._factory.whenLost(lambda: lost.callback(None))
+            line.close(BYE("shutdown", "the forwarder is stopping"))
+            if self._factory.line is not None:
+                yield lost
+        for call in (self._poll, self._save):
+            if call is not None and call.active():
+                call.cancel()
+        self._pool.stop()
+        self._tails.save()
+        self._tails.close()
+        self._bookmarks.close()
+
+    def _wait(self, condition: Callable[[], bool]) -> Deferred[None]:
+        """Fire when a condition holds, or after STOP_S."""
+        done: Deferred[None] = Deferred()
+        deadline = self._reactor.seconds() + STOP_S
+
+        def look() -> None:
+            if condition() or self._reactor.seconds() > deadline or not self._factory.line:
+                done.callback(None)
+            else:
+                self._reactor.callLater(0.02, look)
+
+        look()
+        return done
+
+    def _endpoint(self) -> IStreamClientEndpoint:
+        tcp = HostnameEndpoint(self._reactor, self._host, self._port)
+        endpoint: IStreamClientEndpoint = wrapClientTLS(self._context(), tcp)
+        return endpoint
+
+    def _inThread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        return deferToThreadPool(self._reactor, self._pool, function, *arguments)
+
+    def _shipmentFor(self, line: ForwarderProtocol) -> Shipment | PlainShipment | None:
+        """What a connection carries, by what the master speaks and what is wanted."""
+        if line.control:
+            self._log.info("connected to the master, acknowledged delivery")
+            return Shipment(
+                self._tails, line, self._reactor, self._inThread, self._resend, self._pieceOctets
+            )
+        if self._delivery == "acked":
+            self._log.error(
+                "the master does not acknowledge (it does not speak decnet-syslog/1) and"
+                " --delivery=acked is set: nothing is sent"
+            )
+            return None
+        if self._delivery == "auto" and any(i.bookmark.journal for i in self._tails.incarnations):
+            self._log.warn(
+                "the master acknowledged before and does not now: lines can be lost when it"
+                " crashes; --delivery=acked would wait for one that does"
+            )
+        self._log.info("connected to the master, plain RFC 5425 without acknowledgement")
+        return PlainShipment(
+            self._tails,
+            line,
+            self._reactor,
+            lambda: kernelUnsent(self._reactor, line.transport),
+        )
+
+    def _wake(self) -> None:
+        """A directory has changed."""
+        if self._poll is not None:
+            self._poll.cancel()
+        self._poll = self._reactor.callLater(WAKE_S, self._look)
+
+    def _look(self) -> None:
+        """Look at the files, and ship what is there."""
+        self._poll = None
+        # Armed before the look: what changes meanwhile is seen by the next.
+        self._watch.arm()
+        try:
+            self._tails.poll()
+            if self._factory.line is not None:
+                self._factory.line.pump()
+        except Exception:
+            self._log.failure("cannot read the log files; trying again")
+        if self._poll is None:
+            self._poll = self._reactor.callLater(self._pollSeconds, self._look)
+
+    def _changed(self) -> None:
+        """Offsets have moved: save them soon."""
+        if self._save is None:
+            self._save = self._reactor.callLater(SAVE_S, self._saveNow)
+
+    def _saveNow(self) -> None:
+        self._save = None
+        self._tails.save()
+
+    def _event(self, name: str, **facts: Any) -> None:
+        """Something happened to a file."""
+        self._log.warn("{name}: {facts}", name=name, facts=facts)

@@ -1,0 +1,449 @@
+"""
+Shipment with the delivery extension: what is sent, from where, and what is done with it.
+
+What must be true:
+
+* the listener's durable position is the only authority on where to go on. Ours is a
+  hint: it finds the file and saves the time to verify what is already known;
+* before an octet of a file is sent on a connection, the listener's checksum of what it
+  holds of that file equals ours of the same octets;
+* stored <= acknowledged <= sent <= read <= size of the file, always;
+* nothing is kept for a retry: on a new connection the file is read again.
+
+A file's way on one connection (L{_Way}) is a table:
+
+    waiting  --OPEN sent-->      asked
+    asked    --RESUME-->         checked (at once, or after reading the file) or diverged
+    checked                      its pieces are sent, its acknowledgements counted
+    diverged --LIST, LISTED-->   waiting, as a stream the listener knows by content
+                                 waiting, as a new stream, if it knows none
+
+Set aside: remembering unacknowledged octets in memory (a second queue to lose); trusting
+our own offset when the listener disagrees.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import uuid4
+from zlib import crc32
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ..wire.control import (
+    ACK,
+    AT,
+    BYE,
+    HELLO,
+    KNOWN,
+    LIST,
+    LISTED,
+    OPEN,
+    RESUME,
+    SKIP,
+    ControlLine,
+    encodeControl,
+)
+from .encoding import encodeLast, encodeLines
+from .tail import Changed, Gap, Incarnation, LastLine, Lines, Tails, Vanished
+
+__all__ = ["Line", "Misbehaviour", "Shipment"]
+
+# One read of a file and one write to the connection: large enough that the cost of each
+# is small against its octets, small enough to take turns between files.
+PIECE_OCTETS = 256 * 1024
+
+# Sent and not yet acknowledged, all files together. More than a fast disk commits in the
+# time of a round trip; what a lost connection makes us read again.
+WINDOW_OCTETS = 8 * 1024 * 1024
+
+# In flight, and no acknowledgement for so long: the connection is of no use, in seconds.
+ACK_TIMEOUT_S = 60.0
+
+Piece = Lines | LastLine | Gap
+
+
+@dataclass
+class Misbehaviour(Exception):
+    """The listener said what it must not say here."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Line(Protocol):
+    """What a shipment asks of its connection."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether the transport has enough for now."""
+
+    def sendOctets(self, octets: bytes) -> None:
+        """Send."""
+
+    def close(self, bye: BYE) -> None:
+        """Say why and close."""
+
+    def accepted(self) -> None:
+        """The listener has taken us: the next failure is a new one."""
+
+
+@dataclass(eq=False)
+class _Way:
+    """One file on this connection. The crc is of the octets [base, position) sent."""
+
+    incarnation: Incarnation
+    state: str = "waiting"
+    base: int = 0
+    crc: int = 0
+    acknowledged: int = 0
+    sent: deque[tuple[int, int, int]] = field(default_factory=deque)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return (self.incarnation.stream, self.incarnation.generation)
+
+    @property
+    def inFlight(self) -> int:
+        return self.incarnation.position - self.acknowledged if self.sent else 0
+
+
+class Shipment:
+    """
+    The sending side of one connection.
+
+    @ivar greeted: whether the listener has said HELLO.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        tails: Tails,
+        line: Line,
+        clock: IReactorTime,
+        inThread: Callable[..., Deferred[Any]],
+        resendToNewMaster: bool,
+        pieceOctets: int = PIECE_OCTETS,
+    ) -> None:
+        """
+        @param inThread: call a blocking function beside the reactor.
+        @param resendToNewMaster: whether a master with another journal gets again what
+            the one before has acknowledged, as far as it is on disk.
+        """
+        self._tails = tails
+        self._line = line
+        self._clock = clock
+        self._inThread = inThread
+        self._resend = resendToNewMaster
+        self._pieceOctets = pieceOctets
+        self._ways: dict[Incarnation, _Way] = {}
+        self._turns: deque[_Way] = deque()
+        self._journal = ""
+        self._listed: list[KNOWN] | None = None
+        self._listing = False
+        self._heard = clock.seconds()
+        self._over = False
+        self.greeted = False
+
+    @property
+    def inFlight(self) -> int:
+        """Octets of files sent and not acknowledged."""
+        return sum([way.inFlight for way in self._ways.values()])
+
+    @property
+    def stalled(self) -> bool:
+        """Whether acknowledgements are overdue."""
+        waiting = not self.greeted or self.inFlight > 0
+        return waiting and self._clock.seconds() - self._heard > ACK_TIMEOUT_S
+
+    def connectionLost(self) -> None:
+        """Go back to what is acknowledged: the next connection reads from there."""
+        self._over = True
+        for way in self._ways.values():
+            way.incarnation.rewind(way.incarnation.bookmark.offset)
+
+    def controlReceived(self, line: ControlLine) -> None:
+        """
+        A control line of the listener.
+
+        @raise Misbehaviour: it is not one for us, or not now.
+        """
+        if not self.greeted and not isinstance(line, HELLO | BYE):
+            raise Misbehaviour(f"{type(line).__name__} before HELLO")
+        match line:
+            case HELLO(version, journal, messageOctetsMax):
+                if self.greeted or version != 1:
+                    raise Misbehaviour(f"HELLO {version}")
+                self.greeted = True
+                self._journal = journal
+                self._tails.limitMessages(messageOctetsMax)
+                if self._tails.fresh:
+                    self._ask()
+            case RESUME():
+                self._resumed(line)
+            case ACK():
+                self._acknowledged(line)
+            case KNOWN():
+                if self._listed is None or not self._listing:
+                    raise Misbehaviour("KNOWN without LIST")
+                self._listed.append(line)
+            case LISTED():
+                self._listing = False
+                self._identify()
+            case BYE(code, text):
+                self._log.warn("the master closes: {code}: {text}", code=code, text=text)
+            case _:
+                raise Misbehaviour(f"{type(line).__name__} is not for the forwarder")
+        self.pump()
+
+    def pump(self) -> None:
+        """Send what there is, as far as window and transport allow."""
+        if not self.greeted or self._over or self._listing:
+            return
+        if not self._turns:
+            self._heard = self._clock.seconds()
+        self._meet()
+        room = WINDOW_OCTETS - self.inFlight
+        idle = 0
+        while room > 0 and idle < len(self._turns) and not self._line.paused:
+            way = self._turns[0]
+            self._turns.rotate(-1)
+            piece = way.incarnation.read(self._pieceOctets) if way.state == "checked" else None
+            if piece is None:
+                idle += 1
+                continue
+            idle = 0
+            room -= piece.end - piece.start
+            self._send(way, piece)
+
+    def _meet(self) -> None:
+        """Open what is new; leave what is finished."""
+        current = self._tails.incarnations
+        for incarnation in current:
+            if incarnation not in self._ways:
+                way = self._ways[incarnation] = _Way(incarnation)
+                self._turns.append(way)
+        if len(self._ways) > len(current):
+            alive = set(current)
+            for incarnation in [i for i in self._ways if i not in alive]:
+                way = self._ways[incarnation]
+                if not way.sent:
+                    self._turns.remove(way)
+                    del self._ways[incarnation]
+        for way in self._ways.values():
+            if way.state == "waiting":
+                self._open(way)
+
+    def _open(self, way: _Way) -> None:
+        bookmark = way.incarnation.bookmark
+        start = bookmark.offset
+        if self._resend and bookmark.journal not in ("", self._journal):
+            start = bookmark.origin
+        way.state = "asked"
+        name = bookmark.name
+        self._write(encodeControl(OPEN(bookmark.stream, bookmark.generation, start, name)))
+
+    def _way(self, stream: str, generation: int) -> _Way:
+        for way in self._ways.values():
+            if way.key == (stream, generation):
+                return way
+        raise Misbehaviour(f"unknown stream {stream} {generation}")
+
+    def _resumed(self, line: RESUME) -> None:
+        way = self._way(line.stream, line.generation)
+        if way.state != "asked" or line.base > line.offset:
+            raise Misbehaviour("RESUME")
+        self._line.accepted()
+        way.state = "verifying"
+        incarnation = way.incarnation
+        mark = incarnation.bookmark
+        if (mark.offset, mark.base, mark.crc) == (line.offset, line.base, line.crc):
+            self._checked(line.crc, way, line)
+            return
+        if line.base == mark.base and line.offset >= mark.offset:
+            start, crc = mark.offset, mark.crc
+        else:
+            start, crc = line.base, 0
+        if line.offset < mark.offset:
+            self._log.warn(
+                "the master holds {held} octets of {name}, it had acknowledged {offset}: it"
+                " has lost some, they are sent again",
+                held=line.offset,
+                name=mark.name,
+                offset=mark.offset,
+            )
+        done = self._inThread(incarnation.checksum, start, line.offset, crc)
+        done.addCallbacks(
+            self._checked,
+            self._unreadable,
+            callbackArgs=(way, line),
+            errbackArgs=(way, line),
+        )
+        done.addErrback(self._broken)
+
+    def _checked(self, crc: int, way: _Way, line: RESUME) -> None:
+        """Our octets, and the listener's checksum of them."""
+        if self._over:
+            return
+        if crc != line.crc:
+            self._diverged(way, line, "other octets than this file")
+            return
+        incarnation = way.incarnation
+        incarnation.adopt(
+            line.stream, line.generation, line.offset, line.base, line.crc, self._journal
+        )
+        way.base, way.crc = line.base, line.crc
+        way.acknowledged = line.offset
+        way.state = "checked"
+        self.pump()
+
+    def _unreadable(self, failure: Failure, way: _Way, line: RESUME) -> None:
+        failure.trap(Changed, Vanished)
+        if not self._over:
+            self._diverged(way, line, "more octets than this file")
+
+    def _diverged(self, way: _Way, line: RESUME, what: str) -> None:
+        """
+        The listener holds another content under this name than we have.
+
+        Our state or the worker's disk was restored from a copy, or copied to another
+        machine. What the listener holds is found by content if we have it at all.
+        """
+        self._log.error(
+            "the master holds {what} for {name} (stream {stream}, {offset} octets)",
+            what=what,
+            name=way.incarnation.name,
+            stream=line.stream,
+            offset=line.offset,
+        )
+        way.state = "diverged"
+        if self._listed is None:
+            self._ask()
+        elif not self._listing:
+            self._identify()
+
+    def _ask(self) -> None:
+        self._listed = []
+        self._listing = True
+        self._write(encodeControl(LIST()))
+
+    def _identify(self) -> None:
+        """Find the files that have no place yet among the streams the listener has."""
+        self._meetForIdentification()
+        for way in self._ways.values():
+            if way.state not in ("diverged", "unidentified"):
+                continue
+            taken = {other.key for other in self._ways.values() if other is not way}
+            candidates = [k for k in self._listed or () if (k.stream, k.generation) not in taken]
+            way_ = way
+            diverged = way.state == "diverged"
+            way.state = "identifying"
+            done = self._inThread(identify, way.incarnation, candidates)
+            done.addCallback(self._identified, way_, diverged)
+            done.addErrback(self._broken)
+
+    def _meetForIdentification(self) -> None:
+        for incarnation in self._tails.incarnations:
+            if incarnation not in self._ways:
+                mark = incarnation.bookmark
+                state = "waiting" if mark.journal or mark.offset else "unidentified"
+                way = self._ways[incarnation] = _Way(incarnation, state)
+                self._turns.append(way)
+
+    def _identified(self, known: KNOWN | None, way: _Way, diverged: bool) -> None:
+        if self._over:
+            return
+        incarnation = way.incarnation
+        mark = incarnation.bookmark
+        if known is not None:
+            self._log.info(
+                "{name} is stream {stream} of the master, which holds {offset} octets of it",
+                name=mark.name,
+                stream=known.stream,
+                offset=known.offset,
+            )
+            incarnation.adopt(
+                known.stream,
+                known.generation,
+                known.offset,
+                known.base,
+                known.crc,
+                self._journal,
+            )
+        elif diverged:
+            # What we had acknowledged is our own file's content, so it is delivered.
+            self._log.warn("{name} goes on as a new stream", name=mark.name)
+            incarnation.adopt(uuid4().hex, 0, mark.offset, mark.offset, 0, "")
+        way.state = "waiting"
+        self.pump()
+
+    def _acknowledged(self, line: ACK) -> None:
+        self._heard = self._clock.seconds()
+        way = self._way(line.stream, line.generation)
+        if not way.sent or line.offset > way.sent[-1][0] or line.offset < way.acknowledged:
+            raise Misbehaviour(f"ACK {line.offset}, sent {way.incarnation.position}")
+        way.acknowledged = line.offset
+        reached = None
+        while way.sent and way.sent[0][0] <= line.offset:
+            reached = way.sent.popleft()
+        if reached is not None:
+            way.incarnation.acknowledge(*reached)
+            self._tails.changed()
+
+    def _send(self, way: _Way, piece: Piece) -> None:
+        if not self.inFlight:
+            self._heard = self._clock.seconds()
+        incarnation = way.incarnation
+        at = AT(incarnation.stream, incarnation.generation, piece.start)
+        match piece:
+            case Lines():
+                octets = encodeLines(piece.octets)
+            case LastLine():
+                octets = encodeLast(piece.octets)
+            case Gap():
+                octets = encodeControl(SKIP(piece.end - piece.start, piece.reason))
+        if isinstance(piece, Gap):
+            way.base, way.crc = piece.end, 0
+        else:
+            way.crc = crc32(piece.octets, way.crc)
+        way.sent.append((piece.end, way.base, way.crc))
+        self._write(encodeControl(at) + octets)
+
+    def _write(self, octets: bytes) -> None:
+        self._line.sendOctets(octets)
+
+    def _broken(self, failure: Failure) -> None:
+        """A file cannot be read, or worse: the next connection tries again."""
+        self._log.failure("cannot compare a file with the master's position", failure)
+        if not self._over:
+            self._line.close(BYE("error", "the forwarder cannot read a file"))
+
+
+def identify(incarnation: Incarnation, candidates: Sequence[KNOWN]) -> KNOWN | None:
+    """
+    Which of the listener's streams a file is, by its content: the longest that fits.
+
+    Blocks: reads the file once for each base among the candidates.
+    """
+    best: KNOWN | None = None
+    for base in {known.base for known in candidates}:
+        ours = [k for k in candidates if k.base == base and base < k.offset <= incarnation.size]
+        at, crc = base, 0
+        for known in sorted(ours, key=lambda k: k.offset):
+            try:
+                crc = incarnation.checksum(at, known.offset, crc)
+            except (Changed, Vanished):
+                break
+            at = known.offset
+            if crc == known.crc and (best is None or known.offset > best.offset):
+                best = known
+    return best

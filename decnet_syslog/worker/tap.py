@@ -1,0 +1,163 @@
+"""twistd decnet-forwarder: options, and a service made of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from twisted.application.service import IService
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.python import usage
+
+from ..clock import useMonotonicClock
+from ..errors import UserError
+from ..options import directory, fromEnvironment, octets, portNumber, seconds
+from ..trust.bundles import Bundle
+from ..trust.contexts import forwarderContext
+from ..wire.framing import MESSAGE_OCTETS_MAX
+from .service import ForwarderService
+from .shipment import PIECE_OCTETS
+
+__all__ = ["Options", "makeService"]
+
+# DECNET's own default. A worker that is behind by more has lost its master for hours.
+LAG_OCTETS_MAX = 128 * 1024 * 1024
+
+ENVIRONMENT = {
+    "master-host": "DECNET_SWARM_MASTER_HOST",
+    "master-port": "DECNET_SWARM_SYSLOG_PORT",
+    "agent-dir": "DECNET_AGENT_DIR",
+}
+
+
+class Options(usage.Options):
+    """Command-line options of the forwarder."""
+
+    synopsis = "[options]"
+    longdesc = """\
+Ship the complete lines of local log files to the master over mutual TLS (RFC 5425). To a
+decnet-listener every line arrives once, whatever dies; to any other receiver as well as
+the protocol allows. Get the bundle of certificates with "decnet-syslog enroll".
+
+Example:
+    twistd -n decnet-forwarder --master-host master.example.org
+        --log-file /var/log/decnet/decnet.log"""
+
+    optParameters = [
+        ["master-host", None, None, "Name or address of the master [DECNET_SWARM_MASTER_HOST]"],
+        ["master-port", None, None, "Its port [DECNET_SWARM_SYSLOG_PORT, 6514]", portNumber],
+        [
+            "master-name",
+            None,
+            "decnet-master",
+            "The name that the master's certificate must have",
+        ],
+        [
+            "agent-dir",
+            None,
+            None,
+            "Directory of ca.crt, worker.crt, worker.key [DECNET_AGENT_DIR, ~/.decnet/agent]",
+        ],
+        ["state-db", None, None, "The offsets [forwarder.db in --agent-dir]"],
+        ["poll-interval", None, 0.5, "Look at the files at least so often, in seconds", seconds],
+        [
+            "delivery",
+            None,
+            "auto",
+            "acked: only to a master that acknowledges; plain: RFC 5425 and no more; auto: the"
+            " best that the master speaks",
+        ],
+        [
+            "on-new-master",
+            None,
+            "resend",
+            "A master with another journal gets again what is on disk (resend), or only what"
+            " was never acknowledged (resume)",
+        ],
+        ["max-message", None, MESSAGE_OCTETS_MAX, "The longest line shipped, in octets", octets],
+        [
+            "max-lag-bytes",
+            None,
+            LAG_OCTETS_MAX,
+            "Skip the oldest lines of a file that is behind by more octets; 0: never",
+            octets,
+        ],
+        ["batch-bytes", None, PIECE_OCTETS, "Octets read and sent at a time", octets],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logFiles: list[str] = []
+
+    def opt_log_file(self, path: str) -> None:
+        """The log to ship; a pattern like '/var/log/decnet/*.log' too, may be given several
+        times [DECNET_INGEST_LOG_FILE]"""
+        self.logFiles.append(path)
+
+    def postOptions(self) -> None:
+        """Fill in the environment and the defaults, and check."""
+        fromEnvironment(self, "master-host", ENVIRONMENT, str, None)
+        fromEnvironment(self, "master-port", ENVIRONMENT, portNumber, 6514)
+        fromEnvironment(self, "agent-dir", ENVIRONMENT, str, "~/.decnet/agent")
+        if not self.logFiles:
+            self.logFiles = [p for p in (os.environ.get("DECNET_INGEST_LOG_FILE"),) if p]
+        self.logFiles = [os.path.abspath(os.path.expanduser(path)) for path in self.logFiles]
+        if not self["master-host"]:
+            raise usage.UsageError("say where the master is: --master-host NAME")
+        if not self.logFiles:
+            raise usage.UsageError("say what to ship: --log-file PATH")
+        if self["delivery"] not in ("auto", "acked", "plain"):
+            raise usage.UsageError("--delivery is auto, acked or plain")
+        if self["on-new-master"] not in ("resend", "resume"):
+            raise usage.UsageError("--on-new-master is resend or resume")
+        if self["max-message"] < 2048:
+            raise usage.UsageError("--max-message: RFC 5425 asks for at least 2048 octets")
+        if not 1024 <= self["batch-bytes"] <= 16 * 1024 * 1024:
+            raise usage.UsageError("--batch-bytes is from 1k to 16m")
+        if 0 < self["max-lag-bytes"] < self["max-message"]:
+            raise usage.UsageError("--max-lag-bytes must not be below --max-message")
+        if self["state-db"] is None:
+            self["state-db"] = directory(self["agent-dir"]) / "forwarder.db"
+        state = os.path.dirname(os.path.abspath(self["state-db"]))
+        if not os.path.isdir(state):
+            raise usage.UsageError(f"no directory {state} for --state-db: make it")
+
+
+def makeService(options: Options) -> IService:
+    """
+    Make the forwarder.
+
+    @raise SystemExit: something is missing; one line says what to do.
+    """
+    from twisted.internet import reactor
+
+    useMonotonicClock(reactor)
+    offer = options["delivery"] != "plain"
+    try:
+        bundle = Bundle.load(directory(options["agent-dir"]))
+        context = forwarderContext(bundle, options["master-name"], offer)
+    except UserError as error:
+        raise SystemExit(f"decnet-forwarder: {error}") from None
+
+    def current() -> IOpenSSLClientConnectionCreator:
+        return context
+
+    def refusal() -> str | None:
+        last = context.lastRefusal
+        return None if last is None else str(last)
+
+    return ForwarderService(
+        reactor,
+        current,
+        refusal,
+        options["master-host"],
+        options["master-port"],
+        options.logFiles,
+        Path(os.path.abspath(options["state-db"])),
+        delivery=options["delivery"],
+        pollSeconds=options["poll-interval"],
+        messageOctetsMax=options["max-message"],
+        lagOctetsMax=options["max-lag-bytes"] or None,
+        pieceOctets=options["batch-bytes"],
+        resendToNewMaster=options["on-new-master"] == "resend",
+    )

@@ -1,0 +1,78 @@
+"""
+A wake-up when a directory changes, where the system has inotify.
+
+It is a hint and nothing else: every look at the files finds out by itself what has
+changed, and happens at the poll interval anyway. So an overflow or a missing inotify
+costs latency only.
+
+A watch is taken away at the first event and set again before the next look: a file that
+is appended to ten thousand times a second costs one event a look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.python.filepath import FilePath
+
+try:
+    from twisted.internet.inotify import IN_CREATE, IN_MODIFY, IN_MOVED_TO, INotify
+except ImportError:  # not Linux
+    INotify = None  # type: ignore[assignment,misc]
+
+__all__ = ["DirectoryWatch"]
+
+
+class DirectoryWatch:
+    """
+    Call back once when something changes in one of some directories.
+    """
+
+    def __init__(
+        self, reactor: Any, directories: Iterable[str], changed: Callable[[], None]
+    ) -> None:
+        self._directories = [FilePath(directory) for directory in sorted(directories)]
+        self._changed = changed
+        self._armed = False
+        self._notify: Any = None
+        if INotify is None:
+            return
+        self._notify = INotify(reactor)
+        try:
+            self._notify.startReading()
+        except OSError:
+            self._notify = None
+
+    def arm(self) -> None:
+        """Call back at the next change."""
+        if self._notify is None or self._armed:
+            return
+        for directory in self._directories:
+            try:
+                self._notify.watch(
+                    directory,
+                    mask=IN_CREATE | IN_MODIFY | IN_MOVED_TO,
+                    callbacks=[self._happened],
+                )
+            except OSError:
+                # The directory is not there yet, or watches have run out: poll.
+                continue
+            self._armed = True
+
+    def stop(self) -> None:
+        """Watch no more."""
+        if self._notify is not None:
+            self._notify.loseConnection()
+            self._notify = None
+
+    def _happened(self, *_: object) -> None:
+        if not self._armed or self._notify is None:
+            return
+        self._armed = False
+        for directory in self._directories:
+            try:
+                self._notify.ignore(directory)
+            except (KeyError, OSError):
+                continue
+        self._changed()

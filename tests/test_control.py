@@ -1,0 +1,108 @@
+"""Tests for L{decnet_syslog.wire.control}."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.wire.control import (
+    ACK,
+    AT,
+    BYE,
+    EMPTY,
+    HELLO,
+    KNOWN,
+    LAST,
+    LIST,
+    LISTED,
+    OPEN,
+    RESUME,
+    SKIP,
+    ControlError,
+    ControlLine,
+    encodeControl,
+    parseControl,
+)
+
+quick = settings(deadline=None, derandomize=True, database=None, max_examples=200)
+stream = st.binary(min_size=16, max_size=16).map(bytes.hex)
+number = st.integers(0, 2**63 - 1)
+crc = st.integers(0, 2**32 - 1)
+name = st.binary(min_size=1, max_size=100).map(os.fsdecode)
+word = st.from_regex(r"[a-z][a-z0-9-]{0,31}", fullmatch=True)
+
+controlLines = st.one_of(
+    st.builds(HELLO, number, stream, number),
+    st.builds(RESUME, stream, number, number, number, crc),
+    st.builds(KNOWN, stream, number, number, number, crc, name),
+    st.just(LISTED()),
+    st.builds(ACK, stream, number, number),
+    st.just(LIST()),
+    st.builds(OPEN, stream, number, number, name),
+    st.builds(AT, stream, number, number),
+    st.builds(EMPTY, number),
+    st.just(LAST()),
+    st.builds(SKIP, number, word),
+    st.builds(BYE, word, name),
+)
+
+
+class ControlLineTests(SynchronousTestCase):
+    """Control lines are values."""
+
+    @quick
+    @given(controlLines)
+    def test_roundTrip(self, line: ControlLine) -> None:
+        """What is encoded is parsed as it was, file names of any octets too."""
+        octets = encodeControl(line)
+        self.assertEqual(octets.count(b"\n"), 1)
+        self.assertTrue(octets.isascii())
+        self.assertEqual(parseControl(octets[:-1]), line)
+
+    def test_asItLooks(self) -> None:
+        """A capture can be read by eye."""
+        self.assertEqual(
+            encodeControl(OPEN("0" * 32, 3, 17, "/var/log/dec net.log")),
+            b"OPEN " + b"0" * 32 + b" 3 17 /var/log/dec%20net.log\n",
+        )
+        self.assertEqual(
+            encodeControl(RESUME("a" * 32, 0, 5, 1, 255)),
+            b"RESUME " + b"a" * 32 + b" 0 5 1 000000ff\n",
+        )
+
+    def test_refused(self) -> None:
+        """What the grammar does not have is refused."""
+        for octets in (
+            b"",
+            b"NOPE",
+            b"list",
+            b"LIST ",
+            b"LIST x",
+            b"EMPTY",
+            b"EMPTY 01",
+            b"EMPTY -1",
+            b"EMPTY 9223372036854775808",
+            b"EMPTY 1_0",
+            b"EMPTY 1 ",
+            b"AT " + b"g" * 32 + b" 0 0",
+            b"AT " + b"A" * 32 + b" 0 0",
+            b"SKIP 3 Bad",
+            b"SKIP  3 bad",
+            b"OPEN " + b"0" * 32 + b" 0 0 a%2",
+            b"OPEN " + b"0" * 32 + b" 0 0 a\x00",
+            b"RESUME " + b"0" * 32 + b" 0 0 0 123",
+        ):
+            self.assertRaises(ControlError, parseControl, octets)
+
+    @quick
+    @given(st.binary(max_size=200))
+    def test_anyOctets(self, octets: bytes) -> None:
+        """Whatever comes is a value or a L{ControlError}."""
+        try:
+            line = parseControl(octets)
+        except ControlError:
+            return
+        self.assertEqual(parseControl(encodeControl(line)[:-1]), line)

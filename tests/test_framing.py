@@ -1,0 +1,137 @@
+"""Tests for L{decnet_syslog.wire.framing}."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.wire.framing import (
+    CONTROL_LINE_OCTETS_MAX,
+    FrameDecoder,
+    FramingError,
+    LengthError,
+    encodeFrames,
+)
+
+messages = st.lists(st.binary(min_size=1, max_size=300), max_size=20)
+cuts = st.lists(st.integers(0, 6000), max_size=12)
+quick = settings(deadline=None, derandomize=True, database=None, max_examples=200)
+
+
+def divide(octets: bytes, at: list[int]) -> list[bytes]:
+    """Cut octets into receives."""
+    places = sorted({0, len(octets), *[place for place in at if place < len(octets)]})
+    return [octets[a:b] for a, b in zip(places, places[1:], strict=False)]
+
+
+def decodeAll(decoder: FrameDecoder, receives: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Every message and every control line."""
+    frames: list[bytes] = []
+    lines: list[bytes] = []
+    for receive in receives:
+        line = decoder.decode(receive, frames)
+        while line is not None:
+            lines.append(line)
+            line = decoder.decode(b"", frames)
+    return frames, lines
+
+
+class RoundTripTests(SynchronousTestCase):
+    """What was encoded is what is decoded."""
+
+    @quick
+    @given(messages, cuts)
+    def test_anyDivision(self, sent: list[bytes], at: list[int]) -> None:
+        """The division into receives does not matter."""
+        decoder = FrameDecoder()
+        frames, lines = decodeAll(decoder, divide(encodeFrames(sent), at))
+        self.assertEqual((frames, lines, decoder.held), (sent, [], 0))
+
+    def test_octetByOctet(self) -> None:
+        """A frame may come one octet at a time."""
+        sent = [b"<1>1 x", b"12 34", b"\n", b"9" * 4000]
+        octets = encodeFrames(sent)
+        receives = [octets[i : i + 1] for i in range(len(octets))]
+        self.assertEqual(decodeAll(FrameDecoder(), receives), (sent, []))
+
+    @quick
+    @given(st.lists(st.one_of(st.binary(min_size=1, max_size=50), st.just(None))), cuts)
+    def test_controlLines(self, items: list[bytes | None], at: list[int]) -> None:
+        """Control lines between frames are told apart by their first octet."""
+        octets = b"".join([b"LAST\n" if i is None else encodeFrames([i]) for i in items])
+        frames, lines = decodeAll(FrameDecoder(control=True), divide(octets, at))
+        self.assertEqual(frames, [i for i in items if i is not None])
+        self.assertEqual(lines, [b"LAST" for i in items if i is None])
+
+
+class RefusalTests(SynchronousTestCase):
+    """What is no frame is refused at once, and nothing before it is lost."""
+
+    def refused(self, octets: bytes, **options: int) -> FramingError:
+        """Decode after a good frame, whole and octet by octet."""
+        errors = []
+        for receives in ([b"2 ok" + octets], [bytes([o]) for o in b"2 ok" + octets]):
+            decoder = FrameDecoder(**options)  # type: ignore[arg-type]
+            frames: list[bytes] = []
+            with self.assertRaises(FramingError) as caught:
+                for receive in receives:
+                    decoder.decode(receive, frames)
+            self.assertEqual(frames, [b"ok"])
+            errors.append(caught.exception)
+        self.assertEqual(errors[0].reason, errors[1].reason)
+        return errors[0]
+
+    def test_leadingZero(self) -> None:
+        """MSG-LEN does not begin with a zero."""
+        self.assertIn("zero", self.refused(b"05 hello").reason)
+
+    def test_emptyMessage(self) -> None:
+        """There is no message of no octets."""
+        self.assertIn("zero", self.refused(b"0 ").reason)
+
+    def test_notANumber(self) -> None:
+        """MSG-LEN has digits only, and int()'s liberties are not taken."""
+        for octets in (b"+5 hello", b"1_0 hello", b" 5 hello", b"-1 x", b"<14>1 x", b"5\thello"):
+            self.assertIn("not a number", self.refused(octets).reason)
+
+    def test_overTheLimit(self) -> None:
+        """A length over the limit is refused before its message."""
+        error = self.refused(b"2049 ", messageOctetsMax=2048)
+        self.assertIsInstance(error, LengthError)
+        self.assertEqual(error.length, 2049)  # type: ignore[attr-defined]
+
+    def test_tooManyDigits(self) -> None:
+        """A number of too many digits is refused without waiting for its end."""
+        self.assertIsInstance(self.refused(b"99999", messageOctetsMax=2048), LengthError)
+
+    def test_controlLineWithoutExtension(self) -> None:
+        """Without the extension a letter is no frame."""
+        self.assertIn("not a number", self.refused(b"LAST\n").reason)
+
+    def test_longControlLine(self) -> None:
+        """A control line has a bound."""
+        octets = b"A" * (CONTROL_LINE_OCTETS_MAX + 1)
+        self.assertIn("control line", self.refused(octets, control=True).reason)
+
+    @quick
+    @given(st.binary(max_size=400), cuts, st.booleans())
+    def test_anyOctets(self, octets: bytes, at: list[int], control: bool) -> None:
+        """Whatever comes, what is held is bounded and the outcome does not depend on the cuts."""
+        outcomes = []
+        for receives in ([octets], divide(octets, at)):
+            decoder = FrameDecoder(100, control)
+            frames: list[bytes] = []
+            lines: list[bytes] = []
+            reason = None
+            try:
+                for receive in receives:
+                    line = decoder.decode(receive, frames)
+                    while line is not None:
+                        lines.append(line)
+                        line = decoder.decode(b"", frames)
+                    self.assertLess(decoder.held, CONTROL_LINE_OCTETS_MAX + 500)
+            except FramingError as error:
+                reason = error.reason
+            outcomes.append((frames, lines, reason))
+        self.assertEqual(outcomes[0], outcomes[-1])
