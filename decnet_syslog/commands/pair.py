@@ -1,0 +1,243 @@
+"""
+A throwaway master and its workers as real processes, for demo, prove and the tests.
+
+Everything is in one directory; every pair has a loopback address of its own, so that any
+number of them run side by side without agreeing on ports.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import UserError
+from ..trust.authority import Authority
+
+__all__ = ["Pair", "Process", "Worker", "countLines"]
+
+_TWISTD = "from twisted.scripts.twistd import run; run()"
+
+# How long a process may take to start or stop on a busy machine, in seconds.
+PATIENCE_S = 60.0
+
+
+@dataclass
+class Process:
+    """
+    One twistd, started and stopped at will.
+
+    @ivar arguments: behind C{twistd}.
+    @ivar log: where its own log goes.
+    """
+
+    arguments: Sequence[str]
+    log: Path
+    prefix: Sequence[str] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    running: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, if it does not run."""
+        if self.alive:
+            return
+        with open(self.log, "ab") as log:
+            self.running = subprocess.Popen(
+                [
+                    *self.prefix,
+                    sys.executable,
+                    "-c",
+                    _TWISTD,
+                    "--nodaemon",
+                    "--pidfile=",
+                    *self.arguments,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.log.parent,
+                env={
+                    **os.environ,
+                    # The package may be run from a checkout.
+                    "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+                    "PYTHONUNBUFFERED": "1",
+                    **self.environment,
+                },
+            )
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self.running is not None and self.running.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Its process id; of the tracer if it was started by one."""
+        assert self.running is not None
+        return self.running.pid
+
+    def signal(self, number: int) -> None:
+        """Send a signal, if it runs."""
+        if self.alive:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it without a word."""
+        if self.running is not None:
+            self.running.kill()
+            self.running.wait()
+
+    def stop(self) -> int:
+        """
+        End it as an init system would, and wait.
+
+        @return: its exit status; negative for a signal.
+        """
+        assert self.running is not None
+        self.signal(signal.SIGTERM)
+        return self.running.wait(PATIENCE_S)
+
+    def output(self) -> str:
+        """Its log so far."""
+        return self.log.read_text("utf-8", "replace") if self.log.exists() else ""
+
+
+@dataclass
+class Worker:
+    """A worker: its name, its log file, its forwarder."""
+
+    name: str
+    file: Path
+    bundle: Path
+    forwarder: Process
+
+    def append(self, octets: bytes) -> None:
+        """Write to the worker's log."""
+        with open(self.file, "ab") as file:
+            file.write(octets)
+
+
+class Pair:
+    """
+    A master with its listener, and workers.
+
+    @ivar directory: where everything is.
+    @ivar host: the address the listener has.
+    """
+
+    def __init__(
+        self, directory: Path, options: Sequence[str] = (), port: int | None = None
+    ) -> None:
+        """
+        @param options: more options for the listener.
+        @param port: connect the forwarders to this port instead of the listener's own.
+        """
+        self.directory = directory
+        self.host = "127.{}.{}.{}".format(*[random.randint(1, 254) for _ in range(3)])
+        self.port = _freePort(self.host)
+        self._connectTo = port or self.port
+        self.logPath = directory / "master.log"
+        self.jsonPath = directory / "master.json"
+        self.journalPath = directory / "listener.db"
+        self.caDirectory = directory / "ca"
+        self.authority = Authority.create(self.caDirectory)
+        self.authority.masterIdentity()
+        self.workers: list[Worker] = []
+        self.listener = Process(
+            [
+                "decnet-listener",
+                f"--host={self.host}",
+                f"--port={self.port}",
+                f"--ca-dir={self.caDirectory}",
+                f"--log-path={self.logPath}",
+                f"--json-path={self.jsonPath}",
+                *options,
+            ],
+            directory / "listener.out",
+        )
+
+    def enroll(self, name: str, options: Sequence[str] = ()) -> Worker:
+        """Make a worker."""
+        home = self.directory / name
+        home.mkdir()
+        bundle = home / "agent"
+        self.authority.enroll(name, bundle)
+        file = home / "decnet.log"
+        forwarder = Process(
+            [
+                "decnet-forwarder",
+                f"--master-host={self.host}",
+                f"--master-port={self._connectTo}",
+                f"--agent-dir={bundle}",
+                f"--log-file={file}",
+                *options,
+            ],
+            home / "forwarder.out",
+        )
+        worker = Worker(name, file, bundle, forwarder)
+        self.workers.append(worker)
+        return worker
+
+    @property
+    def processes(self) -> list[Process]:
+        """All processes."""
+        return [self.listener, *[worker.forwarder for worker in self.workers]]
+
+    def startListener(self) -> None:
+        """Start the listener and wait until it accepts."""
+        self.listener.start()
+        self.wait(self._listening, "the listener does not listen")
+
+    def _listening(self) -> bool:
+        if not self.listener.alive:
+            raise UserError(f"the listener has ended:\n{self.listener.output()[-2000:]}")
+        # Looked up, not connected to: a connection would show in the listener's log.
+        octets = bytes(reversed(socket.inet_aton(self.host))).hex().upper()
+        return any(
+            f" {octets}:{self.port:04X} 00000000:0000 0A" in line
+            for line in Path("/proc/net/tcp").read_text().splitlines()
+        )
+
+    def wait(self, condition: object, what: str, seconds: float = PATIENCE_S) -> None:
+        """
+        Wait until a condition holds.
+
+        @raise UserError: it does not in time.
+        """
+        deadline = time.monotonic() + seconds
+        assert callable(condition)
+        while not condition():
+            if time.monotonic() > deadline:
+                raise UserError(f"{what}, for {seconds:.0f} s; see {self.directory}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End every process, stopped ones too."""
+        for process in self.processes:
+            process.signal(signal.SIGCONT)
+            process.kill()
+
+
+def _freePort(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port = probe.getsockname()[1]
+    assert isinstance(port, int)
+    return port
+
+
+def countLines(written: Iterable[bytes], delivered: Iterable[bytes]) -> tuple[int, int]:
+    """How many of the lines written were lost, and how many came more than once."""
+    want = Counter(written)
+    have = Counter(delivered)
+    lost = sum((want - have).values())
+    repeated = sum((have - want).values())
+    return lost, repeated

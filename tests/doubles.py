@@ -1,0 +1,105 @@
+"""Doubles that several rooms' tests use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, execute
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.master.groupcommit import GroupCommit
+from decnet_syslog.master.journal import Journal
+from decnet_syslog.master.values import Deposit, Grant
+from decnet_syslog.wire.control import BYE, ControlLine
+from decnet_syslog.wire.record import Provenance
+
+PROVENANCE = Provenance("w1", "sha-256:AA", "192.0.2.1:5", "2026-04-18T00:00:00.000000Z", None)
+STREAM = "5" * 32
+
+
+def atOnce(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+    """Stand in for a thread: call now."""
+    return execute(function, *arguments)
+
+
+class LaterThread:
+    """Stand in for a thread: calls wait until L{run}, in order."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = []
+
+    def __call__(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        done: Deferred[Any] = Deferred()
+        self.calls.append((done, function, arguments))
+        return done
+
+    def run(self, count: int = 1000) -> None:
+        """Make so many of the waiting calls."""
+        while self.calls and count:
+            count -= 1
+            done, function, arguments = self.calls.pop(0)
+            try:
+                result = function(*arguments)
+            except Exception:
+                done.errback(Failure())
+            else:
+                done.callback(result)
+
+
+class RecordingLine:
+    """A reception's connection that remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.sent: list[ControlLine] = []
+        self.byes: list[BYE] = []
+        self.paused = False
+
+    def sendControl(self, *lines: ControlLine) -> None:
+        self.sent.extend(lines)
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+    def close(self, bye: BYE) -> None:
+        self.byes.append(bye)
+
+    def pop(self) -> list[ControlLine]:
+        """What was sent since the last call."""
+        sent, self.sent = self.sent, []
+        return sent
+
+
+def lines(grant: Grant | None, start: int, octets: bytes) -> Deposit:
+    """A deposit of lines."""
+    end = start + len(octets) if grant is not None else 0
+    return Deposit(PROVENANCE, grant, start, end, octets)
+
+
+class MasterTestCase(SynchronousTestCase):
+    """A journal in a directory of its own, a group commit over it, and a clock."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).resolve()
+        self.directory.mkdir(parents=True)
+        self.clock = Clock()
+        self.failures: list[Failure] = []
+        self.openJournal()
+
+    def openJournal(self, inThread: Callable[..., Deferred[Any]] = atOnce) -> None:
+        """Open the journal, as a listener that starts does."""
+        self.journal = Journal.open(self.directory / "listener.db")
+        self.addCleanup(self.journal.close)
+        self.commits = GroupCommit(self.journal, inThread, self.clock, self.failures.append)
+
+    def restart(self) -> None:
+        """Close the journal and open it again."""
+        self.commits.stop()
+        self.journal.close()
+        self.openJournal()

@@ -1,0 +1,90 @@
+"""Real programs that tests talk to: rsyslog, syslog-ng, logrotate, strace."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from unittest import SkipTest
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.commands.pair import Pair
+
+__all__ = ["PairTestCase", "requirePeer"]
+
+
+def requirePeer(name: str) -> str:
+    """
+    The path of a program. Where CI says that peers are required, its absence is a failure.
+    """
+    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if name == "syslog-ng" and path is None:
+        path = os.environ.get("DECNET_SYSLOG_SYSLOG_NG")
+    if path is not None:
+        return path
+    message = f"{name} is not installed"
+    if os.environ.get("DECNET_SYSLOG_PEERS") == "required":
+        raise AssertionError(message)
+    raise SkipTest(message)
+
+
+class PairTestCase(SynchronousTestCase):
+    """A throwaway master with workers as real processes, and peers beside them."""
+
+    # Seconds; trial's own bound for what waits on processes.
+    timeout = 240
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).resolve()
+        self.directory.mkdir(parents=True)
+        self.children: list[subprocess.Popen[bytes]] = []
+        self.addCleanup(self._endChildren)
+
+    def pair(self, options: Sequence[str] = (), port: int | None = None) -> Pair:
+        """A master, not started yet."""
+        pair = Pair(self.directory, options, port)
+        self.addCleanup(pair.stop)
+        return pair
+
+    def spawn(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start a peer."""
+        with open(self.directory / "peer.out", "ab") as out:
+            child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.directory
+            )
+        self.children.append(child)
+        return child
+
+    def _endChildren(self) -> None:
+        for child in self.children:
+            child.kill()
+            child.wait()
+
+    def waitFor(self, pair: Pair, condition: Callable[[], bool], what: str) -> None:
+        """Wait, and on failure show what everybody said."""
+        try:
+            pair.wait(condition, what)
+        except Exception as error:
+            said = "".join(
+                f"\n--- {path}\n{path.read_text('utf-8', 'replace')[-3000:]}"
+                for path in sorted(self.directory.glob("**/*.out"))
+            )
+            raise AssertionError(f"{error}{said}") from None
+
+    def waitForLines(self, pair: Pair, count: int) -> list[bytes]:
+        """Wait for so many lines in master.log."""
+        self.waitForFile(pair, pair.logPath, count)
+        self.waitForFile(pair, pair.jsonPath, count)
+        return pair.logPath.read_bytes().splitlines(keepends=True)
+
+    def waitForFile(self, pair: Pair, path: Path, count: int) -> bytes:
+        """Wait for so many lines in a file."""
+        self.waitFor(
+            pair,
+            lambda: path.exists() and path.read_bytes().count(b"\n") >= count,
+            f"{path.name} has not {count} lines",
+        )
+        return path.read_bytes()

@@ -1,0 +1,204 @@
+"""Tests for L{decnet_syslog.master.journal}."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from zlib import crc32
+
+from decnet_syslog.errors import UserError
+from decnet_syslog.master.journal import Journal, JournalFailed, JournalFull
+from decnet_syslog.master.values import Cursor, Deposit, FileLength
+
+from .doubles import PROVENANCE, STREAM, MasterTestCase, lines
+
+
+class PositionTests(MasterTestCase):
+    """The position of a stream is committed with its octets, or not at all."""
+
+    def test_newStream(self) -> None:
+        """A stream that is not known begins where its sender says."""
+        grant = self.journal.grant("w1", STREAM, 0, 17, "/var/log/x")
+        self.assertEqual((grant.offset, grant.base, grant.crc, grant.epoch), (17, 17, 0, 1))
+
+    def test_committed(self) -> None:
+        """What was committed is the position that the next connection is granted."""
+        grant = self.journal.grant("w1", STREAM, 0, 0, "x")
+        self.journal.commit([lines(grant, 0, b"a\nb\n"), lines(grant, 4, b"c\n")])
+        self.restart()
+        grant = self.journal.grant("w1", STREAM, 0, 0, "x")
+        self.assertEqual((grant.offset, grant.crc), (6, crc32(b"a\nb\nc\n")))
+
+    def test_replay(self) -> None:
+        """A deposit that starts where the stream is no more does not commit."""
+        grant = self.journal.grant("w1", STREAM, 0, 0, "x")
+        first = lines(grant, 0, b"a\n")
+        batches = self.journal.commit([first, first, lines(grant, 2, b"b\n")])
+        self.assertEqual([batch is None for batch in batches], [False, True, False])
+        self.assertEqual([b.octets for b in self.journal.read(0, 100)], [b"a\n", b"b\n"])
+
+    def test_staleConnection(self) -> None:
+        """A connection whose stream was granted to a newer one cannot commit."""
+        old = self.journal.grant("w1", STREAM, 0, 0, "x")
+        new = self.journal.grant("w1", STREAM, 0, 0, "x")
+        self.assertEqual(self.journal.commit([lines(old, 0, b"a\n")]), [None])
+        self.assertIsNot(self.journal.commit([lines(new, 0, b"a\n")])[0], None)
+
+    def test_otherWorker(self) -> None:
+        """The same stream id of another worker is another stream."""
+        mine = self.journal.grant("w1", STREAM, 0, 0, "x")
+        self.journal.commit([lines(mine, 0, b"a\n")])
+        theirs = self.journal.grant("w2", STREAM, 0, 0, "x")
+        self.assertEqual(theirs.offset, 0)
+        self.assertNotEqual(mine.row, theirs.row)
+
+    def test_gap(self) -> None:
+        """A gap moves the position, starts the checksum anew and stays in the ledger."""
+        grant = self.journal.grant("w1", STREAM, 0, 0, "x")
+        gap = Deposit(PROVENANCE, grant, 2, 9, b"", reason="lag-cap")
+        self.journal.commit([lines(grant, 0, b"a\n"), gap, lines(grant, 9, b"b\n")])
+        (known,) = self.journal.known("w1")
+        self.assertEqual((known.offset, known.base, known.crc), (11, 9, crc32(b"b\n")))
+        rows = self.journal._db.execute('SELECT start, "end", reason FROM gap').fetchall()
+        self.assertEqual(rows, [(2, 9, "lag-cap")])
+
+    def test_known(self) -> None:
+        """A worker's streams are listed, names of any octets as they were."""
+        name = os.fsdecode(b"/var/\xff/x")
+        self.journal.grant("w1", STREAM, 0, 5, name)
+        self.journal.grant("w2", STREAM, 0, 6, "y")
+        (known,) = self.journal.known("w1")
+        self.assertEqual((known.name, known.offset), (name, 5))
+
+
+class BatchTests(MasterTestCase):
+    """Batches wait until every output has them."""
+
+    def test_roundTrip(self) -> None:
+        """A batch is read as it was committed."""
+        deposits = [
+            lines(None, 0, b"a\n\x00\xff\n"),
+            Deposit(PROVENANCE, None, 0, 0, b"x\ny", lengths=(3,)),
+        ]
+        committed = self.journal.commit(deposits)
+        self.restart()
+        self.assertEqual(self.journal.read(0, 1000), committed)
+
+    def test_released(self) -> None:
+        """A batch is deleted when the last output has it."""
+        self.journal.useOutputs(["a", "b"])
+        self.journal.commit([lines(None, 0, b"1\n"), lines(None, 0, b"2\n")])
+        self.journal.commit([], [Cursor("a", 2, {})])
+        self.assertEqual(len(self.journal.read(0, 1000)), 2)
+        self.journal.commit([], [Cursor("b", 1, {})])
+        self.assertEqual([b.octets for b in self.journal.read(0, 1000)], [b"2\n"])
+        self.assertEqual(self.journal.octets, 2)
+
+    def test_newOutput(self) -> None:
+        """An output that is new begins with the oldest batch there is; one that is gone
+        holds nothing back."""
+        self.journal.useOutputs(["a"])
+        self.journal.commit([lines(None, 0, b"1\n"), lines(None, 0, b"2\n")])
+        self.journal.commit([], [Cursor("a", 1, {})])
+        cursors = self.journal.useOutputs(["b"])
+        self.assertEqual(cursors["b"].seq, 1)
+        self.journal.commit([], [Cursor("b", 2, {})])
+        self.assertEqual(self.journal.read(0, 1000), [])
+
+    def test_cursorFiles(self) -> None:
+        """The lengths of an output's files are kept with its cursor."""
+        self.journal.useOutputs(["a"])
+        files = {"/x/m.log": FileLength(1, 2, 3)}
+        self.journal.commit([], [Cursor("a", 0, files)])
+        self.restart()
+        self.assertEqual(self.journal.useOutputs(["a"])["a"].files, files)
+
+    def test_sequenceSurvivesDeletion(self) -> None:
+        """A seq is never given twice, or an output would leave a batch out."""
+        self.journal.useOutputs(["a"])
+        self.journal.commit([lines(None, 0, b"1\n")])
+        self.journal.commit([], [Cursor("a", 1, {})])
+        self.restart()
+        (batch,) = self.journal.commit([lines(None, 0, b"2\n")])
+        assert batch is not None
+        self.assertEqual(batch.seq, 2)
+        self.assertEqual(self.journal.useOutputs(["b"])["b"].seq, 1)
+
+
+class FailureTests(MasterTestCase):
+    """A full disk is waited out; anything else ends the journal."""
+
+    def test_full(self) -> None:
+        """Without space nothing is committed, and the next commit can succeed."""
+        (pages,) = self.journal._db.execute("PRAGMA page_count").fetchone()
+        self.journal._db.execute(f"PRAGMA max_page_count = {pages}")
+        grant = self.journal.grant("w1", STREAM, 0, 0, "x")
+        deposit = lines(grant, 0, b"a" * 1_000_000 + b"\n")
+        self.assertRaises(JournalFull, self.journal.commit, [deposit])
+        self.assertEqual(self.journal.known("w1")[0].offset, 0)
+        self.journal._db.execute("PRAGMA max_page_count = 100000")
+        self.assertIsNot(self.journal.commit([deposit])[0], None)
+
+    def test_broken(self) -> None:
+        """Any other error is the end."""
+        self.journal._db.execute("DROP TABLE batch")
+        self.assertRaises(JournalFailed, self.journal.commit, [lines(None, 0, b"a\n")])
+
+
+class OpenTests(MasterTestCase):
+    """Opening a journal."""
+
+    def test_identity(self) -> None:
+        """A journal keeps its identity; another has another."""
+        identity = self.journal.identity
+        self.restart()
+        self.assertEqual(self.journal.identity, identity)
+        other = Journal.open(self.directory / "other.db")
+        self.addCleanup(other.close)
+        self.assertNotEqual(other.identity, identity)
+
+    def test_mode(self) -> None:
+        """Nobody else can read it."""
+        mode = stat.S_IMODE((self.directory / "listener.db").stat().st_mode)
+        self.assertEqual(mode, 0o600)
+
+    def test_inUse(self) -> None:
+        """A second listener is told that there is a first."""
+        code = (
+            "import sys, pathlib\n"
+            "from decnet_syslog.master.journal import Journal\n"
+            "from decnet_syslog.errors import UserError\n"
+            "try: Journal.open(pathlib.Path(sys.argv[1]))\n"
+            "except UserError as error: print(error)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(self.directory / "listener.db")],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        self.assertIn("another decnet-listener", done.stdout, done.stderr)
+
+    def test_notAJournal(self) -> None:
+        """Another file is not taken for a journal."""
+        path = self.directory / "text"
+        path.write_bytes(b"not a database, but long enough to look" * 100)
+        self.assertRaises(UserError, Journal.open, path)
+
+    def test_link(self) -> None:
+        """A link that somebody planted is not followed."""
+        path = self.directory / "link.db"
+        path.symlink_to(self.directory / "elsewhere.db")
+        self.assertRaises(UserError, Journal.open, path)
+
+    def test_unknownVersion(self) -> None:
+        """A journal of a later program is left alone."""
+        path = self.directory / "later.db"
+        db = sqlite3.connect(path)
+        db.execute("PRAGMA user_version = 99")
+        db.close()
+        error = self.assertRaises(UserError, Journal.open, path)
+        self.assertIn("99", str(error))

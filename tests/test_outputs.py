@@ -1,0 +1,293 @@
+"""Tests for L{decnet_syslog.master.outputs} and L{decnet_syslog.master.outputfile}."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.errors import UserError
+from decnet_syslog.master.outputs import FileOutput
+from decnet_syslog.master.rendering import renderRaw
+from decnet_syslog.master.values import Batch, Cursor, FileLength
+from decnet_syslog.wire.record import Provenance
+
+
+def batch(seq: int, octets: bytes, worker: str = "w1") -> Batch:
+    """A committed batch of lines."""
+    provenance = Provenance(worker, "f", "a", "2026-04-18T00:00:00.000000Z", None)
+    return Batch(seq, provenance, None, 0, 0, 0, octets, None, None)
+
+
+class OutputTestCase(SynchronousTestCase):
+    """An output in a directory, and the cursor that a journal would keep for it."""
+
+    template = "master.log"
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).resolve()
+        self.directory.mkdir(parents=True)
+        self.path = self.directory / "master.log"
+        self.events: list[str] = []
+        self.cursor = Cursor("", 0, {})
+        self.start()
+
+    def start(self) -> None:
+        """Start the output with the saved cursor."""
+        path = str(self.directory / self.template)
+        self.output = FileOutput("raw", path, renderRaw, self.event)
+        self.output.start(self.cursor)
+        self.addCleanup(self.output.close)
+
+    def event(self, name: str, **facts: Any) -> None:
+        self.events.append(name)
+
+    def save(self, cursor: Cursor) -> None:
+        """Do as the journal does."""
+        files: dict[str, FileLength] = {**self.cursor.files, **cursor.files}
+        self.cursor = Cursor(cursor.output, cursor.seq, files)
+
+    def apply(self, *batches: Batch) -> None:
+        """Apply as a feed does."""
+        while (barrier := self.output.apply(batches)) is not None:
+            self.save(barrier)
+
+    def crash(self) -> None:
+        """Die without a word and start again."""
+        self.output.close()
+        self.start()
+
+    def read(self, name: str = "master.log") -> bytes:
+        return (self.directory / name).read_bytes()
+
+
+class CrashTests(OutputTestCase):
+    """A batch is in the file once, whatever died."""
+
+    def test_applied(self) -> None:
+        """Batches are appended in order."""
+        self.apply(batch(1, b"a\n"), batch(2, b"b\n"))
+        self.apply(batch(3, b"c\n"))
+        self.assertEqual(self.read(), b"a\nb\nc\n")
+        self.assertEqual(self.output.sync().seq, 3)
+
+    def test_killedBeforeCursor(self) -> None:
+        """What was written and not yet in the cursor is not written again."""
+        self.apply(batch(1, b"a\n"))
+        self.crash()
+        self.apply(batch(1, b"a\n"), batch(2, b"b\n"))
+        self.assertEqual(self.read(), b"a\nb\n")
+
+    def test_killedInTheMiddle(self) -> None:
+        """A line written half is completed."""
+        self.apply(batch(1, b"first\n"))
+        self.save(self.output.sync())
+        with open(self.path, "ab") as file:
+            file.write(b"sec")
+        self.crash()
+        self.apply(batch(2, b"second\n"))
+        self.assertEqual(self.read(), b"first\nsecond\n")
+
+    @settings(deadline=None, derandomize=True, database=None, max_examples=60)
+    @given(st.integers(0, 40), st.integers(1, 3))
+    def test_killedAnywhere(self, written: int, group: int) -> None:
+        """At whatever octet it died and however the batches are grouped then."""
+        self.path.unlink()
+        self.cursor = Cursor("", 0, {})
+        self.crash()
+        batches = [batch(n, b"line %d of some\n" % n) for n in range(1, 4)]
+        whole = b"".join([b.octets for b in batches])
+        self.assertIsNot(self.output.apply(batches[:1]), None)
+        self.save(self.output.sync())
+        self.path.write_bytes(whole[:written])
+        self.crash()
+        for at in range(0, 3, group):
+            self.apply(*batches[at : at + group])
+        self.assertEqual(self.read(), whole)
+
+    def test_zerosOfAPowerCut(self) -> None:
+        """Zeros in place of what was written are written over."""
+        self.apply(batch(1, b"first\n"))
+        self.save(self.output.sync())
+        with open(self.path, "ab") as file:
+            file.write(b"sec\0\0\0\0")
+        self.crash()
+        self.apply(batch(2, b"second\n"))
+        self.assertEqual(self.read(), b"first\nsecond\n")
+
+    def test_somebodyElsesOctets(self) -> None:
+        """What somebody else appended stays, and nothing of ours is left out for it."""
+        self.apply(batch(1, b"first\n"))
+        self.save(self.output.sync())
+        with open(self.path, "ab") as file:
+            file.write(b"not ours")
+        self.crash()
+        self.apply(batch(2, b"second\n"))
+        self.assertEqual(self.read(), b"first\nnot ours\nsecond\n")
+        self.assertIn("output-foreign-write", self.events)
+
+    def test_existingFile(self) -> None:
+        """A file that was there before is appended to."""
+        self.output.close()
+        self.path.write_bytes(b"old\n")
+        self.start()
+        self.apply(batch(1, b"a\n"))
+        self.assertEqual(self.read(), b"old\na\n")
+
+
+class RotationTests(OutputTestCase):
+    """Others rotate the files."""
+
+    def test_renamed(self) -> None:
+        """A renamed file is left, a new one begun."""
+        self.apply(batch(1, b"a\n"))
+        self.path.rename(self.directory / "master.log.1")
+        self.apply(batch(2, b"b\n"))
+        self.assertEqual((self.read("master.log.1"), self.read()), (b"a\n", b"b\n"))
+
+    def test_reopened(self) -> None:
+        """Asked to reopen, nothing is lost or repeated."""
+        self.apply(batch(1, b"a\n"))
+        self.path.rename(self.directory / "master.log.1")
+        self.output.reopen()
+        self.apply(batch(2, b"b\n"))
+        self.output.reopen()
+        self.apply(batch(3, b"c\n"))
+        self.assertEqual((self.read("master.log.1"), self.read()), (b"a\n", b"b\nc\n"))
+
+    def test_truncated(self) -> None:
+        """A file that was copied and truncated is gone on with, without a hole."""
+        self.apply(batch(1, b"aaaa\n"))
+        (self.directory / "master.log.1").write_bytes(self.read())
+        os.truncate(self.path, 0)
+        self.apply(batch(2, b"b\n"))
+        self.assertEqual(self.read(), b"b\n")
+        self.assertIn("output-truncated", self.events)
+
+    def test_renamedThenKilled(self) -> None:
+        """A batch that is in the renamed file is not written to the new one."""
+        self.apply(batch(1, b"a\n"))
+        self.save(self.output.sync())
+        self.apply(batch(2, b"b\n"))
+        self.path.rename(self.directory / "master.log.1")
+        self.crash()
+        self.apply(batch(2, b"b\n"), batch(3, b"c\n"))
+        self.apply(batch(4, b"d\n"))
+        both = self.read("master.log.1") + self.read()
+        self.assertEqual(both, b"a\nb\nc\nd\n")
+
+    def test_truncatedThenKilled(self) -> None:
+        """A batch that is in the copy is not written again."""
+        self.apply(batch(1, b"aaaa\n"))
+        self.save(self.output.sync())
+        self.apply(batch(2, b"b\n"))
+        (self.directory / "master.log.1").write_bytes(self.read())
+        os.truncate(self.path, 0)
+        self.crash()
+        self.apply(batch(2, b"b\n"), batch(3, b"c\n"))
+        self.assertEqual(self.read("master.log.1") + self.read(), b"aaaa\nb\nc\n")
+
+    def test_olderCopyIsNoCopy(self) -> None:
+        """A longer file of another day is not taken for the copy: nothing is left out."""
+        (self.directory / "master.log.2").write_bytes(b"x" * 1000)
+        self.apply(batch(1, b"aaaa\n"))
+        self.save(self.output.sync())
+        os.truncate(self.path, 0)
+        self.crash()
+        self.apply(batch(2, b"b\n"))
+        self.assertEqual(self.read(), b"b\n")
+
+    def test_killedBehindTheRotation(self) -> None:
+        """Killed right after the first write to a new file, it is not repeated."""
+        self.apply(batch(1, b"a\n"))
+        self.path.rename(self.directory / "master.log.1")
+        self.apply(batch(2, b"b\n"))
+        self.crash()
+        self.apply(batch(2, b"b\n"), batch(3, b"c\n"))
+        self.assertEqual(self.read(), b"b\nc\n")
+
+
+class FullDiskTests(OutputTestCase):
+    """A write that fails is continued where it failed."""
+
+    def test_shortWrite(self) -> None:
+        """After a full disk the same batches complete the file, in any grouping."""
+        write = os.write
+        room = [4]
+
+        def little(descriptor: int, octets: bytes) -> int:
+            if not room[0]:
+                raise OSError(errno.ENOSPC, "full")
+            count = write(descriptor, octets[: room[0]])
+            room[0] -= count
+            return count
+
+        self.apply(batch(1, b"a\n"))
+        with mock.patch("os.write", little):
+            error = self.assertRaises(OSError, self.apply, batch(2, b"bb\n"), batch(3, b"cc\n"))
+            self.assertEqual(error.errno, errno.ENOSPC)
+            room[0] = 1
+            self.assertRaises(OSError, self.apply, batch(2, b"bb\n"), batch(3, b"cc\n"))
+        cursor = self.output.sync()
+        self.assertEqual(cursor.seq, 1)
+        self.apply(batch(2, b"bb\n"))
+        self.apply(batch(3, b"cc\n"), batch(4, b"d\n"))
+        self.assertEqual(self.read(), b"a\nbb\ncc\nd\n")
+
+    def test_killedOnAFullDisk(self) -> None:
+        """The half that was written before a crash is completed after it."""
+        self.test_shortWrite()
+        self.save(self.output.sync())
+        self.crash()
+        self.apply(batch(4, b"d\n"), batch(5, b"e\n"))
+        self.assertEqual(self.read(), b"a\nbb\ncc\nd\ne\n")
+
+
+class WorkerFileTests(OutputTestCase):
+    """A file for each worker."""
+
+    template = "{worker}.log"
+
+    def test_split(self) -> None:
+        """Each worker's lines go to its own file, once."""
+        self.apply(batch(1, b"a\n", "w1"), batch(2, b"b\n", "w2"), batch(3, b"c\n", "w1"))
+        self.crash()
+        batches = [batch(1, b"a\n", "w1"), batch(2, b"b\n", "w2"), batch(3, b"c\n", "w1")]
+        self.apply(batches[0])
+        self.apply(*batches[1:], batch(4, b"d\n", "w2"))
+        self.assertEqual((self.read("w1.log"), self.read("w2.log")), (b"a\nc\n", b"b\nd\n"))
+
+
+class PlantedTests(OutputTestCase):
+    """What somebody planted at our path is not written to."""
+
+    def test_link(self) -> None:
+        """A symbolic link is refused."""
+        path = self.directory / "planted.log"
+        path.symlink_to(self.directory / "target")
+        output = FileOutput("raw", str(path), renderRaw, self.event)
+        self.assertRaises(UserError, output.start, Cursor("", 0, {}))
+        self.assertFalse((self.directory / "target").exists())
+
+    def test_fifo(self) -> None:
+        """A pipe is refused, and nobody waits for its reader."""
+        path = self.directory / "pipe.log"
+        os.mkfifo(path)
+        output = FileOutput("raw", str(path), renderRaw, self.event)
+        self.assertRaises(UserError, output.start, Cursor("", 0, {}))
+
+
+class RenderTests(SynchronousTestCase):
+    """One message is one line."""
+
+    def test_lineFeedInside(self) -> None:
+        """A line feed inside a message cannot make a second line."""
+        provenance = Provenance("w", "f", "a", "2026-04-18T00:00:00.000000Z", None)
+        odd = Batch(1, provenance, None, 0, 0, 0, b"a\nb#c#d", (4, 3), None)
+        self.assertEqual(renderRaw(odd), b"a#012b#043\nc#d\n")

@@ -1,0 +1,278 @@
+"""Tests for L{decnet_syslog.master.reception} and L{decnet_syslog.master.acknowledged}."""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from decnet_syslog.master.acknowledged import Acknowledged
+from decnet_syslog.master.groupcommit import GroupCommit
+from decnet_syslog.master.reception import RECEIVED_OCTETS_MAX, Plain, Violation
+from decnet_syslog.wire.control import (
+    ACK,
+    AT,
+    EMPTY,
+    HELLO,
+    KNOWN,
+    LAST,
+    LIST,
+    LISTED,
+    OPEN,
+    RESUME,
+    SKIP,
+)
+
+from .doubles import STREAM, LaterThread, MasterTestCase, RecordingLine
+
+NOW = "2026-04-18T00:00:00.000000Z"
+OTHER = "6" * 32
+
+
+class ReceptionTestCase(MasterTestCase):
+    """Connections whose octets are already decoded."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.owners: dict[tuple[str, str, int], Acknowledged] = {}
+
+    def opened(self, key: tuple[str, str, int], reception: Acknowledged) -> None:
+        self.owners[key] = reception
+
+    def connect(self, worker: str = "w1") -> tuple[Acknowledged, RecordingLine]:
+        """A connection with the extension."""
+        line = RecordingLine()
+        reception = Acknowledged(
+            worker,
+            "sha-256:AA",
+            "192.0.2.1:5",
+            line,
+            self.commits,
+            lambda: NOW,
+            self.journal,
+            1024,
+            self.opened,
+        )
+        reception.greet()
+        self.assertEqual(line.pop(), [HELLO(1, self.journal.identity, 1024)])
+        return reception, line
+
+    def open(self, start: int = 0, stream: str = STREAM) -> tuple[Acknowledged, RecordingLine]:
+        """A connection with one open stream."""
+        reception, line = self.connect()
+        reception.controlReceived(OPEN(stream, 0, start, "/var/log/x"))
+        (resume,) = line.pop()
+        assert isinstance(resume, RESUME)
+        reception.controlReceived(AT(stream, 0, resume.offset))
+        return reception, line
+
+    def stored(self) -> bytes:
+        """All octets in the journal, gaps as their reasons."""
+        return b"".join(
+            [b.octets or f"<{b.reason}>".encode() for b in self.journal.read(0, 10**9)]
+        )
+
+
+class AcknowledgedTests(ReceptionTestCase):
+    """Reception with the delivery extension."""
+
+    def test_conversation(self) -> None:
+        """Lines are committed, acknowledged, and the next connection goes on behind them."""
+        reception, line = self.open()
+        reception.framesReceived([b"one", b"two"])
+        self.assertEqual(line.pop(), [ACK(STREAM, 0, 8)])
+        self.assertEqual(self.stored(), b"one\ntwo\n")
+        later, line = self.connect()
+        later.controlReceived(OPEN(STREAM, 0, 0, "x"))
+        self.assertEqual(line.pop(), [RESUME(STREAM, 0, 8, 0, crc32(b"one\ntwo\n"))])
+
+    def test_emptyLines(self) -> None:
+        """Empty lines come as a number."""
+        reception, line = self.open()
+        reception.controlReceived(EMPTY(2))
+        reception.framesReceived([b"a"])
+        reception.controlReceived(EMPTY(1))
+        self.assertEqual(self.stored(), b"\n\na\n\n")
+        self.assertEqual(line.pop()[-1], ACK(STREAM, 0, 5))
+
+    def test_lastLine(self) -> None:
+        """The last line of a file has no LF, and the position knows."""
+        reception, line = self.open()
+        reception.framesReceived([b"a"])
+        reception.controlReceived(LAST())
+        reception.framesReceived([b"end"])
+        self.assertEqual(line.pop()[-1], ACK(STREAM, 0, 5))
+        self.assertEqual(self.journal.known("w1")[0].crc, crc32(b"a\nend"))
+
+    def test_skip(self) -> None:
+        """A gap is committed and acknowledged like lines."""
+        reception, line = self.open()
+        reception.framesReceived([b"a"])
+        reception.controlReceived(SKIP(100, "lag-cap"))
+        reception.controlReceived(AT(STREAM, 0, 102))
+        reception.framesReceived([b"b"])
+        self.assertEqual(line.pop()[-1], ACK(STREAM, 0, 104))
+        self.assertEqual(self.stored(), b"a\n<lag-cap>b\n")
+
+    def test_twoStreams(self) -> None:
+        """Streams take turns; each has its own position."""
+        reception, line = self.open()
+        reception.framesReceived([b"a"])
+        reception.controlReceived(OPEN(OTHER, 0, 0, "y"))
+        reception.controlReceived(AT(OTHER, 0, 0))
+        reception.framesReceived([b"bb"])
+        reception.controlReceived(AT(STREAM, 0, 2))
+        reception.framesReceived([b"c"])
+        offsets = {k.stream: k.offset for k in self.journal.known("w1")}
+        self.assertEqual(offsets, {STREAM: 4, OTHER: 3})
+
+    def test_listed(self) -> None:
+        """A worker can ask what is held of its streams, and of no other's."""
+        reception, _ = self.open()
+        reception.framesReceived([b"a"])
+        other, line = self.connect("w2")
+        other.controlReceived(LIST())
+        self.assertEqual(line.pop(), [LISTED()])
+        mine, line = self.connect("w1")
+        mine.controlReceived(LIST())
+        self.assertEqual(
+            line.pop(), [KNOWN(STREAM, 0, 2, 0, crc32(b"a\n"), "/var/log/x"), LISTED()]
+        )
+
+    def test_ackOnlyAfterCommit(self) -> None:
+        """Nothing is acknowledged before the commit of it has returned."""
+        thread = LaterThread()
+        self.commits = GroupCommit(self.journal, thread, self.clock, self.failures.append)
+        reception, line = self.connect()
+        reception.controlReceived(OPEN(STREAM, 0, 0, "x"))
+        self.assertEqual(line.pop(), [])
+        thread.run()
+        line.pop()
+        reception.controlReceived(AT(STREAM, 0, 0))
+        reception.framesReceived([b"a"])
+        reception.framesReceived([b"b"])
+        self.assertEqual(line.pop(), [])
+        thread.run(1)
+        self.assertEqual(line.pop(), [ACK(STREAM, 0, 2)])
+        thread.run()
+        self.assertEqual(line.pop(), [ACK(STREAM, 0, 4)])
+
+    def test_superseded(self) -> None:
+        """What an older connection still hands over does not commit; it is sent away."""
+        thread = LaterThread()
+        old, oldLine = self.open()
+        self.commits = GroupCommit(self.journal, thread, self.clock, self.failures.append)
+        old._commits = self.commits
+        new, newLine = self.connect()
+        new.controlReceived(OPEN(STREAM, 0, 0, "x"))
+        old.framesReceived([b"late"])
+        thread.run()
+        self.assertEqual(newLine.pop(), [RESUME(STREAM, 0, 0, 0, 0)])
+        self.assertEqual([bye.code for bye in oldLine.byes], ["superseded"])
+        self.assertEqual(oldLine.pop(), [])
+        self.assertEqual(self.stored(), b"")
+
+    def test_lineFeedInside(self) -> None:
+        """A frame with a line feed is refused; what came before it is kept."""
+        reception, line = self.open()
+        reception.framesReceived([b"good", b"two\nlines", b"after"])
+        self.assertEqual([bye.code for bye in line.byes], ["line-feed"])
+        self.assertEqual(self.stored(), b"good\n")
+
+    def test_violations(self) -> None:
+        """What is not allowed here is refused."""
+        for steps in (
+            [AT(OTHER, 0, 0)],
+            [AT(STREAM, 0, 1)],
+            [OPEN(STREAM, 0, 0, "x")],
+            [EMPTY(0)],
+            [EMPTY(10**9)],
+            [SKIP(0, "x")],
+            [LAST(), LAST()],
+            [LAST(), SKIP(1, "x")],
+            [LAST(), AT(STREAM, 0, 0)],
+            [HELLO(1, STREAM, 5)],
+            [LISTED()],
+        ):
+            reception, _ = self.open()
+            with self.assertRaises(Violation):
+                for step in steps:
+                    reception.controlReceived(step)
+
+    def test_frameBeforeOpen(self) -> None:
+        """A line belongs to a stream."""
+        reception, _ = self.connect()
+        self.assertRaises(Violation, reception.framesReceived, [b"a"])
+
+    def test_backpressure(self) -> None:
+        """A connection with too much waiting for the disk is not read until it is committed."""
+        thread = LaterThread()
+        reception, line = self.open()
+        self.commits = reception._commits = GroupCommit(
+            self.journal, thread, self.clock, self.failures.append
+        )
+        reception.framesReceived([b"x" * RECEIVED_OCTETS_MAX])
+        self.assertTrue(line.paused)
+        thread.run()
+        self.assertFalse(line.paused)
+        self.assertEqual(self.commits.pendingOctets, 0)
+
+    def test_fullDisk(self) -> None:
+        """On a full disk nothing is acknowledged, nothing lost, and it goes on by itself."""
+        reception, line = self.open()
+        (pages,) = self.journal._db.execute("PRAGMA page_count").fetchone()
+        self.journal._db.execute(f"PRAGMA max_page_count = {pages}")
+        big = b"x" * (RECEIVED_OCTETS_MAX - 1)
+        reception.framesReceived([big])
+        reception.framesReceived([b"more"])
+        self.assertEqual((line.pop(), line.paused), ([], True))
+        self.journal._db.execute("PRAGMA max_page_count = 100000")
+        self.clock.advance(1)
+        self.assertEqual(line.pop()[-1], ACK(STREAM, 0, len(big) + 6))
+        self.assertFalse(line.paused)
+        self.assertEqual(self.stored(), big + b"\nmore\n")
+
+
+class PlainTests(ReceptionTestCase):
+    """Reception as RFC 5425 has it."""
+
+    def connectPlain(self) -> Plain:
+        return Plain("r1", "f", "a", RecordingLine(), self.commits, lambda: NOW)
+
+    def test_lines(self) -> None:
+        """Messages are committed in order, with no position."""
+        plain = self.connectPlain()
+        plain.framesReceived([b"a", b"b"])
+        (batch,) = self.journal.read(0, 100)
+        self.assertEqual((batch.octets, batch.stream, batch.lengths), (b"a\nb\n", None, None))
+
+    def test_trailingLineFeed(self) -> None:
+        """One LF at a message's end is its line end: rsyslog sends one."""
+        plain = self.connectPlain()
+        plain.framesReceived([b"a\n", b"b"])
+        (batch,) = self.journal.read(0, 100)
+        self.assertEqual((batch.octets, batch.lengths), (b"a\nb\n", None))
+
+    def test_lineFeedInside(self) -> None:
+        """A message with line feeds keeps them, and its length says where it ends."""
+        plain = self.connectPlain()
+        plain.framesReceived([b"a\nb", b"", b"c\n\n"])
+        (batch,) = self.journal.read(0, 100)
+        self.assertEqual((batch.octets, batch.lengths), (b"a\nbc\n", (3, 0, 2)))
+
+    @settings(deadline=None, derandomize=True, database=None, max_examples=50)
+    @given(st.lists(st.binary(max_size=8).map(lambda b: b.replace(b"x", b"\n")), min_size=1))
+    def test_anyMessages(self, messages: list[bytes]) -> None:
+        """Whatever the messages, each is stored once, less one LF at its end."""
+        before = max([b.seq for b in self.journal.read(0, 10**9)], default=0)
+        self.connectPlain().framesReceived(messages)
+        (batch,) = self.journal.read(before, 10**9)
+        if batch.lengths is None:
+            stored = batch.octets[:-1].split(b"\n")
+        else:
+            stored, at = [], 0
+            for length in batch.lengths:
+                stored.append(batch.octets[at : at + length])
+                at += length
+        self.assertEqual(stored, [m[:-1] if m.endswith(b"\n") else m for m in messages])
