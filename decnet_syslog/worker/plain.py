@@ -25,7 +25,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from .encoding import encodePlain
-from .shipment import PIECE_OCTETS, Line
+from .shipment import PIECE_OCTETS, Line, Piece, byName, nextPiece
 from .tail import Gap, Incarnation, Tails
 
 __all__ = ["PlainShipment"]
@@ -100,22 +100,19 @@ class PlainShipment:
         """Begin the next round if there is something to send and none is under way."""
         if self._over or not self._ready or self._timer is not None:
             return
-        octets = 0
-        for incarnation in self._tails.incarnations:
-            while octets < ROUND_OCTETS:
-                sent = self._sendPiece(incarnation)
-                if not sent:
+        room = ROUND_OCTETS
+        for incarnations in byName(self._tails.incarnations).values():
+            while room > 0:
+                found = nextPiece(incarnations, lambda i: i.read(PIECE_OCTETS))
+                if found is None:
                     break
-                octets += sent
+                room -= found[1].end - found[1].start
+                self._send(*found)
         if self._round:
             self._look_s = LOOK_S
             self._timer = self._clock.callLater(LOOK_S, self._look)
 
-    def _sendPiece(self, incarnation: Incarnation) -> int:
-        """Write one piece. How many octets of the file it was."""
-        piece = incarnation.read(PIECE_OCTETS)
-        if piece is None:
-            return 0
+    def _send(self, incarnation: Incarnation, piece: Piece) -> None:
         mark = incarnation.bookmark
         _, base, crc = self._round.get(incarnation, (0, mark.base, mark.crc))
         if isinstance(piece, Gap):
@@ -132,7 +129,6 @@ class PlainShipment:
                 self._line.sendOctets(frames)
             crc = crc32(piece.octets, crc)
         self._round[incarnation] = (piece.end, base, crc)
-        return piece.end - piece.start
 
     def _look(self) -> None:
         """See whether the round has arrived."""

@@ -25,7 +25,7 @@ our own offset when the listener disagrees.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import uuid4
@@ -53,7 +53,7 @@ from ..wire.control import (
 from .encoding import encodeLast, encodeLines
 from .tail import Changed, Gap, Incarnation, LastLine, Lines, Tails, Vanished
 
-__all__ = ["Line", "Misbehaviour", "Shipment"]
+__all__ = ["Line", "Misbehaviour", "Piece", "Shipment", "byName", "nextPiece"]
 
 # One read of a file and one write to the connection: large enough that the cost of each
 # is small against its octets, small enough to take turns between files.
@@ -146,7 +146,6 @@ class Shipment:
         self._resend = resendToNewMaster
         self._pieceOctets = pieceOctets
         self._ways: dict[Incarnation, _Way] = {}
-        self._turns: deque[_Way] = deque()
         self._journal = ""
         self._listed: list[KNOWN] | None = None
         self._listing = False
@@ -209,35 +208,33 @@ class Shipment:
         """Send what there is, as far as window and transport allow."""
         if not self.greeted or self._over or self._listing:
             return
-        if not self._turns:
-            self._heard = self._clock.seconds()
         self._meet()
         room = WINDOW_OCTETS - self.inFlight
-        idle = 0
-        while room > 0 and idle < len(self._turns) and not self._line.paused:
-            way = self._turns[0]
-            self._turns.rotate(-1)
-            piece = way.incarnation.read(self._pieceOctets) if way.state == "checked" else None
-            if piece is None:
-                idle += 1
+        turns = deque(byName(self._tails.incarnations).values())
+        while turns and room > 0 and not self._line.paused:
+            found = nextPiece(turns[0], self._read)
+            if found is None:
+                turns.popleft()
                 continue
-            idle = 0
+            turns.rotate(-1)
+            incarnation, piece = found
             room -= piece.end - piece.start
-            self._send(way, piece)
+            self._send(self._ways[incarnation], piece)
+
+    def _read(self, incarnation: Incarnation) -> Piece | None:
+        way = self._ways[incarnation]
+        return incarnation.read(self._pieceOctets) if way.state == "checked" else None
 
     def _meet(self) -> None:
         """Open what is new; leave what is finished."""
         current = self._tails.incarnations
         for incarnation in current:
             if incarnation not in self._ways:
-                way = self._ways[incarnation] = _Way(incarnation)
-                self._turns.append(way)
+                self._ways[incarnation] = _Way(incarnation)
         if len(self._ways) > len(current):
             alive = set(current)
             for incarnation in [i for i in self._ways if i not in alive]:
-                way = self._ways[incarnation]
-                if not way.sent:
-                    self._turns.remove(way)
+                if not self._ways[incarnation].sent:
                     del self._ways[incarnation]
         for way in self._ways.values():
             if way.state == "waiting":
@@ -356,8 +353,7 @@ class Shipment:
             if incarnation not in self._ways:
                 mark = incarnation.bookmark
                 state = "waiting" if mark.journal or mark.offset else "unidentified"
-                way = self._ways[incarnation] = _Way(incarnation, state)
-                self._turns.append(way)
+                self._ways[incarnation] = _Way(incarnation, state)
 
     def _identified(self, known: KNOWN | None, way: _Way, diverged: bool) -> None:
         if self._over:
@@ -426,6 +422,30 @@ class Shipment:
         self._log.failure("cannot compare a file with the master's position", failure)
         if not self._over:
             self._line.close(BYE("error", "the forwarder cannot read a file"))
+
+
+def byName(incarnations: Iterable[Incarnation]) -> dict[str, list[Incarnation]]:
+    """The incarnations of each file, oldest first."""
+    names: dict[str, list[Incarnation]] = {}
+    for incarnation in incarnations:
+        names.setdefault(incarnation.name, []).append(incarnation)
+    return names
+
+
+def nextPiece(
+    incarnations: Sequence[Incarnation], read: Callable[[Incarnation], Piece | None]
+) -> tuple[Incarnation, Piece] | None:
+    """
+    The next piece of a file, its oldest incarnation first: nothing of a newer one is sent
+    before everything of an older one, a last line that is still being written included.
+    """
+    for incarnation in incarnations:
+        piece = read(incarnation)
+        if piece is not None:
+            return incarnation, piece
+        if incarnation.position < incarnation.size:
+            return None
+    return None
 
 
 def identify(incarnation: Incarnation, candidates: Sequence[KNOWN]) -> KNOWN | None:

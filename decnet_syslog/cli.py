@@ -1,0 +1,91 @@
+"""decnet-syslog: the table of its commands."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.python import usage
+
+from . import __version__
+from .errors import UserError
+
+__all__ = ["main"]
+
+COMMANDS = (
+    ("demo", "The whole pipeline on this machine: a CA, a master, two workers, a count."),
+    ("ca", "Make a certificate authority and the master's identity, or show them."),
+    ("enroll", "Make a worker's bundle of certificates."),
+    ("verify", "Compare workers' files with the master's outputs, octet for octet."),
+    ("prove", "Kill, cut and rotate a throwaway pair, and count what was lost."),
+)
+
+
+def _options(name: str) -> Any:
+    """The options of a command, imported when it is asked for."""
+
+    def make() -> usage.Options:
+        options: usage.Options = importlib.import_module(
+            f"decnet_syslog.commands.{name}"
+        ).Options()
+        return options
+
+    return make
+
+
+class Options(usage.Options):
+    """Options of decnet-syslog itself."""
+
+    synopsis = "Usage: decnet-syslog COMMAND [options]"
+    longdesc = """\
+Log lines from machines under attack to a master, once, over RFC 5425.
+
+The services are "twistd decnet-forwarder" and "twistd decnet-listener".
+
+Examples:
+    decnet-syslog demo
+    decnet-syslog ca init --san master.example.org
+    decnet-syslog enroll decky-01 --out ./decky-01
+    decnet-syslog enroll --help"""
+
+    # subCommands are read as an attribute; twistd does the same.
+    subCommands = [[name, None, _options(name), help_] for name, help_ in COMMANDS]
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        print(f"decnet-syslog {__version__}")
+        raise SystemExit(0)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """
+    Run a command and exit: 0 if it did what was asked, 1 if not, 2 if it was not understood.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = Options()
+    try:
+        options.parseOptions(arguments)
+    except usage.UsageError as error:
+        print(f'decnet-syslog: {error}; see "decnet-syslog --help"', file=sys.stderr)
+        raise SystemExit(2) from None
+    command: Any = options.subCommand
+    if command is None:
+        print(str(options))
+        raise SystemExit(2 if arguments else 0)
+    module = importlib.import_module(f"decnet_syslog.commands.{command}")
+    try:
+        status = module.run(options.subOptions)
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"decnet-syslog: {error}", file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:
+        # Whoever read us has had enough; say nothing at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = 0
+    raise SystemExit(status)

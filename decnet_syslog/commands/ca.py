@@ -1,0 +1,102 @@
+"""decnet-syslog ca: make or show the certificate authority."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from twisted.python import usage
+
+from ..options import directory
+from ..trust.authority import Authority
+from ..trust.bundles import Bundle
+from ..trust.names import fingerprint
+
+__all__ = ["Options", "run"]
+
+
+class _InitOptions(usage.Options):
+    """Options of ca init."""
+
+    synopsis = "[options]"
+    longdesc = """\
+Make a certificate authority and the master's identity in its master/ directory.
+
+Example:
+    decnet-syslog ca init --san master.example.org --san 192.0.2.10"""
+
+    optParameters = [["ca-dir", None, "~/.decnet/ca", "Where"]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def opt_san(self, name: str) -> None:
+        """One more DNS name or address of the master; may be given several times"""
+        self.names.append(name)
+
+
+class _ShowOptions(usage.Options):
+    """Options of ca show."""
+
+    synopsis = "[options]"
+    optParameters = [["ca-dir", None, "~/.decnet/ca", "Where"]]
+
+
+class Options(usage.Options):
+    """Options of ca."""
+
+    synopsis = "init|show [options]"
+    subCommands = [
+        ["init", None, _InitOptions, "Make a CA and the master's identity."],
+        ["show", None, _ShowOptions, "Show the CA, the master and who is enrolled."],
+    ]
+
+    def postOptions(self) -> None:
+        """One of the two must be given."""
+        if self.subCommand is None:
+            raise usage.UsageError('say "ca init" or "ca show"')
+
+
+def _init(options: Any) -> int:
+    where = directory(options["ca-dir"])
+    authority = Authority.create(where)
+    out = authority.masterIdentity(options.names)
+    print(f"CA                {where}")
+    print(f"fingerprint       {fingerprint(authority.certificate)}")
+    print(f"master's identity {out}")
+    print(f'next: "decnet-syslog enroll NAME --out DIR --ca-dir {where}" for each worker')
+    return 0
+
+
+def _days(until: datetime) -> str:
+    days = (until - datetime.now(timezone.utc)).days
+    when = until.strftime("%Y-%m-%d")
+    return f"{when} ({days} days)" if days >= 0 else f"{when} EXPIRED"
+
+
+def _show(options: Any) -> int:
+    authority = Authority.open(directory(options["ca-dir"]))
+    certificate = authority.certificate
+    print(f"CA      {authority.directory}")
+    print(f"        {certificate.subject.rfc4514_string()!r}")
+    print(f"        {fingerprint(certificate)}")
+    print(f"        until {_days(certificate.not_valid_after_utc)}")
+    master = authority.directory / "master"
+    if (master / "worker.crt").exists():
+        bundle = Bundle.load(master)
+        print(f"master  {fingerprint(bundle.certificate)}")
+        print(f"        until {_days(bundle.certificate.not_valid_after_utc)}")
+    else:
+        print(f"master  none in {master}")
+    for entry in authority.enrolled():
+        until = datetime.fromisoformat(entry["not_after"].replace("Z", "+00:00"))
+        print(f"{entry['role']:<7} {entry['name']:<20} until {_days(until)}")
+        print(f"        {entry['fingerprint']}")
+    return 0
+
+
+def run(options: Options) -> int:
+    """Run the command. The exit status."""
+    call = {"init": _init, "show": _show}[str(options.subCommand)]
+    return call(options.subOptions)

@@ -1,0 +1,65 @@
+"""decnet-syslog enroll: make a worker's bundle."""
+
+from __future__ import annotations
+
+from twisted.python import usage
+
+from ..options import directory
+from ..trust.authority import CERTIFICATE_DAYS, Authority
+from ..trust.names import fingerprint
+
+__all__ = ["Options", "run"]
+
+
+def _days(value: str) -> int:
+    if not value.isdigit() or not 0 < int(value) <= 36500:
+        raise ValueError(f"{value!r} is not a number of days")
+    return int(value)
+
+
+class Options(usage.Options):
+    """Options of enroll."""
+
+    synopsis = "NAME --out DIR [options]"
+    longdesc = """\
+Make a bundle (ca.crt, worker.crt, worker.key) for a worker. NAME is what everything it
+sends is attributed to. Copy the bundle to the worker's ~/.decnet/agent.
+
+Example:
+    decnet-syslog enroll decky-01 --out ./decky-01"""
+
+    optParameters = [
+        ["out", "o", None, "The directory to write, on its way to the worker"],
+        ["ca-dir", None, "~/.decnet/ca", "The CA"],
+        ["days", None, CERTIFICATE_DAYS, "How long it is valid", _days],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def opt_san(self, name: str) -> None:
+        """A DNS name or address for the certificate; may be given several times"""
+        self.names.append(name)
+
+    def parseArgs(self, name: str = "") -> None:
+        """The worker's name."""
+        self["name"] = name
+
+    def postOptions(self) -> None:
+        """Check that all is there."""
+        if not self["name"]:
+            raise usage.UsageError("say whom to enrol: enroll NAME --out DIR")
+        if not self["out"]:
+            raise usage.UsageError("say where to write the bundle: --out DIR")
+
+
+def run(options: Options) -> int:
+    """Run the command. The exit status."""
+    authority = Authority.open(directory(options["ca-dir"]))
+    out = directory(options["out"])
+    certificate = authority.enroll(options["name"], out, options.names, options["days"])
+    print(f"{options['name']}: {out}")
+    print(fingerprint(certificate))
+    print(f"valid until {certificate.not_valid_after_utc:%Y-%m-%d}")
+    return 0

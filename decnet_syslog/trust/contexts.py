@@ -1,0 +1,297 @@
+"""
+TLS for both ends: mutual, by the CA of the bundle, and by name.
+
+What must be true, in every case fail-closed:
+
+* OpenSSL's refusal is final: a callback adds refusals and takes none back;
+* the listener accepts clients' certificates of the CA with exactly one usable CN, and
+  says which it has refused, from where and why: afterwards only "verify failed" is left;
+* the forwarder accepts a certificate of the CA that is good for a server and has the
+  master's name. Twisted's own check of names accepts a certificate without any
+  (C{optionsForClientTLS} logs what service_identity raises and goes on), and so any
+  worker's; so the check is here.
+
+TLS 1.2 and newer, forward secrecy and AEAD only (RFC 9662), no compression, no
+renegotiation, no sessions and no tickets that would skip the certificates.
+
+ALPN: a server of Twisted's that selects nothing kills every client that offers anything,
+so ours says that it takes no part. One thing cannot be had here: OpenSSL's
+SSL_CTX_set_num_tickets is not in pyOpenSSL, so a TLS 1.3 client that never reads and
+closes hard can lose what it sent last (RFC 5425 has no acknowledgement to tell it).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from OpenSSL import SSL
+from OpenSSL.crypto import X509, X509StoreFlags
+from service_identity.cryptography import (
+    verify_certificate_hostname,
+    verify_certificate_ip_address,
+)
+from twisted.internet.interfaces import (
+    IAddress,
+    IOpenSSLClientConnectionCreator,
+    IOpenSSLServerConnectionCreator,
+)
+from twisted.internet.ssl import (
+    AcceptableCiphers,
+    Certificate,
+    CertificateOptions,
+    TLSVersion,
+    trustRootFromCertificates,
+)
+from zope.interface import implementer
+
+from .bundles import Bundle
+from .names import NameRefused, fingerprint, peerName, showText
+
+__all__ = [
+    "DELIVERY_PROTOCOL",
+    "ForwarderContext",
+    "ListenerContext",
+    "Refusal",
+    "forwarderContext",
+    "listenerContext",
+]
+
+# The delivery extension, docs/protocol.rst.
+DELIVERY_PROTOCOL = b"decnet-syslog/1"
+
+# RFC 9662: ECDHE with AES-GCM; ChaCha20 for machines without AES instructions.
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+MUTUAL = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """
+    A certificate that was refused.
+
+    @ivar address: who came with it, or where we had connected to.
+    @ivar reason: in words.
+    @ivar subject: the certificate's, shown without control characters.
+    """
+
+    address: str
+    reason: str
+    subject: str
+    fingerprint: str
+
+    def __str__(self) -> str:
+        return f"certificate {self.subject} refused: {self.reason} ({self.fingerprint})"
+
+
+def _address(connection: Any) -> str:
+    peer: IAddress = connection.get_app_data().transport.getPeer()
+    host, port = getattr(peer, "host", None), getattr(peer, "port", None)
+    return str(peer) if host is None else f"{host}:{port}"
+
+
+def _refusal(connection: Any, certificate: X509, reason: str) -> Refusal:
+    try:
+        parsed = certificate.to_cryptography()
+        subject = showText(parsed.subject.rfc4514_string())
+        print_ = fingerprint(parsed)
+    except Exception:
+        # A hostile certificate must not get past the check by breaking the report.
+        subject, print_ = "unreadable", "unknown"
+    try:
+        address = _address(connection)
+    except Exception:
+        address = "unknown"
+    return Refusal(address, reason, subject, print_)
+
+
+def _options(bundle: Bundle, protocols: list[bytes]) -> CertificateOptions:
+    options: CertificateOptions = CertificateOptions(
+        privateKey=bundle.privateKey,
+        certificate=bundle.certificate,
+        extraCertChain=list(bundle.chain),
+        trustRoot=trustRootFromCertificates(
+            [Certificate(X509.from_cryptography(ca)) for ca in bundle.authorities]
+        ),
+        acceptableCiphers=AcceptableCiphers.fromOpenSSLCipherString(CIPHERS),
+        acceptableProtocols=protocols or None,
+        insecurelyLowerMinimumTo=TLSVersion.TLSv1_2,
+    )
+    context = options.getContext()
+    context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
+    # A CA that is itself signed by another need not be the end of the chain.
+    context.get_cert_store().set_flags(X509StoreFlags.PARTIAL_CHAIN)
+    return options
+
+
+def _serves(certificate: x509.Certificate, usage: x509.ObjectIdentifier) -> bool:
+    """Whether an extended key usage, if there is any, includes a use."""
+    try:
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    return usage in usages or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usages
+
+
+def _isAuthority(certificate: x509.Certificate) -> bool:
+    try:
+        basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except x509.ExtensionNotFound:
+        return False
+    return basic.ca
+
+
+def _refuseWorker(certificate: x509.Certificate) -> str | None:
+    """Why a certificate of the CA is none of a worker's."""
+    try:
+        peerName(certificate)
+        if _isAuthority(certificate):
+            return "it is a CA's certificate, not a worker's"
+        if not _serves(certificate, ExtendedKeyUsageOID.CLIENT_AUTH):
+            return "it is not for clients"
+    except NameRefused as error:
+        return str(error)
+    except ValueError as error:
+        return f"it cannot be read: {error}"
+    return None
+
+
+def _refuseMaster(certificate: x509.Certificate, name: str) -> str | None:
+    """Why a certificate of the CA is not the master's."""
+    try:
+        if not _serves(certificate, ExtendedKeyUsageOID.SERVER_AUTH):
+            return "it is not for servers"
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            verify_certificate_hostname(certificate, name)
+        else:
+            verify_certificate_ip_address(certificate, name)
+    except Exception:
+        # Whatever it is that cannot be verified is not verified.
+        return f"it does not have the master's name {name}"
+    return None
+
+
+def _verification(
+    refuse: Callable[[x509.Certificate], str | None], refused: Callable[[Refusal], None]
+) -> Callable[[SSL.Connection, X509, int, int, int], bool]:
+    """A verify callback that adds a refusal and reports every one."""
+
+    def verify(
+        connection: SSL.Connection, certificate: X509, error: int, depth: int, ok: int
+    ) -> bool:
+        # An exception here would go to the reactor and leave the peer connected.
+        try:
+            if not ok:
+                reason: str | None = _errorText(error)
+            elif depth == 0:
+                reason = refuse(certificate.to_cryptography())
+            else:
+                reason = None
+            if reason is None:
+                return True
+            refused(_refusal(connection, certificate, reason))
+        except Exception:
+            return False
+        return False
+
+    return verify
+
+
+def _errorText(error: int) -> str:
+    from OpenSSL._util import ffi, lib
+
+    text = ffi.string(lib.X509_verify_cert_error_string(error))
+    assert isinstance(text, bytes)
+    return text.decode("ascii", "replace")
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class ListenerContext:
+    """
+    The listener's end. What it has can be replaced while it serves: L{use}.
+    """
+
+    def __init__(self, bundle: Bundle, refused: Callable[[Refusal], None]) -> None:
+        self._refused = refused
+        self.use(bundle)
+
+    def use(self, bundle: Bundle) -> None:
+        """Use a bundle for the connections from here on."""
+        options = _options(bundle, [DELIVERY_PROTOCOL])
+        context = options.getContext()
+        context.set_alpn_select_callback(_selectProtocol)
+        context.set_verify(
+            MUTUAL | SSL.VERIFY_CLIENT_ONCE, _verification(_refuseWorker, self._refused)
+        )
+        for authority in bundle.authorities:
+            context.add_client_ca(X509.from_cryptography(authority))
+        self._options = options
+
+    def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        """Make the TLS of one connection."""
+        return self._options.serverConnectionForTLS(tlsProtocol)
+
+
+def _selectProtocol(connection: SSL.Connection, offered: list[bytes]) -> Any:
+    if DELIVERY_PROTOCOL in offered:
+        return DELIVERY_PROTOCOL
+    return SSL.NO_OVERLAPPING_PROTOCOLS
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class ForwarderContext:
+    """
+    The forwarder's end.
+
+    @ivar lastRefusal: the last certificate of a master's that was refused.
+    """
+
+    def __init__(self, bundle: Bundle, masterName: str, offerDelivery: bool) -> None:
+        self.lastRefusal: Refusal | None = None
+        self._masterName = masterName
+        self._options = _options(bundle, [DELIVERY_PROTOCOL] if offerDelivery else [])
+        self._verify = _verification(
+            lambda certificate: _refuseMaster(certificate, masterName), self._note
+        )
+        self._options.getContext().set_verify(MUTUAL, self._verify)
+
+    def _note(self, refusal: Refusal) -> None:
+        self.lastRefusal = refusal
+
+    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        """Make the TLS of one connection."""
+        self.lastRefusal = None
+        connection = self._options.clientConnectionForTLS(tlsProtocol)
+        try:
+            ipaddress.ip_address(self._masterName)
+        except ValueError:
+            connection.set_tlsext_host_name(self._masterName.encode("idna"))
+        return connection
+
+
+def listenerContext(bundle: Bundle, refused: Callable[[Refusal], None]) -> ListenerContext:
+    """
+    TLS for a listener.
+
+    @param refused: told of every certificate that is refused.
+    """
+    return ListenerContext(bundle, refused)
+
+
+def forwarderContext(
+    bundle: Bundle, masterName: str, offerDelivery: bool
+) -> ForwarderContext:
+    """
+    TLS for a forwarder.
+
+    @param masterName: the DNS name or address that the master's certificate must have.
+    @param offerDelivery: whether to offer the delivery extension.
+    """
+    return ForwarderContext(bundle, masterName, offerDelivery)

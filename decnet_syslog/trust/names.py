@@ -1,0 +1,78 @@
+"""
+Names: what a certificate says its holder is called.
+
+The worker's name is the only provenance there is, and it becomes a part of paths. So a
+certificate has exactly one usable name or it is refused; nothing is trimmed or mapped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import NameOID
+
+__all__ = ["NameRefused", "checkName", "fingerprint", "peerName", "showText"]
+
+# ub-common-name of RFC 5280; and with a suffix still a file name everywhere.
+NAME_CHARACTERS_MAX = 64
+
+
+@dataclass
+class NameRefused(Exception):
+    """
+    A certificate without exactly one usable CN.
+
+    @ivar reason: what is wrong.
+    @ivar seen: the CNs, shown without control characters.
+    """
+
+    reason: str
+    seen: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.seen}"
+
+
+def showText(text: str, most: int = 80) -> str:
+    """Hostile text for our own log: printable ASCII, bounded, quoted."""
+    shown = ascii(text[:most])
+    return shown + "..." if len(text) > most else shown
+
+
+def checkName(name: str) -> None:
+    """
+    Refuse a name that cannot be a worker's.
+
+    @raise NameRefused: it is empty, too long, not printable ASCII, or would mean
+        something in a path.
+    """
+    if not 0 < len(name) <= NAME_CHARACTERS_MAX:
+        raise NameRefused(f"a name has 1 to {NAME_CHARACTERS_MAX} characters", showText(name))
+    if not all(" " <= character <= "~" for character in name) or name != name.strip():
+        raise NameRefused("a name is printable ASCII without space around it", showText(name))
+    if "/" in name or name in (".", ".."):
+        raise NameRefused("a name is no path", showText(name))
+
+
+def peerName(certificate: x509.Certificate) -> str:
+    """
+    The one usable CN of a certificate.
+
+    @raise NameRefused: there is none, more than one, or one that cannot be used.
+    """
+    names = [
+        attribute.value if isinstance(attribute.value, str) else repr(attribute.value)
+        for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    ]
+    if len(names) != 1:
+        seen = ", ".join([showText(name) for name in names[:4]]) or "none"
+        raise NameRefused(f"a certificate has exactly one CN, this one {len(names)}", seen)
+    checkName(names[0])
+    return names[0]
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """The fingerprint as RFC 5425 section 4.2.2 shows it, of SHA-256."""
+    return "sha-256:" + ":".join([f"{octet:02X}" for octet in certificate.fingerprint(SHA256())])

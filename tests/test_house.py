@@ -1,0 +1,72 @@
+"""The house rules that a program can check."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import decnet_syslog
+
+PACKAGE = Path(decnet_syslog.__file__).parent
+
+# Who may be imported by whom: each floor by those above it.
+BELOW = {
+    "wire": {"wire"},
+    "trust": {"trust", "errors"},
+    "worker": {"worker", "wire", "trust", "errors", "options", "clock"},
+    "master": {"master", "wire", "trust", "errors", "options", "clock"},
+    "commands": {"commands", "worker", "master", "wire", "trust", "errors", "options", "clock"},
+    "errors": set(),
+    "options": set(),
+    "clock": set(),
+}
+
+# The lowest floor has no transport, no disk and no clock.
+WIRE_MUST_NOT = {"os", "time", "socket", "sqlite3", "twisted.internet.reactor"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, as a dotted name."""
+    package = ["decnet_syslog", *path.relative_to(PACKAGE).with_suffix("").parts][:-1]
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield module
+            yield from [f"{module}.{alias.name}" for alias in node.names]
+
+
+class FloorTests(SynchronousTestCase):
+    """Imports only go down."""
+
+    def test_floors(self) -> None:
+        """No module imports from a floor above its own."""
+        checked = 0
+        for path in sorted(PACKAGE.rglob("*.py")):
+            floor = path.relative_to(PACKAGE).with_suffix("").parts[0]
+            if floor not in BELOW:
+                continue
+            for name in imports(path):
+                parts = name.split(".")
+                if parts[0] == "decnet_syslog" and len(parts) > 1 and parts[1] in BELOW:
+                    checked += 1
+                    allowed = BELOW[floor]
+                    self.assertIn(parts[1], allowed, f"{path.name} imports {name}")
+        self.assertGreater(checked, 50)
+
+    def test_wire(self) -> None:
+        """The lowest floor takes octets and values, nothing else."""
+        for path in sorted((PACKAGE / "wire").glob("*.py")):
+            self.assertEqual(WIRE_MUST_NOT & set(imports(path)), set(), path.name)
+
+    def test_noReactorAtImport(self) -> None:
+        """No module takes the global reactor when it is imported."""
+        for path in sorted(PACKAGE.rglob("*.py")):
+            for node in ast.parse(path.read_text("utf-8")).body:
+                if isinstance(node, ast.ImportFrom) and node.module == "twisted.internet":
+                    self.assertNotIn("reactor", [alias.name for alias in node.names], path.name)

@@ -1,0 +1,292 @@
+"""The pipeline as real twistd processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from unittest import SkipTest
+
+from decnet_syslog.commands.pair import Pair, Worker
+
+from .peers import PairTestCase
+
+ODD = (
+    b"plain\n"
+    b"\n"
+    b"\n"
+    b"crlf\r\n"
+    b"\r\n"
+    b"nul \x00 inside\n"
+    b"not utf-8 \xff\xfe\xc3\n"
+    b"\xef\xbb\xbfbom\n"
+    b"12 looks like a frame\n"
+    b"OPEN looks like control\n" + b"long " * 12000 + b"\n"
+    b"<134>1 2026-04-18T00:00:00Z h a p m - ok\n"
+)
+
+
+def numbered(first: int, count: int) -> bytes:
+    """Lines that can be told apart."""
+    return b"".join(
+        b"<134>1 2026-04-18T00:00:00Z decky ssh - auth - number %d\n" % n
+        for n in range(first, first + count)
+    )
+
+
+class DeliveryTests(PairTestCase):
+    """Lines arrive once, as they were written."""
+
+    def started(self, *options: str) -> tuple[Pair, Worker]:
+        pair = self.pair()
+        worker = pair.enroll("decky-01", options)
+        pair.startListener()
+        worker.forwarder.start()
+        return pair, worker
+
+    def test_octetForOctet(self) -> None:
+        """CRLF, empty lines, NUL, invalid UTF-8 and a line of 60,000 octets arrive as they
+        are; what is not a complete line yet does not arrive."""
+        pair, worker = self.started()
+        worker.append(ODD + b"no line feed yet")
+        self.waitForLines(pair, ODD.count(b"\n"))
+        self.assertEqual(pair.logPath.read_bytes(), ODD)
+        records = [json.loads(record) for record in pair.jsonPath.read_bytes().splitlines()]
+        self.assertEqual({record["source_worker"] for record in records}, {"decky-01"})
+        offsets = [record["source_offset"] for record in records]
+        self.assertEqual(offsets[:4], [0, 6, 7, 8])
+        self.assertEqual(records[0]["source_log"], str(worker.file))
+        worker.append(b": now\n")
+        self.waitForLines(pair, ODD.count(b"\n") + 1)
+        self.assertEqual(pair.logPath.read_bytes(), worker.file.read_bytes())
+
+    def test_masterAway(self) -> None:
+        """Lines written while the master is away, and the forwarder restarted meanwhile,
+        arrive once."""
+        pair, worker = self.started()
+        worker.append(numbered(0, 100))
+        self.waitForLines(pair, 100)
+        pair.listener.stop()
+        worker.append(numbered(100, 100))
+        worker.forwarder.stop()
+        worker.append(numbered(200, 100))
+        worker.forwarder.start()
+        worker.append(numbered(300, 100))
+        pair.startListener()
+        self.waitForLines(pair, 400)
+        worker.forwarder.stop()
+        pair.listener.stop()
+        self.assertEqual(pair.logPath.read_bytes(), numbered(0, 400))
+
+    def test_killed(self) -> None:
+        """Both ends are killed while lines flow: each arrives once."""
+        pair, worker = self.started()
+        for round_ in range(6):
+            worker.append(numbered(round_ * 2000, 2000))
+            time.sleep(0.05 * round_)
+            (pair.listener if round_ % 2 else worker.forwarder).kill()
+            pair.startListener()
+            worker.forwarder.start()
+        self.waitForLines(pair, 12000)
+        worker.forwarder.stop()
+        pair.listener.stop()
+        self.assertEqual(pair.logPath.read_bytes(), numbered(0, 12000))
+        records = pair.jsonPath.read_bytes().splitlines()
+        self.assertEqual([json.loads(r)["msg"] for r in records][-1], "number 11999")
+        self.assertEqual(len(records), 12000)
+
+    def test_cleanStop(self) -> None:
+        """A forwarder that is stopped has saved what was acknowledged, and ends with the
+        signal that asked it to."""
+        pair, worker = self.started()
+        worker.append(numbered(0, 10))
+        self.waitForLines(pair, 10)
+        self.assertEqual(worker.forwarder.stop(), -signal.SIGTERM)
+        db = sqlite3.connect(worker.bundle / "forwarder.db")
+        self.addCleanup(db.close)
+        (offset,) = db.execute("SELECT offset FROM bookmark").fetchone()
+        self.assertEqual(offset, worker.file.stat().st_size)
+        self.assertEqual(pair.listener.stop(), -signal.SIGTERM)
+
+    def test_legacyOffset(self) -> None:
+        """The offset of DECNET's own forwarder is taken over: nothing is sent twice."""
+        pair = self.pair()
+        worker = pair.enroll("decky-01")
+        worker.append(numbered(0, 20))
+        db = sqlite3.connect(worker.bundle / "forwarder.db")
+        db.execute(
+            "CREATE TABLE forwarder_offset (key TEXT PRIMARY KEY, offset INTEGER NOT NULL)"
+        )
+        sent = len(numbered(0, 15))
+        db.execute("INSERT INTO forwarder_offset VALUES ('default', ?)", (sent,))
+        db.commit()
+        db.close()
+        pair.startListener()
+        worker.forwarder.start()
+        self.waitForLines(pair, 5)
+        self.assertEqual(pair.logPath.read_bytes(), numbered(15, 5))
+
+    def test_rotatedOutputs(self) -> None:
+        """The outputs are renamed, with and without a signal, and truncated: every line is
+        in one of the files."""
+        pair, worker = self.started()
+        kept = []
+        for round_ in range(4):
+            worker.append(numbered(round_ * 50, 50))
+            self.waitForLines(pair, 50)
+            old = pair.logPath.with_suffix(f".log.{round_}")
+            oldJSON = pair.jsonPath.with_suffix(f".json.{round_}")
+            if round_ == 3:
+                old.write_bytes(pair.logPath.read_bytes())
+                os.truncate(pair.logPath, 0)
+                os.truncate(pair.jsonPath, 0)
+            else:
+                pair.logPath.rename(old)
+                pair.jsonPath.rename(oldJSON)
+                pair.listener.signal((signal.SIGHUP, signal.SIGUSR1, 0)[round_])
+            kept.append(old)
+        worker.append(numbered(200, 50))
+        self.waitForLines(pair, 50)
+        octets = b"".join(path.read_bytes() for path in [*kept, pair.logPath])
+        self.assertEqual(octets, numbered(0, 250))
+
+    def test_fileForEachWorker(self) -> None:
+        """{worker} in a path makes a file for each."""
+        path = self.directory / "{worker}.log"
+        pair = self.pair([f"--log-path={path}"])
+        for name in ("w1", "w2"):
+            worker = pair.enroll(name)
+            worker.append(f"from {name}\n".encode())
+            worker.forwarder.start()
+        pair.startListener()
+        for name in ("w1", "w2"):
+            octets = self.waitForFile(pair, self.directory / f"{name}.log", 1)
+            self.assertEqual(octets, f"from {name}\n".encode())
+
+    def test_overlongLine(self) -> None:
+        """A line over the limit becomes a gap record, and the lines behind it arrive."""
+        pair, worker = self.started("--max-message=2048")
+        worker.append(b"before\n" + b"x" * 5000 + b"\nbehind\n")
+        lines = self.waitForLines(pair, 3)
+        self.assertEqual((lines[0], lines[2]), (b"before\n", b"behind\n"))
+        gap = json.loads(pair.jsonPath.read_bytes().splitlines()[1])
+        self.assertEqual(gap["gap"]["start"], 7)
+        self.assertEqual(gap["gap"]["end"], 7 + 5001)
+        self.assertEqual(gap["source_worker"], "decky-01")
+
+
+class CommandTests(PairTestCase):
+    """The commands say what is wrong, in one line, and what to do."""
+
+    def run_(self, *arguments: str, **environment: str) -> tuple[int, str]:
+        code = "from twisted.scripts.twistd import run; run()"
+        home = self.directory / "home"
+        home.mkdir(exist_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code, "--nodaemon", "--pidfile=", *arguments],
+            cwd=home,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(home),
+                "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+                **environment,
+            },
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def assertRefused(self, words: str, *arguments: str, **environment: str) -> None:
+        """The command ends with a status that says so, and no traceback."""
+        status, said = self.run_(*arguments, **environment)
+        self.assertNotEqual(status, 0, said)
+        self.assertIn(words, said)
+        self.assertNotIn("Traceback", said)
+
+    def test_forwarder(self) -> None:
+        """What the forwarder misses."""
+        self.assertRefused("--master-host", "decnet-forwarder")
+        self.assertRefused("--log-file", "decnet-forwarder", "--master-host=x")
+        host = ["decnet-forwarder", "--master-host=x", "--log-file=y"]
+        self.assertRefused("ca.crt", *host, f"--agent-dir={self.directory}")
+        self.assertRefused("not a port", *host, "--master-port=70000")
+        self.assertRefused("DECNET_SWARM_SYSLOG_PORT", *host, DECNET_SWARM_SYSLOG_PORT="x")
+        self.assertRefused("not a size", *host, "--max-message=huge")
+        self.assertRefused("--delivery", *host, "--delivery=maybe")
+
+    def test_listener(self) -> None:
+        """What the listener misses."""
+        self.assertRefused("ca.crt", "decnet-listener")
+        self.assertRefused("no directory", "decnet-listener", "--log-path=/nonexistent/x.log")
+        self.assertRefused("same path", "decnet-listener", "--log-path=x", "--json-path=x")
+        pair = self.pair()
+        pair.startListener()
+        self.assertRefused(
+            "cannot listen",
+            "decnet-listener",
+            f"--host={pair.host}",
+            f"--port={pair.port}",
+            f"--ca-dir={pair.caDirectory}",
+        )
+
+    def test_secondListener(self) -> None:
+        """A journal has one listener."""
+        pair = self.pair()
+        pair.startListener()
+        self.assertRefused(
+            "another decnet-listener",
+            "decnet-listener",
+            "--host=127.0.0.1",
+            "--port=0",
+            f"--ca-dir={pair.caDirectory}",
+            f"--journal={pair.journalPath}",
+        )
+
+    def test_secondForwarder(self) -> None:
+        """A state database has one forwarder."""
+        pair = self.pair()
+        worker = pair.enroll("w1")
+        pair.startListener()
+        worker.append(b"x\n")
+        worker.forwarder.start()
+        self.waitForLines(pair, 1)
+        self.assertRefused(
+            "another decnet-forwarder",
+            "decnet-forwarder",
+            "--master-host=127.0.0.1",
+            f"--agent-dir={worker.bundle}",
+            f"--log-file={worker.file}",
+        )
+
+
+class FullDiskTests(PairTestCase):
+    """A disk that is full, and then is not."""
+
+    def test_outputFull(self) -> None:
+        """On a full disk nothing is lost or repeated, and it goes on by itself."""
+        small = self.directory / "small"
+        small.mkdir()
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], capture_output=True
+        )
+        if mounted.returncode:
+            raise SkipTest("a small disk takes the right to mount one")
+        self.addCleanup(subprocess.run, ["umount", "-l", str(small)], check=True)
+        ballast = small / "ballast"
+        ballast.write_bytes(b"x" * 1_500_000)
+        pair = self.pair([f"--log-path={small}/more.log", f"--journal={self.directory}/j.db"])
+        worker = pair.enroll("w1")
+        pair.startListener()
+        worker.forwarder.start()
+        worker.append(numbered(0, 15000))
+        self.waitFor(pair, lambda: "wait in the journal" in pair.listener.output(), "not full")
+        self.waitForFile(pair, pair.jsonPath, 15000)
+        ballast.unlink()
+        octets = self.waitForFile(pair, small / "more.log", 15000)
+        self.assertEqual(octets, worker.file.read_bytes())
+        pair.listener.stop()
