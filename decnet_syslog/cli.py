@@ -16,7 +16,10 @@ from .errors import UserError
 __all__ = ["main"]
 
 COMMANDS = (
-    ("demo", "The whole pipeline on this machine: a CA, a master, two workers, a count."),
+    (
+        "demo",
+        "The whole pipeline on this machine: a CA, a master, two workers, a count.",
+    ),
     ("ca", "Make a certificate authority and the master's identity, or show them."),
     ("enroll", "Make a worker's bundle of certificates."),
     ("verify", "Compare workers' files with the master's outputs, octet for octet."),

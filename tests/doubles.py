@@ -17,7 +17,9 @@ from decnet_syslog.master.values import Deposit, Grant
 from decnet_syslog.wire.control import BYE, ControlLine
 from decnet_syslog.wire.record import Provenance
 
-PROVENANCE = Provenance("w1", "sha-256:AA", "192.0.2.1:5", "2026-04-18T00:00:00.000000Z", None)
+PROVENANCE = Provenance(
+    "w1", "sha-256:AA", "192.0.2.1:5", "2026-04-18T00:00:00.000000Z", None
+)
 STREAM = "5" * 32
 
 
@@ -96,7 +98,9 @@ class MasterTestCase(SynchronousTestCase):
         """Open the journal, as a listener that starts does."""
         self.journal = Journal.open(self.directory / "listener.db")
         self.addCleanup(self.journal.close)
-        self.commits = GroupCommit(self.journal, inThread, self.clock, self.failures.append)
+        self.commits = GroupCommit(
+            self.journal, inThread, self.clock, self.failures.append
+        )
 
     def restart(self) -> None:
         """Close the journal and open it again."""

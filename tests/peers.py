@@ -53,7 +53,11 @@ class PairTestCase(SynchronousTestCase):
         """Start a peer."""
         with open(self.directory / "peer.out", "ab") as out:
             child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.directory
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                cwd=self.directory,
             )
         self.children.append(child)
         return child

@@ -25,7 +25,9 @@ def divide(octets: bytes, at: list[int]) -> list[bytes]:
     return [octets[a:b] for a, b in zip(places, places[1:], strict=False)]
 
 
-def decodeAll(decoder: FrameDecoder, receives: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+def decodeAll(
+    decoder: FrameDecoder, receives: list[bytes]
+) -> tuple[list[bytes], list[bytes]]:
     """Every message and every control line."""
     frames: list[bytes] = []
     lines: list[bytes] = []
@@ -59,7 +61,9 @@ class RoundTripTests(SynchronousTestCase):
     @given(st.lists(st.one_of(st.binary(min_size=1, max_size=50), st.just(None))), cuts)
     def test_controlLines(self, items: list[bytes | None], at: list[int]) -> None:
         """Control lines between frames are told apart by their first octet."""
-        octets = b"".join([b"LAST\n" if i is None else encodeFrames([i]) for i in items])
+        octets = b"".join(
+            [b"LAST\n" if i is None else encodeFrames([i]) for i in items]
+        )
         frames, lines = decodeAll(FrameDecoder(control=True), divide(octets, at))
         self.assertEqual(frames, [i for i in items if i is not None])
         self.assertEqual(lines, [b"LAST" for i in items if i is None])
@@ -92,7 +96,14 @@ class RefusalTests(SynchronousTestCase):
 
     def test_notANumber(self) -> None:
         """MSG-LEN has digits only, and int()'s liberties are not taken."""
-        for octets in (b"+5 hello", b"1_0 hello", b" 5 hello", b"-1 x", b"<14>1 x", b"5\thello"):
+        for octets in (
+            b"+5 hello",
+            b"1_0 hello",
+            b" 5 hello",
+            b"-1 x",
+            b"<14>1 x",
+            b"5\thello",
+        ):
             self.assertIn("not a number", self.refused(octets).reason)
 
     def test_overTheLimit(self) -> None:
@@ -103,7 +114,9 @@ class RefusalTests(SynchronousTestCase):
 
     def test_tooManyDigits(self) -> None:
         """A number of too many digits is refused without waiting for its end."""
-        self.assertIsInstance(self.refused(b"99999", messageOctetsMax=2048), LengthError)
+        self.assertIsInstance(
+            self.refused(b"99999", messageOctetsMax=2048), LengthError
+        )
 
     def test_controlLineWithoutExtension(self) -> None:
         """Without the extension a letter is no frame."""

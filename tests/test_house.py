@@ -18,7 +18,16 @@ BELOW = {
     "trust": {"trust", "errors"},
     "worker": {"worker", "wire", "trust", "errors", "options", "clock"},
     "master": {"master", "wire", "trust", "errors", "options", "clock"},
-    "commands": {"commands", "worker", "master", "wire", "trust", "errors", "options", "clock"},
+    "commands": {
+        "commands",
+        "worker",
+        "master",
+        "wire",
+        "trust",
+        "errors",
+        "options",
+        "clock",
+    },
     "errors": set(),
     "options": set(),
     "clock": set(),
@@ -68,5 +77,10 @@ class FloorTests(SynchronousTestCase):
         """No module takes the global reactor when it is imported."""
         for path in sorted(PACKAGE.rglob("*.py")):
             for node in ast.parse(path.read_text("utf-8")).body:
-                if isinstance(node, ast.ImportFrom) and node.module == "twisted.internet":
-                    self.assertNotIn("reactor", [alias.name for alias in node.names], path.name)
+                if (
+                    isinstance(node, ast.ImportFrom)
+                    and node.module == "twisted.internet"
+                ):
+                    self.assertNotIn(
+                        "reactor", [alias.name for alias in node.names], path.name
+                    )

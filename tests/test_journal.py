@@ -22,7 +22,9 @@ class PositionTests(MasterTestCase):
     def test_newStream(self) -> None:
         """A stream that is not known begins where its sender says."""
         grant = self.journal.grant("w1", STREAM, 0, 17, "/var/log/x")
-        self.assertEqual((grant.offset, grant.base, grant.crc, grant.epoch), (17, 17, 0, 1))
+        self.assertEqual(
+            (grant.offset, grant.base, grant.crc, grant.epoch), (17, 17, 0, 1)
+        )
 
     def test_committed(self) -> None:
         """What was committed is the position that the next connection is granted."""
@@ -38,7 +40,9 @@ class PositionTests(MasterTestCase):
         first = lines(grant, 0, b"a\n")
         batches = self.journal.commit([first, first, lines(grant, 2, b"b\n")])
         self.assertEqual([batch is None for batch in batches], [False, True, False])
-        self.assertEqual([b.octets for b in self.journal.read(0, 100)], [b"a\n", b"b\n"])
+        self.assertEqual(
+            [b.octets for b in self.journal.read(0, 100)], [b"a\n", b"b\n"]
+        )
 
     def test_staleConnection(self) -> None:
         """A connection whose stream was granted to a newer one cannot commit."""
@@ -62,7 +66,9 @@ class PositionTests(MasterTestCase):
         self.journal.commit([lines(grant, 0, b"a\n"), gap, lines(grant, 9, b"b\n")])
         (known,) = self.journal.known("w1")
         self.assertEqual((known.offset, known.base, known.crc), (11, 9, crc32(b"b\n")))
-        rows = self.journal._db.execute('SELECT start, "end", reason FROM gap').fetchall()
+        rows = self.journal._db.execute(
+            'SELECT start, "end", reason FROM gap'
+        ).fetchall()
         self.assertEqual(rows, [(2, 9, "lag-cap")])
 
     def test_known(self) -> None:

@@ -103,8 +103,9 @@ class CrashTests(OutputTestCase):
         self.crash()
         batches = [batch(n, b"line %d of some\n" % n) for n in range(1, 4)]
         whole = b"".join([b.octets for b in batches])
-        self.assertIsNot(self.output.apply(batches[:1]), None)
-        self.save(self.output.sync())
+        barrier = self.output.apply(batches[:1])
+        assert barrier is not None
+        self.save(barrier)
         self.path.write_bytes(whole[:written])
         self.crash()
         for at in range(0, 3, group):
@@ -230,7 +231,9 @@ class FullDiskTests(OutputTestCase):
 
         self.apply(batch(1, b"a\n"))
         with mock.patch("os.write", little):
-            error = self.assertRaises(OSError, self.apply, batch(2, b"bb\n"), batch(3, b"cc\n"))
+            error = self.assertRaises(
+                OSError, self.apply, batch(2, b"bb\n"), batch(3, b"cc\n")
+            )
             self.assertEqual(error.errno, errno.ENOSPC)
             room[0] = 1
             self.assertRaises(OSError, self.apply, batch(2, b"bb\n"), batch(3, b"cc\n"))
@@ -256,12 +259,20 @@ class WorkerFileTests(OutputTestCase):
 
     def test_split(self) -> None:
         """Each worker's lines go to its own file, once."""
-        self.apply(batch(1, b"a\n", "w1"), batch(2, b"b\n", "w2"), batch(3, b"c\n", "w1"))
+        self.apply(
+            batch(1, b"a\n", "w1"), batch(2, b"b\n", "w2"), batch(3, b"c\n", "w1")
+        )
         self.crash()
-        batches = [batch(1, b"a\n", "w1"), batch(2, b"b\n", "w2"), batch(3, b"c\n", "w1")]
+        batches = [
+            batch(1, b"a\n", "w1"),
+            batch(2, b"b\n", "w2"),
+            batch(3, b"c\n", "w1"),
+        ]
         self.apply(batches[0])
         self.apply(*batches[1:], batch(4, b"d\n", "w2"))
-        self.assertEqual((self.read("w1.log"), self.read("w2.log")), (b"a\nc\n", b"b\nd\n"))
+        self.assertEqual(
+            (self.read("w1.log"), self.read("w2.log")), (b"a\nc\n", b"b\nd\n")
+        )
 
 
 class PlantedTests(OutputTestCase):

@@ -23,7 +23,9 @@ class RsyslogTests(PairTestCase):
         program = requirePeer("rsyslogd")
         path = self.directory / "rsyslog.conf"
         path.write_text(configuration)
-        self.spawn(program, "-n", "-f", str(path), "-i", str(self.directory / "rsyslog.pid"))
+        self.spawn(
+            program, "-n", "-f", str(path), "-i", str(self.directory / "rsyslog.pid")
+        )
 
     def drivers(self, bundle: Path) -> str:
         return f"""
@@ -122,7 +124,9 @@ ruleset(name="in") {{ action(type="omfile" File="{received}") }}
         worker.append(LINES[0])
         worker.forwarder.start()
         self.waitFor(
-            pair, lambda: "nothing is sent" in worker.forwarder.output(), "no refusal is logged"
+            pair,
+            lambda: "nothing is sent" in worker.forwarder.output(),
+            "no refusal is logged",
         )
         self.assertFalse(received.exists())
 
@@ -133,7 +137,9 @@ class SyslogNgTests(PairTestCase):
     def syslogNg(self, configuration: str) -> None:
         program = requirePeer("syslog-ng")
         path = self.directory / "syslog-ng.conf"
-        path.write_text('@version: 3.38\noptions { keep-hostname(yes); };\n' + configuration)
+        path.write_text(
+            "@version: 3.38\noptions { keep-hostname(yes); };\n" + configuration
+        )
         state = self.directory
         self.spawn(
             program,

@@ -55,7 +55,9 @@ class DeliveryTests(PairTestCase):
         worker.append(ODD + b"no line feed yet")
         self.waitForLines(pair, ODD.count(b"\n"))
         self.assertEqual(pair.logPath.read_bytes(), ODD)
-        records = [json.loads(record) for record in pair.jsonPath.read_bytes().splitlines()]
+        records = [
+            json.loads(record) for record in pair.jsonPath.read_bytes().splitlines()
+        ]
         self.assertEqual({record["source_worker"] for record in records}, {"decky-01"})
         offsets = [record["source_offset"] for record in records]
         self.assertEqual(offsets[:4], [0, 6, 7, 8])
@@ -215,15 +217,21 @@ class CommandTests(PairTestCase):
         host = ["decnet-forwarder", "--master-host=x", "--log-file=y"]
         self.assertRefused("ca.crt", *host, f"--agent-dir={self.directory}")
         self.assertRefused("not a port", *host, "--master-port=70000")
-        self.assertRefused("DECNET_SWARM_SYSLOG_PORT", *host, DECNET_SWARM_SYSLOG_PORT="x")
+        self.assertRefused(
+            "DECNET_SWARM_SYSLOG_PORT", *host, DECNET_SWARM_SYSLOG_PORT="x"
+        )
         self.assertRefused("not a size", *host, "--max-message=huge")
         self.assertRefused("--delivery", *host, "--delivery=maybe")
 
     def test_listener(self) -> None:
         """What the listener misses."""
         self.assertRefused("ca.crt", "decnet-listener")
-        self.assertRefused("no directory", "decnet-listener", "--log-path=/nonexistent/x.log")
-        self.assertRefused("same path", "decnet-listener", "--log-path=x", "--json-path=x")
+        self.assertRefused(
+            "no directory", "decnet-listener", "--log-path=/nonexistent/x.log"
+        )
+        self.assertRefused(
+            "same path", "decnet-listener", "--log-path=x", "--json-path=x"
+        )
         pair = self.pair()
         pair.startListener()
         self.assertRefused(
@@ -272,19 +280,24 @@ class FullDiskTests(PairTestCase):
         small = self.directory / "small"
         small.mkdir()
         mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], capture_output=True
+            ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)],
+            capture_output=True,
         )
         if mounted.returncode:
             raise SkipTest("a small disk takes the right to mount one")
         self.addCleanup(subprocess.run, ["umount", "-l", str(small)], check=True)
         ballast = small / "ballast"
         ballast.write_bytes(b"x" * 1_500_000)
-        pair = self.pair([f"--log-path={small}/more.log", f"--journal={self.directory}/j.db"])
+        pair = self.pair(
+            [f"--log-path={small}/more.log", f"--journal={self.directory}/j.db"]
+        )
         worker = pair.enroll("w1")
         pair.startListener()
         worker.forwarder.start()
         worker.append(numbered(0, 15000))
-        self.waitFor(pair, lambda: "wait in the journal" in pair.listener.output(), "not full")
+        self.waitFor(
+            pair, lambda: "wait in the journal" in pair.listener.output(), "not full"
+        )
         self.waitForFile(pair, pair.jsonPath, 15000)
         ballast.unlink()
         octets = self.waitForFile(pair, small / "more.log", 15000)

@@ -58,7 +58,9 @@ class ReceptionTestCase(MasterTestCase):
         self.assertEqual(line.pop(), [HELLO(1, self.journal.identity, 1024)])
         return reception, line
 
-    def open(self, start: int = 0, stream: str = STREAM) -> tuple[Acknowledged, RecordingLine]:
+    def open(
+        self, start: int = 0, stream: str = STREAM
+    ) -> tuple[Acknowledged, RecordingLine]:
         """A connection with one open stream."""
         reception, line = self.connect()
         reception.controlReceived(OPEN(stream, 0, start, "/var/log/x"))
@@ -143,7 +145,9 @@ class AcknowledgedTests(ReceptionTestCase):
     def test_ackOnlyAfterCommit(self) -> None:
         """Nothing is acknowledged before the commit of it has returned."""
         thread = LaterThread()
-        self.commits = GroupCommit(self.journal, thread, self.clock, self.failures.append)
+        self.commits = GroupCommit(
+            self.journal, thread, self.clock, self.failures.append
+        )
         reception, line = self.connect()
         reception.controlReceived(OPEN(STREAM, 0, 0, "x"))
         self.assertEqual(line.pop(), [])
@@ -162,7 +166,9 @@ class AcknowledgedTests(ReceptionTestCase):
         """What an older connection still hands over does not commit; it is sent away."""
         thread = LaterThread()
         old, oldLine = self.open()
-        self.commits = GroupCommit(self.journal, thread, self.clock, self.failures.append)
+        self.commits = GroupCommit(
+            self.journal, thread, self.clock, self.failures.append
+        )
         old._commits = self.commits
         new, newLine = self.connect()
         new.controlReceived(OPEN(STREAM, 0, 0, "x"))
@@ -245,7 +251,9 @@ class PlainTests(ReceptionTestCase):
         plain = self.connectPlain()
         plain.framesReceived([b"a", b"b"])
         (batch,) = self.journal.read(0, 100)
-        self.assertEqual((batch.octets, batch.stream, batch.lengths), (b"a\nb\n", None, None))
+        self.assertEqual(
+            (batch.octets, batch.stream, batch.lengths), (b"a\nb\n", None, None)
+        )
 
     def test_trailingLineFeed(self) -> None:
         """One LF at a message's end is its line end: rsyslog sends one."""
@@ -262,7 +270,11 @@ class PlainTests(ReceptionTestCase):
         self.assertEqual((batch.octets, batch.lengths), (b"a\nbc\n", (3, 0, 2)))
 
     @settings(deadline=None, derandomize=True, database=None, max_examples=50)
-    @given(st.lists(st.binary(max_size=8).map(lambda b: b.replace(b"x", b"\n")), min_size=1))
+    @given(
+        st.lists(
+            st.binary(max_size=8).map(lambda b: b.replace(b"x", b"\n")), min_size=1
+        )
+    )
     def test_anyMessages(self, messages: list[bytes]) -> None:
         """Whatever the messages, each is stored once, less one LF at its end."""
         before = max([b.seq for b in self.journal.read(0, 10**9)], default=0)

@@ -65,7 +65,9 @@ def _init(options: Any) -> int:
     print(f"CA                {where}")
     print(f"fingerprint       {fingerprint(authority.certificate)}")
     print(f"master's identity {out}")
-    print(f'next: "decnet-syslog enroll NAME --out DIR --ca-dir {where}" for each worker')
+    print(
+        f'next: "decnet-syslog enroll NAME --out DIR --ca-dir {where}" for each worker'
+    )
     return 0
 
 

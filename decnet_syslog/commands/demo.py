@@ -54,7 +54,12 @@ def line(worker: str, number: int) -> bytes:
     dice = random.Random(f"{worker} {number}")
     now = datetime.now(timezone.utc).isoformat(timespec="microseconds")
     service, event = dice.choice(
-        [("ssh", "auth_attempt"), ("telnet", "command"), ("http", "request"), ("smb", "connect")]
+        [
+            ("ssh", "auth_attempt"),
+            ("telnet", "command"),
+            ("http", "request"),
+            ("smb", "connect"),
+        ]
     )
     address = f"203.0.113.{dice.randint(1, 254)}"
     return (
@@ -92,21 +97,29 @@ def _write(workers: list[Worker], numbers: range) -> None:
 
 def _delivered(pair: Pair, count: int) -> None:
     pair.wait(
-        lambda: pair.jsonPath.exists() and pair.jsonPath.read_bytes().count(b"\n") >= count,
+        lambda: (
+            pair.jsonPath.exists() and pair.jsonPath.read_bytes().count(b"\n") >= count
+        ),
         f"{count} records have not arrived",
     )
 
 
 def _demonstrate(pair: Pair, lines: int) -> int:
     workers = [pair.enroll(name) for name in NAMES]
-    _say(f"  certificate authority, master and {len(workers)} workers in {pair.directory}")
+    _say(
+        f"  certificate authority, master and {len(workers)} workers in {pair.directory}"
+    )
     pair.startListener()
-    _say(f"  listener on {pair.host} port {pair.port}, mutual TLS, pid {pair.listener.pid}")
+    _say(
+        f"  listener on {pair.host} port {pair.port}, mutual TLS, pid {pair.listener.pid}"
+    )
     for worker in workers:
         worker.forwarder.start()
         _say(f"  forwarder of {worker.name}, pid {worker.forwarder.pid}")
     third = lines // 3
-    _say(f"\nEach worker writes {third} lines; the name is the certificate's, not the line's:")
+    _say(
+        f"\nEach worker writes {third} lines; the name is the certificate's, not the line's:"
+    )
     _write(workers, range(third))
     _delivered(pair, 2 * third)
     seen = _show(pair.jsonPath, 0, 6)
@@ -139,12 +152,18 @@ def _count(pair: Pair, workers: list[Worker]) -> int:
         ]
         lost, repeated = countLines(written, delivered)
         bad += lost + repeated
-        _say(f"{worker.name:<9} {len(written):>8} {len(delivered):>10} {lost:>5} {repeated:>9}")
+        _say(
+            f"{worker.name:<9} {len(written):>8} {len(delivered):>10} {lost:>5} {repeated:>9}"
+        )
     raw = pair.logPath.read_bytes().splitlines()
-    everything = [line for worker in workers for line in worker.file.read_bytes().splitlines()]
+    everything = [
+        line for worker in workers for line in worker.file.read_bytes().splitlines()
+    ]
     lost, repeated = countLines(everything, raw)
     bad += lost + repeated
-    _say(f"{'master.log':<9} {len(everything):>7} {len(raw):>10} {lost:>5} {repeated:>9}")
+    _say(
+        f"{'master.log':<9} {len(everything):>7} {len(raw):>10} {lost:>5} {repeated:>9}"
+    )
     return 1 if bad else 0
 
 

@@ -198,7 +198,9 @@ class Pair:
 
     def _listening(self) -> bool:
         if not self.listener.alive:
-            raise UserError(f"the listener has ended:\n{self.listener.output()[-2000:]}")
+            raise UserError(
+                f"the listener has ended:\n{self.listener.output()[-2000:]}"
+            )
         # Looked up, not connected to: a connection would show in the listener's log.
         octets = bytes(reversed(socket.inet_aton(self.host))).hex().upper()
         return any(

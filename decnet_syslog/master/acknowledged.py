@@ -107,7 +107,11 @@ class Acknowledged(Reception):
         end = current.received + len(message)
         self._deposits.append(
             Deposit(
-                self._provenance(current.name), current.grant, current.received, end, message
+                self._provenance(current.name),
+                current.grant,
+                current.received,
+                end,
+                message,
             )
         )
         current.received = end
@@ -147,7 +151,9 @@ class Acknowledged(Reception):
                     text=text[:200],
                 )
             case _:
-                raise Violation("order", f"{type(line).__name__} is not for the listener")
+                raise Violation(
+                    "order", f"{type(line).__name__} is not for the listener"
+                )
 
     def _at(self, line: AT) -> None:
         if self._last:
@@ -157,7 +163,8 @@ class Acknowledged(Reception):
             raise Violation("order", "AT for a stream without a RESUME")
         if stream.received != line.offset:
             raise Violation(
-                "position", f"AT {line.offset}, expected {stream.received} of {stream.name!r}"
+                "position",
+                f"AT {line.offset}, expected {stream.received} of {stream.name!r}",
             )
         if stream is not self._current:
             self._cut()
@@ -212,7 +219,8 @@ class Acknowledged(Reception):
         if known is None or self._over:
             return
         lines = [
-            KNOWN(k.stream, k.generation, k.offset, k.base, k.crc, k.name) for k in known
+            KNOWN(k.stream, k.generation, k.offset, k.base, k.crc, k.name)
+            for k in known
         ]
         self._line.sendControl(*lines, LISTED())
 
@@ -260,7 +268,9 @@ class Acknowledged(Reception):
         ends: dict[tuple[str, int], int] = {}
         for batch in batches:
             if batch is None:
-                self._close("superseded", "another connection has taken over the stream")
+                self._close(
+                    "superseded", "another connection has taken over the stream"
+                )
             elif batch.stream is not None:
                 ends[batch.stream, batch.generation] = batch.end
         if ends and not self._over:

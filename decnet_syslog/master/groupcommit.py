@@ -190,7 +190,10 @@ class GroupCommit:
         self._busy = True
         done = self._inThread(self._journal.commit, group.deposits, group.cursors)
         done.addCallbacks(
-            self._committed, self._notCommitted, callbackArgs=(group,), errbackArgs=(group,)
+            self._committed,
+            self._notCommitted,
+            callbackArgs=(group,),
+            errbackArgs=(group,),
         )
         done.addErrback(self._check)
 

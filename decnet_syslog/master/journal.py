@@ -91,7 +91,9 @@ def _unpackLengths(blob: bytes | None) -> tuple[int, ...] | None:
 def _prepareFile(path: Path) -> None:
     """Make the database file ours alone before SQLite opens it."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(
+            path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
     except OSError as error:
         raise UserError(
             f"cannot open the journal {path}: {error.strerror}; give --journal a file in "
@@ -120,7 +122,9 @@ class Journal:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
         self.identity = self._one("SELECT value FROM meta WHERE key = 'identity'")
-        self.octets: int = self._one("SELECT coalesce(sum(length(octets)), 0) FROM batch")
+        self.octets: int = self._one(
+            "SELECT coalesce(sum(length(octets)), 0) FROM batch"
+        )
         # Deleted with the next commit; found here so that no commit has to look.
         self._cursors = dict(self._db.execute("SELECT output, seq FROM cursor"))
 
@@ -132,7 +136,9 @@ class Journal:
         @raise UserError: it is in use, of an unknown version or no journal at all.
         """
         _prepareFile(path)
-        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=2)
+        db = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, timeout=2
+        )
         try:
             db.execute(f"PRAGMA page_size = {PAGE_OCTETS}")
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -143,7 +149,11 @@ class Journal:
             db.execute("BEGIN EXCLUSIVE")
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version == 0:
-                schema = resources.files(__package__).joinpath("journal.sql").read_text("utf-8")
+                schema = (
+                    resources.files(__package__)
+                    .joinpath("journal.sql")
+                    .read_text("utf-8")
+                )
                 for statement in schema.split(";\n"):
                     db.execute(statement)
                 db.execute("INSERT INTO meta VALUES ('identity', ?)", (uuid4().hex,))
@@ -294,14 +304,24 @@ class Journal:
 
         @return: the cursor of each. A new one begins at the oldest batch still here.
         """
-        oldest = self._one("SELECT coalesce(min(seq) - 1, (SELECT max(seq) FROM sqlite_sequence), 0) FROM batch") if names else 0
+        oldest = (
+            self._one(
+                "SELECT coalesce(min(seq) - 1, (SELECT max(seq) FROM sqlite_sequence), 0) FROM batch"
+            )
+            if names
+            else 0
+        )
         self._begin()
         try:
             marks = ", ".join("?" * len(names))
             self._db.execute(f"DELETE FROM cursor WHERE output NOT IN ({marks})", names)
-            self._db.execute(f"DELETE FROM output_file WHERE output NOT IN ({marks})", names)
+            self._db.execute(
+                f"DELETE FROM output_file WHERE output NOT IN ({marks})", names
+            )
             for name in names:
-                self._db.execute("INSERT OR IGNORE INTO cursor VALUES (?, ?)", (name, oldest))
+                self._db.execute(
+                    "INSERT OR IGNORE INTO cursor VALUES (?, ?)", (name, oldest)
+                )
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
         self._commit()
@@ -383,7 +403,9 @@ class Journal:
         return moved.rowcount == 1
 
     def _saveCursor(self, cursor: Cursor) -> None:
-        self._db.execute("INSERT OR REPLACE INTO cursor VALUES (?, ?)", (cursor.output, cursor.seq))
+        self._db.execute(
+            "INSERT OR REPLACE INTO cursor VALUES (?, ?)", (cursor.output, cursor.seq)
+        )
         self._db.executemany(
             "INSERT OR REPLACE INTO output_file VALUES (?, ?, ?, ?, ?)",
             [

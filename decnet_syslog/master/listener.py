@@ -243,7 +243,9 @@ class ListenerFactory(Factory):
         self.connections.add(line)
         common = (worker, fingerprint, address, line, self._commits, self._now)
         if line.control:
-            return Acknowledged(*common, self._journal, self.messageOctetsMax, self._opened)
+            return Acknowledged(
+                *common, self._journal, self.messageOctetsMax, self._opened
+            )
         return Plain(*common)
 
     def _opened(self, stream: tuple[str, str, int], reception: Acknowledged) -> None:

@@ -42,7 +42,9 @@ def siblings(path: str) -> list[str]:
 
 
 def _pread(path: str, offset: int, octets: int) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    descriptor = os.open(
+        path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    )
     try:
         return os.pread(descriptor, octets, offset)
     finally:
@@ -102,7 +104,9 @@ class OutputFile:
             file.surplus = file.size - recorded.length
             file._doubtful = file.surplus > 0
         else:
-            events("output-truncated", path=path, size=file.size, expected=recorded.length)
+            events(
+                "output-truncated", path=path, size=file.size, expected=recorded.length
+            )
             file._copies = siblings(path)
             file._copiedAt = recorded.length
         return file
@@ -188,7 +192,9 @@ class OutputFile:
                 self._events("output-mended", path=self.path, offset=at, octets=count)
                 self._overwrite(at, wanted)
             else:
-                self._events("output-foreign-write", path=self.path, size=self.size, expected=at)
+                self._events(
+                    "output-foreign-write", path=self.path, size=self.size, expected=at
+                )
                 self.surplus = 0
                 if not os.pread(self.descriptor, 1, self.size - 1) == b"\n":
                     self.size += os.write(self.descriptor, b"\n")

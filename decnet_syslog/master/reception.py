@@ -33,6 +33,7 @@ __all__ = ["Line", "Plain", "Reception", "Violation"]
 # What one connection may have waiting for a commit: at 100 MB/s ten milliseconds.
 RECEIVED_OCTETS_MAX = 1024 * 1024
 
+
 @dataclass
 class Violation(Exception):
     """

@@ -36,7 +36,9 @@ def renderRaw(batch: Batch) -> bytes:
     """One raw line for each message."""
     if batch.reason is not None:
         gap = Gap(batch.start, batch.end, batch.reason)
-        return renderGapMessage(gap, batch.provenance, batch.stream or "", batch.generation)
+        return renderGapMessage(
+            gap, batch.provenance, batch.stream or "", batch.generation
+        )
     if batch.lengths is None:
         # The last line of a file has no LF there, here it has.
         return batch.octets if batch.octets.endswith(b"\n") else batch.octets + b"\n"
@@ -47,6 +49,8 @@ def renderJSON(batch: Batch) -> bytes:
     """One record for each message."""
     if batch.reason is not None:
         gap = Gap(batch.start, batch.end, batch.reason)
-        return renderGapRecord(gap, batch.provenance, batch.stream or "", batch.generation)
+        return renderGapRecord(
+            gap, batch.provenance, batch.stream or "", batch.generation
+        )
     start = None if batch.stream is None else batch.start
     return renderRecords(_messages(batch), batch.provenance, start)

@@ -115,7 +115,11 @@ class ListenerService(Service):
         super().startService()
         journal = self._journal = Journal.open(self._journalPath)
         self._commits = GroupCommit(
-            journal, self._thread("journal"), self._reactor, self._fail, self._journalOctetsMax
+            journal,
+            self._thread("journal"),
+            self._reactor,
+            self._fail,
+            self._journalOctetsMax,
         )
         cursors = journal.useOutputs([output.name for output in self._outputs])
         self._feeds = []
@@ -191,7 +195,9 @@ class ListenerService(Service):
         pool = ThreadPool(1, 1, name)
         pool.start()
         self._pools.append(pool)
-        return lambda f, *arguments: deferToThreadPool(self._reactor, pool, f, *arguments)
+        return lambda f, *arguments: deferToThreadPool(
+            self._reactor, pool, f, *arguments
+        )
 
     def _fail(self, failure: Failure) -> None:
         self._log.critical(

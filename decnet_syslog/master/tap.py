@@ -45,7 +45,12 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
     optParameters = [
         ["host", None, None, "Address to listen on [DECNET_LISTENER_HOST, 0.0.0.0]"],
         ["port", "p", None, "TCP port [DECNET_SWARM_SYSLOG_PORT, 6514]", portNumber],
-        ["ca-dir", None, "~/.decnet/ca", "The CA; the master's identity is in its master/"],
+        [
+            "ca-dir",
+            None,
+            "~/.decnet/ca",
+            "The CA; the master's identity is in its master/",
+        ],
         [
             "journal",
             None,
@@ -89,13 +94,17 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
         fromEnvironment(self, "port", ENVIRONMENT, portNumber, 6514)
         for kind, paths in self.paths.items():
             given = paths or [f"master.{kind}"]
-            self.paths[kind] = [os.path.abspath(os.path.expanduser(p)) for p in given if p]
+            self.paths[kind] = [
+                os.path.abspath(os.path.expanduser(p)) for p in given if p
+            ]
         every = self.paths["log"] + self.paths["json"]
         if len(set(every)) != len(every):
             raise usage.UsageError("two outputs have the same path")
         for path in every:
             name = os.path.basename(path)
-            if path.count("{worker}") > 1 or ("{worker}" in path and "{worker}" not in name):
+            if path.count("{worker}") > 1 or (
+                "{worker}" in path and "{worker}" not in name
+            ):
                 raise usage.UsageError(
                     f"{path}: {{worker}} stands once, in the name of the file"
                 )
@@ -105,9 +114,15 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
                     f" {os.path.basename(path)}: make it, or choose another path"
                 )
         if self["max-message"] < 2048:
-            raise usage.UsageError("--max-message: RFC 5425 asks for at least 2048 octets")
+            raise usage.UsageError(
+                "--max-message: RFC 5425 asks for at least 2048 octets"
+            )
         if self["journal"] is None:
-            beside = os.path.dirname(self.paths["log"][0]) if self.paths["log"] else os.getcwd()
+            beside = (
+                os.path.dirname(self.paths["log"][0])
+                if self.paths["log"]
+                else os.getcwd()
+            )
             self["journal"] = os.path.join(beside, "listener.db")
         if not os.path.isdir(os.path.dirname(os.path.abspath(self["journal"]))):
             raise usage.UsageError(f"no directory for the journal {self['journal']}")
@@ -141,8 +156,12 @@ def makeService(options: Options) -> IService:
         context = listenerContext(bundle, _refused)
     except UserError as error:
         raise SystemExit(f"decnet-listener: {error}") from None
-    outputs = [FileOutput("raw", path, renderRaw, _event) for path in options.paths["log"]]
-    outputs += [FileOutput("json", path, renderJSON, _event) for path in options.paths["json"]]
+    outputs = [
+        FileOutput("raw", path, renderRaw, _event) for path in options.paths["log"]
+    ]
+    outputs += [
+        FileOutput("json", path, renderJSON, _event) for path in options.paths["json"]
+    ]
     return ListenerService(
         reactor,
         context,

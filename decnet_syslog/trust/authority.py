@@ -58,7 +58,9 @@ def _writeNew(path: Path, octets: bytes, mode: int) -> None:
     try:
         descriptor = os.open(path, flags, mode)
     except FileExistsError:
-        raise UserError(f"{path} exists and is not written over: remove it, or go elsewhere") from None
+        raise UserError(
+            f"{path} exists and is not written over: remove it, or go elsewhere"
+        ) from None
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
     with os.fdopen(descriptor, "wb") as file:
@@ -90,7 +92,9 @@ def _subjectAlternative(name: str) -> x509.GeneralName:
     try:
         return x509.DNSName(name)
     except ValueError:
-        raise UserError(f"--san {ascii(name)}: neither an address nor a DNS name") from None
+        raise UserError(
+            f"--san {name!a}: neither an address nor a DNS name"
+        ) from None
 
 
 class Authority:
@@ -120,7 +124,9 @@ class Authority:
         """
         for file in ("ca.key", "ca.crt"):
             if (directory / file).exists():
-                raise UserError(f"there is a CA in {directory} already: it is left as it is")
+                raise UserError(
+                    f"there is a CA in {directory} already: it is left as it is"
+                )
         _makeDirectory(directory)
         os.chmod(directory, 0o700)
         key = ec.generate_private_key(ec.SECP256R1())
@@ -136,7 +142,9 @@ class Authority:
             .not_valid_after(now + timedelta(days=CA_DAYS))
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_keyUsage(authority=True), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(public), critical=False
+            )
             .sign(key, SHA256())
         )
         _writeNew(directory / "ca.key", _pem(key), 0o600)
@@ -151,7 +159,9 @@ class Authority:
         @raise UserError: there is none, or others can read its key.
         """
         if not (directory / "ca.key").exists():
-            raise UserError(f'there is no CA in {directory}: make one with "decnet-syslog ca init"')
+            raise UserError(
+                f'there is no CA in {directory}: make one with "decnet-syslog ca init"'
+            )
         certificate = readCertificates(directory / "ca.crt")[0]
         key = cast(CertificateIssuerPrivateKeyTypes, readKey(directory / "ca.key"))
         return cls(directory, certificate, key)
@@ -166,11 +176,21 @@ class Authority:
         out = self.directory / "master"
         if not (out / "worker.crt").exists():
             every = list(dict.fromkeys([MASTER_NAME, "127.0.0.1", *names]))
-            self._issue(MASTER_NAME, out, every, ExtendedKeyUsageOID.SERVER_AUTH, CERTIFICATE_DAYS)
+            self._issue(
+                MASTER_NAME,
+                out,
+                every,
+                ExtendedKeyUsageOID.SERVER_AUTH,
+                CERTIFICATE_DAYS,
+            )
         return out
 
     def enroll(
-        self, name: str, out: Path, names: Sequence[str] = (), days: int = CERTIFICATE_DAYS
+        self,
+        name: str,
+        out: Path,
+        names: Sequence[str] = (),
+        days: int = CERTIFICATE_DAYS,
     ) -> x509.Certificate:
         """
         Make a worker's bundle.
@@ -203,7 +223,9 @@ class Authority:
     ) -> x509.Certificate:
         for file in ("ca.crt", "worker.crt", "worker.key"):
             if (out / file).exists():
-                raise UserError(f"{out / file} exists and is not written over: go elsewhere")
+                raise UserError(
+                    f"{out / file} exists and is not written over: go elsewhere"
+                )
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(timezone.utc)
         builder = (
@@ -216,11 +238,14 @@ class Authority:
             .not_valid_after(
                 min(now + timedelta(days=days), self.certificate.not_valid_after_utc)
             )
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(
+                x509.BasicConstraints(ca=False, path_length=None), critical=True
+            )
             .add_extension(_keyUsage(authority=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(
-                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+                x509.SubjectKeyIdentifier.from_public_key(key.public_key()),
+                critical=False,
             )
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(
@@ -234,7 +259,9 @@ class Authority:
             builder = builder.add_extension(
                 x509.SubjectAlternativeName(alternatives), critical=False
             )
-        edwards = isinstance(self._key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey)
+        edwards = isinstance(
+            self._key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
+        )
         certificate = builder.sign(self._key, None if edwards else SHA256())
         _makeDirectory(out)
         _writeNew(out / "worker.key", _pem(key), 0o600)

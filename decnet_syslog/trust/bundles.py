@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from ..errors import UserError
 
-__all__ = ["Bundle", "BundleError", "readKey", "readCertificates"]
+__all__ = ["Bundle", "BundleError", "readCertificates", "readKey"]
 
 # A chain of a few certificates; a file that is longer is something else.
 FILE_OCTETS_MAX = 1024 * 1024
@@ -47,7 +47,9 @@ class BundleError(UserError):
         self.remedy = remedy
 
 
-_GET_ONE = 'make a bundle with "decnet-syslog enroll" (a master: "decnet-syslog ca init")'
+_GET_ONE = (
+    'make a bundle with "decnet-syslog enroll" (a master: "decnet-syslog ca init")'
+)
 
 
 def _read(path: Path, secret: bool = False) -> bytes:
@@ -58,7 +60,9 @@ def _read(path: Path, secret: bool = False) -> bytes:
         raise BundleError(path, "there is no such file", _GET_ONE) from None
     except OSError as error:
         raise BundleError(
-            path, f"cannot be read: {error.strerror}", "give this user the right to read it"
+            path,
+            f"cannot be read: {error.strerror}",
+            "give this user the right to read it",
         ) from None
     try:
         status = os.fstat(descriptor)
@@ -149,10 +153,14 @@ class Bundle:
         path = directory / "worker.crt"
         if _spki(key.public_key()) != _spki(certificate.public_key()):
             raise BundleError(
-                directory / "worker.key", "is not the key of worker.crt", "copy both again"
+                directory / "worker.key",
+                "is not the key of worker.crt",
+                "copy both again",
             )
         if not any(_issued(certificate, ca) for ca in [*authorities, *chain]):
-            raise BundleError(path, "is not signed by the CA in ca.crt", "copy all three again")
+            raise BundleError(
+                path, "is not signed by the CA in ca.crt", "copy all three again"
+            )
         now = now or datetime.now(timezone.utc)
         if now < certificate.not_valid_before_utc:
             raise BundleError(

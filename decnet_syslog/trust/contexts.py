@@ -132,7 +132,9 @@ def _options(bundle: Bundle, protocols: list[bytes]) -> CertificateOptions:
 def _serves(certificate: x509.Certificate, usage: x509.ObjectIdentifier) -> bool:
     """Whether an extended key usage, if there is any, includes a use."""
     try:
-        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        usages = certificate.extensions.get_extension_for_class(
+            x509.ExtendedKeyUsage
+        ).value
     except x509.ExtensionNotFound:
         return True
     return usage in usages or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usages
@@ -140,7 +142,9 @@ def _serves(certificate: x509.Certificate, usage: x509.ObjectIdentifier) -> bool
 
 def _isAuthority(certificate: x509.Certificate) -> bool:
     try:
-        basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        basic = certificate.extensions.get_extension_for_class(
+            x509.BasicConstraints
+        ).value
     except x509.ExtensionNotFound:
         return False
     return basic.ca
@@ -276,7 +280,9 @@ class ForwarderContext:
         return connection
 
 
-def listenerContext(bundle: Bundle, refused: Callable[[Refusal], None]) -> ListenerContext:
+def listenerContext(
+    bundle: Bundle, refused: Callable[[Refusal], None]
+) -> ListenerContext:
     """
     TLS for a listener.
 

@@ -49,9 +49,13 @@ def checkName(name: str) -> None:
         something in a path.
     """
     if not 0 < len(name) <= NAME_CHARACTERS_MAX:
-        raise NameRefused(f"a name has 1 to {NAME_CHARACTERS_MAX} characters", showText(name))
+        raise NameRefused(
+            f"a name has 1 to {NAME_CHARACTERS_MAX} characters", showText(name)
+        )
     if not all(" " <= character <= "~" for character in name) or name != name.strip():
-        raise NameRefused("a name is printable ASCII without space around it", showText(name))
+        raise NameRefused(
+            "a name is printable ASCII without space around it", showText(name)
+        )
     if "/" in name or name in (".", ".."):
         raise NameRefused("a name is no path", showText(name))
 
@@ -68,11 +72,15 @@ def peerName(certificate: x509.Certificate) -> str:
     ]
     if len(names) != 1:
         seen = ", ".join([showText(name) for name in names[:4]]) or "none"
-        raise NameRefused(f"a certificate has exactly one CN, this one {len(names)}", seen)
+        raise NameRefused(
+            f"a certificate has exactly one CN, this one {len(names)}", seen
+        )
     checkName(names[0])
     return names[0]
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
     """The fingerprint as RFC 5425 section 4.2.2 shows it, of SHA-256."""
-    return "sha-256:" + ":".join([f"{octet:02X}" for octet in certificate.fingerprint(SHA256())])
+    return "sha-256:" + ":".join(
+        [f"{octet:02X}" for octet in certificate.fingerprint(SHA256())]
+    )

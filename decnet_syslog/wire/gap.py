@@ -58,12 +58,16 @@ def _message(gap: Gap, provenance: Provenance, stream: str, generation: int) -> 
     )
 
 
-def renderGapMessage(gap: Gap, provenance: Provenance, stream: str, generation: int) -> bytes:
+def renderGapMessage(
+    gap: Gap, provenance: Provenance, stream: str, generation: int
+) -> bytes:
     """A gap as a line of the raw log."""
     return _message(gap, provenance, stream, generation).encode("ascii") + b"\n"
 
 
-def renderGapRecord(gap: Gap, provenance: Provenance, stream: str, generation: int) -> bytes:
+def renderGapRecord(
+    gap: Gap, provenance: Provenance, stream: str, generation: int
+) -> bytes:
     """A gap as a line of JSON, with the keys of a record and C{gap}."""
     message = _message(gap, provenance, stream, generation)
     facts = {

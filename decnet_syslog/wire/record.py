@@ -52,7 +52,9 @@ _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
     r"(?:[T ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:?[0-9]{2})?)?\Z"
 )
-_ADDRESS_PORT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]{2,45}\]):([0-9]{1,5})\Z")
+_ADDRESS_PORT = re.compile(
+    r"([0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]{2,45}\]):([0-9]{1,5})\Z"
+)
 _IN_TEXT = re.compile(r"(?<!\S)\S?(" + "|".join(ADDRESS_NAMES) + r"|rhost)=(\S+)")
 _ANY_ADDRESS = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![0-9])")
 
@@ -132,7 +134,9 @@ def _attacker(fields: dict[str, str], msg: str) -> str:
     return "Unknown" if anywhere is None else anywhere[0]
 
 
-def _parse(text: str, receivedAt: str) -> tuple[str, str, str, str, str, dict[str, str], str]:
+def _parse(
+    text: str, receivedAt: str
+) -> tuple[str, str, str, str, str, dict[str, str], str]:
     """timestamp, decky, service, event_type, attacker_ip, fields, msg."""
     header = _HEADER.match(text)
     if header is None:
@@ -163,14 +167,18 @@ def _logName(log: str) -> str:
     return log.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def record(message: bytes, provenance: Provenance, offset: int | None) -> dict[str, object]:
+def record(
+    message: bytes, provenance: Provenance, offset: int | None
+) -> dict[str, object]:
     """
     The record of a message.
 
     @param offset: of the message in the worker's file.
     """
     text, whole = _text(message)
-    stamp, decky, service, event, attacker, fields, msg = _parse(text, provenance.receivedAt)
+    stamp, decky, service, event, attacker, fields, msg = _parse(
+        text, provenance.receivedAt
+    )
     made: dict[str, object] = {
         "timestamp": stamp,
         "decky": decky,
@@ -214,7 +222,7 @@ def renderRecords(
     tail = ours(provenance, 0)
     head, received = tail.copy(), tail["received_at"]
     del head["source_offset"], head["received_at"]
-    before = f", {json.dumps(head)[1:-1]}, \"source_offset\": "
+    before = f', {json.dumps(head)[1:-1]}, "source_offset": '
     after = f', "received_at": {_quote(str(received))}'
     quote = _quote
     offset = start
@@ -225,7 +233,9 @@ def renderRecords(
             text, provenance.receivedAt
         )
         members = ", ".join([f"{quote(k)}: {quote(v)}" for k, v in fields.items()])
-        exact = "" if whole else f', "raw_base64": "{b64encode(message).decode("ascii")}"'
+        exact = (
+            "" if whole else f', "raw_base64": "{b64encode(message).decode("ascii")}"'
+        )
         lines.append(
             f'{{"timestamp": {quote(stamp)}, "decky": {quote(decky)},'
             f' "service": {quote(service)}, "event_type": {quote(event)},'

@@ -123,7 +123,9 @@ def parseStructuredData(text: str, at: int) -> tuple[tuple[Element, ...], int]:
     return tuple(elements), at
 
 
-def _headerField(octets: bytes, at: int, name: str, longest: int) -> tuple[str | None, int]:
+def _headerField(
+    octets: bytes, at: int, name: str, longest: int
+) -> tuple[str | None, int]:
     end = octets.find(b" ", at, at + longest + 1)
     field = octets[at:end] if end >= 0 else b""
     if not _PRINTABLE.match(field):
@@ -145,7 +147,12 @@ def _values(elements: tuple[Element, ...], at: int) -> tuple[Element, ...]:
         return tuple(
             Element(
                 element.id,
-                tuple([(n, v.encode("latin-1").decode("utf-8")) for n, v in element.params]),
+                tuple(
+                    [
+                        (n, v.encode("latin-1").decode("utf-8"))
+                        for n, v in element.params
+                    ]
+                ),
             )
             for element in elements
         )

@@ -24,7 +24,9 @@ class EndpointConnector:
     Connect a factory, again and again.
     """
 
-    def __init__(self, endpoint: Callable[[], IStreamClientEndpoint], factory: Any) -> None:
+    def __init__(
+        self, endpoint: Callable[[], IStreamClientEndpoint], factory: Any
+    ) -> None:
         """
         @param endpoint: makes the endpoint for one connection.
         @param factory: a client factory with C{clientConnectionFailed} and

@@ -86,12 +86,16 @@ class ForwarderProtocol(OctetCountedReceiver):
 
     def connectionMade(self) -> None:
         """Start the clock of the handshake."""
-        self._timer = self.factory.clock.callLater(HANDSHAKE_S, self._late, "no handshake")
+        self._timer = self.factory.clock.callLater(
+            HANDSHAKE_S, self._late, "no handshake"
+        )
         self.factory.connected(self)
 
     def _late(self, what: str) -> None:
         self._timer = None
-        self._log.warn("cutting the connection to the master: {what} in time", what=what)
+        self._log.warn(
+            "cutting the connection to the master: {what} in time", what=what
+        )
         self._abort()
 
     def _abort(self) -> None:
@@ -255,7 +259,9 @@ class ForwarderFactory(ReconnectingClientFactory):
         """A connection is gone: remember why, TLS does not tell the connector."""
         if self.line is line:
             self.line = None
-        self._superseded = line.lastBye is not None and line.lastBye.code == "superseded"
+        self._superseded = (
+            line.lastBye is not None and line.lastBye.code == "superseded"
+        )
         refused = self._refusal() if line.shipment is None else None
         why = refused or reason.getErrorMessage()
         self._log.warn("no connection to the master: {why}", why=why)
@@ -269,7 +275,9 @@ class ForwarderFactory(ReconnectingClientFactory):
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
         """Nobody answers."""
-        self._log.warn("cannot connect to the master: {why}", why=reason.getErrorMessage())
+        self._log.warn(
+            "cannot connect to the master: {why}", why=reason.getErrorMessage()
+        )
         super().clientConnectionFailed(connector, reason)
 
     def retry(self, connector: Any = None) -> None:

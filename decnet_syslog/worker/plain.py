@@ -25,8 +25,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from .encoding import encodePlain
-from .shipment import PIECE_OCTETS, Line, Piece, byName, nextPiece
-from .tail import Gap, Incarnation, Tails
+from .incarnation import Gap, Incarnation, Piece
+from .shipment import PIECE_OCTETS, Line, byName, nextPiece
+from .tails import Tails
 
 __all__ = ["PlainShipment"]
 
@@ -73,7 +74,10 @@ class PlainShipment:
     def inFlight(self) -> int:
         """Octets of files sent in this round."""
         return sum(
-            [end - incarnation.bookmark.offset for incarnation, (end, _, _) in self._round.items()]
+            [
+                end - incarnation.bookmark.offset
+                for incarnation, (end, _, _) in self._round.items()
+            ]
         )
 
     @property

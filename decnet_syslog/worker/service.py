@@ -30,7 +30,7 @@ from .connector import EndpointConnector
 from .forwarder import ForwarderFactory, ForwarderProtocol, kernelUnsent
 from .plain import PlainShipment
 from .shipment import PIECE_OCTETS, Shipment
-from .tail import Tails
+from .tails import Tails
 from .watch import DirectoryWatch
 
 __all__ = ["ForwarderService"]
@@ -108,7 +108,9 @@ class ForwarderService(Service):
         self._tails.onChanged(self._changed)
         self._pool = ThreadPool(1, 1, "decnet-forwarder-files")
         self._pool.start()
-        self._factory = ForwarderFactory(self._reactor, self._shipmentFor, self._refusal)
+        self._factory = ForwarderFactory(
+            self._reactor, self._shipmentFor, self._refusal
+        )
         self._connector = EndpointConnector(self._endpoint, self._factory)
         self._factory.connector = self._connector
         directories = {os.path.dirname(os.path.abspath(p)) for p in self._patterns}
@@ -131,7 +133,9 @@ class ForwarderService(Service):
         self._connector.stopConnecting()
         line = self._factory.line
         if line is not None:
-            yield self._wait(lambda: line.shipment is None or not line.shipment.inFlight)
+            yield self._wait(
+                lambda: line.shipment is None or not line.shipment.inFlight
+            )
             lost: Deferred[None] = Deferred()
             self._factory.whenLost(lambda: lost.callback(None))
             line.close(BYE("shutdown", "the forwarder is stopping"))
@@ -151,7 +155,11 @@ class ForwarderService(Service):
         deadline = self._reactor.seconds() + STOP_S
 
         def look() -> None:
-            if condition() or self._reactor.seconds() > deadline or not self._factory.line:
+            if (
+                condition()
+                or self._reactor.seconds() > deadline
+                or not self._factory.line
+            ):
                 done.callback(None)
             else:
                 self._reactor.callLater(0.02, look)
@@ -172,7 +180,12 @@ class ForwarderService(Service):
         if line.control:
             self._log.info("connected to the master, acknowledged delivery")
             return Shipment(
-                self._tails, line, self._reactor, self._inThread, self._resend, self._pieceOctets
+                self._tails,
+                line,
+                self._reactor,
+                self._inThread,
+                self._resend,
+                self._pieceOctets,
             )
         if self._delivery == "acked":
             self._log.error(
@@ -180,12 +193,16 @@ class ForwarderService(Service):
                 " --delivery=acked is set: nothing is sent"
             )
             return None
-        if self._delivery == "auto" and any(i.bookmark.journal for i in self._tails.incarnations):
+        if self._delivery == "auto" and any(
+            i.bookmark.journal for i in self._tails.incarnations
+        ):
             self._log.warn(
                 "the master acknowledged before and does not now: lines can be lost when it"
                 " crashes; --delivery=acked would wait for one that does"
             )
-        self._log.info("connected to the master, plain RFC 5425 without acknowledgement")
+        self._log.info(
+            "connected to the master, plain RFC 5425 without acknowledgement"
+        )
         return PlainShipment(
             self._tails,
             line,

@@ -51,9 +51,10 @@ from ..wire.control import (
     encodeControl,
 )
 from .encoding import encodeLast, encodeLines
-from .tail import Changed, Gap, Incarnation, LastLine, Lines, Tails, Vanished
+from .incarnation import Changed, Gap, Incarnation, LastLine, Lines, Piece, Vanished
+from .tails import Tails
 
-__all__ = ["Line", "Misbehaviour", "Piece", "Shipment", "byName", "nextPiece"]
+__all__ = ["Line", "Misbehaviour", "Shipment", "byName", "nextPiece"]
 
 # One read of a file and one write to the connection: large enough that the cost of each
 # is small against its octets, small enough to take turns between files.
@@ -65,8 +66,6 @@ WINDOW_OCTETS = 8 * 1024 * 1024
 
 # In flight, and no acknowledgement for so long: the connection is of no use, in seconds.
 ACK_TIMEOUT_S = 60.0
-
-Piece = Lines | LastLine | Gap
 
 
 @dataclass
@@ -199,7 +198,9 @@ class Shipment:
                 self._listing = False
                 self._identify()
             case BYE(code, text):
-                self._log.warn("the master closes: {code}: {text}", code=code, text=text)
+                self._log.warn(
+                    "the master closes: {code}: {text}", code=code, text=text
+                )
             case _:
                 raise Misbehaviour(f"{type(line).__name__} is not for the forwarder")
         self.pump()
@@ -247,7 +248,9 @@ class Shipment:
             start = bookmark.origin
         way.state = "asked"
         name = bookmark.name
-        self._write(encodeControl(OPEN(bookmark.stream, bookmark.generation, start, name)))
+        self._write(
+            encodeControl(OPEN(bookmark.stream, bookmark.generation, start, name))
+        )
 
     def _way(self, stream: str, generation: int) -> _Way:
         for way in self._ways.values():
@@ -264,6 +267,13 @@ class Shipment:
         incarnation = way.incarnation
         mark = incarnation.bookmark
         if (mark.offset, mark.base, mark.crc) == (line.offset, line.base, line.crc):
+            self._checked(line.crc, way, line)
+            return
+        if (
+            incarnation.lost is not None
+            and mark.offset <= line.offset <= incarnation.size
+        ):
+            # There is nothing to compare; what is left of it is a gap anyway.
             self._checked(line.crc, way, line)
             return
         if line.base == mark.base and line.offset >= mark.offset:
@@ -296,7 +306,12 @@ class Shipment:
             return
         incarnation = way.incarnation
         incarnation.adopt(
-            line.stream, line.generation, line.offset, line.base, line.crc, self._journal
+            line.stream,
+            line.generation,
+            line.offset,
+            line.base,
+            line.crc,
+            self._journal,
         )
         way.base, way.crc = line.base, line.crc
         way.acknowledged = line.offset
@@ -340,7 +355,9 @@ class Shipment:
             if way.state not in ("diverged", "unidentified"):
                 continue
             taken = {other.key for other in self._ways.values() if other is not way}
-            candidates = [k for k in self._listed or () if (k.stream, k.generation) not in taken]
+            candidates = [
+                k for k in self._listed or () if (k.stream, k.generation) not in taken
+            ]
             way_ = way
             diverged = way.state == "diverged"
             way.state = "identifying"
@@ -378,14 +395,20 @@ class Shipment:
         elif diverged:
             # What we had acknowledged is our own file's content, so it is delivered.
             self._log.warn("{name} goes on as a new stream", name=mark.name)
-            incarnation.adopt(uuid4().hex, 0, mark.offset, mark.offset, 0, "")
+            incarnation.adopt(
+                uuid4().hex, mark.generation, mark.offset, mark.offset, 0, ""
+            )
         way.state = "waiting"
         self.pump()
 
     def _acknowledged(self, line: ACK) -> None:
         self._heard = self._clock.seconds()
         way = self._way(line.stream, line.generation)
-        if not way.sent or line.offset > way.sent[-1][0] or line.offset < way.acknowledged:
+        if (
+            not way.sent
+            or line.offset > way.sent[-1][0]
+            or line.offset < way.acknowledged
+        ):
             raise Misbehaviour(f"ACK {line.offset}, sent {way.incarnation.position}")
         way.acknowledged = line.offset
         reached = None
@@ -443,7 +466,7 @@ def nextPiece(
         piece = read(incarnation)
         if piece is not None:
             return incarnation, piece
-        if incarnation.position < incarnation.size:
+        if incarnation.waiting:
             return None
     return None
 
@@ -456,7 +479,11 @@ def identify(incarnation: Incarnation, candidates: Sequence[KNOWN]) -> KNOWN | N
     """
     best: KNOWN | None = None
     for base in {known.base for known in candidates}:
-        ours = [k for k in candidates if k.base == base and base < k.offset <= incarnation.size]
+        ours = [
+            k
+            for k in candidates
+            if k.base == base and base < k.offset <= incarnation.size
+        ]
         at, crc = base, 0
         for known in sorted(ours, key=lambda k: k.offset):
             try:

@@ -44,8 +44,19 @@ Example:
         --log-file /var/log/decnet/decnet.log"""
 
     optParameters = [
-        ["master-host", None, None, "Name or address of the master [DECNET_SWARM_MASTER_HOST]"],
-        ["master-port", None, None, "Its port [DECNET_SWARM_SYSLOG_PORT, 6514]", portNumber],
+        [
+            "master-host",
+            None,
+            None,
+            "Name or address of the master [DECNET_SWARM_MASTER_HOST]",
+        ],
+        [
+            "master-port",
+            None,
+            None,
+            "Its port [DECNET_SWARM_SYSLOG_PORT, 6514]",
+            portNumber,
+        ],
         [
             "master-name",
             None,
@@ -59,7 +70,13 @@ Example:
             "Directory of ca.crt, worker.crt, worker.key [DECNET_AGENT_DIR, ~/.decnet/agent]",
         ],
         ["state-db", None, None, "The offsets [forwarder.db in --agent-dir]"],
-        ["poll-interval", None, 0.5, "Look at the files at least so often, in seconds", seconds],
+        [
+            "poll-interval",
+            None,
+            0.5,
+            "Look at the files at least so often, in seconds",
+            seconds,
+        ],
         [
             "delivery",
             None,
@@ -74,7 +91,13 @@ Example:
             "A master with another journal gets again what is on disk (resend), or only what"
             " was never acknowledged (resume)",
         ],
-        ["max-message", None, MESSAGE_OCTETS_MAX, "The longest line shipped, in octets", octets],
+        [
+            "max-message",
+            None,
+            MESSAGE_OCTETS_MAX,
+            "The longest line shipped, in octets",
+            octets,
+        ],
         [
             "max-lag-bytes",
             None,
@@ -100,8 +123,12 @@ Example:
         fromEnvironment(self, "master-port", ENVIRONMENT, portNumber, 6514)
         fromEnvironment(self, "agent-dir", ENVIRONMENT, str, "~/.decnet/agent")
         if not self.logFiles:
-            self.logFiles = [p for p in (os.environ.get("DECNET_INGEST_LOG_FILE"),) if p]
-        self.logFiles = [os.path.abspath(os.path.expanduser(path)) for path in self.logFiles]
+            self.logFiles = [
+                p for p in (os.environ.get("DECNET_INGEST_LOG_FILE"),) if p
+            ]
+        self.logFiles = [
+            os.path.abspath(os.path.expanduser(path)) for path in self.logFiles
+        ]
         if not self["master-host"]:
             raise usage.UsageError("say where the master is: --master-host NAME")
         if not self.logFiles:
@@ -111,7 +138,9 @@ Example:
         if self["on-new-master"] not in ("resend", "resume"):
             raise usage.UsageError("--on-new-master is resend or resume")
         if self["max-message"] < 2048:
-            raise usage.UsageError("--max-message: RFC 5425 asks for at least 2048 octets")
+            raise usage.UsageError(
+                "--max-message: RFC 5425 asks for at least 2048 octets"
+            )
         if not 1024 <= self["batch-bytes"] <= 16 * 1024 * 1024:
             raise usage.UsageError("--batch-bytes is from 1k to 16m")
         if 0 < self["max-lag-bytes"] < self["max-message"]:

@@ -1,0 +1,218 @@
+"""
+Bookmarks: what the forwarder knows of files, in a small SQLite.
+
+A row is one incarnation of a file: what it is recognised by, and how far it is
+acknowledged. With a master that acknowledges the offset is a hint, the master's position
+rules; with a plain one it is all there is. What must be true: a row is on disk before an
+octet of its file is offered, so that no octet is ever offered under two names.
+
+The database may be the one that DECNET's own forwarder has: its table is read once, and
+left alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from ..errors import UserError
+
+__all__ = ["Bookmark", "Bookmarks"]
+
+SCHEMA_VERSION = 1
+
+# Finished incarnations that are remembered of each stream, so that their rotated copies
+# are not taken for new files. More than logrotate keeps.
+FINISHED_MAX = 64
+
+_SCHEMA = """
+CREATE TABLE bookmark (
+    stream     TEXT    NOT NULL,  -- 32 hex digits, made at first sight of the file
+    generation INTEGER NOT NULL,  -- counts the contents that the path has had
+    name       BLOB    NOT NULL,  -- the path as configured
+    device     INTEGER NOT NULL,
+    inode      INTEGER NOT NULL,
+    size       INTEGER NOT NULL,  -- when last seen
+    head       BLOB    NOT NULL,  -- the first octets
+    offset     INTEGER NOT NULL,  -- acknowledged
+    base       INTEGER NOT NULL,  -- end of the last gap
+    crc        INTEGER NOT NULL,  -- CRC-32 of [base, offset)
+    anchor     BLOB    NOT NULL,  -- the last octets before offset
+    origin     INTEGER NOT NULL,  -- where the stream began in the file
+    journal    TEXT    NOT NULL,  -- of the master that has acknowledged; '' for none
+    finished   INTEGER NOT NULL,
+    PRIMARY KEY (stream, generation)
+) WITHOUT ROWID
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Bookmark:
+    """
+    One incarnation of a file. Fields as the table's columns, in their order.
+    """
+
+    stream: str
+    generation: int
+    name: str
+    device: int
+    inode: int
+    size: int = 0
+    head: bytes = b""
+    offset: int = 0
+    base: int = 0
+    crc: int = 0
+    anchor: bytes = b""
+    origin: int = 0
+    journal: str = ""
+    finished: bool = False
+
+
+_COLUMNS = ", ".join(field.name for field in fields(Bookmark))
+_MARKS = ", ".join("?" * len(fields(Bookmark)))
+
+
+class Bookmarks:
+    """
+    The database.
+
+    @ivar path: of its file; what else is kept is kept beside it.
+    @ivar fresh: whether it had no bookmarks when it was opened.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._db = connection
+        (count,) = connection.execute("SELECT count(*) FROM bookmark").fetchone()
+        self.fresh = count == 0
+
+    @classmethod
+    def open(cls, path: Path) -> Bookmarks:
+        """
+        Open or make the database.
+
+        @raise UserError: it is in use, of an unknown version, or no database.
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            descriptor = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise UserError(
+                f"cannot open the offsets in {path}: {error.strerror}; give --state-db a file"
+                " in a directory that this user can write"
+            ) from None
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        os.close(descriptor)
+        if not regular:
+            raise UserError(f"the state database {path} is not a regular file")
+        db = sqlite3.connect(path, isolation_level=None, timeout=2)
+        try:
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("BEGIN EXCLUSIVE")
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                db.execute(_SCHEMA)
+                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            elif version != SCHEMA_VERSION:
+                raise UserError(
+                    f"the state database {path} has version {version}, this program knows"
+                    f" {SCHEMA_VERSION}: run the program that made it"
+                )
+            db.execute("COMMIT")
+            # What a killed process had written and not synced counts only once it is.
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.DatabaseError as error:
+            db.close()
+            if "locked" in str(error):
+                raise UserError(
+                    f"the state database {path} is in use: is another decnet-forwarder running?"
+                ) from None
+            raise UserError(f"cannot use {path} as a state database: {error}") from None
+        except BaseException:
+            db.close()
+            raise
+        return cls(path, db)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def of(self, name: str) -> list[Bookmark]:
+        """The bookmarks of a path, oldest first."""
+        rows = self._db.execute(
+            f"SELECT {_COLUMNS} FROM bookmark WHERE name = ? ORDER BY generation",
+            (os.fsencode(name),),
+        )
+        return [_bookmark(row) for row in rows]
+
+    def all(self) -> list[Bookmark]:
+        """Every bookmark."""
+        return [
+            _bookmark(row)
+            for row in self._db.execute(f"SELECT {_COLUMNS} FROM bookmark")
+        ]
+
+    def save(
+        self, bookmarks: Iterable[Bookmark], instead: Bookmark | None = None
+    ) -> None:
+        """
+        Write bookmarks, on disk when this returns.
+
+        @param instead: a bookmark that is replaced by them.
+        """
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            if instead is not None:
+                self._db.execute(
+                    "DELETE FROM bookmark WHERE stream = ? AND generation = ?",
+                    (instead.stream, instead.generation),
+                )
+            self._db.executemany(
+                f"INSERT OR REPLACE INTO bookmark ({_COLUMNS}) VALUES ({_MARKS})",
+                [_row(bookmark) for bookmark in bookmarks],
+            )
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def forget(self, name: str) -> None:
+        """Forget the oldest finished incarnations of a path, if there are many."""
+        self._db.execute(
+            "DELETE FROM bookmark WHERE (stream, generation) IN (SELECT stream, generation"
+            " FROM bookmark WHERE name = ? AND finished"
+            " ORDER BY generation DESC LIMIT -1 OFFSET ?)",
+            (os.fsencode(name), FINISHED_MAX),
+        )
+
+    def legacyOffset(self) -> int | None:
+        """The offset of DECNET's own forwarder, until there is a bookmark of ours."""
+        if not self.fresh:
+            return None
+        try:
+            row = self._db.execute(
+                "SELECT offset FROM forwarder_offset WHERE key = 'default'"
+            ).fetchone()
+        except sqlite3.OperationalError:
+            return None
+        return None if row is None else max(0, int(row[0]))
+
+
+def _bookmark(row: tuple[object, ...]) -> Bookmark:
+    values = list(row)
+    values[2] = os.fsdecode(values[2])  # type: ignore[arg-type]
+    values[-1] = bool(values[-1])
+    return Bookmark(*values)  # type: ignore[arg-type]
+
+
+def _row(bookmark: Bookmark) -> tuple[object, ...]:
+    values = list(astuple(bookmark))
+    values[2] = os.fsencode(bookmark.name)
+    return tuple(values)

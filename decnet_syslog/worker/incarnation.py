@@ -1,0 +1,420 @@
+"""
+An incarnation: one content of a file, read piece by piece.
+
+What must be true:
+
+* only complete lines are given out, and the offset only ever points just past an LF; the
+  last line of a file that nobody writes any more may lack it;
+* octets are given out as they are, never decoded, replaced or trimmed;
+* octets are given out only of the content that this incarnation is. A file can be
+  truncated and grow past the offset between two looks, or during a read: so every read
+  takes the octets before the offset along and compares them, and compares the head after;
+* what is given out is on the worker's disk first: a power cut of the worker must not undo
+  what is shipped;
+* C{stored <= acknowledged <= position <= size}.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from zlib import crc32
+
+from .bookmarks import Bookmark
+
+__all__ = ["Changed", "Gap", "Incarnation", "LastLine", "Lines", "Piece", "Vanished"]
+
+# Octets of the head that a file is recognised by.
+HEAD_OCTETS = 1024
+
+# Octets before the offset that a place in a file is recognised by.
+ANCHOR_OCTETS = 256
+
+# A block of what is scanned or summed: the memory that takes.
+BLOCK_OCTETS = 1024 * 1024
+
+
+class Changed(Exception):
+    """The file has another content now."""
+
+
+class Vanished(Exception):
+    """The octets are not there any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Complete lines, each with its LF: the octets [start, end) of the file."""
+
+    start: int
+    end: int
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LastLine:
+    """The last line of a file, which has no LF."""
+
+    start: int
+    end: int
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Octets that will never be shipped, and why."""
+
+    start: int
+    end: int
+    reason: str
+
+
+Piece = Lines | LastLine | Gap
+
+
+class Incarnation:
+    """
+    One content of a file.
+
+    @ivar bookmark: what it is recognised by and how far it is acknowledged.
+    @ivar position: where the next piece begins.
+    @ivar size: when last looked at.
+    @ivar final: nobody writes to it any more; its last line need not have an LF.
+    @ivar replacedAt: on the clock, when another file took its name; C{None} before.
+    @ivar lost: why its octets cannot be read any more, or C{None}.
+    @ivar seeking: its content was truncated away and a copy of it is looked for.
+    @ivar dirty: whether the bookmark is newer than the database's.
+    """
+
+    def __init__(
+        self,
+        bookmark: Bookmark,
+        descriptor: int | None,
+        messageOctetsMax: Callable[[], int],
+        lagOctetsMax: int | None,
+        save: Callable[[Bookmark, Bookmark], None],
+    ) -> None:
+        """
+        @param save: make a bookmark durable in place of another.
+        """
+        self.bookmark = bookmark
+        self.position = bookmark.offset
+        self.size = bookmark.size
+        self.final = False
+        self.replacedAt: float | None = None
+        self.lost: str | None = None
+        self.seeking = False
+        self.changed = False
+        self.dirty = False
+        self.descriptor = descriptor
+        self._messageOctetsMax = messageOctetsMax
+        self._lagOctetsMax = lagOctetsMax
+        self._save = save
+        self._synced = 0
+        self._scanned = 0
+        self._anchor = bookmark.anchor
+        self._anchors: dict[int, bytes] = {}
+        self.look()
+
+    def __repr__(self) -> str:
+        return f"<Incarnation {self.name} {self.stream[:8]}/{self.generation} at {self.position}>"
+
+    @property
+    def stream(self) -> str:
+        """The id of the stream."""
+        return self.bookmark.stream
+
+    @property
+    def generation(self) -> int:
+        """Which content of the path it is."""
+        return self.bookmark.generation
+
+    @property
+    def name(self) -> str:
+        """The path as configured."""
+        return self.bookmark.name
+
+    @property
+    def anchor(self) -> bytes:
+        """The octets just before the position."""
+        return self._anchor
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are octets left, or may be: what is newer must wait."""
+        return self.seeking or self.position < self.size
+
+    def invariants(self) -> None:
+        """Check what must be true of the numbers."""
+        assert self.bookmark.origin <= self.bookmark.offset, self.bookmark
+        assert self.bookmark.base <= self.bookmark.offset, self.bookmark
+        assert self.bookmark.offset <= self.position <= self.size, self
+
+    def look(self) -> None:
+        """See how large the file is, and whether it is still this content."""
+        if self.descriptor is None or self.seeking:
+            return
+        size = os.fstat(self.descriptor).st_size
+        if size < self.position or not self._intact():
+            self.changed = True
+            return
+        self.size = size
+
+    def _intact(self) -> bool:
+        """Whether head and anchor are where they were."""
+        assert self.descriptor is not None
+        head, anchor = self.bookmark.head, self._anchor
+        return os.pread(self.descriptor, len(head), 0) == head and (
+            os.pread(self.descriptor, len(anchor), self.position - len(anchor))
+            == anchor
+        )
+
+    def use(self, descriptor: int) -> None:
+        """Go on with a copy of the same content."""
+        self.close()
+        self.descriptor = descriptor
+        self.changed = self.seeking = False
+        self._synced = 0
+        self.look()
+
+    def lose(self, reason: str) -> None:
+        """Give up: what is not read yet becomes a gap."""
+        self.close()
+        self.lost = reason
+        self.seeking = False
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+    def read(self, octetsMax: int) -> Piece | None:
+        """
+        The next piece of about C{octetsMax} octets, or C{None}: nothing complete is there.
+        """
+        if self.lost is not None:
+            return (
+                self._gap(self.size, self.lost) if self.position < self.size else None
+            )
+        if self.descriptor is None or self.changed or self.seeking:
+            return None
+        try:
+            piece = self._piece(octetsMax)
+        except Changed:
+            self.changed = True
+            return None
+        if piece is not None and len(self.bookmark.head) < HEAD_OCTETS:
+            self._stampHead()
+        return piece
+
+    def _piece(self, octetsMax: int) -> Piece | None:
+        self._sync()
+        if (
+            self._lagOctetsMax is not None
+            and self.size - self.position > self._lagOctetsMax
+        ):
+            end = self._lineStart(self.size - self._lagOctetsMax)
+            if end is not None and end > self.position:
+                return self._gap(end, "lag-cap")
+        if self.position >= self.size:
+            return None
+        octets = self._pread(octetsMax)
+        end = octets.rfind(b"\n") + 1
+        limit = self._messageOctetsMax()
+        if end > limit:
+            end = self._endBeforeLong(octets, end, limit)
+            if end == 0:
+                return self._gap(self.position + octets.index(b"\n") + 1, "oversize")
+        if end:
+            return self._lines(octets[:end])
+        return self._longLine(octets, limit)
+
+    def _endBeforeLong(self, octets: bytes, end: int, limit: int) -> int:
+        """Where the complete lines before the first over-long one end."""
+        at = 0
+        while at < end:
+            line = octets.index(b"\n", at)
+            if line - at > limit:
+                break
+            # The next line that can be too long ends behind at + limit.
+            at = max(line + 1, octets.rfind(b"\n", at, at + limit + 1) + 1)
+        return at
+
+    def _longLine(self, octets: bytes, limit: int) -> Piece | None:
+        """No LF in the first octets that were read."""
+        if len(octets) < self.size - self.position and len(octets) <= limit:
+            octets = self._pread(limit + 1)
+            end = octets.find(b"\n") + 1
+            if end:
+                return self._lines(octets[:end])
+        if len(octets) <= limit:
+            if self.final and octets and self.position + len(octets) == self.size:
+                start = self.position
+                self._advance(octets)
+                return LastLine(start, self.position, octets)
+            return None
+        end_ = self._findLineEnd(max(self._scanned, self.position + len(octets)))
+        if end_ is not None:
+            return self._gap(end_, "oversize")
+        return self._gap(self.size, "oversize") if self.final else None
+
+    def _findLineEnd(self, at: int) -> int | None:
+        """Just past the first LF from C{at} on, without holding what is before it."""
+        assert self.descriptor is not None
+        while at < self.size:
+            block = os.pread(self.descriptor, min(BLOCK_OCTETS, self.size - at), at)
+            if not block:
+                raise Changed
+            found = block.find(b"\n")
+            if found >= 0:
+                return at + found + 1
+            at += len(block)
+        # What has been looked through is not looked through again.
+        self._scanned = at
+        return None
+
+    def _lineStart(self, at: int) -> int | None:
+        """The first start of a line at or behind an octet."""
+        return self._findLineEnd(at - 1) if at > 0 else 0
+
+    def _sync(self) -> None:
+        """Bring to the worker's disk what may be given out."""
+        assert self.descriptor is not None
+        size = os.fstat(self.descriptor).st_size
+        if size < self.position:
+            raise Changed
+        if size > self._synced:
+            os.fdatasync(self.descriptor)
+            self._synced = size
+        self.size = size
+
+    def _pread(self, octetsMax: int) -> bytes:
+        """Octets from the position on, of this content for certain."""
+        assert self.descriptor is not None
+        anchor = self._anchor
+        start = self.position - len(anchor)
+        count = min(octetsMax, self.size - self.position)
+        octets = os.pread(self.descriptor, len(anchor) + count, start)
+        if not octets.startswith(anchor) or len(octets) != len(anchor) + count:
+            raise Changed
+        # After the read: a truncation during it shows in the head of what grew since.
+        head = self.bookmark.head
+        if os.pread(self.descriptor, len(head), 0) != head:
+            raise Changed
+        if os.fstat(self.descriptor).st_size < self.position + count:
+            raise Changed
+        return octets[len(anchor) :]
+
+    def _lines(self, octets: bytes) -> Lines:
+        start = self.position
+        self._advance(octets)
+        return Lines(start, self.position, octets)
+
+    def _advance(self, octets: bytes) -> None:
+        self.position += len(octets)
+        if len(octets) >= ANCHOR_OCTETS:
+            self._anchor = octets[-ANCHOR_OCTETS:]
+        else:
+            self._anchor = (self._anchor + octets)[-ANCHOR_OCTETS:]
+        self._anchors[self.position] = self._anchor
+
+    def _gap(self, end: int, reason: str) -> Gap:
+        gap = Gap(self.position, end, reason)
+        self.position = end
+        self._anchor = b""
+        if self.descriptor is not None:
+            self._anchor = self._readAnchor(end)
+        self._anchors[end] = self._anchor
+        return gap
+
+    def _readAnchor(self, offset: int) -> bytes:
+        assert self.descriptor is not None
+        count = min(ANCHOR_OCTETS, offset)
+        return os.pread(self.descriptor, count, offset - count)
+
+    def _stampHead(self) -> None:
+        """Recognise the file by more octets, now that more are known to be its own."""
+        if self.descriptor is None:
+            return
+        head = os.pread(self.descriptor, min(HEAD_OCTETS, self.position), 0)
+        if head.startswith(self.bookmark.head):
+            self.bookmark = replace(self.bookmark, head=head)
+            self.dirty = True
+
+    def rewind(self, offset: int) -> None:
+        """Read from an offset that is acknowledged."""
+        assert offset == self.bookmark.offset
+        self.position = offset
+        self._anchor = self.bookmark.anchor
+        self._anchors = {}
+        self._scanned = 0
+
+    def adopt(
+        self,
+        stream: str,
+        generation: int,
+        offset: int,
+        base: int,
+        crc: int,
+        journal: str,
+    ) -> None:
+        """
+        Take over what a master holds, after it was compared; durable when this returns.
+
+        @param offset: the next octet to read; acknowledged up to there.
+        """
+        before = self.bookmark
+        anchor = b""
+        if self.descriptor is not None and not self.changed:
+            anchor = self._readAnchor(offset)
+        after = replace(
+            before,
+            stream=stream,
+            generation=generation,
+            offset=offset,
+            base=base,
+            crc=crc,
+            anchor=anchor,
+            origin=min(before.origin, base, offset),
+            journal=journal,
+            size=max(self.size, offset),
+        )
+        if after != before:
+            self._save(before, after)
+        self.bookmark = after
+        self.size = max(self.size, offset)
+        self.dirty = False
+        self.rewind(offset)
+
+    def acknowledge(self, end: int, base: int, crc: int) -> None:
+        """Everything before C{end}, the end of a piece, has arrived."""
+        assert self.bookmark.offset <= end <= self.position, (self, end)
+        anchor = self._anchors.get(end, b"")
+        for known in [known for known in self._anchors if known <= end]:
+            del self._anchors[known]
+        self.bookmark = replace(
+            self.bookmark, offset=end, base=base, crc=crc, anchor=anchor, size=self.size
+        )
+        self.dirty = True
+
+    def checksum(self, start: int, end: int, crc: int = 0) -> int:
+        """
+        The CRC-32 of octets of the file. Blocks; may be called from a thread.
+
+        @raise Vanished: they are not there.
+        """
+        if self.descriptor is None or self.changed:
+            raise Vanished
+        descriptor = os.dup(self.descriptor)
+        try:
+            while start < end:
+                block = os.pread(descriptor, min(BLOCK_OCTETS, end - start), start)
+                if not block:
+                    raise Vanished
+                crc = crc32(block, crc)
+                start += len(block)
+        finally:
+            os.close(descriptor)
+        return crc

@@ -1,0 +1,158 @@
+"""
+Rotation: finding the files that a log file has become.
+
+A file is recognised by content: its head, and the octets just before a known offset. Its
+inode only says where to look first: file systems give the inode of a deleted file to the
+next one. What rotation makes of C{app.log} is beside it and begins with its name:
+C{app.log.1}, C{app.log-20260418}, C{app.log.2.gz}.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+import zlib
+from pathlib import Path
+
+from .bookmarks import Bookmark
+from .incarnation import ANCHOR_OCTETS, BLOCK_OCTETS, HEAD_OCTETS
+
+__all__ = ["fits", "openRegular", "openSibling", "pastOf", "siblings"]
+
+
+def openRegular(path: str) -> int | None:
+    """
+    Open a regular file for reading, or C{None}: something else is there.
+
+    @raise OSError: it cannot be opened.
+    """
+    # O_NONBLOCK: a pipe at our path must not make us wait for its writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def siblings(path: str) -> list[str]:
+    """What rotation may have made of a file, the oldest first."""
+    base = os.path.basename(path)
+    found = []
+    try:
+        entries = list(os.scandir(os.path.dirname(path)))
+    except OSError:
+        return []
+    for entry in entries:
+        if entry.name.startswith((base + ".", base + "-")):
+            try:
+                if entry.is_file(follow_symlinks=False):
+                    status = entry.stat(follow_symlinks=False)
+                    found.append((status.st_mtime_ns, entry.path))
+            except OSError:
+                # Renamed or deleted since: the next look sees it.
+                continue
+    return [sibling for _, sibling in sorted(found)]
+
+
+def openSibling(path: str, directory: Path) -> int | None:
+    """
+    Open a rotated file; a compressed one as a temporary file of its content.
+
+    @param directory: for the temporary file, which has no name there.
+    @return: C{None} if it is gone, not finished or not to be read.
+    """
+    try:
+        descriptor = openRegular(path)
+    except OSError:
+        return None
+    if descriptor is None or not path.endswith(".gz"):
+        return descriptor
+    try:
+        return _decompress(descriptor, directory)
+    except (OSError, zlib.error):
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _decompress(descriptor: int, directory: Path) -> int | None:
+    directory.mkdir(mode=0o700, exist_ok=True)
+    out, name = tempfile.mkstemp(dir=directory)
+    os.unlink(name)
+    complete = False
+    try:
+        gz = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        at = 0
+        while block := os.pread(descriptor, BLOCK_OCTETS, at):
+            at += len(block)
+            while block:
+                octets = gz.decompress(block, BLOCK_OCTETS)
+                _writeAll(out, octets)
+                block = gz.unconsumed_tail
+                if gz.eof:
+                    # gzip files can be strung together.
+                    complete = True
+                    block = gz.unused_data
+                    if block:
+                        gz = zlib.decompressobj(zlib.MAX_WBITS | 16)
+                        complete = False
+        if complete:
+            return out
+    finally:
+        if not complete:
+            os.close(out)
+    # It is still being written.
+    return None
+
+
+def _writeAll(descriptor: int, octets: bytes) -> None:
+    while octets:
+        octets = octets[os.write(descriptor, octets) :]
+
+
+def fits(descriptor: int, mark: Bookmark, sameInode: bool) -> bool:
+    """
+    Whether a file is the incarnation of a bookmark.
+
+    @param sameInode: without a head, because nothing was read yet, only that counts.
+    """
+    if os.fstat(descriptor).st_size < mark.offset:
+        return False
+    if not mark.head:
+        return sameInode
+    if os.pread(descriptor, len(mark.head), 0) != mark.head:
+        return False
+    start = mark.offset - len(mark.anchor)
+    return os.pread(descriptor, len(mark.anchor), start) == mark.anchor
+
+
+def pastOf(
+    path: str, name: str, stream: str, generation: int, directory: Path
+) -> Bookmark | None:
+    """A finished bookmark for a file that is not ours to ship."""
+    descriptor = openSibling(path, directory)
+    if descriptor is None:
+        return None
+    try:
+        status = os.stat(path)
+        size = os.fstat(descriptor).st_size
+        start = max(0, size - ANCHOR_OCTETS)
+        return Bookmark(
+            stream,
+            generation,
+            name,
+            status.st_dev,
+            status.st_ino,
+            size,
+            os.pread(descriptor, HEAD_OCTETS, 0),
+            size,
+            size,
+            0,
+            os.pread(descriptor, size - start, start),
+            size,
+            "",
+            True,
+        )
+    finally:
+        os.close(descriptor)
