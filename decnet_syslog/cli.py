@@ -68,9 +68,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     Run a command and exit: 0 if it did what was asked, 1 if not, 2 if it was not understood.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    options = Options()
+    options = Options()  # type: ignore[no-untyped-call]
     try:
-        options.parseOptions(arguments)
+        options.parseOptions(arguments)  # type: ignore[no-untyped-call]
     except usage.UsageError as error:
         print(f'decnet-syslog: {error}; see "decnet-syslog --help"', file=sys.stderr)
         raise SystemExit(2) from None

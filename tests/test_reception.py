@@ -119,7 +119,7 @@ class AcknowledgedTests(ReceptionTestCase):
 
     def test_twoStreams(self) -> None:
         """Streams take turns; each has its own position."""
-        reception, line = self.open()
+        reception, _ = self.open()
         reception.framesReceived([b"a"])
         reception.controlReceived(OPEN(OTHER, 0, 0, "y"))
         reception.controlReceived(AT(OTHER, 0, 0))

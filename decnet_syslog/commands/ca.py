@@ -28,7 +28,7 @@ Example:
     optParameters = [["ca-dir", None, "~/.decnet/ca", "Where"]]
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: list[str] = []
 
     def opt_san(self, name: str) -> None:

@@ -35,7 +35,7 @@ Example:
     ]
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: list[str] = []
 
     def opt_san(self, name: str) -> None:

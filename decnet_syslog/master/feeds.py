@@ -207,7 +207,7 @@ class Feed:
             self._octets = 0
         elif self._queue:
             batches = yield self._next()
-        return batches
+        return list(batches)
 
     def _putBack(self, batches: list[Batch]) -> None:
         self._queue.extendleft(reversed(batches))

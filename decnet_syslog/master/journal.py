@@ -31,6 +31,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 from zlib import crc32
 
@@ -88,6 +89,24 @@ def _unpackLengths(blob: bytes | None) -> tuple[int, ...] | None:
     return tuple(packed)
 
 
+def _batch(row: Sequence[Any]) -> Batch:
+    """A row of L{Journal.read}."""
+    seq, worker, fingerprint, address, receivedAt, name, stream, generation, *rest = row
+    start, end, octets, lengths, reason = rest
+    log = None if name is None else _text(name)
+    return Batch(
+        seq,
+        Provenance(worker, fingerprint, address, receivedAt, log),
+        stream,
+        generation or 0,
+        start,
+        end,
+        octets,
+        _unpackLengths(lengths),
+        reason,
+    )
+
+
 def _prepareFile(path: Path) -> None:
     """Make the database file ours alone before SQLite opens it."""
     try:
@@ -121,7 +140,7 @@ class Journal:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
-        self.identity = self._one("SELECT value FROM meta WHERE key = 'identity'")
+        self.identity = str(self._one("SELECT value FROM meta WHERE key = 'identity'"))
         self.octets: int = self._one(
             "SELECT coalesce(sum(length(octets)), 0) FROM batch"
         )
@@ -227,7 +246,7 @@ class Journal:
             ).fetchall()
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
-        return [Known(*row[:5], name=_text(row[5])) for row in rows]
+        return [Known(s, g, o, b, c, _text(name)) for s, g, o, b, c, name in rows]
 
     def commit(
         self, deposits: Sequence[Deposit], cursors: Iterable[Cursor] = ()
@@ -278,19 +297,7 @@ class Journal:
                 " WHERE seq > ? ORDER BY seq",
                 (after,),
             ):
-                name = None if row[5] is None else _text(row[5])
-                provenance = Provenance(*row[1:5], log=name)
-                batches.append(
-                    Batch(
-                        row[0],
-                        provenance,
-                        row[6],
-                        row[7] or 0,
-                        *row[8:11],
-                        _unpackLengths(row[11]),
-                        row[12],
-                    )
-                )
+                batches.append(_batch(row))
                 octets += len(row[10])
                 if octets >= octetsMax:
                     break
@@ -304,12 +311,9 @@ class Journal:
 
         @return: the cursor of each. A new one begins at the oldest batch still here.
         """
-        oldest = (
-            self._one(
-                "SELECT coalesce(min(seq) - 1, (SELECT max(seq) FROM sqlite_sequence), 0) FROM batch"
-            )
-            if names
-            else 0
+        oldest = self._one(
+            "SELECT coalesce(min(seq) - 1, (SELECT max(seq) FROM sqlite_sequence), 0)"
+            " FROM batch"
         )
         self._begin()
         try:
@@ -432,7 +436,7 @@ class Journal:
             (worker, STREAMS_PER_WORKER_MAX - 1),
         )
 
-    def _one(self, query: str) -> object:
+    def _one(self, query: str) -> Any:
         (value,) = self._db.execute(query).fetchone()
         return value
 

@@ -34,7 +34,13 @@ from .groupcommit import GroupCommit
 from .journal import Journal
 from .reception import Plain, Reception, Violation
 
-__all__ = ["CONNECTIONS_MAX", "ConnectionLimit", "ListenerFactory", "ListenerProtocol"]
+__all__ = [
+    "CONNECTIONS_MAX",
+    "ConnectionLimit",
+    "ListenerFactory",
+    "ListenerProtocol",
+    "showAddress",
+]
 
 # A handshake is two round trips; who needs longer holds a connection for nothing.
 HANDSHAKE_S = 15.0
@@ -214,7 +220,7 @@ class ListenerFactory(Factory):
     @ivar connections: those whose handshake is done.
     """
 
-    protocol = ListenerProtocol
+    protocol: Any = ListenerProtocol
     noisy = False
 
     def __init__(
@@ -276,15 +282,15 @@ class ConnectionLimit(WrappingFactory):
     _log = Logger()
 
     def __init__(self, wrapped: Any, connectionsMax: int = CONNECTIONS_MAX) -> None:
-        super().__init__(wrapped)
+        super().__init__(wrapped)  # type: ignore[no-untyped-call]
         self.connectionsMax = connectionsMax
 
-    def buildProtocol(self, addr: IAddress) -> Any:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         """A protocol, or none when there are too many."""
         if len(self.protocols) >= self.connectionsMax:
             self._log.warn(
                 "refused {address}: {limit} connections are open",
-                address=showAddress(addr),
+                address=showAddress(addr) if addr is not None else "",
                 limit=self.connectionsMax,
             )
             return None

@@ -196,7 +196,7 @@ class OutputFile:
                     "output-foreign-write", path=self.path, size=self.size, expected=at
                 )
                 self.surplus = 0
-                if not os.pread(self.descriptor, 1, self.size - 1) == b"\n":
+                if os.pread(self.descriptor, 1, self.size - 1) != b"\n":
                     self.size += os.write(self.descriptor, b"\n")
         self._doubtful = self.surplus > count
 

@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
+from twisted.internet.defer import (
+    Deferred,
+    gatherResults,
+    inlineCallbacks,
+    maybeDeferred,
+)
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
 from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator
 from twisted.internet.threads import deferToThreadPool
@@ -25,12 +30,13 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from ..errors import UserError
 from ..wire.control import BYE
 from ..wire.framing import MESSAGE_OCTETS_MAX
 from .feeds import Feed, Steps
 from .groupcommit import JOURNAL_OCTETS_MAX, GroupCommit
 from .journal import Journal
-from .listener import ConnectionLimit, ListenerFactory
+from .listener import ConnectionLimit, ListenerFactory, showAddress
 from .outputs import FileOutput
 
 __all__ = ["EXIT_STORAGE", "ListenerService"]
@@ -93,7 +99,7 @@ class ListenerService(Service):
 
     def privilegedStartService(self) -> None:
         """Open the journal's promise first, then the port: both while we may."""
-        super().privilegedStartService()
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
         factory = ConnectionLimit(_Later())
         endpointKind = TCP6ServerEndpoint if ":" in self._host else TCP4ServerEndpoint
         endpoint = endpointKind(
@@ -101,7 +107,7 @@ class ListenerService(Service):
         )
         self._limit = factory
         listening: list[Any] = []
-        endpoint.listen(factory).addBoth(listening.append)
+        endpoint.listen(factory).addBoth(listening.append)  # type: ignore[no-untyped-call]
         (result,) = listening
         if isinstance(result, Failure):
             raise SystemExit(
@@ -112,7 +118,25 @@ class ListenerService(Service):
 
     def startService(self) -> None:
         """Recover the journal, start the outputs, serve."""
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
+        try:
+            self._open()
+        except UserError as error:
+            raise SystemExit(f"decnet-listener: {error}") from None
+        self._reactor.callWhenRunning(self._catchSignals)
+        assert self.port is not None
+        self._log.info(
+            "listening on {address}; journal {journal}",
+            address=showAddress(self.port.getHost()),
+            journal=str(self._journalPath),
+        )
+
+    def _open(self) -> None:
+        """
+        Open what is on disk, and let connections in.
+
+        @raise UserError: something cannot be had.
+        """
         journal = self._journal = Journal.open(self._journalPath)
         self._commits = GroupCommit(
             journal,
@@ -140,21 +164,14 @@ class ListenerService(Service):
         )
         tls = TLSMemoryBIOFactory(self._context, False, self._factory, self._reactor)
         self._limit.wrappedFactory = tls
-        self._reactor.callWhenRunning(self._catchSignals)
-        assert self.port is not None
-        self._log.info(
-            "listening on {address}; journal {journal}",
-            address=self.port.getHost(),
-            journal=str(self._journalPath),
-        )
 
     @inlineCallbacks
     def stopService(self) -> Steps:
         """Stop without losing or repeating anything."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         self._releaseSignals()
         if self.port is not None:
-            yield self.port.stopListening()
+            yield maybeDeferred(self.port.stopListening)
         for connection in list(self._factory.connections):
             connection.goodbye(BYE("shutdown", "the listener is stopping"))
         yield self._commits.flush()

@@ -76,7 +76,7 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
     compData = usage.Completions()
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.paths: dict[str, list[str]] = {"log": [], "json": []}
 
     def opt_log_path(self, path: str) -> None:

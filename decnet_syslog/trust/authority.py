@@ -92,9 +92,7 @@ def _subjectAlternative(name: str) -> x509.GeneralName:
     try:
         return x509.DNSName(name)
     except ValueError:
-        raise UserError(
-            f"--san {name!a}: neither an address nor a DNS name"
-        ) from None
+        raise UserError(f"--san {name!a}: neither an address nor a DNS name") from None
 
 
 class Authority:

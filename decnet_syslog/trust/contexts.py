@@ -111,7 +111,9 @@ def _refusal(connection: Any, certificate: X509, reason: str) -> Refusal:
 
 
 def _options(bundle: Bundle, protocols: list[bytes]) -> CertificateOptions:
-    options: CertificateOptions = CertificateOptions(
+    # It passes cryptography's objects on; its annotations are of pyOpenSSL's.
+    make: Any = CertificateOptions
+    options: CertificateOptions = make(
         privateKey=bundle.privateKey,
         certificate=bundle.certificate,
         extraCertChain=list(bundle.chain),
@@ -125,7 +127,9 @@ def _options(bundle: Bundle, protocols: list[bytes]) -> CertificateOptions:
     context = options.getContext()
     context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
     # A CA that is itself signed by another need not be the end of the chain.
-    context.get_cert_store().set_flags(X509StoreFlags.PARTIAL_CHAIN)
+    store = context.get_cert_store()
+    assert store is not None
+    store.set_flags(X509StoreFlags.PARTIAL_CHAIN)
     return options
 
 

@@ -1,1 +1,1 @@
-"""Octets to values and back: framing, control lines, RFC 5424, DECNET records. No disk, no clock."""
+"""Octets to values and back: framing, control lines, RFC 5424, DECNET records."""

@@ -19,13 +19,6 @@ _SD_NAME = re.compile(r"[!#-<>-\\^-~]{1,32}")
 _VALUE = re.compile(r'[^"\\\]]*(?:\\.[^"\\\]]*)*', re.DOTALL)
 _ESCAPE = re.compile(r'\\(["\\\]])')
 
-_HEADER = (
-    # name, longest, section
-    ("HOSTNAME", 255),
-    ("APP-NAME", 48),
-    ("PROCID", 128),
-    ("MSGID", 32),
-)
 _PRI = re.compile(rb"<(0|[1-9][0-9]{0,2})>")
 _VERSION = re.compile(rb"[1-9][0-9]{0,2} ")
 _TIMESTAMP = re.compile(
@@ -173,10 +166,10 @@ def parseMessage(octets: bytes) -> Message:
     if version is None:
         raise MessageError("VERSION and a space", pri.end())
     timestamp, at = _timestamp(octets, version.end())
-    header: list[str | None] = []
-    for name, longest in _HEADER:
-        field, at = _headerField(octets, at, name, longest)
-        header.append(field)
+    hostname, at = _headerField(octets, at, "HOSTNAME", 255)
+    appName, at = _headerField(octets, at, "APP-NAME", 48)
+    procID, at = _headerField(octets, at, "PROCID", 128)
+    msgID, at = _headerField(octets, at, "MSGID", 32)
     if octets.startswith(b"-", at):
         elements: tuple[Element, ...] = ()
         end = at + 1
@@ -206,7 +199,10 @@ def parseMessage(octets: bytes) -> Message:
         number % 8,
         int(version[0]),
         timestamp,
-        *header,
+        hostname,
+        appName,
+        procID,
+        msgID,
         elements,
         msg,
         utf8,

@@ -10,7 +10,7 @@ address is used by the next connection.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -39,7 +39,9 @@ class EndpointConnector:
     def connect(self) -> None:
         """Begin one attempt."""
         try:
-            self._connecting = self._endpoint().connect(_Once(self._factory, self))
+            self._connecting = self._endpoint().connect(
+                cast(Any, _Once(self._factory, self))
+            )
         except Exception:
             self._failed(Failure())
             return

@@ -214,12 +214,13 @@ class ForwarderFactory(ReconnectingClientFactory):
     @ivar line: the connection there is, or C{None}.
     """
 
-    protocol = ForwarderProtocol
+    protocol: Any = ForwarderProtocol
     noisy = False
     # Both: ReconnectingClientFactory copies one to the other in its class body.
-    initialDelay = DELAY_MIN_S
-    delay = DELAY_MIN_S
-    maxDelay = DELAY_MAX_S
+    initialDelay: Any = DELAY_MIN_S
+    delay: Any = DELAY_MIN_S
+    maxDelay: Any = DELAY_MAX_S
+    clock: Any
     factor = 2.0
     # Its jitter exceeds maxDelay and can make a delay negative; ours is in retry.
     jitter = 0.0
@@ -245,7 +246,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         self._superseded = False
         self._whenLost: list[Callable[[], None]] = []
 
-    def buildProtocol(self, addr: IAddress) -> Any:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         """A protocol, unless we are stopping."""
         if not self.continueTrying:
             return None
@@ -278,7 +279,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         self._log.warn(
             "cannot connect to the master: {why}", why=reason.getErrorMessage()
         )
-        super().clientConnectionFailed(connector, reason)
+        super().clientConnectionFailed(connector, reason)  # type: ignore[no-untyped-call]
 
     def retry(self, connector: Any = None) -> None:
         """Connect again after the next delay of the series."""

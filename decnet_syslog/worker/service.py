@@ -24,6 +24,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
+from ..errors import UserError
 from ..wire.control import BYE
 from .bookmarks import Bookmarks
 from .connector import EndpointConnector
@@ -95,8 +96,11 @@ class ForwarderService(Service):
 
     def startService(self) -> None:
         """Open the state, look at the files, connect."""
-        super().startService()
-        self._bookmarks = Bookmarks.open(self._statePath)
+        super().startService()  # type: ignore[no-untyped-call]
+        try:
+            self._bookmarks = Bookmarks.open(self._statePath)
+        except UserError as error:
+            raise SystemExit(f"decnet-forwarder: {error}") from None
         self._tails = Tails(
             self._patterns,
             self._bookmarks,
@@ -127,9 +131,9 @@ class ForwarderService(Service):
     @inlineCallbacks
     def stopService(self) -> Any:
         """Stop without losing or repeating anything."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         self._watch.stop()
-        self._factory.stopTrying()
+        self._factory.stopTrying()  # type: ignore[no-untyped-call]
         self._connector.stopConnecting()
         line = self._factory.line
         if line is not None:

@@ -7,8 +7,9 @@ import os
 from collections.abc import Callable, Sequence
 
 from .bookmarks import Bookmarks
+from .incarnation import Incarnation
 from .rotation import fits, openRegular
-from .tail import Events, Incarnation, Tail
+from .tail import Events, Tail
 
 __all__ = ["Tails"]
 

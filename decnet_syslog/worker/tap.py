@@ -109,7 +109,7 @@ Example:
     ]
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.logFiles: list[str] = []
 
     def opt_log_file(self, path: str) -> None:
