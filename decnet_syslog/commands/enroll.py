@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twisted.python import usage
 
 from ..options import directory
@@ -41,6 +43,13 @@ Example:
     def opt_san(self, name: str) -> None:
         """A DNS name or address for the certificate; may be given several times"""
         self.names.append(name)
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Take the name in front of the options, where people write it."""
+        words = list(options or ())
+        if words and not words[0].startswith("-"):
+            words = [*words[1:], words[0]]
+        super().parseOptions(words)
 
     def parseArgs(self, name: str = "") -> None:
         """The worker's name."""

@@ -1,0 +1,283 @@
+"""Tests for L{decnet_syslog.trust.authority}, bundles, names and the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import stat
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog import __version__
+from decnet_syslog.cli import main
+from decnet_syslog.errors import UserError
+from decnet_syslog.trust.authority import Authority
+from decnet_syslog.trust.bundles import Bundle, BundleError
+from decnet_syslog.trust.names import NameRefused, checkName, fingerprint, peerName, showText
+
+from .certificates import certificate, key
+
+
+class DirectoryTestCase(SynchronousTestCase):
+    """A directory of its own."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).resolve()
+        self.directory.mkdir(parents=True)
+        self.ca = self.directory / "ca"
+
+    def mode(self, path: Path) -> int:
+        return stat.S_IMODE(path.stat().st_mode)
+
+
+class AuthorityTests(DirectoryTestCase):
+    """A CA in DECNET's layout."""
+
+    def test_layout(self) -> None:
+        """Files and modes are DECNET's."""
+        authority = Authority.create(self.ca)
+        master = authority.masterIdentity(["master.example.org", "192.0.2.1"])
+        self.assertEqual(master, self.ca / "master")
+        self.assertEqual(self.mode(self.ca), 0o700)
+        self.assertEqual(self.mode(self.ca / "ca.key"), 0o600)
+        self.assertEqual(self.mode(master / "worker.key"), 0o600)
+        bundle = Bundle.load(master)
+        self.assertEqual(peerName(bundle.certificate), "decnet-master")
+        names = bundle.certificate.extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        ).value
+        self.assertEqual(
+            names.get_values_for_type(x509.DNSName), ["decnet-master", "master.example.org"]
+        )
+        addresses = names.get_values_for_type(x509.IPAddress)
+        self.assertEqual([str(a) for a in addresses], ["127.0.0.1", "192.0.2.1"])
+
+    def test_roles(self) -> None:
+        """A worker's certificate is for clients only, the master's for servers only."""
+        authority = Authority.create(self.ca)
+        authority.enroll("w1", self.directory / "w1")
+        for directory, usage in (
+            (self.directory / "w1", ExtendedKeyUsageOID.CLIENT_AUTH),
+            (authority.masterIdentity(), ExtendedKeyUsageOID.SERVER_AUTH),
+        ):
+            found = Bundle.load(directory).certificate.extensions.get_extension_for_class(
+                x509.ExtendedKeyUsage
+            )
+            self.assertEqual(list(found.value), [usage])
+
+    def test_nothingWrittenOver(self) -> None:
+        """What exists is left as it is."""
+        authority = Authority.create(self.ca)
+        before = (self.ca / "ca.crt").read_bytes()
+        self.assertRaises(UserError, Authority.create, self.ca)
+        authority.enroll("w1", self.directory / "w1")
+        self.assertRaises(UserError, authority.enroll, "w2", self.directory / "w1")
+        master = (authority.masterIdentity() / "worker.crt").read_bytes()
+        authority.masterIdentity()
+        self.assertEqual((self.ca / "master" / "worker.crt").read_bytes(), master)
+        self.assertEqual((self.ca / "ca.crt").read_bytes(), before)
+
+    def test_names(self) -> None:
+        """A name that could not be provenance is not enrolled."""
+        authority = Authority.create(self.ca)
+        for name in ("", "a/b", "..", "x" * 65, "ä", "a\nb", " a", "decnet-master"):
+            self.assertRaises(UserError, authority.enroll, name, self.directory / "out")
+        self.assertFalse((self.directory / "out").exists())
+
+    def test_decnetsOwn(self) -> None:
+        """A CA of DECNET's, with an RSA key, is used and not rewritten."""
+        self.ca.mkdir(mode=0o700)
+        private = rsa.generate_private_key(65537, 2048)
+        now = datetime.now(timezone.utc)
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "DECNET-CA")])
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(private.public_key())
+            .serial_number(1)
+            .not_valid_before(now)
+            .not_valid_after(now + timedelta(days=100))
+            .add_extension(x509.BasicConstraints(True, None), critical=True)
+            .sign(private, SHA256())
+        )
+        pem = private.private_bytes(
+            Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
+        )
+        (self.ca / "ca.key").write_bytes(pem)
+        (self.ca / "ca.key").chmod(0o600)
+        (self.ca / "ca.crt").write_bytes(made.public_bytes(Encoding.PEM))
+        before = {p.name: p.read_bytes() for p in self.ca.iterdir()}
+        Authority.open(self.ca).enroll("w1", self.directory / "w1")
+        self.assertEqual(peerName(Bundle.load(self.directory / "w1").certificate), "w1")
+        for file, octets in before.items():
+            self.assertEqual((self.ca / file).read_bytes(), octets)
+
+    def test_enrolled(self) -> None:
+        """The list of what was enrolled has a line for each."""
+        authority = Authority.create(self.ca)
+        made = authority.enroll("w1", self.directory / "w1")
+        (entry,) = authority.enrolled()
+        self.assertEqual((entry["name"], entry["role"]), ("w1", "worker"))
+        self.assertEqual(entry["fingerprint"], fingerprint(made))
+
+
+class BundleTests(DirectoryTestCase):
+    """What is wrong with a bundle is said when it is read."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.bundle = self.directory / "w1"
+        self.authority = Authority.create(self.ca)
+        self.authority.enroll("w1", self.bundle)
+
+    def assertRefused(self, file: str, words: str) -> None:
+        error = self.assertRaises(BundleError, Bundle.load, self.bundle)
+        self.assertEqual(error.path.name, file)
+        self.assertIn(words, str(error))
+        self.assertNotIn("\n", str(error))
+
+    def test_missing(self) -> None:
+        """Each of the three files."""
+        for file in ("worker.key", "worker.crt", "ca.crt"):
+            (self.bundle / file).unlink()
+            self.assertRefused(file, "no such file")
+
+    def test_readableKey(self) -> None:
+        """A key that others can read is refused, with what to do."""
+        for mode in (0o640, 0o604, 0o644):
+            (self.bundle / "worker.key").chmod(mode)
+            self.assertRefused("worker.key", "chmod 600")
+
+    def test_otherKey(self) -> None:
+        """The key of another certificate."""
+        self.authority.enroll("w2", self.directory / "w2")
+        (self.bundle / "worker.key").write_bytes(
+            (self.directory / "w2" / "worker.key").read_bytes()
+        )
+        self.assertRefused("worker.key", "not the key of")
+
+    def test_otherAuthority(self) -> None:
+        """The certificate of another CA."""
+        other = Authority.create(self.directory / "other")
+        (self.bundle / "ca.crt").write_bytes((other.directory / "ca.crt").read_bytes())
+        self.assertRefused("worker.crt", "not signed by")
+
+    def test_passphrase(self) -> None:
+        """A key with a passphrase."""
+        pem = key("holder").private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x")
+        )
+        (self.bundle / "worker.key").write_bytes(pem)
+        self.assertRefused("worker.key", "passphrase")
+
+    def test_garbage(self) -> None:
+        """Files that are something else."""
+        (self.bundle / "worker.key").write_bytes(b"hello")
+        self.assertRefused("worker.key", "not a private key")
+        (self.bundle / "worker.crt").write_bytes(b"hello")
+        self.assertRefused("worker.crt", "not a certificate")
+
+    def test_pipe(self) -> None:
+        """A pipe that stands in for a file does not make anybody wait."""
+        (self.bundle / "worker.key").unlink()
+        os.mkfifo(self.bundle / "worker.key", 0o600)
+        self.assertRefused("worker.key", "not a regular file")
+
+    def test_expired(self) -> None:
+        """Validity is looked at against the clock."""
+        now = datetime.now(timezone.utc)
+        later = now + timedelta(days=4000)
+        error = self.assertRaises(BundleError, Bundle.load, self.bundle, later)
+        self.assertIn("expired", str(error))
+        earlier = now - timedelta(days=4000)
+        error = self.assertRaises(BundleError, Bundle.load, self.bundle, earlier)
+        self.assertIn("clock", str(error))
+
+
+class NameTests(SynchronousTestCase):
+    """Names are used as they are or refused."""
+
+    @settings(deadline=None, derandomize=True, database=None)
+    @given(st.text(max_size=70))
+    def test_anyText(self, name: str) -> None:
+        """What is accepted is safe as a part of a file name and of a log line."""
+        try:
+            checkName(name)
+        except NameRefused as error:
+            self.assertTrue(str(error).isprintable())
+            return
+        self.assertEqual(os.path.basename(name), name)
+        self.assertTrue(name.isascii() and name.isprintable() and 0 < len(name) <= 64)
+
+    def test_shown(self) -> None:
+        """Hostile text is shown bounded and without control characters."""
+        self.assertEqual(showText("a\x1b[31m\n\u202e"), r"'a\x1b[31m\n\u202e'")
+        self.assertLess(len(showText("x" * 1000)), 100)
+
+    def test_fingerprint(self) -> None:
+        """As RFC 5425 section 4.2.2 shows it."""
+        self.assertRegex(fingerprint(certificate(["w"])), r"\Asha-256(:[0-9A-F]{2}){32}\Z")
+
+
+class CommandLineTests(DirectoryTestCase):
+    """decnet-syslog."""
+
+    def call(self, *arguments: str) -> tuple[int, str, str]:
+        out, error = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+            done = self.assertRaises(SystemExit, main, list(arguments))
+        return int(done.code or 0), out.getvalue(), error.getvalue()
+
+    def test_lifecycle(self) -> None:
+        """Make a CA, enrol a worker, show both."""
+        ca = f"--ca-dir={self.ca}"
+        status, out, _ = self.call("ca", "init", ca, "--san", "m.example.org")
+        self.assertEqual(status, 0)
+        self.assertIn("sha-256:", out)
+        status, out, _ = self.call("enroll", "w1", ca, f"--out={self.directory}/w1")
+        self.assertEqual(status, 0)
+        status, out, _ = self.call("ca", "show", ca)
+        self.assertEqual(status, 0)
+        self.assertIn("worker  w1", out)
+
+    def test_errors(self) -> None:
+        """One line that says what to do, and a status."""
+        for status, words, arguments in (
+            (1, "ca init", ["enroll", "w", f"--ca-dir={self.ca}", f"--out={self.directory}/w"]),
+            (2, "--out", ["enroll", "w"]),
+            (2, "say whom", ["enroll"]),
+            (2, "ca init", ["ca"]),
+            (2, "nonsense", ["nonsense"]),
+            (2, "number of days", ["enroll", "w", "--out=x", "--days=soon"]),
+        ):
+            code, _, error = self.call(*arguments)
+            self.assertEqual(code, status, error)
+            self.assertIn(words, error)
+            self.assertEqual(error.count("\n"), 1)
+
+    def test_version(self) -> None:
+        """--version says it."""
+        self.assertEqual(self.call("--version")[:2], (0, f"decnet-syslog {__version__}\n"))
+
+    def test_help(self) -> None:
+        """Help teaches by example."""
+        for arguments in (["--help"], ["enroll", "--help"], ["demo", "--help"]):
+            status, out, _ = self.call(*arguments)
+            self.assertEqual(status, 0)
+            self.assertIn("Example", out)
