@@ -32,7 +32,9 @@ def write(path: Path, count: int) -> None:
     with open(path, "wb") as file:
         for start in range(0, count, 10000):
             numbers = range(start, min(count, start + 10000))
-            file.write(b"".join([LINE % (n % 10**6, n % 100, n % 256, n) for n in numbers]))
+            file.write(
+                b"".join([LINE % (n % 10**6, n % 100, n % 256, n) for n in numbers])
+            )
 
 
 def peak(process: Process) -> int:
@@ -89,14 +91,21 @@ def main() -> int:
 
         pair.wait(complete, "master.json is too short", 600)
         both = time.monotonic() - begun
-        for name, process in (("listener", pair.listener), ("forwarder", worker.forwarder)):
-            print(f"{name}: peak {peak(process) / 1024:.0f} MiB, CPU {cpu(process):.1f} s")
+        for name, process in (
+            ("listener", pair.listener),
+            ("forwarder", worker.forwarder),
+        ):
+            print(
+                f"{name}: peak {peak(process) / 1024:.0f} MiB, CPU {cpu(process):.1f} s"
+            )
         worker.forwarder.stop()
         pair.listener.stop()
         print(f"master.log after {raw:.1f} s, master.json after {both:.1f} s")
         same = filecmp.cmp(worker.file, pair.logPath, shallow=False)
         count = records(pair.jsonPath, "decky-01")
-        print(f"cmp of worker's file and master.log: {'empty' if same else 'DIFFERENT'}")
+        print(
+            f"cmp of worker's file and master.log: {'empty' if same else 'DIFFERENT'}"
+        )
         print(f"records in master.json: {count}, source_worker right in each")
         return 0 if same and count == arguments.lines else 1
     finally:

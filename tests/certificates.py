@@ -66,7 +66,9 @@ def authority(ca: str = "ca") -> x509.Certificate:
     return certificate([], ca=ca, holder=ca, usages=(), authority=True, days=(-10, 100))
 
 
-def bundle(cert: x509.Certificate, trusted: str = "ca", holder: str = "holder") -> Bundle:
+def bundle(
+    cert: x509.Certificate, trusted: str = "ca", holder: str = "holder"
+) -> Bundle:
     """A bundle that no directory holds."""
     return Bundle(Path("/nowhere"), cert, (), key(holder), (authority(trusted),))
 

@@ -28,7 +28,13 @@ from decnet_syslog.cli import main
 from decnet_syslog.errors import UserError
 from decnet_syslog.trust.authority import Authority
 from decnet_syslog.trust.bundles import Bundle, BundleError
-from decnet_syslog.trust.names import NameRefused, checkName, fingerprint, peerName, showText
+from decnet_syslog.trust.names import (
+    NameRefused,
+    checkName,
+    fingerprint,
+    peerName,
+    showText,
+)
 
 from .certificates import certificate, key
 
@@ -62,7 +68,8 @@ class AuthorityTests(DirectoryTestCase):
             x509.SubjectAlternativeName
         ).value
         self.assertEqual(
-            names.get_values_for_type(x509.DNSName), ["decnet-master", "master.example.org"]
+            names.get_values_for_type(x509.DNSName),
+            ["decnet-master", "master.example.org"],
         )
         addresses = names.get_values_for_type(x509.IPAddress)
         self.assertEqual([str(a) for a in addresses], ["127.0.0.1", "192.0.2.1"])
@@ -75,9 +82,9 @@ class AuthorityTests(DirectoryTestCase):
             (self.directory / "w1", ExtendedKeyUsageOID.CLIENT_AUTH),
             (authority.masterIdentity(), ExtendedKeyUsageOID.SERVER_AUTH),
         ):
-            found = Bundle.load(directory).certificate.extensions.get_extension_for_class(
-                x509.ExtendedKeyUsage
-            )
+            found = Bundle.load(
+                directory
+            ).certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
             self.assertEqual(list(found.value), [usage])
 
     def test_nothingWrittenOver(self) -> None:
@@ -232,7 +239,9 @@ class NameTests(SynchronousTestCase):
 
     def test_fingerprint(self) -> None:
         """As RFC 5425 section 4.2.2 shows it."""
-        self.assertRegex(fingerprint(certificate(["w"])), r"\Asha-256(:[0-9A-F]{2}){32}\Z")
+        self.assertRegex(
+            fingerprint(certificate(["w"])), r"\Asha-256(:[0-9A-F]{2}){32}\Z"
+        )
 
 
 class CommandLineTests(DirectoryTestCase):
@@ -259,7 +268,11 @@ class CommandLineTests(DirectoryTestCase):
     def test_errors(self) -> None:
         """One line that says what to do, and a status."""
         for status, words, arguments in (
-            (1, "ca init", ["enroll", "w", f"--ca-dir={self.ca}", f"--out={self.directory}/w"]),
+            (
+                1,
+                "ca init",
+                ["enroll", "w", f"--ca-dir={self.ca}", f"--out={self.directory}/w"],
+            ),
             (2, "--out", ["enroll", "w"]),
             (2, "say whom", ["enroll"]),
             (2, "ca init", ["ca"]),
@@ -273,7 +286,9 @@ class CommandLineTests(DirectoryTestCase):
 
     def test_version(self) -> None:
         """--version says it."""
-        self.assertEqual(self.call("--version")[:2], (0, f"decnet-syslog {__version__}\n"))
+        self.assertEqual(
+            self.call("--version")[:2], (0, f"decnet-syslog {__version__}\n")
+        )
 
     def test_help(self) -> None:
         """Help teaches by example."""

@@ -92,12 +92,15 @@ class TLSTestCase(MasterTestCase):
         super().setUp()
         self.refusals: list[Refusal] = []
         self.context = ListenerContext(master(), self.refusals.append)
-        self.listener = ListenerFactory(self.commits, self.journal, self.clock, lambda: NOW)
+        self.listener = ListenerFactory(
+            self.commits, self.journal, self.clock, lambda: NOW
+        )
         self.said: list[str] = []
-        globalLogPublisher.addObserver(self.observe)
-        self.addCleanup(globalLogPublisher.removeObserver, self.observe)
+        observer: Any = self.hear
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
 
-    def observe(self, event: Any) -> None:
+    def hear(self, event: Any) -> None:
         self.said.append(str(event.get("log_format", "")).format_map(_Lenient(event)))
 
     def connect(self, creator: Any, octets: bytes = b"5 hello") -> Client:
@@ -149,7 +152,9 @@ class ListenerTests(TLSTestCase):
 
     def test_extension(self) -> None:
         """A worker with the extension is greeted and acknowledged."""
-        octets = encodeControl(OPEN(STREAM, 0, 0, "x")) + encodeControl(AT(STREAM, 0, 0))
+        octets = encodeControl(OPEN(STREAM, 0, 0, "x")) + encodeControl(
+            AT(STREAM, 0, 0)
+        )
         client = self.connect(ForwarderContext(worker(), "decnet-master", True), b"")
         self.assertEqual(client.negotiated, DELIVERY_PROTOCOL)
         self.assertTrue(client.received.startswith(b"HELLO 1 "))
@@ -188,7 +193,9 @@ class ListenerTests(TLSTestCase):
         """RSA key exchange and CBC are not to be had."""
         creator = carrying(worker().certificate)
         creator.context.set_max_proto_version(SSL.TLS1_2_VERSION)
-        creator.context.set_cipher_list(b"AES128-SHA:ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0")
+        creator.context.set_cipher_list(
+            b"AES128-SHA:ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0"
+        )
         self.assertFalse(self.connect(creator).done)
 
     def test_noCertificate(self) -> None:
@@ -197,7 +204,9 @@ class ListenerTests(TLSTestCase):
 
     def test_wrongCA(self) -> None:
         """An impostor CA of the same name is refused."""
-        self.assertRefused(carrying(certificate(["w1"], ca="other")), "refused", "sha-256:")
+        self.assertRefused(
+            carrying(certificate(["w1"], ca="other")), "refused", "sha-256:"
+        )
 
     def test_selfSigned(self) -> None:
         """A certificate that signs itself is refused."""
@@ -218,11 +227,15 @@ class ListenerTests(TLSTestCase):
 
     def test_twoNames(self) -> None:
         """A certificate with two CNs is refused."""
-        self.assertRefused(carrying(certificate(["w1", "w2"])), "exactly one CN, this one 2")
+        self.assertRefused(
+            carrying(certificate(["w1", "w2"])), "exactly one CN, this one 2"
+        )
 
     def test_nul(self) -> None:
         """A CN with a NUL is refused, and shown without it."""
-        self.assertRefused(carrying(certificate(["w1\x00.evil"])), "printable", "w1\\x00.evil")
+        self.assertRefused(
+            carrying(certificate(["w1\x00.evil"])), "printable", "w1\\x00.evil"
+        )
 
     def test_path(self) -> None:
         """A CN with a slash is refused."""
@@ -243,7 +256,9 @@ class ListenerTests(TLSTestCase):
 
     def test_authority(self) -> None:
         """A certificate that may sign others is no worker's."""
-        self.assertRefused(carrying(certificate(["w1"], authority=True)), "CA's certificate")
+        self.assertRefused(
+            carrying(certificate(["w1"], authority=True)), "CA's certificate"
+        )
 
     def test_noHandshake(self) -> None:
         """Who does not finish the handshake is cut off."""
@@ -327,10 +342,14 @@ class ForwarderTests(TLSTestCase):
             certificate=master().certificate,
             insecurelyLowerMinimumTo=TLSVersion.TLSv1_2,
         )
-        plain.getContext().set_alpn_select_callback(lambda c, p: SSL.NO_OVERLAPPING_PROTOCOLS)
+        plain.getContext().set_alpn_select_callback(
+            lambda c, p: SSL.NO_OVERLAPPING_PROTOCOLS
+        )
         self.context = plain
         client = Client(b"")
-        server = TLSMemoryBIOFactory(plain, False, Factory.forProtocol(Protocol), self.clock)
+        server = TLSMemoryBIOFactory(
+            plain, False, Factory.forProtocol(Protocol), self.clock
+        )
         creator = ForwarderContext(worker(), "decnet-master", True)
         wrapped = TLSMemoryBIOFactory(
             creator, True, Factory.forProtocol(lambda: client), self.clock

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import time
+from pathlib import Path
 from unittest import SkipTest
 
 from decnet_syslog.commands.pair import Pair, Worker
+from decnet_syslog.trust.authority import Authority
+from decnet_syslog.trust.bundles import Bundle
+from decnet_syslog.trust.names import fingerprint
 
 from .peers import PairTestCase
 
@@ -179,6 +186,74 @@ class DeliveryTests(PairTestCase):
         self.assertEqual(gap["gap"]["start"], 7)
         self.assertEqual(gap["gap"]["end"], 7 + 5001)
         self.assertEqual(gap["source_worker"], "decky-01")
+
+
+class ImpostorTests(PairTestCase):
+    """Impostors against a real listener, and a real forwarder against one."""
+
+    def knock(self, pair: Pair, bundle: Path | None) -> None:
+        """Connect as openssl's or anybody's client would, and try to send a line."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        if bundle is not None:
+            context.load_cert_chain(bundle / "worker.crt", bundle / "worker.key")
+        # Under TLS 1.3 the refusal comes after the client's handshake.
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection((pair.host, pair.port), 10) as raw,
+            context.wrap_socket(raw) as tls,
+        ):
+            tls.sendall(b"6 forged")
+            tls.recv(1)
+
+    def test_refused(self) -> None:
+        """Nothing is ingested, the listener says which and from where, and serves on."""
+        pair = self.pair()
+        pair.startListener()
+        other = Authority.create(self.directory / "other-ca")
+        other.enroll("decky-01", self.directory / "impostor")
+        self.knock(pair, self.directory / "impostor")
+        self.knock(pair, None)
+        self.knock(pair, pair.caDirectory / "master")
+        with socket.create_connection((pair.host, pair.port), 10) as raw:
+            raw.sendall(b"5 hello")
+            raw.recv(1)
+        worker = pair.enroll("decky-01")
+        worker.append(b"honest\n")
+        worker.forwarder.start()
+        self.assertEqual(self.waitForLines(pair, 1), [b"honest\n"])
+        said = pair.listener.output()
+        print_ = fingerprint(Bundle.load(self.directory / "impostor").certificate)
+        self.assertRegex(
+            said, r"refused 127\.0\.0\.1:[0-9]+: .*CN=decky-01.* " + print_
+        )
+        self.assertRegex(
+            said, r"refused 127\.0\.0\.1:[0-9]+: .*peer did not return a certificate"
+        )
+        self.assertRegex(said, r"refused 127\.0\.0\.1:[0-9]+: .*CN=decnet-master")
+        self.assertNotIn("Traceback", said)
+        self.assertNotIn("Unhandled", said)
+
+    def test_workerAsMaster(self) -> None:
+        """A worker's bundle cannot play master: the forwarder refuses it, and says so."""
+        pair = self.pair()
+        honest = pair.enroll("decky-01")
+        pair.authority.enroll("decky-02", self.directory / "stolen")
+        (pair.caDirectory / "master").rename(pair.caDirectory / "real-master")
+        (self.directory / "stolen").rename(pair.caDirectory / "master")
+        pair.startListener()
+        honest.append(b"secret\n")
+        honest.forwarder.start()
+        self.waitFor(
+            pair,
+            lambda: honest.forwarder.output().count("connecting again") >= 2,
+            "the forwarder does not try again",
+        )
+        said = honest.forwarder.output()
+        self.assertIn("CN=decky-02' refused", said)
+        self.assertNotIn("connected to the master", said)
+        self.assertEqual(pair.logPath.read_bytes(), b"")
 
 
 class CommandTests(PairTestCase):

@@ -22,8 +22,24 @@ VECTORS = Path(__file__).parent / "data" / "decnet-records.jsonl"
 quick = settings(deadline=None, derandomize=True, database=None, max_examples=300)
 pieces = st.lists(
     st.sampled_from(
-        [b"<134>1", b" ", b"-", b"[relay@55555", b' a="', b'"', b"]", b"\\", b"src_ip=", b"\xff"]
-        + [b"2026-04-18T00:00:00Z", b"1.2.3.4:99", b"CMD ", b"\n", b"\x00", "é\u2028".encode()]
+        [
+            b"<134>1",
+            b" ",
+            b"-",
+            b"[relay@55555",
+            b' a="',
+            b'"',
+            b"]",
+            b"\\",
+            b"src_ip=",
+            b"\xff",
+            b"2026-04-18T00:00:00Z",
+            b"1.2.3.4:99",
+            b"CMD ",
+            b"\n",
+            b"\x00",
+            "é\u2028".encode(),
+        ]
     ),
     max_size=30,
 ).map(b"".join)
@@ -63,7 +79,9 @@ class RFC5424Tests(SynchronousTestCase):
     def test_nil(self) -> None:
         """NILVALUE everywhere, and no MSG."""
         message = parseMessage(b"<0>1 - - - - - -")
-        self.assertEqual((message.hostname, message.structuredData, message.msg), (None, (), None))
+        self.assertEqual(
+            (message.hostname, message.structuredData, message.msg), (None, (), None)
+        )
 
     def test_anyOctetsInMSG(self) -> None:
         """MSG without BOM is any octets."""
@@ -84,7 +102,7 @@ class RFC5424Tests(SynchronousTestCase):
             (7, b"<1>1 - " + b"h" * 256 + b" - - - -"),
             (9, b"<1>1 - - " + b"a" * 49 + b" - - -"),
             (15, b"<1>1 - - - - - x"),
-            (16, b'<1>1 - - - - - -x'),
+            (16, b"<1>1 - - - - - -x"),
             (17, b'<1>1 - - - - - [a="]'),
             (21, b'<1>1 - - - - - [a b="]"]'),
             (25, b'<1>1 - - - - - [a b="c"][a]'),
@@ -111,7 +129,11 @@ class RFC5424Tests(SynchronousTestCase):
 
     def test_linear(self) -> None:
         """A long hostile message costs no more than its octets: this returns at all."""
-        for octets in (b'[a b="' + b"\\" * 10**6, b"[a " * 300000, b'[a b="' + b'\\"' * 10**6):
+        for octets in (
+            b'[a b="' + b"\\" * 10**6,
+            b"[a " * 300000,
+            b'[a b="' + b'\\"' * 10**6,
+        ):
             self.assertRaises(MessageError, parseMessage, b"<1>1 - - - - - " + octets)
 
 

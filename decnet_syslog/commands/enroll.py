@@ -49,7 +49,7 @@ Example:
         words = list(options or ())
         if words and not words[0].startswith("-"):
             words = [*words[1:], words[0]]
-        super().parseOptions(words)
+        super().parseOptions(words)  # type: ignore[no-untyped-call]
 
     def parseArgs(self, name: str = "") -> None:
         """The worker's name."""

@@ -19,20 +19,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from zlib import crc32
 
 from .bookmarks import Bookmark
+from .rotation import ANCHOR_OCTETS, BLOCK_OCTETS, HEAD_OCTETS, rescue
 
 __all__ = ["Changed", "Gap", "Incarnation", "LastLine", "Lines", "Piece", "Vanished"]
-
-# Octets of the head that a file is recognised by.
-HEAD_OCTETS = 1024
-
-# Octets before the offset that a place in a file is recognised by.
-ANCHOR_OCTETS = 256
-
-# A block of what is scanned or summed: the memory that takes.
-BLOCK_OCTETS = 1024 * 1024
 
 
 class Changed(Exception):
@@ -84,6 +77,7 @@ class Incarnation:
     @ivar replacedAt: on the clock, when another file took its name; C{None} before.
     @ivar lost: why its octets cannot be read any more, or C{None}.
     @ivar seeking: its content was truncated away and a copy of it is looked for.
+    @ivar source: the rotated file that it was found in, by its name then.
     @ivar dirty: whether the bookmark is newer than the database's.
     """
 
@@ -107,12 +101,14 @@ class Incarnation:
         self.seeking = False
         self.changed = False
         self.dirty = False
+        self.source: str | None = None
         self.descriptor = descriptor
         self._messageOctetsMax = messageOctetsMax
         self._lagOctetsMax = lagOctetsMax
         self._save = save
         self._synced = 0
         self._scanned = 0
+        self._rescued = 0
         self._anchor = bookmark.anchor
         self._anchors: dict[int, bytes] = {}
         self.look()
@@ -160,6 +156,7 @@ class Incarnation:
             self.changed = True
             return
         self.size = size
+        self._stampHead()
 
     def _intact(self) -> bool:
         """Whether head and anchor are where they were."""
@@ -170,13 +167,21 @@ class Incarnation:
             == anchor
         )
 
-    def use(self, descriptor: int) -> None:
+    def use(self, descriptor: int, path: str) -> None:
         """Go on with a copy of the same content."""
         self.close()
         self.descriptor = descriptor
+        self.source = path
         self.changed = self.seeking = False
         self._synced = 0
         self.look()
+
+    def keepFrom(self, path: Path) -> None:
+        """If the file was deleted, keep what is not acknowledged of it."""
+        if self.descriptor is None or self.bookmark.offset >= self.size:
+            return
+        if self._rescued < self.size and not os.fstat(self.descriptor).st_nlink:
+            self._rescued = rescue(self.descriptor, self.bookmark, path, self._rescued)
 
     def lose(self, reason: str) -> None:
         """Give up: what is not read yet becomes a gap."""
@@ -205,8 +210,7 @@ class Incarnation:
         except Changed:
             self.changed = True
             return None
-        if piece is not None and len(self.bookmark.head) < HEAD_OCTETS:
-            self._stampHead()
+        self._stampHead()
         return piece
 
     def _piece(self, octetsMax: int) -> Piece | None:
@@ -335,11 +339,12 @@ class Incarnation:
         return os.pread(self.descriptor, count, offset - count)
 
     def _stampHead(self) -> None:
-        """Recognise the file by more octets, now that more are known to be its own."""
-        if self.descriptor is None:
+        """Recognise the file by more octets, now that there are more."""
+        known = self.bookmark.head
+        if self.descriptor is None or len(known) >= min(HEAD_OCTETS, self.size):
             return
-        head = os.pread(self.descriptor, min(HEAD_OCTETS, self.position), 0)
-        if head.startswith(self.bookmark.head):
+        head = os.pread(self.descriptor, min(HEAD_OCTETS, self.size), 0)
+        if head.startswith(known):
             self.bookmark = replace(self.bookmark, head=head)
             self.dirty = True
 

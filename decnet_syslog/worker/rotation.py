@@ -3,22 +3,48 @@ Rotation: finding the files that a log file has become.
 
 A file is recognised by content: its head, and the octets just before a known offset. Its
 inode only says where to look first: file systems give the inode of a deleted file to the
-next one. What rotation makes of C{app.log} is beside it and begins with its name:
-C{app.log.1}, C{app.log-20260418}, C{app.log.2.gz}.
+next one. What rotation makes of C{app.log} is beside it and has its name and a number or a
+date: C{app.log.1}, C{app.log-20260418}, C{app.log.2.gz}. Other names are somebody else's.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tempfile
 import zlib
 from pathlib import Path
 
 from .bookmarks import Bookmark
-from .incarnation import ANCHOR_OCTETS, BLOCK_OCTETS, HEAD_OCTETS
 
-__all__ = ["fits", "openRegular", "openSibling", "pastOf", "siblings"]
+__all__ = [
+    "ANCHOR_OCTETS",
+    "BLOCK_OCTETS",
+    "HEAD_OCTETS",
+    "beginningOf",
+    "fits",
+    "openRegular",
+    "openSibling",
+    "pastOf",
+    "rescue",
+    "siblings",
+    "startOf",
+]
+
+
+# Octets of the head that a file is recognised by.
+HEAD_OCTETS = 1024
+
+# Octets before the offset that a place in a file is recognised by.
+ANCHOR_OCTETS = 256
+
+# A block of what is scanned or summed: the memory that takes.
+BLOCK_OCTETS = 1024 * 1024
+
+_ROTATED = re.compile(r"[.-][0-9][0-9A-Za-z:_.-]*\Z")
+
+_NUMBER = re.compile(r"[.-]([0-9]{1,5})(?:\.[a-z0-9]+)?\Z")
 
 
 def openRegular(path: str) -> int | None:
@@ -44,15 +70,18 @@ def siblings(path: str) -> list[str]:
     except OSError:
         return []
     for entry in entries:
-        if entry.name.startswith((base + ".", base + "-")):
+        if entry.name.startswith(base) and _ROTATED.match(entry.name, len(base)):
             try:
                 if entry.is_file(follow_symlinks=False):
                     status = entry.stat(follow_symlinks=False)
-                    found.append((status.st_mtime_ns, entry.path))
+                    number = _NUMBER.search(entry.name)
+                    age = -int(number[1]) if number else 0
+                    found.append((status.st_mtime_ns, age, entry.name, entry.path))
             except OSError:
                 # Renamed or deleted since: the next look sees it.
                 continue
-    return [sibling for _, sibling in sorted(found)]
+    # The number decides where the time does not: .2 is older than .1.
+    return [sibling for *_, sibling in sorted(found)]
 
 
 def openSibling(path: str, directory: Path) -> int | None:
@@ -127,6 +156,28 @@ def fits(descriptor: int, mark: Bookmark, sameInode: bool) -> bool:
     return os.pread(descriptor, len(mark.anchor), start) == mark.anchor
 
 
+def startOf(descriptor: int, mark: Bookmark) -> bool:
+    """Whether a file is a copy of the beginning of a finished incarnation, by its head."""
+    size = os.fstat(descriptor).st_size
+    if not 0 < size < mark.offset:
+        return False
+    count = min(size, len(mark.head))
+    return count > 0 and os.pread(descriptor, count, 0) == mark.head[:count]
+
+
+def beginningOf(descriptor: int, whole: int) -> bool:
+    """Whether a file is a copy of the beginning of another, by both its ends."""
+    size = os.fstat(descriptor).st_size
+    if size > os.fstat(whole).st_size:
+        return False
+    tail = max(0, size - HEAD_OCTETS)
+    return all(
+        os.pread(descriptor, min(HEAD_OCTETS, size), at)
+        == os.pread(whole, min(HEAD_OCTETS, size), at)
+        for at in (0, tail)
+    )
+
+
 def pastOf(
     path: str, name: str, stream: str, generation: int, directory: Path
 ) -> Bookmark | None:
@@ -156,3 +207,33 @@ def pastOf(
         )
     finally:
         os.close(descriptor)
+
+
+def rescue(descriptor: int, mark: Bookmark, path: Path, have: int) -> int:
+    """
+    Copy what is not acknowledged of a file that was deleted, on disk when this returns.
+
+    The copy has the octets at their offsets, and a hole where they are not needed: it is
+    recognised like the file itself.
+
+    @param have: octets of the file that the copy covers already.
+    @return: octets of the file that it covers now.
+    """
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    out = os.open(path, flags, 0o600)
+    try:
+        if not have:
+            os.pwrite(out, os.pread(descriptor, HEAD_OCTETS, 0), 0)
+            have = max(0, mark.offset - ANCHOR_OCTETS)
+        while octets := os.pread(descriptor, BLOCK_OCTETS, have):
+            have += os.pwrite(out, octets, have)
+        os.fsync(out)
+    finally:
+        os.close(out)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return have

@@ -16,13 +16,15 @@ hold open:
   we hold, among the rotated files; rotated files that no bookmark knows came while we were
   stopped, and are incarnations of their own.
 
-A link that we make keeps an incarnation that was renamed away from being deleted before
-it is shipped. Never before: logrotate does not rotate a file that has several names.
+A file that is deleted while we have it open is copied beside the state, as far as it is not
+acknowledged, so that a restart does not lose it. Set aside: a hard link made beforehand.
+logrotate (3.21) fails on a file that has a second name, "Operation not supported".
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +32,15 @@ from uuid import uuid4
 
 from .bookmarks import Bookmark, Bookmarks
 from .incarnation import Incarnation
-from .rotation import fits, openRegular, openSibling, pastOf, siblings
+from .rotation import (
+    beginningOf,
+    fits,
+    openRegular,
+    openSibling,
+    pastOf,
+    siblings,
+    startOf,
+)
 
 __all__ = ["Events", "Tail"]
 
@@ -40,6 +50,9 @@ LATE_WRITER_S = 10.0
 
 # How long the copy of a truncated file is looked for, in seconds: compressing takes time.
 SEEK_S = 10.0
+
+# Longer than a tick of any file system's clock, in nanoseconds.
+DIRECTORY_TICK_NS = 50_000_000
 
 Events = Callable[..., None]
 
@@ -81,6 +94,7 @@ class Tail:
         self._started = False
         self._unreadable: str | None = None
         self._seekUntil: dict[Incarnation, float] = {}
+        self._directoryTime = 0
 
     def poll(self) -> None:
         """Look at the file system once."""
@@ -93,6 +107,9 @@ class Tail:
             self._truncated(current)
         self._seek()
         self._lookAtName()
+        self._lookAtDirectory()
+        for incarnation in self.incarnations:
+            self._keep(incarnation)
         self._finish()
 
     def close(self) -> None:
@@ -145,6 +162,7 @@ class Tail:
             if (current.bookmark.device, current.bookmark.inode) == here:
                 return
             self._replace(current)
+            self._strangers()
         # A file that was renamed away can come back.
         for incarnation in self.incarnations:
             mark = incarnation.bookmark
@@ -167,7 +185,6 @@ class Tail:
         self._current = None
         incarnation.replacedAt = self._clock()
         self._events("renamed", path=self.path, generation=incarnation.generation)
-        self._hold(incarnation)
 
     def _new(self, descriptor: int, offset: int = 0) -> Incarnation:
         """Begin an incarnation; its bookmark is on disk before it is offered."""
@@ -218,9 +235,12 @@ class Tail:
         self._current = None
         old.replacedAt = self._clock()
         old.close()
-        old.seeking = True
+        # What is at its inode is another content now.
+        old.bookmark = replace(old.bookmark, device=0, inode=0)
+        old.dirty = old.seeking = True
         self._seekUntil[old] = self._clock() + SEEK_S
         self._seek()
+        self._strangers()
         descriptor = self._open(self.path)
         if descriptor is not None:
             self._current = self._new(descriptor)
@@ -233,9 +253,9 @@ class Tail:
                 offset=incarnation.position,
                 anchor=incarnation.anchor,
             )
-            descriptor = self._find(where)
-            if descriptor is not None:
-                incarnation.use(descriptor)
+            found = self._find(where)
+            if found is not None:
+                incarnation.use(*found)
                 del self._seekUntil[incarnation]
             elif self._clock() >= until:
                 del self._seekUntil[incarnation]
@@ -244,14 +264,14 @@ class Tail:
                     "copy-not-found", path=self.path, position=incarnation.position
                 )
 
-    def _find(self, mark: Bookmark) -> int | None:
+    def _find(self, mark: Bookmark) -> tuple[int, str] | None:
         """Open the rotated file that has a content."""
         for path in reversed(siblings(self.path)):
             descriptor = openSibling(path, self._held)
             if descriptor is None:
                 continue
             if mark.head and fits(descriptor, mark, False):
-                return descriptor
+                return descriptor, path
             os.close(descriptor)
         return None
 
@@ -281,30 +301,12 @@ class Tail:
     def _link(self, mark: Bookmark) -> Path:
         return self._held / f"{mark.stream}-{mark.generation}"
 
-    def _hold(self, incarnation: Incarnation) -> None:
-        """Keep a file that was renamed away from being deleted under us."""
-        if incarnation.descriptor is None:
-            return
-        link = self._link(incarnation.bookmark)
+    def _keep(self, incarnation: Incarnation) -> None:
+        """Keep what was deleted under us."""
         try:
-            self._held.mkdir(mode=0o700, exist_ok=True)
-            directory = os.open(self._held, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                # Only with a dir_fd does Python follow the link in /proc to the file.
-                os.link(
-                    f"/proc/self/fd/{incarnation.descriptor}",
-                    link,
-                    src_dir_fd=directory,
-                    follow_symlinks=True,
-                )
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-        except FileExistsError:
-            pass
+            incarnation.keepFrom(self._link(incarnation.bookmark))
         except OSError as error:
-            # Another file system, or deleted already: the descriptor has to do.
-            self._events("not-held", path=self.path, reason=error.strerror)
+            self._events("not-kept", path=self.path, reason=error.strerror)
 
     def _release(self, mark: Bookmark) -> None:
         try:
@@ -325,11 +327,15 @@ class Tail:
         self._stream = marks[-1].stream
         self._generation = max(mark.generation for mark in marks)
         live = self._open(self.path)
-        used: set[str] = set()
         for mark in marks:
             if not mark.finished:
-                self._resume(mark, live, rotated, used)
-        self._strangers(rotated, used, marks)
+                self._resume(mark, live, rotated)
+        # A content that was found late has a higher generation than the one after it.
+        age = {path: number for number, path in enumerate(rotated)}
+        self.incarnations.sort(
+            key=lambda i: (i is self._current, age.get(i.source or "", -1))
+        )
+        self._strangers()
         if live is not None and (
             self._current is None or self._current.descriptor != live
         ):
@@ -352,9 +358,7 @@ class Tail:
             offset = 0
         self._current = self._new(descriptor, offset)
 
-    def _resume(
-        self, mark: Bookmark, live: int | None, rotated: list[str], used: set[str]
-    ) -> None:
+    def _resume(self, mark: Bookmark, live: int | None, rotated: list[str]) -> None:
         """Find the file of a bookmark."""
         if live is not None and self._current is None:
             status = os.fstat(live)
@@ -366,12 +370,13 @@ class Tail:
         candidates = [str(self._link(mark)), *reversed(rotated)]
         candidates.sort(key=lambda path: not _sameFile(path, mark))
         for path in candidates:
-            descriptor = None if path in used else openSibling(path, self._held)
+            descriptor = openSibling(path, self._held)
             if descriptor is None:
                 continue
             if fits(descriptor, mark, _sameFile(path, mark)):
-                used.update(p for p in rotated if _sameInode(p, path))
-                incarnation = self._add(mark, descriptor)
+                incarnation = self._add(_at(path, mark), descriptor)
+                incarnation.dirty = True
+                incarnation.source = path
                 incarnation.replacedAt = self._clock()
                 return
             os.close(descriptor)
@@ -382,26 +387,114 @@ class Tail:
         incarnation.replacedAt = self._clock()
         incarnation.lose("vanished")
 
-    def _strangers(
-        self, rotated: list[str], used: set[str], marks: list[Bookmark]
-    ) -> None:
-        """Rotated files that no bookmark knows: rotated while we were stopped."""
-        for path in rotated:
-            if path in used:
-                continue
+    def _strangers(self) -> None:
+        """
+        Rotated files that nobody knows: rotated between two looks, or while we were stopped.
+
+        One that is finished and has grown since, by a writer that kept it open, goes on.
+        """
+        finished = [mark for mark in self._bookmarks.of(self.path) if mark.finished]
+        rotated = siblings(self.path)
+        for index, path in enumerate(rotated):
             descriptor = openSibling(path, self._held)
             if descriptor is None:
                 continue
-            if any(
-                fits(descriptor, mark, _sameFile(path, mark))
-                for mark in marks
-                if mark.finished
-            ):
+            if self._known(path, descriptor):
                 os.close(descriptor)
                 continue
-            incarnation = self._new(descriptor)
+            size = os.fstat(descriptor).st_size
+            past = None
+            if any(startOf(descriptor, mark) for mark in finished):
+                self._events("copy-ignored", path=path)
+                os.close(descriptor)
+                continue
+            for mark in finished:
+                # An empty file is known by its inode only as long as it is empty.
+                if fits(descriptor, mark, _sameFile(path, mark) and size == 0):
+                    past = mark
+            if past is None:
+                incarnation = self._new(descriptor)
+                self._events(
+                    "rotated-unseen", path=path, generation=incarnation.generation
+                )
+            elif size > past.offset:
+                incarnation = self._add(replace(past, finished=False), descriptor)
+                self._events("late-write", path=path, generation=incarnation.generation)
+            else:
+                os.close(descriptor)
+                continue
+            incarnation.source = path
             incarnation.replacedAt = self._clock()
-            self._hold(incarnation)
+            self._beforeUnread(incarnation, rotated[:index])
+
+    def _lookAtDirectory(self) -> None:
+        """
+        See whether there are new names beside ours.
+
+        A file that was written and truncated between two looks shows nowhere else.
+        """
+        try:
+            changed = os.stat(os.path.dirname(self.path)).st_mtime_ns
+        except OSError:
+            return
+        if changed != self._directoryTime:
+            # File systems count in ticks: what changes again in the same one shows the
+            # same time. So a recent time does not count as seen.
+            recent = time.time_ns() - changed < DIRECTORY_TICK_NS
+            self._directoryTime = 0 if recent else changed
+            self._strangers()
+
+    def _beforeUnread(self, incarnation: Incarnation, older: list[str]) -> None:
+        """
+        Put what was found between those of which nothing was read yet, by age.
+
+        @param older: the rotated files that are older than it.
+        """
+        self.incarnations.remove(incarnation)
+        at = len(self.incarnations)
+        while at:
+            before = self.incarnations[at - 1]
+            read = before.position != before.bookmark.origin
+            if read or before.source in older:
+                break
+            at -= 1
+        self.incarnations.insert(at, incarnation)
+
+    def _known(self, path: str, descriptor: int) -> bool:
+        """Whether a rotated file is what we have open, or a copy of it."""
+        try:
+            status = os.stat(path)
+        except OSError:
+            return True
+        here = (status.st_dev, status.st_ino)
+        for incarnation in self.incarnations:
+            if (incarnation.bookmark.device, incarnation.bookmark.inode) == here:
+                incarnation.source = path
+                return True
+        for incarnation in self.incarnations:
+            where = replace(
+                incarnation.bookmark,
+                offset=min(incarnation.position, incarnation.size),
+                anchor=incarnation.anchor,
+            )
+            if where.head and fits(descriptor, where, False):
+                incarnation.source = path
+                return True
+            # Somebody's copy of a part of it, made to look at.
+            if incarnation.descriptor is not None and beginningOf(
+                descriptor, incarnation.descriptor
+            ):
+                return True
+        return False
+
+
+def _at(path: str, mark: Bookmark) -> Bookmark:
+    """A bookmark of the content that is at a path."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return replace(mark, device=0, inode=0)
+    return replace(mark, device=status.st_dev, inode=status.st_ino)
 
 
 def _sameFile(path: str, mark: Bookmark) -> bool:
@@ -410,10 +503,3 @@ def _sameFile(path: str, mark: Bookmark) -> bool:
     except OSError:
         return False
     return (status.st_dev, status.st_ino) == (mark.device, mark.inode)
-
-
-def _sameInode(one: str, other: str) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:
-        return False

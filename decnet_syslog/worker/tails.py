@@ -77,6 +77,8 @@ class Tails:
             self._expand()
         for tail in self._tails.values():
             tail.poll()
+        if any(incarnation.dirty for incarnation in self.incarnations):
+            self.changed()
 
     def save(self) -> None:
         """Write every bookmark that has moved."""
