@@ -84,7 +84,8 @@ class Feed:
         # Batches may be in the journal that are not in the queue.
         self._behind = True
         self._reopen = False
-        self._running: Deferred[None] | None = None
+        self._busy = False
+        self._idle: list[Deferred[None]] = []
         self._timer: IDelayedCall | None = None
         self._stopping = False
 
@@ -103,12 +104,10 @@ class Feed:
         """Write what is in memory, bring it to disk and close the files."""
         self._stopping = True
         self._cancel()
-        if self._running is not None:
-            yield self._running
+        yield self._whenIdle()
         if self.blocked is None:
             self._run()
-            if self._running is not None:
-                yield self._running
+            yield self._whenIdle()
         self._cancel()
         try:
             cursor = yield self._inThread(self.output.sync)
@@ -134,13 +133,32 @@ class Feed:
             self._run()
 
     def _run(self) -> None:
-        if self._running is None:
-            self._running = self._work()
-            self._running.addErrback(self._fail)
-            self._running.addBoth(self._rest)
+        self._begin(self._work)
+
+    def _begin(self, work: Callable[[], Deferred[None]]) -> None:
+        """Do something with the output, unless something is being done."""
+        if self._busy:
+            return
+        self._busy = True
+        done = work()
+        done.addErrback(self._fail)
+        done.addBoth(self._rest)
 
     def _rest(self, _: object) -> None:
-        self._running = None
+        self._busy = False
+        waiting, self._idle = self._idle, []
+        for idle in waiting:
+            idle.callback(None)
+        if self._queue and self.blocked is None and not self._stopping:
+            self._run()
+
+    def _whenIdle(self) -> Deferred[None]:
+        idle: Deferred[None] = Deferred()
+        if self._busy:
+            self._idle.append(idle)
+        else:
+            idle.callback(None)
+        return idle
 
     def _fail(self, failure: Failure) -> None:
         if not self._stopping:
@@ -226,11 +244,7 @@ class Feed:
             self._timer = self._clock.callLater(BLOCKED_RETRY_S, self._run)
 
     def _syncIdle(self) -> None:
-        if self._running is None:
-            self._running = self._sync()
-            self._running.addErrback(self._fail)
-            self._running.addBoth(self._rest)
-            self._running.addCallback(lambda _: self._run() if self._queue else None)
+        self._begin(self._sync)
 
     @inlineCallbacks
     def _sync(self) -> Steps:

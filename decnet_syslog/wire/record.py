@@ -2,15 +2,20 @@
 The DECNET record: a message as a line of JSON.
 
 The keys C{timestamp, decky, service, event_type, attacker_ip, fields, msg, raw_line,
-source_worker} and their values are what DECNET's own parser gives, and what its consumers
-read. Where that parser contradicts RFC 5424 (escaped brackets, several SD-ELEMENTs, a
-bracket in the text) this one follows the RFC. What that parser drops has a record here,
-too, with C{event_type} "unparsed".
+source_worker} and their values are what DECNET's consumers read; the rooms below say where
+they come from (L{decnet_syslog.wire.decnet}). What DECNET's own parser drops has a record
+here, too, with C{event_type} "unparsed".
 
 What must be true: a record never fails, whatever the octets; it is a function of its
 arguments (a record that is rendered again after a crash is the same octets); it is one
 line of ASCII (a reader that takes U+2028 or U+0085 for a line end sees none); and its
 cost is linear in the octets.
+
+Two ways lead to the same octets. The exact one, L{record}, takes anything. Most messages
+are of one shape: one element of DECNET's, printable ASCII, no backslash. Such a message is
+recognized with one match, and what needs no escape is copied, not encoded. A test holds
+that nobody can tell them apart. Set aside: C{orjson} and its like, one dependency more for
+the time that the match takes.
 
 Everything before C{source_worker} comes from the message, so it is what somebody on a
 machine under attack wrote. Everything from there on is ours.
@@ -23,40 +28,32 @@ import re
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from functools import lru_cache
 
-from .rfc5424 import MessageError, parseStructuredData
+from .decnet import ADDRESS_NAMES, SD_ID, Reading, read, splitAddress
+from .rfc5424 import FULL_DATE
 
-__all__ = ["Provenance", "record", "renderRecords"]
+__all__ = ["Provenance", "ours", "record", "renderRecords", "wholeSeconds"]
 
-# DECNET's services write their parameters in this element; others are not theirs.
-SD_ID = "relay@55555"
+# Parameter lists whose JSON is kept ready. A service has a handful of them; an attacker
+# who makes up names only makes his own messages slower.
+TEMPLATES_MAX = 1024
 
-# Where the attacker's address is looked for, the first that is there.
-ADDRESS_NAMES = (
-    "src_ip",
-    "src",
-    "client_ip",
-    "remote_ip",
-    "remote_addr",
-    "target_ip",
-    "ip",
+# So few that what they need stays in the processor's cache and is not mapped anew each time.
+RUN_MESSAGES = 256
+
+_TEXT = r"[ !#-\[\]-~]"  # printable, without " and backslash
+_WORD = r"[!#-\[\]-~]+"
+# 32 parameters: more than any service writes, and sre keeps a trail of each.
+_COMMON = re.compile(
+    rf"<[0-9]+>1 (?!0000|.....02-29)({FULL_DATE})"
+    r"T((?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])(?:\.[0-9]+)?"
+    r"(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+    rf" ({_WORD}) ({_WORD}) {_WORD} (?!- )({_WORD})"
+    rf' \[{SD_ID}((?: [A-Za-z0-9_.-]+="{_TEXT}*"){{1,32}})\]'
+    r"(?: (?! )([ -\[\]-~]+)(?<! ))?\Z"
 )
-
-_HEADER = re.compile(r"<[0-9]{1,3}>1 (\S+) (\S+) (\S+) (\S+) (\S+) (.+)\Z", re.DOTALL)
-# A message that rsyslog has wrapped: the inner version "1" has become the APP-NAME.
-_INNER = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T\S+) (\S+) (\S+) (\S+) (\S+) (.+)\Z", re.DOTALL
-)
-_TIME = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
-    r"(?:[T ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:?[0-9]{2})?)?\Z"
-)
-_ADDRESS_PORT = re.compile(
-    r"([0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]{2,45}\]):([0-9]{1,5})\Z"
-)
-_IN_TEXT = re.compile(r"(?<!\S)\S?(" + "|".join(ADDRESS_NAMES) + r"|rhost)=(\S+)")
-_ANY_ADDRESS = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![0-9])")
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,93 +75,40 @@ class Provenance:
     log: str | None
 
 
-def _time(text: str) -> str:
-    """A timestamp as DECNET shows it: local to its own offset, whole seconds."""
-    match = _TIME.match(text)
-    if match is None:
-        return text
-    shown = f"{match[1]} {match[2] or '00:00:00'}"
+def _shown(text: str) -> str:
+    """Text that every JSON reader takes: a file name's stray octets are surrogates."""
+    return _SURROGATES.sub("\ufffd", text)
+
+
+def wholeSeconds(receivedAt: str) -> str:
+    """The time of arrival in the form that DECNET shows times in."""
+    return receivedAt[:19].replace("T", " ")
+
+
+def ours(provenance: Provenance, offset: int | None) -> dict[str, object]:
+    """What a record has from us."""
+    log = provenance.log
+    return {
+        "source_worker": _shown(provenance.worker),
+        "source_fingerprint": _shown(provenance.fingerprint),
+        "source_address": _shown(provenance.address),
+        "source_log": None if log is None else _shown(log),
+        "source_offset": offset,
+        "received_at": provenance.receivedAt,
+    }
+
+
+def _read(message: bytes, receivedAt: str) -> tuple[Reading, str, bool]:
+    """What a message says, its text, and whether that is all of it."""
     try:
-        datetime.fromisoformat(shown)
-    except ValueError:
-        return text
-    return shown
-
-
-def _structuredData(text: str) -> tuple[dict[str, str], str]:
-    """The parameters of DECNET's own element, and the text behind all elements."""
-    if text.startswith("-"):
-        return {}, text[1:].lstrip()
-    if not text.startswith("["):
-        return {}, text
-    try:
-        elements, end = parseStructuredData(text, 0)
-    except MessageError:
-        return {}, text
-    if end < len(text) and text[end] != " ":
-        return {}, text
-    fields: dict[str, str] = {}
-    for element in elements:
-        if element.id == SD_ID:
-            fields.update(element.params)
-    return fields, text[end:].strip()
-
-
-def _attacker(fields: dict[str, str], msg: str) -> str:
-    """The attacker's address. Adds C{remote_port} to the fields if it had one."""
-    for name in ADDRESS_NAMES:
-        if name in fields:
-            address = fields[name]
-            pair = _ADDRESS_PORT.match(address)
-            if pair is None:
-                return address
-            fields.setdefault("remote_port", pair[2])
-            return pair[1].strip("[]")
-    if not msg:
-        return "Unknown"
-    if "=" in msg:
-        found: dict[str, str] = {}
-        for name, address in _IN_TEXT.findall(msg):
-            found.setdefault(name, address)
-        for name in (*ADDRESS_NAMES, "rhost"):
-            if name in found:
-                pair = _ADDRESS_PORT.match(found[name])
-                return found[name] if pair is None else pair[1].strip("[]")
-    anywhere = _ANY_ADDRESS.search(msg)
-    return "Unknown" if anywhere is None else anywhere[0]
-
-
-def _parse(
-    text: str, receivedAt: str
-) -> tuple[str, str, str, str, str, dict[str, str], str]:
-    """timestamp, decky, service, event_type, attacker_ip, fields, msg."""
-    header = _HEADER.match(text)
-    if header is None:
-        now = receivedAt[:19].replace("T", " ")
-        return now, "-", "-", "unparsed", "Unknown", {}, text
-    stamp, decky, service, process, event, rest = header.groups()
-    fields, msg = _structuredData(rest)
-    if service == "1" and process == event == "-" and rest.startswith("- "):
-        inner = _INNER.match(msg)
-        if inner is not None:
-            stamp, decky, service, _, event, rest = inner.groups()
-            fields, msg = _structuredData(rest)
-    if event == "-" and msg.startswith("CMD "):
-        event = "command"
-    return _time(stamp), decky, service, event, _attacker(fields, msg), fields, msg
-
-
-def _text(message: bytes) -> tuple[str, bool]:
-    """A message's text, and whether that is all of it."""
-    try:
-        return message.decode("utf-8"), True
+        text, whole = message.decode("utf-8"), True
     except UnicodeDecodeError:
-        return message.decode("utf-8", "replace"), False
-
-
-def _logName(log: str) -> str:
-    """A file name as text: its octets need not be UTF-8."""
-    return log.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        text, whole = message.decode("utf-8", "replace"), False
+    reading = read(text)
+    if reading is None:
+        now = wholeSeconds(receivedAt)
+        reading = (now, "-", "-", "unparsed", "Unknown", {}, text)
+    return reading, text, whole
 
 
 def record(
@@ -173,12 +117,10 @@ def record(
     """
     The record of a message.
 
-    @param offset: of the message in the worker's file.
+    @param offset: of the message in the worker's file; C{None} if it came from none.
     """
-    text, whole = _text(message)
-    stamp, decky, service, event, attacker, fields, msg = _parse(
-        text, provenance.receivedAt
-    )
+    reading, text, whole = _read(message, provenance.receivedAt)
+    stamp, decky, service, event, attacker, fields, msg = reading
     made: dict[str, object] = {
         "timestamp": stamp,
         "decky": decky,
@@ -195,20 +137,97 @@ def record(
     return made
 
 
-def ours(provenance: Provenance, offset: int | None) -> dict[str, object]:
-    """What a record has from us."""
-    return {
-        "source_worker": provenance.worker,
-        "source_fingerprint": provenance.fingerprint,
-        "source_address": provenance.address,
-        "source_log": None if provenance.log is None else _logName(provenance.log),
-        "source_offset": offset,
-        "received_at": provenance.receivedAt,
-    }
+@lru_cache(maxsize=TEMPLATES_MAX)
+def _template(names: tuple[str, ...]) -> tuple[list[str] | None, int, bool]:
+    """
+    The JSON of parameters with these names.
+
+    @param names: what a message has around the values: C{" name="} before each, and
+        nothing behind the last.
+    @return: what JSON has in the same places; where, between them, the attacker's address
+        is; whether its port may be added. The first is C{None} where only the exact way
+        knows.
+    """
+    plain = [name[1:-1] for name in names[:-1]]
+    if len(set(plain)) == len(plain):
+        for name in ADDRESS_NAMES:
+            if name in plain:
+                around = [f'", "{one}": "' for one in plain]
+                around[0] = around[0].removeprefix('", ')
+                which = 2 * plain.index(name) + 1
+                return [*around, '"'], which, "remote_port" not in plain
+    return None, 0, False
 
 
 # What json.dumps uses for a string when it writes ASCII only.
 _quote = json.encoder.encode_basestring_ascii
+
+
+def _exact(message: bytes, receivedAt: str) -> tuple[str, str]:
+    """The members of a record before and behind ours, the exact way."""
+    quote = _quote
+    reading, text, whole = _read(message, receivedAt)
+    stamp, decky, service, event, attacker, fields, msg = reading
+    members = ", ".join([f"{quote(k)}: {quote(v)}" for k, v in fields.items()])
+    behind = "" if whole else f', "raw_base64": "{b64encode(message).decode("ascii")}"'
+    return (
+        f'{{"timestamp": {quote(stamp)}, "decky": {quote(decky)},'
+        f' "service": {quote(service)}, "event_type": {quote(event)},'
+        f' "attacker_ip": {quote(attacker)}, "fields": {{{members}}},'
+        f' "msg": {quote(msg)}, "raw_line": {quote(text)}'
+    ), behind
+
+
+def _render(
+    messages: Sequence[bytes], receivedAt: str, before: str, start: int | None
+) -> bytes:
+    """The records of a run of messages. See L{renderRecords}."""
+    after = f', "received_at": {_quote(receivedAt)}'
+    # One character for each octet, all messages at once. Only those of the common shape
+    # are used so: they are ASCII.
+    joined = b"\n".join(messages).decode("latin-1")
+    texts = joined.split("\n")
+    if len(texts) == len(messages):
+        escaped = joined.replace('"', '\\"').split("\n")
+    else:
+        # A message that came from no file can have an LF in it.
+        texts = [message.decode("latin-1") for message in messages]
+        escaped = [text.replace('"', '\\"') for text in texts]
+    common = _COMMON.match
+    offset: int | str = "null" if start is None else start
+    lines = []
+    for text, raw in zip(texts, escaped, strict=True):
+        attacker = "Unknown"
+        match = common(text)
+        if match is not None:
+            date, time, decky, service, event, params, msg = match.groups("")
+            pieces = params.split('"')
+            around, which, portMissing = _template(tuple(pieces[::2]))
+            if around is not None:
+                attacker = pieces[which]
+                pieces[::2] = around
+                fields = "".join(pieces)
+                if ":" in attacker:
+                    attacker, port = splitAddress(attacker)
+                    if port is not None and portMissing:
+                        fields = f'{fields}, "remote_port": "{port}"'
+        if attacker == "Unknown":
+            made, behind = _exact(text.encode("latin-1"), receivedAt)
+            lines.append(f"{made}{before}{offset}{after}{behind}}}\n")
+        else:
+            if '"' in msg:
+                msg = msg.replace('"', '\\"')
+            lines.append(
+                f'{{"timestamp": "{date} {time}", "decky": "{decky}",'
+                f' "service": "{service}", "event_type": "{event}",'
+                f' "attacker_ip": "{attacker}", "fields": {{{fields}}},'
+                f' "msg": "{msg}", "raw_line": "{raw}"'
+                f"{before}{offset}{after}}}\n"
+            )
+        if start is not None:
+            start += len(text) + 1
+            offset = start
+    return "".join(lines).encode("ascii")
 
 
 def renderRecords(
@@ -218,31 +237,15 @@ def renderRecords(
     The records of messages that follow one another, a line of JSON each.
 
     @param start: offset of the first in the worker's file; each is followed by one LF.
+        C{None}: they came from no file, and C{source_offset} is null.
     """
-    tail = ours(provenance, 0)
-    head, received = tail.copy(), tail["received_at"]
+    head = ours(provenance, None)
     del head["source_offset"], head["received_at"]
     before = f', {json.dumps(head)[1:-1]}, "source_offset": '
-    after = f', "received_at": {_quote(str(received))}'
-    quote = _quote
-    offset = start
-    lines = []
-    for message in messages:
-        text, whole = _text(message)
-        stamp, decky, service, event, attacker, fields, msg = _parse(
-            text, provenance.receivedAt
-        )
-        members = ", ".join([f"{quote(k)}: {quote(v)}" for k, v in fields.items()])
-        exact = (
-            "" if whole else f', "raw_base64": "{b64encode(message).decode("ascii")}"'
-        )
-        lines.append(
-            f'{{"timestamp": {quote(stamp)}, "decky": {quote(decky)},'
-            f' "service": {quote(service)}, "event_type": {quote(event)},'
-            f' "attacker_ip": {quote(attacker)}, "fields": {{{members}}},'
-            f' "msg": {quote(msg)}, "raw_line": {quote(text)}'
-            f"{before}{'null' if offset is None else offset}{after}{exact}}}\n"
-        )
-        if offset is not None:
-            offset += len(message) + 1
-    return "".join(lines).encode("ascii")
+    runs = []
+    for at in range(0, len(messages), RUN_MESSAGES):
+        run = messages[at : at + RUN_MESSAGES]
+        runs.append(_render(run, provenance.receivedAt, before, start))
+        if start is not None:
+            start += sum(map(len, run)) + len(run)
+    return b"".join(runs)

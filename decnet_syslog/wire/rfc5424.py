@@ -3,34 +3,51 @@ RFC 5424: a message, octets to a value.
 
 Strict: what the grammar of section 6 does not have is a L{MessageError} with a position.
 (The DECNET record, L{decnet_syslog.wire.record}, is lenient and never refuses.) Linear in
-the octets: lines are hostile, so nothing here can backtrack.
+the octets, in time and in memory: lines are hostile, so nothing here can backtrack, and no
+repeat is so long that sre's trail of it would cost more than the line.
 """
 
 from __future__ import annotations
 
+import calendar
 import re
 from dataclasses import dataclass
 
-__all__ = ["Element", "Message", "MessageError", "parseMessage", "parseStructuredData"]
+__all__ = [
+    "FULL_DATE",
+    "Element",
+    "Message",
+    "MessageError",
+    "parseMessage",
+    "unescape",
+]
+
+# full-date of RFC 3339, with the days of each month; the 29th of February is left to see to.
+FULL_DATE = (
+    r"[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
+    r"|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|[12][0-9]))"
+)
 
 # SD-NAME: section 6.3, 1 to 32 of PRINTUSASCII without = ] " and space.
 _SD_NAME = re.compile(r"[!#-<>-\\^-~]{1,32}")
-# Up to the quote that ends a PARAM-VALUE; one branch for each first character.
-_VALUE = re.compile(r'[^"\\\]]*(?:\\.[^"\\\]]*)*', re.DOTALL)
-_ESCAPE = re.compile(r'\\(["\\\]])')
+# A PARAM-VALUE up to the first character that is to be escaped, and on from an escape.
+_PLAIN = re.compile(r'[^"\\\]]*')
+_ESCAPES = re.compile(r'(?:\\.[^"\\\]]*){1,256}', re.DOTALL)
 
 _PRI = re.compile(rb"<(0|[1-9][0-9]{0,2})>")
 _VERSION = re.compile(rb"[1-9][0-9]{0,2} ")
 _TIMESTAMP = re.compile(
-    rb"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
-    rb"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?"
+    FULL_DATE.encode("ascii")
+    + rb"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?"
     rb"(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])\Z"
 )
+# The longest has 32 octets; a space comes behind it.
+_TIMESTAMP_OCTETS_MAX = 32
 _PRINTABLE = re.compile(rb"[!-~]+\Z")
 _BOM = b"\xef\xbb\xbf"
 
 
-@dataclass
+@dataclass(unsafe_hash=True)
 class MessageError(Exception):
     """
     Octets that are no message.
@@ -76,7 +93,16 @@ class Message:
     utf8: bool
 
 
-def parseStructuredData(text: str, at: int) -> tuple[tuple[Element, ...], int]:
+def unescape(value: str) -> str:
+    """A PARAM-VALUE without its escapes; a backslash before anything else is one."""
+    if "\\" not in value:
+        return value
+    return "\\".join(
+        [part.replace('\\"', '"').replace("\\]", "]") for part in value.split("\\\\")]
+    )
+
+
+def _structuredData(text: str, at: int) -> tuple[tuple[Element, ...], int]:
     """
     Parse the SD-ELEMENTs that begin at C{at} with C{[}.
 
@@ -101,13 +127,14 @@ def parseStructuredData(text: str, at: int) -> tuple[tuple[Element, ...], int]:
             at = param.end()
             if not text.startswith('="', at):
                 raise MessageError('="', at)
-            value = _VALUE.match(text, at + 2)
-            assert value is not None
-            at = value.end()
+            begin = at + 2
+            value = _PLAIN.match(text, begin)
+            while value is not None:
+                at = value.end()
+                value = _ESCAPES.match(text, at)
             if not text.startswith('"', at):
                 raise MessageError("the end of a PARAM-VALUE", at)
-            raw = value[0]
-            params.append((param[0], _ESCAPE.sub(r"\1", raw) if "\\" in raw else raw))
+            params.append((param[0], unescape(text[begin:at])))
             at += 1
         if not text.startswith("]", at):
             raise MessageError("] or a parameter", at)
@@ -127,9 +154,12 @@ def _headerField(
 
 
 def _timestamp(octets: bytes, at: int) -> tuple[str | None, int]:
-    end = octets.find(b" ", at, at + 40)
+    end = octets.find(b" ", at, at + _TIMESTAMP_OCTETS_MAX + 1)
     field = octets[at:end] if end >= 0 else b""
-    if field != b"-" and not _TIMESTAMP.match(field):
+    if field != b"-" and not (
+        _TIMESTAMP.match(field)
+        and (field[5:10] != b"02-29" or calendar.isleap(int(field[:4])))
+    ):
         raise MessageError("TIMESTAMP", at)
     return (None if field == b"-" else field.decode("ascii")), end + 1
 
@@ -175,7 +205,7 @@ def parseMessage(octets: bytes) -> Message:
         end = at + 1
     elif octets.startswith(b"[", at):
         # One character for each octet, so that positions stay those of the octets.
-        elements, end = parseStructuredData(octets.decode("latin-1"), at)
+        elements, end = _structuredData(octets.decode("latin-1"), at)
         elements = _values(elements, at)
     else:
         raise MessageError("STRUCTURED-DATA", at)

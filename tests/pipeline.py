@@ -1,0 +1,387 @@
+"""
+The whole pipeline in memory: the real worker and the real master, a link that loses.
+
+A L{World} has a worker (tails, bookmarks, shipment) and a master (reception, group commit,
+journal, outputs) whose octets go through two FIFOs. Time is a number; the journal's thread
+is stepped by hand, so that a crash can fall between a commit and its answer. A crash
+copies the SQLite files as they are at that moment and goes on with the copy; log and
+output files stay where they are, as they do when a process is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from decnet_syslog.master.acknowledged import Acknowledged
+from decnet_syslog.master.feeds import Feed
+from decnet_syslog.master.groupcommit import GroupCommit
+from decnet_syslog.master.journal import Journal
+from decnet_syslog.master.outputs import FileOutput
+from decnet_syslog.master.reception import Violation
+from decnet_syslog.master.rendering import renderJSON, renderRaw
+from decnet_syslog.wire.control import BYE, ControlError, ControlLine, encodeControl
+from decnet_syslog.wire.framing import FramingError
+from decnet_syslog.wire.protocol import OctetCountedReceiver
+from decnet_syslog.worker.bookmarks import Bookmarks
+from decnet_syslog.worker.shipment import Misbehaviour, Shipment
+from decnet_syslog.worker.tails import Tails
+
+from .doubles import LaterThread, atOnce
+
+NOW = "2026-04-18T00:00:00.000000Z"
+
+
+class End(OctetCountedReceiver):
+    """One end of a link: octets out to a FIFO, octets in to a room."""
+
+    control = True
+
+    def __init__(self, room: Any) -> None:
+        self.room = room
+        self.out = bytearray()
+        self.paused = False
+        self.closed = False
+
+    def framesReceived(self, messages: list[bytes]) -> None:
+        self._tell(self.room.framesReceived, messages)
+
+    def controlReceived(self, line: ControlLine) -> None:
+        self._tell(self.room.controlReceived, line)
+
+    def _tell(self, method: Callable[[Any], None], what: Any) -> None:
+        try:
+            method(what)
+        except (Violation, Misbehaviour) as error:
+            self.close(BYE("protocol", str(error)))
+
+    def frameError(self, error: FramingError | ControlError) -> None:
+        raise AssertionError(f"our own ends broke the framing: {error}")
+
+    def sendControl(self, *lines: ControlLine) -> None:
+        self.out += b"".join([encodeControl(line) for line in lines])
+
+    def sendOctets(self, octets: bytes) -> None:
+        self.out += octets
+
+    def close(self, bye: BYE) -> None:
+        assert bye.code in ("superseded", "no-space"), bye
+        self.refuse()
+        self.closed = True
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+    def accepted(self) -> None:
+        """The listener has taken us."""
+
+
+class Link:
+    """A connection: two ends and what is under way between them."""
+
+    def __init__(self, worker: End, master: End) -> None:
+        self.worker = worker
+        self.master = master
+
+    def deliver(self, octets: int, down: bool) -> None:
+        """Let some octets arrive."""
+        here, there = (self.master, self.worker) if down else (self.worker, self.master)
+        if there.paused and not down:
+            return
+        octets_ = bytes(here.out[:octets])
+        del here.out[:octets]
+        if octets_ and not there.closed:
+            there.dataReceived(octets_)
+
+
+class Master:
+    """The master's process."""
+
+    def __init__(self, world: World, journalPath: Path) -> None:
+        self.world = world
+        self.path = journalPath
+        self.journal = Journal.open(journalPath)
+        self.thread = LaterThread()
+        self.commits = GroupCommit(self.journal, self.thread, world.clock, world.failed)
+        self.owners: dict[tuple[str, str, int], Acknowledged] = {}
+        outputs = [
+            FileOutput("raw", str(world.rawPath), renderRaw, world.event),
+            FileOutput("json", str(world.jsonPath), renderJSON, world.event),
+        ]
+        cursors = self.journal.useOutputs([output.name for output in outputs])
+        self.feeds = []
+        for output in outputs:
+            output.start(cursors[output.name])
+            feed = Feed(output, self.journal, self.commits, atOnce, world.clock, world.failed)
+            self.feeds.append(feed)
+            feed.start()
+
+    def accept(self) -> tuple[End, Acknowledged]:
+        """A new connection."""
+        end = End(None)
+        reception = Acknowledged(
+            "w1", "f", "a", end, self.commits, lambda: NOW, self.journal, 2048, self.opened
+        )
+        end.room = reception
+        reception.greet()
+        return end, reception
+
+    def opened(self, key: tuple[str, str, int], reception: Acknowledged) -> None:
+        older = self.owners.get(key)
+        self.owners[key] = reception
+        if older is not None and older is not reception:
+            older.supersede()
+
+    def die(self) -> None:
+        """Stop without a word. The files stay as they are."""
+        self.commits.stop()
+        for feed in self.feeds:
+            feed._stopping = True
+            feed._cancel()
+            feed.output.close()
+        self.thread.calls.clear()
+        self.journal.close()
+
+
+class World:
+    """Everything, and the clock."""
+
+    def __init__(self, directory: Path, lagOctetsMax: int | None = None) -> None:
+        self.directory = directory
+        self.logs = directory / "logs"
+        self.logs.mkdir(parents=True)
+        self.log = self.logs / "app.log"
+        self.log.touch()
+        self.rawPath = directory / "master.log"
+        self.jsonPath = directory / "master.json"
+        self.clock = Clock()
+        self.failures: list[Failure] = []
+        self.events: list[str] = []
+        self.serial = 0
+        self.crashes = 0
+        self.seen = b""
+        self.lagOctetsMax = lagOctetsMax
+        self.link: Link | None = None
+        self.reception: Acknowledged | None = None
+        self.dying: list[Link] = []
+        self.statePath = directory / "forwarder-0.db"
+        self.startWorker()
+        self.master = Master(self, directory / "listener-0.db")
+
+    def event(self, name: str, **facts: Any) -> None:
+        self.events.append(name)
+
+    def failed(self, failure: Failure) -> None:
+        self.failures.append(failure)
+
+    # The worker
+
+    def startWorker(self) -> None:
+        self.bookmarks = Bookmarks.open(self.statePath)
+        self.tails = Tails(
+            [str(self.log)],
+            self.bookmarks,
+            self.clock.seconds,
+            messageOctetsMax=2048,
+            lagOctetsMax=self.lagOctetsMax,
+            events=self.event,
+        )
+        self.shipment: Shipment | None = None
+        self.tails.poll()
+
+    def inThread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        return atOnce(function, *arguments)
+
+    def connect(self) -> None:
+        """A new connection; the old one, if there is one, is dying slowly."""
+        if self.link is not None:
+            self.dying.append(self.link)
+            self.shipmentLost()
+        self.tails.poll()
+        worker = End(None)
+        master, self.reception = self.master.accept()
+        self.link = Link(worker, master)
+        self.shipment = Shipment(
+            self.tails, worker, self.clock, self.inThread, True, pieceOctets=64
+        )
+        worker.room = self.shipment
+
+    def shipmentLost(self) -> None:
+        if self.shipment is not None:
+            self.shipment.connectionLost()
+            self.shipment = None
+        self.link = None
+
+    def cut(self) -> None:
+        """The connection is gone; what was under way is lost."""
+        if self.link is not None:
+            if self.reception is not None:
+                self.reception.connectionLost()
+            self.shipmentLost()
+
+    def poll(self) -> None:
+        """The worker looks at its files and sends."""
+        self.clock.advance(0.1)
+        self.tails.poll()
+        for incarnation in self.tails.incarnations:
+            incarnation.invariants()
+        if self.shipment is not None:
+            self.shipment.pump()
+
+    def deliver(self, octets: int, down: bool) -> None:
+        if self.link is not None:
+            self.link.deliver(octets, down)
+            if self.link.worker.closed or self.link.master.closed:
+                self.cut()
+
+    def deliverLate(self, octets: int) -> None:
+        """What an old connection still has under way reaches the master."""
+        if self.dying:
+            link = self.dying[0]
+            link.deliver(octets, False)
+            if not link.worker.out:
+                self.dying.pop(0)
+
+    def step(self, calls: int) -> None:
+        """Let the journal's thread do some of its calls."""
+        self.master.thread.run(calls)
+
+    # Crashes
+
+    def copyDatabase(self, path: Path) -> Path:
+        self.crashes += 1
+        stem = path.name.rpartition("-")[0]
+        fresh = path.with_name(f"{stem}-{self.crashes}.db")
+        for suffix in ("", "-wal"):
+            if Path(f"{path}{suffix}").exists():
+                shutil.copyfile(f"{path}{suffix}", f"{fresh}{suffix}")
+        held = Path(f"{path}.held")
+        if held.exists():
+            held.rename(f"{fresh}.held")
+        return fresh
+
+    def crashMaster(self, committed: bool = False) -> None:
+        """
+        Kill the master.
+
+        @param committed: in the moment when a commit is done and nobody has heard of it.
+        """
+        if committed and self.master.thread.calls:
+            _, function, arguments = self.master.thread.calls.pop(0)
+            function(*arguments)
+        fresh = self.copyDatabase(self.master.path)
+        self.master.die()
+        self.link, self.dying, self.reception = None, [], None
+        if self.shipment is not None:
+            self.shipment.connectionLost()
+            self.shipment = None
+        self.master = Master(self, fresh)
+
+    def crashWorker(self, save: bool) -> None:
+        """Kill the worker; its offsets may have been saved or not."""
+        if save:
+            self.tails.save()
+        fresh = self.copyDatabase(self.statePath)
+        self.cut()
+        self.tails.close()
+        self.bookmarks.close()
+        self.statePath = fresh
+        self.startWorker()
+
+    def loseState(self) -> None:
+        """The worker's database is gone."""
+        self.crashWorker(False)
+        self.tails.close()
+        self.bookmarks.close()
+        self.crashes += 1
+        self.statePath = self.directory / f"forwarder-{self.crashes}.db"
+        self.startWorker()
+
+    # The log
+
+    def append(self, octets: bytes) -> None:
+        with open(self.log, "ab") as file:
+            file.write(octets)
+
+    def line(self, length: int = 0) -> None:
+        self.serial += 1
+        self.append(b"%06d " % self.serial + b"x" * length + b"\n")
+
+    def rotate(self) -> None:
+        for number in range(20, 0, -1):
+            old = self.logs / f"app.log.{number}"
+            if old.exists():
+                old.rename(self.logs / f"app.log.{number + 1}")
+        self.log.rename(self.logs / "app.log.1")
+        self.log.touch()
+
+    def copytruncate(self) -> None:
+        if not self.log.stat().st_size:
+            return
+        self.rotate()
+        os.unlink(self.log)
+        (self.logs / "app.log.1").rename(self.log)
+        shutil.copyfile(self.log, self.logs / "app.log.1")
+        os.truncate(self.log, 0)
+        self.line()
+
+    # The verdict
+
+    def look(self) -> None:
+        """What a reader has seen never vanishes or changes."""
+        now = self.rawPath.read_bytes()
+        assert now.startswith(self.seen), "a reader saw octets that are gone"
+        self.seen = now
+        assert not self.failures, self.failures
+        self.content()
+
+    def content(self) -> None:
+        """What the master holds is what the worker's files have."""
+        for way in self.shipment._ways.values() if self.shipment is not None else ():
+            assert way.acknowledged >= way.incarnation.bookmark.offset
+
+    def heal(self) -> None:
+        """Without further faults everything arrives."""
+        for _ in range(8):
+            if self.link is None or self.link.worker.closed:
+                self.connect()
+            for _ in range(30):
+                self.poll()
+                self.deliver(10**6, False)
+                self.step(100)
+                self.deliver(10**6, True)
+            while self.dying:
+                self.deliverLate(10**6)
+                self.step(100)
+            self.clock.advance(6)
+            self.step(100)
+        self.look()
+
+    def numbers(self) -> list[int]:
+        """The serial numbers in master.log, in order."""
+        return [int(line[:6]) for line in self.rawPath.read_bytes().splitlines()]
+
+    def check(self) -> None:
+        """Every line once, in order, in both outputs."""
+        numbers = self.numbers()
+        wanted = list(range(1, self.serial + 1))
+        assert numbers == wanted, f"{numbers} instead of 1 to {self.serial}: {self.events}"
+        records = [json.loads(line) for line in self.jsonPath.read_bytes().splitlines()]
+        assert [int(r["raw_line"][:6]) for r in records] == wanted, "master.json differs"
+
+    def close(self) -> None:
+        self.cut()
+        self.tails.close()
+        self.bookmarks.close()
+        self.master.die()

@@ -1,0 +1,215 @@
+"""The pipeline in memory: exactly once, whatever dies. See L{tests.pipeline}."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from .pipeline import World
+
+steps = st.one_of(
+    st.tuples(st.just("line"), st.integers(0, 200)),
+    st.tuples(st.just("deliver"), st.integers(1, 400), st.booleans()),
+    st.tuples(st.just("step"), st.integers(1, 3)),
+    st.tuples(st.just("late"), st.integers(1, 400)),
+    st.tuples(st.just("crash worker"), st.booleans()),
+    st.tuples(st.just("crash master"), st.booleans()),
+    st.sampled_from(
+        [
+            ("connect",),
+            ("poll",),
+            ("poll",),
+            ("cut",),
+            ("rotate",),
+            ("copytruncate",),
+            ("all",),
+            ("wait",),
+            ("look",),
+        ]
+    ),
+)
+
+
+class HistoryTests(SynchronousTestCase):
+    """Any history of lines, rotations, cuts and crashes."""
+
+    def world(self) -> World:
+        directory = Path(self.mktemp()).resolve()
+        world = World(directory)
+        self.addCleanup(world.close)
+        return world
+
+    def perform(self, world: World, step: tuple[object, ...]) -> None:
+        """Do one step of a history."""
+        match step:
+            case ("line", int(length)):
+                world.line(length)
+            case ("deliver", int(octets), bool(down)):
+                world.deliver(octets, down)
+            case ("step", int(calls)):
+                world.step(calls)
+            case ("late", int(octets)):
+                world.deliverLate(octets)
+            case ("crash worker", bool(save)):
+                world.crashWorker(save)
+            case ("crash master", bool(committed)):
+                world.crashMaster(committed)
+            case ("connect",):
+                world.connect()
+            case ("poll",):
+                world.poll()
+            case ("cut",):
+                world.cut()
+            case ("rotate",):
+                world.rotate()
+            case ("copytruncate",):
+                world.copytruncate()
+            case ("wait",):
+                world.clock.advance(11)
+            case ("look",):
+                world.look()
+            case ("all",):
+                world.poll()
+                world.deliver(10**6, False)
+                world.step(10)
+                world.deliver(10**6, True)
+
+    @settings(deadline=None, derandomize=True, database=None, max_examples=150)
+    @given(st.lists(steps, max_size=40))
+    def test_anyHistory(self, history: list[tuple[object, ...]]) -> None:
+        """Every line arrives once and in order, and what a reader saw stays."""
+        directory = Path(self.mktemp()).resolve()
+        world = World(directory)
+        try:
+            world.connect()
+            for step in history:
+                self.perform(world, step)
+                world.look()
+            world.heal()
+            note(str(world.events))
+            world.check()
+        finally:
+            world.close()
+            shutil.rmtree(directory)
+
+    def test_simple(self) -> None:
+        """Without faults."""
+        world = self.world()
+        world.connect()
+        for _ in range(20):
+            world.line(50)
+        world.heal()
+        world.check()
+
+    def test_cutAtEveryOctet(self) -> None:
+        """The connection is cut at every octet of a session, in both directions."""
+        for down in (False, True):
+            at = 0
+            while True:
+                world = self.world()
+                world.connect()
+                for _ in range(6):
+                    world.line(3)
+                left, finished = at, False
+                while not finished:
+                    world.poll()
+                    world.step(5)
+                    link = world.link
+                    assert link is not None
+                    out = link.master.out if down else link.worker.out
+                    moved = min(left, len(out))
+                    world.deliver(moved, down)
+                    left -= moved
+                    other = link.worker.out if down else link.master.out
+                    finished = not moved and not other
+                    world.deliver(10**6, not down)
+                    world.step(5)
+                world.cut()
+                world.heal()
+                world.check()
+                if left:
+                    break
+                at += 1
+            self.assertGreater(at, 100)
+
+    def test_stateLost(self) -> None:
+        """The worker's database is lost: the file is found by its content."""
+        world = self.world()
+        world.connect()
+        for _ in range(5):
+            world.line()
+        world.heal()
+        world.loseState()
+        world.line()
+        world.heal()
+        world.check()
+
+    def test_stateRestored(self) -> None:
+        """The worker's database is an old copy: nothing is sent twice."""
+        world = self.world()
+        world.connect()
+        world.line()
+        world.heal()
+        world.tails.save()
+        old = world.copyDatabase(world.statePath)
+        for _ in range(5):
+            world.line()
+        world.heal()
+        world.crashWorker(True)
+        world.tails.close()
+        world.bookmarks.close()
+        world.statePath = old
+        world.startWorker()
+        world.line()
+        world.heal()
+        world.check()
+
+    def test_masterRestored(self) -> None:
+        """The master's journal is an old copy: what it lost is sent again."""
+        world = self.world()
+        world.connect()
+        world.line()
+        world.heal()
+        old = world.copyDatabase(world.master.path)
+        raw, records = world.rawPath.read_bytes(), world.jsonPath.read_bytes()
+        for _ in range(5):
+            world.line()
+        world.heal()
+        world.crashMaster()
+        world.master.die()
+        # A backup is of all files of the master at one moment.
+        with open(world.rawPath, "r+b") as file:
+            file.truncate(len(raw))
+        with open(world.jsonPath, "r+b") as file:
+            file.truncate(len(records))
+        world.seen = raw
+        world.cut()
+        from .pipeline import Master
+
+        world.master = Master(world, old)
+        world.line()
+        world.heal()
+        world.check()
+
+    def test_newMaster(self) -> None:
+        """A master with a new journal gets again what is on disk."""
+        world = self.world()
+        world.connect()
+        for _ in range(3):
+            world.line()
+        world.heal()
+        world.crashMaster()
+        world.master.die()
+        world.rawPath.unlink()
+        world.jsonPath.unlink()
+        world.seen = b""
+        from .pipeline import Master
+
+        world.master = Master(world, world.directory / "another-0.db")
+        world.line()
+        world.heal()
+        world.check()
