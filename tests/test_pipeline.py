@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from .pipeline import World
+from .mutants import MUTANTS
+from .pipeline import Master, World, perform, randomHistory, run
 
 steps = st.one_of(
     st.tuples(st.just("line"), st.integers(0, 200)),
@@ -43,41 +46,6 @@ class HistoryTests(SynchronousTestCase):
         self.addCleanup(world.close)
         return world
 
-    def perform(self, world: World, step: tuple[object, ...]) -> None:
-        """Do one step of a history."""
-        match step:
-            case ("line", int(length)):
-                world.line(length)
-            case ("deliver", int(octets), bool(down)):
-                world.deliver(octets, down)
-            case ("step", int(calls)):
-                world.step(calls)
-            case ("late", int(octets)):
-                world.deliverLate(octets)
-            case ("crash worker", bool(save)):
-                world.crashWorker(save)
-            case ("crash master", bool(committed)):
-                world.crashMaster(committed)
-            case ("connect",):
-                world.connect()
-            case ("poll",):
-                world.poll()
-            case ("cut",):
-                world.cut()
-            case ("rotate",):
-                world.rotate()
-            case ("copytruncate",):
-                world.copytruncate()
-            case ("wait",):
-                world.clock.advance(11)
-            case ("look",):
-                world.look()
-            case ("all",):
-                world.poll()
-                world.deliver(10**6, False)
-                world.step(10)
-                world.deliver(10**6, True)
-
     @settings(deadline=None, derandomize=True, database=None, max_examples=150)
     @given(st.lists(steps, max_size=40))
     def test_anyHistory(self, history: list[tuple[object, ...]]) -> None:
@@ -87,7 +55,7 @@ class HistoryTests(SynchronousTestCase):
         try:
             world.connect()
             for step in history:
-                self.perform(world, step)
+                perform(world, step)
                 world.look()
             world.heal()
             note(str(world.events))
@@ -188,8 +156,6 @@ class HistoryTests(SynchronousTestCase):
             file.truncate(len(records))
         world.seen = raw
         world.cut()
-        from .pipeline import Master
-
         world.master = Master(world, old)
         world.line()
         world.heal()
@@ -207,9 +173,32 @@ class HistoryTests(SynchronousTestCase):
         world.rawPath.unlink()
         world.jsonPath.unlink()
         world.seen = b""
-        from .pipeline import Master
-
         world.master = Master(world, world.directory / "another-0.db")
         world.line()
         world.heal()
         world.check()
+
+
+class MutantTests(SynchronousTestCase):
+    """The model finds a mistake that is put in by hand."""
+
+    def test_found(self) -> None:
+        """Each of the mistakes shows in some history."""
+        for name, mutant in MUTANTS.items():
+            with self.subTest(mutant=name):
+                self.assertIsNot(self.search(mutant), None, f"{name} was not found")
+
+    def search(
+        self, mutant: Callable[[], AbstractContextManager[object]]
+    ) -> int | None:
+        """The first history in which a mistake shows."""
+        for seed in range(300):
+            directory = Path(self.mktemp()).resolve()
+            with mutant():
+                try:
+                    run(directory, randomHistory(seed))
+                except Exception:
+                    return seed
+                finally:
+                    shutil.rmtree(directory, ignore_errors=True)
+        return None

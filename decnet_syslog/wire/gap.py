@@ -4,6 +4,9 @@ Gaps: octets of a worker's file that will never come, as the outputs say it.
 The mark that a consumer can trust is the member C{gap} of the JSON record: no message of
 any worker makes one. The line in the raw log is a convenience; a worker can write one
 that looks like it.
+
+A file's name and a reason are what a worker says. In the line they are printable ASCII,
+the rest as Python escapes it: so they end no line, no value and no element.
 """
 
 from __future__ import annotations
@@ -11,12 +14,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from .record import Provenance, ours
+from .record import Provenance, ours, shown, wholeSeconds
 
 __all__ = ["Gap", "renderGapMessage", "renderGapRecord"]
 
 # log audit (13), warning (4).
 PRI = 108
+
+SERVICE = "decnet-syslog"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class Gap:
 
 def _plain(text: str) -> str:
     """Hostile text as printable ASCII."""
-    return ascii(text)[1:-1]
+    return text.encode("unicode_escape").decode("ascii")
 
 
 def _value(text: str) -> str:
@@ -38,11 +43,20 @@ def _value(text: str) -> str:
     return _plain(text).replace("\\", "\\\\").replace('"', '\\"').replace("]", "\\]")
 
 
+def _text(gap: Gap, provenance: Provenance) -> str:
+    """A gap in a sentence."""
+    log = "a file without a name" if provenance.log is None else _plain(provenance.log)
+    return (
+        f"{gap.end - gap.start} octets of {log} of {_plain(provenance.worker)}"
+        f" were not delivered: {_plain(gap.reason)}"
+    )
+
+
 def _message(gap: Gap, provenance: Provenance, stream: str, generation: int) -> str:
-    log = provenance.log or "-"
+    """A gap as a message. HOSTNAME is NILVALUE: nothing here knows the master's name."""
     params = {
         "worker": provenance.worker,
-        "file": log,
+        **({} if provenance.log is None else {"file": provenance.log}),
         "stream": stream,
         "generation": str(generation),
         "start": str(gap.start),
@@ -50,18 +64,17 @@ def _message(gap: Gap, provenance: Provenance, stream: str, generation: int) -> 
         "octets": str(gap.end - gap.start),
         "reason": gap.reason,
     }
-    shown = " ".join([f'{name}="{_value(value)}"' for name, value in params.items()])
+    element = " ".join([f'{name}="{_value(value)}"' for name, value in params.items()])
     return (
-        f"<{PRI}>1 {provenance.receivedAt} - decnet-syslog - GAP [gap@55555 {shown}]"
-        f" {gap.end - gap.start} octets of {_plain(log)} of {_plain(provenance.worker)}"
-        f" were not delivered: {_plain(gap.reason)}"
+        f"<{PRI}>1 {provenance.receivedAt} - {SERVICE} - GAP"
+        f" [gap@55555 {element}] {_text(gap, provenance)}"
     )
 
 
 def renderGapMessage(
     gap: Gap, provenance: Provenance, stream: str, generation: int
 ) -> bytes:
-    """A gap as a line of the raw log."""
+    """A gap as a line of the raw log: a message (RFC 5424), and LF."""
     return _message(gap, provenance, stream, generation).encode("ascii") + b"\n"
 
 
@@ -69,24 +82,23 @@ def renderGapRecord(
     gap: Gap, provenance: Provenance, stream: str, generation: int
 ) -> bytes:
     """A gap as a line of JSON, with the keys of a record and C{gap}."""
-    message = _message(gap, provenance, stream, generation)
-    facts = {
+    facts: dict[str, object] = {
         "start": gap.start,
         "end": gap.end,
         "octets": gap.end - gap.start,
-        "reason": gap.reason,
-        "stream": stream,
+        "reason": shown(gap.reason),
+        "stream": shown(stream),
         "generation": generation,
     }
     record = {
-        "timestamp": provenance.receivedAt[:19].replace("T", " "),
-        "decky": provenance.worker,
-        "service": "decnet-syslog",
+        "timestamp": wholeSeconds(provenance.receivedAt),
+        "decky": shown(provenance.worker),
+        "service": SERVICE,
         "event_type": "gap",
         "attacker_ip": "Unknown",
         "fields": {name: str(value) for name, value in facts.items()},
-        "msg": message.partition("] ")[2],
-        "raw_line": message,
+        "msg": _text(gap, provenance),
+        "raw_line": _message(gap, provenance, stream, generation),
         **ours(provenance, gap.start),
         "gap": facts,
     }

@@ -33,7 +33,7 @@ from functools import lru_cache
 from .decnet import ADDRESS_NAMES, SD_ID, Reading, read, splitAddress
 from .rfc5424 import FULL_DATE
 
-__all__ = ["Provenance", "ours", "record", "renderRecords", "wholeSeconds"]
+__all__ = ["Provenance", "ours", "record", "renderRecords", "shown", "wholeSeconds"]
 
 # Parameter lists whose JSON is kept ready. A service has a handful of them; an attacker
 # who makes up names only makes his own messages slower.
@@ -75,7 +75,7 @@ class Provenance:
     log: str | None
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """Text that every JSON reader takes: a file name's stray octets are surrogates."""
     return _SURROGATES.sub("\ufffd", text)
 
@@ -89,10 +89,10 @@ def ours(provenance: Provenance, offset: int | None) -> dict[str, object]:
     """What a record has from us."""
     log = provenance.log
     return {
-        "source_worker": _shown(provenance.worker),
-        "source_fingerprint": _shown(provenance.fingerprint),
-        "source_address": _shown(provenance.address),
-        "source_log": None if log is None else _shown(log),
+        "source_worker": shown(provenance.worker),
+        "source_fingerprint": shown(provenance.fingerprint),
+        "source_address": shown(provenance.address),
+        "source_log": None if log is None else shown(log),
         "source_offset": offset,
         "received_at": provenance.receivedAt,
     }

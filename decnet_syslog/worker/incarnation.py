@@ -109,6 +109,7 @@ class Incarnation:
         self._synced = 0
         self._scanned = 0
         self._rescued = 0
+        self._known = bookmark.head != b""
         self._anchor = bookmark.anchor
         self._anchors: dict[int, bytes] = {}
         self.look()
@@ -211,6 +212,10 @@ class Incarnation:
             self.changed = True
             return None
         self._stampHead()
+        if piece is not None and not self._known:
+            # What the content is recognised by is on disk before any of it leaves.
+            self._known = True
+            self._save(self.bookmark, self.bookmark)
         return piece
 
     def _piece(self, octetsMax: int) -> Piece | None:

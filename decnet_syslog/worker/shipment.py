@@ -13,7 +13,8 @@ What must be true:
 A file's way on one connection (L{_Way}) is a table:
 
     waiting  --OPEN sent-->      asked
-    asked    --RESUME-->         checked (at once, or after reading the file) or diverged
+    asked    --RESUME-->         verifying, or finished if the file was meanwhile
+    verifying --its checksum-->  checked or diverged
     checked                      its pieces are sent, its acknowledgements counted
     diverged --LIST, LISTED-->   waiting, as a stream the listener knows by content
                                  waiting, as a new stream, if it knows none
@@ -235,7 +236,9 @@ class Shipment:
         if len(self._ways) > len(current):
             alive = set(current)
             for incarnation in [i for i in self._ways if i not in alive]:
-                if not self._ways[incarnation].sent:
+                # An answer that is still to come needs somebody to take it.
+                way = self._ways[incarnation]
+                if not way.sent and way.state not in ("asked", "verifying"):
                     del self._ways[incarnation]
         for way in self._ways.values():
             if way.state == "waiting":
@@ -265,6 +268,9 @@ class Shipment:
         self._line.accepted()
         way.state = "verifying"
         incarnation = way.incarnation
+        if incarnation.bookmark.finished:
+            way.state = "finished"
+            return
         mark = incarnation.bookmark
         if (mark.offset, mark.base, mark.crc) == (line.offset, line.base, line.crc):
             self._checked(line.crc, way, line)

@@ -237,7 +237,8 @@ class Tail:
         old.close()
         # What is at its inode is another content now.
         old.bookmark = replace(old.bookmark, device=0, inode=0)
-        old.dirty = old.seeking = True
+        old.seeking = True
+        self._bookmarks.save([old.bookmark])
         self._seekUntil[old] = self._clock() + SEEK_S
         self._seek()
         self._strangers()
