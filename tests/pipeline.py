@@ -443,32 +443,33 @@ def perform(world: World, step: tuple[object, ...]) -> None:
 def randomHistory(seed: int) -> list[tuple[object, ...]]:
     """A history like those that hypothesis makes, from a number."""
     dice = random.Random(seed)
-    history: list[tuple[object, ...]] = []
-    for _ in range(dice.randint(5, 60)):
-        history.append(
-            dice.choice(
-                [
-                    ("line", dice.randint(0, 200)),
-                    ("line", dice.randint(0, 200)),
-                    ("deliver", dice.randint(1, 400), dice.random() < 0.5),
-                    ("deliver", dice.randint(1, 400), dice.random() < 0.5),
-                    ("step", dice.randint(1, 3)),
-                    ("late", dice.randint(1, 400)),
-                    ("crash worker", dice.random() < 0.5),
-                    ("crash master", dice.random() < 0.5),
-                    ("connect",),
-                    ("poll",),
-                    ("poll",),
-                    ("cut",),
-                    ("rotate",),
-                    ("copytruncate",),
-                    ("wait",),
-                    ("all",),
-                    ("all",),
-                ]
-            )
-        )
-    return history
+    return [_randomStep(dice) for _ in range(dice.randint(5, 60))]
+
+
+def _randomStep(dice: random.Random) -> tuple[object, ...]:
+    lines: list[tuple[object, ...]] = [("line", dice.randint(0, 200))] * 2
+    deliveries: list[tuple[object, ...]] = [
+        ("deliver", dice.randint(1, 400), down) for down in (False, True)
+    ]
+    return dice.choice(
+        [
+            *lines,
+            *deliveries,
+            ("step", dice.randint(1, 3)),
+            ("late", dice.randint(1, 400)),
+            ("crash worker", dice.random() < 0.5),
+            ("crash master", dice.random() < 0.5),
+            ("connect",),
+            ("poll",),
+            ("poll",),
+            ("cut",),
+            ("rotate",),
+            ("copytruncate",),
+            ("wait",),
+            ("all",),
+            ("all",),
+        ]
+    )
 
 
 def run(directory: Path, history: list[tuple[object, ...]]) -> None:

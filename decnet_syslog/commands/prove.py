@@ -1,0 +1,370 @@
+"""
+decnet-syslog prove: faults against a throwaway pair, and a count.
+
+Numbered lines are written by each worker while faults happen to both ends and to what is
+between them, chosen by a seed. At the end every line must be in the master's files once,
+in order.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from twisted.python import usage
+
+from ..errors import UserError
+from .pair import Pair, Worker
+from .proxy import Proxy
+
+__all__ = ["Options", "run"]
+
+# Lines that a worker writes in a second, all in all.
+RATE = 400
+
+
+def _positive(value: str) -> int:
+    if not value.isdigit() or not 0 < int(value) <= 1_000_000:
+        raise ValueError(f"{value!r} is not a positive number")
+    return int(value)
+
+
+class Options(usage.Options):
+    """Options of prove."""
+
+    synopsis = "[options]"
+    longdesc = """\
+Run a throwaway master and two workers as real processes, and while numbered lines are
+written kill (SIGKILL), stop and continue both ends, cut and stall their connections,
+rotate and truncate the logs and fill the disk. Ends with a table; exit status 0 if no
+line was lost, repeated or out of order.
+
+Example:
+    decnet-syslog prove --kills 100 --seed 1"""
+
+    optParameters = [
+        ["kills", "k", 20, "How many times to kill one of the ends", _positive],
+        ["seed", "s", 1, "Which faults, in which order", int],
+        ["directory", "d", None, "Work in this new directory [a temporary one]"],
+    ]
+    optFlags = [
+        ["keep", None, "Keep the directory to look around in"],
+        ["quiet", "q", "No progress"],
+    ]
+
+
+class _Writer(threading.Thread):
+    """Writes numbered lines to every worker's log, and rotates it when asked."""
+
+    def __init__(self, workers: list[Worker], seed: int) -> None:
+        super().__init__(daemon=True)
+        self.workers = workers
+        self.written: Counter[str] = Counter()
+        self.lock = threading.Lock()
+        self._dice = random.Random(seed)
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Write until told to stop."""
+        while not self._over.wait(0.01):
+            with self.lock:
+                for worker in self.workers:
+                    self._write(worker, self._dice.randint(0, 2 * RATE // 100))
+
+    def _write(self, worker: Worker, count: int) -> None:
+        lines = []
+        for _ in range(count):
+            number = self.written[worker.name]
+            self.written[worker.name] += 1
+            padding = "x" * self._dice.choice((0, 5, 50, 500))
+            lines.append(
+                f"<134>1 2026-04-18T00:00:00Z {worker.name} prove - line"
+                f' [relay@55555 seq="{number}"] {padding}\n'
+            )
+        octets = "".join(lines).encode("ascii")
+        # A line can be written in two pieces.
+        half = self._dice.randint(0, len(octets)) if octets else 0
+        worker.append(octets[:half])
+        worker.append(octets[half:])
+
+    def stop(self) -> None:
+        """Write no more."""
+        self._over.set()
+        self.join()
+
+
+class _Trial:
+    """One run: the pair, the faults, the count."""
+
+    def __init__(self, directory: Path, seed: int) -> None:
+        self.dice = random.Random(seed)
+        self.faults: Counter[str] = Counter()
+        self.full = self._mount(directory / "small")
+        small = [f"--json-path={directory}/small/full.json"] if self.full else []
+        self.pair = Pair(directory, small)
+        self.proxy = Proxy(self.pair.host, self.pair.port)
+        self.workers = [
+            self.pair.enroll(name, [f"--master-port={self.proxy.port}"])
+            for name in ("w1", "w2")
+        ]
+        self.writer = _Writer(self.workers, seed)
+        self.rotated = 0
+
+    def _mount(self, small: Path) -> bool:
+        """A small disk for one of the outputs, if we may have one."""
+        small.mkdir()
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=512m", "tmpfs", str(small)],
+            capture_output=True,
+        )
+        return done.returncode == 0
+
+    def faultsByKind(self) -> dict[str, Callable[[], None]]:
+        """What can happen, besides kills."""
+        kinds = {
+            "forwarder stopped": lambda: self._freeze(
+                self.dice.choice(self.workers).forwarder
+            ),
+            "listener stopped": lambda: self._freeze(self.pair.listener),
+            "connections cut, FIN": lambda: self._cut(False),
+            "connections cut, RST": lambda: self._cut(True),
+            "connections stalled": self._stall,
+            "log renamed": lambda: self._rotate(False),
+            "log copied, truncated": lambda: self._rotate(True),
+            "master.log renamed": self._rotateOutput,
+        }
+        if self.full:
+            kinds["disk filled"] = self._fill
+        return kinds
+
+    def _freeze(self, process: object) -> None:
+        process.signal(signal.SIGSTOP)  # type: ignore[attr-defined]
+        time.sleep(self.dice.random() / 2)
+        process.signal(signal.SIGCONT)  # type: ignore[attr-defined]
+
+    def _cut(self, reset: bool) -> None:
+        self.proxy.cut(reset)
+
+    def _stall(self) -> None:
+        self.proxy.stall(True)
+        time.sleep(self.dice.random() / 2)
+        self.proxy.stall(False)
+
+    def _rotate(self, truncate: bool) -> None:
+        """Rotate a log, no line being written: what logrotate would lose is not ours."""
+        worker = self.dice.choice(self.workers)
+        self.rotated += 1
+        with self.writer.lock:
+            if not worker.file.exists() or not worker.file.stat().st_size:
+                return
+            for number in range(60, 0, -1):
+                old = worker.file.with_name(f"{worker.file.name}.{number}")
+                if old.exists():
+                    old.rename(
+                        worker.file.with_name(f"{worker.file.name}.{number + 1}")
+                    )
+            first = worker.file.with_name(f"{worker.file.name}.1")
+            if truncate:
+                shutil.copyfile(worker.file, first)
+                with open(worker.file, "r+b") as file:
+                    file.truncate(0)
+            else:
+                worker.file.rename(first)
+                worker.file.touch()
+
+    def _rotateOutput(self) -> None:
+        self.rotated += 1
+        if self.pair.logPath.exists():
+            path = self.pair.logPath
+            path.rename(path.with_name(f"{path.name}.{self.rotated:06d}"))
+            if self.dice.random() < 0.5:
+                self.pair.listener.signal(signal.SIGHUP)
+
+    def _fill(self) -> None:
+        ballast = self.pair.directory / "small" / "ballast"
+        try:
+            with open(ballast, "wb") as file:
+                while True:
+                    file.write(b"x" * 1024 * 1024)
+        except OSError:
+            pass
+        time.sleep(self.dice.random())
+        ballast.unlink()
+
+    def kill(self) -> None:
+        """Kill one end or both, and start what does not run, sooner or later."""
+        choice = self.dice.choice(("listener", "forwarder", "both"))
+        if choice != "forwarder":
+            self.faults["listener killed"] += 1
+            self.pair.listener.kill()
+        if choice != "listener":
+            self.faults["forwarder killed"] += 1
+            self.dice.choice(self.workers).forwarder.kill()
+        time.sleep(self.dice.random() / 4)
+        for process in self.pair.processes:
+            process.start()
+
+    @property
+    def kills(self) -> int:
+        """Kills so far."""
+        return self.faults["listener killed"] + self.faults["forwarder killed"]
+
+    def perform(self, kills: int, progress: Callable[[int], None]) -> None:
+        """Make it all happen."""
+        self.pair.startListener()
+        for worker in self.workers:
+            worker.forwarder.start()
+        self.writer.start()
+        kinds = self.faultsByKind()
+        while self.kills < kills:
+            time.sleep(self.dice.choice((0.05, 0.3, 0.9, 1.5)))
+            name = self.dice.choice(sorted(kinds))
+            self.faults[name] += 1
+            kinds[name]()
+            time.sleep(self.dice.random() / 2)
+            self.kill()
+            progress(self.kills)
+        self.writer.stop()
+        for process in self.pair.processes:
+            process.start()
+        self._settle()
+
+    def delivered(self, worker: str) -> list[int]:
+        """The numbers of a worker's lines, as they stand in the master's raw log."""
+        numbers = []
+        mark = f' {worker} prove - line [relay@55555 seq="'.encode()
+        path = self.pair.logPath
+        for file in [*sorted(path.parent.glob(f"{path.name}.*")), path]:
+            if file.exists():
+                for line in file.read_bytes().splitlines():
+                    _, found, rest = line.partition(mark)
+                    if found:
+                        numbers.append(int(rest.partition(b'"')[0]))
+        return numbers
+
+    def recorded(self, path: Path) -> int:
+        """How many records a JSON output has."""
+        count = 0
+        for line in path.read_bytes().splitlines():
+            json.loads(line)
+            count += 1
+        return count
+
+    def _settle(self) -> None:
+        """Wait until everything is there, and a little longer for what would be repeated."""
+        total = sum(self.writer.written.values())
+        path = self.pair.directory / "master.json"
+        if self.full:
+            path = self.pair.directory / "small" / "full.json"
+
+        def arrived() -> bool:
+            there = sum(len(self.delivered(worker.name)) for worker in self.workers)
+            return there >= total and path.read_bytes().count(b"\n") >= total
+
+        deadline = time.monotonic() + 120
+        while not arrived() and time.monotonic() < deadline:
+            time.sleep(0.5)
+        for worker in self.workers:
+            worker.forwarder.stop()
+        self.pair.listener.stop()
+
+    def close(self) -> None:
+        """End everything."""
+        if self.writer.is_alive():
+            self.writer.stop()
+        self.pair.stop()
+        self.proxy.close()
+        if self.full:
+            subprocess.run(
+                ["umount", "-l", str(self.pair.directory / "small")], check=False
+            )
+
+
+def _progress(kills: int, quiet: bool) -> Callable[[int], None]:
+    begun = time.monotonic()
+
+    def show(done: int) -> None:
+        if quiet:
+            return
+        width = 40 * min(done, kills) // kills
+        bar = "#" * width + "." * (40 - width)
+        end = "\r" if sys.stderr.isatty() and done < kills else "\n"
+        if end == "\r" or done >= kills or done % 25 < 2:
+            print(
+                f"[{bar}] {done}/{kills} kills, {time.monotonic() - begun:.0f} s",
+                end=end,
+                file=sys.stderr,
+                flush=True,
+            )
+
+    return show
+
+
+def _table(trial: _Trial, seed: int) -> int:
+    """Print the count. The exit status."""
+    print(f"\nseed {seed}\n\nfault                    times")
+    for name, times in sorted(trial.faults.items()):
+        print(f"{name:<24} {times:>5}")
+    if not trial.full:
+        print("disk filled              not possible here: it takes the right to mount")
+    print("\nworker   written  delivered  lost  repeated  out of order")
+    bad = 0
+    for worker in trial.workers:
+        written = trial.writer.written[worker.name]
+        numbers = trial.delivered(worker.name)
+        lost = written - len(set(numbers))
+        repeated = len(numbers) - len(set(numbers))
+        disorder = sum(b < a for a, b in zip(numbers, numbers[1:], strict=False))
+        bad += lost + repeated + disorder
+        print(
+            f"{worker.name:<7} {written:>8} {len(numbers):>10} {lost:>5} {repeated:>9}"
+            f" {disorder:>13}"
+        )
+    total = sum(trial.writer.written.values())
+    for path in sorted(trial.pair.directory.glob("**/*.json")):
+        records = trial.recorded(path)
+        bad += abs(records - total)
+        print(f"records in {path.name}: {records} of {total}")
+    return 1 if bad else 0
+
+
+def run(options: Options) -> int:
+    """Run the trial. The exit status."""
+    if options["directory"] is None:
+        directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-prove-"))
+    else:
+        directory = Path(options["directory"]).resolve()
+        try:
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            raise UserError(f"{directory} exists: give --directory a new one") from None
+    trial = _Trial(directory, options["seed"])
+    keep = True
+    try:
+        trial.perform(
+            options["kills"], _progress(options["kills"], bool(options["quiet"]))
+        )
+        status = _table(trial, options["seed"])
+        keep = bool(options["keep"]) or status != 0
+    finally:
+        if keep:
+            print(f"\nEverything is in {directory}", file=sys.stderr)
+            for small in directory.glob("small/*.json"):
+                shutil.copyfile(small, directory / f"kept-{small.name}")
+        trial.close()
+        if not keep:
+            shutil.rmtree(directory)
+    print(
+        "\nEvery line once, in order." if status == 0 else "\nThe promise was broken!"
+    )
+    return status
