@@ -19,6 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from twisted.python import usage
@@ -324,7 +325,7 @@ def _table(trial: _Trial, seed: int) -> int:
         numbers = trial.delivered(worker.name)
         lost = written - len(set(numbers))
         repeated = len(numbers) - len(set(numbers))
-        disorder = sum(b < a for a, b in zip(numbers, numbers[1:], strict=False))
+        disorder = sum(b < a for a, b in pairwise(numbers))
         bad += lost + repeated + disorder
         print(
             f"{worker.name:<7} {written:>8} {len(numbers):>10} {lost:>5} {repeated:>9}"

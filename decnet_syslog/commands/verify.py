@@ -1,0 +1,260 @@
+"""
+decnet-syslog verify: a worker's files against the master's outputs, octet for octet.
+
+The claim is: octets in the files = octets delivered + octets in gap records. The records
+of master.json say where each line was in the worker's file; walking through them in order
+is walking through the files, oldest first.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twisted.python import usage
+
+from ..errors import UserError
+from ..master.journal import Journal
+from ..trust.names import showText
+
+__all__ = ["Difference", "Options", "Sum", "compare", "run"]
+
+
+class Options(usage.Options):
+    """Options of verify."""
+
+    synopsis = "--worker NAME --json FILE [--json FILE ...] [options] LOG [LOG ...]"
+    longdesc = """\
+Compare a worker's log files with the master's records of them: every octet of the files
+must be in a record or in a gap record, once and in order. Give the worker's files and the
+master's outputs oldest first. Shows the first difference; exit status 0 if there is none.
+
+Example:
+    decnet-syslog verify --worker decky-01 --log /var/log/decnet/decnet.log
+        --json master.json.1 --json master.json decnet.log.1 decnet.log"""
+
+    optParameters = [
+        ["worker", "w", None, "The worker's name, as its certificate has it"],
+        ["log", None, None, "The worker's path of the log, if it ships several"],
+        [
+            "journal",
+            None,
+            None,
+            "The master's listener.db, while no listener has it open",
+        ],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.outputs: list[str] = []
+        self.files: list[str] = []
+
+    def opt_json(self, path: str) -> None:
+        """A master.json, rotated ones first; may be given several times"""
+        self.outputs.append(path)
+
+    def parseArgs(self, *files: str) -> None:
+        """The worker's files."""
+        self.files = list(files)
+
+    def postOptions(self) -> None:
+        """Check that all is there."""
+        if not self["worker"]:
+            raise usage.UsageError("say whose files they are: --worker NAME")
+        if not self.outputs or not self.files:
+            raise usage.UsageError(
+                "give at least one --json FILE and one LOG of the worker"
+            )
+
+
+@dataclass
+class Difference(Exception):
+    """
+    The first place where files and records do not agree.
+
+    @ivar file: the worker's file; C{None} behind the last.
+    @ivar offset: in that file.
+    @ivar expected: octets of the file there.
+    @ivar found: octets of the record, or what it says.
+    """
+
+    file: str | None
+    offset: int
+    expected: bytes
+    found: str
+
+    def __str__(self) -> str:
+        where = (
+            f"{self.file}, offset {self.offset}"
+            if self.file
+            else "behind the last file"
+        )
+        return f"{where}: the file has {self.expected[:60]!r}, the records have {self.found}"
+
+
+@dataclass
+class Sum:
+    """
+    Octets.
+
+    @ivar rest: at the end of the last file, not delivered yet.
+    """
+
+    files: int = 0
+    delivered: int = 0
+    gaps: int = 0
+    rest: int = 0
+    lines: int = 0
+
+
+@dataclass
+class _Place:
+    """Where the walk through the files is."""
+
+    paths: list[str]
+    index: int = 0
+    offset: int = 0
+    octets: bytes = b""
+
+    def __post_init__(self) -> None:
+        self._load()
+
+    @property
+    def path(self) -> str | None:
+        return self.paths[self.index] if self.index < len(self.paths) else None
+
+    @property
+    def ended(self) -> bool:
+        return self.offset >= len(self.octets)
+
+    def _load(self) -> None:
+        self.octets = b""
+        if self.path is not None:
+            try:
+                self.octets = Path(self.path).read_bytes()
+            except OSError as error:
+                raise UserError(f"cannot read {self.path}: {error.strerror}") from None
+
+    def next(self) -> None:
+        """Go to the next file that has octets."""
+        while self.ended and self.path is not None:
+            self.index += 1
+            self.offset = 0
+            self._load()
+
+
+def records(
+    paths: Iterable[str], worker: str, log: str | None
+) -> Iterator[dict[str, Any]]:
+    """The records of a worker's lines that came with positions, in order."""
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                for number, line in enumerate(file, 1):
+                    try:
+                        record: dict[str, Any] = json.loads(line)
+                    except ValueError:
+                        raise UserError(
+                            f"{path}, line {number}: not a record"
+                        ) from None
+                    if record.get("source_worker") != worker:
+                        continue
+                    if record.get("source_offset") is None:
+                        continue
+                    if log is None or record.get("source_log") == log:
+                        yield record
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from None
+
+
+def compare(files: list[str], found: Iterable[dict[str, Any]]) -> Sum:
+    """
+    Walk through files and records together.
+
+    @raise Difference: at the first place where they do not agree.
+    """
+    total = Sum()
+    place = _Place(files)
+    total.files += len(place.octets)
+    for record in found:
+        if place.ended:
+            place.next()
+            total.files += len(place.octets)
+        gap = record.get("gap")
+        start = record["source_offset"]
+        message = b"" if gap else _octets(record)
+        if start != place.offset or place.path is None:
+            raise Difference(
+                place.path,
+                place.offset,
+                place.octets[place.offset : place.offset + 60],
+                f"offset {start}: {showText(message.decode('utf-8', 'replace'))}",
+            )
+        if gap:
+            end = gap["end"]
+            total.gaps += end - start
+        else:
+            end = start + len(message) + 1
+            there = place.octets[start:end]
+            if there not in (message + b"\n", message):
+                raise Difference(
+                    place.path,
+                    start,
+                    there,
+                    showText(message.decode("utf-8", "replace")),
+                )
+            end = start + len(there)
+            total.delivered += len(there)
+            total.lines += 1
+        place.offset = end
+    total.rest = len(place.octets) - place.offset
+    while place.path is not None:
+        place.offset = len(place.octets)
+        place.next()
+        total.files += len(place.octets)
+        total.rest += len(place.octets)
+    return total
+
+
+def _octets(record: dict[str, Any]) -> bytes:
+    if "raw_base64" in record:
+        return b64decode(record["raw_base64"])
+    return str(record["raw_line"]).encode("utf-8")
+
+
+def _pending(path: Path, worker: str) -> int:
+    """Octets of a worker that are in the journal and may not be in every output yet."""
+    if not path.exists():
+        raise UserError(f"there is no journal {path}")
+    journal = Journal.open(path)
+    try:
+        batches = journal.read(0, 2**62)
+    finally:
+        journal.close()
+    return sum(b.end - b.start for b in batches if b.provenance.worker == worker)
+
+
+def run(options: Options) -> int:
+    """Run the comparison. The exit status."""
+    found = records(options.outputs, options["worker"], options["log"])
+    try:
+        total = compare(options.files, found)
+    except Difference as difference:
+        print(f"DIFFERENT at {difference}")
+        return 1
+    print(f"octets in the files      {total.files:>14}")
+    print(f"octets delivered         {total.delivered:>14}  in {total.lines} lines")
+    print(f"octets in gap records    {total.gaps:>14}")
+    print(f"octets not delivered yet {total.rest:>14}")
+    if options["journal"]:
+        pending = _pending(Path(options["journal"]), options["worker"])
+        print(f"octets in the journal    {pending:>14}  not in every output yet")
+    if total.rest:
+        print("Everything that was delivered is right; not everything was delivered.")
+        return 1
+    print("Every octet once, in order.")
+    return 0
