@@ -1,0 +1,173 @@
+"""
+Kill an end at every n-th system call of a kind, and look whether anything is missing.
+
+C{strace -e inject} kills the process at its n-th fdatasync, fsync, pwrite64, write, rename
+or sendto; then the end is started again, plain, and everything must arrive once. n goes up
+until the process lives through the run. All kinds, both ends, to the end:
+
+    python -m tests.enumeration
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from decnet_syslog.commands.pair import Pair, Process
+
+__all__ = ["CALLS", "Reader", "attempt", "enumerate_"]
+
+CALLS = ("fdatasync", "fsync", "pwrite64", "write", "rename", "sendto")
+
+LINES = b"".join(
+    [b"<134>1 2026-04-18T00:00:00Z d s - e - line %d\n" % n for n in range(20)]
+)
+
+
+class Reader(threading.Thread):
+    """Reads master.log the whole time: what it has seen must stay."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(daemon=True)
+        self.path = path
+        self.vanished: str | None = None
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Read until told to stop."""
+        seen = b""
+        while not self._over.wait(0.01):
+            now = self.path.read_bytes() if self.path.exists() else b""
+            if not now.startswith(seen):
+                self.vanished = f"saw {seen[-80:]!r}, then {now[-80:]!r}"
+            seen = now
+
+    def stop(self) -> None:
+        """Read no more."""
+        self._over.set()
+        self.join()
+
+
+def traced(call: str, what: str, when: int) -> list[str]:
+    """A command that runs another and injects into its n-th system call of a kind."""
+    return [
+        "strace",
+        "-D",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        f"trace={call}",
+        "-e",
+        f"inject={call}:{what}:when={when}",
+    ]
+
+
+def attempt(
+    directory: Path,
+    side: str,
+    call: str,
+    when: int,
+    what: str = "signal=SIGKILL",
+    again: int = 0,
+) -> int | None:
+    """
+    One run with an injection.
+
+    @param side: listener or forwarder.
+    @param again: inject into the recovery, too, at this call.
+    @return: the exit status of the process, or C{None} if it lived through the run.
+    @raise AssertionError: something was lost, repeated, out of order, or vanished.
+    """
+    pair = Pair(directory)
+    worker = pair.enroll("w1", ["--poll-interval=0.1"])
+    process: Process = pair.listener if side == "listener" else worker.forwarder
+    reader = Reader(pair.logPath)
+    half = LINES[: LINES.index(b"line 10")].rpartition(b"\n")[0] + b"\n"
+    try:
+        reader.start()
+        process.prefix = traced(call, what, when)
+        worker.append(half)
+        pair.listener.start()
+        worker.forwarder.start()
+
+        def settled(octets: bytes) -> bool:
+            there = pair.logPath.read_bytes() if pair.logPath.exists() else b""
+            records = pair.jsonPath.read_bytes() if pair.jsonPath.exists() else b""
+            lines = octets.count(b"\n")
+            return len(there) >= len(octets) and records.count(b"\n") >= lines
+
+        pair.wait(lambda: settled(half) or not process.alive, "nothing happens", 30)
+        worker.append(LINES[len(half) :])
+        # Long enough for the idle sync and the cursor that follows it.
+        deadline = time.monotonic() + 2.2
+        while process.alive and time.monotonic() < deadline:
+            time.sleep(0.02)
+        status = None if process.alive else process.stop()
+        if status is not None and again:
+            process.prefix = traced(call, what, again)
+            process.start()
+            deadline = time.monotonic() + 2.5
+            while process.alive and time.monotonic() < deadline:
+                time.sleep(0.02)
+            process.kill()
+        process.prefix = ()
+        process.start()
+        pair.wait(
+            lambda: settled(LINES), f"{side} {call} {when}: lines are missing", 45
+        )
+        worker.forwarder.stop()
+        pair.listener.stop()
+        there = pair.logPath.read_bytes()
+        assert there == LINES, f"{side} {call} {when}: {there!r}"
+        count = pair.jsonPath.read_bytes().count(b"\n")
+        assert count == LINES.count(b"\n"), f"{side} {call} {when}: {count} records"
+        return status
+    finally:
+        reader.stop()
+        pair.stop()
+        assert reader.vanished is None, f"{side} {call} {when}: {reader.vanished}"
+
+
+def enumerate_(side: str, call: str, recovery: bool) -> int:
+    """Kill at every n-th call until n is past the end. How many kills there were."""
+    when = 0
+    while True:
+        when += 1
+        directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-enumerate-"))
+        try:
+            status = attempt(directory, side, call, when, again=when if recovery else 0)
+        except BaseException:
+            print(f"see {directory}", flush=True)
+            raise
+        shutil.rmtree(directory)
+        if status is None:
+            return when - 1
+
+
+def main(arguments: list[str]) -> int:
+    """Enumerate everything, or what is named: SIDE CALL. The exit status."""
+    sides = arguments[:1] or ["listener", "forwarder"]
+    calls = arguments[1:2] or list(CALLS)
+    total = 0
+    for side in sides:
+        for call in calls:
+            for recovery in (False, True):
+                kills = enumerate_(side, call, recovery)
+                total += kills
+                where = "and again in the recovery" if recovery else ""
+                print(
+                    f"{side:<9} {call:<10} killed at each of 1..{kills} {where}",
+                    flush=True,
+                )
+    print(f"{total} runs: 0 lost, 0 repeated, 0 out of order, nothing vanished")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

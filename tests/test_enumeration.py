@@ -1,0 +1,106 @@
+"""Kills at chosen system calls; L{tests.enumeration} has them all."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from decnet_syslog.master.service import EXIT_STORAGE
+
+from .enumeration import attempt
+from .peers import PairTestCase, requirePeer
+
+
+class KillTests(PairTestCase):
+    """An end is killed at its n-th call of a kind, and nothing is missing."""
+
+    def test_listener(self) -> None:
+        """Around the first commits, in the middle of a write, in the recovery."""
+        requirePeer("strace")
+        for call, when, again in (
+            ("fdatasync", 4, 0),
+            ("fdatasync", 6, 2),
+            ("pwrite64", 12, 5),
+            ("write", 9, 0),
+            ("sendto", 6, 0),
+        ):
+            with self.subTest(call=call, when=when):
+                directory = self.directory / f"{call}-{when}-{again}"
+                directory.mkdir()
+                attempt(directory, "listener", call, when, again=again)
+
+    def test_forwarder(self) -> None:
+        """Before the bookmark is on disk, and after."""
+        requirePeer("strace")
+        for call, when in (
+            ("fdatasync", 2),
+            ("fdatasync", 4),
+            ("pwrite64", 6),
+            ("sendto", 5),
+        ):
+            with self.subTest(call=call, when=when):
+                directory = self.directory / f"{call}-{when}"
+                directory.mkdir()
+                attempt(directory, "forwarder", call, when)
+
+    def test_failedSync(self) -> None:
+        """An error of fdatasync is the end of the process, and nothing acknowledged is lost."""
+        requirePeer("strace")
+        stopped = 0
+        for when in (4, 5, 6):
+            directory = self.directory / f"eio-{when}"
+            directory.mkdir()
+            status = attempt(directory, "listener", "fdatasync", when, "error=EIO")
+            stopped += status == EXIT_STORAGE
+        self.assertGreater(stopped, 0)
+
+
+class OrderTests(PairTestCase):
+    """What is acknowledged is on disk."""
+
+    def test_syncBeforeAcknowledgement(self) -> None:
+        """Between the lines' arrival and the ACK there is an fdatasync of the journal."""
+        strace = requirePeer("strace")
+        pair = self.pair()
+        worker = pair.enroll("w1")
+        trace = self.directory / "trace"
+        pair.listener.prefix = [strace, "-D", "-f", "-y", "-qq", "-o", str(trace)]
+        pair.listener.prefix += ["-e", "trace=fdatasync,fsync,pwrite64,recvfrom,sendto"]
+        pair.startListener()
+        worker.append(b"one\n")
+        worker.forwarder.start()
+        self.waitForLines(pair, 1)
+        trace.write_text("")
+        worker.append(b"two\n")
+        self.waitForLines(pair, 2)
+        calls = re.findall(r"^\d+ +(\w+)\(\d+<([^>]*)>", trace.read_text(), re.M)
+        kinds = [
+            "sync" if name in ("fdatasync", "fsync") and "listener.db" in path else name
+            for name, path in calls
+            if "listener.db" in path or "TCP" in path or "socket" in path
+        ]
+        received = kinds.index("recvfrom")
+        answered = kinds.index("sendto", received)
+        self.assertIn("pwrite64", kinds[received:answered])
+        self.assertIn("sync", kinds[received:answered])
+        self.assertGreater(
+            len(kinds) - kinds[::-1].index("sync"), kinds.index("pwrite64", received)
+        )
+
+
+class CleanUp(PairTestCase):
+    """What a run leaves."""
+
+    def test_nothingLeftOpen(self) -> None:
+        """A traced process that was killed leaves no process behind."""
+        strace = requirePeer("strace")
+        directory: Path = self.directory / "left"
+        directory.mkdir()
+        attempt(directory, "listener", "fdatasync", 3)
+        left = subprocess.run(
+            ["pgrep", "-f", str(directory)], capture_output=True, text=True
+        )
+        self.assertEqual(left.stdout, "", strace)
+        shutil.rmtree(directory)

@@ -1,0 +1,444 @@
+"""Tests for L{decnet_syslog.worker.forwarder}, plain, encoding and connector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionLost, ConnectionRefusedError
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.wire.control import (
+    BYE,
+    EMPTY,
+    HELLO,
+    LAST,
+    encodeControl,
+    parseControl,
+)
+from decnet_syslog.wire.framing import FrameDecoder, encodeFrames
+from decnet_syslog.wire.protocol import OctetCountedReceiver
+from decnet_syslog.worker.bookmarks import Bookmarks
+from decnet_syslog.worker.connector import EndpointConnector
+from decnet_syslog.worker.encoding import encodeLast, encodeLines, encodePlain
+from decnet_syslog.worker.forwarder import (
+    CLOSE_S,
+    DELAY_SUPERSEDED_S,
+    HANDSHAKE_S,
+    ForwarderFactory,
+    ForwarderProtocol,
+)
+from decnet_syslog.worker.plain import LOOK_S, SETTLE_S, PlainShipment
+from decnet_syslog.worker.shipment import ACK_TIMEOUT_S, Shipment
+from decnet_syslog.worker.tails import Tails
+
+from .doubles import atOnce
+
+
+class Endpoint:
+    """An endpoint whose attempts wait for the test."""
+
+    def __init__(self) -> None:
+        self.attempts: list[tuple[Any, Deferred[Any]]] = []
+        self.cancelled = 0
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        done: Deferred[Any] = Deferred(self.cancel)
+        self.attempts.append((factory, done))
+        return done
+
+    def cancel(self, done: Deferred[Any]) -> None:
+        self.cancelled += 1
+
+
+class TLSTransport(StringTransport):
+    """A transport like TLS's, as far as the forwarder looks."""
+
+    negotiatedProtocol: bytes | None = None
+    aborted = False
+    # StringTransport refuses a producer while another is there; TLS as well.
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+    def setTcpKeepAlive(self, on: bool) -> None:
+        """As TCP has it."""
+
+    def setTcpNoDelay(self, on: bool) -> None:
+        """As TCP has it."""
+
+
+class FactoryTestCase(SynchronousTestCase):
+    """A factory whose clock, endpoint and dice are the test's."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.endpoint = Endpoint()
+        self.shipment: Any = None
+        self.factory = ForwarderFactory(
+            self.clock, lambda line: self.shipment, lambda: None, random=lambda: 0.0
+        )
+        connector = EndpointConnector(lambda: self.endpoint, self.factory)  # type: ignore[arg-type,return-value]
+        self.factory.connector = connector
+        self.connector = connector
+
+    def connected(self) -> tuple[ForwarderProtocol, TLSTransport]:
+        """The last attempt succeeds."""
+        factory, done = self.endpoint.attempts[-1]
+        protocol = factory.buildProtocol(None)
+        transport = TLSTransport()
+        protocol.makeConnection(transport)
+        done.callback(protocol)
+        return protocol, transport
+
+    def delayOfNext(self) -> float:
+        """How long until the next attempt."""
+        count = len(self.endpoint.attempts)
+        begun = self.clock.seconds()
+        while len(self.endpoint.attempts) == count:
+            self.assertLess(self.clock.seconds() - begun, 200)
+            self.clock.advance(0.25)
+        return self.clock.seconds() - begun
+
+
+class BackoffTests(FactoryTestCase):
+    """The forwarder comes back, and does not hammer."""
+
+    def test_refused(self) -> None:
+        """1 s, doubling to 30 s, for ever."""
+        self.connector.connect()
+        delays = []
+        for _ in range(8):
+            self.endpoint.attempts[-1][1].errback(Failure(ConnectionRefusedError()))
+            delays.append(self.delayOfNext())
+        self.assertEqual(delays, [1, 2, 4, 8, 16, 30, 30, 30])
+
+    def test_jitter(self) -> None:
+        """Each delay is shortened at random, by half at most, and never over 30 s."""
+        self.factory._random = lambda: 1.0
+        self.connector.connect()
+        delays = []
+        for _ in range(7):
+            self.endpoint.attempts[-1][1].errback(Failure(ConnectionRefusedError()))
+            delays.append(self.delayOfNext())
+        self.assertEqual(delays, [0.5, 1, 2, 4, 8, 15, 15])
+
+    def test_connectedIsNotAccepted(self) -> None:
+        """A master that takes TCP and refuses TLS does not reset the series."""
+        self.connector.connect()
+        delays = []
+        for _ in range(4):
+            protocol, _ = self.connected()
+            protocol.connectionLost(Failure(ConnectionLost()))
+            delays.append(self.delayOfNext())
+        self.assertEqual(delays, [1, 2, 4, 8])
+
+    def test_accepted(self) -> None:
+        """A master that has taken us does."""
+        self.connector.connect()
+        for _ in range(4):
+            protocol, _ = self.connected()
+            protocol.accepted()
+            protocol.connectionLost(Failure(ConnectionLost()))
+            self.assertEqual(self.delayOfNext(), 1)
+
+    def test_superseded(self) -> None:
+        """When another has taken our stream, we let it ship for a while."""
+        self.connector.connect()
+        protocol, _ = self.connected()
+        protocol.lastBye = BYE("superseded", "x")
+        protocol.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(self.delayOfNext(), 1 + DELAY_SUPERSEDED_S)
+
+    def test_stopped(self) -> None:
+        """After stopTrying nothing connects, not even after a late acceptance."""
+        self.connector.connect()
+        protocol, _ = self.connected()
+        self.factory.stopTrying()
+        protocol.accepted()
+        protocol.connectionLost(Failure(ConnectionLost()))
+        self.clock.advance(100)
+        self.assertEqual(len(self.endpoint.attempts), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stopConnecting(self) -> None:
+        """An attempt under way can be given up."""
+        self.connector.connect()
+        self.factory.stopTrying()
+        self.connector.stopConnecting()
+        self.assertEqual(self.endpoint.cancelled, 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_endpointFails(self) -> None:
+        """An endpoint that cannot even begin is one more failure."""
+        self.endpoint.connect = lambda factory: fail(ValueError("no such name"))  # type: ignore[method-assign]
+        self.connector.connect()
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+
+
+class ProtocolTests(FactoryTestCase):
+    """Deadlines and closing."""
+
+    def test_noHandshake(self) -> None:
+        """A master that never finishes the handshake is cut off."""
+        self.connector.connect()
+        _, transport = self.connected()
+        self.clock.advance(HANDSHAKE_S)
+        self.assertTrue(transport.aborted)
+
+    def test_noHello(self) -> None:
+        """A master that never answers is cut off."""
+        self.shipment = mock.Mock(stalled=False, inFlight=0)
+        self.connector.connect()
+        protocol, transport = self.connected()
+        protocol.handshakeCompleted()
+        self.clock.pump([5] * 4)
+        self.assertFalse(transport.aborted)
+        self.shipment.stalled = True
+        self.clock.advance(5)
+        self.assertTrue(transport.aborted)
+
+    def test_close(self) -> None:
+        """Closing says goodbye, lets go of the producer, and has a deadline."""
+        self.shipment = mock.Mock(stalled=False, inFlight=0)
+        self.connector.connect()
+        protocol, transport = self.connected()
+        transport.negotiatedProtocol = b"decnet-syslog/1"
+        protocol.handshakeCompleted()
+        protocol.close(BYE("shutdown", "x"))
+        self.assertEqual(transport.value(), b"BYE shutdown x\n")
+        self.assertIs(transport.producer, None)
+        self.assertTrue(transport.disconnecting)
+        self.clock.advance(CLOSE_S)
+        self.assertTrue(transport.aborted)
+
+    def test_refusesPlainMaster(self) -> None:
+        """Without a shipment for what the master speaks, the connection is closed."""
+        self.connector.connect()
+        protocol, transport = self.connected()
+        protocol.handshakeCompleted()
+        self.assertTrue(transport.disconnecting)
+
+    def test_messageFromMaster(self) -> None:
+        """A listener has no messages for us."""
+        self.shipment = mock.Mock(stalled=False, inFlight=0)
+        self.connector.connect()
+        protocol, transport = self.connected()
+        protocol.handshakeCompleted()
+        protocol.dataReceived(b"5 hello")
+        self.assertTrue(transport.disconnecting)
+
+
+class RecordingLine:
+    """A shipment's connection."""
+
+    def __init__(self) -> None:
+        self.paused = False
+        self.octets = b""
+        self.takenTimes = 0
+        self.byes: list[BYE] = []
+
+    def sendOctets(self, octets: bytes) -> None:
+        self.octets += octets
+
+    def accepted(self) -> None:
+        self.takenTimes += 1
+
+    def close(self, bye: BYE) -> None:
+        self.byes.append(bye)
+
+
+class ShipmentTestCase(SynchronousTestCase):
+    """A log file and its tails."""
+
+    def setUp(self) -> None:
+        directory = Path(self.mktemp()).resolve()
+        directory.mkdir(parents=True)
+        self.clock = Clock()
+        self.log = directory / "app.log"
+        self.bookmarks = Bookmarks.open(directory / "forwarder.db")
+        self.addCleanup(self.bookmarks.close)
+        self.tails = Tails(
+            [str(self.log)],
+            self.bookmarks,
+            self.clock.seconds,
+            messageOctetsMax=2048,
+            lagOctetsMax=None,
+            events=lambda name, **facts: None,
+        )
+        self.addCleanup(self.tails.close)
+        self.line = RecordingLine()
+
+    def append(self, octets: bytes) -> None:
+        with open(self.log, "ab") as file:
+            file.write(octets)
+        self.tails.poll()
+
+    def acknowledged(self) -> int:
+        (incarnation,) = self.tails.incarnations
+        return incarnation.bookmark.offset
+
+
+class PlainTests(ShipmentTestCase):
+    """RFC 5425 as it is: the offset moves when the peer's TCP has it."""
+
+    def ship(self) -> PlainShipment:
+        self.unsent = 0
+        return PlainShipment(self.tails, self.line, self.clock, lambda: self.unsent)
+
+    def test_settles(self) -> None:
+        """Nothing is sent before a refusal would have come."""
+        self.append(b"a\n")
+        shipment = self.ship()
+        shipment.pump()
+        self.clock.advance(SETTLE_S / 2)
+        self.assertEqual((self.line.octets, self.line.takenTimes), (b"", 0))
+        self.clock.advance(SETTLE_S)
+        self.assertEqual((self.line.octets, self.line.takenTimes), (b"1 a", 1))
+        shipment.connectionLost()
+
+    def test_rounds(self) -> None:
+        """The offset moves only when nothing of the round is on this side any more."""
+        self.append(b"a\nb\n")
+        shipment = self.ship()
+        self.clock.advance(SETTLE_S)
+        self.unsent = 3
+        self.clock.advance(LOOK_S)
+        self.assertEqual((self.acknowledged(), shipment.inFlight), (0, 4))
+        self.append(b"c\n")
+        shipment.pump()
+        self.assertEqual(self.line.octets, b"1 a1 b")
+        self.unsent = 0
+        self.clock.advance(1)
+        self.clock.advance(1)
+        self.assertEqual((self.line.octets, self.acknowledged()), (b"1 a1 b1 c", 6))
+        shipment.connectionLost()
+
+    def test_lost(self) -> None:
+        """After an unclean end everything that may not have arrived is sent again."""
+        self.append(b"a\n")
+        shipment = self.ship()
+        self.clock.advance(SETTLE_S)
+        self.unsent = 3
+        self.clock.advance(1)
+        shipment.connectionLost()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        again = self.ship()
+        self.clock.advance(SETTLE_S)
+        self.assertEqual(self.line.octets, b"1 a1 a")
+        again.connectionLost()
+
+    def test_emptyLines(self) -> None:
+        """Empty lines cannot be framed: they are left out, and the offset goes on."""
+        self.append(b"\na\n\n\nb\n")
+        shipment = self.ship()
+        self.clock.advance(SETTLE_S)
+        self.clock.advance(1)
+        self.assertEqual((self.line.octets, self.acknowledged()), (b"1 a1 b", 7))
+        shipment.connectionLost()
+
+
+class ShipmentTests(ShipmentTestCase):
+    """With the extension (see also L{tests.test_pipeline})."""
+
+    def ship(self) -> Shipment:
+        return Shipment(self.tails, self.line, self.clock, atOnce, True)
+
+    def test_nothingBeforeHello(self) -> None:
+        """Not an octet leaves before the listener's first line."""
+        self.append(b"a\n")
+        shipment = self.ship()
+        shipment.pump()
+        self.assertEqual(self.line.octets, b"")
+
+    def test_stalled(self) -> None:
+        """A listener that owes an answer for too long is noticed; one that owes none not."""
+        shipment = self.ship()
+        self.clock.advance(ACK_TIMEOUT_S + 1)
+        self.assertTrue(shipment.stalled)
+        shipment.controlReceived(HELLO(1, "a" * 32, 4096))
+        self.assertFalse(shipment.stalled)
+
+    def test_limit(self) -> None:
+        """The listener's limit on a message is kept."""
+        shipment = self.ship()
+        shipment.controlReceived(HELLO(1, "a" * 32, 100))
+        self.append(b"x" * 200 + b"\n")
+        (incarnation,) = self.tails.incarnations
+        piece = incarnation.read(1000)
+        self.assertEqual(getattr(piece, "reason", None), "oversize")
+
+
+class EncodingTests(SynchronousTestCase):
+    """Lines on the wire."""
+
+    @settings(deadline=None, derandomize=True, database=None)
+    @given(
+        st.lists(st.binary(max_size=9).map(lambda b: b.replace(b"\n", b"")), min_size=1)
+    )
+    def test_anyLines(self, lines: list[bytes]) -> None:
+        """Frames and EMPTY give back the lines."""
+        octets = b"".join([line + b"\n" for line in lines])
+        decoder = FrameDecoder(control=True)
+        got: list[bytes] = []
+        data = encodeLines(octets)
+        while (line := decoder.decode(data, got)) is not None:
+            empty = parseControl(line)
+            assert isinstance(empty, EMPTY)
+            got.extend([b""] * empty.count)
+            data = b""
+        self.assertEqual(got, lines)
+        frames, left = encodePlain(octets)
+        kept = [line for line in lines if line]
+        self.assertEqual((frames, left), (encodeFrames(kept), len(lines) - len(kept)))
+
+    def test_last(self) -> None:
+        """The last line of a file is marked."""
+        self.assertEqual(encodeLast(b"end"), encodeControl(LAST()) + b"3 end")
+
+    def test_manyEmpty(self) -> None:
+        """More empty lines than one EMPTY may have."""
+        self.assertEqual(encodeLines(b"\n" * 65537), b"EMPTY 65536\nEMPTY 1\n")
+
+
+class ReceiverTests(SynchronousTestCase):
+    """The framing protocol, in the manner of Int32StringReceiver."""
+
+    def receiver(self) -> tuple[Any, StringTransport]:
+        receiver: Any = OctetCountedReceiver()
+        receiver.got = []
+        receiver.exceeded = []
+        receiver.stringReceived = receiver.got.append
+        receiver.lengthLimitExceeded = receiver.exceeded.append
+        receiver.MAX_LENGTH = 100
+        transport = StringTransport()
+        receiver.makeConnection(transport)
+        return receiver, transport
+
+    def test_strings(self) -> None:
+        """stringReceived for each, sendString back."""
+        receiver, transport = self.receiver()
+        receiver.dataReceived(b"3 one3 tw")
+        receiver.dataReceived(b"o5 three")
+        self.assertEqual(receiver.got, [b"one", b"two", b"three"])
+        receiver.sendString(b"hello")
+        self.assertEqual(transport.value(), b"5 hello")
+        self.assertRaises(ValueError, receiver.sendString, b"")
+        self.assertRaises(ValueError, receiver.sendString, b"x" * 101)
+
+    def test_limit(self) -> None:
+        """lengthLimitExceeded, and the connection is closed."""
+        receiver, transport = self.receiver()
+        receiver.dataReceived(b"2 ok101 ")
+        self.assertEqual((receiver.got, receiver.exceeded), ([b"ok"], [101]))
+        self.assertTrue(transport.disconnecting)
+        # TLS goes on delivering what it has read.
+        receiver.dataReceived(b"2 no")
+        self.assertEqual(receiver.got, [b"ok"])
