@@ -163,6 +163,8 @@ class Journal:
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
+            # Journals of single statements hold nothing that a crash must find again.
+            db.execute("PRAGMA temp_store = MEMORY")
             db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
             db.execute(f"PRAGMA journal_size_limit = {WAL_PAGES * PAGE_OCTETS}")
             db.execute("BEGIN EXCLUSIVE")
