@@ -84,6 +84,17 @@ class CrashTests(OutputTestCase):
         self.apply(batch(1, b"a\n"), batch(2, b"b\n"))
         self.assertEqual(self.read(), b"a\nb\n")
 
+    def test_killedTwice(self) -> None:
+        """A cursor that moves over what a killed process had written counts its octets."""
+        self.apply(batch(1, b"a\n"))
+        self.crash()
+        self.apply(batch(1, b"a\n"))
+        self.save(self.output.sync())
+        self.assertEqual(self.cursor.seq, 1)
+        self.crash()
+        self.apply(batch(2, b"b\n"))
+        self.assertEqual((self.read(), self.events), (b"a\nb\n", []))
+
     def test_killedInTheMiddle(self) -> None:
         """A line written half is completed."""
         self.apply(batch(1, b"first\n"))

@@ -37,12 +37,15 @@ class Process:
 
     @ivar arguments: behind C{twistd}.
     @ivar log: where its own log goes.
+    @ivar prefix: a command that runs it.
+    @ivar code: what runs twistd.
     """
 
     arguments: Sequence[str]
     log: Path
     prefix: Sequence[str] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    code: str = _TWISTD
     running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -55,7 +58,7 @@ class Process:
                     *self.prefix,
                     sys.executable,
                     "-c",
-                    _TWISTD,
+                    self.code,
                     "--nodaemon",
                     "--pidfile=",
                     *self.arguments,

@@ -102,7 +102,8 @@ class OutputFile:
             file = renamed
         if file.size >= recorded.length:
             file.surplus = file.size - recorded.length
-            file._doubtful = file.surplus > 0
+            # Written, but perhaps not synced, by somebody who died: ours to sync and count.
+            file._doubtful = file.dirty = file.surplus > 0
         else:
             events(
                 "output-truncated", path=path, size=file.size, expected=recorded.length

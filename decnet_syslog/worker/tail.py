@@ -258,7 +258,7 @@ class Tail:
             if found is not None:
                 incarnation.use(*found)
                 del self._seekUntil[incarnation]
-            elif self._clock() >= until:
+            elif self._clock() >= until or self._copiedEarlier(where):
                 del self._seekUntil[incarnation]
                 incarnation.lose("truncated")
                 self._events(
@@ -275,6 +275,18 @@ class Tail:
                 return descriptor, path
             os.close(descriptor)
         return None
+
+    def _copiedEarlier(self, mark: Bookmark) -> bool:
+        """Whether the copy was made before the last octets that we know came."""
+        for path in siblings(self.path):
+            descriptor = openSibling(path, self._held)
+            if descriptor is not None:
+                try:
+                    if startOf(descriptor, mark):
+                        return True
+                finally:
+                    os.close(descriptor)
+        return False
 
     # The end of an incarnation
 
