@@ -360,16 +360,19 @@ class Shipment:
         for way in self._ways.values():
             if way.state not in ("diverged", "unidentified"):
                 continue
-            taken = {other.key for other in self._ways.values() if other is not way}
-            candidates = [
-                k for k in self._listed or () if (k.stream, k.generation) not in taken
-            ]
-            way_ = way
+            candidates = [k for k in self._listed or () if not self._taken(k, way)]
             diverged = way.state == "diverged"
             way.state = "identifying"
             done = self._inThread(identify, way.incarnation, candidates)
-            done.addCallback(self._identified, way_, diverged)
+            done.addCallback(self._identified, way, diverged)
             done.addErrback(self._broken)
+
+    def _taken(self, known: KNOWN, way: _Way) -> bool:
+        """Whether a stream of the listener's is another file's."""
+        key = (known.stream, known.generation)
+        return any(
+            other.key == key for other in self._ways.values() if other is not way
+        )
 
     def _meetForIdentification(self) -> None:
         for incarnation in self._tails.incarnations:
@@ -383,7 +386,7 @@ class Shipment:
             return
         incarnation = way.incarnation
         mark = incarnation.bookmark
-        if known is not None:
+        if known is not None and not self._taken(known, way):
             self._log.info(
                 "{name} is stream {stream} of the master, which holds {offset} octets of it",
                 name=mark.name,
@@ -405,6 +408,11 @@ class Shipment:
                 uuid4().hex, mark.generation, mark.offset, mark.offset, 0, ""
             )
         way.state = "waiting"
+        if all(
+            w.state not in ("identifying", "unidentified") for w in self._ways.values()
+        ):
+            # Every file has its place: a later connection need not ask.
+            self._tails.fresh = False
         self.pump()
 
     def _acknowledged(self, line: ACK) -> None:
