@@ -80,12 +80,11 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
         self.paths: dict[str, list[str]] = {"log": [], "json": []}
 
     def opt_log_path(self, path: str) -> None:
-        """Append raw lines to this file; "{worker}" stands for the sender's name, "" turns
-        this output off, may be given several times [master.log]"""
+        """Raw lines go here; {worker}: a file for each sender; "": off; repeatable [master.log]"""
         self.paths["log"].append(path)
 
     def opt_json_path(self, path: str) -> None:
-        """Append JSON records to this file; as --log-path [master.json]"""
+        """JSON records go here; {worker}, "" and repeating as for --log-path [master.json]"""
         self.paths["json"].append(path)
 
     def postOptions(self) -> None:

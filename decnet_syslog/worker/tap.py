@@ -113,8 +113,7 @@ Example:
         self.logFiles: list[str] = []
 
     def opt_log_file(self, path: str) -> None:
-        """The log to ship; a pattern like '/var/log/decnet/*.log' too, may be given several
-        times [DECNET_INGEST_LOG_FILE]"""
+        """The log to ship, or a pattern of them; repeatable [DECNET_INGEST_LOG_FILE]"""
         self.logFiles.append(path)
 
     def postOptions(self) -> None:
