@@ -34,6 +34,7 @@ from decnet_syslog.wire.control import BYE, ControlError, ControlLine, encodeCon
 from decnet_syslog.wire.framing import FramingError
 from decnet_syslog.wire.protocol import OctetCountedReceiver
 from decnet_syslog.worker.bookmarks import Bookmarks
+from decnet_syslog.worker.incarnation import Vanished
 from decnet_syslog.worker.shipment import Misbehaviour, Shipment
 from decnet_syslog.worker.tails import Tails
 
@@ -229,6 +230,12 @@ class World:
         )
         worker.room = self.shipment
 
+    def warmUp(self) -> None:
+        """Get past the introductions, so that a history begins where lines flow."""
+        self.line()
+        for _ in range(5):
+            perform(self, ("all",))
+
     def shipmentLost(self) -> None:
         if self.shipment is not None:
             self.shipment.connectionLost()
@@ -359,10 +366,29 @@ class World:
         self.content()
 
     def content(self) -> None:
-        """What the master holds is what the worker's files have."""
-        for way in self.shipment._ways.values() if self.shipment is not None else ():
-            mark = way.incarnation.bookmark
-            assert way.state != "checked" or way.acknowledged >= mark.offset
+        """
+        acknowledged(worker) <= committed(master), and what is committed is the file's.
+        """
+        known = {(k.stream, k.generation): k for k in self.master.journal.known("w1")}
+        for incarnation in self.tails.incarnations:
+            mark = incarnation.bookmark
+            if mark.journal != self.master.journal.identity:
+                continue
+            incarnation.look()
+            there = known[mark.stream, mark.generation]
+            assert mark.offset <= there.offset, (
+                f"{mark.offset} acknowledged, {there} committed"
+            )
+            if (
+                incarnation.lost is None
+                and not incarnation.seeking
+                and not incarnation.changed
+            ):
+                try:
+                    crc = incarnation.checksum(there.base, there.offset)
+                except Vanished:
+                    continue
+                assert crc == there.crc, f"other octets of {incarnation} are committed"
 
     def heal(self) -> None:
         """Without further faults everything arrives."""
@@ -433,6 +459,11 @@ def perform(world: World, step: tuple[object, ...]) -> None:
             world.clock.advance(11)
         case ("look",):
             world.look()
+        case ("send",):
+            world.poll()
+            world.deliver(10**6, False)
+        case ("hear",):
+            world.deliver(10**6, True)
         case ("all",):
             world.poll()
             world.deliver(10**6, False)
@@ -466,6 +497,8 @@ def _randomStep(dice: random.Random) -> tuple[object, ...]:
             ("rotate",),
             ("copytruncate",),
             ("wait",),
+            ("send",),
+            ("hear",),
             ("all",),
             ("all",),
         ]
@@ -481,6 +514,7 @@ def run(directory: Path, history: list[tuple[object, ...]]) -> None:
     world = World(directory)
     try:
         world.connect()
+        world.warmUp()
         for step in history:
             perform(world, step)
             world.look()

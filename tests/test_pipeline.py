@@ -30,6 +30,8 @@ steps = st.one_of(
             ("rotate",),
             ("copytruncate",),
             ("all",),
+            ("send",),
+            ("hear",),
             ("wait",),
             ("look",),
         ]
@@ -54,6 +56,7 @@ class HistoryTests(SynchronousTestCase):
         world = World(directory)
         try:
             world.connect()
+            world.warmUp()
             for step in history:
                 perform(world, step)
                 world.look()

@@ -237,6 +237,13 @@ class _Trial:
         for process in self.pair.processes:
             process.start()
 
+    def _begun(self, worker: Worker) -> bool:
+        path = self.pair.logPath
+        return (
+            path.exists()
+            and f"first line of {worker.name}\n".encode() in path.read_bytes()
+        )
+
     @property
     def kills(self) -> int:
         """Kills so far."""
@@ -247,6 +254,13 @@ class _Trial:
         self.pair.startListener()
         for worker in self.workers:
             worker.forwarder.start()
+        # What is rotated away before a forwarder's first look is not its to ship.
+        for worker in self.workers:
+            worker.append(f"first line of {worker.name}\n".encode())
+        self.pair.wait(
+            lambda: all(self._begun(worker) for worker in self.workers),
+            "the first lines have not arrived",
+        )
         self.writer.start()
         kinds = self.faultsByKind()
         while self.kills < kills:
@@ -286,13 +300,14 @@ class _Trial:
     def _settle(self) -> None:
         """Wait until everything is there, and a little longer for what would be repeated."""
         total = sum(self.writer.written.values())
+        records = total + len(self.workers)
         path = self.pair.directory / "master.json"
         if self.full:
             path = self.pair.directory / "small" / "full.json"
 
         def arrived() -> bool:
             there = sum(len(self.delivered(worker.name)) for worker in self.workers)
-            return there >= total and path.read_bytes().count(b"\n") >= total
+            return there >= total and path.read_bytes().count(b"\n") >= records
 
         deadline = time.monotonic() + (20 if self.control else 120)
         while not arrived() and time.monotonic() < deadline:
@@ -353,7 +368,8 @@ def _table(trial: _Trial, seed: int) -> int:
             f"{worker.name:<7} {written:>8} {len(numbers):>10} {lost:>5} {repeated:>9}"
             f" {disorder:>13}"
         )
-    total = sum(trial.writer.written.values())
+    # And the line that each began with.
+    total = sum(trial.writer.written.values()) + len(trial.workers)
     for path in sorted(trial.pair.directory.glob("**/*.json")):
         records = trial.recorded(path)
         bad += abs(records - total)
@@ -388,6 +404,13 @@ def run(options: Options) -> int:
         trial.close()
         if not keep:
             shutil.rmtree(directory)
+    if control:
+        print(
+            "\nThe count sees it."
+            if status
+            else "\nThe control lost nothing: more kills!"
+        )
+        return 0 if status else 1
     print(
         "\nEvery line once, in order." if status == 0 else "\nThe promise was broken!"
     )

@@ -105,7 +105,11 @@ class Bookmarks:
                 f"cannot open the offsets in {path}: {error.strerror}; give --state-db a file"
                 " in a directory that this user can write"
             ) from None
-        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        status = os.fstat(descriptor)
+        regular = stat.S_ISREG(status.st_mode)
+        if regular and status.st_uid == os.geteuid() and status.st_mode & 0o077:
+            # DECNET's own forwarder left it to the umask.
+            os.fchmod(descriptor, 0o600)
         os.close(descriptor)
         if not regular:
             raise UserError(f"the state database {path} is not a regular file")
@@ -148,6 +152,14 @@ class Bookmarks:
         rows = self._db.execute(
             f"SELECT {_COLUMNS} FROM bookmark WHERE name = ? ORDER BY generation",
             (os.fsencode(name),),
+        )
+        return [_bookmark(row) for row in rows]
+
+    def at(self, device: int, inode: int) -> list[Bookmark]:
+        """The bookmarks of an inode: of the file, and of what had the inode before."""
+        rows = self._db.execute(
+            f"SELECT {_COLUMNS} FROM bookmark WHERE device = ? AND inode = ?",
+            (device, inode),
         )
         return [_bookmark(row) for row in rows]
 

@@ -16,7 +16,10 @@ What must be true:
 
 from __future__ import annotations
 
+import errno
 import os
+import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -79,6 +82,9 @@ class Incarnation:
     @ivar seeking: its content was truncated away and a copy of it is looked for.
     @ivar source: the rotated file that it was found in, by its name then.
     @ivar dirty: whether the bookmark is newer than the database's.
+    @ivar grew: how often it was seen to have grown.
+    @ivar newerOctets: octets that the newer incarnations of its path have to read: what
+        is behind is all of it, so the cap on the lag counts all.
     """
 
     def __init__(
@@ -102,16 +108,21 @@ class Incarnation:
         self.changed = False
         self.dirty = False
         self.source: str | None = None
+        self.grew = 0
+        self.newerOctets = 0
         self.descriptor = descriptor
         self._messageOctetsMax = messageOctetsMax
         self._lagOctetsMax = lagOctetsMax
         self._save = save
         self._synced = 0
         self._scanned = 0
+        self._lagScanned = 0
         self._rescued = 0
+        # A thread that reads must not get a descriptor that was closed and given anew.
+        self._closing = threading.Lock()
         self._known = bookmark.head != b""
         self._anchor = bookmark.anchor
-        self._anchors: dict[int, bytes] = {}
+        self._anchors: deque[tuple[int, bytes]] = deque()
         self.look()
 
     def __repr__(self) -> str:
@@ -156,6 +167,8 @@ class Incarnation:
         if size < self.position or not self._intact():
             self.changed = True
             return
+        if size > self.size:
+            self.grew += 1
         self.size = size
         self._stampHead()
 
@@ -177,12 +190,19 @@ class Incarnation:
         self._synced = 0
         self.look()
 
-    def keepFrom(self, path: Path) -> None:
-        """If the file was deleted, keep what is not acknowledged of it."""
-        if self.descriptor is None or self.bookmark.offset >= self.size:
-            return
-        if self._rescued < self.size and not os.fstat(self.descriptor).st_nlink:
-            self._rescued = rescue(self.descriptor, self.bookmark, path, self._rescued)
+    @property
+    def endangered(self) -> bool:
+        """Whether the file was deleted and what is not acknowledged is kept nowhere."""
+        return (
+            self.descriptor is not None
+            and max(self._rescued, self.bookmark.offset) < self.size
+            and not os.fstat(self.descriptor).st_nlink
+        )
+
+    def keep(self, path: Path) -> None:
+        """Keep what is not acknowledged of a deleted file; the bookmark is saved."""
+        assert self.descriptor is not None
+        self._rescued = rescue(self.descriptor, self.bookmark, path, self._rescued)
 
     def lose(self, reason: str) -> None:
         """Give up: what is not read yet becomes a gap."""
@@ -192,9 +212,10 @@ class Incarnation:
 
     def close(self) -> None:
         """Close the file."""
-        if self.descriptor is not None:
-            os.close(self.descriptor)
-            self.descriptor = None
+        with self._closing:
+            if self.descriptor is not None:
+                os.close(self.descriptor)
+                self.descriptor = None
 
     def read(self, octetsMax: int) -> Piece | None:
         """
@@ -220,13 +241,10 @@ class Incarnation:
 
     def _piece(self, octetsMax: int) -> Piece | None:
         self._sync()
-        if (
-            self._lagOctetsMax is not None
-            and self.size - self.position > self._lagOctetsMax
-        ):
-            end = self._lineStart(self.size - self._lagOctetsMax)
-            if end is not None and end > self.position:
-                return self._gap(end, "lag-cap")
+        self._stampHead()
+        end_ = self._endOfLag()
+        if end_ is not None and end_ > self.position:
+            return self._gap(end_, "lag-cap")
         if self.position >= self.size:
             return None
         octets = self._pread(octetsMax)
@@ -239,6 +257,16 @@ class Incarnation:
         if end:
             return self._lines(octets[:end])
         return self._longLine(octets, limit)
+
+    def _endOfLag(self) -> int | None:
+        """Where to go on so that at most the cap is left of all that is behind."""
+        if self._lagOctetsMax is None:
+            return None
+        room = max(0, self._lagOctetsMax - self.newerOctets)
+        if self.size - self.position <= room:
+            return None
+        end = self._lineStart(self.size - room)
+        return self.size if end is None and self.final and room == 0 else end
 
     def _endBeforeLong(self, octets: bytes, end: int, limit: int) -> int:
         """Where the complete lines before the first over-long one end."""
@@ -265,6 +293,8 @@ class Incarnation:
                 return LastLine(start, self.position, octets)
             return None
         end_ = self._findLineEnd(max(self._scanned, self.position + len(octets)))
+        # What has been looked through is not looked through again.
+        self._scanned = end_ or self.size
         if end_ is not None:
             return self._gap(end_, "oversize")
         return self._gap(self.size, "oversize") if self.final else None
@@ -280,13 +310,16 @@ class Incarnation:
             if found >= 0:
                 return at + found + 1
             at += len(block)
-        # What has been looked through is not looked through again.
-        self._scanned = at
         return None
 
     def _lineStart(self, at: int) -> int | None:
         """The first start of a line at or behind an octet."""
-        return self._findLineEnd(at - 1) if at > 0 else 0
+        if at <= 0:
+            return 0
+        end = self._findLineEnd(max(self._lagScanned, at - 1))
+        if end is None:
+            self._lagScanned = self.size
+        return end
 
     def _sync(self) -> None:
         """Bring to the worker's disk what may be given out."""
@@ -295,8 +328,15 @@ class Incarnation:
         if size < self.position:
             raise Changed
         if size > self._synced:
-            os.fdatasync(self.descriptor)
+            try:
+                os.fdatasync(self.descriptor)
+            except OSError as error:
+                # EINVAL, EROFS: a file system that has nothing to sync.
+                if error.errno not in (errno.EINVAL, errno.EROFS):
+                    raise
             self._synced = size
+        if size > self.size:
+            self.grew += 1
         self.size = size
 
     def _pread(self, octetsMax: int) -> bytes:
@@ -327,7 +367,7 @@ class Incarnation:
             self._anchor = octets[-ANCHOR_OCTETS:]
         else:
             self._anchor = (self._anchor + octets)[-ANCHOR_OCTETS:]
-        self._anchors[self.position] = self._anchor
+        self._anchors.append((self.position, self._anchor))
 
     def _gap(self, end: int, reason: str) -> Gap:
         gap = Gap(self.position, end, reason)
@@ -335,7 +375,7 @@ class Incarnation:
         self._anchor = b""
         if self.descriptor is not None:
             self._anchor = self._readAnchor(end)
-        self._anchors[end] = self._anchor
+        self._anchors.append((end, self._anchor))
         return gap
 
     def _readAnchor(self, offset: int) -> bytes:
@@ -358,8 +398,8 @@ class Incarnation:
         assert offset == self.bookmark.offset
         self.position = offset
         self._anchor = self.bookmark.anchor
-        self._anchors = {}
-        self._scanned = 0
+        self._anchors.clear()
+        self._scanned = self._lagScanned = 0
 
     def adopt(
         self,
@@ -401,9 +441,10 @@ class Incarnation:
     def acknowledge(self, end: int, base: int, crc: int) -> None:
         """Everything before C{end}, the end of a piece, has arrived."""
         assert self.bookmark.offset <= end <= self.position, (self, end)
-        anchor = self._anchors.get(end, b"")
-        for known in [known for known in self._anchors if known <= end]:
-            del self._anchors[known]
+        anchor = self.bookmark.anchor if end == self.bookmark.offset else b""
+        while self._anchors and self._anchors[0][0] <= end:
+            at, octets = self._anchors.popleft()
+            anchor = octets if at == end else b""
         self.bookmark = replace(
             self.bookmark, offset=end, base=base, crc=crc, anchor=anchor, size=self.size
         )
@@ -415,9 +456,10 @@ class Incarnation:
 
         @raise Vanished: they are not there.
         """
-        if self.descriptor is None or self.changed:
-            raise Vanished
-        descriptor = os.dup(self.descriptor)
+        with self._closing:
+            if self.descriptor is None or self.changed:
+                raise Vanished
+            descriptor = os.dup(self.descriptor)
         try:
             while start < end:
                 block = os.pread(descriptor, min(BLOCK_OCTETS, end - start), start)

@@ -14,6 +14,7 @@ import re
 import stat
 import tempfile
 import zlib
+from collections.abc import Container
 from pathlib import Path
 
 from .bookmarks import Bookmark
@@ -24,6 +25,8 @@ __all__ = [
     "HEAD_OCTETS",
     "beginningOf",
     "fits",
+    "gzipOutline",
+    "isRotatedName",
     "openRegular",
     "openSibling",
     "pastOf",
@@ -45,6 +48,9 @@ BLOCK_OCTETS = 1024 * 1024
 _ROTATED = re.compile(r"[.-][0-9][0-9A-Za-z:_.-]*\Z")
 
 _NUMBER = re.compile(r"[.-]([0-9]{1,5})(?:\.[a-z0-9]+)?\Z")
+
+# Endings of what rotation has compressed: never a log that is written.
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 
 
 def openRegular(path: str) -> int | None:
@@ -84,22 +90,68 @@ def siblings(path: str) -> list[str]:
     return [sibling for *_, sibling in sorted(found)]
 
 
-def openSibling(path: str, directory: Path) -> int | None:
+def isRotatedName(path: str, live: Container[str]) -> bool:
+    """Whether a path is the name of what one of the live ones was rotated to."""
+    if path.endswith(_COMPRESSED):
+        return True
+    start = len(os.path.dirname(path)) + 1
+    return any(
+        path[: cut.start()] in live and _ROTATED.match(path, cut.start())
+        for cut in re.finditer("[.-]", path)
+        if cut.start() > start
+    )
+
+
+def openSibling(path: str, directory: Path, head: bytes = b"") -> int | None:
     """
     Open a rotated file; a compressed one as a temporary file of its content.
 
     @param directory: for the temporary file, which has no name there.
-    @return: C{None} if it is gone, not finished or not to be read.
+    @param head: what it begins with, if it is worth unpacking.
+    @return: C{None} if it is gone, not finished, or compressed and something else.
+    @raise OSError: it is there and cannot be read now. That is not "gone".
     """
     try:
         descriptor = openRegular(path)
-    except OSError:
+    except FileNotFoundError:
         return None
     if descriptor is None or not path.endswith(".gz"):
         return descriptor
     try:
+        if not _gzipHead(descriptor, len(head)).startswith(head):
+            return None
         return _decompress(descriptor, directory)
-    except (OSError, zlib.error):
+    except zlib.error:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _gzipHead(descriptor: int, count: int) -> bytes:
+    """The first octets of the content of a gzip file."""
+    block = os.pread(descriptor, 8 * HEAD_OCTETS, 0)
+    return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(block, max(1, count))
+
+
+def gzipOutline(path: str) -> tuple[bytes, int] | None:
+    """
+    Head and size, modulo 2**32, of the content of a gzip file, without unpacking it.
+
+    @return: C{None} if it is no finished gzip file. One of several parts shows the size
+        of the last.
+    @raise OSError: it cannot be read.
+    """
+    descriptor = openRegular(path) if path.endswith(".gz") else None
+    if descriptor is None:
+        return None
+    try:
+        # RFC 1952 section 2.3.1: a member ends in CRC32 and ISIZE, four octets each.
+        at = os.fstat(descriptor).st_size - 4
+        if at < 14:
+            return None
+        size = int.from_bytes(os.pread(descriptor, 4, at), "little")
+        return _gzipHead(descriptor, HEAD_OCTETS), size
+    except zlib.error:
         return None
     finally:
         os.close(descriptor)
@@ -182,7 +234,10 @@ def pastOf(
     path: str, name: str, stream: str, generation: int, directory: Path
 ) -> Bookmark | None:
     """A finished bookmark for a file that is not ours to ship."""
-    descriptor = openSibling(path, directory)
+    try:
+        descriptor = openSibling(path, directory)
+    except PermissionError:
+        return None
     if descriptor is None:
         return None
     try:
@@ -214,16 +269,20 @@ def rescue(descriptor: int, mark: Bookmark, path: Path, have: int) -> int:
     Copy what is not acknowledged of a file that was deleted, on disk when this returns.
 
     The copy has the octets at their offsets, and a hole where they are not needed: it is
-    recognised like the file itself.
+    recognised like the file itself. It gets its name when it is complete: a part of it
+    would pass for the whole.
 
+    @param mark: as it is in the database.
     @param have: octets of the file that the copy covers already.
     @return: octets of the file that it covers now.
     """
     path.parent.mkdir(mode=0o700, exist_ok=True)
+    first = not have
+    part = path.with_name(path.name + ".part") if first else path
     flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    out = os.open(path, flags, 0o600)
+    out = os.open(part, flags | (os.O_TRUNC if first else 0), 0o600)
     try:
-        if not have:
+        if first:
             os.pwrite(out, os.pread(descriptor, HEAD_OCTETS, 0), 0)
             have = max(0, mark.offset - ANCHOR_OCTETS)
         while octets := os.pread(descriptor, BLOCK_OCTETS, have):
@@ -231,6 +290,8 @@ def rescue(descriptor: int, mark: Bookmark, path: Path, have: int) -> int:
         os.fsync(out)
     finally:
         os.close(out)
+    if first:
+        part.rename(path)
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)

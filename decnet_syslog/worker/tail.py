@@ -14,7 +14,8 @@ hold open:
   C{SEEK_S}, then the rest is a gap;
 * after a start, every bookmark that is not finished is looked for: at the name, among what
   we hold, among the rotated files; rotated files that no bookmark knows came while we were
-  stopped, and are incarnations of their own.
+  stopped, and are incarnations of their own. What is there and cannot be read is
+  waited for: it is neither gone nor new.
 
 A file that is deleted while we have it open is copied beside the state, as far as it is not
 acknowledged, so that a restart does not lose it. Set aside: a hard link made beforehand.
@@ -25,22 +26,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 from .bookmarks import Bookmark, Bookmarks
 from .incarnation import Incarnation
-from .rotation import (
-    beginningOf,
-    fits,
-    openRegular,
-    openSibling,
-    pastOf,
-    siblings,
-    startOf,
-)
+from .rotated import Rotated
+from .rotation import HEAD_OCTETS, fits, openRegular, pastOf
 
 __all__ = ["Events", "Tail"]
 
@@ -50,6 +44,10 @@ LATE_WRITER_S = 10.0
 
 # How long the copy of a truncated file is looked for, in seconds: compressing takes time.
 SEEK_S = 10.0
+
+# A deleted file that could not be kept is tried again after so long, in seconds: the disk
+# that was full may have been cleared.
+KEEP_RETRY_S = 30.0
 
 # Longer than a tick of any file system's clock, in nanoseconds.
 DIRECTORY_TICK_NS = 50_000_000
@@ -73,11 +71,14 @@ class Tail:
         lagOctetsMax: int | None,
         events: Events,
         startOffset: int | None = None,
+        begun: Callable[[int], int | None] = lambda descriptor: 0,
     ) -> None:
         """
         @param clock: seconds that never go back.
         @param events: told what happens to the file: C{events(name, **facts)}.
         @param startOffset: where to begin in a file that is seen for the first time.
+        @param begun: octets of an open file that were shipped when it had another path;
+            C{None} while that path's tail reads it.
         """
         self.path = path
         self.incarnations: list[Incarnation] = []
@@ -87,6 +88,7 @@ class Tail:
         self._lagOctetsMax = lagOctetsMax
         self._events = events
         self._startOffset = startOffset
+        self._begun = begun
         self._held = Path(f"{bookmarks.path}.held")
         self._current: Incarnation | None = None
         self._stream = uuid4().hex
@@ -94,23 +96,29 @@ class Tail:
         self._started = False
         self._unreadable: str | None = None
         self._seekUntil: dict[Incarnation, float] = {}
+        self._growth: dict[Incarnation, tuple[int, float]] = {}
+        self._keepAt: dict[Incarnation, float] = {}
+        self._rotated = Rotated(path, self._held)
         self._directoryTime = 0
 
     def poll(self) -> None:
         """Look at the file system once."""
-        if not self._started:
-            self._start()
-        for incarnation in self.incarnations:
+        if not self._started and not self._tryToStart():
+            return
+        for incarnation in list(self.incarnations):
             incarnation.look()
-        current = self._current
-        if current is not None and current.changed:
-            self._truncated(current)
+            if incarnation.changed and not incarnation.seeking:
+                self._truncated(incarnation)
         self._seek()
         self._lookAtName()
         self._lookAtDirectory()
         for incarnation in self.incarnations:
             self._keep(incarnation)
         self._finish()
+        newer = 0
+        for incarnation in reversed(self.incarnations):
+            incarnation.newerOctets = newer
+            newer += incarnation.size - incarnation.position
 
     def close(self) -> None:
         """Close every file."""
@@ -124,19 +132,24 @@ class Tail:
             for i in self.incarnations
         )
 
-    def _open(self, path: str) -> int | None:
+    def _open(self) -> int | None:
+        """Open what has the name now, if it is a regular file."""
         try:
-            descriptor = openRegular(path)
-        except FileNotFoundError:
-            return None
+            return self._openOrRaise()
         except OSError as error:
             self._cannot(error.strerror or str(error))
+            return None
+
+    def _openOrRaise(self) -> int | None:
+        try:
+            descriptor = openRegular(self.path)
+        except FileNotFoundError:
             return None
         if descriptor is None:
             self._cannot("it is not a regular file")
             return None
         if self._unreadable is not None:
-            self._events("readable-again", path=path)
+            self._events("readable-again", path=self.path)
             self._unreadable = None
         return descriptor
 
@@ -176,9 +189,20 @@ class Tail:
                 incarnation.final = False
                 self._current = incarnation
                 return
-        descriptor = self._open(self.path)
+        descriptor = self._open()
         if descriptor is not None:
-            self._current = self._new(descriptor)
+            self._begin(descriptor)
+
+    def _begin(self, descriptor: int, startOffset: int = 0) -> None:
+        """Begin what has the name now, unless another tail still reads it."""
+        begun = self._begun(descriptor)
+        if begun is None:
+            os.close(descriptor)
+            return
+        offset = max(startOffset, begun)
+        if offset > os.fstat(descriptor).st_size:
+            offset = 0
+        self._current = self._new(descriptor, offset)
 
     def _replace(self, incarnation: Incarnation) -> None:
         """Its name is another file's."""
@@ -190,13 +214,17 @@ class Tail:
         """Begin an incarnation; its bookmark is on disk before it is offered."""
         self._generation += 1
         status = os.fstat(descriptor)
+        # A size without a head would be a content that cannot be found again: a gap of
+        # what is then shipped as a stranger's.
+        head = os.pread(descriptor, min(HEAD_OCTETS, status.st_size), 0)
         mark = Bookmark(
             self._stream,
             self._generation,
             self.path,
             status.st_dev,
             status.st_ino,
-            status.st_size,
+            status.st_size if head else 0,
+            head,
             offset=offset,
             base=offset,
             origin=offset,
@@ -225,15 +253,21 @@ class Tail:
     # Truncation
 
     def _truncated(self, old: Incarnation) -> None:
-        """The content is gone from under the name: find its copy, begin the new one."""
+        """
+        The content is gone from its file: find its copy, begin the new one.
+
+        If it had been renamed away before, what is in the file now is a stranger's.
+        """
         self._events(
             "truncated",
             path=self.path,
             generation=old.generation,
             position=old.position,
         )
-        self._current = None
-        old.replacedAt = self._clock()
+        wasCurrent = old is self._current
+        if wasCurrent:
+            self._current = None
+            old.replacedAt = self._clock()
         old.close()
         # What is at its inode is another content now.
         old.bookmark = replace(old.bookmark, device=0, inode=0)
@@ -242,7 +276,7 @@ class Tail:
         self._seekUntil[old] = self._clock() + SEEK_S
         self._seek()
         self._strangers()
-        descriptor = self._open(self.path)
+        descriptor = self._open() if wasCurrent else None
         if descriptor is not None:
             self._current = self._new(descriptor)
 
@@ -254,39 +288,22 @@ class Tail:
                 offset=incarnation.position,
                 anchor=incarnation.anchor,
             )
-            found = self._find(where)
+            try:
+                found = self._rotated.find(where) if where.head else None
+            except OSError as error:
+                # It may be there: the search has not begun.
+                self._cannot(error.strerror or str(error))
+                self._seekUntil[incarnation] = self._clock() + SEEK_S
+                continue
             if found is not None:
-                incarnation.use(*found)
+                incarnation.use(found.descriptor, found.path)
                 del self._seekUntil[incarnation]
-            elif self._clock() >= until or self._copiedEarlier(where):
+            elif self._clock() >= until or self._rotated.hasPart(where):
                 del self._seekUntil[incarnation]
                 incarnation.lose("truncated")
                 self._events(
                     "copy-not-found", path=self.path, position=incarnation.position
                 )
-
-    def _find(self, mark: Bookmark) -> tuple[int, str] | None:
-        """Open the rotated file that has a content."""
-        for path in reversed(siblings(self.path)):
-            descriptor = openSibling(path, self._held)
-            if descriptor is None:
-                continue
-            if mark.head and fits(descriptor, mark, False):
-                return descriptor, path
-            os.close(descriptor)
-        return None
-
-    def _copiedEarlier(self, mark: Bookmark) -> bool:
-        """Whether the copy was made before the last octets that we know came."""
-        for path in siblings(self.path):
-            descriptor = openSibling(path, self._held)
-            if descriptor is not None:
-                try:
-                    if startOf(descriptor, mark):
-                        return True
-                finally:
-                    os.close(descriptor)
-        return False
 
     # The end of an incarnation
 
@@ -296,7 +313,11 @@ class Tail:
         for incarnation in list(self.incarnations):
             if incarnation.replacedAt is None or incarnation.seeking:
                 continue
-            incarnation.final = now - incarnation.replacedAt >= LATE_WRITER_S
+            grew, since = self._growth.get(incarnation, (0, incarnation.replacedAt))
+            if incarnation.grew != grew:
+                grew, since = incarnation.grew, now
+            self._growth[incarnation] = (grew, since)
+            incarnation.final = now - since >= LATE_WRITER_S
             done = (
                 incarnation.bookmark.offset == incarnation.position == incarnation.size
             )
@@ -310,15 +331,23 @@ class Tail:
                 self._release(mark)
                 incarnation.close()
                 self.incarnations.remove(incarnation)
+                self._growth.pop(incarnation, None)
+                self._keepAt.pop(incarnation, None)
 
     def _link(self, mark: Bookmark) -> Path:
         return self._held / f"{mark.stream}-{mark.generation}"
 
     def _keep(self, incarnation: Incarnation) -> None:
         """Keep what was deleted under us."""
+        now = self._clock()
+        if not incarnation.endangered or now < self._keepAt.get(incarnation, now):
+            return
         try:
-            incarnation.keepFrom(self._link(incarnation.bookmark))
+            # The copy begins at the offset: it must be the one that a restart knows.
+            self._bookmarks.save([incarnation.bookmark])
+            incarnation.keep(self._link(incarnation.bookmark))
         except OSError as error:
+            self._keepAt[incarnation] = now + KEEP_RETRY_S
             self._events("not-kept", path=self.path, reason=error.strerror)
 
     def _release(self, mark: Bookmark) -> None:
@@ -329,49 +358,63 @@ class Tail:
 
     # The start
 
+    def _tryToStart(self) -> bool:
+        """
+        Begin, or begin at the next look.
+
+        What is there and cannot be read is waited for: it is not gone, so its octets are
+        no gap, and not new, so they are not shipped again.
+        """
+        try:
+            self._start()
+        except OSError as error:
+            self._cannot(error.strerror or str(error))
+            self.close()
+            self.incarnations = []
+            self._current = None
+            return False
+        self._started = True
+        return True
+
     def _start(self) -> None:
         """Find what the bookmarks know, and what came while we were stopped."""
-        self._started = True
         marks = self._bookmarks.of(self.path)
-        rotated = siblings(self.path)
-        if not marks:
-            self._firstSight(rotated)
-            return
-        self._stream = marks[-1].stream
-        self._generation = max(mark.generation for mark in marks)
-        live = self._open(self.path)
-        for mark in marks:
-            if not mark.finished:
-                self._resume(mark, live, rotated)
-        # A content that was found late has a higher generation than the one after it.
-        age = {path: number for number, path in enumerate(rotated)}
-        self.incarnations.sort(
-            key=lambda i: (i is self._current, age.get(i.source or "", -1))
-        )
-        self._strangers()
-        if live is not None and (
-            self._current is None or self._current.descriptor != live
-        ):
-            self._current = self._new(live)
+        live = self._openOrRaise()
+        try:
+            if marks:
+                self._stream = marks[-1].stream
+                self._generation = max(mark.generation for mark in marks)
+                for mark in marks:
+                    if not mark.finished:
+                        self._resume(mark, live)
+            else:
+                self._firstSight()
+        except OSError:
+            if live is not None and self._current is None:
+                os.close(live)
+            raise
+        if marks:
+            # A content that was found late has a higher generation than the one after it.
+            rotated = self._rotated.paths()
+            age = {path: number for number, path in enumerate(rotated)}
+            self.incarnations.sort(
+                key=lambda i: (i is self._current, age.get(i.source or "", -1))
+            )
+            self._strangers()
+        if live is not None and self._current is None:
+            self._begin(live, 0 if marks else self._startOffset or 0)
 
-    def _firstSight(self, rotated: list[str]) -> None:
+    def _firstSight(self) -> None:
         """A path without bookmarks: its rotated files are from before our time."""
         past = []
-        for path in rotated[-32:]:
+        for path in self._rotated.paths()[-32:]:
             self._generation += 1
             mark = pastOf(path, self.path, self._stream, self._generation, self._held)
             if mark is not None:
                 past.append(mark)
         self._bookmarks.save(past)
-        descriptor = self._open(self.path)
-        if descriptor is None:
-            return
-        offset = self._startOffset or 0
-        if offset > os.fstat(descriptor).st_size:
-            offset = 0
-        self._current = self._new(descriptor, offset)
 
-    def _resume(self, mark: Bookmark, live: int | None, rotated: list[str]) -> None:
+    def _resume(self, mark: Bookmark, live: int | None) -> None:
         """Find the file of a bookmark."""
         if live is not None and self._current is None:
             status = os.fstat(live)
@@ -380,25 +423,21 @@ class Tail:
                 mark = replace(mark, device=status.st_dev, inode=status.st_ino)
                 self._current = self._add(mark, live)
                 return
-        candidates = [str(self._link(mark)), *reversed(rotated)]
-        candidates.sort(key=lambda path: not _sameFile(path, mark))
-        for path in candidates:
-            descriptor = openSibling(path, self._held)
-            if descriptor is None:
-                continue
-            if fits(descriptor, mark, _sameFile(path, mark)):
-                incarnation = self._add(_at(path, mark), descriptor)
-                incarnation.dirty = True
-                incarnation.source = path
-                incarnation.replacedAt = self._clock()
-                return
-            os.close(descriptor)
-        self._events(
-            "vanished", path=self.path, generation=mark.generation, offset=mark.offset
-        )
-        incarnation = self._add(mark, None)
+        found = self._rotated.find(mark, self._link(mark))
+        if found is None:
+            self._events(
+                "vanished",
+                path=self.path,
+                generation=mark.generation,
+                offset=mark.offset,
+            )
+            incarnation = self._add(mark, None)
+            incarnation.lose("vanished")
+        else:
+            incarnation = self._add(found.at(mark), found.descriptor)
+            incarnation.dirty = True
+            incarnation.source = found.path
         incarnation.replacedAt = self._clock()
-        incarnation.lose("vanished")
 
     def _strangers(self) -> None:
         """
@@ -407,38 +446,23 @@ class Tail:
         One that is finished and has grown since, by a writer that kept it open, goes on.
         """
         finished = [mark for mark in self._bookmarks.of(self.path) if mark.finished]
-        rotated = siblings(self.path)
-        for index, path in enumerate(rotated):
-            descriptor = openSibling(path, self._held)
-            if descriptor is None:
-                continue
-            if self._known(path, descriptor):
-                os.close(descriptor)
-                continue
-            size = os.fstat(descriptor).st_size
-            past = None
-            if any(startOf(descriptor, mark) for mark in finished):
-                self._events("copy-ignored", path=path)
-                os.close(descriptor)
-                continue
-            for mark in finished:
-                # An empty file is known by its inode only as long as it is empty.
-                if fits(descriptor, mark, _sameFile(path, mark) and size == 0):
-                    past = mark
-            if past is None:
-                incarnation = self._new(descriptor)
+        for found in self._rotated.unknown(self.incarnations, finished):
+            if found.past is None:
+                incarnation = self._new(found.descriptor)
                 self._events(
-                    "rotated-unseen", path=path, generation=incarnation.generation
+                    "rotated-unseen", path=found.path, generation=incarnation.generation
                 )
-            elif size > past.offset:
-                incarnation = self._add(replace(past, finished=False), descriptor)
-                self._events("late-write", path=path, generation=incarnation.generation)
             else:
-                os.close(descriptor)
-                continue
-            incarnation.source = path
+                mark = replace(found.at(found.past), finished=False)
+                incarnation = self._add(mark, found.descriptor)
+                self._events(
+                    "late-write", path=found.path, generation=incarnation.generation
+                )
+            incarnation.source = found.path
             incarnation.replacedAt = self._clock()
-            self._beforeUnread(incarnation, rotated[:index])
+            self._beforeUnread(incarnation, found.older)
+        for path, reason in self._rotated.refused:
+            self._events("unreadable", path=path, reason=reason)
 
     def _lookAtDirectory(self) -> None:
         """
@@ -454,10 +478,11 @@ class Tail:
             # File systems count in ticks: what changes again in the same one shows the
             # same time. So a recent time does not count as seen.
             recent = time.time_ns() - changed < DIRECTORY_TICK_NS
-            self._directoryTime = 0 if recent else changed
             self._strangers()
+            again = recent or self._rotated.incomplete
+            self._directoryTime = 0 if again else changed
 
-    def _beforeUnread(self, incarnation: Incarnation, older: list[str]) -> None:
+    def _beforeUnread(self, incarnation: Incarnation, older: Sequence[str]) -> None:
         """
         Put what was found between those of which nothing was read yet, by age.
 
@@ -468,51 +493,7 @@ class Tail:
         while at:
             before = self.incarnations[at - 1]
             read = before.position != before.bookmark.origin
-            if read or before.source in older:
+            if read or (before is not self._current and before.source in older):
                 break
             at -= 1
         self.incarnations.insert(at, incarnation)
-
-    def _known(self, path: str, descriptor: int) -> bool:
-        """Whether a rotated file is what we have open, or a copy of it."""
-        try:
-            status = os.stat(path)
-        except OSError:
-            return True
-        here = (status.st_dev, status.st_ino)
-        for incarnation in self.incarnations:
-            if (incarnation.bookmark.device, incarnation.bookmark.inode) == here:
-                incarnation.source = path
-                return True
-        for incarnation in self.incarnations:
-            where = replace(
-                incarnation.bookmark,
-                offset=min(incarnation.position, incarnation.size),
-                anchor=incarnation.anchor,
-            )
-            if where.head and fits(descriptor, where, False):
-                incarnation.source = path
-                return True
-            # Somebody's copy of a part of it, made to look at.
-            if incarnation.descriptor is not None and beginningOf(
-                descriptor, incarnation.descriptor
-            ):
-                return True
-        return False
-
-
-def _at(path: str, mark: Bookmark) -> Bookmark:
-    """A bookmark of the content that is at a path."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return replace(mark, device=0, inode=0)
-    return replace(mark, device=status.st_dev, inode=status.st_ino)
-
-
-def _sameFile(path: str, mark: Bookmark) -> bool:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return False
-    return (status.st_dev, status.st_ino) == (mark.device, mark.inode)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os
 from collections.abc import Callable, Sequence
 
 from .bookmarks import Bookmarks
 from .incarnation import Incarnation
-from .rotation import fits, openRegular
+from .rotation import fits, isRotatedName, openRegular
 from .tail import Events, Tail
 
 __all__ = ["Tails"]
@@ -50,6 +51,7 @@ class Tails:
         self._changed: list[Callable[[], None]] = []
         self._legacy = bookmarks.legacyOffset()
         self._crowded = False
+        self._unfinished = {m.name for m in bookmarks.all() if not m.finished}
 
     @property
     def incarnations(self) -> list[Incarnation]:
@@ -98,8 +100,14 @@ class Tails:
             if not glob.has_magic(pattern):
                 self._add(pattern, True)
                 continue
-            for path in sorted(glob.glob(pattern)):
-                self._add(path, False)
+            found = set(glob.glob(pattern))
+            # A path that is not there now can have rotated files that are not finished.
+            found.update(fnmatch.filter(self._unfinished, pattern))
+            live = {*found, *self._tails, *self._unfinished}
+            for path in sorted(found):
+                if not isRotatedName(path, live):
+                    self._add(path, False)
+        self._unfinished = set()
 
     def _add(self, path: str, named: bool) -> None:
         if path in self._tails or (not named and self._rotated(path)):
@@ -118,29 +126,40 @@ class Tails:
             self._lagOctetsMax,
             self._events,
             start,
+            lambda descriptor: self._begun(path, descriptor),
         )
 
     def _rotated(self, path: str) -> bool:
         """Whether a path that a pattern gives is what another one was renamed to."""
+        if path in self._unfinished:
+            return False
         try:
-            status = os.stat(path)
-            if any(
-                tail.holds(status.st_dev, status.st_ino)
-                for tail in self._tails.values()
-            ):
-                return True
             descriptor = openRegular(path)
         except OSError:
             return True
         if descriptor is None:
             return True
         try:
-            return any(
-                mark.finished
-                and (mark.device, mark.inode) == (status.st_dev, status.st_ino)
-                and mark.name != path
-                and fits(descriptor, mark, True)
-                for mark in self._bookmarks.all()
-            )
+            begun = self._begun(path, descriptor)
+            return begun is None or 0 < begun == os.fstat(descriptor).st_size
         finally:
             os.close(descriptor)
+
+    def _begun(self, path: str, descriptor: int) -> int | None:
+        """How far an open file was shipped by other names; C{None}: it is being read."""
+        status = os.fstat(descriptor)
+        here = (status.st_dev, status.st_ino)
+        others = [tail for tail in self._tails.values() if tail.path != path]
+        if any(tail.holds(*here) for tail in others):
+            return None
+        begun = 0
+        for mark in self._bookmarks.at(*here):
+            if mark.name == path or not mark.head or not fits(descriptor, mark, True):
+                continue
+            if not mark.finished and (
+                mark.name in self._tails or mark.name in self._unfinished
+            ):
+                # Its tail has not looked yet, and will find it.
+                return None
+            begun = max(begun, mark.offset)
+        return begun

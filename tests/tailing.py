@@ -1,0 +1,167 @@
+"""A log file, a tail on it, a clock: what the tests of the tail have in common."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+from pathlib import Path
+from zlib import crc32
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.worker.bookmarks import Bookmarks
+from decnet_syslog.worker.incarnation import Gap, Incarnation, Piece
+from decnet_syslog.worker.shipment import byName, nextPiece
+from decnet_syslog.worker.tail import LATE_WRITER_S, SEEK_S
+from decnet_syslog.worker.tails import Tails
+
+__all__ = ["Ledger", "TailTestCase"]
+
+
+class Ledger:
+    """What a forwarder would have shipped: pieces by incarnation, in order."""
+
+    def __init__(self) -> None:
+        self.pieces: dict[tuple[str, int], list[Piece]] = {}
+        self.order: list[tuple[str, int]] = []
+
+    def add(self, incarnation: Incarnation, piece: Piece) -> None:
+        key = (incarnation.stream, incarnation.generation)
+        if key not in self.pieces:
+            self.pieces[key] = []
+        have = (
+            self.pieces[key][-1].end
+            if self.pieces[key]
+            else incarnation.bookmark.origin
+        )
+        assert piece.start == have, f"{piece} does not follow {have}"
+        self.pieces[key].append(piece)
+        self.order.append(key)
+
+    def octets(self) -> bytes:
+        """All lines in the order of shipping; a last line without LF as it is."""
+        done: dict[tuple[str, int], int] = {}
+        parts = []
+        for key in self.order:
+            at = done.get(key, 0)
+            piece = self.pieces[key][at]
+            done[key] = at + 1
+            parts.append(
+                f"<{piece.reason}>".encode() if isinstance(piece, Gap) else piece.octets
+            )
+        return b"".join(parts)
+
+
+class TailTestCase(SynchronousTestCase):
+    """A log file, a tail on it, a clock."""
+
+    lagOctetsMax: int | None = None
+    messageOctetsMax = 2048
+    pattern = "app.log"
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).resolve()
+        self.directory.mkdir(parents=True)
+        self.begin()
+
+    def begin(self) -> None:
+        self.logs = self.directory / "logs"
+        self.logs.mkdir()
+        self.path = self.logs / "app.log"
+        self.now = 0.0
+        self.events: list[str] = []
+        self.ledger = Ledger()
+        self.start()
+        self.addCleanup(self.stop)
+
+    def start(self) -> None:
+        self.bookmarks = Bookmarks.open(self.directory / "forwarder.db")
+        self.tails = Tails(
+            [str(self.logs / self.pattern)],
+            self.bookmarks,
+            lambda: self.now,
+            messageOctetsMax=self.messageOctetsMax,
+            lagOctetsMax=self.lagOctetsMax,
+            events=lambda name, **facts: self.events.append(name),
+        )
+
+    def stop(self) -> None:
+        """Die: nothing is saved."""
+        self.tails.close()
+        self.bookmarks.close()
+
+    def restart(self, save: bool = True) -> None:
+        if save:
+            self.tails.save()
+        self.stop()
+        self.start()
+
+    def append(self, octets: bytes) -> None:
+        with open(self.path, "ab") as file:
+            file.write(octets)
+
+    def rotate(self) -> None:
+        """Rename app.log.1 to app.log.2 and so on, app.log to app.log.1."""
+        for number in range(9, 0, -1):
+            for ending in ("", ".gz"):
+                old = self.logs / f"app.log.{number}{ending}"
+                if old.exists():
+                    old.rename(self.logs / f"app.log.{number + 1}{ending}")
+        if self.path.exists():
+            self.path.rename(self.logs / "app.log.1")
+
+    def copytruncate(self) -> None:
+        self.rotate()
+        if (self.logs / "app.log.1").exists():
+            (self.logs / "app.log.1").rename(self.path)
+            shutil.copyfile(self.path, self.logs / "app.log.1")
+            os.truncate(self.path, 0)
+
+    def compress(self, number: int) -> None:
+        plain = self.logs / f"app.log.{number}"
+        if plain.exists():
+            (self.logs / f"app.log.{number}.gz").write_bytes(
+                gzip.compress(plain.read_bytes())
+            )
+            # As logrotate and gzip do.
+            times = plain.stat()
+            os.utime(
+                self.logs / f"app.log.{number}.gz",
+                ns=(times.st_atime_ns, times.st_mtime_ns),
+            )
+            plain.unlink()
+
+    def ship(
+        self, octets: int = 64, pieces: int = 10**6, acknowledge: bool = True
+    ) -> bytes:
+        """Look, read in order, acknowledge. What was shipped by now."""
+        self.now += 0.6
+        self.tails.poll()
+        for incarnation in self.tails.incarnations:
+            incarnation.invariants()
+        count = 0
+        for incarnations in byName(self.tails.incarnations).values():
+            while count < pieces:
+                found = nextPiece(incarnations, lambda i: i.read(octets))
+                if found is None:
+                    break
+                count += 1
+                incarnation, piece = found
+                incarnation.invariants()
+                mark = incarnation.bookmark
+                self.ledger.add(incarnation, piece)
+                if isinstance(piece, Gap):
+                    incarnation.acknowledge(piece.end, piece.end, 0)
+                else:
+                    crc = crc32(piece.octets, mark.crc)
+                    incarnation.acknowledge(piece.end, mark.base, crc)
+                incarnation.invariants()
+        return self.ledger.octets()
+
+    def settle(self) -> bytes:
+        """Let every grace pass."""
+        for _ in range(3):
+            self.ship()
+            self.now += max(LATE_WRITER_S, SEEK_S) + 1
+        return self.ship()

@@ -1,0 +1,206 @@
+"""Tests for the tail when things go wrong: killed, deleted, refused, moved meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from contextlib import closing
+from typing import Any
+from unittest import mock
+from zlib import crc32
+
+from decnet_syslog.worker import rotation
+from decnet_syslog.worker.tail import KEEP_RETRY_S
+
+from .tailing import TailTestCase
+
+
+class KilledTests(TailTestCase):
+    """The forwarder is gone for a while; the file is not what it was."""
+
+    def test_killedUnsaved(self) -> None:
+        """Killed without saving, the file is found by what was known before."""
+        self.append(b"a\n")
+        self.ship()
+        self.restart()
+        self.append(b"b\n")
+        self.rotate()
+        self.append(b"new\n")
+        self.assertEqual(self.settle(), b"a\nb\nnew\n")
+
+    def test_killedAndTruncated(self) -> None:
+        """Killed after the first read of a file that was empty, and truncated: found again."""
+        self.ship()
+        self.path.touch()
+        self.ship()
+        self.append(b"a\nb\n")
+        self.ship(pieces=1, octets=2)
+        [before] = self.tails.incarnations
+        self.restart(save=False)
+        self.copytruncate()
+        self.append(b"new\n")
+        self.tails.poll()
+        old, _ = self.tails.incarnations
+        self.assertEqual((old.stream, old.generation), (before.stream, 0))
+        # What the master says it holds is in the file that was found.
+        self.assertEqual(old.checksum(0, 2), crc32(b"a\n"))
+
+    def test_vanishedWhileStopped(self) -> None:
+        """A file that is gone is a gap, as far as it was known."""
+        self.append(b"a\nb\n")
+        self.ship(pieces=1, octets=2)
+        self.restart()
+        self.path.unlink()
+        self.append(b"new\n")
+        self.assertEqual(self.settle(), b"a\n<vanished>new\n")
+
+    def test_inodeReused(self) -> None:
+        """Another file with the inode of the old one is another file."""
+        self.append(b"a\n")
+        self.ship()
+        self.restart()
+        with open(self.path, "r+b") as file:
+            file.write(b"other content\n")
+        self.assertEqual(self.settle(), b"a\nother content\n")
+
+    def test_renamedDuringTheSearch(self) -> None:
+        """A rotation while the file is searched for does not make it vanish."""
+        self.append(b"a\nb\n")
+        self.ship(pieces=1, octets=2)
+        self.restart()
+        self.rotate()
+        (self.logs / "app.log.2").write_bytes(b"something else\n")
+        real = rotation.openSibling
+        moves = [self.rotate]
+
+        def moving(path: str, *arguments: Any) -> int | None:
+            if moves:
+                moves.pop()()
+            return real(path, *arguments)
+
+        with mock.patch("decnet_syslog.worker.rotated.openSibling", moving):
+            self.ship()
+        self.assertNotIn("vanished", self.events)
+        self.assertTrue(self.settle().startswith(b"a\nb\n"))
+
+
+class KeptTests(TailTestCase):
+    """A file that is deleted while its lines are not acknowledged."""
+
+    def test_keptFromDeletion(self) -> None:
+        """A file that was renamed and deleted is not lost by a restart."""
+        self.append(b"a\nb\n")
+        self.ship(pieces=1, octets=2)
+        self.rotate()
+        (self.logs / "app.log.1").unlink()
+        self.now += 1
+        self.tails.poll()
+        self.restart()
+        self.append(b"new\n")
+        self.assertEqual(self.settle(), b"a\nb\nnew\n")
+        self.assertEqual(list((self.directory / "forwarder.db.held").iterdir()), [])
+
+    def test_keptFromWhereSaved(self) -> None:
+        """What is kept of a deleted file begins where a killed forwarder goes on."""
+        lines = b"".join([b"%05d line\n" % n for n in range(900)])
+        self.append(lines)
+        self.ship(pieces=20, octets=110)
+        self.tails.save()
+        self.ship(pieces=40, octets=110)
+        self.rotate()
+        (self.logs / "app.log.1").unlink()
+        self.now += 1
+        self.tails.poll()
+        self.restart(save=False)
+        self.assertEqual(self.settle(), lines)
+
+    def test_notKept(self) -> None:
+        """What cannot be kept of a deleted file is said once, and tried again later."""
+        self.append(b"a\nb\n")
+        self.ship(pieces=1, octets=2)
+        self.rotate()
+        (self.logs / "app.log.1").unlink()
+        full = OSError(errno.ENOSPC, "No space left on device")
+        with mock.patch("decnet_syslog.worker.incarnation.rescue", side_effect=full):
+            for _ in range(5):
+                self.now += 1
+                self.tails.poll()
+        self.assertEqual(self.events.count("not-kept"), 1)
+        self.now += KEEP_RETRY_S
+        self.tails.poll()
+        self.restart()
+        self.assertEqual(self.settle(), b"a\nb\n")
+
+
+class RefusedTests(TailTestCase):
+    """What is there and cannot be opened is neither gone nor new."""
+
+    def refusing(self, error: int, name: str = "") -> Any:
+        """Log files, or one of them, cannot be opened."""
+        real = os.open
+
+        def refuse(path: Any, *arguments: Any, **keywords: Any) -> int:
+            if str(path).startswith(str(self.logs)) and str(path).endswith(name):
+                raise OSError(error, os.strerror(error), path)
+            return real(path, *arguments, **keywords)
+
+        return mock.patch("os.open", refuse)
+
+    def test_unreadableAtStart(self) -> None:
+        """What cannot be opened at the start is waited for: no gap, nothing twice."""
+        for number, error in enumerate([errno.EACCES, errno.EMFILE, errno.EIO]):
+            for move in (lambda: None, self.rotate, self.copytruncate):
+                with self.subTest(error=error, move=move):
+                    self.append(b"%d a\n" % number)
+                    before = self.settle()
+                    self.append(b"%d b\n" % number)
+                    self.restart()
+                    move()
+                    self.append(b"%d c\n" % number)
+                    with self.refusing(error):
+                        self.assertEqual(self.ship(), before)
+                        self.assertEqual(self.ship(), before)
+                    self.assertEqual(self.events.count("unreadable"), 1)
+                    self.events.clear()
+                    want = b"%d b\n%d c\n" % (number, number)
+                    self.assertEqual(self.settle(), before + want)
+
+    def test_unreadableCopy(self) -> None:
+        """A rotated file that we are in, and may not read, is waited for."""
+        self.append(b"a\nb\n")
+        self.ship(pieces=1, octets=2)
+        self.restart()
+        self.rotate()
+        self.append(b"new\n")
+        with self.refusing(errno.EACCES, "app.log.1"):
+            self.assertEqual(self.ship(), b"a\n")
+        self.assertEqual(self.settle(), b"a\nb\nnew\n")
+
+    def test_somebodysUnreadable(self) -> None:
+        """A rotated file that we may not read and are not in holds nothing up; said once."""
+        self.append(b"a\nb\n")
+        self.ship(pieces=1, octets=2)
+        (self.logs / "app.log.7").write_bytes(b"somebody's\n")
+        self.restart()
+        with self.refusing(errno.EACCES, "app.log.7"):
+            self.assertEqual(self.ship(), b"a\nb\n")
+            self.ship()
+        self.assertEqual(self.events.count("unreadable"), 1)
+
+    def test_legacyUnreadableAtStart(self) -> None:
+        """The offset of DECNET's forwarder counts when the file can be read at last."""
+        self.stop()
+        (self.directory / "forwarder.db").unlink()
+        with closing(sqlite3.connect(self.directory / "forwarder.db")) as db:
+            db.execute(
+                "CREATE TABLE forwarder_offset"
+                " (key TEXT PRIMARY KEY, offset INTEGER NOT NULL)"
+            )
+            db.execute("INSERT INTO forwarder_offset VALUES ('default', 2)")
+            db.commit()
+        self.append(b"a\nb\n")
+        self.start()
+        with self.refusing(errno.EACCES):
+            self.ship()
+        self.assertEqual(self.ship(), b"b\n")
