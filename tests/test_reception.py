@@ -179,6 +179,25 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertEqual(oldLine.pop(), [])
         self.assertEqual(self.stored(), b"")
 
+    def test_supersededInOrder(self) -> None:
+        """What an older connection has of a file cannot get ahead of what it lost of another."""
+        thread = LaterThread()
+        old, _ = self.open()
+        old.controlReceived(OPEN(OTHER, 0, 0, "y"))
+        self.commits = old._commits = GroupCommit(
+            self.journal, thread, self.clock, self.failures.append
+        )
+        old.framesReceived([b"committing"])
+        old.framesReceived([b"older"])
+        old.controlReceived(AT(OTHER, 0, 0))
+        old.framesReceived([b"newer"])
+        new, _ = self.connect()
+        self.owners["w1", STREAM, 0].supersede()
+        new.controlReceived(OPEN(STREAM, 0, 0, "x"))
+        thread.run()
+        self.assertEqual(self.stored(), b"committing\n")
+        self.assertEqual(self.commits.pendingOctets, 0)
+
     def test_lineFeedInside(self) -> None:
         """A frame with a line feed is refused; what came before it is kept."""
         reception, line = self.open()

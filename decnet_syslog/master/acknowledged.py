@@ -278,5 +278,12 @@ class Acknowledged(Reception):
         self._settled()
 
     def supersede(self) -> None:
-        """A newer connection has one of our streams."""
+        """
+        A newer connection has one of our streams.
+
+        It sends again what we have not handed over yet, in order. If we still did, the
+        streams it has not opened yet would get ahead of those it has.
+        """
+        self._discard()
+        self._deposits = []
         self._close("superseded", "another connection has taken over the stream")

@@ -131,6 +131,12 @@ class Reception(ABC):
         self._taken += self._octets
         self._octets = 0
 
+    def _discard(self) -> None:
+        """Forget what was gathered and not taken."""
+        self._messages = []
+        self._commits.pendingOctets -= self._octets
+        self._octets = 0
+
     def _settled(self) -> None:
         """What was taken is committed: make room."""
         self._commits.pendingOctets -= self._taken
