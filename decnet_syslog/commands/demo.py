@@ -6,7 +6,6 @@ import json
 import random
 import shutil
 import sys
-import tempfile
 import time
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from twisted.python import usage
 
 from ..errors import UserError
-from .pair import Pair, Worker, countLines
+from .pair import Pair, Worker, countLines, newDirectory
 
 __all__ = ["Options", "run"]
 
@@ -169,14 +168,7 @@ def _count(pair: Pair, workers: list[Worker]) -> int:
 
 def run(options: Options) -> int:
     """Run the demo. The exit status."""
-    if options["directory"] is None:
-        directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-demo-"))
-    else:
-        directory = Path(options["directory"]).resolve()
-        try:
-            directory.mkdir(parents=True)
-        except FileExistsError:
-            raise UserError(f"{directory} exists: give --directory a new one") from None
+    directory = newDirectory(options["directory"], "demo")
     _say("decnet-syslog demo: a master and two workers on this machine")
     pair = Pair(directory)
     keep = options["keep"]

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -22,7 +23,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..trust.authority import Authority
 
-__all__ = ["Pair", "Process", "Worker", "countLines"]
+__all__ = ["Pair", "Process", "Worker", "countLines", "newDirectory"]
 
 _TWISTD = "from twisted.scripts.twistd import run; run()"
 
@@ -237,6 +238,22 @@ def _freePort(host: str) -> int:
         port = probe.getsockname()[1]
     assert isinstance(port, int)
     return port
+
+
+def newDirectory(path: str | None, purpose: str) -> Path:
+    """
+    A directory that nobody has used: the one named, or a temporary one.
+
+    @raise UserError: it exists.
+    """
+    if path is None:
+        return Path(tempfile.mkdtemp(prefix=f"decnet-syslog-{purpose}-"))
+    directory = Path(path).resolve()
+    try:
+        directory.mkdir(parents=True)
+    except FileExistsError:
+        raise UserError(f"{directory} exists: give --directory a new one") from None
+    return directory
 
 
 def countLines(written: Iterable[bytes], delivered: Iterable[bytes]) -> tuple[int, int]:

@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -24,8 +23,7 @@ from pathlib import Path
 
 from twisted.python import usage
 
-from ..errors import UserError
-from .pair import Pair, Worker
+from .pair import Pair, Worker, newDirectory
 from .proxy import Proxy
 
 __all__ = ["Options", "run"]
@@ -379,14 +377,7 @@ def _table(trial: _Trial, seed: int) -> int:
 
 def run(options: Options) -> int:
     """Run the trial. The exit status."""
-    if options["directory"] is None:
-        directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-prove-"))
-    else:
-        directory = Path(options["directory"]).resolve()
-        try:
-            directory.mkdir(parents=True)
-        except FileExistsError:
-            raise UserError(f"{directory} exists: give --directory a new one") from None
+    directory = newDirectory(options["directory"], "prove")
     control = bool(options["control"])
     trial = _Trial(directory, options["seed"], control)
     keep = True
