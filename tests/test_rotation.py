@@ -10,7 +10,7 @@ from unittest import mock
 from zlib import crc32
 
 from decnet_syslog.worker import rotation
-from decnet_syslog.worker.incarnation import Vanished
+from decnet_syslog.worker.incarnation import Gap, Vanished
 from decnet_syslog.worker.tail import LATE_WRITER_S
 
 from .peers import requirePeer
@@ -317,3 +317,28 @@ class ExtensionTests(TailTestCase):
         shipped = self.settle()
         for number in range(4):
             self.assertEqual(shipped.count(b"line %d\n" % number), 1)
+
+
+class CopiedEarlierTests(TailTestCase):
+    """copytruncate whose copy lacks what was written, and shipped, before the truncation."""
+
+    def test_notAcknowledgedYet(self) -> None:
+        """The short copy is no new file, not even while the rest is unacknowledged."""
+        self.append(b"a\nb\n")
+        self.ship()
+        shutil.copyfile(self.path, self.logs / "app.log.1")
+        self.append(b"c\n")
+        self.tails.poll()
+        (incarnation,) = self.tails.incarnations
+        piece = incarnation.read(64)
+        assert piece is not None and not isinstance(piece, Gap)
+        os.truncate(self.path, 0)
+        self.append(b"new\n")
+        for _ in range(3):
+            self.now += 0.6
+            self.tails.poll()
+            (self.logs / "app.log.1").touch()
+        self.assertEqual(len(self.tails.incarnations), 2)
+        self.ledger.add(incarnation, piece)
+        incarnation.acknowledge(piece.end, 0, 0)
+        self.assertEqual(self.settle(), b"a\nb\nc\nnew\n")

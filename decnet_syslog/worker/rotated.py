@@ -279,4 +279,7 @@ def _copyOf(descriptor: int, incarnation: Incarnation) -> bool:
     if where.head and fits(descriptor, where, False):
         return True
     whole = incarnation.descriptor
-    return whole is not None and beginningOf(descriptor, whole)
+    if whole is not None:
+        return beginningOf(descriptor, whole)
+    # Its content is gone; a copy that logrotate made before the last octets came is not.
+    return startOf(descriptor, replace(where, offset=incarnation.size))
