@@ -132,7 +132,10 @@ class Rotated:
                 continue
             if found is None:
                 continue
-            if fits(found.descriptor, mark, _sameInode(found.status, mark)):
+            # Compressing makes a new file: one with the inode that we look for has got it
+            # from a file that was deleted.
+            same = not path.endswith(".gz") and _sameInode(found.status, mark)
+            if fits(found.descriptor, mark, same):
                 return found
             os.close(found.descriptor)
         return None
