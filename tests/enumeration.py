@@ -10,6 +10,8 @@ until the process lives through the run. All kinds, both ends, to the end:
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import sys
 import tempfile
@@ -19,9 +21,11 @@ from pathlib import Path
 
 from decnet_syslog.commands.pair import Pair, Process
 
-__all__ = ["CALLS", "Reader", "attempt", "enumerate_"]
+__all__ = ["CALLS", "EIO", "Reader", "attempt", "enumerate_"]
 
 CALLS = ("fdatasync", "fsync", "pwrite64", "write", "rename", "sendto")
+
+EIO = "error=EIO"
 
 LINES = b"".join(
     [b"<134>1 2026-04-18T00:00:00Z d s - e - line %d\n" % n for n in range(20)]
@@ -52,20 +56,34 @@ class Reader(threading.Thread):
         self.join()
 
 
-def traced(call: str, what: str, when: int) -> list[str]:
-    """A command that runs another and injects into its n-th system call of a kind."""
+def traced(call: str, what: str, when: int, out: Path) -> list[str]:
+    """
+    A command that runs another and injects into its n-th system call of a kind.
+
+    @param out: for what strace has to say.
+    """
     return [
         "strace",
         "-D",
         "-f",
         "-qq",
         "-o",
-        "/dev/null",
+        str(out),
         "-e",
-        f"trace={call}",
+        f"trace={call},fsync",
+        "-y",
         "-e",
         f"inject={call}:{what}:when={when}",
     ]
+
+
+def failed(trace: Path) -> bool:
+    """Whether a sync was made to fail, and not made up for."""
+    before, injected, after = trace.read_bytes().partition(b"(INJECTED)")
+    path = before[before.rfind(b"<") + 1 : before.rfind(b">")]
+    # SQLite does not look whether its sync of a directory worked: we sync it again.
+    again = os.path.isdir(path) and re.search(rb"fsync\(\d+<%s>\) += 0" % path, after)
+    return bool(injected) and not again
 
 
 def attempt(
@@ -81,17 +99,19 @@ def attempt(
 
     @param side: listener or forwarder.
     @param again: inject into the recovery, too, at this call.
-    @return: the exit status of the process, or C{None} if it lived through the run.
+    @return: the exit status of the process; C{None} if there is no n-th call, 0 if it may
+        go on after it.
     @raise AssertionError: something was lost, repeated, out of order, or vanished.
     """
     pair = Pair(directory)
     worker = pair.enroll("w1", ["--poll-interval=0.1"])
     process: Process = pair.listener if side == "listener" else worker.forwarder
     reader = Reader(pair.logPath)
+    trace = directory / "trace"
     half = LINES[: LINES.index(b"line 10")].rpartition(b"\n")[0] + b"\n"
     try:
         reader.start()
-        process.prefix = traced(call, what, when)
+        process.prefix = traced(call, what, when, trace)
         worker.append(half)
         pair.listener.start()
         worker.forwarder.start()
@@ -109,8 +129,12 @@ def attempt(
         while process.alive and time.monotonic() < deadline:
             time.sleep(0.02)
         status = None if process.alive else process.stop()
+        if what == EIO and status is None:
+            # The kernel may have dropped what it could not write, and say yes next time.
+            assert not failed(trace), f"{side} went on after {call} {when} failed"
+            status = 0 if b"(INJECTED)" in trace.read_bytes() else None
         if status is not None and again:
-            process.prefix = traced(call, what, again)
+            process.prefix = traced(call, what, again, trace)
             process.start()
             deadline = time.monotonic() + 2.5
             while process.alive and time.monotonic() < deadline:
@@ -134,14 +158,17 @@ def attempt(
         assert reader.vanished is None, f"{side} {call} {when}: {reader.vanished}"
 
 
-def enumerate_(side: str, call: str, recovery: bool) -> int:
-    """Kill at every n-th call until n is past the end. How many kills there were."""
+def enumerate_(
+    side: str, call: str, recovery: bool = False, what: str = "signal=SIGKILL"
+) -> int:
+    """Inject into every n-th call until n is past the end. How often that was."""
     when = 0
     while True:
         when += 1
         directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-enumerate-"))
         try:
-            status = attempt(directory, side, call, when, again=when if recovery else 0)
+            again = when if recovery else 0
+            status = attempt(directory, side, call, when, what, again)
         except BaseException:
             print(f"see {directory}", flush=True)
             raise
@@ -165,6 +192,10 @@ def main(arguments: list[str]) -> int:
                     f"{side:<9} {call:<10} killed at each of 1..{kills} {where}",
                     flush=True,
                 )
+        for call in ("fdatasync", "fsync"):
+            failures = enumerate_(side, call, what=EIO)
+            total += failures
+            print(f"{side:<9} {call:<10} failed at each of 1..{failures}", flush=True)
     print(f"{total} runs: 0 lost, 0 repeated, 0 out of order, nothing vanished")
     return 0
 

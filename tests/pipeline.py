@@ -170,10 +170,12 @@ class Master:
 class World:
     """Everything, and the clock."""
 
-    def __init__(self, directory: Path, lagOctetsMax: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, lagOctetsMax: int | None = None, serial: int = 0
+    ) -> None:
         self.directory = directory
         self.logs = directory / "logs"
-        self.logs.mkdir(parents=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
         self.log = self.logs / "app.log"
         self.log.touch()
         self.rawPath = directory / "master.log"
@@ -181,7 +183,7 @@ class World:
         self.clock = Clock()
         self.failures: list[Failure] = []
         self.events: list[str] = []
-        self.serial = 0
+        self.serial = serial
         self.crashes = 0
         self.seen = b""
         self.lagOctetsMax = lagOctetsMax
@@ -474,10 +476,10 @@ def perform(world: World, step: tuple[object, ...]) -> None:
 def randomHistory(seed: int) -> list[tuple[object, ...]]:
     """A history like those that hypothesis makes, from a number."""
     dice = random.Random(seed)
-    return [_randomStep(dice) for _ in range(dice.randint(5, 60))]
+    return [randomStep(dice) for _ in range(dice.randint(5, 60))]
 
 
-def _randomStep(dice: random.Random) -> tuple[object, ...]:
+def randomStep(dice: random.Random) -> tuple[object, ...]:
     lines: list[tuple[object, ...]] = [("line", dice.randint(0, 200))] * 2
     deliveries: list[tuple[object, ...]] = [
         ("deliver", dice.randint(1, 400), down) for down in (False, True)

@@ -7,9 +7,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from decnet_syslog.master.service import EXIT_STORAGE
+from decnet_syslog.durable import EXIT_STORAGE
 
-from .enumeration import attempt
+from .enumeration import EIO, attempt
 from .peers import PairTestCase, requirePeer
 
 
@@ -48,13 +48,12 @@ class KillTests(PairTestCase):
     def test_failedSync(self) -> None:
         """An error of fdatasync is the end of the process, and nothing acknowledged is lost."""
         requirePeer("strace")
-        stopped = 0
-        for when in (4, 5, 6):
-            directory = self.directory / f"eio-{when}"
-            directory.mkdir()
-            status = attempt(directory, "listener", "fdatasync", when, "error=EIO")
-            stopped += status == EXIT_STORAGE
-        self.assertGreater(stopped, 0)
+        for side, when in (("listener", 5), ("listener", 7), ("forwarder", 4)):
+            with self.subTest(side=side, when=when):
+                directory = self.directory / f"eio-{side}-{when}"
+                directory.mkdir()
+                status = attempt(directory, side, "fdatasync", when, EIO)
+                self.assertEqual(status, EXIT_STORAGE)
 
 
 class OrderTests(PairTestCase):

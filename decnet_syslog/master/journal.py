@@ -35,6 +35,7 @@ from typing import Any
 from uuid import uuid4
 from zlib import crc32
 
+from ..durable import StorageFailed, isFailure, isFull, syncDirectory, useWAL
 from ..errors import UserError
 from ..wire.record import Provenance
 from .values import Batch, Cursor, Deposit, FileLength, Grant, Known
@@ -49,6 +50,9 @@ PAGE_OCTETS = 65536
 # for the WAL (which never shrinks while we run) and its recovery to stay unimportant.
 WAL_PAGES = 256
 
+# Pages that a commit writes beside those of its octets, about.
+COMMIT_PAGES = 4
+
 # Streams that one worker may have. A worker makes the ids: without a bound, one that has
 # been broken into could fill the disk with rows. Reached after so many rotations, the
 # rows that advanced longest ago go first.
@@ -59,7 +63,7 @@ class JournalFull(Exception):
     """There is no space for a commit. Nothing was committed; try again later."""
 
 
-class JournalFailed(Exception):
+class JournalFailed(StorageFailed):
     """The journal cannot be trusted any more: stop, and acknowledge nothing."""
 
 
@@ -123,11 +127,6 @@ def _prepareFile(path: Path) -> None:
             raise UserError(f"the journal {path} is not a regular file")
     finally:
         os.close(descriptor)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 class Journal:
@@ -144,6 +143,7 @@ class Journal:
         self.octets: int = self._one(
             "SELECT coalesce(sum(length(octets)), 0) FROM batch"
         )
+        self._walPages = 0
         # Deleted with the next commit; found here so that no commit has to look.
         self._cursors = dict(self._db.execute("SELECT output, seq FROM cursor"))
 
@@ -153,6 +153,7 @@ class Journal:
         Open or make the journal, and bring to disk whatever a killed process left.
 
         @raise UserError: it is in use, of an unknown version or no journal at all.
+        @raise JournalFailed: the disk has failed.
         """
         _prepareFile(path)
         db = sqlite3.connect(
@@ -161,11 +162,9 @@ class Journal:
         try:
             db.execute(f"PRAGMA page_size = {PAGE_OCTETS}")
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
+            useWAL(db)
             # Journals of single statements hold nothing that a crash must find again.
             db.execute("PRAGMA temp_store = MEMORY")
-            db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
             db.execute(f"PRAGMA journal_size_limit = {WAL_PAGES * PAGE_OCTETS}")
             db.execute("BEGIN EXCLUSIVE")
             (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -188,6 +187,13 @@ class Journal:
             busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if busy:
                 raise UserError(f"the journal {path} is in use by another program")
+            # SQLite syncs the names of its files, and does not look whether it worked.
+            syncDirectory(path.parent)
+        except OSError as error:
+            db.close()
+            raise JournalFailed(
+                f"cannot sync {path.parent}: {error.strerror}"
+            ) from None
         except sqlite3.DatabaseError as error:
             db.close()
             if "locked" in str(error):
@@ -196,6 +202,8 @@ class Journal:
                 ) from None
             if "full" in str(error):
                 raise UserError(f"no space for the journal {path}: make room") from None
+            if isFailure(error):
+                raise JournalFailed(f"the journal {path}: {error}") from error
             raise UserError(f"cannot use {path} as a journal: {error}") from None
         except BaseException:
             db.close()
@@ -277,7 +285,7 @@ class Journal:
                 removed = self._release(min(moved.values()))
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
-        self._commit()
+        self._commit(added)
         self._cursors = moved
         self.octets += added - removed
         return batches
@@ -448,15 +456,29 @@ class Journal:
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
 
-    def _commit(self) -> None:
+    def _commit(self, octets: int = 0) -> None:
         try:
             self._db.execute("COMMIT")
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
+        self._walPages += COMMIT_PAGES + octets // PAGE_OCTETS
+        if self._walPages >= WAL_PAGES:
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        """Bring the WAL's pages to their places. What is committed stays committed."""
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.DatabaseError as error:
+            if not isFull(error):
+                raise self._failure(error) from error
+            # The next commit tries again; until then the WAL grows, or is full as well.
+            return
+        self._walPages = 0
 
     def _failure(self, error: sqlite3.DatabaseError) -> Exception:
         """What an error of SQLite means for us. The transaction is undone."""
-        full = "database or disk is full" in str(error)
+        full = isFull(error)
         try:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")

@@ -18,6 +18,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from ..durable import syncDirectory
 from ..errors import UserError
 from .values import FileLength
 
@@ -84,6 +85,7 @@ class OutputFile:
         self.size = status.st_size
         self.surplus = 0
         self.dirty = False
+        self._nameSynced = False
         self._doubtful = False
         self._copies: list[str] = []
         self._copiedAt = 0
@@ -174,6 +176,9 @@ class OutputFile:
         if self.dirty:
             os.fdatasync(self.descriptor)
             self.dirty = False
+        if not self._nameSynced:
+            syncDirectory(Path(self.path).parent)
+            self._nameSynced = True
 
     def close(self) -> None:
         """Close the descriptor."""

@@ -30,6 +30,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from ..durable import EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..wire.control import BYE
 from ..wire.framing import MESSAGE_OCTETS_MAX
@@ -39,11 +40,7 @@ from .journal import Journal
 from .listener import ConnectionLimit, ListenerFactory, showAddress
 from .outputs import FileOutput
 
-__all__ = ["EXIT_STORAGE", "ListenerService"]
-
-# sysexits' EX_IOERR: the journal or an output cannot be trusted. Not to be restarted
-# without a look at the disk.
-EXIT_STORAGE = 74
+__all__ = ["ListenerService"]
 
 # How long connections may take to end when we stop, in seconds.
 STOP_S = 3.0
@@ -122,7 +119,11 @@ class ListenerService(Service):
         try:
             self._open()
         except UserError as error:
+            self._stopThreads()
             raise SystemExit(f"decnet-listener: {error}") from None
+        except StorageFailed:
+            # Without this the threads would keep a listener alive that serves nobody.
+            self._fail(Failure())
         self._reactor.callWhenRunning(self._catchSignals)
         assert self.port is not None
         self._log.info(
@@ -180,8 +181,7 @@ class ListenerService(Service):
         yield self._connectionsGone()
         self._commits.stop()
         yield self._commits.perform(self._journal.close)
-        for pool in self._pools:
-            pool.stop()
+        self._stopThreads()
 
     def reopen(self) -> None:
         """Open the output files anew: they have been renamed."""
@@ -215,6 +215,10 @@ class ListenerService(Service):
         return lambda f, *arguments: deferToThreadPool(
             self._reactor, pool, f, *arguments
         )
+
+    def _stopThreads(self) -> None:
+        for pool in self._pools:
+            pool.stop()
 
     def _fail(self, failure: Failure) -> None:
         self._log.critical(

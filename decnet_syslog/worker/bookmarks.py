@@ -15,10 +15,11 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+from ..durable import StorageFailed, isFailure, isFull, syncData, syncDirectory, useWAL
 from ..errors import UserError
 
 __all__ = ["Bookmark", "Bookmarks"]
@@ -28,6 +29,9 @@ SCHEMA_VERSION = 1
 # Finished incarnations that are remembered of each stream, so that their rotated copies
 # are not taken for new files. More than logrotate keeps.
 FINISHED_MAX = 64
+
+# The WAL is emptied so often: it has a few pages a save.
+SAVES_PER_CHECKPOINT = 64
 
 _SCHEMA = """
 CREATE TABLE bookmark (
@@ -72,6 +76,13 @@ class Bookmark:
     finished: bool = False
 
 
+Die = Callable[[StorageFailed], None]
+
+
+def _raise(failed: StorageFailed) -> None:
+    raise failed
+
+
 _COLUMNS = ", ".join(field.name for field in fields(Bookmark))
 _MARKS = ", ".join("?" * len(fields(Bookmark)))
 
@@ -84,17 +95,22 @@ class Bookmarks:
     @ivar fresh: whether it had no bookmarks when it was opened.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, die: Die = _raise
+    ) -> None:
         self.path = path
+        self._die = die
+        self._saves = 0
         self._db = connection
         (count,) = connection.execute("SELECT count(*) FROM bookmark").fetchone()
         self.fresh = count == 0
 
     @classmethod
-    def open(cls, path: Path) -> Bookmarks:
+    def open(cls, path: Path, die: Die = _raise) -> Bookmarks:
         """
         Open or make the database.
 
+        @param die: ends the process: a disk has failed.
         @raise UserError: it is in use, of an unknown version, or no database.
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -116,8 +132,7 @@ class Bookmarks:
         db = sqlite3.connect(path, isolation_level=None, timeout=2)
         try:
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
+            useWAL(db)
             db.execute("BEGIN EXCLUSIVE")
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version == 0:
@@ -131,17 +146,25 @@ class Bookmarks:
             db.execute("COMMIT")
             # What a killed process had written and not synced counts only once it is.
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            # SQLite syncs the names of its files, and does not look whether it worked.
+            syncDirectory(path.parent)
+        except OSError as error:
+            db.close()
+            die(StorageFailed(f"cannot sync {path.parent}: {error.strerror}"))
+            raise
         except sqlite3.DatabaseError as error:
             db.close()
             if "locked" in str(error):
                 raise UserError(
                     f"the state database {path} is in use: is another decnet-forwarder running?"
                 ) from None
+            if isFailure(error):
+                die(StorageFailed(f"the state database {path}: {error}"))
             raise UserError(f"cannot use {path} as a state database: {error}") from None
         except BaseException:
             db.close()
             raise
-        return cls(path, db)
+        return cls(path, db, die)
 
     def close(self) -> None:
         """Close the database."""
@@ -190,9 +213,22 @@ class Bookmarks:
                 [_row(bookmark) for bookmark in bookmarks],
             )
             self._db.execute("COMMIT")
-        except BaseException:
+            self._saves += 1
+            if self._saves % SAVES_PER_CHECKPOINT == 0:
+                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.DatabaseError as error:
+            if not isFull(error):
+                self._die(StorageFailed(f"the state database {self.path}: {error}"))
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+            raise
+
+    def bringToDisk(self, descriptor: int, name: str) -> None:
+        """Sync a log: what is shipped of it must not be undone by a power cut."""
+        try:
+            syncData(descriptor)
+        except OSError as error:
+            self._die(StorageFailed(f"cannot sync {name}: {error.strerror}"))
             raise
 
     def forget(self, name: str) -> None:

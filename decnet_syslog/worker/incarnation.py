@@ -16,7 +16,6 @@ What must be true:
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 from collections import deque
@@ -94,8 +93,10 @@ class Incarnation:
         messageOctetsMax: Callable[[], int],
         lagOctetsMax: int | None,
         save: Callable[[Bookmark, Bookmark], None],
+        bringToDisk: Callable[[int, str], None],
     ) -> None:
         """
+        @param bringToDisk: sync a file, by its descriptor and name.
         @param save: make a bookmark durable in place of another.
         """
         self.bookmark = bookmark
@@ -114,6 +115,7 @@ class Incarnation:
         self._messageOctetsMax = messageOctetsMax
         self._lagOctetsMax = lagOctetsMax
         self._save = save
+        self._bringToDisk = bringToDisk
         self._synced = 0
         self._scanned = 0
         self._lagScanned = 0
@@ -328,12 +330,7 @@ class Incarnation:
         if size < self.position:
             raise Changed
         if size > self._synced:
-            try:
-                os.fdatasync(self.descriptor)
-            except OSError as error:
-                # EINVAL, EROFS: a file system that has nothing to sync.
-                if error.errno not in (errno.EINVAL, errno.EROFS):
-                    raise
+            self._bringToDisk(self.descriptor, self.name)
             self._synced = size
         if size > self.size:
             self.grew += 1
@@ -390,6 +387,10 @@ class Incarnation:
             return
         head = os.pread(self.descriptor, min(HEAD_OCTETS, self.size), 0)
         if head.startswith(known):
+            # A power cut must not leave a bookmark of octets that it took.
+            if len(head) > self._synced:
+                self._bringToDisk(self.descriptor, self.name)
+                self._synced = len(head)
             self.bookmark = replace(self.bookmark, head=head)
             self.dirty = True
 

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Container
 from pathlib import Path
 
+from ..durable import syncDirectory
 from .bookmarks import Bookmark
 
 __all__ = [
@@ -292,9 +293,6 @@ def rescue(descriptor: int, mark: Bookmark, path: Path, have: int) -> int:
         os.close(out)
     if first:
         part.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+        syncDirectory(path.parent)
+        syncDirectory(path.parent.parent)
     return have

@@ -8,6 +8,7 @@ that is killed leave the same promise: the listener knows the position.
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
+from ..durable import EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..wire.control import BYE
 from .bookmarks import Bookmarks
@@ -39,6 +41,9 @@ __all__ = ["ForwarderService"]
 # Acknowledged offsets reach the database so often at most, in seconds. They are a hint:
 # the listener holds the position.
 SAVE_S = 0.5
+
+# There was no space for them, in seconds.
+SAVE_RETRY_S = 5.0
 
 # How long in-flight lines may still be acknowledged when we stop, and the connection to
 # end after that, in seconds.
@@ -98,7 +103,7 @@ class ForwarderService(Service):
         """Open the state, look at the files, connect."""
         super().startService()  # type: ignore[no-untyped-call]
         try:
-            self._bookmarks = Bookmarks.open(self._statePath)
+            self._bookmarks = Bookmarks.open(self._statePath, self._failed)
         except UserError as error:
             raise SystemExit(f"decnet-forwarder: {error}") from None
         self._tails = Tails(
@@ -145,11 +150,13 @@ class ForwarderService(Service):
             line.close(BYE("shutdown", "the forwarder is stopping"))
             if self._factory.line is not None:
                 yield lost
+        self._pool.stop()
+        if self._save is not None:
+            self._save.cancel()
+        self._saveNow()
         for call in (self._poll, self._save):
             if call is not None and call.active():
                 call.cancel()
-        self._pool.stop()
-        self._tails.save()
         self._tails.close()
         self._bookmarks.close()
 
@@ -241,7 +248,21 @@ class ForwarderService(Service):
 
     def _saveNow(self) -> None:
         self._save = None
-        self._tails.save()
+        try:
+            self._tails.save()
+        except sqlite3.DatabaseError as error:
+            self._log.warn(
+                "cannot save the offsets: {error}; trying again. The master holds them too",
+                error=str(error),
+            )
+            self._save = self._reactor.callLater(SAVE_RETRY_S, self._saveNow)
+
+    def _failed(self, failed: StorageFailed) -> None:
+        """A disk has failed: stop at once. What is acknowledged, the master has."""
+        self._log.critical(
+            "the disk cannot be trusted: {reason}; stopping", reason=str(failed)
+        )
+        os._exit(EXIT_STORAGE)
 
     def _event(self, name: str, **facts: Any) -> None:
         """Something happened to a file."""

@@ -357,7 +357,7 @@ class Shipment:
     def _identify(self) -> None:
         """Find the files that have no place yet among the streams the listener has."""
         self._meetForIdentification()
-        for way in self._ways.values():
+        for way in list(self._ways.values()):
             if way.state not in ("diverged", "unidentified"):
                 continue
             candidates = [k for k in self._listed or () if not self._taken(k, way)]

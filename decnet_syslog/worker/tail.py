@@ -217,6 +217,8 @@ class Tail:
         # A size without a head would be a content that cannot be found again: a gap of
         # what is then shipped as a stranger's.
         head = os.pread(descriptor, min(HEAD_OCTETS, status.st_size), 0)
+        if head:
+            self._bookmarks.bringToDisk(descriptor, self.path)
         mark = Bookmark(
             self._stream,
             self._generation,
@@ -239,6 +241,7 @@ class Tail:
             self._messageOctetsMax,
             self._lagOctetsMax,
             self._saveInstead,
+            self._bookmarks.bringToDisk,
         )
         self.incarnations.append(incarnation)
         return incarnation

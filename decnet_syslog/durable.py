@@ -1,0 +1,90 @@
+"""
+What has to be on disk before anybody is told of it.
+
+An error of a sync is the end of a process: the kernel may have dropped the octets and say
+yes the next time. No space is no such error.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from pathlib import Path
+
+__all__ = [
+    "EXIT_STORAGE",
+    "StorageFailed",
+    "isFailure",
+    "isFull",
+    "syncData",
+    "syncDirectory",
+    "useWAL",
+]
+
+# sysexits' EX_IOERR: a disk cannot be trusted. Not to be restarted without a look at it.
+EXIT_STORAGE = 74
+
+
+class StorageFailed(Exception):
+    """A disk cannot be trusted any more: stop, and promise nothing."""
+
+
+def isFull(error: sqlite3.DatabaseError) -> bool:
+    """Whether an error of SQLite is only that there is no space."""
+    return "database or disk is full" in str(error)
+
+
+def isFailure(error: sqlite3.DatabaseError) -> bool:
+    """Whether an error of SQLite is the disk's."""
+    return "disk I/O error" in str(error)
+
+
+def useWAL(db: sqlite3.Connection) -> None:
+    """
+    Have SQLite write ahead, and sync every commit.
+
+    @raise sqlite3.DatabaseError: it cannot. SQLite itself says so with a word only.
+    """
+    (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise sqlite3.OperationalError(f"no write-ahead log: disk I/O error ({mode})")
+    db.execute("PRAGMA synchronous = FULL")
+    # SQLite's own checkpoints hide a failed sync: the next would say yes.
+    db.execute("PRAGMA wal_autocheckpoint = 0")
+
+
+def syncData(descriptor: int) -> None:
+    """
+    Bring a file's octets to disk.
+
+    A file system that has nothing to sync is left alone.
+
+    @raise OSError: the disk has failed.
+    """
+    try:
+        os.fdatasync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EROFS):
+            raise
+
+
+def syncDirectory(directory: Path) -> None:
+    """
+    Bring a directory's names to disk: a file can be synced and its name not.
+
+    A directory that we may not read, or a file system that cannot do it, is left alone.
+
+    @raise OSError: the disk has failed.
+    """
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,284 @@
+"""
+Cut the connection at every octet of a session, with FIN and with RST, on real sockets.
+
+A session ships 20 lines in five groups, each written when the one before is acknowledged,
+over real TLS through a proxy that passes so many octets of one direction and then cuts;
+the forwarder connects again and finishes. The listener is a real twistd. In the end
+master.log must be what was written, to the octet. Every octet, both directions, both ways
+of cutting:
+
+    python -m tests.cutting
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+from typing import Any, cast
+from unittest import mock
+
+from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater, react
+
+from decnet_syslog.commands.pair import Pair, Worker
+from decnet_syslog.trust.bundles import Bundle
+from decnet_syslog.trust.contexts import forwarderContext
+from decnet_syslog.worker import forwarder
+from decnet_syslog.worker.service import ForwarderService
+
+__all__ = ["DIRECTIONS", "Cutter", "Sessions", "everyOctet"]
+
+DIRECTIONS = ("up", "down")
+
+GROUPS = 5
+LINES = 20
+
+# What was passed before an RST must be in the kernel's hands first, in seconds.
+FLUSH_S = 0.002
+
+# How long a session may take on a busy machine, in seconds.
+PATIENCE_S = 30.0
+
+
+class _End(Protocol):
+    """One side of a proxied connection."""
+
+    def __init__(self, cutter: Cutter, direction: str) -> None:
+        self.cutter = cutter
+        self.direction = direction
+        self.other: _End | None = None
+        self.early: list[bytes] = []
+
+    def dataReceived(self, octets: bytes) -> None:
+        if self.other is None:
+            self.early.append(octets)
+        else:
+            self.cutter.passOn(self, octets)
+
+    def join(self, other: _End) -> None:
+        self.other = other
+        for octets in self.early:
+            self.cutter.passOn(self, octets)
+
+    def hangUp(self, reason: object) -> None:
+        """Nobody is on the other side."""
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+    def connectionLost(self, reason: object = None) -> None:
+        if self.other is not None:
+            self.other.hangUp(reason)
+
+
+class Cutter(Factory):
+    """
+    A proxy that cuts its first connection behind so many octets of one direction.
+
+    @ivar passed: octets of that direction so far.
+    @ivar cuts: how many connections it has cut.
+    """
+
+    noisy = False
+
+    def __init__(self, reactor: Any, host: str, port: int) -> None:
+        self._reactor = reactor
+        self._target = TCP4ClientEndpoint(reactor, host, port)
+        self.cutAfter("up", 0, False)
+
+    def cutAfter(self, direction: str, octets: int, reset: bool) -> None:
+        """Cut the next connection."""
+        self.direction = direction
+        self.octets = octets
+        self.reset = reset
+        self.passed = self.cuts = 0
+
+    def buildProtocol(self, addr: object) -> Protocol:
+        """A connection of the forwarder's."""
+        here = _End(self, "up")
+        connected: Deferred[Any] = self._target.connect(
+            cast(Any, Factory.forProtocol(lambda: _End(self, "down")))
+        )
+        connected.addCallback(self._join, here)
+        connected.addErrback(here.hangUp)
+        return here
+
+    def _join(self, there: _End, here: _End) -> None:
+        there.join(here)
+        here.join(there)
+
+    def passOn(self, end: _End, octets: bytes) -> None:
+        """Pass on what an end has received, or a part of it and no more."""
+        assert end.other is not None
+        out = cast(Any, end.other.transport)
+        if end.direction != self.direction or self.cuts:
+            out.write(octets)
+            return
+        room = self.octets - self.passed
+        self.passed += len(octets[:room])
+        out.write(octets[:room])
+        if len(octets) >= room:
+            self.cuts += 1
+            for transport in (out, cast(Any, end.transport)):
+                if self.reset:
+                    self._reactor.callLater(FLUSH_S, transport.abortConnection)
+                else:
+                    transport.loseConnection()
+
+
+class Sessions:
+    """
+    Sessions of one worker with one listener, one after the other.
+
+    @ivar written: everything that was written, of all sessions.
+    """
+
+    def __init__(self, reactor: Any, pair: Pair) -> None:
+        self._reactor = reactor
+        self._worker: Worker = pair.enroll("w1")
+        self._worker.file.touch()
+        self._count = 0
+        self._context = forwarderContext(
+            Bundle.load(self._worker.bundle), "decnet-master", True
+        )
+        self.cutter = Cutter(reactor, pair.host, pair.port)
+        self.pair = pair
+        self.written = b""
+
+    @inlineCallbacks
+    def start(self) -> Generator[Deferred[Any], Any, None]:
+        """Start the listener and the proxy."""
+        self.pair.startListener()
+        endpoint = TCP4ServerEndpoint(self._reactor, 0, interface=self.pair.host)
+        self._port = yield cast(Any, endpoint).listen(self.cutter)
+
+    @inlineCallbacks
+    def stop(self) -> Generator[Deferred[Any], Any, None]:
+        """Stop both, and compare."""
+        yield maybeDeferred(self._port.stopListening)
+        self.pair.listener.stop()
+        there = self.pair.logPath.read_bytes()
+        assert there == self.written, f"see {self.pair.directory}"
+        records = self.pair.jsonPath.read_bytes().count(b"\n")
+        assert records == self.written.count(b"\n"), f"{records} records"
+
+    @inlineCallbacks
+    def run(
+        self, direction: str, octets: int, reset: bool
+    ) -> Generator[Deferred[Any], Any, bool]:
+        """
+        One session, cut.
+
+        @return: whether it was long enough to be cut there.
+        """
+        self._count += 1
+        log = self._worker.file
+        self.cutter.cutAfter(direction, octets, reset)
+        service = self._service()
+        service.startService()
+        try:
+            for group in range(GROUPS):
+                text = b"".join(
+                    b"<134>1 2026-04-18T00:00:00Z d s - e - %d line %d\n"
+                    % (self._count, group * LINES // GROUPS + n)
+                    for n in range(LINES // GROUPS)
+                )
+                self.written += text
+                self._worker.append(text)
+                service._wake()
+                yield self._until(
+                    lambda: self._acknowledged(service) == log.stat().st_size,
+                    f"{direction} {octets} {'RST' if reset else 'FIN'}",
+                )
+        finally:
+            yield maybeDeferred(service.stopService)
+        return self.cutter.cuts > 0
+
+    def _service(self) -> ForwarderService:
+        return ForwarderService(
+            self._reactor,
+            lambda: self._context,
+            lambda: None,
+            self.pair.host,
+            self._port.getHost().port,
+            [str(self._worker.file)],
+            self._worker.bundle / "forwarder.db",
+            delivery="acked",
+            pollSeconds=0.5,
+            messageOctetsMax=65536,
+            lagOctetsMax=None,
+        )
+
+    def _acknowledged(self, service: ForwarderService) -> int:
+        return sum(i.bookmark.offset for i in service._tails.incarnations)
+
+    @inlineCallbacks
+    def _until(
+        self, condition: Callable[[], bool], what: str
+    ) -> Generator[Deferred[Any], Any, None]:
+        deadline = self._reactor.seconds() + PATIENCE_S
+        while not condition():
+            if self._reactor.seconds() > deadline:
+                raise AssertionError(f"{what}: not acknowledged; {self.pair.directory}")
+            yield deferLater(self._reactor, 0.001)
+
+
+@inlineCallbacks
+def everyOctet(
+    reactor: Any,
+    directory: Path,
+    steps: Iterable[int],
+    said: Callable[[str], None] = lambda line: None,
+) -> Generator[Deferred[Any], Any, dict[str, int]]:
+    """
+    Cut at some octets, or all.
+
+    @param steps: the octets; ends when a session was shorter.
+    @return: how many cuts, by direction and kind.
+    """
+    steps = list(steps)
+    pair = Pair(directory)
+    sessions = Sessions(reactor, pair)
+    counts: dict[str, int] = {}
+    # The series of delays is another test's.
+    soon = mock.patch.object(forwarder, "DELAY_MIN_S", 0.005)
+    soon.start()
+    try:
+        yield sessions.start()
+        for direction in DIRECTIONS:
+            for reset in (False, True):
+                kind = f"{direction} {'RST' if reset else 'FIN'}"
+                counts[kind] = 0
+                for octets in steps:
+                    if not (yield sessions.run(direction, octets, reset)):
+                        break
+                    counts[kind] += 1
+                said(f"{kind}: cut at {counts[kind]} octets")
+        yield sessions.stop()
+    finally:
+        soon.stop()
+        pair.stop()
+    return counts
+
+
+@inlineCallbacks
+def main(reactor: Any, step: str = "1") -> Generator[Deferred[Any], Any, None]:
+    """Cut at every octet."""
+    directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-cutting-"))
+    counts = yield everyOctet(
+        reactor,
+        directory,
+        range(0, 10**6, int(step)),
+        lambda line: print(line, flush=True),
+    )
+    shutil.rmtree(directory)
+    total = sum(counts.values())
+    print(f"{total} sessions cut: 0 lost, 0 repeated, 0 out of order")
+
+
+if __name__ == "__main__":
+    react(main, sys.argv[1:])

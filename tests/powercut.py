@@ -1,0 +1,461 @@
+"""
+Cut the power: throw away what was written and not synced, and look whether it mattered.
+
+Simulated at the file layer, as ALICE does (Pillai et al., OSDI 2014): a child process lives
+through histories of L{tests.pipeline} on real files, with the real cores and the real
+SQLite, under C{strace}. The trace has every write, truncation, rename and sync with its
+octets. From it the state of the disk is rebuilt as a power cut after any one call may have
+left it: what was synced is there, of the rest none, all, some whole or torn at sectors, or
+lengths without data; names that their directory was not synced for are there or not. The
+master's files, the worker's, or both are taken back. Then the pipeline is started on what
+is left:
+
+* no position is behind what the master has acknowledged or reported;
+* every line that the worker's log still has, or that was acknowledged, arrives once and in
+  order.
+
+A child is killed in the middle of its history and the next goes on, so that a power cut
+also follows a kill: what the killed process had written and not synced was read back from
+the page cache by its successor. All cuts of some histories:
+
+    python -m tests.powercut 4 1
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from decnet_syslog.wire.control import ACK, RESUME, ControlLine
+
+from . import pipeline
+from .pipeline import End, World, perform
+
+__all__ = ["MODES", "SIDES", "Disk", "check", "parse", "record"]
+
+SECTOR_OCTETS = 512
+
+# A serial number that no history reaches.
+LATER = 500_000
+
+# What a power cut leaves of what was not synced.
+MODES = ("nothing", "some", "lengths", "everything")
+
+# Whose power is cut.
+SIDES = ("master", "worker", "both")
+
+_CALLS = "openat,pwrite64,write,ftruncate,truncate,rename,unlink,fsync,fdatasync,link"
+_UNKNOWN = "sendfile,copy_file_range,pwritev,writev,renameat2,fallocate,msync,sync"
+
+# 12 pwrite64(3</dir/file>, "octets", 4, 0) = 4
+_CALL = re.compile(rb"(?:\d+ +)?(\w+)\((.*)\) += (-?\d+)(?:<(.*?)>)?")
+_FILE = re.compile(rb"\d+<(.*?)>")
+_TEXT = re.compile(rb'"((?:[^"\\]|\\.)*)"')
+
+
+@dataclass
+class Node:
+    """
+    A file's content: what is on disk, and what was written since.
+
+    @ivar pending: (offset, octets), or (length, None) for a truncation.
+    @ivar changedAt: when it was last written, in calls.
+    """
+
+    number: int
+    durable: bytearray = field(default_factory=bytearray)
+    pending: list[tuple[int, bytes | None]] = field(default_factory=list)
+    length: int = 0
+    changedAt: int = 0
+
+    def write(self, offset: int, octets: bytes) -> None:
+        self.pending.append((offset, octets))
+        self.length = max(self.length, offset + len(octets))
+
+    def truncate(self, length: int) -> None:
+        self.pending.append((length, None))
+        self.length = length
+
+    def sync(self) -> None:
+        self.durable = self.after(self.pending)
+        self.pending = []
+
+    def after(self, changes: list[tuple[int, bytes | None]]) -> bytearray:
+        """What is on disk with some changes."""
+        content = bytearray(self.durable)
+        for offset, octets in changes:
+            end = offset + len(octets or b"")
+            if len(content) < end:
+                content.extend(bytes(end - len(content)))
+            if octets is None:
+                del content[offset:]
+            else:
+                content[offset:end] = octets
+        return content
+
+    def left(self, mode: str, dice: random.Random) -> bytes:
+        """What a power cut leaves."""
+        if mode == "nothing":
+            return bytes(self.durable)
+        if mode == "everything":
+            return bytes(self.after(self.pending))
+        if mode == "lengths":
+            content = self.durable[: self.length]
+            return bytes(content) + bytes(self.length - len(content))
+        kept = [change for change in self.pending if dice.random() < 0.6]
+        return bytes(self.after([_torn(change, dice) for change in kept]))
+
+
+def _torn(
+    change: tuple[int, bytes | None], dice: random.Random
+) -> tuple[int, bytes | None]:
+    """A write of which perhaps only the first sectors came to the disk."""
+    offset, octets = change
+    if octets is None or dice.random() < 0.6:
+        return change
+    sectors = (offset + len(octets) - 1) // SECTOR_OCTETS - offset // SECTOR_OCTETS
+    end = (offset // SECTOR_OCTETS + dice.randint(0, sectors)) * SECTOR_OCTETS
+    return offset, octets[: max(0, end - offset)]
+
+
+class Disk:
+    """
+    The files under a directory, call by call.
+
+    @ivar names: what is seen; the keys are paths.
+    @ivar durable: the names that are on disk.
+    @ivar acknowledged: positions that the master has promised, by stream.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._root = os.fsencode(directory) + b"/"
+        self._nodes = 0
+        self._calls = 0
+        self.names: dict[bytes, Node] = {}
+        self.durable: dict[bytes, Node] = {}
+        self.acknowledged: dict[tuple[str, int], int] = {}
+        self.journal = ""
+
+    def apply(self, name: bytes, arguments: bytes, result: int) -> bool:
+        """One call. Whether it changed anything."""
+        self._calls += 1
+        files = _FILE.findall(arguments)
+        texts = [codecs.escape_decode(text)[0] for text in _TEXT.findall(arguments)]
+        if result < 0:
+            return False
+        match name:
+            case b"openat":
+                return self._open(texts[0], arguments)
+            case b"write" if files[0].endswith(b"/marks"):
+                self._mark(json.loads(texts[0]))
+                return False
+            case b"write" | b"pwrite64":
+                return self._write(files[0], texts[0][:result], name, arguments)
+            case b"ftruncate" | b"truncate":
+                node = self.names.get(texts[0] if texts else files[0])
+                if node is not None:
+                    node.truncate(int(arguments.rpartition(b", ")[2]))
+                return node is not None
+            case b"rename":
+                self.names[texts[1]] = self.names.pop(texts[0])
+                return True
+            case b"link":
+                self.names[texts[1]] = self.names[texts[0]]
+                return True
+            case b"unlink":
+                return self.names.pop(texts[0], None) is not None
+            case b"fsync" | b"fdatasync":
+                return self._sync(files[0])
+        raise AssertionError(f"{name!r} is not understood")
+
+    def _open(self, path: bytes, arguments: bytes) -> bool:
+        if not path.startswith(self._root) or path.endswith(b"/marks"):
+            return False
+        node = self.names.get(path)
+        if node is None and b"O_CREAT" in arguments:
+            self.names[path] = Node(self._nodes, changedAt=self._calls)
+            self._nodes += 1
+            return True
+        if node is not None and b"O_TRUNC" in arguments:
+            node.truncate(0)
+            return True
+        return False
+
+    def _write(self, path: bytes, octets: bytes, name: bytes, arguments: bytes) -> bool:
+        node = self.names.get(path)
+        if node is None:
+            return False
+        # Whoever writes without an offset appends.
+        at = node.length
+        if name == b"pwrite64":
+            at = int(arguments.rpartition(b", ")[2])
+        node.write(at, octets)
+        node.changedAt = self._calls
+        return True
+
+    def _sync(self, path: bytes) -> bool:
+        node = self.names.get(path)
+        if node is not None:
+            node.sync()
+            return True
+        if not (path + b"/").startswith(self._root):
+            return False
+        for names, others in ((self.names, self.durable), (self.durable, self.names)):
+            for file in [f for f in names if os.path.dirname(f) == path]:
+                if file in self.names:
+                    self.durable[file] = self.names[file]
+                elif others is self.names:
+                    del self.durable[file]
+        return True
+
+    def _mark(self, promise: list[object]) -> None:
+        stream, generation, offset = promise
+        assert isinstance(stream, str)
+        assert isinstance(generation, int)
+        assert isinstance(offset, int)
+        key = (stream, generation)
+        self.acknowledged[key] = max(offset, self.acknowledged.get(key, 0))
+
+    def _cut(self, path: bytes, side: str) -> bool:
+        """Whether a file is on a machine whose power was cut."""
+        inside = path[len(self._root) :]
+        owner = "worker" if inside.startswith((b"logs/", b"forwarder")) else "master"
+        return side in (owner, "both")
+
+    def image(
+        self, side: str, mode: str, dice: random.Random
+    ) -> dict[bytes, tuple[Node, bytes]]:
+        """What a power cut leaves: the names, and each with its content."""
+        strict = mode == "nothing" or (mode == "some" and dice.random() < 0.5)
+        names = {p: n for p, n in self.names.items() if not self._cut(p, side)}
+        seen = self.durable if strict else self.names
+        names |= {p: n for p, n in seen.items() if self._cut(p, side)}
+        return {
+            path: (
+                node,
+                node.left(mode if self._cut(path, side) else "everything", dice),
+            )
+            for path, node in names.items()
+        }
+
+
+def parse(trace: Path) -> Iterator[tuple[bytes, bytes, int]]:
+    """The calls of a trace: name, arguments, result."""
+    with open(trace, "rb") as lines:
+        for line in lines:
+            call = _CALL.match(line)
+            if call is None:
+                # A signal, or the call in which the process was killed.
+                assert b"+++" in line or b"---" in line or b" = ?" in line, line[:200]
+                continue
+            yield call[1], call[2], int(call[3])
+
+
+def record(
+    directory: Path, seed: int, steps: int, synced: bool = True, children: int = 2
+) -> Path:
+    """
+    Have children live in a directory, one after the other, each killed in the end.
+
+    @param synced: whether the journal is synced as it should be.
+    @return: the trace.
+    """
+    trace = directory.with_name(directory.name + ".trace")
+    for child in range(children):
+        part = trace.with_suffix(f".{child}")
+        command = ["strace", "-qq", "-y", "-s", "16000000", "-o", str(part)]
+        command += ["-e", f"trace={_CALLS},{_UNKNOWN}", sys.executable]
+        command += ["-m", "tests.powercut", "child", str(directory), str(seed + child)]
+        command += [str(steps), "synced" if synced else "unsynced"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), done.stderr
+        with open(trace, "ab") as whole:
+            whole.write(part.read_bytes())
+        part.unlink()
+    return trace
+
+
+def live(directory: Path, seed: int, steps: int, synced: bool) -> None:
+    """A child: go on with what is in the directory, and be killed."""
+    world = World(directory, serial=lastLine(directory))
+    if not synced:
+        world.master.journal._db.execute("PRAGMA synchronous = OFF")
+    marks = os.open(directory / "marks", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    sendControl = End.sendControl
+
+    def marked(end: End, *lines: ControlLine) -> None:
+        for line in lines:
+            if isinstance(line, ACK | RESUME):
+                promise = [line.stream, line.generation, line.offset]
+                os.write(marks, json.dumps(promise).encode())
+        sendControl(end, *lines)
+
+    End.sendControl = marked  # type: ignore
+    dice = random.Random(seed)
+    world.connect()
+    world.warmUp()
+    done = 0
+    while done < steps:
+        step = pipeline.randomStep(dice)
+        # The child's end is the crash; a copy would show as a file that was synced.
+        if step[0] not in ("crash worker", "crash master", "copytruncate"):
+            perform(world, step)
+            done += 1
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def lines(octets: bytes) -> list[int]:
+    """The serial numbers of the whole lines of a log; a power cut can leave NULs in it."""
+    return [int(number) for number in re.findall(rb"^(\d{6}) x*\n", octets, re.M)]
+
+
+def lastLine(directory: Path) -> int:
+    """The last serial number in a worker's logs."""
+    logs = list((directory / "logs").glob("app.log*"))
+    return max([0, *[n for log in logs for n in lines(log.read_bytes())]])
+
+
+class Machine:
+    """Puts images in the place of files, so that every file keeps its inode."""
+
+    def __init__(self, directory: Path, disk: Disk) -> None:
+        self.directory = directory
+        self._store = directory.with_name(directory.name + ".nodes")
+        self._store.mkdir()
+        for path, node in disk.names.items():
+            os.link(path, self._store / str(node.number))
+
+    def restore(self, image: dict[bytes, tuple[Node, bytes]]) -> None:
+        """Make the directory what the image says."""
+        for place in (self.directory, self.directory / "logs"):
+            for path in list(place.iterdir()):
+                if path.is_file():
+                    path.unlink()
+        for name, (node, octets) in image.items():
+            kept = self._store / str(node.number)
+            kept.write_bytes(octets)
+            # Rotated files are read by age.
+            os.utime(kept, (node.changedAt, node.changedAt))
+            os.link(kept, name)
+
+
+def check(
+    directory: Path,
+    image: dict[bytes, tuple[Node, bytes]],
+    acknowledged: dict[tuple[str, int], int],
+) -> None:
+    """
+    Start on what is left, and see that nothing is missing.
+
+    @raise AssertionError: something is.
+    """
+    logs = {p: octets for p, (_, octets) in image.items() if b"/logs/" in p}
+    wanted = {number for octets in logs.values() for number in lines(octets)}
+    # The log may have lost lines that have arrived: the next one is none of them.
+    world = World(directory, serial=LATER)
+    try:
+        known = {
+            (k.stream, k.generation): k.offset for k in world.master.journal.known("w1")
+        }
+        for key, offset in acknowledged.items():
+            assert known.get(key, 0) >= offset, (
+                f"{key}: {offset} acknowledged, {known.get(key)} there"
+            )
+        world.connect()
+        world.line()
+        world.heal()
+        raw = world.rawPath.read_bytes()
+        numbers = lines(raw)
+        assert numbers == sorted(set(numbers)), numbers
+        assert wanted <= set(numbers), sorted(wanted - set(numbers))
+        records = world.jsonPath.read_bytes().splitlines()
+        assert len(records) == raw.count(b"\n"), "master.json differs"
+        said = "".join(json.loads(record)["raw_line"] + "\n" for record in records)
+        assert lines(said.encode()) == numbers, "master.json differs"
+    finally:
+        world.close()
+
+
+def cuts(
+    directory: Path, trace: Path, dice: random.Random, share: float = 1.0
+) -> Iterator[tuple[int, str, str]]:
+    """
+    Cut the power after every call that changes a file, or after a share of them.
+
+    @return: for each cut that was survived: the number of the call, whose, and the mode.
+    """
+    disk = Disk(directory)
+    last = Disk(directory)
+    for call in parse(trace):
+        last.apply(*call)
+    machine = Machine(directory, last)
+    for number, call in enumerate(parse(trace)):
+        if not disk.apply(*call) or dice.random() >= share:
+            continue
+        for side in SIDES:
+            for mode in MODES:
+                image = disk.image(side, mode, dice)
+                machine.restore(image)
+                try:
+                    check(directory, image, disk.acknowledged)
+                except BaseException as error:
+                    what = f"after call {number} ({call[0]!r} {call[1][:120]!r})"
+                    where = f"{side}, {mode} of what was not synced: {error}"
+                    raise AssertionError(f"{what}, {where}") from error
+                yield number, side, mode
+
+
+def newHome() -> Path:
+    """A directory in memory, if there is one: it is synced very often."""
+    home = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    return Path(tempfile.mkdtemp(dir=home, prefix="decnet-syslog-powercut-"))
+
+
+def run(
+    home: Path, seed: int, steps: int = 40, share: float = 1.0, synced: bool = True
+) -> int:
+    """
+    Record a history, and cut the power everywhere in it.
+
+    @return: the number of cuts.
+    """
+    directory = home / f"world-{seed}"
+    trace = record(directory, seed, steps, synced)
+    return sum(1 for _ in cuts(directory, trace, random.Random(seed), share))
+
+
+def main(count: int, first: int) -> int:
+    """Cut the power everywhere in some histories. The exit status."""
+    total = 0
+    for seed in range(first, first + 2 * count, 2):
+        home = newHome()
+        try:
+            total += run(home, seed)
+        except BaseException:
+            print(f"history {seed}: see {home}", flush=True)
+            raise
+        shutil.rmtree(home)
+        print(f"history {seed}: {total} power cuts survived", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "child":
+        live(
+            Path(sys.argv[2]),
+            int(sys.argv[3]),
+            int(sys.argv[4]),
+            sys.argv[5] == "synced",
+        )
+    raise SystemExit(main(int(sys.argv[1]), int(sys.argv[2])))
