@@ -85,6 +85,46 @@ class KilledTests(TailTestCase):
         self.assertTrue(self.settle().startswith(b"a\nb\n"))
 
 
+class CopyTests(TailTestCase):
+    """logrotate copies and truncates while we look."""
+
+    def test_truncatedWhileJudged(self) -> None:
+        """A copy that is half done when it is looked at, and whole a moment later."""
+        lines = b"".join([b"%04d line\n" % n for n in range(500)])
+        self.append(lines)
+        self.ship()
+        copy = self.logs / "app.log.1"
+        copy.write_bytes(lines[:2000])
+        real = rotation.beginningOf
+
+        def judged(descriptor: int, whole: int) -> bool:
+            copy.write_bytes(lines)
+            os.truncate(self.path, 0)
+            return real(descriptor, whole)
+
+        with mock.patch("decnet_syslog.worker.rotated.beginningOf", judged):
+            self.ship()
+        self.append(b"new\n")
+        self.assertEqual(self.settle(), lines + b"new\n")
+
+    def test_saidOnce(self) -> None:
+        """A content whose copy is too short is given up once."""
+        lines = b"".join([b"%04d line\n" % n for n in range(500)])
+        self.append(lines)
+        self.ship()
+        self.append(b"last\n" * 10)
+        self.now += 1
+        self.tails.poll()
+        (self.logs / "app.log.1").write_bytes(lines[:-20])
+        os.truncate(self.path, 0)
+        for _ in range(3):
+            self.now += 1
+            self.tails.poll()
+        self.assertEqual(self.events.count("truncated"), 1)
+        self.assertEqual(self.events.count("copy-not-found"), 1)
+        self.assertEqual(self.settle(), lines + b"<truncated>")
+
+
 class KeptTests(TailTestCase):
     """A file that is deleted while its lines are not acknowledged."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from .mutants import MUTANTS
-from .pipeline import Master, World, randomHistory, run
+from .pipeline import Master, World, perform, randomHistory, run
 
 steps = st.one_of(
     st.tuples(st.just("line"), st.integers(0, 200)),
@@ -127,6 +128,29 @@ class HistoryTests(SynchronousTestCase):
         world.statePath = old
         world.startWorker()
         world.line()
+        world.heal()
+        world.check()
+
+    def test_shortCopy(self) -> None:
+        """
+        Killed when the copy of what was truncated lacks the last lines, which had arrived.
+        """
+        world = self.world()
+        world.connect()
+        for _ in range(3):
+            world.line()
+        world.heal()
+        world.tails.save()
+        for _ in range(2):
+            world.line()
+        copy = world.log.read_bytes()
+        world.line()
+        for _ in range(5):
+            perform(world, ("all",))
+        (world.logs / "app.log.1").write_bytes(copy)
+        os.truncate(world.log, 0)
+        world.line()
+        world.crashWorker(False)
         world.heal()
         world.check()
 

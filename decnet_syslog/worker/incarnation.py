@@ -210,7 +210,7 @@ class Incarnation:
         """Give up: what is not read yet becomes a gap."""
         self.close()
         self.lost = reason
-        self.seeking = False
+        self.changed = self.seeking = False
 
     def close(self) -> None:
         """Close the file."""

@@ -237,6 +237,13 @@ class Rotated:
                 self._judged[_key(status)] = incarnation
                 os.close(descriptor)
                 return None
+        for incarnation in incarnations:
+            incarnation.look()
+        if any(i.changed and not i.seeking for i in incarnations):
+            # It was truncated while we compared: the copy may have been half of it.
+            self.incomplete = True
+            os.close(descriptor)
+            return None
         past = None
         for mark in finished:
             if fits(descriptor, mark, False):

@@ -282,6 +282,15 @@ class Shipment:
             # There is nothing to compare; what is left of it is a gap anyway.
             self._checked(line.crc, way, line)
             return
+        copied = incarnation.source is not None and incarnation.replacedAt is not None
+        if copied and mark.offset <= line.offset:
+            incarnation.look()
+            if incarnation.size < line.offset:
+                # logrotate made the copy before the last octets came. We shipped them from
+                # the file, and were killed before the bookmark was saved.
+                incarnation.lose("truncated")
+                self._checked(line.crc, way, line)
+                return
         if line.base == mark.base and line.offset >= mark.offset:
             start, crc = mark.offset, mark.crc
         else:

@@ -1,0 +1,173 @@
+"""
+The real logrotate copies and truncates a log under load, once a second.
+
+The forwarder is killed before some of the rotations and started again some later. What is
+in the log and its copies in the end must have arrived once; what logrotate itself loses,
+written between its copy and its truncate, is counted by whether it came:
+
+    python -m tests.rotating 180 1
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from decnet_syslog.commands.pair import Pair, Worker
+
+from .peers import requirePeer
+
+__all__ = ["Outcome", "rotateUnderLoad"]
+
+LINES_AT_ONCE = 20
+WRITE_EVERY_S = 0.002
+
+
+@dataclass
+class Outcome:
+    """
+    What became of the lines.
+
+    @ivar kept: lines in the log and its copies.
+    @ivar missing: of these, not delivered.
+    @ivar lost: by logrotate: in none of the files, and not delivered before.
+    """
+
+    rotations: int
+    stopped: int
+    written: int
+    kept: int
+    delivered: int
+    missing: int
+    repeated: int
+    lost: int
+    gaps: int
+
+
+class Writer(threading.Thread):
+    """Writes numbered lines until told to stop."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(daemon=True)
+        self._worker = worker
+        self._over = threading.Event()
+        self.number = 0
+
+    def run(self) -> None:
+        """Write."""
+        while not self._over.wait(WRITE_EVERY_S):
+            here = range(self.number, self.number + LINES_AT_ONCE)
+            self._worker.append(
+                b"".join(
+                    [
+                        b"<134>1 2026-04-18T00:00:00Z d s - e - line %d\n" % n
+                        for n in here
+                    ]
+                )
+            )
+            self.number += LINES_AT_ONCE
+
+    def stop(self) -> None:
+        """Write no more."""
+        self._over.set()
+        self.join()
+
+
+def rotateUnderLoad(
+    pair: Pair, rotations: int, interval: float, dice: random.Random
+) -> Outcome:
+    """Write, rotate, kill and start the forwarder; then wait for the last line."""
+    program = requirePeer("logrotate")
+    worker = pair.enroll("w1")
+    pair.startListener()
+    worker.forwarder.start()
+    configuration = pair.directory / "logrotate.conf"
+    options = f"rotate {rotations}\n copytruncate\n compress\n delaycompress"
+    configuration.write_text(f'"{worker.file}" {{\n {options}\n}}\n')
+    configuration.chmod(0o644)
+    command = [program, "-f", "-s", str(pair.directory / "state"), str(configuration)]
+    # What is rotated before the first look at a file is not the forwarder's.
+    worker.append(b"the beginning\n")
+    pair.wait(lambda: arrived(pair, b"the beginning\n"), "the first line is missing")
+    writer = Writer(worker)
+    writer.start()
+    stopped = 0
+    try:
+        for _ in range(rotations):
+            if worker.forwarder.alive:
+                if dice.random() < 0.2:
+                    worker.forwarder.kill()
+            elif dice.random() < 0.5:
+                worker.forwarder.start()
+            stopped += not worker.forwarder.alive
+            threading.Event().wait(interval)
+            done = subprocess.run(command, capture_output=True, text=True)
+            assert (done.returncode, done.stderr) == (0, ""), done
+    finally:
+        writer.stop()
+    worker.forwarder.start()
+    worker.append(b"the end\n")
+    pair.wait(lambda: arrived(pair, b"the end\n"), "the last line is missing", 120)
+    worker.forwarder.stop()
+    pair.listener.stop()
+    return outcome(pair, worker, writer.number, rotations, stopped)
+
+
+def arrived(pair: Pair, line: bytes) -> bool:
+    """Whether a line is in master.log."""
+    return pair.logPath.exists() and line in pair.logPath.read_bytes()[-4096:]
+
+
+def outcome(
+    pair: Pair, worker: Worker, number: int, rotations: int, stopped: int
+) -> Outcome:
+    """Count."""
+    kept = b""
+    for path in worker.file.parent.glob(worker.file.name + "*"):
+        done = subprocess.run(["gzip", "-dcf", path], capture_output=True, check=True)
+        kept += done.stdout
+    lines = pair.logPath.read_bytes().splitlines()
+    there = Counter([line for line in lines if b" GAP [" not in line])
+    inFiles = set(kept.splitlines())
+    written = {
+        b"<134>1 2026-04-18T00:00:00Z d s - e - line %d" % n for n in range(number)
+    }
+    return Outcome(
+        rotations,
+        stopped,
+        number,
+        len(inFiles),
+        len(there),
+        sum([line not in there for line in inFiles]),
+        sum([count - 1 for count in there.values()]),
+        sum([line not in there and line not in inFiles for line in written]),
+        len(lines) - sum(there.values()),
+    )
+
+
+def main(rotations: int, seed: int) -> int:
+    """Rotate for a while. The exit status."""
+    directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-rotating-"))
+    pair = Pair(directory)
+    try:
+        result = rotateUnderLoad(pair, rotations, 1.0, random.Random(seed))
+    finally:
+        pair.stop()
+    for name, count in vars(result).items():
+        print(f"{name:<10} {count}")
+    if result.missing or result.repeated:
+        print(f"see {directory}")
+        return 1
+    shutil.rmtree(directory)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(int(sys.argv[1]), int(sys.argv[2])))
