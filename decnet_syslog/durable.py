@@ -10,9 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import tempfile
 from pathlib import Path
 
 __all__ = [
+    "EXIT_SOFTWARE",
     "EXIT_STORAGE",
     "StorageFailed",
     "isFailure",
@@ -25,14 +27,44 @@ __all__ = [
 # sysexits' EX_IOERR: a disk cannot be trusted. Not to be restarted without a look at it.
 EXIT_STORAGE = 74
 
+# sysexits' EX_SOFTWARE: an error of ours where going on might break the promise.
+EXIT_SOFTWARE = 70
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+# As much as a commit writes at once.
+PROBE_OCTETS = 256 * 1024
+
 
 class StorageFailed(Exception):
     """A disk cannot be trusted any more: stop, and promise nothing."""
 
 
-def isFull(error: sqlite3.DatabaseError) -> bool:
-    """Whether an error of SQLite is only that there is no space."""
-    return "database or disk is full" in str(error)
+def isFull(error: sqlite3.DatabaseError, path: Path) -> bool:
+    """
+    Whether an error of SQLite is only that there is no space.
+
+    SQLite knows ENOSPC. A quota, or a limit on the size of files, it calls a failed write:
+    whether one can be written at all shows beside it.
+
+    @param path: of the database.
+    """
+    if "database or disk is full" in str(error):
+        return True
+    if getattr(error, "sqlite_errorname", "") != "SQLITE_IOERR_WRITE":
+        return False
+    try:
+        with (
+            open(f"{path}-wal", "ab") as wal,
+            tempfile.TemporaryFile(dir=path.parent) as probe,
+        ):
+            probe.seek(wal.tell())
+            probe.write(bytes(PROBE_OCTETS))
+            probe.flush()
+    except OSError as failed:
+        return failed.errno in _FULL
+    return False
 
 
 def isFailure(error: sqlite3.DatabaseError) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,12 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.test.iosim import IOPump, connectedServerAndClient
 from zope.interface import implementer
 
-from decnet_syslog.master.listener import ListenerFactory
+from decnet_syslog.master import listener as listeners
+from decnet_syslog.master.listener import (
+    CONNECTIONS_PER_WORKER_MAX,
+    FRAME_S,
+    ListenerFactory,
+)
 from decnet_syslog.trust.bundles import Bundle
 from decnet_syslog.trust.contexts import (
     DELIVERY_PROTOCOL,
@@ -234,20 +240,22 @@ class ListenerTests(TLSTestCase):
     def test_nul(self) -> None:
         """A CN with a NUL is refused, and shown without it."""
         self.assertRefused(
-            carrying(certificate(["w1\x00.evil"])), "printable", "w1\\x00.evil"
+            carrying(certificate(["w1\x00.evil"])), "letters, digits", "w1\\x00.evil"
         )
 
     def test_path(self) -> None:
         """A CN with a slash is refused."""
-        self.assertRefused(carrying(certificate(["../w1"])), "no path")
+        self.assertRefused(carrying(certificate(["../w1"])), "letters, digits")
 
     def test_dots(self) -> None:
         """A CN that is a directory is refused."""
-        self.assertRefused(carrying(certificate([".."])), "no path")
+        self.assertRefused(carrying(certificate([".."])), "letters, digits")
 
     def test_newline(self) -> None:
         """A CN with a line feed is refused, and cannot forge a line of our log."""
-        self.assertRefused(carrying(certificate(["w1\nroot connected"])), "printable")
+        self.assertRefused(
+            carrying(certificate(["w1\nroot connected"])), "letters, digits"
+        )
         self.assertFalse([said for said in self.said if "\n" in said])
 
     def test_forServers(self) -> None:
@@ -369,3 +377,68 @@ def certificateUsages() -> tuple[Any, ...]:
     from .certificates import CLIENT
 
     return (CLIENT,)
+
+
+class LimitTests(TLSTestCase):
+    """What one peer may hold of us."""
+
+    def plain(self, octets: bytes, name: str = "w1") -> Client:
+        return self.connect(
+            ForwarderContext(worker(name), "decnet-master", False), octets
+        )
+
+    def flush(self) -> None:
+        for _ in range(4):
+            self.pump.flush()
+
+    def test_perWorker(self) -> None:
+        """Of many connections of one name the oldest go; another name is not touched."""
+        other = self.plain(b"", "w2")
+        clients = [self.plain(b"") for _ in range(CONNECTIONS_PER_WORKER_MAX + 2)]
+        alive = [line for line in self.listener.connections if not line._refused]
+        names = Counter([line.worker for line in alive])
+        self.assertEqual(names["w1"], CONNECTIONS_PER_WORKER_MAX)
+        self.assertEqual(names["w2"], 1)
+        self.assertIsNone(clients[-1].lost)
+        self.assertIsNone(other.lost)
+        self.assertEqual(len(self.listener._workers["w1"]), CONNECTIONS_PER_WORKER_MAX)
+
+    def test_frameThatDoesNotEnd(self) -> None:
+        """A frame may take a minute."""
+        client = self.plain(b"5 hello100 slow")
+        for _ in range(3):
+            self.clock.advance(FRAME_S / 2)
+            transport: Any = client.transport
+            transport.write(b"x")
+            self.flush()
+        self.assertIn("a frame that has not ended", " ".join(self.said))
+        self.assertEqual(self.stored(), [("w1", b"hello\n")])
+        self.assertEqual(self.listener.held, 0)
+
+    def test_frames(self) -> None:
+        """One unfinished frame after another is nobody's fault."""
+        client = self.plain(b"5 hello5 he")
+        for _ in range(8):
+            self.clock.advance(FRAME_S / 2)
+            transport: Any = client.transport
+            transport.write(b"llo5 he")
+            self.flush()
+        self.assertIsNone(client.lost)
+        self.assertEqual(len(self.stored()), 9)
+
+    def test_held(self) -> None:
+        """Unfinished frames of all connections have one budget."""
+        self.patch(listeners, "HELD_OCTETS_MAX", 200_000)
+        clients = [
+            self.plain(b"900000 " + b"x" * 90_000, f"w{number}") for number in range(4)
+        ]
+        self.flush()
+        self.assertLessEqual(self.listener.held, 200_000)
+        self.assertIn("too many octets of unfinished frames", " ".join(self.said))
+        self.assertIsNone(clients[0].lost)
+
+    def test_handshakesCounted(self) -> None:
+        """A connection is counted as a handshake until it is done or gone."""
+        self.plain(b"")
+        self.connect(carrying(certificate(["w1"], ca="other")))
+        self.assertEqual(self.listener.handshakes, 0)

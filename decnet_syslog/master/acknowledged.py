@@ -13,7 +13,7 @@ What must be true, besides L{decnet_syslog.master.reception}:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twisted.python.failure import Failure
 
@@ -27,6 +27,7 @@ from ..wire.control import (
     LAST,
     LIST,
     LISTED,
+    NUMBER_MAX,
     OPEN,
     RESUME,
     SKIP,
@@ -35,7 +36,7 @@ from ..wire.control import (
 from .groupcommit import GroupCommit
 from .journal import Journal, JournalFull
 from .reception import Line, Reception, Violation
-from .values import Batch, Deposit, Grant, Known
+from .values import DEPOSIT_COST, LINE_COST, Batch, Deposit, Grant, Known
 
 __all__ = ["Acknowledged"]
 
@@ -43,7 +44,10 @@ __all__ = ["Acknowledged"]
 OPEN_STREAMS_MAX = 256
 
 # Empty lines announced by one EMPTY. They cost us memory that no octet paid for.
-EMPTY_LINES_MAX = 65536
+EMPTY_LINES_MAX = 1024
+
+# The longest path of a Linux system.
+NAME_OCTETS_MAX = 4096
 
 
 @dataclass
@@ -56,7 +60,11 @@ class _Open:
 
 
 class Acknowledged(Reception):
-    """Reception with the delivery extension: positions, gaps, acknowledgements."""
+    """
+    Reception with the delivery extension: positions, gaps, acknowledgements.
+
+    @ivar opened: what was opened here: worker, stream, generation.
+    """
 
     def __init__(
         self,
@@ -77,10 +85,12 @@ class Acknowledged(Reception):
         super().__init__(worker, fingerprint, address, line, commits, now)
         self._journal = journal
         self._messageOctetsMax = messageOctetsMax
-        self._opened = opened
+        self._tell = opened
+        self.opened: list[tuple[str, str, int]] = []
         self._streams: dict[tuple[str, int], _Open | None] = {}
         self._current: _Open | None = None
         self._last = False
+        self._hasListed = self._saidBye = False
         self._deposits: list[Deposit] = []
 
     def greet(self) -> None:
@@ -95,7 +105,7 @@ class Acknowledged(Reception):
         if self._last:
             self._lastReceived(current, messages)
             return
-        current.received += sum(map(len, messages)) + len(messages)
+        self._advance(current, sum(map(len, messages)) + len(messages))
         super().framesReceived(messages)
 
     def _lastReceived(self, current: _Open, messages: list[bytes]) -> None:
@@ -104,18 +114,19 @@ class Acknowledged(Reception):
             raise Violation("line-feed", "a line with a line feed inside")
         self._last = False
         self._cut()
-        end = current.received + len(message)
+        if not message:
+            raise Violation("order", "an empty line as the last of a file")
+        start = self._advance(current, len(message))
         self._deposits.append(
             Deposit(
                 self._provenance(current.name),
                 current.grant,
+                start,
                 current.received,
-                end,
                 message,
             )
         )
-        current.received = end
-        self._gather(len(message))
+        self._gather(DEPOSIT_COST + len(message))
         if more:
             raise Violation("order", "a frame behind the last line of a file")
 
@@ -125,6 +136,8 @@ class Acknowledged(Reception):
 
         @raise Violation: it is not for this end, or not now.
         """
+        if self._saidBye:
+            raise Violation("order", "a control line behind BYE")
         match line:
             case AT():
                 self._at(line)
@@ -141,6 +154,9 @@ class Acknowledged(Reception):
             case OPEN():
                 self._open(line)
             case LIST():
+                if self._hasListed:
+                    raise Violation("limit", "LIST again: once a connection is enough")
+                self._hasListed = True
                 known = self._commits.perform(self._journal.known, self.who.worker)
                 known.addCallbacks(self._list, self._noSpace)
             case BYE(code, text):
@@ -150,6 +166,7 @@ class Acknowledged(Reception):
                     code=code,
                     text=text[:200],
                 )
+                self._saidBye = True
             case _:
                 raise Violation(
                     "order", f"{type(line).__name__} is not for the listener"
@@ -167,6 +184,8 @@ class Acknowledged(Reception):
                 f"AT {line.offset}, expected {stream.received} of {stream.name!r}",
             )
         if stream is not self._current:
+            if self._messages:
+                self._gather(DEPOSIT_COST)
             self._cut()
             self._current = stream
 
@@ -175,30 +194,53 @@ class Acknowledged(Reception):
         if current is None or self._last or octets < 1:
             raise Violation("order", f"SKIP {octets}")
         self._cut()
-        end = current.received + octets
+        start = self._advance(current, octets)
+        before = self._deposits[-1] if self._deposits else None
+        if before is not None and (before.grant, before.end, before.reason) == (
+            current.grant,
+            start,
+            reason,
+        ):
+            self._deposits[-1] = replace(before, end=current.received)
+            self._gather(LINE_COST)
+            return
         self._deposits.append(
             Deposit(
                 self._provenance(current.name),
                 current.grant,
+                start,
                 current.received,
-                end,
                 b"",
                 reason=reason,
             )
         )
-        current.received = end
-        self._gather(0)
+        self._gather(DEPOSIT_COST)
+
+    def _advance(self, current: _Open, octets: int) -> int:
+        """
+        Count octets of the current stream.
+
+        @return: where they begin.
+        @raise Violation: no file has so many.
+        """
+        start = current.received
+        if start + octets > NUMBER_MAX:
+            raise Violation("position", f"{octets} octets behind {start}")
+        current.received = start + octets
+        return start
 
     def _open(self, line: OPEN) -> None:
         key = (line.stream, line.generation)
         if key in self._streams:
             raise Violation("order", "OPEN of a stream that is open")
+        if len(line.name.encode("utf-8", "surrogateescape")) > NAME_OCTETS_MAX:
+            raise Violation("limit", f"a name of more than {NAME_OCTETS_MAX} octets")
         if len(self._streams) >= OPEN_STREAMS_MAX:
             raise Violation("limit", f"more than {OPEN_STREAMS_MAX} streams")
         self._streams[key] = None
-        self._opened((self.who.worker, *key), self)
-        granted = self._commits.perform(
-            self._journal.grant,
+        self.opened.append((self.who.worker, *key))
+        self._tell(self.opened[-1], self)
+        granted = self._commits.grant(
             self.who.worker,
             line.stream,
             line.generation,
@@ -285,5 +327,14 @@ class Acknowledged(Reception):
         streams it has not opened yet would get ahead of those it has.
         """
         self._discard()
-        self._deposits = []
         self._close("superseded", "another connection has taken over the stream")
+
+    def connectionLost(self) -> None:
+        """While the disk is full nobody needs to wait with us: it is sent again."""
+        if self._commits.full:
+            self._discard()
+        super().connectionLost()
+
+    def _discard(self) -> None:
+        super()._discard()
+        self._deposits = []

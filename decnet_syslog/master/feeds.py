@@ -35,10 +35,10 @@ Steps: TypeAlias = Generator[Deferred[Any], Any, None]
 BatchSteps: TypeAlias = Generator[Deferred[Any], Any, list[Batch]]
 
 # Batches kept in memory for an output that is a little behind; more come back from disk.
-QUEUE_OCTETS_MAX = 16 * 1024 * 1024
+QUEUE_COST_MAX = 16 * 1024 * 1024
 
 # What one call in the output's thread gets: the JSON of it is four times as large.
-APPLY_OCTETS = 2 * 1024 * 1024
+APPLY_COST = 2 * 1024 * 1024
 
 # How soon an idle output's file is synced, so that its batches can be released.
 SYNC_DELAY_S = 0.5
@@ -47,7 +47,7 @@ SYNC_DELAY_S = 0.5
 BLOCKED_RETRY_S = 1.0
 
 # An output is blocked by these, not broken: somebody can make room.
-_BLOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_BLOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE)
 
 
 class Feed:
@@ -80,7 +80,7 @@ class Feed:
         self._clock = clock
         self._failed = failed
         self._queue: deque[Batch] = deque()
-        self._octets = 0
+        self._cost = 0
         # Batches may be in the journal that are not in the queue.
         self._behind = True
         self._reopen = False
@@ -123,12 +123,12 @@ class Feed:
         self._timer = None
 
     def _committed(self, batches: list[Batch]) -> None:
-        octets = sum([len(batch.octets) for batch in batches])
-        if self._behind or self._octets + octets > QUEUE_OCTETS_MAX:
+        cost = sum([batch.cost for batch in batches])
+        if self._behind or self._cost + cost > QUEUE_COST_MAX:
             self._behind = True
         else:
             self._queue.extend(batches)
-            self._octets += octets
+            self._cost += cost
         if self.blocked is None:
             self._run()
 
@@ -201,19 +201,19 @@ class Feed:
         """The batches to apply now."""
         if self._queue:
             batches = []
-            octets = 0
-            while self._queue and octets < APPLY_OCTETS:
+            cost = 0
+            while self._queue and cost < APPLY_COST:
                 batch = self._queue.popleft()
-                octets += len(batch.octets)
+                cost += batch.cost
                 batches.append(batch)
-            self._octets -= octets
+            self._cost -= cost
             return batches
         if not self._behind or self._stopping:
             return []
         # Everything that is committed from here on comes to the queue.
         self._behind = False
         batches = yield self._commits.perform(
-            self._journal.read, self.output.seq, APPLY_OCTETS
+            self._journal.read, self.output.seq, APPLY_COST
         )
         if batches is None:
             raise JournalFailed("the journal cannot be read")
@@ -222,14 +222,14 @@ class Feed:
             # leaves out what it has.
             self._behind = True
             self._queue.clear()
-            self._octets = 0
+            self._cost = 0
         elif self._queue:
             batches = yield self._next()
         return list(batches)
 
     def _putBack(self, batches: list[Batch]) -> None:
         self._queue.extendleft(reversed(batches))
-        self._octets += sum([len(batch.octets) for batch in batches])
+        self._cost += sum([batch.cost for batch in batches])
 
     def _block(self, batches: list[Batch], why: str) -> None:
         self._putBack(batches)

@@ -19,7 +19,8 @@ other error stops the process (L{decnet_syslog.master.listener}).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -29,7 +30,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .journal import Journal, JournalFull
-from .values import Batch, Cursor, Deposit
+from .values import Batch, Cursor, Deposit, Grant
 
 __all__ = ["Depositor", "GroupCommit"]
 
@@ -61,6 +62,9 @@ class Depositor(Protocol):
 
     def room(self) -> None:
         """There is room again: what was paused for want of it can go on."""
+
+    def failed(self) -> None:
+        """An error of ours in one of the above: this depositor is to go."""
 
 
 @dataclass
@@ -105,6 +109,7 @@ class GroupCommit:
         self._cursors: dict[str, Cursor] = {}
         self._batchListeners: list[Callable[[list[Batch]], None]] = []
         self._flushes: list[Deferred[None]] = []
+        self._behindRetry: list[Callable[[], None]] = []
         self._timer: IDelayedCall | None = None
         self._busy = False
         self._dead = False
@@ -145,8 +150,14 @@ class GroupCommit:
             self._timer = self._clock.callLater(CURSOR_DELAY_S, self._timeUp)
 
     def flush(self) -> Deferred[None]:
-        """Fire when everything handed over so far is committed, cursors too."""
+        """
+        Fire when everything handed over so far is committed, cursors too; or when there is
+        no space for it.
+        """
         done: Deferred[None] = Deferred()
+        if self.full:
+            done.callback(None)
+            return done
         self._flushes.append(done)
         if not self._busy:
             self._commit()
@@ -156,6 +167,28 @@ class GroupCommit:
         """Call a method of the journal in its thread, behind what is committing."""
         done: Deferred[T] = self._inThread(function, *arguments)
         done.addErrback(self._check)
+        return done
+
+    def grant(
+        self, worker: str, stream: str, generation: int, start: int, name: str
+    ) -> Deferred[Grant]:
+        """
+        L{Journal.grant}, behind every group, also one that waits for space.
+
+        A grant before it would make one deposit of it stale and leave the next, of a newer
+        file: out of order.
+        """
+        done: Deferred[Grant] = Deferred()
+
+        def now() -> None:
+            self.perform(
+                self._journal.grant, worker, stream, generation, start, name
+            ).chainDeferred(done)
+
+        if self.full:
+            self._behindRetry.append(now)
+        else:
+            now()
         return done
 
     def stop(self) -> None:
@@ -181,7 +214,9 @@ class GroupCommit:
         self._flushes = []
         dirty, self._dirty = self._dirty, {}
         for depositor in dirty:
-            taken = depositor.take()
+            taken: Sequence[Deposit] = ()
+            with self._blaming(depositor):
+                taken = depositor.take()
             group.takes.append((depositor, len(taken)))
             group.deposits.extend(taken)
         self._try(group)
@@ -201,9 +236,13 @@ class GroupCommit:
         if self.full:
             self.full = False
             self._log.info("the journal has space again")
+            waiting, self._behindRetry = self._behindRetry, []
+            for call in waiting:
+                call()
         at = 0
         for depositor, count in group.takes:
-            depositor.committed(batches[at : at + count])
+            with self._blaming(depositor):
+                depositor.committed(batches[at : at + count])
             at += count
         fresh = [batch for batch in batches if batch is not None]
         if fresh:
@@ -234,6 +273,10 @@ class GroupCommit:
                 "no space for the journal: nothing is accepted until there is; the"
                 " backlog stays with the workers"
             )
+        # Who stops must not wait for somebody to make room.
+        flushes, group.flushes = group.flushes, []
+        for flush in flushes:
+            flush.callback(None)
         if not self._dead:
             self._clock.callLater(FULL_RETRY_S, self._retry, group)
 
@@ -243,6 +286,15 @@ class GroupCommit:
         self._cursors = {}
         if not self._dead:
             self._try(group)
+
+    @contextmanager
+    def _blaming(self, depositor: Depositor) -> Iterator[None]:
+        """An error of ours with one connection ends that connection, nothing else."""
+        try:
+            yield
+        except Exception:
+            self._log.failure("a connection is closed for an error of the listener")
+            depositor.failed()
 
     def _check(self, failure: Failure) -> Failure | None:
         """Anything but a full disk is the end."""

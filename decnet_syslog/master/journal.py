@@ -38,7 +38,7 @@ from zlib import crc32
 from ..durable import StorageFailed, isFailure, isFull, syncDirectory, useWAL
 from ..errors import UserError
 from ..wire.record import Provenance
-from .values import Batch, Cursor, Deposit, FileLength, Grant, Known
+from .values import DEPOSIT_COST, Batch, Cursor, Deposit, FileLength, Grant, Known
 
 __all__ = ["Journal", "JournalFailed", "JournalFull"]
 
@@ -57,6 +57,12 @@ COMMIT_PAGES = 4
 # been broken into could fill the disk with rows. Reached after so many rotations, the
 # rows that advanced longest ago go first.
 STREAMS_PER_WORKER_MAX = 1024
+
+# Gaps that are remembered of one worker, and how often that is looked at.
+GAPS_PER_WORKER_MAX = 10_000
+GAPS_PER_LOOK = 1000
+
+_SUM_OF_COSTS = f"coalesce(sum(length(octets) + {DEPOSIT_COST}), 0)"
 
 
 class JournalFull(Exception):
@@ -134,15 +140,16 @@ class Journal:
     The journal database.
 
     @ivar identity: 32 hex digits, made with the file.
-    @ivar octets: of all batches that are not deleted yet.
+    @ivar octets: of all batches that are not deleted yet, rows counted.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
         self._db = connection
         self.identity = str(self._one("SELECT value FROM meta WHERE key = 'identity'"))
-        self.octets: int = self._one(
-            "SELECT coalesce(sum(length(octets)), 0) FROM batch"
-        )
+        self.octets: int = self._one(f"SELECT {_SUM_OF_COSTS} FROM batch")
+        self._turn: int = self._one("SELECT coalesce(max(turn), 0) + 1 FROM stream")
+        self._gapsAdded = 0
         self._walPages = 0
         # Deleted with the next commit; found here so that no commit has to look.
         self._cursors = dict(self._db.execute("SELECT output, seq FROM cursor"))
@@ -208,7 +215,7 @@ class Journal:
         except BaseException:
             db.close()
             raise
-        return cls(db)
+        return cls(path, db)
 
     def close(self) -> None:
         """Close the database. SQLite checkpoints and removes the WAL."""
@@ -223,6 +230,27 @@ class Journal:
         @param start: where a stream begins that is not known yet.
         """
         key = (worker, stream, generation)
+        # Mostly a grant promises nothing that is not on disk already: what a stream holds
+        # was synced when it came, and of epochs nobody is left after a power cut.
+        if start == 0 or self._isKnown(key):
+            self._db.execute("PRAGMA synchronous = NORMAL")
+        try:
+            return self._grant(key, start, name)
+        finally:
+            self._db.execute("PRAGMA synchronous = FULL")
+
+    def _isKnown(self, key: tuple[str, str, int]) -> bool:
+        try:
+            found = self._db.execute(
+                "SELECT 1 FROM stream WHERE worker = ? AND stream = ? AND generation = ?",
+                key,
+            ).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise self._failure(error) from error
+        return found is not None
+
+    def _grant(self, key: tuple[str, str, int], start: int, name: str) -> Grant:
+        worker, stream, generation = key
         self._begin()
         try:
             known = self._db.execute(
@@ -235,11 +263,12 @@ class Journal:
                 self._makeRoom(worker)
                 known = self._db.execute(
                     "INSERT INTO stream"
-                    " (worker, stream, generation, name, offset, base, crc, epoch)"
-                    " VALUES (?, ?, ?, ?, ?, ?, 0, 1)"
+                    " (worker, stream, generation, name, offset, base, crc, epoch, turn)"
+                    " VALUES (?, ?, ?, ?, ?, ?, 0, 1, ?)"
                     " RETURNING id, epoch, offset, base, crc",
-                    (*key, _octets(name), start, start),
+                    (*key, _octets(name), start, start, self._turn),
                 ).fetchall()
+                self._turn += 1
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
         self._commit()
@@ -277,7 +306,7 @@ class Journal:
                 batch = self._insert(deposit)
                 batches.append(batch)
                 if batch is not None:
-                    added += len(batch.octets)
+                    added += DEPOSIT_COST + len(batch.octets)
             for cursor in cursors:
                 self._saveCursor(cursor)
                 moved[cursor.output] = cursor.seq
@@ -290,26 +319,27 @@ class Journal:
         self.octets += added - removed
         return batches
 
-    def read(self, after: int, octetsMax: int) -> list[Batch]:
+    def read(self, after: int, costMax: int) -> list[Batch]:
         """
         The batches behind C{after} in order, at least one if there is one.
 
-        @param octetsMax: stop behind the batch that reaches so many octets.
+        @param costMax: stop behind the batch with which they cost so much.
         """
         batches: list[Batch] = []
-        octets = 0
+        cost = 0
         try:
             for row in self._db.execute(
                 "SELECT seq, batch.worker, fingerprint, address, received_at,"
-                " stream.name, stream.stream, stream.generation,"
+                " batch.name, stream.stream, stream.generation,"
                 ' start, "end", octets, lengths, reason'
                 " FROM batch LEFT JOIN stream ON stream.id = stream_id"
                 " WHERE seq > ? ORDER BY seq",
                 (after,),
             ):
-                batches.append(_batch(row))
-                octets += len(row[10])
-                if octets >= octetsMax:
+                batch = _batch(row)
+                batches.append(batch)
+                cost += batch.cost
+                if cost >= costMax:
                     break
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
@@ -358,14 +388,15 @@ class Journal:
         if grant is not None and not self._advance(deposit, grant):
             return None
         (seq,) = self._db.execute(
-            "INSERT INTO batch (worker, fingerprint, address, received_at, stream_id,"
-            ' start, "end", reason, lengths, octets)'
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq",
+            "INSERT INTO batch (worker, fingerprint, address, received_at, name,"
+            ' stream_id, start, "end", reason, lengths, octets)'
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq",
             (
                 provenance.worker,
                 provenance.fingerprint,
                 provenance.address,
                 provenance.receivedAt,
+                None if provenance.log is None else _octets(provenance.log),
                 None if grant is None else grant.row,
                 deposit.start,
                 deposit.end,
@@ -400,20 +431,35 @@ class Journal:
         else:
             base, crc = deposit.end, 0
             self._db.execute(
-                "INSERT INTO gap VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO gap VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    grant.row,
+                    deposit.provenance.worker,
+                    grant.stream,
+                    grant.generation,
+                    _octets(deposit.provenance.log or ""),
                     deposit.start,
                     deposit.end,
                     deposit.reason,
                     deposit.provenance.receivedAt,
                 ),
             )
+            self._gapsAdded += 1
+            if self._gapsAdded % GAPS_PER_LOOK == 0:
+                self._forgetGaps(deposit.provenance.worker)
         moved = self._db.execute(
-            "UPDATE stream SET offset = ?, base = ?, crc = ?"
+            "UPDATE stream SET offset = ?, base = ?, crc = ?, turn = ?"
             " WHERE id = ? AND epoch = ? AND offset = ?",
-            (deposit.end, base, crc, grant.row, grant.epoch, deposit.start),
+            (
+                deposit.end,
+                base,
+                crc,
+                self._turn,
+                grant.row,
+                grant.epoch,
+                deposit.start,
+            ),
         )
+        self._turn += 1
         return moved.rowcount == 1
 
     def _saveCursor(self, cursor: Cursor) -> None:
@@ -431,19 +477,26 @@ class Journal:
     def _release(self, seq: int) -> int:
         """Delete the batches that every output has. Their octets."""
         (octets,) = self._db.execute(
-            "SELECT coalesce(sum(length(octets)), 0) FROM batch WHERE seq <= ?", (seq,)
+            f"SELECT {_SUM_OF_COSTS} FROM batch WHERE seq <= ?", (seq,)
         ).fetchone()
         self._db.execute("DELETE FROM batch WHERE seq <= ?", (seq,))
         return int(octets)
 
     def _makeRoom(self, worker: str) -> None:
-        """Forget the oldest streams of a worker that has too many, but no gap or batch."""
+        """Forget the oldest streams of a worker that has too many, but none with a batch."""
         self._db.execute(
             "DELETE FROM stream WHERE id IN (SELECT id FROM stream WHERE worker = ?"
             " AND id NOT IN (SELECT stream_id FROM batch WHERE stream_id IS NOT NULL)"
-            " AND id NOT IN (SELECT stream_id FROM gap)"
-            " ORDER BY id DESC LIMIT -1 OFFSET ?)",
+            " ORDER BY turn DESC LIMIT -1 OFFSET ?)",
             (worker, STREAMS_PER_WORKER_MAX - 1),
+        )
+
+    def _forgetGaps(self, worker: str) -> None:
+        """Forget a worker's oldest gaps, if there are very many: the outputs have them."""
+        self._db.execute(
+            "DELETE FROM gap WHERE rowid IN (SELECT rowid FROM gap WHERE worker = ?"
+            " ORDER BY rowid DESC LIMIT -1 OFFSET ?)",
+            (worker, GAPS_PER_WORKER_MAX),
         )
 
     def _one(self, query: str) -> Any:
@@ -470,7 +523,7 @@ class Journal:
         try:
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except sqlite3.DatabaseError as error:
-            if not isFull(error):
+            if not isFull(error, self.path):
                 raise self._failure(error) from error
             # The next commit tries again; until then the WAL grows, or is full as well.
             return
@@ -478,7 +531,7 @@ class Journal:
 
     def _failure(self, error: sqlite3.DatabaseError) -> Exception:
         """What an error of SQLite means for us. The transaction is undone."""
-        full = isFull(error)
+        full = isFull(error, self.path)
         try:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")

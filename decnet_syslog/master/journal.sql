@@ -17,6 +17,7 @@ CREATE TABLE stream (
     base       INTEGER NOT NULL,  -- end of the last gap
     crc        INTEGER NOT NULL,  -- CRC-32 of the octets [base, offset)
     epoch      INTEGER NOT NULL,  -- granted to the newest connection; older ones are stale
+    turn       INTEGER NOT NULL,  -- of all streams, that which advanced last has the highest
     UNIQUE (worker, stream, generation)
 );
 
@@ -27,6 +28,7 @@ CREATE TABLE batch (
     fingerprint TEXT    NOT NULL,
     address     TEXT    NOT NULL,
     received_at TEXT    NOT NULL,  -- RFC 3339, UTC
+    name        BLOB,    -- the worker's path of the file, as it was then
     stream_id   INTEGER REFERENCES stream (id),  -- NULL: a peer without positions
     start       INTEGER NOT NULL,  -- of the octets in the file; 0 without a stream
     "end"       INTEGER NOT NULL,
@@ -35,15 +37,18 @@ CREATE TABLE batch (
     octets      BLOB    NOT NULL  -- lines with their LFs; with lengths: messages without
 );
 
--- What can never be delivered: kept for good, a row for each gap.
+-- What can never be delivered: a row for each gap, kept for longer than its stream.
 CREATE TABLE gap (
-    stream_id   INTEGER NOT NULL REFERENCES stream (id),
+    worker      TEXT    NOT NULL,
+    stream      TEXT    NOT NULL,
+    generation  INTEGER NOT NULL,
+    name        BLOB    NOT NULL,
     start       INTEGER NOT NULL,
     "end"       INTEGER NOT NULL,
     reason      TEXT    NOT NULL,
     received_at TEXT    NOT NULL,
-    PRIMARY KEY (stream_id, start)
-) WITHOUT ROWID;
+    UNIQUE (worker, stream, generation, start)
+);
 
 -- How far each output has the batches on disk.
 CREATE TABLE cursor (

@@ -8,6 +8,8 @@ the transport's side of it and the service that wires journal, outputs and port 
 
 from __future__ import annotations
 
+import socket
+from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -16,7 +18,9 @@ from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
     IHandshakeListener,
+    IPushProducer,
     IReactorTime,
+    ISystemHandle,
 )
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -45,11 +49,37 @@ __all__ = [
 # A handshake is two round trips; who needs longer holds a connection for nothing.
 HANDSHAKE_S = 15.0
 
+# A peer's words come back to it in our own: not many of them.
+BYE_CHARACTERS_MAX = 500
+
 # How long a peer may take to answer our close_notify before the connection is cut.
 CLOSE_S = 5.0
 
 # Each connection costs about 50 KiB; a fleet is smaller than this, a flood is not.
 CONNECTIONS_MAX = 16384
+
+# Of these, not authenticated yet. A whole fleet may return at once after our restart; a
+# flood of strangers must not take the places of those who have a certificate.
+HANDSHAKES_MAX = 8192
+
+# Of one name. A forwarder has one, and for a moment the dead one before it; other
+# programs may have one for each of their threads. When there are more the oldest goes.
+CONNECTIONS_PER_WORKER_MAX = 16
+
+# Octets of unfinished frames of all connections. A connection may always hold
+# HELD_ALWAYS; beyond this sum no connection may hold more.
+HELD_OCTETS_MAX = 64 * 1024 * 1024
+HELD_ALWAYS = 64 * 1024
+
+# A frame that is begun must end: who needs longer for one holds memory for nothing. Looked
+# at so often, in seconds.
+FRAME_S = 60.0
+
+# A peer whose host is gone: probed when silent for so long, given up when what we sent is
+# not acknowledged for so long, in seconds and milliseconds.
+KEEPALIVE_S = 60
+KEEPALIVE_PROBES = 4
+USER_TIMEOUT_MS = 120_000
 
 
 def showAddress(address: IAddress) -> str:
@@ -61,7 +91,31 @@ def showAddress(address: IAddress) -> str:
     return str(address)
 
 
-@implementer(IHandshakeListener)
+def keepAlive(transport: Any) -> None:
+    """Have TCP notice that a peer's host is gone."""
+    # TLS has a handle of its own.
+    tcp: Any = transport.transport
+    # In memory there is none.
+    hasSocket: bool = ISystemHandle.providedBy(tcp)
+    if hasSocket:
+        tcp.setTcpKeepAlive(True)
+        setTimeouts(tcp.getHandle())
+
+
+def setTimeouts(handle: socket.socket) -> None:
+    """See L{keepAlive}; what a system does not have is left out."""
+    for name, value in (
+        ("TCP_KEEPIDLE", KEEPALIVE_S),
+        ("TCP_KEEPINTVL", KEEPALIVE_S // KEEPALIVE_PROBES),
+        ("TCP_KEEPCNT", KEEPALIVE_PROBES),
+        ("TCP_USER_TIMEOUT", USER_TIMEOUT_MS),
+    ):
+        option = getattr(socket, name, None)
+        if option is not None:
+            handle.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+@implementer(IHandshakeListener, IPushProducer)
 class ListenerProtocol(OctetCountedReceiver):
     """
     One connection.
@@ -77,9 +131,17 @@ class ListenerProtocol(OctetCountedReceiver):
         self.address = ""
         self.worker: str | None = None
         self._timer: IDelayedCall | None = None
+        self._handshaking = True
+        self._lost = False
+        self._producing = False
+        # Why we do not read: the reception has enough, or the peer does not read.
+        self._waits: set[str] = set()
+        self._heldBefore = 0
+        self._frameSince: float | None = None
 
     def connectionMade(self) -> None:
         """Start the clock of the handshake."""
+        self.factory.handshakes += 1
         self.address = showAddress(self.transport.getPeer())  # type: ignore[union-attr]
         self.MAX_LENGTH = self.factory.messageOctetsMax
         self._timer = self.factory.clock.callLater(HANDSHAKE_S, self._handshakeLate)
@@ -98,6 +160,7 @@ class ListenerProtocol(OctetCountedReceiver):
         """Take the peer's name from its certificate, or refuse it."""
         transport = cast(Any, self.transport)
         self._stopTimer()
+        self._handshakeOver()
         certificate = transport.getPeerCertificate().to_cryptography()
         try:
             self.worker = peerName(certificate)
@@ -112,6 +175,11 @@ class ListenerProtocol(OctetCountedReceiver):
             transport.abortConnection()
             return
         self.control = transport.negotiatedProtocol == DELIVERY_PROTOCOL
+        keepAlive(transport)
+        if self.control:
+            # A plain peer is sent nothing.
+            transport.registerProducer(self, True)
+            self._producing = True
         self.reception = self.factory.receptionFor(
             self, self.worker, fingerprint(certificate), self.address
         )
@@ -121,11 +189,44 @@ class ListenerProtocol(OctetCountedReceiver):
             address=self.address,
             mode="acknowledged" if self.control else "plain RFC 5425",
         )
+        self.reception.start()
         if isinstance(self.reception, Acknowledged):
             self.reception.greet()
 
+    def _handshakeOver(self) -> None:
+        if self._handshaking:
+            self._handshaking = False
+            self.factory.handshakes -= 1
+
+    def dataReceived(self, data: bytes) -> None:
+        """Decode, and count what is left of a frame."""
+        super().dataReceived(data)
+        self._countHeld(0 if self._refused else self.unfinished)
+        factory = self.factory
+        if self._heldBefore > HELD_ALWAYS and factory.held > HELD_OCTETS_MAX:
+            self._violated(
+                Violation("limit", "too many octets of unfinished frames are held")
+            )
+
+    def _countHeld(self, held: int) -> None:
+        self.factory.held += held - self._heldBefore
+        self._heldBefore = held
+        if not held:
+            self._frameSince = None
+        elif self._frameSince is None:
+            self._frameSince = self.factory.clock.seconds()
+
+    def look(self, now: float) -> None:
+        """See whether a frame does not end."""
+        since = self._frameSince
+        if since is not None and now - since >= FRAME_S and not self._waits:
+            self._violated(
+                Violation("limit", f"a frame that has not ended in {FRAME_S:.0f} s")
+            )
+
     def framesReceived(self, messages: list[bytes]) -> None:
         """Hand messages to the reception."""
+        self._frameSince = None
         assert self.reception is not None
         try:
             self.reception.framesReceived(messages)
@@ -134,6 +235,7 @@ class ListenerProtocol(OctetCountedReceiver):
 
     def controlReceived(self, line: ControlLine) -> None:
         """Hand a control line to the reception."""
+        self._frameSince = None
         assert isinstance(self.reception, Acknowledged)
         try:
             self.reception.controlReceived(line)
@@ -149,6 +251,8 @@ class ListenerProtocol(OctetCountedReceiver):
 
     def close(self, bye: BYE) -> None:
         """Say why, if the peer can hear it, and close. Nothing more is received."""
+        # A text may have a peer's words in it.
+        bye = BYE(bye.code, bye.text[:BYE_CHARACTERS_MAX])
         self._log.warn(
             "closing {worker} at {address}: {code}: {text}",
             worker=self.worker,
@@ -165,6 +269,10 @@ class ListenerProtocol(OctetCountedReceiver):
         self.refuse()
         if self.control:
             self.sendControl(bye)
+        if self._producing:
+            # Or the connection would stay open for what the producer may still say.
+            self._producing = False
+            transport.unregisterProducer()
         # A paused transport would not see the peer's close_notify.
         transport.resumeProducing()
         transport.loseConnection()
@@ -185,15 +293,45 @@ class ListenerProtocol(OctetCountedReceiver):
 
     def pause(self) -> None:
         """Stop reading."""
-        cast(Any, self.transport).pauseProducing()
+        self._stopReading("room")
 
     def resume(self) -> None:
         """Read on."""
+        self._readOn("room")
+
+    def pauseProducing(self) -> None:
+        """The peer does not read what we answer: do not read what it asks."""
+        self._stopReading("peer")
+
+    def resumeProducing(self) -> None:
+        """The peer has read."""
+        self._readOn("peer")
+
+    def stopProducing(self) -> None:
+        """The transport is gone."""
+
+    def _stopReading(self, why: str) -> None:
+        self._waits.add(why)
+        self.halt()
+        if not self._lost:
+            cast(Any, self.transport).pauseProducing()
+
+    def _readOn(self, why: str) -> None:
+        self._waits.discard(why)
+        if self._waits or self._lost:
+            return
         cast(Any, self.transport).resumeProducing()
+        self.proceed()
 
     def connectionLost(self, reason: Failure = Failure(Exception("closed"))) -> None:  # noqa: B008
         """What was complete is kept; a part of a frame is not, and said."""
+        self._lost = True
         self._stopTimer()
+        self._handshakeOver()
+        if not self.control and self.reception is not None:
+            # A plain peer does not send again what waits here.
+            self.proceed()
+        self._countHeld(0)
         if self.reception is None:
             if self.worker is None:
                 self._log.warn(
@@ -218,6 +356,8 @@ class ListenerFactory(Factory):
     Makes the connections' protocols and knows which stream is whose.
 
     @ivar connections: those whose handshake is done.
+    @ivar handshakes: how many connections there are whose handshake is not.
+    @ivar held: octets of unfinished frames, of all connections.
     """
 
     protocol: Any = ListenerProtocol
@@ -238,8 +378,12 @@ class ListenerFactory(Factory):
         self.messageOctetsMax = messageOctetsMax
         self.connections: set[ListenerProtocol] = set()
         self._commits = commits
+        self.handshakes = 0
+        self.held = 0
         self._journal = journal
         self._now = now
+        self._looks: IDelayedCall | None = None
+        self._workers: dict[str, deque[ListenerProtocol]] = {}
         self._owners: dict[tuple[str, str, int], Acknowledged] = {}
 
     def receptionFor(
@@ -247,6 +391,13 @@ class ListenerFactory(Factory):
     ) -> Reception:
         """The reception of a connection whose handshake is done."""
         self.connections.add(line)
+        lines = self._workers.setdefault(worker, deque())
+        lines.append(line)
+        if len(lines) > CONNECTIONS_PER_WORKER_MAX:
+            lines[0].close(BYE("limit", "a newer connection of this name is open"))
+            self._leave(worker, lines[0])
+        if self._looks is None:
+            self._looks = self.clock.callLater(FRAME_S / 4, self._look)
         common = (worker, fingerprint, address, line, self._commits, self._now)
         if line.control:
             return Acknowledged(
@@ -264,9 +415,34 @@ class ListenerFactory(Factory):
     def gone(self, line: ListenerProtocol) -> None:
         """A connection is lost."""
         self.connections.discard(line)
-        owned = [key for key, owner in self._owners.items() if owner is line.reception]
-        for key in owned:
-            del self._owners[key]
+        assert line.worker is not None
+        self._leave(line.worker, line)
+        if isinstance(line.reception, Acknowledged):
+            for key in line.reception.opened:
+                if self._owners.get(key) is line.reception:
+                    del self._owners[key]
+
+    def _leave(self, worker: str, line: ListenerProtocol) -> None:
+        lines = self._workers.get(worker)
+        if lines is not None and line in lines:
+            lines.remove(line)
+            if not lines:
+                del self._workers[worker]
+
+    def _look(self) -> None:
+        """Look at every connection now and then."""
+        self._looks = None
+        now = self.clock.seconds()
+        for line in list(self.connections):
+            line.look(now)
+        if self.connections:
+            self._looks = self.clock.callLater(FRAME_S / 4, self._look)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._looks is not None:
+            self._looks.cancel()
+            self._looks = None
 
 
 class ConnectionLimit(WrappingFactory):
@@ -284,14 +460,20 @@ class ConnectionLimit(WrappingFactory):
     def __init__(self, wrapped: Any, connectionsMax: int = CONNECTIONS_MAX) -> None:
         super().__init__(wrapped)  # type: ignore[no-untyped-call]
         self.connectionsMax = connectionsMax
+        self.handshakes: Callable[[], int] = lambda: 0
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """A protocol, or none when there are too many."""
-        if len(self.protocols) >= self.connectionsMax:
-            self._log.warn(
-                "refused {address}: {limit} connections are open",
-                address=showAddress(addr) if addr is not None else "",
-                limit=self.connectionsMax,
-            )
-            return None
+        for count, limit, what in (
+            (len(self.protocols), self.connectionsMax, "connections are open"),
+            (self.handshakes(), HANDSHAKES_MAX, "handshakes are not done"),
+        ):
+            if count >= limit:
+                self._log.warn(
+                    "refused {address}: {limit} {what}",
+                    address=showAddress(addr) if addr is not None else "",
+                    limit=limit,
+                    what=what,
+                )
+                return None
         return super().buildProtocol(addr)

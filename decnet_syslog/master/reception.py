@@ -26,7 +26,7 @@ from twisted.logger import Logger
 from ..wire.control import BYE, ControlLine
 from ..wire.record import Provenance
 from .groupcommit import GroupCommit
-from .values import Batch, Deposit
+from .values import LINE_COST, Batch, Deposit
 
 __all__ = ["Line", "Plain", "Reception", "Violation"]
 
@@ -111,15 +111,22 @@ class Reception(ABC):
     def committed(self, batches: Sequence[Batch | None]) -> None:
         """What was taken is durable; C{None} for each deposit that was stale."""
 
+    def start(self) -> None:
+        """Begin: not to be read while there is no room."""
+        if self._commits.crowded:
+            self._paused = True
+            self._line.pause()
+            self._commits.waitForRoom(self)
+
     def framesReceived(self, messages: list[bytes]) -> None:
         """Messages of one receive."""
-        octets = sum(map(len, messages)) + len(messages)
         self._messages.extend(messages)
-        self._gather(octets)
+        self._gather(sum(map(len, messages)) + LINE_COST * len(messages))
 
-    def _gather(self, octets: int) -> None:
-        self._octets += octets
-        self._commits.pendingOctets += octets
+    def _gather(self, cost: int) -> None:
+        """Count what was gathered, and stop reading when it is much."""
+        self._octets += cost
+        self._commits.pendingOctets += cost
         self._commits.deposit(self)
         if not self._paused and (
             self._octets + self._taken >= RECEIVED_OCTETS_MAX or self._commits.crowded
@@ -162,6 +169,11 @@ class Reception(ABC):
         """The connection is gone. What was received is committed all the same."""
         self._over = True
         self._paused = False
+
+    def failed(self) -> None:
+        """An error of ours: this connection pays, no other."""
+        self._discard()
+        self._close("error", "the listener has an error of its own, see its log")
 
 
 class Plain(Reception):

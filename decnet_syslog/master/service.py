@@ -9,7 +9,9 @@ stopped and one that is killed leave the same promise, stopping only leaves less
 from __future__ import annotations
 
 import os
+import resource
 import signal
+import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -30,17 +32,20 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from ..durable import EXIT_STORAGE, StorageFailed
+from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..wire.control import BYE
 from ..wire.framing import MESSAGE_OCTETS_MAX
 from .feeds import Feed, Steps
 from .groupcommit import JOURNAL_OCTETS_MAX, GroupCommit
 from .journal import Journal
-from .listener import ConnectionLimit, ListenerFactory, showAddress
+from .listener import CONNECTIONS_MAX, ConnectionLimit, ListenerFactory, showAddress
 from .outputs import FileOutput
 
 __all__ = ["ListenerService"]
+
+# Descriptors that connections must leave: journal, outputs, their directories, threads.
+DESCRIPTORS_KEPT = 48
 
 # How long connections may take to end when we stop, in seconds.
 STOP_S = 3.0
@@ -54,9 +59,20 @@ def utcNow() -> str:
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def exitForStorage(failure: Failure) -> None:
+def exitAtOnce(failure: Failure) -> None:
     """Stop at once, without another word to anybody: nothing more is acknowledged."""
-    os._exit(EXIT_STORAGE)
+    storage = failure.check(StorageFailed, OSError, sqlite3.Error)
+    os._exit(EXIT_SOFTWARE if storage is None else EXIT_STORAGE)
+
+
+def connectionsAllowed() -> int:
+    """How many connections the descriptors suffice for, when we take all we can have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS_MAX + DESCRIPTORS_KEPT
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(1, min(CONNECTIONS_MAX, soft - DESCRIPTORS_KEPT))
 
 
 class ListenerService(Service):
@@ -79,7 +95,7 @@ class ListenerService(Service):
         outputs: Sequence[FileOutput],
         messageOctetsMax: int = MESSAGE_OCTETS_MAX,
         journalOctetsMax: int = JOURNAL_OCTETS_MAX,
-        die: Callable[[Failure], None] = exitForStorage,
+        die: Callable[[Failure], None] = exitAtOnce,
     ) -> None:
         self._reactor = reactor
         self._context = context
@@ -97,7 +113,7 @@ class ListenerService(Service):
     def privilegedStartService(self) -> None:
         """Open the journal's promise first, then the port: both while we may."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
-        factory = ConnectionLimit(_Later())
+        factory = ConnectionLimit(_Later(), connectionsAllowed())
         endpointKind = TCP6ServerEndpoint if ":" in self._host else TCP4ServerEndpoint
         endpoint = endpointKind(
             self._reactor, self._portNumber, interface=self._host, backlog=BACKLOG
@@ -164,6 +180,7 @@ class ListenerService(Service):
             self._commits, journal, self._reactor, utcNow, self._messageOctetsMax
         )
         tls = TLSMemoryBIOFactory(self._context, False, self._factory, self._reactor)
+        self._limit.handshakes = lambda: self._factory.handshakes
         self._limit.wrappedFactory = tls
 
     @inlineCallbacks
@@ -173,6 +190,7 @@ class ListenerService(Service):
         self._releaseSignals()
         if self.port is not None:
             yield maybeDeferred(self.port.stopListening)
+        self._factory.stop()
         for connection in list(self._factory.connections):
             connection.goodbye(BYE("shutdown", "the listener is stopping"))
         yield self._commits.flush()
@@ -221,10 +239,14 @@ class ListenerService(Service):
             pool.stop()
 
     def _fail(self, failure: Failure) -> None:
-        self._log.critical(
-            "the disk cannot be trusted: {reason}; stopping, nothing more is acknowledged",
-            reason=failure.getErrorMessage(),
-        )
+        if failure.check(StorageFailed, OSError, sqlite3.Error) is None:
+            self._log.failure("an error of the listener; stopping", failure)
+        else:
+            self._log.critical(
+                "the disk cannot be trusted: {reason}; stopping, nothing more is"
+                " acknowledged",
+                reason=failure.getErrorMessage(),
+            )
         self._die(failure)
 
     def _catchSignals(self) -> None:

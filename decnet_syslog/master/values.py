@@ -7,7 +7,21 @@ from dataclasses import dataclass
 
 from ..wire.record import Provenance
 
-__all__ = ["Batch", "Cursor", "Deposit", "FileLength", "Grant", "Known"]
+__all__ = [
+    "DEPOSIT_COST",
+    "LINE_COST",
+    "Batch",
+    "Cursor",
+    "Deposit",
+    "FileLength",
+    "Grant",
+    "Known",
+]
+
+# What a deposit, or a line, costs us beside its octets: rows, objects, members of a
+# record. Every budget counts it: a worker must not get much for a few octets.
+DEPOSIT_COST = 512
+LINE_COST = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +90,15 @@ class Batch:
     octets: bytes
     lengths: tuple[int, ...] | None
     reason: str | None
+
+    @property
+    def cost(self) -> int:
+        """What it takes to hold and to render it, in octets, about."""
+        if self.lengths is None:
+            count = self.octets.count(b"\n")
+        else:
+            count = len(self.lengths)
+        return DEPOSIT_COST + LINE_COST * count + len(self.octets)
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,17 @@ def _refuseWorker(certificate: x509.Certificate) -> str | None:
     return None
 
 
+def _refuseOwn(certificate: x509.Certificate, own: x509.Certificate) -> str | None:
+    """Why a certificate is the listener's own: no worker is the master, whatever for."""
+    try:
+        name = peerName(own)
+    except NameRefused:
+        name = ""
+    if certificate == own or peerName(certificate) == name:
+        return "it is the master's own, or has its name"
+    return None
+
+
 def _refuseMaster(certificate: x509.Certificate, name: str) -> str | None:
     """Why a certificate of the CA is not the master's."""
     try:
@@ -235,8 +246,13 @@ class ListenerContext:
         options = _options(bundle, [DELIVERY_PROTOCOL])
         context = options.getContext()
         context.set_alpn_select_callback(_selectProtocol)
+        own = bundle.certificate
+
+        def refuse(certificate: x509.Certificate) -> str | None:
+            return _refuseWorker(certificate) or _refuseOwn(certificate, own)
+
         context.set_verify(
-            MUTUAL | SSL.VERIFY_CLIENT_ONCE, _verification(_refuseWorker, self._refused)
+            MUTUAL | SSL.VERIFY_CLIENT_ONCE, _verification(refuse, self._refused)
         )
         for authority in bundle.authorities:
             context.add_client_ca(X509.from_cryptography(authority))

@@ -7,6 +7,7 @@ certificate has exactly one usable name or it is refused; nothing is trimmed or 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -17,6 +18,8 @@ __all__ = ["NameRefused", "checkName", "fingerprint", "peerName", "showText"]
 
 # ub-common-name of RFC 5280; and with a suffix still a file name everywhere.
 NAME_CHARACTERS_MAX = 64
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*\Z")
 
 
 @dataclass
@@ -45,19 +48,18 @@ def checkName(name: str) -> None:
     """
     Refuse a name that cannot be a worker's.
 
-    @raise NameRefused: it is empty, too long, not printable ASCII, or would mean
-        something in a path.
+    @raise NameRefused: it is empty, too long, or has a character that could mean something
+        in a path, a pattern, a log or a page.
     """
     if not 0 < len(name) <= NAME_CHARACTERS_MAX:
         raise NameRefused(
             f"a name has 1 to {NAME_CHARACTERS_MAX} characters", showText(name)
         )
-    if not all(" " <= character <= "~" for character in name) or name != name.strip():
+    if _NAME.match(name) is None:
         raise NameRefused(
-            "a name is printable ASCII without space around it", showText(name)
+            "a name has letters, digits and . _ - @ + only, a letter or digit first",
+            showText(name),
         )
-    if "/" in name or name in (".", ".."):
-        raise NameRefused("a name is no path", showText(name))
 
 
 def peerName(certificate: x509.Certificate) -> str:

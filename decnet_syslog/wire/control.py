@@ -46,6 +46,7 @@ __all__ = [
     "LAST",
     "LIST",
     "LISTED",
+    "NUMBER_MAX",
     "OPEN",
     "RESUME",
     "SKIP",

@@ -86,11 +86,19 @@ class FrameDecoder:
         self._digitsMax = len(str(messageOctetsMax))
         self._held = bytearray()
         self._needed = 1
+        # What is behind a control line, or was received while nobody decoded.
+        self._rest = b""
+        self._at = 0
 
     @property
     def held(self) -> int:
-        """Octets kept of a frame that is not complete yet."""
-        return len(self._held)
+        """Octets kept of what is not decoded, or not complete yet."""
+        return len(self._held) + len(self._rest) - self._at
+
+    def keep(self, data: bytes) -> None:
+        """Take octets without decoding them: the next L{decode} begins with them."""
+        self._rest = self._rest[self._at :] + data
+        self._at = 0
 
     def decode(self, data: bytes, frames: list[bytes]) -> bytes | None:
         """
@@ -101,8 +109,13 @@ class FrameDecoder:
         @raise FramingError: at the first octet that is no frame; C{frames} then has every
             message before it. The decoder must not be used again.
         """
+        at = 0
+        if self._rest:
+            data, at = (self._rest + data, self._at) if data else (self._rest, self._at)
+            self._rest, self._at = b"", 0
         if self._held:
-            self._held += data
+            self._held += data[at:] if at else data
+            at = 0
             if len(self._held) < self._needed:
                 return None
             data = bytes(self._held)
@@ -112,7 +125,6 @@ class FrameDecoder:
         limit = self.messageOctetsMax
         digitsMax = self._digitsMax
         size = len(data)
-        at = 0
         while at < size:
             space = find(b" ", at, at + digitsMax + 1)
             digits = data[at:space]
@@ -143,7 +155,10 @@ class FrameDecoder:
     def _controlLine(self, data: bytes, at: int) -> bytes | None:
         end = data.find(b"\n", at, at + CONTROL_LINE_OCTETS_MAX + 1)
         if end >= 0:
-            self._keep(data, end + 1, 1)
+            self._rest, self._at = data, end + 1
+            if self._at == len(data):
+                self._rest, self._at = b"", 0
+            self._needed = 1
             return data[at:end]
         if len(data) - at > CONTROL_LINE_OCTETS_MAX:
             raise FramingError(

@@ -27,6 +27,8 @@ class OctetCountedReceiver(Protocol):
 
     _decoder: FrameDecoder | None = None
     _refused = False
+    _halted = False
+    _decoding = False
 
     def dataReceived(self, data: bytes) -> None:
         """Decode a receive. After a framing error, everything more is discarded."""
@@ -36,6 +38,30 @@ class OctetCountedReceiver(Protocol):
         decoder = self._decoder
         if decoder is None:
             decoder = self._decoder = FrameDecoder(self.MAX_LENGTH, self.control)
+        if self._halted:
+            decoder.keep(data)
+            return
+        self._decoding = True
+        try:
+            self._decode(decoder, data)
+        finally:
+            self._decoding = False
+
+    def halt(self) -> None:
+        """
+        Decode no more for now: what a receive still has in it waits, too.
+
+        The transport is to be paused by the caller; it may have one receive left.
+        """
+        self._halted = True
+
+    def proceed(self) -> None:
+        """Decode again, what has waited first."""
+        self._halted = False
+        if self._decoder is not None and not self._decoding and self._decoder.held:
+            self.dataReceived(b"")
+
+    def _decode(self, decoder: FrameDecoder, data: bytes) -> None:
         line: bytes | None = None
         while True:
             frames: list[bytes] = []
@@ -60,7 +86,7 @@ class OctetCountedReceiver(Protocol):
                 self.frameError(error)
                 return
             self.controlReceived(value)
-            if self._refused:
+            if self._refused or self._halted:
                 return
             data = b""
 

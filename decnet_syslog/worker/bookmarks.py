@@ -217,7 +217,7 @@ class Bookmarks:
             if self._saves % SAVES_PER_CHECKPOINT == 0:
                 self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except sqlite3.DatabaseError as error:
-            if not isFull(error):
+            if not isFull(error, self.path):
                 self._die(StorageFailed(f"the state database {self.path}: {error}"))
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")

@@ -8,7 +8,7 @@ from ..wire.framing import encodeFrames
 __all__ = ["encodeLast", "encodeLines", "encodePlain"]
 
 # As many as a listener takes in one EMPTY.
-EMPTY_LINES_MAX = 65536
+EMPTY_LINES_MAX = 1024
 
 _LAST = encodeControl(LAST())
 

@@ -1,0 +1,314 @@
+"""A worker with a good certificate and bad intentions: what it can make a listener hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, execute, fail
+
+from decnet_syslog.master import journal as journals
+from decnet_syslog.master.acknowledged import EMPTY_LINES_MAX, NAME_OCTETS_MAX
+from decnet_syslog.master.groupcommit import PENDING_OCTETS_MAX, GroupCommit
+from decnet_syslog.master.journal import JournalFull
+from decnet_syslog.master.reception import RECEIVED_OCTETS_MAX, Plain, Violation
+from decnet_syslog.master.values import Deposit
+from decnet_syslog.wire.control import (
+    AT,
+    BYE,
+    EMPTY,
+    LAST,
+    LIST,
+    NUMBER_MAX,
+    OPEN,
+    SKIP,
+    encodeControl,
+)
+from decnet_syslog.wire.protocol import OctetCountedReceiver
+
+from .doubles import PROVENANCE, STREAM, LaterThread, RecordingLine, atOnce
+from .test_reception import NOW, OTHER, ReceptionTestCase
+
+
+class PositionTests(ReceptionTestCase):
+    """A position that no file can have is refused, not handed to the journal."""
+
+    def test_overflow(self) -> None:
+        """Whatever moves it, a position never passes the largest number."""
+        moves: list[Callable[[Any], object]] = [
+            lambda r: r.framesReceived([b"a"]),
+            lambda r: r.controlReceived(SKIP(2, "x")),
+            lambda r: r.controlReceived(EMPTY(2)),
+            lambda r: (r.controlReceived(LAST()), r.framesReceived([b"ab"])),
+        ]
+        for number, move in enumerate(moves):
+            with self.subTest(number=number):
+                stream = f"{number:032x}"
+                reception, _ = self.open(NUMBER_MAX - 1, stream)
+                self.assertRaises(Violation, move, reception)
+        self.assertEqual(self.failures, [])
+
+    def test_sum(self) -> None:
+        """Nor the sum of two."""
+        reception, _ = self.open()
+        reception.controlReceived(SKIP(NUMBER_MAX, "x"))
+        self.assertRaises(Violation, reception.framesReceived, [b"a"])
+        self.assertEqual(self.failures, [])
+
+    def test_lastIsEmpty(self) -> None:
+        """LAST announces a line, which has octets."""
+        reception, _ = self.open()
+        reception.controlReceived(LAST())
+        self.assertRaises(Violation, reception.controlReceived, EMPTY(1))
+        self.assertEqual(self.stored(), b"")
+
+
+class CostTests(ReceptionTestCase):
+    """Few octets must not become much memory or disk."""
+
+    def busy(self, reception: Any) -> LaterThread:
+        """Nothing is committed from here on."""
+        thread = LaterThread()
+        reception._commits = self.commits = GroupCommit(
+            self.journal, thread, self.clock, self.failures.append
+        )
+        return thread
+
+    def pausedAfter(self, step: Callable[[int], int], line: RecordingLine) -> int:
+        """Octets on the wire until the connection is not read any more."""
+        octets = number = 0
+        while not line.paused:
+            octets += step(number)
+            number += 1
+            self.assertLess(octets, 4 * RECEIVED_OCTETS_MAX)
+        return octets
+
+    def test_gaps(self) -> None:
+        """Gaps count, though they have no octets."""
+        reception, line = self.open()
+        self.busy(reception)
+
+        def step(number: int) -> int:
+            skip = SKIP(1, "ab"[number % 2])
+            reception.controlReceived(skip)
+            return len(encodeControl(skip))
+
+        self.assertLess(self.pausedAfter(step, line), RECEIVED_OCTETS_MAX // 20)
+
+    def test_gapsJoined(self) -> None:
+        """Gaps that follow one another for one reason are one."""
+        reception, _ = self.open()
+        thread = self.busy(reception)
+        for _ in range(1000):
+            reception.controlReceived(SKIP(2, "oversize"))
+        thread.run()
+        gaps = [(b.start, b.end) for b in self.journal.read(0, 10**9)]
+        self.assertEqual(gaps, [(0, 2), (2, 2000)])
+
+    def test_emptyLines(self) -> None:
+        """Empty lines count, though no frame carries them."""
+        reception, line = self.open()
+        self.busy(reception)
+
+        def step(number: int) -> int:
+            empty = EMPTY(EMPTY_LINES_MAX)
+            reception.controlReceived(empty)
+            return len(encodeControl(empty))
+
+        self.assertLess(self.pausedAfter(step, line), 1000)
+        self.assertRaises(
+            Violation, reception.controlReceived, EMPTY(EMPTY_LINES_MAX + 1)
+        )
+
+    def test_switches(self) -> None:
+        """To and fro between two files: each turn is a deposit."""
+        reception, line = self.open()
+        reception.controlReceived(OPEN(OTHER, 0, 0, "y"))
+        self.busy(reception)
+
+        def step(number: int) -> int:
+            at = AT((STREAM, OTHER)[number % 2], 0, 2 * (number // 2))
+            reception.controlReceived(at)
+            reception.framesReceived([b"a"])
+            return len(encodeControl(at)) + 3
+
+        self.assertLess(self.pausedAfter(step, line), RECEIVED_OCTETS_MAX // 4)
+
+    def test_listOnce(self) -> None:
+        """The list of streams is long: once a connection."""
+        reception, _ = self.open()
+        reception.controlReceived(LIST())
+        self.assertRaises(Violation, reception.controlReceived, LIST())
+
+    def test_byeOnce(self) -> None:
+        """BYE is the end."""
+        reception, _ = self.open()
+        reception.controlReceived(BYE("shutdown", "x"))
+        self.assertRaises(Violation, reception.controlReceived, BYE("shutdown", "x"))
+
+    def test_longName(self) -> None:
+        """A name that no path can be is refused; the longest that can fits every answer."""
+        reception, line = self.connect()
+        self.assertRaises(
+            Violation,
+            reception.controlReceived,
+            OPEN(STREAM, 0, 0, "a" * (NAME_OCTETS_MAX + 1)),
+        )
+        reception.controlReceived(OPEN(STREAM, 0, 2**62, "%" * NAME_OCTETS_MAX))
+        reception.controlReceived(LIST())
+        self.assertEqual(len([encodeControl(sent) for sent in line.pop()]), 3)
+
+    def test_streams(self) -> None:
+        """The streams that advanced longest ago are forgotten, gaps or not."""
+        self.patch(journals, "STREAMS_PER_WORKER_MAX", 10)
+        first = self.journal.grant("w1", STREAM, 0, 0, "x")
+        for number in range(30):
+            grant = self.journal.grant("w1", f"{number:032x}", 0, 0, "x")
+            gap = Deposit(PROVENANCE, grant, 0, 1, b"", reason="x")
+            more = Deposit(PROVENANCE, first, number, number + 1, b"\n")
+            self.assertNotIn(None, self.journal.commit([gap, more]))
+            self.journal._db.execute("DELETE FROM batch")
+        known = {k.stream for k in self.journal.known("w1")}
+        self.assertEqual(len(known), 10)
+        self.assertIn(STREAM, known)
+
+    def test_gapRows(self) -> None:
+        """A worker's oldest gaps are forgotten when there are very many."""
+        self.patch(journals, "GAPS_PER_WORKER_MAX", 20)
+        self.patch(journals, "GAPS_PER_LOOK", 5)
+        grant = self.journal.grant("w1", STREAM, 0, 0, "x")
+        for number in range(100):
+            self.journal.commit(
+                [Deposit(PROVENANCE, grant, number, number + 1, b"", reason="x")]
+            )
+        (count,) = self.journal._db.execute("SELECT count(*) FROM gap").fetchone()
+        self.assertLess(count, 26)
+
+
+class ReconnectTests(ReceptionTestCase):
+    """A new connection is no way around a budget."""
+
+    def plain(self) -> tuple[Plain, RecordingLine]:
+        line = RecordingLine()
+        return Plain("w1", "f", "a", line, self.commits, lambda: NOW), line
+
+    def test_journalFull(self) -> None:
+        """While the journal is at its limit no connection is read."""
+        self.commits = GroupCommit(
+            self.journal, atOnce, self.clock, self.failures.append, 100_000
+        )
+        reception, _ = self.plain()
+        reception.framesReceived([b"x" * 99_000] * 2)
+        other, line = self.plain()
+        other.start()
+        self.assertTrue(line.paused)
+
+    def test_diskFull(self) -> None:
+        """What a closed connection had waits for no disk: it is sent again."""
+        thread = LaterThread()
+        self.commits = GroupCommit(
+            self.journal, thread, self.clock, self.failures.append
+        )
+        self.commits._busy = self.commits.full = True
+        for number in range(100):
+            reception, _ = self.connect()
+            reception._streams[STREAM, number] = None
+            reception._gather(500_000)
+            reception.connectionLost()
+        self.assertEqual(self.commits.pendingOctets, 0)
+        self.assertLess(self.commits.pendingOctets, PENDING_OCTETS_MAX)
+
+    def test_orderBehindRetry(self) -> None:
+        """A commit that waits for space keeps its place before a newer connection's."""
+        full = [False]
+
+        def thread(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+            if full[0] and function == self.journal.commit:
+                return fail(JournalFull("no space"))
+            return execute(function, *arguments)
+
+        self.commits = GroupCommit(
+            self.journal, thread, self.clock, self.failures.append
+        )
+        old, _ = self.connect()
+        old.controlReceived(OPEN(STREAM, 0, 0, "app.log"))
+        old.controlReceived(OPEN(STREAM, 1, 0, "app.log"))
+        full[0] = self.commits._busy = True
+        old.controlReceived(AT(STREAM, 0, 0))
+        old.framesReceived([b"older"])
+        old.controlReceived(AT(STREAM, 1, 0))
+        old.framesReceived([b"newer"])
+        self.commits._commit()
+        self.assertTrue(self.commits.full)
+        new, line = self.connect()
+        new.controlReceived(OPEN(STREAM, 0, 0, "app.log"))
+        self.assertEqual(line.pop(), [])
+        full[0] = False
+        self.clock.advance(1)
+        (resume,) = line.pop()
+        self.assertEqual(getattr(resume, "offset", None), 6)
+        self.assertEqual(self.stored(), b"older\nnewer\n")
+
+    def test_stopWhileFull(self) -> None:
+        """Who stops does not wait for somebody to make room."""
+
+        def thread(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+            return fail(JournalFull("no space"))
+
+        self.commits = GroupCommit(
+            self.journal, thread, self.clock, self.failures.append
+        )
+        reception, _ = self.plain()
+        reception.framesReceived([b"x"])
+        done = self.commits.flush()
+        self.assertIs(self.successResultOf(done), None)
+
+
+class ErrorTests(ReceptionTestCase):
+    """An error of ours costs one connection, not the listener."""
+
+    def test_take(self) -> None:
+        """What cannot be taken closes its own connection."""
+        bad, badLine = self.open()
+        self.patch(bad, "take", lambda: 1 // 0)
+        bad.framesReceived([b"a"])
+        good, _ = self.open(stream=OTHER)
+        good.framesReceived([b"b"])
+        self.assertEqual([bye.code for bye in badLine.byes], ["error"])
+        self.assertEqual(self.stored(), b"b\n")
+        self.assertEqual(self.failures, [])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class HaltingReceiver(OctetCountedReceiver):
+    """Stops after every so many control lines."""
+
+    control = True
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def controlReceived(self, line: Any) -> None:
+        self.seen.append(line)
+        if len(self.seen) % 10 == 0:
+            self.halt()
+
+    def framesReceived(self, messages: list[bytes]) -> None:
+        self.seen.extend(messages)
+
+
+class HaltTests(ReceptionTestCase):
+    """A receiver that has enough is not given the rest of a receive."""
+
+    def test_halt(self) -> None:
+        """What is left waits, in order, and so does what comes meanwhile."""
+        receiver = HaltingReceiver()
+        receiver.dataReceived(b"EMPTY 1\n" * 25 + b"3 ab")
+        self.assertEqual(len(receiver.seen), 10)
+        receiver.dataReceived(b"c1 d")
+        self.assertEqual(len(receiver.seen), 10)
+        receiver.proceed()
+        self.assertEqual(len(receiver.seen), 20)
+        receiver.proceed()
+        self.assertEqual(receiver.seen[20:], [EMPTY(1)] * 5 + [b"abc", b"d"])
+        self.assertEqual(receiver.unfinished, 0)
