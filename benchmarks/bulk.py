@@ -1,0 +1,161 @@
+"""
+A whole file, as fast as it goes: ours and rsyslog, in turns.
+
+    python -m benchmarks.bulk [--scenario raw|json|relp|all] [--lines N] [--runs N]
+
+raw: raw lines, against omfwd and imtcp, which acknowledge nothing. json: raw lines and
+records. relp: raw lines, against omrelp and imrelp over TLS, which acknowledge. Ours acknowledges,
+after fsync, in each of them. Times are from the start of the sender's process, and CPU and
+memory are of whole lives of processes: with few lines, starting Python is most of ours. Ratios
+are of lines/s, of two runs that followed one another; the order of the two changes every time.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .delivery import Delivery, Input, deliver
+from .lines import decnetLines, write
+from .report import Spread, figure, save, scratch, spread, table
+from .rsyslog import Relp, Rsyslog
+from .side import Ours, Side
+
+__all__ = ["main"]
+
+LINES = 1_000_000
+
+RUNS = 5
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Whom ours is compared with, and at what."""
+
+    title: str
+    peer: type[Side]
+    json: bool
+
+
+SCENARIOS = {
+    "raw": Scenario("raw lines", Rsyslog, False),
+    "json": Scenario("raw lines and JSON", Rsyslog, True),
+    "relp": Scenario("acknowledged, against RELP", Relp, False),
+}
+
+
+def _run(scenario: Scenario, lines: int, runs: int) -> dict[str, list[Delivery]]:
+    """Deliver in turns. The deliveries of each side, in order."""
+    done: dict[str, list[Delivery]] = {Ours.name: [], scenario.peer.name: []}
+    with scratch("bulk") as directory:
+        log = directory / "decnet.log"
+        write(log, decnetLines(lines))
+        for number in range(runs):
+            turns: list[type[Side]] = [Ours, scenario.peer]
+            for kind in turns if number % 2 == 0 else turns[::-1]:
+                done[kind.name].append(_deliver(kind, scenario, log, lines))
+    return done
+
+
+def _deliver(kind: type[Side], scenario: Scenario, log: Path, lines: int) -> Delivery:
+    with scratch(kind.name) as directory:
+        side = kind(directory / "side", scenario.json)
+        delivery = deliver(side, [Input("worker-1", [log], lines)])
+    print(
+        f"  {kind.name:14} {delivery.elapsed_s:6.2f} s"
+        f" {delivery.linesPerSecond:9,.0f} lines/s",
+        flush=True,
+    )
+    return delivery
+
+
+def _ratios(done: dict[str, list[Delivery]]) -> Spread:
+    ours, peers = done.values()
+    pairs = zip(ours, peers, strict=True)
+    return spread([one.linesPerSecond / other.linesPerSecond for one, other in pairs])
+
+
+def _show(done: dict[str, list[Delivery]]) -> None:
+    rows = []
+    for name, deliveries in done.items():
+        for process in ("receiver", "sender"):
+            used = [delivery.usage[process] for delivery in deliveries]
+            rows.append(
+                [
+                    name if process == "receiver" else "",
+                    f"{spread([d.elapsed_s for d in deliveries]):.2f}",
+                    f"{spread([d.linesPerSecond for d in deliveries]):,.0f}",
+                    process,
+                    f"{spread([u.cpu_s for u in used]):.2f}",
+                    f"{spread([u.peakKiB / 1024 for u in used]):.0f}",
+                ]
+            )
+            if process == "sender":
+                rows[-1][1:3] = ["", ""]
+    table(["side", "elapsed s", "lines/s", "process", "CPU s", "peak MiB"], rows)
+    print(
+        f"ours is {_ratios(done):.2f} times as fast: median (least-most) of the pairs"
+    )
+
+
+def _results(done: dict[str, list[Delivery]]) -> dict[str, Any]:
+    return {
+        "ratio": _ratios(done).asDict(),
+        "runs": {name: [d.asDict() for d in every] for name, every in done.items()},
+    }
+
+
+def _plot(title: str, results: dict[str, dict[str, list[Delivery]]]) -> None:
+    with figure(title, len(results)) as axes:
+        for axis, (name, done) in zip(axes or [], results.items(), strict=bool(axes)):
+            for at, deliveries in enumerate(done.values()):
+                rates = spread([d.linesPerSecond / 1000 for d in deliveries])
+                axis.bar(at, rates.median, 0.6, color=f"C{at}")
+                axis.plot([at] * len(deliveries), rates.values, "k.", alpha=0.6)
+                cpu = spread(
+                    [sum(u.cpu_s for u in d.usage.values()) for d in deliveries]
+                )
+                per = cpu.median / deliveries[0].lines * 1e6
+                axis.annotate(
+                    f"{rates.median:,.0f}k/s\n{per:.1f} µs CPU a line",
+                    (at, 0),
+                    xytext=(0, 4),
+                    textcoords="offset points",
+                    ha="center",
+                    color="white",
+                    fontsize=8,
+                )
+                axis.set_title(f"{SCENARIOS[name].title}: {_ratios(done):.1f} times")
+                axis.set_xticks(range(at + 1), list(done)[: at + 1])
+            axis.set_ylabel("thousand lines/s")
+
+
+def main() -> int:
+    """Run it. The exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scenario", choices=[*SCENARIOS, "all"], default="all")
+    parser.add_argument("--lines", type=int, default=LINES)
+    parser.add_argument("--runs", type=int, default=RUNS)
+    arguments = parser.parse_args()
+    chosen = [*SCENARIOS] if arguments.scenario == "all" else [arguments.scenario]
+    results = {}
+    for name in chosen:
+        lines = arguments.lines
+        print(
+            f"{SCENARIOS[name].title}, {lines:,} lines, {arguments.runs} pairs of runs"
+        )
+        results[name] = _run(SCENARIOS[name], lines, arguments.runs)
+        _show(results[name])
+        print()
+    name = "bulk" if arguments.scenario == "all" else f"bulk-{arguments.scenario}"
+    save(name, vars(arguments), {n: _results(done) for n, done in results.items()})
+    _plot(name, results)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

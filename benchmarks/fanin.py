@@ -1,0 +1,249 @@
+"""
+Many workers that each send little: the receiver's CPU for a line, its memory for a connection,
+and the delay of the slowest worker, of ours and of rsyslog's imtcp in turns.
+
+    python -m benchmarks.fanin [--connections N...] [--runs N] [--lines-per-s N] [--seconds N]
+
+The same driver (L{benchmarks.fleetdriver}) holds the connections of both: to ours it speaks
+the delivery extension, so that every line is committed with fsync and acknowledged; to
+rsyslog plain RFC 5425, octet counting. 16 certificates are shared by all connections, a stream
+each. Outputs are raw lines. A delay is from the moment a line is made to the moment it is seen
+in the output, which is looked at every 5 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from decnet_syslog.errors import UserError
+
+from .fleet import Fleet, allowDescriptors
+from .follow import Follower, percentile
+from .processes import residentKiB, usage
+from .report import figure, save, scratch, showPoints, spread, table
+from .rsyslog import Rsyslog
+from .side import Ours, Side
+
+__all__ = ["main"]
+
+CONNECTIONS = (500, 2_000, 10_000)
+
+LINES_PER_S = 5_000.0
+SECONDS = 8.0
+RUNS = 5
+
+# What an idle receiver is given to come to rest, in seconds.
+REST_S = 2.0
+
+# A connection may take so long on average, when all are made; and at least so long in all.
+CONNECT_S = 0.03
+CONNECT_LEAST_S = 60.0
+
+
+def measure(
+    kind: type[Side],
+    directory: Path,
+    connections: int,
+    lines_per_s: float,
+    seconds: float,
+) -> dict[str, Any]:
+    """One run."""
+    side = kind(directory / "side", False)
+    fleet = Fleet(
+        directory,
+        side.host,
+        side.port,
+        side.authority,
+        acked=isinstance(side, Ours),
+        count=connections,
+    )
+    try:
+        side.startReceiver()
+        receiver = side.pids()["receiver"]
+        time.sleep(REST_S)
+        before, memory = usage(receiver), residentKiB(receiver)
+        begun = time.monotonic()
+        fleet.start()
+        fleet.expect("connected", CONNECT_LEAST_S + CONNECT_S * connections)
+        connected_s = time.monotonic() - begun
+        time.sleep(REST_S)
+        held, heldMemory = usage(receiver), residentKiB(receiver)
+        follower = Follower(side.rawPath)
+        fleetBefore = usage(fleet.pid)
+        sent = _trickle(fleet, follower, connections, lines_per_s, seconds)
+        time.sleep(REST_S)
+        after, fleetAfter = usage(receiver), usage(fleet.pid)
+    except UserError as error:
+        raise UserError(f"{side.name}: {error}\n{side.said()}") from None
+    finally:
+        fleet.stop()
+        side.stop()
+    delays = [delay for every in follower.delays.values() for delay in every]
+    return {
+        "side": side.name,
+        "connections": connections,
+        "lines": sent,
+        "connected_s": connected_s,
+        "connect_cpu_ms": (held.cpu_s - before.cpu_s) * 1000 / connections,
+        "line_cpu_us": (after.cpu_s - held.cpu_s) * 1e6 / sent,
+        "all_cpu_us": (after.cpu_s - before.cpu_s) * 1e6 / sent,
+        "fleet_line_cpu_us": (fleetAfter.cpu_s - fleetBefore.cpu_s) * 1e6 / sent,
+        "connection_kib": (heldMemory - memory) / connections,
+        "peak_mib": after.peakKiB / 1024,
+        "delay_p50_ms": percentile(delays, 0.5) * 1000,
+        "delay_p99_ms": percentile(delays, 0.99) * 1000,
+        "delay_max_ms": max(delays) * 1000,
+        "slowest_worker_ms": max(
+            percentile(every, 0.5) for every in follower.delays.values()
+        )
+        * 1000,
+    }
+
+
+def _trickle(
+    fleet: Fleet,
+    follower: Follower,
+    connections: int,
+    lines_per_s: float,
+    seconds: float,
+) -> int:
+    """Have the lines sent, and follow them. How many there were."""
+    # A line of each has been sent when it connected. They are not timed.
+    follower.look()
+    fleet.tell("trickle", lines_per_s=lines_per_s, seconds=seconds, seed=connections)
+    deadline = time.monotonic() + 10 * seconds + 60
+    sent: int | None = None
+    while sent is None or follower.lines < connections + sent:
+        if time.monotonic() > deadline:
+            raise UserError(f"{follower.lines - connections} of {sent} lines arrived")
+        follower.lookAtStamps()
+        event = fleet.heard(0.005)
+        if event is not None and event["event"] == "sent":
+            if event["missed"]:
+                raise UserError(f"{event['missed']} lines found no connection")
+            sent = int(event["lines"])
+    return sent
+
+
+_COLUMNS = {
+    "line_cpu_us": ("CPU µs/line", ".0f"),
+    "all_cpu_us": ("with connecting", ".0f"),
+    "connect_cpu_ms": ("CPU ms/connection", ".2f"),
+    "connection_kib": ("KiB/connection", ".0f"),
+    "delay_p50_ms": ("delay p50 ms", ".0f"),
+    "delay_p99_ms": ("p99 ms", ".0f"),
+    "delay_max_ms": ("max ms", ".0f"),
+    "slowest_worker_ms": ("slowest worker's p50 ms", ".0f"),
+}
+
+
+def _show(runs: list[dict[str, Any]]) -> None:
+    rows = []
+    for connections in sorted({run["connections"] for run in runs}):
+        for name in (Ours.name, Rsyslog.name):
+            every = _of(runs, name, connections)
+            if every:
+                cells = [
+                    f"{spread([run[key] for run in every]):{form}}"
+                    for key, (_, form) in _COLUMNS.items()
+                ]
+                rows.append([f"{connections:,}", name, *cells])
+    table(["connections", "side", *[title for title, _ in _COLUMNS.values()]], rows)
+
+
+def _of(
+    runs: list[dict[str, Any]], name: str, connections: int
+) -> list[dict[str, Any]]:
+    return [r for r in runs if r["side"] == name and r["connections"] == connections]
+
+
+def _ratios(runs: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Ours by rsyslog's, of the runs that followed one another."""
+    ratios = {}
+    for connections in sorted({run["connections"] for run in runs}):
+        ours = _of(runs, Ours.name, connections)
+        peers = _of(runs, Rsyslog.name, connections)
+        if len(ours) == len(peers):
+            found = {
+                key: spread([a[key] / b[key] for a, b in zip(ours, peers, strict=True)])
+                for key in ("line_cpu_us", "all_cpu_us")
+            }
+            print(
+                f"{connections:,} connections: ours by rsyslog's,"
+                f" CPU for a line {found['line_cpu_us']:.2f},"
+                f" with connecting {found['all_cpu_us']:.2f}"
+            )
+            ratios[connections] = {k: value.asDict() for k, value in found.items()}
+    return ratios
+
+
+def _plot(runs: list[dict[str, Any]]) -> None:
+    wanted = {
+        "line_cpu_us": "receiver's CPU, µs a line",
+        "connection_kib": "receiver's memory, KiB a connection",
+        "delay_max_ms": "the most that a line waited, ms",
+    }
+    with figure("fanin", len(wanted)) as axes:
+        for axis, (key, title) in zip(axes or [], wanted.items(), strict=bool(axes)):
+            for name in (Ours.name, Rsyslog.name):
+                counts = sorted({r["connections"] for r in runs if r["side"] == name})
+                medians = [
+                    spread([run[key] for run in _of(runs, name, count)]).median
+                    for count in counts
+                ]
+                axis.plot(counts, medians, "o-", label=name)
+            axis.set(title=title, xlabel="connections", xscale="log")
+            showPoints(axis, counts)
+            axis.set_ylim(0)
+            axis.legend()
+
+
+def main() -> int:
+    """Run it. The exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS)
+    parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--lines-per-s", type=float, default=LINES_PER_S)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    arguments = parser.parse_args()
+    most = allowDescriptors()
+    runs: list[dict[str, Any]] = []
+    failures: list[str] = []
+    for connections in arguments.connections:
+        if connections + 100 > most:
+            raise UserError(
+                f"{most} open files are allowed: ulimit -Hn {connections + 100}"
+            )
+        for number in range(arguments.runs):
+            turns: list[type[Side]] = [Ours, Rsyslog]
+            for kind in turns if number % 2 == 0 else turns[::-1]:
+                print(f"{connections:,} connections, {kind.name}", flush=True)
+                with scratch("fanin") as directory:
+                    try:
+                        runs.append(
+                            measure(
+                                kind,
+                                directory,
+                                connections,
+                                arguments.lines_per_s,
+                                arguments.seconds,
+                            )
+                        )
+                    except UserError as error:
+                        print(error)
+                        failures.append(f"{connections}: {error}")
+    _show(runs)
+    ratios = _ratios(runs)
+    results = {"ratios": ratios, "runs": runs, "failures": failures}
+    save("fanin", vars(arguments), results)
+    _plot(runs)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,236 @@
+"""
+Many workers in one process; L{benchmarks.fleet} starts it and says what it is told.
+
+The connections are the forwarder's own: its factory with its backoff, its connector, its TLS,
+its protocol. Only what a connection ships is not from a file (L{benchmarks.trickle}), and no name
+is looked up: five thousand workers have five thousand resolvers, here they would share one.
+
+Commands: trickle (lines_per_s of all together, seconds, seed), count, report, each a line of
+JSON. Events: connected (each time that the last one has become ready), sent, counted,
+reported.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+from uuid import uuid4
+
+from twisted.internet.endpoints import TCP4ClientEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.stdio import StandardIO
+from twisted.internet.task import LoopingCall
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
+from twisted.protocols.basic import LineOnlyReceiver
+
+from decnet_syslog.clock import useMonotonicClock
+from decnet_syslog.trust.bundles import Bundle
+from decnet_syslog.trust.contexts import ForwarderContext, forwarderContext
+from decnet_syslog.worker.connector import EndpointConnector
+from decnet_syslog.worker.forwarder import ForwarderFactory, ForwarderProtocol
+from decnet_syslog.worker.plain import PlainShipment
+from decnet_syslog.worker.shipment import Shipment
+
+from .fleet import FleetPlan, allowDescriptors
+from .lines import stamped
+from .trickle import PlainTrickle, Trickle
+
+__all__ = ["main"]
+
+# Lines that are due are sent so often, in seconds.
+TICK_S = 0.005
+
+
+class _Connector(EndpointConnector):
+    """Notes each attempt."""
+
+    def __init__(
+        self,
+        endpoint: Callable[[], IStreamClientEndpoint],
+        factory: ForwarderFactory,
+        attempts: list[float],
+    ) -> None:
+        super().__init__(endpoint, factory)
+        self._attempts = attempts
+
+    def connect(self) -> None:
+        """Begin one attempt."""
+        self._attempts.append(time.monotonic())
+        super().connect()
+
+
+class Member:
+    """One worker of the fleet."""
+
+    def __init__(
+        self, fleet: FleetDriver, number: int, context: ForwarderContext
+    ) -> None:
+        self.fleet = fleet
+        self.number = number
+        self.stream = uuid4().hex
+        self.sender: Trickle | PlainTrickle | None = None
+        self._ready = False
+        plan = fleet.plan
+
+        def endpoint() -> IStreamClientEndpoint:
+            tcp = TCP4ClientEndpoint(fleet.reactor, plan.host, plan.port)
+            wrapped: IStreamClientEndpoint = wrapClientTLS(context, tcp)
+            return wrapped
+
+        def shipmentFor(line: ForwarderProtocol) -> Shipment | PlainShipment | None:
+            if not plan.acked:
+                return PlainTrickle(self, line)
+            return Trickle(self, line) if line.control else None
+
+        self._factory = ForwarderFactory(
+            fleet.reactor,
+            shipmentFor,
+            lambda: None if context.lastRefusal is None else str(context.lastRefusal),
+        )
+        self.connector = _Connector(endpoint, self._factory, fleet.attempts)
+        self._factory.connector = self.connector
+
+    def joined(self, sender: Trickle | PlainTrickle) -> None:
+        """Lines can be sent."""
+        self.sender = sender
+
+    def dismissed(self, code: str) -> None:
+        """The listener has said BYE."""
+        self.fleet.byes[code] += 1
+
+    def ready(self) -> None:
+        """The first line of this connection is acknowledged (plain: sent)."""
+        if not self._ready and self.sender is not None:
+            self._ready = True
+            self.fleet.memberReady()
+
+    def gone(self) -> None:
+        """The connection is lost. The factory makes another."""
+        self.sender = None
+        if self._ready:
+            self._ready = False
+            self.fleet.memberGone()
+
+
+class FleetDriver(LineOnlyReceiver):
+    """The whole fleet, and its conversation with L{benchmarks.fleet}."""
+
+    delimiter = b"\n"
+
+    def __init__(self, plan: FleetPlan, reactor: Any) -> None:
+        self.plan = plan
+        self.reactor = reactor
+        self.attempts: list[float] = []
+        self.readyAt: list[float] = []
+        self.byes: Counter[str] = Counter()
+        self._readyCount = 0
+        self._begun = 0
+        contexts = [
+            forwarderContext(Bundle.load(Path(bundle)), "decnet-master", plan.acked)
+            for bundle in plan.bundles
+        ]
+        self.members = [
+            Member(self, number, contexts[number % len(contexts)])
+            for number in range(plan.count)
+        ]
+
+    def connectionMade(self) -> None:
+        """Begin to connect."""
+        for _ in range(min(self.plan.atOnce, self.plan.count)):
+            self._beginNext()
+
+    def _beginNext(self) -> None:
+        if self._begun < len(self.members):
+            self._begun += 1
+            self.members[self._begun - 1].connector.connect()
+
+    def memberReady(self) -> None:
+        """One more is ready."""
+        self._readyCount += 1
+        self.readyAt.append(time.monotonic())
+        self._beginNext()
+        if self._readyCount == self.plan.count:
+            self._tell("connected", at=time.monotonic(), byes=dict(self.byes))
+
+    def memberGone(self) -> None:
+        """One fewer is."""
+        self._readyCount -= 1
+
+    def _tell(self, event: str, **facts: object) -> None:
+        line = json.dumps({"event": event, **facts}).encode("ascii")
+        cast(Any, self.transport).write(line + b"\n")
+
+    def lineReceived(self, line: bytes) -> None:
+        """A command."""
+        command = json.loads(line)
+        match command.pop("command"):
+            case "trickle":
+                self._trickle(**command)
+            case "count":
+                self._tell(
+                    "counted", ready=self._readyCount, attempts=len(self.attempts)
+                )
+            case "report":
+                self._tell("reported", attempts=self.attempts, ready=self.readyAt)
+
+    def _trickle(self, lines_per_s: float, seconds: float, seed: int) -> None:
+        """Each in turn sends a line, in an order made at random."""
+        turns = self.members[:]
+        random.Random(seed).shuffle(turns)
+        begun = time.monotonic()
+        total = int(lines_per_s * seconds)
+        sent = missed = 0
+
+        def tick() -> None:
+            nonlocal sent, missed
+            due = min(total, int((time.monotonic() - begun) * lines_per_s))
+            for number in range(sent, due):
+                member = turns[number % len(turns)]
+                if member.sender is None:
+                    missed += 1
+                else:
+                    member.sender.send(stamped(member.number, time.monotonic_ns()))
+            sent = due
+            if sent == total:
+                ticking.stop()
+                self._tell("sent", lines=sent - missed, missed=missed)
+
+        ticking = LoopingCall(tick)
+        ticking.start(TICK_S)
+
+    def connectionLost(self, reason: object = None) -> None:
+        """Whoever started us is gone."""
+        if self.reactor.running:
+            self.reactor.stop()
+
+
+def main() -> None:
+    """Run until standard input ends."""
+    from twisted.internet import reactor as _reactor
+
+    reactor: Any = _reactor
+    errors = FilteringLogObserver(
+        textFileLogObserver(sys.stderr),
+        [LogLevelFilterPredicate(defaultLogLevel=LogLevel.error)],
+    )
+    globalLogBeginner.beginLoggingTo([errors], redirectStandardIO=False)
+    useMonotonicClock(reactor)
+    allowDescriptors()
+    StandardIO(FleetDriver(FleetPlan(**json.loads(sys.argv[1])), reactor))
+    reactor.run()
+
+
+if __name__ == "__main__":
+    main()

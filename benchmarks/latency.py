@@ -1,0 +1,175 @@
+"""
+How late a line is: from its append to the worker's file until it can be read in the record
+file of the master, at a trickle and at a flood; ours and rsyslog in turns.
+
+    python -m benchmarks.latency [--rates N...] [--seconds N] [--runs N]
+
+One loop appends what is due, as one write, and looks at the output, every millisecond at
+most: a delay is that much too long at worst. The n-th line of the output is the n-th of the
+input, which is compared at the end. Each side has five seconds to connect, which are not timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from decnet_syslog.errors import UserError
+
+from .follow import Follower, percentile
+from .lines import decnetLines, last
+from .processes import usage
+from .report import figure, save, scratch, spread, table
+from .rsyslog import Rsyslog
+from .side import Ours, Side, waitFor
+
+__all__ = ["main"]
+
+RATES = (100, 50_000)
+SECONDS = 10.0
+RUNS = 5
+
+# Lines sent first, and the time for them, in seconds: everybody is connected then.
+FIRST = 10
+CONNECT_S = 5.0
+
+LOOK_S = 0.0005
+
+# What a side that has fallen behind is given to finish, in seconds.
+LATE_S = 60.0
+
+
+def measure(
+    kind: type[Side], directory: Path, rate: int, seconds: float
+) -> tuple[dict[str, Any], list[float]]:
+    """One run: its figures, and the delay of each line in seconds."""
+    side = kind(directory / "side", True)
+    assert side.jsonPath is not None
+    log = directory / "decnet.log"
+    count = int(rate * seconds)
+    lines = b"".join(decnetLines(FIRST + count)).splitlines(keepends=True)
+    with open(log, "wb", buffering=0) as file:
+        file.write(b"".join(lines[:FIRST]))
+        side.addSender("worker-1", [log])
+        follower = Follower(side.jsonPath)
+        try:
+            side.startReceiver()
+            side.startSenders()
+
+            def connected() -> bool:
+                follower.look()
+                return follower.lines == FIRST
+
+            waitFor(connected, "nothing arrives", 30)
+            time.sleep(CONNECT_S)
+            before = {name: usage(pid) for name, pid in side.pids().items()}
+            delays, end = _flow(file.fileno(), lines[FIRST:], follower, rate)
+            after = {name: usage(pid) for name, pid in side.pids().items()}
+        except UserError as error:
+            raise UserError(f"{side.name}: {error}\n{side.said()}") from None
+        finally:
+            side.stop()
+    if last(FIRST + count) not in end:
+        raise UserError(f"{side.name}: the last line is not the last record")
+    figures = {
+        "side": side.name,
+        "rate": rate,
+        "lines": count,
+        "p50_ms": percentile(delays, 0.5) * 1000,
+        "p99_ms": percentile(delays, 0.99) * 1000,
+        "max_ms": max(delays) * 1000,
+        "cpu_s": {name: after[name].cpu_s - before[name].cpu_s for name in after},
+    }
+    return figures, delays
+
+
+def _flow(
+    log: int, lines: list[bytes], follower: Follower, rate: int
+) -> tuple[list[float], bytes]:
+    """Append what is due and note what has come. The delays, and the last records."""
+    begun = time.monotonic()
+    written: list[float] = []
+    delays: list[float] = []
+    end = b""
+    deadline = begun + len(lines) / rate + LATE_S
+    while len(delays) < len(lines):
+        now = time.monotonic()
+        due = min(len(lines), int((now - begun) * rate) + 1)
+        if due > len(written):
+            os.write(log, b"".join(lines[len(written) : due]))
+            written.extend([now] * (due - len(written)))
+        octets = follower.look()
+        if octets:
+            now = time.monotonic()
+            at = len(delays)
+            delays.extend([now - t for t in written[at : follower.lines - FIRST]])
+            end = octets[-4096:]
+        elif now > deadline:
+            raise UserError(f"{len(delays)} of {len(lines)} lines arrived")
+        time.sleep(LOOK_S)
+    return delays, end
+
+
+_COLUMNS = {"p50_ms": "p50 ms", "p99_ms": "p99 ms", "max_ms": "max ms"}
+
+
+def _show(runs: list[dict[str, Any]]) -> None:
+    rows = []
+    for rate in sorted({run["rate"] for run in runs}):
+        for name in (Ours.name, Rsyslog.name):
+            every = [r for r in runs if r["side"] == name and r["rate"] == rate]
+            cells = [f"{spread([run[key] for run in every]):.1f}" for key in _COLUMNS]
+            rows.append([f"{rate:,}", name, *cells])
+    table(["lines/s", "side", *_COLUMNS.values()], rows)
+
+
+def _plot(delays: dict[tuple[int, str], list[float]]) -> None:
+    rates = sorted({rate for rate, _ in delays})
+    with figure("latency", len(rates)) as axes:
+        for axis, rate in zip(axes or [], rates, strict=bool(axes)):
+            for name in (Ours.name, Rsyslog.name):
+                every = sorted(delays[rate, name])
+                steps = every[:: max(1, len(every) // 2000)] + every[-1:]
+                share = [i / (len(steps) - 1) for i in range(len(steps))]
+                axis.plot([d * 1000 for d in steps], share, label=name)
+            axis.set(
+                title=f"{rate:,} lines/s",
+                xlabel="append to record, ms",
+                ylabel="share of lines",
+                xscale="log",
+            )
+            axis.axhline(0.99, color="0.8", linewidth=0.8)
+            axis.legend()
+
+
+def main() -> int:
+    """Run it. The exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rates", type=int, nargs="+", default=RATES)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--runs", type=int, default=RUNS)
+    arguments = parser.parse_args()
+    runs: list[dict[str, Any]] = []
+    delays: dict[tuple[int, str], list[float]] = {}
+    for rate in arguments.rates:
+        for number in range(arguments.runs):
+            turns: list[type[Side]] = [Ours, Rsyslog]
+            for kind in turns if number % 2 == 0 else turns[::-1]:
+                print(f"{rate:,} lines/s, {kind.name}", flush=True)
+                with scratch("latency") as directory:
+                    figures, found = measure(kind, directory, rate, arguments.seconds)
+                runs.append(figures)
+                delays.setdefault((rate, kind.name), []).extend(found)
+    _show(runs)
+    save("latency", vars(arguments), runs)
+    _plot(delays)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

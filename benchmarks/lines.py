@@ -1,0 +1,80 @@
+"""The lines that are shipped: as DECNET writes them, and of any length."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+__all__ = ["DECNET_OCTETS", "decnetLines", "last", "linesOf", "stamped", "write"]
+
+_DECNET = (
+    b"<134>1 2026-04-18T00:00:00.%06d+00:00 decky%02d ssh 1234 auth_attempt"
+    b' [relay@55555 src_ip="203.0.113.%03d" src_port="5123" username="root"'
+    b' password="123456"] login attempt failed seq=%08d\n'
+)
+
+_STAMPED = (
+    b"<134>1 2026-04-18T00:00:00.000000+00:00 decky%02d ssh 1234 auth_attempt"
+    b' [relay@55555 src_ip="203.0.113.%03d" src_port="51234" username="root"'
+    b' password="1234"] login failed at=%020d by=%06d\n'
+)
+
+# Of one line, its LF included: 191.
+DECNET_OCTETS = len(_DECNET % (0, 0, 0, 0))
+
+# Lines made at a time.
+_RUN = 10_000
+
+_SHORT = b"<134>1 - d01 ssh - - - %s seq=%08d\n"
+
+
+def _decnet(n: int) -> bytes:
+    return _DECNET % (n % 10**6, n % 100, n % 256, n)
+
+
+def decnetLines(count: int, start: int = 0) -> Iterator[bytes]:
+    """Runs of lines, each line different, numbered from C{start}."""
+    for at in range(start, start + count, _RUN):
+        yield b"".join(map(_decnet, range(at, min(start + count, at + _RUN))))
+
+
+def linesOf(octets: int, count: int) -> Iterator[bytes]:
+    """
+    Runs of lines of one length.
+
+    @param octets: of a line, its LF included; at least 50.
+    """
+    pad = b"x" * (octets - len(_SHORT % (b"", 0)))
+    run = max(1, _RUN * 100 // octets)
+    for at in range(0, count, run):
+        numbers = range(at, min(count, at + run))
+        yield b"".join([_SHORT % (pad, n) for n in numbers])
+
+
+def stamped(number: int, nanoseconds: int) -> bytes:
+    """
+    A DECNET line that says whose it is and when it was written.
+
+    @param nanoseconds: of the monotonic clock, which all processes of a machine share.
+    """
+    return _STAMPED % (number % 100, number % 256, nanoseconds, number)
+
+
+def last(count: int) -> bytes:
+    """What only the last of C{count} lines has."""
+    return b"seq=%08d" % (count - 1)
+
+
+def write(path: Path, runs: Iterable[bytes]) -> int:
+    """
+    Write a worker's log, on disk when this returns: nobody who reads it syncs it first.
+
+    @return: its octets.
+    """
+    with open(path, "wb") as file:
+        for run in runs:
+            file.write(run)
+        file.flush()
+        os.fsync(file.fileno())
+        return file.tell()

@@ -1,0 +1,125 @@
+"""
+What a connection of a fleet ships: lines made as they are needed, not from a file.
+
+L{Trickle} speaks the delivery extension as the forwarder's shipment does (OPEN, RESUME, AT,
+frames, ACK), L{PlainTrickle} sends plain RFC 5425. The forwarder's own protocol carries either.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from decnet_syslog.wire.control import (
+    ACK,
+    AT,
+    BYE,
+    HELLO,
+    OPEN,
+    RESUME,
+    ControlLine,
+    encodeControl,
+)
+from decnet_syslog.worker.encoding import encodeLines
+from decnet_syslog.worker.plain import PlainShipment
+from decnet_syslog.worker.shipment import Line, Shipment
+
+from .lines import stamped
+
+__all__ = ["Crew", "PlainTrickle", "Trickle"]
+
+
+class Crew(Protocol):
+    """Whose connection it is."""
+
+    number: int
+    stream: str
+
+    def joined(self, sender: Trickle | PlainTrickle) -> None:
+        """Lines can be sent."""
+
+    def ready(self) -> None:
+        """The first line is acknowledged (plain: sent)."""
+
+    def gone(self) -> None:
+        """The connection is lost."""
+
+    def dismissed(self, code: str) -> None:
+        """The listener has said BYE."""
+
+
+class Trickle(Shipment):
+    """The sending side of one connection, with the extension."""
+
+    def __init__(self, member: Crew, line: Line) -> None:
+        self._member = member
+        self._line = line
+        self._offset = 0
+        self.greeted = False
+
+    @property
+    def inFlight(self) -> int:
+        """Nobody asks."""
+        return 0
+
+    @property
+    def stalled(self) -> bool:
+        """Nobody waits."""
+        return False
+
+    def controlReceived(self, line: ControlLine) -> None:
+        """Open the stream; when it is granted, send a first line."""
+        match line:
+            case HELLO():
+                self.greeted = True
+                opening = OPEN(self._member.stream, 0, 0, "/var/log/decnet.log")
+                self._line.sendOctets(encodeControl(opening))
+            case RESUME(stream, generation, offset):
+                self._line.accepted()
+                self._offset = offset
+                self._line.sendOctets(encodeControl(AT(stream, generation, offset)))
+                self._member.joined(self)
+                self.send(stamped(self._member.number, time.monotonic_ns()))
+            case ACK():
+                self._member.ready()
+            case BYE(code):
+                self._member.dismissed(code)
+
+    def send(self, octets: bytes) -> None:
+        """Send lines."""
+        self._offset += len(octets)
+        self._line.sendOctets(encodeLines(octets))
+
+    def pump(self) -> None:
+        """Lines are sent when they are made."""
+
+    def connectionLost(self) -> None:
+        """Not ready any more."""
+        self._member.gone()
+
+
+class PlainTrickle(PlainShipment):
+    """The sending side of one connection, plain."""
+
+    def __init__(self, member: Crew, line: Line) -> None:
+        self._member = member
+        self._line = line
+        member.joined(self)
+        self.send(stamped(member.number, time.monotonic_ns()))
+        member.ready()
+
+    @property
+    def inFlight(self) -> int:
+        """Nobody asks."""
+        return 0
+
+    def send(self, octets: bytes) -> None:
+        """Send lines."""
+        self._line.sendOctets(encodeLines(octets))
+
+    def pump(self) -> None:
+        """Lines are sent when they are made."""
+
+    def connectionLost(self) -> None:
+        """Not ready any more."""
+        self._member.gone()
