@@ -105,8 +105,9 @@ class Acknowledged(Reception):
         if self._last:
             self._lastReceived(current, messages)
             return
-        self._advance(current, sum(map(len, messages)) + len(messages))
-        super().framesReceived(messages)
+        octets = sum(map(len, messages))
+        self._advance(current, octets + len(messages))
+        self._add(messages, octets)
 
     def _lastReceived(self, current: _Open, messages: list[bytes]) -> None:
         message, *more = messages
@@ -277,14 +278,16 @@ class Acknowledged(Reception):
             return
         current = self._current
         assert current is not None
-        octets = b"\n".join(messages) + b"\n"
-        violated = octets.count(b"\n") != len(messages)
+        count = len(messages)
+        # One more join instead of one more copy: the last line ends in LF, too.
+        messages.append(b"")
+        octets = b"\n".join(messages)
+        # The position after everything gathered is known; these are its last octets.
+        start = current.received - len(octets)
+        violated = octets.count(b"\n") != count
         if violated:
             good = next(i for i, message in enumerate(messages) if b"\n" in message)
             octets = b"".join([message + b"\n" for message in messages[:good]])
-        # The position after everything gathered is known; these are its last octets.
-        end = current.received
-        start = end - sum(map(len, messages)) - len(messages)
         if octets:
             self._deposits.append(
                 Deposit(

@@ -30,8 +30,9 @@ from .values import LINE_COST, Batch, Deposit
 
 __all__ = ["Line", "Plain", "Reception", "Violation"]
 
-# What one connection may have waiting for a commit: at 100 MB/s ten milliseconds.
-RECEIVED_OCTETS_MAX = 1024 * 1024
+# What one connection may have waiting for a commit: one megabyte or two that are being
+# committed, as many that come meanwhile.
+RECEIVED_OCTETS_MAX = 4 * 1024 * 1024
 
 
 @dataclass
@@ -120,8 +121,11 @@ class Reception(ABC):
 
     def framesReceived(self, messages: list[bytes]) -> None:
         """Messages of one receive."""
+        self._add(messages, sum(map(len, messages)))
+
+    def _add(self, messages: list[bytes], octets: int) -> None:
         self._messages.extend(messages)
-        self._gather(sum(map(len, messages)) + LINE_COST * len(messages))
+        self._gather(octets + LINE_COST * len(messages))
 
     def _gather(self, cost: int) -> None:
         """Count what was gathered, and stop reading when it is much."""

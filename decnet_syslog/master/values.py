@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..wire.record import Provenance
 
@@ -79,7 +79,12 @@ class Deposit:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A committed deposit. C{seq} orders everything that the journal ever took."""
+    """
+    A committed deposit.
+
+    @ivar seq: orders everything that the journal ever took.
+    @ivar cost: what it takes to hold and to render it, in octets, about.
+    """
 
     seq: int
     provenance: Provenance
@@ -90,15 +95,16 @@ class Batch:
     octets: bytes
     lengths: tuple[int, ...] | None
     reason: str | None
+    cost: int = field(init=False, compare=False)
 
-    @property
-    def cost(self) -> int:
-        """What it takes to hold and to render it, in octets, about."""
+    def __post_init__(self) -> None:
+        """Count once."""
         if self.lengths is None:
             count = self.octets.count(b"\n")
         else:
             count = len(self.lengths)
-        return DEPOSIT_COST + LINE_COST * count + len(self.octets)
+        cost = DEPOSIT_COST + LINE_COST * count + len(self.octets)
+        object.__setattr__(self, "cost", cost)
 
 
 @dataclass(frozen=True, slots=True)
