@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Callable, Generator
-from typing import Any, TypeAlias
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -26,10 +26,9 @@ from twisted.python.failure import Failure
 from ..errors import UserError
 from .groupcommit import GroupCommit
 from .journal import Journal, JournalFailed
-from .outputs import FileOutput
-from .values import Batch
+from .values import Batch, Cursor
 
-__all__ = ["Feed"]
+__all__ = ["Feed", "Output"]
 
 Steps: TypeAlias = Generator[Deferred[Any], Any, None]
 BatchSteps: TypeAlias = Generator[Deferred[Any], Any, list[Batch]]
@@ -50,6 +49,32 @@ BLOCKED_RETRY_S = 1.0
 _BLOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE)
 
 
+class Output(Protocol):
+    """
+    What a feed asks of an output.
+
+    L{decnet_syslog.master.outputs.FileOutput} says what each means.
+    """
+
+    name: str
+    path: str
+    seq: int
+    unsynced: int
+
+    @property
+    def syncDue(self) -> bool: ...
+
+    def start(self, cursor: Cursor) -> None: ...
+
+    def apply(self, batches: Sequence[Batch]) -> Cursor | None: ...
+
+    def sync(self) -> Cursor: ...
+
+    def reopen(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Feed:
     """
     Feed one output.
@@ -61,7 +86,7 @@ class Feed:
 
     def __init__(
         self,
-        output: FileOutput,
+        output: Output,
         journal: Journal,
         commits: GroupCommit,
         inThread: Callable[..., Deferred[Any]],

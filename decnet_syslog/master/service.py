@@ -36,11 +36,11 @@ from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..wire.control import BYE
 from ..wire.framing import MESSAGE_OCTETS_MAX
-from .feeds import Feed, Steps
+from .feeds import Feed, Output, Steps
 from .groupcommit import JOURNAL_OCTETS_MAX, GroupCommit
 from .journal import Journal
 from .listener import CONNECTIONS_MAX, ConnectionLimit, ListenerFactory, showAddress
-from .outputs import FileOutput
+from .outputprocess import ListenerLock
 
 __all__ = ["ListenerService"]
 
@@ -92,11 +92,15 @@ class ListenerService(Service):
         host: str,
         port: int,
         journalPath: Path,
-        outputs: Sequence[FileOutput],
+        outputs: Sequence[Output],
         messageOctetsMax: int = MESSAGE_OCTETS_MAX,
         journalOctetsMax: int = JOURNAL_OCTETS_MAX,
         die: Callable[[Failure], None] = exitAtOnce,
+        lock: ListenerLock | None = None,
     ) -> None:
+        """
+        @param lock: taken before the journal is opened, released when all is over.
+        """
         self._reactor = reactor
         self._context = context
         self._host = host
@@ -106,6 +110,7 @@ class ListenerService(Service):
         self._messageOctetsMax = messageOctetsMax
         self._journalOctetsMax = journalOctetsMax
         self._die = die
+        self._lock = lock
         self._pools: list[ThreadPool] = []
         self._signals: dict[int, Any] = {}
         self.port: IListeningPort | None = None
@@ -154,6 +159,8 @@ class ListenerService(Service):
 
         @raise UserError: something cannot be had.
         """
+        if self._lock is not None:
+            self._lock.acquire()
         journal = self._journal = Journal.open(self._journalPath)
         self._commits = GroupCommit(
             journal,
@@ -200,6 +207,8 @@ class ListenerService(Service):
         self._commits.stop()
         yield self._commits.perform(self._journal.close)
         self._stopThreads()
+        if self._lock is not None:
+            self._lock.release()
 
     def reopen(self) -> None:
         """Open the output files anew: they have been renamed."""

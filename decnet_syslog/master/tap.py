@@ -16,9 +16,11 @@ from ..options import directory, fromEnvironment, octets, portNumber
 from ..trust.bundles import Bundle
 from ..trust.contexts import Refusal, listenerContext
 from ..wire.framing import MESSAGE_OCTETS_MAX
+from .feeds import Output
 from .groupcommit import JOURNAL_OCTETS_MAX
+from .outputprocess import ListenerLock, RemoteOutput
 from .outputs import FileOutput
-from .rendering import renderJSON, renderRaw
+from .rendering import renderRaw
 from .service import ListenerService
 
 __all__ = ["Options", "makeService"]
@@ -155,19 +157,22 @@ def makeService(options: Options) -> IService:
         context = listenerContext(bundle, _refused)
     except UserError as error:
         raise SystemExit(f"decnet-listener: {error}") from None
-    outputs = [
+    journal = Path(os.path.abspath(options["journal"]))
+    lock = ListenerLock(journal.with_name(journal.name + ".lock"))
+    outputs: list[Output] = [
         FileOutput("raw", path, renderRaw, _event) for path in options.paths["log"]
     ]
     outputs += [
-        FileOutput("json", path, renderJSON, _event) for path in options.paths["json"]
+        RemoteOutput("json", path, _event, lock) for path in options.paths["json"]
     ]
     return ListenerService(
         reactor,
         context,
         options["host"],
         options["port"],
-        Path(os.path.abspath(options["journal"])),
+        journal,
         outputs,
         options["max-message"],
         options["journal-max"],
+        lock=lock,
     )
