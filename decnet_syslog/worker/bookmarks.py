@@ -26,8 +26,8 @@ __all__ = ["Bookmark", "Bookmarks"]
 
 SCHEMA_VERSION = 1
 
-# Finished incarnations that are remembered of each stream, so that their rotated copies
-# are not taken for new files. More than logrotate keeps.
+# Finished incarnations that are remembered of each stream, beside those that can still be
+# there, so that their rotated copies are not taken for new files.
 FINISHED_MAX = 64
 
 # The WAL is emptied so often: it has a few pages a save.
@@ -231,13 +231,17 @@ class Bookmarks:
             self._die(StorageFailed(f"cannot sync {name}: {error.strerror}"))
             raise
 
-    def forget(self, name: str) -> None:
-        """Forget the oldest finished incarnations of a path, if there are many."""
+    def forget(self, name: str, keep: int = 0) -> None:
+        """
+        Forget the oldest finished incarnations of a path, if there are many.
+
+        @param keep: rotated files that there are: each may be one of them.
+        """
         self._db.execute(
             "DELETE FROM bookmark WHERE (stream, generation) IN (SELECT stream, generation"
             " FROM bookmark WHERE name = ? AND finished"
             " ORDER BY generation DESC LIMIT -1 OFFSET ?)",
-            (os.fsencode(name), FINISHED_MAX),
+            (os.fsencode(name), FINISHED_MAX + keep),
         )
 
     def legacyOffset(self) -> int | None:

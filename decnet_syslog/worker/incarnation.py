@@ -75,6 +75,11 @@ class Incarnation:
     @ivar bookmark: what it is recognised by and how far it is acknowledged.
     @ivar position: where the next piece begins.
     @ivar size: when last looked at.
+    @ivar seen: the largest size that was seen; more than C{size} when what is read now is a
+        copy that was made before the last octets came.
+    @ivar modified: when the content was last changed, in nanoseconds: its age among others.
+    @ivar unpacked: what is read is a nameless file, unpacked from C{source}.
+    @ivar trouble: why it cannot be read now, or C{None}.
     @ivar final: nobody writes to it any more; its last line need not have an LF.
     @ivar replacedAt: on the clock, when another file took its name; C{None} before.
     @ivar lost: why its octets cannot be read any more, or C{None}.
@@ -101,7 +106,12 @@ class Incarnation:
         """
         self.bookmark = bookmark
         self.position = bookmark.offset
-        self.size = bookmark.size
+        self.seen = bookmark.size
+        # Smaller than what was seen, after a power cut, is no truncation.
+        self.size = bookmark.size if descriptor is None else bookmark.offset
+        self.modified = 0
+        self.unpacked = False
+        self.trouble: str | None = None
         self.final = False
         self.replacedAt: float | None = None
         self.lost: str | None = None
@@ -165,13 +175,19 @@ class Incarnation:
         """See how large the file is, and whether it is still this content."""
         if self.descriptor is None or self.seeking:
             return
-        size = os.fstat(self.descriptor).st_size
-        if size < self.position or not self._intact():
+        status = os.fstat(self.descriptor)
+        size = status.st_size
+        # A log does not shrink: what is shorter than it was has another content, even if
+        # that begins alike.
+        if size < max(self.position, self.size) or not self._intact():
             self.changed = True
             return
         if size > self.size:
             self.grew += 1
         self.size = size
+        self.seen = max(self.seen, size)
+        if not self.unpacked:
+            self.modified = status.st_mtime_ns
         self._stampHead()
 
     def _intact(self) -> bool:
@@ -183,20 +199,36 @@ class Incarnation:
             == anchor
         )
 
-    def use(self, descriptor: int, path: str) -> None:
+    def use(self, descriptor: int, path: str, modified: int) -> None:
         """Go on with a copy of the same content."""
         self.close()
         self.descriptor = descriptor
-        self.source = path
+        self.foundAt(path, modified)
+        # The copy may be shorter than what was seen of the original.
+        self.size = self.position
         self.changed = self.seeking = False
         self._synced = 0
         self.look()
+
+    def foundAt(self, path: str, modified: int) -> None:
+        """The content was found in a rotated file."""
+        self.source = path
+        self.modified = modified
+        self.unpacked = path.endswith(".gz")
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the file has no name any more, or the one that we have given it."""
+        return self.descriptor is not None and (
+            self._rescued > 0 or not os.fstat(self.descriptor).st_nlink
+        )
 
     @property
     def endangered(self) -> bool:
         """Whether the file was deleted and what is not acknowledged is kept nowhere."""
         return (
             self.descriptor is not None
+            and not self.unpacked
             and max(self._rescued, self.bookmark.offset) < self.size
             and not os.fstat(self.descriptor).st_nlink
         )
@@ -209,6 +241,7 @@ class Incarnation:
     def lose(self, reason: str) -> None:
         """Give up: what is not read yet becomes a gap."""
         self.close()
+        self.size = max(self.size, self.seen)
         self.lost = reason
         self.changed = self.seeking = False
 
@@ -234,6 +267,11 @@ class Incarnation:
         except Changed:
             self.changed = True
             return None
+        except OSError as error:
+            # Its own trouble: other files go on.
+            self.trouble = error.strerror or str(error)
+            return None
+        self.trouble = None
         self._stampHead()
         if piece is not None and not self._known:
             # What the content is recognised by is on disk before any of it leaves.
@@ -305,6 +343,7 @@ class Incarnation:
         """Just past the first LF from C{at} on, without holding what is before it."""
         assert self.descriptor is not None
         while at < self.size:
+            at = self._dataFrom(at)
             block = os.pread(self.descriptor, min(BLOCK_OCTETS, self.size - at), at)
             if not block:
                 raise Changed
@@ -313,6 +352,17 @@ class Incarnation:
                 return at + found + 1
             at += len(block)
         return None
+
+    def _dataFrom(self, at: int) -> int:
+        """Skip a hole: there is no LF in it. One octet of it is left to read."""
+        assert self.descriptor is not None
+        try:
+            data = os.lseek(self.descriptor, at, os.SEEK_DATA)
+        except OSError:
+            # Nothing but a hole up to the end, or a file system that does not tell.
+            hole = os.fstat(self.descriptor).st_blocks == 0
+            return self.size - 1 if hole else at
+        return min(data, self.size - 1)
 
     def _lineStart(self, at: int) -> int | None:
         """The first start of a line at or behind an octet."""
@@ -327,7 +377,7 @@ class Incarnation:
         """Bring to the worker's disk what may be given out."""
         assert self.descriptor is not None
         size = os.fstat(self.descriptor).st_size
-        if size < self.position:
+        if size < max(self.position, self.size):
             raise Changed
         if size > self._synced:
             self._bringToDisk(self.descriptor, self.name)
@@ -360,6 +410,7 @@ class Incarnation:
 
     def _advance(self, octets: bytes) -> None:
         self.position += len(octets)
+        self.seen = max(self.seen, self.position)
         if len(octets) >= ANCHOR_OCTETS:
             self._anchor = octets[-ANCHOR_OCTETS:]
         else:

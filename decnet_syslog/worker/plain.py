@@ -120,6 +120,15 @@ class PlainShipment:
         mark = incarnation.bookmark
         _, base, crc = self._round.get(incarnation, (0, mark.base, mark.crc))
         if isinstance(piece, Gap):
+            # There is nobody at the other end to say it to.
+            self._log.warn(
+                "{octets} octets of {name}, from {start} to {end}, are not shipped: {reason}",
+                octets=piece.end - piece.start,
+                name=mark.name,
+                start=piece.start,
+                end=piece.end,
+                reason=piece.reason,
+            )
             base, crc = piece.end, 0
         else:
             frames, empty = encodePlain(piece.octets)

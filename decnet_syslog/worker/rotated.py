@@ -92,7 +92,7 @@ class Rotated:
         for _ in range(SEARCHES_MAX):
             paths = self.paths()
             first = [] if kept is None else [str(kept)]
-            more = self._byInode(mark.inode)
+            more = [p for p in self._byInode(mark.inode) if p != self._path]
             found = self._search(mark, [*first, *reversed(paths), *more])
             # A file that is renamed while we look is missed at its old and its new name.
             if found is not None or paths == self.paths():
@@ -121,6 +121,13 @@ class Rotated:
                 return True
         return False
 
+    def sealed(self) -> list[str]:
+        """Rotated files that are compressed in a way that we cannot unpack."""
+        try:
+            return siblings(self._path, True)
+        except OSError:
+            return []
+
     def _search(self, mark: Bookmark, paths: list[str]) -> Found | None:
         paths.sort(key=lambda path: not _sameFile(path, mark))
         for path in paths:
@@ -144,7 +151,7 @@ class Rotated:
         """What is beside the path by whatever name, with an inode."""
         try:
             entries = list(os.scandir(os.path.dirname(self._path)))
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         return [e.path for e in entries if inode and e.inode() == inode]
 
@@ -166,18 +173,28 @@ class Rotated:
         return Found(path, descriptor, status)
 
     def unknown(
-        self, incarnations: list[Incarnation], finished: Sequence[Bookmark]
+        self,
+        incarnations: list[Incarnation],
+        finished: Sequence[Bookmark],
+        live: int | None,
     ) -> Iterator[Found]:
         """
         Those that are neither being read nor finished, oldest first.
 
         @param incarnations: those that are being read; may grow meanwhile.
+        @param live: what has the path now, if it is not among them yet.
         """
         self.incomplete = False
         self.refused = []
         judged, self._judged = self._judged, {}
-        paths = self.paths()
+        try:
+            paths = self.paths()
+        except OSError:
+            self._judged = judged
+            self.incomplete = True
+            return
         for index, path in enumerate(paths):
+            status = None
             try:
                 status = os.stat(path)
                 key = _key(status)
@@ -187,14 +204,15 @@ class Rotated:
                         of.source = path
                     self._judged[key] = of
                     continue
-                found = self._judge(path, status, incarnations, finished)
+                found = self._judge(path, status, incarnations, finished, live)
             except FileNotFoundError:
                 self.incomplete = True
                 continue
             except OSError as error:
                 self.incomplete = True
-                if (status.st_dev, status.st_ino) not in self._refused:
-                    self._refused.add((status.st_dev, status.st_ino))
+                inode = None if status is None else (status.st_dev, status.st_ino)
+                if inode is not None and inode not in self._refused:
+                    self._refused.add(inode)
                     self.refused.append((path, error.strerror or str(error)))
                 continue
             if found is not None:
@@ -206,10 +224,13 @@ class Rotated:
         status: os.stat_result,
         incarnations: list[Incarnation],
         finished: Sequence[Bookmark],
+        live: int | None,
     ) -> Found | None:
         """A file if it is news; what it is otherwise is remembered."""
         for incarnation in incarnations:
-            if _sameInode(status, incarnation.bookmark):
+            # Of one that is gone the inode may be another's by now.
+            open_ = incarnation.descriptor is not None and not incarnation.changed
+            if open_ and _sameInode(status, incarnation.bookmark):
                 incarnation.source = path
                 self._judged[_key(status)] = incarnation
                 return None
@@ -221,14 +242,19 @@ class Rotated:
             return None
         found = self._open(path)
         if found is None:
-            # Gone, or still being compressed.
-            self.incomplete = True
+            # Still being compressed, or broken: it is looked at when it has changed.
+            self._judged[_key(status)] = None
             return None
         descriptor = found.descriptor
         size = os.fstat(descriptor).st_size
         if size == 0:
             # Nobody's copy: an empty file is the beginning of all.
             self._judged[_key(status)] = None
+            os.close(descriptor)
+            return None
+        if live is not None and beginningOf(descriptor, live):
+            # A copy that is being made of what is about to begin.
+            self.incomplete = True
             os.close(descriptor)
             return None
         for incarnation in incarnations:
@@ -246,7 +272,9 @@ class Rotated:
             return None
         past = None
         for mark in finished:
-            if fits(descriptor, mark, False):
+            # What is longer and no later write to the same file only begins alike.
+            grown = size > mark.offset and not _sameInode(status, mark)
+            if fits(descriptor, mark, False) and (not grown or path.endswith(".gz")):
                 past = mark
         # A copy of a part of something finished, made to look at, is nothing new either.
         part = any(startOf(descriptor, mark) for mark in finished)
@@ -281,6 +309,9 @@ def _outlined(outline: tuple[bytes, int], mark: Bookmark) -> bool:
 
 def _copyOf(descriptor: int, incarnation: Incarnation) -> bool:
     """Whether a file is a copy of what is being read, or of its beginning."""
+    whole = incarnation.descriptor
+    if whole is not None:
+        return beginningOf(descriptor, whole)
     where = replace(
         incarnation.bookmark,
         offset=min(incarnation.position, incarnation.size),
@@ -288,8 +319,5 @@ def _copyOf(descriptor: int, incarnation: Incarnation) -> bool:
     )
     if where.head and fits(descriptor, where, False):
         return True
-    whole = incarnation.descriptor
-    if whole is not None:
-        return beginningOf(descriptor, whole)
     # Its content is gone; a copy that logrotate made before the last octets came is not.
     return startOf(descriptor, replace(where, offset=incarnation.size))

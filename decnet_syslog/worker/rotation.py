@@ -15,6 +15,7 @@ import stat
 import tempfile
 import zlib
 from collections.abc import Container
+from dataclasses import replace
 from pathlib import Path
 
 from ..durable import syncDirectory
@@ -38,7 +39,7 @@ __all__ = [
 
 
 # Octets of the head that a file is recognised by.
-HEAD_OCTETS = 1024
+HEAD_OCTETS = 4096
 
 # Octets before the offset that a place in a file is recognised by.
 ANCHOR_OCTETS = 256
@@ -53,6 +54,9 @@ _NUMBER = re.compile(r"[.-]([0-9]{1,5})(?:\.[a-z0-9]+)?\Z")
 # Endings of what rotation has compressed: never a log that is written.
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 
+# Of these, what we cannot unpack.
+_SEALED = (".bz2", ".xz", ".zst")
+
 
 def openRegular(path: str) -> int | None:
     """
@@ -60,7 +64,10 @@ def openRegular(path: str) -> int | None:
 
     @raise OSError: it cannot be opened.
     """
-    # O_NONBLOCK: a pipe at our path must not make us wait for its writer.
+    # A pipe is not opened at all: that would let its writer go on, into nothing.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        return None
+    # O_NONBLOCK: it may be a pipe by now, and must not make us wait for its writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
@@ -68,15 +75,22 @@ def openRegular(path: str) -> int | None:
     return None
 
 
-def siblings(path: str) -> list[str]:
-    """What rotation may have made of a file, the oldest first."""
+def siblings(path: str, sealed: bool = False) -> list[str]:
+    """
+    What rotation may have made of a file, the oldest first.
+
+    @param sealed: instead, what is compressed in a way that we cannot unpack.
+    @raise OSError: the directory cannot be read.
+    """
     base = os.path.basename(path)
     found = []
     try:
         entries = list(os.scandir(os.path.dirname(path)))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     for entry in entries:
+        if entry.name.endswith(_SEALED) is not sealed:
+            continue
         if entry.name.startswith(base) and _ROTATED.match(entry.name, len(base)):
             try:
                 if entry.is_file(follow_symlinks=False):
@@ -131,7 +145,13 @@ def openSibling(path: str, directory: Path, head: bytes = b"") -> int | None:
 def _gzipHead(descriptor: int, count: int) -> bytes:
     """The first octets of the content of a gzip file."""
     block = os.pread(descriptor, 8 * HEAD_OCTETS, 0)
-    return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(block, max(1, count))
+    head = b""
+    # Gzip files can be strung together.
+    while block and len(head) < max(1, count):
+        gz = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        head += gz.decompress(block, max(1, count) - len(head))
+        block = gz.unused_data.lstrip(b"\0") if gz.eof else b""
+    return head
 
 
 def gzipOutline(path: str) -> tuple[bytes, int] | None:
@@ -175,7 +195,11 @@ def _decompress(descriptor: int, directory: Path) -> int | None:
                 if gz.eof:
                     # gzip files can be strung together.
                     complete = True
-                    block = gz.unused_data
+                    # As are zeros behind the last, on tapes.
+                    block = gz.unused_data.lstrip(b"\0")
+                    if not block:
+                        block = os.pread(descriptor, BLOCK_OCTETS, at).lstrip(b"\0")
+                        at += BLOCK_OCTETS
                     if block:
                         gz = zlib.decompressobj(zlib.MAX_WBITS | 16)
                         complete = False
@@ -235,6 +259,21 @@ def pastOf(
     path: str, name: str, stream: str, generation: int, directory: Path
 ) -> Bookmark | None:
     """A finished bookmark for a file that is not ours to ship."""
+    outline = gzipOutline(path)
+    if outline is not None:
+        # Head and size are all that a compressed file is compared by: it is not unpacked.
+        head, size = outline
+        status = os.stat(path)
+        mark = Bookmark(stream, generation, name, status.st_dev, status.st_ino)
+        return replace(
+            mark,
+            size=size,
+            head=head,
+            offset=size,
+            base=size,
+            origin=size,
+            finished=True,
+        )
     try:
         descriptor = openSibling(path, directory)
     except PermissionError:
@@ -288,6 +327,9 @@ def rescue(descriptor: int, mark: Bookmark, path: Path, have: int) -> int:
             have = max(0, mark.offset - ANCHOR_OCTETS)
         while octets := os.pread(descriptor, BLOCK_OCTETS, have):
             have += os.pwrite(out, octets, have)
+        # Rotated files are read by age.
+        times = os.fstat(descriptor)
+        os.utime(out, ns=(times.st_atime_ns, times.st_mtime_ns))
         os.fsync(out)
     finally:
         os.close(out)

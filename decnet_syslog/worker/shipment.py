@@ -106,6 +106,7 @@ class _Way:
     crc: int = 0
     acknowledged: int = 0
     sent: deque[tuple[int, int, int]] = field(default_factory=deque)
+    resume: RESUME | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -151,6 +152,7 @@ class Shipment:
         self._listing = False
         self._heard = clock.seconds()
         self._over = False
+        self._opened: set[tuple[str, int]] = set()
         self.greeted = False
 
     @property
@@ -240,15 +242,25 @@ class Shipment:
                 way = self._ways[incarnation]
                 if not way.sent and way.state not in ("asked", "verifying"):
                     del self._ways[incarnation]
-        for way in self._ways.values():
+        for way in list(self._ways.values()):
             if way.state == "waiting":
                 self._open(way)
+            elif way.state == "seeking" and not way.incarnation.seeking:
+                assert way.resume is not None
+                way.state = "asked"
+                self._resumed(way.resume)
 
     def _open(self, way: _Way) -> None:
         bookmark = way.incarnation.bookmark
         start = bookmark.offset
         if self._resend and bookmark.journal not in ("", self._journal):
             start = bookmark.origin
+        if way.key in self._opened:
+            # It was another file's before we knew better: the listener takes it again on
+            # the next connection.
+            self._line.close(BYE("error", "a stream has changed its file"))
+            return
+        self._opened.add(way.key)
         way.state = "asked"
         name = bookmark.name
         self._write(
@@ -266,8 +278,12 @@ class Shipment:
         if way.state != "asked" or line.base > line.offset:
             raise Misbehaviour("RESUME")
         self._line.accepted()
-        way.state = "verifying"
         incarnation = way.incarnation
+        if incarnation.seeking:
+            # There is nothing to compare with until its copy is found, or given up.
+            way.state, way.resume = "seeking", line
+            return
+        way.state = "verifying"
         if incarnation.bookmark.finished:
             way.state = "finished"
             return

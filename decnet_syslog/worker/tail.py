@@ -34,7 +34,7 @@ from uuid import uuid4
 from .bookmarks import Bookmark, Bookmarks
 from .incarnation import Incarnation
 from .rotated import Rotated
-from .rotation import HEAD_OCTETS, fits, openRegular, pastOf
+from .rotation import HEAD_OCTETS, beginningOf, fits, openRegular, pastOf
 
 __all__ = ["Events", "Tail"]
 
@@ -51,6 +51,12 @@ KEEP_RETRY_S = 30.0
 
 # Longer than a tick of any file system's clock, in nanoseconds.
 DIRECTORY_TICK_NS = 50_000_000
+
+# How often rotated files are looked at although no name has changed, in seconds.
+STRANGERS_S = 5.0
+
+# How long a file that was there and is not may be away when we start, in seconds.
+ABSENT_S = 5.0
 
 Events = Callable[..., None]
 
@@ -100,6 +106,9 @@ class Tail:
         self._keepAt: dict[Incarnation, float] = {}
         self._rotated = Rotated(path, self._held)
         self._directoryTime = 0
+        self._strangersAt = 0.0
+        self._firstTry: float | None = None
+        self._sealedSaid = False
 
     def poll(self) -> None:
         """Look at the file system once."""
@@ -109,16 +118,19 @@ class Tail:
             incarnation.look()
             if incarnation.changed and not incarnation.seeking:
                 self._truncated(incarnation)
+            if incarnation.trouble is not None:
+                self._cannot(incarnation.trouble)
         self._seek()
         self._lookAtName()
         self._lookAtDirectory()
-        for incarnation in self.incarnations:
-            self._keep(incarnation)
-        self._finish()
         newer = 0
         for incarnation in reversed(self.incarnations):
             incarnation.newerOctets = newer
             newer += incarnation.size - incarnation.position
+        for incarnation in self.incarnations:
+            self._skipDeleted(incarnation)
+            self._keep(incarnation)
+        self._finish()
 
     def close(self) -> None:
         """Close every file."""
@@ -175,7 +187,6 @@ class Tail:
             if (current.bookmark.device, current.bookmark.inode) == here:
                 return
             self._replace(current)
-            self._strangers()
         # A file that was renamed away can come back.
         for incarnation in self.incarnations:
             mark = incarnation.bookmark
@@ -187,11 +198,15 @@ class Tail:
             ):
                 incarnation.replacedAt = None
                 incarnation.final = False
+                self._growth.pop(incarnation, None)
                 self._current = incarnation
-                return
-        descriptor = self._open()
-        if descriptor is not None:
-            self._begin(descriptor)
+                break
+        else:
+            descriptor = self._open()
+            if current is not None:
+                self._strangersBefore(descriptor)
+            if descriptor is not None:
+                self._begin(descriptor)
 
     def _begin(self, descriptor: int, startOffset: int = 0) -> None:
         """Begin what has the name now, unless another tail still reads it."""
@@ -199,10 +214,26 @@ class Tail:
         if begun is None:
             os.close(descriptor)
             return
+        past = self._past(descriptor)
+        if past is not None:
+            self._events("returned", path=self.path, generation=past.generation)
+            self._current = self._add(replace(past, finished=False), descriptor)
+            self._current.dirty = True
+            return
         offset = max(startOffset, begun)
         if offset > os.fstat(descriptor).st_size:
             offset = 0
         self._current = self._new(descriptor, offset)
+
+    def _past(self, descriptor: int) -> Bookmark | None:
+        """The finished incarnation that a file is: it was away, and has come back."""
+        status = os.fstat(descriptor)
+        here = (status.st_dev, status.st_ino)
+        for mark in reversed(self._bookmarks.of(self.path)):
+            same = mark.finished and (mark.device, mark.inode) == here
+            if same and mark.head and fits(descriptor, mark, True):
+                return mark
+        return None
 
     def _replace(self, incarnation: Incarnation) -> None:
         """Its name is another file's."""
@@ -210,28 +241,43 @@ class Tail:
         incarnation.replacedAt = self._clock()
         self._events("renamed", path=self.path, generation=incarnation.generation)
 
-    def _new(self, descriptor: int, offset: int = 0) -> Incarnation:
-        """Begin an incarnation; its bookmark is on disk before it is offered."""
-        self._generation += 1
-        status = os.fstat(descriptor)
+    def _new(
+        self, descriptor: int, offset: int = 0, status: os.stat_result | None = None
+    ) -> Incarnation:
+        """
+        Begin an incarnation; its bookmark is on disk before it is offered.
+
+        @param status: of the file that the descriptor's was unpacked from.
+        """
+        try:
+            return self._newOrRaise(descriptor, offset, status or os.fstat(descriptor))
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def _newOrRaise(
+        self, descriptor: int, offset: int, status: os.stat_result
+    ) -> Incarnation:
+        size = os.fstat(descriptor).st_size
         # A size without a head would be a content that cannot be found again: a gap of
         # what is then shipped as a stranger's.
-        head = os.pread(descriptor, min(HEAD_OCTETS, status.st_size), 0)
+        head = os.pread(descriptor, min(HEAD_OCTETS, size), 0)
         if head:
             self._bookmarks.bringToDisk(descriptor, self.path)
         mark = Bookmark(
             self._stream,
-            self._generation,
+            self._generation + 1,
             self.path,
             status.st_dev,
             status.st_ino,
-            status.st_size if head else 0,
+            size if head else 0,
             head,
             offset=offset,
             base=offset,
             origin=offset,
         )
         self._bookmarks.save([mark])
+        self._generation += 1
         return self._add(mark, descriptor)
 
     def _add(self, mark: Bookmark, descriptor: int | None) -> Incarnation:
@@ -248,6 +294,9 @@ class Tail:
 
     def _saveInstead(self, before: Bookmark, after: Bookmark) -> None:
         same = (before.stream, before.generation) == (after.stream, after.generation)
+        if not same and self._link(before).exists():
+            # Before the bookmark: under the new name it is found by content, if need be.
+            self._link(before).rename(self._link(after))
         self._bookmarks.save([after], None if same else before)
         if before.stream == self._stream and not same:
             self._stream = after.stream
@@ -275,11 +324,11 @@ class Tail:
         # What is at its inode is another content now.
         old.bookmark = replace(old.bookmark, device=0, inode=0)
         old.seeking = True
-        self._bookmarks.save([old.bookmark])
         self._seekUntil[old] = self._clock() + SEEK_S
+        self._bookmarks.save([old.bookmark])
         self._seek()
-        self._strangers()
         descriptor = self._open() if wasCurrent else None
+        self._strangersBefore(descriptor)
         if descriptor is not None:
             self._current = self._new(descriptor)
 
@@ -299,7 +348,7 @@ class Tail:
                 self._seekUntil[incarnation] = self._clock() + SEEK_S
                 continue
             if found is not None:
-                incarnation.use(found.descriptor, found.path)
+                incarnation.use(found.descriptor, found.path, found.status.st_mtime_ns)
                 del self._seekUntil[incarnation]
             elif self._clock() >= until or self._rotated.hasPart(where):
                 del self._seekUntil[incarnation]
@@ -324,13 +373,17 @@ class Tail:
             done = (
                 incarnation.bookmark.offset == incarnation.position == incarnation.size
             )
+            if done and incarnation.final and incarnation.seen > incarnation.size:
+                # A copy that was made before the last octets came, which we had seen.
+                incarnation.lose("truncated")
+                continue
             if done and (incarnation.final or incarnation.lost is not None):
                 mark = replace(
                     incarnation.bookmark, finished=True, size=incarnation.size
                 )
                 incarnation.bookmark = mark
                 self._bookmarks.save([mark])
-                self._bookmarks.forget(self.path)
+                self._bookmarks.forget(self.path, len(self._rotated.paths()))
                 self._release(mark)
                 incarnation.close()
                 self.incarnations.remove(incarnation)
@@ -339,6 +392,13 @@ class Tail:
 
     def _link(self, mark: Bookmark) -> Path:
         return self._held / f"{mark.stream}-{mark.generation}"
+
+    def _skipDeleted(self, incarnation: Incarnation) -> None:
+        """Do not hold a deleted file that will be skipped when its turn comes."""
+        cap = self._lagOctetsMax
+        if cap is not None and incarnation.newerOctets >= cap and incarnation.deleted:
+            incarnation.lose("lag-cap")
+            self._release(incarnation.bookmark)
 
     def _keep(self, incarnation: Incarnation) -> None:
         """Keep what was deleted under us."""
@@ -369,15 +429,29 @@ class Tail:
         no gap, and not new, so they are not shipped again.
         """
         try:
+            if self._absent():
+                return False
             self._start()
-        except OSError as error:
-            self._cannot(error.strerror or str(error))
+        except BaseException as error:
             self.close()
             self.incarnations = []
             self._current = None
+            if not isinstance(error, OSError):
+                raise
+            self._cannot(error.strerror or str(error))
             return False
         self._started = True
         return True
+
+    def _absent(self) -> bool:
+        """Whether nothing is there yet of what was there: a mount that comes late."""
+        if self._firstTry is None:
+            self._firstTry = self._clock()
+        if self._clock() - self._firstTry >= ABSENT_S or os.path.exists(self.path):
+            return False
+        known = any(not mark.finished for mark in self._bookmarks.of(self.path))
+        held = self._held.exists() and any(self._held.iterdir())
+        return known and not held and not self._rotated.paths()
 
     def _start(self) -> None:
         """Find what the bookmarks know, and what came while we were stopped."""
@@ -398,19 +472,15 @@ class Tail:
             raise
         if marks:
             # A content that was found late has a higher generation than the one after it.
-            rotated = self._rotated.paths()
-            age = {path: number for number, path in enumerate(rotated)}
-            self.incarnations.sort(
-                key=lambda i: (i is self._current, age.get(i.source or "", -1))
-            )
-            self._strangers()
+            self.incarnations.sort(key=lambda i: (i is self._current, i.modified))
+            self._strangers(live)
         if live is not None and self._current is None:
             self._begin(live, 0 if marks else self._startOffset or 0)
 
     def _firstSight(self) -> None:
         """A path without bookmarks: its rotated files are from before our time."""
         past = []
-        for path in self._rotated.paths()[-32:]:
+        for path in self._rotated.paths():
             self._generation += 1
             mark = pastOf(path, self.path, self._stream, self._generation, self._held)
             if mark is not None:
@@ -418,15 +488,24 @@ class Tail:
         self._bookmarks.save(past)
 
     def _resume(self, mark: Bookmark, live: int | None) -> None:
-        """Find the file of a bookmark."""
+        """
+        Find the file of a bookmark.
+
+        A new file can begin as the old one did: the name alone says nothing. What was
+        rotated away fits as well then, and is no copy of what has the name.
+        """
+        found = self._rotated.find(mark, self._link(mark))
         if live is not None and self._current is None:
             status = os.fstat(live)
             same = (status.st_dev, status.st_ino) == (mark.device, mark.inode)
-            if fits(live, mark, same):
+            if fits(live, mark, same) and (
+                found is None or beginningOf(found.descriptor, live)
+            ):
+                if found is not None:
+                    os.close(found.descriptor)
                 mark = replace(mark, device=status.st_dev, inode=status.st_ino)
                 self._current = self._add(mark, live)
                 return
-        found = self._rotated.find(mark, self._link(mark))
         if found is None:
             self._events(
                 "vanished",
@@ -437,21 +516,33 @@ class Tail:
             incarnation = self._add(mark, None)
             incarnation.lose("vanished")
         else:
-            incarnation = self._add(found.at(mark), found.descriptor)
+            kept = found.path == str(self._link(mark))
+            # What we keep has a hole before the offset: it is not there for a new master.
+            at = replace(found.at(mark), origin=mark.offset) if kept else found.at(mark)
+            incarnation = self._add(at, found.descriptor)
             incarnation.dirty = True
-            incarnation.source = found.path
+            incarnation.foundAt(found.path, found.status.st_mtime_ns)
         incarnation.replacedAt = self._clock()
 
-    def _strangers(self) -> None:
+    def _strangers(self, live: int | None = None) -> None:
         """
         Rotated files that nobody knows: rotated between two looks, or while we were stopped.
 
         One that is finished and has grown since, by a writer that kept it open, goes on.
+
+        @param live: what has the name now, if it has not begun yet. A rotated file can be
+            a copy of it.
         """
         finished = [mark for mark in self._bookmarks.of(self.path) if mark.finished]
-        for found in self._rotated.unknown(self.incarnations, finished):
+        for found in self._rotated.unknown(self.incarnations, finished, live):
+            begun = self._begun(found.descriptor)
+            if begun is None:
+                # Another path's, by a link.
+                os.close(found.descriptor)
+                continue
             if found.past is None:
-                incarnation = self._new(found.descriptor)
+                begun = min(begun, os.fstat(found.descriptor).st_size)
+                incarnation = self._new(found.descriptor, begun, found.status)
                 self._events(
                     "rotated-unseen", path=found.path, generation=incarnation.generation
                 )
@@ -461,11 +552,25 @@ class Tail:
                 self._events(
                     "late-write", path=found.path, generation=incarnation.generation
                 )
-            incarnation.source = found.path
+            incarnation.foundAt(found.path, found.status.st_mtime_ns)
             incarnation.replacedAt = self._clock()
             self._beforeUnread(incarnation, found.older)
         for path, reason in self._rotated.refused:
             self._events("unreadable", path=path, reason=reason)
+        sealed = self._rotated.sealed()
+        if sealed and not self._sealedSaid:
+            self._sealedSaid = True
+            reason = "compressed, and only .gz can be unpacked"
+            self._events("unreadable", path=sealed[-1], reason=reason)
+
+    def _strangersBefore(self, live: int | None) -> None:
+        """L{_strangers}; C{live} is closed if that fails."""
+        try:
+            self._strangers(live)
+        except BaseException:
+            if live is not None:
+                os.close(live)
+            raise
 
     def _lookAtDirectory(self) -> None:
         """
@@ -477,7 +582,10 @@ class Tail:
             changed = os.stat(os.path.dirname(self.path)).st_mtime_ns
         except OSError:
             return
-        if changed != self._directoryTime:
+        # A writer that kept a rotated file open changes the file, not the directory.
+        due = self._clock() >= self._strangersAt
+        if changed != self._directoryTime or due:
+            self._strangersAt = self._clock() + STRANGERS_S
             # File systems count in ticks: what changes again in the same one shows the
             # same time. So a recent time does not count as seen.
             recent = time.time_ns() - changed < DIRECTORY_TICK_NS
@@ -496,7 +604,10 @@ class Tail:
         while at:
             before = self.incarnations[at - 1]
             read = before.position != before.bookmark.origin
-            if read or (before is not self._current and before.source in older):
+            behind = before.modified < incarnation.modified or (
+                before.modified == incarnation.modified and before.source in older
+            )
+            if read or (before is not self._current and behind):
                 break
             at -= 1
         self.incarnations.insert(at, incarnation)

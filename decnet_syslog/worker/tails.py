@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
+import sqlite3
 from collections.abc import Callable, Sequence
 
 from .bookmarks import Bookmarks
@@ -51,6 +52,7 @@ class Tails:
         self._changed: list[Callable[[], None]] = []
         self._legacy = bookmarks.legacyOffset()
         self._crowded = False
+        self._troubled: set[str] = set()
         self._unfinished = {m.name for m in bookmarks.all() if not m.finished}
 
     @property
@@ -78,9 +80,21 @@ class Tails:
             self._expanded = now
             self._expand()
         for tail in self._tails.values():
-            tail.poll()
+            try:
+                tail.poll()
+            except (OSError, sqlite3.DatabaseError) as error:
+                # One file's trouble, or a state that has no space: the others go on.
+                self._tell(tail.path, str(error))
+            else:
+                self._troubled.discard(tail.path)
         if any(incarnation.dirty for incarnation in self.incarnations):
             self.changed()
+
+    def _tell(self, path: str, reason: str) -> None:
+        """Say once that something is wrong with a file."""
+        if path not in self._troubled and len(self._troubled) < TAILS_MAX:
+            self._troubled.add(path)
+            self._events("unreadable", path=path, reason=reason)
 
     def save(self) -> None:
         """Write every bookmark that has moved."""
@@ -135,7 +149,10 @@ class Tails:
             return False
         try:
             descriptor = openRegular(path)
-        except OSError:
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            self._tell(path, error.strerror or str(error))
             return True
         if descriptor is None:
             return True

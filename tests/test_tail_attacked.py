@@ -1,0 +1,536 @@
+"""The tail under attack: what an independent search for faults has found."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import lzma
+import os
+import sqlite3
+import time
+from typing import Any
+from unittest import mock
+
+from .tailing import TailTestCase
+
+HEADER = b"#fields ts host event\n"
+BANNER = b"#" * 1500 + b"\n"
+
+
+class Base(TailTestCase):
+    """Counts descriptors, too."""
+
+    def fds(self) -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+
+class ReturnsTests(Base):
+    """A file that goes away and comes back."""
+
+    def test_vanishesAndReturns(self) -> None:
+        """mv app.log aside; 12 s later back."""
+        self.append(b"a\nb\n")
+        self.settle()
+        self.path.rename(self.logs / "aside")
+        self.settle()
+        (self.logs / "aside").rename(self.path)
+        self.append(b"c\n")
+        self.assertEqual(self.settle(), b"a\nb\nc\n")
+
+    def test_mountLate(self) -> None:
+        """Forwarder starts before the log directory is mounted."""
+        self.append(b"a\nb\n")
+        self.settle()
+        self.tails.save()
+        self.stop()
+        self.logs.rename(self.directory / "unmounted")
+        self.logs.mkdir()
+        self.start()
+        self.ship()
+        self.ship()
+        self.logs.rmdir()
+        (self.directory / "unmounted").rename(self.logs)
+        self.append(b"c\n")
+        self.assertEqual(self.settle(), b"a\nb\nc\n")
+
+    def test_mountLateNoDirectory(self) -> None:
+        self.append(b"a\nb\n")
+        self.settle()
+        self.tails.save()
+        self.stop()
+        self.logs.rename(self.directory / "unmounted")
+        self.start()
+        self.ship()
+        self.ship()
+        (self.directory / "unmounted").rename(self.logs)
+        self.append(b"c\n")
+        self.assertEqual(self.settle(), b"a\nb\nc\n")
+
+    def test_restartAfterReturn(self) -> None:
+        """Rotated, finished, and rolled back by the admin."""
+        self.append(b"a\nb\n")
+        self.settle()
+        self.rotate()
+        self.settle()
+        (self.logs / "app.log.1").rename(self.path)
+        self.append(b"c\n")
+        self.assertEqual(self.settle(), b"a\nb\nc\n")
+
+
+class ManyTests(Base):
+    """Very many rotated files."""
+
+    def test_firstSightMany(self) -> None:
+        for n in range(40):
+            (self.logs / f"app.log.{n + 1}").write_bytes(b"old %d\n" % n)
+        self.append(b"a\n")
+        self.assertEqual(self.settle(), b"a\n")
+
+    def test_finishedMany(self) -> None:
+        want = b""
+        for n in range(70):
+            self.append(b"line %d\n" % n)
+            want += b"line %d\n" % n
+            self.ship()
+            self.path.rename(self.logs / f"app.log-{20260101 + n}")
+            self.now += 12
+            self.ship()
+            self.now += 12
+            self.ship()
+        self.assertEqual(self.settle(), want)
+        self.restart()
+        self.assertEqual(self.settle(), want)
+
+
+class CompressorsTests(Base):
+    """Compressed in other ways."""
+
+    def test_xz(self) -> None:
+        self.append(b"a\nb\n")
+        self.ship()
+        self.rotate()
+        self.append(b"c\n")
+        self.settle()
+        p = self.logs / "app.log.1"
+        (self.logs / "app.log.1.xz").write_bytes(lzma.compress(p.read_bytes()))
+        p.unlink()
+        self.assertEqual(self.settle(), b"a\nb\nc\n")
+
+    def test_gzTrailingZeros(self) -> None:
+        """gzip(1) ignores trailing zeros (tape padding)."""
+        self.append(b"a\nb\nc\n")
+        self.ship(pieces=1, octets=2)
+        self.restart()
+        self.rotate()
+        self.append(b"new\n")
+        p = self.logs / "app.log.1"
+        (self.logs / "app.log.1.gz").write_bytes(
+            gzip.compress(p.read_bytes()) + b"\x00" * 512
+        )
+        p.unlink()
+        self.assertEqual(self.settle(), b"a\nb\nc\nnew\n")
+
+    def test_gzMembers(self) -> None:
+        """A gz of several members, the first short."""
+        self.append(b"a\n" + b"b" * 1200 + b"\nc\n")
+        self.ship(pieces=1, octets=2)
+        self.restart()
+        self.rotate()
+        self.append(b"new\n")
+        p = self.logs / "app.log.1"
+        t = p.read_bytes()
+        (self.logs / "app.log.1.gz").write_bytes(
+            gzip.compress(t[:100]) + gzip.compress(t[100:])
+        )
+        p.unlink()
+        self.assertEqual(self.settle(), t + b"new\n")
+
+
+class AlikeTests(Base):
+    """Contents that begin alike."""
+
+    def test_bannerBetweenShorter(self) -> None:
+        """Same >1 KiB banner; a shorter content rotated unseen."""
+        self.append(BANNER + b"first, quite long line\n" * 5)
+        self.ship(octets=4096)
+        self.rotate()
+        self.settle()
+        self.append(BANNER + b"second\n")
+        self.rotate()
+        self.append(b"end\n")
+        got = self.settle()
+        self.assertIn(b"second\n", got)
+
+    def test_bannerGzSameSize(self) -> None:
+        self.append(BANNER + b"first!\n")
+        self.ship(octets=4096)
+        self.rotate()
+        self.settle()
+        self.restart()
+        self.stop()
+        self.append(BANNER + b"second\n")
+        self.rotate()
+        self.compress(1)
+        self.append(b"end\n")
+        self.start()
+        self.assertIn(b"second\n", self.settle())
+
+    def test_headerOnlyThenMore(self) -> None:
+        """A header-only file in its grace; the next file, same header, rotated unseen."""
+        self.append(HEADER)
+        self.ship()
+        self.rotate()
+        self.ship()
+        self.append(HEADER + b"one\n")
+        self.rotate()
+        self.append(HEADER + b"two\n")
+        got = self.settle()
+        self.assertEqual(got, HEADER + HEADER + b"one\n" + HEADER + b"two\n")
+
+    def test_headerOnlyFinished(self) -> None:
+        self.append(HEADER)
+        self.ship()
+        self.rotate()
+        self.settle()
+        self.append(HEADER + b"one\n")
+        self.rotate()
+        self.append(HEADER + b"two\n")
+        got = self.settle()
+        self.assertEqual(got, HEADER + HEADER + b"one\n" + HEADER + b"two\n")
+
+    def test_headerStopped(self) -> None:
+        """Stopped with a header only; it grew, was rotated, a new one begins alike."""
+        self.append(HEADER)
+        self.ship()
+        self.restart()
+        self.stop()
+        self.append(b"one\n")
+        self.rotate()
+        self.append(HEADER + b"two\n")
+        self.start()
+        self.assertEqual(self.settle(), HEADER + b"one\n" + HEADER + b"two\n")
+
+    def test_headerStoppedTruncated(self) -> None:
+        self.append(HEADER)
+        self.ship()
+        self.restart()
+        self.stop()
+        self.append(b"one\n")
+        self.copytruncate()
+        self.append(HEADER + b"two\n")
+        self.start()
+        self.assertEqual(self.settle(), HEADER + b"one\n" + HEADER + b"two\n")
+
+    def test_bannerUnread(self) -> None:
+        """Nothing acknowledged yet (master away); stopped, copytruncated twice, same banner."""
+        self.append(BANNER + b"one\n")
+        self.now += 1
+        self.tails.poll()
+        self.restart()
+        self.stop()
+        self.copytruncate()
+        self.append(BANNER + b"two\n")
+        self.copytruncate()
+        self.append(BANNER + b"three\n")
+        self.start()
+        got = self.settle().replace(BANNER, b"")
+        self.assertEqual(got, b"one\ntwo\nthree\n")
+
+    def test_bannerUnreadRenamed(self) -> None:
+        self.append(BANNER + b"one\n")
+        self.now += 1
+        self.tails.poll()
+        self.restart()
+        self.stop()
+        self.rotate()
+        self.append(BANNER + b"two\n")
+        self.rotate()
+        self.append(BANNER + b"three\n")
+        self.start()
+        got = self.settle().replace(BANNER, b"")
+        self.assertEqual(got, b"one\ntwo\nthree\n")
+
+    def test_bannerRunning(self) -> None:
+        """Running, master away: renamed twice between looks."""
+        self.append(BANNER + b"one\n")
+        self.now += 1
+        self.tails.poll()
+        self.rotate()
+        self.append(BANNER + b"two\n")
+        self.rotate()
+        self.append(BANNER + b"three\n")
+        got = self.settle().replace(BANNER, b"")
+        self.assertEqual(got, b"one\ntwo\nthree\n")
+
+
+class InodesTests(Base):
+    """Inodes that are used again."""
+
+    def test_vanishedInodeReused(self) -> None:
+        """Deleted while stopped, its inode reused by the next, which is rotated too."""
+        self.append(b"a\nb\n")
+        self.ship(pieces=1, octets=2)
+        self.restart()
+        self.stop()
+        with open(self.path, "r+b") as f:
+            f.write(b"other content\n")
+        self.rotate()
+        self.append(b"new\n")
+        self.start()
+        self.assertIn(b"other content\n", self.settle())
+
+
+class WritesTests(Base):
+    """Writers that go on."""
+
+    def test_lateAfterGrace(self) -> None:
+        """A writer that kept app.log.1 open writes after the grace; the file is expired later."""
+        self.append(b"a\n")
+        self.ship()
+        w = open(self.path, "ab", buffering=0)  # noqa: SIM115
+        self.addCleanup(w.close)
+        self.rotate()
+        self.append(b"new\n")
+        self.settle()
+        time.sleep(0.1)
+        self.ship()
+        w.write(b"late\n")
+        for _ in range(20):
+            self.ship()
+        self.assertIn(b"late\n", self.settle())
+
+
+class OrderTests(Base):
+    """Oldest first."""
+
+    def test_heldBehindOlder(self) -> None:
+        """app.log.1 unshipped, app.log deleted and kept, killed: oldest first still?"""
+        self.append(b"A1\n")
+        self.now += 1
+        self.tails.poll()
+        self.rotate()
+        self.append(b"B1\n")
+        self.now += 1
+        self.tails.poll()
+        self.path.unlink()
+        self.now += 1
+        self.tails.poll()
+        self.restart(save=True)
+        self.append(b"C1\n")
+        self.assertEqual(self.settle(), b"A1\nB1\nC1\n")
+
+
+class StorageTests(Base):
+    """The state cannot be written for a while."""
+
+    def full(self, times: int = 10**6) -> Any:
+        real = self.bookmarks.save
+        left = [times]
+
+        def save(*a: Any, **k: Any) -> Any:
+            if left[0] > 0:
+                left[0] -= 1
+                raise sqlite3.OperationalError("database or disk is full")
+            return real(*a, **k)
+
+        return mock.patch.object(self.bookmarks, "save", save)
+
+    def poll(self) -> None:
+        try:
+            self.now += 0.6
+            self.tails.poll()
+        except sqlite3.OperationalError:
+            pass
+
+    def test_fullAtTruncation(self) -> None:
+        self.append(b"a\nb\n")
+        self.ship(pieces=1, octets=2)
+        self.copytruncate()
+        self.append(b"new\n")
+        with self.full():
+            self.poll()
+            self.poll()
+        self.assertEqual(self.settle(), b"a\nb\nnew\n")
+
+    def test_fullDescriptors(self) -> None:
+        self.append(b"a\n")
+        self.ship()
+        self.rotate()
+        self.append(b"new\n")
+        before = self.fds()
+        with self.full():
+            for _ in range(50):
+                self.poll()
+        self.assertLess(self.fds() - before, 5)
+        self.assertEqual(self.settle(), b"a\nnew\n")
+
+    def test_fullAtStart(self) -> None:
+        self.append(b"a\nb\n")
+        self.ship(pieces=1, octets=2)
+        self.restart()
+        self.stop()
+        self.rotate()
+        self.append(b"between\n")
+        self.rotate()
+        self.append(b"new\n")
+        self.start()
+        with self.full():
+            self.poll()
+            self.poll()
+        self.assertEqual(self.settle(), b"a\nb\nbetween\nnew\n")
+
+    def test_fullAtStartLive(self) -> None:
+        self.append(b"a\nb\n")
+        self.ship(pieces=1, octets=2)
+        self.restart()
+        self.stop()
+        (self.logs / "app.log.1").write_bytes(b"unseen\n")
+        self.start()
+        with self.full():
+            self.poll()
+            self.poll()
+        self.assertEqual(self.events.count("vanished"), 0)
+        got = self.settle()
+        self.assertEqual(got.count(b"b\n"), 1)
+        self.assertNotIn(b"<", got)
+
+
+class GlobTests(Base):
+    """A pattern."""
+
+    pattern = "*.log"
+
+    def test_oneBadFile(self) -> None:
+        """One file that cannot be read does not stop the others."""
+        bad = self.logs / "aaa.log"
+        bad.write_bytes(b"bad\n")
+        self.append(b"a\n")
+        self.ship()
+        descriptor = next(
+            i.descriptor for i in self.tails.incarnations if i.name.endswith("aaa.log")
+        )
+        real = os.pread
+
+        def pread(d: int, *a: Any) -> bytes:
+            if d == descriptor:
+                raise OSError(errno.EIO, "Input/output error")
+            return real(d, *a)
+
+        self.append(b"b\n")
+        with mock.patch("os.pread", pread):
+            for _ in range(5):
+                try:
+                    self.ship()
+                except OSError:
+                    pass
+        self.assertIn(b"b\n", self.ledger.octets())
+
+    def test_unreadableSaid(self) -> None:
+        bad = self.logs / "aaa.log"
+        bad.write_bytes(b"bad\n")
+        real = os.open
+
+        def refuse(p: Any, *a: Any, **k: Any) -> int:
+            if str(p).endswith("aaa.log"):
+                raise PermissionError(errno.EACCES, "no", p)
+            return real(p, *a, **k)
+
+        with mock.patch("os.open", refuse):
+            for _ in range(5):
+                self.ship()
+        self.assertIn("unreadable", self.events)
+
+    def test_symlink(self) -> None:
+        """A symbolic link beside the file it points to, both match."""
+        self.append(b"one\n")
+        os.symlink("app.log", self.logs / "a.log")
+        self.settle()
+        for n in range(3):
+            self.rotate()
+            self.append(b"round %d\n" % n)
+            self.ship()
+            self.settle()
+        got = self.settle()
+        self.assertEqual(got, b"one\nround 0\nround 1\nround 2\n")
+
+    def test_symlinkLast(self) -> None:
+        self.append(b"one\n")
+        os.symlink("app.log", self.logs / "z.log")
+        self.settle()
+        for n in range(3):
+            self.rotate()
+            self.append(b"round %d\n" % n)
+            self.ship()
+            self.settle()
+        got = self.settle()
+        self.assertEqual(got, b"one\nround 0\nround 1\nround 2\n")
+
+
+class DirectoryTests(Base):
+    """The directory cannot be read for a while."""
+
+    def test_scandirFails(self) -> None:
+        """The directory cannot be listed at start: not gone."""
+        self.append(b"a\nb\n")
+        self.ship(pieces=1, octets=2)
+        self.restart()
+        self.stop()
+        self.rotate()
+        self.append(b"new\n")
+        self.start()
+        with mock.patch(
+            "os.scandir", side_effect=OSError(errno.EMFILE, "Too many open files")
+        ):
+            self.ship()
+        self.assertEqual(self.settle(), b"a\nb\nnew\n")
+
+    def test_statFails(self) -> None:
+        """os.stat of a rotated file fails with another error than ENOENT."""
+        self.append(b"a\n")
+        self.ship()
+        (self.logs / "app.log.1").write_bytes(b"x\n")
+        real = os.stat
+
+        def stat(p: Any, *a: Any, **k: Any) -> os.stat_result:
+            if str(p).endswith("app.log.1"):
+                raise OSError(errno.EIO, "io", p)
+            return real(p, *a, **k)
+
+        with mock.patch("os.stat", stat):
+            self.ship()
+
+
+class HeldTests(Base):
+    """What is kept of a deleted file."""
+
+    def test_adoptAfterKept(self) -> None:
+        self.append(b"a\nb\n")
+        self.ship(pieces=1, octets=2)
+        self.path.unlink()
+        self.now += 1
+        self.tails.poll()
+        i = self.tails.incarnations[0]
+        m = i.bookmark
+        i.adopt("f" * 32, 7, m.offset, m.base, m.crc, "j")
+        self.restart()
+        self.settle()
+        self.assertNotIn("vanished", self.events)
+
+    def test_newMaster(self) -> None:
+        """A kept copy has a hole; a new master wants all from the origin."""
+        lines = b"".join(b"%05d line\n" % n for n in range(900))
+        self.append(lines)
+        self.ship(pieces=50, octets=110)
+        self.path.unlink()
+        self.now += 1
+        self.tails.poll()
+        self.restart()
+        self.now += 1
+        self.tails.poll()
+        i = self.tails.incarnations[0]
+        m = i.bookmark
+        i.adopt(m.stream, m.generation, m.origin, m.origin, 0, "new journal")
+        out = b""
+        while (p := i.read(256)) is not None:
+            out += getattr(p, "octets", b"<gap>")
+        self.assertNotIn(b"\x00", out)
