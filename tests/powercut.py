@@ -36,7 +36,9 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from decnet_syslog.master.journal import Journal
 from decnet_syslog.wire.control import ACK, RESUME, ControlLine
 
 from . import pipeline
@@ -286,11 +288,22 @@ def record(
     return trace
 
 
+def doNotSync(journal: Journal) -> None:
+    """Put a mistake in: commit without a sync."""
+    commit = journal.commit
+
+    def unsynced(*arguments: Any) -> Any:
+        journal._db.execute("PRAGMA synchronous = OFF")
+        return commit(*arguments)
+
+    journal.commit = unsynced  # type: ignore[method-assign]
+
+
 def live(directory: Path, seed: int, steps: int, synced: bool) -> None:
     """A child: go on with what is in the directory, and be killed."""
     world = World(directory, serial=lastLine(directory))
     if not synced:
-        world.master.journal._db.execute("PRAGMA synchronous = OFF")
+        doNotSync(world.master.journal)
     marks = os.open(directory / "marks", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     sendControl = End.sendControl
 
