@@ -296,7 +296,7 @@ def doNotSync(journal: Journal) -> None:
         journal._db.execute("PRAGMA synchronous = OFF")
         return commit(*arguments)
 
-    journal.commit = unsynced  # type: ignore[method-assign]
+    journal.commit = unsynced  # type: ignore
 
 
 def live(directory: Path, seed: int, steps: int, synced: bool) -> None:
