@@ -58,11 +58,18 @@ COMMIT_PAGES = 4
 # rows that advanced longest ago go first.
 STREAMS_PER_WORKER_MAX = 1024
 
+# Positions kept in memory beside the database's.
+POSITIONS_MAX = 65536
+
 # Gaps that are remembered of one worker, and how often that is looked at.
 GAPS_PER_WORKER_MAX = 10_000
 GAPS_PER_LOOK = 1000
 
 _SUM_OF_COSTS = f"coalesce(sum(length(octets) + {DEPOSIT_COST}), 0)"
+
+
+# Epoch, offset, base, crc of a stream.
+_Position = tuple[int, int, int, int]
 
 
 class JournalFull(Exception):
@@ -149,6 +156,7 @@ class Journal:
         self.identity = str(self._one("SELECT value FROM meta WHERE key = 'identity'"))
         self.octets: int = self._one(f"SELECT {_SUM_OF_COSTS} FROM batch")
         self._turn: int = self._one("SELECT coalesce(max(turn), 0) + 1 FROM stream")
+        self._positions: dict[int, _Position] = {}
         self._gapsAdded = 0
         self._walPages = 0
         # Deleted with the next commit; found here so that no commit has to look.
@@ -273,6 +281,8 @@ class Journal:
             raise self._failure(error) from error
         self._commit()
         row, epoch, offset, base, crc = known[0]
+        # Also because the number of a row that was forgotten is given again.
+        self._remember({row: (epoch, offset, base, crc)})
         return Grant(row, epoch, stream, generation, offset, base, crc)
 
     def known(self, worker: str) -> list[Known]:
@@ -300,10 +310,11 @@ class Journal:
         added = removed = 0
         batches: list[Batch | None] = []
         moved = dict(self._cursors)
+        positions: dict[int, _Position] = {}
         self._begin()
         try:
             for deposit in deposits:
-                batch = self._insert(deposit)
+                batch = self._insert(deposit, positions)
                 batches.append(batch)
                 if batch is not None:
                     added += DEPOSIT_COST + len(batch.octets)
@@ -315,6 +326,7 @@ class Journal:
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
         self._commit(added)
+        self._remember(positions)
         self._cursors = moved
         self.octets += added - removed
         return batches
@@ -382,15 +394,17 @@ class Journal:
             cursors[name] = Cursor(name, self._cursors[name], files)
         return cursors
 
-    def _insert(self, deposit: Deposit) -> Batch | None:
+    def _insert(
+        self, deposit: Deposit, positions: dict[int, _Position]
+    ) -> Batch | None:
         grant = deposit.grant
         provenance = deposit.provenance
-        if grant is not None and not self._advance(deposit, grant):
+        if grant is not None and not self._advance(deposit, grant, positions):
             return None
-        (seq,) = self._db.execute(
+        seq = self._db.execute(
             "INSERT INTO batch (worker, fingerprint, address, received_at, name,"
             ' stream_id, start, "end", reason, lengths, octets)'
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq",
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 provenance.worker,
                 provenance.fingerprint,
@@ -404,7 +418,8 @@ class Journal:
                 _packLengths(deposit.lengths),
                 deposit.octets,
             ),
-        ).fetchone()
+        ).lastrowid
+        assert seq is not None
         return Batch(
             seq,
             provenance,
@@ -417,15 +432,32 @@ class Journal:
             deposit.reason,
         )
 
-    def _advance(self, deposit: Deposit, grant: Grant) -> bool:
-        """Move the stream's position if it is still where the deposit starts."""
-        row = self._db.execute(
-            "SELECT base, crc FROM stream WHERE id = ? AND epoch = ? AND offset = ?",
-            (grant.row, grant.epoch, deposit.start),
+    def _remember(self, positions: dict[int, _Position]) -> None:
+        if len(self._positions) >= POSITIONS_MAX:
+            self._positions.clear()
+        self._positions.update(positions)
+
+    def _position(self, row: int) -> _Position | None:
+        """What the database has of a stream: (epoch, offset, base, crc)."""
+        found: _Position | None = self._db.execute(
+            "SELECT epoch, offset, base, crc FROM stream WHERE id = ?", (row,)
         ).fetchone()
-        if row is None:
+        return found
+
+    def _advance(
+        self, deposit: Deposit, grant: Grant, positions: dict[int, _Position]
+    ) -> bool:
+        """
+        Move the stream's position if it is still where the deposit starts.
+
+        @param positions: of the streams that this transaction has moved.
+        """
+        known = positions.get(grant.row) or self._positions.get(grant.row)
+        if known is None or known[:2] != (grant.epoch, deposit.start):
+            known = self._position(grant.row)
+        if known is None or known[:2] != (grant.epoch, deposit.start):
             return False
-        base, crc = row
+        _, _, base, crc = known
         if deposit.reason is None:
             crc = crc32(deposit.octets, crc)
         else:
@@ -460,6 +492,8 @@ class Journal:
             ),
         )
         self._turn += 1
+        positions[grant.row] = (grant.epoch, deposit.end, base, crc)
+        # What we remember saves a look; the database decides.
         return moved.rowcount == 1
 
     def _saveCursor(self, cursor: Cursor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..wire.record import Provenance
 
@@ -105,6 +106,26 @@ class Batch:
             count = len(self.lengths)
         cost = DEPOSIT_COST + LINE_COST * count + len(self.octets)
         object.__setattr__(self, "cost", cost)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Flat: what a frozen dataclass has by itself takes ten times as long."""
+        who = self.provenance
+        return _batchOf, (
+            self.seq,
+            (who.worker, who.fingerprint, who.address, who.receivedAt, who.log),
+            self.stream,
+            self.generation,
+            self.start,
+            self.end,
+            self.octets,
+            self.lengths,
+            self.reason,
+        )
+
+
+def _batchOf(seq: int, who: tuple[str, str, str, str, str | None], *rest: Any) -> Batch:
+    """A batch that came from another process."""
+    return Batch(seq, Provenance(*who), *rest)
 
 
 @dataclass(frozen=True, slots=True)

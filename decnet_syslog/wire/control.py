@@ -222,6 +222,16 @@ _VERBS: dict[bytes, type[ControlLine]] = {
 }
 
 
+# Verb and (name, kind) of the fields: looked up for every line, made once.
+_LAYOUTS = {
+    kind: (
+        verb,
+        [(f.name, k) for f, k in zip(fields(kind), kind.kinds, strict=True)],
+    )
+    for verb, kind in _VERBS.items()
+}
+
+
 def _parseField(kind: str, field: bytes) -> int | str:
     if kind == "number" and _NUMBER.match(field) and int(field) <= NUMBER_MAX:
         return int(field)
@@ -273,9 +283,11 @@ def _encodeField(kind: str, value: int | str) -> bytes:
 
 def encodeControl(value: ControlLine) -> bytes:
     """Render a control line, LF included."""
-    parts = [type(value).__name__.encode("ascii")]
-    for field, kind in zip(fields(value), value.kinds, strict=True):
-        parts.append(_encodeField(kind, getattr(value, field.name)))
+    verb, layout = _LAYOUTS[type(value)]
+    parts = [verb]
+    for name, kind in layout:
+        field = getattr(value, name)
+        parts.append(b"%d" % field if kind == "number" else _encodeField(kind, field))
     line = b" ".join(parts) + b"\n"
     assert len(line) <= CONTROL_LINE_OCTETS_MAX, line[:80]
     return line

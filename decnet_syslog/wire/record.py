@@ -30,6 +30,7 @@ import re
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from typing import TypeVar
 
@@ -41,6 +42,10 @@ __all__ = ["Provenance", "ours", "record", "renderRecords", "shown", "wholeSecon
 # Seconds, and as many shapes, that are known. A run of messages has a handful; an attacker
 # who makes up new ones has all forgotten now and then, which costs less than they did.
 KNOWN_MAX = 4096
+
+# Senders' files whose members of a record are kept: of a line in a batch of its own they
+# would take longer than the line.
+SOURCES_MAX = 1024
 
 # A longer shape is not kept: an entry takes some five times its octets.
 SHAPE_OCTETS_MAX = 1024
@@ -318,6 +323,15 @@ def _render(
     return b"".join(made)
 
 
+@lru_cache(maxsize=SOURCES_MAX)
+def _before(worker: str, fingerprint: str, address: str, log: str | None) -> bytes:
+    """What comes from the end of C{raw_line} to the offset."""
+    head = ours(Provenance(worker, fingerprint, address, "", log), None)
+    del head["source_offset"], head["received_at"]
+    # The quote ends raw_line, which is the last member before ours.
+    return f'", {json.dumps(head)[1:-1]}, "source_offset": '.encode("ascii")
+
+
 def renderRecords(
     messages: Sequence[bytes], provenance: Provenance, start: int | None
 ) -> bytes:
@@ -327,10 +341,9 @@ def renderRecords(
     @param start: offset of the first in the worker's file; each is followed by one LF.
         C{None}: they came from no file, and C{source_offset} is null.
     """
-    head = ours(provenance, None)
-    del head["source_offset"], head["received_at"]
-    # The quote ends raw_line, which is the last member before ours.
-    before = f'", {json.dumps(head)[1:-1]}, "source_offset": '.encode("ascii")
+    before = _before(
+        provenance.worker, provenance.fingerprint, provenance.address, provenance.log
+    )
     # Not a join: what is written here is not copied again.
     out = BytesIO()
     for at in range(0, len(messages), RUN_MESSAGES):
