@@ -124,7 +124,8 @@ class Ours(Side):
 
     def __init__(self, directory: Path, json: bool) -> None:
         directory.mkdir(parents=True)
-        self._pair = Pair(directory)
+        # The fleet shares a few certificates.
+        self._pair = Pair(directory, ["--max-connections-per-worker=20000"])
         self._senders: list[Process] = []
         self.host, self.port = self._pair.host, self._pair.port
         self.rawPath = self._pair.logPath

@@ -22,6 +22,18 @@ def portNumber(value: str) -> int:
     return int(value)
 
 
+def count(text: str) -> int:
+    """
+    A number of things, at least one.
+
+    @raise ValueError: with what is wrong.
+    """
+    number = int(text)
+    if number < 1:
+        raise ValueError("at least 1")
+    return number
+
+
 def octets(value: str) -> int:
     """A number of octets, with k, m or g for powers of 1024."""
     match = re.fullmatch(r"([0-9]{1,15})([kmg]?)(?:i?b)?", value.strip().lower())

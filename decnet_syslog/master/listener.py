@@ -370,12 +370,14 @@ class ListenerFactory(Factory):
         clock: IReactorTime,
         now: Callable[[], str],
         messageOctetsMax: int = MESSAGE_OCTETS_MAX,
+        perWorkerMax: int = CONNECTIONS_PER_WORKER_MAX,
     ) -> None:
         """
         @param now: the time as RFC 3339 has it, for records.
         """
         self.clock = clock
         self.messageOctetsMax = messageOctetsMax
+        self._perWorkerMax = perWorkerMax
         self.connections: set[ListenerProtocol] = set()
         self._commits = commits
         self.handshakes = 0
@@ -393,7 +395,7 @@ class ListenerFactory(Factory):
         self.connections.add(line)
         lines = self._workers.setdefault(worker, deque())
         lines.append(line)
-        if len(lines) > CONNECTIONS_PER_WORKER_MAX:
+        if len(lines) > self._perWorkerMax:
             lines[0].close(BYE("limit", "a newer connection of this name is open"))
             self._leave(worker, lines[0])
         if self._looks is None:

@@ -39,7 +39,13 @@ from ..wire.framing import MESSAGE_OCTETS_MAX
 from .feeds import Feed, Output, Steps
 from .groupcommit import JOURNAL_OCTETS_MAX, GroupCommit
 from .journal import Journal
-from .listener import CONNECTIONS_MAX, ConnectionLimit, ListenerFactory, showAddress
+from .listener import (
+    CONNECTIONS_MAX,
+    CONNECTIONS_PER_WORKER_MAX,
+    ConnectionLimit,
+    ListenerFactory,
+    showAddress,
+)
 from .outputprocess import ListenerLock
 
 __all__ = ["ListenerService"]
@@ -65,14 +71,14 @@ def exitAtOnce(failure: Failure) -> None:
     os._exit(EXIT_SOFTWARE if storage is None else EXIT_STORAGE)
 
 
-def connectionsAllowed() -> int:
+def connectionsAllowed(wantedConnections: int) -> int:
     """How many connections the descriptors suffice for, when we take all we can have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = CONNECTIONS_MAX + DESCRIPTORS_KEPT
+    wanted = wantedConnections + DESCRIPTORS_KEPT
     if soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return max(1, min(CONNECTIONS_MAX, soft - DESCRIPTORS_KEPT))
+    return max(1, min(wantedConnections, soft - DESCRIPTORS_KEPT))
 
 
 class ListenerService(Service):
@@ -97,6 +103,8 @@ class ListenerService(Service):
         journalOctetsMax: int = JOURNAL_OCTETS_MAX,
         die: Callable[[Failure], None] = exitAtOnce,
         lock: ListenerLock | None = None,
+        connectionsMax: int = CONNECTIONS_MAX,
+        connectionsPerWorkerMax: int = CONNECTIONS_PER_WORKER_MAX,
     ) -> None:
         """
         @param lock: taken before the journal is opened, released when all is over.
@@ -111,6 +119,8 @@ class ListenerService(Service):
         self._journalOctetsMax = journalOctetsMax
         self._die = die
         self._lock = lock
+        self._connectionsMax = connectionsMax
+        self._connectionsPerWorkerMax = connectionsPerWorkerMax
         self._pools: list[ThreadPool] = []
         self._signals: dict[int, Any] = {}
         self.port: IListeningPort | None = None
@@ -118,7 +128,7 @@ class ListenerService(Service):
     def privilegedStartService(self) -> None:
         """Open the journal's promise first, then the port: both while we may."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
-        factory = ConnectionLimit(_Later(), connectionsAllowed())
+        factory = ConnectionLimit(_Later(), connectionsAllowed(self._connectionsMax))
         endpointKind = TCP6ServerEndpoint if ":" in self._host else TCP4ServerEndpoint
         endpoint = endpointKind(
             self._reactor, self._portNumber, interface=self._host, backlog=BACKLOG
@@ -184,7 +194,12 @@ class ListenerService(Service):
             self._feeds.append(feed)
             feed.start()
         self._factory = ListenerFactory(
-            self._commits, journal, self._reactor, utcNow, self._messageOctetsMax
+            self._commits,
+            journal,
+            self._reactor,
+            utcNow,
+            self._messageOctetsMax,
+            self._connectionsPerWorkerMax,
         )
         tls = TLSMemoryBIOFactory(self._context, False, self._factory, self._reactor)
         self._limit.handshakes = lambda: self._factory.handshakes

@@ -12,12 +12,13 @@ from twisted.python import usage
 
 from ..clock import useMonotonicClock
 from ..errors import UserError
-from ..options import directory, fromEnvironment, octets, portNumber
+from ..options import count, directory, fromEnvironment, octets, portNumber
 from ..trust.bundles import Bundle
 from ..trust.contexts import Refusal, listenerContext
 from ..wire.framing import MESSAGE_OCTETS_MAX
 from .feeds import Output
 from .groupcommit import JOURNAL_OCTETS_MAX
+from .listener import CONNECTIONS_MAX, CONNECTIONS_PER_WORKER_MAX
 from .outputprocess import ListenerLock, RemoteOutput
 from .outputs import FileOutput
 from .rendering import renderRaw
@@ -72,6 +73,20 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
             MESSAGE_OCTETS_MAX,
             "The longest message accepted, in octets",
             octets,
+        ],
+        [
+            "max-connections",
+            None,
+            CONNECTIONS_MAX,
+            "Connections in all; fewer if the limit on open files is lower",
+            count,
+        ],
+        [
+            "max-connections-per-worker",
+            None,
+            CONNECTIONS_PER_WORKER_MAX,
+            "Connections of one name; of more the oldest is closed",
+            count,
         ],
     ]
 
@@ -175,4 +190,6 @@ def makeService(options: Options) -> IService:
         options["max-message"],
         options["journal-max"],
         lock=lock,
+        connectionsMax=options["max-connections"],
+        connectionsPerWorkerMax=options["max-connections-per-worker"],
     )
