@@ -385,9 +385,10 @@ class Journal:
         cursors = {}
         for name in names:
             files = {
-                os.fsdecode(path): FileLength(device, inode, length)
-                for path, device, inode, length in self._db.execute(
-                    "SELECT path, device, inode, length FROM output_file WHERE output = ?",
+                os.fsdecode(path): FileLength(device, inode, length, anchor)
+                for path, device, inode, length, anchor in self._db.execute(
+                    "SELECT path, device, inode, length, anchor FROM output_file"
+                    " WHERE output = ?",
                     (name,),
                 )
             }
@@ -501,9 +502,16 @@ class Journal:
             "INSERT OR REPLACE INTO cursor VALUES (?, ?)", (cursor.output, cursor.seq)
         )
         self._db.executemany(
-            "INSERT OR REPLACE INTO output_file VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO output_file VALUES (?, ?, ?, ?, ?, ?)",
             [
-                (cursor.output, os.fsencode(path), file.device, file.inode, file.length)
+                (
+                    cursor.output,
+                    os.fsencode(path),
+                    file.device,
+                    file.inode,
+                    file.length,
+                    file.anchor,
+                )
                 for path, file in cursor.files.items()
             ],
         )

@@ -63,5 +63,6 @@ CREATE TABLE output_file (
     device INTEGER NOT NULL,
     inode  INTEGER NOT NULL,
     length INTEGER NOT NULL,
+    anchor BLOB    NOT NULL,  -- the last octets before length
     PRIMARY KEY (output, path)
 ) WITHOUT ROWID;

@@ -6,9 +6,14 @@ appended twice because a crash or a full disk came between is in the file once.
 
 L{OutputFile.surplus} are the octets that the file has beyond what its owner counts as
 done. They are skipped when they come again. After a crash they are believed only when
-they are what would be written: compared, octet by octet. Octets of NUL in their place are
-what a power cut leaves in a file whose length was on disk before its data; those are
-written over, in place. Anything else was written by somebody else, and stays.
+they are what would be written: compared, every one of them. Octets of NUL in their place
+are what a power cut leaves in a file whose length was on disk before its data; those are
+written over, in place. From the first line that is something else on, it was written by
+somebody else, and stays.
+
+A file that was copied and truncated while we were away has its surplus in the copy. That
+is the newest one with the octets before what was counted, nothing else; and again no octet
+is skipped that was not compared. A worker can send what fills a file beside ours.
 """
 
 from __future__ import annotations
@@ -42,14 +47,43 @@ def siblings(path: str) -> list[str]:
     return [sibling for _, sibling in sorted(found, reverse=True)]
 
 
-def _pread(path: str, offset: int, octets: int) -> bytes:
-    descriptor = os.open(
-        path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-    )
+# The octets before what is counted, that a copy is recognised by.
+ANCHOR_OCTETS = 1024
+
+
+def _openCopy(path: str, recorded: FileLength) -> int | None:
+    """A copy of a file as it was counted, opened; C{None}: it is none."""
     try:
-        return os.pread(descriptor, octets, offset)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(
+            path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        )
+    except OSError:
+        # Compressed or deleted since, or not ours to read: no copy.
+        return None
+    if _anchored(descriptor, recorded):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _anchored(descriptor: int, recorded: FileLength) -> bool:
+    """Whether a file has what was before the end when it was counted."""
+    anchor = recorded.anchor
+    at = recorded.length - len(anchor)
+    return os.pread(descriptor, len(anchor), at) == anchor
+
+
+def _common(ours: bytes, theirs: bytes) -> int:
+    """How many octets of ours are there too, in whole lines if not all are."""
+    if ours[: len(theirs)] == theirs[: len(ours)]:
+        return min(len(ours), len(theirs))
+    # As long as the shorter; they differ there or before.
+    differs = next(
+        at
+        for at, (one, two) in enumerate(zip(ours, theirs, strict=False))
+        if one != two
+    )
+    return ours.rfind(b"\n", 0, differs) + 1
 
 
 class OutputFile:
@@ -87,8 +121,10 @@ class OutputFile:
         self.dirty = False
         self._nameSynced = False
         self._doubtful = False
-        self._copies: list[str] = []
+        self._copy: int | None = None
         self._copiedAt = 0
+        # Of what is being appended, what the copy has.
+        self._skipped: int | None = None
 
     @classmethod
     def recover(cls, path: str, recorded: FileLength, events: Events) -> OutputFile:
@@ -102,7 +138,7 @@ class OutputFile:
             # look finds the new file.
             file.close()
             file = renamed
-        if file.size >= recorded.length:
+        if file.size >= recorded.length and _anchored(file.descriptor, recorded):
             file.surplus = file.size - recorded.length
             # Written, but perhaps not synced, by somebody who died: ours to sync and count.
             file._doubtful = file.dirty = file.surplus > 0
@@ -110,8 +146,10 @@ class OutputFile:
             events(
                 "output-truncated", path=path, size=file.size, expected=recorded.length
             )
-            file._copies = siblings(path)
             file._copiedAt = recorded.length
+            if recorded.anchor:
+                copies = (_openCopy(sibling, recorded) for sibling in siblings(path))
+                file._copy = next((copy for copy in copies if copy is not None), None)
         return file
 
     @classmethod
@@ -119,14 +157,20 @@ class OutputFile:
         cls, path: str, recorded: FileLength, events: Events
     ) -> OutputFile | None:
         for sibling in siblings(path):
-            status = os.stat(sibling, follow_symlinks=False)
+            try:
+                status = os.stat(sibling, follow_symlinks=False)
+            except OSError:
+                continue
             if (status.st_dev, status.st_ino) == (recorded.device, recorded.inode):
                 return cls(sibling, events)
         return None
 
     def counted(self) -> FileLength:
         """The file without its surplus."""
-        return FileLength(self.device, self.inode, max(0, self.size - self.surplus))
+        length = max(0, self.size - self.surplus)
+        count = min(ANCHOR_OCTETS, length)
+        anchor = os.pread(self.descriptor, count, length - count)
+        return FileLength(self.device, self.inode, length, anchor)
 
     def resized(self) -> bool:
         """Whether somebody else truncated or extended the file. We go on at its end."""
@@ -153,7 +197,10 @@ class OutputFile:
         @raise OSError: the disk is full, or worse. L{surplus} then counts what the file
             has of these octets: append the same again.
         """
-        if self._doubtful or self._copies:
+        if self._copy is not None and self._skipped is None:
+            self._skipped = self._inCopy(octets)
+        octets = octets[self._skipped or 0 :]
+        if self._doubtful:
             self._verify(octets)
         done = min(self.surplus, len(octets))
         view = memoryview(octets)[done:]
@@ -169,7 +216,8 @@ class OutputFile:
 
     def release(self, octets: int) -> None:
         """So many octets will not come again."""
-        self.surplus -= octets
+        self.surplus -= octets - (self._skipped or 0)
+        self._skipped = None
 
     def sync(self) -> None:
         """Bring what was written to disk."""
@@ -181,14 +229,12 @@ class OutputFile:
             self._nameSynced = True
 
     def close(self) -> None:
-        """Close the descriptor."""
+        """Close the descriptors."""
         os.close(self.descriptor)
+        self._closeCopy()
 
     def _verify(self, octets: bytes) -> None:
         """Believe only a surplus that is what we would write."""
-        if self._copies:
-            self._verifyCopies(octets)
-            return
         at = self.size - self.surplus
         count = min(self.surplus, len(octets))
         seen = os.pread(self.descriptor, count, at)
@@ -201,19 +247,28 @@ class OutputFile:
                 self._events(
                     "output-foreign-write", path=self.path, size=self.size, expected=at
                 )
-                self.surplus = 0
+                # The whole lines before it are ours.
+                count = self.surplus = _common(wanted, seen)
                 if os.pread(self.descriptor, 1, self.size - 1) != b"\n":
                     self.size += os.write(self.descriptor, b"\n")
         self._doubtful = self.surplus > count
 
-    def _verifyCopies(self, octets: bytes) -> None:
-        for copy in self._copies:
-            extra = os.stat(copy, follow_symlinks=False).st_size - self._copiedAt
-            count = min(extra, len(octets))
-            if count > 0 and _pread(copy, self._copiedAt, count) == octets[:count]:
-                self.surplus = extra
-                break
-        self._copies = []
+    def _inCopy(self, octets: bytes) -> int:
+        """How many of these octets the copy has, where it goes on."""
+        assert self._copy is not None
+        seen = os.pread(self._copy, len(octets), self._copiedAt)
+        count = _common(octets, seen)
+        self._copiedAt += count
+        if count < len(octets):
+            # A line that the copy has half of is not completed there.
+            count = octets.rfind(b"\n", 0, count) + 1
+            self._closeCopy()
+        return count
+
+    def _closeCopy(self) -> None:
+        if self._copy is not None:
+            os.close(self._copy)
+            self._copy = None
 
     def _overwrite(self, offset: int, octets: bytes) -> None:
         # Linux appends with pwrite, too, on a descriptor that was opened for appending.

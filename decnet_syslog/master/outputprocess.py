@@ -23,7 +23,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -100,10 +100,16 @@ class RemoteOutput:
     """
 
     def __init__(
-        self, kind: str, path: str, events: Events, lock: ListenerLock | None = None
+        self,
+        kind: str,
+        path: str,
+        events: Events,
+        lock: ListenerLock | None = None,
+        reserved: Collection[str] = (),
     ) -> None:
         """
         @param kind: of L{RENDERERS}.
+        @param reserved: as of L{FileOutput}.
         """
         # Never started: it knows the name that belongs to a path.
         self.path = os.path.abspath(path)
@@ -113,6 +119,7 @@ class RemoteOutput:
         self._kind = kind
         self._events = events
         self._lock = lock
+        self._reserved = list(reserved)
         self._child: subprocess.Popen[bytes] | None = None
         self._line: Connection | None = None
 
@@ -134,7 +141,7 @@ class RemoteOutput:
         code = (
             f"import sys; sys.path[:] = {sys.path!r};"
             " from decnet_syslog.master.outputprocess import serve;"
-            f" serve({theirs.fileno()}, {self._kind!r}, {self.path!r})"
+            f" serve({theirs.fileno()}, {self._kind!r}, {self.path!r}, {self._reserved!r})"
         )
         self._child = subprocess.Popen(
             [sys.executable, "-c", code], pass_fds=kept, stdin=subprocess.DEVNULL
@@ -189,7 +196,7 @@ class RemoteOutput:
         return result
 
 
-def serve(descriptor: int, kind: str, path: str) -> None:
+def serve(descriptor: int, kind: str, path: str, reserved: Collection[str]) -> None:
     """The child: do what the listener says until it is gone."""
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
@@ -198,7 +205,7 @@ def serve(descriptor: int, kind: str, path: str) -> None:
     def event(name: str, **facts: Any) -> None:
         events.append((name, facts))
 
-    output = FileOutput(kind, path, RENDERERS[kind], event)
+    output = FileOutput(kind, path, RENDERERS[kind], event, reserved)
     line = Connection(descriptor)
     while True:
         try:

@@ -23,7 +23,8 @@ and a temporary file with a rename (the consumers tail by inode and offset).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import stat
+from collections.abc import Callable, Collection, Sequence
 
 from .outputfile import Events, OutputFile
 from .values import Batch, Cursor, FileLength
@@ -37,6 +38,21 @@ SYNC_OCTETS = 32 * 1024 * 1024
 OPEN_FILES_MAX = 256
 
 
+# What is put behind a path that a worker's name makes and that is taken.
+REFUSED = ".refused"
+REFUSED_MAX = 1024
+
+
+def _mayBeOutput(path: str) -> bool:
+    """Whether there is a regular file, or nothing."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
 class FileOutput:
     """
     One output: a renderer and the file, or files, it goes to.
@@ -47,11 +63,18 @@ class FileOutput:
     """
 
     def __init__(
-        self, kind: str, path: str, render: Callable[[Batch], bytes], events: Events
+        self,
+        kind: str,
+        path: str,
+        render: Callable[[Batch], bytes],
+        events: Events,
+        reserved: Collection[str] = (),
     ) -> None:
         """
         @param path: where to write; C{{worker}} stands for the sender's name.
         @param events: told what others do to our files: C{events(name, **facts)}.
+        @param reserved: paths of the listener's other files: no worker's name makes one of
+            them this output's.
         """
         self.path = os.path.abspath(path)
         self.name = f"{kind}:{self.path}"
@@ -59,6 +82,8 @@ class FileOutput:
         self.unsynced = 0
         self._render = render
         self._events = events
+        self._reserved = frozenset(reserved)
+        self._refused: set[str] = set()
         self._files: dict[str, OutputFile] = {}
         # Files as the journal has them, and those that have changed since.
         self._saved: dict[str, FileLength] = {}
@@ -133,7 +158,16 @@ class FileOutput:
 
     def _pathFor(self, batch: Batch) -> str:
         # A CN with a slash, or one that is "." or "..", is refused at the handshake.
-        return self.path.replace("{worker}", batch.provenance.worker)
+        path = self.path.replace("{worker}", batch.provenance.worker)
+        if path == self.path or path in self._files:
+            return path
+        if path in self._reserved or not _mayBeOutput(path):
+            # Beside it: one worker's name must not stop the lines of all.
+            if path not in self._refused and len(self._refused) < REFUSED_MAX:
+                self._refused.add(path)
+                self._events("output-refused", path=path, instead=path + REFUSED)
+            path += REFUSED
+        return path
 
     def _count(self, path: str, file: OutputFile) -> None:
         self._moved[path] = file.counted()

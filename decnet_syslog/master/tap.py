@@ -174,11 +174,14 @@ def makeService(options: Options) -> IService:
         raise SystemExit(f"decnet-listener: {error}") from None
     journal = Path(os.path.abspath(options["journal"]))
     lock = ListenerLock(journal.with_name(journal.name + ".lock"))
+    ours = [f"{journal}{end}" for end in ("", "-wal", "-shm", "-journal", ".lock")]
+    ours += [os.path.abspath(p) for p in options.paths["log"] + options.paths["json"]]
     outputs: list[Output] = [
-        FileOutput("raw", path, renderRaw, _event) for path in options.paths["log"]
+        FileOutput("raw", path, renderRaw, _event, ours)
+        for path in options.paths["log"]
     ]
     outputs += [
-        RemoteOutput("json", path, _event, lock) for path in options.paths["json"]
+        RemoteOutput("json", path, _event, lock, ours) for path in options.paths["json"]
     ]
     return ListenerService(
         reactor,

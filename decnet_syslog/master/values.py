@@ -130,11 +130,16 @@ def _batchOf(seq: int, who: tuple[str, str, str, str, str | None], *rest: Any) -
 
 @dataclass(frozen=True, slots=True)
 class FileLength:
-    """An output file, and how many octets of it are on disk."""
+    """
+    An output file, and how many octets of it are on disk.
+
+    @ivar anchor: the last of them, at most 1 KiB: a copy is recognised by these.
+    """
 
     device: int
     inode: int
     length: int
+    anchor: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

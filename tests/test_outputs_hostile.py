@@ -1,0 +1,157 @@
+"""Outputs when a worker wants to do others harm: copies, names."""
+
+from __future__ import annotations
+
+import os
+
+from decnet_syslog.master.outputs import REFUSED, FileOutput
+from decnet_syslog.master.rendering import renderJSON, renderRaw
+from decnet_syslog.master.values import Cursor, Deposit
+from decnet_syslog.wire.record import Provenance
+
+from .doubles import STREAM, MasterTestCase
+from .test_outputs import OutputTestCase, batch
+
+
+class CopyTests(OutputTestCase):
+    """The output was copied and truncated while we were away."""
+
+    def truncated(self, copied: bytes | None = None) -> None:
+        """Written, counted, written again; then logrotate, then we start."""
+        self.apply(batch(1, b"first line\n"))
+        self.save(self.output.sync())
+        self.apply(batch(2, b"second\nthird\n"))
+        self.output.close()
+        octets = self.path.read_bytes() if copied is None else copied
+        (self.directory / "master.log.1").write_bytes(octets)
+        os.truncate(self.path, 0)
+        self.start()
+
+    def every(self) -> bytes:
+        return b"".join(path.read_bytes() for path in self.directory.iterdir())
+
+    def test_wholeCopy(self) -> None:
+        """What the copy has is not written again; what comes after it is."""
+        self.truncated()
+        self.apply(batch(2, b"second\nthird\n"), batch(3, b"fourth\n"))
+        self.assertEqual(self.read(), b"fourth\n")
+
+    def test_partOfCopy(self) -> None:
+        """A copy that ends in a line: the whole line is written."""
+        self.truncated(b"first line\nsecond\nthi")
+        self.apply(batch(2, b"second\n"))
+        self.apply(batch(3, b"third\n"), batch(4, b"fourth\n"))
+        self.assertEqual(self.read(), b"third\nfourth\n")
+
+    def test_copyGone(self) -> None:
+        """A copy is opened at the start: it may be gone by the first line."""
+        self.truncated()
+        (self.directory / "master.log.1").unlink()
+        self.apply(batch(2, b"second\nthird\n"))
+        self.assertEqual(self.read(), b"")
+
+    def test_noCopy(self) -> None:
+        """What is no file of ours to read is no copy."""
+        self.truncated()
+        self.output.close()
+        (self.directory / "master.log.1").unlink()
+        os.symlink("/etc/hostname", self.directory / "master.log.1")
+        self.start()
+        self.apply(batch(2, b"second\nthird\n"))
+        self.assertEqual(self.read(), b"second\nthird\n")
+
+    def test_olderSibling(self) -> None:
+        """An older file full of what a worker chose swallows no line of another."""
+        self.path.unlink()
+        self.output.close()
+        self.start()
+        filler = self.directory / "master.log.2"
+        filler.write_bytes(b"some lines\n" + b"\n" * 100_000)
+        os.utime(filler, (1, 1))
+        self.apply(batch(1, b"first line\n" * 3))
+        self.save(self.output.sync())
+        self.output.close()
+        (self.directory / "master.log.1").write_bytes(self.path.read_bytes())
+        os.truncate(self.path, 0)
+        self.start()
+        self.apply(batch(2, b"\n", worker="evil"))
+        for number in range(100):
+            self.apply(batch(3 + number, b"evidence %d\n" % number, worker="good"))
+        self.assertEqual(self.every().count(b"evidence"), 100)
+
+    def test_foreignEnd(self) -> None:
+        """What somebody else wrote behind ours does not repeat what is ours."""
+        self.apply(batch(1, b"first line\n"))
+        self.save(self.output.sync())
+        self.apply(batch(2, b"second\n"))
+        self.output.close()
+        with open(self.path, "ab") as file:
+            file.write(b"somebody else's\n")
+        self.start()
+        self.apply(batch(2, b"second\n"), batch(3, b"third\n"))
+        self.assertEqual(self.read(), b"first line\nsecond\nsomebody else's\nthird\n")
+
+
+class RenamedTests(MasterTestCase):
+    """Rendering is a function of the batch."""
+
+    def test_name(self) -> None:
+        """A stream that is opened by another name after a crash changes nothing."""
+        path = self.directory / "master.json"
+
+        def output() -> FileOutput:
+            made = FileOutput("json", str(path), renderJSON, lambda name, **facts: None)
+            made.start(self.journal.useOutputs([made.name])[made.name])
+            self.addCleanup(made.close)
+            return made
+
+        first = output()
+        deposits = []
+        for worker, stream, name in (("evil", STREAM, "/a"), ("good", "7" * 32, "/b")):
+            grant = self.journal.grant(worker, stream, 0, 0, name)
+            who = Provenance(worker, "f", "a", "2026-04-18T00:00:00.000000Z", name)
+            deposits.append(Deposit(who, grant, 0, 2, b"x\n"))
+        batches = [b for b in self.journal.commit(deposits) if b is not None]
+        while (barrier := first.apply(batches)) is not None:
+            self.journal.commit([], [barrier])
+        self.restart()
+        second = output()
+        self.journal.grant("evil", STREAM, 0, 0, "/another")
+        again = self.journal.read(second.seq, 10**6)
+        while (barrier := second.apply(again)) is not None:
+            self.journal.commit([], [barrier])
+        self.assertEqual(path.read_bytes().count(b'"source_worker": "good"'), 1)
+        self.assertEqual(path.read_bytes().count(b"\n"), 2)
+
+
+class NameTests(OutputTestCase):
+    """A file for each worker, and what a worker can be called."""
+
+    template = "{worker}"
+
+    def start(self) -> None:
+        """With the listener's other files reserved."""
+        self.output = FileOutput(
+            "raw",
+            str(self.directory / self.template),
+            renderRaw,
+            self.event,
+            [str(self.directory / "master.json"), str(self.directory / "listener.db")],
+        )
+        self.output.start(Cursor("", 0, {}))
+        self.addCleanup(self.output.close)
+
+    def test_reserved(self) -> None:
+        """A worker called as a file of ours has its lines beside it."""
+        (self.directory / "master.json").write_bytes(b"ours\n")
+        self.apply(batch(1, b"forged\n", worker="master.json"))
+        self.assertEqual(self.read("master.json"), b"ours\n")
+        self.assertEqual(self.read("master.json" + REFUSED), b"forged\n")
+        self.assertEqual(self.events.count("output-refused"), 1)
+
+    def test_directory(self) -> None:
+        """A worker called as a directory stops nobody."""
+        (self.directory / "ca").mkdir()
+        self.apply(batch(1, b"x\n", worker="ca"), batch(2, b"y\n", worker="w2"))
+        self.assertEqual(self.read("w2"), b"y\n")
+        self.assertEqual(self.read("ca" + REFUSED), b"x\n")
