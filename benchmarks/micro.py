@@ -6,7 +6,7 @@ What each step costs a line, alone, without a network: framing, records, the jou
 Beside each stands how many times as long it takes as a copy of the same octets in pieces of
 the same size (C{bytearray} of a C{bytes}: what memcpy does), measured in the same run: the
 ratio is what can be compared between machines. The commit is a transaction of the journal on
-a real disk with fsync, in batches of 256 KiB as a busy connection hands over.
+a real disk with fsync, in batches of 64 KiB as a busy connection hands over.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LINES = 100_000
 RUNS = 7
 
 # As the forwarder reads them; what TLS hands over at a time.
-PIECE_OCTETS = 256 * 1024
+PIECE_OCTETS = 64 * 1024
 RECEIVE_OCTETS = 64 * 1024
 
 _WHO = Provenance(

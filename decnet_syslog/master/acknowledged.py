@@ -288,6 +288,7 @@ class Acknowledged(Reception):
         if violated:
             good = next(i for i, message in enumerate(messages) if b"\n" in message)
             octets = b"".join([message + b"\n" for message in messages[:good]])
+            count = good
         if octets:
             self._deposits.append(
                 Deposit(
@@ -296,6 +297,7 @@ class Acknowledged(Reception):
                     start,
                     start + len(octets),
                     octets,
+                    lines=count,
                 )
             )
         if violated:

@@ -431,6 +431,7 @@ class Journal:
             deposit.octets,
             deposit.lengths,
             deposit.reason,
+            deposit.lines,
         )
 
     def _remember(self, positions: dict[int, _Position]) -> None:

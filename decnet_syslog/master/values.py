@@ -67,6 +67,7 @@ class Deposit:
         for a gap.
     @ivar lengths: of each message, when one of them holds an LF.
     @ivar reason: of a gap.
+    @ivar lines: how many, if that is known: a L{Batch} counts them otherwise.
     """
 
     provenance: Provenance
@@ -76,6 +77,7 @@ class Deposit:
     octets: bytes
     lengths: tuple[int, ...] | None = None
     reason: str | None = None
+    lines: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Batch:
     A committed deposit.
 
     @ivar seq: orders everything that the journal ever took.
-    @ivar cost: what it takes to hold and to render it, in octets, about.
+    @ivar lines: how many line feeds, or messages, C{octets} has; counted if not given.
     """
 
     seq: int
@@ -96,16 +98,20 @@ class Batch:
     octets: bytes
     lengths: tuple[int, ...] | None
     reason: str | None
-    cost: int = field(init=False, compare=False)
+    lines: int = field(default=-1, compare=False)
 
     def __post_init__(self) -> None:
-        """Count once."""
-        if self.lengths is None:
-            count = self.octets.count(b"\n")
-        else:
-            count = len(self.lengths)
-        cost = DEPOSIT_COST + LINE_COST * count + len(self.octets)
-        object.__setattr__(self, "cost", cost)
+        """Count once, if nobody has."""
+        if self.lines < 0:
+            count = (
+                self.octets.count(b"\n") if self.lengths is None else len(self.lengths)
+            )
+            object.__setattr__(self, "lines", count)
+
+    @property
+    def cost(self) -> int:
+        """What it takes to hold and to render it, in octets, about."""
+        return DEPOSIT_COST + LINE_COST * self.lines + len(self.octets)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Flat: what a frozen dataclass has by itself takes ten times as long."""
@@ -120,6 +126,7 @@ class Batch:
             self.octets,
             self.lengths,
             self.reason,
+            self.lines,
         )
 
 

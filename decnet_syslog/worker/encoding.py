@@ -19,12 +19,13 @@ def encodeLines(octets: bytes) -> bytes:
 
     @param octets: lines, each with its LF.
     """
-    if octets[0] != 0x0A and b"\n\n" not in octets:
-        return encodeFrames(octets[:-1].split(b"\n"))
+    lines = octets[:-1].split(b"\n")
+    if all(lines):
+        return encodeFrames(lines)
     parts = []
     run: list[bytes] = []
     empty = 0
-    for line in octets[:-1].split(b"\n"):
+    for line in lines:
         if line:
             if empty:
                 parts.append(_encodeEmpty(empty))

@@ -58,8 +58,10 @@ from .tails import Tails
 __all__ = ["Line", "Misbehaviour", "Shipment", "byName", "nextPiece"]
 
 # One read of a file and one write to the connection: large enough that the cost of each
-# is small against its octets, small enough to take turns between files.
-PIECE_OCTETS = 256 * 1024
+# is small against its octets; small enough that its copies stay in the processor's cache,
+# and in memory that malloc does not give back to the kernel each time (measured: twice as
+# fast as 256 KiB).
+PIECE_OCTETS = 64 * 1024
 
 # Sent and not yet acknowledged, all files together. More than a fast disk commits in the
 # time of a round trip; what a lost connection makes us read again.
