@@ -14,10 +14,10 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 @dataclass(frozen=True)
 class Usage:
     """
-    What a process has used since it was started, all its threads together.
+    What a process and its children have used since they were started, threads included.
 
     @ivar cpu_s: user and system time.
-    @ivar peakKiB: the most memory it had resident.
+    @ivar peakKiB: the most memory each had resident, added up.
     """
 
     cpu_s: float
@@ -33,15 +33,32 @@ def _status(pid: int, name: str) -> int:
     return int(status.split(f"{name}:")[1].split()[0])
 
 
+def _family(pid: int) -> list[int]:
+    """A process and its children: our listener renders records in one."""
+    children = Path(f"/proc/{pid}/task").glob("*/children")
+    return [
+        pid,
+        *[int(child) for task in children for child in task.read_text().split()],
+    ]
+
+
 def residentKiB(pid: int) -> int:
-    """The memory that a process has resident now."""
-    return _status(pid, "VmRSS")
+    """The memory that a process and its children have resident now."""
+    return sum([_status(member, "VmRSS") for member in _family(pid)])
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def usage(pid: int) -> Usage:
-    """What a running process has used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return Usage((int(fields[11]) + int(fields[12])) / _TICKS, _status(pid, "VmHWM"))
+    """What a running process and its children have used so far."""
+    family = _family(pid)
+    return Usage(
+        sum([_cpu(member) for member in family]),
+        sum([_status(member, "VmHWM") for member in family]),
+    )
 
 
 def listens(host: str, port: int) -> bool:
