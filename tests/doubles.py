@@ -99,7 +99,7 @@ class MasterTestCase(SynchronousTestCase):
         self.journal = Journal.open(self.directory / "listener.db")
         self.addCleanup(self.journal.close)
         self.commits = GroupCommit(
-            self.journal, inThread, self.clock, self.failures.append
+            self.journal, inThread, self.clock, self.failures.append, spacing=0
         )
 
     def restart(self) -> None:

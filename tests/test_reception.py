@@ -8,8 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decnet_syslog.master.acknowledged import Acknowledged
-from decnet_syslog.master.groupcommit import GroupCommit
+from decnet_syslog.master.groupcommit import (
+    SPACED_OCTETS_MAX,
+    SPACING_S,
+    GroupCommit,
+)
 from decnet_syslog.master.reception import RECEIVED_OCTETS_MAX, Plain, Violation
+from decnet_syslog.master.values import Cursor
 from decnet_syslog.wire.control import (
     ACK,
     AT,
@@ -24,7 +29,7 @@ from decnet_syslog.wire.control import (
     SKIP,
 )
 
-from .doubles import STREAM, LaterThread, MasterTestCase, RecordingLine
+from .doubles import STREAM, LaterThread, MasterTestCase, RecordingLine, atOnce
 
 NOW = "2026-04-18T00:00:00.000000Z"
 OTHER = "6" * 32
@@ -146,7 +151,7 @@ class AcknowledgedTests(ReceptionTestCase):
         """Nothing is acknowledged before the commit of it has returned."""
         thread = LaterThread()
         self.commits = GroupCommit(
-            self.journal, thread, self.clock, self.failures.append
+            self.journal, thread, self.clock, self.failures.append, spacing=0
         )
         reception, line = self.connect()
         reception.controlReceived(OPEN(STREAM, 0, 0, "x"))
@@ -162,12 +167,42 @@ class AcknowledgedTests(ReceptionTestCase):
         thread.run()
         self.assertEqual(line.pop(), [ACK(STREAM, 0, 4)])
 
+    def test_spacing(self) -> None:
+        """A lone line is committed at once; a trickle's commits begin some time apart."""
+        reception, line = self.open()
+        reception._commits = self.commits = GroupCommit(
+            self.journal, atOnce, self.clock, self.failures.append
+        )
+        reception.framesReceived([b"a"])
+        self.assertEqual(line.pop(), [ACK(STREAM, 0, 2)])
+        reception.framesReceived([b"b"])
+        self.clock.advance(SPACING_S / 2)
+        reception.framesReceived([b"c"])
+        self.assertEqual(line.pop(), [])
+        self.clock.advance(SPACING_S / 2)
+        self.assertEqual(line.pop(), [ACK(STREAM, 0, 6)])
+        reception.framesReceived([b"d" * SPACED_OCTETS_MAX])
+        self.assertEqual(line.pop(), [ACK(STREAM, 0, 7 + SPACED_OCTETS_MAX)])
+
+    def test_spacingAndCursors(self) -> None:
+        """A cursor that waits for a commit does not make lines wait as long."""
+        reception, line = self.open()
+        reception._commits = self.commits = GroupCommit(
+            self.journal, atOnce, self.clock, self.failures.append
+        )
+        self.clock.advance(SPACING_S)
+        self.commits.deposit(reception)
+        self.commits.saveCursor(Cursor("raw", 0, {}))
+        reception.framesReceived([b"a"])
+        self.clock.advance(SPACING_S)
+        self.assertEqual(line.pop(), [ACK(STREAM, 0, 2)])
+
     def test_superseded(self) -> None:
         """What an older connection still hands over does not commit; it is sent away."""
         thread = LaterThread()
         old, oldLine = self.open()
         self.commits = GroupCommit(
-            self.journal, thread, self.clock, self.failures.append
+            self.journal, thread, self.clock, self.failures.append, spacing=0
         )
         old._commits = self.commits
         new, newLine = self.connect()
@@ -185,7 +220,7 @@ class AcknowledgedTests(ReceptionTestCase):
         old, _ = self.open()
         old.controlReceived(OPEN(OTHER, 0, 0, "y"))
         self.commits = old._commits = GroupCommit(
-            self.journal, thread, self.clock, self.failures.append
+            self.journal, thread, self.clock, self.failures.append, spacing=0
         )
         old.framesReceived([b"committing"])
         old.framesReceived([b"older"])
@@ -235,7 +270,7 @@ class AcknowledgedTests(ReceptionTestCase):
         thread = LaterThread()
         reception, line = self.open()
         self.commits = reception._commits = GroupCommit(
-            self.journal, thread, self.clock, self.failures.append
+            self.journal, thread, self.clock, self.failures.append, spacing=0
         )
         reception.framesReceived([b"x" * RECEIVED_OCTETS_MAX])
         self.assertTrue(line.paused)

@@ -11,7 +11,9 @@ What must be true:
   stop reading until a commit has returned.
 
 Chosen: while one commit runs, everything that arrives gathers for the next. So a lone
-line is committed at once and a flood costs one fsync for megabytes, without a timer.
+line is committed at once and a flood costs one fsync for megabytes. A fleet that trickles
+would have a commit for every few lines, each with its pages, its fsync and its turn of
+every output: with little to commit, commits begin C{SPACING_S} apart.
 
 A full disk is waited out: the same deposits are tried again until there is room. Any
 other error stops the process (L{decnet_syslog.master.listener}).
@@ -46,6 +48,11 @@ JOURNAL_OCTETS_MAX = 1024 * 1024 * 1024
 
 # How long to wait before trying again on a full disk, in seconds.
 FULL_RETRY_S = 1.0
+
+# Commits begin at least so long after one another, in seconds, unless so many octets wait.
+# What a line may wait for others: a tenth of what a human notices.
+SPACING_S = 0.01
+SPACED_OCTETS_MAX = 128 * 1024
 
 # An idle journal saves the outputs' cursors after so long, in seconds.
 CURSOR_DELAY_S = 1.0
@@ -94,6 +101,7 @@ class GroupCommit:
         clock: IReactorTime,
         failed: Callable[[Failure], None],
         journalOctetsMax: int = JOURNAL_OCTETS_MAX,
+        spacing: float = SPACING_S,
     ) -> None:
         """
         @param inThread: call a function in the journal's thread, in order of the calls.
@@ -104,6 +112,8 @@ class GroupCommit:
         self._clock = clock
         self._failed = failed
         self._journalOctetsMax = journalOctetsMax
+        self._spacing = spacing
+        self._begun = clock.seconds() - spacing
         self._dirty: dict[Depositor, None] = {}
         self._waiting: dict[Depositor, None] = {}
         self._cursors: dict[str, Cursor] = {}
@@ -133,7 +143,7 @@ class GroupCommit:
         """Say that C{depositor} has something to take."""
         self._dirty[depositor] = None
         if not self._busy and not self._dead:
-            self._commit()
+            self._commitInTime()
 
     def waitForRoom(self, depositor: Depositor) -> None:
         """Call C{depositor.room} when there is room again."""
@@ -146,8 +156,8 @@ class GroupCommit:
             files = {**before.files, **cursor.files}
             cursor = Cursor(cursor.output, cursor.seq, files)
         self._cursors[cursor.output] = cursor
-        if self._timer is None and not self._busy and not self._dead:
-            self._timer = self._clock.callLater(CURSOR_DELAY_S, self._timeUp)
+        if not self._busy and not self._dead:
+            self._commitWithin(CURSOR_DELAY_S)
 
     def flush(self) -> Deferred[None]:
         """
@@ -206,9 +216,24 @@ class GroupCommit:
         if not self._busy:
             self._commit()
 
+    def _commitWithin(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = self._clock.callLater(seconds, self._timeUp)
+        elif self._timer.getTime() > self._clock.seconds() + seconds:
+            self._timer.reset(seconds)
+
+    def _commitInTime(self) -> None:
+        """Commit now, or when the commit before has begun long enough ago."""
+        early = self._begun + self._spacing - self._clock.seconds()
+        if early <= 0 or self.pendingOctets >= SPACED_OCTETS_MAX:
+            self._commit()
+        else:
+            self._commitWithin(early)
+
     def _commit(self) -> None:
         """Take what there is and commit it."""
         self._stopTimer()
+        self._begun = self._clock.seconds()
         group = _Group([], [], list(self._cursors.values()), self._flushes)
         self._cursors = {}
         self._flushes = []
@@ -256,10 +281,12 @@ class GroupCommit:
     def _next(self) -> None:
         if self._busy or self._dead:
             return
-        if self._dirty or self._flushes:
+        if self._flushes:
             self._commit()
-        elif self._cursors and self._timer is None:
-            self._timer = self._clock.callLater(CURSOR_DELAY_S, self._timeUp)
+        elif self._dirty:
+            self._commitInTime()
+        elif self._cursors:
+            self._commitWithin(CURSOR_DELAY_S)
         if self._waiting and not self.crowded:
             waiting, self._waiting = self._waiting, {}
             for depositor in waiting:
