@@ -99,7 +99,12 @@ class MasterTestCase(SynchronousTestCase):
         self.journal = Journal.open(self.directory / "listener.db")
         self.addCleanup(self.journal.close)
         self.commits = GroupCommit(
-            self.journal, inThread, self.clock, self.failures.append, spacing=0
+            self.journal,
+            inThread,
+            self.clock,
+            self.failures.append,
+            spacing=0,
+            ackSpacing=0,
         )
 
     def restart(self) -> None:

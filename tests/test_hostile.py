@@ -70,7 +70,12 @@ class CostTests(ReceptionTestCase):
         """Nothing is committed from here on."""
         thread = LaterThread()
         reception._commits = self.commits = GroupCommit(
-            self.journal, thread, self.clock, self.failures.append, spacing=0
+            self.journal,
+            thread,
+            self.clock,
+            self.failures.append,
+            spacing=0,
+            ackSpacing=0,
         )
         return thread
 
@@ -195,7 +200,13 @@ class ReconnectTests(ReceptionTestCase):
     def test_journalFull(self) -> None:
         """While the journal is at its limit no connection is read."""
         self.commits = GroupCommit(
-            self.journal, atOnce, self.clock, self.failures.append, 100_000, spacing=0
+            self.journal,
+            atOnce,
+            self.clock,
+            self.failures.append,
+            100_000,
+            spacing=0,
+            ackSpacing=0,
         )
         reception, _ = self.plain()
         reception.framesReceived([b"x" * 99_000] * 2)
@@ -207,7 +218,12 @@ class ReconnectTests(ReceptionTestCase):
         """What a closed connection had waits for no disk: it is sent again."""
         thread = LaterThread()
         self.commits = GroupCommit(
-            self.journal, thread, self.clock, self.failures.append, spacing=0
+            self.journal,
+            thread,
+            self.clock,
+            self.failures.append,
+            spacing=0,
+            ackSpacing=0,
         )
         self.commits._busy = self.commits.full = True
         for number in range(100):
@@ -228,7 +244,12 @@ class ReconnectTests(ReceptionTestCase):
             return execute(function, *arguments)
 
         self.commits = GroupCommit(
-            self.journal, thread, self.clock, self.failures.append, spacing=0
+            self.journal,
+            thread,
+            self.clock,
+            self.failures.append,
+            spacing=0,
+            ackSpacing=0,
         )
         old, _ = self.connect()
         old.controlReceived(OPEN(STREAM, 0, 0, "app.log"))
@@ -256,7 +277,12 @@ class ReconnectTests(ReceptionTestCase):
             return fail(JournalFull("no space"))
 
         self.commits = GroupCommit(
-            self.journal, thread, self.clock, self.failures.append, spacing=0
+            self.journal,
+            thread,
+            self.clock,
+            self.failures.append,
+            spacing=0,
+            ackSpacing=0,
         )
         reception, _ = self.plain()
         reception.framesReceived([b"x"])

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from decnet_syslog.master.acknowledged import Acknowledged
 from decnet_syslog.master.groupcommit import (
+    ACK_OCTETS_MAX,
+    ACK_SPACING_S,
     SPACED_OCTETS_MAX,
     SPACING_S,
     GroupCommit,
@@ -151,7 +153,12 @@ class AcknowledgedTests(ReceptionTestCase):
         """Nothing is acknowledged before the commit of it has returned."""
         thread = LaterThread()
         self.commits = GroupCommit(
-            self.journal, thread, self.clock, self.failures.append, spacing=0
+            self.journal,
+            thread,
+            self.clock,
+            self.failures.append,
+            spacing=0,
+            ackSpacing=0,
         )
         reception, line = self.connect()
         reception.controlReceived(OPEN(STREAM, 0, 0, "x"))
@@ -167,11 +174,32 @@ class AcknowledgedTests(ReceptionTestCase):
         thread.run()
         self.assertEqual(line.pop(), [ACK(STREAM, 0, 4)])
 
+    def test_acknowledgementsGathered(self) -> None:
+        """Of a trickle one in a while is said; of much each commit; and all before BYE."""
+        reception, line = self.open()
+        reception._commits = self.commits = GroupCommit(
+            self.journal, atOnce, self.clock, self.failures.append, spacing=0
+        )
+        for message in (b"a", b"b", b"c"):
+            reception.framesReceived([message])
+        self.assertEqual(line.pop(), [ACK(STREAM, 0, 2)])
+        self.clock.advance(ACK_SPACING_S)
+        self.assertEqual(line.pop(), [ACK(STREAM, 0, 6)])
+        reception.framesReceived([b"d"])
+        reception.framesReceived([b"e" * ACK_OCTETS_MAX])
+        self.assertEqual(line.pop(), [ACK(STREAM, 0, 9 + ACK_OCTETS_MAX)])
+        reception.framesReceived([b"f"])
+        self.assertEqual(line.pop(), [])
+        reception.acknowledge()
+        self.assertEqual(line.pop(), [ACK(STREAM, 0, 11 + ACK_OCTETS_MAX)])
+        self.clock.advance(ACK_SPACING_S)
+        self.assertEqual(line.pop(), [])
+
     def test_spacing(self) -> None:
         """A lone line is committed at once; a trickle's commits begin some time apart."""
         reception, line = self.open()
         reception._commits = self.commits = GroupCommit(
-            self.journal, atOnce, self.clock, self.failures.append
+            self.journal, atOnce, self.clock, self.failures.append, ackSpacing=0
         )
         reception.framesReceived([b"a"])
         self.assertEqual(line.pop(), [ACK(STREAM, 0, 2)])
@@ -202,7 +230,12 @@ class AcknowledgedTests(ReceptionTestCase):
         thread = LaterThread()
         old, oldLine = self.open()
         self.commits = GroupCommit(
-            self.journal, thread, self.clock, self.failures.append, spacing=0
+            self.journal,
+            thread,
+            self.clock,
+            self.failures.append,
+            spacing=0,
+            ackSpacing=0,
         )
         old._commits = self.commits
         new, newLine = self.connect()
@@ -220,7 +253,12 @@ class AcknowledgedTests(ReceptionTestCase):
         old, _ = self.open()
         old.controlReceived(OPEN(OTHER, 0, 0, "y"))
         self.commits = old._commits = GroupCommit(
-            self.journal, thread, self.clock, self.failures.append, spacing=0
+            self.journal,
+            thread,
+            self.clock,
+            self.failures.append,
+            spacing=0,
+            ackSpacing=0,
         )
         old.framesReceived([b"committing"])
         old.framesReceived([b"older"])
@@ -270,7 +308,12 @@ class AcknowledgedTests(ReceptionTestCase):
         thread = LaterThread()
         reception, line = self.open()
         self.commits = reception._commits = GroupCommit(
-            self.journal, thread, self.clock, self.failures.append, spacing=0
+            self.journal,
+            thread,
+            self.clock,
+            self.failures.append,
+            spacing=0,
+            ackSpacing=0,
         )
         reception.framesReceived([b"x" * RECEIVED_OCTETS_MAX])
         self.assertTrue(line.paused)

@@ -33,7 +33,7 @@ from ..wire.control import (
     SKIP,
     ControlLine,
 )
-from .groupcommit import GroupCommit
+from .groupcommit import ACK_OCTETS_MAX, GroupCommit
 from .journal import Journal, JournalFull
 from .reception import Line, Reception, Violation
 from .values import DEPOSIT_COST, LINE_COST, Batch, Deposit, Grant, Known
@@ -92,6 +92,10 @@ class Acknowledged(Reception):
         self._last = False
         self._hasListed = self._saidBye = False
         self._deposits: list[Deposit] = []
+        # What is committed and not acknowledged yet: the end of each stream.
+        self._owed: dict[tuple[str, int], int] = {}
+        self._owedOctets = 0
+        self._acknowledgedAt = float("-inf")
 
     def greet(self) -> None:
         """Speak first: before this, no line leaves the worker."""
@@ -311,18 +315,34 @@ class Acknowledged(Reception):
         return deposits
 
     def committed(self, batches: Sequence[Batch | None]) -> None:
-        """Acknowledge what is durable; a stale sender is sent away."""
-        ends: dict[tuple[str, int], int] = {}
+        """Acknowledge what is durable, now or soon; a stale sender is sent away."""
         for batch in batches:
             if batch is None:
                 self._close(
                     "superseded", "another connection has taken over the stream"
                 )
             elif batch.stream is not None:
-                ends[batch.stream, batch.generation] = batch.end
-        if ends and not self._over:
-            self._line.sendControl(*[ACK(*key, end) for key, end in ends.items()])
+                self._owed[batch.stream, batch.generation] = batch.end
+                self._owedOctets += len(batch.octets)
+        if self._owedOctets >= ACK_OCTETS_MAX:
+            self.acknowledge()
+        elif self._owed:
+            if (
+                self._commits.seconds() - self._acknowledgedAt
+                >= self._commits.ackSpacing
+            ):
+                self.acknowledge()
+            else:
+                self._commits.owe(self)
         self._settled()
+
+    def acknowledge(self) -> None:
+        """Say what is durable and has not been said."""
+        owed, self._owed = self._owed, {}
+        self._owedOctets = 0
+        self._acknowledgedAt = self._commits.seconds()
+        if owed and not self._over:
+            self._line.sendControl(*[ACK(*key, end) for key, end in owed.items()])
 
     def supersede(self) -> None:
         """

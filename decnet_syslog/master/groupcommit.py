@@ -54,6 +54,11 @@ FULL_RETRY_S = 1.0
 SPACING_S = 0.01
 SPACED_OCTETS_MAX = 128 * 1024
 
+# Acknowledgements of one connection are so long apart, in seconds, unless they are of so
+# many octets: to say it is as much work as to take a line. Nobody waits for one.
+ACK_SPACING_S = 0.2
+ACK_OCTETS_MAX = 128 * 1024
+
 # An idle journal saves the outputs' cursors after so long, in seconds.
 CURSOR_DELAY_S = 1.0
 
@@ -66,6 +71,9 @@ class Depositor(Protocol):
 
     def committed(self, batches: Sequence[Batch | None]) -> None:
         """What was taken is durable; C{None} for each deposit that was stale."""
+
+    def acknowledge(self) -> None:
+        """It is time for what L{GroupCommit.owe} was told of."""
 
     def room(self) -> None:
         """There is room again: what was paused for want of it can go on."""
@@ -102,6 +110,7 @@ class GroupCommit:
         failed: Callable[[Failure], None],
         journalOctetsMax: int = JOURNAL_OCTETS_MAX,
         spacing: float = SPACING_S,
+        ackSpacing: float = ACK_SPACING_S,
     ) -> None:
         """
         @param inThread: call a function in the journal's thread, in order of the calls.
@@ -113,6 +122,7 @@ class GroupCommit:
         self._failed = failed
         self._journalOctetsMax = journalOctetsMax
         self._spacing = spacing
+        self.ackSpacing = ackSpacing
         self._begun = clock.seconds() - spacing
         self._dirty: dict[Depositor, None] = {}
         self._waiting: dict[Depositor, None] = {}
@@ -121,6 +131,8 @@ class GroupCommit:
         self._flushes: list[Deferred[None]] = []
         self._behindRetry: list[Callable[[], None]] = []
         self._timer: IDelayedCall | None = None
+        self._owing: dict[Depositor, None] = {}
+        self._ackTimer: IDelayedCall | None = None
         self._busy = False
         self._dead = False
         self.full = False
@@ -144,6 +156,23 @@ class GroupCommit:
         self._dirty[depositor] = None
         if not self._busy and not self._dead:
             self._commitInTime()
+
+    def owe(self, depositor: Depositor) -> None:
+        """Call C{depositor.acknowledge} soon, together with the others'."""
+        self._owing[depositor] = None
+        if self._ackTimer is None and not self._dead:
+            self._ackTimer = self._clock.callLater(self.ackSpacing, self._acknowledge)
+
+    def _acknowledge(self) -> None:
+        self._ackTimer = None
+        owing, self._owing = self._owing, {}
+        for depositor in owing:
+            with self._blaming(depositor):
+                depositor.acknowledge()
+
+    def seconds(self) -> float:
+        """The time of the clock that commits are spaced by."""
+        return self._clock.seconds()
 
     def waitForRoom(self, depositor: Depositor) -> None:
         """Call C{depositor.room} when there is room again."""
@@ -205,6 +234,9 @@ class GroupCommit:
         """Start nothing more."""
         self._dead = True
         self._stopTimer()
+        if self._ackTimer is not None:
+            self._ackTimer.cancel()
+            self._ackTimer = None
 
     def _stopTimer(self) -> None:
         if self._timer is not None:

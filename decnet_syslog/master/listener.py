@@ -268,6 +268,8 @@ class ListenerProtocol(OctetCountedReceiver):
         transport = cast(Any, self.transport)
         self.refuse()
         if self.control:
+            if self.reception is not None:
+                self.reception.acknowledge()
             self.sendControl(bye)
         if self._producing:
             # Or the connection would stay open for what the producer may still say.

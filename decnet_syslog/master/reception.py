@@ -112,6 +112,10 @@ class Reception(ABC):
     def committed(self, batches: Sequence[Batch | None]) -> None:
         """What was taken is durable; C{None} for each deposit that was stale."""
 
+    @abstractmethod
+    def acknowledge(self) -> None:
+        """Say what is durable and has not been said, if the peer can hear it."""
+
     def start(self) -> None:
         """Begin: not to be read while there is no room."""
         if self._commits.crowded:
@@ -207,3 +211,6 @@ class Plain(Reception):
     def committed(self, batches: Sequence[Batch | None]) -> None:
         """Nothing can be said to a peer without the extension."""
         self._settled()
+
+    def acknowledge(self) -> None:
+        """Nothing can be said to a peer without the extension."""
