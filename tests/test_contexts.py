@@ -97,6 +97,7 @@ class TLSTestCase(MasterTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.refusals: list[Refusal] = []
+        self.pumps: list[IOPump] = []
         self.context = ListenerContext(master(), self.refusals.append)
         self.listener = ListenerFactory(
             self.commits, self.journal, self.clock, lambda: NOW
@@ -124,6 +125,7 @@ class TLSTestCase(MasterTestCase):
         for _ in range(4):
             pump.flush()
         self.pump = pump
+        self.pumps.append(pump)
         return client
 
     def stored(self) -> list[tuple[str, bytes]]:

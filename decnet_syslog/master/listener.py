@@ -11,8 +11,9 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
+from cryptography import x509
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import (
     IAddress,
@@ -55,6 +56,9 @@ BYE_CHARACTERS_MAX = 500
 # How long a peer may take to answer our close_notify before the connection is cut.
 CLOSE_S = 5.0
 
+# The same for one whose certificate is not accepted any more.
+EXPEL_S = 0.25
+
 # Each connection costs about 50 KiB; a fleet is smaller than this, a flood is not.
 CONNECTIONS_MAX = 16384
 
@@ -80,6 +84,14 @@ FRAME_S = 60.0
 KEEPALIVE_S = 60
 KEEPALIVE_PROBES = 4
 USER_TIMEOUT_MS = 120_000
+
+# Why a certificate is not accepted; None if it is.
+Refuse: TypeAlias = Callable[[x509.Certificate], str | None]
+
+
+def acceptAll(certificate: x509.Certificate) -> str | None:
+    """Whoever the CA has signed."""
+    return None
 
 
 def showAddress(address: IAddress) -> str:
@@ -121,6 +133,7 @@ class ListenerProtocol(OctetCountedReceiver):
     One connection.
 
     @ivar reception: once the handshake is done and the name is accepted.
+    @ivar certificate: the peer's, then.
     """
 
     _log = Logger()
@@ -130,6 +143,7 @@ class ListenerProtocol(OctetCountedReceiver):
         self.reception: Reception | None = None
         self.address = ""
         self.worker: str | None = None
+        self.certificate: x509.Certificate | None = None
         self._timer: IDelayedCall | None = None
         self._handshaking = True
         self._lost = False
@@ -163,17 +177,25 @@ class ListenerProtocol(OctetCountedReceiver):
         self._handshakeOver()
         certificate = transport.getPeerCertificate().to_cryptography()
         try:
-            self.worker = peerName(certificate)
+            # What the handshake has checked may have changed since.
+            reason = self.factory.refuseCertificate(certificate)
+            if reason is None:
+                self.worker = peerName(certificate)
         except NameRefused as error:
+            reason = str(error)
+        if reason is not None:
             self._log.warn(
                 "refused {address}: {reason}; certificate {fingerprint}",
+                event="refused",
                 address=self.address,
-                reason=str(error),
+                reason=reason,
                 fingerprint=fingerprint(certificate),
             )
             self.refuse()
             transport.abortConnection()
             return
+        assert self.worker is not None
+        self.certificate = certificate
         self.control = transport.negotiatedProtocol == DELIVERY_PROTOCOL
         keepAlive(transport)
         if self.control:
@@ -263,8 +285,25 @@ class ListenerProtocol(OctetCountedReceiver):
         self.refuse()
         self.goodbye(bye)
 
-    def goodbye(self, bye: BYE) -> None:
-        """Send BYE and close_notify; cut the connection if the peer does not answer."""
+    def expel(self, reason: str) -> None:
+        """The certificate is not accepted any more: nothing more is received."""
+        self._log.warn(
+            "closing {worker} at {address}: {reason}; what it sent before is kept;"
+            " certificate {fingerprint}",
+            event="revoked",
+            worker=self.worker,
+            address=self.address,
+            reason=reason,
+            fingerprint=fingerprint(cast(x509.Certificate, self.certificate)),
+        )
+        self.goodbye(BYE("revoked", reason), EXPEL_S)
+
+    def goodbye(self, bye: BYE, seconds: float = CLOSE_S) -> None:
+        """
+        Send BYE and close_notify.
+
+        @param seconds: the connection is cut if the peer does not answer for so long.
+        """
         transport = cast(Any, self.transport)
         self.refuse()
         if self.control:
@@ -279,7 +318,7 @@ class ListenerProtocol(OctetCountedReceiver):
         transport.resumeProducing()
         transport.loseConnection()
         if self._timer is None and transport.connected:
-            self._timer = self.factory.clock.callLater(CLOSE_S, self._closeLate)
+            self._timer = self.factory.clock.callLater(seconds, self._closeLate)
 
     def _closeLate(self) -> None:
         self._timer = None
@@ -373,10 +412,13 @@ class ListenerFactory(Factory):
         now: Callable[[], str],
         messageOctetsMax: int = MESSAGE_OCTETS_MAX,
         perWorkerMax: int = CONNECTIONS_PER_WORKER_MAX,
+        refuseCertificate: Refuse = acceptAll,
     ) -> None:
         """
         @param now: the time as RFC 3339 has it, for records.
+        @param refuseCertificate: why a certificate is not accepted, C{None} if it is.
         """
+        self.refuseCertificate = refuseCertificate
         self.clock = clock
         self.messageOctetsMax = messageOctetsMax
         self._perWorkerMax = perWorkerMax
@@ -415,6 +457,13 @@ class ListenerFactory(Factory):
         self._owners[stream] = reception
         if older is not None and older is not reception:
             older.supersede()
+
+    def sweep(self, refuse: Refuse) -> None:
+        """Close the connections whose certificates are not accepted any more."""
+        for line in list(self.connections):
+            reason = refuse(cast(x509.Certificate, line.certificate))
+            if reason is not None:
+                line.expel(reason)
 
     def gone(self, line: ListenerProtocol) -> None:
         """A connection is lost."""

@@ -44,6 +44,8 @@ from .listener import (
     CONNECTIONS_PER_WORKER_MAX,
     ConnectionLimit,
     ListenerFactory,
+    Refuse,
+    acceptAll,
     showAddress,
 )
 from .outputprocess import ListenerLock
@@ -105,6 +107,7 @@ class ListenerService(Service):
         lock: ListenerLock | None = None,
         connectionsMax: int = CONNECTIONS_MAX,
         connectionsPerWorkerMax: int = CONNECTIONS_PER_WORKER_MAX,
+        refuseCertificate: Refuse = acceptAll,
     ) -> None:
         """
         @param lock: taken before the journal is opened, released when all is over.
@@ -121,6 +124,7 @@ class ListenerService(Service):
         self._lock = lock
         self._connectionsMax = connectionsMax
         self._connectionsPerWorkerMax = connectionsPerWorkerMax
+        self._refuseCertificate = refuseCertificate
         self._pools: list[ThreadPool] = []
         self._signals: dict[int, Any] = {}
         self.port: IListeningPort | None = None
@@ -200,6 +204,7 @@ class ListenerService(Service):
             utcNow,
             self._messageOctetsMax,
             self._connectionsPerWorkerMax,
+            self._refuseCertificate,
         )
         tls = TLSMemoryBIOFactory(self._context, False, self._factory, self._reactor)
         self._limit.handshakes = lambda: self._factory.handshakes
@@ -224,6 +229,10 @@ class ListenerService(Service):
         self._stopThreads()
         if self._lock is not None:
             self._lock.release()
+
+    def sweep(self, refuse: Refuse) -> None:
+        """Close the connections whose certificates are not accepted any more."""
+        self._factory.sweep(refuse)
 
     def reopen(self) -> None:
         """Open the output files anew: they have been renamed."""

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from twisted.application.service import IService
 from twisted.logger import Logger
 from twisted.python import usage
@@ -13,8 +14,12 @@ from twisted.python import usage
 from ..clock import useMonotonicClock
 from ..errors import UserError
 from ..options import count, directory, fromEnvironment, octets, portNumber
+from ..trust.admission import REVOKED, Admission
 from ..trust.bundles import Bundle
 from ..trust.contexts import Refusal, listenerContext
+from ..trust.renewal import Renewal
+from ..trust.revocation import CRL_FILE
+from ..trust.watching import together
 from ..wire.framing import MESSAGE_OCTETS_MAX
 from .feeds import Output
 from .groupcommit import JOURNAL_OCTETS_MAX
@@ -73,6 +78,13 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
             MESSAGE_OCTETS_MAX,
             "The longest message accepted, in octets",
             octets,
+        ],
+        [
+            "allow",
+            None,
+            None,
+            "A file of the names and fingerprints that may send; read again when it changes"
+            " [every certificate of the CA that is not revoked]",
         ],
         [
             "max-connections",
@@ -147,6 +159,7 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
 def _refused(refusal: Refusal) -> None:
     _log.warn(
         "refused {address}: {reason}; certificate {subject} {fingerprint}",
+        event="revoked" if refusal.reason.startswith(REVOKED) else "refused",
         address=refusal.address,
         reason=refusal.reason,
         subject=refusal.subject,
@@ -167,14 +180,20 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     useMonotonicClock(reactor)
+    journal = Path(os.path.abspath(options["journal"]))
+    saved = journal.with_name(journal.name + ".crl")
+    authority = directory(options["ca-dir"])
     try:
-        bundle = Bundle.load(directory(options["ca-dir"]) / "master")
-        context = listenerContext(bundle, _refused)
+        bundle = Bundle.load(authority / "master")
+        allow = None if options["allow"] is None else directory(options["allow"])
+        admission = Admission(bundle, authority / CRL_FILE, saved, allow)
+        context = listenerContext(bundle, _refused, admission.refuse)
     except UserError as error:
         raise SystemExit(f"decnet-listener: {error}") from None
-    journal = Path(os.path.abspath(options["journal"]))
     lock = ListenerLock(journal.with_name(journal.name + ".lock"))
-    ours = [f"{journal}{end}" for end in ("", "-wal", "-shm", "-journal", ".lock")]
+    ours = [
+        f"{journal}{end}" for end in ("", "-wal", "-shm", "-journal", ".lock", ".crl")
+    ]
     ours += [os.path.abspath(p) for p in options.paths["log"] + options.paths["json"]]
     outputs: list[Output] = [
         FileOutput("raw", path, renderRaw, _event, ours)
@@ -183,7 +202,7 @@ def makeService(options: Options) -> IService:
     outputs += [
         RemoteOutput("json", path, _event, lock, ours) for path in options.paths["json"]
     ]
-    return ListenerService(
+    listener = ListenerService(
         reactor,
         context,
         options["host"],
@@ -195,4 +214,19 @@ def makeService(options: Options) -> IService:
         lock=lock,
         connectionsMax=options["max-connections"],
         connectionsPerWorkerMax=options["max-connections-per-worker"],
+        refuseCertificate=admission.refuse,
     )
+
+    def use(bundle: Bundle) -> None:
+        context.use(bundle)
+        admission.use(bundle)
+        listener.sweep(admission.refuseOpen)
+
+    renewal = Renewal(bundle, ExtendedKeyUsageOID.SERVER_AUTH, use)
+
+    def look() -> None:
+        renewal.look()
+        if admission.look():
+            listener.sweep(admission.refuseOpen)
+
+    return together(listener, look)
