@@ -125,8 +125,9 @@ class ListenerProtocol(OctetCountedReceiver):
 
     def connectionMade(self) -> None:
         """Start the clock of the handshake."""
-        self.factory.handshakes.begun(self.transport.getPeer())  # type: ignore[union-attr]
-        self.address = showAddress(self.transport.getPeer())  # type: ignore[union-attr]
+        self._peer = cast(Any, self.transport).getPeer()
+        self.factory.handshakes.begun(self._peer)
+        self.address = showAddress(self._peer)
         self.MAX_LENGTH = self.factory.messageOctetsMax
         self._timer = self.factory.clock.callLater(HANDSHAKE_S, self._handshakeLate)
 
@@ -185,7 +186,7 @@ class ListenerProtocol(OctetCountedReceiver):
     def _handshakeOver(self) -> None:
         if self._handshaking:
             self._handshaking = False
-            self.factory.handshakes.over(self.transport.getPeer())  # type: ignore[union-attr]
+            self.factory.handshakes.over(self._peer)
 
     def dataReceived(self, data: bytes) -> None:
         """Decode, and count what is left of a frame, and what the worker has sent."""
