@@ -48,6 +48,7 @@ class FairnessTests(MasterTestCase):
             self.clock,
             self.failures.append,
             journalOctetsMax,
+            spacing=0,
         )
 
     def connect(self, name: str) -> tuple[Plain, RecordingLine]:

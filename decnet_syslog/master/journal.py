@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 import sys
 from array import array
 from collections import Counter
@@ -38,6 +37,7 @@ from zlib import crc32
 
 from ..durable import StorageFailed, isFailure, isFull, syncDirectory, useWAL
 from ..errors import UserError
+from ..private import openPrivate
 from ..wire.control import NUMBER_MAX
 from ..wire.record import Provenance
 from .values import DEPOSIT_COST, Batch, Cursor, Deposit, FileLength, Grant, Known
@@ -135,20 +135,13 @@ def _batch(row: Sequence[Any]) -> Batch:
 
 def _prepareFile(path: Path) -> None:
     """Make the database file ours alone before SQLite opens it."""
-    try:
-        descriptor = os.open(
-            path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    os.close(
+        openPrivate(
+            path,
+            "the journal",
+            "give --journal a file in a directory that this user can write",
         )
-    except OSError as error:
-        raise UserError(
-            f"cannot open the journal {path}: {error.strerror}; give --journal a file in "
-            "a directory that this user can write"
-        ) from None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise UserError(f"the journal {path} is not a regular file")
-    finally:
-        os.close(descriptor)
+    )
 
 
 class Journal:
