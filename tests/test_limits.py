@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
+from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.master import groupcommit
@@ -20,6 +21,7 @@ from decnet_syslog.master.groupcommit import (
 from decnet_syslog.master.listener import FRAME_S, ListenerFactory
 from decnet_syslog.master.pacing import BURST_OCTETS, RATE_MIN, Pacing
 from decnet_syslog.master.reception import RECEIVED_OCTETS_MAX, Plain
+from decnet_syslog.master.tap import Options
 from decnet_syslog.master.values import DEPOSIT_COST, LINE_COST, Cursor
 from decnet_syslog.trust.contexts import ForwarderContext
 from decnet_syslog.wire.control import AT, LAST, OPEN, encodeControl
@@ -436,3 +438,44 @@ class HostnameTests(LimitedTestCase):
         self.send(client, encodeControl(LAST()) + self.frames(self.BAD))
         self.assertEqual(self.stored(), [])
         self.assertIn(b"BYE hostname ", client.received)
+
+
+class OptionTests(MasterTestCase):
+    """The options of the limits."""
+
+    def parse(self, *arguments: str) -> Options:
+        options = Options()
+        options.parseOptions([f"--log-path={self.directory}/master.log", *arguments])
+        return options
+
+    def test_defaults(self) -> None:
+        """Nothing is limited that a fleet of today would notice."""
+        options = self.parse()
+        self.assertEqual(options["max-rate"], 0)
+        self.assertEqual(options["max-silence"], 0)
+        self.assertEqual(options["on-hostname-mismatch"], "tag")
+
+    def test_given(self) -> None:
+        """Values and their units."""
+        options = self.parse(
+            "--max-rate=2m",
+            "--max-silence=0",
+            "--on-hostname-mismatch=reject",
+            "--max-handshakes-per-address=7",
+        )
+        self.assertEqual(options["max-rate"], 2 * 1024 * 1024)
+        self.assertEqual(options["max-silence"], 0)
+        self.assertEqual(options["on-hostname-mismatch"], "reject")
+        self.assertEqual(options["max-handshakes-per-address"], 7)
+
+    def test_wrong(self) -> None:
+        """What cannot be meant is refused, and it is said what could be."""
+        for argument, word in (
+            ("--max-rate=1k", str(RATE_MIN)),
+            ("--max-rate=fast", "64k"),
+            ("--max-silence=-1", "seconds"),
+            ("--on-hostname-mismatch=drop", "tag, accept, reject"),
+            ("--max-handshakes-per-address=0", "at least 1"),
+        ):
+            error = self.assertRaises(UsageError, self.parse, argument)
+            self.assertIn(word, str(error))
