@@ -2,8 +2,11 @@
 Files that are a program's own: the journal, the forwarder's state, a lock.
 
 Somebody else who can write where they are could put a link there that leads to a file of
-ours, a second name of one, a pipe, or a file of theirs that says what they like. Modes do
-not depend on the umask: twistd changes it when it becomes a daemon.
+ours, a pipe, or a file of theirs that says what they like. Modes do not depend on the
+umask: twistd changes it when it becomes a daemon.
+
+Set aside: to refuse a file with a second name. A snapshot by hard links makes one of every
+file; and whatever is no database of ours is refused and left as it was, by any name.
 """
 
 from __future__ import annotations
@@ -64,11 +67,6 @@ def openPrivate(path: Path, what: str, advice: str) -> int:
 def _check(path: Path, status: os.stat_result, what: str, advice: str) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UserError(f"{what} {path} is not a regular file; {advice}")
-    if status.st_nlink > 1:
-        raise UserError(
-            f"{what} {path} has a second name (ls -i, find -inum {status.st_ino}): remove"
-            " the one that should not be there"
-        )
     us = os.geteuid()
     # Root is asked to look at other users' files, with verify.
     if us not in (0, status.st_uid):

@@ -77,13 +77,24 @@ class PlantedTests(SynchronousTestCase):
         self.assertEqual(target.read_bytes(), b"precious")
 
     def test_secondName(self) -> None:
-        """A hard link to a file of ours."""
+        """A hard link to another file of ours: it stays as it is, its mode, too."""
         target = self.directory / "target"
-        target.write_bytes(b"")
+        target.write_bytes(b"precious" * 1000)
+        target.chmod(0o644)
         os.link(target, self.path)
+        for make in (journal, bookmarks):
+            self.assertRefused(make, "cannot use")
+        lock(self.path)
+        self.assertEqual(target.read_bytes(), b"precious" * 1000)
+        self.assertEqual(target.stat().st_mode & 0o777, 0o644)
+
+    def test_snapshot(self) -> None:
+        """A hard link to our own file, as a backup makes it, is no obstacle."""
         for make in PRIVATE:
-            self.assertRefused(make, "second name")
-        self.assertEqual(target.read_bytes(), b"")
+            self.path.unlink(missing_ok=True)
+            make(self.path)
+            os.link(self.path, self.directory / f"backup-{make.__name__}")
+            make(self.path)
 
     def test_pipe(self) -> None:
         """Nobody waits for its other end."""

@@ -119,7 +119,8 @@ class Bookmarks:
             "give --state-db a file in a directory that this user can write",
         )
         status = os.fstat(descriptor)
-        if status.st_uid == os.geteuid() and status.st_mode & 0o077:
+        ours = status.st_uid == os.geteuid() and status.st_nlink == 1
+        if ours and status.st_mode & 0o077:
             # DECNET's own forwarder left it to the umask.
             os.fchmod(descriptor, PRIVATE)
         os.close(descriptor)
