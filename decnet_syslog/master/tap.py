@@ -13,7 +13,14 @@ from twisted.python import usage
 
 from ..clock import useMonotonicClock
 from ..errors import UserError
-from ..options import count, directory, fromEnvironment, octets, portNumber
+from ..options import (
+    count,
+    directory,
+    fromEnvironment,
+    octets,
+    portNumber,
+    secondsOrNever,
+)
 from ..trust.admission import REVOKED, Admission
 from ..trust.bundles import Bundle
 from ..trust.contexts import Refusal, listenerContext
@@ -21,12 +28,15 @@ from ..trust.renewal import Renewal
 from ..trust.revocation import CRL_FILE
 from ..trust.watching import together
 from ..wire.framing import MESSAGE_OCTETS_MAX
+from .door import CONNECTIONS_MAX, HANDSHAKES_PER_ADDRESS_MAX
 from .feeds import Output
 from .groupcommit import JOURNAL_OCTETS_MAX
-from .listener import CONNECTIONS_MAX, CONNECTIONS_PER_WORKER_MAX
+from .listener import HOSTNAME_POLICIES
 from .outputprocess import ListenerLock, RemoteOutput
 from .outputs import FileOutput
+from .pacing import RATE_MIN
 from .rendering import renderRaw
+from .roster import CONNECTIONS_PER_WORKER_MAX
 from .service import ListenerService
 
 __all__ = ["Options", "makeService"]
@@ -100,6 +110,35 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
             "Connections of one name; of more the oldest is closed",
             count,
         ],
+        [
+            "max-handshakes-per-address",
+            None,
+            HANDSHAKES_PER_ADDRESS_MAX,
+            "Connections of one address (IPv6: of one /64) that have no certificate yet",
+            count,
+        ],
+        [
+            "max-rate",
+            None,
+            0,
+            "Octets a second of one worker, on all its connections; 0: no limit. It has to"
+            " wait, nothing is lost",
+            octets,
+        ],
+        [
+            "max-silence",
+            None,
+            0.0,
+            "Close a connection that has not said one octet in so many seconds; 0: never",
+            secondsOrNever,
+        ],
+        [
+            "on-hostname-mismatch",
+            None,
+            "tag",
+            "A HOSTNAME that is not the worker's: tag marks the record, accept does not,"
+            " reject closes the connection",
+        ],
     ]
 
     compData = usage.Completions()
@@ -144,6 +183,12 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
         if self["max-message"] < 2048:
             raise usage.UsageError(
                 "--max-message: RFC 5425 asks for at least 2048 octets"
+            )
+        if 0 < self["max-rate"] < RATE_MIN:
+            raise usage.UsageError(f"--max-rate is 0, or at least {RATE_MIN}")
+        if self["on-hostname-mismatch"] not in HOSTNAME_POLICIES:
+            raise usage.UsageError(
+                f"--on-hostname-mismatch is one of {', '.join(HOSTNAME_POLICIES)}"
             )
         if self["journal"] is None:
             beside = (
@@ -215,6 +260,10 @@ def makeService(options: Options) -> IService:
         connectionsMax=options["max-connections"],
         connectionsPerWorkerMax=options["max-connections-per-worker"],
         refuseCertificate=admission.refuse,
+        handshakesPerAddressMax=options["max-handshakes-per-address"],
+        rateMax=options["max-rate"],
+        silenceMax=options["max-silence"],
+        onHostnameMismatch=options["on-hostname-mismatch"],
     )
 
     def use(bundle: Bundle) -> None:

@@ -158,9 +158,9 @@ class Admission:
         self._revocations = lists
         self._saidOutdated = False
         self._log.warn(
-            "the revocation list {path} is in force: {count} certificates",
+            "the revocation list {file} is in force: {count} certificates",
             event="reloaded",
-            path=str(self._crl),
+            file=str(self._crl),
             count=sum([len(one.serials) for one in lists.lists.values()]),
         )
         return True
@@ -173,17 +173,17 @@ class Admission:
             self._alarm(self._allow, str(error))
             return False
         self._log.warn(
-            "the allow-list {path} is in force: {count} entries",
+            "the allow-list {file} is in force: {count} entries",
             event="reloaded",
-            path=str(self._allow),
+            file=str(self._allow),
             count=len(self._allowed.entries),
         )
         return True
 
     def _alarm(self, path: Path, reason: str) -> None:
         self._log.error(
-            "{path} is not used, what was in force stays: {reason}",
+            "{file} is not used, what was in force stays: {reason}",
             event="reload-refused",
-            path=str(path),
+            file=str(path),
             reason=reason,
         )
