@@ -16,8 +16,8 @@ PACKAGE = Path(decnet_syslog.__file__).parent
 BELOW = {
     "wire": {"wire"},
     "trust": {"trust", "errors", "durable"},
-    "worker": {"worker", "wire", "trust", "errors", "options", "clock", "durable"},
-    "master": {"master", "wire", "trust", "errors", "options", "clock", "durable"},
+    "worker": {"worker", "wire", "trust", "errors", "options", "clock", "durable", "notify"},
+    "master": {"master", "wire", "trust", "errors", "options", "clock", "durable", "notify"},
     "commands": {
         "commands",
         "worker",
@@ -30,6 +30,7 @@ BELOW = {
         "durable",
     },
     "durable": set(),
+    "notify": set(),
     "errors": set(),
     "options": set(),
     "clock": set(),

@@ -124,6 +124,10 @@ class Feed:
         self._reopen = True
         self._run()
 
+    def answer(self) -> Deferred[None]:
+        """Fire when what the output's thread has to do now is done."""
+        return self._inThread(lambda: None)
+
     @inlineCallbacks
     def stop(self) -> Steps:
         """Write what is in memory, bring it to disk and close the files."""

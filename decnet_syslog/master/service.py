@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from twisted.python.threadpool import ThreadPool
 
 from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
+from ..notify import adoptedSockets
 from ..wire.control import BYE
 from ..wire.framing import MESSAGE_OCTETS_MAX
 from .door import (
@@ -49,7 +51,7 @@ from .listener import ListenerFactory, Refuse, acceptAll
 from .outputprocess import ListenerLock
 from .roster import CONNECTIONS_PER_WORKER_MAX
 
-__all__ = ["ListenerService"]
+__all__ = ["ListenerService", "answers"]
 
 # Descriptors that connections must leave: journal, outputs, their directories, threads.
 DESCRIPTORS_KEPT = 48
@@ -80,6 +82,19 @@ def connectionsAllowed(wantedConnections: int) -> int:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return max(1, min(wantedConnections, soft - DESCRIPTORS_KEPT))
+
+
+def answers(commits: GroupCommit, feeds: Sequence[Feed]) -> Mapping[str, Deferred[Any]]:
+    """
+    Ask the journal and every output whether they get on.
+
+    The journal is asked with a commit of its own, of nothing; while its disk is full it
+    waits and is well. A blocked output waits, too.
+    """
+    return {
+        "the journal": commits.flush(),
+        **{feed.output.name: feed.answer() for feed in feeds},
+    }
 
 
 class ListenerService(Service):
@@ -134,22 +149,33 @@ class ListenerService(Service):
         self._silenceMax = silenceMax
         self._onHostnameMismatch = onHostnameMismatch
         self._pools: list[ThreadPool] = []
+        self._ports: list[IListeningPort] = []
         self._signals: dict[int, Any] = {}
         self.port: IListeningPort | None = None
 
     def privilegedStartService(self) -> None:
         """Open the journal's promise first, then the port: both while we may."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
+<<<<<<< HEAD
         factory = ConnectionLimit(
             _Later(),
             connectionsAllowed(self._connectionsMax),
             self._handshakesPerAddressMax,
         )
+=======
+        factory = ConnectionLimit(_Later(), connectionsAllowed(self._connectionsMax))
+        self._limit = factory
+        self._ports = [
+            self._adopt(descriptor, factory) for descriptor in adoptedSockets()
+        ]
+        if self._ports:
+            self.port = self._ports[0]
+            return
+>>>>>>> d73287c (Tell systemd that we are ready, what we do and that work gets done; units; take over a socket)
         endpointKind = TCP6ServerEndpoint if ":" in self._host else TCP4ServerEndpoint
         endpoint = endpointKind(
             self._reactor, self._portNumber, interface=self._host, backlog=BACKLOG
         )
-        self._limit = factory
         listening: list[Any] = []
         endpoint.listen(factory).addBoth(listening.append)  # type: ignore[no-untyped-call]
         (result,) = listening
@@ -159,6 +185,45 @@ class ListenerService(Service):
                 f" {result.getErrorMessage()}; choose another --port, or stop what uses it"
             )
         self.port = result
+        self._ports = [result]
+
+    def _adopt(self, descriptor: int, factory: ConnectionLimit) -> IListeningPort:
+        """
+        Listen on a socket that the service manager has opened.
+
+        @raise SystemExit: it is none for TCP.
+        """
+        with socket.socket(fileno=os.dup(descriptor)) as given:
+            family, kind = given.family, given.type
+        if family not in (socket.AF_INET, socket.AF_INET6) or kind != (
+            socket.SOCK_STREAM
+        ):
+            raise SystemExit(
+                "decnet-listener: the service manager's socket is not for TCP: give"
+                " its unit ListenStream= with a port"
+            )
+        os.set_blocking(descriptor, False)
+        port: IListeningPort = self._reactor.adoptStreamPort(
+            descriptor, family, factory
+        )
+        # The reactor has a descriptor of its own now.
+        os.close(descriptor)
+        return port
+
+    def parts(self) -> Mapping[str, Deferred[Any]]:
+        """Ask every part whether it gets on, as L{decnet_syslog.notify} wants it."""
+        return answers(self._commits, self._feeds)
+
+    def status(self) -> str:
+        """In one line, what we do and what keeps us from it."""
+        connections = len(self._factory.connections)
+        said = f"{connections} connection{'' if connections == 1 else 's'}"
+        if self._commits.full:
+            said += "; no space for the journal: nothing is accepted"
+        for feed in self._feeds:
+            if feed.blocked is not None:
+                said += f"; cannot write {feed.output.name}: {feed.blocked}"
+        return said
 
     def startService(self) -> None:
         """Recover the journal, start the outputs, serve."""
@@ -172,10 +237,9 @@ class ListenerService(Service):
             # Without this the threads would keep a listener alive that serves nobody.
             self._fail(Failure())
         self._reactor.callWhenRunning(self._catchSignals)
-        assert self.port is not None
         self._log.info(
             "listening on {address}; journal {journal}",
-            address=showAddress(self.port.getHost()),
+            address=", ".join([showAddress(port.getHost()) for port in self._ports]),
             journal=str(self._journalPath),
         )
 
@@ -230,8 +294,7 @@ class ListenerService(Service):
         """Stop without losing or repeating anything."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._releaseSignals()
-        if self.port is not None:
-            yield maybeDeferred(self.port.stopListening)
+        yield gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
         self._factory.stop()
         for connection in list(self._factory.connections):
             connection.goodbye(BYE("shutdown", "the listener is stopping"))

@@ -13,6 +13,7 @@ from twisted.python import usage
 
 from ..clock import useMonotonicClock
 from ..errors import UserError
+<<<<<<< HEAD
 from ..options import (
     count,
     directory,
@@ -21,6 +22,10 @@ from ..options import (
     portNumber,
     secondsOrNever,
 )
+=======
+from ..notify import managed
+from ..options import count, directory, fromEnvironment, octets, portNumber
+>>>>>>> d73287c (Tell systemd that we are ready, what we do and that work gets done; units; take over a socket)
 from ..trust.admission import REVOKED, Admission
 from ..trust.bundles import Bundle
 from ..trust.contexts import Refusal, listenerContext
@@ -278,4 +283,4 @@ def makeService(options: Options) -> IService:
         if admission.look():
             listener.sweep(admission.refuseOpen)
 
-    return together(listener, look)
+    return managed(listener, together(listener, look), reactor)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, execute, inlineCallbacks
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import (
     IDelayedCall,
@@ -160,6 +160,26 @@ class ForwarderService(Service):
         self._tails.close()
         self._bookmarks.close()
 
+    def parts(self) -> Mapping[str, Deferred[Any]]:
+        """
+        Ask every part whether it gets on, as L{decnet_syslog.notify} wants it.
+
+        The files are looked at for it: --poll-interval can be longer than a watchdog.
+        """
+        return {
+            "the files' thread": self._inThread(lambda: None),
+            "the look at the files": execute(self._ship),
+        }
+
+    def status(self) -> str:
+        """In one line, what we do and what keeps us from it."""
+        files = len(self._tails.incarnations)
+        line = self._factory.line
+        if line is None or line.shipment is None:
+            return f"{files} files; no connection to the master"
+        kind = "acknowledged" if line.control else "plain RFC 5425"
+        return f"{files} files; connected to the master, {kind}"
+
     def _wait(self, condition: Callable[[], bool]) -> Deferred[None]:
         """Fire when a condition holds, or after STOP_S."""
         done: Deferred[None] = Deferred()
@@ -233,13 +253,16 @@ class ForwarderService(Service):
         # Armed before the look: what changes meanwhile is seen by the next.
         self._watch.arm()
         try:
-            self._tails.poll()
-            if self._factory.line is not None:
-                self._factory.line.pump()
+            self._ship()
         except Exception:
             self._log.failure("cannot read the log files; trying again")
         if self._poll is None:
             self._poll = self._reactor.callLater(self._pollSeconds, self._look)
+
+    def _ship(self) -> None:
+        self._tails.poll()
+        if self._factory.line is not None:
+            self._factory.line.pump()
 
     def _changed(self) -> None:
         """Offsets have moved: save them soon."""

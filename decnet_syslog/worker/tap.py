@@ -12,6 +12,7 @@ from twisted.python import usage
 
 from ..clock import useMonotonicClock
 from ..errors import UserError
+from ..notify import managed
 from ..options import directory, fromEnvironment, octets, portNumber, seconds
 from ..trust.bundles import Bundle
 from ..trust.contexts import forwarderContext
@@ -193,4 +194,4 @@ def makeService(options: Options) -> IService:
         resendToNewMaster=options["on-new-master"] == "resend",
     )
     renewal = Renewal(bundle, ExtendedKeyUsageOID.CLIENT_AUTH, context.use)
-    return together(forwarder, renewal.look)
+    return managed(forwarder, together(forwarder, renewal.look), reactor)

@@ -1,0 +1,245 @@
+"""
+What systemd is told: that we are ready, what we do, that we still get somewhere.
+
+The protocol is sd_notify's: datagrams of C{NAME=value} lines to the socket that
+C{NOTIFY_SOCKET} names. Without one nobody is told anything.
+
+What must be true: a beat of the watchdog says that work gets done, not that a process is
+there. Before each beat every part is asked through the queue that its work goes through,
+and when one has not answered there is no beat. A full disk and a master that is away are
+no such hang: there we wait and a restart would mend nothing.
+
+Set aside: python-systemd, which needs a compiler and headers for these few datagrams.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+__all__ = [
+    "Notifier",
+    "ServiceManager",
+    "adoptedSockets",
+    "managed",
+]
+
+# The first descriptor that a service manager hands over (sd_listen_fds(3)).
+FIRST_DESCRIPTOR = 3
+
+# Beats in the time that the watchdog allows: one may be late for a busy machine.
+BEATS_PER_WATCHDOG = 3
+
+# How often the status is brought up to date, in seconds.
+STATUS_S = 10.0
+
+# A manager that does not empty its socket must not hold up the log, in seconds.
+SEND_S = 1.0
+
+Parts = Callable[[], Mapping[str, Deferred[Any]]]
+
+
+@dataclass(frozen=True)
+class ServiceManager:
+    """
+    Who has started us and wants to hear.
+
+    @ivar address: its socket; a first octet of 0 is Linux's abstract name space.
+    @ivar watchdog: it restarts us after so many seconds without a beat, or C{None}.
+    """
+
+    address: bytes
+    watchdog: float | None = None
+
+    @classmethod
+    def take(cls, environment: MutableMapping[str, str]) -> ServiceManager | None:
+        """
+        The manager of this process, if there is one.
+
+        It is taken out of the environment: children must not speak for us.
+        """
+        name = environment.pop("NOTIFY_SOCKET", "")
+        wanted = environment.pop("WATCHDOG_USEC", "")
+        of = environment.pop("WATCHDOG_PID", "")
+        if name[:1] not in ("/", "@"):
+            return None
+        address = os.fsencode(name)
+        if name[0] == "@":
+            address = b"\0" + address[1:]
+        ours = wanted.isdigit() and int(wanted) and of in ("", str(os.getpid()))
+        return cls(address, int(wanted) / 1e6 if ours else None)
+
+    def say(self, **values: str) -> None:
+        """
+        Tell it.
+
+        @raise OSError: it does not hear.
+        """
+        lines = [f"{name}={_line(value)}" for name, value in values.items()]
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+            line.settimeout(SEND_S)
+            line.sendto("\n".join(lines).encode("utf-8", "replace"), self.address)
+
+
+def _line(value: str) -> str:
+    """What a peer has said must not make a second line."""
+    return "".join([c if c.isprintable() else "?" for c in value])
+
+
+class Notifier(Service):
+    """
+    Tells the manager of another service.
+
+    @ivar waiting: the parts that were asked and have not answered.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        manager: ServiceManager,
+        reactor: Any,
+        parts: Parts,
+        status: Callable[[], str],
+    ) -> None:
+        """
+        @param parts: asks every part: fires when what was queued there before is done.
+        @param status: in one line, what the service does.
+        """
+        self._manager = manager
+        self._reactor = reactor
+        self._parts = parts
+        self._status = status
+        self._said = ""
+        self._timer: IDelayedCall | None = None
+        self._ill = False
+        self.waiting: set[str] = set()
+        if manager.watchdog is None:
+            self._interval = STATUS_S
+        else:
+            self._interval = min(manager.watchdog / BEATS_PER_WATCHDOG, STATUS_S)
+
+    def startService(self) -> None:
+        """Say that we are ready, when the reactor runs."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._reactor.callWhenRunning(self._ready)
+
+    def stopService(self) -> None:
+        """Say that we stop."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._say(STOPPING="1", STATUS="stopping")
+
+    def _ready(self) -> None:
+        if self.running:
+            self._said = self._status()
+            self._say(READY="1", STATUS=self._said)
+            self._tick()
+
+    def _tick(self) -> None:
+        """Look after the service; beat if every part has answered since the last time."""
+        self._timer = self._reactor.callLater(self._interval, self._tick)
+        status = self._status()
+        if status != self._said:
+            self._said = status
+            self._say(STATUS=status)
+        if self._manager.watchdog is None:
+            return
+        if self.waiting:
+            self._log.error(
+                "no answer from {parts} for {seconds:.0f} s: nothing is told to the watchdog",
+                parts=", ".join(sorted(self.waiting)),
+                seconds=self._interval,
+            )
+            return
+        try:
+            asked = self._parts()
+        except Exception:
+            self._log.failure("cannot ask the service whether it works")
+            return
+        # All names first: some may have answered already.
+        self.waiting = set(asked)
+        self._ill = False
+        for name, answer in asked.items():
+            answer.addErrback(self._unwell, name)
+            answer.addCallback(self._answered, name)
+
+    def _unwell(self, failure: Failure, name: str) -> None:
+        self._ill = True
+        self._log.failure("{part} cannot work", failure, part=name)
+
+    def _answered(self, _: object, name: str) -> None:
+        self.waiting.discard(name)
+        if not self.waiting and not self._ill and self.running:
+            self._say(WATCHDOG="1")
+
+    def _say(self, **values: str) -> None:
+        try:
+            self._manager.say(**values)
+        except OSError as error:
+            self._log.warn(
+                "cannot tell the service manager: {reason}", reason=str(error)
+            )
+
+
+def managed(
+    service: Any,
+    whole: IService,
+    reactor: Any,
+    environment: MutableMapping[str, str] = os.environ,
+) -> IService:
+    """
+    A service whose manager is kept told, if there is one.
+
+    @param service: with C{parts()} and C{status()}, as L{Notifier} wants them.
+    @param whole: it, with what runs beside it.
+    """
+    manager = ServiceManager.take(environment)
+    if manager is None:
+        return whole
+    both = MultiService()
+    anyService: Any = whole
+    anyService.setServiceParent(both)
+    # Last: it is started behind the service, and stopped before it.
+    notifier = Notifier(manager, reactor, service.parts, service.status)
+    notifier.setServiceParent(both)  # type: ignore[no-untyped-call]
+    return cast(IService, both)
+
+
+def adoptedSockets(environment: Mapping[str, str] | None = None) -> list[int]:
+    """
+    The descriptors that a service manager has opened for this process. Ask once.
+
+    @param environment: by default the one that the process was started with: Twisted
+        takes these variables out of its own when it is imported, and what it makes of
+        them is no use without names.
+    """
+    environment = _firstEnvironment() if environment is None else environment
+    count = environment.get("LISTEN_FDS", "")
+    if environment.get("LISTEN_PID") != str(os.getpid()) or not count.isdigit():
+        return []
+    descriptors = list(range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(count)))
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
+    return descriptors
+
+
+def _firstEnvironment() -> dict[str, str]:
+    try:
+        octets = Path("/proc/self/environ").read_bytes()
+    except OSError:
+        return {}
+    entries = [os.fsdecode(entry).partition("=") for entry in octets.split(b"\0")]
+    return {name: value for name, _, value in entries}
