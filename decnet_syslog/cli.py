@@ -23,6 +23,7 @@ COMMANDS = (
     ("ca", "Make a certificate authority and the master's identity, or show them."),
     ("enroll", "Make a worker's bundle of certificates."),
     ("revoke", "Refuse a worker's certificate from now on, and close its connections."),
+    ("doctor", "What keeps a forwarder or a listener from working, and what to do."),
     ("verify", "Compare workers' files with the master's outputs, octet for octet."),
     ("prove", "Kill, cut and rotate a throwaway pair, and count what was lost."),
 )
@@ -53,6 +54,7 @@ Examples:
     decnet-syslog demo
     decnet-syslog ca init --san master.example.org
     decnet-syslog enroll decky-01 --out ./decky-01
+    decnet-syslog doctor forwarder --master-host master.example.org --log-file app.log
     decnet-syslog enroll --help"""
 
     # subCommands are read as an attribute; twistd does the same.

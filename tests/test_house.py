@@ -18,8 +18,10 @@ BELOW = {
     "trust": {"trust", "errors", "durable"},
     "worker": {"worker", "wire", "trust", "errors", "options", "clock", "durable", "notify"},
     "master": {"master", "wire", "trust", "errors", "options", "clock", "durable", "notify"},
+    "doctor": {"doctor", "worker", "wire", "trust", "errors", "options"},
     "commands": {
         "commands",
+        "doctor",
         "worker",
         "master",
         "wire",

@@ -59,6 +59,7 @@ __all__ = [
     "Refusal",
     "forwarderContext",
     "listenerContext",
+    "refuseMaster",
     "refuseOwn",
     "refuseWorker",
     "serves",
@@ -183,7 +184,7 @@ def refuseOwn(certificate: x509.Certificate, own: x509.Certificate) -> str | Non
     return None
 
 
-def _refuseMaster(certificate: x509.Certificate, name: str) -> str | None:
+def refuseMaster(certificate: x509.Certificate, name: str) -> str | None:
     """Why a certificate of the CA is not the master's."""
     try:
         if not serves(certificate, ExtendedKeyUsageOID.SERVER_AUTH):
@@ -295,7 +296,7 @@ class ForwarderContext:
         self._masterName = masterName
         self._protocols = [DELIVERY_PROTOCOL] if offerDelivery else []
         self._verify = _verification(
-            lambda certificate: _refuseMaster(certificate, masterName), self._note
+            lambda certificate: refuseMaster(certificate, masterName), self._note
         )
         self.use(bundle)
 

@@ -1,0 +1,323 @@
+"""
+What logrotate will do to a file, read from its configuration before it does it.
+
+Of its language we read what can lose lines. A forwarder finds what C{app.log} was rotated
+to beside it, under its name and C{.} or C{-} and a digit, as it is or in gzip; so whatever
+puts it elsewhere, names it otherwise, packs it otherwise or deletes it at once can lose
+what was not shipped yet.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import shlex
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from ..worker.rotation import isRotatedName
+from .report import Report
+
+__all__ = ["Rotation", "checkForwarded", "checkOutput", "readRotations"]
+
+# Files included by files, at most: one may include itself.
+DEPTH_MAX = 8
+
+# A configuration is a page; what is longer is something else.
+CONFIGURATION_OCTETS_MAX = 1024 * 1024
+
+# Endings that logrotate leaves out of a directory (its taboo list).
+_TABOO = (
+    *(",v", ".bak", ".disabled", ".swp", "~", ".cfsaved"),
+    *(".rpmnew", ".rpmorig", ".rpmsave", ".ucf-dist", ".ucf-new", ".ucf-old"),
+    *(".dpkg-bak", ".dpkg-del", ".dpkg-dist", ".dpkg-new", ".dpkg-old"),
+)
+
+_SCRIPTS = ("prerotate", "postrotate", "firstaction", "lastaction", "preremove")
+
+# Of each group the last one that is said holds.
+_CREATION = ("create", "copytruncate", "copy", "renamecopy")
+
+
+@dataclass
+class Rotation:
+    """
+    What is said for some files.
+
+    @ivar source: the configuration's path.
+    @ivar settings: directives, their arguments as one text.
+    """
+
+    source: str
+    patterns: list[str] = field(default_factory=list)
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def covers(self, path: str) -> bool:
+        """Whether this is for a file; a pattern's C{*} does not match C{/}."""
+        parts = path.split("/")
+        for pattern in self.patterns:
+            wanted = pattern.split("/")
+            if len(wanted) == len(parts) and all(
+                map(fnmatch.fnmatchcase, parts, wanted)
+            ):
+                return True
+        return False
+
+    def set(self, line: str) -> None:
+        """Take one directive."""
+        name, _, argument = line.replace("=", " ", 1).partition(" ")
+        name = name.strip().lower()
+        if name.startswith("no") and name[2:] in _SWITCHES:
+            self.settings.pop(name[2:], None)
+            return
+        if name in _CREATION:
+            for other in _CREATION:
+                self.settings.pop(other, None)
+        self.settings[name] = argument.strip()
+
+    def has(self, name: str) -> bool:
+        """Whether a directive holds."""
+        return name in self.settings
+
+    @property
+    def kept(self) -> int | None:
+        """Rotated files that are kept; C{None}: all."""
+        try:
+            count = int(self.settings.get("rotate", "0"))
+        except ValueError:
+            return 0
+        return None if count < 0 else count
+
+
+_SWITCHES = (
+    *_CREATION,
+    "compress",
+    "delaycompress",
+    "dateext",
+    "olddir",
+    "shred",
+)
+
+
+def readRotations(report: Report, paths: Iterable[str]) -> list[Rotation]:
+    """Every rotation of configuration files and directories of them, in order."""
+    found: list[Rotation] = []
+    common = Rotation("")
+    for path in paths:
+        _readPath(report, path, common, found, 0)
+    return found
+
+
+def _readPath(
+    report: Report, path: str, common: Rotation, found: list[Rotation], depth: int
+) -> None:
+    if depth > DEPTH_MAX:
+        report.note("logrotate", f"{path} is included too deep", "it was left out")
+        return
+    if os.path.isdir(path):
+        try:
+            names = sorted(os.listdir(path))
+        except OSError as error:
+            report.note("logrotate", f"{path}: {error.strerror}", "it was left out")
+            return
+        for name in names:
+            inside = os.path.join(path, name)
+            if os.path.isfile(inside) and not name.endswith(_TABOO):
+                _readPath(report, inside, common, found, depth + 1)
+        return
+    try:
+        if not os.path.isfile(path):
+            raise FileNotFoundError(2, "No such file or directory")
+        with open(path, "rb") as file:
+            text = file.read(CONFIGURATION_OCTETS_MAX).decode("utf-8", "replace")
+    except OSError as error:
+        report.note(
+            "logrotate",
+            f"{path}: {error.strerror}",
+            "run this as a user who may read it, or give --logrotate another path",
+        )
+        return
+    patterns: list[str] = []
+    inside_: Rotation | None = None
+    for line in _lines(text):
+        if line == "}":
+            inside_ = None
+        elif line == "{":
+            inside_ = Rotation(path, patterns, dict(common.settings))
+            found.append(inside_)
+            patterns = []
+        elif inside_ is not None:
+            inside_.set(line)
+        elif line.startswith("include "):
+            _readPath(report, line.split(None, 1)[1], common, found, depth + 1)
+        elif line[0] in "/\"'~":
+            patterns += _words(line)
+        else:
+            common.set(line)
+
+
+def _words(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError:
+        return line.split()
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Directives, patterns and braces, each alone; comments and scripts left out."""
+    script = False
+    for raw in text.splitlines():
+        line = raw.strip()
+        if script:
+            script = line != "endscript"
+            continue
+        if not line or line.startswith("#"):
+            continue
+        if line.split()[0] in _SCRIPTS:
+            script = True
+            continue
+        opened, brace, behind = line.partition("{")
+        if brace:
+            if opened.strip():
+                yield opened.strip()
+            yield "{"
+            line = behind.strip()
+        closes = line.endswith("}")
+        line = line.removesuffix("}").strip()
+        if line and not line.startswith("#"):
+            yield line
+        if closes:
+            yield "}"
+
+
+def _find(report: Report, rotations: Iterable[Rotation], path: str) -> Rotation | None:
+    """The rotation of a file."""
+    check = f"rotation of {path}"
+    covering = [rotation for rotation in rotations if rotation.covers(path)]
+    if not covering:
+        report.note(
+            check,
+            "none is configured",
+            "nothing is lost, but a disk is finite: see docs/operations",
+        )
+        return None
+    if len(covering) > 1:
+        sources = ", ".join([rotation.source for rotation in covering])
+        report.note(
+            check,
+            f"it is configured more than once, in {sources}",
+            "logrotate refuses that: keep one of them",
+        )
+    return covering[0]
+
+
+def _rotatedName(path: str, rotation: Rotation) -> str:
+    """A name that logrotate will give."""
+    settings = rotation.settings
+    if rotation.has("dateext"):
+        number = settings.get("dateformat", "-%Y%m%d").strip("\"'")
+        for letter, digits in (
+            ("%Y", "2026"),
+            ("%m", "04"),
+            ("%d", "18"),
+            ("%H", "07"),
+            ("%M", "30"),
+            ("%S", "00"),
+            ("%V", "16"),
+            ("%s", "1776470400"),
+        ):
+            number = number.replace(letter, digits)
+    else:
+        number = ".1"
+    directory, base = os.path.split(path)
+    moved = settings.get("extension", "")
+    if moved and base.endswith(moved):
+        base = base.removesuffix(moved) + number + moved
+    else:
+        base += number + moved
+    return os.path.join(directory, base + settings.get("addextension", ""))
+
+
+def checkForwarded(report: Report, rotations: list[Rotation], path: str) -> None:
+    """Whether the rotation of a file that is shipped can lose lines."""
+    rotation = _find(report, rotations, path)
+    if rotation is None:
+        return
+    before = len(report.findings)
+    check = f"rotation of {path}"
+    where = f" ({rotation.source})"
+    settings = rotation.settings
+    if rotation.has("olddir"):
+        report.fail(
+            check,
+            f"olddir {settings['olddir']}: what is rotated while the forwarder does not run"
+            f" is not found there{where}",
+            "remove olddir",
+        )
+    if rotation.kept == 0:
+        report.fail(
+            check,
+            f"rotate 0: what is rotated is deleted at once, shipped or not{where}",
+            "rotate 7, or as long as a master may be away",
+        )
+    if rotation.has("shred"):
+        report.fail(
+            check,
+            "shred: a deleted file is overwritten, also while the forwarder still reads it"
+            f"{where}",
+            "noshred",
+        )
+    rotated = _rotatedName(path, rotation)
+    if not isRotatedName(rotated, [path]):
+        report.fail(
+            check,
+            f"it becomes {os.path.basename(rotated)}, which is not looked for{where}",
+            "rotated names are the log's with . or - and a digit behind: remove extension"
+            " and addextension, begin dateformat with -%Y",
+        )
+    packer = settings.get("compresscmd", "gzip")
+    if rotation.has("compress") and os.path.basename(packer) not in ("gzip", "pigz"):
+        said = f"compresscmd {packer}: only gzip is read{where}"
+        cure = "remove compresscmd, uncompresscmd, compressext and compressoptions"
+        if rotation.has("delaycompress"):
+            report.note(
+                check, f"{said}, a rotation is lost if two pass unshipped", cure
+            )
+        else:
+            report.fail(check, said, cure)
+    if rotation.has("copytruncate"):
+        report.note(
+            check,
+            f"copytruncate: what is written between logrotate's copy and its truncate is in"
+            f" no file{where}",
+            "create and a signal to the program that writes, if it can open its log anew",
+        )
+    if len(report.findings) == before:
+        report.ok(check, f"{rotation.source} loses nothing")
+
+
+def checkOutput(report: Report, rotations: list[Rotation], path: str) -> None:
+    """Whether the rotation of a file that the listener writes can lose lines."""
+    if "{worker}" in path:
+        path = path.replace("{worker}", "decky-01")
+    rotation = _find(report, rotations, path)
+    if rotation is None:
+        return
+    before = len(report.findings)
+    check = f"rotation of {path}"
+    where = f" ({rotation.source})"
+    if rotation.has("copytruncate"):
+        report.fail(
+            check,
+            "copytruncate: what the listener writes between logrotate's copy and its truncate"
+            f" is lost, and it has been acknowledged{where}",
+            "create 0640 in its place; the listener goes on in the new file by itself",
+        )
+    if rotation.kept == 0:
+        report.fail(
+            check,
+            f"rotate 0: what is rotated is deleted at once{where}",
+            "rotate 30, or as long as evidence is kept",
+        )
+    if len(report.findings) == before:
+        report.ok(check, f"{rotation.source} loses nothing")
