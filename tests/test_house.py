@@ -33,6 +33,7 @@ BELOW = {
     },
     "durable": set(),
     "notify": set(),
+    "logs": set(),
     "errors": set(),
     "options": set(),
     "clock": set(),
