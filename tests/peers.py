@@ -13,7 +13,22 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.commands.pair import Pair
 
-__all__ = ["PairTestCase", "requirePeer"]
+__all__ = ["PairTestCase", "example", "requirePeer"]
+
+EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
+
+
+def example(name: str, *instead: tuple[str, object]) -> str:
+    """
+    A configuration that the documentation shows, with what is of this place.
+
+    @param instead: text of it, which must be there, and what stands for it.
+    """
+    text = (EXAMPLES / name).read_text("utf-8")
+    for old, new in instead:
+        assert old in text, (name, old)
+        text = text.replace(old, str(new))
+    return text
 
 
 def requirePeer(name: str) -> str:

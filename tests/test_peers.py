@@ -7,7 +7,7 @@ from pathlib import Path
 
 from decnet_syslog.commands.pair import Pair, Worker
 
-from .peers import PairTestCase, requirePeer
+from .peers import PairTestCase, example, requirePeer
 
 LINES = [
     b'<134>1 2026-04-18T00:00:%02dZ decky04 ssh - auth [relay@55555 src_ip="192.0.2.%d"] n=%d\n'
@@ -27,29 +27,30 @@ class RsyslogTests(PairTestCase):
             program, "-n", "-f", str(path), "-i", str(self.directory / "rsyslog.pid")
         )
 
-    def drivers(self, bundle: Path) -> str:
-        return f"""
-global(workDirectory="{self.directory}" maxMessageSize="64k"
-       DefaultNetstreamDriver="ossl"
-       DefaultNetstreamDriverCAFile="{bundle}/ca.crt"
-       DefaultNetstreamDriverCertFile="{bundle}/worker.crt"
-       DefaultNetstreamDriverKeyFile="{bundle}/worker.key")
-"""
-
     def sender(self, pair: Pair, worker: Worker, template: str) -> None:
         self.rsyslog(
-            self.drivers(worker.bundle)
-            + f"""
-module(load="imfile")
-template(name="raw" type="string" string="%msg%")
-input(type="imfile" File="{worker.file}" Tag="decky" Ruleset="out")
-ruleset(name="out") {{
-    action(type="omfwd" Target="{pair.host}" Port="{pair.port}" Protocol="tcp"
-           TCP_Framing="octet-counted" StreamDriver="ossl" StreamDriverMode="1"
-           StreamDriverAuthMode="x509/name" StreamDriverPermittedPeers="decnet-master"
-           Template="{template}" action.resumeInterval="1" action.resumeRetryCount="-1")
-}}
-"""
+            example(
+                "rsyslog-to-listener.conf",
+                ("/var/spool/rsyslog", self.directory),
+                ("/etc/decnet/agent", worker.bundle),
+                ("/var/log/decnet/decnet.log", worker.file),
+                ("master.example.org", pair.host),
+                ("6514", pair.port),
+                ('Template="raw"', f'Template="{template}"'),
+            )
+        )
+
+    def receiver(self, pair: Pair, received: Path) -> None:
+        self.rsyslog(
+            example(
+                "rsyslog-from-forwarder.conf",
+                ("/var/spool/rsyslog", self.directory),
+                ("/etc/decnet/ca", pair.caDirectory),
+                ("/var/log/decnet/received.log", received),
+                ("0.0.0.0", pair.host),
+                ("6514", pair.port),
+                ("decky-01", "w1"),
+            )
         )
 
     def test_sendsToListener(self) -> None:
@@ -85,16 +86,7 @@ ruleset(name="out") {{
         pair = self.pair()
         worker = pair.enroll("w1")
         received = self.directory / "received.log"
-        self.rsyslog(
-            self.drivers(pair.caDirectory / "master")
-            + f"""
-module(load="imtcp" StreamDriver.Name="ossl" StreamDriver.Mode="1"
-       StreamDriver.AuthMode="x509/name" PermittedPeer=["w1"])
-template(name="raw" type="string" string="%rawmsg%\\n")
-input(type="imtcp" Address="{pair.host}" Port="{pair.port}" Ruleset="in")
-ruleset(name="in") {{ action(type="omfile" File="{received}" Template="raw") }}
-"""
-        )
+        self.receiver(pair, received)
         worker.append(b"".join(LINES))
         worker.forwarder.start()
         self.assertEqual(self.waitForFile(pair, received, len(LINES)), b"".join(LINES))
@@ -112,15 +104,7 @@ ruleset(name="in") {{ action(type="omfile" File="{received}" Template="raw") }}
         pair = self.pair()
         worker = pair.enroll("w1", ["--delivery=acked"])
         received = self.directory / "received.log"
-        self.rsyslog(
-            self.drivers(pair.caDirectory / "master")
-            + f"""
-module(load="imtcp" StreamDriver.Name="ossl" StreamDriver.Mode="1"
-       StreamDriver.AuthMode="x509/name" PermittedPeer=["w1"])
-input(type="imtcp" Address="{pair.host}" Port="{pair.port}" Ruleset="in")
-ruleset(name="in") {{ action(type="omfile" File="{received}") }}
-"""
-        )
+        self.receiver(pair, received)
         worker.append(LINES[0])
         worker.forwarder.start()
         self.waitFor(
@@ -137,9 +121,7 @@ class SyslogNgTests(PairTestCase):
     def syslogNg(self, configuration: str) -> None:
         program = requirePeer("syslog-ng")
         path = self.directory / "syslog-ng.conf"
-        path.write_text(
-            "@version: 3.38\noptions { keep-hostname(yes); };\n" + configuration
-        )
+        path.write_text(configuration)
         state = self.directory
         self.spawn(
             program,
@@ -160,15 +142,13 @@ class SyslogNgTests(PairTestCase):
         worker.append(b"".join(LINES))
         pair.startListener()
         self.syslogNg(
-            f"""
-source s {{ file("{worker.file}" flags(no-parse) follow-freq(0.1) log-msg-size(65536)); }};
-destination d {{
-    syslog("{pair.host}" port({pair.port}) transport("tls") time-reopen(1)
-        tls(ca-file("{worker.bundle}/ca.crt") cert-file("{worker.bundle}/worker.crt")
-            key-file("{worker.bundle}/worker.key") peer-verify(required-untrusted)));
-}};
-log {{ source(s); destination(d); flags(flow-control); }};
-"""
+            example(
+                "syslog-ng-to-listener.conf",
+                ("/etc/decnet/agent", worker.bundle),
+                ("/var/log/decnet/decnet.log", worker.file),
+                ("master.example.org", pair.host),
+                ("6514", pair.port),
+            )
         )
         # syslog-ng puts a header of its own before each line.
         lines = self.waitForLines(pair, len(LINES))
@@ -183,17 +163,14 @@ log {{ source(s); destination(d); flags(flow-control); }};
         pair = self.pair()
         worker = pair.enroll("w1")
         received = self.directory / "received.log"
-        master = pair.caDirectory / "master"
         self.syslogNg(
-            f"""
-source s {{
-    syslog(ip("{pair.host}") port({pair.port}) transport("tls") flags(no-parse)
-        tls(ca-file("{master}/ca.crt") cert-file("{master}/worker.crt")
-            key-file("{master}/worker.key") peer-verify(required-trusted)));
-}};
-destination d {{ file("{received}" template("$MSG\\n")); }};
-log {{ source(s); destination(d); }};
-"""
+            example(
+                "syslog-ng-from-forwarder.conf",
+                ("/etc/decnet/ca", pair.caDirectory),
+                ("/var/log/decnet/received.log", received),
+                ("0.0.0.0", pair.host),
+                ("6514", pair.port),
+            )
         )
         worker.append(b"".join(LINES))
         worker.forwarder.start()
