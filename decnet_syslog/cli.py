@@ -26,6 +26,7 @@ COMMANDS = (
     ("doctor", "What keeps a forwarder or a listener from working, and what to do."),
     ("verify", "Compare workers' files with the master's outputs, octet for octet."),
     ("prove", "Kill, cut and rotate a throwaway pair, and count what was lost."),
+    ("completion", "Print what bash needs to complete these commands."),
 )
 
 
@@ -72,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = Options()  # type: ignore[no-untyped-call]
+    if "--version" in arguments:
+        # Behind a command, too, where Twisted would tell its own.
+        options.opt_version()
     try:
         options.parseOptions(arguments)  # type: ignore[no-untyped-call]
     except usage.UsageError as error:

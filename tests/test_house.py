@@ -16,8 +16,26 @@ PACKAGE = Path(decnet_syslog.__file__).parent
 BELOW = {
     "wire": {"wire"},
     "trust": {"trust", "errors", "durable"},
-    "worker": {"worker", "wire", "trust", "errors", "options", "clock", "durable", "notify"},
-    "master": {"master", "wire", "trust", "errors", "options", "clock", "durable", "notify"},
+    "worker": {
+        "worker",
+        "wire",
+        "trust",
+        "errors",
+        "options",
+        "clock",
+        "durable",
+        "notify",
+    },
+    "master": {
+        "master",
+        "wire",
+        "trust",
+        "errors",
+        "options",
+        "clock",
+        "durable",
+        "notify",
+    },
     "doctor": {"doctor", "worker", "wire", "trust", "errors", "options"},
     "commands": {
         "commands",

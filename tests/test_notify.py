@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -220,9 +221,7 @@ class NotifierTests(ManagerTestCase):
         name = "@" + f"decnet-syslog-test-{os.getpid()}-{id(self)}"
         self.manager = Manager(b"\0" + name[1:].encode())
         self.addCleanup(self.manager.socket.close)
-        both: Any = managed(
-            serving, serving, self.clock, {"NOTIFY_SOCKET": name}
-        )
+        both: Any = managed(serving, serving, self.clock, {"NOTIFY_SOCKET": name})
         both.startService()
         steps.extend(self.manager.heard())
         both.stopService()
@@ -405,6 +404,15 @@ class ProcessTests(PairTestCase):
             self.waitFor(pair, beaten, "no beats")
             self.assertEqual(heard[0], "READY=1")
             self.assertRegex(heard[1], "STATUS=[01] (connection|files)")
+            process.signal(signal.SIGHUP)
+            self.waitFor(
+                pair,
+                lambda: (
+                    "looking at the files" in worker.forwarder.output()
+                    or "reopening" in pair.listener.output()
+                ),
+                "no answer to SIGHUP",
+            )
             process.stop()
             self.assertIn("STOPPING=1", manager.heard())
             manager.socket.close()

@@ -54,6 +54,13 @@ class Options(usage.Options):
     """Options of ca."""
 
     synopsis = "init|show [options]"
+    longdesc = """\
+The certificate authority, which every worker and the master are enrolled with.
+
+Examples:
+    decnet-syslog ca init --san master.example.org
+    decnet-syslog ca show"""
+
     subCommands = [
         ["init", None, _InitOptions, "Make a CA and the master's identity."],
         ["show", None, _ShowOptions, "Show the CA, the master and who is enrolled."],

@@ -8,6 +8,7 @@ that is killed leave the same promise: the listener knows the position.
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -96,6 +97,7 @@ class ForwarderService(Service):
         self._lagOctetsMax = lagOctetsMax
         self._pieceOctets = pieceOctets
         self._resend = resendToNewMaster
+        self._hangup: Any = signal.SIG_DFL
         self._poll: IDelayedCall | None = None
         self._save: IDelayedCall | None = None
 
@@ -126,6 +128,7 @@ class ForwarderService(Service):
         self._watch = DirectoryWatch(self._reactor, directories, self._wake)
         self._look()
         self._connector.connect()
+        self._reactor.callWhenRunning(self._catchSignal)
         self._log.info(
             "shipping {files} to {host}:{port}",
             files=", ".join(self._patterns),
@@ -137,6 +140,7 @@ class ForwarderService(Service):
     def stopService(self) -> Any:
         """Stop without losing or repeating anything."""
         super().stopService()  # type: ignore[no-untyped-call]
+        signal.signal(signal.SIGHUP, self._hangup)
         self._watch.stop()
         self._factory.stopTrying()  # type: ignore[no-untyped-call]
         self._connector.stopConnecting()
@@ -159,6 +163,21 @@ class ForwarderService(Service):
                 call.cancel()
         self._tails.close()
         self._bookmarks.close()
+
+    def _catchSignal(self) -> None:
+        """
+        SIGHUP: look at the files now. What else could be read anew is watched anyway.
+
+        Without it a rotation script that signals every log daemon would end us.
+        """
+        self._hangup = signal.signal(
+            signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hungUp)
+        )
+
+    def _hungUp(self) -> None:
+        if self.running:
+            self._log.info("looking at the files")
+            self._wake()
 
     def parts(self) -> Mapping[str, Deferred[Any]]:
         """
