@@ -1,0 +1,90 @@
+"""
+The documentation: ``sphinx-build -W -b html docs docs/_build``.
+
+Options are not written down a second time: the directive ``options`` takes them from the
+program.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from docutils.statemachine import StringList
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from decnet_syslog import __version__
+
+project = "decnet_syslog"
+author = "the project's authors"
+release = version = __version__
+extensions: list[str] = []
+exclude_patterns = ["_build", "examples"]
+html_theme = "alabaster"
+html_theme_options = {
+    "description": "Log lines from machines under attack to a master, once, provably",
+    "page_width": "1080px",
+    "fixed_sidebar": True,
+}
+html_sidebars = {"**": ["about.html", "searchbox.html", "navigation.html"]}
+html_show_sourcelink = False
+
+
+def described(options: Any) -> list[str]:
+    """The options of a command as a definition list."""
+    found: dict[str, tuple[str, str]] = {}
+    cls = type(options)
+    for base in reversed(cls.__mro__):
+        for name, _, default, text, *_rest in vars(base).get("optParameters", ()):
+            said = "" if default in (None, "") else f" [{default}]"
+            found[name] = ("=VALUE", text + said)
+        for name, _, text, *_rest in vars(base).get("optFlags", ()):
+            found[name] = ("", text)
+    for name in dir(cls):
+        if name.startswith("opt_") and name not in ("opt_version", "opt_help"):
+            method = getattr(cls, name)
+            found[name[4:].replace("_", "-")] = ("=VALUE", method.__doc__.strip())
+    lines: list[str] = []
+    for name, (value, text) in sorted(found.items()):
+        plain = re.sub(r"([*`|_])", r"\\\1", " ".join(text.split()))
+        lines += [f"``--{name}{value}``", f"    {plain}", ""]
+    return lines
+
+
+class OptionsDirective(Directive):
+    """``.. options:: module [Class]``: the options of a command."""
+
+    required_arguments = 1
+    optional_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """The help's text, then the options."""
+        module = importlib.import_module(self.arguments[0])
+        name = self.arguments[1] if len(self.arguments) > 1 else "Options"
+        options = getattr(module, name)()
+        long = nodes.literal_block("", options.longdesc)
+        long["language"] = "none"
+        here = nodes.container()
+        lines = described(options)
+        self.state.nested_parse(StringList(lines, "options"), self.content_offset, here)
+        return [long, *here.children]
+
+
+def linkPages(app: Any, doctree: Any) -> None:
+    """Pages are linked by their sources' names, which GitHub follows, too."""
+    for reference in doctree.findall(nodes.reference):
+        match = re.fullmatch(r"(?:docs/|\.\./)?(\w+)\.rst", reference.get("refuri", ""))
+        if match and match[1].lower() in app.env.found_docs:
+            reference["refuri"] = f"{match[1].lower()}.html"
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.add_directive("options", OptionsDirective)
+    app.connect("doctree-read", linkPages)

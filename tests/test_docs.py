@@ -1,0 +1,123 @@
+"""The documentation: builds, knows every option, and what it says to type works."""
+
+from __future__ import annotations
+
+import html
+import importlib.util
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.cli import Options
+from decnet_syslog.master.tap import Options as ListenerOptions
+from decnet_syslog.worker.bookmarks import Bookmark, Bookmarks
+from decnet_syslog.worker.tap import Options as ForwarderOptions
+
+from .test_cli import commands
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+
+
+def shown(text: str) -> str:
+    """The text of a page, without its tags."""
+    return html.unescape(re.sub(r"<[^>]*>", "", text))
+
+
+class BuildTests(SynchronousTestCase):
+    """Sphinx has no complaint."""
+
+    timeout = 240
+
+    def setUp(self) -> None:
+        if importlib.util.find_spec("sphinx") is None:
+            raise SkipTest("sphinx is not installed: pip install '.[docs]'")
+        self.out = Path(self.mktemp()).resolve()
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q"),
+                *("-d", str(self.out / "trees"), "-b", "html"),
+                *(str(DOCS), str(self.out / "html")),
+            ],
+            capture_output=True,
+            text=True,
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+
+    def page(self, name: str) -> str:
+        return (self.out / "html" / f"{name}.html").read_text("utf-8")
+
+    def test_pages(self) -> None:
+        """Every page is there, in the index, and linked by its own kind of link; every
+        option of every command and service is in the reference."""
+        index = self.page("index")
+        names = [path.stem for path in DOCS.glob("*.rst") if path.stem != "index"]
+        self.assertGreater(len(names), 10)
+        for name in names:
+            self.assertIn(f'href="{name}.html"', index)
+            for target in re.findall(r'href="([a-z]+)\.rst"', self.page(name)):
+                self.assertNotIn(target, names, f"{name} links the source of {target}")
+        reference = shown(self.page("reference"))
+        every: list[tuple[tuple[str, ...], Any]] = [
+            *commands(Options()),
+            ((), ForwarderOptions()),
+            ((), ListenerOptions()),
+        ]
+        for path, options in every:
+            if path:
+                self.assertIn(f"decnet-syslog {path[0]}", reference)
+            for name in options.longOpt:
+                if name not in ("version", "help"):
+                    self.assertIn(f"--{name}", reference, path)
+
+
+class ClaimTests(SynchronousTestCase):
+    """What the pages tell people to do."""
+
+    def test_back(self) -> None:
+        """The statement that gives DECNET's forwarder our offset does so."""
+        directory = Path(self.mktemp()).resolve()
+        directory.mkdir(parents=True)
+        path = directory / "forwarder.db"
+        with sqlite3.connect(path) as db:
+            db.execute(
+                "CREATE TABLE forwarder_offset"
+                " (key TEXT PRIMARY KEY, offset INTEGER NOT NULL)"
+            )
+            db.execute("INSERT INTO forwarder_offset VALUES ('default', 5)")
+        db.close()
+        bookmarks = Bookmarks.open(path)
+        old = Bookmark("5" * 32, 0, "/log", 1, 2, offset=900, finished=True)
+        bookmarks.save([old, Bookmark("5" * 32, 1, "/log", 1, 3, offset=77)])
+        bookmarks.close()
+        text = (DOCS / "swapping.rst").read_text("utf-8")
+        found = re.search(r'forwarder\.db "(UPDATE .*?)"', text, re.S)
+        assert found is not None
+        db = sqlite3.connect(path)
+        self.addCleanup(db.close)
+        db.execute(found[1])
+        self.assertEqual(
+            db.execute("SELECT key, offset FROM forwarder_offset").fetchall(),
+            [("default", 77)],
+        )
+
+    def test_examples(self) -> None:
+        """Every configuration that is shown is run by a test, and every one is shown."""
+        pages = "".join([path.read_text("utf-8") for path in DOCS.glob("*.rst")])
+        tests = "".join(
+            [
+                (ROOT / "tests" / f"{name}.py").read_text("utf-8")
+                for name in ("test_peers", "test_logrotate")
+            ]
+        )
+        examples = sorted(path.name for path in (DOCS / "examples").iterdir())
+        self.assertEqual(len(examples), 6)
+        for name in examples:
+            self.assertIn(f"literalinclude:: examples/{name}\n", pages)
+            self.assertIn(f'"{name}"', tests)
