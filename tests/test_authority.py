@@ -232,6 +232,15 @@ class NameTests(SynchronousTestCase):
         self.assertEqual(os.path.basename(name), name)
         self.assertTrue(name.isascii() and name.isprintable() and 0 < len(name) <= 64)
 
+    def test_unreadable(self) -> None:
+        """A subject that is not what it says is refused like any other: it is no error."""
+        good = certificate(["w123"]).public_bytes(Encoding.DER)
+        # Not UTF-8, where a UTF8String should be; a BIT STRING.
+        for bad in (b"\x0c\x04w\xc3\x28\xff", b"\x03\x04\x00123"):
+            odd = x509.load_der_x509_certificate(good.replace(b"\x0c\x04w123", bad))
+            refused = self.assertRaises(NameRefused, peerName, odd)
+            self.assertIn("subject cannot be read", str(refused))
+
     def test_shown(self) -> None:
         """Hostile text is shown bounded and without control characters."""
         self.assertEqual(showText("a\x1b[31m\n\u202e"), r"'a\x1b[31m\n\u202e'")
