@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from functools import cache
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, x25519
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -27,6 +27,7 @@ __all__ = [
     "element",
     "key",
     "keyOf",
+    "otherKeys",
     "pem",
 ]
 
@@ -50,6 +51,22 @@ def key(whose: str) -> ec.EllipticCurvePrivateKey:
 def keyOf(whose: str) -> bytes:
     """It in PKCS #8, in DER."""
     return key(whose).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+
+
+@cache
+def otherKeys() -> tuple[bytes, ...]:
+    """Keys that are on no such curve, or of no use for TLS."""
+    keys = (
+        ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32)),
+        x25519.X25519PrivateKey.from_private_bytes(bytes(range(32))),
+        ec.derive_private_key(5, ec.SECP384R1()),
+    )
+    return tuple(
+        [
+            key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+            for key in keys
+        ]
+    )
 
 
 def element(tag: int, content: bytes) -> bytes:

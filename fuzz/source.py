@@ -60,3 +60,26 @@ class Source:
     def text(self) -> str:
         """Up to 255 octets as text; what is not UTF-8 as in a file name."""
         return self.some().decode("utf-8", "surrogateescape")
+
+    def edit(self, octets: bytes) -> bytes:
+        """
+        Octets with some of them replaced, removed or added: what is left says where and how.
+
+        Of what is parsed by a library nobody sees which octet mattered, and almost all
+        octets are no certificate. So an input that is worth a try is few changes to one.
+        """
+        edited = bytearray(octets)
+        while self.left:
+            at = self.number(2) % (len(edited) + 1)
+            kind, value = self.below(8), self.octet()
+            if kind < 4:
+                edited[at : at + 1] = bytes([value])
+            elif kind == 4:
+                edited[at : at + 1 + value % 16] = b""
+            elif kind == 5:
+                edited[at:at] = self.take(value % 16)
+            elif kind == 6:
+                edited[at : at + value % 16] = self.take(value % 16)
+            else:
+                edited[at:at] = edited[at : at + value]
+        return bytes(edited)

@@ -38,6 +38,10 @@ from decnet_syslog.trust.names import (
 
 from .certificates import certificate, key
 
+# id-ecPublicKey, and an OID that nobody has.
+_EC_KEY = bytes.fromhex("06072a8648ce3d0201")
+_NO_KEY = bytes.fromhex("06072a8648ce3d027f")
+
 
 class DirectoryTestCase(SynchronousTestCase):
     """A directory of its own."""
@@ -199,6 +203,23 @@ class BundleTests(DirectoryTestCase):
         self.assertRefused("worker.key", "not a private key")
         (self.bundle / "worker.crt").write_bytes(b"hello")
         self.assertRefused("worker.crt", "not a certificate")
+
+    def test_odd(self) -> None:
+        """Certificates that are parsed, and have something inside that is not known."""
+        for name, octets, other, why in (
+            ("worker.crt", _EC_KEY, _NO_KEY, "not a certificate for TLS"),
+            ("ca.crt", _EC_KEY, _NO_KEY, "is not signed by the CA"),
+        ):
+            with self.subTest(name=name):
+                path = self.bundle / name
+                good = path.read_bytes()
+                (odd,) = x509.load_pem_x509_certificates(good)
+                der = odd.public_bytes(Encoding.DER).replace(octets, other)
+                odd = x509.load_der_x509_certificate(der)
+                path.write_bytes(odd.public_bytes(Encoding.PEM))
+                error = self.assertRaises(BundleError, Bundle.load, self.bundle)
+                self.assertIn(why, str(error))
+                path.write_bytes(good)
 
     def test_pipe(self) -> None:
         """A pipe that stands in for a file does not make anybody wait."""

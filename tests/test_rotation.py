@@ -60,6 +60,22 @@ class RotationTests(TailTestCase):
         self.path.unlink()
         self.assertEqual(self.settle(), b"a\nb\n")
 
+    def test_compressedAndDeleted(self) -> None:
+        """So is one that was unpacked, also by who starts again, and in its place."""
+        self.ship()
+        self.append(b"a\nb\n")
+        self.copytruncate()
+        self.append(b"c\n")
+        self.copytruncate()
+        self.compress(2)
+        os.utime(self.logs / "app.log.2.gz", (10**9, 10**9))
+        self.append(b"d\n")
+        self.ship(pieces=0)
+        (self.logs / "app.log.2.gz").unlink()
+        self.ship(pieces=0)
+        self.restart(save=False)
+        self.assertEqual(self.settle(), b"a\nb\nc\nd\n")
+
     def test_truncated(self) -> None:
         """copytruncate: what was not read yet comes from the copy."""
         self.append(b"a\nb\nc\n")

@@ -15,7 +15,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -120,7 +119,8 @@ def _spki(key: object) -> bytes:
 def _issued(certificate: x509.Certificate, by: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(by)
-    except (ValueError, TypeError, InvalidSignature):
+    except Exception:
+        # Whatever it is that cannot be verified is not verified.
         return False
     return True
 
@@ -151,7 +151,14 @@ class Bundle:
         certificate, *chain = readCertificates(directory / "worker.crt")
         key = readKey(directory / "worker.key")
         path = directory / "worker.crt"
-        if _spki(key.public_key()) != _spki(certificate.public_key()):
+        try:
+            # These are parsed only now, and the library has many errors.
+            public = _spki(certificate.public_key())
+            begin = certificate.not_valid_before_utc
+            end = certificate.not_valid_after_utc
+        except Exception:
+            raise BundleError(path, "is not a certificate for TLS", _GET_ONE) from None
+        if _spki(key.public_key()) != public:
             raise BundleError(
                 directory / "worker.key",
                 "is not the key of worker.crt",
@@ -162,16 +169,16 @@ class Bundle:
                 path, "is not signed by the CA in ca.crt", "copy all three again"
             )
         now = now or datetime.now(timezone.utc)
-        if now < certificate.not_valid_before_utc:
+        if now < begin:
             raise BundleError(
                 path,
-                f"is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC",
+                f"is not valid before {begin:%Y-%m-%d %H:%M} UTC",
                 "look at this machine's clock",
             )
-        if now > certificate.not_valid_after_utc:
+        if now > end:
             raise BundleError(
                 path,
-                f"has expired on {certificate.not_valid_after_utc:%Y-%m-%d}",
+                f"has expired on {end:%Y-%m-%d}",
                 'enrol again with "decnet-syslog enroll"',
             )
         return cls(directory, certificate, tuple(chain), key, tuple(authorities))

@@ -315,7 +315,9 @@ def pastOf(
         os.close(descriptor)
 
 
-def rescue(descriptor: int, mark: Bookmark, path: Path, have: int) -> int:
+def rescue(
+    descriptor: int, mark: Bookmark, path: Path, have: int, modified: int
+) -> int:
     """
     Copy what is not acknowledged of a file that was deleted, on disk when this returns.
 
@@ -325,6 +327,7 @@ def rescue(descriptor: int, mark: Bookmark, path: Path, have: int) -> int:
 
     @param mark: as it is in the database.
     @param have: octets of the file that the copy covers already.
+    @param modified: when the content was last changed, in nanoseconds.
     @return: octets of the file that it covers now.
     """
     path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -338,9 +341,8 @@ def rescue(descriptor: int, mark: Bookmark, path: Path, have: int) -> int:
             have = max(0, mark.offset - ANCHOR_OCTETS)
         while octets := os.pread(descriptor, BLOCK_OCTETS, have):
             have += os.pwrite(out, octets, have)
-        # Rotated files are read by age.
-        times = os.fstat(descriptor)
-        os.utime(out, ns=(times.st_atime_ns, times.st_mtime_ns))
+        # Rotated files are read by age, which is not that of what was unpacked.
+        os.utime(out, ns=(modified, modified))
         os.fsync(out)
     finally:
         os.close(out)

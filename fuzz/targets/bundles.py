@@ -38,6 +38,22 @@ def _good() -> dict[str, bytes]:
     }
 
 
+@cache
+def _ders() -> dict[str, bytes]:
+    """It in DER."""
+    return {
+        "ca.crt": der.authority().public_bytes(Encoding.DER),
+        "worker.crt": der.certificate(_RDN),
+        "worker.key": der.keyOf("worker"),
+    }
+
+
+@cache
+def _others() -> tuple[bytes, ...]:
+    """Keys of other kinds, each as its own PEM has it."""
+    return (*_ders().values(), *der.otherKeys())
+
+
 WORDS = (
     *(b"-----BEGIN CERTIFICATE-----\n", b"-----END CERTIFICATE-----\n", b"\x30\x80"),
     *(
@@ -54,15 +70,16 @@ WORDS = (
     *(b"261123000000Z", b"20991231235959Z", b"\x18\x0f", b"Proc-Type: 4,ENCRYPTED\n"),
 )
 
+# Which file, how it is made, and of what.
 SEEDS = (
-    # Which file, how it is made, and of what; then its PEM, or its DER.
-    b"\0\0" + _good()["ca.crt"],
-    b"\1\0" + _good()["worker.crt"],
-    b"\2\0" + _good()["worker.key"],
-    b"\0\1" + der.authority().public_bytes(Encoding.DER),
-    b"\1\1" + der.certificate(_RDN),
-    b"\2\2" + der.keyOf("worker"),
-    b"\1\x09" + der.certificate(_RDN),
+    *(bytes([which, kind]) for which in range(3) for kind in range(4)),
+    b"\0\4" + _good()["ca.crt"],
+    b"\1\4" + _good()["worker.crt"],
+    b"\2\4" + _good()["worker.key"],
+    b"\2\3\5\0\x10\0\x01",
+    # Another algorithm than that of a key on a curve.
+    b"\1\1\0\x60\0\x02",
+    b"\2\1\0\x10\6\5abcde",
 )
 
 
@@ -80,14 +97,23 @@ def run(octets: bytes) -> None:
     """Which of the three files is another, and what it has."""
     source = Source(octets)
     which = source.choose(_FILES)
-    kind = source.octet()
-    rest = source.rest()
+    kind = source.below(5)
     files = dict(_good())
-    if kind:
-        rest = der.pem(_LABELS[(kind - 1) % len(_LABELS)], rest)
-        if kind > len(_LABELS):
-            # Behind a good one: a chain, or what follows a key.
-            rest = files[which] + rest
+    good, label = (
+        _ders()[which],
+        "PRIVATE KEY" if which == "worker.key" else "CERTIFICATE",
+    )
+    if kind == 0:
+        rest = source.edit(files[which])
+    elif kind == 1:
+        rest = der.pem(label, source.edit(good))
+    elif kind == 2:
+        # Behind a good one: a chain, or what follows a key.
+        rest = files[which] + der.pem(label, source.edit(good))
+    elif kind == 3:
+        rest = der.pem(source.choose(_LABELS), source.edit(source.choose(_others())))
+    else:
+        rest = source.rest()
     files[which] = rest
     for name, content in files.items():
         (_place() / name).write_bytes(content)

@@ -10,6 +10,7 @@ import warnings
 
 from cryptography import x509
 
+from decnet_syslog.trust.contexts import _refuseMaster, _refuseWorker
 from decnet_syslog.trust.names import (
     NAME_CHARACTERS_MAX,
     NameRefused,
@@ -48,19 +49,22 @@ SEEDS = (
     b"\0\0\0\x02\xc3\x28\0\0\x02w2",
     b"\1" + _RDN,
     b"\1" + _RDN + _RDN,
-    b"\2" + der.certificate(_RDN),
+    b"\2\0\x40\0\0",
+    b"\3" + der.certificate(_RDN),
 )
 
 
 def _octets(source: Source) -> bytes:
-    kind = source.below(3)
+    kind = source.below(4)
     if kind == 0:
         subject = b""
         while source.left:
             oid, tag = source.choose(_OIDS), source.choose(_TAGS)
             subject += der.attribute(oid, tag, source.some())
         return der.certificate(subject)
-    return der.certificate(source.rest()) if kind == 1 else source.rest()
+    if kind == 1:
+        return der.certificate(source.rest())
+    return source.edit(der.certificate(_RDN)) if kind == 2 else source.rest()
 
 
 def run(octets: bytes) -> None:
@@ -74,6 +78,12 @@ def run(octets: bytes) -> None:
         except (ValueError, x509.InvalidVersion):
             return
         assert len(fingerprint(certificate)) == len("sha-256:") + 32 * 3 - 1
+        for reason in (
+            _refuseWorker(certificate),
+            _refuseMaster(certificate, "decnet-master"),
+        ):
+            # What is raised there refuses as well, but without a word in the log.
+            assert reason is None or reason.isprintable(), reason
         try:
             name = peerName(certificate)
         except NameRefused as refused:
