@@ -64,6 +64,7 @@ def main(name: str, executions: int, directory: Path, kept: Path) -> None:
             str(seeds),
             str(kept),
         ],
+        target.OPAQUE,
     )
 
 

@@ -6,8 +6,10 @@ import contextlib
 import io
 import os
 import stat
+from base64 import b64decode
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from ssl import DER_cert_to_PEM_cert
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -41,6 +43,9 @@ from .certificates import certificate, key
 # id-ecPublicKey, and an OID that nobody has.
 _EC_KEY = bytes.fromhex("06072a8648ce3d0201")
 _NO_KEY = bytes.fromhex("06072a8648ce3d027f")
+# Version 2 has been none since 1997.
+_VERSION_3 = bytes.fromhex("a003020102")
+_VERSION_2 = bytes.fromhex("a003020101")
 
 
 class DirectoryTestCase(SynchronousTestCase):
@@ -209,14 +214,14 @@ class BundleTests(DirectoryTestCase):
         for name, octets, other, why in (
             ("worker.crt", _EC_KEY, _NO_KEY, "not a certificate for TLS"),
             ("ca.crt", _EC_KEY, _NO_KEY, "is not signed by the CA"),
+            ("ca.crt", _VERSION_3, _VERSION_2, "is not a certificate in PEM"),
         ):
             with self.subTest(name=name):
                 path = self.bundle / name
                 good = path.read_bytes()
-                (odd,) = x509.load_pem_x509_certificates(good)
-                der = odd.public_bytes(Encoding.DER).replace(octets, other)
-                odd = x509.load_der_x509_certificate(der)
-                path.write_bytes(odd.public_bytes(Encoding.PEM))
+                text = good.decode("ascii").split("-----")[2]
+                odd = b64decode(text).replace(octets, other, 1)
+                path.write_text(DER_cert_to_PEM_cert(odd), "ascii")
                 error = self.assertRaises(BundleError, Bundle.load, self.bundle)
                 self.assertIn(why, str(error))
                 path.write_bytes(good)

@@ -88,7 +88,8 @@ def readCertificates(path: Path) -> list[x509.Certificate]:
     octets = _read(path)
     try:
         return x509.load_pem_x509_certificates(octets)
-    except ValueError:
+    except Exception:
+        # Mostly a ValueError; of a version that is none, another.
         raise BundleError(path, "is not a certificate in PEM", _GET_ONE) from None
 
 

@@ -36,11 +36,13 @@ class Target(Protocol):
     What a module here has.
 
     @ivar OCTETS_MAX: the longest input that is worth trying.
+    @ivar OPAQUE: whether it is a library that decides what becomes of an input.
     @ivar SEEDS: inputs to begin with.
     @ivar WORDS: what inputs are made of.
     """
 
     OCTETS_MAX: int
+    OPAQUE: bool
     SEEDS: Sequence[bytes]
     WORDS: Sequence[bytes]
 

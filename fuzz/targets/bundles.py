@@ -15,9 +15,10 @@ from .. import der
 from ..scratch import directory
 from ..source import Source
 
-__all__ = ["OCTETS_MAX", "SEEDS", "WORDS", "run"]
+__all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 
 OCTETS_MAX = 4096
+OPAQUE = True
 
 _FILES = ("ca.crt", "worker.crt", "worker.key")
 _LABELS = (

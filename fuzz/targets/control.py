@@ -20,9 +20,10 @@ from decnet_syslog.wire.framing import (
 
 from ..source import Source
 
-__all__ = ["OCTETS_MAX", "SEEDS", "WORDS", "run"]
+__all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 
 OCTETS_MAX = CONTROL_LINE_OCTETS_MAX + 16
+OPAQUE = False
 
 _ID = b"5" * 32
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from decnet_syslog.wire.decnet import ADDRESS_NAMES, read, splitAddress
 
-__all__ = ["OCTETS_MAX", "SEEDS", "WORDS", "run"]
+__all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 
 OCTETS_MAX = 4096
+OPAQUE = False
 
 WORDS = (
     *[name.encode("ascii") + b'="' for name in ADDRESS_NAMES],

@@ -21,9 +21,10 @@ from decnet_syslog.wire.protocol import OctetCountedReceiver
 
 from ..source import Source
 
-__all__ = ["OCTETS_MAX", "SEEDS", "WORDS", "run"]
+__all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 
 OCTETS_MAX = 4096
+OPAQUE = False
 
 # Few digits and many: the length of the number is a limit of its own.
 _LIMITS = (9, 10, 99, 300, 2048, 1024 * 1024)

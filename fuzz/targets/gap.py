@@ -10,9 +10,10 @@ from decnet_syslog.wire.rfc5424 import parseMessage
 
 from ..source import Source
 
-__all__ = ["OCTETS_MAX", "SEEDS", "WORDS", "run"]
+__all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 
 OCTETS_MAX = 1024
+OPAQUE = False
 
 WORDS = (
     *(b"\n", b'"', b"]", b"\\", b'"]', b"\xff", b"\xe2\x80\xa8", b"\xf0\x9f\x92\xa9"),

@@ -22,9 +22,10 @@ from decnet_syslog.trust.names import (
 from .. import der
 from ..source import Source
 
-__all__ = ["OCTETS_MAX", "SEEDS", "WORDS", "run"]
+__all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 
 OCTETS_MAX = 2048
+OPAQUE = True
 
 # commonName, organizationName, countryName, dnQualifier, domainComponent.
 _OIDS = (

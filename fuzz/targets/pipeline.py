@@ -12,10 +12,11 @@ from tests.pipeline import World, perform
 from ..scratch import fresh
 from ..source import Source
 
-__all__ = ["OCTETS_MAX", "SEEDS", "WORDS", "run"]
+__all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 
 # Two processes live in it: some hundredths of a second.
 OCTETS_MAX = 48
+OPAQUE = False
 
 _Step = tuple[object, ...]
 

@@ -55,9 +55,10 @@ from ..scratch import fresh
 from ..sent import Key, Sent
 from ..source import Source
 
-__all__ = ["OCTETS_MAX", "SEEDS", "WORDS", "run"]
+__all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 
 OCTETS_MAX = 512
+OPAQUE = False
 
 MESSAGE_OCTETS_MAX = 2048
 

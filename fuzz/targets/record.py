@@ -15,9 +15,10 @@ from decnet_syslog.wire.record import Provenance, record, renderRecords
 
 from ..source import Source
 
-__all__ = ["OCTETS_MAX", "SEEDS", "WORDS", "run"]
+__all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 
 OCTETS_MAX = 4096
+OPAQUE = False
 
 # Stands between two messages; a message can hold any other octet, LF too.
 _BETWEEN = b"\x1e"

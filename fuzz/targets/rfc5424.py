@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from decnet_syslog.wire.rfc5424 import Message, MessageError, parseMessage
 
-__all__ = ["OCTETS_MAX", "SEEDS", "WORDS", "run"]
+__all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 
 OCTETS_MAX = 4096
+OPAQUE = False
 
 WORDS = (
     *(b"<134>1 ", b"- ", b" - - - - -", b"[a@1 b=\"c\"]", b"\\]", b'\\"', b"\\\\"),

@@ -27,9 +27,10 @@ from decnet_syslog.worker.rotation import (
 from ..scratch import directory
 from ..source import Source
 
-__all__ = ["OCTETS_MAX", "SEEDS", "WORDS", "run"]
+__all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 
 OCTETS_MAX = 8192
+OPAQUE = False
 
 WORDS = (
     *(b"\x1f\x8b\x08\0\0\0\0\0\0\x03", b"\x1f\x8b\x08\x1f", b"\0\0\0\0\0\0\0\0"),

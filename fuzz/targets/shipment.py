@@ -43,9 +43,10 @@ from ..scratch import fresh
 from ..sent import Key, Sent
 from ..source import Source
 
-__all__ = ["OCTETS_MAX", "SEEDS", "WORDS", "run"]
+__all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 
 OCTETS_MAX = 128
+OPAQUE = False
 
 MESSAGE_OCTETS_MAX = 2048
 _PIECE_OCTETS = 64

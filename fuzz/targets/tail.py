@@ -12,10 +12,11 @@ from tests.test_history import History
 from ..scratch import fresh
 from ..source import Source
 
-__all__ = ["OCTETS_MAX", "SEEDS", "WORDS", "run"]
+__all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 
 # A history takes milliseconds a step: a longer one costs more than it finds.
 OCTETS_MAX = 64
+OPAQUE = False
 
 _LENGTHS = (0, 1, 30, 200, 300, 1500, 2040, 2500)
 _SECONDS = (1.0, 5.0, 20.0)
