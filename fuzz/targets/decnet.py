@@ -17,6 +17,8 @@ WORDS = (
 )
 
 SEEDS = (
+    b"2001:db8::1:80",
+    b"[2001:db8::1]:80",
     b'<134>1 2026-04-18T00:00:00Z d s 1 e [relay@55555 src_ip="1.2.3.4:5" a="\\]"] x',
     b"<14>1 - d s - - - 2026-04-18T00:00:00Z d2 s2 - e2 - from 192.0.2.1 port 5",
     b'<14>1 x d s - - [other a="1"][relay@55555 src="Unknown"] CMD ip=1.2.3.4 rhost=::1',
@@ -32,6 +34,10 @@ def run(octets: bytes) -> None:
     else:
         assert port.isascii() and port.isdigit() and text.endswith(f":{port}")
         assert host in text
+        before = text[: -len(port) - 1]
+        assert before.strip("[]") == host
+        # An IPv6 address without brackets has no port: it would lose its end.
+        assert ":" not in before or (before[0], before[-1]) == ("[", "]"), text
     reading = read(text)
     if reading is None:
         return

@@ -23,7 +23,8 @@ from ..source import Source
 
 __all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 
-OCTETS_MAX = 4096
+# Octet by octet it costs what its octets do: frames of the shortest limits are enough.
+OCTETS_MAX = 640
 OPAQUE = False
 
 # Few digits and many: the length of the number is a limit of its own.

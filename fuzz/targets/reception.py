@@ -23,7 +23,12 @@ from twisted.python.failure import Failure
 
 from decnet_syslog.master import reception as room
 from decnet_syslog.master.acknowledged import Acknowledged
-from decnet_syslog.master.groupcommit import FULL_RETRY_S, GroupCommit
+from decnet_syslog.master.groupcommit import (
+    ACK_SPACING_S,
+    FULL_RETRY_S,
+    SPACING_S,
+    GroupCommit,
+)
 from decnet_syslog.master.journal import Journal, JournalFull
 from decnet_syslog.master.reception import Plain, Reception, Violation
 from decnet_syslog.master.values import Batch
@@ -75,6 +80,7 @@ _GENERATIONS = (0, 1, NUMBER_MAX)
 _NAMES = ("app.log", "b", "/var/log/\udcff\n]")
 _STARTS = (0, 0, 5, NUMBER_MAX - 20, NUMBER_MAX)
 _COUNTS = (0, 1, 2, 1024, 1025, NUMBER_MAX)
+_SECONDS = (FULL_RETRY_S, SPACING_S, ACK_SPACING_S)
 _REASONS = ("lag-cap", "oversize")
 _LINES = (b"a", b"line", b"a\nb", b"\n", b"x\n", b"x" * 2048, b"y" * 700, b"\xff\x00")
 _STRANGE: tuple[ControlLine, ...] = (
@@ -101,21 +107,31 @@ WORDS = (
     bytes([_EMPTY, 1]),
     bytes([_CONNECT, 0]),
     bytes([_SWITCH, 0]),
-    bytes([_FULL, 1, _WAIT]),
-    bytes([_FULL, 0, _WAIT]),
+    bytes([_FULL, 1, _WAIT, 0]),
+    bytes([_FULL, 0, _WAIT, 0]),
     bytes([_RUN, 3]),
+    bytes([_WAIT, 1, _RUN, 3]),
+    bytes([_WAIT, 2]),
     bytes([_RAW, 5]) + b"LIST\n",
 )
 
 _BEGIN = bytes([_CONNECT, 0, _OPEN, 0, 0, 0, 0, _RUN, 1, _AT, 0, 0])
 
 SEEDS = (
-    _BEGIN + bytes([_FRAMES, 2, 0, 1, _RUN, 1, _EMPTY, 1, _SKIP, 1, 0, _RUN, 2]),
+    _BEGIN
+    + bytes(
+        [_FRAMES, 2, 0, 1, _RUN, 1, _WAIT, 1, _WAIT, 2, _EMPTY, 1, _SKIP, 1, 0, _RUN, 2]
+    ),
     _BEGIN + bytes([_LAST, _FRAMES, 1, 0, _RUN, 2, _AT, 0, 0, _FRAMES, 1, 1, _RUN, 2]),
     _BEGIN + bytes([_FRAMES, 1, 5]) * 6 + bytes([_RUN, 1, _LIST, _RUN, 3, _BYE]),
     _BEGIN + bytes([_FRAMES, 1, 0]) + _BEGIN + bytes([_FRAMES, 1, 1, _RUN, 5, _LOSE]),
     bytes([_CONNECT, 4, _FRAMES, 3, 0, 3, 2, _RUN, 1, _FULL, 1, _FRAMES, 1, 4, _RUN, 2])
-    + bytes([_WAIT, _FULL, 0, _WAIT, _RUN, 3]),
+    + bytes([_WAIT, 0, _FULL, 0, _WAIT, 0, _RUN, 3]),
+    _BEGIN + bytes([_AT_OTHER, 0, 0, 3, _FRAMES, 1, 0, _WAIT, 0, _RUN, 2]),
+    # Superseded while it has something that is not handed over.
+    _BEGIN + bytes([_FRAMES, 1, 0, _FRAMES, 1, 1]) + _BEGIN + bytes([_RUN, 5]),
+    bytes([_CONNECT, 0, _OPEN, 0, 0, 3, 0, _RUN, 1, _AT, 0, 0, _FRAMES, 4, 1, 1, 1, 1])
+    + bytes([_FRAMES, 4, 1, 1, 1, 1, _WAIT, 0, _RUN, 3]),
     bytes([_CONNECT, 0, _STRANGER, 0, _CONNECT, 0, _RAW, 2]) + b"0 ",
 )
 
@@ -388,7 +404,7 @@ def _act(world: _World, source: Source) -> None:
     elif step == _FULL:
         world.full = bool(source.below(2))
     elif step == _WAIT:
-        world.clock.advance(FULL_RETRY_S)
+        world.clock.advance(source.choose(_SECONDS))
     else:
         end.pending += _said(source, end, step)
         if not decision & HOLD:

@@ -33,6 +33,8 @@ WORDS = (
 )
 
 SEEDS = (
+    b"\0\0" + _HEAD + b' src_ip="1.2.3.4:5" remote_port="7"] x',
+    b"\0\0" + _HEAD.replace(b"04-18", b"02-29") + b' ip="1"] x',
     b"\0\0" + _HEAD + b' src_ip="203.0.113.7:51234" user="root"] login failed',
     b"\1\7" + _HEAD + b' a="" ip="" b="]"]\x1e' + _HEAD + b' ip="1"] said "a" "b"',
     b"\2\xff<134>1 2024-02-29T00:00:00Z d s - e - from 1.2.3.4\x1e\xff\x1e\n\x1e",

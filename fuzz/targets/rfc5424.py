@@ -19,6 +19,7 @@ SEEDS = (
     b"<134>1 2026-04-18T00:00:00.123456+00:00 decky04 ssh 1234 auth"
     b' [relay@55555 src_ip="203.0.113.7" user="ro\\"o\\]t\\\\"][b c="\xc3\xa9"] \xef\xbb\xbflogin',
     b"<0>1 - - - - - -",
+    b'<0>1 - - - - - [a b="]"]',
     b"<191>999 2024-02-29T23:59:59Z h a p m - \xff",
 )
 
@@ -62,4 +63,7 @@ def run(octets: bytes) -> None:
     names = [element.id for element in message.structuredData]
     assert len(set(names)) == len(names)
     assert message.msg is None or octets.endswith(message.msg)
-    assert parseMessage(_render(message)) == message
+    rendered = _render(message)
+    assert parseMessage(rendered) == message
+    # All is as it was, but a backslash that escapes nothing.
+    assert rendered == octets or b"\\" in octets, rendered

@@ -95,6 +95,9 @@ WORDS = (
 _BEGIN = bytes([_APPEND, 0, _POLL, _HELLO, 0, 0, 0, _LISTED, _RUN, 1])
 
 SEEDS = (
+    # More than was sent; another checksum.
+    _BEGIN + bytes([_HONEST, _APPEND, 0, _POLL, _ACK, 0, 24]),
+    _BEGIN + bytes([_RESUME, 0, 2, 2, _RUN, 1, _APPEND, 0, _POLL]),
     _BEGIN
     + bytes([_RESUME, 0, 0, 0, _ACK, 0, 0, _APPEND, 0, _POLL, _ACK, 0, 0, _BYE, 1]),
     _BEGIN + bytes([_HONEST, _APPEND, 2, _POLL, _HONEST, _ROTATE, _APPEND, 0, _POLL]),
@@ -182,7 +185,7 @@ class _World:
 
     def say(self, line: ControlLine) -> None:
         """The master says something."""
-        if isinstance(line, RESUME):
+        if isinstance(line, RESUME) and self.agrees(line):
             self.allowed.setdefault((line.stream, line.generation), set()).add(
                 line.offset
             )
@@ -193,6 +196,22 @@ class _World:
         except Misbehaviour as error:
             assert str(error).isprintable(), str(error)
             self.line.closed = True
+        else:
+            if isinstance(line, ACK):
+                items = self.line.sent.items[line.stream, line.generation]
+                assert line.offset <= items[-1][1], line
+
+    def agrees(self, line: RESUME) -> bool:
+        """Whether the file has what a position says, or there is nothing to compare."""
+        if any(i.lost or i.source for i in self.tails.incarnations):
+            return True
+        there = (line.offset, line.base, line.crc)
+        marks = [i.bookmark for i in self.tails.incarnations]
+        return any(there == (m.offset, m.base, m.crc) for m in marks) or any(
+            line.base <= line.offset <= len(content)
+            and crc32(content[line.base : line.offset]) == line.crc
+            for content in self.contents
+        )
 
     def poll(self) -> None:
         self.clock.advance(0.6)
