@@ -25,6 +25,7 @@ from decnet_syslog.wire.control import (
     LAST,
     LIST,
     LISTED,
+    RESUME,
     encodeControl,
     parseControl,
 )
@@ -402,6 +403,20 @@ class ShipmentTests(ShipmentTestCase):
                 shipment.controlReceived(KNOWN("b" * 32, number, 0, 0, 0, "x"))
             more = KNOWN("b" * 32, 8, 0, 0, 0, "x")
             self.assertRaises(Misbehaviour, shipment.controlReceived, more)
+
+    def test_behindTheEnd(self) -> None:
+        """A position that the file does not reach is none of it, also with nothing to compare."""
+        self.append(b"a\n")
+        shipment = self.ship()
+        shipment.controlReceived(HELLO(1, "a" * 32, 4096))
+        shipment.controlReceived(LISTED())
+        (incarnation,) = self.tails.incarnations
+        shipment.controlReceived(RESUME(incarnation.stream, 0, 9, 9, 0))
+        self.assertEqual(self.acknowledged(), 0)
+        # It goes on as a stream of its own.
+        opened = self.line.octets.splitlines()[-1].decode("ascii")
+        self.assertEqual(opened.split()[:2], ["OPEN", incarnation.stream])
+        self.assertEqual(self.line.octets.count(b"OPEN"), 2)
 
     def test_goodbye(self) -> None:
         """What a master says when it closes cannot move the cursor of who reads the log."""
