@@ -25,8 +25,10 @@ __all__ = [
     "authority",
     "certificate",
     "element",
+    "elements",
     "key",
     "keyOf",
+    "oids",
     "otherKeys",
     "pem",
 ]
@@ -82,6 +84,25 @@ def attribute(oid: bytes, tag: int, value: bytes) -> bytes:
     """An RDN of one attribute."""
     pair = element(OID, oid) + element(tag, value)
     return element(SET, element(SEQUENCE, pair))
+
+
+def elements(octets: bytes) -> list[bytes]:
+    """The contents of the elements that stand one behind the other."""
+    found, at = [], 0
+    while at < len(octets):
+        length, at = octets[at + 1], at + 2
+        if length >= 0x80:
+            count = length - 0x80
+            length, at = int.from_bytes(octets[at : at + count], "big"), at + count
+        found.append(octets[at : at + length])
+        at += length
+    return found
+
+
+def oids(name: bytes) -> list[bytes]:
+    """The OIDs of the attributes of a name, in DER."""
+    (rdns,) = elements(name)
+    return [elements(pair)[0] for rdn in elements(rdns) for pair in elements(rdn)]
 
 
 def _name(text: str) -> x509.Name:
