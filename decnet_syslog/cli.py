@@ -22,6 +22,7 @@ COMMANDS = (
     ),
     ("ca", "Make a certificate authority and the master's identity, or show them."),
     ("enroll", "Make a worker's bundle of certificates."),
+    ("revoke", "Refuse a worker's certificate from now on, and close its connections."),
     ("verify", "Compare workers' files with the master's outputs, octet for octet."),
     ("prove", "Kill, cut and rotate a throwaway pair, and count what was lost."),
 )

@@ -10,7 +10,14 @@ from typing import Any
 
 from twisted.python.usage import UsageError
 
-__all__ = ["directory", "fromEnvironment", "octets", "portNumber", "seconds"]
+__all__ = [
+    "directory",
+    "fromEnvironment",
+    "octets",
+    "portNumber",
+    "seconds",
+    "secondsOrNever",
+]
 
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
@@ -51,6 +58,11 @@ def seconds(value: str) -> float:
     if not 0 < number < 1e6:
         raise ValueError(f"{value!r} is not a time in seconds")
     return number
+
+
+def secondsOrNever(value: str) -> float:
+    """A time, or 0 for never."""
+    return 0.0 if value.strip() == "0" else seconds(value)
 
 
 def directory(value: str) -> Path:

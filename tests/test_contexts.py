@@ -19,11 +19,8 @@ from twisted.test.iosim import IOPump, connectedServerAndClient
 from zope.interface import implementer
 
 from decnet_syslog.master import listener as listeners
-from decnet_syslog.master.listener import (
-    CONNECTIONS_PER_WORKER_MAX,
-    FRAME_S,
-    ListenerFactory,
-)
+from decnet_syslog.master.listener import FRAME_S, ListenerFactory
+from decnet_syslog.master.roster import CONNECTIONS_PER_WORKER_MAX
 from decnet_syslog.trust.bundles import Bundle
 from decnet_syslog.trust.contexts import (
     DELIVERY_PROTOCOL,
@@ -97,6 +94,7 @@ class TLSTestCase(MasterTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.refusals: list[Refusal] = []
+        self.pumps: list[IOPump] = []
         self.context = ListenerContext(master(), self.refusals.append)
         self.listener = ListenerFactory(
             self.commits, self.journal, self.clock, lambda: NOW
@@ -124,6 +122,7 @@ class TLSTestCase(MasterTestCase):
         for _ in range(4):
             pump.flush()
         self.pump = pump
+        self.pumps.append(pump)
         return client
 
     def stored(self) -> list[tuple[str, bytes]]:
@@ -401,7 +400,7 @@ class LimitTests(TLSTestCase):
         self.assertEqual(names["w2"], 1)
         self.assertIsNone(clients[-1].lost)
         self.assertIsNone(other.lost)
-        self.assertEqual(len(self.listener._workers["w1"]), CONNECTIONS_PER_WORKER_MAX)
+        self.assertEqual(len(self.listener.roster.of("w1")), CONNECTIONS_PER_WORKER_MAX)
 
     def test_frameThatDoesNotEnd(self) -> None:
         """A frame may take a minute."""
@@ -441,4 +440,4 @@ class LimitTests(TLSTestCase):
         """A connection is counted as a handshake until it is done or gone."""
         self.plain(b"")
         self.connect(carrying(certificate(["w1"], ca="other")))
-        self.assertEqual(self.listener.handshakes, 0)
+        self.assertEqual(self.listener.handshakes.count, 0)

@@ -59,6 +59,17 @@ class KillTests(PairTestCase):
 class OrderTests(PairTestCase):
     """What is acknowledged is on disk."""
 
+    def calls(self, trace: Path) -> list[str]:
+        """What the listener did to its journal and its connection, in order."""
+        # strace goes on at its own offset: what was emptied reads as NULs.
+        text = trace.read_bytes().replace(b"\0", b"").decode("utf-8", "replace")
+        calls = re.findall(r"^\d+ +(\w+)\(\d+<([^>]*)>", text, re.M)
+        return [
+            "sync" if name in ("fdatasync", "fsync") and "listener.db" in path else name
+            for name, path in calls
+            if "listener.db" in path or "TCP" in path or "socket" in path
+        ]
+
     def test_syncBeforeAcknowledgement(self) -> None:
         """Between the lines' arrival and the ACK there is an fdatasync of the journal."""
         strace = requirePeer("strace")
@@ -74,14 +85,8 @@ class OrderTests(PairTestCase):
         trace.write_text("")
         worker.append(b"two\n")
         self.waitForLines(pair, 2)
-        # strace goes on at its own offset: what was emptied reads as NULs.
-        text = trace.read_bytes().replace(b"\0", b"").decode("utf-8", "replace")
-        calls = re.findall(r"^\d+ +(\w+)\(\d+<([^>]*)>", text, re.M)
-        kinds = [
-            "sync" if name in ("fdatasync", "fsync") and "listener.db" in path else name
-            for name, path in calls
-            if "listener.db" in path or "TCP" in path or "socket" in path
-        ]
+        pair.wait(lambda: "sendto" in self.calls(trace), "no acknowledgement is sent")
+        kinds = self.calls(trace)
         received = kinds.index("recvfrom")
         answered = kinds.index("sendto", received)
         self.assertIn("pwrite64", kinds[received:answered])

@@ -162,9 +162,17 @@ class BackoffTests(FactoryTestCase):
 
     def test_superseded(self) -> None:
         """When another has taken our stream, we let it ship for a while."""
+        self.assertDelayed("superseded")
+
+    def test_hostname(self) -> None:
+        """A master that does not take our HOSTNAME is not hammered."""
+        self.assertDelayed("hostname")
+
+    def assertDelayed(self, code: str) -> None:
+        """A goodbye after which we wait for longer."""
         self.connector.connect()
         protocol, _ = self.connected()
-        protocol.lastBye = BYE("superseded", "x")
+        protocol.lastBye = BYE(code, "x")
         protocol.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(self.delayOfNext(), 1 + DELAY_SUPERSEDED_S)
 

@@ -15,9 +15,9 @@ PACKAGE = Path(decnet_syslog.__file__).parent
 # Who may be imported by whom: each floor by those above it.
 BELOW = {
     "wire": {"wire"},
-    "trust": {"trust", "errors"},
-    "worker": {"worker", "wire", "trust", "errors", "options", "clock"},
-    "master": {"master", "wire", "trust", "errors", "options", "clock"},
+    "trust": {"trust", "errors", "durable"},
+    "worker": {"worker", "wire", "trust", "errors", "options", "clock", "durable"},
+    "master": {"master", "wire", "trust", "errors", "options", "clock", "durable"},
     "commands": {
         "commands",
         "worker",
@@ -27,7 +27,9 @@ BELOW = {
         "errors",
         "options",
         "clock",
+        "durable",
     },
+    "durable": set(),
     "errors": set(),
     "options": set(),
     "clock": set(),

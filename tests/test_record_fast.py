@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from unittest import mock
 
 from hypothesis import example, given, settings
@@ -57,11 +58,15 @@ def almost(draw: st.DrawFn) -> bytes:
     return line
 
 
-def exactly(many: list[bytes], start: int | None) -> bytes:
+# A worker whose decoys have other names, and one whose decoys have its own.
+MARKING = [replace(WHO, marks=True), replace(WHO, marks=True, worker="DECKY04")]
+
+
+def exactly(many: list[bytes], start: int | None, who: Provenance = WHO) -> bytes:
     """The records of messages, as the definition has them."""
     made = []
     for message in many:
-        made.append(json.dumps(record(message, WHO, start)).encode("ascii") + b"\n")
+        made.append(json.dumps(record(message, who, start)).encode("ascii") + b"\n")
         if start is not None:
             start += len(message) + 1
     return b"".join(made)
@@ -72,8 +77,9 @@ class CommonTests(SynchronousTestCase):
 
     def check(self, many: list[bytes], start: int | None = 7) -> None:
         """The records are the exact ones, whatever is known already."""
-        wanted = exactly(many, start)
-        self.assertEqual(renderRecords(many, WHO, start), wanted)
+        for who in (WHO, *MARKING):
+            wanted = exactly(many, start, who)
+            self.assertEqual(renderRecords(many, who, start), wanted)
         # And in the company of a message that is not plain.
         self.assertEqual(
             renderRecords([*many, b"\xff"], WHO, start),

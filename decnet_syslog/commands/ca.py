@@ -40,6 +40,13 @@ class _ShowOptions(usage.Options):
     """Options of ca show."""
 
     synopsis = "[options]"
+    longdesc = """\
+Show the CA, the master's certificate, and every certificate made here: until when it is
+valid, and whether it is revoked.
+
+Example:
+    decnet-syslog ca show --ca-dir /etc/decnet/ca"""
+
     optParameters = [["ca-dir", None, "~/.decnet/ca", "Where"]]
 
 
@@ -91,10 +98,18 @@ def _show(options: Any) -> int:
         print(f"        until {_days(bundle.certificate.not_valid_after_utc)}")
     else:
         print(f"master  none in {master}")
+    revoked = dict(authority.revocations().serials(certificate))
     for entry in authority.enrolled():
         until = datetime.fromisoformat(entry["not_after"].replace("Z", "+00:00"))
-        print(f"{entry['role']:<7} {entry['name']:<20} until {_days(until)}")
+        since = revoked.pop(int(entry["serial"], 16), None)
+        state = (
+            f"until {_days(until)}" if since is None else f"REVOKED {since:%Y-%m-%d}"
+        )
+        print(f"{entry['role']:<7} {entry['name']:<20} {state}")
         print(f"        {entry['fingerprint']}")
+    for serial, since in revoked.items():
+        print(f"{'?':<7} {'not enrolled here':<20} REVOKED {since:%Y-%m-%d}")
+        print(f"        serial {serial:x}")
     return 0
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timezone
 
 from twisted.python import usage
 
+from ..errors import UserError
 from ..options import directory
 from ..trust.authority import CERTIFICATE_DAYS, Authority
 from ..trust.names import fingerprint
@@ -19,16 +21,38 @@ def _days(value: str) -> int:
     return int(value)
 
 
+def _good(authority: Authority, name: str) -> list[dict[str, str]]:
+    """The certificates of a name that are valid and not revoked."""
+    revoked = authority.revocations().serials(authority.certificate)
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return [
+        entry
+        for entry in authority.enrolled()
+        if entry["name"] == name
+        and entry["role"] == "worker"
+        and entry["not_after"] > now
+        and int(entry["serial"], 16) not in revoked
+    ]
+
+
 class Options(usage.Options):
     """Options of enroll."""
 
     synopsis = "NAME --out DIR [options]"
     longdesc = """\
 Make a bundle (ca.crt, worker.crt, worker.key) for a worker. NAME is what everything it
-sends is attributed to. Copy the bundle to the worker's ~/.decnet/agent.
+sends is attributed to. Copy the bundle to the worker's ~/.decnet/agent; a forwarder that
+runs there uses a new one for its next connection.
 
-Example:
-    decnet-syslog enroll decky-01 --out ./decky-01"""
+Examples:
+    decnet-syslog enroll decky-01 --out ./decky-01
+    decnet-syslog enroll decky-01 --renew --out ./decky-01.new
+    decnet-syslog enroll decky-01 --renew --revoke-old --out ./decky-01.new"""
+
+    optFlags = [
+        ["renew", None, "Another certificate for a name that has one already"],
+        ["revoke-old", None, "With --renew: revoke those it has, at once"],
+    ]
 
     optParameters = [
         ["out", "o", None, "The directory to write, on its way to the worker"],
@@ -61,14 +85,38 @@ Example:
             raise usage.UsageError("say whom to enrol: enroll NAME --out DIR")
         if not self["out"]:
             raise usage.UsageError("say where to write the bundle: --out DIR")
+        if self["revoke-old"] and not self["renew"]:
+            raise usage.UsageError("--revoke-old goes with --renew")
 
 
 def run(options: Options) -> int:
     """Run the command. The exit status."""
     authority = Authority.open(directory(options["ca-dir"]))
     out = directory(options["out"])
+    old = _good(authority, options["name"])
+    if old and not options["renew"]:
+        raise UserError(
+            f"{options['name']} has a certificate until {old[-1]['not_after'][:10]}: say --renew"
+            " to make another, and --revoke-old if the old one was stolen"
+        )
+    if options["renew"] and not old:
+        raise UserError(
+            f"{options['name']} has no certificate of this CA that is valid: enrol it"
+            " without --renew"
+        )
     certificate = authority.enroll(options["name"], out, options.names, options["days"])
     print(f"{options['name']}: {out}")
     print(fingerprint(certificate))
     print(f"valid until {certificate.not_valid_after_utc:%Y-%m-%d}")
+    if options["revoke-old"]:
+        authority.revoke([int(entry["serial"], 16) for entry in old])
+        print(
+            f"revoked {len(old)}: {options['name']} is out until it has the new bundle"
+        )
+    elif old:
+        print(
+            f"{len(old)} older stay valid: when the worker has the new bundle, revoke them:"
+        )
+        for entry in old:
+            print(f"    decnet-syslog revoke {entry['serial']}")
     return 0

@@ -77,12 +77,13 @@ class Acknowledged(Reception):
         journal: Journal,
         messageOctetsMax: int,
         opened: Callable[[tuple[str, str, int], Acknowledged], None],
+        marks: bool = False,
     ) -> None:
         """
         @param opened: told (worker, stream, generation) before the grant, so that an
             older connection of the same stream can be closed.
         """
-        super().__init__(worker, fingerprint, address, line, commits, now)
+        super().__init__(worker, fingerprint, address, line, commits, now, marks)
         self._journal = journal
         self._messageOctetsMax = messageOctetsMax
         self._tell = opened

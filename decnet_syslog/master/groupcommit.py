@@ -8,7 +8,8 @@ What must be true:
   whatever it hands over later is stale;
 * a depositor hears of its deposits only after the commit of all of them has returned;
 * what waits in memory is bounded: beyond C{PENDING_OCTETS_MAX} depositors are asked to
-  stop reading until a commit has returned.
+  stop reading until a commit has returned;
+* who sends little is not kept waiting by who sends much: see L{GroupCommit.crowdedFor}.
 
 Chosen: while one commit runs, everything that arrives gathers for the next. So a lone
 line is committed at once and a flood costs one fsync for megabytes. A fleet that trickles
@@ -21,6 +22,7 @@ other error stops the process (L{decnet_syslog.master.listener}).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +43,13 @@ T = TypeVar("T")
 # What all connections together may have waiting for the disk. Two commits' worth at the
 # speed of a fast disk; a hundred workers' 64 KiB receives fit many times over.
 PENDING_OCTETS_MAX = 32 * 1024 * 1024
+
+# Of these, one worker's on all its connections. Four would have to flood to fill it.
+WORKER_OCTETS_MAX = 8 * 1024 * 1024
+
+# What one connection may have waiting however crowded it is, so that those who send little
+# are in the next commit. It cannot be much: of all connections together it is 256 MiB.
+PENDING_ALWAYS = 16 * 1024
 
 # Undelivered batches on disk. When an output is blocked for so long that the journal
 # reaches this, nothing more is accepted: the backlog stays on the workers' disks.
@@ -137,15 +146,40 @@ class GroupCommit:
         self._dead = False
         self.full = False
         self.pendingOctets = 0
+        self._pendingOf: Counter[str] = Counter()
 
     @property
-    def crowded(self) -> bool:
-        """Whether depositors should stop reading until L{Depositor.room}."""
-        return (
-            self.full
-            or self.pendingOctets >= PENDING_OCTETS_MAX
-            or self._journal.octets >= self._journalOctetsMax
+    def blocked(self) -> bool:
+        """Whether nothing is accepted from anybody until there is room on the disk."""
+        return self.full or self._journal.octets >= self._journalOctetsMax
+
+    def crowdedFor(self, worker: str, octets: int = 0) -> bool:
+        """
+        Whether a depositor should stop reading until L{Depositor.room}.
+
+        Of the journal a worker may have as much as it leaves free: one that floods gets a
+        half, two get a third each, and somebody else always finds room. A fixed share would
+        be too much for many or too little for one.
+
+        @param octets: what the depositor has waiting.
+        """
+        journal = self._journal
+        if self.full or journal.octetsOf.get(worker, 0) >= (
+            self._journalOctetsMax - journal.octets
+        ):
+            return True
+        return octets >= PENDING_ALWAYS and (
+            self.pendingOctets >= PENDING_OCTETS_MAX
+            or self._pendingOf[worker] >= WORKER_OCTETS_MAX
         )
+
+    def charge(self, worker: str, octets: int) -> None:
+        """Count octets that wait for a commit, or, negative, that wait no more."""
+        self.pendingOctets += octets
+        pending = self._pendingOf
+        pending[worker] += octets
+        if not pending[worker]:
+            del pending[worker]
 
     def onBatches(self, listener: Callable[[list[Batch]], None]) -> None:
         """Call C{listener} with every group of committed batches, in order of C{seq}."""
@@ -319,7 +353,7 @@ class GroupCommit:
             self._commitInTime()
         elif self._cursors:
             self._commitWithin(CURSOR_DELAY_S)
-        if self._waiting and not self.crowded:
+        if self._waiting and not self.blocked:
             waiting, self._waiting = self._waiting, {}
             for depositor in waiting:
                 depositor.room()

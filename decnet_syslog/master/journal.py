@@ -25,10 +25,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 import sys
 from array import array
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,17 @@ from zlib import crc32
 
 from ..durable import StorageFailed, isFailure, isFull, syncDirectory, useWAL
 from ..errors import UserError
+from ..private import openPrivate
+from ..wire.control import NUMBER_MAX
 from ..wire.record import Provenance
 from .values import DEPOSIT_COST, Batch, Cursor, Deposit, FileLength, Grant, Known
 
 __all__ = ["Journal", "JournalFailed", "JournalFull"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+# What a journal of the version before needs. Its batches are rendered as they were begun.
+_FROM_1 = "ALTER TABLE batch ADD COLUMN marks INTEGER NOT NULL DEFAULT 0"
 
 PAGE_OCTETS = 65536
 
@@ -65,7 +70,11 @@ POSITIONS_MAX = 65536
 GAPS_PER_WORKER_MAX = 10_000
 GAPS_PER_LOOK = 1000
 
-_SUM_OF_COSTS = f"coalesce(sum(length(octets) + {DEPOSIT_COST}), 0)"
+# What each worker has up to a batch. The limit keeps SQLite from sorting the octets, too.
+_COSTS = (
+    f"SELECT worker, sum(cost) FROM (SELECT worker, length(octets) + {DEPOSIT_COST}"
+    " AS cost FROM batch WHERE seq <= ? LIMIT -1) GROUP BY worker"
+)
 
 
 # Epoch, offset, base, crc of a stream.
@@ -108,12 +117,12 @@ def _unpackLengths(blob: bytes | None) -> tuple[int, ...] | None:
 
 def _batch(row: Sequence[Any]) -> Batch:
     """A row of L{Journal.read}."""
-    seq, worker, fingerprint, address, receivedAt, name, stream, generation, *rest = row
-    start, end, octets, lengths, reason = rest
+    seq, worker, fingerprint, address, receivedAt, name, marks, *rest = row
+    stream, generation, start, end, octets, lengths, reason = rest
     log = None if name is None else _text(name)
     return Batch(
         seq,
-        Provenance(worker, fingerprint, address, receivedAt, log),
+        Provenance(worker, fingerprint, address, receivedAt, log, bool(marks)),
         stream,
         generation or 0,
         start,
@@ -126,20 +135,13 @@ def _batch(row: Sequence[Any]) -> Batch:
 
 def _prepareFile(path: Path) -> None:
     """Make the database file ours alone before SQLite opens it."""
-    try:
-        descriptor = os.open(
-            path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    os.close(
+        openPrivate(
+            path,
+            "the journal",
+            "give --journal a file in a directory that this user can write",
         )
-    except OSError as error:
-        raise UserError(
-            f"cannot open the journal {path}: {error.strerror}; give --journal a file in "
-            "a directory that this user can write"
-        ) from None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise UserError(f"the journal {path} is not a regular file")
-    finally:
-        os.close(descriptor)
+    )
 
 
 class Journal:
@@ -148,13 +150,15 @@ class Journal:
 
     @ivar identity: 32 hex digits, made with the file.
     @ivar octets: of all batches that are not deleted yet, rows counted.
+    @ivar octetsOf: of these, each worker's. Read in the reactor's thread.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self._db = connection
         self.identity = str(self._one("SELECT value FROM meta WHERE key = 'identity'"))
-        self.octets: int = self._one(f"SELECT {_SUM_OF_COSTS} FROM batch")
+        self.octetsOf: dict[str, int] = dict(connection.execute(_COSTS, (NUMBER_MAX,)))
+        self.octets = sum(self.octetsOf.values())
         self._turn: int = self._one("SELECT coalesce(max(turn), 0) + 1 FROM stream")
         self._positions: dict[int, _Position] = {}
         self._gapsAdded = 0
@@ -192,6 +196,9 @@ class Journal:
                 for statement in schema.split(";\n"):
                     db.execute(statement)
                 db.execute("INSERT INTO meta VALUES ('identity', ?)", (uuid4().hex,))
+                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            elif version == 1:
+                db.execute(_FROM_1)
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             elif version != SCHEMA_VERSION:
                 raise UserError(
@@ -307,7 +314,8 @@ class Journal:
         @raise JournalFull: nothing was committed.
         @raise JournalFailed: nothing may be acknowledged any more.
         """
-        added = removed = 0
+        added: Counter[str] = Counter()
+        removed: dict[str, int] = {}
         batches: list[Batch | None] = []
         moved = dict(self._cursors)
         positions: dict[int, _Position] = {}
@@ -317,7 +325,7 @@ class Journal:
                 batch = self._insert(deposit, positions)
                 batches.append(batch)
                 if batch is not None:
-                    added += DEPOSIT_COST + len(batch.octets)
+                    added[deposit.provenance.worker] += DEPOSIT_COST + len(batch.octets)
             for cursor in cursors:
                 self._saveCursor(cursor)
                 moved[cursor.output] = cursor.seq
@@ -325,10 +333,12 @@ class Journal:
                 removed = self._release(min(moved.values()))
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
-        self._commit(added)
+        total = added.total()
+        self._commit(total)
         self._remember(positions)
         self._cursors = moved
-        self.octets += added - removed
+        self._count(added, removed)
+        self.octets += total - sum(removed.values())
         return batches
 
     def read(self, after: int, costMax: int) -> list[Batch]:
@@ -342,7 +352,7 @@ class Journal:
         try:
             for row in self._db.execute(
                 "SELECT seq, batch.worker, fingerprint, address, received_at,"
-                " batch.name, stream.stream, stream.generation,"
+                " batch.name, marks, stream.stream, stream.generation,"
                 ' start, "end", octets, lengths, reason'
                 " FROM batch LEFT JOIN stream ON stream.id = stream_id"
                 " WHERE seq > ? ORDER BY seq",
@@ -404,14 +414,15 @@ class Journal:
             return None
         seq = self._db.execute(
             "INSERT INTO batch (worker, fingerprint, address, received_at, name,"
-            ' stream_id, start, "end", reason, lengths, octets)'
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            ' marks, stream_id, start, "end", reason, lengths, octets)'
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 provenance.worker,
                 provenance.fingerprint,
                 provenance.address,
                 provenance.receivedAt,
                 None if provenance.log is None else _octets(provenance.log),
+                provenance.marks,
                 None if grant is None else grant.row,
                 deposit.start,
                 deposit.end,
@@ -517,13 +528,21 @@ class Journal:
             ],
         )
 
-    def _release(self, seq: int) -> int:
-        """Delete the batches that every output has. Their octets."""
-        (octets,) = self._db.execute(
-            f"SELECT {_SUM_OF_COSTS} FROM batch WHERE seq <= ?", (seq,)
-        ).fetchone()
+    def _count(self, added: Mapping[str, int], removed: Mapping[str, int]) -> None:
+        """Know what each worker has here; of those who have nothing, nothing."""
+        for worker in added.keys() | removed.keys():
+            has = self.octetsOf.get(worker, 0)
+            has += added.get(worker, 0) - removed.get(worker, 0)
+            if has:
+                self.octetsOf[worker] = has
+            else:
+                self.octetsOf.pop(worker, None)
+
+    def _release(self, seq: int) -> dict[str, int]:
+        """Delete the batches that every output has. Their octets, of each worker."""
+        octets = dict(self._db.execute(_COSTS, (seq,)))
         self._db.execute("DELETE FROM batch WHERE seq <= ?", (seq,))
-        return int(octets)
+        return octets
 
     def _makeRoom(self, worker: str) -> None:
         """Forget the oldest streams of a worker that has too many, but none with a batch."""

@@ -1,4 +1,4 @@
--- The journal of a listener, schema version 1. Opened by exactly one connection at a time.
+-- The journal of a listener, schema version 2. Opened by exactly one connection at a time.
 
 -- identity: 32 hex digits, random, made with the file. A forwarder knows a master by it.
 CREATE TABLE meta (
@@ -29,6 +29,7 @@ CREATE TABLE batch (
     address     TEXT    NOT NULL,
     received_at TEXT    NOT NULL,  -- RFC 3339, UTC
     name        BLOB,    -- the worker's path of the file, as it was then
+    marks       INTEGER NOT NULL,  -- whether records show that a HOSTNAME is not the worker's
     stream_id   INTEGER REFERENCES stream (id),  -- NULL: a peer without positions
     start       INTEGER NOT NULL,  -- of the octets in the file; 0 without a stream
     "end"       INTEGER NOT NULL,

@@ -9,13 +9,11 @@ the transport's side of it and the service that wires journal, outputs and port 
 from __future__ import annotations
 
 import socket
-from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
-from twisted.internet.address import IPv4Address, IPv6Address
+from cryptography import x509
 from twisted.internet.interfaces import (
-    IAddress,
     IDelayedCall,
     IHandshakeListener,
     IPushProducer,
@@ -24,27 +22,24 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..trust.contexts import DELIVERY_PROTOCOL
-from ..trust.names import NameRefused, fingerprint, peerName
+from ..trust.names import NameRefused, fingerprint, peerName, showText
 from ..wire.control import BYE, ControlError, ControlLine
 from ..wire.framing import MESSAGE_OCTETS_MAX, FramingError
+from ..wire.hostname import firstContradiction
 from ..wire.protocol import OctetCountedReceiver
 from .acknowledged import Acknowledged
+from .door import Handshakes, showAddress
 from .groupcommit import GroupCommit
 from .journal import Journal
+from .pacing import Pacing
 from .reception import Plain, Reception, Violation
+from .roster import CONNECTIONS_PER_WORKER_MAX, Roster
 
-__all__ = [
-    "CONNECTIONS_MAX",
-    "ConnectionLimit",
-    "ListenerFactory",
-    "ListenerProtocol",
-    "showAddress",
-]
+__all__ = ["HOSTNAME_POLICIES", "ListenerFactory", "ListenerProtocol"]
 
 # A handshake is two round trips; who needs longer holds a connection for nothing.
 HANDSHAKE_S = 15.0
@@ -55,16 +50,12 @@ BYE_CHARACTERS_MAX = 500
 # How long a peer may take to answer our close_notify before the connection is cut.
 CLOSE_S = 5.0
 
-# Each connection costs about 50 KiB; a fleet is smaller than this, a flood is not.
-CONNECTIONS_MAX = 16384
+# The same for one whose certificate is not accepted any more.
+EXPEL_S = 0.25
 
-# Of these, not authenticated yet. A whole fleet may return at once after our restart; a
-# flood of strangers must not take the places of those who have a certificate.
-HANDSHAKES_MAX = 8192
-
-# Of one name. A forwarder has one, and for a moment the dead one before it; other
-# programs may have one for each of their threads. When there are more the oldest goes.
-CONNECTIONS_PER_WORKER_MAX = 16
+# What to do about a message whose HOSTNAME is not its worker's: mark its record, nothing,
+# or mark it and take no such message.
+HOSTNAME_POLICIES = ("tag", "accept", "reject")
 
 # Octets of unfinished frames of all connections. A connection may always hold
 # HELD_ALWAYS; beyond this sum no connection may hold more.
@@ -81,14 +72,16 @@ KEEPALIVE_S = 60
 KEEPALIVE_PROBES = 4
 USER_TIMEOUT_MS = 120_000
 
+# What an operator is told when a connection is closed for a reason; else that it was refused.
+_EVENTS = {"limit": "limit", "superseded": "superseded", "no-space": "limit"}
 
-def showAddress(address: IAddress) -> str:
-    """An address for logs and records."""
-    if isinstance(address, IPv6Address):
-        return f"[{address.host}]:{address.port}"
-    if isinstance(address, IPv4Address):
-        return f"{address.host}:{address.port}"
-    return str(address)
+# Why a certificate is not accepted; None if it is.
+Refuse: TypeAlias = Callable[[x509.Certificate], str | None]
+
+
+def acceptAll(certificate: x509.Certificate) -> str | None:
+    """Whoever the CA has signed."""
+    return None
 
 
 def keepAlive(transport: Any) -> None:
@@ -121,6 +114,7 @@ class ListenerProtocol(OctetCountedReceiver):
     One connection.
 
     @ivar reception: once the handshake is done and the name is accepted.
+    @ivar certificate: the peer's, then.
     """
 
     _log = Logger()
@@ -130,28 +124,34 @@ class ListenerProtocol(OctetCountedReceiver):
         self.reception: Reception | None = None
         self.address = ""
         self.worker: str | None = None
+        self.certificate: x509.Certificate | None = None
         self._timer: IDelayedCall | None = None
         self._handshaking = True
         self._lost = False
         self._producing = False
-        # Why we do not read: the reception has enough, or the peer does not read.
+        # Why we do not read: the reception has enough, the peer does not read, or sends too
+        # fast.
         self._waits: set[str] = set()
         self._heldBefore = 0
         self._frameSince: float | None = None
+        # Since when we wait for its first octet.
+        self._silentSince: float | None = None
 
     def connectionMade(self) -> None:
         """Start the clock of the handshake."""
-        self.factory.handshakes += 1
-        self.address = showAddress(self.transport.getPeer())  # type: ignore[union-attr]
+        self._peer = cast(Any, self.transport).getPeer()
+        self.factory.handshakes.begun(self._peer)
+        self.address = showAddress(self._peer)
         self.MAX_LENGTH = self.factory.messageOctetsMax
         self._timer = self.factory.clock.callLater(HANDSHAKE_S, self._handshakeLate)
 
     def _handshakeLate(self) -> None:
         self._timer = None
         self._log.warn(
-            "refused {address}: no handshake in {seconds} s",
+            "refused {address}: {reason}",
+            event="refused",
             address=self.address,
-            seconds=HANDSHAKE_S,
+            reason=f"no handshake in {HANDSHAKE_S:.0f} s",
         )
         self.refuse()
         self._abort()
@@ -163,17 +163,25 @@ class ListenerProtocol(OctetCountedReceiver):
         self._handshakeOver()
         certificate = transport.getPeerCertificate().to_cryptography()
         try:
-            self.worker = peerName(certificate)
+            # What the handshake has checked may have changed since.
+            reason = self.factory.refuseCertificate(certificate)
+            if reason is None:
+                self.worker = peerName(certificate)
         except NameRefused as error:
+            reason = str(error)
+        if reason is not None:
             self._log.warn(
                 "refused {address}: {reason}; certificate {fingerprint}",
+                event="refused",
                 address=self.address,
-                reason=str(error),
+                reason=reason,
                 fingerprint=fingerprint(certificate),
             )
             self.refuse()
             transport.abortConnection()
             return
+        assert self.worker is not None
+        self.certificate = certificate
         self.control = transport.negotiatedProtocol == DELIVERY_PROTOCOL
         keepAlive(transport)
         if self.control:
@@ -189,18 +197,24 @@ class ListenerProtocol(OctetCountedReceiver):
             address=self.address,
             mode="acknowledged" if self.control else "plain RFC 5425",
         )
+        self._silentSince = self.factory.clock.seconds()
         self.reception.start()
+        if self.factory.pacing.owes(self.worker):
+            self.hold()
         if isinstance(self.reception, Acknowledged):
             self.reception.greet()
 
     def _handshakeOver(self) -> None:
         if self._handshaking:
             self._handshaking = False
-            self.factory.handshakes -= 1
+            self.factory.handshakes.over(self._peer)
 
     def dataReceived(self, data: bytes) -> None:
-        """Decode, and count what is left of a frame."""
+        """Decode, and count what is left of a frame, and what the worker has sent."""
+        self._silentSince = None
         super().dataReceived(data)
+        if not self._refused:
+            self.factory.received(self, len(data))
         self._countHeld(0 if self._refused else self.unfinished)
         factory = self.factory
         if self._heldBefore > HELD_ALWAYS and factory.held > HELD_OCTETS_MAX:
@@ -217,21 +231,46 @@ class ListenerProtocol(OctetCountedReceiver):
             self._frameSince = self.factory.clock.seconds()
 
     def look(self, now: float) -> None:
-        """See whether a frame does not end."""
-        since = self._frameSince
-        if since is not None and now - since >= FRAME_S and not self._waits:
+        """See whether a frame does not end, or a peer says nothing at all."""
+        if self._waits or self._refused:
+            return
+        since, silence = self._frameSince, self.factory.silenceMax
+        if since is not None and now - since >= FRAME_S:
             self._violated(
                 Violation("limit", f"a frame that has not ended in {FRAME_S:.0f} s")
             )
+        since = self._silentSince
+        if silence and since is not None and now - since >= silence:
+            self._violated(Violation("limit", f"not one octet in {silence:.0f} s"))
 
     def framesReceived(self, messages: list[bytes]) -> None:
         """Hand messages to the reception."""
         self._frameSince = None
         assert self.reception is not None
         try:
-            self.reception.framesReceived(messages)
+            if self.factory.rejects:
+                self._framesOfHost(self.reception, messages)
+            else:
+                self.reception.framesReceived(messages)
         except Violation as violation:
             self._violated(violation)
+
+    def _framesOfHost(self, reception: Reception, messages: list[bytes]) -> None:
+        """
+        Hand over messages up to the first that names another machine.
+
+        @raise Violation: there is one. It is not taken, so it is not lost: who acknowledges
+            nothing of it has it still.
+        """
+        assert self.worker is not None
+        found = firstContradiction(messages, self.worker)
+        if found is None:
+            reception.framesReceived(messages)
+            return
+        at, hostname = found
+        if at:
+            reception.framesReceived(messages[:at])
+        raise Violation("hostname", f"a message of {showText(hostname)}")
 
     def controlReceived(self, line: ControlLine) -> None:
         """Hand a control line to the reception."""
@@ -254,17 +293,35 @@ class ListenerProtocol(OctetCountedReceiver):
         # A text may have a peer's words in it.
         bye = BYE(bye.code, bye.text[:BYE_CHARACTERS_MAX])
         self._log.warn(
-            "closing {worker} at {address}: {code}: {text}",
+            "closing {worker} at {address}: {code}: {reason}",
+            event=_EVENTS.get(bye.code, "refused"),
             worker=self.worker,
             address=self.address,
             code=bye.code,
-            text=bye.text,
+            reason=bye.text,
         )
         self.refuse()
         self.goodbye(bye)
 
-    def goodbye(self, bye: BYE) -> None:
-        """Send BYE and close_notify; cut the connection if the peer does not answer."""
+    def expel(self, reason: str) -> None:
+        """The certificate is not accepted any more: nothing more is received."""
+        self._log.warn(
+            "closing {worker} at {address}: {reason}; what it sent before is kept;"
+            " certificate {fingerprint}",
+            event="revoked",
+            worker=self.worker,
+            address=self.address,
+            reason=reason,
+            fingerprint=fingerprint(cast(x509.Certificate, self.certificate)),
+        )
+        self.goodbye(BYE("revoked", reason), EXPEL_S)
+
+    def goodbye(self, bye: BYE, seconds: float = CLOSE_S) -> None:
+        """
+        Send BYE and close_notify.
+
+        @param seconds: the connection is cut if the peer does not answer for so long.
+        """
         transport = cast(Any, self.transport)
         self.refuse()
         if self.control:
@@ -279,7 +336,7 @@ class ListenerProtocol(OctetCountedReceiver):
         transport.resumeProducing()
         transport.loseConnection()
         if self._timer is None and transport.connected:
-            self._timer = self.factory.clock.callLater(CLOSE_S, self._closeLate)
+            self._timer = self.factory.clock.callLater(seconds, self._closeLate)
 
     def _closeLate(self) -> None:
         self._timer = None
@@ -292,6 +349,15 @@ class ListenerProtocol(OctetCountedReceiver):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def hold(self) -> None:
+        """Do not read for now: the worker has sent more than it may."""
+        if not self._refused:
+            self._stopReading("rate")
+
+    def letGo(self) -> None:
+        """The worker may send again."""
+        self._readOn("rate")
 
     def pause(self) -> None:
         """Stop reading."""
@@ -322,6 +388,9 @@ class ListenerProtocol(OctetCountedReceiver):
         self._waits.discard(why)
         if self._waits or self._lost:
             return
+        if self._frameSince is not None:
+            # It could not end while we did not read.
+            self._frameSince = self.factory.clock.seconds()
         cast(Any, self.transport).resumeProducing()
         self.proceed()
 
@@ -338,6 +407,7 @@ class ListenerProtocol(OctetCountedReceiver):
             if self.worker is None:
                 self._log.warn(
                     "refused {address}: no handshake: {reason}",
+                    event="refused",
                     address=self.address,
                     reason=reason.getErrorMessage(),
                 )
@@ -358,7 +428,8 @@ class ListenerFactory(Factory):
     Makes the connections' protocols and knows which stream is whose.
 
     @ivar connections: those whose handshake is done.
-    @ivar handshakes: how many connections there are whose handshake is not.
+    @ivar handshakes: those whose handshake is not.
+    @ivar rejects: whether messages that name another machine are not taken.
     @ivar held: octets of unfinished frames, of all connections.
     """
 
@@ -373,65 +444,80 @@ class ListenerFactory(Factory):
         now: Callable[[], str],
         messageOctetsMax: int = MESSAGE_OCTETS_MAX,
         perWorkerMax: int = CONNECTIONS_PER_WORKER_MAX,
+        refuseCertificate: Refuse = acceptAll,
+        rateMax: int = 0,
+        silenceMax: float = 0.0,
+        onHostnameMismatch: str = "tag",
     ) -> None:
         """
         @param now: the time as RFC 3339 has it, for records.
+        @param rateMax: octets a second of one worker; 0: as many as it can.
+        @param silenceMax: seconds until a peer that has said nothing is closed; 0: never.
+        @param onHostnameMismatch: one of L{HOSTNAME_POLICIES}.
+        @param refuseCertificate: why a certificate is not accepted, C{None} if it is.
         """
+        self.refuseCertificate = refuseCertificate
         self.clock = clock
         self.messageOctetsMax = messageOctetsMax
-        self._perWorkerMax = perWorkerMax
+        self.silenceMax = silenceMax
+        self.rejects = onHostnameMismatch == "reject"
+        self._marks = onHostnameMismatch != "accept"
+        self.roster = Roster(perWorkerMax)
+        self.pacing = Pacing(clock, rateMax, self._paid)
         self.connections: set[ListenerProtocol] = set()
         self._commits = commits
-        self.handshakes = 0
+        self.handshakes = Handshakes()
         self.held = 0
         self._journal = journal
         self._now = now
         self._looks: IDelayedCall | None = None
-        self._workers: dict[str, deque[ListenerProtocol]] = {}
-        self._owners: dict[tuple[str, str, int], Acknowledged] = {}
 
     def receptionFor(
         self, line: ListenerProtocol, worker: str, fingerprint: str, address: str
     ) -> Reception:
         """The reception of a connection whose handshake is done."""
         self.connections.add(line)
-        lines = self._workers.setdefault(worker, deque())
-        lines.append(line)
-        if len(lines) > self._perWorkerMax:
-            lines[0].close(BYE("limit", "a newer connection of this name is open"))
-            self._leave(worker, lines[0])
+        self.roster.join(worker, line)
         if self._looks is None:
             self._looks = self.clock.callLater(FRAME_S / 4, self._look)
         common = (worker, fingerprint, address, line, self._commits, self._now)
         if line.control:
             return Acknowledged(
-                *common, self._journal, self.messageOctetsMax, self._opened
+                *common,
+                self._journal,
+                self.messageOctetsMax,
+                self.roster.opened,
+                self._marks,
             )
-        return Plain(*common)
+        return Plain(*common, self._marks)
 
-    def _opened(self, stream: tuple[str, str, int], reception: Acknowledged) -> None:
-        """A connection opens a stream: an older one of the same must go."""
-        older = self._owners.get(stream)
-        self._owners[stream] = reception
-        if older is not None and older is not reception:
-            older.supersede()
+    def received(self, line: ListenerProtocol, octets: int) -> None:
+        """A worker has sent octets: if they are too many, it is not read for a while."""
+        worker = line.worker
+        assert worker is not None
+        if self.pacing.spend(worker, octets):
+            for member in self.roster.of(worker):
+                member.hold()
+
+    def _paid(self, worker: str) -> None:
+        for member in self.roster.of(worker):
+            member.letGo()
+
+    def sweep(self, refuse: Refuse) -> None:
+        """Close the connections whose certificates are not accepted any more."""
+        for line in list(self.connections):
+            reason = refuse(cast(x509.Certificate, line.certificate))
+            if reason is not None:
+                line.expel(reason)
 
     def gone(self, line: ListenerProtocol) -> None:
         """A connection is lost."""
         self.connections.discard(line)
         assert line.worker is not None
-        self._leave(line.worker, line)
+        if self.roster.leave(line.worker, line):
+            self.pacing.forget(line.worker)
         if isinstance(line.reception, Acknowledged):
-            for key in line.reception.opened:
-                if self._owners.get(key) is line.reception:
-                    del self._owners[key]
-
-    def _leave(self, worker: str, line: ListenerProtocol) -> None:
-        lines = self._workers.get(worker)
-        if lines is not None and line in lines:
-            lines.remove(line)
-            if not lines:
-                del self._workers[worker]
+            self.roster.closed(line.reception)
 
     def _look(self) -> None:
         """Look at every connection now and then."""
@@ -447,37 +533,4 @@ class ListenerFactory(Factory):
         if self._looks is not None:
             self._looks.cancel()
             self._looks = None
-
-
-class ConnectionLimit(WrappingFactory):
-    """
-    Refuse connections beyond a number, before TLS costs anything.
-
-    It wraps the TLS factory, not the other way round: a factory inside TLS that returns
-    no protocol leaks the socket.
-    """
-
-    protocol = ProtocolWrapper
-    noisy = False
-    _log = Logger()
-
-    def __init__(self, wrapped: Any, connectionsMax: int = CONNECTIONS_MAX) -> None:
-        super().__init__(wrapped)  # type: ignore[no-untyped-call]
-        self.connectionsMax = connectionsMax
-        self.handshakes: Callable[[], int] = lambda: 0
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        """A protocol, or none when there are too many."""
-        for count, limit, what in (
-            (len(self.protocols), self.connectionsMax, "connections are open"),
-            (self.handshakes(), HANDSHAKES_MAX, "handshakes are not done"),
-        ):
-            if count >= limit:
-                self._log.warn(
-                    "refused {address}: {limit} {what}",
-                    address=showAddress(addr) if addr is not None else "",
-                    limit=limit,
-                    what=what,
-                )
-                return None
-        return super().buildProtocol(addr)
+        self.pacing.stop()

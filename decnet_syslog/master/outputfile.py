@@ -25,11 +25,15 @@ from pathlib import Path
 
 from ..durable import syncDirectory
 from ..errors import UserError
+from ..private import make
 from .values import FileLength
 
 __all__ = ["Events", "OutputFile"]
 
 Events = Callable[..., None]
+
+# Readable by the group, which whoever ingests the files is in.
+MODE = 0o640
 
 _COMPRESSED = (".gz", ".xz", ".zst", ".bz2")
 
@@ -100,9 +104,8 @@ class OutputFile:
 
         @raise UserError: it cannot be had, or is a link or no regular file.
         """
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            self.descriptor = os.open(path, flags | os.O_NONBLOCK, 0o640)
+            self.descriptor = make(path, os.O_RDWR | os.O_APPEND, MODE)
         except OSError as error:
             raise UserError(
                 f"cannot open the output {path}: {error.strerror}; it must be a regular file,"

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..private import openPrivate
 from .outputfile import Events
 from .outputs import SYNC_OCTETS, FileOutput
 from .rendering import renderJSON, renderRaw
@@ -61,13 +62,11 @@ class ListenerLock:
 
         @raise UserError: another listener holds it, or it cannot be made.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            descriptor = os.open(self._path, flags, 0o600)
-        except OSError as error:
-            raise UserError(
-                f"cannot make the lock {self._path}: {error.strerror}"
-            ) from None
+        descriptor = openPrivate(
+            self._path,
+            "the lock",
+            "give --journal, which it is beside, a directory that this user can write",
+        )
         deadline = time.monotonic() + patience
         while True:
             try:

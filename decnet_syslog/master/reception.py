@@ -89,11 +89,16 @@ class Reception(ABC):
         line: Line,
         commits: GroupCommit,
         now: Callable[[], str],
+        marks: bool = False,
     ) -> None:
+        """
+        @param marks: as of L{Provenance}.
+        """
         self.who = _Who(worker, fingerprint, address)
         self._line = line
         self._commits = commits
         self._now = now
+        self._marks = marks
         self._messages: list[bytes] = []
         self._octets = 0
         self._taken = 0
@@ -102,7 +107,9 @@ class Reception(ABC):
 
     def _provenance(self, log: str | None) -> Provenance:
         who = self.who
-        return Provenance(who.worker, who.fingerprint, who.address, self._now(), log)
+        return Provenance(
+            who.worker, who.fingerprint, who.address, self._now(), log, self._marks
+        )
 
     @abstractmethod
     def take(self) -> Sequence[Deposit]:
@@ -118,7 +125,7 @@ class Reception(ABC):
 
     def start(self) -> None:
         """Begin: not to be read while there is no room."""
-        if self._commits.crowded:
+        if self._commits.crowdedFor(self.who.worker):
             self._paused = True
             self._line.pause()
             self._commits.waitForRoom(self)
@@ -134,10 +141,12 @@ class Reception(ABC):
     def _gather(self, cost: int) -> None:
         """Count what was gathered, and stop reading when it is much."""
         self._octets += cost
-        self._commits.pendingOctets += cost
+        self._commits.charge(self.who.worker, cost)
         self._commits.deposit(self)
+        waiting = self._octets + self._taken
         if not self._paused and (
-            self._octets + self._taken >= RECEIVED_OCTETS_MAX or self._commits.crowded
+            waiting >= RECEIVED_OCTETS_MAX
+            or self._commits.crowdedFor(self.who.worker, waiting)
         ):
             self._paused = True
             self._line.pause()
@@ -149,12 +158,12 @@ class Reception(ABC):
     def _discard(self) -> None:
         """Forget what was gathered and not taken."""
         self._messages = []
-        self._commits.pendingOctets -= self._octets
+        self._commits.charge(self.who.worker, -self._octets)
         self._octets = 0
 
     def _settled(self) -> None:
         """What was taken is committed: make room."""
-        self._commits.pendingOctets -= self._taken
+        self._commits.charge(self.who.worker, -self._taken)
         self._taken = 0
         self.room()
 
@@ -162,7 +171,8 @@ class Reception(ABC):
         """Read on if there is room here and in all."""
         if not self._paused:
             return
-        if self._commits.crowded:
+        waiting = self._octets + self._taken
+        if self._commits.crowdedFor(self.who.worker, waiting):
             self._commits.waitForRoom(self)
         elif self._octets < RECEIVED_OCTETS_MAX:
             self._paused = False

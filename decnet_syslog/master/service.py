@@ -36,17 +36,18 @@ from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..wire.control import BYE
 from ..wire.framing import MESSAGE_OCTETS_MAX
+from .door import (
+    CONNECTIONS_MAX,
+    HANDSHAKES_PER_ADDRESS_MAX,
+    ConnectionLimit,
+    showAddress,
+)
 from .feeds import Feed, Output, Steps
 from .groupcommit import JOURNAL_OCTETS_MAX, GroupCommit
 from .journal import Journal
-from .listener import (
-    CONNECTIONS_MAX,
-    CONNECTIONS_PER_WORKER_MAX,
-    ConnectionLimit,
-    ListenerFactory,
-    showAddress,
-)
+from .listener import ListenerFactory, Refuse, acceptAll
 from .outputprocess import ListenerLock
+from .roster import CONNECTIONS_PER_WORKER_MAX
 
 __all__ = ["ListenerService"]
 
@@ -105,9 +106,15 @@ class ListenerService(Service):
         lock: ListenerLock | None = None,
         connectionsMax: int = CONNECTIONS_MAX,
         connectionsPerWorkerMax: int = CONNECTIONS_PER_WORKER_MAX,
+        refuseCertificate: Refuse = acceptAll,
+        handshakesPerAddressMax: int = HANDSHAKES_PER_ADDRESS_MAX,
+        rateMax: int = 0,
+        silenceMax: float = 0.0,
+        onHostnameMismatch: str = "tag",
     ) -> None:
         """
         @param lock: taken before the journal is opened, released when all is over.
+        @param rateMax: as of L{ListenerFactory}, as are the next two.
         """
         self._reactor = reactor
         self._context = context
@@ -121,6 +128,11 @@ class ListenerService(Service):
         self._lock = lock
         self._connectionsMax = connectionsMax
         self._connectionsPerWorkerMax = connectionsPerWorkerMax
+        self._refuseCertificate = refuseCertificate
+        self._handshakesPerAddressMax = handshakesPerAddressMax
+        self._rateMax = rateMax
+        self._silenceMax = silenceMax
+        self._onHostnameMismatch = onHostnameMismatch
         self._pools: list[ThreadPool] = []
         self._signals: dict[int, Any] = {}
         self.port: IListeningPort | None = None
@@ -128,7 +140,11 @@ class ListenerService(Service):
     def privilegedStartService(self) -> None:
         """Open the journal's promise first, then the port: both while we may."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
-        factory = ConnectionLimit(_Later(), connectionsAllowed(self._connectionsMax))
+        factory = ConnectionLimit(
+            _Later(),
+            connectionsAllowed(self._connectionsMax),
+            self._handshakesPerAddressMax,
+        )
         endpointKind = TCP6ServerEndpoint if ":" in self._host else TCP4ServerEndpoint
         endpoint = endpointKind(
             self._reactor, self._portNumber, interface=self._host, backlog=BACKLOG
@@ -200,9 +216,13 @@ class ListenerService(Service):
             utcNow,
             self._messageOctetsMax,
             self._connectionsPerWorkerMax,
+            self._refuseCertificate,
+            self._rateMax,
+            self._silenceMax,
+            self._onHostnameMismatch,
         )
         tls = TLSMemoryBIOFactory(self._context, False, self._factory, self._reactor)
-        self._limit.handshakes = lambda: self._factory.handshakes
+        self._limit.handshakes = self._factory.handshakes
         self._limit.wrappedFactory = tls
 
     @inlineCallbacks
@@ -224,6 +244,10 @@ class ListenerService(Service):
         self._stopThreads()
         if self._lock is not None:
             self._lock.release()
+
+    def sweep(self, refuse: Refuse) -> None:
+        """Close the connections whose certificates are not accepted any more."""
+        self._factory.sweep(refuse)
 
     def reopen(self) -> None:
         """Open the output files anew: they have been renamed."""

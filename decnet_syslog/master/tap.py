@@ -6,22 +6,37 @@ import os
 from pathlib import Path
 from typing import Any
 
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from twisted.application.service import IService
 from twisted.logger import Logger
 from twisted.python import usage
 
 from ..clock import useMonotonicClock
 from ..errors import UserError
-from ..options import count, directory, fromEnvironment, octets, portNumber
+from ..options import (
+    count,
+    directory,
+    fromEnvironment,
+    octets,
+    portNumber,
+    secondsOrNever,
+)
+from ..trust.admission import REVOKED, Admission
 from ..trust.bundles import Bundle
 from ..trust.contexts import Refusal, listenerContext
+from ..trust.renewal import Renewal
+from ..trust.revocation import CRL_FILE
+from ..trust.watching import together
 from ..wire.framing import MESSAGE_OCTETS_MAX
+from .door import CONNECTIONS_MAX, HANDSHAKES_PER_ADDRESS_MAX
 from .feeds import Output
 from .groupcommit import JOURNAL_OCTETS_MAX
-from .listener import CONNECTIONS_MAX, CONNECTIONS_PER_WORKER_MAX
+from .listener import HOSTNAME_POLICIES
 from .outputprocess import ListenerLock, RemoteOutput
 from .outputs import FileOutput
+from .pacing import RATE_MIN
 from .rendering import renderRaw
+from .roster import CONNECTIONS_PER_WORKER_MAX
 from .service import ListenerService
 
 __all__ = ["Options", "makeService"]
@@ -75,6 +90,13 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
             octets,
         ],
         [
+            "allow",
+            None,
+            None,
+            "A file of the names and fingerprints that may send; read again when it changes"
+            " [every certificate of the CA that is not revoked]",
+        ],
+        [
             "max-connections",
             None,
             CONNECTIONS_MAX,
@@ -87,6 +109,35 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
             CONNECTIONS_PER_WORKER_MAX,
             "Connections of one name; of more the oldest is closed",
             count,
+        ],
+        [
+            "max-handshakes-per-address",
+            None,
+            HANDSHAKES_PER_ADDRESS_MAX,
+            "Connections of one address (IPv6: of one /64) that have no certificate yet",
+            count,
+        ],
+        [
+            "max-rate",
+            None,
+            0,
+            "Octets a second of one worker, on all its connections; 0: no limit. It has to"
+            " wait, nothing is lost",
+            octets,
+        ],
+        [
+            "max-silence",
+            None,
+            0.0,
+            "Close a connection that has not said one octet in so many seconds; 0: never",
+            secondsOrNever,
+        ],
+        [
+            "on-hostname-mismatch",
+            None,
+            "tag",
+            "A HOSTNAME that is not the worker's: tag marks the record, accept does not,"
+            " reject closes the connection",
         ],
     ]
 
@@ -133,6 +184,12 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
             raise usage.UsageError(
                 "--max-message: RFC 5425 asks for at least 2048 octets"
             )
+        if 0 < self["max-rate"] < RATE_MIN:
+            raise usage.UsageError(f"--max-rate is 0, or at least {RATE_MIN}")
+        if self["on-hostname-mismatch"] not in HOSTNAME_POLICIES:
+            raise usage.UsageError(
+                f"--on-hostname-mismatch is one of {', '.join(HOSTNAME_POLICIES)}"
+            )
         if self["journal"] is None:
             beside = (
                 os.path.dirname(self.paths["log"][0])
@@ -147,6 +204,7 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
 def _refused(refusal: Refusal) -> None:
     _log.warn(
         "refused {address}: {reason}; certificate {subject} {fingerprint}",
+        event="revoked" if refusal.reason.startswith(REVOKED) else "refused",
         address=refusal.address,
         reason=refusal.reason,
         subject=refusal.subject,
@@ -167,14 +225,20 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     useMonotonicClock(reactor)
+    journal = Path(os.path.abspath(options["journal"]))
+    saved = journal.with_name(journal.name + ".crl")
+    authority = directory(options["ca-dir"])
     try:
-        bundle = Bundle.load(directory(options["ca-dir"]) / "master")
-        context = listenerContext(bundle, _refused)
+        bundle = Bundle.load(authority / "master")
+        allow = None if options["allow"] is None else directory(options["allow"])
+        admission = Admission(bundle, authority / CRL_FILE, saved, allow)
+        context = listenerContext(bundle, _refused, admission.refuse)
     except UserError as error:
         raise SystemExit(f"decnet-listener: {error}") from None
-    journal = Path(os.path.abspath(options["journal"]))
     lock = ListenerLock(journal.with_name(journal.name + ".lock"))
-    ours = [f"{journal}{end}" for end in ("", "-wal", "-shm", "-journal", ".lock")]
+    ours = [
+        f"{journal}{end}" for end in ("", "-wal", "-shm", "-journal", ".lock", ".crl")
+    ]
     ours += [os.path.abspath(p) for p in options.paths["log"] + options.paths["json"]]
     outputs: list[Output] = [
         FileOutput("raw", path, renderRaw, _event, ours)
@@ -183,7 +247,7 @@ def makeService(options: Options) -> IService:
     outputs += [
         RemoteOutput("json", path, _event, lock, ours) for path in options.paths["json"]
     ]
-    return ListenerService(
+    listener = ListenerService(
         reactor,
         context,
         options["host"],
@@ -195,4 +259,23 @@ def makeService(options: Options) -> IService:
         lock=lock,
         connectionsMax=options["max-connections"],
         connectionsPerWorkerMax=options["max-connections-per-worker"],
+        refuseCertificate=admission.refuse,
+        handshakesPerAddressMax=options["max-handshakes-per-address"],
+        rateMax=options["max-rate"],
+        silenceMax=options["max-silence"],
+        onHostnameMismatch=options["on-hostname-mismatch"],
     )
+
+    def use(bundle: Bundle) -> None:
+        context.use(bundle)
+        admission.use(bundle)
+        listener.sweep(admission.refuseOpen)
+
+    renewal = Renewal(bundle, ExtendedKeyUsageOID.SERVER_AUTH, use)
+
+    def look() -> None:
+        renewal.look()
+        if admission.look():
+            listener.sweep(admission.refuseOpen)
+
+    return together(listener, look)

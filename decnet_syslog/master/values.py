@@ -118,7 +118,14 @@ class Batch:
         who = self.provenance
         return _batchOf, (
             self.seq,
-            (who.worker, who.fingerprint, who.address, who.receivedAt, who.log),
+            (
+                who.worker,
+                who.fingerprint,
+                who.address,
+                who.receivedAt,
+                who.log,
+                who.marks,
+            ),
             self.stream,
             self.generation,
             self.start,
@@ -130,7 +137,9 @@ class Batch:
         )
 
 
-def _batchOf(seq: int, who: tuple[str, str, str, str, str | None], *rest: Any) -> Batch:
+def _batchOf(
+    seq: int, who: tuple[str, str, str, str, str | None, bool], *rest: Any
+) -> Batch:
     """A batch that came from another process."""
     return Batch(seq, Provenance(*who), *rest)
 

@@ -2,8 +2,9 @@
 The authority: a CA in a directory, DECNET's layout.
 
 C{ca.key} (0600, in a directory of mode 0700), C{ca.crt}, C{master/} with the master's
-bundle, and C{enrolled.jsonl}: a line for each certificate made here. What exists is used
-as it is and never written over.
+bundle, C{enrolled.jsonl}: a line for each certificate made here, and C{crl.pem}: those
+that are revoked. What exists is used as it is and never written over; C{crl.pem} is
+replaced by the next.
 
 Ours are ECDSA P-256 keys; a CA with an RSA key works as well. A worker's certificate is
 good for clients only and the master's for servers only, so that neither can play the
@@ -36,6 +37,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from ..errors import UserError
 from .bundles import readCertificates, readKey
 from .names import NameRefused, checkName, fingerprint
+from .revocation import (
+    CRL_FILE,
+    Revocations,
+    makeList,
+    otherLists,
+    readLists,
+    replaceFile,
+)
 
 __all__ = ["MASTER_NAME", "Authority"]
 
@@ -209,7 +218,49 @@ class Authority:
         path = self.directory / "enrolled.jsonl"
         if not path.exists():
             return []
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        try:
+            lines = path.read_text("utf-8").splitlines()
+            return [json.loads(line) for line in lines]
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{path}: not the list of who is enrolled ({error}); mend it"
+            ) from None
+
+    def revocations(self) -> Revocations:
+        """
+        What is revoked, by C{crl.pem}.
+
+        @raise UserError: it cannot be believed.
+        """
+        path = self.directory / CRL_FILE
+        try:
+            return readLists(path, self._authorities())
+        except UserError as error:
+            raise UserError(f"{path}: {error}; mend it") from None
+
+    def revoke(self, serials: Sequence[int]) -> list[int]:
+        """
+        Revoke certificates by their serial numbers.
+
+        @return: those that were not revoked before.
+        @raise UserError: the list that there is cannot be believed, or none be written.
+        """
+        before = self.revocations()
+        known = dict(before.serials(self.certificate))
+        new = [serial for serial in dict.fromkeys(serials) if serial not in known]
+        if not new:
+            return []
+        now = datetime.now(timezone.utc).replace(microsecond=0)
+        known.update(dict.fromkeys(new, now))
+        number = before.number(self.certificate) + 1
+        others = otherLists(before.octets, self.certificate, self._authorities())
+        made = makeList(self.certificate, self._key, known, number)
+        replaceFile(self.directory / CRL_FILE, made + b"".join(others))
+        return new
+
+    def _authorities(self) -> list[x509.Certificate]:
+        """Every CA of C{ca.crt}: while one follows the other there are two."""
+        return readCertificates(self.directory / "ca.crt")
 
     def _issue(
         self,

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from ..errors import UserError
 
-__all__ = ["Bundle", "BundleError", "readCertificates", "readKey"]
+__all__ = ["Bundle", "BundleError", "isIssued", "readCertificates", "readKey"]
 
 # A chain of a few certificates; a file that is longer is something else.
 FILE_OCTETS_MAX = 1024 * 1024
@@ -117,7 +117,8 @@ def _spki(key: object) -> bytes:
     return octets
 
 
-def _issued(certificate: x509.Certificate, by: x509.Certificate) -> bool:
+def isIssued(certificate: x509.Certificate, by: x509.Certificate) -> bool:
+    """Whether a CA has signed a certificate."""
     try:
         certificate.verify_directly_issued_by(by)
     except Exception:
@@ -165,7 +166,7 @@ class Bundle:
                 "is not the key of worker.crt",
                 "copy both again",
             )
-        if not any(_issued(certificate, ca) for ca in [*authorities, *chain]):
+        if not any(isIssued(certificate, ca) for ca in [*authorities, *chain]):
             raise BundleError(
                 path, "is not signed by the CA in ca.crt", "copy all three again"
             )

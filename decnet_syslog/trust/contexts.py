@@ -59,6 +59,9 @@ __all__ = [
     "Refusal",
     "forwarderContext",
     "listenerContext",
+    "refuseOwn",
+    "refuseWorker",
+    "serves",
 ]
 
 # The delivery extension, docs/protocol.rst.
@@ -133,7 +136,7 @@ def _options(bundle: Bundle, protocols: list[bytes]) -> CertificateOptions:
     return options
 
 
-def _serves(certificate: x509.Certificate, usage: x509.ObjectIdentifier) -> bool:
+def serves(certificate: x509.Certificate, usage: x509.ObjectIdentifier) -> bool:
     """Whether an extended key usage, if there is any, includes a use."""
     try:
         usages = certificate.extensions.get_extension_for_class(
@@ -154,13 +157,13 @@ def _isAuthority(certificate: x509.Certificate) -> bool:
     return basic.ca
 
 
-def _refuseWorker(certificate: x509.Certificate) -> str | None:
+def refuseWorker(certificate: x509.Certificate) -> str | None:
     """Why a certificate of the CA is none of a worker's."""
     try:
         peerName(certificate)
         if _isAuthority(certificate):
             return "it is a CA's certificate, not a worker's"
-        if not _serves(certificate, ExtendedKeyUsageOID.CLIENT_AUTH):
+        if not serves(certificate, ExtendedKeyUsageOID.CLIENT_AUTH):
             return "it is not for clients"
     except NameRefused as error:
         return str(error)
@@ -170,7 +173,7 @@ def _refuseWorker(certificate: x509.Certificate) -> str | None:
     return None
 
 
-def _refuseOwn(certificate: x509.Certificate, own: x509.Certificate) -> str | None:
+def refuseOwn(certificate: x509.Certificate, own: x509.Certificate) -> str | None:
     """Why a certificate is the listener's own: no worker is the master, whatever for."""
     try:
         name = peerName(own)
@@ -184,7 +187,7 @@ def _refuseOwn(certificate: x509.Certificate, own: x509.Certificate) -> str | No
 def _refuseMaster(certificate: x509.Certificate, name: str) -> str | None:
     """Why a certificate of the CA is not the master's."""
     try:
-        if not _serves(certificate, ExtendedKeyUsageOID.SERVER_AUTH):
+        if not serves(certificate, ExtendedKeyUsageOID.SERVER_AUTH):
             return "it is not for servers"
         try:
             ipaddress.ip_address(name)
@@ -238,8 +241,14 @@ class ListenerContext:
     The listener's end. What it has can be replaced while it serves: L{use}.
     """
 
-    def __init__(self, bundle: Bundle, refused: Callable[[Refusal], None]) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        refused: Callable[[Refusal], None],
+        refuse: Callable[[x509.Certificate], str | None] = lambda certificate: None,
+    ) -> None:
         self._refused = refused
+        self._refuse = refuse
         self.use(bundle)
 
     def use(self, bundle: Bundle) -> None:
@@ -250,7 +259,11 @@ class ListenerContext:
         own = bundle.certificate
 
         def refuse(certificate: x509.Certificate) -> str | None:
-            return _refuseWorker(certificate) or _refuseOwn(certificate, own)
+            return (
+                refuseWorker(certificate)
+                or refuseOwn(certificate, own)
+                or self._refuse(certificate)
+            )
 
         context.set_verify(
             MUTUAL | SSL.VERIFY_CLIENT_ONCE, _verification(refuse, self._refused)
@@ -273,7 +286,7 @@ def _selectProtocol(connection: SSL.Connection, offered: list[bytes]) -> Any:
 @implementer(IOpenSSLClientConnectionCreator)
 class ForwarderContext:
     """
-    The forwarder's end.
+    The forwarder's end. What it has can be replaced while it serves: L{use}.
 
     @ivar lastRefusal: the last certificate of a master's that was refused.
     """
@@ -281,11 +294,17 @@ class ForwarderContext:
     def __init__(self, bundle: Bundle, masterName: str, offerDelivery: bool) -> None:
         self.lastRefusal: Refusal | None = None
         self._masterName = masterName
-        self._options = _options(bundle, [DELIVERY_PROTOCOL] if offerDelivery else [])
+        self._protocols = [DELIVERY_PROTOCOL] if offerDelivery else []
         self._verify = _verification(
             lambda certificate: _refuseMaster(certificate, masterName), self._note
         )
-        self._options.getContext().set_verify(MUTUAL, self._verify)
+        self.use(bundle)
+
+    def use(self, bundle: Bundle) -> None:
+        """Use a bundle for the connections from here on."""
+        options = _options(bundle, self._protocols)
+        options.getContext().set_verify(MUTUAL, self._verify)
+        self._options = options
 
     def _note(self, refusal: Refusal) -> None:
         self.lastRefusal = refusal
@@ -302,14 +321,18 @@ class ForwarderContext:
 
 
 def listenerContext(
-    bundle: Bundle, refused: Callable[[Refusal], None]
+    bundle: Bundle,
+    refused: Callable[[Refusal], None],
+    refuse: Callable[[x509.Certificate], str | None] = lambda certificate: None,
 ) -> ListenerContext:
     """
     TLS for a listener.
 
     @param refused: told of every certificate that is refused.
+    @param refuse: why a worker's certificate is not accepted, C{None} if it is; asked for
+        each handshake.
     """
-    return ListenerContext(bundle, refused)
+    return ListenerContext(bundle, refused, refuse)
 
 
 def forwarderContext(

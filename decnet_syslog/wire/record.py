@@ -35,9 +35,18 @@ from io import BytesIO
 from typing import TypeVar
 
 from .decnet import ADDRESS_NAMES, SD_ID, Reading, read, splitAddress
+from .hostname import contradicts
 from .rfc5424 import FULL_DATE
 
-__all__ = ["Provenance", "ours", "record", "renderRecords", "shown", "wholeSeconds"]
+__all__ = [
+    "MISMATCH",
+    "Provenance",
+    "ours",
+    "record",
+    "renderRecords",
+    "shown",
+    "wholeSeconds",
+]
 
 # Seconds, and as many shapes, that are known. A run of messages has a handful; an attacker
 # who makes up new ones has all forgotten now and then, which costs less than they did.
@@ -56,6 +65,10 @@ PIECES_MAX = 2 * PARAMS_MAX + 1
 
 # So few that what they need stays in the processor's cache and is not mapped anew each time.
 RUN_MESSAGES = 128
+
+# The member of a record whose HOSTNAME is not the worker's.
+MISMATCH = "hostname_mismatch"
+_MARK = f', "{MISMATCH}": true'
 
 # What JSON has as it is: printable, without backslash. (Quotes are seen to.)
 _PLAIN = bytes(set(range(0x20, 0x7F)) - {0x5C})
@@ -85,6 +98,9 @@ class Provenance:
     @ivar address: where it connected from.
     @ivar receivedAt: RFC 3339, UTC, with microseconds and "Z".
     @ivar log: the file, as the worker names it; hostile text.
+    @ivar marks: whether a record shows that its HOSTNAME is not the worker's. It is settled
+        when the message comes: a record that is rendered again is the same octets, whatever
+        was configured meanwhile.
     """
 
     worker: str
@@ -92,6 +108,7 @@ class Provenance:
     address: str
     receivedAt: str
     log: str | None
+    marks: bool = False
 
 
 def shown(text: str) -> str:
@@ -151,6 +168,8 @@ def record(
         "raw_line": text,
         **ours(provenance, offset),
     }
+    if provenance.marks and contradicts(decky, provenance.worker):
+        made[MISMATCH] = True
     if not whole:
         made["raw_base64"] = b64encode(message).decode("ascii")
     return made
@@ -158,8 +177,8 @@ def record(
 
 # What is around the values, in JSON: the members from the second to the attacker's address;
 # the pieces from there to the text; where, between them, that address is; whether its port
-# may be added.
-_Shape = tuple[bytes, list[bytes], int, bool]
+# may be added; the HOSTNAME.
+_Shape = tuple[bytes, list[bytes], int, bool, str]
 _shapes: dict[tuple[bytes, ...], _Shape] = {}
 _seconds: dict[bytes, bytes] = {}
 
@@ -209,6 +228,7 @@ def _newShape(around: tuple[bytes, ...]) -> _Shape | None:
         f'{inside}}}, "msg": "'.encode("ascii").split(b"|"),
         2 * names.index(address) + 1,
         "remote_port" not in names,
+        decky,
     )
     return _keep(_shapes, around, shape) if len(text) <= SHAPE_OCTETS_MAX else shape
 
@@ -219,12 +239,16 @@ def _common(
     before: bytes,
     offset: bytes,
     after: bytes,
+    marked: bytes,
+    worker: str | None,
 ) -> bool:
     """
     Add the record of a message to what is made, if it is of the common shape.
 
     @param message: of nothing but L{_PLAIN}.
     @param before: what comes from the end of C{raw_line} to the offset.
+    @param marked: instead of C{after}, when the HOSTNAME is not the worker's.
+    @param worker: whose HOSTNAME it should be; C{None}: that is not marked.
     @return: whether it is; else nothing is added.
     """
     # Around a value, a value, and so on; the last has the element's end and the text.
@@ -255,7 +279,7 @@ def _common(
     shape = _shapes.get(around) or _newShape(around)
     if shape is None:
         return False
-    head, inside, which, portMissing = shape
+    head, inside, which, portMissing, decky = shape
     attacker = pieces[which]
     pieces[::2] = inside
     if 0x3A in attacker:
@@ -275,7 +299,7 @@ def _common(
         raw,
         before,
         offset,
-        after,
+        marked if worker is not None and contradicts(decky, worker) else after,
     )
     return True
 
@@ -284,13 +308,15 @@ def _common(
 _quote = json.encoder.encode_basestring_ascii
 
 
-def _exact(message: bytes, receivedAt: str) -> tuple[str, str]:
+def _exact(message: bytes, receivedAt: str, worker: str | None) -> tuple[str, str]:
     """The members of a record before and behind ours, the exact way."""
     quote = _quote
     reading, text, whole = _read(message, receivedAt)
     stamp, decky, service, event, attacker, fields, msg = reading
     members = ", ".join([f"{quote(k)}: {quote(v)}" for k, v in fields.items()])
     behind = "" if whole else f', "raw_base64": "{b64encode(message).decode("ascii")}"'
+    if worker is not None and contradicts(decky, worker):
+        behind = _MARK + behind
     return (
         f'{{"timestamp": {quote(stamp)}, "decky": {quote(decky)},'
         f' "service": {quote(service)}, "event_type": {quote(event)},'
@@ -300,11 +326,14 @@ def _exact(message: bytes, receivedAt: str) -> tuple[str, str]:
 
 
 def _render(
-    messages: Sequence[bytes], receivedAt: str, before: bytes, start: int | None
+    messages: Sequence[bytes], provenance: Provenance, before: bytes, start: int | None
 ) -> bytes:
     """The records of a run of messages. See L{renderRecords}."""
+    receivedAt = provenance.receivedAt
+    worker = provenance.worker if provenance.marks else None
     last = f', "received_at": {_quote(receivedAt)}'
     after = f"{last}}}\n".encode("ascii")
+    marked = f"{last}{_MARK}}}\n".encode("ascii")
     # Of all at once; of each only if there is something else in one.
     plain = not b"".join(messages).translate(None, _PLAIN)
     offset = b"null"
@@ -314,10 +343,10 @@ def _render(
             offset = b"%d" % start
             start += len(message) + 1
         if (plain or not message.translate(None, _PLAIN)) and _common(
-            message, made, before, offset, after
+            message, made, before, offset, after, marked, worker
         ):
             continue
-        members, behind = _exact(message, receivedAt)
+        members, behind = _exact(message, receivedAt, worker)
         end = f"{last}{behind}}}\n"
         made += (members[:-1].encode("ascii"), before, offset, end.encode("ascii"))
     return b"".join(made)
@@ -348,7 +377,7 @@ def renderRecords(
     out = BytesIO()
     for at in range(0, len(messages), RUN_MESSAGES):
         run = messages[at : at + RUN_MESSAGES]
-        out.write(_render(run, provenance.receivedAt, before, start))
+        out.write(_render(run, provenance, before, start))
         if start is not None:
             start += sum(map(len, run)) + len(run)
     return out.getvalue()

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from ..durable import StorageFailed, isFailure, isFull, syncData, syncDirectory, useWAL
 from ..errors import UserError
+from ..private import PRIVATE, openPrivate
 
 __all__ = ["Bookmark", "Bookmarks"]
 
@@ -113,22 +113,17 @@ class Bookmarks:
         @param die: ends the process: a disk has failed.
         @raise UserError: it is in use, of an unknown version, or no database.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            descriptor = os.open(path, flags, 0o600)
-        except OSError as error:
-            raise UserError(
-                f"cannot open the offsets in {path}: {error.strerror}; give --state-db a file"
-                " in a directory that this user can write"
-            ) from None
+        descriptor = openPrivate(
+            path,
+            "the state database",
+            "give --state-db a file in a directory that this user can write",
+        )
         status = os.fstat(descriptor)
-        regular = stat.S_ISREG(status.st_mode)
-        if regular and status.st_uid == os.geteuid() and status.st_mode & 0o077:
+        ours = status.st_uid == os.geteuid() and status.st_nlink == 1
+        if ours and status.st_mode & 0o077:
             # DECNET's own forwarder left it to the umask.
-            os.fchmod(descriptor, 0o600)
+            os.fchmod(descriptor, PRIVATE)
         os.close(descriptor)
-        if not regular:
-            raise UserError(f"the state database {path} is not a regular file")
         db = sqlite3.connect(path, isolation_level=None, timeout=2)
         try:
             db.execute("PRAGMA locking_mode = EXCLUSIVE")

@@ -50,8 +50,10 @@ DELAY_MIN_S = 1.0
 DELAY_MAX_S = 30.0
 
 # Another connection has taken our stream: somebody has a copy of our state. Whoever waits
-# longer lets the other ship; nothing is lost or repeated meanwhile.
+# longer lets the other ship; nothing is lost or repeated meanwhile. Or the master does not
+# take our messages until somebody changes something.
 DELAY_SUPERSEDED_S = 60.0
+_DELAYED = ("superseded", "hostname")
 
 
 def kernelUnsent(reactor: Any, transport: Any) -> int:
@@ -260,9 +262,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         """A connection is gone: remember why, TLS does not tell the connector."""
         if self.line is line:
             self.line = None
-        self._superseded = (
-            line.lastBye is not None and line.lastBye.code == "superseded"
-        )
+        self._superseded = line.lastBye is not None and line.lastBye.code in _DELAYED
         refused = self._refusal() if line.shipment is None else None
         why = refused or reason.getErrorMessage()
         self._log.warn("no connection to the master: {why}", why=why)

@@ -122,7 +122,7 @@ class PlainShipment:
         if isinstance(piece, Gap):
             # There is nobody at the other end to say it to.
             self._log.warn(
-                "{octets} octets of {name}, from {start} to {end}, are not shipped: {reason}",
+                "{octets} octets of {name!r}, from {start} to {end}, are not shipped: {reason}",
                 octets=piece.end - piece.start,
                 name=mark.name,
                 start=piece.start,
@@ -134,7 +134,7 @@ class PlainShipment:
             frames, empty = encodePlain(piece.octets)
             if empty and not self._empty:
                 self._log.warn(
-                    "{name} has empty lines: RFC 5425 cannot carry them, they are left out",
+                    "{name!r} has empty lines: RFC 5425 cannot carry them, they are left out",
                     name=mark.name,
                 )
             self._empty += empty

@@ -67,17 +67,19 @@ _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _SEALED = (".bz2", ".xz", ".zst")
 
 
-def openRegular(path: str) -> int | None:
+def openRegular(path: str, follow: bool = True) -> int | None:
     """
     Open a regular file for reading, or C{None}: something else is there.
 
+    @param follow: whether it may be a symbolic link to one.
     @raise OSError: it cannot be opened.
     """
     # A pipe is not opened at all: that would let its writer go on, into nothing.
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    if not stat.S_ISREG(os.stat(path, follow_symlinks=follow).st_mode):
         return None
     # O_NONBLOCK: it may be a pipe by now, and must not make us wait for its writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)
@@ -136,7 +138,8 @@ def openSibling(path: str, directory: Path, head: bytes = b"") -> int | None:
     @raise OSError: it is there and cannot be read now. That is not "gone".
     """
     try:
-        descriptor = openRegular(path)
+        # No rotation makes a link; somebody who can write here might.
+        descriptor = openRegular(path, False)
     except FileNotFoundError:
         return None
     if descriptor is None or not path.endswith(".gz"):
@@ -171,7 +174,7 @@ def gzipOutline(path: str) -> tuple[bytes, int] | None:
         of the last.
     @raise OSError: it cannot be read.
     """
-    descriptor = openRegular(path) if path.endswith(".gz") else None
+    descriptor = openRegular(path, False) if path.endswith(".gz") else None
     if descriptor is None:
         return None
     try:

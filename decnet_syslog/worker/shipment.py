@@ -37,7 +37,6 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..trust.names import showText
 from ..wire.control import (
     ACK,
     AT,
@@ -214,7 +213,7 @@ class Shipment:
                 self._identify()
             case BYE(code, text):
                 self._log.warn(
-                    "the master closes: {code}: {text}", code=code, text=showText(text)
+                    "the master closes: {code}: {text!r}", code=code, text=text
                 )
             case _:
                 raise Misbehaviour(f"{type(line).__name__} is not for the forwarder")
@@ -325,7 +324,7 @@ class Shipment:
             start, crc = line.base, 0
         if line.offset < mark.offset:
             self._log.warn(
-                "the master holds {held} octets of {name}, it had acknowledged {offset}: it"
+                "the master holds {held} octets of {name!r}, it had acknowledged {offset}: it"
                 " has lost some, they are sent again",
                 held=line.offset,
                 name=mark.name,
@@ -374,7 +373,7 @@ class Shipment:
         machine. What the listener holds is found by content if we have it at all.
         """
         self._log.error(
-            "the master holds {what} for {name} (stream {stream}, {offset} octets)",
+            "the master holds {what} for {name!r} (stream {stream}, {offset} octets)",
             what=what,
             name=way.incarnation.name,
             stream=line.stream,
@@ -425,7 +424,7 @@ class Shipment:
         mark = incarnation.bookmark
         if known is not None and not self._taken(known, way):
             self._log.info(
-                "{name} is stream {stream} of the master, which holds {offset} octets of it",
+                "{name!r} is stream {stream} of the master, which holds {offset} octets of it",
                 name=mark.name,
                 stream=known.stream,
                 offset=known.offset,
@@ -440,7 +439,7 @@ class Shipment:
             )
         elif diverged:
             # What we had acknowledged is our own file's content, so it is delivered.
-            self._log.warn("{name} goes on as a new stream", name=mark.name)
+            self._log.warn("{name!r} goes on as a new stream", name=mark.name)
             incarnation.adopt(
                 uuid4().hex, mark.generation, mark.offset, mark.offset, 0, ""
             )

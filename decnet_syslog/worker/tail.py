@@ -78,6 +78,7 @@ class Tail:
         events: Events,
         startOffset: int | None = None,
         begun: Callable[[int], int | None] = lambda descriptor: 0,
+        follow: bool = True,
     ) -> None:
         """
         @param clock: seconds that never go back.
@@ -85,6 +86,7 @@ class Tail:
         @param startOffset: where to begin in a file that is seen for the first time.
         @param begun: octets of an open file that were shipped when it had another path;
             C{None} while that path's tail reads it.
+        @param follow: whether the path may be a symbolic link.
         """
         self.path = path
         self.incarnations: list[Incarnation] = []
@@ -95,6 +97,7 @@ class Tail:
         self._events = events
         self._startOffset = startOffset
         self._begun = begun
+        self._follow = follow
         self._held = Path(f"{bookmarks.path}.held")
         self._current: Incarnation | None = None
         self._stream = uuid4().hex
@@ -154,7 +157,7 @@ class Tail:
 
     def _openOrRaise(self) -> int | None:
         try:
-            descriptor = openRegular(self.path)
+            descriptor = openRegular(self.path, self._follow)
         except FileNotFoundError:
             return None
         if descriptor is None:

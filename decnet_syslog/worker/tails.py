@@ -141,6 +141,8 @@ class Tails:
             self._events,
             start,
             lambda descriptor: self._begun(path, descriptor),
+            # Who gave a path knows where it leads. What a pattern finds, somebody put there.
+            named,
         )
 
     def _rotated(self, path: str) -> bool:
@@ -148,13 +150,15 @@ class Tails:
         if path in self._unfinished:
             return False
         try:
-            descriptor = openRegular(path)
+            descriptor = openRegular(path, False)
         except FileNotFoundError:
             return True
         except OSError as error:
             self._tell(path, error.strerror or str(error))
             return True
         if descriptor is None:
+            if os.path.islink(path):
+                self._tell(path, "a link that a pattern finds is not followed")
             return True
         try:
             begun = self._begun(path, descriptor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from twisted.application.service import IService
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.python import usage
@@ -14,6 +15,8 @@ from ..errors import UserError
 from ..options import directory, fromEnvironment, octets, portNumber, seconds
 from ..trust.bundles import Bundle
 from ..trust.contexts import forwarderContext
+from ..trust.renewal import Renewal
+from ..trust.watching import together
 from ..wire.framing import MESSAGE_OCTETS_MAX
 from .service import ForwarderService
 from .shipment import PIECE_OCTETS
@@ -174,7 +177,7 @@ def makeService(options: Options) -> IService:
         last = context.lastRefusal
         return None if last is None else str(last)
 
-    return ForwarderService(
+    forwarder = ForwarderService(
         reactor,
         current,
         refusal,
@@ -189,3 +192,5 @@ def makeService(options: Options) -> IService:
         pieceOctets=options["batch-bytes"],
         resendToNewMaster=options["on-new-master"] == "resend",
     )
+    renewal = Renewal(bundle, ExtendedKeyUsageOID.CLIENT_AUTH, context.use)
+    return together(forwarder, renewal.look)

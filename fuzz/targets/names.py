@@ -10,7 +10,7 @@ import warnings
 
 from cryptography import x509
 
-from decnet_syslog.trust.contexts import _refuseMaster, _refuseWorker
+from decnet_syslog.trust.contexts import _refuseMaster, refuseWorker
 from decnet_syslog.trust.names import (
     NAME_CHARACTERS_MAX,
     NameRefused,
@@ -82,7 +82,7 @@ def run(octets: bytes) -> None:
             return
         assert len(fingerprint(certificate)) == len("sha-256:") + 32 * 3 - 1
         for reason in (
-            _refuseWorker(certificate),
+            refuseWorker(certificate),
             _refuseMaster(certificate, "decnet-master"),
         ):
             # What is raised there refuses as well, but without a word in the log.

@@ -1,0 +1,128 @@
+"""
+Who is connected: the connections of each name, and which of them has a stream.
+
+The newest wins, always: of too many connections of a name the oldest is closed, and a
+stream is the connection's that opened it last. What the two wrote never mixes: a deposit
+of the older one, after the newer was granted the stream, cannot commit.
+
+Set aside: the oldest wins. A worker whose host lost its power comes back while its dead
+connection still looks alive, for two minutes; and whoever has copied a key and connects
+first would keep the worker out for good. A collision is said, whichever wins.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from twisted.logger import Logger
+
+from ..wire.control import BYE
+from .acknowledged import Acknowledged
+
+__all__ = ["CONNECTIONS_PER_WORKER_MAX", "Member", "Roster"]
+
+# Of one name. A forwarder has one, and for a moment the dead one before it; other
+# programs may have one for each of their threads. When there are more the oldest goes.
+CONNECTIONS_PER_WORKER_MAX = 16
+
+
+class Member(Protocol):
+    """A connection whose handshake is done."""
+
+    @property
+    def address(self) -> str:
+        """Where it came from: host and port."""
+
+    def close(self, bye: BYE) -> None:
+        """Say why, and close."""
+
+    def hold(self) -> None:
+        """Do not read for now: the name has sent too much."""
+
+    def letGo(self) -> None:
+        """Read on."""
+
+
+def _host(address: str) -> str:
+    return address.rpartition(":")[0]
+
+
+class Roster:
+    """
+    The connections of each name, and the owners of streams.
+    """
+
+    _log = Logger()
+
+    def __init__(self, perWorkerMax: int = CONNECTIONS_PER_WORKER_MAX) -> None:
+        self._perWorkerMax = perWorkerMax
+        self._members: dict[str, deque[Member]] = {}
+        self._owners: dict[tuple[str, str, int], Acknowledged] = {}
+
+    def of(self, worker: str) -> Sequence[Member]:
+        """The connections of a name, the oldest first."""
+        return tuple(self._members.get(worker, ()))
+
+    def join(self, worker: str, member: Member) -> None:
+        """A connection of a name. One from elsewhere is a collision."""
+        members = self._members.setdefault(worker, deque())
+        host = _host(member.address)
+        for other in reversed(members):
+            if _host(other.address) != host:
+                self._log.warn(
+                    "{worker} connects from {address} and is connected from {other}: a"
+                    " copied key, or a host with a new address",
+                    event="collision",
+                    worker=worker,
+                    address=member.address,
+                    other=other.address,
+                    reason="one name from two addresses",
+                )
+                break
+        members.append(member)
+        if len(members) > self._perWorkerMax:
+            oldest = members.popleft()
+            oldest.close(BYE("limit", "a newer connection of this name is open"))
+
+    def leave(self, worker: str, member: Member) -> bool:
+        """
+        A connection is gone.
+
+        @return: whether it was the last of its name.
+        """
+        members = self._members.get(worker)
+        if members is None or member not in members:
+            return False
+        members.remove(member)
+        if members:
+            return False
+        del self._members[worker]
+        return True
+
+    def opened(self, stream: tuple[str, str, int], reception: Acknowledged) -> None:
+        """A connection opens a stream: an older one of the same must go."""
+        older = self._owners.get(stream)
+        self._owners[stream] = reception
+        if older is None or older is reception:
+            return
+        here, there = reception.who.address, older.who.address
+        if _host(here) != _host(there):
+            self._log.warn(
+                "{worker} sends stream {stream} from {address} and from {other}: the state"
+                " of its forwarder was copied, or its host has a new address",
+                event="collision",
+                worker=reception.who.worker,
+                stream=stream[1],
+                address=here,
+                other=there,
+                reason="one stream from two addresses",
+            )
+        older.supersede()
+
+    def closed(self, reception: Acknowledged) -> None:
+        """A connection with streams is gone."""
+        for stream in reception.opened:
+            if self._owners.get(stream) is reception:
+                del self._owners[stream]

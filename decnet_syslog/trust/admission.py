@@ -1,0 +1,189 @@
+"""
+Admission: whose certificate the listener accepts, now.
+
+A certificate must be a worker's (L{decnet_syslog.trust.contexts.refuseWorker}), not be
+the master's own, not be revoked, and, if there is an allow-list, be on it. The revocation
+list and the allow-list are files that are read again when they change. A file that
+cannot be believed is said, once, and what was in force stays in force.
+
+What is revoked must stay so when the listener starts again and C{crl.pem} is broken or
+gone: a copy of the list in force is kept beside the journal.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from twisted.logger import Logger
+
+from ..errors import UserError
+from .allowlist import AllowList, readAllowList
+from .bundles import Bundle, isIssued
+from .contexts import refuseOwn, refuseWorker
+from .revocation import Revocations, readLists, replaceFile
+from .watching import Watched
+
+__all__ = ["REVOKED", "Admission"]
+
+# How the reason begins when it is revocation: the log says it by another event.
+REVOKED = "it was revoked"
+
+
+def _utcNow() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+class Admission:
+    """
+    Who may send.
+
+    @ivar bundle: the master's, in use.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        crl: Path,
+        saved: Path,
+        allow: Path | None = None,
+        now: Any = _utcNow,
+    ) -> None:
+        """
+        @param crl: the revocation list; nothing is revoked while there never was one.
+        @param saved: where the list in force is kept.
+        @param allow: the allow-list.
+        @raise UserError: a file cannot be believed, and nothing else is known.
+        """
+        self.bundle = bundle
+        self._crl = crl
+        self._saved = saved
+        self._allow = allow
+        self._now = now
+        self._watched = Watched([crl])
+        self._watchedAllow = None if allow is None else Watched([allow])
+        self._saidOutdated = False
+        # CAs that were trusted before the last change of the bundle.
+        self._retired: tuple[x509.Certificate, ...] = ()
+        self._revocations = self._firstLists()
+        self._allowed: AllowList | None = None
+        if allow is not None:
+            try:
+                self._allowed = readAllowList(allow)
+            except UserError as error:
+                raise UserError(f"the allow-list {allow}: {error}; mend it") from None
+
+    def _firstLists(self) -> Revocations:
+        try:
+            saved = readLists(self._saved, self.bundle.authorities)
+        except UserError as error:
+            # The CA was replaced, or the disk has lost it: what the CA says now counts.
+            self._alarm(self._saved, str(error))
+            saved = Revocations()
+        try:
+            lists = readLists(self._crl, self.bundle.authorities)
+            lists.checkNewer(saved, self.bundle.authorities)
+        except UserError as error:
+            if not saved.lists:
+                raise UserError(
+                    f"the revocation list {self._crl}: {error}; mend it, or remove it if"
+                    " nothing was ever revoked"
+                ) from None
+            self._alarm(self._crl, str(error))
+            return saved
+        self._save(lists)
+        return lists
+
+    def _save(self, lists: Revocations) -> None:
+        if lists.octets and not (
+            self._saved.exists() and self._saved.read_bytes() == lists.octets
+        ):
+            replaceFile(self._saved, lists.octets, 0o600)
+
+    def refuse(self, certificate: x509.Certificate) -> str | None:
+        """Why a certificate that the CA has signed is not accepted; C{None} if it is."""
+        reason = refuseWorker(certificate) or refuseOwn(
+            certificate, self.bundle.certificate
+        )
+        if reason is not None:
+            return reason
+        since = self._revocations.since(certificate)
+        if since is not None:
+            return f"{REVOKED} on {since:%Y-%m-%d %H:%M:%S} UTC"
+        if self._allowed is not None and not self._allowed.allows(certificate):
+            return "it is not on the allow-list"
+        return None
+
+    def refuseOpen(self, certificate: x509.Certificate) -> str | None:
+        """As L{refuse}, of a connection whose certificate was accepted earlier."""
+        # A certificate of a CA between ours and the worker's is not at hand here.
+        if any(isIssued(certificate, by) for by in self._retired) and not any(
+            isIssued(certificate, by) for by in self.bundle.authorities
+        ):
+            return "its CA is not trusted any more"
+        return self.refuse(certificate)
+
+    def use(self, bundle: Bundle) -> None:
+        """The master has another bundle."""
+        gone = [ca for ca in self.bundle.authorities if ca not in bundle.authorities]
+        self._retired = tuple(gone)
+        self.bundle = bundle
+
+    def look(self) -> bool:
+        """Read again what has changed. Whether somebody may be refused who was not."""
+        changed = self._watched.changed() and self._newLists()
+        if self._watchedAllow is not None and self._watchedAllow.changed():
+            changed = self._newAllowList() or changed
+        ended = self._revocations.outdated(self._now())
+        if ended is not None and not self._saidOutdated:
+            self._saidOutdated = True
+            self._alarm(self._crl, f"it is out of date since {ended:%Y-%m-%d}")
+        return changed
+
+    def _newLists(self) -> bool:
+        try:
+            lists = readLists(self._crl, self.bundle.authorities)
+            lists.checkNewer(self._revocations, self.bundle.authorities)
+            ended = lists.outdated(self._now())
+            if ended is not None:
+                raise UserError(f"it is out of date since {ended:%Y-%m-%d}")
+            self._save(lists)
+        except UserError as error:
+            self._alarm(self._crl, str(error))
+            return False
+        self._revocations = lists
+        self._saidOutdated = False
+        self._log.warn(
+            "the revocation list {file} is in force: {count} certificates",
+            event="reloaded",
+            file=str(self._crl),
+            count=sum([len(one.serials) for one in lists.lists.values()]),
+        )
+        return True
+
+    def _newAllowList(self) -> bool:
+        assert self._allow is not None
+        try:
+            self._allowed = readAllowList(self._allow)
+        except UserError as error:
+            self._alarm(self._allow, str(error))
+            return False
+        self._log.warn(
+            "the allow-list {file} is in force: {count} entries",
+            event="reloaded",
+            file=str(self._allow),
+            count=len(self._allowed.entries),
+        )
+        return True
+
+    def _alarm(self, path: Path, reason: str) -> None:
+        self._log.error(
+            "{file} is not used, what was in force stays: {reason}",
+            event="reload-refused",
+            file=str(path),
+            reason=reason,
+        )

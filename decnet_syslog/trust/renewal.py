@@ -1,0 +1,88 @@
+"""
+Renewal: a bundle that is replaced on disk is used for the next connections.
+
+A new bundle must fit together, be valid now, be for the same use and have the same name
+as the one in use. One that does not is refused, once, with the reason, and the one in
+use stays. Connections that are open stay open, on the certificate they began with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cryptography import x509
+from twisted.logger import Logger
+
+from ..errors import UserError
+from .bundles import Bundle, BundleError
+from .contexts import serves
+from .names import NameRefused, fingerprint, peerName, showText
+from .watching import Watched
+
+__all__ = ["BUNDLE_FILES", "Renewal"]
+
+BUNDLE_FILES = ("ca.crt", "worker.crt", "worker.key")
+
+
+class Renewal:
+    """
+    Watch the directory of a bundle.
+
+    @ivar bundle: in use.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        usage: x509.ObjectIdentifier,
+        use: Callable[[Bundle], None],
+    ) -> None:
+        """
+        @param usage: the extended key usage that the certificate must be good for.
+        @param use: use a bundle for the connections from here on.
+        """
+        self.bundle = bundle
+        self._usage = usage
+        self._use = use
+        self._watched = Watched([bundle.directory / name for name in BUNDLE_FILES])
+
+    def look(self) -> None:
+        """Use what is there if it is new and good."""
+        if not self._watched.changed():
+            return
+        try:
+            bundle = Bundle.load(self.bundle.directory)
+            self._check(bundle)
+            self._use(bundle)
+        except UserError as error:
+            self._log.error(
+                "the new certificate is not used, the old one stays: {reason}",
+                event="reload-refused",
+                reason=str(error),
+            )
+            return
+        self.bundle = bundle
+        self._log.warn(
+            "using the new certificate {fingerprint}, until {until:%Y-%m-%d}, for new"
+            " connections",
+            event="reloaded",
+            fingerprint=fingerprint(bundle.certificate),
+            until=bundle.certificate.not_valid_after_utc,
+        )
+
+    def _check(self, bundle: Bundle) -> None:
+        path = bundle.directory / "worker.crt"
+        try:
+            new, old = peerName(bundle.certificate), peerName(self.bundle.certificate)
+        except NameRefused as error:
+            raise BundleError(path, str(error), "copy the right one") from None
+        if new != old:
+            raise BundleError(
+                path,
+                f"is for {showText(new)}, not {showText(old)}",
+                "restart to change the name",
+            )
+        if not serves(bundle.certificate, self._usage):
+            raise BundleError(path, "is not for this end", "copy the right one")

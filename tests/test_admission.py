@@ -1,0 +1,481 @@
+"""Tests for who may send: revocation, the allow-list, and bundles that are replaced."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.errors import UserError
+from decnet_syslog.master.listener import EXPEL_S
+from decnet_syslog.trust.admission import Admission
+from decnet_syslog.trust.allowlist import readAllowList
+from decnet_syslog.trust.authority import Authority
+from decnet_syslog.trust.bundles import Bundle
+from decnet_syslog.trust.contexts import ForwarderContext
+from decnet_syslog.trust.names import fingerprint
+from decnet_syslog.trust.renewal import BUNDLE_FILES, Renewal
+from decnet_syslog.trust.revocation import CRL_FILE, makeList
+from decnet_syslog.trust.watching import Watched
+from decnet_syslog.wire.control import AT, OPEN, encodeControl
+
+from .certificates import authority as testAuthority
+from .certificates import key, worker
+from .doubles import STREAM
+from .test_contexts import TLSTestCase
+
+DAY = timedelta(days=1)
+
+
+def now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+class AdmissionTestCase(SynchronousTestCase):
+    """A CA, a master, two workers, and what was logged as an event."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).resolve()
+        self.directory.mkdir(parents=True)
+        self.authority = Authority.create(self.directory / "ca")
+        self.master = Bundle.load(self.authority.masterIdentity())
+        self.one = self.authority.enroll("w1", self.directory / "w1")
+        self.two = self.authority.enroll("w2", self.directory / "w2")
+        self.crl = self.authority.directory / CRL_FILE
+        self.saved = self.directory / "listener.db.crl"
+        self.events: list[tuple[str, str]] = []
+        observer: Any = self.hear
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def hear(self, event: Any) -> None:
+        if "event" in event:
+            self.events.append((event["event"], str(event.get("reason", ""))))
+
+    def admission(self, allow: Path | None = None) -> Admission:
+        return Admission(self.master, self.crl, self.saved, allow)
+
+    def look(self, admission: Admission) -> bool:
+        """Two looks: a change counts when it has stood still."""
+        return [admission.look(), admission.look()][1]
+
+    def assertAlarm(self, *words: str) -> None:
+        (event, reason), *more = self.events
+        self.assertEqual((event, more), ("reload-refused", []))
+        for word in words:
+            self.assertIn(word, reason)
+        self.events.clear()
+
+
+class RevocationTests(AdmissionTestCase):
+    """What is revoked is refused, and stays refused."""
+
+    def test_revoked(self) -> None:
+        """A list that appears is in force; others are accepted as before."""
+        admission = self.admission()
+        self.assertIsNone(admission.refuse(self.one))
+        self.assertEqual(
+            self.authority.revoke([self.one.serial_number]), [self.one.serial_number]
+        )
+        self.assertTrue(self.look(admission))
+        self.assertIn("it was revoked on", admission.refuse(self.one) or "")
+        self.assertIsNone(admission.refuse(self.two))
+        self.assertFalse(self.look(admission))
+        self.authority.revoke([self.two.serial_number])
+        self.assertTrue(self.look(admission))
+        self.assertIsNotNone(admission.refuse(self.one))
+        self.assertIsNotNone(admission.refuse(self.two))
+
+    def test_twice(self) -> None:
+        """To revoke again changes nothing, and does not move the date."""
+        self.authority.revoke([self.one.serial_number])
+        before = self.crl.read_bytes()
+        self.assertEqual(self.authority.revoke([self.one.serial_number]), [])
+        self.assertEqual(self.crl.read_bytes(), before)
+
+    def broken(self) -> dict[str, bytes]:
+        """Lists that cannot be believed, and a word of why."""
+        self.authority.revoke([self.one.serial_number])
+        good = self.crl.read_bytes()
+        other = makeList(testAuthority("other"), key("other"), {}, 99)
+        pem = self.authority.certificate
+        impostor = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(pem.subject)
+            .last_update(now() - DAY)
+            .next_update(now() + DAY)
+            .sign(key("other"), SHA256())
+            .public_bytes(Encoding.PEM)
+        )
+        own: Any = self.authority._key
+        expired = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(pem.subject)
+            .last_update(now() - 9 * DAY)
+            .next_update(now() - 3 * DAY)
+            .add_extension(x509.CRLNumber(50), critical=False)
+            .sign(own, SHA256())
+            .public_bytes(Encoding.PEM)
+        )
+        return {
+            "no certificate revocation list": b"",
+            "no certificate revocation list in PEM": b"\x00\xff garbage" * 99,
+            "cannot be read as": good[:60] + b"AAAA" + good[60:],
+            "not signed by the CA": other,
+            "signed by": impostor,
+            "out of date": expired,
+            "is older than": makeList(pem, own, {}, 0),
+            "longer than": good + b"x" * 9_000_000,
+        }
+
+    def test_broken(self) -> None:
+        """A list that cannot be believed is an alarm, once; what was in force stays."""
+        broken = self.broken()
+        admission = self.admission()
+        for word, octets in broken.items():
+            self.crl.write_bytes(octets)
+            self.assertFalse(self.look(admission), word)
+            self.assertAlarm(word)
+            self.assertFalse(self.look(admission))
+            self.assertEqual(self.events, [])
+            self.assertIsNotNone(admission.refuse(self.one))
+            self.assertIsNone(admission.refuse(self.two))
+        self.crl.unlink()
+        self.assertFalse(self.look(admission))
+        self.assertAlarm("missing")
+        self.assertIsNotNone(admission.refuse(self.one))
+
+    def test_brokenAtStart(self) -> None:
+        """The same for a listener that starts: the list that was in force is kept."""
+        broken = self.broken()
+        self.admission()
+        for word, octets in broken.items():
+            if word == "out of date":
+                continue
+            self.crl.write_bytes(octets)
+            admission = self.admission()
+            self.assertAlarm(word)
+            self.assertIsNotNone(admission.refuse(self.one), word)
+        self.crl.unlink()
+        self.assertIsNotNone(self.admission().refuse(self.one))
+        self.assertAlarm("missing")
+
+    def test_brokenAndNothingKnown(self) -> None:
+        """A listener that has never seen a good list does not start with a broken one."""
+        self.crl.write_bytes(b"garbage")
+        error = self.assertRaises(UserError, self.admission)
+        self.assertIn("mend it", str(error))
+
+    def test_outOfDateAtStart(self) -> None:
+        """What an old list revokes stays revoked; that it is old is said."""
+        own: Any = self.authority._key
+        old = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.authority.certificate.subject)
+            .last_update(now() - 9 * DAY)
+            .next_update(now() - 3 * DAY)
+            .add_revoked_certificate(
+                x509.RevokedCertificateBuilder()
+                .serial_number(self.one.serial_number)
+                .revocation_date(now() - 9 * DAY)
+                .build()
+            )
+            .sign(own, SHA256())
+        )
+        self.crl.write_bytes(old.public_bytes(Encoding.PEM))
+        admission = self.admission()
+        self.assertIsNotNone(admission.refuse(self.one))
+        self.assertFalse(self.look(admission))
+        self.assertAlarm("out of date")
+
+    def test_unreadable(self) -> None:
+        """A directory in its place is an alarm, too."""
+        admission = self.admission()
+        self.crl.mkdir()
+        self.assertFalse(self.look(admission))
+        self.assertAlarm("cannot be read")
+
+    def test_halfWritten(self) -> None:
+        """A file that is still growing is not judged."""
+        self.authority.revoke([self.one.serial_number])
+        octets = self.crl.read_bytes()
+        self.crl.unlink()
+        admission = self.admission()
+        for end in range(0, len(octets), 100):
+            self.crl.write_bytes(octets[:end])
+            self.assertFalse(admission.look())
+        self.crl.write_bytes(octets)
+        self.assertTrue(self.look(admission))
+        self.assertEqual([event for event, _ in self.events], ["reloaded"])
+
+    def test_masterAndAuthority(self) -> None:
+        """The master's own certificate and the CA's are no worker's."""
+        admission = self.admission()
+        self.assertIsNotNone(admission.refuse(self.master.certificate))
+        self.assertIsNotNone(admission.refuse(self.authority.certificate))
+
+
+class AllowListTests(AdmissionTestCase):
+    """Of those that the CA has signed, only some may send."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.file = self.directory / "allow"
+
+    def test_policies(self) -> None:
+        """Names, fingerprints, both; comments and empty lines."""
+        prints = fingerprint(self.one), fingerprint(self.two)
+        for text, first, second in (
+            ("w1 # the first", True, False),
+            (f"\n# nobody\n{prints[1].lower()}\n", False, True),
+            (f"w1 {prints[0]}\nw2 {prints[0]}", True, False),
+            (f"{prints[0]} w1\nw2", True, True),
+            ("", False, False),
+            ("W1\nw2x", False, False),
+        ):
+            self.file.write_text(text)
+            allowed = readAllowList(self.file)
+            self.assertEqual(
+                (allowed.allows(self.one), allowed.allows(self.two)),
+                (first, second),
+                text,
+            )
+
+    def test_wrong(self) -> None:
+        """A line that is wrong is named, and nothing of the file is used."""
+        for text in ("w1 w2", "../x", "sha-256:00", "w1\nsha-1:00 x", "\x1b[2J"):
+            self.file.write_text(text)
+            error = self.assertRaises(UserError, readAllowList, self.file)
+            self.assertIn("line ", str(error))
+            self.assertNotIn("\x1b", str(error))
+        self.assertRaises(UserError, self.admission, self.file)
+        self.assertRaises(UserError, self.admission, self.directory / "none")
+
+    def test_changed(self) -> None:
+        """It is read again when it changes; a broken one changes nothing."""
+        self.file.write_text("w1\n")
+        admission = self.admission(self.file)
+        self.assertIsNone(admission.refuse(self.one))
+        self.assertIn("allow-list", admission.refuse(self.two) or "")
+        self.file.write_text("w2\n")
+        os.utime(self.file, ns=(1, 1))
+        self.assertTrue(self.look(admission))
+        self.assertIsNone(admission.refuse(self.two))
+        self.events.clear()
+        self.file.write_text("w2 w1\n")
+        self.assertFalse(self.look(admission))
+        self.assertAlarm("line 1")
+        self.assertIsNotNone(admission.refuse(self.one))
+
+
+class RenewalTests(AdmissionTestCase):
+    """A bundle that is replaced."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.home = self.directory / "w1"
+        self.used: list[Bundle] = []
+        self.renewal = Renewal(
+            Bundle.load(self.home), ExtendedKeyUsageOID.CLIENT_AUTH, self.used.append
+        )
+
+    def replace(self, other: Path) -> None:
+        for name in BUNDLE_FILES:
+            shutil.copy2(other / name, self.home / name)
+            self.renewal.look()
+        for _ in range(2):
+            self.renewal.look()
+
+    def make(self, name: str, authority: Authority | None = None) -> Path:
+        out = self.directory / "new"
+        (authority or self.authority).enroll(name, out)
+        return out
+
+    def test_renewed(self) -> None:
+        """A new bundle of the same name is used, once."""
+        self.replace(self.make("w1"))
+        (used,) = self.used
+        self.assertNotEqual(used.certificate, self.one)
+        self.assertEqual([event for event, _ in self.events], ["reloaded"])
+
+    def test_refused(self) -> None:
+        """Another name, a key that does not fit, the master's: the old one stays."""
+        old = self.directory / "old"
+        shutil.copytree(self.home, old)
+        for other, word in (
+            (self.directory / "w2", "not 'w1'"),
+            (self.authority.directory / "master", "not 'w1'"),
+        ):
+            self.replace(other)
+            self.assertAlarm(word)
+        new = self.make("w1")
+        shutil.copy2(old / "worker.key", self.home)
+        shutil.copy2(new / "worker.crt", self.home)
+        for _ in range(3):
+            self.renewal.look()
+        self.assertAlarm("is not the key of worker.crt")
+        (self.home / "worker.key").unlink()
+        for _ in range(3):
+            self.renewal.look()
+        self.assertAlarm("no such file")
+        self.assertEqual(self.used, [])
+        self.replace(new)
+        self.assertEqual(len(self.used), 1)
+
+    def test_otherUse(self) -> None:
+        """A certificate of this name that is for servers only is refused."""
+        renewal = Renewal(
+            Bundle.load(self.home), ExtendedKeyUsageOID.SERVER_AUTH, self.used.append
+        )
+        out = self.make("w1")
+        for name in BUNDLE_FILES:
+            shutil.copy2(out / name, self.home / name)
+        for _ in range(3):
+            renewal.look()
+        self.assertAlarm("not for this end")
+        self.assertEqual(self.used, [])
+
+    def test_retired(self) -> None:
+        """After a rollover workers of the CA that has gone are refused."""
+        second = Authority.create(self.directory / "ca2", "DECNET CA 2")
+        both = (self.authority.certificate, second.certificate)
+        newer = second.enroll("w3", self.directory / "w3")
+        admission = self.admission()
+        for authorities, first in ((both, None), (both[1:], "not trusted any more")):
+            bundle = Bundle(
+                self.master.directory,
+                self.master.certificate,
+                (),
+                self.master.privateKey,
+                authorities,
+            )
+            admission.use(bundle)
+            self.assertIsNone(admission.refuseOpen(newer))
+            reason = admission.refuseOpen(self.one)
+            if first is None:
+                self.assertIsNone(reason)
+            else:
+                self.assertIn(first, reason or "")
+
+    def test_twoLists(self) -> None:
+        """While there are two CAs each has its list, in one file."""
+        self.authority.revoke([self.one.serial_number])
+        second = Authority.create(self.directory / "ca2", "DECNET CA 2")
+        newer = second.enroll("w3", self.directory / "w3")
+        lists = self.crl.read_bytes()
+        (second.directory / "ca.crt").write_bytes(
+            second.certificate.public_bytes(Encoding.PEM)
+            + self.authority.certificate.public_bytes(Encoding.PEM)
+        )
+        (second.directory / CRL_FILE).write_bytes(lists)
+        Authority.open(second.directory).revoke([newer.serial_number])
+        bundle = Bundle(
+            self.master.directory,
+            self.master.certificate,
+            (),
+            self.master.privateKey,
+            (second.certificate, self.authority.certificate),
+        )
+        admission = Admission(bundle, second.directory / CRL_FILE, self.saved)
+        self.assertIsNotNone(admission.refuse(self.one))
+        self.assertIsNotNone(admission.refuse(newer))
+        self.assertIsNone(admission.refuse(self.two))
+
+
+class WatchedTests(SynchronousTestCase):
+    """Files that change."""
+
+    def test_standsStill(self) -> None:
+        """A change counts once, when a look has found it unchanged."""
+        path = Path(self.mktemp())
+        watched = Watched([path])
+        self.assertFalse(watched.changed())
+        path.write_bytes(b"a")
+        self.assertEqual([watched.changed() for _ in range(3)], [False, True, False])
+        path.write_bytes(b"ab")
+        self.assertFalse(watched.changed())
+        path.write_bytes(b"abc")
+        self.assertEqual([watched.changed() for _ in range(3)], [False, True, False])
+
+
+class LiveTests(TLSTestCase):
+    """Connections that are open when their certificate is revoked."""
+
+    def test_sweep(self) -> None:
+        """The connection is told and closed, what it sent is kept; another goes on."""
+        octets = encodeControl(OPEN(STREAM, 0, 0, "x"))
+        one = self.connect(
+            ForwarderContext(worker("w1"), "decnet-master", True), octets
+        )
+        two = self.connect(ForwarderContext(worker("w2"), "decnet-master", False))
+        pump = self.pump
+        transport: Any = two.transport
+
+        def refuse(cert: x509.Certificate) -> str | None:
+            return "it was revoked" if "w1" in cert.subject.rfc4514_string() else None
+
+        one.transport.write(  # type: ignore[union-attr]
+            encodeControl(AT(STREAM, 0, 0)) + b"4 kept"
+        )
+        self.settle()
+        self.listener.sweep(refuse)
+        one.transport.write(b"4 late")  # type: ignore[union-attr]
+        transport.write(b"4 more")
+        self.settle()
+        self.clock.advance(1)
+        self.settle()
+        pump.flush()
+        self.assertIn(b"BYE revoked", one.received)
+        self.assertIsNotNone(one.lost)
+        self.assertIsNone(two.lost)
+        self.assertEqual([b for w, b in self.stored() if w == "w1"], [b"kept\n"])
+        self.assertEqual(
+            b"".join([b for w, b in self.stored() if w == "w2"]), b"hello\nmore\n"
+        )
+
+    def settle(self) -> None:
+        for _ in range(6):
+            for pump in self.pumps:
+                pump.flush()
+
+    def test_deafPeer(self) -> None:
+        """A peer that does not answer is cut off soon."""
+        self.connect(ForwarderContext(worker("w1"), "decnet-master", False))
+        (line,) = self.listener.connections
+        self.listener.sweep(lambda certificate: "it was revoked")
+        self.assertFalse(line._lost)
+        self.clock.advance(EXPEL_S)
+        self.pumps[0].flush()
+        self.assertTrue(line._lost)
+        self.assertEqual(self.listener.connections, set())
+
+    def test_revokedDuringHandshake(self) -> None:
+        """What is refused between the handshake's check and its end is refused."""
+        self.listener.refuseCertificate = lambda certificate: "it was revoked"
+        client = self.connect(ForwarderContext(worker("w1"), "decnet-master", False))
+        self.assertEqual((self.stored(), client.received), ([], b""))
+        self.assertEqual(self.listener.connections, set())
+
+    def test_refusedInHandshake(self) -> None:
+        """The reason of a refusal in the handshake is told with it."""
+        self.context._refuse = lambda certificate: "it was revoked on a day"
+        client = self.connect(ForwarderContext(worker("w1"), "decnet-master", False))
+        self.assertEqual((self.stored(), client.received), ([], b""))
+        self.assertEqual([r.reason for r in self.refusals], ["it was revoked on a day"])
+
+    def test_expiredStaysOut(self) -> None:
+        """OpenSSL's own refusal cannot be taken back by ours."""
+        self.context._refuse = lambda certificate: None
+        expired = worker("w1", days=(-9, -1))
+        self.connect(ForwarderContext(expired, "decnet-master", False))
+        self.assertEqual(self.stored(), [])
+        self.assertIn("expired", str(self.refusals[0]))

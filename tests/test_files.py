@@ -1,0 +1,288 @@
+"""Files of our own: what somebody may have planted there, modes, users."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from unittest import SkipTest, mock
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import decnet_syslog
+import twisted
+from decnet_syslog.errors import UserError
+from decnet_syslog.master.journal import Journal
+from decnet_syslog.master.outputfile import OutputFile
+from decnet_syslog.master.outputprocess import ListenerLock
+from decnet_syslog.worker.bookmarks import Bookmarks
+
+from .peers import PairTestCase
+from .tailing import TailTestCase
+from .test_processes import numbered
+
+# Nobody's, by convention; no name is needed.
+NOBODY = 65534
+
+
+def journal(path: Path) -> None:
+    Journal.open(path).close()
+
+
+def bookmarks(path: Path) -> None:
+    Bookmarks.open(path).close()
+
+
+def lock(path: Path) -> None:
+    held = ListenerLock(path)
+    held.acquire()
+    held.release()
+
+
+def output(path: Path) -> None:
+    OutputFile(str(path), lambda name, **facts: None).close()
+
+
+PRIVATE: list[Callable[[Path], None]] = [journal, bookmarks, lock]
+
+
+class PlantedTests(SynchronousTestCase):
+    """Whatever is there instead of a file of ours is refused, untouched, in one line."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).resolve()
+        self.directory.mkdir(parents=True)
+        self.path = self.directory / "ours"
+
+    def assertRefused(self, make: Callable[[Path], None], word: str) -> None:
+        error = str(self.assertRaises(UserError, make, self.path))
+        self.assertIn(word, error)
+        self.assertIn(str(self.directory), error)
+        self.assertNotIn("\n", error)
+
+    def test_symbolicLink(self) -> None:
+        """To a file that is there, or to one that would be made."""
+        target = self.directory / "target"
+        for octets in (None, b"precious"):
+            if octets is not None:
+                target.write_bytes(octets)
+            self.path.symlink_to(target)
+            for make in (*PRIVATE, output):
+                self.assertRefused(make, "cannot open")
+            self.path.unlink()
+        self.assertEqual(target.read_bytes(), b"precious")
+
+    def test_secondName(self) -> None:
+        """A hard link to another file of ours: it stays as it is, its mode, too."""
+        target = self.directory / "target"
+        target.write_bytes(b"precious" * 1000)
+        target.chmod(0o644)
+        os.link(target, self.path)
+        for make in (journal, bookmarks):
+            self.assertRefused(make, "cannot use")
+        lock(self.path)
+        self.assertEqual(target.read_bytes(), b"precious" * 1000)
+        self.assertEqual(target.stat().st_mode & 0o777, 0o644)
+
+    def test_snapshot(self) -> None:
+        """A hard link to our own file, as a backup makes it, is no obstacle."""
+        for make in PRIVATE:
+            self.path.unlink(missing_ok=True)
+            make(self.path)
+            os.link(self.path, self.directory / f"backup-{make.__name__}")
+            make(self.path)
+
+    def test_pipe(self) -> None:
+        """Nobody waits for its other end."""
+        os.mkfifo(self.path)
+        for make in (*PRIVATE, output):
+            self.assertRefused(make, "not a regular file")
+
+    def test_directory(self) -> None:
+        """A directory of that name."""
+        self.path.mkdir()
+        for make in (*PRIVATE, output):
+            self.assertRefused(make, "cannot open")
+
+    def test_everybodysDirectory(self) -> None:
+        """Where every user can put another file; /tmp, where they cannot, will do."""
+        self.directory.chmod(0o777)
+        for make in PRIVATE:
+            self.assertRefused(make, "chmod o-w")
+        self.directory.chmod(0o1777)
+        for make in PRIVATE:
+            self.path.unlink()
+            make(self.path)
+
+    def test_otherUsers(self) -> None:
+        """Another user's file, and our own file where another user may replace it."""
+        us = os.geteuid()
+        if us == 0:
+            os.chown(self.directory, NOBODY - 1, -1)
+        for make in PRIVATE:
+            self.path.unlink(missing_ok=True)
+            make(self.path)
+            with mock.patch.object(os, "geteuid", return_value=us + 1):
+                self.assertRefused(make, "belongs to user")
+        status = list(os.stat(self.path))
+        status[4] = us + 1
+        with (
+            mock.patch.object(os, "geteuid", return_value=us + 1),
+            mock.patch.object(os, "fstat", return_value=os.stat_result(status)),
+        ):
+            self.assertRefused(lock, "who can put another one there")
+
+    def test_modes(self) -> None:
+        """They do not depend on the umask; a file that is there keeps its own."""
+        for umask in (0o000, 0o077, 0o777):
+            before = os.umask(umask)
+            self.addCleanup(os.umask, before)
+            for make in (*PRIVATE, output):
+                self.path.unlink(missing_ok=True)
+                make(self.path)
+                wanted = 0o640 if make is output else 0o600
+                self.assertEqual(self.path.stat().st_mode & 0o7777, wanted)
+            os.umask(before)
+        self.path.chmod(0o660)
+        output(self.path)
+        self.assertEqual(self.path.stat().st_mode & 0o7777, 0o660)
+
+
+class LinkTests(TailTestCase):
+    """A log that is a link, where a pattern finds it."""
+
+    pattern = "*.log"
+
+    def test_found(self) -> None:
+        """It is left, and said once; the others are shipped."""
+        secret = self.directory / "secret"
+        secret.write_bytes(b"secret\n")
+        (self.logs / "planted.log").symlink_to(secret)
+        self.append(b"a\n")
+        for _ in range(5):
+            self.assertEqual(self.settle(), b"a\n")
+        self.assertEqual(self.events.count("unreadable"), 1)
+
+    def test_replaced(self) -> None:
+        """A log that is replaced by one is not followed, either."""
+        secret = self.directory / "secret"
+        secret.write_bytes(b"secret\n")
+        self.append(b"a\n")
+        self.settle()
+        self.path.unlink()
+        self.path.symlink_to(secret)
+        self.assertNotIn(b"secret", self.settle())
+        self.assertIn("unreadable", self.events)
+
+    def test_rotated(self) -> None:
+        """Nor one in the place of a rotated file."""
+        secret = self.directory / "secret"
+        secret.write_bytes(b"secret\n")
+        self.append(b"a\n")
+        self.settle()
+        for name in ("app.log.1", "app.log-20260418"):
+            (self.logs / name).symlink_to(secret)
+        self.append(b"b\n")
+        self.assertEqual(self.settle(), b"a\nb\n")
+
+
+class GivenTests(TailTestCase):
+    """A log that is a link, by its own name."""
+
+    def test_given(self) -> None:
+        """Whoever gave it knows where it leads."""
+        real = self.directory / "real"
+        real.write_bytes(b"a\n")
+        self.path.symlink_to(real)
+        self.assertEqual(self.settle(), b"a\n")
+
+
+class UserTests(PairTestCase):
+    """twistd --uid --gid."""
+
+    def test_changed(self) -> None:
+        """Root starts it, nobody runs it: everything that is made is nobody's, and serves."""
+        if os.geteuid() != 0:
+            raise SkipTest("it takes root to become somebody else")
+        places = {
+            str(Path(m.__file__ or "").parents[1]) for m in (decnet_syslog, twisted)
+        }
+        environment = {"PYTHONPATH": os.pathsep.join(places)}
+        python = self.pythonOf(NOBODY, environment)
+        # What trial makes is root's alone, all the way down.
+        self.directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-user-"))
+        self.addCleanup(shutil.rmtree, self.directory)
+        pair = self.pair()
+        worker = pair.enroll("decky-01")
+        # The certificates stay root's; what is made while it runs is the user's.
+        out = self.directory / "out"
+        state = worker.file.parent / "state"
+        for made in (out, state):
+            made.mkdir()
+            os.chown(made, NOBODY, NOBODY)
+        for directory in (self.directory, worker.file.parent):
+            directory.chmod(0o755)
+        pair.logPath, pair.jsonPath = out / "master.log", out / "master.json"
+        user = [f"--uid={NOBODY}", f"--gid={NOBODY}"]
+        for process in pair.processes:
+            process.prefix = ["/bin/sh", "-c", f'shift; exec {python} "$@"', "sh"]
+            process.environment = environment
+        pair.listener.arguments = [
+            *user,
+            "decnet-listener",
+            f"--host={pair.host}",
+            f"--port={pair.port}",
+            f"--ca-dir={pair.caDirectory}",
+            f"--log-path={pair.logPath}",
+            f"--json-path={pair.jsonPath}",
+        ]
+        worker.forwarder.arguments = [
+            *user,
+            *worker.forwarder.arguments,
+            f"--state-db={state}/forwarder.db",
+        ]
+        pair.startListener()
+        worker.append(numbered(0, 10))
+        worker.forwarder.start()
+        self.waitForLines(pair, 10)
+        for process in pair.processes:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            self.assertIn(f"Uid:\t{NOBODY}\t{NOBODY}\t{NOBODY}\t{NOBODY}\n", status)
+        files = [*out.iterdir(), *state.iterdir()]
+        self.assertGreaterEqual(len(files), 4)
+        for file in files:
+            owner = file.stat()
+            self.assertEqual((owner.st_uid, owner.st_gid), (NOBODY, NOBODY), file)
+            wanted = 0o640 if file in (pair.logPath, pair.jsonPath) else 0o600
+            self.assertEqual(owner.st_mode & 0o777, wanted, file)
+        # And again, on what is there.
+        pair.listener.stop()
+        pair.startListener()
+        worker.append(numbered(10, 10))
+        self.waitForLines(pair, 20)
+
+    def pythonOf(self, user: int, environment: dict[str, str]) -> str:
+        """A Python that another user can run, with what we need."""
+        for python in (sys.executable, shutil.which("python3", path="/usr/bin:/bin")):
+            if python is None:
+                continue
+            try:
+                done = subprocess.run(
+                    [python, "-c", "import OpenSSL, twisted, decnet_syslog"],
+                    user=user,
+                    group=user,
+                    extra_groups=[],
+                    cwd="/",
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                )
+            except OSError:
+                continue
+            if done.returncode == 0:
+                return python
+        raise SkipTest("no Python here that another user can run")

@@ -1,0 +1,121 @@
+"""A HOSTNAME that is not the worker's: what is one, and what becomes of its message."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import replace
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.master import journal as journals
+from decnet_syslog.master.journal import Journal
+from decnet_syslog.master.outputs import FileOutput
+from decnet_syslog.master.rendering import renderJSON
+from decnet_syslog.master.values import Deposit
+from decnet_syslog.wire.hostname import contradicts, firstContradiction
+from decnet_syslog.wire.record import MISMATCH, record
+
+from .doubles import PROVENANCE, MasterTestCase
+
+LINE = b"<134>1 2026-04-18T00:00:00Z %s ssh - auth - hello"
+MARKING = replace(PROVENANCE, marks=True)
+
+
+class NameTests(SynchronousTestCase):
+    """Which names are of one machine."""
+
+    def test_same(self) -> None:
+        """Equal but for case, short and full; nothing said is nothing contradicted."""
+        for hostname in ("decky-01", "DECKY-01", "decky-01.example.org", "-"):
+            self.assertFalse(contradicts(hostname, "decky-01"), hostname)
+        for hostname in ("decky-01", "Decky-01.Example.org"):
+            self.assertFalse(contradicts(hostname, "decky-01.example.org"), hostname)
+
+    def test_other(self) -> None:
+        """Another name, another domain, a part of a name."""
+        for hostname in ("web", "decky-0", "decky-011", "decky-02.example.org", ""):
+            self.assertTrue(contradicts(hostname, "decky-01"), hostname)
+        self.assertTrue(contradicts("decky-01.example.com", "decky-01.example.org"))
+
+    def test_first(self) -> None:
+        """The first that names another machine; what is no header names none."""
+        same = [LINE % b"w1", LINE % b"-", b"", b"no header", b"<134>1 "]
+        self.assertIsNone(firstContradiction(same, "w1"))
+        found = firstContradiction([*same, LINE % b"\xff\x1b[2J", LINE % b"x"], "w1")
+        self.assertEqual(found, (5, "\ufffd\x1b[2J"))
+
+
+class RecordTests(SynchronousTestCase):
+    """The mark in a record."""
+
+    def test_marked(self) -> None:
+        """It is there when it is true, behind everything of DECNET's, and only then."""
+        made = record(LINE % b"web", MARKING, 0)
+        self.assertIs(made[MISMATCH], True)
+        self.assertEqual(list(made)[-1], MISMATCH)
+        for hostname in (b"w1", b"W1.example.org", b"-"):
+            self.assertNotIn(MISMATCH, record(LINE % hostname, MARKING, 0))
+        self.assertNotIn(MISMATCH, record(b"what is this", MARKING, 0))
+
+    def test_notMarked(self) -> None:
+        """Nor when it is not wanted."""
+        self.assertNotIn(MISMATCH, record(LINE % b"web", PROVENANCE, 0))
+
+
+class RestartTests(MasterTestCase):
+    """What is configured may change between a crash and the next start."""
+
+    def deposit(self, marks: bool) -> None:
+        who = MARKING if marks else PROVENANCE
+        self.journal.commit([Deposit(who, None, 0, 0, LINE % b"web" + b"\n")])
+
+    def write(self, output: FileOutput) -> None:
+        """Everything that the output does not have."""
+        output.start(self.journal.useOutputs([output.name])[output.name])
+        self.addCleanup(output.close)
+        batches = self.journal.read(output.seq, 10**6)
+        while (barrier := output.apply(batches)) is not None:
+            self.journal.commit([], [barrier])
+
+    def test_renderedAgain(self) -> None:
+        """A batch is rendered as it came: what was written half is completed."""
+        said: list[str] = []
+        path = self.directory / "master.json"
+
+        def output() -> FileOutput:
+            return FileOutput(
+                "json", str(path), renderJSON, lambda name, **facts: said.append(name)
+            )
+
+        self.journal.useOutputs([output().name])
+        self.deposit(True)
+        self.deposit(False)
+        self.write(output())
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-40])
+        self.restart()
+        self.write(output())
+        self.assertEqual((path.read_bytes(), said), (whole, []))
+        marked = [MISMATCH in json.loads(line) for line in whole.splitlines()]
+        self.assertEqual(marked, [True, False])
+
+    def test_olderJournal(self) -> None:
+        """A journal without marks is taken over; what was in it stays without."""
+        self.deposit(False)
+        (before,) = self.journal.read(0, 10**6)
+        self.commits.stop()
+        self.journal.close()
+        path = self.directory / "listener.db"
+        db = sqlite3.connect(path)
+        db.execute("ALTER TABLE batch DROP COLUMN marks")
+        db.execute("PRAGMA user_version = 1")
+        db.commit()
+        db.close()
+        self.openJournal()
+        self.deposit(True)
+        old, new = self.journal.read(0, 10**6)
+        self.assertEqual(old, before)
+        self.assertEqual((old.provenance.marks, new.provenance.marks), (False, True))
+        version = Journal._one(self.journal, "PRAGMA user_version")
+        self.assertEqual(version, journals.SCHEMA_VERSION)

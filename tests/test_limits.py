@@ -1,0 +1,481 @@
+"""What one worker may take of us, and that the others get what they need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.master import groupcommit
+from decnet_syslog.master.door import ConnectionLimit
+from decnet_syslog.master.groupcommit import (
+    PENDING_ALWAYS,
+    PENDING_OCTETS_MAX,
+    WORKER_OCTETS_MAX,
+    GroupCommit,
+)
+from decnet_syslog.master.listener import FRAME_S, ListenerFactory
+from decnet_syslog.master.pacing import BURST_OCTETS, RATE_MIN, Pacing
+from decnet_syslog.master.reception import RECEIVED_OCTETS_MAX, Plain
+from decnet_syslog.master.tap import Options
+from decnet_syslog.master.values import DEPOSIT_COST, LINE_COST, Cursor
+from decnet_syslog.trust.contexts import ForwarderContext
+from decnet_syslog.wire.control import AT, LAST, OPEN, encodeControl
+
+from .certificates import worker
+from .doubles import STREAM, LaterThread, MasterTestCase, RecordingLine
+from .test_contexts import NOW, Client, TLSTestCase
+
+# So much as a connection may have, and more.
+FLOOD = [b"x" * 60_000] * (RECEIVED_OCTETS_MAX // 60_000 + 1)
+
+
+class FairnessTests(MasterTestCase):
+    """Who floods waits; who sends a line now and then does not."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.thread = LaterThread()
+        self.limit(groupcommit.JOURNAL_OCTETS_MAX)
+
+    def limit(self, journalOctetsMax: int) -> None:
+        """Commit in a thread that the test steps."""
+        self.commits = GroupCommit(
+            self.journal,
+            self.thread,
+            self.clock,
+            self.failures.append,
+            journalOctetsMax,
+            spacing=0,
+        )
+
+    def connect(self, name: str) -> tuple[Plain, RecordingLine]:
+        line = RecordingLine()
+        reception = Plain(name, "f", "192.0.2.1:5", line, self.commits, lambda: NOW)
+        reception.start()
+        return reception, line
+
+    def flood(self, reception: Plain, line: RecordingLine) -> None:
+        """As much as is read."""
+        for message in FLOOD:
+            if line.paused:
+                break
+            reception.framesReceived([message])
+
+    def owners(self) -> list[str]:
+        """Whose batches the journal has got since the last call."""
+        batches = self.journal.read(self.seen, 10**12)
+        self.seen = batches[-1].seq if batches else self.seen
+        return [batch.provenance.worker for batch in batches]
+
+    seen = 0
+
+    def test_nextGroup(self) -> None:
+        """Beside senders without end, a line is in the next commit, every time."""
+        flooders = [self.connect(f"evil{n % 5}") for n in range(80)]
+        trickle, line = self.connect("good")
+        for _ in range(5):
+            # A commit is under way, and everybody has sent what may be sent.
+            for flooder in flooders:
+                self.flood(*flooder)
+            self.assertGreaterEqual(self.commits.pendingOctets, PENDING_OCTETS_MAX)
+            self.assertFalse(line.paused)
+            trickle.framesReceived([b"a line"])
+            self.assertFalse(line.paused)
+            self.thread.run(1)
+            self.owners()
+            for flooder in flooders:
+                self.flood(*flooder)
+            self.thread.run(1)
+            self.assertIn("good", self.owners())
+
+    def test_memory(self) -> None:
+        """Many connections of a name have one budget, and others have theirs."""
+        flooders = [self.connect("evil") for _ in range(16)]
+        for flooder in flooders:
+            self.flood(*flooder)
+        self.assertTrue(all(line.paused for _, line in flooders))
+        most = WORKER_OCTETS_MAX + 17 * (PENDING_ALWAYS + 60_000 + LINE_COST)
+        self.assertLess(self.commits.pendingOctets, most)
+        busy, line = self.connect("busy")
+        busy.framesReceived([b"x" * 1_000_000])
+        self.assertFalse(line.paused)
+        self.thread.run()
+        self.assertFalse(any(line.paused for _, line in flooders))
+        self.assertEqual(self.commits.pendingOctets, 0)
+
+    def test_journal(self) -> None:
+        """One worker cannot fill the journal: half of it is left, and it goes on later."""
+        self.limit(1_000_000)
+        self.journal.useOutputs(["raw"])
+        evil, evilLine = self.connect("evil")
+        while not evilLine.paused:
+            evil.framesReceived([b"x" * 10_000])
+            self.thread.run()
+        half = 500_000 + 2 * (10_000 + DEPOSIT_COST)
+        self.assertLess(self.journal.octets, half)
+        _, line = self.connect("evil")
+        self.assertTrue(line.paused)
+        good, line = self.connect("good")
+        good.framesReceived([b"y" * 100_000])
+        self.thread.run()
+        self.assertFalse(line.paused)
+        self.assertEqual(sum(self.journal.octetsOf.values()), self.journal.octets)
+        (last,) = [b.seq for b in self.journal.read(0, 10**9)][-1:]
+        self.commits.saveCursor(Cursor("raw", last, {}))
+        self.clock.advance(groupcommit.CURSOR_DELAY_S)
+        self.thread.run()
+        self.assertEqual((self.journal.octets, self.journal.octetsOf), (0, {}))
+        self.assertFalse(evilLine.paused)
+
+    def test_journalAfterRestart(self) -> None:
+        """The shares are known after a start."""
+        self.journal.useOutputs(["raw"])
+        for name in ("a", "b", "a"):
+            self.connect(name)[0].framesReceived([b"x" * 1000])
+            self.thread.run()
+        before = dict(self.journal.octetsOf)
+        self.assertEqual(before["a"], 2 * before["b"])
+        self.restart()
+        self.assertEqual(self.journal.octetsOf, before)
+        self.assertEqual(self.journal.octets, sum(before.values()))
+
+
+class PacingTests(SynchronousTestCase):
+    """The token bucket of a name."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.paid: list[str] = []
+        self.pacing = Pacing(self.clock, RATE_MIN, self.paid.append)
+
+    def test_rate(self) -> None:
+        """Over any time no more than a burst and the rate, but for one receive."""
+        sent = 0
+        while self.clock.seconds() < 100:
+            while not self.pacing.owes("w"):
+                sent += 60_000
+                self.pacing.spend("w", 60_000)
+            self.clock.advance(0.5)
+        most = BURST_OCTETS + 101 * RATE_MIN + 60_000
+        self.assertTrue(most - 2 * 60_000 < sent <= most, sent)
+
+    def test_others(self) -> None:
+        """Another name has another bucket."""
+        self.assertTrue(self.pacing.spend("w", BURST_OCTETS + 1))
+        self.assertFalse(self.pacing.spend("v", BURST_OCTETS))
+
+    def test_reconnect(self) -> None:
+        """To go and come again pays nothing."""
+        self.pacing.spend("w", BURST_OCTETS + RATE_MIN)
+        self.pacing.forget("w")
+        self.assertTrue(self.pacing.owes("w"))
+        self.clock.advance(1)
+        self.assertEqual((self.paid, self.pacing.owes("w")), (["w"], False))
+        self.pacing.forget("w")
+        self.assertTrue(self.pacing.spend("w", 1))
+
+    def test_unlimited(self) -> None:
+        """Without a rate nothing is counted."""
+        pacing = Pacing(self.clock, 0, self.paid.append)
+        self.assertFalse(pacing.spend("w", 10**12))
+
+    def test_stop(self) -> None:
+        """Nothing is left of it."""
+        self.pacing.spend("w", 10**9)
+        self.pacing.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class LimitedTestCase(TLSTestCase):
+    """A listener with limits; what it said is kept as it was said."""
+
+    def setUp(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        super().setUp()
+
+    def hear(self, event: Any) -> None:
+        if "event" in event:
+            self.events.append(event)
+        super().hear(event)
+
+    def limit(self, **limits: Any) -> None:
+        """Another listener, with limits."""
+        self.listener = ListenerFactory(
+            self.commits, self.journal, self.clock, lambda: NOW, **limits
+        )
+        self.addCleanup(self.listener.stop)
+
+    def plain(self, octets: bytes = b"", name: str = "w1") -> Client:
+        return self.connect(
+            ForwarderContext(worker(name), "decnet-master", False), octets
+        )
+
+    def acknowledged(self, name: str = "w1") -> Client:
+        """A connection with a stream that it may extend."""
+        context = ForwarderContext(worker(name), "decnet-master", True)
+        client = self.connect(context, b"")
+        control = encodeControl(OPEN(STREAM, 0, 0, "x")) + encodeControl(
+            AT(STREAM, 0, 0)
+        )
+        self.send(client, control)
+        return client
+
+    def send(self, client: Any, octets: bytes) -> None:
+        client.transport.write(octets)
+        self.flush()
+
+    def flush(self) -> None:
+        for _ in range(4):
+            self.pump.flush()
+
+    def kinds(self) -> list[str]:
+        return [event["event"] for event in self.events]
+
+
+class RateTests(LimitedTestCase):
+    """--max-rate."""
+
+    def test_rate(self) -> None:
+        """What is too much waits, on every connection of the name, and then comes."""
+        self.limit(rateMax=RATE_MIN)
+        lines = b"1000 " + b"x" * 1000
+        first = self.plain(b"5 hello")
+        pumps = [self.pump]
+        self.plain(lines * (2 * BURST_OCTETS // 1000))
+        pumps.append(self.pump)
+        before = self.octets("w1")
+        self.assertLess(before, BURST_OCTETS + 128 * 1024)
+        transport: Any = first.transport
+        transport.write(b"5 hello")
+        pumps[0].flush()
+        # A new connection is no way around it.
+        self.plain(b"4 late")
+        pumps.append(self.pump)
+        self.assertEqual(self.octets("w1"), before)
+        self.plain(b"5 hello", "w2")
+        self.assertEqual(self.octets("w2"), 6)
+        for _ in range(BURST_OCTETS // RATE_MIN + 8):
+            self.clock.advance(1)
+            for pump in pumps:
+                pump.flush()
+        sent = 6 + 6 + 5 + 1001 * (2 * BURST_OCTETS // 1000)
+        self.assertEqual(self.octets("w1"), sent)
+        self.assertEqual(self.kinds(), [])
+
+    def octets(self, name: str) -> int:
+        batches = self.journal.read(0, 10**9)
+        return sum(len(b.octets) for b in batches if b.provenance.worker == name)
+
+    def test_unfinishedFrame(self) -> None:
+        """A frame that could not end, because it was not read, is nobody's fault."""
+        self.limit(rateMax=RATE_MIN)
+        self.listener.pacing.spend("w1", BURST_OCTETS - 10)
+        client = self.plain(b"5 hello5 he")
+        self.listener.pacing.spend("w1", int(1.9 * FRAME_S) * RATE_MIN)
+        for _ in range(8):
+            self.clock.advance(FRAME_S / 4)
+            self.flush()
+        self.assertFalse(self.listener.pacing.owes("w1"))
+        self.assertIsNone(client.lost)
+        self.send(client, b"llo")
+        self.assertEqual(self.stored(), [("w1", b"hello\n")] * 2)
+
+
+class SilenceTests(LimitedTestCase):
+    """--max-silence."""
+
+    def test_silent(self) -> None:
+        """Who has not said one octet in time is closed, with a reason."""
+        self.limit(silenceMax=60)
+        quiet = self.plain(b"5 hello", "w2")
+        silent = self.plain()
+        for _ in range(10):
+            self.clock.advance(FRAME_S / 4)
+        self.flush()
+        self.assertIsNotNone(silent.lost)
+        self.assertIsNone(quiet.lost)
+        self.assertEqual(self.kinds(), ["limit"])
+        self.assertEqual(self.events[0]["reason"], "not one octet in 60 s")
+
+    def test_never(self) -> None:
+        """By default a peer may be silent: it may have nothing to say."""
+        self.limit()
+        silent = self.plain()
+        for _ in range(1000):
+            self.clock.advance(FRAME_S / 4)
+        self.assertIsNone(silent.lost)
+
+
+class HandshakeTests(SynchronousTestCase):
+    """One address cannot have all places of those without a certificate."""
+
+    def test_perAddress(self) -> None:
+        """The neighbours of a flood are refused, all others are not."""
+        limit = ConnectionLimit(
+            Factory.forProtocol(Protocol), handshakesPerAddressMax=3
+        )
+        for number in range(3):
+            limit.handshakes.begun(IPv4Address("TCP", "192.0.2.1", number))
+            limit.handshakes.begun(IPv6Address("TCP", f"2001:db8::{number}", 1))
+            limit.handshakes.begun(IPv6Address("TCP", f"::ffff:192.0.2.{number}", 1))
+
+        def refused(address: Any) -> bool:
+            return limit.buildProtocol(address) is None
+
+        self.assertTrue(refused(IPv4Address("TCP", "192.0.2.1", 99)))
+        self.assertTrue(refused(IPv6Address("TCP", "::ffff:192.0.2.1", 99)))
+        self.assertTrue(refused(IPv6Address("TCP", "2001:db8::ffff", 99)))
+        self.assertFalse(refused(IPv6Address("TCP", "2001:db8:0:1::1", 99)))
+        self.assertFalse(refused(IPv4Address("TCP", "192.0.2.2", 99)))
+        limit.handshakes.over(IPv4Address("TCP", "192.0.2.1", 0))
+        limit.handshakes.over(IPv4Address("TCP", "192.0.2.1", 1))
+        self.assertFalse(refused(IPv4Address("TCP", "192.0.2.1", 99)))
+
+
+class CollisionTests(LimitedTestCase):
+    """One name, or one stream, from two addresses."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.limit()
+
+    def from_(self, host: str) -> None:
+        """The next connections come from there."""
+        from decnet_syslog.master import listener as listeners
+
+        self.patch(listeners, "showAddress", lambda peer: f"{host}:1000")
+
+    def test_name(self) -> None:
+        """It is said, and the newest is served."""
+        self.from_("192.0.2.1")
+        self.plain(b"3 one")
+        self.plain(b"3 two")
+        self.assertEqual(self.kinds(), [])
+        self.from_("192.0.2.2")
+        self.plain(b"5 three")
+        self.plain(b"4 four", "w2")
+        (event,) = self.events
+        self.assertEqual(
+            [event[key] for key in ("event", "worker", "address", "other")],
+            ["collision", "w1", "192.0.2.2:1000", "192.0.2.1:1000"],
+        )
+        self.assertEqual(len(self.stored()), 4)
+
+    def test_stream(self) -> None:
+        """The newest has the stream; the older one is told, and nothing is interleaved."""
+        self.from_("192.0.2.1")
+        older = self.acknowledged()
+        olderPump = self.pump
+        self.send(older, b"3 one")
+        self.from_("192.0.2.2")
+        context = ForwarderContext(worker("w1"), "decnet-master", True)
+        newer: Any = self.connect(context, b"")
+        self.send(newer, encodeControl(OPEN(STREAM, 0, 0, "x")))
+        self.assertIn(f"RESUME {STREAM} 0 4 ".encode(), newer.received)
+        self.send(newer, encodeControl(AT(STREAM, 0, 4)) + b"3 two")
+        transport: Any = older.transport
+        transport.write(b"6 forked")
+        olderPump.flush()
+        self.assertEqual([octets for _, octets in self.stored()], [b"one\n", b"two\n"])
+        self.assertIn(b"BYE superseded", older.received)
+        self.assertEqual(self.kinds(), ["collision", "collision", "superseded"])
+        _, stream, _ = self.events
+        self.assertEqual(stream["stream"], STREAM)
+        self.assertEqual(stream["other"], "192.0.2.1:1000")
+
+    def test_sameHost(self) -> None:
+        """A forwarder that comes back before its dead connection is gone is no collision."""
+        self.from_("192.0.2.1")
+        self.acknowledged()
+        self.acknowledged()
+        self.assertEqual(self.kinds(), ["superseded"])
+
+
+class HostnameTests(LimitedTestCase):
+    """--on-hostname-mismatch."""
+
+    GOOD = b"<1>1 - w1 a - - - good"
+    BAD = b"<1>1 - web\x1b[2J a - - - bad"
+
+    def frames(self, *messages: bytes) -> bytes:
+        return b"".join(b"%d %b" % (len(m), m) for m in messages)
+
+    def marks(self) -> list[bool]:
+        return [b.provenance.marks for b in self.journal.read(0, 10**6)]
+
+    def test_policies(self) -> None:
+        """Tag is the default; neither it nor accept says a word for each message."""
+        for policy, marks in ({}, True), ({"onHostnameMismatch": "accept"}, False):
+            self.limit(**policy)
+            self.plain(self.frames(self.GOOD, self.BAD, self.GOOD))
+            self.assertEqual(self.marks()[-1], marks)
+        self.assertEqual(self.kinds(), [])
+
+    def test_reject(self) -> None:
+        """What comes before is kept; then goodbye. The message is not acknowledged."""
+        self.limit(onHostnameMismatch="reject")
+        client = self.acknowledged()
+        self.send(client, self.frames(self.GOOD, self.GOOD, self.BAD, self.GOOD))
+        self.assertEqual(self.stored(), [("w1", (self.GOOD + b"\n") * 2)])
+        self.assertIn(b"BYE hostname ", client.received)
+        acknowledged = 2 * (len(self.GOOD) + 1)
+        self.assertIn(
+            b"ACK %b 0 %d\n" % (STREAM.encode(), acknowledged), client.received
+        )
+        (event,) = self.events
+        self.assertEqual((event["event"], event["worker"]), ("refused", "w1"))
+        self.assertNotIn("\x1b", event["reason"])
+
+    def test_rejectLast(self) -> None:
+        """Nor is a last line without a line feed."""
+        self.limit(onHostnameMismatch="reject")
+        client = self.acknowledged()
+        self.send(client, encodeControl(LAST()) + self.frames(self.BAD))
+        self.assertEqual(self.stored(), [])
+        self.assertIn(b"BYE hostname ", client.received)
+
+
+class OptionTests(MasterTestCase):
+    """The options of the limits."""
+
+    def parse(self, *arguments: str) -> Options:
+        options = Options()
+        options.parseOptions([f"--log-path={self.directory}/master.log", *arguments])
+        return options
+
+    def test_defaults(self) -> None:
+        """Nothing is limited that a fleet of today would notice."""
+        options = self.parse()
+        self.assertEqual(options["max-rate"], 0)
+        self.assertEqual(options["max-silence"], 0)
+        self.assertEqual(options["on-hostname-mismatch"], "tag")
+
+    def test_given(self) -> None:
+        """Values and their units."""
+        options = self.parse(
+            "--max-rate=2m",
+            "--max-silence=0",
+            "--on-hostname-mismatch=reject",
+            "--max-handshakes-per-address=7",
+        )
+        self.assertEqual(options["max-rate"], 2 * 1024 * 1024)
+        self.assertEqual(options["max-silence"], 0)
+        self.assertEqual(options["on-hostname-mismatch"], "reject")
+        self.assertEqual(options["max-handshakes-per-address"], 7)
+
+    def test_wrong(self) -> None:
+        """What cannot be meant is refused, and it is said what could be."""
+        for argument, word in (
+            ("--max-rate=1k", str(RATE_MIN)),
+            ("--max-rate=fast", "64k"),
+            ("--max-silence=-1", "seconds"),
+            ("--on-hostname-mismatch=drop", "tag, accept, reject"),
+            ("--max-handshakes-per-address=0", "at least 1"),
+        ):
+            error = self.assertRaises(UsageError, self.parse, argument)
+            self.assertIn(word, str(error))
