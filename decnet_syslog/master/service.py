@@ -63,7 +63,8 @@ BACKLOG = 1024
 
 def utcNow() -> str:
     """The time of a record: RFC 3339, UTC, microseconds."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Of each receive, and so not by strftime, which is slower.
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def exitAtOnce(failure: Failure) -> None:
