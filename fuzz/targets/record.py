@@ -11,7 +11,8 @@ import json
 from base64 import b64decode
 
 from decnet_syslog.wire import record as room
-from decnet_syslog.wire.record import Provenance, record, renderRecords
+from decnet_syslog.wire.record import Provenance, record
+from tests.records import renderRecords
 
 from ..source import Source
 
