@@ -22,7 +22,7 @@ from typing import Any
 from decnet_syslog.master.journal import Journal
 from decnet_syslog.master.values import Cursor, Deposit
 from decnet_syslog.wire.framing import FrameDecoder
-from decnet_syslog.wire.record import Provenance, record, renderRecords
+from decnet_syslog.wire.record import Provenance, record, renderRuns
 from decnet_syslog.worker.encoding import encodeLines
 
 from .lines import DECNET_OCTETS, decnetLines
@@ -96,7 +96,7 @@ class Steps:
     def _render(self) -> None:
         start = 0
         for piece, messages in zip(self.pieces, self._messages, strict=True):
-            renderRecords(messages, _WHO, start)
+            b"".join(renderRuns(messages, _WHO, start))
             start += len(piece)
 
     def _renderExactly(self) -> None:

@@ -7,7 +7,7 @@ the forwarder connects again and finishes. The listener is a real twistd. In the
 master.log must be what was written, to the octet. Every octet, both directions, both ways
 of cutting:
 
-    python -m tests.cutting
+    python -m tests.cutting [step [direction kind]]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 from unittest import mock
@@ -34,6 +34,15 @@ from decnet_syslog.worker.service import ForwarderService
 __all__ = ["DIRECTIONS", "Cutter", "Sessions", "everyOctet"]
 
 DIRECTIONS = ("up", "down")
+KINDS = [f"{direction} {kind}" for direction in DIRECTIONS for kind in ("FIN", "RST")]
+
+# Acknowledgements at once, not gathered: a session has more of them, and is over sooner.
+_LISTENER = (
+    "from functools import partial;"
+    "from decnet_syslog.master import service;"
+    "service.GroupCommit = partial(service.GroupCommit, ackSpacing=0);"
+    "from twisted.scripts.twistd import run; run()"
+)
 
 GROUPS = 5
 LINES = 20
@@ -152,6 +161,7 @@ class Sessions:
     @inlineCallbacks
     def start(self) -> Generator[Deferred[Any], Any, None]:
         """Start the listener and the proxy."""
+        self.pair.listener.code = _LISTENER
         self.pair.startListener()
         endpoint = TCP4ServerEndpoint(self._reactor, 0, interface=self.pair.host)
         self._port = yield cast(Any, endpoint).listen(self.cutter)
@@ -233,11 +243,13 @@ def everyOctet(
     directory: Path,
     steps: Iterable[int],
     said: Callable[[str], None] = lambda line: None,
+    kinds: Sequence[str] = KINDS,
 ) -> Generator[Deferred[Any], Any, dict[str, int]]:
     """
     Cut at some octets, or all.
 
     @param steps: the octets; ends when a session was shorter.
+    @param kinds: of L{KINDS}.
     @return: how many cuts, by direction and kind.
     """
     steps = list(steps)
@@ -249,15 +261,14 @@ def everyOctet(
     soon.start()
     try:
         yield sessions.start()
-        for direction in DIRECTIONS:
-            for reset in (False, True):
-                kind = f"{direction} {'RST' if reset else 'FIN'}"
-                counts[kind] = 0
-                for octets in steps:
-                    if not (yield sessions.run(direction, octets, reset)):
-                        break
-                    counts[kind] += 1
-                said(f"{kind}: cut at {counts[kind]} octets")
+        for kind in kinds:
+            direction, how = kind.split()
+            counts[kind] = 0
+            for octets in steps:
+                if not (yield sessions.run(direction, octets, how == "RST")):
+                    break
+                counts[kind] += 1
+            said(f"{kind}: cut at {counts[kind]} octets")
         yield sessions.stop()
     finally:
         soon.stop()
@@ -266,7 +277,9 @@ def everyOctet(
 
 
 @inlineCallbacks
-def main(reactor: Any, step: str = "1") -> Generator[Deferred[Any], Any, None]:
+def main(
+    reactor: Any, step: str = "1", *kind: str
+) -> Generator[Deferred[Any], Any, None]:
     """Cut at every octet."""
     directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-cutting-"))
     counts = yield everyOctet(
@@ -274,6 +287,7 @@ def main(reactor: Any, step: str = "1") -> Generator[Deferred[Any], Any, None]:
         directory,
         range(0, 10**6, int(step)),
         lambda line: print(line, flush=True),
+        [" ".join(kind)] if kind else KINDS,
     )
     shutil.rmtree(directory)
     total = sum(counts.values())

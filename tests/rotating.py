@@ -17,15 +17,17 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Set
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from decnet_syslog.commands.pair import Pair, Worker
 
 from .peers import requirePeer
 
-__all__ = ["Outcome", "rotateUnderLoad"]
+__all__ = ["Outcome", "missingFrom", "rotateUnderLoad"]
 
+LINE = b"<134>1 2026-04-18T00:00:00Z d s - e - line %d"
 LINES_AT_ONCE = 20
 WRITE_EVERY_S = 0.002
 
@@ -36,7 +38,7 @@ class Outcome:
     What became of the lines.
 
     @ivar kept: lines in the log and its copies.
-    @ivar missing: of these, not delivered.
+    @ivar missing: of these, not delivered; C{examples} are some of them.
     @ivar lost: by logrotate: in none of the files, and not delivered before.
     """
 
@@ -49,6 +51,7 @@ class Outcome:
     repeated: int
     lost: int
     gaps: int
+    examples: list[bytes] = field(default_factory=list)
 
 
 class Writer(threading.Thread):
@@ -64,14 +67,7 @@ class Writer(threading.Thread):
         """Write."""
         while not self._over.wait(WRITE_EVERY_S):
             here = range(self.number, self.number + LINES_AT_ONCE)
-            self._worker.append(
-                b"".join(
-                    [
-                        b"<134>1 2026-04-18T00:00:00Z d s - e - line %d\n" % n
-                        for n in here
-                    ]
-                )
-            )
+            self._worker.append(b"".join([LINE % n + b"\n" for n in here]))
             self.number += LINES_AT_ONCE
 
     def stop(self) -> None:
@@ -129,27 +125,47 @@ def outcome(
     pair: Pair, worker: Worker, number: int, rotations: int, stopped: int
 ) -> Outcome:
     """Count."""
-    kept = b""
-    for path in worker.file.parent.glob(worker.file.name + "*"):
-        done = subprocess.run(["gzip", "-dcf", path], capture_output=True, check=True)
-        kept += done.stdout
+    contents = [
+        subprocess.run(["gzip", "-dcf", path], capture_output=True, check=True).stdout
+        for path in worker.file.parent.glob(worker.file.name + "*")
+    ]
     lines = pair.logPath.read_bytes().splitlines()
     there = Counter([line for line in lines if b" GAP [" not in line])
-    inFiles = set(kept.splitlines())
-    written = {
-        b"<134>1 2026-04-18T00:00:00Z d s - e - line %d" % n for n in range(number)
-    }
+    inFiles = {line for content in contents for line in content.splitlines()}
+    missing = missingFrom(contents, there.keys())
+    written = {LINE % n for n in range(number)}
     return Outcome(
         rotations,
         stopped,
         number,
         len(inFiles),
         len(there),
-        sum([line not in there for line in inFiles]),
+        len(missing),
         sum([count - 1 for count in there.values()]),
         sum([line not in there and line not in inFiles for line in written]),
         len(lines) - sum(there.values()),
+        missing[:5],
     )
+
+
+def missingFrom(contents: list[bytes], there: Set[bytes]) -> list[bytes]:
+    """
+    The lines of these files that are not there.
+
+    A write that spans two pages is seen half by who reads between, and so logrotate's copy
+    may end within a line, which was in the log in full until it was truncated. It is there
+    as the copy has it, or as it was written.
+    """
+    missing = []
+    for content in contents:
+        *whole, last = content.split(b"\n")
+        missing += [line for line in whole if line not in there]
+        if last and last not in there:
+            number = whole[-1].rpartition(b" ")[2] if whole else b""
+            torn = LINE % (int(number) + 1 if number.isdigit() else 0)
+            if not (torn.startswith(last) and torn in there):
+                missing.append(last)
+    return missing
 
 
 def main(rotations: int, seed: int) -> int:

@@ -59,6 +59,8 @@ class TailTestCase(SynchronousTestCase):
     lagOctetsMax: int | None = None
     messageOctetsMax = 2048
     pattern = "app.log"
+    # Rotated files that are kept; what is rotated further is deleted.
+    rotatedMax = 10
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
@@ -103,7 +105,7 @@ class TailTestCase(SynchronousTestCase):
 
     def rotate(self) -> None:
         """Rename app.log.1 to app.log.2 and so on, app.log to app.log.1."""
-        for number in range(9, 0, -1):
+        for number in range(self.rotatedMax - 1, 0, -1):
             for ending in ("", ".gz"):
                 old = self.logs / f"app.log.{number}{ending}"
                 if old.exists():

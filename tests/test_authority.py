@@ -6,8 +6,10 @@ import contextlib
 import io
 import os
 import stat
+from base64 import b64decode
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from ssl import DER_cert_to_PEM_cert
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -37,6 +39,13 @@ from decnet_syslog.trust.names import (
 )
 
 from .certificates import certificate, key
+
+# id-ecPublicKey, and an OID that nobody has.
+_EC_KEY = bytes.fromhex("06072a8648ce3d0201")
+_NO_KEY = bytes.fromhex("06072a8648ce3d027f")
+# Version 2 has been none since 1997.
+_VERSION_3 = bytes.fromhex("a003020102")
+_VERSION_2 = bytes.fromhex("a003020101")
 
 
 class DirectoryTestCase(SynchronousTestCase):
@@ -200,6 +209,23 @@ class BundleTests(DirectoryTestCase):
         (self.bundle / "worker.crt").write_bytes(b"hello")
         self.assertRefused("worker.crt", "not a certificate")
 
+    def test_odd(self) -> None:
+        """Certificates that are parsed, and have something inside that is not known."""
+        for name, octets, other, why in (
+            ("worker.crt", _EC_KEY, _NO_KEY, "not a certificate for TLS"),
+            ("ca.crt", _EC_KEY, _NO_KEY, "is not signed by the CA"),
+            ("ca.crt", _VERSION_3, _VERSION_2, "is not a certificate in PEM"),
+        ):
+            with self.subTest(name=name):
+                path = self.bundle / name
+                good = path.read_bytes()
+                text = good.decode("ascii").split("-----")[2]
+                odd = b64decode(text).replace(octets, other, 1)
+                path.write_text(DER_cert_to_PEM_cert(odd), "ascii")
+                error = self.assertRaises(BundleError, Bundle.load, self.bundle)
+                self.assertIn(why, str(error))
+                path.write_bytes(good)
+
     def test_pipe(self) -> None:
         """A pipe that stands in for a file does not make anybody wait."""
         (self.bundle / "worker.key").unlink()
@@ -231,6 +257,15 @@ class NameTests(SynchronousTestCase):
             return
         self.assertEqual(os.path.basename(name), name)
         self.assertTrue(name.isascii() and name.isprintable() and 0 < len(name) <= 64)
+
+    def test_unreadable(self) -> None:
+        """A subject that is not what it says is refused like any other: it is no error."""
+        good = certificate(["w123"]).public_bytes(Encoding.DER)
+        # Not UTF-8, where a UTF8String should be; a BIT STRING.
+        for bad in (b"\x0c\x04w\xc3\x28\xff", b"\x03\x04\x00123"):
+            odd = x509.load_der_x509_certificate(good.replace(b"\x0c\x04w123", bad))
+            refused = self.assertRaises(NameRefused, peerName, odd)
+            self.assertIn("subject cannot be read", str(refused))
 
     def test_shown(self) -> None:
         """Hostile text is shown bounded and without control characters."""

@@ -8,7 +8,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.wire.record import Provenance, renderRecords
+from decnet_syslog.wire.record import Provenance
+
+from .records import renderRecords
 
 WHO = Provenance("w1", "sha-256:AA", "192.0.2.1:5", "2026-04-18T01:02:03.000004Z", None)
 VECTORS = Path(__file__).parent / "data" / "decnet-records.jsonl"

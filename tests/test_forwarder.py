@@ -12,19 +12,26 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionLost, ConnectionRefusedError
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from decnet_syslog.wire.control import (
     BYE,
     EMPTY,
     HELLO,
+    KNOWN,
     LAST,
+    LIST,
+    LISTED,
+    RESUME,
     encodeControl,
     parseControl,
 )
 from decnet_syslog.wire.framing import FrameDecoder, encodeFrames
 from decnet_syslog.wire.protocol import OctetCountedReceiver
+from decnet_syslog.worker import shipment as shipments
 from decnet_syslog.worker.bookmarks import Bookmarks
 from decnet_syslog.worker.connector import EndpointConnector
 from decnet_syslog.worker.encoding import encodeLast, encodeLines, encodePlain
@@ -36,7 +43,11 @@ from decnet_syslog.worker.forwarder import (
     ForwarderProtocol,
 )
 from decnet_syslog.worker.plain import LOOK_S, SETTLE_S, PlainShipment
-from decnet_syslog.worker.shipment import ACK_TIMEOUT_S, Shipment
+from decnet_syslog.worker.shipment import (
+    ACK_TIMEOUT_S,
+    Misbehaviour,
+    Shipment,
+)
 from decnet_syslog.worker.tails import Tails
 
 from .doubles import atOnce
@@ -382,6 +393,53 @@ class ShipmentTests(ShipmentTestCase):
         (incarnation,) = self.tails.incarnations
         piece = incarnation.read(1000)
         self.assertEqual(getattr(piece, "reason", None), "oversize")
+
+    def test_listedOnce(self) -> None:
+        """LISTED ends the answer to LIST, and is nothing else."""
+        shipment = self.ship()
+        shipment.controlReceived(HELLO(1, "a" * 32, 4096))
+        self.assertEqual(self.line.octets, encodeControl(LIST()))
+        shipment.controlReceived(LISTED())
+        self.assertRaises(Misbehaviour, shipment.controlReceived, LISTED())
+
+    def test_endlessList(self) -> None:
+        """A list without an end is not kept."""
+        shipment = self.ship()
+        shipment.controlReceived(HELLO(1, "a" * 32, 4096))
+        with mock.patch.object(shipments, "KNOWN_MAX", 8):
+            for number in range(8):
+                shipment.controlReceived(KNOWN("b" * 32, number, 0, 0, 0, "x"))
+            more = KNOWN("b" * 32, 8, 0, 0, 0, "x")
+            self.assertRaises(Misbehaviour, shipment.controlReceived, more)
+
+    def test_behindTheEnd(self) -> None:
+        """A position that the file does not reach is none of it, also with nothing to compare."""
+        self.append(b"a\n")
+        shipment = self.ship()
+        shipment.controlReceived(HELLO(1, "a" * 32, 4096))
+        shipment.controlReceived(LISTED())
+        (incarnation,) = self.tails.incarnations
+        shipment.controlReceived(RESUME(incarnation.stream, 0, 9, 9, 0))
+        self.assertEqual(self.acknowledged(), 0)
+        # It goes on as a stream of its own.
+        opened = self.line.octets.splitlines()[-1].decode("ascii")
+        self.assertEqual(opened.split()[:2], ["OPEN", incarnation.stream])
+        self.assertEqual(self.line.octets.count(b"OPEN"), 2)
+
+    def test_goodbye(self) -> None:
+        """What a master says when it closes cannot move the cursor of who reads the log."""
+        texts: list[str] = []
+
+        @implementer(ILogObserver)
+        def observe(event: LogEvent) -> None:
+            texts.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        shipment = self.ship()
+        shipment.controlReceived(BYE("error", "x\n\x1b[2J"))
+        (text,) = [text for text in texts if "the master closes" in text]
+        self.assertTrue(text.isprintable(), text)
 
 
 class EncodingTests(SynchronousTestCase):

@@ -129,6 +129,14 @@ class RefusalTests(SynchronousTestCase):
         octets = b"A" * (CONTROL_LINE_OCTETS_MAX + 1)
         self.assertIn("control line", self.refused(octets, control=True).reason)
 
+    def test_longestControlLine(self) -> None:
+        """Its LF counts."""
+        octets = b"A" * CONTROL_LINE_OCTETS_MAX + b"\n"
+        self.assertIn("control line", self.refused(octets, control=True).reason)
+        for receives in ([octets[1:]], [bytes([octet]) for octet in octets[1:]]):
+            frames, lines = decodeAll(FrameDecoder(control=True), receives)
+            self.assertEqual((frames, lines), ([], [octets[1:-1]]))
+
     @quick
     @given(st.binary(max_size=400), cuts, st.booleans())
     def test_anyOctets(self, octets: bytes, at: list[int], control: bool) -> None:

@@ -157,7 +157,7 @@ class History(TailTestCase):
             case ("expire",) if self.running:
                 # Seen, deleted, and looked at: kept until it is shipped.
                 self.ship(pieces=0)
-                for number in range(9, 0, -1):
+                for number in range(self.rotatedMax - 1, 0, -1):
                     for ending in ("", ".gz"):
                         old = self.logs / f"app.log.{number}{ending}"
                         if old.exists():

@@ -312,4 +312,4 @@ class RenderTests(SynchronousTestCase):
         """A line feed inside a message cannot make a second line."""
         provenance = Provenance("w", "f", "a", "2026-04-18T00:00:00.000000Z", None)
         odd = Batch(1, provenance, None, 0, 0, 0, b"a\nb#c#d", (4, 3), None)
-        self.assertEqual(renderRaw(odd), b"a#012b#043\nc#d\n")
+        self.assertEqual(b"".join(renderRaw(odd)), b"a#012b#043\nc#d\n")

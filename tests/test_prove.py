@@ -14,9 +14,10 @@ from decnet_syslog.cli import main
 from decnet_syslog.commands.pair import countLines
 from decnet_syslog.commands.verify import Difference, compare
 from decnet_syslog.wire.gap import Gap, renderGapRecord
-from decnet_syslog.wire.record import Provenance, renderRecords
+from decnet_syslog.wire.record import Provenance
 
 from .peers import PairTestCase
+from .records import renderRecords
 
 WHO = Provenance("w1", "f", "a", "2026-04-18T00:00:00.000000Z", "/x")
 

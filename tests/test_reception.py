@@ -114,6 +114,28 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertEqual(line.pop()[-1], ACK(STREAM, 0, 5))
         self.assertEqual(self.journal.known("w1")[0].crc, crc32(b"a\nend"))
 
+    def test_behindLastLine(self) -> None:
+        """Nothing is behind the last line of a file, however the receives were cut, until AT."""
+        for number, more in enumerate(([b"end", b"x"], [b"x"], EMPTY(1), SKIP(1, "x"))):
+            with self.subTest(more=more):
+                stream = f"{number:032x}"
+                reception, _ = self.open(stream=stream)
+                reception.controlReceived(LAST())
+                if number:
+                    reception.framesReceived([b"end"])
+                refused = (
+                    reception.framesReceived
+                    if isinstance(more, list)
+                    else reception.controlReceived
+                )
+                self.assertRaises(Violation, refused, more)
+                self.assertEqual(self.journal.known("w1")[0].offset, 3)
+                later, line = self.connect()
+                later.controlReceived(OPEN(stream, 0, 0, "x"))
+                later.controlReceived(AT(stream, 0, 3))
+                later.framesReceived([b"", b"grown"])
+                self.assertEqual(line.pop()[-1], ACK(stream, 0, 10))
+
     def test_skip(self) -> None:
         """A gap is committed and acknowledged like lines."""
         reception, line = self.open()

@@ -12,8 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.wire.record import Provenance, record, renderRecords
+from decnet_syslog.wire.record import Provenance, record
 from decnet_syslog.wire.rfc5424 import MessageError, parseMessage
+
+from .records import renderRecords
 
 NOW = "2026-04-18T01:02:03.000004Z"
 WHO = Provenance("w1", "sha-256:AA", "192.0.2.1:5", NOW, "/var/log/x")

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.wire import record as room
-from decnet_syslog.wire.record import Provenance, record, renderRecords
+from decnet_syslog.wire.record import Provenance, record
+
+from .records import renderRecords
 
 WHO = Provenance("w1", "sha-256:AA", "192.0.2.1:5", "2026-04-18T01:02:03.000004Z", None)
 

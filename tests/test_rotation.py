@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import subprocess
+import tracemalloc
 from collections.abc import Callable
 from unittest import mock
 from zlib import crc32
@@ -57,6 +59,22 @@ class RotationTests(TailTestCase):
         self.ship(pieces=1, octets=2)
         self.path.unlink()
         self.assertEqual(self.settle(), b"a\nb\n")
+
+    def test_compressedAndDeleted(self) -> None:
+        """So is one that was unpacked, also by who starts again, and in its place."""
+        self.ship()
+        self.append(b"a\nb\n")
+        self.copytruncate()
+        self.append(b"c\n")
+        self.copytruncate()
+        self.compress(2)
+        os.utime(self.logs / "app.log.2.gz", (10**9, 10**9))
+        self.append(b"d\n")
+        self.ship(pieces=0)
+        (self.logs / "app.log.2.gz").unlink()
+        self.ship(pieces=0)
+        self.restart(save=False)
+        self.assertEqual(self.settle(), b"a\nb\nc\nd\n")
 
     def test_truncated(self) -> None:
         """copytruncate: what was not read yet comes from the copy."""
@@ -243,6 +261,40 @@ class RotationTests(TailTestCase):
         self.assertRaises(Vanished, incarnation.checksum, 0, 3)
         incarnation.close()
         self.assertRaises(Vanished, incarnation.checksum, 0, 2)
+
+
+class PackedTests(TailTestCase):
+    """Files that are compressed, or made to look so by somebody who knows how we read them."""
+
+    def unpack(self, octets: bytes, size: int | None = None) -> bytes | None:
+        """What is in a compressed file of these octets, and a hole up to a size."""
+        packed = self.logs / "app.log.1.gz"
+        packed.write_bytes(octets)
+        if size is not None:
+            os.truncate(packed, size)
+        found = rotation.openSibling(str(packed), self.directory / "held")
+        if found is None:
+            return None
+        self.addCleanup(os.close, found)
+        return os.pread(found, 10**6, 0)
+
+    def test_members(self) -> None:
+        """Compressed files strung together, across blocks, with zeros between and behind."""
+        one, none = gzip.compress(b"a line\n"), gzip.compress(b"")
+        octets = (one + bytes(7) + none) * 3000 + bytes(100_000)
+        self.assertGreater(len(octets), 4 * rotation.PACKED_OCTETS)
+        self.assertEqual(self.unpack(octets), b"a line\n" * 3000)
+        self.assertIsNone(self.unpack(octets + one[:-1]))
+        self.assertIsNone(self.unpack(octets + b"stranger"))
+        self.assertIsNone(self.unpack(bytes(20) + one))
+
+    def test_hole(self) -> None:
+        """A hole behind a compressed file is neither held in memory nor read to its end."""
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        self.assertIsNone(self.unpack(gzip.compress(b"a\n"), 32 * 1024 * 1024))
+        _, most = tracemalloc.get_traced_memory()
+        self.assertLess(most, 4 * 1024 * 1024)
 
 
 class LagTests(TailTestCase):

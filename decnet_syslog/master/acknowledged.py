@@ -133,6 +133,8 @@ class Acknowledged(Reception):
             )
         )
         self._gather(DEPOSIT_COST + len(message))
+        # However the receives were cut: nothing is behind it until AT says where.
+        self._current = None
         if more:
             raise Violation("order", "a frame behind the last line of a file")
 

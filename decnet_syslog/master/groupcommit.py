@@ -65,7 +65,7 @@ SPACED_OCTETS_MAX = 128 * 1024
 
 # Acknowledgements of one connection are so long apart, in seconds, unless they are of so
 # many octets: to say it is as much work as to take a line. Nobody waits for one.
-ACK_SPACING_S = 0.2
+ACK_SPACING_S = 0.5
 ACK_OCTETS_MAX = 128 * 1024
 
 # An idle journal saves the outputs' cursors after so long, in seconds.

@@ -205,17 +205,31 @@ class OutputFile:
         octets = octets[self._skipped or 0 :]
         if self._doubtful:
             self._verify(octets)
-        done = min(self.surplus, len(octets))
-        view = memoryview(octets)[done:]
-        try:
-            while view:
-                count = os.write(self.descriptor, view)
-                self.size += count
-                self.dirty = True
-                done += count
-                view = view[count:]
-        finally:
-            self.surplus = max(self.surplus, done)
+        # What is skipped here stays counted.
+        self._writeAll(octets, min(self.surplus, len(octets)))
+
+    def extend(self, octets: bytes) -> None:
+        """
+        Append behind what was extended since the last L{release}, where no surplus was
+        before it and the file is not L{copied}.
+
+        @raise OSError: as of L{append}, which then takes all since that release, in one.
+        """
+        self._writeAll(octets, 0)
+
+    def _writeAll(self, octets: bytes, at: int) -> None:
+        view = memoryview(octets)[at:]
+        while view:
+            count = os.write(self.descriptor, view)
+            self.size += count
+            self.surplus += count
+            self.dirty = True
+            view = view[count:]
+
+    @property
+    def copied(self) -> bool:
+        """Whether what comes next may be in a copy of this file."""
+        return self._copy is not None
 
     def release(self, octets: int) -> None:
         """So many octets will not come again."""

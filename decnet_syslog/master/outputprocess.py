@@ -23,7 +23,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,13 @@ from typing import Any
 from ..errors import UserError
 from ..private import openPrivate
 from .outputfile import Events
-from .outputs import SYNC_OCTETS, FileOutput
+from .outputs import SYNC_OCTETS, FileOutput, Render
 from .rendering import renderJSON, renderRaw
 from .values import Batch, Cursor
 
 __all__ = ["ListenerLock", "RemoteOutput", "serve"]
 
-RENDERERS: dict[str, Callable[[Batch], bytes]] = {"raw": renderRaw, "json": renderJSON}
+RENDERERS: dict[str, Render] = {"raw": renderRaw, "json": renderJSON}
 
 # How long a child of a listener that died may take for its last batch, in seconds.
 LOCK_PATIENCE_S = 15.0

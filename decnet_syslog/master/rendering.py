@@ -1,9 +1,15 @@
-"""Batches as the output files show them. Functions of the batch alone."""
+"""
+Batches as the output files show them, in pieces. Functions of the batch alone.
+
+Pieces, because what was just made is written fastest while the processor's cache has it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..wire.gap import Gap, renderGapMessage, renderGapRecord
-from ..wire.record import renderRecords
+from ..wire.record import renderRuns
 from .values import Batch
 
 __all__ = ["renderJSON", "renderRaw"]
@@ -32,25 +38,24 @@ def _oneLine(message: bytes) -> bytes:
     return message.replace(b"#", b"#043").replace(b"\n", b"#012")
 
 
-def renderRaw(batch: Batch) -> bytes:
+def renderRaw(batch: Batch) -> Iterable[bytes]:
     """One raw line for each message."""
     if batch.reason is not None:
         gap = Gap(batch.start, batch.end, batch.reason)
-        return renderGapMessage(
-            gap, batch.provenance, batch.stream or "", batch.generation
-        )
+        stream = batch.stream or ""
+        return (renderGapMessage(gap, batch.provenance, stream, batch.generation),)
     if batch.lengths is None:
         # The last line of a file has no LF there, here it has.
-        return batch.octets if batch.octets.endswith(b"\n") else batch.octets + b"\n"
-    return b"".join([_oneLine(message) + b"\n" for message in _messages(batch)])
+        octets = batch.octets
+        return (octets if octets.endswith(b"\n") else octets + b"\n",)
+    return [_oneLine(message) + b"\n" for message in _messages(batch)]
 
 
-def renderJSON(batch: Batch) -> bytes:
+def renderJSON(batch: Batch) -> Iterable[bytes]:
     """One record for each message."""
     if batch.reason is not None:
         gap = Gap(batch.start, batch.end, batch.reason)
-        return renderGapRecord(
-            gap, batch.provenance, batch.stream or "", batch.generation
-        )
+        stream = batch.stream or ""
+        return (renderGapRecord(gap, batch.provenance, stream, batch.generation),)
     start = None if batch.stream is None else batch.start
-    return renderRecords(_messages(batch), batch.provenance, start)
+    return renderRuns(_messages(batch), batch.provenance, start)

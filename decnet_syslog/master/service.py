@@ -65,7 +65,8 @@ BACKLOG = 1024
 
 def utcNow() -> str:
     """The time of a record: RFC 3339, UTC, microseconds."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Of each receive, and so not by strftime, which is slower.
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def exitAtOnce(failure: Failure) -> None:
@@ -156,14 +157,11 @@ class ListenerService(Service):
     def privilegedStartService(self) -> None:
         """Open the journal's promise first, then the port: both while we may."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
-<<<<<<< HEAD
         factory = ConnectionLimit(
             _Later(),
             connectionsAllowed(self._connectionsMax),
             self._handshakesPerAddressMax,
         )
-=======
-        factory = ConnectionLimit(_Later(), connectionsAllowed(self._connectionsMax))
         self._limit = factory
         self._ports = [
             self._adopt(descriptor, factory) for descriptor in adoptedSockets()
@@ -171,7 +169,6 @@ class ListenerService(Service):
         if self._ports:
             self.port = self._ports[0]
             return
->>>>>>> d73287c (Tell systemd that we are ready, what we do and that work gets done; units; take over a socket)
         endpointKind = TCP6ServerEndpoint if ":" in self._host else TCP4ServerEndpoint
         endpoint = endpointKind(
             self._reactor, self._portNumber, interface=self._host, backlog=BACKLOG

@@ -13,7 +13,7 @@ from twisted.python import usage
 
 from ..clock import useMonotonicClock
 from ..errors import UserError
-<<<<<<< HEAD
+from ..notify import managed
 from ..options import (
     count,
     directory,
@@ -22,10 +22,6 @@ from ..options import (
     portNumber,
     secondsOrNever,
 )
-=======
-from ..notify import managed
-from ..options import count, directory, fromEnvironment, octets, portNumber
->>>>>>> d73287c (Tell systemd that we are ready, what we do and that work gets done; units; take over a socket)
 from ..trust.admission import REVOKED, Admission
 from ..trust.bundles import Bundle
 from ..trust.contexts import Refusal, listenerContext

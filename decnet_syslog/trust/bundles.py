@@ -15,7 +15,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -89,7 +88,8 @@ def readCertificates(path: Path) -> list[x509.Certificate]:
     octets = _read(path)
     try:
         return x509.load_pem_x509_certificates(octets)
-    except ValueError:
+    except Exception:
+        # Mostly a ValueError; of a version that is none, another.
         raise BundleError(path, "is not a certificate in PEM", _GET_ONE) from None
 
 
@@ -121,7 +121,8 @@ def isIssued(certificate: x509.Certificate, by: x509.Certificate) -> bool:
     """Whether a CA has signed a certificate."""
     try:
         certificate.verify_directly_issued_by(by)
-    except (ValueError, TypeError, InvalidSignature):
+    except Exception:
+        # Whatever it is that cannot be verified is not verified.
         return False
     return True
 
@@ -152,7 +153,14 @@ class Bundle:
         certificate, *chain = readCertificates(directory / "worker.crt")
         key = readKey(directory / "worker.key")
         path = directory / "worker.crt"
-        if _spki(key.public_key()) != _spki(certificate.public_key()):
+        try:
+            # These are parsed only now, and the library has many errors.
+            public = _spki(certificate.public_key())
+            begin = certificate.not_valid_before_utc
+            end = certificate.not_valid_after_utc
+        except Exception:
+            raise BundleError(path, "is not a certificate for TLS", _GET_ONE) from None
+        if _spki(key.public_key()) != public:
             raise BundleError(
                 directory / "worker.key",
                 "is not the key of worker.crt",
@@ -163,16 +171,16 @@ class Bundle:
                 path, "is not signed by the CA in ca.crt", "copy all three again"
             )
         now = now or datetime.now(timezone.utc)
-        if now < certificate.not_valid_before_utc:
+        if now < begin:
             raise BundleError(
                 path,
-                f"is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC",
+                f"is not valid before {begin:%Y-%m-%d %H:%M} UTC",
                 "look at this machine's clock",
             )
-        if now > certificate.not_valid_after_utc:
+        if now > end:
             raise BundleError(
                 path,
-                f"has expired on {certificate.not_valid_after_utc:%Y-%m-%d}",
+                f"has expired on {end:%Y-%m-%d}",
                 'enrol again with "decnet-syslog enroll"',
             )
         return cls(directory, certificate, tuple(chain), key, tuple(authorities))

@@ -168,8 +168,9 @@ def refuseWorker(certificate: x509.Certificate) -> str | None:
             return "it is not for clients"
     except NameRefused as error:
         return str(error)
-    except ValueError as error:
-        return f"it cannot be read: {error}"
+    except Exception as error:
+        # Extensions are parsed only now, and the library has many errors for them.
+        return f"it cannot be read: {showText(str(error))}"
     return None
 
 

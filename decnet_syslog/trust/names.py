@@ -68,9 +68,17 @@ def peerName(certificate: x509.Certificate) -> str:
 
     @raise NameRefused: there is none, more than one, or one that cannot be used.
     """
+    try:
+        subject = certificate.subject
+    except Exception as error:
+        # It is parsed only now, and what is odd in it is a ValueError, a TypeError, or
+        # whatever else the library has for it.
+        raise NameRefused(
+            "a certificate's subject cannot be read", showText(str(error))
+        ) from None
     names = [
         attribute.value if isinstance(attribute.value, str) else repr(attribute.value)
-        for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        for attribute in subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     ]
     if len(names) != 1:
         seen = ", ".join([showText(name) for name in names[:4]]) or "none"

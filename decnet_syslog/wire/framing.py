@@ -169,14 +169,14 @@ class FrameDecoder:
         self._needed = needed
 
     def _controlLine(self, data: bytes, at: int) -> bytes | None:
-        end = data.find(b"\n", at, at + CONTROL_LINE_OCTETS_MAX + 1)
+        end = data.find(b"\n", at, at + CONTROL_LINE_OCTETS_MAX)
         if end >= 0:
             self._rest, self._at = data, end + 1
             if self._at == len(data):
                 self._rest, self._at = b"", 0
             self._needed = 1
             return data[at:end]
-        if len(data) - at > CONTROL_LINE_OCTETS_MAX:
+        if len(data) - at >= CONTROL_LINE_OCTETS_MAX:
             raise FramingError(
                 f"a control line of more than {CONTROL_LINE_OCTETS_MAX} octets",
                 data[at : at + 32],

@@ -28,10 +28,9 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BytesIO
 from typing import TypeVar
 
 from .decnet import ADDRESS_NAMES, SD_ID, Reading, read, splitAddress
@@ -43,7 +42,7 @@ __all__ = [
     "Provenance",
     "ours",
     "record",
-    "renderRecords",
+    "renderRuns",
     "shown",
     "wholeSeconds",
 ]
@@ -328,7 +327,7 @@ def _exact(message: bytes, receivedAt: str, worker: str | None) -> tuple[str, st
 def _render(
     messages: Sequence[bytes], provenance: Provenance, before: bytes, start: int | None
 ) -> bytes:
-    """The records of a run of messages. See L{renderRecords}."""
+    """The records of a run of messages. See L{renderRuns}."""
     receivedAt = provenance.receivedAt
     worker = provenance.worker if provenance.marks else None
     last = f', "received_at": {_quote(receivedAt)}'
@@ -361,11 +360,12 @@ def _before(worker: str, fingerprint: str, address: str, log: str | None) -> byt
     return f'", {json.dumps(head)[1:-1]}, "source_offset": '.encode("ascii")
 
 
-def renderRecords(
+def renderRuns(
     messages: Sequence[bytes], provenance: Provenance, start: int | None
-) -> bytes:
+) -> Iterator[bytes]:
     """
-    The records of messages that follow one another, a line of JSON each.
+    The records of messages that follow one another, a line of JSON each, in pieces that
+    are whole records.
 
     @param start: offset of the first in the worker's file; each is followed by one LF.
         C{None}: they came from no file, and C{source_offset} is null.
@@ -373,11 +373,8 @@ def renderRecords(
     before = _before(
         provenance.worker, provenance.fingerprint, provenance.address, provenance.log
     )
-    # Not a join: what is written here is not copied again.
-    out = BytesIO()
     for at in range(0, len(messages), RUN_MESSAGES):
         run = messages[at : at + RUN_MESSAGES]
-        out.write(_render(run, provenance, before, start))
+        yield _render(run, provenance, before, start)
         if start is not None:
             start += sum(map(len, run)) + len(run)
-    return out.getvalue()

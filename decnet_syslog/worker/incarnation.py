@@ -226,17 +226,22 @@ class Incarnation:
     @property
     def endangered(self) -> bool:
         """Whether the file was deleted and what is not acknowledged is kept nowhere."""
-        return (
-            self.descriptor is not None
-            and not self.unpacked
-            and max(self._rescued, self.bookmark.offset) < self.size
-            and not os.fstat(self.descriptor).st_nlink
-        )
+        if (
+            self.descriptor is None
+            or max(self._rescued, self.bookmark.offset) >= self.size
+        ):
+            return False
+        if self.unpacked:
+            # What is read has no name anyway: what it was unpacked from can be deleted.
+            return self.source is None or not os.path.exists(self.source)
+        return not os.fstat(self.descriptor).st_nlink
 
     def keep(self, path: Path) -> None:
         """Keep what is not acknowledged of a deleted file; the bookmark is saved."""
         assert self.descriptor is not None
-        self._rescued = rescue(self.descriptor, self.bookmark, path, self._rescued)
+        self._rescued = rescue(
+            self.descriptor, self.bookmark, path, self._rescued, self.modified
+        )
 
     def lose(self, reason: str) -> None:
         """Give up: what is not read yet becomes a gap."""
@@ -513,6 +518,9 @@ class Incarnation:
                 raise Vanished
             descriptor = os.dup(self.descriptor)
         try:
+            # Of no octets the checksum is that of any file, also of one that is shorter.
+            if os.fstat(descriptor).st_size < end:
+                raise Vanished
             while start < end:
                 block = os.pread(descriptor, min(BLOCK_OCTETS, end - start), start)
                 if not block:

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..durable import syncDirectory
 from .bookmarks import Bookmark
@@ -46,6 +47,14 @@ ANCHOR_OCTETS = 256
 
 # A block of what is scanned or summed: the memory that takes.
 BLOCK_OCTETS = 1024 * 1024
+
+# Of a compressed file, read at a time. What is behind a member is copied: a file of many
+# small ones costs the square of this for each block.
+PACKED_OCTETS = 32 * 1024
+
+# Zeros that may stand between and behind the members of a compressed file: the block of a
+# tape. A file of holes would be read for hours.
+PADDING_OCTETS_MAX = 1024 * 1024
 
 _ROTATED = re.compile(r"[.-][0-9][0-9A-Za-z:_.-]*\Z")
 
@@ -185,31 +194,33 @@ def _decompress(descriptor: int, directory: Path) -> int | None:
     directory.mkdir(mode=0o700, exist_ok=True)
     out, name = tempfile.mkstemp(dir=directory)
     os.unlink(name)
-    complete = False
+    complete = kept = False
     try:
-        gz = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        at = 0
-        while block := os.pread(descriptor, BLOCK_OCTETS, at):
+        gz: Any = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        at = zeros = 0
+        while block := os.pread(descriptor, PACKED_OCTETS, at):
             at += len(block)
             while block:
-                octets = gz.decompress(block, BLOCK_OCTETS)
-                _writeAll(out, octets)
+                if gz is None:
+                    # gzip files can be strung together, with zeros behind the last, on tapes.
+                    member = block.lstrip(b"\0")
+                    zeros += len(block) - len(member)
+                    if zeros > PADDING_OCTETS_MAX:
+                        return None
+                    block = member
+                    if not block:
+                        break
+                    gz = zlib.decompressobj(zlib.MAX_WBITS | 16)
+                    complete = False
+                _writeAll(out, gz.decompress(block, BLOCK_OCTETS))
                 block = gz.unconsumed_tail
                 if gz.eof:
-                    # gzip files can be strung together.
-                    complete = True
-                    # As are zeros behind the last, on tapes.
-                    block = gz.unused_data.lstrip(b"\0")
-                    if not block:
-                        block = os.pread(descriptor, BLOCK_OCTETS, at).lstrip(b"\0")
-                        at += BLOCK_OCTETS
-                    if block:
-                        gz = zlib.decompressobj(zlib.MAX_WBITS | 16)
-                        complete = False
+                    complete, block, gz = True, gz.unused_data, None
         if complete:
+            kept = True
             return out
     finally:
-        if not complete:
+        if not kept:
             os.close(out)
     # It is still being written.
     return None
@@ -307,7 +318,9 @@ def pastOf(
         os.close(descriptor)
 
 
-def rescue(descriptor: int, mark: Bookmark, path: Path, have: int) -> int:
+def rescue(
+    descriptor: int, mark: Bookmark, path: Path, have: int, modified: int
+) -> int:
     """
     Copy what is not acknowledged of a file that was deleted, on disk when this returns.
 
@@ -317,6 +330,7 @@ def rescue(descriptor: int, mark: Bookmark, path: Path, have: int) -> int:
 
     @param mark: as it is in the database.
     @param have: octets of the file that the copy covers already.
+    @param modified: when the content was last changed, in nanoseconds.
     @return: octets of the file that it covers now.
     """
     path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -330,9 +344,8 @@ def rescue(descriptor: int, mark: Bookmark, path: Path, have: int) -> int:
             have = max(0, mark.offset - ANCHOR_OCTETS)
         while octets := os.pread(descriptor, BLOCK_OCTETS, have):
             have += os.pwrite(out, octets, have)
-        # Rotated files are read by age.
-        times = os.fstat(descriptor)
-        os.utime(out, ns=(times.st_atime_ns, times.st_mtime_ns))
+        # Rotated files are read by age, which is not that of what was unpacked.
+        os.utime(out, ns=(modified, modified))
         os.fsync(out)
     finally:
         os.close(out)

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from uuid import uuid4
 from zlib import crc32
@@ -66,6 +66,10 @@ PIECE_OCTETS = 64 * 1024
 # Sent and not yet acknowledged, all files together. More than a fast disk commits in the
 # time of a round trip; what a lost connection makes us read again.
 WINDOW_OCTETS = 8 * 1024 * 1024
+
+# Streams that a listener may say it holds of us. Ours has 1024 of a worker, and those that its
+# outputs do not have yet; a list without an end would fill the memory.
+KNOWN_MAX = 65536
 
 # In flight, and no acknowledgement for so long: the connection is of no use, in seconds.
 ACK_TIMEOUT_S = 60.0
@@ -198,8 +202,13 @@ class Shipment:
             case KNOWN():
                 if self._listed is None or not self._listing:
                     raise Misbehaviour("KNOWN without LIST")
-                self._listed.append(line)
+                if len(self._listed) >= KNOWN_MAX:
+                    raise Misbehaviour(f"more than {KNOWN_MAX} KNOWN")
+                # What it is called there may be long, and says nothing here.
+                self._listed.append(replace(line, name=""))
             case LISTED():
+                if not self._listing:
+                    raise Misbehaviour("LISTED without LIST")
                 self._listing = False
                 self._identify()
             case BYE(code, text):

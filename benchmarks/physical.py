@@ -1,0 +1,183 @@
+"""
+What the machine itself can do, and how far from it a delivery is, in turns.
+
+    python -m benchmarks.physical [--lines N] [--runs N]
+
+openssl: the file's octets through C{openssl s_client} and C{openssl s_server}, mutual TLS,
+written to a file: no frames, no lines, nothing that could be resumed. copy: C{cp} of the file
+and a sync of the copy. sync: the file's octets in pieces of 64 KiB with an fdatasync behind each,
+as a journal that has no other work. page: an fdatasync behind 4 KiB, the least a commit can
+take. ours: decnet-forwarder to decnet-listener, raw lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from decnet_syslog.errors import UserError
+from decnet_syslog.trust.authority import Authority
+
+from .delivery import Input, deliver
+from .lines import decnetLines, write
+from .processes import listens
+from .report import save, scratch, spread, table
+from .side import Ours, waitFor
+
+__all__ = ["main"]
+
+LINES = 1_000_000
+RUNS = 5
+
+PIECE = 64 * 1024
+PAGE = 4096
+
+# How many single pages are synced in a run.
+PAGES = 500
+
+# How long a peer may take, in seconds.
+PATIENCE_S = 120.0
+
+
+def _ours(directory: Path, log: Path, lines: int) -> float:
+    side = Ours(directory / "side", False)
+    return deliver(side, [Input("worker-1", [log], lines)]).elapsed_s
+
+
+def _openssl(directory: Path, log: Path) -> float:
+    """Seconds from the start of the client to the last octet in the file."""
+    program = shutil.which("openssl")
+    if program is None:
+        raise UserError("openssl is not installed: apt-get install openssl")
+    authority = Authority.create(directory / "ca")
+    master, worker = authority.masterIdentity(), directory / "worker-1"
+    authority.enroll("worker-1", worker)
+    out = directory / "out"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with open(out, "wb") as output, open(log, "rb") as source:
+        server = subprocess.Popen(
+            [
+                *(program, "s_server", "-quiet", "-naccept", "1", "-Verify", "1"),
+                *("-accept", f"127.0.0.1:{port}", "-CAfile", str(master / "ca.crt")),
+                *("-cert", str(master / "worker.crt")),
+                *("-key", str(master / "worker.key")),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            waitFor(lambda: listens("127.0.0.1", port), "s_server", PATIENCE_S)
+            begun = time.monotonic()
+            # -quiet: a letter at the start of what it reads is no command.
+            client = subprocess.Popen(
+                [
+                    *(program, "s_client", "-quiet"),
+                    *("-connect", f"127.0.0.1:{port}"),
+                    *("-CAfile", str(worker / "ca.crt")),
+                    *("-cert", str(worker / "worker.crt")),
+                    *("-key", str(worker / "worker.key")),
+                ],
+                stdin=source,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            try:
+                wanted = log.stat().st_size
+                waitFor(
+                    lambda: out.stat().st_size >= wanted, "s_server", PATIENCE_S, 0.002
+                )
+                return time.monotonic() - begun
+            finally:
+                client.kill()
+                client.wait()
+        finally:
+            server.kill()
+            server.wait()
+
+
+def _copy(directory: Path, log: Path) -> float:
+    begun = time.monotonic()
+    subprocess.run(["cp", log, directory / "copy"], check=True)
+    with open(directory / "copy", "rb") as copied:
+        os.fsync(copied.fileno())
+    return time.monotonic() - begun
+
+
+def _sync(directory: Path, piece: int, octets: int) -> float:
+    descriptor = os.open(directory / "synced", os.O_WRONLY | os.O_CREAT)
+    data = b"x" * piece
+    try:
+        begun = time.monotonic()
+        for _ in range(0, octets, piece):
+            os.write(descriptor, data)
+            os.fdatasync(descriptor)
+        return time.monotonic() - begun
+    finally:
+        os.close(descriptor)
+
+
+def main() -> int:
+    """Run it. The exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--lines", type=int, default=LINES)
+    parser.add_argument("--runs", type=int, default=RUNS)
+    arguments = parser.parse_args()
+    times: dict[str, list[float]] = {}
+    with scratch("physical") as directory:
+        log = directory / "log"
+        octets = write(log, decnetLines(arguments.lines))
+        ways: dict[str, Callable[[Path], float]] = {
+            "openssl": lambda where: _openssl(where, log),
+            "copy": lambda where: _copy(where, log),
+            "sync": lambda where: _sync(where, PIECE, octets),
+            "page": lambda where: _sync(where, PAGE, PAGE * PAGES) / PAGES,
+            "ours": lambda where: _ours(where, log, arguments.lines),
+        }
+        for number in range(arguments.runs):
+            turns = list(ways) if number % 2 == 0 else list(ways)[::-1]
+            for name in turns:
+                os.sync()
+                with scratch(name) as where:
+                    times.setdefault(name, []).append(ways[name](where))
+                print(f"  {name:8} {times[name][-1]:9.4f} s", flush=True)
+    _show(times, octets, arguments.lines)
+    save("physical", vars(arguments), {"octets": octets, "elapsed_s": times})
+    return 0
+
+
+def _show(times: dict[str, list[float]], octets: int, lines: int) -> None:
+    rows: list[list[Any]] = []
+    for name in ("openssl", "copy", "sync", "ours"):
+        ratios = [
+            mine / other for mine, other in zip(times["ours"], times[name], strict=True)
+        ]
+        rows.append(
+            [
+                name,
+                f"{spread(times[name]):.2f}",
+                f"{lines / spread(times[name]).median:,.0f}",
+                f"{octets / 2**20 / spread(times[name]).median:,.0f}",
+                f"{spread(ratios):.1f}",
+            ]
+        )
+    table(
+        ["", "elapsed s", "lines/s", "MiB/s", "ours takes so many times as long"], rows
+    )
+    page = spread([seconds * 1000 for seconds in times["page"]])
+    print(f"a page and an fdatasync: {page:.2f} ms")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,425 @@
+"""
+L{decnet_syslog.master.acknowledged}, L{decnet_syslog.master.reception} and group commit, by
+workers that send anything in any order, on several connections.
+
+What each has sent is read by a second decoder: what is in the journal in the end must be
+something that one connection has sent for that place, streams without holes, checksums as
+they are; an acknowledgement must be in the journal when it is said; what waits is bounded
+and counted; no error of ours is logged.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+from unittest import mock
+from zlib import crc32
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from decnet_syslog.master import reception as room
+from decnet_syslog.master.acknowledged import Acknowledged
+from decnet_syslog.master.groupcommit import (
+    ACK_SPACING_S,
+    FULL_RETRY_S,
+    SPACING_S,
+    GroupCommit,
+)
+from decnet_syslog.master.journal import Journal, JournalFull
+from decnet_syslog.master.reception import Plain, Reception, Violation
+from decnet_syslog.master.values import Batch
+from decnet_syslog.wire.control import (
+    ACK,
+    AT,
+    BYE,
+    EMPTY,
+    HELLO,
+    KNOWN,
+    LAST,
+    LIST,
+    LISTED,
+    NUMBER_MAX,
+    OPEN,
+    RESUME,
+    SKIP,
+    ControlError,
+    ControlLine,
+    encodeControl,
+    parseControl,
+)
+from decnet_syslog.wire.framing import FramingError, encodeFrames
+from decnet_syslog.wire.protocol import OctetCountedReceiver
+from tests.doubles import LaterThread
+
+from ..log import watched
+from ..scratch import fresh
+from ..sent import Key, Sent
+from ..source import Source
+
+__all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
+
+OCTETS_MAX = 512
+OPAQUE = False
+
+MESSAGE_OCTETS_MAX = 2048
+
+# So that few octets reach it: what one connection may have waiting.
+_RECEIVED_OCTETS_MAX = 8192
+
+# What one receive here can have at most, with the cost of its lines.
+_RECEIVE_COST_MAX = 256 * 1024
+
+_CONNECTIONS_MAX = 6
+
+_STREAMS = ("5" * 32, "6" * 32, "7" * 32)
+_GENERATIONS = (0, 1, NUMBER_MAX)
+_NAMES = ("app.log", "b", "/var/log/\udcff\n]")
+_STARTS = (0, 0, 5, NUMBER_MAX - 20, NUMBER_MAX)
+_COUNTS = (0, 1, 2, 1024, 1025, NUMBER_MAX)
+_SECONDS = (FULL_RETRY_S, SPACING_S, ACK_SPACING_S)
+_REASONS = ("lag-cap", "oversize")
+_LINES = (b"a", b"line", b"a\nb", b"\n", b"x\n", b"x" * 2048, b"y" * 700, b"\xff\x00")
+_STRANGE: tuple[ControlLine, ...] = (
+    HELLO(1, _STREAMS[0], 5),
+    RESUME(_STREAMS[0], 0, 5, 0, 0),
+    ACK(_STREAMS[0], 0, 5),
+    KNOWN(_STREAMS[0], 0, 5, 0, 0, "x"),
+    LISTED(),
+)
+
+# Steps: the low octets of a decision; HOLD: the receive goes on with the next step.
+HOLD = 0x80
+_OPEN, _AT, _AT_OTHER, _FRAMES, _EMPTY, _LAST, _SKIP, _LIST, _BYE = range(9)
+_STRANGER, _RAW, _RUN, _DELIVER, _CONNECT, _SWITCH, _LOSE, _FULL, _WAIT = range(9, 18)
+_STEPS = 18
+
+WORDS = (
+    bytes([_OPEN, 0, 0, 0, 0, _RUN, 1, _AT, 0, 0]),
+    bytes([_FRAMES, 1, 0]),
+    bytes([_FRAMES, 2, 0, 1]),
+    bytes([_LAST, _FRAMES, 1, 0]),
+    bytes([_LAST | HOLD, _FRAMES, 1, 0]),
+    bytes([_SKIP, 1, 0]),
+    bytes([_EMPTY, 1]),
+    bytes([_CONNECT, 0]),
+    bytes([_SWITCH, 0]),
+    bytes([_FULL, 1, _WAIT, 0]),
+    bytes([_FULL, 0, _WAIT, 0]),
+    bytes([_RUN, 3]),
+    bytes([_WAIT, 1, _RUN, 3]),
+    bytes([_WAIT, 2]),
+    bytes([_RAW, 5]) + b"LIST\n",
+)
+
+_BEGIN = bytes([_CONNECT, 0, _OPEN, 0, 0, 0, 0, _RUN, 1, _AT, 0, 0])
+
+SEEDS = (
+    _BEGIN
+    + bytes(
+        [_FRAMES, 2, 0, 1, _RUN, 1, _WAIT, 1, _WAIT, 2, _EMPTY, 1, _SKIP, 1, 0, _RUN, 2]
+    ),
+    _BEGIN + bytes([_LAST, _FRAMES, 1, 0, _RUN, 2, _AT, 0, 0, _FRAMES, 1, 1, _RUN, 2]),
+    _BEGIN + bytes([_FRAMES, 1, 5]) * 6 + bytes([_RUN, 1, _LIST, _RUN, 3, _BYE]),
+    _BEGIN + bytes([_FRAMES, 1, 0]) + _BEGIN + bytes([_FRAMES, 1, 1, _RUN, 5, _LOSE]),
+    bytes([_CONNECT, 4, _FRAMES, 3, 0, 3, 2, _RUN, 1, _FULL, 1, _FRAMES, 1, 4, _RUN, 2])
+    + bytes([_WAIT, 0, _FULL, 0, _WAIT, 0, _RUN, 3]),
+    _BEGIN + bytes([_AT_OTHER, 0, 0, 3, _FRAMES, 1, 0, _WAIT, 0, _RUN, 2]),
+    # Superseded while it has something that is not handed over.
+    _BEGIN + bytes([_FRAMES, 1, 0, _FRAMES, 1, 1]) + _BEGIN + bytes([_RUN, 5]),
+    bytes([_CONNECT, 0, _OPEN, 0, 0, 3, 0, _RUN, 1, _AT, 0, 0, _FRAMES, 4, 1, 1, 1, 1])
+    + bytes([_FRAMES, 4, 1, 1, 1, 1, _WAIT, 0, _RUN, 3]),
+    bytes([_CONNECT, 0, _STRANGER, 0, _CONNECT, 0, _RAW, 2]) + b"0 ",
+)
+
+
+class _End(OctetCountedReceiver):
+    """A connection, as the listener has it; its transport is nothing."""
+
+    MAX_LENGTH = MESSAGE_OCTETS_MAX
+
+    def __init__(self, world: _World, worker: str, control: bool) -> None:
+        self.control = control
+        self.worker = worker
+        self.sent = Sent(control, MESSAGE_OCTETS_MAX)
+        self.pending = b""
+        self.lost = self.closed = False
+        self.resumed: dict[Key, int] = {}
+        self._world = world
+        rest = (worker, "f", "a", self, world.commits, lambda: "2026-04-18T00:00:00Z")
+        self.reception: Reception
+        if control:
+            self.reception = Acknowledged(
+                *rest, world.journal, MESSAGE_OCTETS_MAX, world.opened
+            )
+        else:
+            self.reception = Plain(*rest)
+        self.reception.start()
+        if isinstance(self.reception, Acknowledged):
+            self.reception.greet()
+
+    def framesReceived(self, messages: list[bytes]) -> None:
+        try:
+            self.reception.framesReceived(messages)
+        except Violation as violation:
+            self.close(BYE(violation.code, violation.text))
+
+    def controlReceived(self, line: ControlLine) -> None:
+        assert isinstance(self.reception, Acknowledged)
+        try:
+            self.reception.controlReceived(line)
+        except Violation as violation:
+            self.close(BYE(violation.code, violation.text))
+
+    def frameError(self, error: FramingError | ControlError) -> None:
+        self.close(BYE("framing", str(error)))
+
+    def sendControl(self, *lines: ControlLine) -> None:
+        assert not self.lost, lines
+        if self.closed:
+            # TLS takes nothing any more.
+            return
+        for line in lines:
+            assert parseControl(encodeControl(line)[:-1]) == line
+            if isinstance(line, RESUME):
+                self.resumed[line.stream, line.generation] = line.offset
+            if isinstance(line, ACK | RESUME):
+                self._world.durable(self.worker, line)
+
+    def close(self, bye: BYE) -> None:
+        assert bye.code != "error", bye
+        self.refuse()
+        self.closed = True
+
+    def pause(self) -> None:
+        self.halt()
+
+    def resume(self) -> None:
+        self.proceed()
+
+    def position(self, key: Key) -> int:
+        """Where this connection would go on."""
+        items = self.sent.items.get(key)
+        return items[-1][1] if items else self.resumed.get(key, 0)
+
+    def deliver(self) -> None:
+        """Let arrive what was sent."""
+        octets, self.pending = self.pending, b""
+        if octets and not self.lost:
+            self.sent.feed(octets)
+            self.dataReceived(octets)
+
+    def lose(self) -> None:
+        """The connection is gone."""
+        if not self.lost:
+            self.lost = True
+            if not self.control:
+                # As the listener does: it is not sent again.
+                self.proceed()
+            self.reception.connectionLost()
+
+
+@cache
+def _database() -> sqlite3.Connection:
+    """A journal's tables; it is emptied for each run, which is quicker than a new one."""
+    path = fresh("reception") / "listener.db"
+    Journal.open(path).close()
+    return sqlite3.connect(path, isolation_level=None)
+
+
+def _emptyJournal() -> Journal:
+    db = _database()
+    for table in ("batch", "gap", "stream", "cursor", "output_file"):
+        db.execute(f"DELETE FROM {table}")
+    return Journal(fresh("journal") / "listener.db", db)
+
+
+class _World:
+    """A listener without its sockets."""
+
+    def __init__(self) -> None:
+        self.journal = _emptyJournal()
+        self.clock = Clock()
+        self.thread = LaterThread()
+        self.full = False
+        self.failures: list[Failure] = []
+        self.commits = GroupCommit(
+            self.journal, self.inThread, self.clock, self.failures.append
+        )
+        self.ends: list[_End] = []
+        self.owners: dict[tuple[str, str, int], Acknowledged] = {}
+        self.current = 0
+
+    def inThread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        """The journal's thread; its disk can be full."""
+
+        def call() -> Any:
+            if self.full and function == self.journal.commit:
+                raise JournalFull("no space")
+            return function(*arguments)
+
+        return self.thread(call)
+
+    def opened(self, key: tuple[str, str, int], reception: Acknowledged) -> None:
+        older = self.owners.get(key)
+        self.owners[key] = reception
+        if older is not None and older is not reception:
+            older.supersede()
+
+    def durable(self, worker: str, line: ACK | RESUME) -> None:
+        """What is said is in the journal."""
+        offsets = [
+            known.offset
+            for known in self.journal.known(worker)
+            if (known.stream, known.generation) == (line.stream, line.generation)
+        ]
+        assert offsets and line.offset <= offsets[0], (line, offsets)
+
+    def connect(self, kind: int) -> None:
+        if len(self.ends) < _CONNECTIONS_MAX:
+            self.current = len(self.ends)
+            self.ends.append(_End(self, f"w{kind % 2}", kind < 4))
+
+    def look(self) -> None:
+        """What waits is bounded, and counted."""
+        waiting = 0
+        for end in self.ends:
+            mine = end.reception._octets + end.reception._taken
+            waiting += mine
+            assert mine < _RECEIVED_OCTETS_MAX + _RECEIVE_COST_MAX, mine
+            if not end.reception._paused and not end.closed and not end.lost:
+                assert mine < _RECEIVED_OCTETS_MAX, mine
+        assert self.commits.pendingOctets == waiting, (self.commits, waiting)
+        assert not self.failures, self.failures
+
+    def finish(self) -> None:
+        """All connections end; everything is committed that is not refused."""
+        self.full = False
+        for end in self.ends:
+            end.deliver()
+            end.lose()
+        for _ in range(100):
+            self.thread.run()
+            self.clock.advance(FULL_RETRY_S)
+            if not self.thread.calls and not self.clock.getDelayedCalls():
+                break
+        else:
+            raise AssertionError("it does not come to an end")
+        self.look()
+        assert self.commits.pendingOctets == 0, self.commits.pendingOctets
+        self.check()
+
+    def check(self) -> None:
+        """What is in the journal was sent, and nothing is missing between."""
+        streams: dict[tuple[str, str, int], list[Batch]] = {}
+        plain: dict[str, list[bytes]] = {}
+        for batch in self.journal.read(0, 10**9):
+            worker = batch.provenance.worker
+            mine = [end.sent for end in self.ends if end.worker == worker]
+            if batch.stream is None:
+                plain.setdefault(worker, []).extend(_messages(batch))
+                continue
+            assert any(sent.has(batch) for sent in mine), batch
+            streams.setdefault((worker, batch.stream, batch.generation), []).append(
+                batch
+            )
+        for worker, found in plain.items():
+            sent = [
+                message.removesuffix(b"\n")
+                for end in self.ends
+                if end.worker == worker
+                for message in end.sent.messages
+            ]
+            assert sorted(found) == sorted(sent), (found, sent)
+        for worker in ("w0", "w1"):
+            for known in self.journal.known(worker):
+                batches = streams.pop((worker, known.stream, known.generation), [])
+                crc = base = None
+                for batch in batches:
+                    assert crc is None or batch.start == base, batches
+                    base = batch.end
+                    crc = 0 if batch.reason else crc32(batch.octets, crc or 0)
+                if batches:
+                    assert (known.offset, known.crc) == (base, crc), (known, batches)
+        assert not streams, streams
+
+
+def _messages(batch: Batch) -> list[bytes]:
+    if batch.lengths is None:
+        return batch.octets[:-1].split(b"\n")
+    at, messages = 0, []
+    for length in batch.lengths:
+        messages.append(batch.octets[at : at + length])
+        at += length
+    assert at == len(batch.octets)
+    return messages
+
+
+def _said(source: Source, end: _End, step: int) -> bytes:
+    """The octets of a step of the worker's."""
+    if step == _OPEN:
+        return encodeControl(
+            OPEN(
+                source.choose(_STREAMS),
+                source.choose(_GENERATIONS),
+                source.choose(_STARTS),
+                source.choose(_NAMES),
+            )
+        )
+    if step in (_AT, _AT_OTHER):
+        key = (source.choose(_STREAMS), source.choose(_GENERATIONS))
+        offset = end.position(key) + (source.octet() if step == _AT_OTHER else 0)
+        return encodeControl(AT(*key, min(offset, NUMBER_MAX)))
+    if step == _FRAMES:
+        return encodeFrames([source.choose(_LINES) for _ in range(source.below(5))])
+    if step == _EMPTY:
+        return encodeControl(EMPTY(source.choose(_COUNTS)))
+    if step == _SKIP:
+        return encodeControl(SKIP(source.choose(_COUNTS), source.choose(_REASONS)))
+    if step == _RAW:
+        return source.some()
+    lines = {_LAST: LAST(), _LIST: LIST(), _BYE: BYE("shutdown", "\n\x1b[2J")}
+    return encodeControl(lines.get(step) or source.choose(_STRANGE))
+
+
+def _act(world: _World, source: Source) -> None:
+    """One step."""
+    decision = source.octet()
+    step = (decision & ~HOLD) % _STEPS
+    if not world.ends or step == _CONNECT:
+        world.connect(source.below(6))
+        return
+    end = world.ends[world.current]
+    if step == _RUN:
+        world.thread.run(1 + source.below(8))
+    elif step == _DELIVER:
+        end.deliver()
+    elif step == _SWITCH:
+        world.current = source.below(len(world.ends))
+    elif step == _LOSE:
+        end.lose()
+    elif step == _FULL:
+        world.full = bool(source.below(2))
+    elif step == _WAIT:
+        world.clock.advance(source.choose(_SECONDS))
+    else:
+        end.pending += _said(source, end, step)
+        if not decision & HOLD:
+            end.deliver()
+
+
+def run(octets: bytes) -> None:
+    """Steps."""
+    source = Source(octets)
+    with (
+        mock.patch.object(room, "RECEIVED_OCTETS_MAX", _RECEIVED_OCTETS_MAX),
+        watched(),
+    ):
+        world = _World()
+        while source.left:
+            _act(world, source)
+            world.look()
+        world.finish()

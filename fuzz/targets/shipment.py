@@ -1,0 +1,385 @@
+"""
+L{decnet_syslog.worker.shipment} under a master that says anything in any order.
+
+Whatever it says, what is sent is what the file has at that place; a bookmark moves only to
+the end of a piece that was sent, or where the master said it was and the file agrees; a
+pump that has nothing new to send sends nothing; what is remembered is bounded; no error of
+ours is logged, and no control character of the master's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from zlib import crc32
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from decnet_syslog.wire.control import (
+    ACK,
+    AT,
+    BYE,
+    EMPTY,
+    HELLO,
+    KNOWN,
+    LAST,
+    LIST,
+    LISTED,
+    NUMBER_MAX,
+    OPEN,
+    RESUME,
+    SKIP,
+    ControlLine,
+)
+from decnet_syslog.worker.bookmarks import Bookmarks
+from decnet_syslog.worker.incarnation import Incarnation
+from decnet_syslog.worker.shipment import KNOWN_MAX, Misbehaviour, Shipment
+from decnet_syslog.worker.tails import Tails
+from tests.doubles import LaterThread
+
+from ..log import watched
+from ..scratch import fresh
+from ..sent import Key, Sent
+from ..source import Source
+
+__all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
+
+OCTETS_MAX = 128
+OPAQUE = False
+
+MESSAGE_OCTETS_MAX = 2048
+_PIECE_OCTETS = 64
+
+_JOURNALS = ("a" * 32, "b" * 32)
+_LIMITS = (2048, NUMBER_MAX, 480, 1, 0)
+_VERSIONS = (1, 1, 1, 0, 2)
+_LINES = (
+    b"a line\n",
+    b"\n",
+    b"x" * 63 + b"\n",
+    b"part",
+    b"y" * 3000 + b"\n",
+    b"z" * 300,
+)
+_TEXTS = ("bye", "\n\x1b[2J", "\udcff" * 300)
+_STRANGE: tuple[ControlLine, ...] = (
+    LIST(),
+    LAST(),
+    EMPTY(5),
+    SKIP(5, "x"),
+    OPEN("5" * 32, 0, 0, "x"),
+    AT("5" * 32, 0, 0),
+)
+
+_HELLO, _RESUME, _ACK, _KNOWN, _LISTED, _BYE, _STRANGER, _APPEND, _ROTATE = range(9)
+_COPYTRUNCATE, _TRUNCATE, _DELETE, _POLL, _PAUSE, _CONNECT, _RUN, _WAIT = range(9, 17)
+_RESTART, _HONEST = 17, 18
+_STEPS = 19
+
+WORDS = (
+    bytes([_HELLO, 0, 0, 0, _LISTED]),
+    bytes([_RESUME, 0, 0, 0]),
+    bytes([_RESUME, 0, 1, 1, _RUN, 1]),
+    bytes([_ACK, 0, 0]),
+    bytes([_KNOWN, 0, 2, 1]),
+    bytes([_LISTED, _RUN, 1]),
+    bytes([_APPEND, 0, _POLL]),
+    bytes([_APPEND, 3, _ROTATE, _POLL]),
+    bytes([_CONNECT, _HELLO, 0, 0, 0]),
+    bytes([_HONEST, _RUN, 3, _HONEST]),
+    bytes([_WAIT, 20, _POLL]),
+    bytes([_RESTART, 1, _HELLO, 0, 0, 0]),
+)
+
+_BEGIN = bytes([_APPEND, 0, _POLL, _HELLO, 0, 0, 0, _LISTED, _RUN, 1])
+
+SEEDS = (
+    # More than was sent; another checksum.
+    _BEGIN + bytes([_HONEST, _APPEND, 0, _POLL, _ACK, 0, 24]),
+    _BEGIN + bytes([_RESUME, 0, 2, 2, _RUN, 1, _APPEND, 0, _POLL]),
+    _BEGIN
+    + bytes([_RESUME, 0, 0, 0, _ACK, 0, 0, _APPEND, 0, _POLL, _ACK, 0, 0, _BYE, 1]),
+    _BEGIN + bytes([_HONEST, _APPEND, 2, _POLL, _HONEST, _ROTATE, _APPEND, 0, _POLL]),
+    _BEGIN + bytes([_RESUME, 0, 3, 0, _RUN, 1, _KNOWN, 0, 2, 1, _LISTED, _RUN, 1]),
+    _BEGIN
+    + bytes([_HONEST, _CONNECT, _HELLO, 0, 1, 0, _RESUME, 0, 2, 1, _RUN, 1, _ACK, 0, 0])
+    + bytes([_COPYTRUNCATE, _POLL, _WAIT, 20, _POLL, _APPEND, 0, _RESTART, 1, _POLL]),
+)
+
+
+class _Line:
+    """A connection to the master that sends nothing, and remembers."""
+
+    def __init__(self) -> None:
+        self.paused = False
+        self.closed = False
+        self.octets = 0
+        self.sent = Sent(True, MESSAGE_OCTETS_MAX)
+
+    def sendOctets(self, octets: bytes) -> None:
+        self.octets += len(octets)
+        self.sent.feed(octets)
+        assert not self.sent.broken, octets[:80]
+
+    def close(self, bye: BYE) -> None:
+        self.closed = True
+
+    def accepted(self) -> None:
+        """The delay until the next connection is nobody's here."""
+
+
+class _World:
+    """A worker with one log file, and the connection that it has."""
+
+    def __init__(self) -> None:
+        directory = fresh("shipment")
+        self.state = directory / "forwarder.db"
+        self.logs = directory / "logs"
+        self.logs.mkdir()
+        self.log = self.logs / "app.log"
+        self.log.touch()
+        self.contents = [b""]
+        self.clock = Clock()
+        self.serial = 0
+        # Where a bookmark may stand, and where it stood.
+        self.allowed: dict[Key, set[int]] = {}
+        self.offsets: dict[Incarnation, int] = {}
+        self.known: set[int] = set()
+        self.start()
+
+    def start(self) -> None:
+        self.thread = LaterThread()
+        self.bookmarks = Bookmarks.open(self.state)
+        self.tails = Tails(
+            [str(self.log)],
+            self.bookmarks,
+            self.clock.seconds,
+            messageOctetsMax=MESSAGE_OCTETS_MAX,
+            lagOctetsMax=None,
+            events=lambda name, **facts: None,
+        )
+        self.tails.poll()
+        self.offsets = {i: i.bookmark.offset for i in self.tails.incarnations}
+        self.connect()
+
+    def inThread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        """Beside the reactor: done when it is asked for."""
+        return self.thread(function, *arguments)
+
+    def connect(self) -> None:
+        self.line = _Line()
+        self.shipment = Shipment(
+            self.tails, self.line, self.clock, self.inThread, True, _PIECE_OCTETS
+        )
+
+    def lose(self) -> None:
+        """The connection is gone. Another one."""
+        self.shipment.connectionLost()
+        self.connect()
+
+    def stop(self) -> None:
+        self.shipment.connectionLost()
+        self.tails.close()
+        self.bookmarks.close()
+
+    def say(self, line: ControlLine) -> None:
+        """The master says something."""
+        if isinstance(line, RESUME) and self.agrees(line):
+            self.allowed.setdefault((line.stream, line.generation), set()).add(
+                line.offset
+            )
+        if isinstance(line, KNOWN):
+            self.known.add(line.offset)
+        try:
+            self.shipment.controlReceived(line)
+        except Misbehaviour as error:
+            assert str(error).isprintable(), str(error)
+            self.line.closed = True
+        else:
+            if isinstance(line, ACK):
+                items = self.line.sent.items[line.stream, line.generation]
+                assert line.offset <= items[-1][1], line
+
+    def agrees(self, line: RESUME) -> bool:
+        """Whether the file has what a position says, or there is nothing to compare."""
+        if any(i.lost or i.source for i in self.tails.incarnations):
+            return True
+        there = (line.offset, line.base, line.crc)
+        marks = [i.bookmark for i in self.tails.incarnations]
+        return any(there == (m.offset, m.base, m.crc) for m in marks) or any(
+            line.base <= line.offset <= len(content)
+            and crc32(content[line.base : line.offset]) == line.crc
+            for content in self.contents
+        )
+
+    def poll(self) -> None:
+        self.clock.advance(0.6)
+        self.tails.poll()
+        self.shipment.pump()
+
+    def append(self, octets: bytes) -> None:
+        if not self.contents[-1]:
+            # Two contents begin with different octets.
+            self.serial += 1
+            octets = b"%d:" % self.serial + octets
+        with open(self.log, "ab") as file:
+            file.write(octets)
+        self.contents[-1] += octets
+
+    def another(self) -> None:
+        """The name has another content."""
+        self.log.touch()
+        self.contents.append(b"")
+
+    def rotate(self) -> None:
+        for number in range(9, 0, -1):
+            old = self.logs / f"app.log.{number}"
+            if old.exists():
+                old.rename(self.logs / f"app.log.{number + 1}")
+        self.log.rename(self.logs / "app.log.1")
+        self.another()
+
+    def look(self) -> None:
+        """What must be true at any time."""
+        if self.line.closed:
+            self.lose()
+        self.shipment.pump()
+        before = self.line.octets
+        self.shipment.pump()
+        assert self.line.octets == before, "it sends for ever"
+        for key, items in self.line.sent.items.items():
+            ends = self.allowed.setdefault(key, set())
+            for start, end, what in items:
+                ends.add(end)
+                if isinstance(what, bytes):
+                    assert any(c[start:end] == what for c in self.contents), what
+        for incarnation in self.tails.incarnations:
+            incarnation.invariants()
+            mark = incarnation.bookmark
+            before = self.offsets.get(incarnation, 0)
+            if mark.offset != before:
+                ends = self.allowed.get((mark.stream, mark.generation), set())
+                assert mark.offset in ends | self.known, (mark, before)
+            self.offsets[incarnation] = mark.offset
+        assert len(self.shipment._listed or ()) <= KNOWN_MAX
+
+    def honest(self) -> None:
+        """Answer as a master would that has taken everything."""
+        sent = self.line.sent
+        for incarnation in list(self.tails.incarnations):
+            mark = incarnation.bookmark
+            key = (mark.stream, mark.generation)
+            if key not in sent.opened:
+                continue
+            if key in sent.items:
+                self.say(ACK(*key, sent.items[key][-1][1]))
+            else:
+                self.say(RESUME(*key, mark.offset, mark.base, mark.crc))
+
+
+def _position(world: _World, source: Source) -> tuple[str, int, int, int, int]:
+    """Stream, generation, offset, base, crc: of some file, or of none."""
+    opened = [*world.line.sent.opened[-4:], ("5" * 32, 0)]
+    stream, generation = opened[source.below(len(opened))]
+    mark = next(
+        (
+            i.bookmark
+            for i in world.tails.incarnations
+            if (i.stream, i.generation) == (stream, generation)
+        ),
+        None,
+    )
+    content = world.contents[-1]
+    offset = (
+        *(mark.offset if mark else 0, content.find(b"\n") + 1, len(content)),
+        *(len(content) + 1, NUMBER_MAX, 0, 3),
+    )[source.below(7)]
+    kind = source.below(6)
+    base = (0, 0, mark.base if mark else 0, min(offset, 2), offset, NUMBER_MAX)[kind]
+    crc = mark.crc if kind in (0, 2) and mark else crc32(content[base:offset])
+    return stream, generation, offset, base, crc
+
+
+def _acknowledged(world: _World, source: Source) -> ACK:
+    opened = [*world.line.sent.opened[-4:], ("5" * 32, 0)]
+    key = opened[source.below(len(opened))]
+    items = world.line.sent.items.get(key, [(0, 0, b"")])
+    kind = source.octet()
+    offset = items[-1 - kind % min(len(items), 3)][1]
+    return ACK(
+        *key, max(0, offset + (0, 0, 0, 1, -1, NUMBER_MAX - offset)[kind // 8 % 6])
+    )
+
+
+def _act(world: _World, source: Source) -> None:
+    """One step."""
+    step = source.below(_STEPS)
+    if step == _HELLO:
+        version, journal = source.choose(_VERSIONS), source.choose(_JOURNALS)
+        world.say(HELLO(version, journal, source.choose(_LIMITS)))
+    elif step == _RESUME:
+        world.say(RESUME(*_position(world, source)))
+    elif step == _ACK:
+        world.say(_acknowledged(world, source))
+    elif step == _KNOWN:
+        world.say(KNOWN(*_position(world, source), "app.log"))
+    elif step == _LISTED:
+        world.say(LISTED())
+    elif step == _BYE:
+        world.say(BYE("error", source.choose(_TEXTS)))
+    elif step == _STRANGER:
+        world.say(source.choose(_STRANGE))
+    elif step == _APPEND:
+        world.append(source.choose(_LINES))
+    elif step == _PAUSE:
+        world.line.paused = not world.line.paused
+    elif step == _CONNECT:
+        world.lose()
+    elif step == _RUN:
+        world.thread.run(1 + source.below(4))
+    elif step == _WAIT:
+        world.clock.advance(source.octet())
+    elif step == _HONEST:
+        world.honest()
+    elif step == _RESTART:
+        if source.below(2):
+            world.tails.save()
+        world.stop()
+        world.start()
+    else:
+        _turn(world, step)
+
+
+def _turn(world: _World, step: int) -> None:
+    """Something happens to the file."""
+    if step == _POLL:
+        world.poll()
+    elif step == _ROTATE:
+        world.rotate()
+    elif step == _COPYTRUNCATE:
+        (world.logs / "app.log.1").write_bytes(world.log.read_bytes())
+        world.log.write_bytes(b"")
+        world.another()
+    elif step == _TRUNCATE:
+        world.log.write_bytes(b"")
+        world.another()
+    elif step == _DELETE:
+        world.log.unlink()
+        world.another()
+
+
+def run(octets: bytes) -> None:
+    """Steps."""
+    source = Source(octets)
+    with watched():
+        world = _World()
+        try:
+            while source.left:
+                _act(world, source)
+                world.look()
+            world.poll()
+            world.thread.run()
+            world.look()
+        finally:
+            world.stop()
