@@ -1,0 +1,184 @@
+"""Too much of everything. Each alone, for some seconds, beside the worker that behaves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from OpenSSL import SSL
+
+from .controls import greeted, opened
+from .field import Attack, Row
+from .peer import OPEN, Peer, TLSPeer, context
+
+__all__ = ["ROWS"]
+
+# How long a flood lasts, in seconds.
+FLOOD_S = 4.0
+
+_M = b"<134>1 - d s - e - x"
+
+
+def _flood(octets: bytes, acked: bool = False) -> Callable[[Attack], str]:
+    """The same write again and again, as fast as it is taken."""
+
+    def attack(attack: Attack) -> str:
+        peer = opened(attack) if acked else attack.tls()
+        deadline = time.monotonic() + FLOOD_S
+        sent = 0
+        while time.monotonic() < deadline:
+            try:
+                peer.send(octets, 0.1)
+                sent += 1
+            except TimeoutError:
+                # A part of it is out: the rest would have to follow.
+                break
+        fate = peer.fate(0.2)
+        peer.reset()
+        assert sent
+        return fate
+
+    return attack
+
+
+def _strangers(attack: Attack) -> str:
+    """More connections without a handshake than an address may have."""
+    peers: list[Peer] = []
+    for _ in range(1200):
+        with suppress(ConnectionError):
+            peers.append(attack.tcp())
+    refused = attack.until(lambda: bool(attack.field.said("handshakes of its address")))
+    for peer in peers:
+        peer.reset()
+    return "the rest refused" if refused else "all held"
+
+
+def _names(attack: Attack) -> str:
+    """Forty connections of one name."""
+    peers = [attack.tls() for _ in range(40)]
+    for number, peer in enumerate(peers):
+        with suppress(SSL.Error, ConnectionError):
+            peer.send(b"%d %s" % (len(_M), _M) if number >= 24 else b"")
+    fates = [
+        peer.fate(0.05 if number >= 24 else 10.0) for number, peer in enumerate(peers)
+    ]
+    for peer in peers:
+        peer.socket.close()
+    return f"{fates.count(OPEN)} of 40 open"
+
+
+def _reconnects(attack: Attack) -> str:
+    """Handshakes, one after the other, of a good certificate."""
+    made = context(attack.own)
+    deadline = time.monotonic() + FLOOD_S
+    count = 0
+    while time.monotonic() < deadline:
+        TLSPeer(attack.field.target, attack.source, made).socket.close()
+        count += 1
+    return "served" if count > 10 else f"{count} only"
+
+
+def _greetings(attack: Attack) -> str:
+    """OPEN and LIST, then gone, again and again."""
+    deadline = time.monotonic() + FLOOD_S
+    number = 0
+    while time.monotonic() < deadline:
+        peer = greeted(attack)
+        peer.send(
+            b"LIST\n"
+            + b"".join(b"OPEN %032x 0 0 x\n" % (number + n) for n in range(200))
+        )
+        number += 200
+        peer.reset()
+    return "served"
+
+
+def _deaf(attack: Attack) -> str:
+    """Lines without end, and not a word of the answers is read."""
+    peer = opened(attack)
+    deadline = time.monotonic() + FLOOD_S
+    position = len(_M) + 1
+    line = b"0123456789abcdef" * 2
+    while time.monotonic() < deadline:
+        many = b""
+        for _ in range(200):
+            many += b"AT %s 0 %d\n%d %s" % (line, position, len(_M), _M)
+            position += len(_M) + 1
+        try:
+            peer.send(many, 0.2)
+        except TimeoutError:
+            break
+    peer.reset()
+    return "served"
+
+
+def _row(
+    name: str,
+    sent: str,
+    attack: Callable[[Attack], str],
+    wire: str = OPEN,
+    says: str = "",
+    counted: int | None = -1,
+) -> Row:
+    return Row("flood", name, sent, attack, wire, says, (), counted, True)
+
+
+_KIB = b"1000 " + b"<134>1 - d s - e - ".ljust(1000, b"x")
+
+ROWS: Sequence[Row] = [
+    _row(
+        "flood-frames", "frames of 1,000 octets, as fast as it goes", _flood(_KIB * 60)
+    ),
+    _row(
+        "flood-octets", "frames of one octet, as fast as it goes", _flood(b"1 x" * 5000)
+    ),
+    _row(
+        "flood-skips",
+        "gaps of one octet, reasons in turns",
+        _flood(b"SKIP 1 a\nSKIP 1 b\n" * 500, True),
+    ),
+    _row(
+        "flood-empty",
+        "1,024 empty lines for 11 octets, again and again",
+        _flood(b"EMPTY 1024\n" * 100, True),
+    ),
+    _row(
+        "flood-largest",
+        "frames of 1 MiB, as fast as it goes",
+        _flood(b"1048576 " + b"<13>1 - ".ljust(1048576, b"x")),
+    ),
+    _row("flood-deaf", "lines, and no answer is read", _deaf, "served"),
+    _row(
+        "flood-strangers",
+        "1,200 connections without a handshake",
+        _strangers,
+        "the rest refused",
+        "",
+        0,
+    ),
+    _row(
+        "flood-names",
+        "40 connections of one name",
+        _names,
+        "16 of 40 open",
+        "limit",
+        None,
+    ),
+    _row(
+        "flood-reconnects",
+        "handshakes of one name, one after the other",
+        _reconnects,
+        "served",
+        "",
+        0,
+    ),
+    _row(
+        "flood-greetings",
+        "OPEN of 200 streams and LIST, again and again",
+        _greetings,
+        "served",
+        "",
+        0,
+    ),
+]

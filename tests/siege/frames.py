@@ -1,0 +1,136 @@
+"""What is no frame, or stops being one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .certificates import FRAME
+from .field import Attack, Row
+from .peer import CLOSED, OPEN
+
+__all__ = ["ROWS"]
+
+_GOOD = FRAME[3:]
+
+
+def _bad(octets: bytes) -> Callable[[Attack], str]:
+    """A good frame, then something else in the same write."""
+
+    def attack(attack: Attack) -> str:
+        peer = attack.tls()
+        peer.send(FRAME + octets)
+        return peer.fate()
+
+    return attack
+
+
+def _left(octets: bytes, reset: bool) -> Callable[[Attack], str]:
+    """A good frame, which arrives; then a part of one, and the end."""
+
+    def attack(attack: Attack) -> str:
+        peer = attack.tls()
+        peer.send(FRAME)
+        attack.until(lambda: attack.isThere(_GOOD))
+        peer.send(octets)
+        if reset:
+            peer.reset()
+        else:
+            peer.finish()
+        return "left"
+
+    return attack
+
+
+def _sent(*writes: bytes) -> Callable[[Attack], str]:
+    """Good frames, in these writes."""
+
+    def attack(attack: Attack) -> str:
+        peer = attack.tls()
+        for octets in writes:
+            peer.send(octets)
+        fate = peer.fate(0.5)
+        peer.finish()
+        return fate
+
+    return attack
+
+
+def _row(name: str, sent: str, octets: bytes, says: str, *more: bytes) -> Row:
+    stored = (_GOOD, *more)
+    return Row("frame", name, sent, _bad(octets), CLOSED, says, stored)
+
+
+_MIB = 1024 * 1024
+_LARGEST = b"<134>1 2026-04-18T00:00:00Z d s - e - ".ljust(_MIB, b"x")
+_MANY = [b"<13>1 - d s - e - %d" % n for n in range(3000)]
+
+ROWS: Sequence[Row] = [
+    _row("frame-zero", "MSG-LEN 0", b"0 ", "framing"),
+    _row("frame-leading-zero", "MSG-LEN 05", b"05 hello", "framing"),
+    _row("frame-minus", "MSG-LEN -5", b"-5 hello", "framing"),
+    _row("frame-plus", "MSG-LEN +5", b"+5 hello", "framing"),
+    _row("frame-underscore", "MSG-LEN 1_0", b"1_0 0123456789", "framing"),
+    _row("frame-hex", "MSG-LEN 0x5", b"0x5 hello", "framing"),
+    _row("frame-arabic", "MSG-LEN in Arabic digits", "٥ hello".encode(), "framing"),
+    _row("frame-blank", "MSG-LEN behind a blank", b" 5 hello", "framing"),
+    _row("frame-tab", "a TAB for the SP", b"5\thello", "framing"),
+    _row("frame-no-space", "no SP", b"5hello", "framing"),
+    _row("frame-digits", "MSG-LEN of 40 digits", b"9" * 40 + b" x", "over the limit"),
+    _row(
+        "frame-over", "one octet over the limit", b"%d x" % (_MIB + 1), "over the limit"
+    ),
+    _row("frame-2-31", "MSG-LEN 2^31", b"2147483648 x", "over the limit"),
+    _row("frame-lf", "a line without MSG-LEN", b"<134>1 - d s - e - x\n", "framing"),
+    _row("frame-lf-behind", "an LF behind the frame", b"\n5 hello", "framing"),
+    _row("frame-nul", "NULs", bytes(100), "framing"),
+    _row("frame-control", "a control line to plain syslog", b"LIST\n", "framing"),
+    _row("frame-short", "MSG-LEN one too small", b"4 hello5 hello", "framing", b"hell"),
+    _row(
+        "frame-long", "MSG-LEN one too large", b"6 hello5 hello", "framing", b"hello5"
+    ),
+    Row(
+        "frame",
+        "frame-half-fin",
+        "half a frame, then FIN",
+        _left(FRAME[:20], False),
+        "left",
+        "unfinished frame",
+        (_GOOD,),
+    ),
+    Row(
+        "frame",
+        "frame-half-rst",
+        "half a frame, then RST",
+        _left(FRAME[:20], True),
+        "left",
+        "unfinished frame",
+        (_GOOD,),
+    ),
+    Row(
+        "frame",
+        "frame-octets",
+        "good, an octet a write",
+        _sent(*[bytes([o]) for o in FRAME]),
+        OPEN,
+        "",
+        (_GOOD,),
+    ),
+    Row(
+        "frame",
+        "frame-many",
+        "good, 3,000 in one write",
+        _sent(b"".join(b"%d %s" % (len(m), m) for m in _MANY)),
+        OPEN,
+        "",
+        tuple(_MANY),
+    ),
+    Row(
+        "frame",
+        "frame-largest",
+        "good, of 1 MiB",
+        _sent(b"%d %s" % (_MIB, _LARGEST)),
+        OPEN,
+        "",
+        (_LARGEST,),
+    ),
+]

@@ -1,0 +1,191 @@
+"""A peer that does as it likes: plain TCP, or TLS as OpenSSL lets it."""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from OpenSSL import SSL
+from OpenSSL.crypto import X509, PKey
+
+from decnet_syslog.trust.contexts import DELIVERY_PROTOCOL
+
+from .papers import Papers
+
+__all__ = ["CLOSED", "OPEN", "Peer", "TLSPeer", "context"]
+
+T = TypeVar("T")
+
+# How long the listener may take for anything, in seconds; it has a limit of 15 for one of them.
+PATIENCE_S = 25.0
+
+# What is still open after so long, in seconds, stays open.
+LOOK_S = 0.5
+
+CLOSED = "closed"
+OPEN = "open"
+
+
+class Peer:
+    """A TCP connection."""
+
+    def __init__(self, target: tuple[str, int], source: str) -> None:
+        self.socket = socket.socket()
+        self.socket.bind((source, 0))
+        self.socket.connect(target)
+        self.socket.setblocking(False)
+
+    def push(self, octets: bytes) -> int:
+        """Send what goes out now. How much that was."""
+        return self.socket.send(octets)
+
+    def pull(self) -> bytes:
+        """What is there; nothing at the end."""
+        return self.socket.recv(65536)
+
+    def _try(self, call: Callable[[], T], seconds: float) -> T:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return call()
+            except (SSL.WantReadError, BlockingIOError):
+                wanted: tuple[list[Any], list[Any]] = ([self.socket], [])
+            except SSL.WantWriteError:
+                wanted = ([], [self.socket])
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            select.select(*wanted, [], min(left, 0.05))
+
+    def send(self, octets: bytes, seconds: float = PATIENCE_S) -> None:
+        """
+        Send all of it.
+
+        @raise TimeoutError: it is not taken.
+        @raise ConnectionError: or another error of a connection that has ended.
+        """
+        view = memoryview(octets)
+        while view:
+            piece = bytes(view[: 64 * 1024])
+            view = view[self._try(lambda piece=piece: self.push(piece), seconds) :]  # type: ignore[misc]
+
+    def receive(self, seconds: float) -> bytes:
+        """
+        What comes within some time; nothing at the end of the connection.
+
+        @raise TimeoutError: nothing comes.
+        """
+        try:
+            return self._try(self.pull, seconds)
+        except (SSL.Error, OSError) as error:
+            if isinstance(error, TimeoutError):
+                raise
+            return b""
+
+    def fate(self, seconds: float = PATIENCE_S) -> str:
+        """Wait for the listener to close; whether it has."""
+        deadline = time.monotonic() + seconds
+        try:
+            while self.receive(max(0.0, deadline - time.monotonic())):
+                pass
+        except TimeoutError:
+            return OPEN
+        return CLOSED
+
+    def finish(self) -> None:
+        """Close as one does."""
+        self.socket.close()
+
+    def reset(self) -> None:
+        """Close with an RST."""
+        linger = struct.pack("ii", 1, 0)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.socket.close()
+
+
+def context(
+    papers: Papers | None,
+    versions: tuple[int, int] | None = None,
+    ciphers: bytes | None = None,
+    protocols: tuple[bytes, ...] = (),
+) -> SSL.Context:
+    """What a peer is ready for: everything, also what is forbidden to us."""
+    made = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    if versions is not None:
+        made.set_min_proto_version(versions[0])
+        made.set_max_proto_version(versions[1])
+    made.set_cipher_list(ciphers or b"ALL:@SECLEVEL=0")
+    if protocols:
+        made.set_alpn_protos(list(protocols))
+    if papers is not None:
+        made.use_certificate(X509.from_cryptography(papers.certificate))
+        for one in papers.chain:
+            made.add_extra_chain_cert(X509.from_cryptography(one))
+        made.use_privatekey(PKey.from_cryptography_key(papers.key))
+    return made
+
+
+class TLSPeer(Peer):
+    """
+    A TLS connection, made.
+
+    @raise SSL.Error: no handshake.
+    """
+
+    def __init__(
+        self,
+        target: tuple[str, int],
+        source: str,
+        with_: SSL.Context,
+        session: Any = None,
+    ) -> None:
+        super().__init__(target, source)
+        self.tls = SSL.Connection(with_, self.socket)
+        if session is not None:
+            self.tls.set_session(session)
+        self.tls.set_connect_state()
+        try:
+            self._try(self.tls.do_handshake, PATIENCE_S)
+        except BaseException:
+            self.socket.close()
+            raise
+        self.acked = self.tls.get_alpn_proto_negotiated() == DELIVERY_PROTOCOL
+        self._lines = b""
+
+    def push(self, octets: bytes) -> int:
+        """Send what goes out now. How much that was."""
+        return self.tls.send(octets)
+
+    def pull(self) -> bytes:
+        """What is there; nothing at the end."""
+        return self.tls.recv(65536)
+
+    def line(self, verb: bytes, seconds: float = PATIENCE_S) -> bytes:
+        """
+        Read control lines up to one with a verb.
+
+        @raise ConnectionError: the connection ended before it.
+        """
+        while True:
+            line, end, rest = self._lines.partition(b"\n")
+            if end:
+                self._lines = rest
+                if line.startswith(verb):
+                    return line
+                continue
+            octets = self.receive(seconds)
+            if not octets:
+                raise ConnectionError(f"no {verb.decode()}")
+            self._lines += octets
+
+    def finish(self) -> None:
+        """Close as one does: what was sent arrives first."""
+        try:
+            self.tls.shutdown()
+        except SSL.Error:
+            pass
+        self.socket.close()
