@@ -12,6 +12,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from twisted.application.internet import TimerService
+from twisted.application.service import Service
+from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -25,7 +28,7 @@ from decnet_syslog.trust.contexts import ForwarderContext
 from decnet_syslog.trust.names import fingerprint
 from decnet_syslog.trust.renewal import BUNDLE_FILES, Renewal
 from decnet_syslog.trust.revocation import CRL_FILE, makeList
-from decnet_syslog.trust.watching import Watched
+from decnet_syslog.trust.watching import LOOK_S, Watched, together
 from decnet_syslog.wire.control import AT, OPEN, encodeControl
 
 from .certificates import authority as testAuthority
@@ -78,6 +81,29 @@ class AdmissionTestCase(SynchronousTestCase):
 
 class RevocationTests(AdmissionTestCase):
     """What is revoked is refused, and stays refused."""
+
+    def test_noCopy(self) -> None:
+        """A list is in force although its copy cannot be written, which is tried on."""
+        admission = self.admission()
+        self.saved.mkdir()
+        self.authority.revoke([self.one.serial_number])
+        self.assertTrue(self.look(admission))
+        self.assertIn("it was revoked on", admission.refuse(self.one) or "")
+        admission.look()
+        self.assertEqual(
+            [event for event, _ in self.events], ["reloaded", "reload-refused"]
+        )
+        self.saved.rmdir()
+        admission.look()
+        self.assertEqual(self.saved.read_bytes(), self.crl.read_bytes())
+
+    def test_issuer(self) -> None:
+        """Of a certificate between a worker's and the CA's it is asked, too."""
+        admission = self.admission()
+        self.assertIsNone(admission.refuseIssuer(self.one))
+        self.authority.revoke([self.one.serial_number])
+        self.look(admission)
+        self.assertIn("it was revoked on", admission.refuseIssuer(self.one) or "")
 
     def test_revoked(self) -> None:
         """A list that appears is in force; others are accepted as before."""
@@ -393,6 +419,38 @@ class RenewalTests(AdmissionTestCase):
 
 class WatchedTests(SynchronousTestCase):
     """Files that change."""
+
+    def test_mode(self) -> None:
+        """A file that could not be read is mended by its mode alone."""
+        path = Path(self.mktemp())
+        path.write_bytes(b"a")
+        path.chmod(0o600)
+        watched = Watched([path])
+        path.chmod(0o644)
+        self.assertEqual([watched.changed() for _ in range(3)], [False, True, False])
+
+    def test_error(self) -> None:
+        """An error in a look ends neither it nor another; it is said once."""
+        clock = Clock()
+        counts = [0, 0]
+
+        def look() -> None:
+            counts[0] += 1
+            if 1 < counts[0] < 5:
+                raise OSError(5, "Input/output error")
+
+        def other() -> None:
+            counts[1] += 1
+
+        both = together(Service(), look, other)
+        for timer in both:
+            if isinstance(timer, TimerService):
+                timer.clock = clock
+        both.startService()
+        clock.pump([LOOK_S] * 8)
+        both.stopService()
+        self.assertEqual(counts, [9, 9])
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
     def test_standsStill(self) -> None:
         """A change counts once, when a look has found it unchanged."""

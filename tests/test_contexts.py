@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from cryptography import x509
 from OpenSSL import SSL
 from twisted.internet.interfaces import (
     IHandshakeListener,
@@ -137,6 +139,27 @@ class _Lenient(dict[str, Any]):
 
 class ListenerTests(TLSTestCase):
     """The listener accepts enrolled workers and nobody else."""
+
+    def test_issuerRefused(self) -> None:
+        """A certificate between a worker's and the CA's is asked about, too."""
+        between = certificate(
+            ["test between"], holder="between", usages=(), authority=True
+        )
+        chained = replace(bundle(certificate(["w1"], ca="between")), chain=(between,))
+        creator = ForwarderContext(chained, "decnet-master", False)
+        self.connect(creator)
+        self.assertEqual(self.stored(), [("w1", b"hello\n")])
+
+        def refuseIssuer(asked: x509.Certificate) -> str | None:
+            return "it was revoked" if asked == between else None
+
+        self.context = ListenerContext(
+            master(), self.refusals.append, refuseIssuer=refuseIssuer
+        )
+        client = self.connect(creator)
+        self.assertEqual(client.received, b"")
+        self.assertEqual(self.stored(), [("w1", b"hello\n")])
+        self.assertEqual([r.reason for r in self.refusals], ["it was revoked"])
 
     def assertRefused(self, creator: Any, *words: str) -> None:
         """Nothing is ingested, the reason is said, and the next worker is served."""

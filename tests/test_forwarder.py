@@ -385,6 +385,25 @@ class ShipmentTests(ShipmentTestCase):
         shipment.controlReceived(HELLO(1, "a" * 32, 4096))
         self.assertFalse(shipment.stalled)
 
+    def test_stalledBeforeLines(self) -> None:
+        """An answer to LIST or OPEN that does not come is noticed as well."""
+        self.append(b"a\n")
+        shipment = self.ship()
+        self.clock.advance(ACK_TIMEOUT_S - 1)
+        shipment.controlReceived(HELLO(1, "a" * 32, 4096))
+        for answer in (LISTED(), None):
+            self.clock.advance(ACK_TIMEOUT_S - 1)
+            self.assertFalse(shipment.stalled)
+            self.clock.advance(2)
+            self.assertTrue(shipment.stalled)
+            if answer is not None:
+                shipment.controlReceived(answer)
+        (incarnation,) = self.tails.incarnations
+        shipment.controlReceived(
+            RESUME(incarnation.stream, incarnation.generation, 0, 0, 0)
+        )
+        self.assertFalse(shipment.stalled)
+
     def test_limit(self) -> None:
         """The listener's limit on a message is kept."""
         shipment = self.ship()

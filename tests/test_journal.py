@@ -7,9 +7,11 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from zlib import crc32
 
 from decnet_syslog.errors import UserError
+from decnet_syslog.master import journal as journals
 from decnet_syslog.master.journal import Journal, JournalFailed, JournalFull
 from decnet_syslog.master.values import DEPOSIT_COST, Cursor, Deposit, FileLength
 
@@ -70,6 +72,24 @@ class PositionTests(MasterTestCase):
             'SELECT start, "end", reason FROM gap'
         ).fetchall()
         self.assertEqual(rows, [(2, 9, "lag-cap")])
+
+    def test_gapsOfTwo(self) -> None:
+        """A worker's gaps are bounded whenever another's come between."""
+        self.patch(journals, "GAPS_PER_WORKER_MAX", 10)
+        self.patch(journals, "GAPS_PER_LOOK", 10)
+        at = {"w1": 0, "w2": 0}
+        grants = {w: self.journal.grant(w, STREAM, 0, 0, "x") for w in at}
+        for number in range(200):
+            name = "w2" if number % 10 == 9 else "w1"
+            who = replace(PROVENANCE, worker=name)
+            start, at[name] = at[name], at[name] + 1
+            self.journal.commit(
+                [Deposit(who, grants[name], start, at[name], b"", reason="x")]
+            )
+        (count,) = self.journal._db.execute(
+            "SELECT count(*) FROM gap WHERE worker = 'w1'"
+        ).fetchone()
+        self.assertLess(count, 20)
 
     def test_known(self) -> None:
         """A worker's streams are listed, names of any octets as they were."""

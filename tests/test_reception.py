@@ -86,6 +86,24 @@ class ReceptionTestCase(MasterTestCase):
 class AcknowledgedTests(ReceptionTestCase):
     """Reception with the delivery extension."""
 
+    def test_errorInRoom(self) -> None:
+        """An error when one reads on closes that connection, and the others read on."""
+        bad, badLine = self.open(stream=OTHER)
+        good, goodLine = self.open()
+        for reception in (bad, good):
+            reception._paused = True
+            self.commits.waitForRoom(reception)
+        self.patch(badLine, "resume", lambda: 1 / 0)
+        goodLine.paused = True
+        other, _ = self.connect("w2")
+        other.controlReceived(OPEN(STREAM, 0, 0, "x"))
+        other.controlReceived(AT(STREAM, 0, 0))
+        other.framesReceived([b"x"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual([bye.code for bye in badLine.byes], ["error"])
+        self.assertFalse(goodLine.paused)
+        self.assertEqual(self.failures, [])
+
     def test_conversation(self) -> None:
         """Lines are committed, acknowledged, and the next connection goes on behind them."""
         reception, line = self.open()

@@ -356,7 +356,8 @@ class GroupCommit:
         if self._waiting and not self.blocked:
             waiting, self._waiting = self._waiting, {}
             for depositor in waiting:
-                depositor.room()
+                with self._blaming(depositor):
+                    depositor.room()
 
     def _notCommitted(self, failure: Failure, group: _Group) -> None:
         failure.trap(JournalFull)

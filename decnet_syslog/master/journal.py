@@ -161,7 +161,8 @@ class Journal:
         self.octets = sum(self.octetsOf.values())
         self._turn: int = self._one("SELECT coalesce(max(turn), 0) + 1 FROM stream")
         self._positions: dict[int, _Position] = {}
-        self._gapsAdded = 0
+        # Of each worker: another's must not be what is counted on.
+        self._gapsAdded: Counter[str] = Counter()
         self._walPages = 0
         # Deleted with the next commit; found here so that no commit has to look.
         self._cursors = dict(self._db.execute("SELECT output, seq FROM cursor"))
@@ -488,9 +489,10 @@ class Journal:
                     deposit.provenance.receivedAt,
                 ),
             )
-            self._gapsAdded += 1
-            if self._gapsAdded % GAPS_PER_LOOK == 0:
-                self._forgetGaps(deposit.provenance.worker)
+            worker = deposit.provenance.worker
+            self._gapsAdded[worker] += 1
+            if self._gapsAdded[worker] % GAPS_PER_LOOK == 0:
+                self._forgetGaps(worker)
         moved = self._db.execute(
             "UPDATE stream SET offset = ?, base = ?, crc = ?, turn = ?"
             " WHERE id = ? AND epoch = ? AND offset = ?",

@@ -233,7 +233,9 @@ def makeService(options: Options) -> IService:
         bundle = Bundle.load(authority / "master")
         allow = None if options["allow"] is None else directory(options["allow"])
         admission = Admission(bundle, authority / CRL_FILE, saved, allow)
-        context = listenerContext(bundle, _refused, admission.refuse)
+        context = listenerContext(
+            bundle, _refused, admission.refuse, admission.refuseIssuer
+        )
     except UserError as error:
         raise SystemExit(f"decnet-listener: {error}") from None
     lock = ListenerLock(journal.with_name(journal.name + ".lock"))
@@ -275,8 +277,7 @@ def makeService(options: Options) -> IService:
     renewal = Renewal(bundle, ExtendedKeyUsageOID.SERVER_AUTH, use)
 
     def look() -> None:
-        renewal.look()
         if admission.look():
             listener.sweep(admission.refuseOpen)
 
-    return managed(listener, together(listener, look), reactor)
+    return managed(listener, together(listener, renewal.look, look), reactor)

@@ -67,6 +67,9 @@ class Admission:
         self._watched = Watched([crl])
         self._watchedAllow = None if allow is None else Watched([allow])
         self._saidOutdated = False
+        # In force, and its copy is not written: said once, tried at each look.
+        self._unsaved: Revocations | None = None
+        self._saidUnsaved = False
         # CAs that were trusted before the last change of the bundle.
         self._retired: tuple[x509.Certificate, ...] = ()
         self._revocations = self._firstLists()
@@ -99,10 +102,30 @@ class Admission:
         return lists
 
     def _save(self, lists: Revocations) -> None:
-        if lists.octets and not (
-            self._saved.exists() and self._saved.read_bytes() == lists.octets
-        ):
+        try:
+            same = self._saved.exists() and self._saved.read_bytes() == lists.octets
+        except OSError:
+            same = False
+        if lists.octets and not same:
             replaceFile(self._saved, lists.octets, 0o600)
+
+    def _saveUnsaved(self) -> None:
+        if self._unsaved is None:
+            return
+        try:
+            self._save(self._unsaved)
+        except UserError as error:
+            if not self._saidUnsaved:
+                self._saidUnsaved = True
+                self._log.error(
+                    "the revocation list {file} is in force; no copy of it is kept yet:"
+                    " {reason}",
+                    event="reload-refused",
+                    file=str(self._crl),
+                    reason=str(error),
+                )
+            return
+        self._unsaved, self._saidUnsaved = None, False
 
     def refuse(self, certificate: x509.Certificate) -> str | None:
         """Why a certificate that the CA has signed is not accepted; C{None} if it is."""
@@ -117,6 +140,13 @@ class Admission:
         if self._allowed is not None and not self._allowed.allows(certificate):
             return "it is not on the allow-list"
         return None
+
+    def refuseIssuer(self, certificate: x509.Certificate) -> str | None:
+        """Why a certificate between a worker's and the CA's is not accepted."""
+        since = self._revocations.since(certificate)
+        if since is None:
+            return None
+        return f"{REVOKED} on {since:%Y-%m-%d %H:%M:%S} UTC, and with it what it has signed"
 
     def refuseOpen(self, certificate: x509.Certificate) -> str | None:
         """As L{refuse}, of a connection whose certificate was accepted earlier."""
@@ -136,6 +166,7 @@ class Admission:
     def look(self) -> bool:
         """Read again what has changed. Whether somebody may be refused who was not."""
         changed = self._watched.changed() and self._newLists()
+        self._saveUnsaved()
         if self._watchedAllow is not None and self._watchedAllow.changed():
             changed = self._newAllowList() or changed
         ended = self._revocations.outdated(self._now())
@@ -151,11 +182,11 @@ class Admission:
             ended = lists.outdated(self._now())
             if ended is not None:
                 raise UserError(f"it is out of date since {ended:%Y-%m-%d}")
-            self._save(lists)
         except UserError as error:
             self._alarm(self._crl, str(error))
             return False
-        self._revocations = lists
+        # In force first: a full disk must not keep a worker that was broken into.
+        self._revocations = self._unsaved = lists
         self._saidOutdated = False
         self._log.warn(
             "the revocation list {file} is in force: {count} certificates",

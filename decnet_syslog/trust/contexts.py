@@ -203,9 +203,16 @@ def refuseMaster(certificate: x509.Certificate, name: str) -> str | None:
 
 
 def _verification(
-    refuse: Callable[[x509.Certificate], str | None], refused: Callable[[Refusal], None]
+    refuse: Callable[[x509.Certificate], str | None],
+    refused: Callable[[Refusal], None],
+    refuseIssuer: Callable[[x509.Certificate], str | None] = lambda certificate: None,
 ) -> Callable[[SSL.Connection, X509, int, int, int], bool]:
-    """A verify callback that adds a refusal and reports every one."""
+    """
+    A verify callback that adds refusals and reports every one.
+
+    @param refuse: asked of the peer's certificate.
+    @param refuseIssuer: asked of each other one of its chain.
+    """
 
     def verify(
         connection: SSL.Connection, certificate: X509, error: int, depth: int, ok: int
@@ -217,7 +224,7 @@ def _verification(
             elif depth == 0:
                 reason = refuse(certificate.to_cryptography())
             else:
-                reason = None
+                reason = refuseIssuer(certificate.to_cryptography())
             if reason is None:
                 return True
             refused(_refusal(connection, certificate, reason))
@@ -247,9 +254,13 @@ class ListenerContext:
         bundle: Bundle,
         refused: Callable[[Refusal], None],
         refuse: Callable[[x509.Certificate], str | None] = lambda certificate: None,
+        refuseIssuer: Callable[[x509.Certificate], str | None] = (
+            lambda certificate: None
+        ),
     ) -> None:
         self._refused = refused
         self._refuse = refuse
+        self._refuseIssuer = refuseIssuer
         self.use(bundle)
 
     def use(self, bundle: Bundle) -> None:
@@ -267,7 +278,8 @@ class ListenerContext:
             )
 
         context.set_verify(
-            MUTUAL | SSL.VERIFY_CLIENT_ONCE, _verification(refuse, self._refused)
+            MUTUAL | SSL.VERIFY_CLIENT_ONCE,
+            _verification(refuse, self._refused, self._refuseIssuer),
         )
         for authority in bundle.authorities:
             context.add_client_ca(X509.from_cryptography(authority))
@@ -325,6 +337,7 @@ def listenerContext(
     bundle: Bundle,
     refused: Callable[[Refusal], None],
     refuse: Callable[[x509.Certificate], str | None] = lambda certificate: None,
+    refuseIssuer: Callable[[x509.Certificate], str | None] = lambda certificate: None,
 ) -> ListenerContext:
     """
     TLS for a listener.
@@ -332,8 +345,9 @@ def listenerContext(
     @param refused: told of every certificate that is refused.
     @param refuse: why a worker's certificate is not accepted, C{None} if it is; asked for
         each handshake.
+    @param refuseIssuer: the same of the certificates between it and the CA's.
     """
-    return ListenerContext(bundle, refused, refuse)
+    return ListenerContext(bundle, refused, refuse, refuseIssuer)
 
 
 def forwarderContext(

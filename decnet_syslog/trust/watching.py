@@ -14,20 +14,23 @@ from pathlib import Path
 
 from twisted.application.internet import TimerService
 from twisted.application.service import MultiService, Service
+from twisted.logger import Logger
 
 __all__ = ["LOOK_S", "Watched", "together"]
 
 # What is revoked is refused within a second: two looks, and the work.
 LOOK_S = 0.25
 
-_Signature = tuple[tuple[int, int, int, int] | None, ...]
+_Signature = tuple[tuple[int, ...] | None, ...]
 
 
 class Watched:
     """
     Some files, and whether they have changed.
 
-    The signature of a file is its device, inode, size and time: C{None} if there is none.
+    The signature of a file is its device, inode, size and times: C{None} if there is none.
+    The time of change is among them: a file that could not be read is mended by a chmod,
+    and nothing else of it is different then.
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
@@ -36,7 +39,7 @@ class Watched:
         self._before = self._judged
 
     def _signature(self) -> _Signature:
-        found: list[tuple[int, int, int, int] | None] = []
+        found: list[tuple[int, ...] | None] = []
         for path in self._paths:
             try:
                 status = os.stat(path)
@@ -44,7 +47,13 @@ class Watched:
                 found.append(None)
             else:
                 found.append(
-                    (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+                    (
+                        status.st_dev,
+                        status.st_ino,
+                        status.st_size,
+                        status.st_mtime_ns,
+                        status.st_ctime_ns,
+                    )
                 )
         return tuple(found)
 
@@ -58,9 +67,35 @@ class Watched:
         return True
 
 
-def together(service: Service, look: Callable[[], None]) -> MultiService:
-    """A service, and beside it a look at files while it runs, each L{LOOK_S}."""
+class _Looker:
+    """
+    Looks, and goes on looking.
+
+    A L{TimerService} ends with the first error: nothing that is revoked later would be.
+    """
+
+    _log = Logger()
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        self._look = look
+        self._said = ""
+
+    def __call__(self) -> None:
+        try:
+            self._look()
+        except Exception as error:
+            # Four times a second is too often to say the same.
+            if repr(error) != self._said:
+                self._said = repr(error)
+                self._log.failure("an error in a look at changed files; looking again")
+        else:
+            self._said = ""
+
+
+def together(service: Service, *looks: Callable[[], None]) -> MultiService:
+    """A service, and beside it looks at files while it runs, each L{LOOK_S}."""
     both = MultiService()
     service.setServiceParent(both)
-    TimerService(LOOK_S, look).setServiceParent(both)
+    for look in looks:
+        TimerService(LOOK_S, _Looker(look)).setServiceParent(both)
     return both

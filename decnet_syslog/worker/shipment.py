@@ -168,9 +168,23 @@ class Shipment:
 
     @property
     def stalled(self) -> bool:
-        """Whether acknowledgements are overdue."""
-        waiting = not self.greeted or self.inFlight > 0
-        return waiting and self._clock.seconds() - self._heard > ACK_TIMEOUT_S
+        """Whether an answer is overdue: an acknowledgement, or where to go on."""
+        return self._owed and self._clock.seconds() - self._heard > ACK_TIMEOUT_S
+
+    @property
+    def _owed(self) -> bool:
+        """Whether the listener owes us an answer."""
+        return (
+            not self.greeted
+            or self._listing
+            or self.inFlight > 0
+            or any(way.state == "asked" for way in self._ways.values())
+        )
+
+    def _expect(self) -> None:
+        """We are about to ask: from now on it counts how long an answer takes."""
+        if not self._owed:
+            self._heard = self._clock.seconds()
 
     def connectionLost(self) -> None:
         """Go back to what is acknowledged: the next connection reads from there."""
@@ -196,6 +210,7 @@ class Shipment:
                 if self._tails.fresh:
                     self._ask()
             case RESUME():
+                self._heard = self._clock.seconds()
                 self._resumed(line)
             case ACK():
                 self._acknowledged(line)
@@ -204,6 +219,7 @@ class Shipment:
                     raise Misbehaviour("KNOWN without LIST")
                 if len(self._listed) >= KNOWN_MAX:
                     raise Misbehaviour(f"more than {KNOWN_MAX} KNOWN")
+                self._heard = self._clock.seconds()
                 # What it is called there may be long, and says nothing here.
                 self._listed.append(replace(line, name=""))
             case LISTED():
@@ -272,6 +288,7 @@ class Shipment:
             self._line.close(BYE("error", "a stream has changed its file"))
             return
         self._opened.add(way.key)
+        self._expect()
         way.state = "asked"
         name = bookmark.name
         self._write(
@@ -386,6 +403,7 @@ class Shipment:
             self._identify()
 
     def _ask(self) -> None:
+        self._expect()
         self._listed = []
         self._listing = True
         self._write(encodeControl(LIST()))
@@ -469,8 +487,7 @@ class Shipment:
             self._tails.changed()
 
     def _send(self, way: _Way, piece: Piece) -> None:
-        if not self.inFlight:
-            self._heard = self._clock.seconds()
+        self._expect()
         incarnation = way.incarnation
         at = AT(incarnation.stream, incarnation.generation, piece.start)
         match piece:
