@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,12 @@ from twisted.python.threadpool import ThreadPool
 
 from ..durable import EXIT_STORAGE, StorageFailed
 from ..errors import UserError
-from ..wire.control import BYE
+from ..wire.control import BYE, ControlLine
 from .bookmarks import Bookmarks
 from .connector import EndpointConnector
 from .forwarder import ForwarderFactory, ForwarderProtocol, kernelUnsent
 from .plain import PlainShipment
+from .pulse import Pulse
 from .shipment import PIECE_OCTETS, Shipment
 from .tails import Tails
 from .watch import DirectoryWatch
@@ -127,6 +128,8 @@ class ForwarderService(Service):
         directories = {os.path.dirname(os.path.abspath(p)) for p in self._patterns}
         self._watch = DirectoryWatch(self._reactor, directories, self._wake)
         self._look()
+        self._pulse = Pulse(self._tails, self._reactor, self._tell)
+        self._pulse.start()
         self._connector.connect()
         self._reactor.callWhenRunning(self._catchSignal)
         self._log.info(
@@ -142,6 +145,7 @@ class ForwarderService(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         signal.signal(signal.SIGHUP, self._hangup)
         self._watch.stop()
+        self._pulse.stop()
         self._factory.stopTrying()  # type: ignore[no-untyped-call]
         self._connector.stopConnecting()
         line = self._factory.line
@@ -227,6 +231,7 @@ class ForwarderService(Service):
 
     def _shipmentFor(self, line: ForwarderProtocol) -> Shipment | PlainShipment | None:
         """What a connection carries, by what the master speaks and what is wanted."""
+        self._pulse.connected()
         if line.control:
             self._log.info("connected to the master, acknowledged delivery")
             return Shipment(
@@ -259,6 +264,11 @@ class ForwarderService(Service):
             self._reactor,
             lambda: kernelUnsent(self._reactor, line.transport),
         )
+
+    def _tell(self, lines: Iterable[ControlLine]) -> bool:
+        """Say how we are, if there is a master that can hear it."""
+        line = self._factory.line
+        return line is not None and line.tell(lines)
 
     def _wake(self) -> None:
         """A directory has changed."""
