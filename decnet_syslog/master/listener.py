@@ -253,8 +253,11 @@ class ListenerProtocol(OctetCountedReceiver):
 
     @property
     def reading(self) -> bool:
-        """Whether we read what it sends. Else its silence is ours."""
-        return not self._waits
+        """
+        Whether we read what it sends, or do not only because it does not read either. Else
+        its silence is ours.
+        """
+        return not self._waits - {"peer"}
 
     def framesReceived(self, messages: list[bytes]) -> None:
         """Hand messages to the reception."""

@@ -118,6 +118,16 @@ class Admission:
             return "it is not on the allow-list"
         return None
 
+    def isRevoked(self, serial: str) -> bool:
+        """Whether one of our CAs has revoked the certificate with a serial, in hex."""
+        try:
+            number = int(serial, 16)
+        except ValueError:
+            return False
+        return any(
+            number in self._revocations.serials(ca) for ca in self.bundle.authorities
+        )
+
     def refuseOpen(self, certificate: x509.Certificate) -> str | None:
         """As L{refuse}, of a connection whose certificate was accepted earlier."""
         # A certificate of a CA between ours and the worker's is not at hand here.

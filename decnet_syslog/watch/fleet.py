@@ -166,6 +166,8 @@ class Fleet:
     Every worker that is expected, or was seen.
 
     @ivar workers: by name.
+    @ivar ends: when our own certificates end, by what they are.
+    @ivar ours: their alarms.
     """
 
     _log = Logger()
@@ -190,7 +192,7 @@ class Fleet:
         self._enrolled = enrolled
         self._laggingSeconds = laggingSeconds
         self._started = clock()
-        self._ours = {what: Alarm(0.0) for what in ends}
+        self.ours = {what: Alarm(0.0) for what in ends}
         self._crowded = False
 
     def _worker(self, name: str) -> Worker | None:
@@ -242,7 +244,7 @@ class Fleet:
                 if alarm.see(text, now):
                     self._say(worker, kind, alarm)
         for what, ends in self.ends.items():
-            alarm = self._ours[what]
+            alarm = self.ours[what]
             if alarm.see(_ending(ends - wall, ends), now) and alarm.raised:
                 self._log.warn(
                     "the {certificate} certificate {reason}",

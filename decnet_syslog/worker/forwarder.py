@@ -98,7 +98,12 @@ def kernelUnsent(reactor: Any, transport: Any) -> int:
 
 @implementer(IHandshakeListener, IPushProducer)
 class ForwarderProtocol(OctetCountedReceiver):
-    """One connection to the master."""
+    """
+    One connection to the master.
+
+    @ivar taken: whether the master has taken us.
+    @ivar stalled: whether it was cut for want of acknowledgements.
+    """
 
     _log = Logger()
     factory: ForwarderFactory
@@ -109,6 +114,7 @@ class ForwarderProtocol(OctetCountedReceiver):
         self.lastBye: BYE | None = None
         self._tells = False
         self.stalled = False
+        self.taken = False
         self._timer: IDelayedCall | None = None
         self._closing = False
 
@@ -222,6 +228,7 @@ class ForwarderProtocol(OctetCountedReceiver):
 
     def accepted(self) -> None:
         """The master has taken us: the next failure is a new one."""
+        self.taken = True
         self.factory.resetDelay()
 
     def close(self, bye: BYE) -> None:
@@ -288,6 +295,7 @@ class ForwarderFactory(ReconnectingClientFactory):
 
     @ivar line: the connection there is, or C{None}.
     @ivar ends: attempts and connections that have ended, by reason.
+    @ivar why: why there is no connection, as of the last that ended.
     """
 
     protocol: Any = ForwarderProtocol
@@ -317,6 +325,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         self.shipmentFor = shipmentFor
         self.line: ForwarderProtocol | None = None
         self.ends: Counter[str] = Counter()
+        self.why = "connecting"
         self._refusal = refusal
         self._random = random
         self._next = DELAY_MIN_S
@@ -340,13 +349,13 @@ class ForwarderFactory(ReconnectingClientFactory):
         self._superseded = line.lastBye is not None and line.lastBye.code in _DELAYED
         refused = self._refusal() if line.shipment is None else None
         self.ends[_endOf(line, refused, reason)] += 1
+        self.why = refused or reason.getErrorMessage()
         if refused is not None:
             self._log.warn(
                 "no connection to the master: {reason}", event="refused", reason=refused
             )
         else:
-            why = reason.getErrorMessage()
-            self._log.warn("no connection to the master: {why}", why=why)
+            self._log.warn("no connection to the master: {why}", why=self.why)
         waiting, self._whenLost = self._whenLost, []
         for call in waiting:
             call()
@@ -358,9 +367,8 @@ class ForwarderFactory(ReconnectingClientFactory):
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
         """Nobody answers."""
         self.ends[_failureOf(reason)] += 1
-        self._log.warn(
-            "cannot connect to the master: {why}", why=reason.getErrorMessage()
-        )
+        self.why = reason.getErrorMessage()
+        self._log.warn("cannot connect to the master: {why}", why=self.why)
         super().clientConnectionFailed(connector, reason)  # type: ignore[no-untyped-call]
 
     def retry(self, connector: Any = None) -> None:

@@ -12,7 +12,7 @@ import signal
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, execute, inlineCallbacks
@@ -38,7 +38,7 @@ from .shipment import PIECE_OCTETS, Shipment
 from .tails import Tails
 from .watch import DirectoryWatch
 
-__all__ = ["ForwarderService"]
+__all__ = ["ForwarderService", "Works"]
 
 # Acknowledged offsets reach the database so often at most, in seconds. They are a hint:
 # the listener holds the position.
@@ -53,6 +53,16 @@ STOP_S = 2.0
 
 # After a directory has changed, look this much later: one look for many changes.
 WAKE_S = 0.002
+
+
+class Works(NamedTuple):
+    """What a forwarder is made of, once it is started."""
+
+    tails: Tails
+    factory: ForwarderFactory
+    pulse: Pulse
+    host: str
+    port: int
 
 
 class ForwarderService(Service):
@@ -202,6 +212,11 @@ class ForwarderService(Service):
             return f"{files} files; no connection to the master"
         kind = "acknowledged" if line.control else "plain RFC 5425"
         return f"{files} files; connected to the master, {kind}"
+
+    @property
+    def works(self) -> Works:
+        """What there is to look at."""
+        return Works(self._tails, self._factory, self._pulse, self._host, self._port)
 
     def _wait(self, condition: Callable[[], bool]) -> Deferred[None]:
         """Fire when a condition holds, or after STOP_S."""

@@ -1,0 +1,216 @@
+"""What an operator sees of real processes."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from decnet_syslog.commands.pair import Pair, Process, Worker
+
+from .peers import PairTestCase, requirePeer
+from .test_processes import numbered
+
+# The command, also from a checkout.
+CLI = "from decnet_syslog.cli import main; main()"
+
+# Writes each event to a file of its own.
+COMMAND = """
+import os, sys, tempfile
+handle, path = tempfile.mkstemp(".json", dir=sys.argv[1])
+os.write(handle, sys.stdin.buffer.read())
+"""
+
+
+def address(process: Process) -> str:
+    """Where a process serves its status; "" while it does not."""
+    found = re.search(r"status on (http://\S+)/status\.json", process.output())
+    return "" if found is None else found[1]
+
+
+def get(process: Process, path: str) -> bytes:
+    """A document of a process's status port."""
+    with urllib.request.urlopen(address(process) + path, timeout=30) as answer:
+        octets: bytes = answer.read()
+    return octets
+
+
+def facts(process: Process) -> Any:
+    """What a process says of itself."""
+    return json.loads(get(process, "/status.json"))
+
+
+class WatchTestCase(PairTestCase):
+    """A master that is watched, and its workers."""
+
+    timeout = 300
+
+    def started(self, *names: str, options: tuple[str, ...] = ()) -> Pair:
+        """A master and its workers, running, each with a line delivered."""
+        pair = self.pair(["--status-port=0", *options])
+        for name in names:
+            pair.enroll(name, ["--status-port=0"])
+        pair.startListener()
+        for number, worker in enumerate(pair.workers):
+            worker.append(numbered(number, 1))
+            worker.forwarder.start()
+        self.waitForLines(pair, len(names))
+        return pair
+
+    def whenever(self, pair: Pair, condition: Callable[[], object], what: str) -> None:
+        """Wait until something holds of the master's status."""
+        self.waitFor(pair, lambda: bool(condition()), what)
+
+    def state(self, pair: Pair, worker: Worker) -> str:
+        """The state of a worker, as the master has it."""
+        states = {w["name"]: w["state"] for w in facts(pair.listener)["workers"]}
+        return str(states.get(worker.name))
+
+
+class FleetTests(WatchTestCase):
+    """The master knows how its workers are."""
+
+    def test_silent(self) -> None:
+        """A forwarder that is stopped is said to be silent, by name, and no other; it is
+        over when it goes on. A command is told both."""
+        told = self.directory / "told"
+        told.mkdir()
+        program = self.directory / "tell.py"
+        program.write_text(COMMAND)
+        command = f"--on-event={sys.executable} {program} {told}"
+        pair = self.started("decky-01", "decky-02", options=(command,))
+        stopped, running = pair.workers
+        self.whenever(pair, lambda: facts(pair.listener)["ok"], "not ok")
+        stopped.forwarder.signal(signal.SIGSTOP)
+        self.whenever(
+            pair, lambda: self.state(pair, stopped) == "silent", "it is not silent"
+        )
+        self.assertEqual(self.state(pair, running), "ok")
+        self.assertIn("decky-01: silent: not heard of for", pair.listener.output())
+        self.assertNotIn("decky-02: silent", pair.listener.output())
+        stopped.forwarder.signal(signal.SIGCONT)
+        self.whenever(pair, lambda: self.state(pair, stopped) == "ok", "it is not over")
+
+        def events() -> list[tuple[str, str, bool]]:
+            return sorted(
+                (event["kind"], event["worker"], event["over"])
+                for path in told.iterdir()
+                if path.stat().st_size
+                for event in [json.loads(path.read_bytes())]
+            )
+
+        expected = [("silent", "decky-01", False), ("silent", "decky-01", True)]
+        self.whenever(pair, lambda: events() == expected, f"told {events()}")
+
+    def test_neverThere(self) -> None:
+        """A worker that is enrolled and was never there is missed; a revoked one is not."""
+        pair = self.started("decky-01")
+        pair.authority.enroll("decky-02", self.directory / "two")
+        pair.authority.enroll("decky-03", self.directory / "three")
+        serials = [
+            int(entry["serial"], 16)
+            for entry in pair.authority.enrolled()
+            if entry["name"] == "decky-03"
+        ]
+        pair.authority.revoke(serials)
+
+        def states() -> dict[str, str]:
+            return {w["name"]: w["state"] for w in facts(pair.listener)["workers"]}
+
+        expected = {"decky-01": "ok", "decky-02": "silent", "decky-03": "revoked"}
+        self.whenever(pair, lambda: states() == expected, f"{states()}")
+
+    def test_stuck(self) -> None:
+        """A forwarder that cannot read a file says so, and the master says which."""
+        pair = self.started("decky-01")
+        (worker,) = pair.workers
+        worker.file.rename(worker.file.with_name("kept"))
+        worker.file.mkdir()
+        self.whenever(
+            pair, lambda: self.state(pair, worker) == "stuck", "it is not stuck"
+        )
+        (found,) = facts(pair.listener)["workers"]
+        self.assertIn(str(worker.file), found["alarms"]["stuck"]["text"])
+        self.assertIn("not a regular file", found["alarms"]["stuck"]["text"])
+        self.assertEqual(
+            [one["name"] for one in facts(worker.forwarder)["troubles"]],
+            [str(worker.file)],
+        )
+        worker.file.rmdir()
+        worker.append(numbered(1, 1))
+        self.waitForLines(pair, 2)
+        self.whenever(pair, lambda: self.state(pair, worker) == "ok", "it is not over")
+
+
+class StatusTests(WatchTestCase):
+    """The status of both ends."""
+
+    def test_promtool(self) -> None:
+        """Prometheus' own tool has nothing to say against the metrics of either end."""
+        promtool = requirePeer("promtool")
+        pair = self.started("decky-01")
+        for process in (pair.listener, pair.workers[0].forwarder):
+            text = get(process, "/metrics")
+            checked = subprocess.run(
+                [promtool, "check", "metrics"], input=text, capture_output=True
+            )
+            self.assertEqual((checked.returncode, checked.stderr), (0, b""), text)
+        text = get(pair.listener, "/metrics")
+        self.assertIn(b'decnet_listener_lines_total{worker="decky-01"} 1.0\n', text)
+
+    def test_command(self) -> None:
+        """decnet-syslog status: 0 when all is well, 1 when something is wrong, 2 when there
+        is nobody to ask."""
+        pair = self.started("decky-01")
+        url = address(pair.listener)
+
+        def status(*options: str) -> subprocess.CompletedProcess[bytes]:
+            return subprocess.run(
+                [sys.executable, "-c", CLI, "status", url, *options],
+                capture_output=True,
+                env={"PYTHONPATH": ":".join(p for p in sys.path if p)},
+            )
+
+        self.whenever(pair, lambda: status().returncode == 0, "it is not well")
+        said = status().stdout.decode()
+        self.assertRegex(said, r"decky-01 +ok ")
+        record = json.loads(status("--json").stdout)
+        self.assertEqual(record["workers"][0]["lines"], 1)
+        other = pair.workers[0].file
+        other.rename(other.with_name("kept"))
+        other.mkdir()
+        self.whenever(pair, lambda: status().returncode == 1, "it is still well")
+        self.assertIn("stuck", status().stdout.decode())
+        pair.listener.stop()
+        gone = status()
+        self.assertEqual((gone.returncode, gone.stdout), (2, b""))
+        self.assertIn(b"decnet-listener", gone.stderr)
+
+    def test_portInUse(self) -> None:
+        """A status port that is taken is said in one line."""
+        pair = self.started("decky-01")
+        port = address(pair.listener).rpartition(":")[2]
+        path = Path(self.directory / "second")
+        path.mkdir()
+        second = Process(
+            [
+                "decnet-listener",
+                f"--ca-dir={pair.caDirectory}",
+                f"--host={pair.host}",
+                "--port=0",
+                f"--log-path={path / 'master.log'}",
+                "--json-path=",
+                f"--status-port={port}",
+            ],
+            path / "listener.out",
+        )
+        second.start()
+        assert second.running is not None
+        self.assertEqual(second.running.wait(60), 1)
+        self.assertIn("choose another --status-port", second.output())
