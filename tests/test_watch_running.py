@@ -16,6 +16,7 @@ from decnet_syslog.commands.pair import Pair, Process, Worker
 
 from .peers import PairTestCase, requirePeer
 from .test_processes import numbered
+from .test_watch_docs import documented
 
 # The command, also from a checkout.
 CLI = "from decnet_syslog.cli import main; main()"
@@ -152,15 +153,21 @@ class StatusTests(WatchTestCase):
     """The status of both ends."""
 
     def test_promtool(self) -> None:
-        """Prometheus' own tool has nothing to say against the metrics of either end."""
+        """Prometheus' own tool has nothing to say against the metrics of either end, and
+        docs/watching.rst has each of them, and no other."""
         promtool = requirePeer("promtool")
         pair = self.started("decky-01")
+        found: dict[str, str] = {}
         for process in (pair.listener, pair.workers[0].forwarder):
             text = get(process, "/metrics")
             checked = subprocess.run(
                 [promtool, "check", "metrics"], input=text, capture_output=True
             )
             self.assertEqual((checked.returncode, checked.stderr), (0, b""), text)
+            found |= dict(
+                re.findall(r"^# TYPE (decnet_\w+) (\w+)$", text.decode(), re.M)
+            )
+        self.assertEqual(found, documented())
         text = get(pair.listener, "/metrics")
         self.assertIn(b'decnet_listener_lines_total{worker="decky-01"} 1.0\n', text)
 
@@ -177,9 +184,12 @@ class StatusTests(WatchTestCase):
                 env={"PYTHONPATH": ":".join(p for p in sys.path if p)},
             )
 
-        self.whenever(pair, lambda: status().returncode == 0, "it is not well")
-        said = status().stdout.decode()
-        self.assertRegex(said, r"decky-01 +ok ")
+        self.whenever(
+            pair,
+            lambda: re.search(rb"decky-01 +ok ", status().stdout),
+            "the worker is not well",
+        )
+        self.assertEqual(status().returncode, 0)
         record = json.loads(status("--json").stdout)
         self.assertEqual(record["workers"][0]["lines"], 1)
         other = pair.workers[0].file

@@ -328,7 +328,7 @@ class ListenerService(Service):
             self._commits,
             self._journal,
             self._feeds,
-            self._factory.handshakes,
+            self._factory.handshakes.count,
             self._journalOctetsMax,
         )
 

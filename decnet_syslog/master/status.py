@@ -18,8 +18,10 @@ from twisted.logger import Logger
 from .. import __version__
 from ..trust.bundles import Bundle
 from ..watch.enrolled import Enrolled
-from ..watch.fleet import Fleet, Presence, Worker
-from ..watch.metrics import Durations, listenerMetrics
+from ..watch.exposition import Durations
+from ..watch.fleet import Fleet
+from ..watch.known import Presence, Worker
+from ..watch.metrics import listenerMetrics
 from ..watch.service import StatusOptions, WatchService
 from .service import ListenerService
 from .values import Batch
@@ -95,17 +97,19 @@ class ListenerStatus:
         self.fleet.ends.update(self._ends())
         present: dict[str, Presence] = {}
         for line in self._listener.works.factory.connections:
-            name = line.worker
-            assert name is not None
+            name, certificate = line.worker, line.certificate
+            assert name is not None and certificate is not None
+            expires = certificate.not_valid_after_utc.timestamp()
             heard = line.heard if line.reports and line.reading else now
             before = present.get(name)
             if before is None:
-                present[name] = Presence(1, (line.address,), heard)
+                present[name] = Presence(1, (line.address,), heard, expires)
             else:
                 present[name] = Presence(
                     before.connections + 1,
                     (*before.addresses, line.address),
                     max(before.heard, heard),
+                    min(before.expires or expires, expires),
                 )
         self.fleet.look(present)
 
@@ -169,6 +173,7 @@ class ListenerStatus:
             "problems": problems,
             "workers": workers,
             "states": dict(Counter(w["state"] for w in workers)),
+            "connected_workers": sum(w["connections"] > 0 for w in workers),
             "connections": len(works.factory.connections),
             "handshakes": works.handshakes,
             "commits": self._durations.asRecord(),
@@ -198,6 +203,8 @@ class ListenerStatus:
             "silence": None if worker.heard is None else now - worker.heard,
             "lines": worker.lines,
             "octets": worker.octets,
+            "lines_per_second": round(worker.lineRate, 3),
+            "octets_per_second": round(worker.octetRate, 3),
             "gaps": worker.gaps,
             "gap_octets": worker.gapOctets,
             "expires": worker.expires,

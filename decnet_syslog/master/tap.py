@@ -278,7 +278,7 @@ def makeService(options: Options) -> IService:
         listener.sweep(admission.refuseOpen)
 
     renewal = Renewal(bundle, ExtendedKeyUsageOID.SERVER_AUTH, use)
-    enrolled = EnrolledList(authority / "enrolled.jsonl", admission.isRevoked)
+    enrolled = EnrolledList(authority / "enrolled.jsonl", admission)
     watch = watchListener(
         reactor, listener, options.status, enrolled.read, lambda: admission.bundle
     )

@@ -118,15 +118,23 @@ class Admission:
             return "it is not on the allow-list"
         return None
 
-    def isRevoked(self, serial: str) -> bool:
-        """Whether one of our CAs has revoked the certificate with a serial, in hex."""
-        try:
-            number = int(serial, 16)
-        except ValueError:
-            return False
-        return any(
-            number in self._revocations.serials(ca) for ca in self.bundle.authorities
-        )
+    @property
+    def standing(self) -> object:
+        """Another value when what L{excludes} and L{allowedNames} say may have changed."""
+        return self._revocations, self._allowed, self.bundle
+
+    @property
+    def allowedNames(self) -> frozenset[str]:
+        """Those that the allow-list names, if there is one."""
+        return frozenset() if self._allowed is None else self._allowed.names
+
+    def excludes(self, name: str, print_: str, serial: int) -> bool:
+        """Whether a certificate that our CA has made, by its list, is not accepted."""
+        if any(
+            serial in self._revocations.serials(ca) for ca in self.bundle.authorities
+        ):
+            return True
+        return self._allowed is not None and not self._allowed.allowsNamed(name, print_)
 
     def refuseOpen(self, certificate: x509.Certificate) -> str | None:
         """As L{refuse}, of a connection whose certificate was accepted earlier."""

@@ -23,7 +23,7 @@ from zope.interface import implementer
 
 from ..trust.names import showText
 
-__all__ = ["KINDS", "Event", "EventLog", "refusalClass"]
+__all__ = ["KINDS", "REFUSALS", "Event", "EventLog", "refusalClass"]
 
 # Kinds and what each says; docs/watching.rst says what to do.
 KINDS: Mapping[str, str] = {
@@ -55,7 +55,7 @@ _REFUSALS = (
     ("expired", "expired"),
     ("not yet valid", "not-yet-valid"),
     ("revoked", "revoked"),
-    ("not allowed", "not-allowed"),
+    ("allow-list", "not-allowed"),
     ("handshake", "handshake"),
     ("issuer", "authority"),
     ("self-signed", "authority"),
@@ -77,6 +77,9 @@ _CODES = (
     "hostname",
     "error",
 )
+
+# Every class of a refusal.
+REFUSALS = (*sorted({name for _, name in _REFUSALS}), *_CODES, "other")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -169,7 +172,9 @@ class EventLog:
         )
         if not found.over:
             self.counts[kind] += 1
-            if kind == "refused":
+            if kind == "limit":
+                self.refusals["limit"] += 1
+            elif kind in ("refused", "revoked"):
                 self.refusals[refusalClass(event.get("code"), found.reason)] += 1
         self._kept[kind].append(found)
         for call in self._subscribers:

@@ -19,9 +19,7 @@ are not looked at here, only what commits and looks have summed up.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Protocol
 
 from twisted.logger import Logger
 
@@ -29,16 +27,9 @@ from ..trust.names import showText
 from ..wire.report import Report
 from .alarm import Alarm
 from .enrolled import Enrolled
+from .known import ADDRESSES_MAX, Committed, Presence, Worker
 
-__all__ = [
-    "ALARMS",
-    "LAGGING_S",
-    "LOOK_S",
-    "SILENT_S",
-    "Fleet",
-    "Presence",
-    "Worker",
-]
+__all__ = ["EXPIRING_S", "LAGGING_S", "LOOK_S", "SILENT_S", "Fleet"]
 
 # Two reports of a forwarder may be missing; together with LOOK_S below half a minute.
 SILENT_S = 25.0
@@ -56,27 +47,14 @@ LAGGING_S = 60.0
 # Certificates that end sooner than this should be renewed: a month of warnings.
 EXPIRING_S = 30 * 86400.0
 
-# How long a thing must be good again to be over.
-EASE_S = 10.0
-
 # A gap is no state that ends; it is shown for so long, and others with it.
 GAP_S = 600.0
 
+# What a rate is an average over, in seconds.
+RATE_S = 30.0
+
 # Names that are watched. Each is about 2 KiB.
 WORKERS_MAX = 10_000
-
-# Addresses of one name that are shown.
-ADDRESSES_MAX = 4
-
-# What can be wrong with a worker, in the order of how much it matters.
-ALARMS: Mapping[str, float] = {
-    "silent": EASE_S,
-    "stuck": EASE_S,
-    "diverged": EASE_S,
-    "gap": 0.0,
-    "lagging": EASE_S,
-    "expiring": 0.0,
-}
 
 _TODO = {
     "silent": "see that decnet-forwarder runs there and reaches this machine's port; if the"
@@ -87,78 +65,6 @@ _TODO = {
     "lagging": "see its link and this machine's disk",
     "expiring": "enrol it again with decnet-syslog enroll",
 }
-
-
-class Committed(Protocol):
-    """What is known of a committed deposit."""
-
-    @property
-    def lines(self) -> int: ...
-
-    @property
-    def octets(self) -> bytes: ...
-
-    @property
-    def start(self) -> int: ...
-
-    @property
-    def end(self) -> int: ...
-
-    @property
-    def reason(self) -> str | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Presence:
-    """
-    The connections of a name, as they are now.
-
-    @ivar heard: when the last octet came, or now if that says nothing.
-    """
-
-    connections: int
-    addresses: tuple[str, ...]
-    heard: float
-
-
-@dataclass
-class Worker:
-    """
-    One name.
-
-    @ivar expected: whether it is missed when it is not there.
-    @ivar heard: when it was last heard, on the clock; C{None}: never since the start.
-    """
-
-    name: str
-    expected: bool = False
-    revoked: bool = False
-    expires: float | None = None
-    connections: int = 0
-    addresses: tuple[str, ...] = ()
-    heard: float | None = None
-    report: Report | None = None
-    lines: int = 0
-    octets: int = 0
-    gaps: int = 0
-    gapOctets: int = 0
-    gapReason: str = ""
-    gapAt: float | None = None
-    alarms: dict[str, Alarm] = field(
-        default_factory=lambda: {kind: Alarm(ease) for kind, ease in ALARMS.items()}
-    )
-
-    @property
-    def state(self) -> str:
-        """In one word: the first of its alarms, or how it is otherwise."""
-        if self.revoked:
-            return "revoked"
-        for kind, alarm in self.alarms.items():
-            if alarm.raised:
-                return kind
-        if self.connections:
-            return "ok"
-        return "absent" if self.heard is None else "gone"
 
 
 class Fleet:
@@ -191,7 +97,7 @@ class Fleet:
         self._wallClock = wallClock
         self._enrolled = enrolled
         self._laggingSeconds = laggingSeconds
-        self._started = clock()
+        self._started = self._lookedAt = clock()
         self.ours = {what: Alarm(0.0) for what in ends}
         self._crowded = False
 
@@ -238,6 +144,7 @@ class Fleet:
         now = self._clock()
         wall = self._wallClock()
         self._meet(present, now)
+        self._rate(now)
         for worker in self.workers.values():
             for kind, text in self._wrong(worker, now, wall):
                 alarm = worker.alarms[kind]
@@ -262,7 +169,11 @@ class Fleet:
             worker.revoked = entry is not None and entry.revoked
             # Without a list, whoever was here is missed.
             worker.expected = not worker.revoked and (entry is not None or not enrolled)
-            worker.expires = None if entry is None else entry.expires
+            if presence is not None and presence.expires is not None:
+                # What it has in use, not what was made for it last.
+                worker.expires = presence.expires
+            else:
+                worker.expires = None if entry is None else entry.expires
             if presence is None:
                 worker.connections, worker.addresses = 0, ()
                 if worker.heard is None and entry is None and not worker.lines:
@@ -272,12 +183,21 @@ class Fleet:
             worker.addresses = presence.addresses[:ADDRESSES_MAX]
             worker.heard = max(presence.heard, worker.heard or 0.0)
 
+    def _rate(self, now: float) -> None:
+        passed, self._lookedAt = now - self._lookedAt, now
+        if passed > 0:
+            share = min(1.0, passed / RATE_S)
+            for worker in self.workers.values():
+                worker.weigh(passed, share)
+
     def _wrong(
         self, worker: Worker, now: float, wall: float
     ) -> Iterable[tuple[str, str | None]]:
         """What is wrong with a worker: each alarm's text, or C{None}."""
         yield "silent", self._silent(worker, now)
-        troubles = () if worker.report is None else worker.report.troubles
+        # Of who is not expected any more, nothing that it said last is to be mended.
+        report = None if worker.revoked else worker.report
+        troubles = () if report is None else report.troubles
         for kind in ("stuck", "diverged"):
             text = None
             for trouble in troubles:
@@ -291,7 +211,7 @@ class Fleet:
                 f" for {showText(worker.gapReason)}"
             )
         yield "gap", gap
-        yield "lagging", self._lagging(worker)
+        yield "lagging", self._lagging(worker, report)
         expiring = None
         if worker.expires is not None and not worker.revoked:
             expiring = _ending(worker.expires - wall, worker.expires)
@@ -310,16 +230,16 @@ class Fleet:
         how = "connected, and says nothing" if worker.connections else "not connected"
         return f"not heard of for {silence:.0f} s, {how}"
 
-    def _lagging(self, worker: Worker) -> str | None:
-        if worker.report is None:
+    def _lagging(self, worker: Worker, report: Report | None) -> str | None:
+        if report is None:
             return None
-        age = worker.report.behindSeconds
+        age = report.behindSeconds
         limit = self._laggingSeconds
         if age < (limit / 2 if worker.alarms["lagging"].raised else limit):
             return None
         return (
             f"its oldest undelivered line is {age:.0f} s old,"
-            f" {worker.report.behindOctets} octets are behind"
+            f" {report.behindOctets} octets are behind"
         )
 
     def _say(self, worker: Worker, kind: str, alarm: Alarm) -> None:

@@ -17,9 +17,9 @@ from twisted.python.failure import Failure
 from ..errors import UserError
 from ..options import portNumber
 from .command import EventCommand, commandLine
-from .events import EventLog
+from .events import KINDS, REFUSALS, EventLog
+from .exposition import Exposition, Metric
 from .fleet import LOOK_S
-from .metrics import Exposition, Metric
 from .site import Facts, isLoopback, makeSite
 
 __all__ = ["STATUS_PARAMETERS", "StatusOptions", "WatchService", "statusOptions"]
@@ -33,7 +33,7 @@ STATUS_PARAMETERS: list[list[Any]] = [
         "Serve /status.json, /metrics and /healthz over HTTP on this port [off]",
         portNumber,
     ],
-    ["status-host", None, "127.0.0.1", "The loopback address to serve them on"],
+    ["status-address", None, "127.0.0.1", "The loopback address to serve it on"],
     [
         "on-event",
         None,
@@ -64,10 +64,10 @@ def statusOptions(options: Mapping[str, Any]) -> StatusOptions:
 
     @raise usage.UsageError: it cannot be had; one line says what to do.
     """
-    host = options["status-host"]
+    host = options["status-address"]
     if not isLoopback(host):
         raise usage.UsageError(
-            f"--status-host {host}: the status asks for no password, so it is served on"
+            f"--status-address {host}: the status asks for no password, so it is served on"
             " loopback only; put a proxy that asks for one before it"
         )
     try:
@@ -121,21 +121,26 @@ class WatchService(Service):
         return {
             **self._gather(),
             "events": {
-                "counts": dict(self.events.counts),
-                "refusals": dict(self.events.refusals),
+                # Those that never were, too: a counter that begins at 1 has not grown.
+                "counts": {kind: self.events.counts[kind] for kind in KINDS},
+                "refusals": {name: self.events.refusals[name] for name in REFUSALS},
                 "recent": [event.asRecord() for event in self.events.recent()],
             },
         }
 
+    def privilegedStartService(self) -> None:
+        """Take the port: what cannot be had is said before there are threads to end."""
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        if self._options.port is not None:
+            self._serve(self._options.port, self._options.host)
+
     def startService(self) -> None:
-        """Listen to the log, look, and serve."""
+        """Listen to the log, and look."""
         super().startService()  # type: ignore[no-untyped-call]
         globalLogPublisher.addObserver(self.events)
         if self._options.command is not None:
             self._command = EventCommand(self._reactor, self._options.command)
             self.events.subscribe(self._command)
-        if self._options.port is not None:
-            self._serve(self._options.port, self._options.host)
         self._lookAgain()
 
     def _serve(self, port: int, host: str) -> None:

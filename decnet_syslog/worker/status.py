@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, cast
 
 from twisted.logger import Logger
 
@@ -50,6 +50,8 @@ class ForwarderStatus:
         self._wallClock = wallClock
         self._bundle = bundle
         self._started = wallClock()
+        # Of the certificate that the master last had.
+        self._masterEnds: float | None = None
         self._alarms = {
             "stuck": Alarm(EASE_S),
             "lagging": Alarm(EASE_S),
@@ -91,7 +93,7 @@ class ForwarderStatus:
     def _certificates(self) -> list[dict[str, Any]]:
         bundle = self._bundle()
         authorities = [ca.not_valid_after_utc for ca in bundle.authorities]
-        return [
+        found = [
             {"role": "ca", "name": "", "expires": min(authorities).timestamp()},
             {
                 "role": "worker",
@@ -99,6 +101,13 @@ class ForwarderStatus:
                 "expires": bundle.certificate.not_valid_after_utc.timestamp(),
             },
         ]
+        line = self._forwarder.works.factory.line
+        if line is not None and line.shipment is not None:
+            theirs = cast(Any, line.transport).getPeerCertificate().to_cryptography()
+            self._masterEnds = theirs.not_valid_after_utc.timestamp()
+        if self._masterEnds is not None:
+            found.append({"role": "master", "name": "", "expires": self._masterEnds})
+        return found
 
     def facts(self) -> dict[str, Any]:
         """All there is to know."""
