@@ -122,6 +122,14 @@ class SilentTests(FleetTestCase):
                 )
                 self.assertEqual(self.state("decky-02"), "ok")
 
+    def test_between(self) -> None:
+        """Who came, sent and died between two looks was heard, and is missed in time."""
+        self.enroll("decky-01")
+        self.clock.advance(1)
+        self.fleet.committed("decky-01", Batch(1, b"x"))
+        self.until(PROMISED_S)
+        self.assertEqual(self.events, [("silent", "decky-01", False)])
+
     def test_over(self) -> None:
         """It is over when it has been heard for a while; it is said once."""
         self.enroll("decky-01")
@@ -139,6 +147,15 @@ class SilentTests(FleetTestCase):
         self.until(fleetModule.GRACE_S - 1)
         self.assertEqual((self.events, self.state("decky-01")), ([], "absent"))
         self.until(1 + LOOK_S + 1)
+        self.assertEqual(self.events, [("silent", "decky-01", False)])
+
+    def test_new(self) -> None:
+        """One that is enrolled while we run is missed later: its bundle is carried there."""
+        self.until(120)
+        self.enroll("decky-01")
+        self.until(fleetModule.NEW_S - LOOK_S)
+        self.assertEqual(self.events, [])
+        self.until(2 * LOOK_S + 1)
         self.assertEqual(self.events, [("silent", "decky-01", False)])
 
     def test_revoked(self) -> None:

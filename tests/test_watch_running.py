@@ -52,16 +52,24 @@ class WatchTestCase(PairTestCase):
 
     timeout = 300
 
-    def started(self, *names: str, options: tuple[str, ...] = ()) -> Pair:
-        """A master and its workers, running, each with a line delivered."""
+    def enrolled(self, *names: str, options: tuple[str, ...] = ()) -> Pair:
+        """A master and its workers, not started yet."""
         pair = self.pair(["--status-port=0", *options])
         for name in names:
             pair.enroll(name, ["--status-port=0"])
+        return pair
+
+    def started(self, *names: str, options: tuple[str, ...] = ()) -> Pair:
+        """A master and its workers, running, each with a line delivered."""
+        return self.start(self.enrolled(*names, options=options))
+
+    def start(self, pair: Pair) -> Pair:
+        """Start all of them."""
         pair.startListener()
         for number, worker in enumerate(pair.workers):
             worker.append(numbered(number, 1))
             worker.forwarder.start()
-        self.waitForLines(pair, len(names))
+        self.waitForLines(pair, len(pair.workers))
         return pair
 
     def whenever(self, pair: Pair, condition: Callable[[], object], what: str) -> None:
@@ -78,22 +86,38 @@ class FleetTests(WatchTestCase):
     """The master knows how its workers are."""
 
     def test_silent(self) -> None:
-        """A forwarder that is stopped is said to be silent, by name, and no other; it is
-        over when it goes on. A command is told both."""
+        """A forwarder that is stopped, is gone, or was never there is said to be silent, by
+        name, and no other, nor one that is revoked; it is over when it goes on. A command
+        is told."""
         told = self.directory / "told"
         told.mkdir()
         program = self.directory / "tell.py"
         program.write_text(COMMAND)
         command = f"--on-event={sys.executable} {program} {told}"
-        pair = self.started("decky-01", "decky-02", options=(command,))
-        stopped, running = pair.workers
+        pair = self.enrolled("decky-01", "decky-02", "decky-03", options=(command,))
+        pair.authority.enroll("decky-04", self.directory / "four")
+        revoked = pair.authority.enroll("decky-05", self.directory / "five")
+        pair.authority.revoke([revoked.serial_number])
+        stopped, running, gone = self.start(pair).workers
         self.whenever(pair, lambda: facts(pair.listener)["ok"], "not ok")
+
+        def silent() -> set[str]:
+            workers = facts(pair.listener)["workers"]
+            return {w["name"] for w in workers if w["state"] == "silent"}
+
         stopped.forwarder.signal(signal.SIGSTOP)
+        gone.forwarder.kill()
         self.whenever(
             pair, lambda: self.state(pair, stopped) == "silent", "it is not silent"
         )
+        self.whenever(
+            pair, lambda: self.state(pair, gone) == "silent", "nobody misses it"
+        )
+        self.whenever(pair, lambda: "decky-04" in silent(), "nobody misses decky-04")
+        self.assertEqual(silent(), {"decky-01", "decky-03", "decky-04"})
         self.assertEqual(self.state(pair, running), "ok")
         self.assertIn("decky-01: silent: not heard of for", pair.listener.output())
+        self.assertIn("decky-03: silent: not heard of for", pair.listener.output())
         self.assertNotIn("decky-02: silent", pair.listener.output())
         stopped.forwarder.signal(signal.SIGCONT)
         self.whenever(pair, lambda: self.state(pair, stopped) == "ok", "it is not over")
@@ -106,26 +130,13 @@ class FleetTests(WatchTestCase):
                 for event in [json.loads(path.read_bytes())]
             )
 
-        expected = [("silent", "decky-01", False), ("silent", "decky-01", True)]
-        self.whenever(pair, lambda: events() == expected, f"told {events()}")
-
-    def test_neverThere(self) -> None:
-        """A worker that is enrolled and was never there is missed; a revoked one is not."""
-        pair = self.started("decky-01")
-        pair.authority.enroll("decky-02", self.directory / "two")
-        pair.authority.enroll("decky-03", self.directory / "three")
-        serials = [
-            int(entry["serial"], 16)
-            for entry in pair.authority.enrolled()
-            if entry["name"] == "decky-03"
+        expected = [
+            ("silent", "decky-01", False),
+            ("silent", "decky-01", True),
+            ("silent", "decky-03", False),
+            ("silent", "decky-04", False),
         ]
-        pair.authority.revoke(serials)
-
-        def states() -> dict[str, str]:
-            return {w["name"]: w["state"] for w in facts(pair.listener)["workers"]}
-
-        expected = {"decky-01": "ok", "decky-02": "silent", "decky-03": "revoked"}
-        self.whenever(pair, lambda: states() == expected, f"{states()}")
+        self.whenever(pair, lambda: events() == expected, f"told {events()}")
 
     def test_stuck(self) -> None:
         """A forwarder that cannot read a file says so, and the master says which."""
@@ -192,6 +203,19 @@ class StatusTests(WatchTestCase):
         self.assertEqual(status().returncode, 0)
         record = json.loads(status("--json").stdout)
         self.assertEqual(record["workers"][0]["lines"], 1)
+        with open(self.directory / "shown", "wb") as shown:
+            watching = subprocess.Popen(
+                [sys.executable, "-c", CLI, "status", url, "--watch"],
+                stdout=shown,
+                env={"PYTHONPATH": ":".join(p for p in sys.path if p)},
+            )
+        self.children.append(watching)
+        screens = Path(shown.name)
+        self.whenever(
+            pair, lambda: screens.read_bytes().count(b"all is well") > 1, "not again"
+        )
+        watching.send_signal(signal.SIGINT)
+        self.assertEqual(watching.wait(30), 130)
         other = pair.workers[0].file
         other.rename(other.with_name("kept"))
         other.mkdir()

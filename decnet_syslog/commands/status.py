@@ -175,7 +175,7 @@ _SHOW = {"listener": _listener, "forwarder": _forwarder}
 
 def _show(facts: Mapping[str, Any]) -> Iterator[str]:
     """The facts for people."""
-    yield f"decnet-{facts['role']} {_cell(facts['version'])}, since {facts['started']}"
+    yield f"decnet-{facts['role']} {_cell(facts['version'])}, since {_cell(facts['started'])}"
     yield from _SHOW[facts["role"]](facts)
     yield ""
     if facts["ok"]:

@@ -41,6 +41,9 @@ LOOK_S = 3.0
 # a minute.
 GRACE_S = 45.0
 
+# A worker that is enrolled while we run needs somebody to carry its bundle there.
+NEW_S = 600.0
+
 # A line that was written so long ago and is not delivered; over when half as old.
 LAGGING_S = 60.0
 
@@ -116,7 +119,7 @@ class Fleet:
                     reason="watched names",
                 )
             return None
-        worker = self.workers[name] = Worker(name)
+        worker = self.workers[name] = Worker(name, self._clock())
         return worker
 
     def reported(self, name: str, report: Report) -> None:
@@ -124,12 +127,15 @@ class Fleet:
         worker = self._worker(name)
         if worker is not None:
             worker.report = report
+            worker.heard = self._clock()
 
     def committed(self, name: str, batch: Committed) -> None:
         """Something of a worker's is in the journal."""
         worker = self._worker(name)
         if worker is None:
             return
+        # Also of who came and went between two looks.
+        worker.heard = self._clock()
         if batch.reason is None:
             worker.lines += batch.lines
             worker.octets += len(batch.octets)
@@ -221,9 +227,11 @@ class Fleet:
         if not worker.expected:
             return None
         if worker.heard is None:
-            if now - self._started < GRACE_S:
+            known = now - worker.since
+            isNew = worker.since - self._started > GRACE_S
+            if known < (NEW_S if isNew else GRACE_S):
                 return None
-            return f"not heard of since we started {now - self._started:.0f} s ago"
+            return f"never heard of, for {known:.0f} s that we know of it"
         silence = now - worker.heard
         if silence < SILENT_S:
             return None

@@ -67,6 +67,7 @@ class Worker:
     """
     One name.
 
+    @ivar since: when it was first known of, on the clock.
     @ivar expected: whether it is missed when it is not there.
     @ivar revoked: no certificate of this name is accepted.
     @ivar heard: when it was last heard, on the clock; C{None}: never since the start.
@@ -74,6 +75,7 @@ class Worker:
     """
 
     name: str
+    since: float = 0.0
     expected: bool = False
     revoked: bool = False
     expires: float | None = None

@@ -134,7 +134,7 @@ def makeSite(
     """
 
     def status() -> bytes:
-        return json.dumps(facts(), indent=1).encode("ascii") + b"\n"
+        return json.dumps(facts()).encode("ascii") + b"\n"
 
     root = Resource()
     text = b"text/plain; charset=utf-8"
