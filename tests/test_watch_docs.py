@@ -1,4 +1,4 @@
-"""docs/watching.rst and docs/samples/alerts.yml say what the code does."""
+"""docs/watching.rst and docs/examples/prometheus-alerts.yml say what the code does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from decnet_syslog.watch.known import ALARMS
 from .peers import requirePeer
 
 ROOT = Path(__file__).parent.parent
-RULES = ROOT / "docs/samples/alerts.yml"
+RULES = ROOT / "docs/examples" / "prometheus-alerts.yml"
 
 _METRIC = re.compile(r"^``(decnet_\w+)`` +(\w+) ", re.MULTILINE)
 _KIND = re.compile(r"^``([a-z-]+)`` +(Alarm: )?", re.MULTILINE)
