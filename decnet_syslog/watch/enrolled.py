@@ -106,7 +106,7 @@ class EnrolledList:
             if not self._said:
                 self._said = True
                 self._log.warn(
-                    "cannot read {path}: {reason}; who is missing cannot be told",
+                    "cannot read {path!r}: {reason}; who is missing cannot be told",
                     path=str(self._path),
                     reason=error.strerror,
                 )
