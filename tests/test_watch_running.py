@@ -245,6 +245,7 @@ class StatusTests(WatchTestCase):
             path / "listener.out",
         )
         second.start()
+        self.addCleanup(second.kill)
         assert second.running is not None
         self.assertEqual(second.running.wait(60), 1)
         self.assertIn("choose another --status-port", second.output())
