@@ -24,6 +24,7 @@ COMMANDS = (
     ("enroll", "Make a worker's bundle of certificates."),
     ("revoke", "Refuse a worker's certificate from now on, and close its connections."),
     ("doctor", "What keeps a forwarder or a listener from working, and what to do."),
+    ("status", "How a listener or a forwarder is that runs with --status-port."),
     ("verify", "Compare workers' files with the master's outputs, octet for octet."),
     ("prove", "Kill, cut and rotate a throwaway pair, and count what was lost."),
     ("completion", "Print what bash needs to complete these commands."),

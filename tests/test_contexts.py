@@ -26,6 +26,7 @@ from decnet_syslog.master.roster import CONNECTIONS_PER_WORKER_MAX
 from decnet_syslog.trust.bundles import Bundle
 from decnet_syslog.trust.contexts import (
     DELIVERY_PROTOCOL,
+    STATE_PROTOCOL,
     ForwarderContext,
     ListenerContext,
     Refusal,
@@ -184,7 +185,7 @@ class ListenerTests(TLSTestCase):
             AT(STREAM, 0, 0)
         )
         client = self.connect(ForwarderContext(worker(), "decnet-master", True), b"")
-        self.assertEqual(client.negotiated, DELIVERY_PROTOCOL)
+        self.assertEqual(client.negotiated, STATE_PROTOCOL)
         self.assertTrue(client.received.startswith(b"HELLO 1 "))
         transport: Any = client.transport
         transport.write(octets + b"5 hello")
@@ -192,6 +193,13 @@ class ListenerTests(TLSTestCase):
             self.pump.flush()
         self.assertIn(b"ACK " + STREAM.encode() + b" 0 6\n", client.received)
         self.assertEqual(self.stored(), [("w1", b"hello\n")])
+
+    def test_older(self) -> None:
+        """A worker that does not know to say how it is has the extension as it was."""
+        creator = carrying(worker().certificate, protocols=(DELIVERY_PROTOCOL,))
+        client = self.connect(creator, b"")
+        self.assertEqual(client.negotiated, DELIVERY_PROTOCOL)
+        self.assertTrue(client.received.startswith(b"HELLO 1 "))
 
     def test_otherProtocols(self) -> None:
         """A client that offers other ALPN protocols is not disturbed."""

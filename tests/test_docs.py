@@ -113,11 +113,11 @@ class ClaimTests(SynchronousTestCase):
         tests = "".join(
             [
                 (ROOT / "tests" / f"{name}.py").read_text("utf-8")
-                for name in ("test_peers", "test_logrotate")
+                for name in ("test_peers", "test_logrotate", "test_watch_docs")
             ]
         )
         examples = sorted(path.name for path in (DOCS / "examples").iterdir())
-        self.assertEqual(len(examples), 6)
+        self.assertEqual(len(examples), 7)
         for name in examples:
             self.assertIn(f"literalinclude:: examples/{name}\n", pages)
             self.assertIn(f'"{name}"', tests)

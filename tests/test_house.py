@@ -16,8 +16,10 @@ PACKAGE = Path(decnet_syslog.__file__).parent
 BELOW = {
     "wire": {"wire"},
     "trust": {"trust", "errors", "durable"},
+    "watch": {"watch", "wire", "trust", "errors", "options"},
     "worker": {
         "worker",
+        "watch",
         "wire",
         "trust",
         "errors",
@@ -28,6 +30,7 @@ BELOW = {
     },
     "master": {
         "master",
+        "watch",
         "wire",
         "trust",
         "errors",
@@ -42,6 +45,7 @@ BELOW = {
         "doctor",
         "worker",
         "master",
+        "watch",
         "wire",
         "trust",
         "errors",
@@ -91,6 +95,18 @@ class FloorTests(SynchronousTestCase):
                     allowed = BELOW[floor]
                     self.assertIn(parts[1], allowed, f"{path.name} imports {name}")
         self.assertGreater(checked, 50)
+
+    def test_watch(self) -> None:
+        """What carries lines does not know that it is watched: only what assembles a wing,
+        and what gathers its facts, knows the watch."""
+        for wing in ("worker", "master"):
+            for path in sorted((PACKAGE / wing).glob("*.py")):
+                if path.name not in ("tap.py", "status.py"):
+                    for name in imports(path):
+                        self.assertFalse(
+                            name.startswith("decnet_syslog.watch"),
+                            f"{wing}/{path.name}",
+                        )
 
     def test_wire(self) -> None:
         """The lowest floor takes octets and values, nothing else."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from OpenSSL import SSL
 
-from ..trust.contexts import DELIVERY_PROTOCOL, ForwarderContext, Refusal
+from ..trust.contexts import DELIVERY_PROTOCOLS, ForwarderContext, Refusal
 from ..wire.control import (
     BYE,
     HELLO,
@@ -306,7 +306,7 @@ def askMaster(
                 "TLS",
                 f"{line.tls.get_protocol_version_name()}; who answers is {masterName}",
             )
-            extended = line.tls.get_alpn_proto_negotiated() == DELIVERY_PROTOCOL
+            extended = line.tls.get_alpn_proto_negotiated() in DELIVERY_PROTOCOLS
             _judge(report, extended, delivery)
             step = "acceptance"
             if extended:

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from ..wire.control import (
     ACK,
     AT,
+    BEAT,
     BYE,
     EMPTY,
     HELLO,
@@ -31,8 +32,11 @@ from ..wire.control import (
     OPEN,
     RESUME,
     SKIP,
+    STATE,
+    TROUBLE,
     ControlLine,
 )
+from ..wire.report import Report, ReportGatherer, TooMuch
 from .groupcommit import ACK_OCTETS_MAX, GroupCommit
 from .journal import Journal, JournalFull
 from .reception import Line, Reception, Violation
@@ -78,15 +82,20 @@ class Acknowledged(Reception):
         messageOctetsMax: int,
         opened: Callable[[tuple[str, str, int], Acknowledged], None],
         marks: bool = False,
+        reported: Callable[[str, Report], None] | None = None,
     ) -> None:
         """
         @param opened: told (worker, stream, generation) before the grant, so that an
             older connection of the same stream can be closed.
+        @param reported: told (worker, report); C{None}: it was not negotiated that the
+            forwarder reports.
         """
         super().__init__(worker, fingerprint, address, line, commits, now, marks)
         self._journal = journal
         self._messageOctetsMax = messageOctetsMax
         self._tell = opened
+        self._reported = reported
+        self._report = ReportGatherer()
         self.opened: list[tuple[str, str, int]] = []
         self._streams: dict[tuple[str, int], _Open | None] = {}
         self._current: _Open | None = None
@@ -167,6 +176,13 @@ class Acknowledged(Reception):
                 self._hasListed = True
                 known = self._commits.perform(self._journal.known, self.who.worker)
                 known.addCallbacks(self._list, self._noSpace)
+            case STATE() | TROUBLE() | BEAT() if self._reported is not None:
+                try:
+                    report = self._report.lineReceived(line)
+                except TooMuch as error:
+                    raise Violation("limit", str(error)) from None
+                if report is not None:
+                    self._reported(self.who.worker, report)
             case BYE(code, text):
                 self._log.info(
                     "{worker} says goodbye: {code} {text!r}",
@@ -345,6 +361,7 @@ class Acknowledged(Reception):
         self._owedOctets = 0
         self._acknowledgedAt = self._commits.seconds()
         if owed and not self._over:
+            self._commits.acknowledgements += len(owed)
             self._line.sendControl(*[ACK(*key, end) for key, end in owed.items()])
 
     def supersede(self) -> None:

@@ -107,6 +107,9 @@ class GroupCommit:
 
     @ivar full: whether the journal's disk has no space.
     @ivar pendingOctets: taken and not yet committed.
+    @ivar acknowledgements: said to all peers.
+    @ivar took: how long the last commit took, in seconds, the journal's thread and the
+        way there included.
     """
 
     _log = Logger()
@@ -147,6 +150,8 @@ class GroupCommit:
         self.full = False
         self.pendingOctets = 0
         self._pendingOf: Counter[str] = Counter()
+        self.acknowledgements = 0
+        self.took = 0.0
 
     @property
     def blocked(self) -> bool:
@@ -324,6 +329,7 @@ class GroupCommit:
         done.addErrback(self._check)
 
     def _committed(self, batches: list[Batch | None], group: _Group) -> None:
+        self.took = self._clock.seconds() - self._begun
         if self.full:
             self.full = False
             self._log.info("the journal has space again")

@@ -25,12 +25,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..trust.contexts import DELIVERY_PROTOCOL
+from ..trust.contexts import DELIVERY_PROTOCOLS, STATE_PROTOCOL
 from ..trust.names import NameRefused, fingerprint, peerName, showText
 from ..wire.control import BYE, ControlError, ControlLine
 from ..wire.framing import MESSAGE_OCTETS_MAX, FramingError
 from ..wire.hostname import firstContradiction
 from ..wire.protocol import OctetCountedReceiver
+from ..wire.report import Report
 from .acknowledged import Acknowledged
 from .door import Handshakes, showAddress
 from .groupcommit import GroupCommit
@@ -115,6 +116,8 @@ class ListenerProtocol(OctetCountedReceiver):
 
     @ivar reception: once the handshake is done and the name is accepted.
     @ivar certificate: the peer's, then.
+    @ivar reports: whether the peer says how it is, also when it has nothing to send.
+    @ivar heard: when its last octets came.
     """
 
     _log = Logger()
@@ -124,6 +127,8 @@ class ListenerProtocol(OctetCountedReceiver):
         self.reception: Reception | None = None
         self.address = ""
         self.worker: str | None = None
+        self.reports = False
+        self.heard = 0.0
         self.certificate: x509.Certificate | None = None
         self._timer: IDelayedCall | None = None
         self._handshaking = True
@@ -182,7 +187,9 @@ class ListenerProtocol(OctetCountedReceiver):
             return
         assert self.worker is not None
         self.certificate = certificate
-        self.control = transport.negotiatedProtocol == DELIVERY_PROTOCOL
+        self.heard = self.factory.clock.seconds()
+        self.control = transport.negotiatedProtocol in DELIVERY_PROTOCOLS
+        self.reports = transport.negotiatedProtocol == STATE_PROTOCOL
         keepAlive(transport)
         if self.control:
             # A plain peer is sent nothing.
@@ -212,6 +219,7 @@ class ListenerProtocol(OctetCountedReceiver):
     def dataReceived(self, data: bytes) -> None:
         """Decode, and count what is left of a frame, and what the worker has sent."""
         self._silentSince = None
+        self.heard = self.factory.clock.seconds()
         super().dataReceived(data)
         if not self._refused:
             self.factory.received(self, len(data))
@@ -242,6 +250,14 @@ class ListenerProtocol(OctetCountedReceiver):
         since = self._silentSince
         if silence and since is not None and now - since >= silence:
             self._violated(Violation("limit", f"not one octet in {silence:.0f} s"))
+
+    @property
+    def reading(self) -> bool:
+        """
+        Whether we read what it sends, or do not only because it does not read either. Else
+        its silence is ours.
+        """
+        return not self._waits - {"peer"}
 
     def framesReceived(self, messages: list[bytes]) -> None:
         """Hand messages to the reception."""
@@ -431,6 +447,7 @@ class ListenerFactory(Factory):
     @ivar handshakes: those whose handshake is not.
     @ivar rejects: whether messages that name another machine are not taken.
     @ivar held: octets of unfinished frames, of all connections.
+    @ivar reported: told (worker, report) of a forwarder that says how it is.
     """
 
     protocol: Any = ListenerProtocol
@@ -471,6 +488,7 @@ class ListenerFactory(Factory):
         self._journal = journal
         self._now = now
         self._looks: IDelayedCall | None = None
+        self.reported: Callable[[str, Report], None] = lambda worker, report: None
 
     def receptionFor(
         self, line: ListenerProtocol, worker: str, fingerprint: str, address: str
@@ -488,6 +506,7 @@ class ListenerFactory(Factory):
                 self.messageOctetsMax,
                 self.roster.opened,
                 self._marks,
+                self.reported if line.reports else None,
             )
         return Plain(*common, self._marks)
 

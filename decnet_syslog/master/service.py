@@ -16,7 +16,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.application.service import Service
 from twisted.internet.defer import (
@@ -51,7 +51,7 @@ from .listener import ListenerFactory, Refuse, acceptAll
 from .outputprocess import ListenerLock
 from .roster import CONNECTIONS_PER_WORKER_MAX
 
-__all__ = ["ListenerService", "answers"]
+__all__ = ["ListenerService", "Works", "answers"]
 
 # Descriptors that connections must leave: journal, outputs, their directories, threads.
 DESCRIPTORS_KEPT = 48
@@ -96,6 +96,21 @@ def answers(commits: GroupCommit, feeds: Sequence[Feed]) -> Mapping[str, Deferre
         "the journal": commits.flush(),
         **{feed.output.name: feed.answer() for feed in feeds},
     }
+
+
+class Works(NamedTuple):
+    """
+    What a listener is made of, once it is started.
+
+    @ivar handshakes: connections that are not authenticated yet.
+    """
+
+    factory: ListenerFactory
+    commits: GroupCommit
+    journal: Journal
+    feeds: Sequence[Feed]
+    handshakes: int
+    journalOctetsMax: int
 
 
 class ListenerService(Service):
@@ -304,6 +319,18 @@ class ListenerService(Service):
         self._stopThreads()
         if self._lock is not None:
             self._lock.release()
+
+    @property
+    def works(self) -> Works:
+        """What there is to look at."""
+        return Works(
+            self._factory,
+            self._commits,
+            self._journal,
+            self._feeds,
+            self._factory.handshakes.count,
+            self._journalOctetsMax,
+        )
 
     def sweep(self, refuse: Refuse) -> None:
         """Close the connections whose certificates are not accepted any more."""

@@ -28,6 +28,8 @@ from ..trust.contexts import Refusal, listenerContext
 from ..trust.renewal import Renewal
 from ..trust.revocation import CRL_FILE
 from ..trust.watching import together
+from ..watch.enrolled import EnrolledList
+from ..watch.service import STATUS_PARAMETERS, statusOptions
 from ..wire.framing import MESSAGE_OCTETS_MAX
 from .door import CONNECTIONS_MAX, HANDSHAKES_PER_ADDRESS_MAX
 from .feeds import Output
@@ -39,6 +41,7 @@ from .pacing import RATE_MIN
 from .rendering import renderRaw
 from .roster import CONNECTIONS_PER_WORKER_MAX
 from .service import ListenerService
+from .status import watchListener
 
 __all__ = ["Options", "makeService"]
 
@@ -140,6 +143,7 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
             "A HOSTNAME that is not the worker's: tag marks the record, accept does not,"
             " reject closes the connection",
         ],
+        *STATUS_PARAMETERS,
     ]
 
     compData = usage.Completions()
@@ -198,6 +202,7 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
                 else os.getcwd()
             )
             self["journal"] = os.path.join(beside, "listener.db")
+        self.status = statusOptions(self)
         if not os.path.isdir(os.path.dirname(os.path.abspath(self["journal"]))):
             raise usage.UsageError(f"no directory for the journal {self['journal']}")
 
@@ -275,9 +280,15 @@ def makeService(options: Options) -> IService:
         listener.sweep(admission.refuseOpen)
 
     renewal = Renewal(bundle, ExtendedKeyUsageOID.SERVER_AUTH, use)
+    enrolled = EnrolledList(authority / "enrolled.jsonl", admission)
+    watch = watchListener(
+        reactor, listener, options.status, enrolled.read, lambda: admission.bundle
+    )
 
     def look() -> None:
         if admission.look():
             listener.sweep(admission.refuseOpen)
 
-    return managed(listener, together(listener, renewal.look, look), reactor)
+    service = together(listener, renewal.look, look)
+    watch.setServiceParent(service)  # type: ignore[no-untyped-call]
+    return managed(listener, service, reactor)

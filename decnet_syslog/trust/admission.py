@@ -148,6 +148,24 @@ class Admission:
             return None
         return f"{REVOKED} on {since:%Y-%m-%d %H:%M:%S} UTC, and with it what it has signed"
 
+    @property
+    def standing(self) -> object:
+        """Another value when what L{excludes} and L{allowedNames} say may have changed."""
+        return self._revocations, self._allowed, self.bundle
+
+    @property
+    def allowedNames(self) -> frozenset[str]:
+        """Those that the allow-list names, if there is one."""
+        return frozenset() if self._allowed is None else self._allowed.names
+
+    def excludes(self, name: str, print_: str, serial: int) -> bool:
+        """Whether a certificate that our CA has made, by its list, is not accepted."""
+        if any(
+            serial in self._revocations.serials(ca) for ca in self.bundle.authorities
+        ):
+            return True
+        return self._allowed is not None and not self._allowed.allowsNamed(name, print_)
+
     def refuseOpen(self, certificate: x509.Certificate) -> str | None:
         """As L{refuse}, of a connection whose certificate was accepted earlier."""
         # A certificate of a CA between ours and the worker's is not at hand here.

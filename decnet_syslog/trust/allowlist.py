@@ -45,9 +45,17 @@ class AllowList:
 
     def allows(self, certificate: x509.Certificate) -> bool:
         """Whether an entry fits a certificate."""
-        name, print_ = peerName(certificate), fingerprint(certificate)
+        return self.allowsNamed(peerName(certificate), fingerprint(certificate))
+
+    def allowsNamed(self, name: str, print_: str) -> bool:
+        """The same, of a certificate with a name and a fingerprint."""
         fitting = {(name, None), (None, print_), (name, print_)}
         return not fitting.isdisjoint(self.entries)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Those that are named."""
+        return frozenset([name for name, _ in self.entries if name is not None])
 
 
 def _entry(words: list[str]) -> tuple[str | None, str | None]:

@@ -54,6 +54,8 @@ from .names import NameRefused, fingerprint, peerName, showText
 
 __all__ = [
     "DELIVERY_PROTOCOL",
+    "DELIVERY_PROTOCOLS",
+    "STATE_PROTOCOL",
     "ForwarderContext",
     "ListenerContext",
     "Refusal",
@@ -67,6 +69,12 @@ __all__ = [
 
 # The delivery extension, docs/protocol.rst.
 DELIVERY_PROTOCOL = b"decnet-syslog/1"
+
+# The same with the forwarder's state. An end that does not know it takes the other.
+STATE_PROTOCOL = b"decnet-syslog/1.1"
+
+# The best first.
+DELIVERY_PROTOCOLS = (STATE_PROTOCOL, DELIVERY_PROTOCOL)
 
 # RFC 9662: ECDHE with AES-GCM; ChaCha20 for machines without AES instructions.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -265,7 +273,7 @@ class ListenerContext:
 
     def use(self, bundle: Bundle) -> None:
         """Use a bundle for the connections from here on."""
-        options = _options(bundle, [DELIVERY_PROTOCOL])
+        options = _options(bundle, list(DELIVERY_PROTOCOLS))
         context = options.getContext()
         context.set_alpn_select_callback(_selectProtocol)
         own = bundle.certificate
@@ -291,8 +299,9 @@ class ListenerContext:
 
 
 def _selectProtocol(connection: SSL.Connection, offered: list[bytes]) -> Any:
-    if DELIVERY_PROTOCOL in offered:
-        return DELIVERY_PROTOCOL
+    for protocol in DELIVERY_PROTOCOLS:
+        if protocol in offered:
+            return protocol
     return SSL.NO_OVERLAPPING_PROTOCOLS
 
 
@@ -307,7 +316,7 @@ class ForwarderContext:
     def __init__(self, bundle: Bundle, masterName: str, offerDelivery: bool) -> None:
         self.lastRefusal: Refusal | None = None
         self._masterName = masterName
-        self._protocols = [DELIVERY_PROTOCOL] if offerDelivery else []
+        self._protocols = list(DELIVERY_PROTOCOLS) if offerDelivery else []
         self._verify = _verification(
             lambda certificate: refuseMaster(certificate, masterName), self._note
         )

@@ -1,4 +1,4 @@
-"""The control lines of the delivery extension, ``decnet-syslog/1``: octets to values and back.
+"""The control lines of the delivery extension, ``decnet-syslog``: octets to values and back.
 
 The grammar (docs/protocol.rst is its description for implementers)::
 
@@ -21,6 +21,10 @@ The grammar (docs/protocol.rst is its description for implementers)::
       EMPTY count
       LAST
       SKIP octets reason
+    forwarder -> listener, decnet-syslog/1.1 only
+      STATE stream generation size position age
+      TROUBLE kind name reason
+      BEAT files behind age
     either
       BYE code text
 
@@ -39,6 +43,7 @@ from .framing import CONTROL_LINE_OCTETS_MAX
 __all__ = [
     "ACK",
     "AT",
+    "BEAT",
     "BYE",
     "EMPTY",
     "HELLO",
@@ -50,6 +55,8 @@ __all__ = [
     "OPEN",
     "RESUME",
     "SKIP",
+    "STATE",
+    "TROUBLE",
     "ControlError",
     "ControlLine",
     "encodeControl",
@@ -195,6 +202,54 @@ class SKIP(ControlLine):
 
 
 @dataclass(frozen=True, slots=True)
+class STATE(ControlLine):
+    """
+    How far a file is delivered: C{position} of C{size} octets is acknowledged.
+
+    @ivar age: of the oldest line that is not, in milliseconds; 0: there is none.
+    """
+
+    stream: str
+    generation: int
+    size: int
+    position: int
+    age: int
+    kinds: ClassVar[tuple[str, ...]] = (
+        "stream",
+        "number",
+        "number",
+        "number",
+        "number",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TROUBLE(ControlLine):
+    """A file that cannot be delivered now, and why."""
+
+    kind: str
+    name: str
+    reason: str
+    kinds: ClassVar[tuple[str, ...]] = ("word", "name", "name")
+
+
+@dataclass(frozen=True, slots=True)
+class BEAT(ControlLine):
+    """
+    The forwarder is alive: this ends what it has said with STATE and TROUBLE.
+
+    @ivar files: that it follows.
+    @ivar behind: octets of all of them that are not acknowledged.
+    @ivar age: of the oldest line of all that is not, in milliseconds; 0: there is none.
+    """
+
+    files: int
+    behind: int
+    age: int
+    kinds: ClassVar[tuple[str, ...]] = ("number", "number", "number")
+
+
+@dataclass(frozen=True, slots=True)
 class BYE(ControlLine):
     """Why the sender of this line is about to close."""
 
@@ -217,6 +272,9 @@ _VERBS: dict[bytes, type[ControlLine]] = {
         EMPTY,
         LAST,
         SKIP,
+        STATE,
+        TROUBLE,
+        BEAT,
         BYE,
     )
 }

@@ -13,9 +13,17 @@ import fcntl
 import random
 import struct
 import termios
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
+from twisted.internet.error import (
+    ConnectionDone,
+    ConnectionRefusedError,
+    DNSLookupError,
+    NoRouteError,
+    TimeoutError,
+)
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -28,7 +36,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..trust.contexts import DELIVERY_PROTOCOL
+from ..trust.contexts import DELIVERY_PROTOCOLS, STATE_PROTOCOL
 from ..wire.control import BYE, ControlError, ControlLine
 from ..wire.framing import FramingError
 from ..wire.protocol import OctetCountedReceiver
@@ -45,6 +53,22 @@ CLOSE_S = 3.0
 
 # How often deadlines are looked at, in seconds.
 WATCH_S = 5.0
+
+# The codes that a master gives for its end of a connection: docs/protocol.rst.
+BYE_CODES = (
+    "shutdown",
+    "superseded",
+    "order",
+    "position",
+    "line-feed",
+    "limit",
+    "framing",
+    "protocol",
+    "no-space",
+    "hostname",
+    "revoked",
+    "error",
+)
 
 DELAY_MIN_S = 1.0
 DELAY_MAX_S = 30.0
@@ -74,7 +98,12 @@ def kernelUnsent(reactor: Any, transport: Any) -> int:
 
 @implementer(IHandshakeListener, IPushProducer)
 class ForwarderProtocol(OctetCountedReceiver):
-    """One connection to the master."""
+    """
+    One connection to the master.
+
+    @ivar taken: whether the master has taken us.
+    @ivar stalled: whether it was cut for want of acknowledgements.
+    """
 
     _log = Logger()
     factory: ForwarderFactory
@@ -83,6 +112,9 @@ class ForwarderProtocol(OctetCountedReceiver):
         self.shipment: Shipment | PlainShipment | None = None
         self.paused = False
         self.lastBye: BYE | None = None
+        self._tells = False
+        self.stalled = False
+        self.taken = False
         self._timer: IDelayedCall | None = None
         self._closing = False
 
@@ -108,7 +140,8 @@ class ForwarderProtocol(OctetCountedReceiver):
         """TLS is up and the master's name is right: see what it speaks."""
         transport = cast(Any, self.transport)
         self._setTimer(WATCH_S, self._watch)
-        self.control = transport.negotiatedProtocol == DELIVERY_PROTOCOL
+        self.control = transport.negotiatedProtocol in DELIVERY_PROTOCOLS
+        self._tells = transport.negotiatedProtocol == STATE_PROTOCOL
         transport.setTcpKeepAlive(True)
         transport.setTcpNoDelay(True)
         transport.registerProducer(self, True)
@@ -119,6 +152,7 @@ class ForwarderProtocol(OctetCountedReceiver):
     def _watch(self) -> None:
         self._timer = None
         if self.shipment is not None and self.shipment.stalled:
+            self.stalled = True
             self._late("no acknowledgement")
         else:
             self._setTimer(WATCH_S, self._watch)
@@ -170,12 +204,31 @@ class ForwarderProtocol(OctetCountedReceiver):
         if self.shipment is not None and not self._closing:
             self.shipment.pump()
 
+    def tell(self, lines: Iterable[ControlLine]) -> bool:
+        """
+        Say how we are, if the master can hear it now.
+
+        @return: whether it was said. A master that does not read would make it pile up.
+        """
+        shipment = self.shipment
+        if (
+            not self._tells
+            or self._closing
+            or self.paused
+            or not isinstance(shipment, Shipment)
+            or not shipment.greeted
+        ):
+            return False
+        self.sendControl(*lines)
+        return True
+
     def sendOctets(self, octets: bytes) -> None:
         """Send."""
         cast(Any, self.transport).write(octets)
 
     def accepted(self) -> None:
         """The master has taken us: the next failure is a new one."""
+        self.taken = True
         self.factory.resetDelay()
 
     def close(self, bye: BYE) -> None:
@@ -209,11 +262,40 @@ class ForwarderProtocol(OctetCountedReceiver):
         self.factory.lost(self, reason)
 
 
+def _endOf(line: ForwarderProtocol, refused: str | None, reason: Failure) -> str:
+    """Why a connection has ended, as one of a fixed number of words."""
+    if refused is not None:
+        return "certificate"
+    if line.lastBye is not None:
+        code = line.lastBye.code
+        return f"bye-{code}" if code in BYE_CODES else "bye-other"
+    if line.stalled:
+        return "stalled"
+    if line.shipment is None:
+        return "handshake"
+    return "closed" if reason.check(ConnectionDone) else "lost"
+
+
+def _failureOf(reason: Failure) -> str:
+    """Why there was no connection, as one of a fixed number of words."""
+    for kind, word in (
+        (ConnectionRefusedError, "refused"),
+        (TimeoutError, "timeout"),
+        (DNSLookupError, "dns"),
+        (NoRouteError, "unreachable"),
+    ):
+        if reason.check(kind):
+            return word
+    return "other"
+
+
 class ForwarderFactory(ReconnectingClientFactory):
     """
     Connects again for ever.
 
     @ivar line: the connection there is, or C{None}.
+    @ivar ends: attempts and connections that have ended, by reason.
+    @ivar why: why there is no connection, as of the last that ended.
     """
 
     protocol: Any = ForwarderProtocol
@@ -242,6 +324,8 @@ class ForwarderFactory(ReconnectingClientFactory):
         self.clock = clock
         self.shipmentFor = shipmentFor
         self.line: ForwarderProtocol | None = None
+        self.ends: Counter[str] = Counter()
+        self.why = "connecting"
         self._refusal = refusal
         self._random = random
         self._next = DELAY_MIN_S
@@ -264,8 +348,14 @@ class ForwarderFactory(ReconnectingClientFactory):
             self.line = None
         self._superseded = line.lastBye is not None and line.lastBye.code in _DELAYED
         refused = self._refusal() if line.shipment is None else None
-        why = refused or reason.getErrorMessage()
-        self._log.warn("no connection to the master: {why}", why=why)
+        self.ends[_endOf(line, refused, reason)] += 1
+        self.why = refused or reason.getErrorMessage()
+        if refused is not None:
+            self._log.warn(
+                "no connection to the master: {reason}", event="refused", reason=refused
+            )
+        else:
+            self._log.warn("no connection to the master: {why}", why=self.why)
         waiting, self._whenLost = self._whenLost, []
         for call in waiting:
             call()
@@ -276,9 +366,9 @@ class ForwarderFactory(ReconnectingClientFactory):
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
         """Nobody answers."""
-        self._log.warn(
-            "cannot connect to the master: {why}", why=reason.getErrorMessage()
-        )
+        self.ends[_failureOf(reason)] += 1
+        self.why = reason.getErrorMessage()
+        self._log.warn("cannot connect to the master: {why}", why=self.why)
         super().clientConnectionFailed(connector, reason)  # type: ignore[no-untyped-call]
 
     def retry(self, connector: Any = None) -> None:

@@ -80,6 +80,7 @@ class Incarnation:
     @ivar modified: when the content was last changed, in nanoseconds: its age among others.
     @ivar unpacked: what is read is a nameless file, unpacked from C{source}.
     @ivar trouble: why it cannot be read now, or C{None}.
+    @ivar unfinished: the size at which nothing but an unfinished line was left to read.
     @ivar final: nobody writes to it any more; its last line need not have an LF.
     @ivar replacedAt: on the clock, when another file took its name; C{None} before.
     @ivar lost: why its octets cannot be read any more, or C{None}.
@@ -112,6 +113,7 @@ class Incarnation:
         self.modified = 0
         self.unpacked = False
         self.trouble: str | None = None
+        self.unfinished = -1
         self.final = False
         self.replacedAt: float | None = None
         self.lost: str | None = None
@@ -277,6 +279,8 @@ class Incarnation:
             self.trouble = error.strerror or str(error)
             return None
         self.trouble = None
+        if piece is None:
+            self.unfinished = self.size
         self._stampHead()
         if piece is not None and not self._known:
             # What the content is recognised by is on disk before any of it leaves.

@@ -121,6 +121,7 @@ class PlainShipment:
         _, base, crc = self._round.get(incarnation, (0, mark.base, mark.crc))
         if isinstance(piece, Gap):
             # There is nobody at the other end to say it to.
+            self._tails.counts.skipped(piece.end - piece.start, piece.reason)
             self._log.warn(
                 "{octets} octets of {name!r}, from {start} to {end}, are not shipped: {reason}",
                 octets=piece.end - piece.start,
@@ -128,6 +129,7 @@ class PlainShipment:
                 start=piece.start,
                 end=piece.end,
                 reason=piece.reason,
+                event="gap",
             )
             base, crc = piece.end, 0
         else:
@@ -151,6 +153,7 @@ class PlainShipment:
             self._timer = self._clock.callLater(self._look_s, self._look)
             return
         for incarnation, reached in self._round.items():
+            self._tails.counts.acknowledged(reached[0] - incarnation.bookmark.offset)
             incarnation.acknowledge(*reached)
         self._round = {}
         self._tails.changed()

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, execute, inlineCallbacks
@@ -28,16 +28,17 @@ from twisted.python.threadpool import ThreadPool
 
 from ..durable import EXIT_STORAGE, StorageFailed
 from ..errors import UserError
-from ..wire.control import BYE
+from ..wire.control import BYE, ControlLine
 from .bookmarks import Bookmarks
 from .connector import EndpointConnector
 from .forwarder import ForwarderFactory, ForwarderProtocol, kernelUnsent
 from .plain import PlainShipment
+from .pulse import Pulse
 from .shipment import PIECE_OCTETS, Shipment
 from .tails import Tails
 from .watch import DirectoryWatch
 
-__all__ = ["ForwarderService"]
+__all__ = ["ForwarderService", "Works"]
 
 # Acknowledged offsets reach the database so often at most, in seconds. They are a hint:
 # the listener holds the position.
@@ -52,6 +53,16 @@ STOP_S = 2.0
 
 # After a directory has changed, look this much later: one look for many changes.
 WAKE_S = 0.002
+
+
+class Works(NamedTuple):
+    """What a forwarder is made of, once it is started."""
+
+    tails: Tails
+    factory: ForwarderFactory
+    pulse: Pulse
+    host: str
+    port: int
 
 
 class ForwarderService(Service):
@@ -127,6 +138,8 @@ class ForwarderService(Service):
         directories = {os.path.dirname(os.path.abspath(p)) for p in self._patterns}
         self._watch = DirectoryWatch(self._reactor, directories, self._wake)
         self._look()
+        self._pulse = Pulse(self._tails, self._reactor, self._tell)
+        self._pulse.start()
         self._connector.connect()
         self._reactor.callWhenRunning(self._catchSignal)
         self._log.info(
@@ -142,6 +155,7 @@ class ForwarderService(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         signal.signal(signal.SIGHUP, self._hangup)
         self._watch.stop()
+        self._pulse.stop()
         self._factory.stopTrying()  # type: ignore[no-untyped-call]
         self._connector.stopConnecting()
         line = self._factory.line
@@ -199,6 +213,11 @@ class ForwarderService(Service):
         kind = "acknowledged" if line.control else "plain RFC 5425"
         return f"{files} files; connected to the master, {kind}"
 
+    @property
+    def works(self) -> Works:
+        """What there is to look at."""
+        return Works(self._tails, self._factory, self._pulse, self._host, self._port)
+
     def _wait(self, condition: Callable[[], bool]) -> Deferred[None]:
         """Fire when a condition holds, or after STOP_S."""
         done: Deferred[None] = Deferred()
@@ -227,6 +246,7 @@ class ForwarderService(Service):
 
     def _shipmentFor(self, line: ForwarderProtocol) -> Shipment | PlainShipment | None:
         """What a connection carries, by what the master speaks and what is wanted."""
+        self._pulse.connected()
         if line.control:
             self._log.info("connected to the master, acknowledged delivery")
             return Shipment(
@@ -259,6 +279,11 @@ class ForwarderService(Service):
             self._reactor,
             lambda: kernelUnsent(self._reactor, line.transport),
         )
+
+    def _tell(self, lines: Iterable[ControlLine]) -> bool:
+        """Say how we are, if there is a master that can hear it."""
+        line = self._factory.line
+        return line is not None and line.tell(lines)
 
     def _wake(self) -> None:
         """A directory has changed."""

@@ -389,9 +389,11 @@ class Shipment:
         Our state or the worker's disk was restored from a copy, or copied to another
         machine. What the listener holds is found by content if we have it at all.
         """
+        self._tails.counts.divergedFrom(way.incarnation.name, self._clock.seconds())
         self._log.error(
-            "the master holds {what} for {name!r} (stream {stream}, {offset} octets)",
-            what=what,
+            "the master holds {reason} for {name!r} (stream {stream}, {offset} octets)",
+            event="diverged",
+            reason=what,
             name=way.incarnation.name,
             stream=line.stream,
             offset=line.offset,
@@ -478,6 +480,7 @@ class Shipment:
             or line.offset < way.acknowledged
         ):
             raise Misbehaviour(f"ACK {line.offset}, sent {way.incarnation.position}")
+        self._tails.counts.acknowledged(line.offset - way.acknowledged)
         way.acknowledged = line.offset
         reached = None
         while way.sent and way.sent[0][0] <= line.offset:
@@ -497,6 +500,7 @@ class Shipment:
                 octets = encodeLast(piece.octets)
             case Gap():
                 octets = encodeControl(SKIP(piece.end - piece.start, piece.reason))
+                self._tails.counts.skipped(piece.end - piece.start, piece.reason)
         if isinstance(piece, Gap):
             way.base, way.crc = piece.end, 0
         else:

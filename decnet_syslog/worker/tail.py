@@ -66,6 +66,7 @@ class Tail:
     One configured path.
 
     @ivar incarnations: those not finished, oldest first.
+    @ivar trouble: what could not be read at the last look, or C{None}.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Tail:
         self._generation = -1
         self._started = False
         self._unreadable: str | None = None
+        self.trouble: str | None = None
         self._seekUntil: dict[Incarnation, float] = {}
         self._growth: dict[Incarnation, tuple[int, float]] = {}
         self._keepAt: dict[Incarnation, float] = {}
@@ -115,6 +117,7 @@ class Tail:
 
     def poll(self) -> None:
         """Look at the file system once."""
+        self.trouble = None
         if not self._started and not self._tryToStart():
             return
         for incarnation in list(self.incarnations):
@@ -169,6 +172,7 @@ class Tail:
         return descriptor
 
     def _cannot(self, reason: str) -> None:
+        self.trouble = reason
         if self._unreadable != reason:
             self._events("unreadable", path=self.path, reason=reason)
             self._unreadable = reason

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 
 from .bookmarks import Bookmarks
+from .counts import Counts
 from .incarnation import Incarnation
 from .rotation import fits, isRotatedName, openRegular
 from .tail import Events, Tail
@@ -28,6 +29,7 @@ class Tails:
 
     @ivar fresh: whether the bookmarks were lost, or never there: then a master is asked
         what it knows.
+    @ivar counts: what was delivered of all files.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Tails:
         events: Events,
     ) -> None:
         self.fresh = bookmarks.fresh
+        self.counts = Counts()
         self._patterns = patterns
         self._bookmarks = bookmarks
         self._clock = clock
@@ -52,13 +55,22 @@ class Tails:
         self._changed: list[Callable[[], None]] = []
         self._legacy = bookmarks.legacyOffset()
         self._crowded = False
-        self._troubled: set[str] = set()
+        self._troubled: dict[str, str] = {}
         self._unfinished = {m.name for m in bookmarks.all() if not m.finished}
 
     @property
     def incarnations(self) -> list[Incarnation]:
         """Of every path those not finished, older ones first."""
         return [i for tail in self._tails.values() for i in tail.incarnations]
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """What cannot be read now: path and reason."""
+        found = dict(self._troubled)
+        for tail in self._tails.values():
+            if tail.trouble is not None:
+                found[tail.path] = tail.trouble
+        return found
 
     def limitMessages(self, octets: int) -> None:
         """Ship no longer messages than the receiver takes."""
@@ -86,14 +98,14 @@ class Tails:
                 # One file's trouble, or a state that has no space: the others go on.
                 self._tell(tail.path, str(error))
             else:
-                self._troubled.discard(tail.path)
+                self._troubled.pop(tail.path, None)
         if any(incarnation.dirty for incarnation in self.incarnations):
             self.changed()
 
     def _tell(self, path: str, reason: str) -> None:
         """Say once that something is wrong with a file."""
         if path not in self._troubled and len(self._troubled) < TAILS_MAX:
-            self._troubled.add(path)
+            self._troubled[path] = reason
             self._events("unreadable", path=path, reason=reason)
 
     def save(self) -> None:

@@ -18,9 +18,11 @@ from ..trust.bundles import Bundle
 from ..trust.contexts import forwarderContext
 from ..trust.renewal import Renewal
 from ..trust.watching import together
+from ..watch.service import STATUS_PARAMETERS, statusOptions
 from ..wire.framing import MESSAGE_OCTETS_MAX
 from .service import ForwarderService
 from .shipment import PIECE_OCTETS
+from .status import watchForwarder
 
 __all__ = ["Options", "makeService"]
 
@@ -110,6 +112,7 @@ Example:
             octets,
         ],
         ["batch-bytes", None, PIECE_OCTETS, "Octets read and sent at a time", octets],
+        *STATUS_PARAMETERS,
     ]
 
     def __init__(self) -> None:
@@ -150,6 +153,7 @@ Example:
             raise usage.UsageError("--max-lag-bytes must not be below --max-message")
         if self["state-db"] is None:
             self["state-db"] = directory(self["agent-dir"]) / "forwarder.db"
+        self.status = statusOptions(self)
         state = os.path.dirname(os.path.abspath(self["state-db"]))
         if not os.path.isdir(state):
             raise usage.UsageError(f"no directory {state} for --state-db: make it")
@@ -194,4 +198,7 @@ def makeService(options: Options) -> IService:
         resendToNewMaster=options["on-new-master"] == "resend",
     )
     renewal = Renewal(bundle, ExtendedKeyUsageOID.CLIENT_AUTH, context.use)
-    return managed(forwarder, together(forwarder, renewal.look), reactor)
+    service = together(forwarder, renewal.look)
+    watch = watchForwarder(reactor, forwarder, options.status, lambda: renewal.bundle)
+    watch.setServiceParent(service)  # type: ignore[no-untyped-call]
+    return managed(forwarder, service, reactor)

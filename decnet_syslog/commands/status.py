@@ -1,0 +1,214 @@
+"""decnet-syslog status: how a listener or a forwarder is, at a glance."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from twisted.python import usage
+
+from ..trust.names import showText
+
+__all__ = ["Options", "run"]
+
+# A status of ten thousand workers; a longer answer is from somebody else.
+ANSWER_OCTETS_MAX = 64 * 1024 * 1024
+
+# Longer than it takes to gather one, in seconds.
+PATIENCE_S = 10.0
+
+# How often it is shown anew with --watch, in seconds.
+WATCH_S = 2.0
+
+
+class Options(usage.Options):
+    """Options of status."""
+
+    synopsis = "URL [options]"
+    longdesc = """\
+Show how a listener or a forwarder is that runs with --status-port. Exit status: 0 all is
+well, 1 something is wrong, 2 nobody answers.
+
+Example:
+    decnet-syslog status http://127.0.0.1:6515"""
+
+    optFlags = [
+        ["json", None, "All there is to know, as JSON"],
+        ["watch", None, "Show it again every two seconds, until interrupted"],
+    ]
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Take the URL in front of the options, where people write it."""
+        words = list(options or ())
+        if words and not words[0].startswith("-"):
+            words = [*words[1:], words[0]]
+        super().parseOptions(words)  # type: ignore[no-untyped-call]
+
+    def parseArgs(self, url: str = "") -> None:
+        """Where the status is."""
+        if not url.startswith(("http://", "https://")):
+            raise usage.UsageError(
+                "say whose: status http://127.0.0.1:PORT, the --status-port of a"
+                " decnet-listener or decnet-forwarder"
+            )
+        self["url"] = url.removesuffix("/status.json").rstrip("/") + "/status.json"
+
+
+def _fetch(url: str) -> dict[str, Any]:
+    """
+    The facts.
+
+    @raise OSError: nobody answers.
+    @raise ValueError: somebody else does.
+    """
+    # A proxy of the environment has no business with loopback.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=PATIENCE_S) as answer:
+        found = json.loads(answer.read(ANSWER_OCTETS_MAX))
+    if not isinstance(found, dict) or found.get("role") not in _SHOW:
+        raise ValueError("it is no status of ours")
+    return found
+
+
+def _octets(count: float | None) -> str:
+    """A number of octets for people."""
+    if count is None:
+        return "-"
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            break
+        count /= 1024
+    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+
+
+def _span(seconds: float | None) -> str:
+    """A time for people."""
+    if seconds is None:
+        return "-"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _cell(value: object) -> str:
+    """What a terminal is shown: nothing that it would obey."""
+    text = str(value)
+    return text if text.isprintable() else showText(text, 300)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    lines = [list(head), *[[_cell(value) for value in row] for row in rows]]
+    widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
+    for line in lines:
+        cells = [cell.ljust(w) for cell, w in zip(line, widths, strict=True)]
+        yield "  ".join(cells).rstrip()
+
+
+def _listener(facts: Mapping[str, Any]) -> Iterator[str]:
+    journal = facts["journal"]
+    yield (
+        f"{facts['connections']} connections; journal {_octets(journal['octets'])} of"
+        f" {_octets(journal['octets_max'])}"
+    )
+    yield ""
+    yield from _table(
+        ("worker", "state", "heard", "behind", "oldest", "lines", "gaps", "from"),
+        [
+            (
+                w["name"],
+                w["state"],
+                _span(w["silence"]),
+                _octets(w["behind_octets"]),
+                _span(w["behind_seconds"]),
+                w["lines"],
+                w["gaps"],
+                " ".join(w["addresses"]),
+            )
+            for w in facts["workers"]
+        ],
+    )
+    yield ""
+    yield from _table(
+        ("output", "behind", "state"),
+        [
+            (
+                output["name"],
+                f"{journal['position'] - output['position']} batches",
+                "ok" if output["blocked"] is None else output["blocked"],
+            )
+            for output in facts["outputs"]
+        ],
+    )
+
+
+def _forwarder(facts: Mapping[str, Any]) -> Iterator[str]:
+    master = facts["master"]
+    state = "connected" if master["connected"] else "not connected"
+    yield (
+        f"master {_cell(master['host'])}:{master['port']} {state};"
+        f" {_octets(facts['behind_octets'])} behind, the oldest line"
+        f" {_span(facts['behind_seconds'])} old"
+    )
+    yield ""
+    yield from _table(
+        ("file", "size", "delivered", "oldest"),
+        [
+            (
+                file["name"],
+                _octets(file["size"]),
+                _octets(file["position"]),
+                _span(file["behind_seconds"]),
+            )
+            for file in facts["files"]
+        ],
+    )
+
+
+_SHOW = {"listener": _listener, "forwarder": _forwarder}
+
+
+def _show(facts: Mapping[str, Any]) -> Iterator[str]:
+    """The facts for people."""
+    yield f"decnet-{facts['role']} {_cell(facts['version'])}, since {_cell(facts['started'])}"
+    yield from _SHOW[facts["role"]](facts)
+    yield ""
+    if facts["ok"]:
+        yield "all is well"
+    for problem in facts["problems"]:
+        what = f"{problem['what']}: " if problem["what"] else ""
+        yield _cell(f"{problem['kind']}: {what}{problem['text']}")
+
+
+def _once(options: Options) -> int:
+    url = options["url"]
+    try:
+        facts = _fetch(url)
+        text = (
+            json.dumps(facts, indent=1) if options["json"] else "\n".join(_show(facts))
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        print(
+            f"decnet-syslog: no status from {url}: {reason}; is decnet-listener (or"
+            " decnet-forwarder) running with this --status-port?",
+            file=sys.stderr,
+        )
+        return 2
+    print(text, flush=True)
+    return 0 if facts["ok"] else 1
+
+
+def run(options: Options) -> int:
+    """Run the command. The exit status."""
+    while options["watch"]:
+        # Clear the screen and go to its beginning.
+        print("\x1b[2J\x1b[H", end="")
+        _once(options)
+        time.sleep(WATCH_S)
+    return _once(options)

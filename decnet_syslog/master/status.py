@@ -1,0 +1,253 @@
+"""
+What there is to know of a listener, gathered when somebody asks.
+
+Between commits and looks nothing is counted here; a commit adds a few numbers for each
+batch, never for a line.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from twisted.logger import Logger
+
+from .. import __version__
+from ..trust.bundles import Bundle
+from ..watch.enrolled import Enrolled
+from ..watch.exposition import Durations
+from ..watch.fleet import Fleet
+from ..watch.known import Presence, Worker
+from ..watch.metrics import listenerMetrics
+from ..watch.service import StatusOptions, WatchService
+from .service import ListenerService
+from .values import Batch
+
+__all__ = ["ListenerStatus", "watchListener"]
+
+# Files of one worker, those that are furthest behind: a fleet's status stays readable.
+STREAMS_SHOWN = 8
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class ListenerStatus:
+    """
+    The status of a listener.
+
+    @ivar fleet: the workers.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        listener: ListenerService,
+        clock: Callable[[], float],
+        enrolled: Callable[[], Mapping[str, Enrolled]],
+        bundle: Callable[[], Bundle],
+        wallClock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        @param enrolled: who is expected.
+        @param bundle: the master's, as it is in use.
+        """
+        self._listener = listener
+        self._clock = clock
+        self._wallClock = wallClock
+        self._bundle = bundle
+        self._started = wallClock()
+        self._durations = Durations()
+        self._position = 0
+        self._attached = False
+        self.fleet = Fleet(clock, wallClock, enrolled, self._ends())
+
+    def _ends(self) -> dict[str, float]:
+        """When our own certificates end."""
+        bundle = self._bundle()
+        return {
+            "CA": min(ca.not_valid_after_utc.timestamp() for ca in bundle.authorities),
+            "master": bundle.certificate.not_valid_after_utc.timestamp(),
+        }
+
+    def _attach(self) -> None:
+        """The listener has been started: hear of its commits and reports."""
+        works = self._listener.works
+        works.factory.reported = self.fleet.reported
+        works.commits.onBatches(self._committed)
+        self._attached = True
+
+    def _committed(self, batches: list[Batch]) -> None:
+        # What is counted here must never stop a commit.
+        try:
+            self._durations.add(self._listener.works.commits.took)
+            self._position = batches[-1].seq
+            for batch in batches:
+                self.fleet.committed(batch.provenance.worker, batch)
+        except Exception:
+            self._log.failure("cannot count a commit")
+
+    def look(self) -> None:
+        """Compare what is the case with what was said."""
+        if not self._attached:
+            self._attach()
+        now = self._clock()
+        self.fleet.ends.update(self._ends())
+        present: dict[str, Presence] = {}
+        for line in self._listener.works.factory.connections:
+            name, certificate = line.worker, line.certificate
+            assert name is not None and certificate is not None
+            expires = certificate.not_valid_after_utc.timestamp()
+            heard = line.heard if line.reports and line.reading else now
+            before = present.get(name)
+            if before is None:
+                present[name] = Presence(1, (line.address,), heard, expires)
+            else:
+                present[name] = Presence(
+                    before.connections + 1,
+                    (*before.addresses, line.address),
+                    max(before.heard, heard),
+                    min(before.expires or expires, expires),
+                )
+        self.fleet.look(present)
+
+    def facts(self) -> dict[str, Any]:
+        """All there is to know."""
+        works = self._listener.works
+        now = self._clock()
+        workers = [
+            self._worker(self.fleet.workers[name], now)
+            for name in sorted(self.fleet.workers)
+        ]
+        outputs = [
+            {
+                "name": feed.output.name,
+                "path": feed.output.path,
+                "position": feed.output.seq,
+                "blocked": feed.blocked,
+            }
+            for feed in works.feeds
+        ]
+        problems = [
+            {"kind": kind, "what": w["name"], **alarm}
+            for w in workers
+            for kind, alarm in w["alarms"].items()
+        ]
+        problems += [
+            {
+                "kind": "expiring",
+                "what": what,
+                "text": alarm.text,
+                "seconds": now - (alarm.since or now),
+            }
+            for what, alarm in self.fleet.ours.items()
+            if alarm.raised
+        ]
+        problems += [
+            {"kind": "blocked", "what": o["name"], "text": o["blocked"], "seconds": 0}
+            for o in outputs
+            if o["blocked"] is not None
+        ]
+        if works.commits.full:
+            text = "the journal's disk has no space: nothing is accepted"
+            problems.append(
+                {"kind": "full", "what": "journal", "text": text, "seconds": 0}
+            )
+        certificates = [
+            {"role": what.lower(), "name": "", "expires": ends}
+            for what, ends in self.fleet.ends.items()
+        ]
+        certificates += [
+            {"role": "worker", "name": w["name"], "expires": w["expires"]}
+            for w in workers
+            if w["expires"] is not None and not w["revoked"]
+        ]
+        return {
+            "role": "listener",
+            "version": __version__,
+            "time": _iso(self._wallClock()),
+            "started": _iso(self._started),
+            "ok": not problems,
+            "problems": problems,
+            "workers": workers,
+            "states": dict(Counter(w["state"] for w in workers)),
+            "connected_workers": sum(w["connections"] > 0 for w in workers),
+            "connections": len(works.factory.connections),
+            "handshakes": works.handshakes,
+            "commits": self._durations.asRecord(),
+            "acknowledgements": works.commits.acknowledgements,
+            "journal": {
+                "octets": works.journal.octets,
+                "octets_max": works.journalOctetsMax,
+                "full": works.commits.full,
+                "waiting_octets": works.commits.pendingOctets,
+                "position": max(
+                    [self._position, *[feed.output.seq for feed in works.feeds]]
+                ),
+            },
+            "outputs": outputs,
+            "certificates": certificates,
+        }
+
+    def _worker(self, worker: Worker, now: float) -> dict[str, Any]:
+        report = worker.report
+        return {
+            "name": worker.name,
+            "state": worker.state,
+            "expected": worker.expected,
+            "revoked": worker.revoked,
+            "connections": worker.connections,
+            "addresses": list(worker.addresses),
+            "silence": None if worker.heard is None else now - worker.heard,
+            "lines": worker.lines,
+            "octets": worker.octets,
+            "lines_per_second": round(worker.lineRate, 3),
+            "octets_per_second": round(worker.octetRate, 3),
+            "gaps": worker.gaps,
+            "gap_octets": worker.gapOctets,
+            "expires": worker.expires,
+            "files": None if report is None else report.files,
+            "behind_octets": None if report is None else report.behindOctets,
+            "behind_seconds": None if report is None else report.behindSeconds,
+            "streams": []
+            if report is None
+            else [
+                {
+                    "stream": state.stream,
+                    "generation": state.generation,
+                    "size": state.size,
+                    "position": state.position,
+                    "behind_seconds": state.age / 1000,
+                }
+                for state in report.states[:STREAMS_SHOWN]
+            ],
+            "alarms": {
+                kind: {"text": alarm.text, "seconds": now - (alarm.since or now)}
+                for kind, alarm in worker.alarms.items()
+                if alarm.raised
+            },
+        }
+
+
+def watchListener(
+    reactor: Any,
+    listener: ListenerService,
+    options: StatusOptions,
+    enrolled: Callable[[], Mapping[str, Enrolled]],
+    bundle: Callable[[], Bundle],
+) -> WatchService:
+    """The service that watches a listener; to be started after it."""
+    status = ListenerStatus(listener, reactor.seconds, enrolled, bundle)
+    return WatchService(
+        reactor,
+        "decnet-listener",
+        options,
+        status.look,
+        status.facts,
+        listenerMetrics,
+    )

@@ -1,0 +1,1 @@
+"""What an operator sees: events, alarms, metrics, status. Belongs to neither wing."""

@@ -1,0 +1,186 @@
+"""
+Events: what an operator must know, out of our own log.
+
+Whatever is logged with the keyword C{event} is one; nobody has to know this module to
+raise one. They are counted by kind, and the last of each kind are kept: a stranger who
+causes thousands of one kind pushes no other out.
+
+A log event can come from any thread. What is kept is of built-in types that one
+operation changes; L{EventLog.subscribe} calls in the reactor's thread.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from twisted.logger import ILogObserver, formatEvent
+from zope.interface import implementer
+
+from ..trust.names import showText
+
+__all__ = ["KINDS", "REFUSALS", "Event", "EventLog", "refusalClass"]
+
+# Kinds and what each says; docs/watching.rst says what to do.
+KINDS: Mapping[str, str] = {
+    "refused": "A peer was not let in, or was sent away for what it sent.",
+    "revoked": "A peer came with a certificate that is revoked or not allowed.",
+    "collision": "One name or stream is used from two addresses.",
+    "superseded": "A newer connection has taken over a stream.",
+    "limit": "A limit was reached and a connection closed or refused for it.",
+    "gap": "Octets of a worker's file will never come.",
+    "silent": "A worker that is expected was not heard of.",
+    "lagging": "A worker's oldest undelivered line is too old.",
+    "stuck": "A worker cannot read one of its files.",
+    "expiring": "A certificate ends soon.",
+    "diverged": "The two ends hold different contents of one file.",
+    "reloaded": "Certificates or lists were read again.",
+    "reload-refused": "Certificates or lists cannot be used; the old ones still are.",
+    "other": "An event of a kind that this table does not have.",
+}
+
+# Of each kind; all of them fit a page of a few hundred rows.
+KEPT_OF_KIND = 50
+
+# What a text may have: several of ours are a sentence or two.
+TEXT_CHARACTERS_MAX = 500
+
+# Words of a reason, and the class that a metric has for it. Reasons have peers' words and
+# OpenSSL's in them: as labels they would be without number.
+_REFUSALS = (
+    ("expired", "expired"),
+    ("not yet valid", "not-yet-valid"),
+    ("revoked", "revoked"),
+    ("allow-list", "not-allowed"),
+    ("handshake", "handshake"),
+    ("issuer", "authority"),
+    ("self-signed", "authority"),
+    ("self signed", "authority"),
+    ("signature", "authority"),
+    ("CA's certificate", "usage"),
+    ("not for", "usage"),
+    ("master's", "name"),
+    ("CN", "name"),
+    ("a name", "name"),
+)
+_CODES = (
+    "order",
+    "position",
+    "line-feed",
+    "limit",
+    "framing",
+    "protocol",
+    "hostname",
+    "error",
+)
+
+# Every class of a refusal.
+REFUSALS = (*sorted({name for _, name in _REFUSALS}), *_CODES, "other")
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def refusalClass(code: object, reason: str) -> str:
+    """What kind of refusal one was: one of a fixed number of words."""
+    if code in _CODES:
+        return str(code)
+    for words, name in _REFUSALS:
+        if words in reason:
+            return name
+    return "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """
+    Something that an operator must know.
+
+    @ivar time: RFC 3339, UTC.
+    @ivar over: whether it says that this is over.
+    """
+
+    time: str
+    kind: str
+    text: str
+    worker: str
+    address: str
+    stream: str
+    reason: str
+    over: bool = False
+
+    def asRecord(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def _shown(value: object, most: int = TEXT_CHARACTERS_MAX) -> str:
+    """Text without control characters, bounded; "" for nothing."""
+    if value is None:
+        return ""
+    text = str(value)
+    if _CONTROL.search(text) or len(text) > most:
+        return showText(text, most)
+    return text
+
+
+@implementer(ILogObserver)
+class EventLog:
+    """
+    A log observer that keeps events.
+
+    @ivar counts: of each kind; what says that something is over is not counted.
+    @ivar refusals: of each class.
+    """
+
+    def __init__(
+        self, inReactor: Callable[..., object] = lambda call, event: call(event)
+    ) -> None:
+        """
+        @param inReactor: call a function in the reactor's thread.
+        """
+        self.counts: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
+        self._kept = {kind: deque[Event](maxlen=KEPT_OF_KIND) for kind in KINDS}
+        self._inReactor = inReactor
+        self._subscribers: list[Callable[[Event], None]] = []
+
+    def subscribe(self, call: Callable[[Event], None]) -> None:
+        """Call with every event, in the reactor's thread."""
+        self._subscribers.append(call)
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Take a log event; most are none of ours."""
+        kind = event.get("event")
+        if kind is None:
+            return
+        if not isinstance(kind, str) or kind not in KINDS:
+            kind = "other"
+        when = datetime.fromtimestamp(event.get("log_time", 0.0), timezone.utc)
+        found = Event(
+            when.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            kind,
+            _shown(formatEvent(dict(event))),
+            _shown(event.get("worker"), 80),
+            _shown(event.get("address"), 80),
+            _shown(event.get("stream"), 80),
+            _shown(event.get("reason")),
+            event.get("over") is True,
+        )
+        if not found.over:
+            self.counts[kind] += 1
+            if kind == "limit":
+                self.refusals["limit"] += 1
+            elif kind in ("refused", "revoked"):
+                self.refusals[refusalClass(event.get("code"), found.reason)] += 1
+        self._kept[kind].append(found)
+        for call in self._subscribers:
+            self._inReactor(call, found)
+
+    def recent(self, most: int = 200) -> list[Event]:
+        """The newest events of all kinds, newest first."""
+        every = [event for kept in self._kept.values() for event in list(kept)]
+        return sorted(every, key=lambda event: event.time, reverse=True)[:most]

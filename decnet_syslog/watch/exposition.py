@@ -1,0 +1,126 @@
+"""
+Metrics as Prometheus takes them: the shapes, and the text.
+
+prometheus_client is an extra. It is imported by L{Exposition} only, and not before.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UserError
+
+__all__ = ["Durations", "Exposition", "Metric"]
+
+# Upper bounds in seconds: from a fast disk's fsync to one that hangs.
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+EXTRA = "pip install 'decnet_syslog[status]'"
+
+
+class Durations:
+    """
+    A histogram of durations.
+
+    @ivar seconds: the sum of them.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._counts = [0] * (len(BUCKETS_S) + 1)
+
+    def add(self, seconds: float) -> None:
+        """One more."""
+        self._counts[bisect_left(BUCKETS_S, seconds)] += 1
+        self.seconds += seconds
+
+    def asRecord(self) -> dict[str, Any]:
+        """Count, sum, and how many took at most so long."""
+        total = 0
+        buckets = []
+        for bound, count in zip(
+            [*map(str, BUCKETS_S), "+Inf"], self._counts, strict=True
+        ):
+            total += count
+            buckets.append([bound, total])
+        return {"count": total, "seconds": self.seconds, "buckets": buckets}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """
+    One metric.
+
+    @ivar kind: counter, gauge or histogram.
+    @ivar samples: the labels' values, and the value; for a histogram what
+        L{Durations.asRecord} gives.
+    """
+
+    kind: str
+    name: str
+    text: str
+    labels: Sequence[str]
+    samples: Sequence[tuple[Sequence[str], Any]]
+
+
+class Exposition:
+    """
+    Metrics in Prometheus' text format, and this process's own.
+    """
+
+    contentType = b"text/plain; version=0.0.4; charset=utf-8"
+
+    def __init__(self, metrics: Callable[[], Iterable[Metric]]) -> None:
+        """
+        @raise UserError: the extra is not installed.
+        """
+        try:
+            from prometheus_client import CollectorRegistry, ProcessCollector
+        except ImportError:
+            raise UserError(
+                f"--status-port needs prometheus-client, which is not installed: {EXTRA}"
+            ) from None
+        self._metrics = metrics
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._registry.register(self)
+
+    def describe(self) -> Iterable[Any]:
+        """Nothing beforehand: names are known when they are collected."""
+        return ()
+
+    def collect(self) -> Iterator[Any]:
+        """The metrics as prometheus_client has them."""
+        from prometheus_client.core import (
+            CounterMetricFamily,
+            GaugeMetricFamily,
+            HistogramMetricFamily,
+        )
+
+        for metric in self._metrics():
+            if metric.kind == "histogram":
+                ((_, found),) = metric.samples
+                yield HistogramMetricFamily(
+                    metric.name,
+                    metric.text,
+                    buckets=[tuple(bucket) for bucket in found["buckets"]],
+                    sum_value=found["seconds"],
+                )
+                continue
+            kind: Any = (
+                CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+            )
+            family = kind(metric.name, metric.text, labels=metric.labels)
+            for labels, value in metric.samples:
+                family.add_metric(labels, value)
+            yield family
+
+    def render(self) -> bytes:
+        """The text."""
+        from prometheus_client import generate_latest
+
+        octets: bytes = generate_latest(self._registry)
+        return octets

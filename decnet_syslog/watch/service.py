@@ -1,0 +1,189 @@
+"""Watching as a service: the event log, a look now and then, the command, the port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
+from twisted.internet.interfaces import IDelayedCall, IListeningPort
+from twisted.logger import Logger, globalLogPublisher
+from twisted.python import usage
+from twisted.python.failure import Failure
+
+from ..errors import UserError
+from ..options import portNumber
+from .command import EventCommand, commandLine
+from .events import KINDS, REFUSALS, EventLog
+from .exposition import Exposition, Metric
+from .fleet import LOOK_S
+from .site import Facts, isLoopback, makeSite
+
+__all__ = ["STATUS_PARAMETERS", "StatusOptions", "WatchService", "statusOptions"]
+
+# Options of both ends.
+STATUS_PARAMETERS: list[list[Any]] = [
+    [
+        "status-port",
+        None,
+        None,
+        "Serve /status.json, /metrics and /healthz over HTTP on this port [off]",
+        portNumber,
+    ],
+    ["status-address", None, "127.0.0.1", "The loopback address to serve it on"],
+    [
+        "on-event",
+        None,
+        None,
+        "A command, run without a shell for each event an operator must know; the event is"
+        " JSON on its standard input",
+    ],
+]
+
+
+@dataclass(frozen=True)
+class StatusOptions:
+    """
+    What was asked for.
+
+    @ivar port: C{None}: no status port.
+    @ivar command: run for each event; C{None}: none.
+    """
+
+    port: int | None = None
+    host: str = "127.0.0.1"
+    command: list[str] | None = None
+
+
+def statusOptions(options: Mapping[str, Any]) -> StatusOptions:
+    """
+    Check what was asked for.
+
+    @raise usage.UsageError: it cannot be had; one line says what to do.
+    """
+    host = options["status-address"]
+    if not isLoopback(host):
+        raise usage.UsageError(
+            f"--status-address {host}: the status asks for no password, so it is served on"
+            " loopback only; put a proxy that asks for one before it"
+        )
+    try:
+        if options["status-port"] is not None:
+            Exposition(lambda: ())
+        command = options["on-event"]
+        words = None if command is None else commandLine(command)
+    except UserError as error:
+        raise usage.UsageError(str(error)) from None
+    return StatusOptions(options["status-port"], host, words)
+
+
+class WatchService(Service):
+    """
+    Watch one end while it runs.
+
+    @ivar events: what an operator must know.
+    @ivar port: the status port, once started, if there is one.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        name: str,
+        options: StatusOptions,
+        look: Callable[[], None],
+        gather: Callable[[], MutableMapping[str, Any]],
+        metrics: Callable[[Mapping[str, Any]], Iterable[Metric]],
+    ) -> None:
+        """
+        @param name: of the program, for what it says when it cannot start.
+        @param look: called every C{LOOK_S}.
+        @param gather: the facts, but for the events.
+        @param metrics: of the facts.
+        """
+        self.events = EventLog(reactor.callFromThread)
+        self.port: IListeningPort | None = None
+        self._reactor = reactor
+        self._program = name
+        self._options = options
+        self._look = look
+        self._gather = gather
+        self._metrics = metrics
+        self._timer: IDelayedCall | None = None
+        self._command: EventCommand | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """All there is to know."""
+        return {
+            **self._gather(),
+            "events": {
+                # Those that never were, too: a counter that begins at 1 has not grown.
+                "counts": {kind: self.events.counts[kind] for kind in KINDS},
+                "refusals": {name: self.events.refusals[name] for name in REFUSALS},
+                "recent": [event.asRecord() for event in self.events.recent()],
+            },
+        }
+
+    def privilegedStartService(self) -> None:
+        """Take the port: what cannot be had is said before there are threads to end."""
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        if self._options.port is not None:
+            self._serve(self._options.port, self._options.host)
+
+    def startService(self) -> None:
+        """Listen to the log, and look."""
+        super().startService()  # type: ignore[no-untyped-call]
+        globalLogPublisher.addObserver(self.events)
+        if self._options.command is not None:
+            self._command = EventCommand(self._reactor, self._options.command)
+            self.events.subscribe(self._command)
+        self._lookAgain()
+
+    def _serve(self, port: int, host: str) -> None:
+        facts = Facts(self.facts, self._reactor.seconds)
+        exposition = Exposition(lambda: self._metrics(facts()))
+        factory = makeSite(
+            self._reactor, facts, exposition.render, exposition.contentType
+        )
+        kind = TCP6ServerEndpoint if ":" in host else TCP4ServerEndpoint
+        listening: list[Any] = []
+        kind(self._reactor, port, interface=host).listen(factory).addBoth(  # type: ignore[no-untyped-call]
+            listening.append
+        )
+        (result,) = listening
+        if isinstance(result, Failure):
+            raise SystemExit(
+                f"{self._program}: cannot serve the status on {host} port {port}:"
+                f" {result.getErrorMessage()}; choose another --status-port"
+            )
+        self.port = result
+        address = result.getHost()
+        self._log.info(
+            "status on http://{host}:{port}/status.json",
+            host=f"[{address.host}]" if ":" in address.host else address.host,
+            port=address.port,
+        )
+
+    def _lookAgain(self) -> None:
+        self._timer = self._reactor.callLater(LOOK_S, self._lookAgain)
+        try:
+            self._look()
+        except Exception:
+            self._log.failure("cannot look at what is to be watched; trying again")
+
+    def stopService(self) -> Deferred[Any] | None:
+        """Look no more."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        globalLogPublisher.removeObserver(self.events)
+        if self._command is not None:
+            self._command.stop()
+        if self.port is None:
+            return None
+        return maybeDeferred(self.port.stopListening)

@@ -1,0 +1,198 @@
+"""What there is to know of a forwarder, gathered when somebody asks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any, cast
+
+from twisted.logger import Logger
+
+from .. import __version__
+from ..trust.bundles import Bundle
+from ..trust.names import showText
+from ..watch.alarm import Alarm
+from ..watch.fleet import EXPIRING_S, LAGGING_S
+from ..watch.metrics import forwarderMetrics
+from ..watch.service import StatusOptions, WatchService
+from ..wire.report import STATES_MAX
+from .service import ForwarderService
+from .shipment import Shipment
+
+__all__ = ["ForwarderStatus", "watchForwarder"]
+
+# How long a thing must be good again to be over, in seconds.
+EASE_S = 10.0
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class ForwarderStatus:
+    """The status of a forwarder."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        forwarder: ForwarderService,
+        clock: Callable[[], float],
+        bundle: Callable[[], Bundle],
+        wallClock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        @param bundle: ours, as it is in use.
+        """
+        self._forwarder = forwarder
+        self._clock = clock
+        self._wallClock = wallClock
+        self._bundle = bundle
+        self._started = wallClock()
+        # Of the certificate that the master last had.
+        self._masterEnds: float | None = None
+        self._alarms = {
+            "stuck": Alarm(EASE_S),
+            "lagging": Alarm(EASE_S),
+            "expiring": Alarm(0.0),
+        }
+
+    def look(self) -> None:
+        """Compare what is the case with what was said, and say what is new."""
+        now = self._clock()
+        works = self._forwarder.works
+        stuck = [
+            f"{showText(trouble.name, 300)}: {showText(trouble.reason, 200)}"
+            for trouble in works.pulse.troubles()
+            if trouble.kind == "stuck"
+        ]
+        lagging = self._alarms["lagging"].raised
+        age = works.pulse.age
+        late = age >= (LAGGING_S / 2 if lagging else LAGGING_S)
+        ends = min([certificate["expires"] for certificate in self._certificates()])
+        wrong = {
+            "stuck": stuck[0] if stuck else None,
+            "lagging": f"the oldest undelivered line is {age:.0f} s old"
+            if late
+            else None,
+            "expiring": f"a certificate ends on {_iso(ends)}: enrol again"
+            if ends - self._wallClock() < EXPIRING_S
+            else None,
+        }
+        for kind, text in wrong.items():
+            alarm = self._alarms[kind]
+            if alarm.see(text, now):
+                if alarm.raised:
+                    self._log.warn(
+                        "{kind}: {reason}", event=kind, kind=kind, reason=text
+                    )
+                else:
+                    self._log.info("no longer {kind}", event=kind, kind=kind, over=True)
+
+    def _certificates(self) -> list[dict[str, Any]]:
+        bundle = self._bundle()
+        authorities = [ca.not_valid_after_utc for ca in bundle.authorities]
+        found = [
+            {"role": "ca", "name": "", "expires": min(authorities).timestamp()},
+            {
+                "role": "worker",
+                "name": "",
+                "expires": bundle.certificate.not_valid_after_utc.timestamp(),
+            },
+        ]
+        line = self._forwarder.works.factory.line
+        if line is not None and line.shipment is not None:
+            theirs = cast(Any, line.transport).getPeerCertificate().to_cryptography()
+            self._masterEnds = theirs.not_valid_after_utc.timestamp()
+        if self._masterEnds is not None:
+            found.append({"role": "master", "name": "", "expires": self._masterEnds})
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """All there is to know."""
+        works = self._forwarder.works
+        pulse, counts = works.pulse, works.tails.counts
+        line = works.factory.line
+        shipment = None if line is None else line.shipment
+        # Without a file to open, the greeting is all that is heard.
+        greeted = isinstance(shipment, Shipment) and shipment.greeted
+        connected = line is not None and (line.taken or greeted)
+        now = self._clock()
+        problems = [
+            {
+                "kind": kind,
+                "what": "",
+                "text": alarm.text,
+                "seconds": now - (alarm.since or now),
+            }
+            for kind, alarm in self._alarms.items()
+            if alarm.raised
+        ]
+        if not connected:
+            problems.append(
+                {
+                    "kind": "disconnected",
+                    "what": "master",
+                    "text": works.factory.why,
+                    "seconds": 0,
+                }
+            )
+        states = sorted(pulse.files.values(), key=lambda state: -state.behind)
+        return {
+            "role": "forwarder",
+            "version": __version__,
+            "time": _iso(self._wallClock()),
+            "started": _iso(self._started),
+            "ok": not problems,
+            "problems": problems,
+            "master": {
+                "host": works.host,
+                "port": works.port,
+                "connected": connected,
+                "acknowledges": line is not None and line.control,
+                "ends": dict(works.factory.ends),
+            },
+            "followed": len(pulse.files),
+            "files": [
+                {
+                    "name": state.incarnation.name,
+                    "stream": state.incarnation.stream,
+                    "generation": state.incarnation.generation,
+                    "size": state.incarnation.size,
+                    "position": state.incarnation.bookmark.offset,
+                    "behind_seconds": state.age,
+                }
+                for state in states[:STATES_MAX]
+            ],
+            "troubles": [
+                {"kind": one.kind, "name": one.name, "reason": one.reason}
+                for one in pulse.troubles()
+            ],
+            "behind_octets": pulse.behind,
+            "behind_seconds": pulse.age,
+            "in_flight_octets": 0 if shipment is None else shipment.inFlight,
+            "acknowledgements": counts.acknowledgements,
+            "octets": counts.octets,
+            "gaps": dict(counts.gaps),
+            "gap_octets": dict(counts.gapOctets),
+            "certificates": self._certificates(),
+        }
+
+
+def watchForwarder(
+    reactor: Any,
+    forwarder: ForwarderService,
+    options: StatusOptions,
+    bundle: Callable[[], Bundle],
+) -> WatchService:
+    """The service that watches a forwarder; to be started after it."""
+    status = ForwarderStatus(forwarder, reactor.seconds, bundle)
+    return WatchService(
+        reactor,
+        "decnet-forwarder",
+        options,
+        status.look,
+        status.facts,
+        forwarderMetrics,
+    )

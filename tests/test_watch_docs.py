@@ -1,0 +1,78 @@
+"""docs/watching.rst and docs/examples/prometheus-alerts.yml say what the code does."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.watch.events import KINDS
+from decnet_syslog.watch.known import ALARMS
+
+from .peers import requirePeer
+
+ROOT = Path(__file__).parent.parent
+RULES = ROOT / "docs/examples" / "prometheus-alerts.yml"
+
+_METRIC = re.compile(r"^``(decnet_\w+)`` +(\w+) ", re.MULTILINE)
+_KIND = re.compile(r"^``([a-z-]+)`` +(Alarm: )?", re.MULTILINE)
+
+
+def text() -> str:
+    """The reference."""
+    return (ROOT / "docs/watching.rst").read_text("utf-8")
+
+
+def documented() -> dict[str, str]:
+    """The metrics of the reference: name and kind."""
+    return dict(_METRIC.findall(text()))
+
+
+class ReferenceTests(SynchronousTestCase):
+    """The reference; that it has every metric is held by test_watch_running."""
+
+    def test_kinds(self) -> None:
+        """Every kind of event, and which are alarms."""
+        page = text()
+        start, end = page.index("\nEvents\n"), page.index("\nMetrics\n")
+        found = dict(_KIND.findall(page[start:end]))
+        self.assertEqual(set(found), set(KINDS))
+        alarms = {kind for kind, alarm in found.items() if alarm}
+        # A gap is no state; it is shown like one for a while.
+        self.assertEqual(alarms, set(ALARMS) - {"gap"})
+
+    def test_raised(self) -> None:
+        """Every kind that the code logs is in the table."""
+        raised: set[str] = set()
+        for path in (ROOT / "decnet_syslog").rglob("*.py"):
+            raised |= set(re.findall(r'event="([a-z-]+)"', path.read_text("utf-8")))
+        self.assertIn("collision", raised)
+        self.assertEqual(raised - set(KINDS), set())
+
+
+class RulesTests(SynchronousTestCase):
+    """The alerting rules."""
+
+    def test_metrics(self) -> None:
+        """They use metrics that there are."""
+        used = set(
+            re.findall(r"\bdecnet_(?:listener|forwarder)_\w+", RULES.read_text())
+        )
+        known = documented()
+        names = {name.removesuffix("_bucket") for name in used}
+        self.assertGreater(len(names), 8)
+        self.assertEqual(names - set(known), set())
+
+    def test_rules(self) -> None:
+        """Each fires when it must, and none when all is well."""
+        cases = ROOT / "tests/data/alerts.yml"
+        expected = set(re.findall(r'alertname="(\w+)"', cases.read_text()))
+        self.assertEqual(
+            expected, set(re.findall(r"- alert: (\w+)", RULES.read_text()))
+        )
+        done = subprocess.run(
+            [requirePeer("promtool"), "test", "rules", str(cases)], capture_output=True
+        )
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)

@@ -1,0 +1,362 @@
+"""Who is silent, stuck, behind or about to expire: with a fake clock, at the default values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from decnet_syslog.watch import fleet as fleetModule
+from decnet_syslog.watch.alarm import Alarm
+from decnet_syslog.watch.enrolled import Enrolled, EnrolledList
+from decnet_syslog.watch.fleet import EXPIRING_S, LAGGING_S, LOOK_S, Fleet
+from decnet_syslog.watch.known import EASE_S, Presence
+from decnet_syslog.wire.control import TROUBLE
+from decnet_syslog.wire.report import Report
+from decnet_syslog.worker import pulse
+
+# What is promised: so long after it has stopped, the master says so.
+PROMISED_S = 30.0
+
+WALL = 1_800_000_000.0
+
+
+class Batch:
+    """A committed deposit, as far as the fleet looks at it."""
+
+    def __init__(
+        self, lines: int, octets: bytes, gap: int = 0, reason: str | None = None
+    ) -> None:
+        self.lines = lines
+        self.octets = octets
+        self.start = 0
+        self.end = gap
+        self.reason = reason
+
+
+@implementer(ILogObserver)
+class Told:
+    """What an operator is told: kind, worker, and whether it is over."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str, bool]] = []
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Note it."""
+        if "event" in event:
+            self.events.append(
+                (event["event"], event.get("worker", ""), event.get("over", False))
+            )
+
+
+class FleetTestCase(SynchronousTestCase):
+    """A fleet that is looked at as the service does."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.enrolled: dict[str, Enrolled] = {}
+        self.present: dict[str, Presence] = {}
+        told = Told()
+        self.events = told.events
+        self.fleet = Fleet(
+            self.clock.seconds,
+            lambda: WALL + self.clock.seconds(),
+            lambda: self.enrolled,
+            {"CA": WALL + 1000 * 86400.0},
+        )
+        globalLogPublisher.addObserver(told)
+        self.addCleanup(globalLogPublisher.removeObserver, told)
+        self.look()
+
+    def look(self) -> None:
+        """As the service: every C{LOOK_S}."""
+        self.fleet.look(self.present)
+        self.clock.callLater(LOOK_S, self.look)
+
+    def enroll(self, *names: str, expires: float = WALL + 400 * 86400.0) -> None:
+        """Make workers."""
+        for name in names:
+            self.enrolled[name] = Enrolled(expires)
+
+    def beat(self, name: str) -> None:
+        """Octets of a worker have come."""
+        self.present[name] = Presence(1, ("192.0.2.1:5",), self.clock.seconds())
+
+    def until(self, seconds: float, *beating: str) -> None:
+        """Let time pass while workers beat."""
+        end = self.clock.seconds() + seconds
+        while self.clock.seconds() < end:
+            for name in beating:
+                if self.clock.seconds() % pulse.BEAT_S < 0.25:
+                    self.beat(name)
+            self.clock.advance(0.25)
+
+    def state(self, name: str) -> str:
+        """In one word."""
+        return self.fleet.workers[name].state
+
+
+class SilentTests(FleetTestCase):
+    """Silence."""
+
+    def test_inTime(self) -> None:
+        """Whenever a worker stops, connected or not, it is said by name at most 30 seconds
+        later, and nothing is said of one that goes on."""
+        for cut in (False, True):
+            for phase in range(13):
+                self.setUp()
+                self.enroll("decky-01", "decky-02")
+                self.until(120 + phase, "decky-01", "decky-02")
+                self.assertEqual(self.events, [])
+                if cut:
+                    del self.present["decky-01"]
+                self.until(PROMISED_S, "decky-02")
+                self.assertEqual(
+                    self.events, [("silent", "decky-01", False)], f"{cut} {phase}"
+                )
+                self.assertEqual(self.state("decky-02"), "ok")
+
+    def test_between(self) -> None:
+        """Who came, sent and died between two looks was heard, and is missed in time."""
+        self.enroll("decky-01")
+        self.clock.advance(1)
+        self.fleet.committed("decky-01", Batch(1, b"x"))
+        self.until(PROMISED_S)
+        self.assertEqual(self.events, [("silent", "decky-01", False)])
+
+    def test_over(self) -> None:
+        """It is over when it has been heard for a while; it is said once."""
+        self.enroll("decky-01")
+        self.until(60, "decky-01")
+        self.until(60)
+        self.assertEqual(self.state("decky-01"), "silent")
+        self.until(EASE_S + 3 * LOOK_S + pulse.BEAT_S, "decky-01")
+        self.assertEqual(
+            self.events, [("silent", "decky-01", False), ("silent", "decky-01", True)]
+        )
+
+    def test_start(self) -> None:
+        """After our start a worker has the time to connect; then it is missed."""
+        self.enroll("decky-01")
+        self.until(fleetModule.GRACE_S - 1)
+        self.assertEqual((self.events, self.state("decky-01")), ([], "absent"))
+        self.until(1 + LOOK_S + 1)
+        self.assertEqual(self.events, [("silent", "decky-01", False)])
+
+    def test_new(self) -> None:
+        """One that is enrolled while we run is missed later: its bundle is carried there."""
+        self.until(120)
+        self.enroll("decky-01")
+        self.until(fleetModule.NEW_S - LOOK_S)
+        self.assertEqual(self.events, [])
+        self.until(2 * LOOK_S + 1)
+        self.assertEqual(self.events, [("silent", "decky-01", False)])
+
+    def test_revoked(self) -> None:
+        """Nobody misses a worker that is revoked, nor what it said before."""
+        self.enroll("decky-01")
+        self.beat("decky-01")
+        self.fleet.reported(
+            "decky-01", Report(1, 5, 2 * LAGGING_S, (), (TROUBLE("stuck", "/x", "no"),))
+        )
+        self.until(LOOK_S + 1, "decky-01")
+        self.assertEqual(self.state("decky-01"), "stuck")
+        self.enrolled["decky-01"] = Enrolled(WALL, True)
+        del self.present["decky-01"]
+        self.until(120)
+        self.assertEqual(self.state("decky-01"), "revoked")
+        alarms = self.fleet.workers["decky-01"].alarms.values()
+        self.assertFalse(any(alarm.raised for alarm in alarms))
+
+    def test_unlisted(self) -> None:
+        """Where there is a list, who is not on it is shown and not missed; where there is
+        none, whoever was here is."""
+        self.enroll("decky-01")
+        self.until(60, "decky-01", "stranger")
+        del self.present["stranger"]
+        self.until(60, "decky-01")
+        self.assertEqual((self.events, self.state("stranger")), ([], "gone"))
+        self.enrolled.clear()
+        self.until(LOOK_S, "decky-01")
+        self.assertEqual(self.events, [("silent", "stranger", False)])
+
+    def test_bounded(self) -> None:
+        """Too many names are served and not watched; that is said once."""
+        self.patch(fleetModule, "WORKERS_MAX", 3)
+        for number in range(5):
+            self.beat(f"w{number}")
+        self.until(3 * LOOK_S)
+        self.assertEqual(len(self.fleet.workers), 3)
+        self.assertEqual(self.events, [("limit", "", False)])
+
+
+class OtherTests(FleetTestCase):
+    """Whatever else is wrong."""
+
+    def report(self, seconds: float = 0.0, *troubles: TROUBLE) -> None:
+        """Hear of decky-01 how it is."""
+        self.beat("decky-01")
+        self.fleet.reported("decky-01", Report(1, 100, seconds, (), troubles))
+
+    def test_stuck(self) -> None:
+        """A file that cannot be read is said with its name, what a terminal would obey
+        left out, and it is over when it can."""
+        self.enroll("decky-01")
+        self.report(0.0, TROUBLE("stuck", "/var/log/a\x1b[2J", "Permission denied"))
+        self.until(LOOK_S, "decky-01")
+        self.assertEqual(self.events, [("stuck", "decky-01", False)])
+        text = self.fleet.workers["decky-01"].alarms["stuck"].text
+        self.assertIn("Permission denied", text)
+        self.assertNotIn("\x1b", text)
+        self.report()
+        self.until(EASE_S + 2 * LOOK_S, "decky-01")
+        self.assertEqual(self.events[1:], [("stuck", "decky-01", True)])
+
+    def test_diverged(self) -> None:
+        """As the forwarder says."""
+        self.enroll("decky-01")
+        self.report(0.0, TROUBLE("diverged", "/var/log/a", "another content"))
+        self.until(LOOK_S, "decky-01")
+        self.assertEqual(self.events, [("diverged", "decky-01", False)])
+
+    def test_lagging(self) -> None:
+        """An old line is said; it is not over before it is half as old."""
+        self.enroll("decky-01")
+        self.report(LAGGING_S - 1)
+        self.until(2 * LOOK_S, "decky-01")
+        self.assertEqual(self.events, [])
+        self.report(LAGGING_S)
+        self.until(2 * LOOK_S, "decky-01")
+        self.report(LAGGING_S - 1)
+        self.until(EASE_S + 2 * LOOK_S, "decky-01")
+        self.assertEqual(self.events, [("lagging", "decky-01", False)])
+        self.report(LAGGING_S / 2 - 1)
+        self.until(EASE_S + 2 * LOOK_S, "decky-01")
+        self.assertEqual(self.events[1:], [("lagging", "decky-01", True)])
+
+    def test_gap(self) -> None:
+        """A gap is said and counted; after a while it is history."""
+        self.enroll("decky-01")
+        self.fleet.committed("decky-01", Batch(0, b"", 7, "deleted"))
+        self.until(LOOK_S, "decky-01")
+        self.assertEqual(self.events, [("gap", "decky-01", False)])
+        found = self.fleet.workers["decky-01"]
+        self.assertEqual((found.gaps, found.gapOctets), (1, 7))
+        self.until(fleetModule.GAP_S + LOOK_S, "decky-01")
+        self.assertEqual(self.events[1:], [("gap", "decky-01", True)])
+
+    def test_expiring(self) -> None:
+        """The certificate in use counts, not the one that was made last; ours count too."""
+        self.enroll("decky-01")
+        self.until(LOOK_S, "decky-01")
+        self.assertEqual(self.events, [])
+        ends = WALL + EXPIRING_S - 1
+        self.present["decky-01"] = Presence(1, (), self.clock.seconds(), ends)
+        self.until(LOOK_S)
+        self.assertEqual(self.events, [("expiring", "decky-01", False)])
+        self.fleet.ends["CA"] = ends
+        self.until(LOOK_S)
+        self.assertEqual(self.events[1:], [("expiring", "", False)])
+
+    def test_rate(self) -> None:
+        """Lines a second come near what they are, and go away."""
+        self.enroll("decky-01")
+        for _ in range(60):
+            self.fleet.committed("decky-01", Batch(30, b"x" * 3000))
+            self.until(3, "decky-01")
+        found = self.fleet.workers["decky-01"]
+        self.assertLess(abs(found.lineRate - 10), 0.5)
+        self.assertLess(abs(found.octetRate - 1000), 50)
+        self.until(300, "decky-01")
+        self.assertLess(found.lineRate, 0.01)
+
+
+class AlarmTests(SynchronousTestCase):
+    """What goes to and fro is said once."""
+
+    def test_flapping(self) -> None:
+        alarm = Alarm(10.0)
+        said = [
+            (now, alarm.raised)
+            for now in range(40)
+            if alarm.see("bad" if now < 20 and now % 3 == 0 else None, now)
+        ]
+        self.assertEqual(said, [(0, True), (29, False)])
+
+
+class Admission:
+    """What is accepted, as a test says."""
+
+    def __init__(self) -> None:
+        self.allowedNames: list[str] = []
+        self.excluded: set[tuple[str, str, int]] = set()
+        self.judged = 0
+
+    @property
+    def standing(self) -> object:
+        """Changes with what is said."""
+        return sorted(self.excluded), list(self.allowedNames)
+
+    def excludes(self, name: str, print_: str, serial: int) -> bool:
+        """As said."""
+        self.judged += 1
+        return (name, print_, serial) in self.excluded
+
+
+class EnrolledTests(SynchronousTestCase):
+    """Who is expected."""
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+        self.admission = Admission()
+        self.list = EnrolledList(self.path, self.admission)
+
+    def add(self, name: str, serial: str, day: str, role: str = "worker") -> None:
+        """A line."""
+        entry = {
+            "name": name,
+            "role": role,
+            "serial": serial,
+            "fingerprint": "p" + serial,
+            "not_after": f"{day}T00:00:00Z",
+        }
+        with open(self.path, "a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def test_none(self) -> None:
+        """Without a list, those that the allow-list names."""
+        self.assertEqual(self.list.read(), {})
+        self.admission.allowedNames = ["decky-01"]
+        self.assertEqual(self.list.read(), {"decky-01": Enrolled(None)})
+
+    def test_last(self) -> None:
+        """Of a name's accepted certificates the one that ends last counts; a name is not
+        expected when none is accepted."""
+        self.add("decky-01", "1f", "2030-01-02")
+        self.add("decky-01", "20", "2030-01-01")
+        self.add("master", "21", "2030-01-01", "master")
+        self.add("../x", "22", "2030-01-01")
+        with open(self.path, "a") as file:
+            file.write('{"name": "torn')
+        late, early = 1893542400.0, 1893456000.0
+        self.assertEqual(self.list.read(), {"decky-01": Enrolled(late)})
+        self.admission.excluded.add(("decky-01", "p1f", 0x1F))
+        self.assertEqual(self.list.read(), {"decky-01": Enrolled(early)})
+        self.admission.excluded.add(("decky-01", "p20", 0x20))
+        (found,) = self.list.read().values()
+        self.assertTrue(found.revoked)
+
+    def test_notAgain(self) -> None:
+        """What has not changed is not worked out again."""
+        self.add("decky-01", "1", "2030-01-02")
+        self.list.read()
+        self.list.read()
+        self.assertEqual(self.admission.judged, 1)
+        self.add("decky-02", "2", "2030-01-02")
+        self.assertEqual(set(self.list.read()), {"decky-01", "decky-02"})

@@ -1,0 +1,251 @@
+"""What an operator sees of real processes."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from decnet_syslog.commands.pair import Pair, Process, Worker
+
+from .peers import PairTestCase, requirePeer
+from .test_processes import numbered
+from .test_watch_docs import documented
+
+# The command, also from a checkout.
+CLI = "from decnet_syslog.cli import main; main()"
+
+# Writes each event to a file of its own.
+COMMAND = """
+import os, sys, tempfile
+handle, path = tempfile.mkstemp(".json", dir=sys.argv[1])
+os.write(handle, sys.stdin.buffer.read())
+"""
+
+
+def address(process: Process) -> str:
+    """Where a process serves its status; "" while it does not."""
+    found = re.search(r"status on (http://\S+)/status\.json", process.output())
+    return "" if found is None else found[1]
+
+
+def get(process: Process, path: str) -> bytes:
+    """A document of a process's status port."""
+    with urllib.request.urlopen(address(process) + path, timeout=30) as answer:
+        octets: bytes = answer.read()
+    return octets
+
+
+def facts(process: Process) -> Any:
+    """What a process says of itself."""
+    return json.loads(get(process, "/status.json"))
+
+
+class WatchTestCase(PairTestCase):
+    """A master that is watched, and its workers."""
+
+    timeout = 300
+
+    def enrolled(self, *names: str, options: tuple[str, ...] = ()) -> Pair:
+        """A master and its workers, not started yet."""
+        pair = self.pair(["--status-port=0", *options])
+        for name in names:
+            pair.enroll(name, ["--status-port=0"])
+        return pair
+
+    def started(self, *names: str, options: tuple[str, ...] = ()) -> Pair:
+        """A master and its workers, running, each with a line delivered."""
+        return self.start(self.enrolled(*names, options=options))
+
+    def start(self, pair: Pair) -> Pair:
+        """Start all of them."""
+        pair.startListener()
+        for number, worker in enumerate(pair.workers):
+            worker.append(numbered(number, 1))
+            worker.forwarder.start()
+        self.waitForLines(pair, len(pair.workers))
+        return pair
+
+    def whenever(self, pair: Pair, condition: Callable[[], object], what: str) -> None:
+        """Wait until something holds of the master's status."""
+        self.waitFor(pair, lambda: bool(condition()), what)
+
+    def state(self, pair: Pair, worker: Worker) -> str:
+        """The state of a worker, as the master has it."""
+        states = {w["name"]: w["state"] for w in facts(pair.listener)["workers"]}
+        return str(states.get(worker.name))
+
+
+class FleetTests(WatchTestCase):
+    """The master knows how its workers are."""
+
+    def test_silent(self) -> None:
+        """A forwarder that is stopped, is gone, or was never there is said to be silent, by
+        name, and no other, nor one that is revoked; it is over when it goes on. A command
+        is told."""
+        told = self.directory / "told"
+        told.mkdir()
+        program = self.directory / "tell.py"
+        program.write_text(COMMAND)
+        command = f"--on-event={sys.executable} {program} {told}"
+        pair = self.enrolled("decky-01", "decky-02", "decky-03", options=(command,))
+        pair.authority.enroll("decky-04", self.directory / "four")
+        revoked = pair.authority.enroll("decky-05", self.directory / "five")
+        pair.authority.revoke([revoked.serial_number])
+        stopped, running, gone = self.start(pair).workers
+        self.whenever(pair, lambda: facts(pair.listener)["ok"], "not ok")
+
+        def silent() -> set[str]:
+            workers = facts(pair.listener)["workers"]
+            return {w["name"] for w in workers if w["state"] == "silent"}
+
+        stopped.forwarder.signal(signal.SIGSTOP)
+        gone.forwarder.kill()
+        self.whenever(
+            pair, lambda: self.state(pair, stopped) == "silent", "it is not silent"
+        )
+        self.whenever(
+            pair, lambda: self.state(pair, gone) == "silent", "nobody misses it"
+        )
+        self.whenever(pair, lambda: "decky-04" in silent(), "nobody misses decky-04")
+        self.assertEqual(silent(), {"decky-01", "decky-03", "decky-04"})
+        self.assertEqual(self.state(pair, running), "ok")
+        self.assertIn("decky-01: silent: not heard of for", pair.listener.output())
+        self.assertIn("decky-03: silent: not heard of for", pair.listener.output())
+        self.assertNotIn("decky-02: silent", pair.listener.output())
+        stopped.forwarder.signal(signal.SIGCONT)
+        self.whenever(pair, lambda: self.state(pair, stopped) == "ok", "it is not over")
+
+        def events() -> list[tuple[str, str, bool]]:
+            return sorted(
+                (event["kind"], event["worker"], event["over"])
+                for path in told.iterdir()
+                if path.stat().st_size
+                for event in [json.loads(path.read_bytes())]
+            )
+
+        expected = [
+            ("silent", "decky-01", False),
+            ("silent", "decky-01", True),
+            ("silent", "decky-03", False),
+            ("silent", "decky-04", False),
+        ]
+        self.whenever(pair, lambda: events() == expected, f"told {events()}")
+
+    def test_stuck(self) -> None:
+        """A forwarder that cannot read a file says so, and the master says which."""
+        pair = self.started("decky-01")
+        (worker,) = pair.workers
+        worker.file.rename(worker.file.with_name("kept"))
+        worker.file.mkdir()
+        self.whenever(
+            pair, lambda: self.state(pair, worker) == "stuck", "it is not stuck"
+        )
+        (found,) = facts(pair.listener)["workers"]
+        self.assertIn(str(worker.file), found["alarms"]["stuck"]["text"])
+        self.assertIn("not a regular file", found["alarms"]["stuck"]["text"])
+        self.assertEqual(
+            [one["name"] for one in facts(worker.forwarder)["troubles"]],
+            [str(worker.file)],
+        )
+        worker.file.rmdir()
+        worker.append(numbered(1, 1))
+        self.waitForLines(pair, 2)
+        self.whenever(pair, lambda: self.state(pair, worker) == "ok", "it is not over")
+
+
+class StatusTests(WatchTestCase):
+    """The status of both ends."""
+
+    def test_promtool(self) -> None:
+        """Prometheus' own tool has nothing to say against the metrics of either end, and
+        docs/watching.rst has each of them, and no other."""
+        promtool = requirePeer("promtool")
+        pair = self.started("decky-01")
+        found: dict[str, str] = {}
+        for process in (pair.listener, pair.workers[0].forwarder):
+            text = get(process, "/metrics")
+            checked = subprocess.run(
+                [promtool, "check", "metrics"], input=text, capture_output=True
+            )
+            self.assertEqual((checked.returncode, checked.stderr), (0, b""), text)
+            found |= dict(
+                re.findall(r"^# TYPE (decnet_\w+) (\w+)$", text.decode(), re.M)
+            )
+        self.assertEqual(found, documented())
+        text = get(pair.listener, "/metrics")
+        self.assertIn(b'decnet_listener_lines_total{worker="decky-01"} 1.0\n', text)
+
+    def test_command(self) -> None:
+        """decnet-syslog status: 0 when all is well, 1 when something is wrong, 2 when there
+        is nobody to ask."""
+        pair = self.started("decky-01")
+        url = address(pair.listener)
+
+        def status(*options: str) -> subprocess.CompletedProcess[bytes]:
+            return subprocess.run(
+                [sys.executable, "-c", CLI, "status", url, *options],
+                capture_output=True,
+                env={"PYTHONPATH": ":".join(p for p in sys.path if p)},
+            )
+
+        self.whenever(
+            pair,
+            lambda: re.search(rb"decky-01 +ok ", status().stdout),
+            "the worker is not well",
+        )
+        self.assertEqual(status().returncode, 0)
+        record = json.loads(status("--json").stdout)
+        self.assertEqual(record["workers"][0]["lines"], 1)
+        with open(self.directory / "shown", "wb") as shown:
+            watching = subprocess.Popen(
+                [sys.executable, "-c", CLI, "status", url, "--watch"],
+                stdout=shown,
+                env={"PYTHONPATH": ":".join(p for p in sys.path if p)},
+            )
+        self.children.append(watching)
+        screens = Path(shown.name)
+        self.whenever(
+            pair, lambda: screens.read_bytes().count(b"all is well") > 1, "not again"
+        )
+        watching.send_signal(signal.SIGINT)
+        self.assertEqual(watching.wait(30), 130)
+        other = pair.workers[0].file
+        other.rename(other.with_name("kept"))
+        other.mkdir()
+        self.whenever(pair, lambda: status().returncode == 1, "it is still well")
+        self.assertIn("stuck", status().stdout.decode())
+        pair.listener.stop()
+        gone = status()
+        self.assertEqual((gone.returncode, gone.stdout), (2, b""))
+        self.assertIn(b"decnet-listener", gone.stderr)
+
+    def test_portInUse(self) -> None:
+        """A status port that is taken is said in one line."""
+        pair = self.started("decky-01")
+        port = address(pair.listener).rpartition(":")[2]
+        path = Path(self.directory / "second")
+        path.mkdir()
+        second = Process(
+            [
+                "decnet-listener",
+                f"--ca-dir={pair.caDirectory}",
+                f"--host={pair.host}",
+                "--port=0",
+                f"--log-path={path / 'master.log'}",
+                "--json-path=",
+                f"--status-port={port}",
+            ],
+            path / "listener.out",
+        )
+        second.start()
+        self.addCleanup(second.kill)
+        assert second.running is not None
+        self.assertEqual(second.running.wait(60), 1)
+        self.assertIn("choose another --status-port", second.output())
