@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -65,8 +66,12 @@ def _streams(attack: Attack) -> str:
 
 def _ofGood(attack: Attack) -> str:
     """Open the stream of the worker that behaves."""
-    database = attack.field.good.bundle / "forwarder.db"
-    with closing(sqlite3.connect(database)) as opened_:
+    # Its forwarder has locked it.
+    copies = attack.field.directory / attack.name
+    copies.mkdir()
+    for path in attack.field.good.bundle.glob("forwarder.db*"):
+        shutil.copy(path, copies)
+    with closing(sqlite3.connect(copies / "forwarder.db")) as opened_:
         (stream,) = opened_.execute("SELECT stream FROM bookmark").fetchone()
     peer = opened(attack, str(stream).encode())
     fate = peer.fate(1.0)
@@ -103,16 +108,23 @@ def _row(
 _AT = b"AT %s 0 %%d\n" % _S
 
 ROWS: Sequence[Row] = [
-    _row("ctl-unknown", "a verb of nobody's", _first(b"FROB 1\n"), "protocol"),
+    _row(
+        "ctl-unknown",
+        "a verb of nobody's",
+        _first(b"FROB 1\n"),
+        "an unknown control line",
+    ),
     _row("ctl-lower", "a verb in small letters", _first(b"list\n"), "framing"),
-    _row("ctl-words", "a word too many", _first(b"LIST x\n"), "protocol"),
-    _row("ctl-cr", "CR before the LF", _first(b"LIST\r\n"), "protocol"),
-    _row("ctl-nul", "NUL in a name", _first(b"OPEN %s 0 0 a\0b\n" % _S), "protocol"),
+    _row("ctl-words", "a word too many", _first(b"LIST x\n"), "takes 0 fields"),
+    _row("ctl-cr", "CR before the LF", _first(b"LIST\r\n"), "an unknown control line"),
+    _row(
+        "ctl-nul", "NUL in a name", _first(b"OPEN %s 0 0 a\0b\n" % _S), "malformed name"
+    ),
     _row(
         "ctl-escape",
         "escapes in a name",
         _first(b"OPEN %s 0 0 \x1b[2J\n" % _S),
-        "protocol",
+        "malformed name",
     ),
     _row(
         "ctl-endless",
@@ -124,7 +136,7 @@ ROWS: Sequence[Row] = [
         "ctl-stream",
         "a stream id that is a path",
         _first(b"OPEN ../../../../../../../etc/passwdxx 0 0 x\n"),
-        "protocol",
+        "malformed stream",
     ),
     _row(
         "ctl-name",
@@ -136,9 +148,14 @@ ROWS: Sequence[Row] = [
         "ctl-start",
         "a start of 2^64",
         _first(b"OPEN %s 0 18446744073709551616 x\n" % _S),
-        "protocol",
+        "malformed number",
     ),
-    _row("ctl-minus", "a start of -1", _first(b"OPEN %s 0 -1 x\n" % _S), "protocol"),
+    _row(
+        "ctl-minus",
+        "a start of -1",
+        _first(b"OPEN %s 0 -1 x\n" % _S),
+        "malformed number",
+    ),
     _row("ctl-frame", "a frame before AT", _first(_F), "order"),
     _row("ctl-at", "AT without OPEN", _first(_AT % 0), "order"),
     _row("ctl-twice", "OPEN twice", _then(b"OPEN %s 0 0 x\n" % _S), "order", 1),
@@ -146,7 +163,7 @@ ROWS: Sequence[Row] = [
     _row("ctl-ahead", "AT ahead of the position", _then(_AT % 1000), "position", 1),
     _row("ctl-behind", "AT behind: the line again", _then(_AT % 0 + _F), "position", 1),
     _row("ctl-skip-zero", "SKIP 0", _then(b"SKIP 0 x\n"), "order", 1),
-    _row("ctl-skip-minus", "SKIP -21", _then(b"SKIP -21 x\n"), "protocol", 1),
+    _row("ctl-skip-minus", "SKIP -21", _then(b"SKIP -21 x\n"), "malformed number", 1),
     _row(
         "ctl-skip-far",
         "SKIP beyond 2^63",

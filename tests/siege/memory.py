@@ -1,0 +1,168 @@
+"""What the listener holds while very many take its time or announce very much."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.processes import residentKiB
+
+from .field import Field
+from .papers import Papers
+from .peer import Peer, TLSPeer, context
+
+__all__ = ["Figure", "measure"]
+
+# The beginning of a ClientHello: the listener waits for the rest.
+_HELLO = bytes.fromhex("1603010200010001fc0303") + bytes(32)
+
+HALF_OPEN = 10_000
+SLOW = 2_000
+SLOW_S = 10
+LARGEST = 100
+MIB = 1024 * 1024
+
+# How long to let it come to rest, in seconds.
+REST_S = 2.0
+
+
+@dataclass(frozen=True)
+class Figure:
+    """
+    What a crowd costs.
+
+    @ivar sent: what it does, in words.
+    @ivar held: how many of it were there at once.
+    """
+
+    sent: str
+    held: int
+    beforeKiB: int
+    peakKiB: int
+    afterKiB: int
+
+    def row(self) -> list[str]:
+        """As the table shows it."""
+        mib = [f"{k / 1024:.0f}" for k in (self.beforeKiB, self.peakKiB, self.afterKiB)]
+        return [self.sent, f"{self.held:,}", *mib]
+
+
+def _crowd(
+    field: Field,
+    sent: str,
+    gather: Callable[[], Sequence[Peer]],
+    act: Callable[[Sequence[Peer]], None],
+) -> Figure:
+    pid = field.pair.listener.pid
+    time.sleep(REST_S)
+    before = residentKiB(pid)
+    peers = gather()
+    peak = residentKiB(pid)
+    deadline = time.monotonic() + SLOW_S
+    while time.monotonic() < deadline:
+        act(peers)
+        peak = max(peak, residentKiB(pid))
+        time.sleep(1.0)
+    held = sum(1 for peer in peers if peer.fate(0) == "open")
+    for peer in peers:
+        peer.reset()
+    time.sleep(REST_S)
+    assert field.pair.listener.alive
+    return Figure(sent, held, before, peak, residentKiB(pid))
+
+
+def _nothing(peers: Sequence[Peer]) -> None:
+    pass
+
+
+def measure(directory: Path) -> str:
+    """Try three crowds. A table."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    options = ["--max-connections-per-worker=4000"]
+    field = Field(directory, options)
+    figures = []
+    try:
+        field.start()
+        figures.append(
+            _crowd(field, "half a handshake", lambda: _halves(field), _nothing)
+        )
+        papers = field.enroll("crowd")
+        figures.append(
+            _crowd(
+                field,
+                "a frame, one octet a second",
+                lambda: _crawlers(field, papers),
+                _crawl,
+            )
+        )
+        figures.append(
+            _crowd(
+                field,
+                "a frame of 1 MiB announced, all but its last octet sent",
+                lambda: _announcers(field),
+                _nothing,
+            )
+        )
+        seen = field.finish()
+    finally:
+        field.stop()
+    heads = ["each", "held at once", "before", "peak", "after, MiB"]
+    rows = [heads, *[figure.row() for figure in figures]]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
+    rule = "  ".join("=" * width for width in widths)
+    lines = [
+        "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip()
+        for r in rows
+    ]
+    return "\n".join(
+        [
+            *[rule, lines[0], rule, *lines[1:], rule, ""],
+            f"The worker beside them: {seen.written:,} lines written, {seen.delivered:,} delivered,"
+            f" {seen.repeated} repeated; delay {seen.worst * 1000:.0f} ms at worst.",
+        ]
+    )
+
+
+def _halves(field: Field) -> list[Peer]:
+    """Each address may have 1,024 of them."""
+    peers: list[Peer] = []
+    source = ""
+    for number in range(HALF_OPEN):
+        if number % 500 == 0:
+            source = field.address()
+        with suppress(OSError):
+            peers.append(Peer(field.target, source))
+            peers[-1].send(_HELLO)
+    return peers
+
+
+def _crawlers(field: Field, papers: Papers) -> list[Peer]:
+    made = context(papers)
+    source = field.address()
+    peers: list[Peer] = []
+    for _ in range(SLOW):
+        peers.append(TLSPeer(field.target, source, made))
+        peers[-1].send(b"1000 ")
+    return peers
+
+
+def _crawl(peers: Sequence[Peer]) -> None:
+    for peer in peers:
+        with suppress(OSError):
+            peer.send(b"x")
+
+
+def _announcers(field: Field) -> list[Peer]:
+    peers: list[Peer] = []
+    for number in range(LARGEST):
+        made = context(field.enroll(f"large-{number}"))
+        peers.append(TLSPeer(field.target, field.address(), made))
+    for peer in peers:
+        with suppress(OSError):
+            peer.send(b"%d " % MIB + bytes(MIB - 1), 5.0)
+    return peers
