@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, execute, fail
 
+from decnet_syslog.master import groupcommit
 from decnet_syslog.master import journal as journals
 from decnet_syslog.master.acknowledged import EMPTY_LINES_MAX, NAME_OCTETS_MAX
 from decnet_syslog.master.groupcommit import PENDING_OCTETS_MAX, GroupCommit
 from decnet_syslog.master.journal import JournalFull
 from decnet_syslog.master.reception import RECEIVED_OCTETS_MAX, Plain, Violation
-from decnet_syslog.master.values import Deposit
+from decnet_syslog.master.values import Batch, Cursor, Deposit
 from decnet_syslog.wire.control import (
     AT,
     BYE,
@@ -166,16 +167,36 @@ class CostTests(ReceptionTestCase):
     def test_streams(self) -> None:
         """The streams that advanced longest ago are forgotten, gaps or not."""
         self.patch(journals, "STREAMS_PER_WORKER_MAX", 10)
+        self.journal.useOutputs(["raw"])
         first = self.journal.grant("w1", STREAM, 0, 0, "x")
         for number in range(30):
             grant = self.journal.grant("w1", f"{number:032x}", 0, 0, "x")
             gap = Deposit(PROVENANCE, grant, 0, 1, b"", reason="x")
             more = Deposit(PROVENANCE, first, number, number + 1, b"\n")
-            self.assertNotIn(None, self.journal.commit([gap, more]))
-            self.journal._db.execute("DELETE FROM batch")
+            batches = self.journal.commit([gap, more])
+            self.assertNotIn(None, batches)
+            if number < 20:
+                last = cast(Batch, batches[-1]).seq
+                self.journal.commit([], [Cursor("raw", last, {})])
         known = {k.stream for k in self.journal.known("w1")}
-        self.assertEqual(len(known), 10)
-        self.assertIn(STREAM, known)
+        # What the output does not have yet is not forgotten, however much it is.
+        waiting = {f"{number:032x}" for number in range(20, 30)}
+        self.assertEqual(known, {STREAM, *waiting})
+        self.journal.commit([], [Cursor("raw", 10**6, {})])
+        self.journal.grant("w1", "e" * 32, 0, 0, "x")
+        self.assertEqual(len(self.journal.known("w1")), 10)
+
+    def test_streamsAfterRestart(self) -> None:
+        """Nor after a restart."""
+        self.patch(journals, "STREAMS_PER_WORKER_MAX", 2)
+        self.journal.useOutputs(["raw"])
+        grant = self.journal.grant("w1", STREAM, 0, 0, "x")
+        self.journal.commit([Deposit(PROVENANCE, grant, 0, 2, b"a\n")])
+        self.journal.close()
+        self.journal = journals.Journal.open(self.journal.path)
+        for number in range(5):
+            self.journal.grant("w1", f"{number:032x}", 0, 0, "x")
+        self.assertIn(STREAM, {k.stream for k in self.journal.known("w1")})
 
     def test_gapRows(self) -> None:
         """A worker's oldest gaps are forgotten when there are very many."""
@@ -269,6 +290,68 @@ class ReconnectTests(ReceptionTestCase):
         (resume,) = line.pop()
         self.assertEqual(getattr(resume, "offset", None), 6)
         self.assertEqual(self.stored(), b"older\nnewer\n")
+
+    def test_grants(self) -> None:
+        """Grants that wait for space are not without end, whoever is gone meanwhile."""
+        self.patch(groupcommit, "GRANTS_MAX", 10)
+        self.commits._busy = self.commits.full = True
+        lines = []
+        for _ in range(4):
+            reception, line = self.connect()
+            for number in range(4):
+                reception.controlReceived(OPEN(f"{number:032x}", 0, 0, "x"))
+            reception.connectionLost()
+            lines.append(line)
+        self.assertEqual(len(self.commits._behindRetry), 10)
+
+    def test_noGrant(self) -> None:
+        """Who would be one too many is told to come again."""
+        self.patch(groupcommit, "GRANTS_MAX", 0)
+        self.commits._busy = self.commits.full = True
+        reception, line = self.connect()
+        reception.controlReceived(OPEN(STREAM, 0, 0, "x"))
+        self.assertEqual([bye.code for bye in line.byes], ["no-space"])
+
+    def test_lostConnection(self) -> None:
+        """
+        What a lost connection had gathered of a newer file does not get ahead of an older
+        one's lines, which come again.
+        """
+        thread = LaterThread()
+        self.commits = GroupCommit(
+            self.journal,
+            thread,
+            self.clock,
+            self.failures.append,
+            spacing=0,
+            ackSpacing=0,
+        )
+        old, _ = self.connect()
+        old.controlReceived(OPEN(STREAM, 0, 0, "x"))
+        old.controlReceived(OPEN(OTHER, 0, 0, "x"))
+        thread.run()
+        # A commit is under way.
+        busy, _ = self.connect("w2")
+        busy.controlReceived(OPEN(STREAM, 0, 0, "y"))
+        thread.run()
+        busy.controlReceived(AT(STREAM, 0, 0))
+        busy.framesReceived([b"busy"])
+        for stream, message in ((STREAM, b"older"), (OTHER, b"newer")):
+            old.controlReceived(AT(stream, 0, 0))
+            old.framesReceived([message])
+        old.connectionLost()
+        new, line = self.connect()
+        # Its second OPEN is late.
+        for stream, message in ((STREAM, b"older"), (OTHER, b"newer")):
+            new.controlReceived(OPEN(stream, 0, 0, "x"))
+            thread.run()
+            (resume,) = line.pop()
+            self.assertEqual(getattr(resume, "offset", None), 0)
+            new.controlReceived(AT(stream, 0, 0))
+            new.framesReceived([message])
+            thread.run()
+            line.pop()
+        self.assertEqual(self.stored(), b"busy\nolder\nnewer\n")
 
     def test_stopWhileFull(self) -> None:
         """Who stops does not wait for somebody to make room."""

@@ -37,11 +37,18 @@ class PositionTests(MasterTestCase):
         self.assertEqual((grant.offset, grant.crc), (6, crc32(b"a\nb\nc\n")))
 
     def test_replay(self) -> None:
-        """A deposit that starts where the stream is no more does not commit."""
+        """
+        A deposit that starts where the stream is no more does not commit, nor what the same
+        connection has sent behind it.
+        """
         grant = self.journal.grant("w1", STREAM, 0, 0, "x")
         first = lines(grant, 0, b"a\n")
-        batches = self.journal.commit([first, first, lines(grant, 2, b"b\n")])
-        self.assertEqual([batch is None for batch in batches], [False, True, False])
+        behind = lines(grant, 2, b"b\n")
+        batches = self.journal.commit([first, first, behind])
+        self.assertEqual([batch is None for batch in batches], [False, True, True])
+        other = replace(PROVENANCE, address="192.0.2.9:9")
+        batches = self.journal.commit([first, replace(behind, provenance=other)])
+        self.assertEqual([batch is None for batch in batches], [True, False])
         self.assertEqual(
             [b.octets for b in self.journal.read(0, 10**6)], [b"a\n", b"b\n"]
         )

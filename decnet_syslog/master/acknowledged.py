@@ -337,6 +337,8 @@ class Acknowledged(Reception):
         """Acknowledge what is durable, now or soon; a stale sender is sent away."""
         for batch in batches:
             if batch is None:
+                # What came behind it would get ahead of it.
+                self._discard()
                 self._close(
                     "superseded", "another connection has taken over the stream"
                 )

@@ -14,7 +14,7 @@ What must be true:
 from __future__ import annotations
 
 import errno
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -38,6 +38,16 @@ QUEUE_COST_MAX = 16 * 1024 * 1024
 
 # What one call in the output's thread gets: the JSON of it is four times as large.
 APPLY_COST = 2 * 1024 * 1024
+
+# What an output may be behind before those who send much are made to wait, in octets, where
+# a line is as much work as so many: a quarter of a second for records. Without a bound a
+# worker that sends lines of one octet, which are a hundred times as long as records, is
+# minutes ahead of the output, and everybody's lines with it.
+LINE_WORK = 512
+BEHIND_MAX = 32 * 1024 * 1024
+
+# What one worker may have of that however far behind it is: who sends little never waits.
+BEHIND_ALWAYS = 1024 * 1024
 
 # How soon an idle output's file is synced, so that its batches can be released.
 SYNC_DELAY_S = 0.5
@@ -108,6 +118,10 @@ class Feed:
         self._cost = 0
         # Batches may be in the journal that are not in the queue.
         self._behind = True
+        # What is committed since the start and not written yet, in all and of each worker.
+        self._left = 0
+        self._leftOf: Counter[str] = Counter()
+        self._counted = self._settled = 0
         self._reopen = False
         self._busy = False
         self._idle: list[Deferred[None]] = []
@@ -117,7 +131,20 @@ class Feed:
     def start(self) -> None:
         """Begin with what the journal still has."""
         self._commits.onBatches(self._committed)
+        self._commits.limitBy(self.crowdedFor)
         self._run()
+
+    def crowdedFor(self, worker: str) -> bool:
+        """
+        Whether a worker should wait for the output: it is far behind, and with much of its.
+
+        Nobody waits for one that is blocked: for that there is the journal.
+        """
+        return (
+            self._left >= BEHIND_MAX
+            and self._leftOf[worker] >= BEHIND_ALWAYS
+            and self.blocked is None
+        )
 
     def reopen(self) -> None:
         """Open the files anew before the next write: somebody has renamed them."""
@@ -151,7 +178,27 @@ class Feed:
             self._timer.cancel()
         self._timer = None
 
+    def _count(self, batches: Sequence[Batch], sign: int) -> None:
+        left = self._leftOf
+        for batch in batches:
+            work = sign * (len(batch.octets) + LINE_WORK * (batch.lines + 1))
+            worker = batch.provenance.worker
+            self._left += work
+            left[worker] += work
+            if not left[worker]:
+                del left[worker]
+
+    def _settle(self, batches: Sequence[Batch]) -> None:
+        """Count what was written no more; some of it has come twice, or was here before us."""
+        fresh = [b for b in batches if b.seq > self._settled and b.seq >= self._counted]
+        if self._counted and fresh:
+            self._count(fresh, -1)
+            self._settled = fresh[-1].seq
+            self._commits.room()
+
     def _committed(self, batches: list[Batch]) -> None:
+        self._counted = self._counted or batches[0].seq
+        self._count(batches, 1)
         cost = sum([batch.cost for batch in batches])
         if self._behind or self._cost + cost > QUEUE_COST_MAX:
             self._behind = True
@@ -219,7 +266,9 @@ class Feed:
                 self._commits.saveCursor(barrier)
                 yield self._commits.flush()
                 self._putBack(batches)
-            elif self.output.syncDue:
+                continue
+            self._settle(batches)
+            if self.output.syncDue:
                 cursor = yield self._inThread(self.output.sync)
                 self._commits.saveCursor(cursor)
         if self.output.unsynced and not self._stopping:
@@ -269,6 +318,7 @@ class Feed:
                 why=why,
             )
         self.blocked = why
+        self._commits.room()
         if not self._stopping:
             self._timer = self._clock.callLater(BLOCKED_RETRY_S, self._run)
 

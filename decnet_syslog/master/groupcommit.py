@@ -58,6 +58,10 @@ JOURNAL_OCTETS_MAX = 1024 * 1024 * 1024
 # How long to wait before trying again on a full disk, in seconds.
 FULL_RETRY_S = 1.0
 
+# Grants that may wait for that, of all connections, those that are gone among them: a name
+# has up to 4 KiB.
+GRANTS_MAX = 4096
+
 # Commits begin at least so long after one another, in seconds, unless so many octets wait.
 # What a line may wait for others: a tenth of what a human notices.
 SPACING_S = 0.01
@@ -140,6 +144,7 @@ class GroupCommit:
         self._waiting: dict[Depositor, None] = {}
         self._cursors: dict[str, Cursor] = {}
         self._batchListeners: list[Callable[[list[Batch]], None]] = []
+        self._limits: list[Callable[[str], bool]] = []
         self._flushes: list[Deferred[None]] = []
         self._behindRetry: list[Callable[[], None]] = []
         self._timer: IDelayedCall | None = None
@@ -173,6 +178,8 @@ class GroupCommit:
             self._journalOctetsMax - journal.octets
         ):
             return True
+        if any(crowded(worker) for crowded in self._limits):
+            return True
         return octets >= PENDING_ALWAYS and (
             self.pendingOctets >= PENDING_OCTETS_MAX
             or self._pendingOf[worker] >= WORKER_OCTETS_MAX
@@ -189,6 +196,10 @@ class GroupCommit:
     def onBatches(self, listener: Callable[[list[Batch]], None]) -> None:
         """Call C{listener} with every group of committed batches, in order of C{seq}."""
         self._batchListeners.append(listener)
+
+    def limitBy(self, crowded: Callable[[str], bool]) -> None:
+        """Also take C{crowded(worker)} for an answer; call L{room} when it may be another."""
+        self._limits.append(crowded)
 
     def deposit(self, depositor: Depositor) -> None:
         """Say that C{depositor} has something to take."""
@@ -216,6 +227,14 @@ class GroupCommit:
     def waitForRoom(self, depositor: Depositor) -> None:
         """Call C{depositor.room} when there is room again."""
         self._waiting[depositor] = None
+
+    def room(self) -> None:
+        """There may be room again for those that wait."""
+        if self._waiting and not self.blocked and not self._dead:
+            waiting, self._waiting = self._waiting, {}
+            for depositor in waiting:
+                with self._blaming(depositor):
+                    depositor.room()
 
     def saveCursor(self, cursor: Cursor) -> None:
         """Save an output's cursor with the next commit, or soon if there is none."""
@@ -263,10 +282,12 @@ class GroupCommit:
                 self._journal.grant, worker, stream, generation, start, name
             ).chainDeferred(done)
 
-        if self.full:
+        if not self.full:
+            now()
+        elif len(self._behindRetry) < GRANTS_MAX:
             self._behindRetry.append(now)
         else:
-            now()
+            done.errback(JournalFull("no space, and very many wait for some"))
         return done
 
     def stop(self) -> None:
@@ -359,11 +380,7 @@ class GroupCommit:
             self._commitInTime()
         elif self._cursors:
             self._commitWithin(CURSOR_DELAY_S)
-        if self._waiting and not self.blocked:
-            waiting, self._waiting = self._waiting, {}
-            for depositor in waiting:
-                with self._blaming(depositor):
-                    depositor.room()
+        self.room()
 
     def _notCommitted(self, failure: Failure, group: _Group) -> None:
         failure.trap(JournalFull)

@@ -164,6 +164,14 @@ class Journal:
         # Of each worker: another's must not be what is counted on.
         self._gapsAdded: Counter[str] = Counter()
         self._walPages = 0
+        # The last batch of each stream. Asked of the table, the journal's one thread would
+        # look at every batch there is whenever a worker opens a stream.
+        self._lastBatch: dict[int, int] = dict(
+            connection.execute(
+                "SELECT stream_id, max(seq) FROM batch WHERE stream_id IS NOT NULL"
+                " GROUP BY stream_id"
+            )
+        )
         # Deleted with the next commit; found here so that no commit has to look.
         self._cursors = dict(self._db.execute("SELECT output, seq FROM cursor"))
 
@@ -311,7 +319,8 @@ class Journal:
         """
         Commit deposits and what the outputs have on disk, in one transaction.
 
-        @return: for each deposit the batch it has become; C{None} if it was stale.
+        @return: for each deposit the batch it has become; C{None} if it was stale, or
+            behind one of the same connection that was.
         @raise JournalFull: nothing was committed.
         @raise JournalFailed: nothing may be acknowledged any more.
         """
@@ -320,12 +329,19 @@ class Journal:
         batches: list[Batch | None] = []
         moved = dict(self._cursors)
         positions: dict[int, _Position] = {}
+        stale: set[tuple[str, str]] = set()
         self._begin()
         try:
             for deposit in deposits:
-                batch = self._insert(deposit, positions)
+                sender = deposit.provenance.worker, deposit.provenance.address
+                batch = None
+                if deposit.grant is None or sender not in stale:
+                    batch = self._insert(deposit, positions)
                 batches.append(batch)
-                if batch is not None:
+                if batch is None:
+                    # What it has sent behind it comes again, and behind it.
+                    stale.add(sender)
+                else:
                     added[deposit.provenance.worker] += DEPOSIT_COST + len(batch.octets)
             for cursor in cursors:
                 self._saveCursor(cursor)
@@ -433,6 +449,9 @@ class Journal:
             ),
         ).lastrowid
         assert seq is not None
+        if grant is not None:
+            # Of a stream; of a transaction that is undone it is too much, which is harmless.
+            self._lastBatch[grant.row] = seq
         return Batch(
             seq,
             provenance,
@@ -445,6 +464,10 @@ class Journal:
             deposit.reason,
             deposit.lines,
         )
+
+    def _isDelivered(self, row: int) -> bool:
+        """Whether every output has what came of a stream."""
+        return self._lastBatch.get(row, 0) <= min(self._cursors.values(), default=0)
 
     def _remember(self, positions: dict[int, _Position]) -> None:
         if len(self._positions) >= POSITIONS_MAX:
@@ -548,12 +571,14 @@ class Journal:
 
     def _makeRoom(self, worker: str) -> None:
         """Forget the oldest streams of a worker that has too many, but none with a batch."""
-        self._db.execute(
-            "DELETE FROM stream WHERE id IN (SELECT id FROM stream WHERE worker = ?"
-            " AND id NOT IN (SELECT stream_id FROM batch WHERE stream_id IS NOT NULL)"
-            " ORDER BY turn DESC LIMIT -1 OFFSET ?)",
+        rows = self._db.execute(
+            "SELECT id FROM stream WHERE worker = ? ORDER BY turn DESC LIMIT -1 OFFSET ?",
             (worker, STREAMS_PER_WORKER_MAX - 1),
-        )
+        ).fetchall()
+        for (row,) in rows:
+            if self._isDelivered(row):
+                self._db.execute("DELETE FROM stream WHERE id = ?", (row,))
+                self._lastBatch.pop(row, None)
 
     def _forgetGaps(self, worker: str) -> None:
         """Forget a worker's oldest gaps, if there are very many: the outputs have them."""

@@ -22,7 +22,7 @@ __all__ = [
 # What a deposit, or a line, costs us beside its octets: rows, objects, members of a
 # record. Every budget counts it: a worker must not get much for a few octets.
 DEPOSIT_COST = 512
-LINE_COST = 48
+LINE_COST = 128
 
 
 @dataclass(frozen=True, slots=True)

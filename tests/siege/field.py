@@ -21,10 +21,12 @@ from .papers import Papers
 from .peer import CLOSED, PATIENCE_S, Peer, TLSPeer, context
 from .witness import NAME, Seen
 
-__all__ = ["REFUSED", "Attack", "Field", "Outcome", "Row", "try_"]
+__all__ = ["ANY", "REFUSED", "Attack", "Field", "Outcome", "Row", "try_"]
 
 # The connection ended, and the listener had not let it in.
 REFUSED = "refused"
+
+ANY = -1
 
 # What is seen late is waited for, and what is too much too, in seconds.
 SEEN_S = 20.0
@@ -41,7 +43,7 @@ class Row:
     @ivar wire: how its connection must end; or what the attack has to say.
     @ivar says: what the listener's log must say of it.
     @ivar stored: the messages that must be there under its name, no others.
-    @ivar counted: so many instead, whatever they are.
+    @ivar counted: so many instead, whatever they are; L{ANY}: how many does not matter.
     @ivar alone: whether nothing else may be tried meanwhile.
     """
 
@@ -58,7 +60,7 @@ class Row:
     @property
     def expected(self) -> str:
         """In words."""
-        return _words(self.wire, self.says, self.counted or len(self.stored))
+        return _words(self.wire, self.says, max(self.counted or 0, len(self.stored)))
 
 
 def _words(wire: str, says: str, stored: int) -> str:
@@ -260,9 +262,9 @@ def try_(field_: Field, row: Row) -> Outcome:
     attack.until(lambda: stored() >= wanted and bool(said() or not row.says), SEEN_S)
     time.sleep(SURPLUS_S)
     messages = tuple(field_.messages(attack.name))
-    same = (
-        messages == row.stored if row.counted is None else len(messages) == row.counted
-    )
+    same = messages == row.stored
+    if row.counted is not None:
+        same = row.counted in (ANY, len(messages))
     good = (
         wire == row.wire
         and (bool(said()) or not row.says)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from OpenSSL import SSL
 
 from .controls import greeted, opened
-from .field import Attack, Row
+from .field import ANY, Attack, Row
 from .peer import OPEN, Peer, TLSPeer, context
 
 __all__ = ["ROWS"]
@@ -119,7 +119,7 @@ def _row(
     attack: Callable[[Attack], str],
     wire: str = OPEN,
     says: str = "",
-    counted: int | None = -1,
+    counted: int = ANY,
 ) -> Row:
     return Row("flood", name, sent, attack, wire, says, (), counted, True)
 
@@ -163,7 +163,7 @@ ROWS: Sequence[Row] = [
         _names,
         "16 of 40 open",
         "limit",
-        None,
+        ANY,
     ),
     _row(
         "flood-reconnects",

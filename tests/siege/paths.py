@@ -115,9 +115,9 @@ ROWS: Sequence[Row] = [
     _row("path-journal", "a link planted as the journal", _link("listener.db"), _NOT),
     _row(
         "path-wal",
-        "a link planted as the journal's WAL",
+        "a link planted as the WAL of a new journal, which is removed",
         _link("listener.db-wal"),
-        _NOT,
+        "it runs",
     ),
     _row("path-lock", "a link planted as the lock", _link("listener.db.lock"), _NOT),
     _row("path-fifo", "a FIFO as master.log", _fifo, "it does not start: regular file"),
