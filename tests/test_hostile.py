@@ -15,6 +15,7 @@ from decnet_syslog.master.journal import JournalFull
 from decnet_syslog.master.reception import RECEIVED_OCTETS_MAX, Plain, Violation
 from decnet_syslog.master.values import Batch, Cursor, Deposit
 from decnet_syslog.wire.control import (
+    ACK,
     AT,
     BYE,
     EMPTY,
@@ -292,25 +293,59 @@ class ReconnectTests(ReceptionTestCase):
         self.assertEqual(self.stored(), b"older\nnewer\n")
 
     def test_grants(self) -> None:
-        """Grants that wait for space are not without end, whoever is gone meanwhile."""
-        self.patch(groupcommit, "GRANTS_MAX", 10)
-        self.commits._busy = self.commits.full = True
-        lines = []
-        for _ in range(4):
+        """A grant that nobody waits for any more is not made, however many were asked for."""
+        thread = LaterThread()
+        self.commits = GroupCommit(
+            self.journal,
+            thread,
+            self.clock,
+            self.failures.append,
+            spacing=0,
+            ackSpacing=0,
+        )
+        for number in range(20):
             reception, line = self.connect()
-            for number in range(4):
-                reception.controlReceived(OPEN(f"{number:032x}", 0, 0, "x"))
-            reception.connectionLost()
-            lines.append(line)
-        self.assertEqual(len(self.commits._behindRetry), 10)
+            for second in range(200):
+                reception.controlReceived(
+                    OPEN(f"{number:016x}{second:016x}", 0, 0, "x")
+                )
+            if number < 19:
+                reception.connectionLost()
+        thread.run()
+        known = self.journal.known("w1")
+        # One had been begun when the first was lost.
+        self.assertEqual(len(known), 1 + 200)
+        self.assertEqual(len(line.pop()), 200)
 
-    def test_noGrant(self) -> None:
-        """Who would be one too many is told to come again."""
-        self.patch(groupcommit, "GRANTS_MAX", 0)
-        self.commits._busy = self.commits.full = True
-        reception, line = self.connect()
-        reception.controlReceived(OPEN(STREAM, 0, 0, "x"))
-        self.assertEqual([bye.code for bye in line.byes], ["no-space"])
+    def test_commitBetweenGrants(self) -> None:
+        """Who opens very many streams does not hold up the lines of others."""
+        thread = LaterThread()
+        self.commits = GroupCommit(
+            self.journal,
+            thread,
+            self.clock,
+            self.failures.append,
+            spacing=0,
+            ackSpacing=0,
+        )
+        good, line = self.connect("good")
+        good.controlReceived(OPEN(STREAM, 0, 0, "x"))
+        thread.run()
+        line.pop()
+        evil, evilLine = self.connect("evil")
+        for number in range(256):
+            evil.controlReceived(OPEN(f"{number:032x}", 0, 0, "x"))
+        good.controlReceived(AT(STREAM, 0, 0))
+        good.framesReceived([b"a"])
+        thread.run(2)
+        self.assertEqual(line.pop(), [ACK(STREAM, 0, 2)])
+        self.assertEqual(len(evilLine.pop()), 1)
+        good.framesReceived([b"b"])
+        thread.run(2)
+        self.assertEqual(len(evilLine.pop()), groupcommit.GRANTS_AT_ONCE)
+        self.assertEqual(line.pop(), [ACK(STREAM, 0, 4)])
+        thread.run()
+        self.assertEqual(len(evilLine.pop()), 255 - groupcommit.GRANTS_AT_ONCE)
 
     def test_lostConnection(self) -> None:
         """

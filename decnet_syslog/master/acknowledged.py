@@ -40,7 +40,7 @@ from ..wire.report import Report, ReportGatherer, TooMuch
 from .groupcommit import ACK_OCTETS_MAX, GroupCommit
 from .journal import Journal, JournalFull
 from .reception import Line, Reception, Violation
-from .values import DEPOSIT_COST, LINE_COST, Batch, Deposit, Grant, Known
+from .values import DEPOSIT_COST, LINE_COST, Batch, Deposit, Grant, Known, Wish
 
 __all__ = ["Acknowledged"]
 
@@ -49,6 +49,9 @@ OPEN_STREAMS_MAX = 256
 
 # Empty lines announced by one EMPTY. They cost us memory that no octet paid for.
 EMPTY_LINES_MAX = 1024
+
+# What a gap counts while it waits for the disk: rows in two tables, for ten octets.
+GAP_COST = 4 * DEPOSIT_COST
 
 # The longest path of a Linux system.
 NAME_OCTETS_MAX = 4096
@@ -174,7 +177,7 @@ class Acknowledged(Reception):
                 if self._hasListed:
                     raise Violation("limit", "LIST again: once a connection is enough")
                 self._hasListed = True
-                known = self._commits.perform(self._journal.known, self.who.worker)
+                known = self._commits.perform(self._known)
                 known.addCallbacks(self._list, self._noSpace)
             case STATE() | TROUBLE() | BEAT() if self._reported is not None:
                 try:
@@ -238,7 +241,7 @@ class Acknowledged(Reception):
                 reason=reason,
             )
         )
-        self._gather(DEPOSIT_COST)
+        self._gather(GAP_COST)
 
     def _advance(self, current: _Open, octets: int) -> int:
         """
@@ -265,13 +268,17 @@ class Acknowledged(Reception):
         self.opened.append((self.who.worker, *key))
         self._tell(self.opened[-1], self)
         granted = self._commits.grant(
-            self.who.worker,
-            line.stream,
-            line.generation,
-            line.start,
-            line.name,
+            Wish(self.who.worker, line.stream, line.generation, line.start, line.name),
+            self._isThere,
         )
         granted.addCallbacks(self._granted, self._noSpace, callbackArgs=(line.name,))
+
+    def _isThere(self) -> bool:
+        return not self._over
+
+    def _known(self) -> list[Known]:
+        """What LIST asks for; in the journal's thread, for which it is much work."""
+        return [] if self._over else self._journal.known(self.who.worker)
 
     def _granted(self, grant: Grant | None, name: str) -> None:
         if grant is None or self._over:

@@ -40,11 +40,11 @@ QUEUE_COST_MAX = 16 * 1024 * 1024
 APPLY_COST = 2 * 1024 * 1024
 
 # What an output may be behind before those who send much are made to wait, in octets, where
-# a line is as much work as so many: a quarter of a second for records. Without a bound a
+# a line is as much work as so many: a tenth of a second for records. Without a bound a
 # worker that sends lines of one octet, which are a hundred times as long as records, is
 # minutes ahead of the output, and everybody's lines with it.
 LINE_WORK = 512
-BEHIND_MAX = 32 * 1024 * 1024
+BEHIND_MAX = 8 * 1024 * 1024
 
 # What one worker may have of that however far behind it is: who sends little never waits.
 BEHIND_ALWAYS = 1024 * 1024

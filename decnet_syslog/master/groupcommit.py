@@ -22,7 +22,7 @@ other error stops the process (L{decnet_syslog.master.listener}).
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .journal import Journal, JournalFull
-from .values import Batch, Cursor, Deposit, Grant
+from .values import Batch, Cursor, Deposit, Grant, Wish
 
 __all__ = ["Depositor", "GroupCommit"]
 
@@ -58,9 +58,9 @@ JOURNAL_OCTETS_MAX = 1024 * 1024 * 1024
 # How long to wait before trying again on a full disk, in seconds.
 FULL_RETRY_S = 1.0
 
-# Grants that may wait for that, of all connections, those that are gone among them: a name
-# has up to 4 KiB.
-GRANTS_MAX = 4096
+# Grants in one transaction. Then it is the commits' turn: who opens very many streams does
+# not hold up everybody's lines.
+GRANTS_AT_ONCE = 64
 
 # Commits begin at least so long after one another, in seconds, unless so many octets wait.
 # What a line may wait for others: a tenth of what a human notices.
@@ -146,7 +146,8 @@ class GroupCommit:
         self._batchListeners: list[Callable[[list[Batch]], None]] = []
         self._limits: list[Callable[[str], bool]] = []
         self._flushes: list[Deferred[None]] = []
-        self._behindRetry: list[Callable[[], None]] = []
+        self._wishes: deque[tuple[Wish, Callable[[], bool], Deferred[Grant]]] = deque()
+        self._granting = False
         self._timer: IDelayedCall | None = None
         self._owing: dict[Depositor, None] = {}
         self._ackTimer: IDelayedCall | None = None
@@ -266,29 +267,58 @@ class GroupCommit:
         done.addErrback(self._check)
         return done
 
-    def grant(
-        self, worker: str, stream: str, generation: int, start: int, name: str
-    ) -> Deferred[Grant]:
+    def grant(self, wish: Wish, wanted: Callable[[], bool]) -> Deferred[Grant]:
         """
         L{Journal.grant}, behind every group, also one that waits for space.
 
         A grant before it would make one deposit of it stale and leave the next, of a newer
         file: out of order.
+
+        @param wanted: whether somebody still is there for it; if not, it never fires.
         """
         done: Deferred[Grant] = Deferred()
-
-        def now() -> None:
-            self.perform(
-                self._journal.grant, worker, stream, generation, start, name
-            ).chainDeferred(done)
-
-        if not self.full:
-            now()
-        elif len(self._behindRetry) < GRANTS_MAX:
-            self._behindRetry.append(now)
-        else:
-            done.errback(JournalFull("no space, and very many wait for some"))
+        self._wishes.append((wish, wanted, done))
+        self._grant()
         return done
+
+    def _grant(self) -> None:
+        """Grant some wishes; what was handed over meanwhile comes between them and the next."""
+        if self._granting or self.full or self._dead:
+            return
+        some: list[tuple[Wish, Deferred[Grant]]] = []
+        while self._wishes and len(some) < GRANTS_AT_ONCE:
+            wish, wanted, done = self._wishes.popleft()
+            if wanted():
+                some.append((wish, done))
+        if not some:
+            return
+        self._granting = True
+        granted = self.perform(self._journal.grants, [wish for wish, _ in some])
+        granted.addCallbacks(
+            self._granted, self._notGranted, callbackArgs=(some,), errbackArgs=(some,)
+        )
+        # Also when the journal is gone: nobody is answered then.
+        granted.addErrback(self._check)
+
+    def _granted(
+        self, grants: list[Grant] | None, some: list[tuple[Wish, Deferred[Grant]]]
+    ) -> None:
+        self._granting = False
+        if grants is None:
+            # The journal cannot be trusted; it was said.
+            return
+        for (_, done), grant in zip(some, grants, strict=True):
+            done.callback(grant)
+        self._grant()
+
+    def _notGranted(
+        self, failure: Failure, some: list[tuple[Wish, Deferred[Grant]]]
+    ) -> None:
+        failure.trap(JournalFull)
+        self._granting = False
+        for _, done in some:
+            done.errback(failure)
+        self._grant()
 
     def stop(self) -> None:
         """Start nothing more."""
@@ -354,9 +384,7 @@ class GroupCommit:
         if self.full:
             self.full = False
             self._log.info("the journal has space again")
-            waiting, self._behindRetry = self._behindRetry, []
-            for call in waiting:
-                call()
+            self._grant()
         at = 0
         for depositor, count in group.takes:
             with self._blaming(depositor):

@@ -40,7 +40,7 @@ from ..errors import UserError
 from ..private import openPrivate
 from ..wire.control import NUMBER_MAX
 from ..wire.record import Provenance
-from .values import DEPOSIT_COST, Batch, Cursor, Deposit, FileLength, Grant, Known
+from .values import DEPOSIT_COST, Batch, Cursor, Deposit, FileLength, Grant, Known, Wish
 
 __all__ = ["Journal", "JournalFailed", "JournalFull"]
 
@@ -253,53 +253,63 @@ class Journal:
 
         @param start: where a stream begins that is not known yet.
         """
-        key = (worker, stream, generation)
+        return self.grants([Wish(worker, stream, generation, start, name)])[0]
+
+    def grants(self, wishes: Sequence[Wish]) -> list[Grant]:
+        """L{grant} them all, in order, in one transaction."""
         # Mostly a grant promises nothing that is not on disk already: what a stream holds
-        # was synced when it came, and of epochs nobody is left after a power cut.
-        if start == 0 or self._isKnown(key):
+        # was synced when it came, and of epochs nobody is left after a power cut. (One of
+        # several can have another forgotten, which is then new.)
+        cheap = all(wish.start == 0 for wish in wishes) or (
+            len(wishes) == 1 and self._isKnown(wishes[0])
+        )
+        if cheap:
             self._db.execute("PRAGMA synchronous = NORMAL")
         try:
-            return self._grant(key, start, name)
+            self._begin()
+            try:
+                granted = [self._grant(wish) for wish in wishes]
+            except sqlite3.DatabaseError as error:
+                raise self._failure(error) from error
+            self._commit()
         finally:
-            self._db.execute("PRAGMA synchronous = FULL")
+            if cheap:
+                self._db.execute("PRAGMA synchronous = FULL")
+        # Also because the number of a row that was forgotten is given again.
+        self._remember({g.row: (g.epoch, g.offset, g.base, g.crc) for g in granted})
+        return granted
 
-    def _isKnown(self, key: tuple[str, str, int]) -> bool:
+    def _isKnown(self, wish: Wish) -> bool:
         try:
             found = self._db.execute(
                 "SELECT 1 FROM stream WHERE worker = ? AND stream = ? AND generation = ?",
-                key,
+                (wish.worker, wish.stream, wish.generation),
             ).fetchone()
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
         return found is not None
 
-    def _grant(self, key: tuple[str, str, int], start: int, name: str) -> Grant:
-        worker, stream, generation = key
-        self._begin()
-        try:
+    def _grant(self, wish: Wish) -> Grant:
+        key = (wish.worker, wish.stream, wish.generation)
+        name, start = _octets(wish.name), wish.start
+        known = self._db.execute(
+            "UPDATE stream SET epoch = epoch + 1, name = ?"
+            " WHERE worker = ? AND stream = ? AND generation = ?"
+            " RETURNING id, epoch, offset, base, crc",
+            (name, *key),
+        ).fetchall()
+        if not known:
+            self._makeRoom(wish.worker)
             known = self._db.execute(
-                "UPDATE stream SET epoch = epoch + 1, name = ?"
-                " WHERE worker = ? AND stream = ? AND generation = ?"
+                "INSERT INTO stream"
+                " (worker, stream, generation, name, offset, base, crc, epoch, turn)"
+                " VALUES (?, ?, ?, ?, ?, ?, 0, 1, ?)"
                 " RETURNING id, epoch, offset, base, crc",
-                (_octets(name), *key),
+                (*key, name, start, start, self._turn),
             ).fetchall()
-            if not known:
-                self._makeRoom(worker)
-                known = self._db.execute(
-                    "INSERT INTO stream"
-                    " (worker, stream, generation, name, offset, base, crc, epoch, turn)"
-                    " VALUES (?, ?, ?, ?, ?, ?, 0, 1, ?)"
-                    " RETURNING id, epoch, offset, base, crc",
-                    (*key, _octets(name), start, start, self._turn),
-                ).fetchall()
-                self._turn += 1
-        except sqlite3.DatabaseError as error:
-            raise self._failure(error) from error
-        self._commit()
+            self._turn += 1
         row, epoch, offset, base, crc = known[0]
-        # Also because the number of a row that was forgotten is given again.
-        self._remember({row: (epoch, offset, base, crc)})
-        return Grant(row, epoch, stream, generation, offset, base, crc)
+        return Grant(row, epoch, wish.stream, wish.generation, offset, base, crc)
 
     def known(self, worker: str) -> list[Known]:
         """Every stream of a worker, the newest first."""

@@ -26,6 +26,22 @@ LINE_COST = 128
 
 
 @dataclass(frozen=True, slots=True)
+class Wish:
+    """
+    What OPEN asks for.
+
+    @ivar start: where the stream begins, if it is not known.
+    @ivar name: the file, as the worker calls it.
+    """
+
+    worker: str
+    stream: str
+    generation: int
+    start: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
     """
     The right to extend one stream, until a newer connection is granted it.
