@@ -1,0 +1,314 @@
+"""Tests of the siege: a few rows of each kind, and that a row with another end is seen."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.trust.names import checkName
+
+from .siege import __main__ as siege
+from .siege import field, floods
+from .siege.field import REFUSED, Outcome, Row, try_
+from .siege.peer import CLOSED, OPEN
+from .siege.witness import NAME, Seen, Witness
+
+# A few of each kind that take no minute.
+QUICK = (
+    *("cert-none", "cert-stranger", "cert-expired", "cert-two-names", "cert-nul"),
+    *("hand-plain", "hand-1.1", "hand-null", "hand-1.3", "hand-again"),
+    *("frame-zero", "frame-over", "frame-half-rst", "frame-octets", "frame-many"),
+    *("ctl-behind", "ctl-streams", "ctl-superseded"),
+    *("text-forged", "text-nul", "text-not-utf8", "text-host"),
+    *("flood-greetings",),
+    *("slow-octets",),
+    *("path-0", "path-4", "path-log", "path-own"),
+)
+
+GOOD = Seen(written=3, delivered=3, worst=0.2, median=0.1)
+
+
+def row(
+    attack: Callable[[Any], str] = lambda attack: OPEN,
+    wire: str = OPEN,
+    says: str = "",
+    stored: tuple[bytes, ...] = (),
+    counted: int | None = None,
+) -> Row:
+    """A row, of which only the end matters."""
+    return Row("frame", "w1", "octets", attack, wire, says, stored, counted)
+
+
+class StillField:
+    """What the listener would have said and stored."""
+
+    def __init__(self, said: Sequence[str] = (), stored: Sequence[bytes] = ()) -> None:
+        self.pair = SimpleNamespace(listener=SimpleNamespace(alive=True))
+        self._said = said
+        self._stored = {"w1": list(stored)}
+
+    def address(self) -> str:
+        """Where every attack comes from."""
+        return "127.250.0.1"
+
+    def said(self, *of: str) -> list[str]:
+        """See L{field.Field.said}."""
+        return [line for line in self._said if any(mark in line for mark in of)]
+
+    def messages(self, worker: str) -> list[bytes]:
+        """See L{field.Field.messages}."""
+        return self._stored.get(worker, [])
+
+
+class RowTests(SynchronousTestCase):
+    """A row is good if all of it is as expected."""
+
+    def setUp(self) -> None:
+        self.patch(field, "SEEN_S", 0.0)
+        self.patch(field, "SURPLUS_S", 0.0)
+        self.field = StillField()
+
+    def outcome(self, tried: Row) -> Outcome:
+        still: Any = self.field
+        return try_(still, tried)
+
+    def raising(self, error: Exception) -> Callable[[Any], str]:
+        def attack(attack: Any) -> str:
+            raise error
+
+        return attack
+
+    def test_expected(self) -> None:
+        """The end, the words, the octets: what is seen is what is expected."""
+        said = ["closing w1 at 127.250.0.1:9: framing"]
+        self.field = StillField(said, [b"a", b"b"])
+        tried = row(says="framing", stored=(b"a", b"b"))
+        outcome = self.outcome(tried)
+        self.assertEqual(outcome, Outcome(tried, "open: framing; 2 stored", True))
+        self.assertEqual(tried.expected, outcome.seen)
+
+    def test_wire(self) -> None:
+        """Another end of the connection."""
+        outcome = self.outcome(row(wire=CLOSED))
+        self.assertFalse(outcome.good)
+        self.assertTrue(outcome.seen.startswith("open"))
+
+    def test_words(self) -> None:
+        """The log does not say why; or says it of another."""
+        tried = row(says="framing")
+        self.assertFalse(self.outcome(tried).good)
+        self.field = StillField(["closing w2 at 127.250.0.2:9: framing"])
+        self.assertFalse(self.outcome(tried).good)
+
+    def test_octets(self) -> None:
+        """A line is missing, changed, too many, repeated, or in another order."""
+        for stored in (
+            [b"a"],
+            [b"a", b"B"],
+            [b"a", b"b", b"c"],
+            [b"a"] * 2,
+            [b"b", b"a"],
+        ):
+            self.field = StillField(stored=stored)
+            outcome = self.outcome(row(stored=(b"a", b"b")))
+            self.assertFalse(outcome.good, stored)
+
+    def test_nothing(self) -> None:
+        """What must not be stored is."""
+        self.field = StillField(stored=[b"a"])
+        self.assertFalse(self.outcome(row()).good)
+
+    def test_count(self) -> None:
+        """As many as expected, whatever they are."""
+        self.field = StillField(stored=[b"a", b"b"])
+        self.assertTrue(self.outcome(row(counted=2)).good)
+        self.assertFalse(self.outcome(row(counted=3)).good)
+
+    def test_listener(self) -> None:
+        """A listener that has died is no good end of anything."""
+        self.field.pair.listener.alive = False
+        self.assertFalse(self.outcome(row()).good)
+
+    def test_closed(self) -> None:
+        """An end before the listener has let it in is a refusal; after that it is none."""
+        attack = self.raising(ConnectionResetError())
+        self.assertTrue(self.outcome(row(attack, REFUSED)).good)
+        self.field = StillField(["w1 connected from 127.250.0.1:9, plain"])
+        self.assertFalse(self.outcome(row(attack, REFUSED)).good)
+        self.assertTrue(self.outcome(row(attack, CLOSED)).good)
+
+    def test_broken(self) -> None:
+        """An attack that gets nowhere is not as expected, whatever was."""
+        for wire in (OPEN, CLOSED, REFUSED):
+            for error, words in (
+                (TimeoutError(), "stuck"),
+                (KeyError("k"), "not tried"),
+            ):
+                outcome = self.outcome(row(self.raising(error), wire))
+                self.assertFalse(outcome.good)
+                self.assertTrue(outcome.seen.startswith(words), outcome.seen)
+
+
+class TableTests(SynchronousTestCase):
+    """What is printed, and the exit status."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).resolve()
+        self.directory.mkdir(parents=True)
+        self.patch(tempfile, "tempdir", str(self.directory))
+        self.good = Outcome(row(wire=CLOSED, says="framing"), "closed: framing", True)
+        self.bad = Outcome(row(wire=CLOSED), "open -- log: []", False)
+
+    def test_rows(self) -> None:
+        """Every row has a name of its own, which a worker can have, and every kind is there."""
+        names = [one.name for one in siege.ROWS]
+        self.assertEqual(len(set(names)), len(names))
+        self.assertGreaterEqual(len(names), 60)
+        for name in names:
+            checkName(name)
+            self.assertNotEqual(name, NAME)
+        kinds = "certificate handshake frame control_line content flood slow path"
+        wanted = {kind.replace("_", " ") for kind in kinds.split()}
+        self.assertEqual({one.kind for one in siege.ROWS}, wanted)
+        quick = {one.kind for one in siege.ROWS if one.name in QUICK}
+        self.assertEqual(quick, wanted)
+        self.assertEqual(set(QUICK) - set(names), set())
+
+    def test_text(self) -> None:
+        """A row that is not as expected shows both."""
+        head, good, bad = siege.table([self.good, self.bad]).splitlines()
+        self.assertEqual(head.split()[-2:], ["expected", "seen"])
+        self.assertEqual(good.count("closed: framing"), 2)
+        self.assertTrue(bad.endswith("open -- log: []"))
+        self.assertIn("closed ", bad)
+
+    def test_rst(self) -> None:
+        """For the documentation: four cells a row, backslashes as they are."""
+        path = Outcome(Row("path", "w1", "CN a\\b", lambda a: OPEN, OPEN), OPEN, True)
+        lines = siege.table([path, self.bad], True).splitlines()
+        self.assertEqual(lines[0], ".. list-table::")
+        cells = [line for line in lines if line.lstrip("* ").startswith("- ")]
+        self.assertEqual(len(cells), 3 * 4)
+        self.assertIn("     - CN a\\\\b", lines)
+        self.assertIn("     - ``open -- log: []``", lines)
+
+    def verdict(self, *outcomes: Outcome, differ: int = 0, **seen: Any) -> bool:
+        worker = Seen(**{**vars(GOOD), **seen})
+        return siege.verdict(outcomes, worker, differ)[1]
+
+    def test_verdict(self) -> None:
+        """One thing that is not as promised is enough."""
+        self.assertTrue(self.verdict(self.good))
+        self.assertFalse(self.verdict(self.good, self.bad))
+        self.assertFalse(self.verdict(self.good, differ=1))
+        self.assertFalse(self.verdict(self.good, differ=-1))
+        for wrong in (
+            {"delivered": 2},
+            {"repeated": 1},
+            {"disordered": 1},
+            {"foreign": 1},
+            {"worst": 1.0},
+        ):
+            self.assertFalse(self.verdict(self.good, **wrong), wrong)
+
+    def call(self, *outcomes: Outcome) -> tuple[int, str]:
+        def besiege(
+            directory: Path, rows: Sequence[Row], progress: bool
+        ) -> tuple[Sequence[Outcome], Seen, int]:
+            self.assertEqual([one.name for one in rows], ["cert-none"])
+            return outcomes, GOOD, 0
+
+        self.patch(siege, "besiege", besiege)
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            status = siege.main(["--rows", "cert-none"])
+        return status, out.getvalue()
+
+    def test_status(self) -> None:
+        """0 if all is as expected, and nothing is left; 1 if not, and what there was is kept."""
+        status, said = self.call(self.good)
+        self.assertEqual((status, list(self.directory.iterdir())), (0, []))
+        self.assertIn("1 of 1 as expected", said)
+        status, said = self.call(self.good, self.bad)
+        self.assertEqual(status, 1)
+        (kept,) = self.directory.iterdir()
+        self.assertIn(f"see {kept}", said)
+
+
+class WitnessTests(SynchronousTestCase):
+    """The worker that behaves notices what becomes of its lines."""
+
+    def setUp(self) -> None:
+        directory = Path(self.mktemp()).resolve()
+        directory.mkdir(parents=True)
+        self.output = directory / "master.json"
+        self.log = directory / "decnet.log"
+        self.witness = Witness(self.log, self.output)
+        self.addCleanup(self.witness._log.close)
+        for _ in range(3):
+            self.witness.write()
+        self.lines = self.log.read_text().splitlines()
+
+    def see(self, *lines: str, worker: str = NAME) -> Seen:
+        """Look at these records."""
+        with open(self.output, "a") as file:
+            for line in lines:
+                file.write(json.dumps({"raw_line": line, "source_worker": worker}))
+                file.write("\n")
+        self.witness.look()
+        self.witness.look()
+        return self.witness.seen
+
+    def test_all(self) -> None:
+        """Once, in order."""
+        self.assertTrue(self.see(*self.lines).good)
+
+    def test_missing(self) -> None:
+        """A line that does not come; what is another's does not count."""
+        self.see(*self.lines[:2])
+        self.assertFalse(self.see(self.lines[2], worker="w2").good)
+
+    def test_repeated(self) -> None:
+        """A line that comes twice."""
+        self.assertEqual(self.see(*self.lines, self.lines[1]).repeated, 1)
+        self.assertFalse(self.witness.seen.good)
+
+    def test_disordered(self) -> None:
+        """A line that comes before an older one."""
+        one, two, three = self.lines
+        self.assertGreater(self.see(one, three, two).disordered, 0)
+        self.assertFalse(self.witness.seen.good)
+
+    def test_foreign(self) -> None:
+        """A line under its name that it has not written."""
+        seen = self.see(*self.lines, "<134>1 2026-04-18T00:00:00Z d s - e - hi")
+        self.assertEqual(seen.foreign, 1)
+        self.assertFalse(seen.good)
+
+
+class RunningTests(SynchronousTestCase):
+    """A real listener, beside a worker that behaves."""
+
+    timeout = 240
+
+    def test_quick(self) -> None:
+        """Some rows of every kind; the worker's lines arrive once, in order."""
+        self.patch(floods, "FLOOD_S", 1.0)
+        directory = Path(self.mktemp()).resolve()
+        directory.mkdir(parents=True)
+        rows = [one for one in siege.ROWS if one.name in QUICK]
+        outcomes, seen, differ = siege.besiege(directory, rows)
+        bad = [outcome for outcome in outcomes if not outcome.good]
+        self.assertEqual(bad, [], siege.table(bad))
+        self.assertEqual(len(outcomes), len(QUICK))
+        self.assertTrue(seen.good, seen)
+        self.assertGreater(seen.written, 100)
+        self.assertEqual(differ, 0)
