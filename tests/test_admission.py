@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,18 @@ class RevocationTests(AdmissionTestCase):
         self.saved.rmdir()
         admission.look()
         self.assertEqual(self.saved.read_bytes(), self.crl.read_bytes())
+
+    def test_together(self) -> None:
+        """Of revocations at the same moment none is lost."""
+        authorities = [Authority.open(self.authority.directory) for _ in range(8)]
+        with ThreadPoolExecutor(8) as pool:
+            done = [
+                pool.submit(authority.revoke, [1000 + number])
+                for number, authority in enumerate(authorities)
+            ]
+        self.assertEqual([one.result() for one in done], [[1000 + n] for n in range(8)])
+        revoked = self.authority.revocations().serials(self.authority.certificate)
+        self.assertEqual(sorted(revoked), [1000 + number for number in range(8)])
 
     def test_issuer(self) -> None:
         """Of a certificate between a worker's and the CA's it is asked, too."""

@@ -13,10 +13,12 @@ other; the names are checked besides.
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import cast
@@ -245,6 +247,22 @@ class Authority:
         @return: those that were not revoked before.
         @raise UserError: the list that there is cannot be believed, or none be written.
         """
+        with self._alone():
+            return self._revoke(serials)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While another process changes the list, wait: one of the two changes would be lost."""
+        descriptor = os.open(
+            self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        )
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _revoke(self, serials: Sequence[int]) -> list[int]:
         before = self.revocations()
         known = dict(before.serials(self.certificate))
         new = [serial for serial in dict.fromkeys(serials) if serial not in known]

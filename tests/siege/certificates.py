@@ -160,7 +160,7 @@ _REFUSED: Sequence[Row] = [
         "cert-weak-key",
         "an RSA key of 1024 bits",
         lambda a: issue(a.field.ca, [a.name], own=shortKey()),
-        "key too small",
+        "key too weak",
     ),
     _row("cert-revoked", "revoked a second ago", _revoked, "revoked"),
 ]
