@@ -146,6 +146,7 @@ class _World:
         self.allowed: dict[Key, set[int]] = {}
         self.offsets: dict[Incarnation, int] = {}
         self.known: set[int] = set()
+        self.claims: list[RESUME] = []
         self.start()
 
     def start(self) -> None:
@@ -185,10 +186,9 @@ class _World:
 
     def say(self, line: ControlLine) -> None:
         """The master says something."""
-        if isinstance(line, RESUME) and self.agrees(line):
-            self.allowed.setdefault((line.stream, line.generation), set()).add(
-                line.offset
-            )
+        if isinstance(line, RESUME):
+            self.claims.append(line)
+            self.allow()
         if isinstance(line, KNOWN):
             self.known.add(line.offset)
         try:
@@ -200,6 +200,13 @@ class _World:
             if isinstance(line, ACK):
                 items = self.line.sent.items[line.stream, line.generation]
                 assert line.offset <= items[-1][1], line
+
+    def allow(self) -> None:
+        """Positions that the file agrees with, now or once: it is asked in a thread."""
+        for line in self.claims:
+            if self.agrees(line):
+                key = (line.stream, line.generation)
+                self.allowed.setdefault(key, set()).add(line.offset)
 
     def agrees(self, line: RESUME) -> bool:
         """Whether the file has what a position says, or there is nothing to compare."""
@@ -254,6 +261,7 @@ class _World:
                 ends.add(end)
                 if isinstance(what, bytes):
                     assert any(c[start:end] == what for c in self.contents), what
+        self.allow()
         for incarnation in self.tails.incarnations:
             incarnation.invariants()
             mark = incarnation.bookmark
