@@ -40,10 +40,10 @@ QUEUE_COST_MAX = 16 * 1024 * 1024
 APPLY_COST = 2 * 1024 * 1024
 
 # What an output may be behind before those who send much are made to wait, in octets, where
-# a line is as much work as so many: a tenth of a second for records. Without a bound a
+# a record is as much work as so many: a tenth of a second. Without a bound a
 # worker that sends lines of one octet, which are a hundred times as long as records, is
 # minutes ahead of the output, and everybody's lines with it.
-LINE_WORK = 512
+RECORD_WORK = 512
 BEHIND_MAX = 8 * 1024 * 1024
 
 # What one worker may have of that however far behind it is: who sends little never waits.
@@ -111,6 +111,7 @@ class Feed:
         self.blocked: str | None = None
         self._journal = journal
         self._commits = commits
+        self._lineWork = RECORD_WORK if output.name.startswith("json:") else 1
         self._inThread = inThread
         self._clock = clock
         self._failed = failed
@@ -181,7 +182,7 @@ class Feed:
     def _count(self, batches: Sequence[Batch], sign: int) -> None:
         left = self._leftOf
         for batch in batches:
-            work = sign * (len(batch.octets) + LINE_WORK * (batch.lines + 1))
+            work = sign * (len(batch.octets) + self._lineWork * (batch.lines + 1))
             worker = batch.provenance.worker
             self._left += work
             left[worker] += work
