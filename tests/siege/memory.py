@@ -13,7 +13,7 @@ from benchmarks.processes import residentKiB
 
 from .field import Field
 from .papers import Papers
-from .peer import Peer, TLSPeer, context
+from .peer import OPEN, Peer, TLSPeer, context
 
 __all__ = ["Figure", "measure"]
 
@@ -36,7 +36,7 @@ class Figure:
     What a crowd costs.
 
     @ivar sent: what it does, in words.
-    @ivar held: how many of it were there at once.
+    @ivar held: how many of it were there when all had come.
     """
 
     sent: str
@@ -61,13 +61,13 @@ def _crowd(
     time.sleep(REST_S)
     before = residentKiB(pid)
     peers = gather()
+    held = sum(1 for peer in peers if peer.fate(0) == OPEN)
     peak = residentKiB(pid)
     deadline = time.monotonic() + SLOW_S
     while time.monotonic() < deadline:
         act(peers)
         peak = max(peak, residentKiB(pid))
         time.sleep(1.0)
-    held = sum(1 for peer in peers if peer.fate(0) == "open")
     for peer in peers:
         peer.reset()
     time.sleep(REST_S)
