@@ -11,6 +11,8 @@ from decnet_syslog.master.acknowledged import Acknowledged
 from decnet_syslog.master.groupcommit import (
     ACK_OCTETS_MAX,
     ACK_SPACING_S,
+    CROWD_DEPOSITS,
+    CROWD_SPACINGS,
     SPACED_OCTETS_MAX,
     SPACING_S,
     GroupCommit,
@@ -66,10 +68,10 @@ class ReceptionTestCase(MasterTestCase):
         return reception, line
 
     def open(
-        self, start: int = 0, stream: str = STREAM
+        self, start: int = 0, stream: str = STREAM, worker: str = "w1"
     ) -> tuple[Acknowledged, RecordingLine]:
         """A connection with one open stream."""
-        reception, line = self.connect()
+        reception, line = self.connect(worker)
         reception.controlReceived(OPEN(stream, 0, start, "/var/log/x"))
         (resume,) = line.pop()
         assert isinstance(resume, RESUME)
@@ -251,6 +253,33 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertEqual(line.pop(), [ACK(STREAM, 0, 6)])
         reception.framesReceived([b"d" * SPACED_OCTETS_MAX])
         self.assertEqual(line.pop(), [ACK(STREAM, 0, 7 + SPACED_OCTETS_MAX)])
+
+    def test_spacingOfACrowd(self) -> None:
+        """Behind a commit of many workers' lines the next waits for more of them."""
+        crowd = [self.open(worker=f"w{n}") for n in range(CROWD_DEPOSITS + 1)]
+        commits = GroupCommit(
+            self.journal, atOnce, self.clock, self.failures.append, ackSpacing=0
+        )
+        for reception, _ in crowd:
+            reception._commits = commits
+        (first, firstLine), *others = crowd
+        first.framesReceived([b"a"])
+        for reception, _ in others:
+            reception.framesReceived([b"a"])
+        self.assertEqual(firstLine.pop(), [ACK(STREAM, 0, 2)])
+        self.clock.advance(SPACING_S)
+        self.assertEqual(
+            [line.pop() for _, line in others], [[ACK(STREAM, 0, 2)]] * CROWD_DEPOSITS
+        )
+        first.framesReceived([b"b"])
+        self.clock.advance((CROWD_SPACINGS - 0.5) * SPACING_S)
+        self.assertEqual(firstLine.pop(), [])
+        self.clock.advance(0.5 * SPACING_S)
+        self.assertEqual(firstLine.pop(), [ACK(STREAM, 0, 4)])
+        # Few again: the time is the short one again.
+        first.framesReceived([b"c"])
+        self.clock.advance(SPACING_S)
+        self.assertEqual(firstLine.pop(), [ACK(STREAM, 0, 6)])
 
     def test_spacingAndCursors(self) -> None:
         """A cursor that waits for a commit does not make lines wait as long."""
