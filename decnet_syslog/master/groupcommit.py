@@ -184,8 +184,9 @@ class GroupCommit:
             self._journalOctetsMax - journal.octets
         ):
             return True
-        if any(crowded(worker) for crowded in self._limits):
-            return True
+        for crowded in self._limits:
+            if crowded(worker):
+                return True
         return octets >= PENDING_ALWAYS and (
             self.pendingOctets >= PENDING_OCTETS_MAX
             or self._pendingOf[worker] >= WORKER_OCTETS_MAX

@@ -221,10 +221,12 @@ class ListenerProtocol(OctetCountedReceiver):
         self._silentSince = None
         self.heard = self.factory.clock.seconds()
         super().dataReceived(data)
-        if not self._refused:
-            self.factory.received(self, len(data))
-        self._countHeld(0 if self._refused else self.unfinished)
         factory = self.factory
+        if factory.pacing.rate and not self._refused:
+            factory.received(self, len(data))
+        held = 0 if self._refused else self.unfinished
+        if held or self._heldBefore:
+            self._countHeld(held)
         if self._heldBefore > HELD_ALWAYS and factory.held > HELD_OCTETS_MAX:
             self._violated(
                 Violation("limit", "too many octets of unfinished frames are held")

@@ -38,7 +38,11 @@ class _Bucket:
 
 
 class Pacing:
-    """The buckets of all workers."""
+    """
+    The buckets of all workers.
+
+    @ivar rate: octets a second; 0: no limit, nothing needs to be counted.
+    """
 
     def __init__(
         self, clock: IReactorTime, rate: int, paid: Callable[[str], None]
@@ -48,7 +52,7 @@ class Pacing:
         @param paid: told the worker that may be read again.
         """
         self._clock = clock
-        self._rate = rate
+        self.rate = rate
         self._paid = paid
         self._buckets: dict[str, _Bucket] = {}
 
@@ -63,7 +67,7 @@ class Pacing:
 
         @return: whether the worker is not to be read until it is told paid.
         """
-        if not self._rate:
+        if not self.rate:
             return False
         now = self._clock.seconds()
         bucket = self._buckets.get(worker)
@@ -91,12 +95,12 @@ class Pacing:
         self._buckets = {}
 
     def _fill(self, bucket: _Bucket, now: float) -> None:
-        earned = (now - bucket.at) * self._rate
+        earned = (now - bucket.at) * self.rate
         bucket.level = min(BURST_OCTETS, bucket.level + earned)
         bucket.at = now
 
     def _wait(self, worker: str, bucket: _Bucket) -> None:
-        delay = -bucket.level / self._rate
+        delay = -bucket.level / self.rate
         bucket.timer = self._clock.callLater(delay, self._look, worker, bucket)
 
     def _look(self, worker: str, bucket: _Bucket) -> None:
