@@ -128,6 +128,7 @@ class Feed:
         self._idle: list[Deferred[None]] = []
         self._timer: IDelayedCall | None = None
         self._stopping = False
+        self._broken = False
 
     def start(self) -> None:
         """Begin with what the journal still has."""
@@ -166,6 +167,8 @@ class Feed:
             self._run()
             yield self._whenIdle()
         self._cancel()
+        if self._broken:
+            return
         try:
             cursor = yield self._inThread(self.output.sync)
         except OSError:
@@ -214,7 +217,7 @@ class Feed:
 
     def _begin(self, work: Callable[[], Deferred[None]]) -> None:
         """Do something with the output, unless something is being done."""
-        if self._busy:
+        if self._busy or self._broken:
             return
         self._busy = True
         done = work()
@@ -238,6 +241,8 @@ class Feed:
         return idle
 
     def _fail(self, failure: Failure) -> None:
+        # What comes next must not be written behind what was not, nor a cursor be saved.
+        self._broken = True
         if not self._stopping:
             self._failed(failure)
 

@@ -1,0 +1,126 @@
+"""Tests for L{decnet_syslog.master.feeds}: a journal, an output, a thread that waits."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from unittest import mock
+
+from decnet_syslog.errors import UserError
+from decnet_syslog.master.feeds import APPLY_COST, BLOCKED_RETRY_S, Feed
+from decnet_syslog.master.outputs import FileOutput
+from decnet_syslog.master.rendering import renderRaw
+from decnet_syslog.master.values import Batch, Cursor
+
+from .doubles import LaterThread, MasterTestCase, lines
+
+
+class FeedTests(MasterTestCase):
+    """What comes behind batches that are not written is not written before them."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = self.directory / "master.log"
+        self.output = FileOutput(
+            "raw", str(self.path), renderRaw, lambda *_, **__: None
+        )
+        self.output.start(self.journal.useOutputs([self.output.name])[self.output.name])
+        self.addCleanup(self.output.close)
+        self.thread = LaterThread()
+        self.feed = Feed(
+            self.output,
+            self.journal,
+            self.commits,
+            self.thread,
+            self.clock,
+            self.failures.append,
+        )
+        self.feed.start()
+        # What the journal had: nothing.
+        self.thread.run()
+
+    def commit(self, *many: bytes) -> bytes:
+        """Commit some batches, and tell the feed."""
+        batches = self.journal.commit([lines(None, 0, octets) for octets in many])
+        self.feed._committed([batch for batch in batches if batch is not None])
+        return b"".join(many)
+
+    def big(self, count: int) -> list[bytes]:
+        """Batches of which each is enough for a call."""
+        return [b"%d" % n * APPLY_COST + b"\n" for n in range(count)]
+
+    def written(self) -> bytes:
+        return self.path.read_bytes()
+
+    def full(self, times: int) -> mock._patch[mock.MagicMock]:
+        """The disk is full so many times, and then not."""
+        real = self.output.apply
+        left = iter(range(times))
+
+        def apply(batches: Sequence[Batch]) -> Cursor | None:
+            if next(left, None) is not None:
+                raise OSError(errno.ENOSPC, "full")
+            return real(batches)
+
+        return mock.patch.object(self.output, "apply", side_effect=apply)
+
+    def test_blocked(self) -> None:
+        """What comes behind a failure is not written before it."""
+        wanted = self.commit(b"first\n")
+        self.thread.run()
+        with self.full(1):
+            wanted += self.commit(*self.big(3))
+            self.thread.run()
+            self.assertEqual(self.written(), b"first\n")
+            self.assertIn("full", str(self.feed.blocked))
+            self.clock.advance(BLOCKED_RETRY_S)
+            self.thread.run()
+        self.assertEqual(self.written(), wanted)
+        self.assertIsNone(self.feed.blocked)
+        self.assertEqual(len(self.flushLoggedErrors()), 0)
+
+    def test_rotated(self) -> None:
+        """What comes behind a rotated file is in the next, once."""
+        first = self.commit(b"first\n")
+        self.thread.run()
+        os.rename(self.path, self.directory / "master.log.1")
+        wanted = self.commit(*self.big(3))
+        self.thread.run()
+        self.assertEqual((self.directory / "master.log.1").read_bytes(), first)
+        self.assertEqual(self.written(), wanted)
+
+    def broken(self, error: Exception) -> None:
+        """An error that is not for waiting is the end, and nothing comes behind it."""
+        self.commit(b"first\n")
+        self.thread.run()
+        with mock.patch.object(self.output, "apply", side_effect=error):
+            self.commit(*self.big(3))
+            self.thread.run(1)
+        self.thread.run()
+        self.commit(b"later\n")
+        self.feed.stop()
+        self.thread.run()
+        (failure,) = self.failures
+        self.assertIs(failure.value, error)
+        self.assertEqual(self.written(), b"first\n")
+        (cursor,) = self.journal.useOutputs([self.output.name]).values()
+        self.assertLessEqual(cursor.seq, 1)
+
+    def test_diskBroken(self) -> None:
+        """The disk says that it has lost something."""
+        self.broken(OSError(errno.EIO, "broken"))
+
+    def test_processEnded(self) -> None:
+        """The output's process is gone."""
+        self.broken(RuntimeError("its process has ended"))
+
+    def test_cannotBeOpened(self) -> None:
+        """An error with a remedy is waited for."""
+        with mock.patch.object(self.output, "apply", side_effect=UserError("no")):
+            wanted = self.commit(b"first\n")
+            self.thread.run()
+        self.assertEqual(self.feed.blocked, "no")
+        self.clock.advance(BLOCKED_RETRY_S)
+        self.thread.run()
+        self.assertEqual(self.written(), wanted)
