@@ -1,4 +1,4 @@
-"""Real programs that tests talk to: rsyslog, syslog-ng, logrotate, strace, promtool."""
+"""Real programs that tests talk to: rsyslog, syslog-ng, logrotate, strace, promtool, chromium."""
 
 from __future__ import annotations
 

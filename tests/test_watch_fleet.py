@@ -21,23 +21,12 @@ from decnet_syslog.wire.control import TROUBLE
 from decnet_syslog.wire.report import Report
 from decnet_syslog.worker import pulse
 
+from .watched import batch
+
 # What is promised: so long after it has stopped, the master says so.
 PROMISED_S = 30.0
 
 WALL = 1_800_000_000.0
-
-
-class Batch:
-    """A committed deposit, as far as the fleet looks at it."""
-
-    def __init__(
-        self, lines: int, octets: bytes, gap: int = 0, reason: str | None = None
-    ) -> None:
-        self.lines = lines
-        self.octets = octets
-        self.start = 0
-        self.end = gap
-        self.reason = reason
 
 
 @implementer(ILogObserver)
@@ -126,7 +115,7 @@ class SilentTests(FleetTestCase):
         """Who came, sent and died between two looks was heard, and is missed in time."""
         self.enroll("decky-01")
         self.clock.advance(1)
-        self.fleet.committed("decky-01", Batch(1, b"x"))
+        self.fleet.committed("decky-01", batch(b"x\n"))
         self.until(PROMISED_S)
         self.assertEqual(self.events, [("silent", "decky-01", False)])
 
@@ -243,7 +232,7 @@ class OtherTests(FleetTestCase):
     def test_gap(self) -> None:
         """A gap is said and counted; after a while it is history."""
         self.enroll("decky-01")
-        self.fleet.committed("decky-01", Batch(0, b"", 7, "deleted"))
+        self.fleet.committed("decky-01", batch(b"", gap=7, reason="deleted"))
         self.until(LOOK_S, "decky-01")
         self.assertEqual(self.events, [("gap", "decky-01", False)])
         found = self.fleet.workers["decky-01"]
@@ -268,7 +257,7 @@ class OtherTests(FleetTestCase):
         """Lines a second come near what they are, and go away."""
         self.enroll("decky-01")
         for _ in range(60):
-            self.fleet.committed("decky-01", Batch(30, b"x" * 3000))
+            self.fleet.committed("decky-01", batch(b"%s\n" % (b"x" * 99) * 30))
             self.until(3, "decky-01")
         found = self.fleet.workers["decky-01"]
         self.assertLess(abs(found.lineRate - 10), 0.5)

@@ -13,6 +13,7 @@ from typing import Any
 from twisted.python import usage
 
 from ..trust.names import showText
+from ..watch.shown import octets, span
 
 __all__ = ["Options", "run"]
 
@@ -75,27 +76,6 @@ def _fetch(url: str) -> dict[str, Any]:
     return found
 
 
-def _octets(count: float | None) -> str:
-    """A number of octets for people."""
-    if count is None:
-        return "-"
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":
-            break
-        count /= 1024
-    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-
-
-def _span(seconds: float | None) -> str:
-    """A time for people."""
-    if seconds is None:
-        return "-"
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
 def _cell(value: object) -> str:
     """What a terminal is shown: nothing that it would obey."""
     text = str(value)
@@ -113,8 +93,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[st
 def _listener(facts: Mapping[str, Any]) -> Iterator[str]:
     journal = facts["journal"]
     yield (
-        f"{facts['connections']} connections; journal {_octets(journal['octets'])} of"
-        f" {_octets(journal['octets_max'])}"
+        f"{facts['connections']} connections; journal {octets(journal['octets'])} of"
+        f" {octets(journal['octets_max'])}"
     )
     yield ""
     yield from _table(
@@ -123,9 +103,9 @@ def _listener(facts: Mapping[str, Any]) -> Iterator[str]:
             (
                 w["name"],
                 w["state"],
-                _span(w["silence"]),
-                _octets(w["behind_octets"]),
-                _span(w["behind_seconds"]),
+                span(w["silence"]),
+                octets(w["behind_octets"]),
+                span(w["behind_seconds"]),
                 w["lines"],
                 w["gaps"],
                 " ".join(w["addresses"]),
@@ -152,8 +132,8 @@ def _forwarder(facts: Mapping[str, Any]) -> Iterator[str]:
     state = "connected" if master["connected"] else "not connected"
     yield (
         f"master {_cell(master['host'])}:{master['port']} {state};"
-        f" {_octets(facts['behind_octets'])} behind, the oldest line"
-        f" {_span(facts['behind_seconds'])} old"
+        f" {octets(facts['behind_octets'])} behind, the oldest line"
+        f" {span(facts['behind_seconds'])} old"
     )
     yield ""
     yield from _table(
@@ -161,9 +141,9 @@ def _forwarder(facts: Mapping[str, Any]) -> Iterator[str]:
         [
             (
                 file["name"],
-                _octets(file["size"]),
-                _octets(file["position"]),
-                _span(file["behind_seconds"]),
+                octets(file["size"]),
+                octets(file["position"]),
+                span(file["behind_seconds"]),
             )
             for file in facts["files"]
         ],

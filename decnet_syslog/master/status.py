@@ -22,6 +22,7 @@ from ..watch.exposition import Durations
 from ..watch.fleet import Fleet
 from ..watch.known import Presence, Worker
 from ..watch.metrics import listenerMetrics
+from ..watch.pages import makePages
 from ..watch.service import StatusOptions, WatchService
 from .service import ListenerService
 from .values import Batch
@@ -250,4 +251,7 @@ def watchListener(
         status.look,
         status.facts,
         listenerMetrics,
+        lambda facts, events: makePages(
+            facts, status.fleet.workers.get, events.of, options.hideLines
+        ),
     )

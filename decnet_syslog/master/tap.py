@@ -146,6 +146,8 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
         *STATUS_PARAMETERS,
     ]
 
+    optFlags = [["hide-lines", None, "Show no line of a worker on the status page"]]
+
     compData = usage.Completions()
 
     def __init__(self) -> None:

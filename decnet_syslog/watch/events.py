@@ -182,5 +182,12 @@ class EventLog:
 
     def recent(self, most: int = 200) -> list[Event]:
         """The newest events of all kinds, newest first."""
+        return self._newest()[:most]
+
+    def of(self, worker: str, most: int) -> list[Event]:
+        """The newest events of one worker, newest first."""
+        return [event for event in self._newest() if event.worker == worker][:most]
+
+    def _newest(self) -> list[Event]:
         every = [event for kept in self._kept.values() for event in list(kept)]
-        return sorted(every, key=lambda event: event.time, reverse=True)[:most]
+        return sorted(every, key=lambda event: event.time, reverse=True)

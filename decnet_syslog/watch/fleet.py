@@ -27,6 +27,7 @@ from ..trust.names import showText
 from ..wire.report import Report
 from .alarm import Alarm
 from .enrolled import Enrolled
+from .history import DAY_S, LATELY_S, Steps
 from .known import ADDRESSES_MAX, Committed, Presence, Worker
 
 __all__ = ["EXPIRING_S", "LAGGING_S", "LOOK_S", "SILENT_S", "Fleet"]
@@ -100,7 +101,8 @@ class Fleet:
         self._wallClock = wallClock
         self._enrolled = enrolled
         self._laggingSeconds = laggingSeconds
-        self._started = self._lookedAt = clock()
+        self._started = self._lookedAt = now = clock()
+        self._lately, self._day = Steps(LATELY_S, now), Steps(DAY_S, now)
         self.ours = {what: Alarm(0.0) for what in ends}
         self._crowded = False
 
@@ -132,18 +134,8 @@ class Fleet:
     def committed(self, name: str, batch: Committed) -> None:
         """Something of a worker's is in the journal."""
         worker = self._worker(name)
-        if worker is None:
-            return
-        # Also of who came and went between two looks.
-        worker.heard = self._clock()
-        if batch.reason is None:
-            worker.lines += batch.lines
-            worker.octets += len(batch.octets)
-        else:
-            worker.gaps += 1
-            worker.gapOctets += batch.end - batch.start
-            worker.gapReason = batch.reason
-            worker.gapAt = self._clock()
+        if worker is not None:
+            worker.took(batch, self._clock())
 
     def look(self, present: Mapping[str, Presence]) -> None:
         """Compare what is the case with what was said, and say what is new."""
@@ -195,6 +187,13 @@ class Fleet:
             share = min(1.0, passed / RATE_S)
             for worker in self.workers.values():
                 worker.weigh(passed, share)
+        lately, day = self._lately.over(now), self._day.over(now)
+        if lately or day:
+            for worker in self.workers.values():
+                if lately:
+                    worker.lately.note(worker.lines, lately)
+                if day:
+                    worker.day.note(worker.lines, day)
 
     def _wrong(
         self, worker: Worker, now: float, wall: float

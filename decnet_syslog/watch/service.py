@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.logger import Logger, globalLogPublisher
 from twisted.python import usage
 from twisted.python.failure import Failure
+from twisted.web.resource import Resource
 
 from ..errors import UserError
 from ..options import portNumber
@@ -30,7 +31,8 @@ STATUS_PARAMETERS: list[list[Any]] = [
         "status-port",
         None,
         None,
-        "Serve /status.json, /metrics and /healthz over HTTP on this port [off]",
+        "Serve the status over HTTP on this port: /status.json, /metrics, /healthz; the"
+        " listener a page for people, too [off]",
         portNumber,
     ],
     ["status-address", None, "127.0.0.1", "The loopback address to serve it on"],
@@ -51,11 +53,13 @@ class StatusOptions:
 
     @ivar port: C{None}: no status port.
     @ivar command: run for each event; C{None}: none.
+    @ivar hideLines: whether the listener's page shows no line of a worker.
     """
 
     port: int | None = None
     host: str = "127.0.0.1"
     command: list[str] | None = None
+    hideLines: bool = False
 
 
 def statusOptions(options: Mapping[str, Any]) -> StatusOptions:
@@ -77,7 +81,8 @@ def statusOptions(options: Mapping[str, Any]) -> StatusOptions:
         words = None if command is None else commandLine(command)
     except UserError as error:
         raise usage.UsageError(str(error)) from None
-    return StatusOptions(options["status-port"], host, words)
+    hideLines = bool(options.get("hide-lines"))
+    return StatusOptions(options["status-port"], host, words, hideLines)
 
 
 class WatchService(Service):
@@ -98,12 +103,14 @@ class WatchService(Service):
         look: Callable[[], None],
         gather: Callable[[], MutableMapping[str, Any]],
         metrics: Callable[[Mapping[str, Any]], Iterable[Metric]],
+        pages: Callable[[Facts, EventLog], Mapping[bytes, Resource]] | None = None,
     ) -> None:
         """
         @param name: of the program, for what it says when it cannot start.
         @param look: called every C{LOOK_S}.
         @param gather: the facts, but for the events.
         @param metrics: of the facts.
+        @param pages: more that is served, of the facts and the events; C{None}: nothing.
         """
         self.events = EventLog(reactor.callFromThread)
         self.port: IListeningPort | None = None
@@ -113,6 +120,7 @@ class WatchService(Service):
         self._look = look
         self._gather = gather
         self._metrics = metrics
+        self._pages = pages
         self._timer: IDelayedCall | None = None
         self._command: EventCommand | None = None
 
@@ -147,7 +155,11 @@ class WatchService(Service):
         facts = Facts(self.facts, self._reactor.seconds)
         exposition = Exposition(lambda: self._metrics(facts()))
         factory = makeSite(
-            self._reactor, facts, exposition.render, exposition.contentType
+            self._reactor,
+            facts,
+            exposition.render,
+            exposition.contentType,
+            None if self._pages is None else self._pages(facts, self.events),
         )
         kind = TCP6ServerEndpoint if ":" in host else TCP4ServerEndpoint
         listening: list[Any] = []

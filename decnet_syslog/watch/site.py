@@ -1,16 +1,17 @@
 """
-The status over HTTP: C{/status.json}, C{/metrics}, C{/healthz}. Read only.
+The status over HTTP: C{/status.json}, C{/metrics}, C{/healthz}, and pages. Read only.
 
 It is on loopback and asks for no password. Attackers can be on the same machine, so what
 they can make it hold or compute is bounded; and a browser on it can be made to ask for
-any name, so only requests for loopback are answered.
+any name, so only requests for loopback are answered. What a browser may do with an answer
+is the same for all of them: run and show what we serve, and nothing else.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.interfaces import IAddress
@@ -19,7 +20,7 @@ from twisted.web.http import FORBIDDEN, Request
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-__all__ = ["Facts", "StatusPort", "isLoopback", "makeSite"]
+__all__ = ["Document", "Facts", "StatusPort", "isLoopback", "makeSite"]
 
 # Somebody who scrapes, somebody who looks, and a few who try.
 CONNECTIONS_MAX = 32
@@ -33,12 +34,16 @@ FACTS_S = 1.0
 
 _HEADERS = {
     b"cache-control": b"no-store",
-    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"content-security-policy": b"default-src 'none'; script-src 'self'; style-src 'self';"
+    b" connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    b"cross-origin-opener-policy": b"same-origin",
     b"cross-origin-resource-policy": b"same-origin",
     b"referrer-policy": b"no-referrer",
     b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
 }
 
+# Where there is no page: a forwarder's is its master's.
 _INDEX = b"""\
 /status.json  all there is to know
 /metrics      for Prometheus
@@ -76,7 +81,7 @@ class Facts:
         return self._found
 
 
-class _Page(Resource):
+class Document(Resource):
     """One path."""
 
     isLeaf = True
@@ -88,24 +93,49 @@ class _Page(Resource):
 
     def render_GET(self, request: Request) -> bytes:
         """What the path has."""
-        for name, value in _HEADERS.items():
-            request.setHeader(name, value)
         request.setHeader(b"content-type", self._type)
-        host = request.getRequestHostname().decode("ascii", "replace")
-        if not isLoopback(host):
-            request.setResponseCode(FORBIDDEN)
-            request.setHeader(b"content-type", b"text/plain")
-            return b"ask for 127.0.0.1\n"
         return self._render()
 
 
+class _Refusal(Resource):
+    """What somebody is told who asks for another host than this one."""
+
+    isLeaf = True
+
+    def render(self, request: Request) -> bytes:
+        """Whatever the method."""
+        request.setResponseCode(FORBIDDEN)
+        request.setHeader(b"content-type", b"text/plain")
+        return b"ask for 127.0.0.1\n"
+
+
+def _isForUs(request: Request) -> bool:
+    """
+    Whether a request is for loopback.
+
+    A name of somebody's own can be made to lead here; then a browser takes their page and
+    ours for one site's (DNS rebinding). It says the name that it believes in.
+    """
+    if len(request.requestHeaders.getRawHeaders(b"host", [])) > 1:
+        return False
+    return isLoopback(request.getRequestHostname().decode("ascii", "replace"))
+
+
 class _Site(Site):
-    """A site that keeps no log of who has asked."""
+    """A site that keeps no log of who has asked, and has each answer under our rules."""
 
     noisy = False
 
     def log(self, request: Request) -> None:
         """A scrape every few seconds is no news."""
+
+    def getResourceFor(self, request: Request) -> Any:
+        """The resource, whose answer has our headers; also one that is not found."""
+        for name, value in _HEADERS.items():
+            request.setHeader(name, value)
+        if not _isForUs(request):
+            return _Refusal()  # type: ignore[no-untyped-call]
+        return super().getResourceFor(request)  # type: ignore[no-untyped-call]
 
 
 class StatusPort(WrappingFactory):
@@ -126,11 +156,13 @@ def makeSite(
     facts: Callable[[], dict[str, Any]],
     metrics: Callable[[], bytes],
     metricsType: bytes,
+    pages: Mapping[bytes, Resource] | None = None,
 ) -> StatusPort:
     """
     The factory for the status port.
 
     @param metrics: the text for Prometheus.
+    @param pages: what else there is, by its path's first word; of "" an index by default.
     """
 
     def status() -> bytes:
@@ -138,12 +170,14 @@ def makeSite(
 
     root = Resource()
     text = b"text/plain; charset=utf-8"
-    for path, page in (
-        (b"", _Page(text, lambda: _INDEX)),
-        (b"healthz", _Page(text, lambda: b"ok\n")),
-        (b"status.json", _Page(b"application/json", status)),
-        (b"metrics", _Page(metricsType, metrics)),
-    ):
-        root.putChild(path, page)
+    documents: dict[bytes, Resource] = {
+        b"": Document(text, lambda: _INDEX),
+        b"healthz": Document(text, lambda: b"ok\n"),
+        b"status.json": Document(b"application/json", status),
+        b"metrics": Document(metricsType, metrics),
+        **(pages or {}),
+    }
+    for path, document in documents.items():
+        root.putChild(path, document)
     site = _Site(root, reactor=reactor, timeout=IDLE_S)  # type: ignore[no-untyped-call]
     return StatusPort(site)  # type: ignore[no-untyped-call]

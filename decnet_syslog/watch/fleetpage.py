@@ -1,0 +1,223 @@
+"""The page of the fleet: every worker, what is wrong, outputs, journal, events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlencode
+
+from twisted.web.template import Flattenable, Tag, tags
+
+from .curve import curve
+from .frame import badge, cells, document, empty, events, link, section
+from .history import LATELY_STEPS
+from .known import ALARMS, EXCERPT_OCTETS_MAX, Worker
+from .overview import problems, works
+from .shown import day, moment, octets, quantity, rate, span, visible, visibleLine
+
+__all__ = ["SEARCH_CHARACTERS_MAX", "View", "fleetPage"]
+
+# Workers of one page. It is made in the reactor's thread, which has lines to carry.
+ROWS_MAX = 50
+
+# Events of one page.
+EVENTS_MAX = 30
+
+# A name has 64 at most, a state fewer.
+SEARCH_CHARACTERS_MAX = 64
+
+_HEAD = ("Worker", "State", "Heard", "Behind", "Lines a second", "From", "Ends", "Gaps")
+
+# The worst first; who is not expected any more last.
+_ORDER = (*ALARMS, "absent", "gone", "ok", "revoked")
+
+WorkerNamed = Callable[[str], Worker | None]
+
+
+@dataclass(frozen=True)
+class View:
+    """
+    Which workers are asked for.
+
+    @ivar search: a part of their names, addresses or states; "": all of them.
+    @ivar page: of L{ROWS_MAX} each, from 1.
+    """
+
+    search: str = ""
+    page: int = 1
+
+
+def _chosen(
+    workers: Iterable[Mapping[str, Any]], search: str
+) -> list[Mapping[str, Any]]:
+    """Those that are asked for, the worst first."""
+    words = search.lower()
+    found = [
+        w
+        for w in workers
+        if words in w["name"].lower()
+        or words == w["state"]
+        or any(words in address for address in w["addresses"])
+    ]
+    return sorted(found, key=lambda w: (_ORDER.index(w["state"]), w["name"]))
+
+
+def _newest(worker: Worker | None, hidden: bool) -> Flattenable:
+    if worker is None or worker.newestFrom is None or hidden:
+        return tags.span("\u2013", class_="when")
+    who = worker.newestFrom
+    line = visibleLine(worker.newest, EXCERPT_OCTETS_MAX)
+    return tags.transparent(
+        tags.span(moment(who.receivedAt)[11:], class_="when"), " ", tags.code(line)
+    )
+
+
+def _rate(fact: Mapping[str, Any], worker: Worker | None) -> Flattenable:
+    now = rate(fact["lines_per_second"])
+    if worker is None:
+        return now
+    values = worker.lately.values
+    said = f"{now} lines a second now, {rate(max(values, default=0.0))} at most in half an hour"
+    return tags.transparent(
+        curve(values, LATELY_STEPS, said), tags.span(now, class_="number")
+    )
+
+
+def _behind(fact: Mapping[str, Any]) -> str:
+    if fact["behind_octets"] is None:
+        return "-"
+    if not fact["behind_octets"]:
+        return "0"
+    return f"{octets(fact['behind_octets'])}, {span(fact['behind_seconds'])}"
+
+
+def _row(fact: Mapping[str, Any], worker: Worker | None, hidden: bool) -> Tag:
+    """A worker: a row of numbers, and one for its newest line."""
+    addresses = fact["addresses"]
+    first = addresses[0] if addresses else "-"
+    more = f" +{len(addresses) - 1}" if len(addresses) > 1 else ""
+    row: Sequence[Flattenable] = (
+        link(fact["name"], ""),
+        badge(fact["state"]),
+        span(fact["silence"]),
+        _behind(fact),
+        _rate(fact, worker),
+        visible(first, 80) + more,
+        day(fact["expires"]),
+        quantity(fact["gaps"]),
+    )
+    return tags.tbody(
+        cells(_HEAD, row),
+        tags.tr(
+            Tag("td", {"colspan": str(len(_HEAD)), "data-label": "Newest line"})(
+                _newest(worker, hidden)
+            ),
+            class_="newest",
+        ),
+    )
+
+
+def _pages(view: View, last: int) -> Flattenable:
+    def to(page: int, text: str) -> Flattenable:
+        if not 1 <= page <= last:
+            return ""
+        query = urlencode({"q": view.search, "page": page})
+        return tags.a(text, href=f"?{query}")
+
+    if last == 1:
+        return ""
+    return tags.p(
+        to(view.page - 1, "\u2190 before"),
+        f" page {view.page} of {last} ",
+        to(view.page + 1, "more \u2192"),
+        class_="pages",
+    )
+
+
+def _workers(
+    status: Mapping[str, Any], worker: WorkerNamed, view: View, hidden: bool
+) -> Flattenable:
+    found = _chosen(status["workers"], view.search)
+    last = max(1, -(-len(found) // ROWS_MAX))
+    view = replace(view, page=min(view.page, last))
+    first = (view.page - 1) * ROWS_MAX
+    rows = [
+        _row(fact, worker(fact["name"]), hidden)
+        for fact in found[first : first + ROWS_MAX]
+    ]
+    if not rows:
+        return empty("None that is looked for." if view.search else "None yet.")
+    return tags.transparent(
+        tags.table(
+            tags.thead(tags.tr([tags.th(title, scope="col") for title in _HEAD])),
+            *rows,
+            class_="workers",
+        ),
+        _pages(view, last),
+    )
+
+
+def _search(view: View) -> Tag:
+    """What to look for; it is no part of what is replaced, somebody may be typing."""
+    return tags.form(
+        tags.label(
+            "Search ",
+            tags.input(
+                type="search",
+                name="q",
+                value=visible(view.search, SEARCH_CHARACTERS_MAX),
+                maxlength=str(SEARCH_CHARACTERS_MAX),
+                placeholder="name, state or address",
+            ),
+        ),
+        tags.button("Show", type="submit"),
+        action=".",
+        method="get",
+        role="search",
+    )
+
+
+def _states(status: Mapping[str, Any]) -> Tag:
+    states = status["states"]
+    chips: list[Flattenable] = [
+        tags.a(badge(state), f" {states[state]}", href="?" + urlencode({"q": state}))
+        for state in _ORDER
+        if states.get(state)
+    ]
+    every = tags.a(f"all {len(status['workers'])}", href=".")
+    return tags.p(every, *chips, class_="states")
+
+
+def fleetPage(
+    status: Mapping[str, Any], worker: WorkerNamed, view: View, hidden: bool
+) -> Tag:
+    """
+    The page of the fleet.
+
+    @param status: the facts, as C{/status.json} has them.
+    @param worker: what else is known of a worker.
+    @param hidden: whether no line of a worker is shown.
+    """
+    connected = status["connected_workers"]
+    total = sum([w["lines_per_second"] for w in status["workers"]])
+    return document(
+        "decnet-listener",
+        status,
+        "",
+        section("problems", "Problems", problems(status)),
+        tags.h2("Workers"),
+        _search(view),
+        section(
+            "workers",
+            f"{connected} connected, {rate(total)} lines a second",
+            _states(status),
+            _workers(status, worker, view, hidden),
+        ),
+        section("works", "Journal and outputs", works(status)),
+        section(
+            "events",
+            "Events",
+            events(status["events"]["recent"][:EVENTS_MAX], ""),
+        ),
+    )

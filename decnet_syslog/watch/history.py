@@ -1,0 +1,63 @@
+"""
+What a rate was, lately: the mean of each of the last steps, for a curve.
+
+A look adds to it, no commit and no line; each value takes four octets.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+
+__all__ = ["DAY_S", "DAY_STEPS", "LATELY_S", "LATELY_STEPS", "History", "Steps"]
+
+# Half an hour, for a curve of a glance.
+LATELY_S = 20.0
+LATELY_STEPS = 90
+
+# A day, for the nights.
+DAY_S = 600.0
+DAY_STEPS = 144
+
+
+class Steps:
+    """When a step is over: not oftener than looks, and without drift."""
+
+    def __init__(self, seconds: float, now: float) -> None:
+        self._seconds = seconds
+        self._since = now
+        self._due = now + seconds
+
+    def over(self, now: float) -> float:
+        """How many seconds a step that is over took; 0: it is not."""
+        if now < self._due:
+            return 0.0
+        passed, self._since = now - self._since, now
+        self._due += self._seconds
+        if self._due <= now:
+            # The machine was asleep.
+            self._due = now + self._seconds
+        return passed
+
+
+class History:
+    """The means of a counter's growth in the last steps."""
+
+    __slots__ = ("_counted", "_steps", "_values")
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._counted = 0
+        self._values = array("f")
+
+    def note(self, counter: int, seconds: float) -> None:
+        """A step is over that took so many seconds."""
+        self._values.append((counter - self._counted) / seconds)
+        self._counted = counter
+        if len(self._values) > self._steps:
+            del self._values[0]
+
+    @property
+    def values(self) -> Sequence[float]:
+        """A second each, the oldest first."""
+        return self._values

@@ -1,0 +1,94 @@
+"""Parts of the fleet's page that are of no one worker: problems, journal, outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.web.template import Flattenable, Tag, tags
+
+from .frame import badge, empty, facts, link, table
+from .shown import day, octets, quantity, span, visible
+
+__all__ = ["problems", "works"]
+
+# Problems of one page.
+PROBLEMS_MAX = 20
+
+# Certificates of our own, as people call them.
+_OURS = {"ca": "CA", "master": "master"}
+
+
+def problems(status: Mapping[str, Any]) -> Flattenable:
+    """What is wrong, the first of it."""
+    every = status["problems"]
+    if not every:
+        return empty("None.")
+    workers = {w["name"] for w in status["workers"]}
+    shown: list[Flattenable] = [
+        tags.li(
+            badge(problem["kind"]),
+            " ",
+            link(problem["what"], "")
+            if problem["what"] in workers
+            else tags.b(visible(problem["what"], 80)),
+            f" {visible(problem['text'], 500)}",
+            tags.span(f" for {span(problem['seconds'])}", class_="when"),
+        )
+        for problem in every[:PROBLEMS_MAX]
+    ]
+    if len(every) > PROBLEMS_MAX:
+        shown.append(tags.li(f"and {len(every) - PROBLEMS_MAX} more"))
+    return tags.ul(shown, class_="problems")
+
+
+def works(status: Mapping[str, Any]) -> Flattenable:
+    """Outputs and journal."""
+    journal = status["journal"]
+    position = journal["position"]
+    used, most = journal["octets"], journal["octets_max"]
+    meter = Tag("meter", {"min": "0", "max": str(most), "high": str(most * 3 // 4)})
+    meter(value=str(used))
+    meter.attributes["aria-label"] = "journal"
+    return tags.transparent(
+        facts(
+            [
+                (
+                    "Journal",
+                    tags.transparent(meter, f" {octets(used)} of {octets(most)}"),
+                ),
+                ("Its disk", badge("full") if journal["full"] else "has space"),
+                ("Waits for a commit", octets(journal["waiting_octets"])),
+                (
+                    "Connections",
+                    f"{status['connections']}, {status['handshakes']} in handshake",
+                ),
+                ("Commits", quantity(status["commits"]["count"])),
+                *[
+                    (
+                        f"Certificate of the {_OURS[one['role']]} ends",
+                        day(one["expires"]),
+                    )
+                    for one in status["certificates"]
+                    if one["role"] in _OURS
+                ],
+            ]
+        ),
+        table(
+            "outputs",
+            ("Output", "File", "Behind", "State"),
+            [
+                (
+                    output["name"],
+                    visible(output["path"], 300),
+                    f"{quantity(max(0, position - output['position']))} batches",
+                    badge("ok")
+                    if output["blocked"] is None
+                    else tags.transparent(
+                        badge("blocked"), f" {visible(output['blocked'], 300)}"
+                    ),
+                )
+                for output in status["outputs"]
+            ],
+        ),
+    )

@@ -1,0 +1,119 @@
+// The status pages are complete without this. It keeps them up to date, and remembers whether
+// they are light or dark. It puts nothing together: what it shows is what the server rendered.
+"use strict";
+(() => {
+  // As often as the listener looks at its workers, in milliseconds.
+  const EVERY = 3000;
+  const PATIENCE = 10000;
+  const KEY = "decnet-theme";
+  const root = document.documentElement;
+  const preference = matchMedia("(prefers-color-scheme: dark)");
+
+  const stored = () => {
+    try {
+      return localStorage.getItem(KEY);
+    } catch {
+      // A browser may forbid it; then nothing is remembered.
+      return null;
+    }
+  };
+  const store = (theme) => {
+    try {
+      localStorage.setItem(KEY, theme);
+    } catch {
+      // See above.
+    }
+  };
+  const use = (theme) => {
+    if (theme === "dark" || theme === "light") root.dataset.theme = theme;
+  };
+  const isDark = () =>
+    root.dataset.theme ? root.dataset.theme === "dark" : preference.matches;
+
+  // Before anything is painted.
+  use(stored());
+
+  const prepareTheme = () => {
+    const button = document.getElementById("theme");
+    const name = () => {
+      button.textContent = isDark() ? "Light" : "Dark";
+    };
+    button.addEventListener("click", () => {
+      const theme = isDark() ? "light" : "dark";
+      use(theme);
+      store(theme);
+      name();
+    });
+    preference.addEventListener("change", name);
+    // Another window has changed it.
+    addEventListener("storage", (event) => {
+      if (event.key === KEY) {
+        use(event.newValue);
+        name();
+      }
+    });
+    name();
+    button.hidden = false;
+  };
+
+  const show = (fresh) => {
+    if (document.title !== fresh.title) document.title = fresh.title;
+    for (const old of document.querySelectorAll("[data-live]")) {
+      const next = fresh.getElementById(old.id);
+      if (next === null || old.isEqualNode(next)) continue;
+      const focused = old.contains(document.activeElement)
+        ? document.activeElement.getAttribute("href")
+        : null;
+      const here = document.importNode(next, true);
+      old.replaceWith(here);
+      if (focused !== null) {
+        for (const link of here.querySelectorAll("a[href]")) {
+          if (link.getAttribute("href") === focused) {
+            link.focus({ preventScroll: true });
+            break;
+          }
+        }
+      }
+    }
+  };
+
+  let freshAt = new Date();
+  const say = (text) => {
+    const stale = document.getElementById("stale");
+    if (stale.textContent !== text) stale.textContent = text;
+    stale.hidden = !text;
+    root.classList.toggle("stale", Boolean(text));
+  };
+
+  const fetchAgain = async () => {
+    try {
+      const answer = await fetch(location.href, {
+        cache: "no-store",
+        signal: AbortSignal.timeout(PATIENCE),
+      });
+      const type = answer.headers.get("content-type") || "";
+      if (!type.startsWith("text/html")) throw new Error(`status ${answer.status}`);
+      const text = await answer.text();
+      show(new DOMParser().parseFromString(text, "text/html"));
+      freshAt = new Date();
+      say("");
+    } catch {
+      // Nobody must take what is old for what is.
+      say(`No answer since ${freshAt.toLocaleTimeString()}: what is shown is old.`);
+    }
+  };
+
+  const keepOn = async () => {
+    // Nobody looks, or somebody is about to copy what is selected.
+    if (!document.hidden && getSelection().isCollapsed) await fetchAgain();
+    setTimeout(keepOn, EVERY);
+  };
+
+  document.addEventListener("DOMContentLoaded", () => {
+    prepareTheme();
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) fetchAgain();
+    });
+    setTimeout(keepOn, EVERY);
+  });
+})();

@@ -1,0 +1,204 @@
+"""
+The pages as resources: what is asked for, and what may be asked for.
+
+A page is made in the reactor's thread, which has lines to carry: of the same facts each is
+made once and no more than L{PAGES_MAX} are made, so of those that ask for different ones
+all the time some are told to come again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from importlib import resources
+from typing import Any
+
+from twisted.web.http import NOT_FOUND, SERVICE_UNAVAILABLE
+from twisted.web.pages import notFound
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request
+from twisted.web.template import Tag, flattenString
+
+from .events import Event
+from .fleetpage import SEARCH_CHARACTERS_MAX, View, WorkerNamed, fleetPage
+from .site import Document
+from .workerpage import strangerPage, workerPage
+
+__all__ = ["makePages"]
+
+# Of the same facts, which are gathered at most once a second.
+PAGES_MAX = 8
+
+# Of the events of one worker.
+EVENTS_MAX = 50
+
+_HTML = b"text/html; charset=utf-8"
+
+Status = Mapping[str, Any]
+
+
+class Printer:
+    """Pages as octets, made once of the same facts."""
+
+    def __init__(self, facts: Callable[[], Status]) -> None:
+        self._facts = facts
+        self._of: Status | None = None
+        self._made: dict[Hashable, bytes] = {}
+
+    def __call__(self, key: Hashable, make: Callable[[Status], Tag]) -> bytes | None:
+        """
+        A page.
+
+        @param key: which it is.
+        @return: C{None}: too many others were asked for.
+        """
+        status = self._facts()
+        if status is not self._of:
+            self._of = status
+            self._made = {}
+        page = self._made.get(key)
+        if page is None and len(self._made) < PAGES_MAX:
+            page = self._made[key] = _flat(make(status))
+        return page
+
+
+def _flat(page: Tag) -> bytes:
+    """A page that waits for nothing."""
+    done: list[bytes] = []
+    failed: list[Any] = []
+    flattenString(None, page).addCallbacks(done.append, failed.append)
+    for failure in failed:
+        failure.raiseException()
+    (octets,) = done
+    return b"<!DOCTYPE html>\n" + octets + b"\n"
+
+
+class _Page(Resource):
+    """A page of the printer's."""
+
+    isLeaf = True
+
+    def __init__(self, printer: Printer) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._printer = printer
+
+    def answer(
+        self, request: Request, key: Hashable, make: Callable[[Status], Tag]
+    ) -> bytes:
+        """Send the page, or say that somebody asks too much."""
+        octets = self._printer(key, make)
+        if octets is None:
+            request.setResponseCode(SERVICE_UNAVAILABLE)
+            request.setHeader(b"retry-after", b"1")
+            request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+            return b"too many pages are asked for; ask again in a second\n"
+        request.setHeader(b"content-type", _HTML)
+        return octets
+
+
+def _view(request: Request) -> View:
+    """What is looked for: a query that is none of ours looks for nothing."""
+    arguments = request.args or {}
+    search = arguments.get(b"q", [b""])[0].decode("utf-8", "replace").strip()
+    number = arguments.get(b"page", [b""])[0]
+    page = int(number) if number.isdigit() and len(number) < 6 else 1
+    return View(search[:SEARCH_CHARACTERS_MAX], max(1, page))
+
+
+class _Fleet(_Page):
+    """The page of the fleet."""
+
+    def __init__(self, printer: Printer, worker: WorkerNamed, hidden: bool) -> None:
+        super().__init__(printer)
+        self._worker = worker
+        self._hidden = hidden
+
+    def render_GET(self, request: Request) -> bytes:
+        """As it is asked for."""
+        view = _view(request)
+        return self.answer(
+            request,
+            view,
+            lambda status: fleetPage(status, self._worker, view, self._hidden),
+        )
+
+
+class _OneWorker(_Page):
+    """The page of one worker."""
+
+    def __init__(
+        self,
+        printer: Printer,
+        name: str,
+        worker: WorkerNamed,
+        events: Callable[[str, int], list[Event]],
+        hidden: bool,
+    ) -> None:
+        super().__init__(printer)
+        self._name = name
+        self._worker = worker
+        self._events = events
+        self._hidden = hidden
+
+    def render_GET(self, request: Request) -> bytes:
+        """As it is now, or that it is not known."""
+        name, worker = self._name, self._worker(self._name)
+        if worker is None:
+            request.setResponseCode(NOT_FOUND)
+            return self.answer(request, "nobody", strangerPage)
+        known = worker
+
+        def make(status: Status) -> Tag:
+            for fact in status["workers"]:
+                if fact["name"] == name:
+                    events = self._events(name, EVENTS_MAX)
+                    return workerPage(status, fact, known, events, self._hidden)
+            return strangerPage(status)
+
+        return self.answer(request, ("worker", name), make)
+
+
+class _Workers(Resource):
+    """What is below C{/worker/}."""
+
+    def __init__(self, make: Callable[[str], Resource]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._make = make
+
+    def render_GET(self, request: Request) -> Any:
+        """There is nothing without a name."""
+        return notFound().render(request)
+
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        """The page of the worker of that name, below which is nothing."""
+        if request.postpath:
+            return notFound()
+        return self._make(path.decode("utf-8", "replace"))
+
+
+def makePages(
+    facts: Callable[[], Status],
+    worker: WorkerNamed,
+    events: Callable[[str, int], list[Event]],
+    hidden: bool = False,
+) -> Mapping[bytes, Resource]:
+    """
+    What is served for people, by its path's first word.
+
+    @param worker: what is known of a name, beside the facts.
+    @param events: the last events of a name, and at most how many.
+    @param hidden: whether no line of a worker is shown.
+    """
+    printer = Printer(facts)
+
+    def ours(name: str, contentType: bytes) -> Resource:
+        octets = resources.files(__package__).joinpath(name).read_bytes()
+        return Document(contentType, lambda: octets)
+
+    return {
+        b"": _Fleet(printer, worker, hidden),
+        b"worker": _Workers(
+            lambda name: _OneWorker(printer, name, worker, events, hidden)
+        ),
+        b"page.css": ours("page.css", b"text/css; charset=utf-8"),
+        b"page.js": ours("page.js", b"text/javascript; charset=utf-8"),
+    }

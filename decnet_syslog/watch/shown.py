@@ -1,0 +1,95 @@
+"""Words for people: quantities, times, and what peers have written."""
+
+from __future__ import annotations
+
+import codecs
+from datetime import datetime, timezone
+
+__all__ = [
+    "day",
+    "moment",
+    "octets",
+    "quantity",
+    "rate",
+    "span",
+    "visible",
+    "visibleLine",
+]
+
+_decoder = codecs.getincrementaldecoder("utf-8")
+
+
+def octets(count: float | None) -> str:
+    """A number of octets."""
+    if count is None:
+        return "-"
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            break
+        count /= 1024
+    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+
+
+def span(seconds: float | None) -> str:
+    """A time that something took."""
+    if seconds is None:
+        return "-"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def quantity(count: int) -> str:
+    """A large number, readable."""
+    return f"{count:,}".replace(",", "\u202f")
+
+
+def rate(aSecond: float) -> str:
+    """How many a second."""
+    if aSecond >= 100:
+        return quantity(round(aSecond))
+    return f"{aSecond:.1f}" if aSecond >= 0.05 else "0"
+
+
+def day(seconds: float | None) -> str:
+    """The day of a moment, UTC."""
+    if seconds is None:
+        return "-"
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d")
+
+
+def moment(rfc3339: str) -> str:
+    """A moment of ours, in RFC 3339 and UTC, to the second."""
+    return rfc3339[:19].replace("T", " ")
+
+
+def visible(text: str, most: int) -> str:
+    """
+    Hostile text with everything in it to be seen, bounded.
+
+    What would not be, or would turn the text around it, is shown as Python writes it: a
+    lone surrogate, which stands for an octet that is not UTF-8 and which no page can hold,
+    too. It is not escaped for HTML: that is the template's.
+    """
+    cut = text[:most]
+    if not cut.isprintable():
+        cut = "".join(
+            [
+                c if c.isprintable() else c.encode("unicode_escape").decode("ascii")
+                for c in cut
+            ]
+        )
+    return f"{cut}\u2026" if len(text) > most else cut
+
+
+def visibleLine(line: bytes, most: int) -> str:
+    """
+    The beginning of a line as L{visible}.
+
+    @param most: octets; a character that is cut there is left out.
+    """
+    line = line.removesuffix(b"\n")
+    decoder = _decoder("backslashreplace")
+    text = decoder.decode(line[:most], final=len(line) <= most)
+    return visible(text, most) + ("\u2026" if len(line) > most else "")

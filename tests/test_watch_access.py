@@ -1,0 +1,104 @@
+"""Who may ask for the listener's pages, and what a browser may do with the answer."""
+
+from __future__ import annotations
+
+from decnet_syslog.master.tap import Options
+from decnet_syslog.watch.frame import AGAIN_S
+
+from .test_watch_pages import PagesTestCase
+from .watched import HOSTILE, SCRIPT, Watched, ask, twelve
+
+
+class AccessTests(PagesTestCase):
+    """Who may ask, and what a browser may do with the answer."""
+
+    PATHS = ("/", "/worker/x", "/page.js", "/page.css", "/status.json", "/none")
+
+    def test_policy(self) -> None:
+        """Every answer, one that is refused too, has a browser run and fetch what is ours
+        only, keep nothing, guess nothing, and show it in nobody's frame."""
+        for path in self.PATHS:
+            for host in ("127.0.0.1", "evil.example"):
+                _, headers, _ = ask(self.watched, path, host)
+                policy = headers["content-security-policy"].split("; ")
+                self.assertEqual(
+                    sorted(policy),
+                    [
+                        "base-uri 'none'",
+                        "connect-src 'self'",
+                        "default-src 'none'",
+                        "form-action 'self'",
+                        "frame-ancestors 'none'",
+                        "script-src 'self'",
+                        "style-src 'self'",
+                    ],
+                )
+                self.assertEqual(headers["x-content-type-options"], "nosniff")
+                self.assertEqual(headers["cache-control"], "no-store")
+                self.assertEqual(headers["x-frame-options"], "deny")
+                self.assertEqual(headers["referrer-policy"], "no-referrer")
+                self.assertNotIn("set-cookie", headers)
+                self.assertNotIn("access-control-allow-origin", headers)
+
+    def test_types(self) -> None:
+        """Script and style are what they are, and of this package."""
+        for path, kind in (("/page.js", "text/javascript"), ("/page.css", "text/css")):
+            code, headers, body = ask(self.watched, path)
+            self.assertEqual(
+                (code, headers["content-type"]), (200, f"{kind}; charset=utf-8")
+            )
+            self.assertNotIn("http", body)
+
+    def test_host(self) -> None:
+        """A browser that was made to ask under another name is told nothing, whatever the
+        path and the method; every name of loopback is answered."""
+        twelve(self.watched)
+        for host in (
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example:6515",
+            "192.0.2.1:6515",
+            "[2001:db8::1]:6515",
+            "0.0.0.0",
+            "",
+            "127.0.0.1\r\nHost: evil.example",
+        ):
+            for path in self.PATHS:
+                for method in ("GET", "POST"):
+                    code, _, body = ask(self.watched, path, host, method)
+                    self.assertEqual((code, body), (403, "ask for 127.0.0.1\n"), host)
+        for good in ("localhost:6515", "127.0.0.1", "127.3.2.1", "[::1]:6515", None):
+            self.assertEqual(ask(self.watched, "/", good)[0], 200, good)
+
+    def test_readOnly(self) -> None:
+        """Nothing can be sent."""
+        for path in self.PATHS[:-1]:
+            self.assertEqual(ask(self.watched, path, method="POST")[0], 405, path)
+        self.assertEqual(ask(self.watched, "/", method="HEAD")[::2], (200, ""))
+
+    def test_hidden(self) -> None:
+        """With --hide-lines no line is on any page."""
+        self.watched = Watched(hideLines=True)
+        twelve(self.watched)
+        for path in ("/", f"/worker/{HOSTILE}"):
+            page = self.page(path)
+            self.assertNotIn(SCRIPT[:8], page.sections.get("newest", ""))
+            self.assertNotIn("<img", page.text)
+            self.assertNotIn("<134>", page.text)
+        self.assertIn("--hide-lines", self.page(f"/worker/{HOSTILE}").text)
+        options = Options()
+        options.parseOptions(["--hide-lines"])
+        self.assertTrue(options.status.hideLines)
+
+    def test_withoutScript(self) -> None:
+        """Without JavaScript the page is asked for again by itself, and shows no button
+        that would do nothing."""
+        page = self.page("/")
+        again = [m for m in page.having("meta") if "http-equiv" in m]
+        self.assertEqual(again, [{"http-equiv": "refresh", "content": str(AGAIN_S)}])
+        self.assertLess(
+            page.elements.index(("noscript", {})),
+            page.elements.index(("meta", again[0])),
+        )
+        buttons = {b.get("id"): b for b in page.having("button")}
+        self.assertIn("hidden", buttons["theme"])

@@ -1,0 +1,171 @@
+"""The listener's pages in a real browser."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import inlineCallbacks
+from twisted.trial.unittest import TestCase
+
+from .browser import Browser, Steps, reactor
+from .peers import requirePeer
+from .watched import HOSTILE, LAGGING, NAMES, SCRIPT, Watched, twelve
+
+# Of the picture that the documentation shows, in octets.
+PICTURE_OCTETS_MAX = 200_000
+
+# The narrowest window of a telephone that is still sold, in pixels.
+NARROW = 380
+
+BACKGROUND = "getComputedStyle(document.body).backgroundColor"
+LIGHT, DARK = "rgb(246, 247, 249)", "rgb(18, 21, 26)"
+
+
+class BrowserTests(TestCase):
+    """Chromium shows the pages of a listener with twelve workers."""
+
+    timeout = 240
+
+    @inlineCallbacks
+    def setUp(self) -> Steps:  # type: ignore[override]
+        program = requirePeer("chromium")
+        self.directory = Path(self.mktemp()).resolve()
+        self.directory.mkdir(parents=True)
+        self.watched = Watched(reactor)
+        twelve(self.watched)
+        self.port = reactor.listenTCP(0, self.watched.site, interface="127.0.0.1")
+        self.addCleanup(self.stopServing)
+        self.url = f"http://127.0.0.1:{self.port.getHost().port}/"
+        self.browser = Browser.start(program, self.directory)
+        self.addCleanup(self.browser.stop)
+        self.tab = yield self.browser.open()
+        yield self.tab.size(1280, 900)
+        yield self.tab.prefer("light")
+        yield self.tab.go(self.url)
+
+    @inlineCallbacks
+    def stopServing(self) -> Steps:
+        """No port, no connections."""
+        yield self.port.stopListening()
+        for protocol in list(self.watched.site.protocols):
+            protocol.transport.abortConnection()
+
+    @inlineCallbacks
+    def assertValue(self, expression: str, expected: Any) -> Steps:
+        """The page has this value."""
+        found = yield self.tab.evaluate(expression)
+        self.assertEqual(found, expected, expression)
+
+    def complaints(self) -> list[str]:
+        """What the browser had to say, but for the icon that we do not have."""
+        return [c for c in self.browser.complaints if "favicon" not in c]
+
+    @inlineCallbacks
+    def test_fleet(self) -> Steps:
+        """All twelve are there, a script in a line is text, a worker is a click away; the
+        picture is what the documentation shows: DECNET_SYSLOG_SCREENSHOT=docs/status.png
+        renews it."""
+        names = "[...document.querySelectorAll('.workers td:first-child a')]"
+        found = yield self.tab.evaluate(f"{names}.map(a => a.textContent)")
+        self.assertEqual(sorted(found), sorted(NAMES))
+        lines = yield self.tab.evaluate(
+            "[...document.querySelectorAll('code')].map(c => c.textContent)"
+        )
+        self.assertTrue(any(line.startswith(SCRIPT) for line in lines), lines)
+        title = yield self.tab.evaluate("document.title")
+        self.assertEqual(title, "\u25b24 decnet-listener")
+        picture = yield self.tab.picture()
+        self.assertTrue(picture.startswith(b"\x89PNG"))
+        saved = os.environ.get("DECNET_SYSLOG_SCREENSHOT")
+        if saved:
+            Path(saved).write_bytes(picture)
+        self.assertLess(len(picture), PICTURE_OCTETS_MAX)
+        yield self.tab.click(f"a[href='worker/{HOSTILE}']")
+        yield self.tab.until("location.pathname.startsWith('/worker/')")
+        yield self.tab.until("document.readyState === 'complete'")
+        yield self.assertValue("document.title", f"\u25b24 {HOSTILE}: ok")
+        pre = yield self.tab.evaluate("document.querySelector('pre').textContent")
+        self.assertTrue(pre.startswith(SCRIPT), pre)
+        yield self.assertValue("document.scripts.length", 1)
+        yield self.assertValue("document.images.length", 0)
+        self.assertEqual(self.complaints(), [])
+
+    @inlineCallbacks
+    def test_policy(self) -> Steps:
+        """If something got through after all, the browser would not run it."""
+        yield self.tab.evaluate(
+            "(() => { const s = document.createElement('script');"
+            " s.textContent = 'document.title = \"owned\"'; document.body.append(s);"
+            " const d = document.createElement('div'); document.body.append(d);"
+            " d.innerHTML = '<img src=x onerror=\"document.title = &quot;owned&quot;\">';"
+            "})()"
+        )
+        yield self.tab.evaluate("new Promise(done => setTimeout(done, 0))")
+        title = yield self.tab.evaluate("document.title")
+        self.assertNotIn("owned", title)
+        said = " ".join(self.complaints())
+        self.assertIn("script-src 'self'", said)
+        self.assertIn("Content Security Policy", said)
+
+    @inlineCallbacks
+    def test_refreshes(self) -> Steps:
+        """The page keeps itself up to date without being loaded again, and says when it
+        cannot."""
+        yield self.tab.evaluate("window.same = true")
+        self.watched.send("decky-01", b"something new\n")
+        self.watched.disconnect(LAGGING)
+        self.watched.clock.advance(1)
+        self.watched.look()
+        yield self.tab.until("document.body.textContent.includes('something new')")
+        yield self.assertValue("window.same", True)
+        yield self.assertValue("document.getElementById('stale').hidden", True)
+        self.assertEqual(self.complaints(), [])
+        yield self.stopServing()
+        yield self.tab.until("!document.getElementById('stale').hidden")
+        said = yield self.tab.evaluate("document.getElementById('stale').textContent")
+        self.assertIn("what is shown is old", said)
+
+    @inlineCallbacks
+    def test_theme(self) -> Steps:
+        """It is as the system is; the button changes it, and that is remembered."""
+        yield self.assertValue(BACKGROUND, LIGHT)
+        yield self.tab.prefer("dark")
+        yield self.assertValue(BACKGROUND, DARK)
+        yield self.tab.click("#theme")
+        yield self.tab.until(f"{BACKGROUND} === '{LIGHT}'")
+        yield self.tab.go(f"{self.url}worker/{LAGGING}")
+        yield self.assertValue(BACKGROUND, LIGHT)
+        yield self.assertValue("document.getElementById('theme').textContent", "Dark")
+        yield self.tab.prefer("light")
+        yield self.tab.click("#theme")
+        yield self.tab.until(f"{BACKGROUND} === '{DARK}'")
+        self.assertEqual(self.complaints(), [])
+
+    @inlineCallbacks
+    def test_narrow(self) -> Steps:
+        """On a telephone everything is there, and nothing is beside the window."""
+        yield self.tab.size(NARROW, 800)
+        for path in ("", f"worker/{HOSTILE}", f"worker/{LAGGING}"):
+            yield self.tab.go(self.url + path)
+            yield self.assertValue("document.documentElement.scrollWidth", NARROW)
+            outside = yield self.tab.evaluate(
+                "[...document.querySelectorAll('body *')].filter(e => { const r ="
+                f" e.getBoundingClientRect(); return r.width && r.right > {NARROW} }})"
+                ".map(e => e.outerHTML.slice(0, 80))"
+            )
+            self.assertEqual(outside, [])
+
+    @inlineCallbacks
+    def test_withoutScript(self) -> Steps:
+        """Without JavaScript all of it is there, too, and no button that does nothing."""
+        yield self.tab.send("Emulation.setScriptExecutionDisabled", value=True)
+        yield self.tab.go(self.url)
+        rows = yield self.tab.evaluate(
+            "document.querySelectorAll('.workers tbody').length"
+        )
+        self.assertEqual(rows, len(NAMES))
+        yield self.assertValue("document.getElementById('theme').hidden", True)
+        again = "document.querySelector('noscript meta').httpEquiv"
+        yield self.assertValue(again, "refresh")

@@ -1,0 +1,337 @@
+"""The listener's pages: what they show, that all of it is text, how often they are made."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.template import Tag
+
+from decnet_syslog.watch import fleetpage, pages
+from decnet_syslog.watch.fleetpage import ROWS_MAX, View
+from decnet_syslog.watch.known import EXCERPT_OCTETS_MAX
+from decnet_syslog.watch.pages import PAGES_MAX
+
+from .watched import (
+    EXPIRING,
+    GAPPED,
+    HOSTILE,
+    LAGGING,
+    NAMES,
+    REVOKED,
+    SCRIPT,
+    SILENT,
+    Watched,
+    ask,
+    batch,
+    twelve,
+)
+
+# Elements of which a page of ours has no more than these, wherever its words come from.
+ELEMENTS = set(
+    """
+    html head meta title link script noscript body header main footer section h1 h2 p a
+    span b button form label input table thead tbody tr th td time ul li dl div dt dd
+    code pre figure figcaption meter svg polygon polyline
+    """.split()  # noqa: SIM905 (forty quotes say nothing)
+)
+
+# Attributes that a browser runs or fetches.
+LINKS = {"href", "src", "action"}
+
+
+class Page(HTMLParser):
+    """
+    A page, read.
+
+    @ivar rows: of the table of workers: by name, the text of the cells.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.sections: dict[str, str] = {}
+        self.tables: dict[str, list[list[str]]] = {}
+        self._in: list[str] = []
+        self._section = self._table = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        self.elements.append((tag, attributes))
+        if tag == "section":
+            self._section = attributes["id"] or ""
+        elif tag == "table":
+            self._table = attributes["class"] or ""
+            self.tables[self._table] = []
+        elif tag == "tr":
+            self.tables[self._table].append([])
+        elif tag == "td":
+            self.tables[self._table][-1].append("")
+        self._in.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._in and self._in.pop() != tag:
+            pass
+        if tag == "section":
+            self._section = ""
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        self.sections[self._section] = self.sections.get(self._section, "") + data
+        if "td" in self._in:
+            self.tables[self._table][-1][-1] += data
+
+    def having(self, tag: str) -> list[dict[str, str | None]]:
+        """The attributes of each element of a kind."""
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def workers(self) -> dict[str, list[str]]:
+        """The rows of the workers, by name; the newest line is the last of each."""
+        rows = [row for row in self.tables["workers"] if row]
+        return {
+            row[0]: [*row[1:], *newest]
+            for row, newest in zip(rows[::2], rows[1::2], strict=True)
+        }
+
+
+class PagesTestCase(SynchronousTestCase):
+    """A listener and its pages."""
+
+    def setUp(self) -> None:
+        self.watched = Watched()
+
+    def page(self, path: str, code: int = 200) -> Page:
+        """A page."""
+        found, headers, body = ask(self.watched, path)
+        self.assertEqual(
+            (found, headers["content-type"]), (code, "text/html; charset=utf-8"), body
+        )
+        self.assertTrue(body.startswith("<!DOCTYPE html>\n<html"))
+        return Page(body)
+
+
+class FleetPageTests(PagesTestCase):
+    """All of the fleet."""
+
+    def test_workers(self) -> None:
+        """Each has its state, when it was heard, how far behind it is, its rate as a curve,
+        its newest line, address, certificate's end and gaps; the worst are first."""
+        twelve(self.watched)
+        page = self.page("/")
+        workers = page.workers()
+        self.assertEqual(
+            list(workers),
+            [SILENT, GAPPED, LAGGING, EXPIRING, *NAMES[:6], HOSTILE, REVOKED],
+        )
+        states = {name: row[0].split()[-1] for name, row in workers.items()}
+        self.assertEqual(
+            states,
+            {
+                **dict.fromkeys(NAMES, "ok"),
+                SILENT: "silent",
+                GAPPED: "gap",
+                LAGGING: "lagging",
+                EXPIRING: "expiring",
+                REVOKED: "revoked",
+            },
+        )
+        self.assertEqual(workers[SILENT][1], "2 min")
+        self.assertEqual(workers["decky-01"][1], "0 s")
+        self.assertEqual(workers[LAGGING][2], "5.0 MiB, 95 s")
+        self.assertEqual(workers["decky-01"][2], "0")
+        self.assertIn("at most in half an hour", workers["decky-01"][3])
+        self.assertEqual(workers["decky-01"][4], "198.51.100.11:40077")
+        self.assertEqual(workers[EXPIRING][5], "2026-12-05")
+        self.assertEqual((workers[GAPPED][6], workers["decky-01"][6]), ("1", "0"))
+        self.assertRegex(
+            workers["decky-01"][7],
+            r"<134>1 2026-11-23T14:.*login as \w+ failed$|\u2026$",
+        )
+        self.assertEqual(workers[REVOKED][7], "\u2013")
+        links = {a["href"] for a in page.having("a")}
+        self.assertLessEqual({f"worker/{name}" for name in NAMES}, links)
+
+    def test_rest(self) -> None:
+        """Problems, outputs, journal, our certificates and the events are there."""
+        twelve(self.watched)
+        self.watched.outputs[1].blocked = "No space left on device"
+        self.watched.clock.advance(1)
+        page = self.page("/")
+        self.assertIn("5 problems", page.text)
+        self.assertIn(f"{SILENT} not heard of for", page.sections["problems"])
+        self.assertIn("octets in 1 gaps will never come", page.sections["problems"])
+        self.assertEqual(
+            page.tables["outputs"][1:],
+            [
+                ["raw", "/var/log/decnet/master.log", "0 batches", "\u25cf ok"],
+                [
+                    *("json", "/var/log/decnet/master.json", "0 batches"),
+                    "\u25b2 blocked No space left on device",
+                ],
+            ],
+        )
+        self.assertIn("30.0 MiB of 1.0 GiB", page.sections["works"])
+        self.assertIn(
+            "Certificate of the master ends2027-09-19", page.sections["works"]
+        )
+        kinds = [row[1] for row in page.tables["events"][1:]]
+        self.assertEqual(
+            sorted(kinds), sorted(["silent", "lagging", "expiring", "gap", "refused"])
+        )
+        self.assertIn("another authority", page.sections["events"])
+
+    def test_nobody(self) -> None:
+        """A listener that nobody has come to has a page, too."""
+        page = self.page("/")
+        self.assertIn("all is well", page.text)
+        self.assertIn("None yet.", page.sections["workers"])
+        self.assertIn("None.", page.sections["events"])
+
+    def test_many(self) -> None:
+        """Of a large fleet a page has some; the others are behind links, and a name, a
+        state or an address finds them."""
+        for number in range(2 * ROWS_MAX + 1):
+            self.watched.enroll(f"w{number:03d}")
+        self.watched.connect("w007", 7)
+        self.watched.look()
+        first = self.page("/")
+        self.assertEqual(len(first.workers()), ROWS_MAX)
+        self.assertIn("page 1 of 3", first.text)
+        self.assertIn("?q=&page=2", {a["href"] for a in first.having("a")})
+        self.assertEqual(list(self.page("/?page=3").workers()), ["w007"])
+        self.assertIn("page 3 of 3", self.page("/?page=99999").text)
+        self.assertIn("page 1 of 3", self.page("/?page=0&page=x").text)
+        self.assertEqual(list(self.page("/?q=W007").workers()), ["w007"])
+        self.watched.clock.advance(1)
+        self.assertEqual(list(self.page("/?q=ok").workers()), ["w007"])
+        self.assertEqual(list(self.page("/?q=198.51").workers()), ["w007"])
+        self.assertIn("None that is looked for.", self.page("/?q=nobody").text)
+
+
+class WorkerPageTests(PagesTestCase):
+    """One of them."""
+
+    def test_all(self) -> None:
+        """What is wrong with it, its files, gaps, rates and events; and no other's."""
+        twelve(self.watched)
+        page = self.page(f"/worker/{GAPPED}")
+        self.assertIn("73112 octets in 1 gaps will never come", page.sections["how"])
+        (gap,) = page.tables["gaps"][1:]
+        self.assertEqual(
+            gap[1:], ["/var/log/decnet.log", "73\u202f112", "500", "deleted"]
+        )
+        self.assertEqual(
+            [row[0] for row in page.tables["files"][1:]], 2 * ["/var/log/decnet.log"]
+        )
+        self.assertEqual([row[1] for row in page.tables["events"][1:]], ["gap"])
+        self.assertEqual(len(page.having("svg")), 2)
+        self.assertEqual(len(page.having("polyline")), 2)
+        links = {a["href"] for a in page.having("a")}
+        self.assertLessEqual({"../", "../#problems", f"../worker/{GAPPED}"}, links)
+
+    def test_behind(self) -> None:
+        """What a forwarder says of its files is beside what came of them."""
+        twelve(self.watched)
+        ((_, _, delivered, of, age, _),) = self.page(f"/worker/{LAGGING}").tables[
+            "files"
+        ][1:]
+        self.assertNotEqual(delivered, of)
+        self.assertEqual(age, "95 s")
+
+    def test_absent(self) -> None:
+        """One that never came has a page; a stranger has none."""
+        self.watched.enroll("decky-01")
+        self.watched.look()
+        self.assertIn("None since the start.", self.page("/worker/decky-01").text)
+        self.assertIn("No worker of that name", self.page("/worker/decky-02", 404).text)
+        self.assertEqual(ask(self.watched, "/worker/decky-01/x")[0], 404)
+        self.assertEqual(ask(self.watched, "/worker")[0], 404)
+
+
+class HostileTests(PagesTestCase):
+    """Names and messages are an attacker's."""
+
+    def assertInert(self, page: Page) -> None:
+        """A page is made of our elements, runs our script, and fetches nothing of others."""
+        self.assertLessEqual(
+            {tag for tag, _ in page.elements}, ELEMENTS, "an element of somebody's"
+        )
+        (script,) = page.having("script")
+        self.assertIn(script["src"], ("page.js", "../page.js"))
+        for tag, attributes in page.elements:
+            for name, value in attributes.items():
+                self.assertFalse(name.startswith("on") or name == "style", (tag, name))
+                if name in LINKS:
+                    self.assertNotRegex(value or "", r"^[a-z]+:|^//", tag)
+
+    def test_line(self) -> None:
+        """A script in a line is text, and what would not be seen is."""
+        twelve(self.watched)
+        for path in ("/", f"/worker/{HOSTILE}"):
+            page = self.page(path)
+            self.assertInert(page)
+            self.assertIn(f"{SCRIPT}<img src=x onerror=alert(1)>", page.text)
+            self.assertIn("\\x1b[2J\\u202egnp.\\u2028yyy", page.text)
+            self.assertNotIn("\x1b", page.text)
+            self.assertNotIn("\u202e", page.text)
+            self.assertNotIn("y" * EXCERPT_OCTETS_MAX, page.text)
+
+    def test_file(self) -> None:
+        """So is one in a file's name, of any octets."""
+        twelve(self.watched)
+        self.watched.commit(batch(b"", HOSTILE, f"/{SCRIPT}", gap=3, reason="deleted"))
+        self.watched.clock.advance(1)
+        page = self.page(f"/worker/{HOSTILE}")
+        self.assertInert(page)
+        shown = f"/var/log/{SCRIPT}\"'&\\udcff\\n.log"
+        self.assertIn(f"of {shown}", page.sections["newest"])
+        self.assertEqual(
+            [row[0] for row in page.tables["files"][1:]], [f"/{SCRIPT}", shown]
+        )
+        self.assertEqual(page.tables["gaps"][1][1], f"/{SCRIPT}")
+
+    def test_search(self) -> None:
+        """So is one in what somebody was made to search for."""
+        page = self.page("/?q=%22%3E%3Cscript%3E%00&page=%3Cscript%3E")
+        self.assertInert(page)
+        (field,) = page.having("input")
+        self.assertEqual(field["value"], '"><script>\\x00')
+
+    def test_output(self) -> None:
+        """So is one in an output's path and its trouble."""
+        self.watched.outputs[0].output.path = f"/{SCRIPT}"
+        self.watched.outputs[0].blocked = SCRIPT
+        page = self.page("/")
+        self.assertInert(page)
+        self.assertEqual(page.sections["works"].count(SCRIPT), 2)
+
+
+class CostTests(PagesTestCase):
+    """Nobody can make the listener busy with pages."""
+
+    def test_once(self) -> None:
+        """Of the same facts a page is made once, and only a few are."""
+        made: list[View] = []
+
+        def fleetPage(status: Any, worker: Any, view: View, hidden: bool) -> Tag:
+            made.append(view)
+            return realPage(status, worker, view, hidden)
+
+        realPage = fleetpage.fleetPage
+        self.patch(pages, "fleetPage", fleetPage)
+        for number in range(PAGES_MAX):
+            for _ in range(3):
+                self.assertEqual(ask(self.watched, f"/?q={number}")[0], 200)
+        code, headers, _ = ask(self.watched, "/?q=more")
+        self.assertEqual((code, headers["retry-after"]), (503, "1"))
+        self.assertEqual(len(made), PAGES_MAX)
+        self.assertEqual(ask(self.watched, "/?q=0")[0], 200)
+        self.watched.clock.advance(1)
+        self.assertEqual(ask(self.watched, "/?q=more")[0], 200)

@@ -1,0 +1,294 @@
+"""A listener's status with a fleet of twelve, of which some are not well, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from types import SimpleNamespace
+from typing import Any, cast
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import ILogObserver, Logger, globalLogPublisher
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from decnet_syslog.master.service import ListenerService
+from decnet_syslog.master.status import ListenerStatus
+from decnet_syslog.master.values import Batch
+from decnet_syslog.watch.enrolled import Enrolled
+from decnet_syslog.watch.events import EventLog
+from decnet_syslog.watch.fleet import LOOK_S
+from decnet_syslog.watch.pages import makePages
+from decnet_syslog.watch.site import Facts, StatusPort, makeSite
+from decnet_syslog.wire.control import STATE
+from decnet_syslog.wire.record import Provenance
+from decnet_syslog.wire.report import Report
+
+# 2026-11-23, 14:00 UTC.
+WALL = 1_795_442_400.0
+DAY = 86400.0
+
+# What an attacker writes who hopes for a browser, a terminal, or a reader of rows.
+SCRIPT = "<script>document.title='owned'</script>"
+HOSTILE_LINE = (
+    f"{SCRIPT}<img src=x onerror=alert(1)>\x1b[2J\u202egnp.\u2028" + "y" * 400
+).encode()
+HOSTILE_FILE = f"/var/log/{SCRIPT}\"'&\udcff\n.log"
+
+NAMES = [f"decky-{number:02d}" for number in range(1, 13)]
+SILENT, LAGGING, EXPIRING, REVOKED, GAPPED, HOSTILE = NAMES[6:]
+
+_LINE = (
+    '<134>1 {at} {name} {service} 4711 login [decnet@55555 event_type="login_attempt"'
+    ' attacker_ip="203.0.113.{octet}" username="{user}"] {service}: login as {user} failed\n'
+)
+_SERVICES = ("ssh", "smtp", "rdp", "mysql", "ftp")
+_USERS = ("root", "admin", "oracle", "postgres", "test", "ubuntu", "pi")
+
+
+def batch(
+    octets: bytes,
+    name: str = "decky-01",
+    log: str | None = "/var/log/decnet/decnet.log",
+    at: str = "2026-11-23T14:00:00.000000Z",
+    start: int = 0,
+    gap: int = 0,
+    reason: str | None = None,
+    stream: str | None = "5" * 32,
+    generation: int = 0,
+    lengths: tuple[int, ...] | None = None,
+) -> Batch:
+    """A committed deposit."""
+    who = Provenance(name, "sha-256:AA", "192.0.2.1:5", at, log)
+    end = start + (gap or len(octets))
+    return Batch(1, who, stream, generation, start, end, octets, lengths, reason)
+
+
+def _certificate(ends: float) -> Any:
+    when = datetime.fromtimestamp(ends, timezone.utc)
+    return SimpleNamespace(not_valid_after_utc=when)
+
+
+class _Commits:
+    """What the status hears of commits."""
+
+    took = 0.002
+    full = False
+    acknowledgements = 0
+    pendingOctets = 4096
+
+    def onBatches(self, listener: Callable[[list[Batch]], None]) -> None:
+        """It is to be told."""
+        self.tell = listener
+
+
+@implementer(ILogObserver)
+class Watched:
+    """
+    The status of a listener: all of it real, but for the listener.
+
+    @ivar status: it.
+    @ivar site: the factory of the port.
+    @ivar enrolled: who is expected.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any = None, hideLines: bool = False) -> None:
+        """
+        @param reactor: what serves; a clock of its own by default.
+        """
+        self.clock = Clock()
+        self.enrolled: dict[str, Enrolled] = {}
+        self.events = EventLog()
+        self.commits = _Commits()
+        self.lines: dict[str, Any] = {}
+        self._sent: dict[str, int] = {}
+        self.outputs = [self._output("raw", "log"), self._output("json", "json")]
+        works = SimpleNamespace(
+            factory=SimpleNamespace(connections=[], reported=None),
+            commits=self.commits,
+            journal=SimpleNamespace(octets=31_457_280),
+            feeds=self.outputs,
+            handshakes=1,
+            journalOctetsMax=1024**3,
+        )
+        self.works = works
+        ours = SimpleNamespace(
+            authorities=[_certificate(WALL + 3000 * DAY)],
+            certificate=_certificate(WALL + 300 * DAY),
+        )
+        self.status = ListenerStatus(
+            cast(ListenerService, SimpleNamespace(works=works)),
+            self.clock.seconds,
+            lambda: self.enrolled,
+            lambda: cast(Any, ours),
+            self.wall,
+        )
+        facts = Facts(self.facts, self.clock.seconds)
+        self.site: StatusPort = makeSite(
+            self.clock if reactor is None else reactor,
+            facts,
+            lambda: b"metrics\n",
+            b"text/plain",
+            makePages(facts, self.status.fleet.workers.get, self.events.of, hideLines),
+        )
+        if reactor is None:
+            # A real port does it.
+            self.site.doStart()
+        self.look()
+
+    def _output(self, name: str, kind: str) -> Any:
+        output = SimpleNamespace(
+            name=name, path=f"/var/log/decnet/master.{kind}", seq=0
+        )
+        return SimpleNamespace(output=output, blocked=None)
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Keep an event, at the time that this listener has."""
+        self.events({**event, "log_time": self.wall()})
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+        return WALL + self.clock.seconds()
+
+    def at(self) -> str:
+        """The time, as records have it."""
+        now = datetime.fromtimestamp(self.wall(), timezone.utc)
+        return now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def facts(self) -> dict[str, Any]:
+        """As the service puts them together."""
+        recent = [event.asRecord() for event in self.events.recent()]
+        return {**self.status.facts(), "events": {"recent": recent}}
+
+    def look(self) -> None:
+        """As the service does."""
+        self.works.factory.connections = list(self.lines.values())
+        self.status.look()
+
+    def enroll(self, name: str, days: float = 400, revoked: bool = False) -> None:
+        """A worker is expected."""
+        self.enrolled[name] = Enrolled(WALL + days * DAY, revoked)
+
+    def connect(self, name: str, number: int) -> None:
+        """It is here."""
+        ends = self.enrolled[name].expires
+        assert ends is not None
+        self.lines[name] = SimpleNamespace(
+            worker=name,
+            certificate=_certificate(ends),
+            address=f"198.51.100.{number}:{40000 + 7 * number}",
+            heard=self.clock.seconds(),
+            reports=True,
+            reading=True,
+        )
+
+    def disconnect(self, name: str) -> None:
+        """It is gone."""
+        del self.lines[name]
+
+    def beat(self) -> None:
+        """Whoever is here says something."""
+        for line in self.lines.values():
+            line.heard = self.clock.seconds()
+
+    def commit(self, found: Batch) -> None:
+        """A batch of one worker is in the journal."""
+        self.commits.tell([found])
+
+    def send(self, name: str, octets: bytes, log: str = "/var/log/decnet.log") -> None:
+        """A worker's lines are in the journal."""
+        start = self._sent.get(name, 0)
+        self._sent[name] = start + len(octets)
+        stream = f"{NAMES.index(name) + 10:x}" * 32
+        self.commit(batch(octets, name, log, self.at(), start, stream=stream[:32]))
+
+    def report(self, name: str, octets: int, seconds: float) -> None:
+        """A worker says how far behind it is."""
+        states = []
+        if octets:
+            sent = self._sent.get(name, 0)
+            stream = (f"{NAMES.index(name) + 10:x}" * 32)[:32]
+            states = [STATE(stream, 0, sent + octets, sent, round(seconds * 1000))]
+        self.works.factory.reported(name, Report(1, octets, seconds, tuple(states)))
+
+    def live(self, seconds: float) -> None:
+        """A while of a fleet's life."""
+        end = self.clock.seconds() + seconds
+        while self.clock.seconds() < end:
+            self.clock.advance(LOOK_S)
+            self.beat()
+            tick = round(self.clock.seconds() / LOOK_S)
+            for number, name in enumerate(NAMES):
+                if name in self.lines and name != HOSTILE:
+                    self._chatter(name, number, tick)
+                    self.report(
+                        name, *((5_242_880, 95.0) if name == LAGGING else (0, 0))
+                    )
+            self.look()
+
+    def _chatter(self, name: str, number: int, tick: int) -> None:
+        """Somebody tries passwords; now and then many of them."""
+        wave = (tick * (number + 3)) % 41
+        burst = 60 if (tick // (17 + number)) % 9 == number % 9 else 0
+        lines = [
+            _LINE.format(
+                at=self.at(),
+                name=name,
+                service=_SERVICES[number % len(_SERVICES)],
+                octet=(tick * 31 + n) % 250 + 1,
+                user=_USERS[(tick + n) % len(_USERS)],
+            )
+            for n in range((wave if wave < 13 else 0) + burst)
+        ]
+        if lines:
+            self.send(name, "".join(lines).encode())
+
+
+def twelve(watched: Watched) -> None:
+    """Twelve workers, of which one each is silent, lagging, expiring, revoked, and has a gap."""
+    globalLogPublisher.addObserver(watched)
+    try:
+        for number, name in enumerate(NAMES, 1):
+            days = 12 if name == EXPIRING else 380 + number
+            watched.enroll(name, days, name == REVOKED)
+            if name != REVOKED:
+                watched.connect(name, 10 + number)
+        watched.live(2400)
+        watched.disconnect(SILENT)
+        watched.live(120)
+        gap = batch(
+            b"", GAPPED, "/var/log/decnet.log", watched.at(), 500, 73_112, "deleted"
+        )
+        watched.commit(gap)
+        watched._log.warn(
+            "refused {address}: {reason}",
+            event="refused",
+            address="203.0.113.9:51344",
+            reason="its certificate is of another authority",
+        )
+        watched.send(HOSTILE, HOSTILE_LINE + b"\n", HOSTILE_FILE)
+        watched.outputs[0].output.seq = watched.outputs[1].output.seq = 1
+        watched.live(6)
+    finally:
+        globalLogPublisher.removeObserver(watched)
+
+
+def ask(
+    watched: Watched, path: str, host: str | None = "127.0.0.1:5", method: str = "GET"
+) -> tuple[int, dict[str, str], str]:
+    """A request on a connection of its own: status, headers and body."""
+    protocol = watched.site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 9))
+    transport = StringTransport(IPv4Address("TCP", "127.0.0.1", 5))
+    protocol.makeConnection(transport)
+    named = "" if host is None else f"Host: {host}\r\n"
+    protocol.dataReceived(f"{method} {path} HTTP/1.0\r\n{named}\r\n".encode())
+    watched.clock.advance(0)
+    head, _, body = transport.value().partition(b"\r\n\r\n")
+    protocol.connectionLost(Failure(Exception("closed")))
+    status, *lines = head.decode("ascii").split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    return int(status.split()[1]), headers, body.decode("utf-8")
