@@ -5,8 +5,9 @@ from __future__ import annotations
 from decnet_syslog.master.tap import Options
 from decnet_syslog.watch.frame import AGAIN_S
 
+from .reading import ask
 from .test_watch_pages import PagesTestCase
-from .watched import HOSTILE, SCRIPT, Watched, ask, twelve
+from .watched import HOSTILE, SCRIPT, Watched, twelve
 
 
 class AccessTests(PagesTestCase):

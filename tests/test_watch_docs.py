@@ -16,6 +16,9 @@ from .peers import requirePeer
 ROOT = Path(__file__).parent.parent
 RULES = ROOT / "docs/examples" / "prometheus-alerts.yml"
 
+# Everybody who clones this takes it along.
+PICTURE_OCTETS_MAX = 200_000
+
 _METRIC = re.compile(r"^``(decnet_\w+)`` +(\w+) ", re.MULTILINE)
 _KIND = re.compile(r"^``([a-z-]+)`` +(Alarm: )?", re.MULTILINE)
 
@@ -50,6 +53,17 @@ class ReferenceTests(SynchronousTestCase):
             raised |= set(re.findall(r'event="([a-z-]+)"', path.read_text("utf-8")))
         self.assertIn("collision", raised)
         self.assertEqual(raised - set(KINDS), set())
+
+
+class PictureTests(SynchronousTestCase):
+    """The picture of the page; tests/test_watch_browser.py makes it."""
+
+    def test_picture(self) -> None:
+        """It is one, is shown, and is not large."""
+        self.assertIn(".. image:: status.png\n", text())
+        octets = (ROOT / "docs/status.png").read_bytes()
+        self.assertTrue(octets.startswith(b"\x89PNG\r\n"))
+        self.assertLess(len(octets), PICTURE_OCTETS_MAX)
 
 
 class RulesTests(SynchronousTestCase):

@@ -133,5 +133,6 @@ class ShownTests(SynchronousTestCase):
         )
         self.assertEqual((span(None), span(119), span(7200)), ("-", "119 s", "2 h"))
         self.assertEqual(
-            (rate(0.01), rate(3.14), rate(1234.5)), ("0", "3.1", "1\u202f234")
+            (rate(0.001), rate(0.0476), rate(3.14), rate(1234.5)),
+            ("0", "0.05", "3.1", "1\u202f234"),
         )

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any, cast
 
-from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from twisted.logger import ILogObserver, Logger, globalLogPublisher
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from decnet_syslog.master.service import ListenerService
@@ -35,6 +33,7 @@ SCRIPT = "<script>document.title='owned'</script>"
 HOSTILE_LINE = (
     f"{SCRIPT}<img src=x onerror=alert(1)>\x1b[2J\u202egnp.\u2028" + "y" * 400
 ).encode()
+FILE = "/var/log/decnet.log"
 HOSTILE_FILE = f"/var/log/{SCRIPT}\"'&\udcff\n.log"
 
 NAMES = [f"decky-{number:02d}" for number in range(1, 13)]
@@ -59,9 +58,10 @@ def batch(
     stream: str | None = "5" * 32,
     generation: int = 0,
     lengths: tuple[int, ...] | None = None,
+    address: str = "192.0.2.1:5",
 ) -> Batch:
     """A committed deposit."""
-    who = Provenance(name, "sha-256:AA", "192.0.2.1:5", at, log)
+    who = Provenance(name, "sha-256:AA", address, at, log)
     end = start + (gap or len(octets))
     return Batch(1, who, stream, generation, start, end, octets, lengths, reason)
 
@@ -82,6 +82,11 @@ class _Commits:
     def onBatches(self, listener: Callable[[list[Batch]], None]) -> None:
         """It is to be told."""
         self.tell = listener
+
+
+def _stream(name: str, log: str) -> str:
+    """The stream of a worker's file."""
+    return sha256(f"{name} {log!a}".encode()).hexdigest()[:32]
 
 
 @implementer(ILogObserver)
@@ -195,23 +200,32 @@ class Watched:
         for line in self.lines.values():
             line.heard = self.clock.seconds()
 
-    def commit(self, found: Batch) -> None:
-        """A batch of one worker is in the journal."""
-        self.commits.tell([found])
-
-    def send(self, name: str, octets: bytes, log: str = "/var/log/decnet.log") -> None:
+    def send(self, name: str, octets: bytes, log: str = FILE) -> None:
         """A worker's lines are in the journal."""
-        start = self._sent.get(name, 0)
-        self._sent[name] = start + len(octets)
-        stream = f"{NAMES.index(name) + 10:x}" * 32
-        self.commit(batch(octets, name, log, self.at(), start, stream=stream[:32]))
+        self._commit(name, log, octets)
+
+    def skip(self, name: str, octets: int, log: str = FILE) -> None:
+        """A worker tells a gap."""
+        self._commit(name, log, b"", octets, "deleted")
+
+    def _commit(
+        self, name: str, log: str, octets: bytes, gap: int = 0, why: str | None = None
+    ) -> None:
+        stream = _stream(name, log)
+        start = self._sent.get(stream, 0)
+        self._sent[stream] = start + (gap or len(octets))
+        address = self.lines[name].address
+        found = batch(
+            octets, name, log, self.at(), start, gap, why, stream, address=address
+        )
+        self.commits.tell([found])
 
     def report(self, name: str, octets: int, seconds: float) -> None:
         """A worker says how far behind it is."""
         states = []
         if octets:
-            sent = self._sent.get(name, 0)
-            stream = (f"{NAMES.index(name) + 10:x}" * 32)[:32]
+            stream = _stream(name, FILE)
+            sent = self._sent.get(stream, 0)
             states = [STATE(stream, 0, sent + octets, sent, round(seconds * 1000))]
         self.works.factory.reported(name, Report(1, octets, seconds, tuple(states)))
 
@@ -260,10 +274,7 @@ def twelve(watched: Watched) -> None:
         watched.live(2400)
         watched.disconnect(SILENT)
         watched.live(120)
-        gap = batch(
-            b"", GAPPED, "/var/log/decnet.log", watched.at(), 500, 73_112, "deleted"
-        )
-        watched.commit(gap)
+        watched.skip(GAPPED, 73_112)
         watched._log.warn(
             "refused {address}: {reason}",
             event="refused",
@@ -275,20 +286,3 @@ def twelve(watched: Watched) -> None:
         watched.live(6)
     finally:
         globalLogPublisher.removeObserver(watched)
-
-
-def ask(
-    watched: Watched, path: str, host: str | None = "127.0.0.1:5", method: str = "GET"
-) -> tuple[int, dict[str, str], str]:
-    """A request on a connection of its own: status, headers and body."""
-    protocol = watched.site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 9))
-    transport = StringTransport(IPv4Address("TCP", "127.0.0.1", 5))
-    protocol.makeConnection(transport)
-    named = "" if host is None else f"Host: {host}\r\n"
-    protocol.dataReceived(f"{method} {path} HTTP/1.0\r\n{named}\r\n".encode())
-    watched.clock.advance(0)
-    head, _, body = transport.value().partition(b"\r\n\r\n")
-    protocol.connectionLost(Failure(Exception("closed")))
-    status, *lines = head.decode("ascii").split("\r\n")
-    headers = dict(line.lower().split(": ", 1) for line in lines)
-    return int(status.split()[1]), headers, body.decode("utf-8")

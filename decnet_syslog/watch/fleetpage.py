@@ -27,7 +27,16 @@ EVENTS_MAX = 30
 # A name has 64 at most, a state fewer.
 SEARCH_CHARACTERS_MAX = 64
 
-_HEAD = ("Worker", "State", "Heard", "Behind", "Lines a second", "From", "Ends", "Gaps")
+_HEAD = (
+    "Worker",
+    "State",
+    "Heard",
+    "Behind",
+    "Lines a second",
+    "From",
+    "Certificate ends",
+    "Gaps",
+)
 
 # The worst first; who is not expected any more last.
 _ORDER = (*ALARMS, "absent", "gone", "ok", "revoked")
@@ -206,8 +215,7 @@ def fleetPage(
         status,
         "",
         section("problems", "Problems", problems(status)),
-        tags.h2("Workers"),
-        _search(view),
+        tags.div(tags.h2("Workers"), _search(view), class_="head"),
         section(
             "workers",
             f"{connected} connected, {rate(total)} lines a second",

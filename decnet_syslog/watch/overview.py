@@ -8,6 +8,7 @@ from typing import Any
 from twisted.web.template import Flattenable, Tag, tags
 
 from .frame import badge, empty, facts, link, table
+from .known import ALARMS
 from .shown import day, octets, quantity, span, visible
 
 __all__ = ["problems", "works"]
@@ -15,13 +16,18 @@ __all__ = ["problems", "works"]
 # Problems of one page.
 PROBLEMS_MAX = 20
 
+# The worst first.
+_ORDER = ("full", "blocked", *ALARMS)
+
 # Certificates of our own, as people call them.
 _OURS = {"ca": "CA", "master": "master"}
 
 
 def problems(status: Mapping[str, Any]) -> Flattenable:
     """What is wrong, the first of it."""
-    every = status["problems"]
+    every = sorted(
+        status["problems"], key=lambda problem: _ORDER.index(problem["kind"])
+    )
     if not every:
         return empty("None.")
     workers = {w["name"] for w in status["workers"]}

@@ -49,7 +49,9 @@ def rate(aSecond: float) -> str:
     """How many a second."""
     if aSecond >= 100:
         return quantity(round(aSecond))
-    return f"{aSecond:.1f}" if aSecond >= 0.05 else "0"
+    if aSecond >= 1:
+        return f"{aSecond:.1f}"
+    return f"{aSecond:.2f}" if aSecond >= 0.005 else "0"
 
 
 def day(seconds: float | None) -> str:
