@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -104,6 +105,8 @@ class FleetPageTests(PagesTestCase):
         page = self.page("/")
         self.assertIn("5 problems", page.text)
         self.assertIn(f"{SILENT} not heard of for", page.sections["problems"])
+        kinds = re.findall("\u25b2 ([a-z]+)", page.sections["problems"])
+        self.assertEqual(kinds, ["blocked", "silent", "gap", "lagging", "expiring"])
         self.assertIn("octets in 1 gaps will never come", page.sections["problems"])
         self.assertEqual(
             page.tables["outputs"][1:],

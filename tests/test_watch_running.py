@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,21 @@ class StatusTests(WatchTestCase):
         gone = status()
         self.assertEqual((gone.returncode, gone.stdout), (2, b""))
         self.assertIn(b"decnet-listener", gone.stderr)
+
+    def test_page(self) -> None:
+        """The listener's page has its worker, the line that came, and the worker's page the
+        file; a forwarder says what there is."""
+        pair = self.started("decky-01")
+        (worker,) = pair.workers
+        self.whenever(
+            pair, lambda: b"worker/decky-01" in get(pair.listener, "/"), "no worker"
+        )
+        line = numbered(0, 1).rstrip(b"\n").decode()
+        self.assertIn(escape(line, quote=False), get(pair.listener, "/").decode())
+        found = get(pair.listener, "/worker/decky-01").decode()
+        self.assertIn(f"of {worker.file}", found)
+        self.assertIn(b"/status.json", get(worker.forwarder, "/"))
+        self.assertNotIn(b"<", get(worker.forwarder, "/"))
 
     def test_portInUse(self) -> None:
         """A status port that is taken is said in one line."""

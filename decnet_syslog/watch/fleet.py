@@ -57,7 +57,7 @@ GAP_S = 600.0
 # What a rate is an average over, in seconds.
 RATE_S = 30.0
 
-# Names that are watched. Each is about 2 KiB.
+# Names that are watched. Each is about 4 KiB.
 WORKERS_MAX = 10_000
 
 _TODO = {

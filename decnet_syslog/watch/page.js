@@ -5,6 +5,8 @@
   // As often as the listener looks at its workers, in milliseconds.
   const EVERY = 3000;
   const PATIENCE = 10000;
+  // One refresh may fail, when many look at once; two that follow each other are said.
+  const LATE = 5000;
   const KEY = "decnet-theme";
   const root = document.documentElement;
   const preference = matchMedia("(prefers-color-scheme: dark)");
@@ -99,7 +101,9 @@
       say("");
     } catch {
       // Nobody must take what is old for what is.
-      say(`No answer since ${freshAt.toLocaleTimeString()}: what is shown is old.`);
+      if (Date.now() - freshAt >= LATE) {
+        say(`No answer since ${freshAt.toLocaleTimeString()}: what is shown is old.`);
+      }
     }
   };
 
