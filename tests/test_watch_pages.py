@@ -244,6 +244,16 @@ class HostileTests(PagesTestCase):
         (field,) = page.having("input")
         self.assertEqual(field["value"], '"><script>\\x00')
 
+    def test_event(self) -> None:
+        """So is one in whatever part of an event."""
+        odd = f"\"'\ud800/../{SCRIPT}"
+        self.watched({"event": "refused", "log_format": odd, "worker": odd})
+        page = self.page("/")
+        self.assertInert(page)
+        (row,) = page.tables["events"][1:]
+        self.assertIn(SCRIPT, row[2])
+        self.assertIn(SCRIPT, row[3])
+
     def test_output(self) -> None:
         """So is one in an output's path and its trouble."""
         self.watched.outputs[0].output.path = f"/{SCRIPT}"

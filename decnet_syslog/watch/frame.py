@@ -58,7 +58,8 @@ def badge(state: str) -> Tag:
 
 def link(name: str, up: str) -> Tag:
     """To a worker's page."""
-    return tags.a(visible(name, 80), href=f"{up}worker/{quote(name, safe='')}")
+    path = quote(name, safe="", errors="replace")
+    return tags.a(visible(name, 80), href=f"{up}worker/{path}")
 
 
 def cells(head: Sequence[str], row: Iterable[Flattenable]) -> Tag:
