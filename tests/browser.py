@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 from base64 import b64decode
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet import reactor as reactorModule
 from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -66,6 +69,9 @@ class Browser(ProcessProtocol):
 
     def __init__(self) -> None:
         self.said = b""
+        # Of its own, and not below a test's: it holds a socket, whose path may have 107
+        # octets. It also has what would be left in /tmp otherwise.
+        self._directory = tempfile.mkdtemp(prefix="decnet-syslog-browser-")
         self.complaints: list[str] = []
         self.ended: Deferred[None] = Deferred()
         self._octets = bytearray()
@@ -73,20 +79,16 @@ class Browser(ProcessProtocol):
         self._waiting: dict[int, Deferred[Any]] = {}
 
     @classmethod
-    def start(cls, program: str, directory: Path) -> Browser:
-        """
-        Start it.
-
-        @param directory: for what it keeps.
-        """
+    def start(cls, program: str) -> Browser:
+        """Start it."""
         browser = cls()
-        home = str(directory)
+        home = browser._directory
         reactor.spawnProcess(
             browser,
             program,
             [program, *_OPTIONS, f"--user-data-dir={home}"],
-            # Not the user's own settings, and nowhere to talk to.
-            env={"PATH": os.environ.get("PATH", ""), "HOME": home},
+            # Not the user's own settings, nowhere to talk to, nothing left in /tmp.
+            env={"PATH": os.environ.get("PATH", ""), "HOME": home, "TMPDIR": home},
             childFDs={0: "w", 1: "r", 2: "r", TO_CHROMIUM: "w", FROM_CHROMIUM: "r"},
         )
         return browser
@@ -134,7 +136,8 @@ class Browser(ProcessProtocol):
             self.complaints.append(json.dumps(parameters["exceptionDetails"]))
 
     def processEnded(self, reason: Failure) -> None:
-        """Nobody answers any more."""
+        """It and all that it started have closed their pipes: nobody answers any more."""
+        shutil.rmtree(self._directory, ignore_errors=True)
         waiting, self._waiting = self._waiting, {}
         for done in waiting.values():
             said = self.said.decode("utf-8", "replace")
@@ -154,9 +157,9 @@ class Browser(ProcessProtocol):
         return tab
 
     def stop(self) -> Deferred[None]:
-        """End it. Fires when it has ended."""
+        """End it, whether or not it still does what it is asked. Fires when it has ended."""
         transport: Any = self.transport
-        if not self.ended.called:
+        with suppress(ProcessExitedAlready):
             transport.signalProcess("KILL")
         return self.ended
 

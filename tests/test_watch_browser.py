@@ -28,17 +28,15 @@ class BrowserTests(TestCase):
     @inlineCallbacks
     def setUp(self) -> Steps:  # type: ignore[override]
         program = requirePeer("chromium")
-        self.directory = Path(self.mktemp()).resolve()
-        self.directory.mkdir(parents=True)
         self.watched = Watched(reactor)
         twelve(self.watched)
         self.port = reactor.listenTCP(0, self.watched.site, interface="127.0.0.1")
         self.addCleanup(self.stopServing)
         self.url = f"http://127.0.0.1:{self.port.getHost().port}/"
-        self.browser = Browser.start(program, self.directory)
+        self.browser = Browser.start(program)
         self.addCleanup(self.browser.stop)
         self.tab = yield self.browser.open()
-        yield self.tab.size(1200, 740)
+        yield self.tab.size(1200, 1090)
         yield self.tab.prefer("light")
         yield self.tab.go(self.url)
 

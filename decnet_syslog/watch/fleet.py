@@ -212,8 +212,8 @@ class Fleet:
         gap = None
         if worker.gapAt is not None and now - worker.gapAt < GAP_S:
             gap = (
-                f"{worker.gapOctets} octets in {worker.gaps} gaps will never come, the last"
-                f" for {showText(worker.gapReason)}"
+                f"{worker.gapOctets} octets in {worker.gaps} gap{'s'[: worker.gaps > 1]} will never"
+                f" come, the last for {showText(worker.gapReason)}"
             )
         yield "gap", gap
         yield "lagging", self._lagging(worker, report)

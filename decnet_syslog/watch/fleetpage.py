@@ -113,7 +113,7 @@ def _row(fact: Mapping[str, Any], worker: Worker | None, hidden: bool) -> Tag:
         _behind(fact),
         _rate(fact, worker),
         visible(first, 80) + more,
-        day(fact["expires"]),
+        tags.span(day(fact["expires"]), class_="day"),
         quantity(fact["gaps"]),
     )
     return tags.tbody(

@@ -20,7 +20,7 @@ PROBLEMS_MAX = 20
 _ORDER = ("full", "blocked", *ALARMS)
 
 # Certificates of our own, as people call them.
-_OURS = {"ca": "CA", "master": "master"}
+_OURS = {"ca": "CA", "master": "Master"}
 
 
 def problems(status: Mapping[str, Any]) -> Flattenable:
@@ -39,7 +39,7 @@ def problems(status: Mapping[str, Any]) -> Flattenable:
             if problem["what"] in workers
             else tags.b(visible(problem["what"], 80)),
             f" {visible(problem['text'], 500)}",
-            tags.span(f" for {span(problem['seconds'])}", class_="when"),
+            tags.span(f" raised {span(problem['seconds'])} ago", class_="when"),
         )
         for problem in every[:PROBLEMS_MAX]
     ]
@@ -61,9 +61,12 @@ def works(status: Mapping[str, Any]) -> Flattenable:
             [
                 (
                     "Journal",
-                    tags.transparent(meter, f" {octets(used)} of {octets(most)}"),
+                    tags.transparent(
+                        f"{octets(used)} of {octets(most)} ",
+                        badge("full") if journal["full"] else "",
+                        meter,
+                    ),
                 ),
-                ("Its disk", badge("full") if journal["full"] else "has space"),
                 ("Waits for a commit", octets(journal["waiting_octets"])),
                 (
                     "Connections",
@@ -72,7 +75,7 @@ def works(status: Mapping[str, Any]) -> Flattenable:
                 ("Commits", quantity(status["commits"]["count"])),
                 *[
                     (
-                        f"Certificate of the {_OURS[one['role']]} ends",
+                        f"{_OURS[one['role']]} certificate ends",
                         day(one["expires"]),
                     )
                     for one in status["certificates"]

@@ -81,6 +81,28 @@ class Facts:
         return self._found
 
 
+class _Once:
+    """What is made of the facts, made once of the same: of a large fleet it is megabytes."""
+
+    def __init__(
+        self,
+        facts: Callable[[], dict[str, Any]],
+        make: Callable[[dict[str, Any]], bytes],
+    ) -> None:
+        self._facts = facts
+        self._make = make
+        self._of: dict[str, Any] | None = None
+        self._made = b""
+
+    def __call__(self) -> bytes:
+        """It, of the facts that there are now."""
+        found = self._facts()
+        if found is not self._of:
+            self._made = self._make(found)
+            self._of = found
+        return self._made
+
+
 class Document(Resource):
     """One path."""
 
@@ -165,16 +187,14 @@ def makeSite(
     @param pages: what else there is, by its path's first word; of "" an index by default.
     """
 
-    def status() -> bytes:
-        return json.dumps(facts()).encode("ascii") + b"\n"
-
+    status = _Once(facts, lambda found: json.dumps(found).encode("ascii") + b"\n")
     root = Resource()
     text = b"text/plain; charset=utf-8"
     documents: dict[bytes, Resource] = {
         b"": Document(text, lambda: _INDEX),
         b"healthz": Document(text, lambda: b"ok\n"),
         b"status.json": Document(b"application/json", status),
-        b"metrics": Document(metricsType, metrics),
+        b"metrics": Document(metricsType, _Once(facts, lambda found: metrics())),
         **(pages or {}),
     }
     for path, document in documents.items():

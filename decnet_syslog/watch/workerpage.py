@@ -29,7 +29,7 @@ def _how(fact: Mapping[str, Any]) -> Flattenable:
         tags.li(
             badge(kind),
             f" {visible(alarm['text'], 500)}",
-            tags.span(f" for {span(alarm['seconds'])}", class_="when"),
+            tags.span(f" raised {span(alarm['seconds'])} ago", class_="when"),
         )
         for kind, alarm in fact["alarms"].items()
     ]
@@ -73,11 +73,9 @@ def _newest(worker: Worker, hidden: bool) -> Flattenable:
 
 def _curve(history: History, steps: int, title: str) -> Tag:
     values = history.values
-    most = rate(max(values, default=0.0))
-    return tags.figure(
-        curve(values, steps, f"{title}: {most} lines a second at most"),
-        tags.figcaption(f"{title}; the top is {most} lines a second"),
-    )
+    most = max(values, default=0.0)
+    said = f"{title}: {f'{rate(most)} lines a second at most' if most else 'none'}"
+    return tags.figure(curve(values, steps, said), tags.figcaption(said))
 
 
 def _files(fact: Mapping[str, Any], worker: Worker) -> Flattenable:
@@ -149,8 +147,11 @@ def workerPage(
         section(
             "rates",
             "Lines a second",
-            _curve(worker.lately, LATELY_STEPS, "the last half hour"),
-            _curve(worker.day, DAY_STEPS, "the last day"),
+            tags.div(
+                _curve(worker.lately, LATELY_STEPS, "The last half hour"),
+                _curve(worker.day, DAY_STEPS, "The last day"),
+                class_="rates",
+            ),
         ),
         section("files", "Files", _files(fact, worker)),
         section("gaps", "Gaps", _gaps(worker)),
