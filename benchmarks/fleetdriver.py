@@ -40,6 +40,7 @@ from decnet_syslog.trust.bundles import Bundle
 from decnet_syslog.trust.contexts import ForwarderContext, forwarderContext
 from decnet_syslog.worker.connector import EndpointConnector
 from decnet_syslog.worker.forwarder import ForwarderFactory, ForwarderProtocol
+from decnet_syslog.worker.masters import Address, Masters
 from decnet_syslog.worker.plain import PlainShipment
 from decnet_syslog.worker.shipment import Shipment
 
@@ -98,6 +99,7 @@ class Member:
             fleet.reactor,
             shipmentFor,
             lambda: None if context.lastRefusal is None else str(context.lastRefusal),
+            Masters([Address(plan.host, plan.port)], fleet.reactor),
         )
         self.connector = _Connector(endpoint, self._factory, fleet.attempts)
         self._factory.connector = self.connector

@@ -28,7 +28,8 @@ from twisted.internet.task import deferLater, react
 from decnet_syslog.commands.pair import Pair, Worker
 from decnet_syslog.trust.bundles import Bundle
 from decnet_syslog.trust.contexts import forwarderContext
-from decnet_syslog.worker import forwarder
+from decnet_syslog.worker import masters
+from decnet_syslog.worker.masters import Address, Masters
 from decnet_syslog.worker.service import ForwarderService
 
 __all__ = ["DIRECTIONS", "Cutter", "Sessions", "everyOctet"]
@@ -213,8 +214,9 @@ class Sessions:
             self._reactor,
             lambda: self._context,
             lambda: None,
-            self.pair.host,
-            self._port.getHost().port,
+            Masters(
+                [Address(self.pair.host, self._port.getHost().port)], self._reactor
+            ),
             [str(self._worker.file)],
             self._worker.bundle / "forwarder.db",
             delivery="acked",
@@ -257,7 +259,7 @@ def everyOctet(
     sessions = Sessions(reactor, pair)
     counts: dict[str, int] = {}
     # The series of delays is another test's.
-    soon = mock.patch.object(forwarder, "DELAY_MIN_S", 0.005)
+    soon = mock.patch.object(masters, "DELAY_MIN_S", 0.005)
     soon.start()
     try:
         yield sessions.start()

@@ -42,6 +42,7 @@ from decnet_syslog.worker.forwarder import (
     ForwarderFactory,
     ForwarderProtocol,
 )
+from decnet_syslog.worker.masters import Address, Masters
 from decnet_syslog.worker.plain import LOOK_S, SETTLE_S, PlainShipment
 from decnet_syslog.worker.shipment import (
     ACK_TIMEOUT_S,
@@ -93,8 +94,9 @@ class FactoryTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.endpoint = Endpoint()
         self.shipment: Any = None
+        self.masters = Masters([Address("one", 6514)], self.clock, lambda: 0.0)
         self.factory = ForwarderFactory(
-            self.clock, lambda line: self.shipment, lambda: None, random=lambda: 0.0
+            self.clock, lambda line: self.shipment, lambda: None, self.masters
         )
         connector = EndpointConnector(lambda: self.endpoint, self.factory)  # type: ignore[arg-type,return-value]
         self.factory.connector = connector
@@ -133,7 +135,7 @@ class BackoffTests(FactoryTestCase):
 
     def test_jitter(self) -> None:
         """Each delay is shortened at random, by half at most, and never over 30 s."""
-        self.factory._random = lambda: 1.0
+        self.masters._random = lambda: 1.0
         self.connector.connect()
         delays = []
         for _ in range(7):

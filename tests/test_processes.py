@@ -247,7 +247,7 @@ class ImpostorTests(PairTestCase):
         honest.forwarder.start()
         self.waitFor(
             pair,
-            lambda: honest.forwarder.output().count("connecting again") >= 2,
+            lambda: honest.forwarder.output().count("connecting to ") >= 2,
             "the forwarder does not try again",
         )
         said = honest.forwarder.output()

@@ -23,7 +23,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..trust.authority import Authority
 
-__all__ = ["Pair", "Process", "Worker", "countLines", "newDirectory"]
+__all__ = ["Pair", "Process", "Worker", "countLines", "freePort", "newDirectory"]
 
 _TWISTD = "from twisted.scripts.twistd import run; run()"
 
@@ -146,7 +146,7 @@ class Pair:
         """
         self.directory = directory
         self.host = "127.{}.{}.{}".format(*[random.randint(1, 254) for _ in range(3)])
-        self.port = _freePort(self.host)
+        self.port = freePort(self.host)
         self._connectTo = port or self.port
         self.logPath = directory / "master.log"
         self.jsonPath = directory / "master.json"
@@ -232,7 +232,8 @@ class Pair:
             process.kill()
 
 
-def _freePort(host: str) -> int:
+def freePort(host: str) -> int:
+    """A port of this host that nobody listens on."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         port = probe.getsockname()[1]

@@ -65,16 +65,17 @@ def examineForwarder(
         _checkLog(report, pattern)
         checkForwarded(report, known, pattern)
     if bundle is not None:
-        _ask(
-            report,
-            bundle,
-            options["master-host"],
-            options["master-port"],
-            options["master-name"],
-            options["delivery"],
-            options["max-message"],
-            ask,
-        )
+        for host, port in options.masters:
+            _ask(
+                report,
+                bundle,
+                host,
+                port,
+                options["master-name"],
+                options["delivery"],
+                options["max-message"],
+                ask,
+            )
 
 
 def _ask(

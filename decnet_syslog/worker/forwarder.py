@@ -2,15 +2,13 @@
 The forwarder's connection: a protocol, and the factory that makes it again.
 
 The protocol decides by what TLS has negotiated which shipment it carries, and is the
-transport's side of it: backpressure, deadlines, goodbye. The factory retries for ever,
-after 1 s, 2 s, 4 s ... 30 s, each shortened at random by up to half so that a fleet does
-not return in one instant; only a master that has really taken us ends the series.
+transport's side of it: backpressure, deadlines, goodbye. The factory retries for ever; when,
+and where, L{decnet_syslog.worker.masters} says.
 """
 
 from __future__ import annotations
 
 import fcntl
-import random
 import struct
 import termios
 from collections import Counter
@@ -40,6 +38,7 @@ from ..trust.contexts import DELIVERY_PROTOCOLS, STATE_PROTOCOL
 from ..wire.control import BYE, ControlError, ControlLine
 from ..wire.framing import FramingError
 from ..wire.protocol import OctetCountedReceiver
+from .masters import DELAY_MAX_S, DELAY_MIN_S, Masters
 from .plain import PlainShipment
 from .shipment import Misbehaviour, Shipment
 
@@ -69,9 +68,6 @@ BYE_CODES = (
     "revoked",
     "error",
 )
-
-DELAY_MIN_S = 1.0
-DELAY_MAX_S = 30.0
 
 # Another connection has taken our stream: somebody has a copy of our state. Whoever waits
 # longer lets the other ship; nothing is lost or repeated meanwhile. Or the master does not
@@ -305,9 +301,6 @@ class ForwarderFactory(ReconnectingClientFactory):
     delay: Any = DELAY_MIN_S
     maxDelay: Any = DELAY_MAX_S
     clock: Any
-    factor = 2.0
-    # Its jitter exceeds maxDelay and can make a delay negative; ours is in retry.
-    jitter = 0.0
     _log = Logger()
 
     def __init__(
@@ -315,11 +308,12 @@ class ForwarderFactory(ReconnectingClientFactory):
         clock: IReactorTime,
         shipmentFor: Callable[[ForwarderProtocol], Shipment | PlainShipment | None],
         refusal: Callable[[], str | None],
-        random: Callable[[], float] = random.random,
+        masters: Masters,
     ) -> None:
         """
         @param shipmentFor: what a connection carries; C{None} to refuse the master.
         @param refusal: why our TLS has refused the master's certificate, if it has.
+        @param masters: told how connections end; says where the next one goes, and when.
         """
         self.clock = clock
         self.shipmentFor = shipmentFor
@@ -327,8 +321,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         self.ends: Counter[str] = Counter()
         self.why = "connecting"
         self._refusal = refusal
-        self._random = random
-        self._next = DELAY_MIN_S
+        self._masters = masters
         self._superseded = False
         self._whenLost: list[Callable[[], None]] = []
 
@@ -352,10 +345,17 @@ class ForwarderFactory(ReconnectingClientFactory):
         self.why = refused or reason.getErrorMessage()
         if refused is not None:
             self._log.warn(
-                "no connection to the master: {reason}", event="refused", reason=refused
+                "no connection to the master {master}: {reason}",
+                event="refused",
+                master=str(self._masters.current),
+                reason=refused,
             )
         else:
-            self._log.warn("no connection to the master: {why}", why=self.why)
+            self._log.warn(
+                "no connection to the master {master}: {why}",
+                master=str(self._masters.current),
+                why=self.why,
+            )
         waiting, self._whenLost = self._whenLost, []
         for call in waiting:
             call()
@@ -368,22 +368,32 @@ class ForwarderFactory(ReconnectingClientFactory):
         """Nobody answers."""
         self.ends[_failureOf(reason)] += 1
         self.why = reason.getErrorMessage()
-        self._log.warn("cannot connect to the master: {why}", why=self.why)
+        self._log.warn(
+            "cannot connect to the master {master}: {why}",
+            master=str(self._masters.current),
+            why=self.why,
+        )
         super().clientConnectionFailed(connector, reason)  # type: ignore[no-untyped-call]
 
     def retry(self, connector: Any = None) -> None:
-        """Connect again after the next delay of the series."""
+        """
+        Connect again, when and where the masters' series say.
+
+        The original's own jitter exceeds its maximum, and can make a delay negative.
+        """
         if not self.continueTrying:
             return
-        delay = self._next
-        self._next = min(self.factor * self._next, self.maxDelay)
         self.retries += 1
-        self.delay = max(delay * (1 - self._random() / 2), 0.001)
+        self.delay = max(self._masters.failed(), 0.001)
         if self._superseded:
             self.delay += DELAY_SUPERSEDED_S
         connector = connector or self.connector
         self.connector = connector
-        self._log.info("connecting again in {delay:.1f} s", delay=self.delay)
+        self._log.info(
+            "connecting to {master} in {delay:.1f} s",
+            master=str(self._masters.current),
+            delay=self.delay,
+        )
 
         def again() -> None:
             self._callID = None
@@ -393,5 +403,5 @@ class ForwarderFactory(ReconnectingClientFactory):
 
     def resetDelay(self) -> None:
         """The master has taken us. Unlike the original this never undoes L{stopTrying}."""
-        self._next = DELAY_MIN_S
+        self._masters.taken()
         self.retries = 0

@@ -32,9 +32,12 @@ from ..wire.control import BYE, ControlLine
 from .bookmarks import Bookmarks
 from .connector import EndpointConnector
 from .forwarder import ForwarderFactory, ForwarderProtocol, kernelUnsent
+from .homing import Homing
+from .masters import Address, Masters
 from .plain import PlainShipment
 from .pulse import Pulse
 from .shipment import PIECE_OCTETS, Shipment
+from .srv import Directory
 from .tails import Tails
 from .watch import DirectoryWatch
 
@@ -61,8 +64,7 @@ class Works(NamedTuple):
     tails: Tails
     factory: ForwarderFactory
     pulse: Pulse
-    host: str
-    port: int
+    masters: Masters
 
 
 class ForwarderService(Service):
@@ -78,8 +80,7 @@ class ForwarderService(Service):
         reactor: Any,
         context: Callable[[], IOpenSSLClientConnectionCreator],
         refusal: Callable[[], str | None],
-        host: str,
-        port: int,
+        masters: Masters,
         patterns: Sequence[str],
         statePath: Path,
         *,
@@ -89,8 +90,10 @@ class ForwarderService(Service):
         lagOctetsMax: int | None,
         pieceOctets: int = PIECE_OCTETS,
         resendToNewMaster: bool = True,
+        directory: Directory | None = None,
     ) -> None:
         """
+        @param directory: asked for masters first, if there is one.
         @param context: the TLS of the next connection.
         @param refusal: why it has refused the last one.
         @param delivery: auto, acked or plain.
@@ -98,8 +101,7 @@ class ForwarderService(Service):
         self._reactor = reactor
         self._context = context
         self._refusal = refusal
-        self._host = host
-        self._port = port
+        self._masters = masters
         self._patterns = patterns
         self._statePath = statePath
         self._delivery = delivery
@@ -108,6 +110,7 @@ class ForwarderService(Service):
         self._lagOctetsMax = lagOctetsMax
         self._pieceOctets = pieceOctets
         self._resend = resendToNewMaster
+        self._directory = directory
         self._hangup: Any = signal.SIG_DFL
         self._poll: IDelayedCall | None = None
         self._save: IDelayedCall | None = None
@@ -131,7 +134,7 @@ class ForwarderService(Service):
         self._pool = ThreadPool(1, 1, "decnet-forwarder-files")
         self._pool.start()
         self._factory = ForwarderFactory(
-            self._reactor, self._shipmentFor, self._refusal
+            self._reactor, self._shipmentFor, self._refusal, self._masters
         )
         self._connector = EndpointConnector(self._endpoint, self._factory)
         self._factory.connector = self._connector
@@ -140,14 +143,25 @@ class ForwarderService(Service):
         self._look()
         self._pulse = Pulse(self._tails, self._reactor, self._tell)
         self._pulse.start()
-        self._connector.connect()
+        self._homing = Homing(
+            self._reactor, self._masters, self._factory, self._endpoint
+        )
+        self._homing.start()
+        if self._directory is None:
+            self._connector.connect()
+        else:
+            self._directory.ask().addCallback(lambda _: self._connectFirst())
         self._reactor.callWhenRunning(self._catchSignal)
         self._log.info(
-            "shipping {files} to {host}:{port}",
+            "shipping {files} to {masters}",
             files=", ".join(self._patterns),
-            host=self._host,
-            port=self._port,
+            masters=", ".join(map(str, self._masters.addresses)),
         )
+
+    def _connectFirst(self) -> None:
+        if self.running:
+            self._masters.restart()
+            self._connector.connect()
 
     @inlineCallbacks
     def stopService(self) -> Any:
@@ -156,6 +170,9 @@ class ForwarderService(Service):
         signal.signal(signal.SIGHUP, self._hangup)
         self._watch.stop()
         self._pulse.stop()
+        self._homing.stop()
+        if self._directory is not None:
+            self._directory.stop()
         self._factory.stopTrying()  # type: ignore[no-untyped-call]
         self._connector.stopConnecting()
         line = self._factory.line
@@ -216,7 +233,7 @@ class ForwarderService(Service):
     @property
     def works(self) -> Works:
         """What there is to look at."""
-        return Works(self._tails, self._factory, self._pulse, self._host, self._port)
+        return Works(self._tails, self._factory, self._pulse, self._masters)
 
     def _wait(self, condition: Callable[[], bool]) -> Deferred[None]:
         """Fire when a condition holds, or after STOP_S."""
@@ -236,8 +253,9 @@ class ForwarderService(Service):
         look()
         return done
 
-    def _endpoint(self) -> IStreamClientEndpoint:
-        tcp = HostnameEndpoint(self._reactor, self._host, self._port)
+    def _endpoint(self, master: Address | None = None) -> IStreamClientEndpoint:
+        host, port = master or self._masters.current
+        tcp = HostnameEndpoint(self._reactor, host, port)
         endpoint: IStreamClientEndpoint = wrapClientTLS(self._context(), tcp)
         return endpoint
 

@@ -339,7 +339,7 @@ class Shipment:
             start, crc = mark.offset, mark.crc
         else:
             start, crc = line.base, 0
-        if line.offset < mark.offset:
+        if line.offset < mark.offset and mark.journal == self._journal:
             self._log.warn(
                 "the master holds {held} octets of {name!r}, it had acknowledged {offset}: it"
                 " has lost some, they are sent again",

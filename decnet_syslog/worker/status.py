@@ -147,8 +147,9 @@ class ForwarderStatus:
             "ok": not problems,
             "problems": problems,
             "master": {
-                "host": works.host,
-                "port": works.port,
+                "host": works.masters.current.host,
+                "port": works.masters.current.port,
+                "all": [str(address) for address in works.masters.addresses],
                 "connected": connected,
                 "acknowledges": line is not None and line.control,
                 "ends": dict(works.factory.ends),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from twisted.application.service import IService
@@ -20,8 +21,10 @@ from ..trust.renewal import Renewal
 from ..trust.watching import together
 from ..watch.service import STATUS_PARAMETERS, statusOptions
 from ..wire.framing import MESSAGE_OCTETS_MAX
+from .masters import Address, Masters
 from .service import ForwarderService
 from .shipment import PIECE_OCTETS
+from .srv import Directory
 from .status import watchForwarder
 
 __all__ = ["Options", "makeService"]
@@ -30,7 +33,6 @@ __all__ = ["Options", "makeService"]
 LAG_OCTETS_MAX = 128 * 1024 * 1024
 
 ENVIRONMENT = {
-    "master-host": "DECNET_SWARM_MASTER_HOST",
     "master-port": "DECNET_SWARM_SYSLOG_PORT",
     "agent-dir": "DECNET_AGENT_DIR",
 }
@@ -51,17 +53,17 @@ Example:
 
     optParameters = [
         [
-            "master-host",
-            None,
-            None,
-            "Name or address of the master [DECNET_SWARM_MASTER_HOST]",
-        ],
-        [
             "master-port",
             None,
             None,
-            "Its port [DECNET_SWARM_SYSLOG_PORT, 6514]",
+            "The port of masters given without one [DECNET_SWARM_SYSLOG_PORT, 6514]",
             portNumber,
+        ],
+        [
+            "master-domain",
+            None,
+            None,
+            "Ask the DNS for the masters: _syslog-tls._tcp of this domain",
         ],
         [
             "master-name",
@@ -118,6 +120,12 @@ Example:
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.logFiles: list[str] = []
+        self.hosts: list[str] = []
+        self.masters: list[Address] = []
+
+    def opt_master_host(self, host: str) -> None:
+        """A master: host or host:port; repeatable, the best first [DECNET_SWARM_MASTER_HOST]"""
+        self.hosts.append(host)
 
     def opt_log_file(self, path: str) -> None:
         """The log to ship, or a pattern of them; repeatable [DECNET_INGEST_LOG_FILE]"""
@@ -125,7 +133,6 @@ Example:
 
     def postOptions(self) -> None:
         """Fill in the environment and the defaults, and check."""
-        fromEnvironment(self, "master-host", ENVIRONMENT, str, None)
         fromEnvironment(self, "master-port", ENVIRONMENT, portNumber, 6514)
         fromEnvironment(self, "agent-dir", ENVIRONMENT, str, "~/.decnet/agent")
         if not self.logFiles:
@@ -135,8 +142,7 @@ Example:
         self.logFiles = [
             os.path.abspath(os.path.expanduser(path)) for path in self.logFiles
         ]
-        if not self["master-host"]:
-            raise usage.UsageError("say where the master is: --master-host NAME")
+        self._findMasters()
         if not self.logFiles:
             raise usage.UsageError("say what to ship: --log-file PATH")
         if self["delivery"] not in ("auto", "acked", "plain"):
@@ -158,6 +164,25 @@ Example:
         if not os.path.isdir(state):
             raise usage.UsageError(f"no directory {state} for --state-db: make it")
 
+    def _findMasters(self) -> None:
+        if not self.hosts:
+            listed = os.environ.get("DECNET_SWARM_MASTER_HOST", "").split(",")
+            self.hosts = [host for host in map(str.strip, listed) if host]
+        domain = self["master-domain"]
+        if domain is not None and self.hosts:
+            raise usage.UsageError("--master-host or --master-domain, not both")
+        if domain is not None:
+            # Where the DNS has no records, RFC 2782 has the domain's own address tried.
+            self.hosts = [domain]
+        if not self.hosts:
+            raise usage.UsageError("say where the master is: --master-host NAME")
+        try:
+            self.masters = [
+                Address.parse(host, self["master-port"]) for host in self.hosts
+            ]
+        except ValueError as error:
+            raise usage.UsageError(f"--master-host: {error}") from None
+
 
 def makeService(options: Options) -> IService:
     """
@@ -165,8 +190,9 @@ def makeService(options: Options) -> IService:
 
     @raise SystemExit: something is missing; one line says what to do.
     """
-    from twisted.internet import reactor
+    from twisted.internet import reactor as reactorModule
 
+    reactor: Any = reactorModule
     useMonotonicClock(reactor)
     offer = options["delivery"] != "plain"
     try:
@@ -182,12 +208,19 @@ def makeService(options: Options) -> IService:
         last = context.lastRefusal
         return None if last is None else str(last)
 
+    masters = Masters(options.masters, reactor)
+    records = None
+    if options["master-domain"] is not None:
+        # Only who needs it has it in memory.
+        from twisted.names.client import Resolver
+
+        resolver = Resolver(resolv="/etc/resolv.conf", reactor=reactor)
+        records = Directory(reactor, resolver, options["master-domain"], masters.use)
     forwarder = ForwarderService(
         reactor,
         current,
         refusal,
-        options["master-host"],
-        options["master-port"],
+        masters,
         options.logFiles,
         Path(os.path.abspath(options["state-db"])),
         delivery=options["delivery"],
@@ -196,6 +229,7 @@ def makeService(options: Options) -> IService:
         lagOctetsMax=options["max-lag-bytes"] or None,
         pieceOctets=options["batch-bytes"],
         resendToNewMaster=options["on-new-master"] == "resend",
+        directory=records,
     )
     renewal = Renewal(bundle, ExtendedKeyUsageOID.CLIENT_AUTH, context.use)
     service = together(forwarder, renewal.look)

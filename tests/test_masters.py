@@ -1,0 +1,441 @@
+"""Tests for L{decnet_syslog.worker.masters}, L{homing} and L{srv}: several masters."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+from unittest import mock
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet import reactor as reactorModule
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.error import (
+    ConnectionDone,
+    ConnectionLost,
+    ConnectionRefusedError,
+)
+from twisted.internet.task import Clock
+from twisted.names import dns, server
+from twisted.names.authority import FileAuthority
+from twisted.names.client import Resolver
+from twisted.names.error import DNSServerError
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from decnet_syslog.commands.pair import Process, freePort
+from decnet_syslog.worker import srv
+from decnet_syslog.worker.homing import PROBE_S, RETURN_S, Homing
+from decnet_syslog.worker.masters import (
+    DELAY_MAX_S,
+    DELAY_MIN_S,
+    FAILOVER_S,
+    Address,
+    Masters,
+)
+from decnet_syslog.worker.srv import FRESH_MIN_S, RETRY_S, Directory, inOrder
+
+from .peers import PairTestCase
+from .test_forwarder import FactoryTestCase, TLSTransport
+
+reactor: Any = reactorModule
+
+A, B, C = (Address(name, 6514) for name in "abc")
+
+
+class AddressTests(SynchronousTestCase):
+    """Where a master is, as people write it."""
+
+    def test_forms(self) -> None:
+        """With and without a port, IPv6 with and without brackets; shown as written."""
+        for text, host, port, shown in (
+            ("m", "m", 6514, "m:6514"),
+            (" m.example.org:1 ", "m.example.org", 1, "m.example.org:1"),
+            ("192.0.2.1:65535", "192.0.2.1", 65535, "192.0.2.1:65535"),
+            ("::1", "::1", 6514, "[::1]:6514"),
+            ("[::1]", "::1", 6514, "[::1]:6514"),
+            ("[fe80::1%eth0]:7", "fe80::1%eth0", 7, "[fe80::1%eth0]:7"),
+        ):
+            address = Address.parse(text, 6514)
+            self.assertEqual((address.host, address.port), (host, port))
+            self.assertEqual(str(address), shown)
+            self.assertEqual(Address.parse(shown, 1), address)
+
+    def test_wrong(self) -> None:
+        """What is none says so."""
+        for text in ("", "m:", "m:0", "m:65536", "[::1", "a b", "m/x", "[m]x"):
+            error = self.assertRaises(ValueError, Address.parse, text, 6514)
+            self.assertIn("say host, host:port", str(error))
+
+
+class MastersTests(SynchronousTestCase):
+    """Who is tried next, and when."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.dice = 0.0
+
+    def masters(self, *addresses: Address) -> Masters:
+        return Masters(addresses, self.clock, lambda: self.dice)
+
+    def fail(self, masters: Masters) -> tuple[Address, float]:  # type: ignore[override]
+        """An attempt fails; the time of the next one comes."""
+        wait = masters.failed()
+        self.clock.advance(wait)
+        return masters.current, wait
+
+    def test_one(self) -> None:
+        """One master: the series that it always was."""
+        masters = self.masters(A)
+        waits = [self.fail(masters) for _ in range(7)]
+        self.assertEqual(
+            waits, [(A, s) for s in (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0)]
+        )
+        masters.taken()
+        self.dice = 1.0
+        self.assertEqual(self.fail(masters), (A, 0.5))
+
+    def test_failover(self) -> None:
+        """The next is tried at once, spread; who has taken us is stayed with."""
+        masters = self.masters(A, B, C)
+        self.dice = 0.5
+        self.assertEqual(self.fail(masters), (B, FAILOVER_S / 2))
+        masters.taken()
+        # B goes; by then A is no longer to be waited for, and is preferred.
+        self.clock.advance(10)
+        self.assertEqual(self.fail(masters), (A, FAILOVER_S / 2))
+        self.assertEqual(self.fail(masters), (C, FAILOVER_S / 2))
+        self.assertEqual(masters.preferred, (A, B))
+
+    def test_allAway(self) -> None:
+        """Each has its own series; all together are not tried more often than that."""
+        masters = self.masters(A, B)
+        begun = self.clock.seconds()
+        tries: dict[Address, list[float]] = {A: [begun], B: []}
+        while self.clock.seconds() < begun + 300:
+            address, _ = self.fail(masters)
+            tries[address].append(self.clock.seconds())
+        for times in tries.values():
+            gaps = [b - a for a, b in pairwise(times)]
+            for gap, least in zip(gaps, (1, 2, 4, 8, 16, *[30] * 20), strict=False):
+                self.assertGreaterEqual(gap, least)
+            self.assertLess(max(gaps), DELAY_MAX_S + 1)
+            self.assertGreater(len(times), 10)
+
+    @given(
+        st.lists(st.sampled_from("abc"), min_size=1, max_size=5),
+        st.lists(st.tuples(st.sampled_from("ftmu"), st.floats(0, 60), st.floats(0, 1))),
+    )
+    def test_anything(
+        self, names: list[str], steps: list[tuple[str, float, float]]
+    ) -> None:
+        """No delay is negative or over the longest; the current one is one of ours."""
+        masters = self.masters(*[Address(name, 1) for name in names])
+        for step, passed, self.dice in steps:
+            self.clock.advance(passed)
+            if step == "t":
+                masters.taken()
+            elif step == "m":
+                masters.moveTo(masters.addresses[-1])
+            elif step == "u":
+                masters.use(masters.addresses[::-1] if passed < 30 else [C])
+            else:
+                wait = masters.failed()
+                self.assertLessEqual(0, wait)
+                self.assertLessEqual(wait, DELAY_MAX_S)
+                self.assertIn(masters.current, masters.addresses)
+
+    def test_move(self) -> None:
+        """A planned move is made at once, and is nobody's failure."""
+        masters = self.masters(A, B)
+        self.fail(masters)
+        masters.taken()
+        masters.moveTo(A)
+        self.assertEqual(self.fail(masters), (A, 0.0))
+        self.assertEqual(masters.preferred, ())
+        # B's series was not begun by it.
+        self.assertEqual(self.fail(masters), (B, 0.0))
+
+    def test_others(self) -> None:
+        """Other masters: who stays keeps the series, and a connection stays until it ends."""
+        masters = self.masters(A, B)
+        self.fail(masters)
+        masters.use([C, B])
+        self.assertEqual((masters.current, masters.preferred), (B, (C,)))
+        masters.use([C])
+        self.assertEqual((masters.current, masters.preferred), (B, (C,)))
+        self.assertEqual(self.fail(masters), (C, 0.0))
+        masters.use([A])
+        # A is new again: what was known of it went with it.
+        self.assertEqual(self.fail(masters)[0], A)
+        self.assertEqual(self.fail(masters), (A, DELAY_MIN_S))
+
+
+class HomingTests(FactoryTestCase):
+    """Back to the preferred master, when it is back."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.masters.use([A, B])
+        self.masters.restart()
+        self.probes: list[tuple[Address, Any, Deferred[Any]]] = []
+        self.homing = Homing(
+            self.clock, self.masters, self.factory, self.probeOf, lambda: 0.0
+        )
+        self.homing.start()
+        self.connector.connect()
+        self.endpoint.attempts[-1][1].errback(Failure(ConnectionRefusedError()))
+        self.clock.advance(1)
+        self.line, self.transport = self.connected()
+
+    def probeOf(self, address: Address) -> Any:
+        test = self
+
+        class Endpoint:
+            def connect(self, factory: Any) -> Deferred[Any]:
+                done: Deferred[Any] = Deferred()
+                test.probes.append((address, factory, done))
+                return done
+
+        return Endpoint()
+
+    def looked(self) -> tuple[Any, Deferred[Any]]:
+        """The time to look has come: the probe."""
+        count = len(self.probes)
+        self.clock.advance(RETURN_S)
+        ((address, factory, done),) = self.probes[count:]
+        self.assertEqual(address, A)
+        return factory, done
+
+    def answered(self, protocol: bytes | None = b"decnet-syslog/1") -> TLSTransport:
+        """A probe whose handshake succeeds."""
+        factory, done = self.looked()
+        probe = factory.buildProtocol(None)
+        transport = TLSTransport()
+        transport.negotiatedProtocol = protocol
+        probe.makeConnection(transport)
+        done.callback(probe)
+        probe.handshakeCompleted()
+        probe.connectionLost(Failure(ConnectionDone()))
+        return transport
+
+    def test_returns(self) -> None:
+        """The preferred master is seen to be back; then we go, and lose no time."""
+        self.assertEqual(self.masters.current, B)
+        self.line.accepted()
+        transport = self.answered()
+        self.assertTrue(transport.disconnecting)
+        self.assertIn(b"BYE shutdown", transport.value())
+        self.assertTrue(self.transport.disconnecting)
+        self.line.connectionLost(Failure(ConnectionDone()))
+        self.clock.advance(0.01)
+        self.assertEqual(self.masters.current, A)
+        self.assertEqual(len(self.endpoint.attempts), 3)
+        # At home nobody is looked for.
+        line, _ = self.connected()
+        line.accepted()
+        self.clock.advance(10 * RETURN_S)
+        self.assertEqual(len(self.probes), 1)
+
+    def test_plain(self) -> None:
+        """A master that speaks nothing but RFC 5425 is not spoken to."""
+        self.line.accepted()
+        self.assertEqual(self.answered(None).value(), b"")
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_settlesFirst(self) -> None:
+        """What nobody acknowledges and is under way is not sent twice for it."""
+        self.line.accepted()
+        self.line.shipment = mock.Mock(inFlight=1, stalled=False)
+        self.transport.registerProducer(self.line, True)
+        self.answered()
+        self.assertFalse(self.transport.disconnecting)
+        self.line.shipment.inFlight = 0
+        self.answered()
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_away(self) -> None:
+        """As long as it is away, has no TLS, or does not answer, nothing changes."""
+        self.line.accepted()
+        factory, done = self.looked()
+        done.errback(Failure(ConnectionRefusedError()))
+        factory, done = self.looked()
+        probe = factory.buildProtocol(None)
+        probe.makeConnection(TLSTransport())
+        done.callback(probe)
+        probe.connectionLost(Failure(ConnectionLost()))
+        factory, done = self.looked()
+        probe = factory.buildProtocol(None)
+        silent = TLSTransport()
+        probe.makeConnection(silent)
+        done.callback(probe)
+        self.clock.advance(PROBE_S)
+        self.assertTrue(silent.aborted)
+        probe.connectionLost(Failure(ConnectionLost()))
+        self.looked()
+        self.assertFalse(self.transport.disconnecting)
+
+    def test_meanwhile(self) -> None:
+        """Who is not taken looks for nobody; nor does it matter any more when we have gone."""
+        self.clock.advance(RETURN_S)
+        self.assertEqual(self.probes, [])
+        self.line.accepted()
+        factory, done = self.looked()
+        self.line.connectionLost(Failure(ConnectionLost()))
+        probe = factory.buildProtocol(None)
+        transport = TLSTransport()
+        probe.makeConnection(transport)
+        done.callback(probe)
+        probe.handshakeCompleted()
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.homing.stop()
+
+
+class FailoverTests(PairTestCase):
+    """Real listeners, each with a journal of its own."""
+
+    def test_eachHasAll(self) -> None:
+        """What one master has, the other gets when the forwarder comes to it; each once."""
+        pair = self.pair()
+        other = "127.9.8.7"
+        port = freePort(other)
+        worker = pair.enroll("w1", [f"--master-host={other}:{port}"])
+        directory = self.directory / "other"
+        directory.mkdir()
+        second = Process(
+            [
+                "decnet-listener",
+                f"--host={other}",
+                f"--port={port}",
+                f"--ca-dir={pair.caDirectory}",
+                f"--journal={directory}/listener.db",
+                f"--log-path={directory}/master.log",
+            ],
+            directory / "listener.out",
+        )
+        self.addCleanup(second.kill)
+        lines = [b"<134>1 - d s - e - line %d\n" % n for n in range(90)]
+        pair.startListener()
+        second.start()
+        worker.forwarder.start()
+        worker.append(b"".join(lines[:30]))
+        self.waitForFile(pair, pair.logPath, 30)
+        pair.listener.kill()
+        worker.append(b"".join(lines[30:60]))
+        self.waitForFile(pair, directory / "master.log", 60)
+        pair.startListener()
+        second.kill()
+        worker.append(b"".join(lines[60:]))
+        wanted = b"".join(lines)
+        self.assertEqual(self.waitForFile(pair, pair.logPath, 90), wanted)
+        pair.listener.kill()
+        second.start()
+        octets = self.waitForFile(pair, directory / "master.log", 90)
+        self.assertEqual(octets, wanted)
+        self.assertEqual(pair.logPath.read_bytes(), wanted)
+
+
+class OrderTests(SynchronousTestCase):
+    """RFC 2782."""
+
+    def test_priority(self) -> None:
+        """By priority; then by weight, all of them; "." is none."""
+        records = [
+            dns.Record_SRV(20, 0, 6514, b"far.example.org"),
+            dns.Record_SRV(10, 1, 6514, b"small.example.org"),
+            dns.Record_SRV(10, 3, 6515, b"big.example.org"),
+            dns.Record_SRV(10, 0, 6514, b"."),
+        ]
+        small = Address("small.example.org", 6514)
+        big = Address("big.example.org", 6515)
+        far = Address("far.example.org", 6514)
+        self.assertEqual(inOrder(records, lambda: 0.0), [small, big, far])
+        self.assertEqual(inOrder(records, lambda: 0.5), [big, small, far])
+        firsts = [inOrder(records, lambda n=n: n / 100)[0] for n in range(100)]  # type: ignore[misc]
+        self.assertTrue(20 <= firsts.count(small) <= 30, firsts.count(small))
+
+
+class _Zone(FileAuthority):
+    """A zone made of records."""
+
+    def __init__(self, records: dict[bytes, list[Any]]) -> None:
+        self._given: Any = records
+        super().__init__("zone")
+
+    def loadFile(self, filename: str) -> None:
+        """There is no file."""
+        ours: Any = self
+        ours.soa = (b"example.org", self._given[b"example.org"][0])
+        ours.records = self._given
+
+
+class DirectoryTests(TestCase):
+    """With a real server of the DNS, on UDP."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.used: list[list[Address]] = []
+
+    def ask(self, records: list[Any]) -> Deferred[None]:
+        """Ask a server that has these records."""
+        zone = _Zone(
+            {
+                b"_syslog-tls._tcp.example.org": records,
+                b"example.org": [
+                    dns.Record_SOA(
+                        b"ns.example.org", b"admin.example.org", 1, 1, 1, 1, 1
+                    )
+                ],
+            }
+        )
+        factory = server.DNSServerFactory(authorities=[zone])
+        port = reactor.listenUDP(0, dns.DNSDatagramProtocol(factory), "127.0.0.1")
+        self.addCleanup(port.stopListening)
+        resolver = Resolver(servers=[("127.0.0.1", port.getHost().port)])
+        self.directory = Directory(
+            self.clock, resolver, "example.org", lambda a: self.used.append(list(a))
+        )
+        self.addCleanup(self.directory.stop)
+        return self.directory.ask()
+
+    @inlineCallbacks
+    def test_answer(self) -> Any:
+        """The records are used, and asked for again when they are stale."""
+        yield self.ask(
+            [
+                dns.Record_SRV(20, 0, 6514, b"two.example.org", ttl=5),
+                dns.Record_SRV(10, 0, 6515, b"one.example.org", ttl=900),
+            ]
+        )
+        wanted = [Address("one.example.org", 6515), Address("two.example.org", 6514)]
+        self.assertEqual(self.used, [wanted])
+        (call,) = self.clock.getDelayedCalls()
+        self.assertEqual(call.getTime(), FRESH_MIN_S)
+
+    @inlineCallbacks
+    def test_none(self) -> Any:
+        """No records: nothing changes, and it is asked again."""
+        yield self.ask([dns.Record_TXT(b"x", ttl=900)])
+        self.assertEqual(self.used, [])
+        (call,) = self.clock.getDelayedCalls()
+        self.assertEqual(call.getTime(), RETRY_S)
+
+    def test_serverFails(self) -> None:
+        """Nor when the server cannot say, or nobody answers."""
+        asked: list[Deferred[Any]] = []
+
+        class Dumb:
+            def lookupService(self, name: str, timeout: Any) -> Deferred[Any]:
+                asked.append(Deferred())
+                return asked[-1]
+
+        directory = Directory(self.clock, Dumb(), "example.org", self.used.append)  # type: ignore[arg-type]
+        done = directory.ask()
+        asked[0].errback(DNSServerError())
+        self.successResultOf(done)
+        self.clock.advance(srv.RETRY_S)
+        self.assertEqual(len(asked), 2)
+        # Stopped while it is asked: not again.
+        directory.stop()
+        asked[1].errback(DNSServerError())
+        self.assertEqual((self.used, self.clock.getDelayedCalls()), ([], []))
