@@ -16,7 +16,9 @@ What must be true:
 
 from __future__ import annotations
 
+import errno
 import os
+import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -25,7 +27,7 @@ from pathlib import Path
 from zlib import crc32
 
 from .bookmarks import Bookmark
-from .rotation import ANCHOR_OCTETS, BLOCK_OCTETS, HEAD_OCTETS, rescue
+from .rotation import ANCHOR_OCTETS, BLOCK_OCTETS, HEAD_OCTETS, dataFrom, rescue
 
 __all__ = ["Changed", "Gap", "Incarnation", "LastLine", "Lines", "Piece", "Vanished"]
 
@@ -80,6 +82,7 @@ class Incarnation:
     @ivar modified: when the content was last changed, in nanoseconds: its age among others.
     @ivar unpacked: what is read is a nameless file, unpacked from C{source}.
     @ivar trouble: why it cannot be read now, or C{None}.
+    @ivar stale: a file server has forgotten the open file: it must be opened anew.
     @ivar unfinished: the size at which nothing but an unfinished line was left to read.
     @ivar final: nobody writes to it any more; its last line need not have an LF.
     @ivar replacedAt: on the clock, when another file took its name; C{None} before.
@@ -113,6 +116,7 @@ class Incarnation:
         self.modified = 0
         self.unpacked = False
         self.trouble: str | None = None
+        self.stale = False
         self.unfinished = -1
         self.final = False
         self.replacedAt: float | None = None
@@ -177,7 +181,15 @@ class Incarnation:
         """See how large the file is, and whether it is still this content."""
         if self.descriptor is None or self.seeking:
             return
-        status = os.fstat(self.descriptor)
+        try:
+            self._look(self.descriptor)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            self.stale = True
+
+    def _look(self, descriptor: int) -> None:
+        status = os.fstat(descriptor)
         size = status.st_size
         # A log does not shrink: what is shorter than it was has another content, even if
         # that begins alike.
@@ -274,23 +286,25 @@ class Incarnation:
         except Changed:
             self.changed = True
             return None
-        except OSError as error:
+        except (OSError, sqlite3.DatabaseError) as error:
             # Its own trouble: other files go on.
-            self.trouble = error.strerror or str(error)
+            self.stale = getattr(error, "errno", None) == errno.ESTALE
+            self.trouble = getattr(error, "strerror", None) or str(error)
             return None
         self.trouble = None
         if piece is None:
             self.unfinished = self.size
         self._stampHead()
-        if piece is not None and not self._known:
-            # What the content is recognised by is on disk before any of it leaves.
-            self._known = True
-            self._save(self.bookmark, self.bookmark)
         return piece
 
     def _piece(self, octetsMax: int) -> Piece | None:
         self._sync()
         self._stampHead()
+        if not self._known and self.bookmark.head:
+            # What the content is recognised by is on disk before any of it leaves; and before
+            # the position moves: if there is no space for it, this is read again.
+            self._save(self.bookmark, self.bookmark)
+            self._known = True
         end_ = self._endOfLag()
         if end_ is not None and end_ > self.position:
             return self._gap(end_, "lag-cap")
@@ -365,13 +379,7 @@ class Incarnation:
     def _dataFrom(self, at: int) -> int:
         """Skip a hole: there is no LF in it. One octet of it is left to read."""
         assert self.descriptor is not None
-        try:
-            data = os.lseek(self.descriptor, at, os.SEEK_DATA)
-        except OSError:
-            # Nothing but a hole up to the end, or a file system that does not tell.
-            hole = os.fstat(self.descriptor).st_blocks == 0
-            return self.size - 1 if hole else at
-        return min(data, self.size - 1)
+        return min(dataFrom(self.descriptor, at, self.size), self.size - 1)
 
     def _lineStart(self, at: int) -> int | None:
         """The first start of a line at or behind an octet."""

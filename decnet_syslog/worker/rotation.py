@@ -9,6 +9,7 @@ date: C{app.log.1}, C{app.log-20260418}, C{app.log.2.gz}. Other names are somebo
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -27,6 +28,7 @@ __all__ = [
     "BLOCK_OCTETS",
     "HEAD_OCTETS",
     "beginningOf",
+    "dataFrom",
     "fits",
     "gzipOutline",
     "isRotatedName",
@@ -55,6 +57,10 @@ PACKED_OCTETS = 32 * 1024
 # Zeros that may stand between and behind the members of a compressed file: the block of a
 # tape. A file of holes would be read for hours.
 PADDING_OCTETS_MAX = 1024 * 1024
+
+# Left free where the state is when a deleted file is copied there: bookmarks of as many
+# files as there can be. Without them no new file can begin.
+RESERVE_OCTETS = 16 * 1024 * 1024
 
 _ROTATED = re.compile(r"[.-][0-9][0-9A-Za-z:_.-]*\Z")
 
@@ -318,6 +324,15 @@ def pastOf(
         os.close(descriptor)
 
 
+def dataFrom(descriptor: int, at: int, end: int) -> int:
+    """Skip a hole: where the next octet is that was written, at most C{end}."""
+    try:
+        return min(os.lseek(descriptor, at, os.SEEK_DATA), end)
+    except OSError as error:
+        # Nothing but a hole up to the end; or a file system that does not tell.
+        return end if error.errno == errno.ENXIO else at
+
+
 def rescue(
     descriptor: int, mark: Bookmark, path: Path, have: int, modified: int
 ) -> int:
@@ -332,9 +347,12 @@ def rescue(
     @param have: octets of the file that the copy covers already.
     @param modified: when the content was last changed, in nanoseconds.
     @return: octets of the file that it covers now.
+    @raise OSError: it cannot be made; what was made of it is gone again, or it would keep the
+        disk full.
     """
     path.parent.mkdir(mode=0o700, exist_ok=True)
     first = not have
+    had = have
     part = path.with_name(path.name + ".part") if first else path
     flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     out = os.open(part, flags | (os.O_TRUNC if first else 0), 0o600)
@@ -342,15 +360,53 @@ def rescue(
         if first:
             os.pwrite(out, os.pread(descriptor, HEAD_OCTETS, 0), 0)
             have = max(0, mark.offset - ANCHOR_OCTETS)
-        while octets := os.pread(descriptor, BLOCK_OCTETS, have):
-            have += os.pwrite(out, octets, have)
+        have = _copy(descriptor, out, have, path.parent)
         # Rotated files are read by age, which is not that of what was unpacked.
         os.utime(out, ns=(modified, modified))
         os.fsync(out)
+    except BaseException:
+        if first:
+            part.unlink()
+        else:
+            os.ftruncate(out, had)
+        raise
     finally:
         os.close(out)
     if first:
         part.rename(path)
         syncDirectory(path.parent)
         syncDirectory(path.parent.parent)
+    return have
+
+
+def _holeFrom(descriptor: int, at: int, end: int) -> int:
+    """Where the next hole begins, at most C{end}."""
+    try:
+        return min(os.lseek(descriptor, at, os.SEEK_HOLE), end)
+    except OSError:
+        # A file system that does not tell.
+        return end
+
+
+def _copy(descriptor: int, out: int, have: int, directory: Path) -> int:
+    """Copy what was written from an octet on, and leave the holes; how far it is now."""
+    status = os.fstat(descriptor)
+    end = status.st_size
+    disk = os.statvfs(directory)
+    # A block is 512 octets, whatever the file system's are.
+    octets = min(end - have, status.st_blocks * 512)
+    if octets > disk.f_bavail * disk.f_frsize - RESERVE_OCTETS:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    while have < end:
+        data = dataFrom(descriptor, have, end)
+        if data == end:
+            # A hole up to the end, if there is one, is a length.
+            os.ftruncate(out, end)
+            return end
+        # What is behind the next hole would be written as zeros with it.
+        until = min(_holeFrom(descriptor, data, end), data + BLOCK_OCTETS)
+        block = os.pread(descriptor, until - data, data)
+        if not block:
+            break
+        have = data + os.pwrite(out, block, data)
     return have

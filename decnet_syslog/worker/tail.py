@@ -25,6 +25,7 @@ logrotate (3.21) fails on a file that has a second name, "Operation not supporte
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -36,7 +37,7 @@ from .incarnation import Incarnation
 from .rotated import Rotated
 from .rotation import HEAD_OCTETS, beginningOf, fits, openRegular, pastOf
 
-__all__ = ["Events", "Tail"]
+__all__ = ["Events", "Tail", "sweep"]
 
 # How long a writer may go on writing to a file that was renamed away, in seconds:
 # logrotate's postrotate has told it to reopen by then.
@@ -59,6 +60,27 @@ STRANGERS_S = 5.0
 ABSENT_S = 5.0
 
 Events = Callable[..., None]
+
+
+def heldBeside(bookmarks: Bookmarks) -> Path:
+    """The directory of the copies of deleted files."""
+    return Path(f"{bookmarks.path}.held")
+
+
+def sweep(bookmarks: Bookmarks) -> None:
+    """
+    Delete what a killed forwarder left: half a copy, and copies of what was shipped since.
+
+    A copy that no bookmark knows stays: bookmarks can be lost and restored.
+    """
+    finished = {f"{m.stream}-{m.generation}" for m in bookmarks.all() if m.finished}
+    try:
+        for path in heldBeside(bookmarks).iterdir():
+            if path.name in finished or path.suffix == ".part":
+                path.unlink()
+    except OSError:
+        # There is none, or it is looked at when something is to be kept.
+        pass
 
 
 class Tail:
@@ -99,7 +121,7 @@ class Tail:
         self._startOffset = startOffset
         self._begun = begun
         self._follow = follow
-        self._held = Path(f"{bookmarks.path}.held")
+        self._held = heldBeside(bookmarks)
         self._current: Incarnation | None = None
         self._stream = uuid4().hex
         self._generation = -1
@@ -122,6 +144,9 @@ class Tail:
             return
         for incarnation in list(self.incarnations):
             incarnation.look()
+            if incarnation.stale:
+                self._startAgain()
+                return
             if incarnation.changed and not incarnation.seeking:
                 self._truncated(incarnation)
             if incarnation.trouble is not None:
@@ -137,6 +162,28 @@ class Tail:
             self._skipDeleted(incarnation)
             self._keep(incarnation)
         self._finish()
+
+    def _startAgain(self) -> None:
+        """
+        A file server has forgotten a file that we have open: look for it as after a start.
+
+        It was deleted or renamed on another machine, or the server itself came back.
+        """
+        self._events("stale", path=self.path)
+        marks = [
+            replace(i.bookmark, size=max(i.bookmark.size, i.size, i.seen))
+            for i in self.incarnations
+        ]
+        self._bookmarks.save(marks)
+        self.close()
+        self.incarnations = []
+        self._current = None
+        self._seekUntil.clear()
+        self._growth.clear()
+        self._keepAt.clear()
+        self._rotated = Rotated(self.path, self._held)
+        self._firstTry = None
+        self._started = False
 
     def close(self) -> None:
         """Close every file."""
@@ -416,9 +463,10 @@ class Tail:
             # The copy begins at the offset: it must be the one that a restart knows.
             self._bookmarks.save([incarnation.bookmark])
             incarnation.keep(self._link(incarnation.bookmark))
-        except OSError as error:
+        except (OSError, sqlite3.DatabaseError) as error:
             self._keepAt[incarnation] = now + KEEP_RETRY_S
-            self._events("not-kept", path=self.path, reason=error.strerror)
+            reason = getattr(error, "strerror", None) or str(error)
+            self._events("not-kept", path=self.path, reason=reason)
 
     def _release(self, mark: Bookmark) -> None:
         try:
@@ -473,14 +521,15 @@ class Tail:
                         self._resume(mark, live)
             else:
                 self._firstSight()
-        except OSError:
+            if marks:
+                # A content that was found late has a higher generation than the one after
+                # it.
+                self.incarnations.sort(key=lambda i: (i is self._current, i.modified))
+                self._strangers(live)
+        except BaseException:
             if live is not None and self._current is None:
                 os.close(live)
             raise
-        if marks:
-            # A content that was found late has a higher generation than the one after it.
-            self.incarnations.sort(key=lambda i: (i is self._current, i.modified))
-            self._strangers(live)
         if live is not None and self._current is None:
             self._begin(live, 0 if marks else self._startOffset or 0)
 

@@ -12,7 +12,7 @@ from .bookmarks import Bookmarks
 from .counts import Counts
 from .incarnation import Incarnation
 from .rotation import fits, isRotatedName, openRegular
-from .tail import Events, Tail
+from .tail import Events, Tail, sweep
 
 __all__ = ["Tails"]
 
@@ -42,6 +42,7 @@ class Tails:
         lagOctetsMax: int | None,
         events: Events,
     ) -> None:
+        sweep(bookmarks)
         self.fresh = bookmarks.fresh
         self.counts = Counts()
         self._patterns = patterns

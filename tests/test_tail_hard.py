@@ -1,0 +1,237 @@
+"""The tail where the machine itself gives way: no space, stale handles, files of holes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from typing import Any
+from unittest import mock
+
+from decnet_syslog.worker.tail import KEEP_RETRY_S
+
+from .tailing import TailTestCase
+
+# Sparse: to read it would take minutes.
+HOLE_OCTETS = 1024**4
+
+
+class FullTests(TailTestCase):
+    """The state has no space."""
+
+    def full(self) -> Any:
+        error = sqlite3.OperationalError("database or disk is full")
+        return mock.patch.object(self.bookmarks, "save", side_effect=error)
+
+    def test_fullAtFirstRead(self) -> None:
+        """What was read when its bookmark could not be saved is read again."""
+        self.path.touch()
+        self.ship()
+        self.append(b"a\nb\n")
+        with self.full():
+            self.assertEqual(self.ship(octets=2), b"")
+        self.assertEqual(self.ship(octets=2), b"a\nb\n")
+
+    def test_fullFirstSightDescriptors(self) -> None:
+        """A start that fails for want of space leaves nothing open."""
+        self.append(b"a\n")
+        (self.logs / "app.log.1").write_bytes(b"past\n")
+        before = len(os.listdir("/proc/self/fd"))
+        with self.full():
+            for _ in range(20):
+                self.now += 0.6
+                self.tails.poll()
+        self.assertLess(len(os.listdir("/proc/self/fd")) - before, 3)
+        self.assertEqual(self.settle(), b"a\n")
+
+    def test_fullStrangersDescriptors(self) -> None:
+        """The same when a rotated file that nobody knows is found at the start."""
+        self.append(b"a\n")
+        self.ship()
+        self.restart()
+        self.stop()
+        self.rotate()
+        self.append(b"between\n")
+        self.rotate()
+        self.append(b"new\n")
+        self.start()
+        before = len(os.listdir("/proc/self/fd"))
+        with self.full():
+            for _ in range(20):
+                self.now += 0.6
+                self.tails.poll()
+        self.assertLess(len(os.listdir("/proc/self/fd")) - before, 3)
+        self.assertEqual(self.settle(), b"a\nbetween\nnew\n")
+
+
+class KeepingTests(TailTestCase):
+    """Copies of deleted files."""
+
+    def held(self) -> list[str]:
+        directory = self.directory / "forwarder.db.held"
+        return sorted(os.listdir(directory)) if directory.exists() else []
+
+    def delete(self, octets: bytes = b"a\nb\n") -> None:
+        self.append(octets)
+        self.ship(pieces=1, octets=2)
+        self.rotate()
+        (self.logs / "app.log.1").unlink()
+        self.now += 1
+
+    def breaking(self) -> Any:
+        """The disk is full after half the copy."""
+        real = os.pwrite
+        count = [0]
+
+        def pwrite(descriptor: int, octets: bytes, at: int) -> int:
+            count[0] += 1
+            if count[0] > 1:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(descriptor, octets, at)
+
+        return mock.patch("decnet_syslog.worker.rotation.os.pwrite", pwrite)
+
+    def test_partRemoved(self) -> None:
+        """A copy that has filled the disk does not keep it full."""
+        self.delete()
+        with self.breaking():
+            self.tails.poll()
+        self.assertEqual(self.events.count("not-kept"), 1)
+        self.assertEqual(self.held(), [])
+        self.now += KEEP_RETRY_S
+        self.tails.poll()
+        self.restart()
+        self.assertEqual(self.settle(), b"a\nb\n")
+
+    def test_spaceLeft(self) -> None:
+        """A copy leaves space for the bookmarks: without them nothing goes on."""
+        self.delete()
+        little = mock.Mock(f_bavail=10, f_frsize=4096)
+        with mock.patch("os.statvfs", return_value=little):
+            self.tails.poll()
+        self.assertEqual(self.events.count("not-kept"), 1)
+        self.assertEqual(self.held(), [])
+        self.assertEqual(self.settle(), b"a\nb\n")
+
+    def test_fullState(self) -> None:
+        """A copy that waits for space does not hold up what comes after it."""
+        self.delete()
+        full = sqlite3.OperationalError("database or disk is full")
+        with mock.patch.object(self.bookmarks, "save", side_effect=full):
+            self.tails.poll()
+            self.assertEqual(self.events.count("not-kept"), 1)
+        self.assertEqual(self.settle(), b"a\nb\n")
+
+    def test_hole(self) -> None:
+        """The holes of a deleted file are not copied."""
+        self.delete(b"a\nb\n" + b"c\n" * 3000)
+        [incarnation] = self.tails.incarnations
+        assert incarnation.descriptor is not None
+        with open(f"/proc/self/fd/{incarnation.descriptor}", "r+b") as file:
+            file.truncate(HOLE_OCTETS)
+        real = os.pread
+        octets = [0]
+
+        def pread(descriptor: int, count: int, at: int) -> bytes:
+            found = real(descriptor, count, at)
+            octets[0] += len(found)
+            assert octets[0] < 64 * 1024 * 1024, "reads the hole"
+            return found
+
+        with mock.patch("os.pread", pread):
+            self.tails.poll()
+        [name] = self.held()
+        status = os.stat(self.directory / "forwarder.db.held" / name)
+        self.assertEqual(status.st_size, HOLE_OCTETS)
+        self.assertLess(status.st_blocks * 512, 1024 * 1024)
+
+    def test_leftovers(self) -> None:
+        """What a killed forwarder left beside the state goes: half a copy, a finished one."""
+        self.delete()
+        self.tails.poll()
+        [name] = self.held()
+        with mock.patch("decnet_syslog.worker.tail.Tail._release"):
+            self.assertEqual(self.settle(), b"a\nb\n")
+        (self.directory / "forwarder.db.held" / f"{name}.part").write_bytes(b"a\n")
+        self.append(b"c\n")
+        self.restart()
+        self.assertEqual(self.settle(), b"a\nb\nc\n")
+        self.assertEqual(self.held(), [])
+
+
+class HoleTests(TailTestCase):
+    """A file of holes."""
+
+    def test_holeBehindLines(self) -> None:
+        """A hole up to the end of a file that has lines is not read."""
+        self.append(b"a\n" + b"b" * 100_000)
+        os.truncate(self.path, HOLE_OCTETS)
+        real = os.pread
+        octets = [0]
+
+        def pread(descriptor: int, count: int, at: int) -> bytes:
+            found = real(descriptor, count, at)
+            octets[0] += len(found)
+            assert octets[0] < 64 * 1024 * 1024, "reads the hole"
+            return found
+
+        with mock.patch("os.pread", pread):
+            self.assertEqual(self.ship(), b"a\n")
+            self.append(b"\nc\n")
+            self.assertEqual(self.ship(), b"a\n<oversize>c\n")
+
+
+class StaleTests(TailTestCase):
+    """A file server has forgotten a file that we have open."""
+
+    def stale(self, descriptor: int) -> Any:
+        """C{ESTALE} from one open file, until it is closed."""
+        forgotten = {descriptor}
+
+        def of(name: str) -> Any:
+            real = getattr(os, name)
+
+            def call(first: Any, *arguments: Any, **keywords: Any) -> Any:
+                if first in forgotten:
+                    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+                return real(first, *arguments, **keywords)
+
+            return mock.patch(f"os.{name}", call)
+
+        close = os.close
+
+        def closing(descriptor: int) -> None:
+            forgotten.discard(descriptor)
+            close(descriptor)
+
+        for patch in (of("fstat"), of("pread"), mock.patch("os.close", closing)):
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def forget(self) -> None:
+        self.append(b"a\nb\n")
+        self.ship(pieces=1, octets=2)
+        [incarnation] = self.tails.incarnations
+        assert incarnation.descriptor is not None
+        self.stale(incarnation.descriptor)
+
+    def test_deletedElsewhere(self) -> None:
+        """It is gone: that is said, and what has its name now goes on."""
+        self.forget()
+        other = self.logs / "other"
+        other.write_bytes(b"new\n")
+        other.rename(self.path)
+        self.assertEqual(self.settle(), b"a\n<vanished>new\n")
+
+    def test_renamedElsewhere(self) -> None:
+        """It is there by another name: nothing is lost."""
+        self.forget()
+        self.rotate()
+        self.append(b"new\n")
+        self.assertEqual(self.settle(), b"a\nb\nnew\n")
+
+    def test_sameFile(self) -> None:
+        """The server has come back, and the file with it: nothing is repeated."""
+        self.forget()
+        self.append(b"c\n")
+        self.assertEqual(self.settle(), b"a\nb\nc\n")
