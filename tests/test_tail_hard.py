@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 import sqlite3
 from typing import Any
 from unittest import mock
 
+from decnet_syslog.worker.rotation import RESERVE_OCTETS
 from decnet_syslog.worker.tail import KEEP_RETRY_S
 
 from .tailing import TailTestCase
@@ -235,3 +237,75 @@ class StaleTests(TailTestCase):
         self.forget()
         self.append(b"c\n")
         self.assertEqual(self.settle(), b"a\nb\nc\n")
+
+
+class ReusedTests(TailTestCase):
+    """The inode of a compressed file goes to another file while its content is read."""
+
+    def compressed(self) -> None:
+        """A rotated, compressed file, of which something is still to be read."""
+        self.append(b"a\nb\n")
+        self.ship(pieces=1, octets=2)
+        self.restart()
+        self.stop()
+        self.rotate()
+        self.compress(1)
+        self.start()
+        self.ship(pieces=0)
+
+    def test_live(self) -> None:
+        """The file that has the name now is not taken for it."""
+        self.compressed()
+        packed = self.logs / "app.log.1.gz"
+        packed.write_bytes(b"new\n")
+        packed.rename(self.path)
+        self.assertEqual(self.settle(), b"a\nb\nnew\n")
+
+    def test_rotated(self) -> None:
+        """A rotated file is not taken for it."""
+        self.compressed()
+        packed = self.logs / "app.log.1.gz"
+        packed.write_bytes(b"new\n")
+        packed.rename(self.logs / "app.log.1")
+        self.assertEqual(self.settle(), b"a\nb\nnew\n")
+
+    def test_sourceReplaced(self) -> None:
+        """What was unpacked is kept when another file has the name of its source."""
+        self.compressed()
+        packed = self.logs / "app.log.1.gz"
+        packed.unlink()
+        self.append(b"new\n")
+        self.rotate()
+        self.compress(1)
+        self.ship(pieces=0)
+        self.restart()
+        self.assertEqual(self.settle(), b"a\nb\nnew\n")
+
+
+class BombTests(TailTestCase):
+    """A compressed file that is larger than the disk."""
+
+    def test_bomb(self) -> None:
+        """It is left alone as soon as the space is short, and not tried at each look."""
+        self.append(b"a\n")
+        self.ship()
+        (self.logs / "app.log.1.gz").write_bytes(gzip.compress(bytes(8 * 1024**2)))
+        little = mock.Mock(f_bavail=RESERVE_OCTETS // 4096 + 512, f_frsize=4096)
+        real = os.write
+        octets = [0]
+
+        def write(descriptor: int, data: bytes) -> int:
+            octets[0] += len(data)
+            return real(descriptor, data)
+
+        with (
+            mock.patch("os.statvfs", return_value=little),
+            mock.patch("decnet_syslog.worker.rotation.os.write", write),
+        ):
+            for n in range(20):
+                self.append(b"%d\n" % n)
+                self.ship()
+        self.assertLessEqual(octets[0], 3 * 1024**2)
+        self.assertIn("unreadable", self.events)
+        lines = b"".join([b"%d\n" % n for n in range(20)])
+        self.assertEqual(self.ship(), b"a\n" + lines)

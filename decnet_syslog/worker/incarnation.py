@@ -81,6 +81,7 @@ class Incarnation:
         copy that was made before the last octets came.
     @ivar modified: when the content was last changed, in nanoseconds: its age among others.
     @ivar unpacked: what is read is a nameless file, unpacked from C{source}.
+    @ivar orphaned: what it was unpacked from is gone; another file may have its name.
     @ivar trouble: why it cannot be read now, or C{None}.
     @ivar stale: a file server has forgotten the open file: it must be opened anew.
     @ivar unfinished: the size at which nothing but an unfinished line was left to read.
@@ -115,6 +116,7 @@ class Incarnation:
         self.size = bookmark.size if descriptor is None else bookmark.offset
         self.modified = 0
         self.unpacked = False
+        self.orphaned = False
         self.trouble: str | None = None
         self.stale = False
         self.unfinished = -1
@@ -247,7 +249,8 @@ class Incarnation:
             return False
         if self.unpacked:
             # What is read has no name anyway: what it was unpacked from can be deleted.
-            return self.source is None or not os.path.exists(self.source)
+            gone = self.orphaned or self.source is None
+            return gone or not os.path.exists(self.source or "")
         return not os.fstat(self.descriptor).st_nlink
 
     def keep(self, path: Path) -> None:

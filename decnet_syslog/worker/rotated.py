@@ -12,6 +12,7 @@ What must be true:
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,10 @@ __all__ = ["Found", "Rotated"]
 
 # How often the names are gone through again because they have changed meanwhile.
 SEARCHES_MAX = 5
+
+# Looks until a compressed file that does not fit on the disk is unpacked again: each time
+# costs what the disk has left.
+FULL_LOOKS = 100
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class Rotated:
         self._path = path
         self._held = held
         self._judged: dict[_Key, Incarnation | None] = {}
+        self._full: dict[_Key, int] = {}
         self._refused: set[tuple[int, int]] = set()
         self.incomplete = False
         self.refused: list[tuple[str, str]] = []
@@ -187,10 +193,12 @@ class Rotated:
         self.incomplete = False
         self.refused = []
         judged, self._judged = self._judged, {}
+        full, self._full = self._full, {}
+        known = list(incarnations)
         try:
             paths = self.paths()
         except OSError:
-            self._judged = judged
+            self._judged, self._full = judged, full
             self.incomplete = True
             return
         for index, path in enumerate(paths):
@@ -204,12 +212,18 @@ class Rotated:
                         of.source = path
                     self._judged[key] = of
                     continue
+                if full.get(key, 0) > 0:
+                    self._full[key] = full[key] - 1
+                    self.incomplete = True
+                    continue
                 found = self._judge(path, status, incarnations, finished, live)
             except FileNotFoundError:
                 self.incomplete = True
                 continue
             except OSError as error:
                 self.incomplete = True
+                if status is not None and error.errno == errno.ENOSPC:
+                    self._full[_key(status)] = FULL_LOOKS
                 inode = None if status is None else (status.st_dev, status.st_ino)
                 if inode is not None and inode not in self._refused:
                     self._refused.add(inode)
@@ -217,6 +231,12 @@ class Rotated:
                 continue
             if found is not None:
                 yield replace(found, older=paths[:index])
+        if not self.incomplete:
+            there = {id(of) for of in self._judged.values()}
+            for incarnation in known:
+                incarnation.orphaned = (
+                    incarnation.unpacked and id(incarnation) not in there
+                )
 
     def _judge(
         self,
@@ -230,7 +250,11 @@ class Rotated:
         for incarnation in incarnations:
             # Of one that is gone the inode may be another's by now.
             open_ = incarnation.descriptor is not None and not incarnation.changed
-            if open_ and _sameInode(status, incarnation.bookmark):
+            # What was unpacked does not keep its inode from being another file's.
+            held = (
+                not incarnation.unpacked or incarnation.modified == status.st_mtime_ns
+            )
+            if open_ and held and _sameInode(status, incarnation.bookmark):
                 incarnation.source = path
                 self._judged[_key(status)] = incarnation
                 return None

@@ -58,7 +58,7 @@ PACKED_OCTETS = 32 * 1024
 # tape. A file of holes would be read for hours.
 PADDING_OCTETS_MAX = 1024 * 1024
 
-# Left free where the state is when a deleted file is copied there: bookmarks of as many
+# Left free where the state is when a file is copied or unpacked there: bookmarks of as many
 # files as there can be. Without them no new file can begin.
 RESERVE_OCTETS = 16 * 1024 * 1024
 
@@ -201,6 +201,7 @@ def _decompress(descriptor: int, directory: Path) -> int | None:
     out, name = tempfile.mkstemp(dir=directory)
     os.unlink(name)
     complete = kept = False
+    room = _room(directory)
     try:
         gz: Any = zlib.decompressobj(zlib.MAX_WBITS | 16)
         at = zeros = 0
@@ -218,7 +219,11 @@ def _decompress(descriptor: int, directory: Path) -> int | None:
                         break
                     gz = zlib.decompressobj(zlib.MAX_WBITS | 16)
                     complete = False
-                _writeAll(out, gz.decompress(block, BLOCK_OCTETS))
+                octets = gz.decompress(block, BLOCK_OCTETS)
+                room -= len(octets)
+                if room < 0:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                _writeAll(out, octets)
                 block = gz.unconsumed_tail
                 if gz.eof:
                     complete, block, gz = True, gz.unused_data, None
@@ -230,6 +235,12 @@ def _decompress(descriptor: int, directory: Path) -> int | None:
             os.close(out)
     # It is still being written.
     return None
+
+
+def _room(directory: Path) -> int:
+    """Octets that may be written beside the state."""
+    disk = os.statvfs(directory)
+    return disk.f_bavail * disk.f_frsize - RESERVE_OCTETS
 
 
 def _writeAll(descriptor: int, octets: bytes) -> None:
@@ -392,10 +403,8 @@ def _copy(descriptor: int, out: int, have: int, directory: Path) -> int:
     """Copy what was written from an octet on, and leave the holes; how far it is now."""
     status = os.fstat(descriptor)
     end = status.st_size
-    disk = os.statvfs(directory)
     # A block is 512 octets, whatever the file system's are.
-    octets = min(end - have, status.st_blocks * 512)
-    if octets > disk.f_bavail * disk.f_frsize - RESERVE_OCTETS:
+    if min(end - have, status.st_blocks * 512) > _room(directory):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     while have < end:
         data = dataFrom(descriptor, have, end)

@@ -193,7 +193,7 @@ class Tail:
     def holds(self, device: int, inode: int) -> bool:
         """Whether a file is one that this tail has open."""
         return any(
-            (i.bookmark.device, i.bookmark.inode) == (device, inode)
+            not i.unpacked and (i.bookmark.device, i.bookmark.inode) == (device, inode)
             for i in self.incarnations
         )
 
@@ -244,7 +244,9 @@ class Tail:
         # A file that was renamed away can come back.
         for incarnation in self.incarnations:
             mark = incarnation.bookmark
-            usable = incarnation.lost is None and not incarnation.seeking
+            # What was unpacked does not keep its inode from being another file's.
+            held = not incarnation.unpacked
+            usable = held and incarnation.lost is None and not incarnation.seeking
             if (
                 (mark.device, mark.inode) == here
                 and usable
