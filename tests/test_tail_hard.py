@@ -6,12 +6,17 @@ import errno
 import gzip
 import os
 import sqlite3
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.wire.control import BYE
 from decnet_syslog.worker.rotation import RESERVE_OCTETS
 from decnet_syslog.worker.tail import KEEP_RETRY_S
 
+from .pipeline import End, World, perform
 from .tailing import TailTestCase
 
 # Sparse: to read it would take minutes.
@@ -309,3 +314,63 @@ class BombTests(TailTestCase):
         self.assertIn("unreadable", self.events)
         lines = b"".join([b"%d\n" % n for n in range(20)])
         self.assertEqual(self.ship(), b"a\n" + lines)
+
+
+def closed(end: End, bye: BYE) -> None:
+    """The worker closes."""
+    end.closed = True
+
+
+class RunningTests(SynchronousTestCase):
+    """Worker and master together."""
+
+    def world(self) -> World:
+        world = World(Path(self.mktemp()).resolve())
+        self.addCleanup(world.close)
+        world.connect()
+        world.warmUp()
+        return world
+
+    def test_goneWhenKilled(self) -> None:
+        """What the master holds of a file that is gone is not said to be lost."""
+        world = self.world()
+        world.line()
+        perform(world, ("send",))
+        world.line()
+        world.tails.poll()
+        world.step(10)
+        perform(world, ("hear",))
+        # The bookmark knows more octets than are acknowledged, and fewer than will be.
+        world.tails.save()
+        before = world.copyDatabase(world.statePath)
+        for _ in range(3):
+            world.line()
+        for _ in range(5):
+            perform(world, ("all",))
+        have = world.rawPath.read_bytes()
+        world.cut()
+        world.tails.close()
+        world.bookmarks.close()
+        world.statePath = before
+        world.log.unlink()
+        world.log.touch()
+        world.startWorker()
+        world.heal()
+        self.assertEqual(world.rawPath.read_bytes(), have)
+        self.assertEqual(world.tails.counts.diverged, {})
+
+    def test_stale(self) -> None:
+        """A file server forgets a file while pieces of it are on their way."""
+        world = self.world()
+        for _ in range(9):
+            world.line(50)
+        perform(world, ("send",))
+        for incarnation in world.tails.incarnations:
+            incarnation.stale = True
+        world.line()
+        perform(world, ("poll",))
+        self.assertIn("stale", world.events)
+        # The stream is another incarnation's now: a new connection takes it up.
+        with mock.patch.object(End, "close", closed):
+            world.heal()
+        world.check()
