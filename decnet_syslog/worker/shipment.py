@@ -319,11 +319,9 @@ class Shipment:
         if (mark.offset, mark.base, mark.crc) == (line.offset, line.base, line.crc):
             self._checked(line.crc, way, line)
             return
-        if (
-            incarnation.lost is not None
-            and mark.offset <= line.offset <= incarnation.size
-        ):
-            # There is nothing to compare; what is left of it is a gap anyway.
+        if incarnation.lost is not None and mark.offset <= line.offset:
+            # There is nothing to compare; what is left of it, if anything, is a gap anyway.
+            # We may have shipped more of it than the bookmark says, and were killed.
             self._checked(line.crc, way, line)
             return
         copied = incarnation.source is not None and incarnation.replacedAt is not None
