@@ -6,6 +6,7 @@ import errno
 import gzip
 import os
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -335,13 +336,12 @@ class RunningTests(SynchronousTestCase):
         """What the master holds of a file that is gone is not said to be lost."""
         world = self.world()
         world.line()
-        perform(world, ("send",))
-        world.line()
-        world.tails.poll()
-        world.step(10)
-        perform(world, ("hear",))
+        for _ in range(5):
+            perform(world, ("all",))
         # The bookmark knows more octets than are acknowledged, and fewer than will be.
-        world.tails.save()
+        [incarnation] = world.tails.incarnations
+        mark = incarnation.bookmark
+        world.bookmarks.save([replace(mark, size=mark.offset + 8)])
         before = world.copyDatabase(world.statePath)
         for _ in range(3):
             world.line()
@@ -374,3 +374,44 @@ class RunningTests(SynchronousTestCase):
         with mock.patch.object(End, "close", closed):
             world.heal()
         world.check()
+
+
+class AlikeTests(TailTestCase):
+    """Files that begin alike, or are as old as each other says."""
+
+    def test_headerRotatedStopped(self) -> None:
+        """Nothing but the header was in a file that was renamed while we were stopped."""
+        self.append(b"#header\n")
+        self.ship()
+        self.restart()
+        self.stop()
+        self.rotate()
+        self.append(b"#header\nnew\n")
+        self.start()
+        self.assertEqual(self.settle(), b"#header\n#header\nnew\n")
+
+    def test_identicalStopped(self) -> None:
+        """A file is rotated while we are stopped, and the new one is the same, octet by octet."""
+        self.append(b"a\n")
+        self.ship()
+        self.restart()
+        self.stop()
+        self.rotate()
+        self.append(b"a\n")
+        self.start()
+        self.assertEqual(self.settle(), b"a\na\n")
+
+    def test_clockBack(self) -> None:
+        """The clock was set back between two rotations while we were stopped."""
+        self.append(b"a\n")
+        self.ship()
+        self.restart()
+        self.stop()
+        self.append(b"b\n")
+        self.rotate()
+        self.append(b"c\n")
+        self.rotate()
+        self.append(b"d\n")
+        os.utime(self.logs / "app.log.1", (1000, 1000))
+        self.start()
+        self.assertEqual(self.settle(), b"a\nb\nc\nd\n")

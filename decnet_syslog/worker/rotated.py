@@ -56,6 +56,10 @@ class Found:
     past: Bookmark | None = None
     older: Sequence[str] = ()
 
+    def has(self, mark: Bookmark) -> bool:
+        """Whether it is the file of a bookmark itself, renamed, and no copy."""
+        return not self.path.endswith(".gz") and _sameInode(self.status, mark)
+
     def at(self, mark: Bookmark) -> Bookmark:
         """A bookmark of the content, with the inode that it has here."""
         return replace(mark, device=self.status.st_dev, inode=self.status.st_ino)

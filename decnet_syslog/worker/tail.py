@@ -550,14 +550,18 @@ class Tail:
         Find the file of a bookmark.
 
         A new file can begin as the old one did: the name alone says nothing. What was
-        rotated away fits as well then, and is no copy of what has the name.
+        rotated away fits as well then, and is no copy of what has the name: it has the
+        inode of the bookmark, or is more than the beginning of it.
         """
         found = self._rotated.find(mark, self._link(mark))
         if live is not None and self._current is None:
             status = os.fstat(live)
             same = (status.st_dev, status.st_ino) == (mark.device, mark.inode)
-            if fits(live, mark, same) and (
-                found is None or beginningOf(found.descriptor, live)
+            renamed = not same and found is not None and found.has(mark)
+            if (
+                not renamed
+                and fits(live, mark, same)
+                and (found is None or beginningOf(found.descriptor, live))
             ):
                 if found is not None:
                     os.close(found.descriptor)
