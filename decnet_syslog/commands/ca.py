@@ -94,17 +94,17 @@ def _days(until: datetime) -> str:
 def _show(options: Any) -> int:
     authority = Authority.open(directory(options["ca-dir"]))
     certificate = authority.certificate
-    print(f"CA      {authority.directory}")
-    print(f"        {certificate.subject.rfc4514_string()!r}")
-    print(f"        {fingerprint(certificate)}")
-    print(f"        until {_days(certificate.not_valid_after_utc)}")
+    print(f"CA       {authority.directory}")
+    print(f"         {certificate.subject.rfc4514_string()!r}")
+    print(f"         {fingerprint(certificate)}")
+    print(f"         until {_days(certificate.not_valid_after_utc)}")
     master = authority.directory / "master"
     if (master / "worker.crt").exists():
         bundle = Bundle.load(master)
-        print(f"master  {fingerprint(bundle.certificate)}")
-        print(f"        until {_days(bundle.certificate.not_valid_after_utc)}")
+        print(f"master   {fingerprint(bundle.certificate)}")
+        print(f"         until {_days(bundle.certificate.not_valid_after_utc)}")
     else:
-        print(f"master  none in {master}")
+        print(f"master   none in {master}")
     revoked = dict(authority.revocations().serials(certificate))
     for entry in authority.enrolled():
         until = datetime.fromisoformat(entry["not_after"].replace("Z", "+00:00"))
@@ -112,11 +112,11 @@ def _show(options: Any) -> int:
         state = (
             f"until {_days(until)}" if since is None else f"REVOKED {since:%Y-%m-%d}"
         )
-        print(f"{entry['role']:<7} {entry['name']:<20} {state}")
-        print(f"        {entry['fingerprint']}")
+        print(f"{entry['role']:<8} {entry['name']:<20} {state}")
+        print(f"         {entry['fingerprint']}")
     for serial, since in revoked.items():
-        print(f"{'?':<7} {'not enrolled here':<20} REVOKED {since:%Y-%m-%d}")
-        print(f"        serial {serial:x}")
+        print(f"{'?':<8} {'not enrolled here':<20} REVOKED {since:%Y-%m-%d}")
+        print(f"         serial {serial:x}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""decnet-syslog enroll: make a worker's bundle."""
+"""decnet-syslog enroll: make a worker's or an operator's bundle."""
 
 from __future__ import annotations
 
@@ -21,18 +21,34 @@ def _days(value: str) -> int:
     return int(value)
 
 
-def _good(authority: Authority, name: str) -> list[dict[str, str]]:
-    """The certificates of a name that are valid and not revoked."""
+def _role(value: str) -> str:
+    if value not in ("worker", "operator"):
+        raise ValueError(f"{value!r} is neither worker nor operator")
+    return value
+
+
+def _good(authority: Authority, name: str, role: str) -> list[dict[str, str]]:
+    """
+    The certificates of a name that are valid and not revoked.
+
+    @raise UserError: they are of another role: revoking the one would revoke the other.
+    """
     revoked = authority.revocations().serials(authority.certificate)
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return [
+    good = [
         entry
         for entry in authority.enrolled()
         if entry["name"] == name
-        and entry["role"] == "worker"
+        and entry["role"] != "master"
         and entry["not_after"] > now
         and int(entry["serial"], 16) not in revoked
     ]
+    for entry in good:
+        if entry["role"] != role:
+            raise UserError(
+                f"{name} is enrolled as {entry['role']}: choose another name for the {role}"
+            )
+    return good
 
 
 class Options(usage.Options):
@@ -42,12 +58,14 @@ class Options(usage.Options):
     longdesc = """\
 Make a bundle (ca.crt, worker.crt, worker.key) for a worker. NAME is what everything it
 sends is attributed to. Copy the bundle to the worker's ~/.decnet/agent; a forwarder that
-runs there uses a new one for its next connection.
+runs there uses a new one for its next connection. With --role operator it is for somebody
+(or a Prometheus) who may look at a listener's status, and not send.
 
 Examples:
     decnet-syslog enroll decky-01 --out ./decky-01
     decnet-syslog enroll decky-01 --renew --out ./decky-01.new
-    decnet-syslog enroll decky-01 --renew --revoke-old --out ./decky-01.new"""
+    decnet-syslog enroll decky-01 --renew --revoke-old --out ./decky-01.new
+    decnet-syslog enroll alice --role operator --out ./alice"""
 
     optFlags = [
         ["renew", None, "Another certificate for a name that has one already"],
@@ -56,6 +74,7 @@ Examples:
 
     optParameters = [
         ["out", "o", None, "The directory to write, on its way to the worker"],
+        ["role", None, "worker", "worker, or operator: who may see the status", _role],
         ["ca-dir", None, "~/.decnet/ca", "The CA"],
         ["days", None, CERTIFICATE_DAYS, "How long it is valid", _days],
     ]
@@ -93,7 +112,7 @@ def run(options: Options) -> int:
     """Run the command. The exit status."""
     authority = Authority.open(directory(options["ca-dir"]))
     out = directory(options["out"])
-    old = _good(authority, options["name"])
+    old = _good(authority, options["name"], options["role"])
     if old and not options["renew"]:
         raise UserError(
             f"{options['name']} has a certificate until {old[-1]['not_after'][:10]}: say --renew"
@@ -104,7 +123,9 @@ def run(options: Options) -> int:
             f"{options['name']} has no certificate of this CA that is valid: enrol it"
             " without --renew"
         )
-    certificate = authority.enroll(options["name"], out, options.names, options["days"])
+    certificate = authority.enroll(
+        options["name"], out, options.names, options["days"], options["role"]
+    )
     print(f"{options['name']}: {out}")
     print(fingerprint(certificate))
     print(f"valid until {certificate.not_valid_after_utc:%Y-%m-%d}")
@@ -115,7 +136,7 @@ def run(options: Options) -> int:
         )
     elif old:
         print(
-            f"{len(old)} older stay valid: when the worker has the new bundle, revoke them:"
+            f"{len(old)} older stay valid: when the new bundle is in use, revoke them:"
         )
         for entry in old:
             print(f"    decnet-syslog revoke {entry['serial']}")

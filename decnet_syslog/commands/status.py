@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import ssl
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from twisted.python import usage
 
+from ..errors import UserError
+from ..options import directory
+from ..trust.authority import MASTER_NAME
+from ..trust.bundles import Bundle
 from ..trust.names import showText
 from ..watch.shown import octets, span
 
@@ -35,12 +41,26 @@ class Options(usage.Options):
 Show how a listener or a forwarder is that runs with --status-port. Exit status: 0 all is
 well, 1 something is wrong, 2 nobody answers.
 
-Example:
-    decnet-syslog status http://127.0.0.1:6515"""
+A listener's that is not on loopback asks for the bundle of an operator: "decnet-syslog
+enroll NAME --role operator --out DIR".
+
+Examples:
+    decnet-syslog status http://127.0.0.1:6515
+    decnet-syslog status https://master.example.org:6515 --bundle DIR"""
 
     optFlags = [
         ["json", None, "All there is to know, as JSON"],
         ["watch", None, "Show it again every two seconds, until interrupted"],
+    ]
+
+    optParameters = [
+        ["bundle", None, None, "The operator's bundle, for https"],
+        [
+            "master-name",
+            None,
+            MASTER_NAME,
+            "The name or address that the master's certificate must have",
+        ],
     ]
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -57,10 +77,39 @@ Example:
                 "say whose: status http://127.0.0.1:PORT, the --status-port of a"
                 " decnet-listener or decnet-forwarder"
             )
+        if url.startswith("https://") != bool(self["bundle"]):
+            raise usage.UsageError("https goes with --bundle DIR, an operator's")
         self["url"] = url.removesuffix("/status.json").rstrip("/") + "/status.json"
 
 
-def _fetch(url: str) -> dict[str, Any]:
+class _MasterContext(ssl.SSLContext):
+    """TLS of an operator to the master: its name counts, wherever it is."""
+
+    masterName: str
+
+    def wrap_socket(self, *arguments: Any, **more: Any) -> ssl.SSLSocket:
+        """As it is, but for the name that is looked for."""
+        more["server_hostname"] = self.masterName
+        return super().wrap_socket(*arguments, **more)
+
+
+def _context(home: Path, masterName: str) -> ssl.SSLContext:
+    """
+    TLS with an operator's bundle.
+
+    @raise UserError: it cannot be used.
+    """
+    Bundle.load(home)
+    context = _MasterContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.masterName = masterName
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(home / "ca.crt")
+    context.load_cert_chain(home / "worker.crt", home / "worker.key")
+    return context
+
+
+def _fetch(url: str, context: ssl.SSLContext | None) -> dict[str, Any]:
     """
     The facts.
 
@@ -68,7 +117,9 @@ def _fetch(url: str) -> dict[str, Any]:
     @raise ValueError: somebody else does.
     """
     # A proxy of the environment has no business with loopback.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+    )
     with opener.open(url, timeout=PATIENCE_S) as answer:
         found = json.loads(answer.read(ANSWER_OCTETS_MAX))
     if not isinstance(found, dict) or found.get("role") not in _SHOW:
@@ -165,18 +216,26 @@ def _show(facts: Mapping[str, Any]) -> Iterator[str]:
         yield _cell(f"{problem['kind']}: {what}{problem['text']}")
 
 
-def _once(options: Options) -> int:
+def _advice(reason: object) -> str:
+    """What to do when somebody answers whom we do not understand, or nobody does."""
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return "is this the master of the bundle's CA, and --master-name its name?"
+    if isinstance(reason, ssl.SSLError):
+        return "is the bundle an operator's (enroll --role operator), and not revoked?"
+    return "is decnet-listener (or decnet-forwarder) running with this --status-port?"
+
+
+def _once(options: Options, context: ssl.SSLContext | None) -> int:
     url = options["url"]
     try:
-        facts = _fetch(url)
+        facts = _fetch(url, context)
         text = (
             json.dumps(facts, indent=1) if options["json"] else "\n".join(_show(facts))
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         print(
-            f"decnet-syslog: no status from {url}: {reason}; is decnet-listener (or"
-            " decnet-forwarder) running with this --status-port?",
+            f"decnet-syslog: no status from {url}: {reason}; {_advice(reason)}",
             file=sys.stderr,
         )
         return 2
@@ -186,9 +245,16 @@ def _once(options: Options) -> int:
 
 def run(options: Options) -> int:
     """Run the command. The exit status."""
+    context = None
+    if options["bundle"]:
+        try:
+            context = _context(directory(options["bundle"]), options["master-name"])
+        except UserError as error:
+            print(f"decnet-syslog: {error}", file=sys.stderr)
+            return 2
     while options["watch"]:
         # Clear the screen and go to its beginning.
         print("\x1b[2J\x1b[H", end="")
-        _once(options)
+        _once(options, context)
         time.sleep(WATCH_S)
-    return _once(options)
+    return _once(options, context)

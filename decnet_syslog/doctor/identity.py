@@ -9,8 +9,8 @@ from pathlib import Path
 from cryptography import x509
 
 from ..trust.bundles import Bundle, BundleError
-from ..trust.contexts import refuseMaster, refuseWorker
 from ..trust.names import fingerprint
+from ..trust.roles import refuseMaster, refuseWorker
 from .machine import checkDirectory
 from .report import Report
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
 
 from .. import __version__
@@ -241,8 +242,13 @@ def watchListener(
     options: StatusOptions,
     enrolled: Callable[[], Mapping[str, Enrolled]],
     bundle: Callable[[], Bundle],
+    context: IOpenSSLServerConnectionCreator,
 ) -> WatchService:
-    """The service that watches a listener; to be started after it."""
+    """
+    The service that watches a listener; to be started after it.
+
+    @param context: the TLS of operators.
+    """
     status = ListenerStatus(listener, reactor.seconds, enrolled, bundle)
     return WatchService(
         reactor,
@@ -254,4 +260,5 @@ def watchListener(
         lambda facts, events: makePages(
             facts, status.fleet.workers.get, events.of, options.hideLines
         ),
+        context,
     )

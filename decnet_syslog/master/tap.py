@@ -24,7 +24,7 @@ from ..options import (
 )
 from ..trust.admission import REVOKED, Admission
 from ..trust.bundles import Bundle
-from ..trust.contexts import Refusal, listenerContext
+from ..trust.contexts import Refusal, listenerContext, operatorContext
 from ..trust.renewal import Renewal
 from ..trust.revocation import CRL_FILE
 from ..trust.watching import together
@@ -204,7 +204,7 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
                 else os.getcwd()
             )
             self["journal"] = os.path.join(beside, "listener.db")
-        self.status = statusOptions(self)
+        self.status = statusOptions(self, operators=True)
         if not os.path.isdir(os.path.dirname(os.path.abspath(self["journal"]))):
             raise usage.UsageError(f"no directory for the journal {self['journal']}")
 
@@ -243,6 +243,9 @@ def makeService(options: Options) -> IService:
         context = listenerContext(
             bundle, _refused, admission.refuse, admission.refuseIssuer
         )
+        operators = operatorContext(
+            bundle, _refused, admission.refuseOperator, admission.refuseIssuer
+        )
     except UserError as error:
         raise SystemExit(f"decnet-listener: {error}") from None
     lock = ListenerLock(journal.with_name(journal.name + ".lock"))
@@ -278,18 +281,28 @@ def makeService(options: Options) -> IService:
 
     def use(bundle: Bundle) -> None:
         context.use(bundle)
+        operators.use(bundle)
         admission.use(bundle)
+        sweep()
+
+    def sweep() -> None:
         listener.sweep(admission.refuseOpen)
+        watch.sweep(admission.refuseOpenOperator)
 
     renewal = Renewal(bundle, ExtendedKeyUsageOID.SERVER_AUTH, use)
     enrolled = EnrolledList(authority / "enrolled.jsonl", admission)
     watch = watchListener(
-        reactor, listener, options.status, enrolled.read, lambda: admission.bundle
+        reactor,
+        listener,
+        options.status,
+        enrolled.read,
+        lambda: admission.bundle,
+        operators,
     )
 
     def look() -> None:
         if admission.look():
-            listener.sweep(admission.refuseOpen)
+            sweep()
 
     service = together(listener, renewal.look, look)
     watch.setServiceParent(service)  # type: ignore[no-untyped-call]

@@ -1,10 +1,11 @@
 """
 Admission: whose certificate the listener accepts, now.
 
-A certificate must be a worker's (L{decnet_syslog.trust.contexts.refuseWorker}), not be
-the master's own, not be revoked, and, if there is an allow-list, be on it. The revocation
-list and the allow-list are files that are read again when they change. A file that
-cannot be believed is said, once, and what was in force stays in force.
+A certificate must be a worker's (L{decnet_syslog.trust.roles.refuseWorker}), not be
+the master's own, not be revoked, and, if there is an allow-list, be on it. An operator's,
+who looks at the status, is judged likewise, but for the allow-list. The revocation list
+and the allow-list are files that are read again when they change. A file that cannot be
+believed is said, once, and what was in force stays in force.
 
 What is revoked must stay so when the listener starts again and C{crl.pem} is broken or
 gone: a copy of the list in force is kept beside the journal.
@@ -22,8 +23,8 @@ from twisted.logger import Logger
 from ..errors import UserError
 from .allowlist import AllowList, readAllowList
 from .bundles import Bundle, isIssued
-from .contexts import refuseOwn, refuseWorker
 from .revocation import Revocations, readLists, replaceFile
+from .roles import refuseOperator, refuseOwn, refuseWorker
 from .watching import Watched
 
 __all__ = ["REVOKED", "Admission"]
@@ -129,17 +130,24 @@ class Admission:
 
     def refuse(self, certificate: x509.Certificate) -> str | None:
         """Why a certificate that the CA has signed is not accepted; C{None} if it is."""
-        reason = refuseWorker(certificate) or refuseOwn(
-            certificate, self.bundle.certificate
-        )
+        reason = refuseWorker(certificate) or self._refuseAny(certificate)
         if reason is not None:
             return reason
-        since = self._revocations.since(certificate)
-        if since is not None:
-            return f"{REVOKED} on {since:%Y-%m-%d %H:%M:%S} UTC"
         if self._allowed is not None and not self._allowed.allows(certificate):
             return "it is not on the allow-list"
         return None
+
+    def refuseOperator(self, certificate: x509.Certificate) -> str | None:
+        """The same of an operator's. The allow-list is of those who send."""
+        return refuseOperator(certificate) or self._refuseAny(certificate)
+
+    def _refuseAny(self, certificate: x509.Certificate) -> str | None:
+        """What keeps out everybody, whoever they are."""
+        own = refuseOwn(certificate, self.bundle.certificate)
+        since = self._revocations.since(certificate)
+        if own is not None or since is None:
+            return own
+        return f"{REVOKED} on {since:%Y-%m-%d %H:%M:%S} UTC"
 
     def refuseIssuer(self, certificate: x509.Certificate) -> str | None:
         """Why a certificate between a worker's and the CA's is not accepted."""
@@ -168,12 +176,19 @@ class Admission:
 
     def refuseOpen(self, certificate: x509.Certificate) -> str | None:
         """As L{refuse}, of a connection whose certificate was accepted earlier."""
+        return self._refuseRetired(certificate) or self.refuse(certificate)
+
+    def refuseOpenOperator(self, certificate: x509.Certificate) -> str | None:
+        """The same of an operator's."""
+        return self._refuseRetired(certificate) or self.refuseOperator(certificate)
+
+    def _refuseRetired(self, certificate: x509.Certificate) -> str | None:
         # A certificate of a CA between ours and the worker's is not at hand here.
         if any(isIssued(certificate, by) for by in self._retired) and not any(
             isIssued(certificate, by) for by in self.bundle.authorities
         ):
             return "its CA is not trusted any more"
-        return self.refuse(certificate)
+        return None
 
     def use(self, bundle: Bundle) -> None:
         """The master has another bundle."""

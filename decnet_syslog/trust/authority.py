@@ -8,7 +8,8 @@ replaced by the next.
 
 Ours are ECDSA P-256 keys; a CA with an RSA key works as well. A worker's certificate is
 good for clients only and the master's for servers only, so that neither can play the
-other; the names are checked besides.
+other; the names are checked besides. An operator's is for who looks at the status, and
+says so.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from .revocation import (
     readLists,
     replaceFile,
 )
+from .roles import OPERATOR_USAGE
 
 __all__ = ["MASTER_NAME", "Authority"]
 
@@ -54,6 +56,13 @@ MASTER_NAME = "decnet-master"
 
 CA_DAYS = 3650
 CERTIFICATE_DAYS = 825
+
+# What a certificate of each role is good for.
+_USAGES = {
+    "master": [ExtendedKeyUsageOID.SERVER_AUTH],
+    "worker": [ExtendedKeyUsageOID.CLIENT_AUTH],
+    "operator": [ExtendedKeyUsageOID.CLIENT_AUTH, OPERATOR_USAGE],
+}
 
 # Clocks of a fleet differ by minutes.
 BACKDATE = timedelta(hours=1)
@@ -189,7 +198,7 @@ class Authority:
                 MASTER_NAME,
                 out,
                 every,
-                ExtendedKeyUsageOID.SERVER_AUTH,
+                "master",
                 CERTIFICATE_DAYS,
             )
         return out
@@ -200,11 +209,13 @@ class Authority:
         out: Path,
         names: Sequence[str] = (),
         days: int = CERTIFICATE_DAYS,
+        role: str = "worker",
     ) -> x509.Certificate:
         """
-        Make a worker's bundle.
+        Make a worker's or an operator's bundle.
 
-        @param name: the worker's; the provenance of everything it sends.
+        @param name: a worker's is the provenance of everything it sends.
+        @param role: C{worker}, or C{operator}.
         @raise UserError: the name cannot be used, or there is a bundle already.
         """
         try:
@@ -212,8 +223,8 @@ class Authority:
         except NameRefused as error:
             raise UserError(f"cannot enrol: {error}") from None
         if name == MASTER_NAME:
-            raise UserError(f"{MASTER_NAME} is the master's name, no worker's")
-        return self._issue(name, out, names, ExtendedKeyUsageOID.CLIENT_AUTH, days)
+            raise UserError(f"{MASTER_NAME} is the master's name, nobody else's")
+        return self._issue(name, out, names, role, days)
 
     def enrolled(self) -> list[dict[str, str]]:
         """What was enrolled here: name, fingerprint, serial, not_after, role."""
@@ -285,7 +296,7 @@ class Authority:
         name: str,
         out: Path,
         names: Sequence[str],
-        usage: x509.ObjectIdentifier,
+        role: str,
         days: int,
     ) -> x509.Certificate:
         for file in ("ca.crt", "worker.crt", "worker.key"):
@@ -309,7 +320,7 @@ class Authority:
                 x509.BasicConstraints(ca=False, path_length=None), critical=True
             )
             .add_extension(_keyUsage(authority=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(_USAGES[role]), critical=False)
             .add_extension(
                 x509.SubjectKeyIdentifier.from_public_key(key.public_key()),
                 critical=False,
@@ -334,17 +345,14 @@ class Authority:
         _writeNew(out / "worker.key", _pem(key), 0o600)
         _writeNew(out / "worker.crt", certificate.public_bytes(Encoding.PEM), 0o644)
         _writeNew(out / "ca.crt", (self.directory / "ca.crt").read_bytes(), 0o644)
-        self._note(name, certificate, usage)
+        self._note(name, certificate, role)
         return certificate
 
-    def _note(
-        self, name: str, certificate: x509.Certificate, usage: x509.ObjectIdentifier
-    ) -> None:
+    def _note(self, name: str, certificate: x509.Certificate, role: str) -> None:
         """Add a line to the list of what was enrolled."""
-        master = usage == ExtendedKeyUsageOID.SERVER_AUTH
         entry = {
             "name": name,
-            "role": "master" if master else "worker",
+            "role": role,
             "fingerprint": fingerprint(certificate),
             "serial": f"{certificate.serial_number:x}",
             "not_after": certificate.not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:%SZ"),

@@ -23,18 +23,13 @@ closes hard can lose what it sent last (RFC 5425 has no acknowledgement to tell 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL
 from OpenSSL.crypto import X509, X509StoreFlags
-from service_identity.cryptography import (
-    verify_certificate_hostname,
-    verify_certificate_ip_address,
-)
 from twisted.internet.interfaces import (
     IAddress,
     IOpenSSLClientConnectionCreator,
@@ -50,7 +45,8 @@ from twisted.internet.ssl import (
 from zope.interface import implementer
 
 from .bundles import Bundle
-from .names import NameRefused, fingerprint, peerName, showText
+from .names import fingerprint, showText
+from .roles import refuseMaster, refuseOperator, refuseOwn, refuseWorker
 
 __all__ = [
     "DELIVERY_PROTOCOL",
@@ -61,10 +57,7 @@ __all__ = [
     "Refusal",
     "forwarderContext",
     "listenerContext",
-    "refuseMaster",
-    "refuseOwn",
-    "refuseWorker",
-    "serves",
+    "operatorContext",
 ]
 
 # The delivery extension, docs/protocol.rst.
@@ -145,71 +138,6 @@ def _options(bundle: Bundle, protocols: list[bytes]) -> CertificateOptions:
     return options
 
 
-def serves(certificate: x509.Certificate, usage: x509.ObjectIdentifier) -> bool:
-    """Whether an extended key usage, if there is any, includes a use."""
-    try:
-        usages = certificate.extensions.get_extension_for_class(
-            x509.ExtendedKeyUsage
-        ).value
-    except x509.ExtensionNotFound:
-        return True
-    return usage in usages or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usages
-
-
-def _isAuthority(certificate: x509.Certificate) -> bool:
-    try:
-        basic = certificate.extensions.get_extension_for_class(
-            x509.BasicConstraints
-        ).value
-    except x509.ExtensionNotFound:
-        return False
-    return basic.ca
-
-
-def refuseWorker(certificate: x509.Certificate) -> str | None:
-    """Why a certificate of the CA is none of a worker's."""
-    try:
-        peerName(certificate)
-        if _isAuthority(certificate):
-            return "it is a CA's certificate, not a worker's"
-        if not serves(certificate, ExtendedKeyUsageOID.CLIENT_AUTH):
-            return "it is not for clients"
-    except NameRefused as error:
-        return str(error)
-    except Exception as error:
-        # Extensions are parsed only now, and the library has many errors for them.
-        return f"it cannot be read: {showText(str(error))}"
-    return None
-
-
-def refuseOwn(certificate: x509.Certificate, own: x509.Certificate) -> str | None:
-    """Why a certificate is the listener's own: no worker is the master, whatever for."""
-    try:
-        name = peerName(own)
-    except NameRefused:
-        name = ""
-    if certificate == own or peerName(certificate) == name:
-        return "it is the master's own, or has its name"
-    return None
-
-
-def refuseMaster(certificate: x509.Certificate, name: str) -> str | None:
-    """Why a certificate of the CA is not the master's."""
-    try:
-        if not serves(certificate, ExtendedKeyUsageOID.SERVER_AUTH):
-            return "it is not for servers"
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            verify_certificate_hostname(certificate, name)
-        else:
-            verify_certificate_ip_address(certificate, name)
-    except Exception:
-        # Whatever it is that cannot be verified is not verified.
-        return f"it does not have the master's name {name}"
-    return None
-
-
 def _verification(
     refuse: Callable[[x509.Certificate], str | None],
     refused: Callable[[Refusal], None],
@@ -265,22 +193,30 @@ class ListenerContext:
         refuseIssuer: Callable[[x509.Certificate], str | None] = (
             lambda certificate: None
         ),
+        role: Callable[[x509.Certificate], str | None] = refuseWorker,
+        protocols: Sequence[bytes] = DELIVERY_PROTOCOLS,
     ) -> None:
+        """
+        @param role: why a certificate is not of those that this end is for.
+        @param protocols: what is spoken, the best first.
+        """
         self._refused = refused
         self._refuse = refuse
         self._refuseIssuer = refuseIssuer
+        self._role = role
+        self._protocols = protocols
         self.use(bundle)
 
     def use(self, bundle: Bundle) -> None:
         """Use a bundle for the connections from here on."""
-        options = _options(bundle, list(DELIVERY_PROTOCOLS))
+        options = _options(bundle, list(self._protocols))
         context = options.getContext()
-        context.set_alpn_select_callback(_selectProtocol)
+        context.set_alpn_select_callback(self._selectProtocol)
         own = bundle.certificate
 
         def refuse(certificate: x509.Certificate) -> str | None:
             return (
-                refuseWorker(certificate)
+                self._role(certificate)
                 or refuseOwn(certificate, own)
                 or self._refuse(certificate)
             )
@@ -297,12 +233,11 @@ class ListenerContext:
         """Make the TLS of one connection."""
         return self._options.serverConnectionForTLS(tlsProtocol)
 
-
-def _selectProtocol(connection: SSL.Connection, offered: list[bytes]) -> Any:
-    for protocol in DELIVERY_PROTOCOLS:
-        if protocol in offered:
-            return protocol
-    return SSL.NO_OVERLAPPING_PROTOCOLS
+    def _selectProtocol(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
+        for protocol in self._protocols:
+            if protocol in offered:
+                return protocol
+        return SSL.NO_OVERLAPPING_PROTOCOLS
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -357,6 +292,20 @@ def listenerContext(
     @param refuseIssuer: the same of the certificates between it and the CA's.
     """
     return ListenerContext(bundle, refused, refuse, refuseIssuer)
+
+
+def operatorContext(
+    bundle: Bundle,
+    refused: Callable[[Refusal], None],
+    refuse: Callable[[x509.Certificate], str | None],
+    refuseIssuer: Callable[[x509.Certificate], str | None],
+) -> ListenerContext:
+    """
+    TLS for what a listener serves to operators, over HTTP/1.1; as L{listenerContext}.
+    """
+    return ListenerContext(
+        bundle, refused, refuse, refuseIssuer, refuseOperator, (b"http/1.1",)
+    )
 
 
 def forwarderContext(

@@ -15,8 +15,8 @@ from twisted.logger import Logger
 
 from ..errors import UserError
 from .bundles import Bundle, BundleError
-from .contexts import serves
 from .names import NameRefused, fingerprint, peerName, showText
+from .roles import serves
 from .watching import Watched
 
 __all__ = ["BUNDLE_FILES", "Renewal"]

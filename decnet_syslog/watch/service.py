@@ -6,10 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from cryptography import x509
 from twisted.application.service import Service
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
-from twisted.internet.interfaces import IDelayedCall, IListeningPort
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IListeningPort,
+    IOpenSSLServerConnectionCreator,
+)
 from twisted.logger import Logger, globalLogPublisher
 from twisted.python import usage
 from twisted.python.failure import Failure
@@ -21,7 +27,7 @@ from .command import EventCommand, commandLine
 from .events import KINDS, REFUSALS, EventLog
 from .exposition import Exposition, Metric
 from .fleet import LOOK_S
-from .site import Facts, isLoopback, makeSite
+from .site import Facts, OperatorPort, StatusPort, isLoopback, makeSite
 
 __all__ = ["STATUS_PARAMETERS", "StatusOptions", "WatchService", "statusOptions"]
 
@@ -35,7 +41,13 @@ STATUS_PARAMETERS: list[list[Any]] = [
         " listener a page for people, too [off]",
         portNumber,
     ],
-    ["status-address", None, "127.0.0.1", "The loopback address to serve it on"],
+    [
+        "status-address",
+        None,
+        "127.0.0.1",
+        "The address to serve it on; a listener's can be elsewhere than on loopback, and is"
+        " over TLS then, for operators' certificates",
+    ],
     [
         "on-event",
         None,
@@ -62,18 +74,25 @@ class StatusOptions:
     hideLines: bool = False
 
 
-def statusOptions(options: Mapping[str, Any]) -> StatusOptions:
+def statusOptions(options: Mapping[str, Any], operators: bool) -> StatusOptions:
     """
     Check what was asked for.
 
+    @param operators: whether it can be elsewhere than on loopback, for operators.
     @raise usage.UsageError: it cannot be had; one line says what to do.
     """
     host = options["status-address"]
     if not isLoopback(host):
-        raise usage.UsageError(
-            f"--status-address {host}: the status asks for no password, so it is served on"
-            " loopback only; put a proxy that asks for one before it"
-        )
+        if not operators:
+            raise usage.UsageError(
+                f"--status-address {host}: a forwarder's status asks for no password, so it"
+                " is served on loopback only; its listener's can be elsewhere"
+            )
+        if not isIPAddress(host) and not isIPv6Address(host):
+            raise usage.UsageError(
+                f"--status-address {host!r} is no address of this machine's: give one, or"
+                " 0.0.0.0 for all"
+            )
     try:
         if options["status-port"] is not None:
             Exposition(lambda: ())
@@ -104,6 +123,7 @@ class WatchService(Service):
         gather: Callable[[], MutableMapping[str, Any]],
         metrics: Callable[[Mapping[str, Any]], Iterable[Metric]],
         pages: Callable[[Facts, EventLog], Mapping[bytes, Resource]] | None = None,
+        context: IOpenSSLServerConnectionCreator | None = None,
     ) -> None:
         """
         @param name: of the program, for what it says when it cannot start.
@@ -111,6 +131,7 @@ class WatchService(Service):
         @param gather: the facts, but for the events.
         @param metrics: of the facts.
         @param pages: more that is served, of the facts and the events; C{None}: nothing.
+        @param context: the TLS of operators, for an address that is not loopback's.
         """
         self.events = EventLog(reactor.callFromThread)
         self.port: IListeningPort | None = None
@@ -121,6 +142,8 @@ class WatchService(Service):
         self._gather = gather
         self._metrics = metrics
         self._pages = pages
+        self._context = context
+        self._site: StatusPort | None = None
         self._timer: IDelayedCall | None = None
         self._command: EventCommand | None = None
 
@@ -154,16 +177,18 @@ class WatchService(Service):
     def _serve(self, port: int, host: str) -> None:
         facts = Facts(self.facts, self._reactor.seconds)
         exposition = Exposition(lambda: self._metrics(facts()))
-        factory = makeSite(
+        plain = isLoopback(host)
+        self._site = makeSite(
             self._reactor,
             facts,
             exposition.render,
             exposition.contentType,
             None if self._pages is None else self._pages(facts, self.events),
+            None if plain else self._context,
         )
         kind = TCP6ServerEndpoint if ":" in host else TCP4ServerEndpoint
         listening: list[Any] = []
-        kind(self._reactor, port, interface=host).listen(factory).addBoth(  # type: ignore[no-untyped-call]
+        kind(self._reactor, port, interface=host).listen(self._site).addBoth(  # type: ignore[no-untyped-call]
             listening.append
         )
         (result,) = listening
@@ -175,10 +200,16 @@ class WatchService(Service):
         self.port = result
         address = result.getHost()
         self._log.info(
-            "status on http://{host}:{port}/status.json",
+            "status on {scheme}://{host}:{port}/status.json",
+            scheme="http" if plain else "https",
             host=f"[{address.host}]" if ":" in address.host else address.host,
             port=address.port,
         )
+
+    def sweep(self, refuse: Callable[[x509.Certificate], str | None]) -> None:
+        """Close the connections of operators who are not accepted any more."""
+        if isinstance(self._site, OperatorPort):
+            self._site.sweep(refuse)
 
     def _lookAgain(self) -> None:
         self._timer = self._reactor.callLater(LOOK_S, self._lookAgain)

@@ -1,10 +1,12 @@
 """
 The status over HTTP: C{/status.json}, C{/metrics}, C{/healthz}, and pages. Read only.
 
-It is on loopback and asks for no password. Attackers can be on the same machine, so what
-they can make it hold or compute is bounded; and a browser on it can be made to ask for
-any name, so only requests for loopback are answered. What a browser may do with an answer
-is the same for all of them: run and show what we serve, and nothing else.
+On loopback it asks for no password. Attackers can be on the same machine, so what they can
+make it hold or compute is bounded; and a browser on it can be made to ask for any name, so
+only requests for loopback are answered. Elsewhere it is for operators' certificates
+(L{OperatorPort}), and the name that a browser asks for is in ours or it
+shows nothing. What a browser may do with an answer is the same for all of them: run and
+show what we serve, and nothing else.
 """
 
 from __future__ import annotations
@@ -14,16 +16,26 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cryptography import x509
 from twisted.internet.interfaces import IAddress
+from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.http import FORBIDDEN, Request
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-__all__ = ["Document", "Facts", "StatusPort", "isLoopback", "makeSite"]
+from ..trust.names import peerName
+
+__all__ = ["Document", "Facts", "OperatorPort", "StatusPort", "isLoopback", "makeSite"]
 
 # Somebody who scrapes, somebody who looks, and a few who try.
 CONNECTIONS_MAX = 32
+
+# Connections that have not shown a certificate, and of these from one address. The port may
+# be anybody's to connect to.
+STRANGERS_MAX = 64
+STRANGERS_PER_ADDRESS_MAX = 8
 
 # A connection that says nothing for so long is closed, in seconds.
 IDLE_S = 15
@@ -144,9 +156,18 @@ def _isForUs(request: Request) -> bool:
 
 
 class _Site(Site):
-    """A site that keeps no log of who has asked, and has each answer under our rules."""
+    """
+    A site that keeps no log of who has asked, and has each answer under our rules.
+
+    @ivar loopback: whether only requests for loopback are answered.
+    """
 
     noisy = False
+    loopback = True
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """No HTTP/2, whatever is installed: it is much code for a few pages."""
+        return [b"http/1.1"]
 
     def log(self, request: Request) -> None:
         """A scrape every few seconds is no news."""
@@ -155,7 +176,7 @@ class _Site(Site):
         """The resource, whose answer has our headers; also one that is not found."""
         for name, value in _HEADERS.items():
             request.setHeader(name, value)
-        if not _isForUs(request):
+        if self.loopback and not _isForUs(request):
             return _Refusal()  # type: ignore[no-untyped-call]
         return super().getResourceFor(request)  # type: ignore[no-untyped-call]
 
@@ -173,18 +194,67 @@ class StatusPort(WrappingFactory):
         return super().buildProtocol(addr)
 
 
+class OperatorPort(StatusPort):
+    """
+    The same over TLS, for operators from elsewhere.
+
+    Whether a certificate is accepted is the handshake's business, and L{sweep}'s later on.
+    A stranger who begins none, or many, does not take an operator's place.
+    """
+
+    _log = Logger()
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """A protocol, or none when there are too many."""
+        host = getattr(addr, "host", None)
+        strangers = [p for p in self.protocols if _certificate(p) is None]
+        near = [p for p in strangers if getattr(p.getPeer(), "host", None) == host]
+        if (
+            len(strangers) >= STRANGERS_MAX
+            or len(near) >= STRANGERS_PER_ADDRESS_MAX
+            or len(self.protocols) - len(strangers) >= CONNECTIONS_MAX
+        ):
+            return None
+        return WrappingFactory.buildProtocol(self, addr)
+
+    def sweep(self, refuse: Callable[[x509.Certificate], str | None]) -> None:
+        """Close the connections whose certificates are not accepted any more."""
+        for protocol in list(self.protocols):
+            certificate = _certificate(protocol)
+            reason = None if certificate is None else refuse(certificate)
+            if certificate is None or reason is None:
+                continue
+            peer = protocol.getPeer()
+            self._log.warn(
+                "closed the status connection of operator {operator} at {address}: {reason}",
+                event="revoked",
+                operator=peerName(certificate),
+                address=f"{peer.host}:{peer.port}",
+                reason=reason,
+            )
+            protocol.abortConnection()
+
+
+def _certificate(protocol: Any) -> x509.Certificate | None:
+    """The peer's, as soon as it has sent one that is accepted."""
+    certificate = protocol.wrappedProtocol.getPeerCertificate()
+    return None if certificate is None else certificate.to_cryptography()
+
+
 def makeSite(
     reactor: Any,
     facts: Callable[[], dict[str, Any]],
     metrics: Callable[[], bytes],
     metricsType: bytes,
     pages: Mapping[bytes, Resource] | None = None,
+    context: Any = None,
 ) -> StatusPort:
     """
     The factory for the status port.
 
     @param metrics: the text for Prometheus.
     @param pages: what else there is, by its path's first word; of "" an index by default.
+    @param context: the TLS of operators; C{None}: it is on loopback, and plain.
     """
 
     status = _Once(facts, lambda found: json.dumps(found).encode("ascii") + b"\n")
@@ -200,4 +270,8 @@ def makeSite(
     for path, document in documents.items():
         root.putChild(path, document)
     site = _Site(root, reactor=reactor, timeout=IDLE_S)  # type: ignore[no-untyped-call]
-    return StatusPort(site)  # type: ignore[no-untyped-call]
+    if context is None:
+        return StatusPort(site)  # type: ignore[no-untyped-call]
+    site.loopback = False
+    tls = TLSMemoryBIOFactory(context, False, site, reactor)
+    return OperatorPort(tls)  # type: ignore[no-untyped-call]

@@ -159,7 +159,7 @@ Example:
             raise usage.UsageError("--max-lag-bytes must not be below --max-message")
         if self["state-db"] is None:
             self["state-db"] = directory(self["agent-dir"]) / "forwarder.db"
-        self.status = statusOptions(self)
+        self.status = statusOptions(self, operators=False)
         state = os.path.dirname(os.path.abspath(self["state-db"]))
         if not os.path.isdir(state):
             raise usage.UsageError(f"no directory {state} for --state-db: make it")

@@ -10,7 +10,6 @@ import warnings
 
 from cryptography import x509
 
-from decnet_syslog.trust.contexts import refuseMaster, refuseWorker
 from decnet_syslog.trust.names import (
     NAME_CHARACTERS_MAX,
     NameRefused,
@@ -18,6 +17,7 @@ from decnet_syslog.trust.names import (
     peerName,
     showText,
 )
+from decnet_syslog.trust.roles import refuseMaster, refuseOperator, refuseWorker
 
 from .. import der
 from ..source import Source
@@ -83,6 +83,7 @@ def run(octets: bytes) -> None:
         assert len(fingerprint(certificate)) == len("sha-256:") + 32 * 3 - 1
         for reason in (
             refuseWorker(certificate),
+            refuseOperator(certificate),
             refuseMaster(certificate, "decnet-master"),
         ):
             # What is raised there refuses as well, but without a word in the log.

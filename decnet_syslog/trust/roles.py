@@ -1,0 +1,125 @@
+"""
+Roles: what a certificate of the CA is good for. A master's is for servers, a worker's for
+clients; an operator's is for clients, too, and says besides that it is an operator's. Each
+is refused in the place of another, and none is for two.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from service_identity.cryptography import (
+    verify_certificate_hostname,
+    verify_certificate_ip_address,
+)
+
+from .names import NameRefused, peerName, showText
+
+__all__ = [
+    "OPERATOR_USAGE",
+    "refuseMaster",
+    "refuseOperator",
+    "refuseOwn",
+    "refuseWorker",
+    "serves",
+]
+
+# The extended key usage of operators, of our own: a UUID, which X.667 makes an OID without
+# asking anybody. A browser and a server's OpenSSL want the clients' beside it.
+OPERATOR_USAGE = x509.ObjectIdentifier("2.25.56664903083111726116958250708218158963")
+
+
+def serves(certificate: x509.Certificate, usage: x509.ObjectIdentifier) -> bool:
+    """Whether an extended key usage, if there is any, includes a use."""
+    try:
+        usages = certificate.extensions.get_extension_for_class(
+            x509.ExtendedKeyUsage
+        ).value
+    except x509.ExtensionNotFound:
+        return True
+    return usage in usages or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usages
+
+
+def _isAuthority(certificate: x509.Certificate) -> bool:
+    try:
+        basic = certificate.extensions.get_extension_for_class(
+            x509.BasicConstraints
+        ).value
+    except x509.ExtensionNotFound:
+        return False
+    return basic.ca
+
+
+def refuseWorker(certificate: x509.Certificate) -> str | None:
+    """Why a certificate of the CA is none of a worker's."""
+    try:
+        peerName(certificate)
+        if _isAuthority(certificate):
+            return "it is a CA's certificate, not a worker's"
+        if not serves(certificate, ExtendedKeyUsageOID.CLIENT_AUTH):
+            return "it is not for clients"
+        if _isOperators(certificate):
+            return "it is an operator's certificate, not a worker's"
+    except NameRefused as error:
+        return str(error)
+    except Exception as error:
+        # Extensions are parsed only now, and the library has many errors for them.
+        return f"it cannot be read: {showText(str(error))}"
+    return None
+
+
+def _isOperators(certificate: x509.Certificate) -> bool:
+    """Whether a certificate says so itself: one that is good for anything does not."""
+    try:
+        usages = certificate.extensions.get_extension_for_class(
+            x509.ExtendedKeyUsage
+        ).value
+    except x509.ExtensionNotFound:
+        return False
+    return OPERATOR_USAGE in usages
+
+
+def refuseOperator(certificate: x509.Certificate) -> str | None:
+    """Why a certificate of the CA is none of an operator's."""
+    try:
+        peerName(certificate)
+        if _isAuthority(certificate) or not _isOperators(certificate):
+            return "it is not an operator's certificate"
+        if not serves(certificate, ExtendedKeyUsageOID.CLIENT_AUTH):
+            return "it is not for clients"
+    except NameRefused as error:
+        return str(error)
+    except Exception as error:
+        # See above.
+        return f"it cannot be read: {showText(str(error))}"
+    return None
+
+
+def refuseOwn(certificate: x509.Certificate, own: x509.Certificate) -> str | None:
+    """Why a certificate is the listener's own: no worker is the master, whatever for."""
+    try:
+        name = peerName(own)
+    except NameRefused:
+        name = ""
+    if certificate == own or peerName(certificate) == name:
+        return "it is the master's own, or has its name"
+    return None
+
+
+def refuseMaster(certificate: x509.Certificate, name: str) -> str | None:
+    """Why a certificate of the CA is not the master's."""
+    try:
+        if not serves(certificate, ExtendedKeyUsageOID.SERVER_AUTH):
+            return "it is not for servers"
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            verify_certificate_hostname(certificate, name)
+        else:
+            verify_certificate_ip_address(certificate, name)
+    except Exception:
+        # Whatever it is that cannot be verified is not verified.
+        return f"it does not have the master's name {name}"
+    return None
