@@ -298,7 +298,7 @@ class CommandLineTests(DirectoryTestCase):
         self.assertEqual(status, 0)
         status, out, _ = self.call("ca", "show", ca)
         self.assertEqual(status, 0)
-        self.assertIn("worker  w1", out)
+        self.assertIn("worker   w1", out)
 
     def test_errors(self) -> None:
         """One line that says what to do, and a status."""

@@ -75,7 +75,11 @@ class AccessTests(PagesTestCase):
         """Nothing can be sent."""
         for path in self.PATHS[:-1]:
             self.assertEqual(ask(self.watched, path, method="POST")[0], 405, path)
-        self.assertEqual(ask(self.watched, "/", method="HEAD")[::2], (200, ""))
+        for path in ("/", "/page.css", "/status.json"):
+            code, headers, body = ask(self.watched, path, method="HEAD")
+            self.assertEqual((code, body), (200, ""))
+            _, _, body = ask(self.watched, path)
+            self.assertEqual(int(headers["content-length"]), len(body.encode()))
 
     def test_hidden(self) -> None:
         """With --hide-lines no line is on any page."""

@@ -209,10 +209,26 @@ class OptionsTests(SynchronousTestCase):
             self.assertEqual((status.port, status.host), (0, "::1"))
 
     def test_loopbackOnly(self) -> None:
-        """No other address: there is no password."""
+        """A forwarder's is on no other address: there is no password. What is no address is
+        one for neither."""
         for address in ("0.0.0.0", "::", "192.0.2.1", "example.org", ""):
-            said = self.refused("--status-port=0", f"--status-address={address}")
+            said = str(self.assertRaises(UsageError, self.forwarder, address))
             self.assertIn("loopback only", said)
+        for address in ("example.org", "", "192.0.2.256", "/run/x"):
+            said = self.refused("--status-port=0", f"--status-address={address}")
+            self.assertIn("0.0.0.0 for all", said)
+
+    def forwarder(self, address: str) -> None:
+        """Options of a forwarder."""
+        ForwarderOptions().parseOptions(
+            [
+                "--master-host=192.0.2.1",
+                f"--agent-dir={self.mktemp()}",
+                "--log-file=/x.log",
+                "--status-port=0",
+                f"--status-address={address}",
+            ]
+        )
 
     def test_noProgram(self) -> None:
         """A command that is not there."""

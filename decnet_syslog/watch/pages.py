@@ -20,7 +20,7 @@ from twisted.web.template import Tag, flattenString
 
 from .events import Event
 from .fleetpage import SEARCH_CHARACTERS_MAX, View, WorkerNamed, fleetPage
-from .site import Document
+from .site import Document, withoutBody
 from .workerpage import strangerPage, workerPage
 
 __all__ = ["makePages"]
@@ -76,6 +76,7 @@ class _Page(Resource):
     """A page of the printer's."""
 
     isLeaf = True
+    render_HEAD = withoutBody
 
     def __init__(self, printer: Printer) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

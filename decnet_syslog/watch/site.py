@@ -27,13 +27,21 @@ from twisted.web.server import Site
 
 from ..trust.names import peerName
 
-__all__ = ["Document", "Facts", "OperatorPort", "StatusPort", "isLoopback", "makeSite"]
+__all__ = [
+    "Document",
+    "Facts",
+    "OperatorPort",
+    "StatusPort",
+    "isLoopback",
+    "makeSite",
+    "withoutBody",
+]
 
 # Somebody who scrapes, somebody who looks, and a few who try.
 CONNECTIONS_MAX = 32
 
-# Connections that have not shown a certificate, and of these from one address. The port may
-# be anybody's to connect to.
+# Connections that have not shown a certificate, and of these from one address (or /64).
+# The port may be anybody's to connect to.
 STRANGERS_MAX = 64
 STRANGERS_PER_ADDRESS_MAX = 8
 
@@ -115,6 +123,13 @@ class _Once:
         return self._made
 
 
+def withoutBody(resource: Any, request: Request) -> bytes:
+    """Answer HEAD as GET, but for the body; Twisted would log each time that it left it out."""
+    octets = resource.render_GET(request)
+    request.setHeader(b"content-length", b"%d" % len(octets))
+    return b""
+
+
 class Document(Resource):
     """One path."""
 
@@ -129,6 +144,8 @@ class Document(Resource):
         """What the path has."""
         request.setHeader(b"content-type", self._type)
         return self._render()
+
+    render_HEAD = withoutBody
 
 
 class _Refusal(Resource):
@@ -206,9 +223,9 @@ class OperatorPort(StatusPort):
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """A protocol, or none when there are too many."""
-        host = getattr(addr, "host", None)
         strangers = [p for p in self.protocols if _certificate(p) is None]
-        near = [p for p in strangers if getattr(p.getPeer(), "host", None) == host]
+        network = _network(addr)
+        near = [p for p in strangers if _network(p.getPeer()) == network]
         if (
             len(strangers) >= STRANGERS_MAX
             or len(near) >= STRANGERS_PER_ADDRESS_MAX
@@ -233,6 +250,15 @@ class OperatorPort(StatusPort):
                 reason=reason,
             )
             protocol.abortConnection()
+
+
+def _network(address: Any) -> object:
+    """Whoever has one address of IPv6 has the network that it is in."""
+    try:
+        number = ipaddress.IPv6Address(address.host.partition("%")[0])
+    except ValueError:
+        return address.host
+    return number.ipv4_mapped or ipaddress.IPv6Network((number, 64), strict=False)
 
 
 def _certificate(protocol: Any) -> x509.Certificate | None:

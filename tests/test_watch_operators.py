@@ -1,0 +1,413 @@
+"""The status elsewhere than on loopback: real TLS, in memory and of real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import json
+import re
+import socket
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from twisted.internet.address import IPv4Address
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import globalLogPublisher
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.test.iosim import FakeTransport, IOPump, connect
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.commands import enroll
+from decnet_syslog.commands.pair import Pair
+from decnet_syslog.errors import UserError
+from decnet_syslog.master.tap import Options as ListenerOptions
+from decnet_syslog.trust.bundles import Bundle
+from decnet_syslog.trust.contexts import Refusal, operatorContext
+from decnet_syslog.trust.roles import OPERATOR_USAGE, refuseOperator, refuseWorker
+from decnet_syslog.watch import site
+from decnet_syslog.watch.enrolled import EnrolledList
+from decnet_syslog.watch.site import Facts, OperatorPort, makeSite
+
+from .certificates import CLIENT, SERVER, certificate, master
+from .peers import PairTestCase, example, requirePeer
+from .test_admission import AdmissionTestCase
+from .test_contexts import Client, TLSTestCase, carrying
+
+CLI = "from decnet_syslog.cli import main; main()"
+
+# What an operator asks for, under whatever name.
+REQUEST = b"GET /status.json HTTP/1.1\r\nHost: master.example.org\r\n\r\n"
+
+
+def operator(name: str = "alice", **options: Any) -> x509.Certificate:
+    """An operator's certificate."""
+    return certificate([name], **{"usages": (CLIENT, OPERATOR_USAGE), **options})
+
+
+class RoleTests(SynchronousTestCase):
+    """Neither role is good for the other."""
+
+    def test_operators(self) -> None:
+        """A certificate is an operator's if it says so, and for clients."""
+        self.assertIsNone(refuseOperator(operator()))
+        everything = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
+        for other in (
+            certificate(["w1"]),
+            certificate(["w1"], usages=()),
+            certificate(["w1"], usages=(everything,)),
+            certificate(["w1"], usages=(SERVER,)),
+            operator(usages=(OPERATOR_USAGE,)),
+            operator(usages=(OPERATOR_USAGE, SERVER)),
+            operator(authority=True),
+            operator("a/b"),
+        ):
+            self.assertIsNotNone(refuseOperator(other))
+
+    def test_notWorkers(self) -> None:
+        """An operator's is no worker's, whatever else it says."""
+        everything = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
+        for one in (operator(), operator(usages=(everything, OPERATOR_USAGE))):
+            self.assertEqual(
+                refuseWorker(one), "it is an operator's certificate, not a worker's"
+            )
+
+
+class EnrollTests(AdmissionTestCase):
+    """What the CA makes for operators."""
+
+    def run_(self, *words: str) -> int:
+        options = enroll.Options()
+        options.parseOptions([*words, f"--ca-dir={self.authority.directory}"])
+        with contextlib.redirect_stdout(io.StringIO()):
+            return enroll.run(options)
+
+    def test_role(self) -> None:
+        """A bundle that opens the status, cannot send, is missed by nobody, and is revoked
+        as any other; the allow-list is not of operators."""
+        self.run_("alice", "--role=operator", f"--out={self.directory / 'alice'}")
+        alice = Bundle.load(self.directory / "alice").certificate
+        allow = self.directory / "allow"
+        allow.write_text("w1\n")
+        admission = self.admission(allow)
+        self.assertIsNone(admission.refuseOperator(alice))
+        self.assertIsNone(admission.refuseOpenOperator(alice))
+        self.assertIn("operator's", admission.refuse(alice) or "")
+        self.assertIn("not an operator's", admission.refuseOperator(self.one) or "")
+        path = self.authority.directory / "enrolled.jsonl"
+        self.assertEqual(set(EnrolledList(path, admission).read()), {"w1", "w2"})
+        self.authority.revoke([alice.serial_number])
+        self.assertTrue(self.look(admission))
+        self.assertIn("it was revoked", admission.refuseOperator(alice) or "")
+        self.assertIn("it was revoked", admission.refuseOpenOperator(alice) or "")
+
+    def test_otherName(self) -> None:
+        """One name is not of two roles: revoking the one would revoke the other."""
+        out = f"--out={self.directory / 'out'}"
+        self.assertRaises(UserError, self.run_, "w1", "--role=operator", out)
+        self.run_("alice", "--role=operator", out)
+        again = f"--out={self.directory / 'again'}"
+        self.assertRaises(UserError, self.run_, "alice", again)
+        self.assertRaises(UserError, self.run_, "alice", "--renew", again)
+        self.assertRaises(UserError, self.run_, "alice", "--role=operator", again)
+        self.assertEqual(self.run_("alice", "--role=operator", "--renew", again), 0)
+
+    def test_retired(self) -> None:
+        """An operator of a CA that is not trusted any more is out."""
+        alice = self.authority.enroll("alice", self.directory / "a", role="operator")
+        admission = self.admission()
+        admission.use(master(ca="other"))
+        self.assertEqual(
+            admission.refuseOpenOperator(alice), "its CA is not trusted any more"
+        )
+
+
+class NotAWorkerTests(TLSTestCase):
+    """The port for workers."""
+
+    def test_refused(self) -> None:
+        """An operator's certificate sends nothing."""
+        client = self.connect(carrying(operator()))
+        self.assertEqual((client.received, self.stored()), (b"", []))
+        self.assertEqual(
+            [one.reason for one in self.refusals],
+            ["it is an operator's certificate, not a worker's"],
+        )
+
+
+class PortTests(SynchronousTestCase):
+    """The port of the status, with TLS in memory."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.refusals: list[Refusal] = []
+        self.revoked: list[x509.Certificate] = []
+        context = operatorContext(
+            master(), self.refusals.append, self.refuse, lambda certificate: None
+        )
+        port = makeSite(
+            self.clock,
+            Facts(lambda: {"role": "listener"}, self.clock.seconds),
+            lambda: b"metrics\n",
+            b"text/plain",
+            context=context,
+        )
+        assert isinstance(port, OperatorPort)
+        self.port = port
+        self.port.doStart()
+        self.said: list[Any] = []
+        observer: Any = self.said.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def refuse(self, certificate: x509.Certificate) -> str | None:
+        return "it was revoked" if certificate in self.revoked else None
+
+    def connect(
+        self, creator: Any, octets: bytes = REQUEST, host: str = "192.0.2.1"
+    ) -> tuple[Client, IOPump]:
+        """Connect and let everything happen."""
+        client = Client(octets)
+        factory = Factory.forProtocol(lambda: client)
+        wrapped = TLSMemoryBIOFactory(creator, True, factory, self.clock)
+        peer = IPv4Address("TCP", host, 5)
+        ours, theirs = self.port.buildProtocol(peer), wrapped.buildProtocol(peer)
+        pump: IOPump = connect(
+            ours,
+            FakeTransport(ours, True, peerAddress=peer),
+            theirs,
+            FakeTransport(theirs, False),
+            clock=self.clock,
+        )
+        for _ in range(4):
+            pump.flush()
+            self.clock.advance(0)
+        return client, pump
+
+    def test_operator(self) -> None:
+        """An operator is answered, under whatever name, and over HTTP/1.1."""
+        for protocols in ((), (b"h2", b"http/1.1"), (b"h2",)):
+            client, _ = self.connect(carrying(operator(), protocols=protocols))
+            head, _, body = client.received.partition(b"\r\n\r\n")
+            self.assertTrue(head.startswith(b"HTTP/1.1 200 "), head)
+            self.assertIn(b"Content-Security-Policy: default-src 'none'", head)
+            self.assertEqual(json.loads(body), {"role": "listener"})
+        self.assertEqual(self.refusals, [])
+
+    def test_othersRefused(self) -> None:
+        """Nobody else is told a word: a worker, the master itself, somebody of another CA,
+        somebody whose time is over, and who has nothing."""
+        for cert, reason in (
+            (certificate(["w1"]), "it is not an operator's certificate"),
+            (certificate(["decnet-master"]), "it is not an operator's certificate"),
+            (operator("decnet-master"), "it is the master's own, or has its name"),
+            (operator(ca="other"), "unable to get local issuer certificate"),
+            (operator(days=(-3, -1)), "certificate has expired"),
+            (None, None),
+        ):
+            client, _ = self.connect(carrying(cert))
+            self.assertEqual(client.received, b"")
+            reasons = [one.reason for one in self.refusals]
+            self.assertEqual(reasons, [] if reason is None else [reason])
+            self.refusals.clear()
+        self.assertEqual(len(self.port.protocols), 0)
+
+    def test_revoked(self) -> None:
+        """Who is revoked is refused, and a connection that is open is closed; another
+        operator's stays."""
+        alice, bob = operator(), operator("bob")
+        (one, pump), (other, _) = [self.connect(carrying(c)) for c in (alice, bob)]
+        self.port.sweep(self.refuse)
+        self.assertEqual(len(self.port.protocols), 2)
+        self.revoked.append(alice)
+        self.port.sweep(self.refuse)
+        pump.flush()
+        self.assertIsNotNone(one.lost)
+        self.assertIsNone(other.lost)
+        self.assertEqual(len(self.port.protocols), 1)
+        (said,) = [event for event in self.said if event.get("event") == "revoked"]
+        self.assertEqual((said["operator"], said["address"]), ("alice", "192.0.2.1:5"))
+        again, _ = self.connect(carrying(alice))
+        self.assertEqual(again.received, b"")
+        self.assertEqual([r.reason for r in self.refusals], ["it was revoked"])
+
+    def test_strangers(self) -> None:
+        """Who shows no certificate takes no operator's place: not from one address, not from
+        many, and not for long."""
+
+        def strangers(host: str, count: int) -> list[Any]:
+            peer = IPv4Address("TCP", host, 5)
+            found = []
+            for _ in range(count):
+                protocol = self.port.buildProtocol(peer)
+                if protocol is not None:
+                    protocol.makeConnection(_Silent(peerAddress=peer))
+                    found.append(protocol)
+            return found
+
+        found = strangers("203.0.113.1", site.STRANGERS_PER_ADDRESS_MAX + 5)
+        self.assertEqual(len(found), site.STRANGERS_PER_ADDRESS_MAX)
+        client, _ = self.connect(carrying(operator()))
+        self.assertIn(b"200 OK", client.received)
+        # An address of IPv6 is one of its network's, and another one of IPv4 another.
+        network = [f"2001:db8::{number:x}" for number in range(1, 20)]
+        found += [one for host in network for one in strangers(host, 1)]
+        self.assertEqual(len(found), 2 * site.STRANGERS_PER_ADDRESS_MAX)
+        mapped = [f"::ffff:203.0.113.{number}" for number in range(101, 105)]
+        found += [one for host in mapped for one in strangers(host, 4)]
+        self.assertEqual(len(found), 2 * site.STRANGERS_PER_ADDRESS_MAX + 16)
+        for number in range(2, 20):
+            found += strangers(f"203.0.113.{number}", 8)
+        self.assertEqual(len(found), site.STRANGERS_MAX)
+        self.clock.pump([site.IDLE_S + 1, 1])
+        self.assertEqual({p.transport.disconnected for p in found}, {True})
+
+    def test_operatorsBounded(self) -> None:
+        """So are operators' connections."""
+        for number in range(site.CONNECTIONS_MAX):
+            self.connect(carrying(operator()), host=f"192.0.2.{number}")
+        self.assertEqual(len(self.port.protocols), site.CONNECTIONS_MAX)
+        address = IPv4Address("TCP", "198.51.100.1", 5)
+        self.assertIsNone(self.port.buildProtocol(address))
+
+
+class _Silent(StringTransport):
+    """Somebody who says nothing."""
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """There is no TCP."""
+
+
+class OptionsTests(SynchronousTestCase):
+    """Where it can be."""
+
+    def test_addresses(self) -> None:
+        """A listener's status can be on any address, and on nothing else."""
+        for address in ("0.0.0.0", "::", "192.0.2.1", "127.0.0.1"):
+            options = ListenerOptions()
+            options.parseOptions([f"--status-address={address}"])
+            self.assertEqual(options.status.host, address)
+
+
+class RunningTests(PairTestCase):
+    """A real listener, with its status on all addresses."""
+
+    timeout = 300
+
+    def started(self) -> tuple[Pair, int]:
+        """It and the port of its status."""
+        pair = self.pair(["--status-port=0", "--status-address=0.0.0.0"])
+        for name in ("alice", "bob"):
+            pair.authority.enroll(name, self.directory / name, role="operator")
+        pair.enroll("w1")
+        pair.startListener()
+        found = r"status on https://0\.0\.0\.0:(\d+)/"
+        self.waitFor(
+            pair, lambda: bool(re.search(found, pair.listener.output())), "no status"
+        )
+        match = re.search(found, pair.listener.output())
+        assert match is not None
+        return pair, int(match[1])
+
+    def context(self, name: str | None) -> ssl.SSLContext:
+        """TLS with a bundle."""
+        home = self.directory
+        context = ssl.create_default_context(cafile=str(home / "ca" / "ca.crt"))
+        if name is not None:
+            bundle = home / name
+            context.load_cert_chain(bundle / "worker.crt", bundle / "worker.key")
+        return context
+
+    def connection(self, port: int, name: str | None) -> http.client.HTTPSConnection:
+        """A connection to the status, not open yet."""
+        return http.client.HTTPSConnection(
+            "127.0.0.1", port, context=self.context(name), timeout=30
+        )
+
+    def status(self, port: int, *options: str) -> subprocess.CompletedProcess[str]:
+        """The command."""
+        url = f"https://127.0.0.1:{port}"
+        return subprocess.run(
+            [sys.executable, "-c", CLI, "status", url, *options],
+            capture_output=True,
+            text=True,
+            env={"PYTHONPATH": ":".join(p for p in sys.path if p)},
+        )
+
+    def test_all(self) -> None:
+        """The command and a scrape with an operator's bundle are answered; a worker, nobody,
+        and who speaks no TLS are not; who is revoked is out, with an open connection, too."""
+        pair, port = self.started()
+        alice = self.connection(port, "alice")
+        for path, words in (
+            ("/status.json", b'"role": "listener"'),
+            ("/metrics", b"decnet_listener_ok 1.0"),
+            ("/", b"<!DOCTYPE html>"),
+            ("/healthz", b"ok\n"),
+        ):
+            alice.request("GET", path)
+            answer = alice.getresponse()
+            self.assertEqual(answer.status, 200)
+            self.assertIn(words, answer.read())
+        found = self.status(port, f"--bundle={self.directory / 'bob'}")
+        self.assertEqual((found.returncode, found.stderr), (0, ""), found.stdout)
+        self.assertIn("all is well", found.stdout)
+        for name in ("w1/agent", None):
+            connection = self.connection(port, name)
+            with self.assertRaises(OSError):
+                connection.request("GET", "/")
+                connection.getresponse()
+            connection.close()
+        refused = self.status(port, f"--bundle={self.directory / 'w1' / 'agent'}")
+        self.assertEqual((refused.returncode, refused.stdout), (2, ""))
+        self.assertIn("--role operator", refused.stderr)
+        other = self.status(
+            port, f"--bundle={self.directory / 'bob'}", "--master-name=other"
+        )
+        self.assertEqual(other.returncode, 2)
+        self.assertIn("--master-name", other.stderr)
+        missing = self.status(port, f"--bundle={self.directory / 'nobody'}")
+        self.assertEqual(missing.returncode, 2)
+        self.assertIn("there is no such file", missing.stderr)
+        with socket.create_connection(("127.0.0.1", port), 30) as plain:
+            plain.sendall(b"GET / HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
+            plain.settimeout(30)
+            self.assertNotIn(b"HTTP", plain.recv(1000))
+        # It has to be open when it is revoked: not for long without a word.
+        alice.request("GET", "/healthz")
+        alice.getresponse().read()
+        serial = Bundle.load(self.directory / "alice").certificate.serial_number
+        pair.authority.revoke([serial])
+        assert alice.sock is not None
+        with contextlib.suppress(ConnectionResetError):
+            self.assertEqual(alice.sock.recv(1000), b"")
+        self.waitFor(
+            pair,
+            lambda: (
+                "closed the status connection of operator alice"
+                in pair.listener.output()
+            ),
+            "the connection was not closed",
+        )
+        revoked = self.status(port, f"--bundle={self.directory / 'alice'}")
+        self.assertEqual((revoked.returncode, revoked.stdout), (2, ""))
+        self.assertEqual(
+            self.status(port, f"--bundle={self.directory / 'bob'}").returncode, 0
+        )
+
+    def test_scrapeConfig(self) -> None:
+        """What the documentation has Prometheus do is what Prometheus understands."""
+        path = Path(self.directory / "prometheus.yml")
+        path.write_text(example("prometheus.yml"))
+        done = subprocess.run(
+            [requirePeer("promtool"), "check", "config", "--syntax-only", str(path)],
+            capture_output=True,
+        )
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
