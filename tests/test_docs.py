@@ -113,11 +113,18 @@ class ClaimTests(SynchronousTestCase):
         tests = "".join(
             [
                 (ROOT / "tests" / f"{name}.py").read_text("utf-8")
-                for name in ("test_peers", "test_logrotate", "test_watch_docs")
+                for name in (
+                    "test_peers",
+                    "test_logrotate",
+                    "test_watch_docs",
+                    "test_watch_operators",
+                )
             ]
         )
         examples = sorted(path.name for path in (DOCS / "examples").iterdir())
-        self.assertEqual(len(examples), 7)
+        self.assertEqual(len(examples), 9)
         for name in examples:
-            self.assertIn(f"literalinclude:: examples/{name}\n", pages)
+            self.assertRegex(
+                pages, f"literalinclude:: examples/{name}\n|:download:`examples/{name} "
+            )
             self.assertIn(f'"{name}"', tests)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -15,6 +16,8 @@ from .peers import requirePeer
 
 ROOT = Path(__file__).parent.parent
 RULES = ROOT / "docs/examples" / "prometheus-alerts.yml"
+
+DASHBOARD = ROOT / "docs/examples" / "grafana.json"
 
 # Everybody who clones this takes it along.
 PICTURE_OCTETS_MAX = 400_000
@@ -64,6 +67,66 @@ class PictureTests(SynchronousTestCase):
         octets = (ROOT / "docs/status.png").read_bytes()
         self.assertTrue(octets.startswith(b"\x89PNG\r\n"))
         self.assertLess(len(octets), PICTURE_OCTETS_MAX)
+
+
+class DashboardTests(SynchronousTestCase):
+    """The dashboard for Grafana."""
+
+    def setUp(self) -> None:
+        self.board = json.loads(DASHBOARD.read_text("utf-8"))
+        self.expressions = [
+            target["expr"]
+            for panel in self.board["panels"]
+            for target in panel["targets"]
+        ] + [one["expr"] for one in self.board["annotations"]["list"]]
+
+    def test_metrics(self) -> None:
+        """It uses metrics that there are."""
+        used = set(re.findall(r"\bdecnet_\w+", " ".join(self.expressions)))
+        names = {name.removesuffix("_bucket") for name in used}
+        self.assertGreater(len(names), 20)
+        self.assertEqual(names - set(documented()), set())
+
+    def test_variables(self) -> None:
+        """It uses the variables that it asks for, and Grafana's own."""
+        asked = {one["name"] for one in self.board["templating"]["list"]}
+        used = set(re.findall(r"\$\{?(\w+)", json.dumps(self.board)))
+        self.assertEqual(used - {"__rate_interval", "__all"}, asked)
+
+    def test_places(self) -> None:
+        """No panel is on another, or beside the 24 columns."""
+        taken: set[tuple[int, int]] = set()
+        for panel in self.board["panels"]:
+            at = panel["gridPos"]
+            place = {
+                (x, y)
+                for x in range(at["x"], at["x"] + at["w"])
+                for y in range(at["y"], at["y"] + at["h"])
+            }
+            self.assertEqual(place & taken, set(), panel["title"])
+            self.assertLessEqual(at["x"] + at["w"], 24)
+            taken |= place
+        ids = [panel["id"] for panel in self.board["panels"]]
+        self.assertEqual(len(set(ids)), len(ids))
+
+    def test_expressions(self) -> None:
+        """Prometheus understands each."""
+        rules = []
+        for number, expression in enumerate(self.expressions):
+            for variable, value in (
+                ("$__rate_interval", "5m"),
+                ("$instance", ".*"),
+                ("$worker", ".*"),
+            ):
+                expression = expression.replace(variable, value)
+            rules.append({"record": f"panel_{number}", "expr": expression})
+        path = Path(self.mktemp())
+        # JSON is YAML.
+        path.write_text(json.dumps({"groups": [{"name": "all", "rules": rules}]}))
+        done = subprocess.run(
+            [requirePeer("promtool"), "check", "rules", str(path)], capture_output=True
+        )
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
 
 class RulesTests(SynchronousTestCase):

@@ -23,7 +23,8 @@ from decnet_syslog.watch import command as commandModule
 from decnet_syslog.watch.command import EventCommand, commandLine
 from decnet_syslog.watch.events import KEPT_OF_KIND, Event, EventLog
 from decnet_syslog.watch.exposition import Durations, Exposition, Metric
-from decnet_syslog.watch.site import CONNECTIONS_MAX, Facts, makeSite
+from decnet_syslog.watch.port import CONNECTIONS_MAX
+from decnet_syslog.watch.site import Facts, makeSite
 from decnet_syslog.worker.tap import Options as ForwarderOptions
 
 

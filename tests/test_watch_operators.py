@@ -32,9 +32,10 @@ from decnet_syslog.master.tap import Options as ListenerOptions
 from decnet_syslog.trust.bundles import Bundle
 from decnet_syslog.trust.contexts import Refusal, operatorContext
 from decnet_syslog.trust.roles import OPERATOR_USAGE, refuseOperator, refuseWorker
-from decnet_syslog.watch import site
+from decnet_syslog.watch import port as ports
 from decnet_syslog.watch.enrolled import EnrolledList
-from decnet_syslog.watch.site import Facts, OperatorPort, makeSite
+from decnet_syslog.watch.port import OperatorPort
+from decnet_syslog.watch.site import IDLE_S, Facts, makeSite
 
 from .certificates import CLIENT, SERVER, certificate, master
 from .peers import PairTestCase, example, requirePeer
@@ -252,28 +253,28 @@ class PortTests(SynchronousTestCase):
                     found.append(protocol)
             return found
 
-        found = strangers("203.0.113.1", site.STRANGERS_PER_ADDRESS_MAX + 5)
-        self.assertEqual(len(found), site.STRANGERS_PER_ADDRESS_MAX)
+        found = strangers("203.0.113.1", ports.STRANGERS_PER_ADDRESS_MAX + 5)
+        self.assertEqual(len(found), ports.STRANGERS_PER_ADDRESS_MAX)
         client, _ = self.connect(carrying(operator()))
         self.assertIn(b"200 OK", client.received)
         # An address of IPv6 is one of its network's, and another one of IPv4 another.
         network = [f"2001:db8::{number:x}" for number in range(1, 20)]
         found += [one for host in network for one in strangers(host, 1)]
-        self.assertEqual(len(found), 2 * site.STRANGERS_PER_ADDRESS_MAX)
+        self.assertEqual(len(found), 2 * ports.STRANGERS_PER_ADDRESS_MAX)
         mapped = [f"::ffff:203.0.113.{number}" for number in range(101, 105)]
         found += [one for host in mapped for one in strangers(host, 4)]
-        self.assertEqual(len(found), 2 * site.STRANGERS_PER_ADDRESS_MAX + 16)
+        self.assertEqual(len(found), 2 * ports.STRANGERS_PER_ADDRESS_MAX + 16)
         for number in range(2, 20):
             found += strangers(f"203.0.113.{number}", 8)
-        self.assertEqual(len(found), site.STRANGERS_MAX)
-        self.clock.pump([site.IDLE_S + 1, 1])
+        self.assertEqual(len(found), ports.STRANGERS_MAX)
+        self.clock.pump([IDLE_S + 1, 1])
         self.assertEqual({p.transport.disconnected for p in found}, {True})
 
     def test_operatorsBounded(self) -> None:
         """So are operators' connections."""
-        for number in range(site.CONNECTIONS_MAX):
+        for number in range(ports.CONNECTIONS_MAX):
             self.connect(carrying(operator()), host=f"192.0.2.{number}")
-        self.assertEqual(len(self.port.protocols), site.CONNECTIONS_MAX)
+        self.assertEqual(len(self.port.protocols), ports.CONNECTIONS_MAX)
         address = IPv4Address("TCP", "198.51.100.1", 5)
         self.assertIsNone(self.port.buildProtocol(address))
 

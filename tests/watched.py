@@ -19,7 +19,8 @@ from decnet_syslog.watch.enrolled import Enrolled
 from decnet_syslog.watch.events import EventLog
 from decnet_syslog.watch.fleet import LOOK_S
 from decnet_syslog.watch.pages import makePages
-from decnet_syslog.watch.site import Facts, StatusPort, makeSite
+from decnet_syslog.watch.port import StatusPort
+from decnet_syslog.watch.site import Facts, makeSite
 from decnet_syslog.wire.control import STATE
 from decnet_syslog.wire.record import Provenance
 from decnet_syslog.wire.report import Report

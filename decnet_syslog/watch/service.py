@@ -27,7 +27,8 @@ from .command import EventCommand, commandLine
 from .events import KINDS, REFUSALS, EventLog
 from .exposition import Exposition, Metric
 from .fleet import LOOK_S
-from .site import Facts, OperatorPort, StatusPort, isLoopback, makeSite
+from .port import OperatorPort, StatusPort
+from .site import Facts, isLoopback, makeSite
 
 __all__ = ["STATUS_PARAMETERS", "StatusOptions", "WatchService", "statusOptions"]
 

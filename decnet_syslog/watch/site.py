@@ -4,7 +4,7 @@ The status over HTTP: C{/status.json}, C{/metrics}, C{/healthz}, and pages. Read
 On loopback it asks for no password. Attackers can be on the same machine, so what they can
 make it hold or compute is bounded; and a browser on it can be made to ask for any name, so
 only requests for loopback are answered. Elsewhere it is for operators' certificates
-(L{OperatorPort}), and the name that a browser asks for is in ours or it
+(L{decnet_syslog.watch.port}), and the name that a browser asks for is in ours or it
 shows nothing. What a browser may do with an answer is the same for all of them: run and
 show what we serve, and nothing else.
 """
@@ -16,34 +16,20 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cryptography import x509
-from twisted.internet.interfaces import IAddress
-from twisted.logger import Logger
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.http import FORBIDDEN, Request
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from ..trust.names import peerName
+from .port import OperatorPort, StatusPort
 
 __all__ = [
     "Document",
     "Facts",
-    "OperatorPort",
-    "StatusPort",
     "isLoopback",
     "makeSite",
     "withoutBody",
 ]
-
-# Somebody who scrapes, somebody who looks, and a few who try.
-CONNECTIONS_MAX = 32
-
-# Connections that have not shown a certificate, and of these from one address (or /64).
-# The port may be anybody's to connect to.
-STRANGERS_MAX = 64
-STRANGERS_PER_ADDRESS_MAX = 8
 
 # A connection that says nothing for so long is closed, in seconds.
 IDLE_S = 15
@@ -196,75 +182,6 @@ class _Site(Site):
         if self.loopback and not _isForUs(request):
             return _Refusal()  # type: ignore[no-untyped-call]
         return super().getResourceFor(request)  # type: ignore[no-untyped-call]
-
-
-class StatusPort(WrappingFactory):
-    """A bounded number of connections to a site."""
-
-    protocol = ProtocolWrapper
-    noisy = False
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        """A protocol, or none when there are too many."""
-        if len(self.protocols) >= CONNECTIONS_MAX:
-            return None
-        return super().buildProtocol(addr)
-
-
-class OperatorPort(StatusPort):
-    """
-    The same over TLS, for operators from elsewhere.
-
-    Whether a certificate is accepted is the handshake's business, and L{sweep}'s later on.
-    A stranger who begins none, or many, does not take an operator's place.
-    """
-
-    _log = Logger()
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        """A protocol, or none when there are too many."""
-        strangers = [p for p in self.protocols if _certificate(p) is None]
-        network = _network(addr)
-        near = [p for p in strangers if _network(p.getPeer()) == network]
-        if (
-            len(strangers) >= STRANGERS_MAX
-            or len(near) >= STRANGERS_PER_ADDRESS_MAX
-            or len(self.protocols) - len(strangers) >= CONNECTIONS_MAX
-        ):
-            return None
-        return WrappingFactory.buildProtocol(self, addr)
-
-    def sweep(self, refuse: Callable[[x509.Certificate], str | None]) -> None:
-        """Close the connections whose certificates are not accepted any more."""
-        for protocol in list(self.protocols):
-            certificate = _certificate(protocol)
-            reason = None if certificate is None else refuse(certificate)
-            if certificate is None or reason is None:
-                continue
-            peer = protocol.getPeer()
-            self._log.warn(
-                "closed the status connection of operator {operator} at {address}: {reason}",
-                event="revoked",
-                operator=peerName(certificate),
-                address=f"{peer.host}:{peer.port}",
-                reason=reason,
-            )
-            protocol.abortConnection()
-
-
-def _network(address: Any) -> object:
-    """Whoever has one address of IPv6 has the network that it is in."""
-    try:
-        number = ipaddress.IPv6Address(address.host.partition("%")[0])
-    except ValueError:
-        return address.host
-    return number.ipv4_mapped or ipaddress.IPv6Network((number, 64), strict=False)
-
-
-def _certificate(protocol: Any) -> x509.Certificate | None:
-    """The peer's, as soon as it has sent one that is accepted."""
-    certificate = protocol.wrappedProtocol.getPeerCertificate()
-    return None if certificate is None else certificate.to_cryptography()
 
 
 def makeSite(
