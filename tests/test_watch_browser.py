@@ -139,9 +139,17 @@ class BrowserTests(TestCase):
 
     @inlineCallbacks
     def test_narrow(self) -> Steps:
-        """On a telephone everything is there, and nothing is beside the window."""
+        """On a telephone everything is there, and nothing is beside the window, however long
+        the names are."""
+        long = "w" * 64
+        self.watched.enroll(long)
+        self.watched.connect(long, 99)
+        self.watched.lines[long].address = f"[2001:db8{':ffff' * 6}]:65535"
+        self.watched.outputs[0].blocked = "x" * 300
+        self.watched.clock.advance(1)
+        self.watched.look()
         yield self.tab.size(NARROW, 800)
-        for path in ("", f"worker/{HOSTILE}", f"worker/{LAGGING}"):
+        for path in ("", f"worker/{long}", f"worker/{HOSTILE}", f"worker/{LAGGING}"):
             yield self.tab.go(self.url + path)
             yield self.assertValue("document.documentElement.scrollWidth", NARROW)
             outside = yield self.tab.evaluate(

@@ -156,7 +156,11 @@ def _workers(
         for fact in found[first : first + ROWS_MAX]
     ]
     if not rows:
-        return empty("None that is looked for." if view.search else "None yet.")
+        return empty(
+            "None that is looked for."
+            if view.search
+            else "None yet. decnet-syslog enroll makes a worker's bundle."
+        )
     return tags.transparent(
         tags.table(
             tags.thead(tags.tr([tags.th(title, scope="col") for title in _HEAD])),
@@ -219,7 +223,7 @@ def fleetPage(
         section(
             "workers",
             f"{connected} connected, {rate(total)} lines a second",
-            _states(status),
+            _states(status) if status["workers"] else "",
             _workers(status, worker, view, hidden),
         ),
         section("works", "Journal and outputs", works(status)),

@@ -39,7 +39,10 @@ def problems(status: Mapping[str, Any]) -> Flattenable:
             if problem["what"] in workers
             else tags.b(visible(problem["what"], 80)),
             f" {visible(problem['text'], 500)}",
-            tags.span(f" raised {span(problem['seconds'])} ago", class_="when"),
+            # What has no beginning that is known is so now.
+            tags.span(f" raised {span(problem['seconds'])} ago", class_="when")
+            if problem["seconds"]
+            else "",
         )
         for problem in every[:PROBLEMS_MAX]
     ]
