@@ -9,10 +9,14 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from decnet_syslog.master.tap import Options as ListenerOptions
 from decnet_syslog.watch.events import KINDS
 from decnet_syslog.watch.known import ALARMS
+from decnet_syslog.watch.service import STATUS_PARAMETERS
 
 from .peers import requirePeer
+from .reading import ask
+from .watched import Watched
 
 ROOT = Path(__file__).parent.parent
 RULES = ROOT / "docs/examples" / "prometheus-alerts.yml"
@@ -48,6 +52,23 @@ class ReferenceTests(SynchronousTestCase):
         alarms = {kind for kind, alarm in found.items() if alarm}
         # A gap is no state; it is shown like one for a while.
         self.assertEqual(alarms, set(ALARMS) - {"gap"})
+
+    def test_options(self) -> None:
+        """Every option of the status; that the reference has each is sphinx's."""
+        options = {f"--{name}" for name, *_ in STATUS_PARAMETERS}
+        options |= {f"--{name}" for name, *_ in ListenerOptions.optFlags}
+        found = set(re.findall(r"^``(--[a-z-]+)`` ", text(), re.MULTILINE))
+        self.assertEqual(found, options)
+
+    def test_paths(self) -> None:
+        """Every path that is served."""
+        watched = Watched()
+        watched.enroll("NAME")
+        watched.look()
+        found = set(re.findall(r"``(/[A-Za-z./]*)``", text()))
+        self.assertGreaterEqual(len(found), 6)
+        for path in found:
+            self.assertEqual(ask(watched, path)[0], 200, path)
 
     def test_raised(self) -> None:
         """Every kind that the code logs is in the table."""

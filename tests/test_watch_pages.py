@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -18,6 +19,7 @@ from .watched import (
     EXPIRING,
     GAPPED,
     HOSTILE,
+    HOSTILE_FILE,
     LAGGING,
     NAMES,
     REVOKED,
@@ -191,6 +193,66 @@ class WorkerPageTests(PagesTestCase):
         self.assertIn("No worker of that name", self.page("/worker/decky-02", 404).text)
         self.assertEqual(ask(self.watched, "/worker/decky-01/x")[0], 404)
         self.assertEqual(ask(self.watched, "/worker")[0], 404)
+
+
+class RecordTests(PagesTestCase):
+    """The same as JSON."""
+
+    def record(self, path: str) -> Any:
+        """A document of JSON."""
+        code, headers, body = ask(self.watched, path)
+        self.assertEqual((code, headers["content-type"]), (200, "application/json"))
+        body.encode("ascii")
+        return json.loads(body)
+
+    def test_all(self) -> None:
+        """What a worker's page shows is in its JSON; it is what the page leads to."""
+        twelve(self.watched)
+        page = self.page(f"/worker/{GAPPED}")
+        self.assertIn(f"{GAPPED}/status.json", {a["href"] for a in page.having("a")})
+        worker = self.record(f"/worker/{GAPPED}/status.json")["worker"]
+        (fact,) = [
+            one
+            for one in self.record("/status.json")["workers"]
+            if one["name"] == GAPPED
+        ]
+        self.assertEqual({name: worker[name] for name in fact}, fact)
+        self.assertEqual((worker["state"], worker["gaps"]), ("gap", 1))
+        self.assertIn("login as", fact["newest"]["text"])
+        self.assertEqual(fact["newest"]["file"], "/var/log/decnet.log")
+        (gap,) = worker["last_gaps"]
+        self.assertEqual((gap["end"] - gap["start"], gap["reason"]), (73112, "deleted"))
+        (sent,) = worker["sent"]
+        self.assertGreaterEqual(sent["position"], gap["end"])
+        self.assertEqual([event["kind"] for event in worker["events"]], ["gap"])
+        curve = worker["lines_per_second_lately"]
+        self.assertEqual((curve["step"], len(curve["values"])), (20.0, 90))
+        self.assertGreater(max(curve["values"]), 1)
+        self.assertEqual(worker["lines_per_second_day"]["step"], 600.0)
+
+    def test_hostile(self) -> None:
+        """Whatever octets a line and a file's name have."""
+        twelve(self.watched)
+        newest = self.record(f"/worker/{HOSTILE}/status.json")["worker"]["newest"]
+        self.assertTrue(newest["text"].startswith(f"{SCRIPT}<img "))
+        self.assertEqual(len(newest["text"].encode()), EXCERPT_OCTETS_MAX)
+        self.assertEqual(newest["file"], HOSTILE_FILE)
+
+    def test_hidden(self) -> None:
+        """With --hide-lines no line is in it."""
+        self.watched = Watched(hideLines=True)
+        twelve(self.watched)
+        for path in ("/status.json", f"/worker/{HOSTILE}/status.json"):
+            self.assertNotIn("<img", ask(self.watched, path)[2])
+            self.assertNotIn("login as", ask(self.watched, path)[2])
+
+    def test_nobody(self) -> None:
+        """A stranger has none, and below it is nothing."""
+        self.assertEqual(ask(self.watched, "/worker/x/status.json")[0], 404)
+        twelve(self.watched)
+        for path in ("x", "status.json/x", "status.json/"):
+            found = ask(self.watched, f"/worker/{GAPPED}/{path}")[0]
+            self.assertEqual(found, 404)
 
 
 class HostileTests(PagesTestCase):

@@ -132,6 +132,7 @@ class Watched:
             lambda: self.enrolled,
             lambda: cast(Any, ours),
             self.wall,
+            hideLines,
         )
         facts = Facts(self.facts, self.clock.seconds)
         self.site: StatusPort = makeSite(

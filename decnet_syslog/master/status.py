@@ -25,6 +25,7 @@ from ..watch.known import Presence, Worker
 from ..watch.metrics import listenerMetrics
 from ..watch.pages import makePages
 from ..watch.service import StatusOptions, WatchService
+from ..watch.workerrecord import newestRecord
 from .service import ListenerService
 from .values import Batch
 
@@ -54,15 +55,18 @@ class ListenerStatus:
         enrolled: Callable[[], Mapping[str, Enrolled]],
         bundle: Callable[[], Bundle],
         wallClock: Callable[[], float] = time.time,
+        hideLines: bool = False,
     ) -> None:
         """
         @param enrolled: who is expected.
         @param bundle: the master's, as it is in use.
+        @param hideLines: whether no line of a worker is shown.
         """
         self._listener = listener
         self._clock = clock
         self._wallClock = wallClock
         self._bundle = bundle
+        self._hideLines = hideLines
         self._started = wallClock()
         self._durations = Durations()
         self._position = 0
@@ -213,6 +217,7 @@ class ListenerStatus:
             "gaps": worker.gaps,
             "gap_octets": worker.gapOctets,
             "expires": worker.expires,
+            "newest": newestRecord(worker, self._hideLines),
             "files": None if report is None else report.files,
             "behind_octets": None if report is None else report.behindOctets,
             "behind_seconds": None if report is None else report.behindSeconds,
@@ -249,7 +254,13 @@ def watchListener(
 
     @param context: the TLS of operators.
     """
-    status = ListenerStatus(listener, reactor.seconds, enrolled, bundle)
+    status = ListenerStatus(
+        listener,
+        reactor.seconds,
+        enrolled,
+        bundle,
+        hideLines=options.hideLines,
+    )
     return WatchService(
         reactor,
         "decnet-listener",

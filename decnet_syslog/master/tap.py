@@ -146,7 +146,7 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
         *STATUS_PARAMETERS,
     ]
 
-    optFlags = [["hide-lines", None, "Show no line of a worker on the status page"]]
+    optFlags = [["hide-lines", None, "Show no line of a worker in the status"]]
 
     compData = usage.Completions()
 

@@ -135,12 +135,17 @@ def _verdict(status: Mapping[str, Any], up: str) -> Tag:
 
 
 def document(
-    title: str, status: Mapping[str, Any], up: str, *children: Flattenable
+    title: str,
+    status: Mapping[str, Any],
+    up: str,
+    *children: Flattenable,
+    record: str = "status.json",
 ) -> Tag:
     """
     A page.
 
     @param status: the facts, as C{/status.json} has them.
+    @param record: where the same is as JSON.
     @param up: what leads from the page's path to the root: all links are relative, so that
         a proxy can have them below a path of its own.
     """
@@ -168,7 +173,7 @@ def document(
             Tag("main")(*children),
             tags.footer(
                 f"decnet-syslog {status['version']} \u00b7 ",
-                tags.a("status.json", href=f"{up}status.json"),
+                tags.a("status.json", href=record),
                 " \u00b7 ",
                 tags.a("metrics", href=f"{up}metrics"),
             ),

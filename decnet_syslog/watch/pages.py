@@ -8,6 +8,7 @@ all the time some are told to come again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Hashable, Mapping
 from importlib import resources
 from typing import Any
@@ -22,6 +23,7 @@ from .events import Event
 from .fleetpage import SEARCH_CHARACTERS_MAX, View, WorkerNamed, fleetPage
 from .site import Document, withoutBody
 from .workerpage import strangerPage, workerPage
+from .workerrecord import workerRecord
 
 __all__ = ["makePages"]
 
@@ -33,7 +35,10 @@ EVENTS_MAX = 50
 
 _HTML = b"text/html; charset=utf-8"
 
+_JSON = b"application/json"
+
 Status = Mapping[str, Any]
+EventsOf = Callable[[str, int], list[Event]]
 
 
 class Printer:
@@ -44,7 +49,7 @@ class Printer:
         self._of: Status | None = None
         self._made: dict[Hashable, bytes] = {}
 
-    def __call__(self, key: Hashable, make: Callable[[Status], Tag]) -> bytes | None:
+    def __call__(self, key: Hashable, make: Callable[[Status], bytes]) -> bytes | None:
         """
         A page.
 
@@ -57,7 +62,7 @@ class Printer:
             self._made = {}
         page = self._made.get(key)
         if page is None and len(self._made) < PAGES_MAX:
-            page = self._made[key] = _flat(make(status))
+            page = self._made[key] = make(status)
         return page
 
 
@@ -83,7 +88,11 @@ class _Page(Resource):
         self._printer = printer
 
     def answer(
-        self, request: Request, key: Hashable, make: Callable[[Status], Tag]
+        self,
+        request: Request,
+        key: Hashable,
+        make: Callable[[Status], bytes],
+        contentType: bytes = _HTML,
     ) -> bytes:
         """Send the page, or say that somebody asks too much."""
         octets = self._printer(key, make)
@@ -92,7 +101,7 @@ class _Page(Resource):
             request.setHeader(b"retry-after", b"1")
             request.setHeader(b"content-type", b"text/plain; charset=utf-8")
             return b"too many pages are asked for; ask again in a second\n"
-        request.setHeader(b"content-type", _HTML)
+        request.setHeader(b"content-type", contentType)
         return octets
 
 
@@ -119,7 +128,7 @@ class _Fleet(_Page):
         return self.answer(
             request,
             view,
-            lambda status: fleetPage(status, self._worker, view, self._hidden),
+            lambda status: _flat(fleetPage(status, self._worker, view, self._hidden)),
         )
 
 
@@ -131,7 +140,7 @@ class _OneWorker(_Page):
         printer: Printer,
         name: str,
         worker: WorkerNamed,
-        events: Callable[[str, int], list[Event]],
+        events: EventsOf,
         hidden: bool,
     ) -> None:
         super().__init__(printer)
@@ -145,41 +154,89 @@ class _OneWorker(_Page):
         name, worker = self._name, self._worker(self._name)
         if worker is None:
             request.setResponseCode(NOT_FOUND)
-            return self.answer(request, "nobody", strangerPage)
+            return self.answer(request, "nobody", _strangerPage)
         known = worker
 
-        def make(status: Status) -> Tag:
-            for fact in status["workers"]:
-                if fact["name"] == name:
-                    events = self._events(name, EVENTS_MAX)
-                    return workerPage(status, fact, known, events, self._hidden)
-            return strangerPage(status)
+        def make(status: Status) -> bytes:
+            fact = _fact(status, name)
+            if fact is None:
+                return _strangerPage(status)
+            events = self._events(name, EVENTS_MAX)
+            return _flat(workerPage(status, fact, known, events, self._hidden))
 
-        return self.answer(request, ("worker", name), make)
+        return self.answer(request, ("page", name), make)
+
+
+class _OneRecord(_Page):
+    """The same as JSON."""
+
+    def __init__(
+        self, printer: Printer, name: str, worker: WorkerNamed, events: EventsOf
+    ) -> None:
+        super().__init__(printer)
+        self._name = name
+        self._worker = worker
+        self._events = events
+
+    def render_GET(self, request: Request) -> bytes:
+        """As it is now, or C{null}: it is not known."""
+        name, worker = self._name, self._worker(self._name)
+        if worker is None:
+            request.setResponseCode(NOT_FOUND)
+            return self.answer(request, "null", lambda status: b"null\n", _JSON)
+        known = worker
+
+        def make(status: Status) -> bytes:
+            fact = _fact(status, name)
+            found = fact and workerRecord(
+                status, fact, known, self._events(name, EVENTS_MAX)
+            )
+            return json.dumps(found).encode("ascii") + b"\n"
+
+        return self.answer(request, ("record", name), make, _JSON)
+
+
+def _fact(status: Status, name: str) -> Mapping[str, Any] | None:
+    """What the facts have of a worker."""
+    for fact in status["workers"]:
+        if fact["name"] == name:
+            found: Mapping[str, Any] = fact
+            return found
+    return None
+
+
+def _strangerPage(status: Status) -> bytes:
+    return _flat(strangerPage(status))
 
 
 class _Workers(Resource):
     """What is below C{/worker/}."""
 
-    def __init__(self, make: Callable[[str], Resource]) -> None:
+    def __init__(
+        self, page: Callable[[str], Resource], record: Callable[[str], Resource]
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._make = make
+        self._page = page
+        self._record = record
 
     def render_GET(self, request: Request) -> Any:
         """There is nothing without a name."""
         return notFound().render(request)
 
     def getChild(self, path: bytes, request: Request) -> IResource:
-        """The page of the worker of that name, below which is nothing."""
-        if request.postpath:
-            return notFound()
-        return self._make(path.decode("utf-8", "replace"))
+        """The page of the worker of that name, below which is its JSON."""
+        name = path.decode("utf-8", "replace")
+        if not request.postpath:
+            return self._page(name)
+        return (
+            self._record(name) if request.postpath == [b"status.json"] else notFound()
+        )
 
 
 def makePages(
     facts: Callable[[], Status],
     worker: WorkerNamed,
-    events: Callable[[str, int], list[Event]],
+    events: EventsOf,
     hidden: bool = False,
 ) -> Mapping[bytes, Resource]:
     """
@@ -198,7 +255,8 @@ def makePages(
     return {
         b"": _Fleet(printer, worker, hidden),
         b"worker": _Workers(
-            lambda name: _OneWorker(printer, name, worker, events, hidden)
+            lambda name: _OneWorker(printer, name, worker, events, hidden),
+            lambda name: _OneRecord(printer, name, worker, events),
         ),
         b"page.css": ours("page.css", b"text/css; charset=utf-8"),
         b"page.js": ours("page.js", b"text/javascript; charset=utf-8"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from twisted.web.template import Flattenable, Tag, tags
 
@@ -156,6 +157,7 @@ def workerPage(
         section("files", "Files", _files(fact, worker)),
         section("gaps", "Gaps", _gaps(worker)),
         section("events", "Events", events([event.asRecord() for event in recent], UP)),
+        record=f"{quote(worker.name, safe='')}/status.json",
     )
 
 
@@ -167,4 +169,5 @@ def strangerPage(status: Mapping[str, Any]) -> Tag:
         UP,
         tags.h1("Nobody"),
         empty("No worker of that name is known."),
+        record=f"{UP}status.json",
     )
