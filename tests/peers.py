@@ -1,4 +1,4 @@
-"""Real programs that tests talk to: rsyslog, syslog-ng, logrotate, strace, promtool, chromium."""
+"""Real programs that tests talk to: rsyslog, syslog-ng, logrotate, strace, haproxy and more."""
 
 from __future__ import annotations
 

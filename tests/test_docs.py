@@ -122,7 +122,7 @@ class ClaimTests(SynchronousTestCase):
             ]
         )
         examples = sorted(path.name for path in (DOCS / "examples").iterdir())
-        self.assertEqual(len(examples), 9)
+        self.assertEqual(len(examples), 10)
         for name in examples:
             self.assertRegex(
                 pages, f"literalinclude:: examples/{name}\n|:download:`examples/{name} "

@@ -25,10 +25,11 @@ from twisted.internet.defer import (
     inlineCallbacks,
     maybeDeferred,
 )
-from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.protocols.policies import WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
@@ -49,6 +50,7 @@ from .groupcommit import JOURNAL_OCTETS_MAX, GroupCommit
 from .journal import Journal
 from .listener import ListenerFactory, Refuse, acceptAll
 from .outputprocess import ListenerLock
+from .proxied import Network, ProxiedFactory
 from .roster import CONNECTIONS_PER_WORKER_MAX
 
 __all__ = ["ListenerService", "Works", "answers"]
@@ -83,6 +85,26 @@ def connectionsAllowed(wantedConnections: int) -> int:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return max(1, min(wantedConnections, soft - DESCRIPTORS_KEPT))
+
+
+def sharedSocket(host: str, port: int) -> socket.socket:
+    """
+    A listening socket whose port others of the same user may have, too: the kernel spreads
+    the connections over them.
+
+    @raise OSError: it cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    shared = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        shared.bind((host, port))
+        shared.listen(BACKLOG)
+    except OSError:
+        shared.close()
+        raise
+    return shared
 
 
 def answers(commits: GroupCommit, feeds: Sequence[Feed]) -> Mapping[str, Deferred[Any]]:
@@ -142,8 +164,12 @@ class ListenerService(Service):
         rateMax: int = 0,
         silenceMax: float = 0.0,
         onHostnameMismatch: str = "tag",
+        proxies: Sequence[Network] = (),
+        reusePort: bool = False,
     ) -> None:
         """
+        @param proxies: where balancers are; if there are any, nobody else may connect.
+        @param reusePort: other listeners of this user may have the same port.
         @param lock: taken before the journal is opened, released when all is over.
         @param rateMax: as of L{ListenerFactory}, as are the next two.
         """
@@ -164,44 +190,55 @@ class ListenerService(Service):
         self._rateMax = rateMax
         self._silenceMax = silenceMax
         self._onHostnameMismatch = onHostnameMismatch
+        self._proxies = proxies
+        self._reusePort = reusePort
         self._pools: list[ThreadPool] = []
         self._ports: list[IListeningPort] = []
+        self._proxied: ProxiedFactory | None = None
         self._signals: dict[int, Any] = {}
         self.port: IListeningPort | None = None
 
     def privilegedStartService(self) -> None:
         """Open the journal's promise first, then the port: both while we may."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
-        factory = ConnectionLimit(
+        self._limit = ConnectionLimit(
             _Later(),
             connectionsAllowed(self._connectionsMax),
             self._handshakesPerAddressMax,
         )
-        self._limit = factory
+        factory: WrappingFactory[Any] = self._limit
+        if self._proxies:
+            factory = self._proxied = ProxiedFactory(
+                self._limit, self._proxies, self._reactor
+            )
         self._ports = [
             self._adopt(descriptor, factory) for descriptor in adoptedSockets()
-        ]
-        if self._ports:
-            self.port = self._ports[0]
-            return
-        endpointKind = TCP6ServerEndpoint if ":" in self._host else TCP4ServerEndpoint
-        endpoint = endpointKind(
-            self._reactor, self._portNumber, interface=self._host, backlog=BACKLOG
-        )
-        listening: list[Any] = []
-        endpoint.listen(factory).addBoth(listening.append)  # type: ignore[no-untyped-call]
-        (result,) = listening
-        if isinstance(result, Failure):
+        ] or [self._listen(factory)]
+        self.port = self._ports[0]
+
+    def _listen(self, factory: WrappingFactory[Any]) -> IListeningPort:
+        """
+        Open our own port.
+
+        @raise SystemExit: it cannot be had.
+        """
+        try:
+            if self._reusePort:
+                shared = sharedSocket(self._host, self._portNumber)
+                return self._adopt(shared.detach(), factory)
+            port: IListeningPort = self._reactor.listenTCP(
+                self._portNumber, factory, backlog=BACKLOG, interface=self._host
+            )
+        except (CannotListenError, OSError) as error:
             raise SystemExit(
                 f"decnet-listener: cannot listen on {self._host} port {self._portNumber}:"
-                f" {result.getErrorMessage()}; choose another --port, or stop what uses it"
-            )
-        self.port = result
-        self._ports = [result]
+                f" {error}; choose another --port, or stop what uses it"
+            ) from None
+        return port
 
-    def _adopt(self, descriptor: int, factory: ConnectionLimit) -> IListeningPort:
+    def _adopt(self, descriptor: int, factory: WrappingFactory[Any]) -> IListeningPort:
         """
-        Listen on a socket that the service manager has opened.
+        Listen on a socket that is open, as one that the service manager has opened.
 
         @raise SystemExit: it is none for TCP.
         """
@@ -307,6 +344,8 @@ class ListenerService(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         self._releaseSignals()
         yield gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
+        if self._proxied is not None:
+            self._proxied.stop()
         self._factory.stop()
         for connection in list(self._factory.connections):
             connection.goodbye(BYE("shutdown", "the listener is stopping"))

@@ -38,6 +38,7 @@ from .listener import HOSTNAME_POLICIES
 from .outputprocess import ListenerLock, RemoteOutput
 from .outputs import FileOutput
 from .pacing import RATE_MIN
+from .proxied import Network, parseNetworks
 from .rendering import renderRaw
 from .roster import CONNECTIONS_PER_WORKER_MAX
 from .service import ListenerService
@@ -146,13 +147,28 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
         *STATUS_PARAMETERS,
     ]
 
-    optFlags = [["hide-lines", None, "Show no line of a worker in the status"]]
+    optFlags = [
+        [
+            "reuse-port",
+            None,
+            "Let other listeners of this user have the same port (SO_REUSEPORT)",
+        ],
+        ["hide-lines", None, "Show no line of a worker in the status"],
+    ]
 
     compData = usage.Completions()
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.paths: dict[str, list[str]] = {"log": [], "json": []}
+        self.proxies: list[Network] = []
+
+    def opt_proxy_protocol(self, networks: str) -> None:
+        """Only balancers at these addresses or networks may connect, by PROXY v2; repeatable"""
+        try:
+            self.proxies += parseNetworks(networks)
+        except ValueError as error:
+            raise usage.UsageError(f"--proxy-protocol: {error}") from None
 
     def opt_log_path(self, path: str) -> None:
         """Raw lines go here; {worker}: a file for each sender; "": off; repeatable [master.log]"""
@@ -277,6 +293,8 @@ def makeService(options: Options) -> IService:
         rateMax=options["max-rate"],
         silenceMax=options["max-silence"],
         onHostnameMismatch=options["on-hostname-mismatch"],
+        proxies=options.proxies,
+        reusePort=bool(options["reuse-port"]),
     )
 
     def use(bundle: Bundle) -> None:
