@@ -116,6 +116,7 @@ class ClaimTests(SynchronousTestCase):
                 for name in (
                     "test_peers",
                     "test_logrotate",
+                    "test_balanced",
                     "test_watch_docs",
                     "test_watch_operators",
                 )
