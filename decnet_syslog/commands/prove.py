@@ -8,21 +8,19 @@ in order.
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 from twisted.python import usage
 
+from .numbered import Tally, Writer, delivered, progress, recorded, table
 from .pair import Pair, Worker, newDirectory
 from .proxy import Proxy
 
@@ -36,7 +34,7 @@ from twisted.scripts.twistd import run
 run()
 """
 
-# Lines that a worker writes in a second, all in all.
+# Lines that each worker writes in a second.
 RATE = 400
 
 
@@ -76,46 +74,6 @@ Example:
     ]
 
 
-class _Writer(threading.Thread):
-    """Writes numbered lines to every worker's log, and rotates it when asked."""
-
-    def __init__(self, workers: list[Worker], seed: int) -> None:
-        super().__init__(daemon=True)
-        self.workers = workers
-        self.written: Counter[str] = Counter()
-        self.lock = threading.Lock()
-        self._dice = random.Random(seed)
-        self._over = threading.Event()
-
-    def run(self) -> None:
-        """Write until told to stop."""
-        while not self._over.wait(0.01):
-            with self.lock:
-                for worker in self.workers:
-                    self._write(worker, self._dice.randint(0, 2 * RATE // 100))
-
-    def _write(self, worker: Worker, count: int) -> None:
-        lines = []
-        for _ in range(count):
-            number = self.written[worker.name]
-            self.written[worker.name] += 1
-            padding = "x" * self._dice.choice((0, 5, 50, 500))
-            lines.append(
-                f"<134>1 2026-04-18T00:00:00Z {worker.name} prove - line"
-                f' [relay@55555 seq="{number}"] {padding}\n'
-            )
-        octets = "".join(lines).encode("ascii")
-        # A line can be written in two pieces.
-        half = self._dice.randint(0, len(octets)) if octets else 0
-        worker.append(octets[:half])
-        worker.append(octets[half:])
-
-    def stop(self) -> None:
-        """Write no more."""
-        self._over.set()
-        self.join()
-
-
 class _Trial:
     """One run: the pair, the faults, the count."""
 
@@ -138,7 +96,7 @@ class _Trial:
                     "--delivery=plain",
                 ]
                 worker.forwarder.code = _CONTROL
-        self.writer = _Writer(self.workers, seed)
+        self.writer = Writer(self.workers, seed, RATE)
         self.rotated = 0
 
     def _mount(self, small: Path) -> bool:
@@ -276,24 +234,7 @@ class _Trial:
 
     def delivered(self, worker: str) -> list[int]:
         """The numbers of a worker's lines, as they stand in the master's raw log."""
-        numbers = []
-        mark = f' {worker} prove - line [relay@55555 seq="'.encode()
-        path = self.pair.logPath
-        for file in [*sorted(path.parent.glob(f"{path.name}.*")), path]:
-            if file.exists():
-                for line in file.read_bytes().splitlines():
-                    _, found, rest = line.partition(mark)
-                    if found:
-                        numbers.append(int(rest.partition(b'"')[0]))
-        return numbers
-
-    def recorded(self, path: Path) -> int:
-        """How many records a JSON output has."""
-        count = 0
-        for line in path.read_bytes().splitlines():
-            json.loads(line)
-            count += 1
-        return count
+        return delivered(self.pair.logPath, [worker])[worker]
 
     def _settle(self) -> None:
         """Wait until everything is there, and a little longer for what would be repeated."""
@@ -326,26 +267,6 @@ class _Trial:
             )
 
 
-def _progress(kills: int, quiet: bool) -> Callable[[int], None]:
-    begun = time.monotonic()
-
-    def show(done: int) -> None:
-        if quiet:
-            return
-        width = 40 * min(done, kills) // kills
-        bar = "#" * width + "." * (40 - width)
-        end = "\r" if sys.stderr.isatty() and done < kills else "\n"
-        if end == "\r" or done >= kills or done % 25 < 2:
-            print(
-                f"[{bar}] {done}/{kills} kills, {time.monotonic() - begun:.0f} s",
-                end=end,
-                file=sys.stderr,
-                flush=True,
-            )
-
-    return show
-
-
 def _table(trial: _Trial, seed: int) -> int:
     """Print the count. The exit status."""
     print(f"\nseed {seed}\n\nfault                    times")
@@ -353,23 +274,17 @@ def _table(trial: _Trial, seed: int) -> int:
         print(f"{name:<24} {times:>5}")
     if not trial.full:
         print("disk filled              not possible here: it takes the right to mount")
-    print("\nworker   written  delivered  lost  repeated  out of order")
-    bad = 0
-    for worker in trial.workers:
-        written = trial.writer.written[worker.name]
-        numbers = trial.delivered(worker.name)
-        lost = written - len(set(numbers))
-        repeated = len(numbers) - len(set(numbers))
-        disorder = sum(b < a for a, b in pairwise(numbers))
-        bad += lost + repeated + disorder
-        print(
-            f"{worker.name:<7} {written:>8} {len(numbers):>10} {lost:>5} {repeated:>9}"
-            f" {disorder:>13}"
-        )
+    tallies = [
+        Tally.of(worker.name, trial.writer.written[worker.name], numbers)
+        for worker in trial.workers
+        for numbers in [trial.delivered(worker.name)]
+    ]
+    print()
+    bad = table(tallies)
     # And the line that each began with.
     total = sum(trial.writer.written.values()) + len(trial.workers)
     for path in sorted(trial.pair.directory.glob("**/*.json")):
-        records = trial.recorded(path)
+        records = recorded(path)
         bad += abs(records - total)
         print(f"records in {path.name}: {records} of {total}")
     return 1 if bad else 0
@@ -383,7 +298,7 @@ def run(options: Options) -> int:
     keep = True
     try:
         trial.perform(
-            options["kills"], _progress(options["kills"], bool(options["quiet"]))
+            options["kills"], progress(options["kills"], bool(options["quiet"]))
         )
         status = _table(trial, options["seed"])
         keep = bool(options["keep"]) or (status != 0 and not control)
