@@ -156,6 +156,13 @@ class MastersTests(SynchronousTestCase):
         # B's series was not begun by it.
         self.assertEqual(self.fail(masters), (B, 0.0))
 
+    def test_movedAway(self) -> None:
+        """A move to a master that is none any more is not made."""
+        masters = self.masters(A, B)
+        masters.moveTo(A)
+        masters.use([C])
+        self.assertEqual(self.fail(masters), (C, 0.0))
+
     def test_others(self) -> None:
         """Other masters: who stays keeps the series, and a connection stays until it ends."""
         masters = self.masters(A, B)

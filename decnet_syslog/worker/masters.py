@@ -136,7 +136,7 @@ class Masters:
         """
         now = self._clock.seconds()
         wanted, self._next = self._next, None
-        if wanted in self._series:
+        if wanted in self._addresses:
             self.current = wanted
             return 0.0
         series = self._series[self.current]
