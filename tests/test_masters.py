@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import pairwise
 from typing import Any
 from unittest import mock
@@ -356,10 +357,12 @@ class OrderTests(SynchronousTestCase):
         small = Address("small.example.org", 6514)
         big = Address("big.example.org", 6515)
         far = Address("far.example.org", 6514)
-        self.assertEqual(inOrder(records, lambda: 0.0), [small, big, far])
-        self.assertEqual(inOrder(records, lambda: 0.5), [big, small, far])
-        firsts = [inOrder(records, lambda n=n: n / 100)[0] for n in range(100)]  # type: ignore[misc]
-        self.assertTrue(20 <= firsts.count(small) <= 30, firsts.count(small))
+        self.assertEqual(inOrder(records, lambda _: 0.5), [big, small, far])
+        unlucky = inOrder(records, lambda a: 0.01 if a == big else 0.5)
+        self.assertEqual(unlucky, [small, big, far])
+        dice = random.Random(1)
+        firsts = [inOrder(records, lambda _: 1 - dice.random())[0] for _ in range(1000)]
+        self.assertTrue(200 <= firsts.count(small) <= 300, firsts.count(small))
 
 
 class _Zone(FileAuthority):
@@ -418,6 +421,39 @@ class DirectoryTests(TestCase):
         self.assertEqual(self.used, [wanted])
         (call,) = self.clock.getDelayedCalls()
         self.assertEqual(call.getTime(), FRESH_MIN_S)
+
+    @inlineCallbacks
+    def test_equals(self) -> Any:
+        """Equals are in an order of our own, which no later answer changes; others have
+        another, so that a fleet spreads."""
+        records = [
+            dns.Record_SRV(10, 1, 6514, b"m%d.example.org" % n, ttl=60)
+            for n in range(6)
+        ]
+        yield self.ask(records)
+        (first,) = self.used
+        # The DNS turns its answers round.
+        self.directory._answered(
+            (
+                [dns.RRHeader(type=dns.SRV, payload=r) for r in reversed(records)],
+                None,
+                None,
+            )
+        )
+        self.assertEqual(self.used, [first, first])
+        gone = Address("m3.example.org", 6514)
+        fewer = [r for r in records if r.target.name != b"m3.example.org"]
+        self.directory._answered(
+            ([dns.RRHeader(type=dns.SRV, payload=r) for r in fewer], None, None)
+        )
+        self.assertEqual(self.used[-1], [a for a in first if a != gone])
+        orders = set()
+        for seed in range(20):
+            chance = Directory(
+                self.clock, None, "example.org", lambda _: None, seed
+            )._chance
+            orders.add(tuple(srv.inOrder(records, chance)))
+        self.assertGreater(len(orders), 10)
 
     @inlineCallbacks
     def test_none(self) -> Any:

@@ -7,6 +7,7 @@ certificate must have --master-name. An answer that says nothing changes nothing
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -39,31 +40,27 @@ RECORDS_MAX = 64
 
 
 def inOrder(
-    records: Sequence[dns.Record_SRV], random: Callable[[], float] = random.random
+    records: Sequence[dns.Record_SRV], chance: Callable[[Address], float]
 ) -> list[Address]:
     """
     The targets by priority; those of one priority at random by weight, RFC 2782.
 
-    @param random: in [0, 1).
+    Each target has a chance of its own, so a list that has changed a little gives an order
+    that has changed a little. Sorted by C{-log(chance) / weight} they are in the order in
+    which RFC 2782 would have drawn them.
+
+    @param chance: of a target, in (0, 1].
     """
-    found: list[Address] = []
-    left = sorted(records, key=lambda record: record.priority)
-    while left:
-        same = [record for record in left if record.priority == left[0].priority]
-        # One of weight 0 has a small chance, too.
-        at = random() * sum([record.weight or 0.01 for record in same])
-        chosen = same[-1]
-        for record in same:
-            at -= record.weight or 0.01
-            if at < 0:
-                chosen = record
-                break
-        left.remove(chosen)
-        host = chosen.target.name.decode("ascii", "replace").rstrip(".")
+    found: list[tuple[int, float, Address]] = []
+    for record in records:
+        host = record.target.name.decode("ascii", "replace").rstrip(".")
         # A target of "." says that there is no such service.
-        if host and chosen.port:
-            found.append(Address(host, chosen.port))
-    return found
+        if host and record.port:
+            address = Address(host, record.port)
+            # One of weight 0 has a small chance, too.
+            drawn = -math.log(chance(address)) / (record.weight or 0.01)
+            found.append((record.priority, drawn, address))
+    return [address for _, _, address in sorted(found)]
 
 
 class Directory:
@@ -77,8 +74,11 @@ class Directory:
         resolver: Any,
         domain: str,
         use: Callable[[Sequence[Address]], None],
+        seed: int | None = None,
     ) -> None:
         """
+        @param seed: of our order of those that have one priority. It stays ours for as long
+            as we run: another order for each answer would send us from one equal to another.
         @param resolver: L{twisted.names.client.Resolver}, or like it.
         @param use: told the masters when there are any.
         """
@@ -86,6 +86,7 @@ class Directory:
         self._resolver = resolver
         self._name = f"{SERVICE}.{domain}"
         self._use = use
+        self._seed = random.getrandbits(64) if seed is None else seed
         self._timer: IDelayedCall | None = None
         self._stopped = False
 
@@ -111,7 +112,7 @@ class Directory:
         payloads = [header.payload for header in answer[0]]
         found = [one for one in payloads if isinstance(one, dns.Record_SRV)]
         records = cast("list[dns.Record_SRV]", found)
-        addresses = inOrder(records[:RECORDS_MAX])
+        addresses = inOrder(records[:RECORDS_MAX], self._chance)
         if not addresses:
             self._log.warn("the DNS has no masters at {service}", service=self._name)
             self._later(RETRY_S)
@@ -124,6 +125,9 @@ class Directory:
             masters=showText(", ".join(map(str, addresses)), 500),
         )
         self._use(addresses)
+
+    def _chance(self, address: Address) -> float:
+        return 1 - random.Random(f"{self._seed} {address}").random()
 
     def _failed(self, failure: Failure) -> None:
         self._log.warn(
