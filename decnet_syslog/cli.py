@@ -10,8 +10,8 @@ from typing import Any
 
 from twisted.python import usage
 
-from . import __version__
 from .errors import UserError
+from .options import Described
 
 __all__ = ["main"]
 
@@ -24,7 +24,8 @@ COMMANDS = (
     ("enroll", "Make a worker's bundle of certificates."),
     ("revoke", "Refuse a worker's certificate from now on, and close its connections."),
     ("doctor", "What keeps a forwarder or a listener from working, and what to do."),
-    ("status", "How a listener or a forwarder is that runs with --status-port."),
+    ("status", "Show how a listener or a forwarder is that is running."),
+    ("tail", "Show a worker's lines as they come to the master."),
     ("verify", "Compare workers' files with the master's outputs, octet for octet."),
     ("prove", "Kill, cut and rotate a throwaway pair, and count what was lost."),
     ("completion", "Print what bash needs to complete these commands."),
@@ -43,7 +44,7 @@ def _options(name: str) -> Any:
     return make
 
 
-class Options(usage.Options):
+class Options(Described):
     """Options of decnet-syslog itself."""
 
     synopsis = "Usage: decnet-syslog COMMAND [options]"
@@ -57,15 +58,11 @@ Examples:
     decnet-syslog ca init --san master.example.org
     decnet-syslog enroll decky-01 --out ./decky-01
     decnet-syslog doctor forwarder --master-host master.example.org --log-file app.log
+    decnet-syslog tail decky-01
     decnet-syslog enroll --help"""
 
     # subCommands are read as an attribute; twistd does the same.
     subCommands = [[name, None, _options(name), help_] for name, help_ in COMMANDS]
-
-    def opt_version(self) -> None:
-        """Print the version and exit."""
-        print(f"decnet-syslog {__version__}")
-        raise SystemExit(0)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -74,22 +71,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = Options()  # type: ignore[no-untyped-call]
-    if "--version" in arguments:
-        # Behind a command, too, where Twisted would tell its own.
-        options.opt_version()
     try:
-        options.parseOptions(arguments)  # type: ignore[no-untyped-call]
-    except usage.UsageError as error:
-        print(f'decnet-syslog: {error}; see "decnet-syslog --help"', file=sys.stderr)
-        raise SystemExit(2) from None
-    command: Any = options.subCommand
-    if command is None:
-        print(str(options))
-        raise SystemExit(2 if arguments else 0)
-    module = importlib.import_module(f"decnet_syslog.commands.{command}")
-    try:
-        status = module.run(options.subOptions)
+        status = _run(options, arguments)
         sys.stdout.flush()
+    except usage.UsageError as error:
+        print(
+            f'decnet-syslog: {error}; see "{_called(options)} --help"', file=sys.stderr
+        )
+        status = 2
     except UserError as error:
         print(f"decnet-syslog: {error}", file=sys.stderr)
         status = 1
@@ -100,3 +89,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         status = 0
     raise SystemExit(status)
+
+
+def _called(options: Any) -> str:
+    """The command that was understood, as far as it was."""
+    words = ["decnet-syslog"]
+    while getattr(options, "subCommand", None):
+        words.append(str(options.subCommand))
+        options = getattr(options, "subOptions", None)
+    return " ".join(words)
+
+
+def _run(options: Any, arguments: list[str]) -> int:
+    options.parseOptions(arguments)
+    command = options.subCommand
+    if command is None:
+        print(str(options))
+        return 2 if arguments else 0
+    module = importlib.import_module(f"decnet_syslog.commands.{command}")
+    status: int = module.run(options.subOptions)
+    return status

@@ -30,7 +30,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-__all__ = ["Summing", "asJSON", "asText", "json", "text"]
+__all__ = ["Summing", "asJSON", "asText", "json", "printable", "text"]
 
 # Lines alike that are shown in a window: of one worker or host, and of all together.
 ALIKE_MAX = 5
@@ -166,16 +166,19 @@ def _host(address: object) -> str:
     return str(address).rpartition(":")[0] or str(address)
 
 
-def _shown(text: str) -> str:
+def printable(text: str) -> str:
+    """Text of anybody in one line that a terminal obeys in nothing: the rest as escapes."""
+    if text.isprintable():
+        return text
     return "".join([c if c.isprintable() else ascii(c)[1:-1] for c in text])
 
 
 def _lines(event: LogEvent) -> list[str]:
     """The text of an event, then its traceback."""
-    lines = [_shown(formatEvent(event))]
+    lines = [printable(formatEvent(event))]
     failure = event.get("log_failure")
     if isinstance(failure, Failure):
-        lines += [_shown(line) for line in failure.getTraceback().splitlines()]
+        lines += [printable(line) for line in failure.getTraceback().splitlines()]
     return lines
 
 
@@ -224,7 +227,7 @@ def asJSON(event: LogEvent) -> str:
         if plain and not isinstance(value, str):
             record[name] = value
         else:
-            record[name] = _shown(str(value)[:FIELD_CHARACTERS_MAX])
+            record[name] = printable(str(value)[:FIELD_CHARACTERS_MAX])
     if traceback:
         record["traceback"] = traceback
     return _json.dumps(record) + "\n"

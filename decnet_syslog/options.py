@@ -4,22 +4,77 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from getopt import GetoptError, gnu_getopt
 from pathlib import Path
 from typing import Any
 
-from twisted.python.usage import UsageError
+from twisted.python import usage
+
+from . import __version__
 
 __all__ = [
+    "Described",
+    "Octets",
+    "count",
     "directory",
     "fromEnvironment",
     "octets",
+    "optionsAnywhere",
     "portNumber",
     "seconds",
     "secondsOrNever",
 ]
 
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+class Octets(int):
+    """A number of octets that is shown as people write it."""
+
+    def __str__(self) -> str:
+        for unit, size in reversed(_UNITS.items()):
+            if self and self % size == 0:
+                return f"{int(self) // size}{unit}"
+        return repr(int(self))
+
+
+class Described(usage.Options):
+    """
+    Options whose help begins with what they are for and examples, as they are written: of
+    these Twisted makes one paragraph, behind everything else.
+    """
+
+    longdesc: str
+
+    def getSynopsis(self) -> str:
+        """The usage in a line, with the commands that lead here."""
+        if not isinstance(self.parent, Described):
+            synopsis: str = super().getSynopsis()
+            return synopsis
+        words = [getattr(self, "synopsis", "[options]")]
+        parent: Any = self.parent
+        while isinstance(parent, Described):
+            words.insert(0, str(parent.subCommand))
+            parent = parent.parent
+        return f"Usage: decnet-syslog {' '.join(words)}"
+
+    def getUsage(self, width: int | None = None) -> str:
+        """What it is for, examples, the options."""
+        if hasattr(self, "subOptions"):
+            usage_: str = self.subOptions.getUsage(width)
+            return usage_
+        long, self.longdesc = self.longdesc, ""
+        try:
+            listed = super().getUsage(width)
+        finally:
+            self.longdesc = long
+        return f"\n{long}\n\n{listed}"
+
+    def opt_version(self) -> None:
+        """Display the version and exit."""
+        print(f"decnet-syslog {__version__}")
+        raise SystemExit(0)
 
 
 def portNumber(value: str) -> int:
@@ -41,12 +96,12 @@ def count(text: str) -> int:
     return number
 
 
-def octets(value: str) -> int:
+def octets(value: str) -> Octets:
     """A number of octets, with k, m or g for powers of 1024."""
     match = re.fullmatch(r"([0-9]{1,15})([kmg]?)(?:i?b)?", value.strip().lower())
     if match is None:
         raise ValueError(f"{value!r} is not a size: say 65536, 64k, 128m or 1g")
-    return int(match[1]) * _UNITS[match[2]]
+    return Octets(int(match[1]) * _UNITS[match[2]])
 
 
 def seconds(value: str) -> float:
@@ -70,6 +125,29 @@ def directory(value: str) -> Path:
     return Path(os.path.abspath(os.path.expanduser(value)))
 
 
+def optionsAnywhere(options: Any, words: Sequence[str] | None) -> list[str]:
+    """
+    The words of a command with its options in front of its arguments, where Twisted wants
+    them. People write them in any order.
+
+    @param options: L{twisted.python.usage.Options}, which says what takes a value.
+    @raise UsageError: there is no such option, or its value is missing.
+    """
+    try:
+        found, rest = gnu_getopt(
+            list(words or ()),
+            options.shortOpt,
+            [name.replace("_", "-") for name in options.longOpt],
+        )
+    except GetoptError as error:
+        raise usage.UsageError(str(error)) from None
+    first = []
+    for name, value in found:
+        takes = f"{name[2:]}=" in options.longOpt or f"{name[1:]}:" in options.shortOpt
+        first += [name, value] if takes else [name]
+    return [*first, "--", *rest]
+
+
 def fromEnvironment(
     options: MutableMapping[str, Any],
     name: str,
@@ -88,4 +166,4 @@ def fromEnvironment(
     try:
         options[name] = convert(value) if value else default
     except ValueError as error:
-        raise UsageError(f"{variables[name]}: {error}") from None
+        raise usage.UsageError(f"{variables[name]}: {error}") from None

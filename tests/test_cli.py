@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
-from contextlib import redirect_stdout
+import sys
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 from twisted.python import usage
@@ -12,7 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog import __version__
 from decnet_syslog.cli import Options, main
+from decnet_syslog.commands.enroll import Options as EnrollOptions
 from decnet_syslog.master.tap import Options as ListenerOptions
+from decnet_syslog.options import Octets, octets
 from decnet_syslog.worker.tap import Options as ForwarderOptions
 
 from .peers import requirePeer
@@ -56,8 +60,64 @@ class HelpTests(SynchronousTestCase):
             self.assertIn("Example", text, path)
             for word in path:
                 self.assertIn(word, text.partition("Example")[2], path)
-            for line in str(options).splitlines():
+            shown = str(options)
+            # As it is written: to be read, and copied.
+            self.assertIn(f"\n{text}\n", shown)
+            for line in shown.splitlines():
                 self.assertLess(len(line), 100, line)
+
+    def test_usage(self) -> None:
+        """The first line has the commands that lead to a command, and no others."""
+        for words, usage_ in (
+            ([], "Usage: decnet-syslog COMMAND [options]"),
+            (["ca", "init"], "Usage: decnet-syslog ca init [options]"),
+            (["tail"], "Usage: decnet-syslog tail [NAME ...] [options]"),
+        ):
+            status, shown = said(*words, "--help")
+            self.assertEqual((status, shown.splitlines()[0]), (0, usage_))
+
+    def test_sizes(self) -> None:
+        """A size that is shown can be typed."""
+        shown = str(ListenerOptions())
+        self.assertIn("[default: 1g]", " ".join(shown.split()))
+        for number in (0, 1, 1023, 1024, 1536, 3 * 1024**2, 1024**3, 5 * 1024**4):
+            self.assertEqual(octets(str(Octets(number))), number)
+
+    def test_notUnderstood(self) -> None:
+        """What is wrong, and whose help says more."""
+        for words, help_ in (
+            (["ca", "init", "--foo"], "ca init --help"),
+            (["enroll"], "enroll --help"),
+            (["nonsense"], "decnet-syslog --help"),
+        ):
+            err = io.StringIO()
+            with redirect_stderr(err):
+                status, out = said(*words)
+            self.assertEqual((status, out), (2, ""))
+            self.assertIn(help_, err.getvalue())
+            self.assertEqual(err.getvalue().count("\n"), 1)
+
+    def test_anyOrder(self) -> None:
+        """Arguments and options in any order; what is behind -- is no option."""
+        for words in (["w", "--out", "d", "--renew"], ["--renew", "-o", "d", "w"]):
+            options = EnrollOptions()
+            options.parseOptions(words)
+            self.assertEqual(
+                (options["name"], options["out"], options["renew"]), ("w", "d", 1)
+            )
+        options = EnrollOptions()
+        options.parseOptions(["--out=d", "--", "--renew"])
+        self.assertEqual((options["name"], options["renew"]), ("--renew", 0))
+
+    def test_brokenPipe(self) -> None:
+        """Help that nobody reads to its end is no traceback."""
+        done = subprocess.run(
+            f"{sys.executable} -c 'from decnet_syslog.cli import main; main()' --help | true",
+            shell=True,
+            capture_output=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        )
+        self.assertEqual(done.stderr, b"")
 
     def test_version(self) -> None:
         """A command has the version of the project, not of Twisted."""

@@ -52,6 +52,7 @@ BELOW = {
         "options",
         "clock",
         "durable",
+        "logs",
     },
     "durable": set(),
     "notify": set(),

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.python import usage
 
-from ..options import directory
+from ..options import Described, directory
 from ..trust.authority import Authority
 from ..trust.bundles import Bundle
 from ..trust.names import fingerprint
@@ -15,7 +15,7 @@ from ..trust.names import fingerprint
 __all__ = ["Options", "run"]
 
 
-class _InitOptions(usage.Options):
+class _InitOptions(Described):
     """Options of ca init."""
 
     synopsis = "[options]"
@@ -36,7 +36,7 @@ Example:
         self.names.append(name)
 
 
-class _ShowOptions(usage.Options):
+class _ShowOptions(Described):
     """Options of ca show."""
 
     synopsis = "[options]"
@@ -50,7 +50,7 @@ Example:
     optParameters = [["ca-dir", None, "~/.decnet/ca", "Where"]]
 
 
-class Options(usage.Options):
+class Options(Described):
     """Options of ca."""
 
     synopsis = "init|show [options]"

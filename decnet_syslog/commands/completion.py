@@ -6,6 +6,8 @@ import importlib
 
 from twisted.python import usage
 
+from ..options import Described
+
 __all__ = ["Options", "complete", "run"]
 
 _BASH = """\
@@ -27,10 +29,10 @@ complete -o filenames -F _decnet_syslog decnet-syslog
 """
 
 
-class Options(usage.Options):
+class Options(Described):
     """Options of completion."""
 
-    synopsis = "decnet-syslog completion bash"
+    synopsis = "bash"
     longdesc = """\
 Print a script that lets bash complete the commands and options of decnet-syslog. (Twisted
 has its own for twistd: see "twistd --help".)

@@ -13,6 +13,7 @@ from pathlib import Path
 from twisted.python import usage
 
 from ..errors import UserError
+from ..options import Described
 from .pair import Pair, Worker, countLines, newDirectory
 
 __all__ = ["Options", "run"]
@@ -23,7 +24,7 @@ NAMES = ("decky-01", "decky-02")
 FORGED_HOSTNAME = "decky-01"
 
 
-class Options(usage.Options):
+class Options(Described):
     """Options of the demo."""
 
     synopsis = "[options]"

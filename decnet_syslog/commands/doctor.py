@@ -11,6 +11,7 @@ from twisted.python import usage
 from ..doctor.ends import examineForwarder, examineListener
 from ..doctor.report import Report
 from ..master.tap import Options as ListenerOptions
+from ..options import Described
 from ..worker.tap import Options as ForwarderOptions
 
 __all__ = ["Options", "run"]
@@ -45,15 +46,15 @@ class _Examined:
 class _Forwarder(_Examined, ForwarderOptions):
     """A worker, with the options of twistd decnet-forwarder."""
 
-    synopsis = "decnet-syslog doctor forwarder [options of twistd decnet-forwarder]"
+    synopsis = "[options of twistd decnet-forwarder]"
     longdesc = """\
 Look at everything between a log file and the master's journal: the bundle, the log files
 and what logrotate will do to them, the state, name, TCP, TLS in both directions, ALPN, and
 a round trip to the master's journal. Nothing is written, on neither side.
 
 Example:
-    sudo -u decnet decnet-syslog doctor forwarder --master-host master.example.org
-        --agent-dir /etc/decnet/agent --state-db /var/lib/decnet/forwarder.db
+    sudo -u decnet decnet-syslog doctor forwarder --master-host master.example.org \\
+        --agent-dir /etc/decnet/agent --state-db /var/lib/decnet/forwarder.db \\
         --log-file /var/log/decnet/decnet.log"""
 
     optFlags = [["json", None, "Print JSON"]]
@@ -62,14 +63,14 @@ Example:
 class _Listener(_Examined, ListenerOptions):
     """A master, with the options of twistd decnet-listener."""
 
-    synopsis = "decnet-syslog doctor listener [options of twistd decnet-listener]"
+    synopsis = "[options of twistd decnet-listener]"
     longdesc = """\
 Look at everything that a listener needs: its identity, journal, outputs and what logrotate
 will do to them, space, limits, the port; with --as-worker also at a worker's way to it.
 
 Example:
-    sudo -u decnet decnet-syslog doctor listener --ca-dir /etc/decnet/ca
-        --journal /var/lib/decnet/listener.db --log-path /var/log/decnet/master.log
+    sudo -u decnet decnet-syslog doctor listener --ca-dir /etc/decnet/ca \\
+        --journal /var/lib/decnet/listener.db --log-path /var/log/decnet/master.log \\
         --json-path /var/log/decnet/master.json --as-worker ./decky-01"""
 
     optFlags = [["json", None, "Print JSON"]]
@@ -78,10 +79,10 @@ Example:
     ]
 
 
-class Options(usage.Options):
+class Options(Described):
     """Options of doctor."""
 
-    synopsis = "decnet-syslog doctor forwarder|listener [options]"
+    synopsis = "forwarder|listener [options]"
     longdesc = """\
 Look at an end with the options that its service has. Each line is ok, note or FAIL; below
 it what to do. The exit status is 1 if something has failed.

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from twisted.python import usage
 
 from ..errors import UserError
-from ..options import directory
+from ..options import Described, directory, optionsAnywhere
 from ..trust.authority import CERTIFICATE_DAYS, Authority
 from ..trust.names import fingerprint
 
@@ -51,7 +51,7 @@ def _good(authority: Authority, name: str, role: str) -> list[dict[str, str]]:
     return good
 
 
-class Options(usage.Options):
+class Options(Described):
     """Options of enroll."""
 
     synopsis = "NAME --out DIR [options]"
@@ -88,11 +88,8 @@ Examples:
         self.names.append(name)
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Take the name in front of the options, where people write it."""
-        words = list(options or ())
-        if words and not words[0].startswith("-"):
-            words = [*words[1:], words[0]]
-        super().parseOptions(words)  # type: ignore[no-untyped-call]
+        """Take the name and options in any order."""
+        super().parseOptions(optionsAnywhere(self, options))  # type: ignore[no-untyped-call]
 
     def parseArgs(self, name: str = "") -> None:
         """The worker's name."""

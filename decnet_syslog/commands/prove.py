@@ -18,8 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from twisted.python import usage
-
+from ..options import Described
 from .numbered import Tally, Writer, delivered, progress, recorded, table
 from .pair import Pair, Worker, newDirectory
 from .proxy import Proxy
@@ -44,7 +43,7 @@ def _positive(value: str) -> int:
     return int(value)
 
 
-class Options(usage.Options):
+class Options(Described):
     """Options of prove."""
 
     synopsis = "[options]"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from twisted.python import usage
 
 from ..errors import UserError
-from ..options import directory
+from ..options import Described, directory, optionsAnywhere
 from ..trust.authority import Authority
 from ..trust.bundles import isIssued, readCertificates
 from ..trust.names import showText
@@ -19,7 +19,7 @@ _FINGERPRINT = re.compile(r"(?:sha-256:)?([0-9a-f]{2}(?::?[0-9a-f]{2}){31})")
 _SERIAL = re.compile(r"(?:0x)?([0-9a-f]{1,40})")
 
 
-class Options(usage.Options):
+class Options(Described):
     """Options of revoke."""
 
     synopsis = "NAME|FINGERPRINT|SERIAL|--certificate FILE [options]"
@@ -41,11 +41,8 @@ Examples:
     ]
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Take what is to be revoked in front of the options, where people write it."""
-        words = list(options or ())
-        if words and not words[0].startswith("-"):
-            words = [*words[1:], words[0]]
-        super().parseOptions(words)  # type: ignore[no-untyped-call]
+        """Take what is to be revoked and options in any order."""
+        super().parseOptions(optionsAnywhere(self, options))  # type: ignore[no-untyped-call]
 
     def parseArgs(self, which: str = "") -> None:
         """What is to be revoked."""

@@ -15,7 +15,7 @@ from typing import Any
 from twisted.python import usage
 
 from ..errors import UserError
-from ..options import directory
+from ..options import Described, directory, optionsAnywhere
 from ..trust.authority import MASTER_NAME
 from ..trust.bundles import Bundle
 from ..trust.names import showText
@@ -33,7 +33,7 @@ PATIENCE_S = 10.0
 WATCH_S = 2.0
 
 
-class Options(usage.Options):
+class Options(Described):
     """Options of status."""
 
     synopsis = "URL [options]"
@@ -64,11 +64,8 @@ Examples:
     ]
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Take the URL in front of the options, where people write it."""
-        words = list(options or ())
-        if words and not words[0].startswith("-"):
-            words = [*words[1:], words[0]]
-        super().parseOptions(words)  # type: ignore[no-untyped-call]
+        """Take the URL and options in any order."""
+        super().parseOptions(optionsAnywhere(self, options))  # type: ignore[no-untyped-call]
 
     def parseArgs(self, url: str = "") -> None:
         """Where the status is."""

@@ -19,12 +19,13 @@ from twisted.python import usage
 
 from ..errors import UserError
 from ..master.journal import Journal
+from ..options import Described
 from ..trust.names import showText
 
 __all__ = ["Difference", "Options", "Sum", "compare", "run"]
 
 
-class Options(usage.Options):
+class Options(Described):
     """Options of verify."""
 
     synopsis = "--worker NAME --json FILE [--json FILE ...] [options] LOG [LOG ...]"
@@ -34,7 +35,7 @@ must be in a record or in a gap record, once and in order. Give the worker's fil
 master's outputs oldest first. Shows the first difference; exit status 0 if there is none.
 
 Example:
-    decnet-syslog verify --worker decky-01 --log /var/log/decnet/decnet.log
+    decnet-syslog verify --worker decky-01 --log /var/log/decnet/decnet.log \\
         --json master.json.1 --json master.json decnet.log.1 decnet.log"""
 
     optParameters = [

@@ -12,7 +12,7 @@ from ..wire.gap import Gap, renderGapMessage, renderGapRecord
 from ..wire.record import renderRuns
 from .values import Batch
 
-__all__ = ["renderJSON", "renderRaw"]
+__all__ = ["oneLine", "renderJSON", "renderRaw"]
 
 
 def _messages(batch: Batch) -> list[bytes]:
@@ -26,7 +26,7 @@ def _messages(batch: Batch) -> list[bytes]:
     return messages
 
 
-def _oneLine(message: bytes) -> bytes:
+def oneLine(message: bytes) -> bytes:
     """
     A message as one line, whatever is in it.
 
@@ -48,7 +48,7 @@ def renderRaw(batch: Batch) -> Iterable[bytes]:
         # The last line of a file has no LF there, here it has.
         octets = batch.octets
         return (octets if octets.endswith(b"\n") else octets + b"\n",)
-    return [_oneLine(message) + b"\n" for message in _messages(batch)]
+    return [oneLine(message) + b"\n" for message in _messages(batch)]
 
 
 def renderJSON(batch: Batch) -> Iterable[bytes]:

@@ -15,6 +15,8 @@ from ..clock import useMonotonicClock
 from ..errors import UserError
 from ..notify import managed
 from ..options import (
+    Described,
+    Octets,
     count,
     directory,
     fromEnvironment,
@@ -51,7 +53,7 @@ _log = Logger()
 ENVIRONMENT = {"host": "DECNET_LISTENER_HOST", "port": "DECNET_SWARM_SYSLOG_PORT"}
 
 
-class Options(usage.Options):
+class Options(Described):
     """Command-line options of the listener."""
 
     synopsis = "[options]"
@@ -60,7 +62,7 @@ Collect the log lines of enrolled workers over mutual TLS (RFC 5425) and append 
 the ingest files, each line once. Make the certificates with "decnet-syslog ca init".
 
 Example:
-    twistd -n decnet-listener --log-path /var/log/decnet/master.log
+    twistd -n decnet-listener --log-path /var/log/decnet/master.log \\
         --json-path /var/log/decnet/master.json --ca-dir /etc/decnet/ca
 
 Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
@@ -83,14 +85,14 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
         [
             "journal-max",
             None,
-            JOURNAL_OCTETS_MAX,
+            Octets(JOURNAL_OCTETS_MAX),
             "Stop accepting when the journal holds so many octets",
             octets,
         ],
         [
             "max-message",
             None,
-            MESSAGE_OCTETS_MAX,
+            Octets(MESSAGE_OCTETS_MAX),
             "The longest message accepted, in octets",
             octets,
         ],

@@ -14,7 +14,15 @@ from twisted.python import usage
 from ..clock import useMonotonicClock
 from ..errors import UserError
 from ..notify import managed
-from ..options import directory, fromEnvironment, octets, portNumber, seconds
+from ..options import (
+    Described,
+    Octets,
+    directory,
+    fromEnvironment,
+    octets,
+    portNumber,
+    seconds,
+)
 from ..trust.bundles import Bundle
 from ..trust.contexts import forwarderContext
 from ..trust.renewal import Renewal
@@ -38,7 +46,7 @@ ENVIRONMENT = {
 }
 
 
-class Options(usage.Options):
+class Options(Described):
     """Command-line options of the forwarder."""
 
     synopsis = "[options]"
@@ -48,7 +56,7 @@ decnet-listener every line arrives once, whatever dies; to any other receiver as
 the protocol allows. Get the bundle of certificates with "decnet-syslog enroll".
 
 Example:
-    twistd -n decnet-forwarder --master-host master.example.org
+    twistd -n decnet-forwarder --master-host master.example.org \\
         --log-file /var/log/decnet/decnet.log"""
 
     optParameters = [
@@ -102,18 +110,24 @@ Example:
         [
             "max-message",
             None,
-            MESSAGE_OCTETS_MAX,
+            Octets(MESSAGE_OCTETS_MAX),
             "The longest line shipped, in octets",
             octets,
         ],
         [
             "max-lag-bytes",
             None,
-            LAG_OCTETS_MAX,
+            Octets(LAG_OCTETS_MAX),
             "Skip the oldest lines of a file that is behind by more octets; 0: never",
             octets,
         ],
-        ["batch-bytes", None, PIECE_OCTETS, "Octets read and sent at a time", octets],
+        [
+            "batch-bytes",
+            None,
+            Octets(PIECE_OCTETS),
+            "Octets read and sent at a time",
+            octets,
+        ],
         *STATUS_PARAMETERS,
     ]
 
