@@ -18,6 +18,7 @@ from twisted.python.filepath import FilePath
 
 try:
     from twisted.internet.inotify import IN_CREATE, IN_MODIFY, IN_MOVED_TO, INotify
+    from twisted.python._inotify import INotifyError
 except ImportError:  # not Linux
     INotify = None  # type: ignore[assignment,misc]
 
@@ -38,11 +39,12 @@ class DirectoryWatch:
         self._notify: Any = None
         if INotify is None:
             return
-        self._notify = INotify(reactor)
         try:
-            self._notify.startReading()
-        except OSError:
-            self._notify = None
+            self._notify = INotify(reactor)
+        except INotifyError:
+            # The user has as many instances as the kernel allows: poll.
+            return
+        self._notify.startReading()
 
     def arm(self) -> None:
         """Call back at the next change."""
@@ -55,7 +57,7 @@ class DirectoryWatch:
                     mask=IN_CREATE | IN_MODIFY | IN_MOVED_TO,
                     callbacks=[self._happened],
                 )
-            except OSError:
+            except INotifyError:
                 # The directory is not there yet, or watches have run out: poll.
                 continue
             self._armed = True
