@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from twisted.python import usage
+from twisted.python.reflect import accumulateClassList
 
 from . import __version__
 
 __all__ = [
     "Described",
-    "Octets",
+    "asSize",
     "count",
     "directory",
     "fromEnvironment",
@@ -29,16 +30,6 @@ __all__ = [
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
-class Octets(int):
-    """A number of octets that is shown as people write it."""
-
-    def __str__(self) -> str:
-        for unit, size in reversed(_UNITS.items()):
-            if self and self % size == 0:
-                return f"{int(self) // size}{unit}"
-        return repr(int(self))
-
-
 class Described(usage.Options):
     """
     Options whose help begins with what they are for and examples, as they are written: of
@@ -46,6 +37,21 @@ class Described(usage.Options):
     """
 
     longdesc: str
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """
+        Take the words of a command line.
+
+        @raise SystemExit: they are not understood, and Twisted would print the whole help
+            of a service in front of what is wrong.
+        """
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
+        except usage.UsageError as error:
+            if self.parent is None or isinstance(self.parent, Described):
+                raise
+            name = self.parent.subCommand
+            raise SystemExit(f'{name}: {error}; see "twistd {name} --help"') from None
 
     def getSynopsis(self) -> str:
         """The usage in a line, with the commands that lead here."""
@@ -64,11 +70,19 @@ class Described(usage.Options):
         if hasattr(self, "subOptions"):
             usage_: str = self.subOptions.getUsage(width)
             return usage_
-        long, self.longdesc = self.longdesc, ""
+        rows: list[Any] = []
+        accumulateClassList(type(self), "optParameters", rows)
+        sizes = {
+            name: asSize(default)
+            for name, _, default, _, *coerce in rows
+            if coerce == [octets]
+        }
+        long, defaults = self.longdesc, self.defaults
+        self.longdesc, self.defaults = "", {**defaults, **sizes}
         try:
             listed = super().getUsage(width)
         finally:
-            self.longdesc = long
+            self.longdesc, self.defaults = long, defaults
         return f"\n{long}\n\n{listed}"
 
     def opt_version(self) -> None:
@@ -96,12 +110,20 @@ def count(text: str) -> int:
     return number
 
 
-def octets(value: str) -> Octets:
+def octets(value: str) -> int:
     """A number of octets, with k, m or g for powers of 1024."""
     match = re.fullmatch(r"([0-9]{1,15})([kmg]?)(?:i?b)?", value.strip().lower())
     if match is None:
         raise ValueError(f"{value!r} is not a size: say 65536, 64k, 128m or 1g")
-    return Octets(int(match[1]) * _UNITS[match[2]])
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def asSize(number: int) -> str:
+    """A number of octets as people write it."""
+    for unit, size in reversed(_UNITS.items()):
+        if number and number % size == 0:
+            return f"{number // size}{unit}"
+    return str(number)
 
 
 def seconds(value: str) -> float:

@@ -20,6 +20,7 @@ from docutils.statemachine import StringList
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from decnet_syslog import __version__
+from decnet_syslog.options import asSize, octets
 
 project = "decnet_syslog"
 author = "the project's authors"
@@ -41,7 +42,9 @@ def described(options: Any) -> list[str]:
     found: dict[str, tuple[str, str]] = {}
     cls = type(options)
     for base in reversed(cls.__mro__):
-        for name, _, default, text, *_rest in vars(base).get("optParameters", ()):
+        for name, _, default, text, *coerce in vars(base).get("optParameters", ()):
+            if coerce == [octets]:
+                default = asSize(default)
             said = "" if default in (None, "") else f" [{default}]"
             found[name] = ("=VALUE", text + said)
         for name, _, text, *_rest in vars(base).get("optFlags", ()):

@@ -16,7 +16,7 @@ from decnet_syslog import __version__
 from decnet_syslog.cli import Options, main
 from decnet_syslog.commands.enroll import Options as EnrollOptions
 from decnet_syslog.master.tap import Options as ListenerOptions
-from decnet_syslog.options import Octets, octets
+from decnet_syslog.options import asSize, octets
 from decnet_syslog.worker.tap import Options as ForwarderOptions
 
 from .peers import requirePeer
@@ -81,7 +81,7 @@ class HelpTests(SynchronousTestCase):
         shown = str(ListenerOptions())
         self.assertIn("[default: 1g]", " ".join(shown.split()))
         for number in (0, 1, 1023, 1024, 1536, 3 * 1024**2, 1024**3, 5 * 1024**4):
-            self.assertEqual(octets(str(Octets(number))), number)
+            self.assertEqual(octets(asSize(number)), number)
 
     def test_notUnderstood(self) -> None:
         """What is wrong, and whose help says more."""

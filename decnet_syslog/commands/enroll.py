@@ -89,7 +89,7 @@ Examples:
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Take the name and options in any order."""
-        super().parseOptions(optionsAnywhere(self, options))  # type: ignore[no-untyped-call]
+        super().parseOptions(optionsAnywhere(self, options))
 
     def parseArgs(self, name: str = "") -> None:
         """The worker's name."""

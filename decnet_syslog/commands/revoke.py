@@ -42,7 +42,7 @@ Examples:
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Take what is to be revoked and options in any order."""
-        super().parseOptions(optionsAnywhere(self, options))  # type: ignore[no-untyped-call]
+        super().parseOptions(optionsAnywhere(self, options))
 
     def parseArgs(self, which: str = "") -> None:
         """What is to be revoked."""

@@ -65,7 +65,7 @@ Examples:
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Take the URL and options in any order."""
-        super().parseOptions(optionsAnywhere(self, options))  # type: ignore[no-untyped-call]
+        super().parseOptions(optionsAnywhere(self, options))
 
     def parseArgs(self, url: str = "") -> None:
         """Where the status is."""

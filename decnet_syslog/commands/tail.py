@@ -16,7 +16,7 @@ from twisted.python import usage
 from ..errors import UserError
 from ..logs import printable
 from ..master.rendering import oneLine
-from ..options import Described, Octets, count, octets, optionsAnywhere
+from ..options import Described, count, octets, optionsAnywhere
 from ..trust.names import NameRefused, checkName, showText
 from ..wire.record import MISMATCH
 from .tailing import Followed, Place, findLast, rotatedFrom
@@ -76,7 +76,7 @@ Examples:
         [
             "search",
             None,
-            Octets(SEARCH_OCTETS_MAX),
+            SEARCH_OCTETS_MAX,
             "Look for old lines not farther back than so many octets",
             octets,
         ],
@@ -88,7 +88,7 @@ Examples:
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Take names and options in any order."""
-        super().parseOptions(optionsAnywhere(self, options))  # type: ignore[no-untyped-call]
+        super().parseOptions(optionsAnywhere(self, options))
 
     def parseArgs(self, *workers: str) -> None:
         """The workers' names."""

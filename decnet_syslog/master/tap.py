@@ -16,7 +16,6 @@ from ..errors import UserError
 from ..notify import managed
 from ..options import (
     Described,
-    Octets,
     count,
     directory,
     fromEnvironment,
@@ -85,14 +84,14 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
         [
             "journal-max",
             None,
-            Octets(JOURNAL_OCTETS_MAX),
+            JOURNAL_OCTETS_MAX,
             "Stop accepting when the journal holds so many octets",
             octets,
         ],
         [
             "max-message",
             None,
-            Octets(MESSAGE_OCTETS_MAX),
+            MESSAGE_OCTETS_MAX,
             "The longest message accepted, in octets",
             octets,
         ],

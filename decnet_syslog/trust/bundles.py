@@ -47,7 +47,8 @@ class BundleError(UserError):
 
 
 _GET_ONE = (
-    'make a bundle with "decnet-syslog enroll" (a master: "decnet-syslog ca init")'
+    'copy the bundle there that "decnet-syslog enroll" makes on the master (a master'
+    ' itself: "decnet-syslog ca init")'
 )
 
 
@@ -142,6 +143,17 @@ class Bundle:
     privateKey: PrivateKeyTypes
     authorities: tuple[x509.Certificate, ...]
 
+    @staticmethod
+    def _lookDeeper(directory: Path) -> None:
+        """Find the bundle that was copied into its directory instead of in its place."""
+        deeper = sorted(directory.glob("*/worker.crt"))
+        if len(deeper) == 1 and not (directory / "worker.crt").exists():
+            raise BundleError(
+                directory / "worker.crt",
+                "there is no such file",
+                f"the bundle is one level deeper: mv {deeper[0].parent}/* {directory}/",
+            )
+
     @classmethod
     def load(cls, directory: Path, now: datetime | None = None) -> Bundle:
         """
@@ -149,6 +161,7 @@ class Bundle:
 
         @raise BundleError: something is missing, or does not fit.
         """
+        cls._lookDeeper(directory)
         authorities = readCertificates(directory / "ca.crt")
         certificate, *chain = readCertificates(directory / "worker.crt")
         key = readKey(directory / "worker.key")

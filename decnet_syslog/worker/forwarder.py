@@ -350,7 +350,7 @@ class ForwarderFactory(ReconnectingClientFactory):
                 master=str(self._masters.current),
                 reason=refused,
             )
-        else:
+        elif self.continueTrying:
             self._log.warn(
                 "no connection to the master {master}: {why}",
                 master=str(self._masters.current),

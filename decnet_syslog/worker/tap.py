@@ -16,7 +16,6 @@ from ..errors import UserError
 from ..notify import managed
 from ..options import (
     Described,
-    Octets,
     directory,
     fromEnvironment,
     octets,
@@ -110,21 +109,21 @@ Example:
         [
             "max-message",
             None,
-            Octets(MESSAGE_OCTETS_MAX),
+            MESSAGE_OCTETS_MAX,
             "The longest line shipped, in octets",
             octets,
         ],
         [
             "max-lag-bytes",
             None,
-            Octets(LAG_OCTETS_MAX),
+            LAG_OCTETS_MAX,
             "Skip the oldest lines of a file that is behind by more octets; 0: never",
             octets,
         ],
         [
             "batch-bytes",
             None,
-            Octets(PIECE_OCTETS),
+            PIECE_OCTETS,
             "Octets read and sent at a time",
             octets,
         ],
@@ -171,11 +170,12 @@ Example:
             raise usage.UsageError("--batch-bytes is from 1k to 16m")
         if 0 < self["max-lag-bytes"] < self["max-message"]:
             raise usage.UsageError("--max-lag-bytes must not be below --max-message")
-        if self["state-db"] is None:
-            self["state-db"] = directory(self["agent-dir"]) / "forwarder.db"
         self.status = statusOptions(self, operators=False)
-        state = os.path.dirname(os.path.abspath(self["state-db"]))
-        if not os.path.isdir(state):
+        if self["state-db"] is None:
+            # If there is no such directory, there is no bundle: that will be said.
+            self["state-db"] = directory(self["agent-dir"]) / "forwarder.db"
+        elif not os.path.isdir(os.path.dirname(os.path.abspath(self["state-db"]))):
+            state = os.path.dirname(os.path.abspath(self["state-db"]))
             raise usage.UsageError(f"no directory {state} for --state-db: make it")
 
     def _findMasters(self) -> None:
