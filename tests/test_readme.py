@@ -1,0 +1,142 @@
+"""The README's own commands, as a newcomer types them: two homes stand for two machines."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT = Path(__file__).parent.parent
+
+# How long a newcomer's machine may take for a step, in seconds.
+PATIENCE_S = 60.0
+
+# In the places of the installed programs; and a way to the other machine, which is a
+# directory here.
+PROGRAMS = {
+    "decnet-syslog": 'exec {python} -c "from decnet_syslog.cli import main; main()" "$@"',
+    "twistd": 'exec {python} -c "from twisted.scripts.twistd import run; run()" "$@"',
+    "ssh": 'shift; export HOME={worker}; cd "$HOME"; exec sh -c "$*"',
+}
+
+
+def block(name: str, page: Path = ROOT / "README.rst") -> str:
+    """The commands that the README marks with a name."""
+    text = page.read_text("utf-8")
+    found = re.search(rf"\.\. {name}-commands\n\n::\n\n((?:    .*\n)+)", text)
+    assert found is not None, name
+    return "".join([line[4:] for line in found[1].splitlines(keepends=True)])
+
+
+class NewcomerTests(SynchronousTestCase):
+    """From nothing to lines that arrive."""
+
+    timeout = 240
+
+    def setUp(self) -> None:
+        top = Path(self.mktemp()).resolve()
+        self.homes = {name: top / name for name in ("master", "worker")}
+        for home in self.homes.values():
+            home.mkdir(parents=True)
+        self.host = "127.{}.{}.{}".format(*[random.randint(1, 254) for _ in range(3)])
+        with socket.socket() as probe:
+            probe.bind((self.host, 0))
+            self.port = probe.getsockname()[1]
+        self.programs = top / "bin"
+        self.programs.mkdir()
+        for name, text in PROGRAMS.items():
+            program = self.programs / name
+            code = text.format(python=sys.executable, worker=self.homes["worker"])
+            program.write_text(f"#!/bin/sh\n{code}\n")
+            program.chmod(0o755)
+
+    def type(self, machine: str, name: str) -> tuple[subprocess.Popen[bytes], Path]:
+        """Type the commands of a block, in a new terminal of a machine."""
+        home = self.homes[machine]
+        code = block(name).replace("master.example.org", self.host)
+        out = home / f"{name}.out"
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("DECNET_")}
+        with open(out, "wb") as file:
+            child = subprocess.Popen(
+                ["bash", "--norc", "-euo", "pipefail", "-c", code],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                cwd=home,
+                start_new_session=True,
+                env={
+                    **kept,
+                    "HOME": str(home),
+                    "PATH": f"{self.programs}:{os.environ['PATH']}",
+                    "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+                    "PYTHONUNBUFFERED": "1",
+                    # Other listeners run here: the only thing that a newcomer has for free.
+                    "DECNET_LISTENER_HOST": self.host,
+                    "DECNET_SWARM_SYSLOG_PORT": str(self.port),
+                },
+            )
+        self.addCleanup(self.end, child)
+        return child, out
+
+    def end(self, child: subprocess.Popen[bytes]) -> None:
+        """Close a terminal."""
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+    def waitFor(self, out: Path, text: str, child: subprocess.Popen[bytes]) -> str:
+        """Wait until a terminal shows something."""
+        deadline = time.monotonic() + PATIENCE_S
+        while text not in (said := out.read_text("utf-8", "replace")):
+            ended = child.poll()
+            if ended is not None or time.monotonic() > deadline:
+                everything = "".join(
+                    f"\n--- {path}\n{path.read_text('utf-8', 'replace')}"
+                    for home in self.homes.values()
+                    for path in sorted(home.glob("*.out"))
+                )
+                self.fail(f"no {text!r}; status {ended}:{everything}")
+            time.sleep(0.02)
+        return said
+
+    def test_commands(self) -> None:
+        """Every block does what the README says, with nothing prepared."""
+        master, masterOut = self.type("master", "master")
+        self.waitFor(masterOut, "listening on", master)
+        key = self.homes["worker"] / ".decnet" / "agent" / "worker.key"
+        self.assertEqual(stat.S_IMODE(key.stat().st_mode), 0o600)
+        worker, workerOut = self.type("worker", "worker")
+        said = self.waitFor(workerOut, "connected to the master", worker)
+        self.assertIn("nothing is in the way", said)
+        line, lineOut = self.type("worker", "line")
+        self.assertEqual((line.wait(PATIENCE_S), lineOut.read_bytes()), (0, b""))
+        tail, tailOut = self.type("master", "tail")
+        said = self.waitFor(tailOut, "hello", tail)
+        self.assertRegex(said, r"\A[0-9T:-]+ decky-01: shell login hello\n\Z")
+        for out in (masterOut, workerOut):
+            self.assertNotIn("warn]", out.read_text("utf-8"))
+            self.assertNotIn("Traceback", out.read_text("utf-8"))
+
+    def test_install(self) -> None:
+        """What is installed is where the other blocks find it."""
+        code = block("install")
+        self.assertIn("pip install -q .\n", code)
+        venv = re.search(r"-m venv (\S+)", code)
+        assert venv is not None
+        self.assertIn(f"export PATH={venv[1]}/bin:$PATH\n", code)
+
+    def test_quickStart(self) -> None:
+        """The documentation's quick start has the same commands."""
+        page = (ROOT / "docs" / "quickstart.rst").read_text("utf-8")
+        for name in ("install", "master", "worker", "line", "tail"):
+            for command in block(name).splitlines():
+                self.assertIn(f"    {command}\n", page)
