@@ -73,6 +73,24 @@ class DeliveryTests(PairTestCase):
         self.waitForLines(pair, ODD.count(b"\n") + 1)
         self.assertEqual(pair.logPath.read_bytes(), worker.file.read_bytes())
 
+    def test_directoryMissing(self) -> None:
+        """A forwarder that starts before its log's directory is there waits for it."""
+        pair = self.pair()
+        worker = pair.enroll("decky-01")
+        late = worker.file.parent / "late" / "decnet.log"
+        worker.forwarder.arguments = [
+            *worker.forwarder.arguments,
+            f"--log-file={late}",
+        ]
+        pair.startListener()
+        worker.forwarder.start()
+        worker.append(b"one\n")
+        self.waitForLines(pair, 1)
+        late.parent.mkdir()
+        late.write_bytes(b"two\n")
+        self.waitForLines(pair, 2)
+        self.assertEqual(pair.logPath.read_bytes(), b"one\ntwo\n")
+
     def test_masterAway(self) -> None:
         """Lines written while the master is away, and the forwarder restarted meanwhile,
         arrive once."""
