@@ -16,7 +16,7 @@ from typing import Any
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.commands import tailing
+from decnet_syslog.commands import tail, tailing
 from decnet_syslog.commands.tail import Filter, Options, Tail, asText, message
 from decnet_syslog.commands.tailing import Followed, findLast
 from decnet_syslog.errors import UserError
@@ -357,6 +357,8 @@ class OptionsTests(SynchronousTestCase):
 
     def parsed(self, *words: str) -> Options:
         options = Options()
+        if "--file" not in words:
+            words = ("--file=x", *words)
         options.parseOptions(words)
         return options
 
@@ -367,6 +369,21 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(
             (options["lines"], options["json"], options["search"]), (5, 1, 2**21)
         )
+
+    def test_places(self) -> None:
+        """The first of the usual places that has the file; or where it was looked for."""
+        here = Path(self.mktemp()).resolve()
+        here.mkdir(parents=True)
+        places = [str(here / "a.json"), str(here / "closed" / "b.json")]
+        self.patch(tail, "PLACES", places)
+        with self.assertRaisesRegex(usage.UsageError, "a.json and no .*b.json"):
+            Options().parseOptions([])
+        for place in reversed(places):
+            Path(place).parent.mkdir(exist_ok=True)
+            Path(place).touch()
+            options = Options()
+            options.parseOptions([])
+            self.assertEqual(options["file"], place)
 
     def test_refused(self) -> None:
         """What is no name, no number, or contradicts itself."""

@@ -36,6 +36,17 @@ SEARCH_OCTETS_MAX = 1024**3
 POLL_S = 0.2
 
 
+def _mayBeThere(path: str) -> bool:
+    """Whether there is such a file, or this user may not know."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 def _lines(value: str) -> int:
     return 0 if value == "0" else count(value)
 
@@ -104,8 +115,13 @@ Examples:
         if self["json"] and self["raw"]:
             raise usage.UsageError("--json or --raw, not both")
         if self["file"] is None:
-            there = [place for place in PLACES if os.path.exists(place)]
-            self["file"] = (there or PLACES)[0]
+            there = [place for place in PLACES if _mayBeThere(place)]
+            if not there:
+                raise usage.UsageError(
+                    f"there is no {' and no '.join(PLACES)} here: give the listener's"
+                    " --json-path with --file"
+                )
+            self["file"] = there[0]
         self["file"] = os.path.abspath(os.path.expanduser(self["file"]))
 
 
