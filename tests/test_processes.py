@@ -74,7 +74,8 @@ class DeliveryTests(PairTestCase):
         self.assertEqual(pair.logPath.read_bytes(), worker.file.read_bytes())
 
     def test_directoryMissing(self) -> None:
-        """A forwarder that starts before its log's directory is there waits for it."""
+        """A forwarder that starts before its log's directory is there waits for it; it may
+        go, and come back."""
         pair = self.pair()
         worker = pair.enroll("decky-01")
         late = worker.file.parent / "late" / "decnet.log"
@@ -89,7 +90,13 @@ class DeliveryTests(PairTestCase):
         late.parent.mkdir()
         late.write_bytes(b"two\n")
         self.waitForLines(pair, 2)
-        self.assertEqual(pair.logPath.read_bytes(), b"one\ntwo\n")
+        late.unlink()
+        late.parent.rmdir()
+        late.parent.mkdir()
+        late.write_bytes(b"three\n")
+        self.waitForLines(pair, 3)
+        self.assertEqual(pair.logPath.read_bytes(), b"one\ntwo\nthree\n")
+        self.assertNotIn("Traceback", worker.forwarder.output())
 
     def test_masterAway(self) -> None:
         """Lines written while the master is away, and the forwarder restarted meanwhile,

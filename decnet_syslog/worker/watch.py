@@ -7,6 +7,9 @@ costs latency only.
 
 A watch is taken away at the first event and set again before the next look: a file that
 is appended to ten thousand times a second costs one event a look.
+
+When a directory that is watched is removed, Twisted ends the whole instance. The next look
+gets another one.
 """
 
 from __future__ import annotations
@@ -17,7 +20,13 @@ from typing import Any
 from twisted.python.filepath import FilePath
 
 try:
-    from twisted.internet.inotify import IN_CREATE, IN_MODIFY, IN_MOVED_TO, INotify
+    from twisted.internet.inotify import (
+        IN_CREATE,
+        IN_DELETE_SELF,
+        IN_MODIFY,
+        IN_MOVED_TO,
+        INotify,
+    )
     from twisted.python._inotify import INotifyError
 except ImportError:  # not Linux
     INotify = None  # type: ignore[assignment,misc]
@@ -33,22 +42,30 @@ class DirectoryWatch:
     def __init__(
         self, reactor: Any, directories: Iterable[str], changed: Callable[[], None]
     ) -> None:
+        self._reactor = reactor
         self._directories = [FilePath(directory) for directory in sorted(directories)]
         self._changed = changed
         self._armed = False
         self._notify: Any = None
-        if INotify is None:
+        self._stopped = INotify is None
+
+    def _begin(self) -> None:
+        """Have an instance, if there is none."""
+        if self._notify is not None or self._stopped:
             return
         try:
-            self._notify = INotify(reactor)
+            self._notify = INotify(self._reactor)
         except INotifyError:
-            # The user has as many instances as the kernel allows: poll.
+            # The user has as many as the kernel allows: poll.
             return
         self._notify.startReading()
 
     def arm(self) -> None:
         """Call back at the next change."""
-        if self._notify is None or self._armed:
+        if self._armed:
+            return
+        self._begin()
+        if self._notify is None:
             return
         for directory in self._directories:
             try:
@@ -64,17 +81,24 @@ class DirectoryWatch:
 
     def stop(self) -> None:
         """Watch no more."""
+        self._stopped = True
         if self._notify is not None:
             self._notify.loseConnection()
             self._notify = None
 
-    def _happened(self, *_: object) -> None:
+    def _happened(self, watch: object, path: object, mask: int) -> None:
         if not self._armed or self._notify is None:
             return
         self._armed = False
+        if mask & IN_DELETE_SELF:
+            # Twisted takes this watch away itself, then all the others.
+            self._notify = None
+            self._changed()
+            return
         for directory in self._directories:
             try:
                 self._notify.ignore(directory)
-            except (KeyError, OSError):
+            except KeyError:
+                # It was not there when the others were.
                 continue
         self._changed()
