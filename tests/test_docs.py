@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import importlib.util
+import json
 import re
 import sqlite3
 import subprocess
@@ -16,9 +17,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.cli import Options
 from decnet_syslog.master.tap import Options as ListenerOptions
+from decnet_syslog.wire.gap import Gap, renderGapRecord
+from decnet_syslog.wire.record import Provenance
 from decnet_syslog.worker.bookmarks import Bookmark, Bookmarks
 from decnet_syslog.worker.tap import Options as ForwarderOptions
 
+from .records import renderRecords
 from .test_cli import commands
 
 ROOT = Path(__file__).parent.parent
@@ -106,6 +110,47 @@ class ClaimTests(SynchronousTestCase):
             db.execute("SELECT key, offset FROM forwarder_offset").fetchall(),
             [("default", 77)],
         )
+
+    def table(self, start: str, end: str) -> list[str]:
+        """The names in a table of the reference, in order."""
+        text = (DOCS / "reference.rst").read_text("utf-8")
+        part = text[text.index(f"\n{start}\n=") : text.index(f"\n{end}\n=")]
+        return [
+            name
+            for line in re.findall(r"^``([^`]+)`` ", part, re.MULTILINE)
+            for name in re.findall(r"\w+", line)
+        ]
+
+    def test_records(self) -> None:
+        """Every member of a record is in the reference, in its order, and no other; and so
+        are those of a gap."""
+        provenance = Provenance("w", "f", "a", "2026-04-18T00:00:00Z", "/l", True)
+        all_: list[str] = []
+        gap: list[str] = []
+        for line in (
+            renderRecords([b"<1>1 - other a - m - \xff"], provenance, 0),
+            renderGapRecord(Gap(1, 2, "r"), provenance, "5" * 32, 0),
+        ):
+            record = json.loads(line)
+            all_ += [name for name in record if name not in all_]
+            gap += record.get("gap", ())
+        self.assertEqual(self.table("Records", "Environment"), all_)
+        text = (DOCS / "reference.rst").read_text("utf-8")
+        for name in gap:
+            self.assertIn(f"``{name}``", text.partition("\nIn ``gap`` are ")[2])
+
+    def test_environment(self) -> None:
+        """Every variable that the code reads is in the reference."""
+        code = "".join(
+            [path.read_text("utf-8") for path in (ROOT / "decnet_syslog").rglob("*.py")]
+        )
+        read = set(re.findall(r'"([A-Z]+(?:_[A-Z]+)+)"', code))
+        here = {name for name in read if name.startswith(("DECNET_", "LISTEN_"))}
+        here |= {
+            name for name in read if re.search("NOTIFY_SO|WATCHDOG|JOURNAL_S", name)
+        }
+        self.assertGreater(len(here), 8)
+        self.assertEqual(set(self.table("Environment", "Exit statuses")), here)
 
     def test_examples(self) -> None:
         """Every configuration that is shown is run by a test, and every one is shown."""
