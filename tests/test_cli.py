@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from decnet_syslog import __version__
 from decnet_syslog.cli import Options, main
 from decnet_syslog.commands.enroll import Options as EnrollOptions
+from decnet_syslog.commands.status import Options as StatusOptions
 from decnet_syslog.master.tap import Options as ListenerOptions
 from decnet_syslog.options import asSize, octets
 from decnet_syslog.worker.tap import Options as ForwarderOptions
@@ -108,6 +109,21 @@ class HelpTests(SynchronousTestCase):
         options = EnrollOptions()
         options.parseOptions(["--out=d", "--", "--renew"])
         self.assertEqual((options["name"], options["renew"]), ("--renew", 0))
+
+    def test_statusOf(self) -> None:
+        """A status port is named by its number, too."""
+        for word, url in (
+            ("6515", "http://127.0.0.1:6515/status.json"),
+            ("localhost:6515", "http://localhost:6515/status.json"),
+            ("[::1]:6515", "http://[::1]:6515/status.json"),
+            ("http://h:1/status.json", "http://h:1/status.json"),
+        ):
+            options = StatusOptions()
+            options.parseOptions([word, "--json"])
+            self.assertEqual(options["url"], url)
+        for words in ([], ["x"], ["http"], ["1:2:3"]):
+            with self.assertRaises(usage.UsageError):
+                StatusOptions().parseOptions(words)
 
     def test_brokenPipe(self) -> None:
         """Help that nobody reads to its end is no traceback."""

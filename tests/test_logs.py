@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -10,6 +12,7 @@ from twisted.logger import LogEvent, LogLevel
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+import decnet_syslog
 from decnet_syslog.logs import (
     ALIKE_MAX,
     ALIKE_OF_ALL_MAX,
@@ -18,8 +21,11 @@ from decnet_syslog.logs import (
     asJSON,
     asText,
 )
+from decnet_syslog.master.tap import OUTPUT_EVENTS
 
 from .peers import PairTestCase
+
+PACKAGE = Path(decnet_syslog.__file__).parent
 
 
 def event(words: str = "refused {address}: {reason}", **fields: Any) -> LogEvent:
@@ -149,6 +155,18 @@ class FormatTests(SynchronousTestCase):
         self.assertEqual((record["kind"], record["octets"]), ("refused", 5))
         self.assertEqual(len(record["long"]), 2000)
         self.assertIn("ValueError: no", record["traceback"][-1])
+
+
+class OutputEventTests(SynchronousTestCase):
+    """What others do to the listener's files."""
+
+    def test_words(self) -> None:
+        """Every event that the code raises is said in words."""
+        code = "".join(
+            [path.read_text("utf-8") for path in (PACKAGE / "master").glob("out*.py")]
+        )
+        raised = set(re.findall(r'"(output-[a-z-]+)"', code))
+        self.assertEqual(raised, set(OUTPUT_EVENTS))
 
 
 class ProcessTests(PairTestCase):

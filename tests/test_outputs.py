@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from decnet_syslog.errors import UserError
 from decnet_syslog.master.outputs import FileOutput
 from decnet_syslog.master.rendering import renderRaw
+from decnet_syslog.master.tap import OUTPUT_EVENTS
 from decnet_syslog.master.values import Batch, Cursor, FileLength
 from decnet_syslog.wire.record import Provenance
 
@@ -46,6 +47,8 @@ class OutputTestCase(SynchronousTestCase):
         self.addCleanup(self.output.close)
 
     def event(self, name: str, **facts: Any) -> None:
+        # There are words for it, and what they speak of.
+        OUTPUT_EVENTS[name][1].format(**facts)
         self.events.append(name)
 
     def save(self, cursor: Cursor) -> None:

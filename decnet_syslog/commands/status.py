@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import sys
 import time
@@ -29,6 +30,9 @@ ANSWER_OCTETS_MAX = 64 * 1024 * 1024
 # Longer than it takes to gather one, in seconds.
 PATIENCE_S = 10.0
 
+# What people write instead of a URL.
+_PORT = re.compile(r"(?:([\w.-]+|\[[0-9A-Fa-f:]+\]):)?([0-9]{1,5})")
+
 # How often it is shown anew with --watch, in seconds.
 WATCH_S = 2.0
 
@@ -36,7 +40,7 @@ WATCH_S = 2.0
 class Options(Described):
     """Options of status."""
 
-    synopsis = "URL [options]"
+    synopsis = "PORT|HOST:PORT|URL [options]"
     longdesc = """\
 Show how a listener or a forwarder is that runs with --status-port. Exit status: 0 all is
 well, 1 something is wrong, 2 nobody answers.
@@ -45,7 +49,9 @@ A listener's that is not on loopback asks for the bundle of an operator: "decnet
 enroll NAME --role operator --out DIR".
 
 Examples:
-    decnet-syslog status http://127.0.0.1:6515
+    decnet-syslog status 6515
+    decnet-syslog status 6515 --watch
+    decnet-syslog status http://127.0.0.1:6515 --json | jq -r '.problems[].text'
     decnet-syslog status https://master.example.org:6515 --bundle DIR"""
 
     optFlags = [
@@ -69,10 +75,13 @@ Examples:
 
     def parseArgs(self, url: str = "") -> None:
         """Where the status is."""
+        if match := _PORT.fullmatch(url):
+            scheme = "https" if self["bundle"] else "http"
+            url = f"{scheme}://{match[1] or '127.0.0.1'}:{match[2]}"
         if not url.startswith(("http://", "https://")):
             raise usage.UsageError(
-                "say whose: status http://127.0.0.1:PORT, the --status-port of a"
-                " decnet-listener or decnet-forwarder"
+                "say whose: status PORT, the --status-port of a decnet-listener or"
+                " decnet-forwarder"
             )
         if url.startswith("https://") != bool(self["bundle"]):
             raise usage.UsageError("https goes with --bundle DIR, an operator's")
@@ -141,7 +150,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[st
 def _listener(facts: Mapping[str, Any]) -> Iterator[str]:
     journal = facts["journal"]
     yield (
-        f"{facts['connections']} connections; journal {octets(journal['octets'])} of"
+        f"connections: {facts['connections']}; journal: {octets(journal['octets'])} of"
         f" {octets(journal['octets_max'])}"
     )
     yield ""

@@ -8,7 +8,7 @@ from typing import Any
 
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from twisted.application.service import IService
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python import usage
 
 from ..clock import useMonotonicClock
@@ -45,7 +45,7 @@ from .roster import CONNECTIONS_PER_WORKER_MAX
 from .service import ListenerService
 from .status import watchListener
 
-__all__ = ["Options", "makeService"]
+__all__ = ["OUTPUT_EVENTS", "Options", "makeService"]
 
 _log = Logger()
 
@@ -237,8 +237,38 @@ def _refused(refusal: Refusal) -> None:
     )
 
 
+# What others do to our outputs, and what became of it. That they are renamed is how they
+# are rotated.
+OUTPUT_EVENTS = {
+    "output-renamed": (
+        LogLevel.info,
+        "{path} was renamed: going on in a new file",
+    ),
+    "output-truncated": (
+        LogLevel.warn,
+        "{path} was truncated, from {expected} octets to {size}: going on at its end; what"
+        " nobody has copied is gone",
+    ),
+    "output-foreign-write": (
+        LogLevel.warn,
+        "somebody else writes to {path}: it has {size} octets and not {expected}; going on at"
+        " its end",
+    ),
+    "output-mended": (
+        LogLevel.warn,
+        "{path} had {octets} octets at {offset} that were not on disk when the power failed:"
+        " written again",
+    ),
+    "output-refused": (
+        LogLevel.warn,
+        "{path} is no file of this output's: a worker's lines go to {instead}",
+    ),
+}
+
+
 def _event(name: str, **facts: Any) -> None:
-    _log.warn("{name}: {facts}", name=name, facts=facts)
+    level, words = OUTPUT_EVENTS[name]
+    _log.emit(level, words, name=name, **facts)
 
 
 def makeService(options: Options) -> IService:
