@@ -81,6 +81,38 @@ class BuildTests(SynchronousTestCase):
                     self.assertIn(f"--{name}", reference, path)
 
 
+class NewsTests(SynchronousTestCase):
+    """What changed for users."""
+
+    def test_draft(self) -> None:
+        """Every fragment is a text that the next release's news have, once."""
+        if importlib.util.find_spec("towncrier") is None:
+            raise SkipTest("towncrier is not installed: pip install '.[test]'")
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "towncrier", "build", "--draft"),
+                *("--version=1", "--date=2026-11-23", "--config", "pyproject.toml"),
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        news = " ".join(done.stdout.split())
+        fragments = [
+            path
+            for path in (ROOT / "newsfragments").iterdir()
+            if path.name != "README.rst" and not path.name.startswith(".")
+        ]
+        for path in fragments:
+            text = " ".join(path.read_text("utf-8").split())
+            self.assertEqual(news.count(text), 1, path)
+            self.assertGreater(len(text), 20)
+        # What is gathered is taken away, and stands in the file.
+        if not fragments:
+            self.assertRegex((ROOT / "NEWS.rst").read_text("utf-8"), r"\n[0-9.]+ \(")
+
+
 class ClaimTests(SynchronousTestCase):
     """What the pages tell people to do."""
 

@@ -1,0 +1,1 @@
+``decnet-syslog`` makes and revokes certificates (``ca``, ``enroll``, ``revoke``), finds what is in the way (``doctor``), shows how an end is (``status``), compares both ends' files (``verify``), and tries the promise on your machine (``demo``, ``prove``).

@@ -1,0 +1,1 @@
+The first release: ``twistd decnet-forwarder`` and ``twistd decnet-listener`` in the place of DECNET's own, with the same files and certificates. Between the two every complete line arrives once and in order, whatever is killed in between; what cannot be delivered is a gap record. To and from rsyslog and syslog-ng they speak plain RFC 5425.

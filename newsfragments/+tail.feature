@@ -1,0 +1,1 @@
+``decnet-syslog tail NAME`` shows a worker's lines at the master, live, through rotations: of the certificate's name, whatever a line says, with gaps and foreign HOSTNAMEs marked, and nothing in it that a terminal would obey.
