@@ -250,6 +250,10 @@ class ShownTests(SynchronousTestCase):
         worker is."""
         shown = self.text(records("w2", FORGED, marks=True))
         self.assertTrue(shown.startswith("2026-04-18T00:00:01 w2 (says decky-01): "))
+        shown = self.text(records("w2", b"<1>1 - x):GAP: - - - - y", marks=True))
+        self.assertEqual(
+            shown.partition(": ")[0], "2026-04-18T00:00:01 w2 (says x):GAP:)"
+        )
         gap = renderGapRecord(Gap(5, 9, "lag\x1b[2J"), provenance("w2"), "5" * 32, 0)
         self.assertEqual(
             self.text(gap),
@@ -350,6 +354,8 @@ class TailTests(DirectoryTestCase):
             self.assertTrue(Filter(["w1"]).wants(line))
             self.assertTrue(Filter([]).wants(line))
             self.assertFalse(Filter(["w2"]).wants(line))
+        gap = renderGapRecord(Gap(5, 9, "r"), provenance("w1"), "5" * 32, 0)
+        self.assertTrue(Filter(["w1"]).wants(gap))
 
 
 class OptionsTests(SynchronousTestCase):

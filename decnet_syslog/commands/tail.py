@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..logs import printable
 from ..master.rendering import oneLine
 from ..options import Described, count, octets, optionsAnywhere
-from ..trust.names import NameRefused, checkName, showText
+from ..trust.names import NameRefused, checkName
 from ..wire.record import MISMATCH
 from .tailing import Followed, Place, findLast, rotatedFrom
 
@@ -173,7 +173,8 @@ def asText(record: Mapping[str, Any]) -> str:
     """
     A record for people, in one line that a terminal obeys in nothing.
 
-    What stands before the first ": " is ours: no text of a worker looks like it.
+    What stands before the first ": " is ours, but for the HOSTNAME in "(says X)": no text
+    of a worker looks like it.
     """
     # As far as seconds, of 2026-11-23T16:41:04.123456Z; DECNET's own records have no other.
     moment = str(record.get("received_at", record.get("timestamp", "-")))[:19]
@@ -184,7 +185,8 @@ def asText(record: Mapping[str, Any]) -> str:
         log = record.get("source_log") or "a file without a name"
         return printable(f"{who} GAP: {lost} of {log} were lost: {gap.get('reason')}")
     if record.get(MISMATCH):
-        who += f" (says {showText(str(record.get('decky')))[1:-1]})"
+        # It has no space: what is before the first ": " stays before it.
+        who += f" (says {record.get('decky')})"
     event = record.get("event_type")
     said = "" if event == "unparsed" else f" {record.get('service')} {event}"
     if record.get("attacker_ip") not in (None, "Unknown"):
