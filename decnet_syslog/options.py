@@ -21,7 +21,6 @@ __all__ = [
     "directory",
     "fromEnvironment",
     "octets",
-    "optionsAnywhere",
     "portNumber",
     "seconds",
     "secondsOrNever",
@@ -40,18 +39,38 @@ class Described(usage.Options):
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
-        Take the words of a command line.
+        Take the words of a command line; of a command that has no others, arguments and
+        options in any order, as people write them.
 
         @raise SystemExit: they are not understood, and Twisted would print the whole help
             of a service in front of what is wrong.
         """
         try:
+            if options is not None and not hasattr(self, "subCommands"):
+                options = self._optionsFirst(options)
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
             if self.parent is None or isinstance(self.parent, Described):
                 raise
             name = self.parent.subCommand
             raise SystemExit(f'{name}: {error}; see "twistd {name} --help"') from None
+
+    def _optionsFirst(self, words: Sequence[str]) -> list[str]:
+        """
+        The words with the options in front, where Twisted wants them.
+
+        @raise UsageError: there is no such option, or its value is missing.
+        """
+        names = [name.replace("_", "-") for name in self.longOpt]
+        try:
+            found, rest = gnu_getopt(list(words), self.shortOpt, names)
+        except GetoptError as error:
+            raise usage.UsageError(str(error)) from None
+        first = []
+        for name, value in found:
+            takes = f"{name[2:]}=" in names or f"{name[1:]}:" in self.shortOpt
+            first += [name, value] if takes else [name]
+        return [*first, "--", *rest]
 
     def getSynopsis(self) -> str:
         """The usage in a line, with the commands that lead here."""
@@ -145,29 +164,6 @@ def secondsOrNever(value: str) -> float:
 def directory(value: str) -> Path:
     """A directory, with ~ for the home of this user."""
     return Path(os.path.abspath(os.path.expanduser(value)))
-
-
-def optionsAnywhere(options: Any, words: Sequence[str] | None) -> list[str]:
-    """
-    The words of a command with its options in front of its arguments, where Twisted wants
-    them. People write them in any order.
-
-    @param options: L{twisted.python.usage.Options}, which says what takes a value.
-    @raise UsageError: there is no such option, or its value is missing.
-    """
-    try:
-        found, rest = gnu_getopt(
-            list(words or ()),
-            options.shortOpt,
-            [name.replace("_", "-") for name in options.longOpt],
-        )
-    except GetoptError as error:
-        raise usage.UsageError(str(error)) from None
-    first = []
-    for name, value in found:
-        takes = f"{name[2:]}=" in options.longOpt or f"{name[1:]}:" in options.shortOpt
-        first += [name, value] if takes else [name]
-    return [*first, "--", *rest]
 
 
 def fromEnvironment(

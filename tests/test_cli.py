@@ -16,6 +16,7 @@ from decnet_syslog import __version__
 from decnet_syslog.cli import Options, main
 from decnet_syslog.commands.enroll import Options as EnrollOptions
 from decnet_syslog.commands.status import Options as StatusOptions
+from decnet_syslog.commands.verify import Options as VerifyOptions
 from decnet_syslog.master.tap import Options as ListenerOptions
 from decnet_syslog.options import asSize, octets
 from decnet_syslog.worker.tap import Options as ForwarderOptions
@@ -106,6 +107,9 @@ class HelpTests(SynchronousTestCase):
             self.assertEqual(
                 (options["name"], options["out"], options["renew"]), ("w", "d", 1)
             )
+        verify = VerifyOptions()
+        verify.parseOptions(["a.log", "--worker", "w", "b.log", "--json", "m.json"])
+        self.assertEqual(verify.files, ["a.log", "b.log"])
         options = EnrollOptions()
         options.parseOptions(["--out=d", "--", "--renew"])
         self.assertEqual((options["name"], options["renew"]), ("--renew", 0))

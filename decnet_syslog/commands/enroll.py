@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timezone
 
 from twisted.python import usage
 
 from ..errors import UserError
-from ..options import Described, directory, optionsAnywhere
+from ..options import Described, directory
 from ..trust.authority import CERTIFICATE_DAYS, Authority
 from ..trust.names import fingerprint
 
@@ -86,10 +85,6 @@ Examples:
     def opt_san(self, name: str) -> None:
         """A DNS name or address for the certificate; may be given several times"""
         self.names.append(name)
-
-    def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Take the name and options in any order."""
-        super().parseOptions(optionsAnywhere(self, options))
 
     def parseArgs(self, name: str = "") -> None:
         """The worker's name."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from twisted.python import usage
 
 from ..errors import UserError
-from ..options import Described, directory, optionsAnywhere
+from ..options import Described, directory
 from ..trust.authority import Authority
 from ..trust.bundles import isIssued, readCertificates
 from ..trust.names import showText
@@ -39,10 +38,6 @@ Examples:
         ["ca-dir", None, "~/.decnet/ca", "The CA"],
         ["certificate", None, None, "A certificate to revoke, as a PEM file"],
     ]
-
-    def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Take what is to be revoked and options in any order."""
-        super().parseOptions(optionsAnywhere(self, options))
 
     def parseArgs(self, which: str = "") -> None:
         """What is to be revoked."""

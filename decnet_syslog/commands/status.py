@@ -16,7 +16,7 @@ from typing import Any
 from twisted.python import usage
 
 from ..errors import UserError
-from ..options import Described, directory, optionsAnywhere
+from ..options import Described, directory
 from ..trust.authority import MASTER_NAME
 from ..trust.bundles import Bundle
 from ..trust.names import showText
@@ -68,10 +68,6 @@ Examples:
             "The name or address that the master's certificate must have",
         ],
     ]
-
-    def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Take the URL and options in any order."""
-        super().parseOptions(optionsAnywhere(self, options))
 
     def parseArgs(self, url: str = "") -> None:
         """Where the status is."""

@@ -16,7 +16,7 @@ from twisted.python import usage
 from ..errors import UserError
 from ..logs import printable
 from ..master.rendering import oneLine
-from ..options import Described, count, octets, optionsAnywhere
+from ..options import Described, count, octets
 from ..trust.names import NameRefused, checkName
 from ..wire.record import MISMATCH
 from .tailing import Followed, Place, findLast, rotatedFrom
@@ -96,10 +96,6 @@ Examples:
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.workers: list[str] = []
-
-    def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Take names and options in any order."""
-        super().parseOptions(optionsAnywhere(self, options))
 
     def parseArgs(self, *workers: str) -> None:
         """The workers' names."""
