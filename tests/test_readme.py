@@ -15,6 +15,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from .peers import requirePeer
+
 ROOT = Path(__file__).parent.parent
 
 # How long a newcomer's machine may take for a step, in seconds.
@@ -67,7 +69,7 @@ class NewcomerTests(SynchronousTestCase):
         kept = {k: v for k, v in os.environ.items() if not k.startswith("DECNET_")}
         with open(out, "wb") as file:
             child = subprocess.Popen(
-                ["bash", "--norc", "-euo", "pipefail", "-c", code],
+                [requirePeer("bash"), "--norc", "-euo", "pipefail", "-c", code],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
