@@ -174,6 +174,14 @@ class BundleTests(DirectoryTestCase):
             (self.bundle / file).unlink()
             self.assertRefused(file, "no such file")
 
+    def test_deeper(self) -> None:
+        """Copied into its directory instead of in its place: what to type."""
+        whole = self.bundle
+        self.bundle = self.directory / "agent"
+        self.bundle.mkdir()
+        whole.rename(self.bundle / "w1")
+        self.assertRefused("worker.crt", f"mv {self.bundle}/w1/* {self.bundle}/")
+
     def test_readableKey(self) -> None:
         """A key that others can read is refused, with what to do."""
         for mode in (0o640, 0o604, 0o644):

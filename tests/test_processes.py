@@ -304,11 +304,13 @@ class CommandTests(PairTestCase):
         return done.returncode, done.stdout + done.stderr
 
     def assertRefused(self, words: str, *arguments: str, **environment: str) -> None:
-        """The command ends with a status that says so, and no traceback."""
+        """The command ends with a status that says so, and what is wrong; no traceback, and
+        no help in front of it."""
         status, said = self.run_(*arguments, **environment)
         self.assertNotEqual(status, 0, said)
         self.assertIn(words, said)
         self.assertNotIn("Traceback", said)
+        self.assertNotIn("Usage:", said)
 
     def test_forwarder(self) -> None:
         """What the forwarder misses."""
@@ -316,6 +318,8 @@ class CommandTests(PairTestCase):
         self.assertRefused("--log-file", "decnet-forwarder", "--master-host=x")
         host = ["decnet-forwarder", "--master-host=x", "--log-file=y"]
         self.assertRefused("ca.crt", *host, f"--agent-dir={self.directory}")
+        self.assertRefused("decnet-syslog enroll", *host, "--agent-dir=/nonexistent")
+        self.assertRefused("no directory", *host, "--state-db=/nonexistent/x.db")
         self.assertRefused("not a port", *host, "--master-port=70000")
         self.assertRefused(
             "DECNET_SWARM_SYSLOG_PORT", *host, DECNET_SWARM_SYSLOG_PORT="x"
