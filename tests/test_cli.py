@@ -125,7 +125,14 @@ class HelpTests(SynchronousTestCase):
             options = StatusOptions()
             options.parseOptions([word, "--json"])
             self.assertEqual(options["url"], url)
-        for words in ([], ["x"], ["http"], ["1:2:3"]):
+        for words in (["m:6515", "--bundle=d"], ["--bundle=d", "https://m:6515/"]):
+            options = StatusOptions()
+            options.parseOptions(words)
+            self.assertEqual(options["url"], "https://m:6515/status.json")
+        for words in (
+            *([], ["x"], ["http"], ["1:2:3"]),
+            *(["https://m:6515"], ["http://m:6515", "--bundle=d"]),
+        ):
             with self.assertRaises(usage.UsageError):
                 StatusOptions().parseOptions(words)
 
