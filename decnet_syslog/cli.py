@@ -101,7 +101,11 @@ def _called(options: Any) -> str:
 
 
 def _run(options: Any, arguments: list[str]) -> int:
-    options.parseOptions(arguments)
+    try:
+        options.parseOptions(arguments)
+    except SystemExit as over:
+        # --help or --version, printed; not yet read.
+        return int(over.code or 0)
     command = options.subCommand
     if command is None:
         print(str(options))
