@@ -440,6 +440,19 @@ class ListenerTests(DoctorTestCase):
         self.assertFound(FAIL, "is taken", "ss -ltnp")
         self.assertEqual(self.asked, [])
 
+    def test_shared(self) -> None:
+        """Others may have the port as well, if they are to."""
+        self.examine("--reuse-port")
+        self.assertFound(NOTE, "is taken", "--reuse-port")
+        self.assertEqual(self.asked, [])
+
+    def test_balanced(self) -> None:
+        """Behind a balancer nobody else may connect: it is not tried."""
+        self.lock()
+        self.examine("--proxy-protocol=192.0.2.1")
+        self.assertFound(NOTE, "only balancers", "--master-host of the balancer")
+        self.assertEqual(self.asked, [])
+
     def test_stopped(self) -> None:
         """No listener."""
         self.socket.close()

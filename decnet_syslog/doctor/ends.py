@@ -179,6 +179,12 @@ def examineListener(
             "not tried: it takes a worker's bundle",
             "give one with --as-worker DIR, or run decnet-syslog doctor forwarder on a worker",
         )
+    elif options.proxies:
+        report.note(
+            "round trip",
+            "not tried: with --proxy-protocol only balancers may connect",
+            "run decnet-syslog doctor forwarder with --master-host of the balancer",
+        )
     elif serves:
         _askOurselves(report, options, asWorker, ask)
 
@@ -212,6 +218,13 @@ def _checkPort(report: Report, options: Any, journal: Path) -> bool:
         return False
     if taken and runs:
         report.ok("port", f"{host} port {port}: a listener serves")
+    elif taken and options["reuse-port"]:
+        report.note(
+            "port",
+            f"{host} port {port} is taken, and not by a listener with this journal",
+            "well, if that is another listener of the same user with --reuse-port: ss -ltnp"
+            f" 'sport = :{port}' says who it is",
+        )
     elif taken:
         report.fail(
             "port",
