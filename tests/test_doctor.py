@@ -440,7 +440,7 @@ class ListenerTests(DoctorTestCase):
         self.assertFound(FAIL, "is taken", "ss -ltnp")
         self.assertEqual(self.asked, [])
 
-    def test_shared(self) -> None:
+    def test_sharedPort(self) -> None:
         """Others may have the port as well, if they are to."""
         self.examine("--reuse-port")
         self.assertFound(NOTE, "is taken", "--reuse-port")
