@@ -156,6 +156,8 @@ class HelpTests(SynchronousTestCase):
                 env={
                     **os.environ,
                     "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+                    # What is printed is written at the end.
+                    "PYTHONUNBUFFERED": "",
                 },
             )
         finally:
