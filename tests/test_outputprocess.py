@@ -108,6 +108,16 @@ class RemoteOutputTests(SynchronousTestCase):
         error = self.assertRaises(RuntimeError, remote.sync)
         self.assertIn("has ended", str(error))
 
+    def test_listenerKilled(self) -> None:
+        """A child whose listener was killed ends without a word, also with an answer of its
+        that nobody has read."""
+        remote = self.started()
+        assert remote._line is not None and remote._child is not None
+        remote._line.send(("reopen", ()))
+        self.assertTrue(remote._line.poll(60))
+        remote._line.close()
+        self.assertEqual(remote._child.wait(60), 0)
+
     def test_lockedByChild(self) -> None:
         """A listener that died leaves the lock to its child, until that has ended, too."""
         self.lock.acquire()

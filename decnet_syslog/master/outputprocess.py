@@ -209,7 +209,8 @@ def serve(descriptor: int, kind: str, path: str, reserved: Collection[str]) -> N
     while True:
         try:
             method, arguments = line.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
+            # Reset: it was killed with an answer of ours unread.
             return
         result, error = None, None
         try:
