@@ -1,0 +1,1 @@
+A forwarder may know several masters (``--master-host`` more than once, or ``--master-domain`` for DNS SRV records): it goes to the next when one is away, stays there, and goes home when a better one is back. Of each the certificate must have ``--master-name``.
