@@ -28,7 +28,7 @@ def inputs(target: Target) -> st.SearchStrategy[bytes]:
     return st.builds(made, seeds, st.integers(0, 64), bits)
 
 
-WIRE = ("framing", "control", "rfc5424", "record", "decnet", "gap")
+WIRE = ("framing", "control", "rfc5424", "record", "decnet", "gap", "proxyheader")
 TRUST = ("names", "bundles")
 FILES = ("rotated", "tail")
 CONNECTIONS = ("reception", "shipment", "pipeline")

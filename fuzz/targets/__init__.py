@@ -21,6 +21,7 @@ NAMES = (
     "record",
     "decnet",
     "gap",
+    "proxyheader",
     "names",
     "bundles",
     "rotated",
