@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,13 @@ SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 def key(which: str) -> ec.EllipticCurvePrivateKey:
     """A key for a purpose."""
     return ec.generate_private_key(ec.SECP256R1())
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def certificate(
@@ -54,7 +62,7 @@ def certificate(
         builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
     if alternatives:
         builder = builder.add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(name) for name in alternatives]),
+            x509.SubjectAlternativeName(list(map(_alternative, alternatives))),
             critical=False,
         )
     return builder.sign(key(ca), SHA256())

@@ -1,0 +1,333 @@
+"""
+Real NATS servers with JetStream: one, or a cluster of three.
+
+Each listens on a loopback address of its own, chosen at random, so that any number of
+them run side by side without agreeing on ports, and one that is started again is found
+where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.master.journal import Journal
+from decnet_syslog.nats.access import Access, parseServers
+from decnet_syslog.nats.bus import Bus, Silent
+from decnet_syslog.nats.journal import JetStreamJournal
+from decnet_syslog.nats.outbox import Outbox
+from decnet_syslog.nats.stream import Layout
+from decnet_syslog.wire.framing import MESSAGE_OCTETS_MAX
+
+from .peers import requirePeer
+
+__all__ = [
+    "CLIENT_PORT",
+    "ROOMY",
+    "NatsCluster",
+    "NatsServer",
+    "NatsTestCase",
+    "openJetStream",
+    "waitUntil",
+]
+
+CLIENT_PORT = 4222
+ROUTE_PORT = 6222
+MONITOR_PORT = 8222
+
+# Room for the longest line and its headers.
+ROOMY = "max_payload: 2097152"
+
+# What the stream of a test may take.
+STREAM_OCTETS_MAX = 64 * 1024 * 1024
+
+# How long a server may take to start, and a cluster to elect a leader, on a busy machine.
+PATIENCE_S = 60.0
+
+
+def waitUntil(condition: Callable[[], bool], what: str) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}, in {PATIENCE_S:.0f} s")
+        time.sleep(0.02)
+
+
+def openJetStream(
+    url: str,
+    state: Path | None = None,
+    replicas: int | None = None,
+    octetsMax: int = STREAM_OCTETS_MAX,
+    messageOctetsMax: int = MESSAGE_OCTETS_MAX,
+) -> JetStreamJournal:
+    """
+    Open the journal as a listener does, or, with C{state}, as those who write the outputs.
+    """
+    bus = Bus.open(Access(parseServers(url)))
+    layout = Layout("decnet", replicas, octetsMax)
+    if state is None:
+        return JetStreamJournal.open(bus, layout, messageOctetsMax)
+    outbox = Outbox(bus, layout, Journal.open(state), "test", time.monotonic)
+    journal = JetStreamJournal.open(bus, layout, messageOctetsMax, outbox)
+    outbox.prepare()
+    waitUntil(outbox.acquire, "the outputs are somebody else's")
+    return journal
+
+
+def freeAddress() -> str:
+    """A loopback address that nobody uses these ports of."""
+    while True:
+        address = ".".join(["127", *(str(random.randint(1, 254)) for _ in range(3))])
+        try:
+            for port in (CLIENT_PORT, ROUTE_PORT, MONITOR_PORT):
+                with socket.create_server((address, port)):
+                    pass
+        except OSError:
+            continue
+        return address
+
+
+@dataclass
+class NatsServer:
+    """
+    One server.
+
+    @ivar directory: its configuration, its log and its store; made if need be.
+    @ivar routes: the addresses of the other nodes; empty for a single server.
+    @ivar extra: more lines of its configuration: tls, authorization, max_payload ...
+    @ivar storeOctetsMax: what all its streams together may take.
+    """
+
+    directory: Path
+    name: str = "n1"
+    address: str = field(default_factory=freeAddress)
+    routes: Sequence[str] = ()
+    extra: str = ""
+    storeOctetsMax: int = 4 * 1024**3
+    running: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"nats://{self.address}:{CLIENT_PORT}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self.running is not None and self.running.poll() is None
+
+    def configuration(self) -> str:
+        """What its configuration file says."""
+        lines = [
+            f'server_name: "{self.name}"',
+            f'host: "{self.address}"',
+            f"port: {CLIENT_PORT}",
+            f'http: "{self.address}:{MONITOR_PORT}"',
+            "jetstream {",
+            f'  store_dir: "{self.directory / "store"}"',
+            "  max_memory_store: 67108864",
+            f"  max_file_store: {self.storeOctetsMax}",
+            "}",
+        ]
+        if self.routes:
+            urls = ", ".join(f'"nats-route://{at}:{ROUTE_PORT}"' for at in self.routes)
+            lines += [
+                "cluster {",
+                '  name: "tests"',
+                f'  host: "{self.address}"',
+                f"  port: {ROUTE_PORT}",
+                f"  routes: [{urls}]",
+                "}",
+            ]
+        return "\n".join([*lines, self.extra, ""])
+
+    def spawn(self) -> None:
+        """Start it, if it does not run, and do not wait."""
+        if self.alive:
+            return
+        program = requirePeer("nats-server")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        configuration = self.directory / "nats.conf"
+        configuration.write_text(self.configuration(), "utf-8")
+        with open(self.directory / "nats.out", "ab") as out:
+            self.running = subprocess.Popen(
+                [program, "-c", str(configuration)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+            )
+
+    def start(self) -> None:
+        """Start it and wait until clients can connect."""
+        self.spawn()
+        waitUntil(self.listens, f"{self.name} does not listen: {self.output()}")
+
+    def listens(self) -> bool:
+        """Whether it takes connections."""
+        assert self.alive, self.output()
+        try:
+            socket.create_connection((self.address, CLIENT_PORT), 1).close()
+        except OSError:
+            return False
+        return True
+
+    def healthy(self) -> bool:
+        """Whether JetStream is up: in a cluster, with a quorum and all that it missed."""
+        with (
+            suppress(URLError, OSError, ValueError),
+            urlopen(f"http://{self.address}:{MONITOR_PORT}/healthz", timeout=2) as got,
+        ):
+            return bool(json.load(got)["status"] == "ok")
+        return False
+
+    def kill(self) -> None:
+        """End it without a word."""
+        if self.running is not None:
+            self.running.kill()
+            self.running.wait()
+
+    def stop(self) -> None:
+        """End it as an init system would, and wait."""
+        if self.alive:
+            assert self.running is not None
+            self.running.terminate()
+            self.running.wait(PATIENCE_S)
+
+    def reload(self) -> None:
+        """Have it read its configuration anew."""
+        (self.directory / "nats.conf").write_text(self.configuration(), "utf-8")
+        assert self.running is not None
+        self.running.send_signal(signal.SIGHUP)
+
+    def freeze(self) -> None:
+        """Have it answer nothing, as behind a network that has gone."""
+        assert self.running is not None
+        self.running.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self.running is not None
+        self.running.send_signal(signal.SIGCONT)
+
+    def output(self) -> str:
+        """The end of its log."""
+        path = self.directory / "nats.out"
+        return path.read_text("utf-8", "replace")[-3000:] if path.exists() else ""
+
+
+class NatsCluster:
+    """
+    Servers that know one another, three if nothing else is said.
+
+    @ivar nodes: the servers.
+    """
+
+    def __init__(self, directory: Path, size: int = 3, extra: str = "") -> None:
+        addresses = [freeAddress() for _ in range(size)]
+        self.nodes = [
+            NatsServer(directory / f"n{at}", f"n{at}", address, addresses, extra)
+            for at, address in enumerate(addresses, 1)
+        ]
+
+    @property
+    def urls(self) -> list[str]:
+        """Where clients connect."""
+        return [node.url for node in self.nodes]
+
+    @property
+    def journal(self) -> str:
+        """What C{--journal} takes."""
+        return "nats://" + ",".join(
+            f"{node.address}:{CLIENT_PORT}" for node in self.nodes
+        )
+
+    def start(self) -> None:
+        """Start what does not run, and wait until all have a leader and what they missed."""
+        for _ in range(3):
+            for node in self.nodes:
+                # One after the other: of nodes that start in the same moment one may never
+                # hear how much room another has.
+                node.start()
+            waitUntil(
+                lambda: all(node.healthy() for node in self.nodes),
+                f"no healthy cluster: {self.nodes[0].output()}",
+            )
+            if self._places():
+                return
+            for node in self.nodes:
+                node.stop()
+        raise AssertionError(f"no place for a stream: {self.nodes[0].output()}")
+
+    def _places(self) -> bool:
+        """Whether a stream finds place on all nodes, soon."""
+        bus = Bus.open(Access(parseServers(self.journal)))
+        deadline = time.monotonic() + 10
+        try:
+            while time.monotonic() < deadline:
+                try:
+                    made = bus.run(
+                        bus.api(
+                            "STREAM.CREATE.probe",
+                            name="probe",
+                            subjects=["probe"],
+                            storage="memory",
+                            num_replicas=len(self.nodes),
+                        )
+                    )
+                    if "error" not in made:
+                        bus.run(bus.api("STREAM.DELETE.probe"))
+                        return True
+                except Silent:
+                    pass
+                time.sleep(0.1)
+        finally:
+            bus.close()
+        return False
+
+    def kill(self) -> None:
+        """End all without a word."""
+        for node in self.nodes:
+            node.kill()
+
+
+class NatsTestCase(SynchronousTestCase):
+    """Servers for a test; they are gone when it is over."""
+
+    # Seconds; trial's own bound for what waits on processes.
+    timeout = 240
+
+    def directory(self) -> Path:
+        """A new directory."""
+        made = Path(self.mktemp()).resolve()
+        made.mkdir(parents=True)
+        return made
+
+    def server(self, extra: str = "", storeOctetsMax: int = 4 * 1024**3) -> NatsServer:
+        """A single server, started."""
+        server = NatsServer(
+            self.directory(), extra=extra, storeOctetsMax=storeOctetsMax
+        )
+        self.addCleanup(server.kill)
+        server.start()
+        waitUntil(server.healthy, "JetStream does not start")
+        return server
+
+    def cluster(self, size: int = 3, extra: str = ROOMY) -> NatsCluster:
+        """A cluster, started."""
+        cluster = NatsCluster(self.directory(), size, extra)
+        self.addCleanup(cluster.kill)
+        cluster.start()
+        return cluster
