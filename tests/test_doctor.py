@@ -466,6 +466,30 @@ class ListenerTests(DoctorTestCase):
         self.examine()
         self.assertFound(FAIL, "nobody listens", "the same --host and --port")
 
+    def test_shared(self) -> None:
+        """A journal that is not on this machine."""
+        writeBundle(self.directory / "w1", certificate(["w1"], days=(-1, 90)))
+        options = ListenerOptions()
+        options.parseOptions(
+            [
+                "--host=127.0.0.1",
+                f"--port={self.port}",
+                f"--ca-dir={self.directory}/ca",
+                "--journal=nats://192.0.2.1:4222",
+            ]
+        )
+        asked: list[Any] = []
+        examineListener(
+            self.report,
+            options,
+            [],
+            str(self.directory / "w1"),
+            lambda *a: asked.append(a),
+        )
+        self.assertTrue(self.report.well, self.report.asText())
+        self.assertFound(NOTE, "not looked at", "nats stream info decnet")
+        self.assertEqual(len(asked), 1)
+
     def test_notOurAddress(self) -> None:
         """An address of another machine."""
         self.examine(host="192.0.2.1")

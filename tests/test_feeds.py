@@ -10,6 +10,7 @@ from unittest import mock
 from decnet_syslog.errors import UserError
 from decnet_syslog.master.feeds import APPLY_COST, BLOCKED_RETRY_S, Feed
 from decnet_syslog.master.outputs import FileOutput
+from decnet_syslog.master.promise import JournalBlocked
 from decnet_syslog.master.rendering import renderRaw
 from decnet_syslog.master.values import Batch, Cursor
 
@@ -124,3 +125,32 @@ class FeedTests(MasterTestCase):
         self.clock.advance(BLOCKED_RETRY_S)
         self.thread.run()
         self.assertEqual(self.written(), wanted)
+
+    def test_woken(self) -> None:
+        """What others have committed is read when somebody says so, also while the feed
+        is writing something else."""
+        first = self.journal.commit([lines(None, 0, b"1\n")])
+        self.feed.wake()
+        self.journal.commit([lines(None, 0, b"2\n")])
+        self.feed.wake()
+        self.thread.run()
+        self.assertEqual(self.written(), b"1\n2\n")
+        self.assertEqual(len(first), 1)
+        # Read to the end, and then told: it is not asked again without need.
+        with mock.patch.object(self.journal, "read", side_effect=AssertionError):
+            self.thread.run()
+        self.assertEqual(self.failures, [])
+
+    def test_journalBlocked(self) -> None:
+        """A journal that cannot be read now is asked again, and nothing is lost by it."""
+        self.journal.commit([lines(None, 0, b"1\n")])
+        blocked = mock.patch.object(self.journal, "read", side_effect=JournalBlocked())
+        with blocked as read:
+            for asked in (1, 2, 3):
+                self.feed.wake() if asked == 1 else self.clock.advance(BLOCKED_RETRY_S)
+                self.thread.run()
+                self.assertEqual(read.call_count, asked)
+        self.clock.advance(BLOCKED_RETRY_S)
+        self.thread.run()
+        self.assertEqual(self.written(), b"1\n")
+        self.assertEqual(self.failures, [])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,9 +32,22 @@ BELOW = {
     },
     "master": {
         "master",
+        # Of its options and what they open only: see test_nats.
+        "nats",
         "watch",
         "wire",
         "trust",
+        "errors",
+        "options",
+        "clock",
+        "durable",
+        "notify",
+    },
+    # A provider of the master's journal; the outputs, which need not be where it is.
+    "nats": {
+        "nats",
+        "master",
+        "wire",
         "errors",
         "options",
         "clock",
@@ -108,6 +123,22 @@ class FloorTests(SynchronousTestCase):
                             name.startswith("decnet_syslog.watch"),
                             f"{wing}/{path.name}",
                         )
+
+    def test_nats(self) -> None:
+        """Only what assembles a listener knows that a journal can be elsewhere, and nothing
+        of the library is imported before one is."""
+        for path in sorted((PACKAGE / "master").glob("*.py")):
+            if path.name != "tap.py":
+                for name in imports(path):
+                    self.assertFalse(name.startswith("decnet_syslog.nats"), path.name)
+        code = (
+            "import sys, decnet_syslog.master.tap, decnet_syslog.nats.tap;"
+            " print('nats' in sys.modules)"
+        )
+        said = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        self.assertEqual(said.stdout.strip(), "False")
 
     def test_wire(self) -> None:
         """The lowest floor takes octets and values, nothing else."""

@@ -337,7 +337,7 @@ class UnitTests(SynchronousTestCase):
         units = sorted(str(p) for p in directory.glob("*.s*t")) + sorted(
             str(p) for p in directory.glob("*.service")
         )
-        self.assertEqual(len(units), 3)
+        self.assertEqual(len(units), 4)
         for unit in directory.glob("*.service"):
             text = unit.read_text()
             # What it says must be there is there; the package need not be in /opt here.

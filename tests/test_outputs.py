@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.errors import UserError
+from decnet_syslog.master.outputoptions import OUTPUT_EVENTS
 from decnet_syslog.master.outputs import FileOutput
 from decnet_syslog.master.rendering import renderRaw
-from decnet_syslog.master.tap import OUTPUT_EVENTS
 from decnet_syslog.master.values import Batch, Cursor, FileLength
 from decnet_syslog.wire.record import Provenance
 

@@ -163,8 +163,16 @@ def examineListener(
     checkBundle(report, authority / "master", refusedAsMaster)
     checkAuthority(report, authority)
     checkClock(report)
+    # In NATS: then no lock shows which listener serves.
+    shared = "://" in options["journal"]
     journal = Path(os.path.abspath(options["journal"]))
-    if checkDirectory(report, "journal's directory", journal.parent, True):
+    if shared:
+        report.note(
+            "journal",
+            f"{options['journal']}: not looked at",
+            f"nats stream info {options['journal-name']} shows it",
+        )
+    elif checkDirectory(report, "journal's directory", journal.parent, True):
         checkDatabase(report, "journal", journal)
         checkSpace(report, journal.parent, JOURNAL_OCTETS_MIN, options["journal-max"])
     known = readRotations(report, rotations)
@@ -172,7 +180,7 @@ def examineListener(
         _checkOutput(report, path)
         checkOutput(report, known, path)
     checkDescriptors(report, options["max-connections"] + DESCRIPTORS_KEPT)
-    serves = _checkPort(report, options, journal)
+    serves = _checkPort(report, options, None if shared else journal)
     if asWorker is None:
         report.note(
             "round trip",
@@ -209,13 +217,15 @@ def _checkOutput(report: Report, path: str) -> None:
         report.ok(check, f"{os.path.getsize(path)} octets")
 
 
-def _checkPort(report: Report, options: Any, journal: Path) -> bool:
+def _checkPort(report: Report, options: Any, journal: Path | None) -> bool:
     """Whether a listener serves."""
     host, port = options["host"], options["port"]
-    runs = isFlocked(journal.with_name(journal.name + ".lock"))
     taken = portIsTaken(report, host, port)
     if taken is None:
         return False
+    runs = taken
+    if journal is not None:
+        runs = isFlocked(journal.with_name(journal.name + ".lock"))
     if taken and runs:
         report.ok("port", f"{host} port {port}: a listener serves")
     elif taken and options["reuse-port"]:

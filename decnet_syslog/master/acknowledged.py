@@ -38,7 +38,7 @@ from ..wire.control import (
 )
 from ..wire.report import Report, ReportGatherer, TooMuch
 from .groupcommit import ACK_OCTETS_MAX, GroupCommit
-from .journal import Journal, JournalFull
+from .promise import JournalBlocked, JournalPromise
 from .reception import Line, Reception, Violation
 from .values import DEPOSIT_COST, LINE_COST, Batch, Deposit, Grant, Known, Wish
 
@@ -81,7 +81,7 @@ class Acknowledged(Reception):
         line: Line,
         commits: GroupCommit,
         now: Callable[[], str],
-        journal: Journal,
+        journal: JournalPromise,
         messageOctetsMax: int,
         opened: Callable[[tuple[str, str, int], Acknowledged], None],
         marks: bool = False,
@@ -298,8 +298,8 @@ class Acknowledged(Reception):
         self._line.sendControl(*lines, LISTED())
 
     def _noSpace(self, failure: Failure) -> None:
-        failure.trap(JournalFull)
-        self._close("no-space", "the master's journal has no space")
+        failure.trap(JournalBlocked)
+        self._close("no-space", "the master's journal takes nothing now")
 
     def _cut(self) -> None:
         """Make a deposit of the messages gathered for the current stream."""

@@ -25,7 +25,8 @@ from twisted.python.failure import Failure
 
 from ..errors import UserError
 from .groupcommit import GroupCommit
-from .journal import Journal, JournalFailed
+from .journal import JournalFailed
+from .promise import JournalBlocked, JournalPromise
 from .values import Batch, Cursor
 
 __all__ = ["Feed", "Output"]
@@ -97,7 +98,7 @@ class Feed:
     def __init__(
         self,
         output: Output,
-        journal: Journal,
+        journal: JournalPromise,
         commits: GroupCommit,
         inThread: Callable[..., Deferred[Any]],
         clock: IReactorTime,
@@ -124,9 +125,14 @@ class Feed:
         self._leftOf: Counter[str] = Counter()
         self._counted = self._settled = 0
         self._reopen = False
+        # The journal could not be read when it was last asked.
+        self._unread = False
+        # Told that there is more since the journal was last read.
+        self._woken = False
         self._busy = False
         self._idle: list[Deferred[None]] = []
         self._timer: IDelayedCall | None = None
+        self._later: IDelayedCall | None = None
         self._stopping = False
         self._broken = False
 
@@ -135,6 +141,12 @@ class Feed:
         self._commits.onBatches(self._committed)
         self._commits.limitBy(self.crowdedFor)
         self._run()
+
+    def wake(self) -> None:
+        """There may be more in the journal than we were told of: others commit to it."""
+        self._behind = self._woken = True
+        if self.blocked is None:
+            self._run()
 
     def crowdedFor(self, worker: str) -> bool:
         """
@@ -178,9 +190,10 @@ class Feed:
         yield self._inThread(self.output.close)
 
     def _cancel(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
+        for timer in (self._timer, self._later):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._timer = self._later = None
 
     def _count(self, batches: Sequence[Batch], sign: int) -> None:
         left = self._leftOf
@@ -229,7 +242,8 @@ class Feed:
         waiting, self._idle = self._idle, []
         for idle in waiting:
             idle.callback(None)
-        if self._queue and self.blocked is None and not self._stopping:
+        isMore = self._queue or self._woken
+        if isMore and self.blocked is None and not self._stopping:
             self._run()
 
     def _whenIdle(self) -> Deferred[None]:
@@ -295,12 +309,24 @@ class Feed:
         if not self._behind or self._stopping:
             return []
         # Everything that is committed from here on comes to the queue.
-        self._behind = False
-        batches = yield self._commits.perform(
-            self._journal.read, self.output.seq, APPLY_COST
-        )
+        self._behind = self._woken = False
+        try:
+            batches = yield self._commits.perform(
+                self._journal.read, self.output.seq, APPLY_COST
+            )
+        except JournalBlocked as error:
+            if not self._unread:
+                self._log.warn(
+                    "{output} waits for the journal: {why}",
+                    output=self.output.name,
+                    why=str(error),
+                )
+            self._behind = self._unread = True
+            self._later = self._clock.callLater(BLOCKED_RETRY_S, self._run)
+            return []
         if batches is None:
             raise JournalFailed("the journal cannot be read")
+        self._unread = False
         if batches:
             # There may be more than was read. The queue then repeats some of it: apply
             # leaves out what it has.

@@ -33,7 +33,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .journal import Journal, JournalFull
+from .promise import JournalBlocked, JournalPromise
 from .values import Batch, Cursor, Deposit, Grant, Wish
 
 __all__ = ["Depositor", "GroupCommit"]
@@ -113,7 +113,9 @@ class GroupCommit:
     """
     Commit what depositors hand over, in groups, off the reactor's thread.
 
-    @ivar full: whether the journal's disk has no space.
+    @ivar full: whether the journal can take nothing now: its disk has no space, or it is
+        elsewhere and does not answer.
+    @ivar why: it could not when it last was full.
     @ivar pendingOctets: taken and not yet committed.
     @ivar acknowledgements: said to all peers.
     @ivar took: how long the last commit took, in seconds, the journal's thread and the
@@ -124,7 +126,7 @@ class GroupCommit:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: JournalPromise,
         inThread: Callable[..., Deferred[Any]],
         clock: IReactorTime,
         failed: Callable[[Failure], None],
@@ -159,6 +161,7 @@ class GroupCommit:
         self._busy = False
         self._dead = False
         self.full = False
+        self.why = ""
         self.pendingOctets = 0
         self._pendingOf: Counter[str] = Counter()
         self.acknowledgements = 0
@@ -275,7 +278,7 @@ class GroupCommit:
 
     def grant(self, wish: Wish, wanted: Callable[[], bool]) -> Deferred[Grant]:
         """
-        L{Journal.grant}, behind every group, also one that waits for space.
+        A grant, behind every group, also one that waits for space.
 
         A grant before it would make one deposit of it stale and leave the next, of a newer
         file: out of order.
@@ -320,7 +323,7 @@ class GroupCommit:
     def _notGranted(
         self, failure: Failure, some: list[tuple[Wish, Deferred[Grant]]]
     ) -> None:
-        failure.trap(JournalFull)
+        failure.trap(JournalBlocked)
         self._granting = False
         for _, done in some:
             done.errback(failure)
@@ -392,7 +395,7 @@ class GroupCommit:
         self.took = self._clock.seconds() - self._begun
         if self.full:
             self.full = False
-            self._log.info("the journal has space again")
+            self._log.info("the journal takes lines again")
             self._grant()
         at = 0
         for depositor, count in group.takes:
@@ -420,12 +423,14 @@ class GroupCommit:
         self.room()
 
     def _notCommitted(self, failure: Failure, group: _Group) -> None:
-        failure.trap(JournalFull)
+        failure.trap(JournalBlocked)
+        self.why = failure.getErrorMessage()
         if not self.full:
             self.full = True
             self._log.error(
-                "no space for the journal: nothing is accepted until there is; the"
-                " backlog stays with the workers"
+                "{why}: nothing is accepted until that is over; the backlog stays with"
+                " the workers",
+                why=self.why,
             )
         # Who stops must not wait for somebody to make room.
         flushes, group.flushes = group.flushes, []
@@ -452,7 +457,7 @@ class GroupCommit:
 
     def _check(self, failure: Failure) -> Failure | None:
         """Anything but a full disk is the end."""
-        if failure.check(JournalFull):
+        if failure.check(JournalBlocked):
             return failure
         if not self._dead:
             self.stop()

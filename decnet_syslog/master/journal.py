@@ -40,6 +40,7 @@ from ..errors import UserError
 from ..private import openPrivate
 from ..wire.control import NUMBER_MAX
 from ..wire.record import Provenance
+from .promise import JournalBlocked
 from .values import DEPOSIT_COST, Batch, Cursor, Deposit, FileLength, Grant, Known, Wish
 
 __all__ = ["Journal", "JournalFailed", "JournalFull"]
@@ -82,7 +83,7 @@ _COSTS = (
 _Position = tuple[int, int, int, int]
 
 
-class JournalFull(Exception):
+class JournalFull(JournalBlocked):
     """There is no space for a commit. Nothing was committed; try again later."""
 
 

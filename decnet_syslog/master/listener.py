@@ -35,8 +35,8 @@ from ..wire.report import Report
 from .acknowledged import Acknowledged
 from .door import Handshakes, showAddress
 from .groupcommit import GroupCommit
-from .journal import Journal
 from .pacing import Pacing
+from .promise import JournalPromise
 from .reception import Plain, Reception, Violation
 from .roster import CONNECTIONS_PER_WORKER_MAX, Roster
 
@@ -458,7 +458,7 @@ class ListenerFactory(Factory):
     def __init__(
         self,
         commits: GroupCommit,
-        journal: Journal,
+        journal: JournalPromise,
         clock: IReactorTime,
         now: Callable[[], str],
         messageOctetsMax: int = MESSAGE_OCTETS_MAX,

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 import socket
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from twisted.application.service import Service
@@ -27,12 +25,10 @@ from twisted.internet.defer import (
 )
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.protocols.policies import WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
 from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
@@ -47,11 +43,12 @@ from .door import (
 )
 from .feeds import Feed, Output, Steps
 from .groupcommit import JOURNAL_OCTETS_MAX, GroupCommit
-from .journal import Journal
 from .listener import ListenerFactory, Refuse, acceptAll
 from .outputprocess import ListenerLock
+from .promise import JournalPromise
 from .proxied import Network, ProxiedFactory
 from .roster import CONNECTIONS_PER_WORKER_MAX
+from .threads import ReopenSignals, Threads
 
 __all__ = ["ListenerService", "Works", "answers"]
 
@@ -129,7 +126,7 @@ class Works(NamedTuple):
 
     factory: ListenerFactory
     commits: GroupCommit
-    journal: Journal
+    journal: JournalPromise
     feeds: Sequence[Feed]
     handshakes: int
     journalOctetsMax: int
@@ -151,7 +148,8 @@ class ListenerService(Service):
         context: IOpenSSLServerConnectionCreator,
         host: str,
         port: int,
-        journalPath: Path,
+        openJournal: Callable[[], JournalPromise],
+        journalName: str,
         outputs: Sequence[Output],
         messageOctetsMax: int = MESSAGE_OCTETS_MAX,
         journalOctetsMax: int = JOURNAL_OCTETS_MAX,
@@ -168,6 +166,9 @@ class ListenerService(Service):
         reusePort: bool = False,
     ) -> None:
         """
+        @param openJournal: called when all else is there; it may raise L{UserError}.
+        @param journalName: for our own log.
+        @param outputs: those that are written here; none when others write them.
         @param proxies: where balancers are; if there are any, nobody else may connect.
         @param reusePort: other listeners of this user may have the same port.
         @param lock: taken before the journal is opened, released when all is over.
@@ -177,7 +178,8 @@ class ListenerService(Service):
         self._context = context
         self._host = host
         self._portNumber = port
-        self._journalPath = journalPath
+        self._openJournal = openJournal
+        self._journalName = journalName
         self._outputs = outputs
         self._messageOctetsMax = messageOctetsMax
         self._journalOctetsMax = journalOctetsMax
@@ -192,10 +194,10 @@ class ListenerService(Service):
         self._onHostnameMismatch = onHostnameMismatch
         self._proxies = proxies
         self._reusePort = reusePort
-        self._pools: list[ThreadPool] = []
+        self._threads = Threads(reactor)
         self._ports: list[IListeningPort] = []
         self._proxied: ProxiedFactory | None = None
-        self._signals: dict[int, Any] = {}
+        self._signals = ReopenSignals(reactor, self.reopen)
         self.port: IListeningPort | None = None
 
     def privilegedStartService(self) -> None:
@@ -268,7 +270,7 @@ class ListenerService(Service):
         connections = len(self._factory.connections)
         said = f"{connections} connection{'' if connections == 1 else 's'}"
         if self._commits.full:
-            said += "; no space for the journal: nothing is accepted"
+            said += f"; {self._commits.why}: nothing is accepted"
         for feed in self._feeds:
             if feed.blocked is not None:
                 said += f"; cannot write {feed.output.name}: {feed.blocked}"
@@ -280,16 +282,16 @@ class ListenerService(Service):
         try:
             self._open()
         except UserError as error:
-            self._stopThreads()
+            self._threads.stop()
             raise SystemExit(f"decnet-listener: {error}") from None
         except StorageFailed:
             # Without this the threads would keep a listener alive that serves nobody.
             self._fail(Failure())
-        self._reactor.callWhenRunning(self._catchSignals)
+        self._reactor.callWhenRunning(self._signals.catch)
         self._log.info(
             "listening on {address}; journal {journal}",
             address=", ".join([showAddress(port.getHost()) for port in self._ports]),
-            journal=str(self._journalPath),
+            journal=self._journalName,
         )
 
     def _open(self) -> None:
@@ -300,15 +302,17 @@ class ListenerService(Service):
         """
         if self._lock is not None:
             self._lock.acquire()
-        journal = self._journal = Journal.open(self._journalPath)
+        journal = self._journal = self._openJournal()
         self._commits = GroupCommit(
             journal,
-            self._thread("journal"),
+            self._threads.start("journal"),
             self._reactor,
             self._fail,
             self._journalOctetsMax,
         )
-        cursors = journal.useOutputs([output.name for output in self._outputs])
+        cursors = {}
+        if self._outputs:
+            cursors = journal.useOutputs([output.name for output in self._outputs])
         self._feeds = []
         for output in self._outputs:
             output.start(cursors[output.name])
@@ -316,7 +320,7 @@ class ListenerService(Service):
                 output,
                 journal,
                 self._commits,
-                self._thread(output.name),
+                self._threads.start(output.name),
                 self._reactor,
                 self._fail,
             )
@@ -342,7 +346,7 @@ class ListenerService(Service):
     def stopService(self) -> Steps:
         """Stop without losing or repeating anything."""
         super().stopService()  # type: ignore[no-untyped-call]
-        self._releaseSignals()
+        self._signals.release()
         yield gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
         if self._proxied is not None:
             self._proxied.stop()
@@ -355,7 +359,7 @@ class ListenerService(Service):
         yield self._connectionsGone()
         self._commits.stop()
         yield self._commits.perform(self._journal.close)
-        self._stopThreads()
+        self._threads.stop()
         if self._lock is not None:
             self._lock.release()
 
@@ -399,19 +403,6 @@ class ListenerService(Service):
         look()
         return done
 
-    def _thread(self, name: str) -> Callable[..., Deferred[Any]]:
-        """A thread that does one thing after the other."""
-        pool = ThreadPool(1, 1, name)
-        pool.start()
-        self._pools.append(pool)
-        return lambda f, *arguments: deferToThreadPool(
-            self._reactor, pool, f, *arguments
-        )
-
-    def _stopThreads(self) -> None:
-        for pool in self._pools:
-            pool.stop()
-
     def _fail(self, failure: Failure) -> None:
         if failure.check(StorageFailed, OSError, sqlite3.Error) is None:
             self._log.failure("an error of the listener; stopping", failure)
@@ -422,22 +413,6 @@ class ListenerService(Service):
                 reason=failure.getErrorMessage(),
             )
         self._die(failure)
-
-    def _catchSignals(self) -> None:
-        for number in (signal.SIGHUP, signal.SIGUSR1):
-            self._signals[number] = signal.signal(number, self._signalled)
-
-    def _releaseSignals(self) -> None:
-        for number, handler in self._signals.items():
-            signal.signal(number, handler)
-        self._signals = {}
-
-    def _signalled(self, number: int, frame: Any) -> None:
-        self._reactor.callFromThread(self.reopen)
-        # twistd rotates its own log on SIGUSR1 when it has one.
-        handler = self._signals.get(number)
-        if callable(handler):
-            handler(number, frame)
 
 
 class _Later:

@@ -160,7 +160,7 @@ class ListenerStatus:
             if o["blocked"] is not None
         ]
         if works.commits.full:
-            text = "the journal's disk has no space: nothing is accepted"
+            text = f"{works.commits.why}: nothing is accepted"
             problems.append(
                 {"kind": "full", "what": "journal", "text": text, "seconds": 0}
             )

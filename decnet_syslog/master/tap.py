@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from twisted.application.service import IService
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 from twisted.python import usage
 
 from ..clock import useMonotonicClock
 from ..errors import UserError
+from ..nats.options import NATS_FLAGS, NATS_PARAMETERS, isNats, natsJournal
 from ..notify import managed
 from ..options import (
-    Described,
     count,
     directory,
     fromEnvironment,
@@ -33,26 +33,26 @@ from ..watch.enrolled import EnrolledList
 from ..watch.service import STATUS_PARAMETERS, statusOptions
 from ..wire.framing import MESSAGE_OCTETS_MAX
 from .door import CONNECTIONS_MAX, HANDSHAKES_PER_ADDRESS_MAX
-from .feeds import Output
 from .groupcommit import JOURNAL_OCTETS_MAX
+from .journal import Journal
 from .listener import HOSTNAME_POLICIES
-from .outputprocess import ListenerLock, RemoteOutput
-from .outputs import FileOutput
+from .outputoptions import OutputOptions, makeOutputs
+from .outputprocess import ListenerLock
 from .pacing import RATE_MIN
+from .promise import JournalPromise
 from .proxied import Network, parseNetworks
-from .rendering import renderRaw
 from .roster import CONNECTIONS_PER_WORKER_MAX
 from .service import ListenerService
 from .status import watchListener
 
-__all__ = ["OUTPUT_EVENTS", "Options", "makeService"]
+__all__ = ["Options", "makeService"]
 
 _log = Logger()
 
 ENVIRONMENT = {"host": "DECNET_LISTENER_HOST", "port": "DECNET_SWARM_SYSLOG_PORT"}
 
 
-class Options(Described):
+class Options(OutputOptions):
     """Command-line options of the listener."""
 
     synopsis = "[options]"
@@ -79,7 +79,8 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
             "journal",
             None,
             None,
-            "What is received and not yet in every output [listener.db beside --log-path]",
+            "What is received and not yet in every output: a file, or nats://host:port,...,"
+            " which many listeners share [listener.db beside --log-path]",
         ],
         [
             "journal-max",
@@ -145,6 +146,7 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
             "A HOSTNAME that is not the worker's: tag marks the record, accept does not,"
             " reject closes the connection",
         ],
+        *NATS_PARAMETERS,
         *STATUS_PARAMETERS,
     ]
 
@@ -155,13 +157,13 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
             "Let other listeners of this user have the same port (SO_REUSEPORT)",
         ],
         ["hide-lines", None, "Show no line of a worker in the status"],
+        *NATS_FLAGS,
     ]
 
     compData = usage.Completions()
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.paths: dict[str, list[str]] = {"log": [], "json": []}
+        super().__init__()
         self.proxies: list[Network] = []
 
     def opt_proxy_protocol(self, networks: str) -> None:
@@ -171,39 +173,14 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
         except ValueError as error:
             raise usage.UsageError(f"--proxy-protocol: {error}") from None
 
-    def opt_log_path(self, path: str) -> None:
-        """Raw lines go here; {worker}: a file for each sender; "": off; repeatable [master.log]"""
-        self.paths["log"].append(path)
-
-    def opt_json_path(self, path: str) -> None:
-        """JSON records go here; {worker}, "" and repeating as for --log-path [master.json]"""
-        self.paths["json"].append(path)
-
     def postOptions(self) -> None:
         """Fill in the environment and the defaults, and check."""
         fromEnvironment(self, "host", ENVIRONMENT, str, "0.0.0.0")
         fromEnvironment(self, "port", ENVIRONMENT, portNumber, 6514)
-        for kind, paths in self.paths.items():
-            given = paths or [f"master.{kind}"]
-            self.paths[kind] = [
-                os.path.abspath(os.path.expanduser(p)) for p in given if p
-            ]
-        every = self.paths["log"] + self.paths["json"]
-        if len(set(every)) != len(every):
-            raise usage.UsageError("two outputs have the same path")
-        for path in every:
-            name = os.path.basename(path)
-            if path.count("{worker}") > 1 or (
-                "{worker}" in path and "{worker}" not in name
-            ):
-                raise usage.UsageError(
-                    f"{path}: {{worker}} stands once, in the name of the file"
-                )
-            if not os.path.isdir(os.path.dirname(path)):
-                raise usage.UsageError(
-                    f"no directory {os.path.dirname(path)} for the output"
-                    f" {os.path.basename(path)}: make it, or choose another path"
-                )
+        if self["journal"] is not None and isNats(self["journal"]):
+            self._useNats()
+        else:
+            self.checkPaths()
         if self["max-message"] < 2048:
             raise usage.UsageError(
                 "--max-message: RFC 5425 asks for at least 2048 octets"
@@ -215,15 +192,25 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
                 f"--on-hostname-mismatch is one of {', '.join(HOSTNAME_POLICIES)}"
             )
         if self["journal"] is None:
-            beside = (
-                os.path.dirname(self.paths["log"][0])
-                if self.paths["log"]
-                else os.getcwd()
-            )
-            self["journal"] = os.path.join(beside, "listener.db")
+            self["journal"] = self.beside("listener.db")
         self.status = statusOptions(self, operators=True)
-        if not os.path.isdir(os.path.dirname(os.path.abspath(self["journal"]))):
+        if not isNats(self["journal"]) and not os.path.isdir(
+            os.path.dirname(os.path.abspath(self["journal"]))
+        ):
             raise usage.UsageError(f"no directory for the journal {self['journal']}")
+
+    def _useNats(self) -> None:
+        """
+        Write no output here.
+
+        @raise usage.UsageError: but one was wanted.
+        """
+        if any(path for paths in self.paths.values() for path in paths):
+            raise usage.UsageError(
+                "with a journal in NATS, twistd decnet-outputs writes the outputs: give it"
+                " --log-path and --json-path"
+            )
+        self.paths = {"log": [], "json": []}
 
 
 def _refused(refusal: Refusal) -> None:
@@ -237,40 +224,6 @@ def _refused(refusal: Refusal) -> None:
     )
 
 
-# What others do to our outputs, and what became of it. That they are renamed is how they
-# are rotated.
-OUTPUT_EVENTS = {
-    "output-renamed": (
-        LogLevel.info,
-        "{path} was renamed: going on in a new file",
-    ),
-    "output-truncated": (
-        LogLevel.warn,
-        "{path} was truncated, from {expected} octets to {size}: going on at its end; what"
-        " nobody has copied is gone",
-    ),
-    "output-foreign-write": (
-        LogLevel.warn,
-        "somebody else writes to {path}: it has {size} octets and not {expected}; going on at"
-        " its end",
-    ),
-    "output-mended": (
-        LogLevel.warn,
-        "{path} had {octets} octets at {offset} that were not on disk when the power failed:"
-        " written again",
-    ),
-    "output-refused": (
-        LogLevel.warn,
-        "{path} is no file of this output's: a worker's lines go to {instead}",
-    ),
-}
-
-
-def _event(name: str, **facts: Any) -> None:
-    level, words = OUTPUT_EVENTS[name]
-    _log.emit(level, words, name=name, **facts)
-
-
 def makeService(options: Options) -> IService:
     """
     Make the listener.
@@ -280,7 +233,10 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     useMonotonicClock(reactor)
-    journal = Path(os.path.abspath(options["journal"]))
+    shared = isNats(options["journal"])
+    journal = Path(
+        os.path.abspath(options.beside("listener.db") if shared else options["journal"])
+    )
     saved = journal.with_name(journal.name + ".crl")
     authority = directory(options["ca-dir"])
     try:
@@ -299,24 +255,22 @@ def makeService(options: Options) -> IService:
     ours = [
         f"{journal}{end}" for end in ("", "-wal", "-shm", "-journal", ".lock", ".crl")
     ]
-    ours += [os.path.abspath(p) for p in options.paths["log"] + options.paths["json"]]
-    outputs: list[Output] = [
-        FileOutput("raw", path, renderRaw, _event, ours)
-        for path in options.paths["log"]
-    ]
-    outputs += [
-        RemoteOutput("json", path, _event, lock, ours) for path in options.paths["json"]
-    ]
+    openJournal: Callable[[], JournalPromise] = (
+        natsJournal(options, options["max-message"])
+        if shared
+        else lambda: Journal.open(journal)
+    )
     listener = ListenerService(
         reactor,
         context,
         options["host"],
         options["port"],
-        journal,
-        outputs,
+        openJournal,
+        options["journal"] if shared else str(journal),
+        makeOutputs(options, lock, ours),
         options["max-message"],
         options["journal-max"],
-        lock=lock,
+        lock=None if shared else lock,
         connectionsMax=options["max-connections"],
         connectionsPerWorkerMax=options["max-connections-per-worker"],
         refuseCertificate=admission.refuse,

@@ -157,7 +157,7 @@ def listenerMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
     yield _one(
         "gauge",
         f"{prefix}_journal_full",
-        "1 while the journal's disk has no space, else 0.",
+        "1 while the journal takes nothing, as its disk is full or it is away, else 0.",
         int(journal["full"]),
     )
     yield _one(

@@ -1,4 +1,4 @@
-"""The two twistd commands: decnet-forwarder (worker) and decnet-listener (master)."""
+"""The twistd commands: decnet-forwarder (worker), decnet-listener and decnet-outputs (master)."""
 
 from twisted.application.service import ServiceMaker
 
@@ -14,4 +14,11 @@ decnetListener = ServiceMaker(
     "decnet_syslog.master.tap",
     "Collect the workers' logs over mutual TLS into the ingest files (RFC 5425).",
     "decnet-listener",
+)
+
+decnetOutputs = ServiceMaker(
+    "DECNET outputs",
+    "decnet_syslog.nats.tap",
+    "Write the ingest files of a journal that many listeners share (NATS JetStream).",
+    "decnet-outputs",
 )

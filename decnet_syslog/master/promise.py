@@ -1,0 +1,100 @@
+"""
+The journal as a promise: what reception, group commit and feeds ask of one.
+
+Two keep it: L{decnet_syslog.master.journal}, a file of one listener, and
+L{decnet_syslog.nats.journal}, a cluster that many listeners share.
+C{tests/test_journal_contract.py} holds both to the same words.
+
+Every call blocks, and all come from one thread, one after the other. What a listener reads
+from the reactor's thread are the attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from .values import Batch, Cursor, Deposit, Grant, Known, Wish
+
+__all__ = ["JournalBlocked", "JournalPromise"]
+
+
+class JournalBlocked(Exception):
+    """
+    The journal cannot take it now. Its text says why.
+
+    Nothing is lost and nothing is promised: call again with the same arguments, later.
+    Until then nobody may be told that anything of it is committed.
+    """
+
+
+class JournalPromise(Protocol):
+    """
+    Positions of streams, and batches that wait for outputs.
+
+    What every journal keeps:
+
+    * I{One step.} The octets of a deposit and the position behind them become durable
+      together, or neither does;
+    * I{The position decides.} A deposit is taken only if its stream still is where the
+      deposit starts, and no newer grant of the stream is known. So what is sent again, late
+      or by two connections is committed once;
+    * I{In order.} What one connection hands over is committed in that order. Where a deposit
+      is stale, what the same connection sent behind it is, too;
+    * I{What was said stays.} A position that was granted and a commit that returned are
+      there after a restart, as durable as the journal is;
+    * I{Kept until written.} A batch is there until every output's cursor is behind it.
+
+    @ivar identity: 32 hex digits, made with the journal; a forwarder knows it by that.
+    @ivar octets: of all batches that are not released yet, as far as is known here.
+    @ivar octetsOf: of these, each worker's.
+    """
+
+    identity: str
+    octets: int
+
+    @property
+    def octetsOf(self) -> Mapping[str, int]: ...
+
+    def grants(self, wishes: Sequence[Wish]) -> list[Grant]:
+        """
+        Give a connection the right to extend a stream, and its position; for each wish, in
+        order. Of two grants of one stream the older is stale.
+
+        A stream that is not known begins where its wish says.
+
+        @raise JournalBlocked: none was granted.
+        """
+
+    def known(self, worker: str) -> list[Known]:
+        """Every stream of a worker that has a position, bounded, the newest first."""
+
+    def commit(
+        self, deposits: Sequence[Deposit], cursors: Iterable[Cursor] = ()
+    ) -> list[Batch | None]:
+        """
+        Commit deposits, and what the outputs have on disk.
+
+        @return: for each deposit the batch it has become; C{None} if it was stale, or
+            behind one of the same connection that was.
+        @raise JournalBlocked: call again, with the same deposits in the same order before
+            any other. What is committed of them already is not committed again.
+        """
+
+    def read(self, after: int, costMax: int) -> list[Batch]:
+        """
+        The batches behind C{after} that are not released, in order of C{seq}; at least one
+        if there is one.
+
+        @param costMax: stop about where they cost so much.
+        """
+
+    def useOutputs(self, names: Sequence[str]) -> dict[str, Cursor]:
+        """
+        Say which outputs there are: batches wait for these and for no others.
+
+        @return: the cursor of each. A new one begins at the oldest batch still here.
+        """
+
+    def close(self) -> None:
+        """Close it. What is committed stays."""

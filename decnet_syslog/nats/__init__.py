@@ -1,0 +1,1 @@
+"""A journal that many listeners share: NATS JetStream."""

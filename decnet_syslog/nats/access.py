@@ -1,0 +1,165 @@
+"""Where the servers are, and what we show them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UserError
+
+__all__ = ["SCHEMES", "Access", "parseServers"]
+
+SCHEMES = ("nats://", "tls://")
+
+PORT = 4222
+
+# What nats-server takes: a stream's name and a token of a subject at once.
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_SERVER = re.compile(
+    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?\Z"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """
+    Servers, and how to come in.
+
+    @ivar servers: (host, port) each; of one cluster.
+    @ivar tls: C{None}: in the clear.
+    @ivar user: a name and its password.
+    @ivar credentials: a file of a NATS user: JWT and seed.
+    @ivar seed: a file with an nkey's seed.
+    """
+
+    servers: tuple[tuple[str, int], ...]
+    tls: ssl.SSLContext | None = None
+    user: tuple[str, str] | None = None
+    credentials: Path | None = None
+    seed: Path | None = None
+
+    def __str__(self) -> str:
+        return ", ".join(f"{host}:{port}" for host, port in self.servers)
+
+
+def parseServers(text: str) -> tuple[tuple[str, int], ...]:
+    """
+    The servers of C{nats://host:port,host:port}.
+
+    @raise ValueError: with what is wrong.
+    """
+    scheme = next((s for s in SCHEMES if text.startswith(s)), None)
+    if scheme is None:
+        raise ValueError(f"{text!r} begins with none of {', '.join(SCHEMES)}")
+    if "@" in text:
+        raise ValueError(
+            "a password in the address is seen by every user of this machine: put it into"
+            " a file for --journal-credentials"
+        )
+    servers = []
+    for part in text.removeprefix(scheme).rstrip("/").split(","):
+        match = _SERVER.match(part.removeprefix(scheme))
+        port = PORT if match is None or match["port"] is None else int(match["port"])
+        if match is None or not 0 < port < 65536:
+            raise ValueError(f"{part!r} is not host:port")
+        servers.append((match["host"].strip("[]"), port))
+    return tuple(servers)
+
+
+def isLoopback(host: str) -> bool:
+    """Whether nothing that is sent there leaves this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def checkName(name: str) -> str:
+    """
+    A name that can be a stream's.
+
+    @raise ValueError: it cannot.
+    """
+    if _NAME.match(name) is None:
+        raise ValueError("1 to 64 letters, digits, _ or -")
+    return name
+
+
+def access(address: str, options: Mapping[str, str | None], plaintext: bool) -> Access:
+    """
+    From what an operator says.
+
+    @param options: C{ca}, C{cert}, C{key}, C{credentials}: paths, or C{None}.
+    @param plaintext: whether what is sent may be read on the way.
+    @raise UserError: it does not do.
+    """
+    try:
+        servers = parseServers(address)
+    except ValueError as error:
+        raise UserError(f"--journal: {error}") from None
+    tls = _context(options)
+    if tls is None and address.startswith("tls://"):
+        raise UserError(
+            "--journal tls://...: give --journal-ca, who vouches for the servers"
+        )
+    away = [host for host, _ in servers if not isLoopback(host)]
+    if tls is None and away and not plaintext:
+        raise UserError(
+            f"what is sent to {away[0]} could be read and changed on the way: give"
+            " --journal-ca for TLS, or --journal-plaintext if the way is safe"
+        )
+    if options["credentials"] is None:
+        return Access(servers, tls)
+    path = Path(options["credentials"])
+    try:
+        text = path.read_text("utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read --journal-credentials {path}: {error}") from None
+    if "NATS USER JWT" in text:
+        return Access(servers, tls, credentials=path)
+    if re.fullmatch(r"SU[A-Z2-7]{56}", text):
+        return Access(servers, tls, seed=path)
+    name, colon, password = text.partition(":")
+    if not colon or not name or "\n" in text:
+        raise UserError(
+            f"--journal-credentials {path}: neither a NATS .creds file, nor an nkey's"
+            " seed, nor one line name:password"
+        )
+    return Access(servers, tls, user=(name, password))
+
+
+def _context(options: Mapping[str, str | None]) -> ssl.SSLContext | None:
+    """
+    Our side of TLS: the server's certificate is checked, and its name.
+
+    @raise UserError: a file cannot be used.
+    """
+    if options["ca"] is None:
+        if options["cert"] is not None or options["key"] is not None:
+            raise UserError("--journal-cert and --journal-key go with --journal-ca")
+        return None
+    if (options["cert"] is None) != (options["key"] is None):
+        raise UserError("--journal-cert and --journal-key go together")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_verify_locations(cafile=options["ca"])
+    except (OSError, ssl.SSLError) as error:
+        raise UserError(
+            f"cannot use --journal-ca {options['ca']}: {error}; it is a file of"
+            " certificates in PEM"
+        ) from None
+    if options["cert"] is not None:
+        try:
+            context.load_cert_chain(options["cert"], options["key"])
+        except (OSError, ssl.SSLError) as error:
+            raise UserError(
+                f"cannot use --journal-cert {options['cert']} with its key: {error}"
+            ) from None
+    return context

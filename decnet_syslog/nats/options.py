@@ -1,0 +1,153 @@
+"""Options of those who use a journal in NATS, and what they open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twisted.python import usage
+
+from ..errors import UserError
+from ..master.journal import Journal
+from ..options import count
+from .access import SCHEMES, access, checkName
+
+if TYPE_CHECKING:
+    from .journal import JetStreamJournal
+    from .outbox import Outbox
+
+__all__ = ["NATS_FLAGS", "NATS_PARAMETERS", "isNats", "natsJournal", "natsOutbox"]
+
+NAME = "decnet"
+
+NATS_PARAMETERS: list[list[Any]] = [
+    [
+        "journal-name",
+        None,
+        NAME,
+        "With a journal in NATS: its stream, and the first word of its subjects",
+        checkName,
+    ],
+    [
+        "journal-replicas",
+        None,
+        None,
+        "With a journal in NATS: copies of the stream, when we make it [3 in a cluster, 1"
+        " without]",
+        count,
+    ],
+    [
+        "journal-ca",
+        None,
+        None,
+        "With a journal in NATS: who vouches for its servers, in PEM; then TLS is a must",
+    ],
+    [
+        "journal-cert",
+        None,
+        None,
+        "With a journal in NATS: our certificate for its servers, in PEM",
+    ],
+    ["journal-key", None, None, "With a journal in NATS: the certificate's key"],
+    [
+        "journal-credentials",
+        None,
+        None,
+        "With a journal in NATS: a file; a user's .creds, an nkey's seed, or name:password",
+    ],
+]
+
+NATS_FLAGS = [
+    [
+        "journal-plaintext",
+        None,
+        "With a journal in NATS: without TLS also to another machine. Whoever is on the way"
+        " reads and changes lines",
+    ]
+]
+
+
+def isNats(journal: str) -> bool:
+    """Whether a journal is in NATS, not a file."""
+    return journal.startswith(SCHEMES)
+
+
+def _bus(options: usage.Options) -> Any:
+    where = access(
+        options["journal"],
+        {
+            name: options[f"journal-{name}"]
+            for name in ("ca", "cert", "key", "credentials")
+        },
+        bool(options["journal-plaintext"]),
+    )
+    try:
+        from .bus import Bus
+    except ImportError:
+        raise UserError(
+            "a journal in NATS needs nats-py: pip install 'decnet-syslog[nats]'"
+        ) from None
+    return Bus.open(where)
+
+
+def natsJournal(
+    options: usage.Options, messageOctetsMax: int
+) -> Callable[[], JetStreamJournal]:
+    """
+    What opens the journal that the options name; it may raise L{UserError}.
+
+    @param messageOctetsMax: the longest line that will come.
+    """
+
+    def opened() -> JetStreamJournal:
+        bus = _bus(options)
+        from .journal import JetStreamJournal
+        from .stream import Layout
+
+        layout = Layout(
+            options["journal-name"], options["journal-replicas"], options["journal-max"]
+        )
+        try:
+            return JetStreamJournal.open(bus, layout, messageOctetsMax)
+        except BaseException:
+            bus.close()
+            raise
+
+    return opened
+
+
+def natsOutbox(
+    options: usage.Options, state: Path, holder: str, clock: Callable[[], float]
+) -> Callable[[], tuple[JetStreamJournal, Outbox]]:
+    """
+    What opens the journal for those who write the outputs; it may raise L{UserError}.
+
+    @param state: the file of the cursors.
+    @param holder: as of L{Outbox}, and so is C{clock}.
+    """
+
+    def opened() -> tuple[JetStreamJournal, Outbox]:
+        bus = _bus(options)
+        from .journal import JetStreamJournal
+        from .outbox import Outbox
+        from .stream import Layout
+
+        layout = Layout(
+            options["journal-name"], options["journal-replicas"], options["journal-max"]
+        )
+        try:
+            local = Journal.open(state)
+            try:
+                outbox = Outbox(bus, layout, local, holder, clock)
+                journal = JetStreamJournal.open(bus, layout, 0, outbox)
+                outbox.prepare()
+            except BaseException:
+                local.close()
+                raise
+        except BaseException:
+            bus.close()
+            raise
+        return journal, outbox
+
+    return opened

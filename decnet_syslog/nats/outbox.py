@@ -1,0 +1,366 @@
+"""
+Where the outputs are: their cursors, and who may write them.
+
+What must be true:
+
+* an output's cursor is, with the lengths of its files, in a file beside these (a
+  L{decnet_syslog.master.journal.Journal}, which holds nothing else): one transaction. What
+  others must know of it, up to which message every output has all, follows in one value
+  of a key-value bucket in JetStream;
+* that value is the lease, too. Whoever writes it names the revision before it. So one who
+  has lost the lease cannot move a cursor, and learns it;
+* nobody's clock is compared with another's. A holder writes the value again and again; who
+  waits takes it when it has not changed for C{LEASE_S} by its own clock; and a holder
+  stops when it has not been able to write for C{GIVE_UP_S}, which is less.
+
+One host: a second writer waits for a lock on the file as well, and goes on where the first
+was killed, in the same files: every line once. Another host with files of its own goes on
+where the value says: what the first had written and not yet said is in the files of both,
+and nothing is in none. docs/jetstream.rst has it in full.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from twisted.logger import Logger
+
+from ..errors import UserError
+from ..master.journal import Journal
+from ..master.promise import JournalBlocked
+from ..master.values import Cursor
+from .bus import Bus, Silent
+from .lease import LEASE_S, LeaseLost
+from .stream import EXPECTED, NAME_TAKEN, Layout, Stream, errorOf
+
+__all__ = ["Outbox", "releasedOf"]
+
+BUCKET_OCTETS_MAX = 1024 * 1024
+KEY = "outputs"
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """
+    What the bucket has.
+
+    @ivar revision: of the message; 0: there is none.
+    @ivar holder: who writes the outputs; "": nobody.
+    @ivar place: the identity of the file that has the cursors.
+    @ivar journal: the identity of the stream.
+    @ivar times: of each cursor, when its message was stored; 0 if that is not known.
+    """
+
+    revision: int = 0
+    holder: str = ""
+    place: str = ""
+    journal: str = ""
+    cursors: dict[str, int] = field(default_factory=dict)
+    times: dict[str, int] = field(default_factory=dict)
+    attempt: str = ""
+
+    @property
+    def released(self) -> int:
+        """Every output has what is up to here."""
+        return min(self.cursors.values(), default=0)
+
+
+def _bucket(name: str) -> str:
+    return f"{name}-outputs"
+
+
+def _subject(name: str) -> str:
+    return f"$KV.{_bucket(name)}.{KEY}"
+
+
+async def _read(stream: Stream, name: str) -> _Value:
+    last = await stream.last(_subject(name))
+    if last is None:
+        return _Value()
+    try:
+        said: dict[str, Any] = json.loads(last.data)
+        return _Value(
+            last.seq,
+            str(said["holder"]),
+            str(said["place"]),
+            str(said["journal"]),
+            {str(output): int(seq) for output, seq in said["cursors"].items()},
+            {str(output): int(time) for output, time in said["times"].items()},
+            str(said["attempt"]),
+        )
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise JournalBlocked(
+            f"the value of {KEY} in the bucket {_bucket(name)} is none of ours"
+        ) from None
+
+
+async def releasedOf(bus: Bus, name: str) -> int:
+    """Up to which message every output has all."""
+    return (await _read(Stream(bus, f"KV_{_bucket(name)}"), name)).released
+
+
+class Outbox:
+    """
+    The right to write the outputs, and their cursors.
+
+    @ivar released: every output has what is up to here on disk.
+    @ivar before: what the bucket had when we took the outputs.
+    @ivar renewed: when the value was last written, begun at.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        bus: Bus,
+        layout: Layout,
+        state: Journal,
+        holder: str,
+        clock: Callable[[], float],
+    ) -> None:
+        """
+        @param state: the cursors and the lengths of the files; nothing else is in it.
+        @param holder: how we are called; for an operator to read.
+        @param clock: seconds, of a clock that does not jump.
+        """
+        self._bus = bus
+        self._layout = layout
+        self._state = state
+        self._holder = f"{holder} {uuid4().hex[:8]}"
+        self._clock = clock
+        self._stream = Stream(bus, f"KV_{_bucket(layout.name)}")
+        self._value = _Value()
+        self._changed = float("-inf")
+        self._cursors: dict[str, int] = {}
+        self._times: dict[str, int] = {}
+        # The one that the cursors are of.
+        self._journal = ""
+        # Of what we have sent and had no answer to.
+        self._attempts: list[str] = []
+        self.released = 0
+        self.before = _Value()
+        self.renewed = float("-inf")
+
+    @property
+    def isHeld(self) -> bool:
+        """Whether the outputs were ours when we last heard."""
+        return self._value.holder == self._holder
+
+    @property
+    def holder(self) -> str:
+        """Who writes the outputs."""
+        return self._value.holder
+
+    def prepare(self) -> None:
+        """
+        Make the bucket.
+
+        @raise UserError: it cannot be had.
+        """
+        try:
+            self._bus.run(self._prepare())
+        except (JournalBlocked, Silent) as error:
+            raise UserError(
+                f"the bucket {_bucket(self._layout.name)} cannot be opened: {error}; see"
+                " that JetStream is enabled and most of its servers run"
+            ) from None
+
+    async def _prepare(self) -> None:
+        info = await self._bus.api(f"STREAM.INFO.{self._layout.name}")
+        replicas = info.get("config", {}).get("num_replicas", 1)
+        answer = await self._bus.api(
+            f"STREAM.CREATE.{self._stream.name}",
+            name=self._stream.name,
+            subjects=[f"$KV.{_bucket(self._layout.name)}.>"],
+            retention="limits",
+            storage="file",
+            discard="new",
+            max_msgs_per_subject=1,
+            max_bytes=BUCKET_OCTETS_MAX,
+            max_msgs=-1,
+            max_age=0,
+            max_msg_size=-1,
+            max_consumers=-1,
+            num_replicas=replicas,
+            duplicate_window=120 * 10**9,
+            allow_rollup_hdrs=True,
+            deny_delete=True,
+            allow_direct=False,
+        )
+        error = errorOf(answer)
+        if error is not None and error[0] != NAME_TAKEN:
+            raise JournalBlocked(f"JetStream refuses: {error[1]}")
+
+    def acquire(self) -> bool:
+        """
+        Take the outputs if nobody has them, or has not said so for C{LEASE_S}.
+
+        @return: whether they are ours; if not, call again soon.
+        """
+        try:
+            value = self._bus.run(_read(self._stream, self._layout.name))
+        except (JournalBlocked, Silent):
+            # Nobody can renew either, perhaps: whoever holds it is not blamed for that.
+            self._changed = self._clock()
+            return False
+        if value.revision != self._value.revision or self._changed == float("-inf"):
+            self._value = value
+            self._changed = self._clock()
+        # Of our own place: it was killed, or we would not have the lock on it.
+        isFree = value.holder in ("", self._holder) or (
+            value.place == self._state.identity
+        )
+        if not isFree and self._clock() - self._changed < LEASE_S:
+            return False
+        self.before = value
+        self._journal = value.journal
+        self._cursors, self._times = dict(value.cursors), dict(value.times)
+        try:
+            self._write(self._holder)
+        except (JournalBlocked, LeaseLost):
+            return False
+        if not isFree:
+            self._log.warn(
+                "the outputs are taken over from {before}, who has been silent",
+                event="superseded",
+                before=value.holder,
+                reason="silent",
+            )
+        return True
+
+    def renew(self) -> None:
+        """
+        Say that we are there.
+
+        @raise LeaseLost: somebody else has taken over.
+        """
+        self._write(self._holder)
+
+    def useOutputs(
+        self, names: Sequence[str], journal: str, seqMax: int
+    ) -> dict[str, Cursor]:
+        """
+        Where each output goes on; batches wait for these and for no others.
+
+        @param journal: the identity of the stream.
+        @param seqMax: nothing behind this is written, whatever the cursors say.
+        """
+        value = self._value
+        local = self._state.useOutputs(names)
+        cursors = {}
+        for name in names:
+            mine = local[name]
+            said = value.cursors.get(name, value.released)
+            if max(mine.seq, said) > seqMax:
+                mine = Cursor(name, seqMax, mine.files)
+            elif name not in value.cursors:
+                mine = Cursor(name, max(mine.seq, said), mine.files)
+            elif mine.seq < said:
+                # Others have written since, into files that are not these.
+                self._log.warn(
+                    "{output} goes on behind batch {seq}: what comes before is in the"
+                    " files of {place}",
+                    event="diverged",
+                    output=name,
+                    seq=said,
+                    place=value.place or "somebody else",
+                    reason=f"these files have all up to batch {mine.seq}",
+                )
+                mine = Cursor(name, said, mine.files)
+            cursors[name] = mine
+        self._journal = journal
+        # A new holder's first word: the cursors of the one before are refused from now on.
+        self._state.commit((), cursors.values())
+        self._cursors = {name: cursor.seq for name, cursor in cursors.items()}
+        self._times = {
+            name: value.times.get(name, 0)
+            if value.cursors.get(name) == cursor.seq
+            else 0
+            for name, cursor in cursors.items()
+        }
+        self._write(self._holder)
+        return cursors
+
+    def save(
+        self, cursors: Iterable[Cursor], timeOf: Callable[[int], int] = lambda _: 0
+    ) -> None:
+        """
+        Save what the outputs have on disk: here first, then where others see it. That
+        can wait, for L{renew}: here is what we go on from.
+
+        @raise LeaseLost: somebody else has taken over.
+        """
+        cursors = list(cursors)
+        self._state.commit((), cursors)
+        for cursor in cursors:
+            if self._cursors.get(cursor.output) != cursor.seq:
+                self._cursors[cursor.output] = cursor.seq
+                self._times[cursor.output] = timeOf(cursor.seq)
+        try:
+            self._write(self._holder)
+        except JournalBlocked:
+            pass
+
+    def leave(self) -> None:
+        """Let another take over at once."""
+        if self.isHeld:
+            try:
+                self._write("")
+            except (JournalBlocked, LeaseLost):
+                pass
+
+    def close(self) -> None:
+        """Close the file."""
+        self._state.close()
+
+    def _write(self, holder: str) -> None:
+        """
+        Write the value, behind the revision that we know.
+
+        @raise JournalBlocked: perhaps it was written: the next finds out.
+        @raise LeaseLost: the revision is another.
+        """
+        begun = self._clock()
+        try:
+            value = self._bus.run(self._put(holder))
+        except Silent as error:
+            raise JournalBlocked(f"JetStream does not answer ({error})") from None
+        self._value = value
+        self.released = value.released
+        self.renewed = begun
+
+    async def _put(self, holder: str) -> _Value:
+        attempt = uuid4().hex
+        cursors, times = dict(self._cursors), dict(self._times)
+        value = {
+            "holder": holder,
+            "place": self._state.identity,
+            "journal": self._journal,
+            "cursors": cursors,
+            "times": times,
+            "attempt": attempt,
+        }
+        subject = _subject(self._layout.name)
+        before = self._value.revision
+        self._attempts.append(attempt)
+        while True:
+            seq = await self._stream.publish(
+                subject, json.dumps(value).encode(), {EXPECTED: str(before)}
+            )
+            if seq is not None:
+                break
+            there = await _read(self._stream, self._layout.name)
+            if there.attempt not in self._attempts or there.revision <= before:
+                raise LeaseLost(
+                    f"{there.holder or 'nobody'} has the outputs of {self._layout.name}"
+                )
+            # Ours, and its answer was lost: this one comes behind it.
+            before = there.revision
+        self._attempts = []
+        return _Value(
+            seq, holder, self._state.identity, self._journal, cursors, times, attempt
+        )

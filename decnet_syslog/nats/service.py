@@ -1,0 +1,263 @@
+"""
+The outputs as a service: whoever has the lease reads the journal and writes the files.
+
+What must be true: nothing is written that could be somebody else's to write. So the files
+are opened when the outputs are ours, and the process ends at once when they are not any
+more, or when we cannot know (L{decnet_syslog.nats.outbox}). It is started again, and waits.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
+from ..errors import UserError
+from ..master.feeds import Feed, Output, Steps
+from ..master.groupcommit import GroupCommit
+from ..master.outputprocess import ListenerLock
+from ..master.promise import JournalBlocked
+from ..master.threads import ReopenSignals, Threads
+from .lease import GIVE_UP_S, RENEW_S, LeaseLost, WentBack
+
+if TYPE_CHECKING:
+    from .journal import JetStreamJournal
+    from .outbox import Outbox
+
+__all__ = ["EXIT_AGAIN", "OutputsService"]
+
+# sysexits' EX_TEMPFAIL: nothing is wrong here; start it again, and it waits for its turn.
+EXIT_AGAIN = 75
+
+# How often one who waits looks whether the outputs are free, in seconds.
+ACQUIRE_S = 1.0
+
+# How often the journal is asked for more when nobody has said that there is, in seconds.
+POLL_S = 1.0
+
+# How often it is looked whether room can be made in the stream, in seconds.
+TIDY_S = 20.0
+
+
+def exitAtOnce(failure: Failure) -> None:
+    """Stop at once: not another octet is written."""
+    if failure.check(LeaseLost, WentBack) is not None:
+        os._exit(EXIT_AGAIN)
+    storage = failure.check(StorageFailed, OSError, sqlite3.Error)
+    os._exit(EXIT_SOFTWARE if storage is None else EXIT_STORAGE)
+
+
+class OutputsService(Service):
+    """
+    The outputs of a journal that many listeners share.
+
+    @ivar isWriting: whether the outputs are ours.
+    """
+
+    _log = Logger()
+    name = "decnet-outputs"
+
+    def __init__(
+        self,
+        reactor: Any,
+        openJournal: Callable[[], tuple[JetStreamJournal, Outbox]],
+        journalName: str,
+        outputs: Sequence[Output],
+        lock: ListenerLock,
+        die: Callable[[Failure], None] = exitAtOnce,
+    ) -> None:
+        """
+        @param openJournal: it may raise L{UserError}.
+        @param lock: beside the files: who has it is the only one here to write them.
+        """
+        self._reactor = reactor
+        self._openJournal = openJournal
+        self._journalName = journalName
+        self._outputs = outputs
+        self._lock = lock
+        self._die = die
+        self._threads = Threads(reactor)
+        self._signals = ReopenSignals(reactor, self._reopen)
+        self._loops: list[LoopingCall] = []
+        self._feeds: list[Feed] = []
+        self.isWriting = False
+
+    def startService(self) -> None:
+        """Reach the journal, and wait until the outputs are ours."""
+        super().startService()  # type: ignore[no-untyped-call]
+        try:
+            self._lock.acquire()
+            self._journal, self._outbox = self._openJournal()
+        except UserError as error:
+            raise SystemExit(f"decnet-outputs: {error}") from None
+        except StorageFailed:
+            self._fail(Failure())
+            return
+        self._commits = GroupCommit(
+            self._journal, self._threads.start("journal"), self._reactor, self._fail
+        )
+        self._reactor.callWhenRunning(self._signals.catch)
+        self._saidWaiting = False
+        self._repeat(ACQUIRE_S, self._acquire)
+
+    def _repeat(self, seconds: float, work: Callable[[], object]) -> None:
+        loop = LoopingCall(work)
+        loop.clock = self._reactor
+        self._loops.append(loop)
+        loop.start(seconds).addErrback(self._fail)
+
+    def _endLoops(self) -> None:
+        loops, self._loops = self._loops, []
+        for loop in loops:
+            if loop.running:
+                loop.stop()
+
+    @inlineCallbacks
+    def _acquire(self) -> Steps:
+        if self.isWriting or not self.running:
+            return
+        isOurs = yield self._commits.perform(self._outbox.acquire)
+        if not self.running:
+            return
+        if isOurs:
+            yield self._begin()
+        elif not self._saidWaiting:
+            self._saidWaiting = True
+            self._log.info(
+                "waiting: the outputs of {journal} are written by {holder}",
+                journal=self._journalName,
+                holder=ascii(self._outbox.holder),
+            )
+
+    @inlineCallbacks
+    def _begin(self) -> Steps:
+        """The outputs are ours: go on where they are."""
+        try:
+            cursors = yield self._commits.perform(
+                self._journal.useOutputs, [output.name for output in self._outputs]
+            )
+        except JournalBlocked:
+            # Asked again in a second; the lease is ours and is not written meanwhile.
+            return
+        if cursors is None or not self.running:
+            return
+        self.isWriting = True
+        self._endLoops()
+        for output in self._outputs:
+            thread = self._threads.start(output.name)
+            try:
+                yield thread(output.start, cursors[output.name])
+            except UserError:
+                self._fail(Failure())
+                return
+            self._feeds.append(
+                Feed(
+                    output,
+                    self._journal,
+                    self._commits,
+                    thread,
+                    self._reactor,
+                    self._fail,
+                )
+            )
+        self._log.info(
+            "writing the outputs of {journal} as {holder}",
+            journal=self._journalName,
+            holder=ascii(self._outbox.holder),
+        )
+        for feed in self._feeds:
+            feed.start()
+        self._journal.onCommitted(
+            lambda: self._reactor.callFromThread(self._wake)  # from the bus's thread
+        )
+        self._repeat(POLL_S, self._wake)
+        self._repeat(RENEW_S, self._renew)
+        self._repeat(1.0, self._look)
+        self._repeat(TIDY_S, self._tidy)
+
+    def _wake(self) -> None:
+        if self.running:
+            for feed in self._feeds:
+                feed.wake()
+
+    @inlineCallbacks
+    def _renew(self) -> Steps:
+        try:
+            yield self._commits.perform(self._outbox.renew)
+        except JournalBlocked:
+            # Until it is too late: see _look.
+            pass
+
+    @inlineCallbacks
+    def _tidy(self) -> Steps:
+        try:
+            yield self._commits.perform(self._journal.tidy)
+        except JournalBlocked:
+            # The next time.
+            pass
+
+    def _look(self) -> None:
+        """Stop before somebody else can think that we are gone."""
+        silent = self._reactor.seconds() - self._outbox.renewed
+        if silent > GIVE_UP_S:
+            self._fail(
+                Failure(
+                    LeaseLost(
+                        f"the cluster has not heard us for {silent:.0f} s: somebody else"
+                        " may write the outputs soon"
+                    )
+                )
+            )
+
+    def parts(self) -> Mapping[str, Deferred[Any]]:
+        """Ask every part whether it gets on, as L{decnet_syslog.notify} wants it."""
+        return {
+            "the journal": self._commits.perform(lambda: None),
+            **{feed.output.name: feed.answer() for feed in self._feeds},
+        }
+
+    def status(self) -> str:
+        """In one line, what we do and what keeps us from it."""
+        if not self.isWriting:
+            return f"waiting: written by {self._outbox.holder!a}"
+        blocked = [
+            f"; cannot write {feed.output.name}: {feed.blocked}"
+            for feed in self._feeds
+            if feed.blocked is not None
+        ]
+        return "writing" + "".join(blocked)
+
+    @inlineCallbacks
+    def stopService(self) -> Steps:
+        """Write what is in memory, say so, and let another take over."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._signals.release()
+        self._endLoops()
+        yield gatherResults([feed.stop() for feed in self._feeds])
+        yield self._commits.flush()
+        self._commits.stop()
+        yield self._commits.perform(self._journal.close)
+        self._threads.stop()
+        self._lock.release()
+
+    def _reopen(self) -> None:
+        self._log.info("reopening the output files")
+        for feed in self._feeds:
+            feed.reopen()
+
+    def _fail(self, failure: Failure) -> None:
+        self._log.critical("stopping: {reason}", reason=failure.getErrorMessage())
+        if (
+            failure.check(LeaseLost, WentBack, StorageFailed, UserError, OSError)
+            is None
+        ):
+            self._log.failure("an error of the outputs", failure)
+        self._die(failure)

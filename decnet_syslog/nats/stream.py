@@ -1,0 +1,399 @@
+"""
+The JetStream stream that is the journal: made, checked, asked.
+
+What must be true: a stream that could lose what it took is not used. So its own limits
+refuse (C{discard: new}) and never make room by themselves: nothing gets too old, too many
+or too much. Only the outputs remove what they have written (L{decnet_syslog.nats.outbox}).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+from uuid import uuid4
+
+from ..errors import UserError
+from ..master.promise import JournalBlocked
+from .bus import Bus, Message, Silent
+
+__all__ = [
+    "EXPECTED",
+    "NO_MESSAGE",
+    "NO_STREAM",
+    "WRONG_SEQUENCE",
+    "Delivery",
+    "Layout",
+    "Stream",
+    "Tail",
+    "errorOf",
+]
+
+# JetStream's numbers of errors, those that mean something to us.
+NO_MESSAGE = 10037
+NO_STREAM = 10059
+NAME_TAKEN = 10058
+NO_PEERS = 10005
+
+# How long a cluster may take to know enough of its nodes for a new stream, in seconds. Each
+# tells the others of itself when it starts, and every ten seconds if that was too early.
+PLACEMENT_S = 45.0
+# The second is of newer servers, where another message of the subject is under way.
+WRONG_SEQUENCE = (10071, 10164)
+
+# The last message of a subject, without which the server refuses another.
+EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+
+# Messages of one answer: fewer octets each than a header has at most.
+TAILS_AT_ONCE = 512
+
+# How long the server knows a plain peer's message by its Nats-Msg-Id, in nanoseconds: our
+# own attempts are a second or a time-out apart.
+DUPLICATES_NS = 120 * 10**9
+
+# What its description says.
+_OURS = re.compile(r"decnet_syslog journal ([0-9a-f]{32})\Z")
+
+# A cluster keeps so many copies if nothing else is said: one node may be gone.
+REPLICAS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """
+    How the journal is called and how much it holds.
+
+    @ivar name: of the stream, and the first token of its subjects.
+    @ivar replicas: C{None}: three in a cluster, one on a single server.
+    @ivar octetsMax: what the stream may take, on each node.
+    """
+
+    name: str
+    replicas: int | None
+    octetsMax: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """
+    A message as the stream has it, mostly the last of its subject.
+
+    @ivar time: when it was stored, in nanoseconds; with C{seq} no two have the same, not
+        even when a stream has lost its end and sequences come again.
+    """
+
+    seq: int
+    time: int
+    headers: Mapping[str, str]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message from a consumer, with what L{Tail} has of it."""
+
+    seq: int
+    time: int
+    message: Message
+
+
+def nanoseconds(text: str) -> int:
+    """A time of JetStream's: RFC 3339, UTC, up to nine digits of a fraction."""
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    moment = datetime.fromisoformat(whole).replace(tzinfo=timezone.utc)
+    return int(moment.timestamp()) * 10**9 + int(fraction.ljust(9, "0") or 0)
+
+
+def errorOf(answer: Mapping[str, Any]) -> tuple[int, str] | None:
+    """What JetStream says was wrong: its number and its words."""
+    error = answer.get("error")
+    if not isinstance(error, dict):
+        return None
+    words = ascii(str(error.get("description", "")))[1:200].rstrip("'")
+    return int(error.get("err_code", 0)), words
+
+
+def parseHeaders(encoded: str | None) -> dict[str, str]:
+    """Headers as C{STREAM.MSG.GET} has them."""
+    headers = {}
+    for line in (
+        base64.b64decode(encoded or "").decode("utf-8", "replace").split("\r\n")
+    ):
+        name, colon, value = line.partition(":")
+        if colon:
+            headers[name] = value.strip()
+    return headers
+
+
+class Stream:
+    """
+    One stream, asked over a L{Bus}. Its coroutines run in the bus's thread.
+
+    @ivar identity: 32 hex digits, made with the stream.
+    @ivar octetsMax: what it may take; if it has no bound, what one of ours would have.
+    """
+
+    def __init__(self, bus: Bus, name: str) -> None:
+        self.bus = bus
+        self.name = name
+        self.identity = ""
+        self.octetsMax = 0
+
+    async def ask(self, verb: str, **members: Any) -> dict[str, Any]:
+        """
+        Ask JetStream about this stream.
+
+        @raise JournalBlocked: it did not answer, or cannot now.
+        """
+        try:
+            answer = await self.bus.api(f"{verb}.{self.name}", **members)
+        except Silent as silent:
+            raise JournalBlocked(f"JetStream does not answer ({silent})") from None
+        error = errorOf(answer)
+        if error is not None and error[0] not in (NO_MESSAGE, NO_STREAM, NAME_TAKEN):
+            raise JournalBlocked(f"JetStream refuses: {error[1]}")
+        return answer
+
+    async def ensure(self, layout: Layout) -> None:
+        """
+        Make the stream, or see that the one there can be trusted.
+
+        @raise UserError: it cannot.
+        @raise JournalBlocked: not now.
+        """
+        answer = await self.ask("STREAM.INFO")
+        if errorOf(answer) is not None:
+            # Without a cluster the account's JetStream knows no peers.
+            answer = await self._make(layout)
+        self._check(answer["config"], layout)
+
+    async def _make(self, layout: Layout) -> dict[str, Any]:
+        wanted = [layout.replicas] if layout.replicas is not None else [REPLICAS, 1]
+        why = ""
+        # A cluster that was just started does not know all its nodes yet.
+        deadline = time.monotonic() + PLACEMENT_S
+        while True:
+            replicas = wanted[0]
+            answer = await self.bus.api(
+                f"STREAM.CREATE.{self.name}",
+                name=self.name,
+                description=f"decnet_syslog journal {uuid4().hex}",
+                subjects=[f"{layout.name}.>"],
+                retention="limits",
+                storage="file",
+                discard="new",
+                max_bytes=layout.octetsMax,
+                max_msgs=-1,
+                max_age=0,
+                max_msgs_per_subject=-1,
+                max_msg_size=-1,
+                max_consumers=-1,
+                num_replicas=replicas,
+                duplicate_window=DUPLICATES_NS,
+                allow_direct=False,
+            )
+            error = errorOf(answer)
+            if error is None or error[0] == NAME_TAKEN:
+                # Another listener was faster: what it has made is looked at like any.
+                return await self.ask("STREAM.INFO")
+            why = error[1]
+            if "non-clustered" in why and len(wanted) > 1:
+                del wanted[0]
+            elif error[0] == NO_PEERS and time.monotonic() < deadline:
+                await asyncio.sleep(0.5)
+            else:
+                break
+        raise UserError(
+            f"cannot make the stream {self.name}: {why}; give --journal-replicas and"
+            " --journal-max what the cluster has, or make the stream as docs/jetstream.rst"
+            " says"
+        )
+
+    def _check(self, config: Mapping[str, Any], layout: Layout) -> None:
+        """
+        Refuse a stream that could lose, or is somebody else's.
+
+        @raise UserError: with what is wrong.
+        """
+        match = _OURS.match(str(config.get("description", "")))
+        said = {
+            "its description is not decnet_syslog's": match is None,
+            f"its subjects are not {layout.name}.>": config.get("subjects")
+            != [f"{layout.name}.>"],
+            "retention is not limits": config.get("retention") != "limits",
+            "storage is not file": config.get("storage") != "file",
+            "discard is not new": config.get("discard") != "new",
+            "max_age is set": config.get("max_age", 0) != 0,
+            "max_msgs_per_subject is set": config.get("max_msgs_per_subject", -1) > 0,
+            "max_msg_size is set": config.get("max_msg_size", -1) > 0,
+            "it is sealed": bool(config.get("sealed")),
+            "deny_purge is set": bool(config.get("deny_purge")),
+            f"it has not {layout.replicas} replicas": layout.replicas
+            not in (None, config.get("num_replicas")),
+        }
+        wrong = [what for what, isSo in said.items() if isSo]
+        if wrong or match is None:
+            raise UserError(
+                f"the stream {self.name} cannot be the journal: {', '.join(wrong)}; edit"
+                " it with the nats tool, or choose another --journal-name"
+            )
+        self.identity = match[1]
+        most = int(config.get("max_bytes", -1))
+        self.octetsMax = most if most > 0 else layout.octetsMax
+
+    async def last(self, subject: str) -> Tail | None:
+        """
+        The last message of a subject, as the stream's leader has it.
+
+        Not by a direct get: any replica answers that, also one that is behind.
+        """
+        answer = await self.ask("STREAM.MSG.GET", last_by_subj=subject)
+        if errorOf(answer) is not None:
+            return None
+        return self._tail(answer["message"])
+
+    async def at(self, seq: int) -> Tail | None:
+        """A message by its sequence."""
+        answer = await self.ask("STREAM.MSG.GET", seq=seq)
+        if errorOf(answer) is not None:
+            return None
+        return self._tail(answer["message"])
+
+    def _tail(self, message: Mapping[str, Any]) -> Tail:
+        return Tail(
+            int(message["seq"]),
+            nanoseconds(str(message["time"])),
+            parseHeaders(message.get("hdrs")),
+            base64.b64decode(message.get("data", "")),
+        )
+
+    async def publish(
+        self, subject: str, body: bytes, headers: Mapping[str, str]
+    ) -> int | None:
+        """
+        Append a message.
+
+        @return: its sequence; C{None}: the last of its subject is not L{EXPECTED}.
+        @raise JournalBlocked: it may have been taken or not.
+        """
+        try:
+            answer = await self.bus.ask(subject, body, headers)
+            said = json.loads(answer.data)
+        except (Silent, ValueError) as silent:
+            raise JournalBlocked(f"JetStream does not answer ({silent})") from None
+        error = errorOf(said)
+        if error is None:
+            return int(said["seq"])
+        if error[0] in WRONG_SEQUENCE:
+            return None
+        raise JournalBlocked(f"JetStream takes nothing: {error[1]}")
+
+    async def tails(self, subjects: str) -> list[Tail]:
+        """The last message of every subject of some, without bodies, the oldest first."""
+        consumer = await self.consume(
+            deliver_policy="last_per_subject",
+            filter_subject=subjects,
+            headers_only=True,
+        )
+        tails: list[Tail] = []
+        isMore = True
+        while isMore:
+            some, isMore = await self.fetch(consumer, 2**30, TAILS_AT_ONCE)
+            tails += [Tail(got.seq, got.time, got.message.headers, b"") for got in some]
+        return tails
+
+    async def subjects(self, subjects: str) -> dict[str, int]:
+        """How many messages each of some subjects has."""
+        counts: dict[str, int] = {}
+        while True:
+            answer = await self.ask(
+                "STREAM.INFO", subjects_filter=subjects, offset=len(counts)
+            )
+            some = answer.get("state", {}).get("subjects") or {}
+            counts.update(some)
+            if not some or len(counts) >= int(answer.get("total", 0)):
+                return counts
+
+    async def state(self) -> tuple[int, int, int]:
+        """What it takes, in octets; the first and the last sequence."""
+        answer = await self.ask("STREAM.INFO")
+        if errorOf(answer) is not None:
+            raise JournalBlocked(f"the stream {self.name} is gone")
+        state = answer["state"]
+        return int(state["bytes"]), int(state["first_seq"]), int(state["last_seq"])
+
+    async def behindTime(self, moment: int) -> int:
+        """The sequence before the first message that was stored behind a time."""
+        seconds, fraction = divmod(moment + 1, 10**9)
+        whole = datetime.fromtimestamp(seconds, timezone.utc)
+        text = f"{whole:%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
+        consumer = await self.consume(
+            deliver_policy="by_start_time", opt_start_time=text, headers_only=True
+        )
+        first, _ = await self.fetch(consumer, 2**30, 1)
+        if first:
+            return first[0].seq - 1
+        return (await self.state())[2]
+
+    async def purge(self, subject: str, before: int) -> None:
+        """Remove the messages of a subject before a sequence."""
+        if before < 2:
+            # There is none before the first; and the server takes 0 and 1 for no bound at
+            # all: it would remove everything, and the position with it.
+            return
+        await self.ask("STREAM.PURGE", filter=subject, seq=before)
+
+    async def consume(self, **config: Any) -> str:
+        """
+        Make a consumer that is gone when nobody asks it for a while.
+
+        @return: its name.
+        """
+        answer = await self.ask(
+            "CONSUMER.CREATE",
+            stream_name=self.name,
+            config={
+                "ack_policy": "none",
+                "replay_policy": "instant",
+                "mem_storage": True,
+                "num_replicas": 1,
+                "inactive_threshold": 60 * 10**9,
+                **config,
+            },
+        )
+        if errorOf(answer) is not None:
+            raise JournalBlocked(f"the stream {self.name} is gone")
+        return str(answer["name"])
+
+    async def fetch(
+        self, consumer: str, octetsMax: int, countMax: int
+    ) -> tuple[list[Delivery], bool]:
+        """
+        The next messages of a consumer; as many as there are at once.
+
+        @return: also whether there are more.
+        @raise Silent: the consumer is gone, or the server.
+        """
+        answers = await self.bus.stream(
+            f"$JS.API.CONSUMER.MSG.NEXT.{self.name}.{consumer}",
+            b'{"batch": %d, "no_wait": true, "max_bytes": %d}' % (countMax, octetsMax),
+            # Not when nothing is pending: what came just then would be sent to nobody.
+            lambda got: got[-1].status is not None or len(got) == countMax,
+        )
+        if answers[0].status == "503":
+            raise Silent("the consumer is gone")
+        messages = []
+        for answer in answers:
+            if answer.status is None:
+                # ... delivered, sequence, of the consumer, nanoseconds, pending.
+                _, seq, _, stored, _ = answer.reply.rsplit(".", 5)[1:]
+                messages.append(Delivery(int(seq), int(stored), answer))
+        last = answers[-1]
+        # 409: the next would be too much; 404 and 408: there is none.
+        return messages, bool(messages) and last.status in (None, "409")

@@ -1,0 +1,790 @@
+"""Tests for L{decnet_syslog.nats.journal} and what it is made of, with real servers."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+from zlib import crc32
+
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.errors import UserError
+from decnet_syslog.master.journal import Journal
+from decnet_syslog.master.promise import JournalBlocked
+from decnet_syslog.master.values import Batch, Cursor, Deposit, Grant
+from decnet_syslog.nats import bus as buses
+from decnet_syslog.nats import journal as journals
+from decnet_syslog.nats import reader as readers
+from decnet_syslog.nats.access import Access, parseServers
+from decnet_syslog.nats.bus import Bus, Message, Silent
+from decnet_syslog.nats.journal import JetStreamJournal
+from decnet_syslog.nats.lease import GIVE_UP_S, LEASE_S, RENEW_S, LeaseLost, WentBack
+from decnet_syslog.nats.outbox import Outbox
+from decnet_syslog.nats.stream import Layout
+
+from .doubles import PROVENANCE, lines
+from .natsserver import (
+    ROOMY,
+    STREAM_OCTETS_MAX,
+    NatsTestCase,
+    openJetStream,
+    waitUntil,
+)
+from .test_journal_contract import MUCH, grant, octets
+
+OTHER = replace(PROVENANCE, address="192.0.2.9:9")
+
+
+class LossyBus:
+    """Has answers to publishes get lost, or the publishes themselves."""
+
+    def __init__(self, case: SynchronousTestCase, journal: JetStreamJournal) -> None:
+        self.lost = 0
+        self.unsent = 0
+        self._ask = journal._bus.ask
+        case.patch(journal._bus, "ask", self.ask)
+
+    async def ask(
+        self,
+        subject: str,
+        data: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> Message:
+        publishes = subject.startswith("decnet.")
+        if publishes and self.unsent:
+            self.unsent -= 1
+            raise Silent("not sent")
+        answer = await self._ask(subject, data, headers)
+        if publishes and self.lost:
+            self.lost -= 1
+            raise Silent("the answer is lost")
+        return answer
+
+
+class SingleTestCase(NatsTestCase):
+    """One server."""
+
+    def setUp(self) -> None:
+        self.nats = self.server(ROOMY)
+
+    def open(self, **options: Any) -> JetStreamJournal:
+        """Another listener, or with C{state} those who write the outputs."""
+        journal = openJetStream(self.nats.url, **options)
+        self.addCleanup(journal.close)
+        return journal
+
+    def api(self, journal: JetStreamJournal, verb: str, **members: Any) -> Any:
+        """Ask JetStream as an operator would."""
+        return journal._bus.run(journal._bus.api(verb, **members))
+
+
+class AnswerTests(SingleTestCase):
+    """An answer that is lost is no answer."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.journal = self.open()
+        self.lossy = LossyBus(self, self.journal)
+
+    def test_answerLost(self) -> None:
+        """What was taken is not taken again, and is acknowledged when that is known."""
+        granted = grant(self.journal)
+        deposits = [lines(granted, 0, b"a\n"), lines(granted, 2, b"b\n")]
+        # Of the message; of the refusal of the second attempt; of what is behind it.
+        for lost, there in [(1, 1), (1, 1), (0, 2)]:
+            self.lossy.lost = lost
+            if lost:
+                self.assertRaises(JournalBlocked, self.journal.commit, deposits)
+            else:
+                batches = self.journal.commit(deposits)
+            self.assertEqual(octets(self.journal), [b"a\n", b"b\n"][:there])
+        self.assertEqual([b and b.end for b in batches], [2, 4])
+        third = self.journal.commit([lines(granted, 4, b"c\n")])
+        self.assertNotEqual(third, [None])
+
+    def test_notSent(self) -> None:
+        """What was not taken is."""
+        granted = grant(self.journal)
+        deposits = [lines(granted, 0, b"a\n"), lines(None, 0, b"p\n")]
+        self.lossy.unsent = 1
+        self.assertRaises(JournalBlocked, self.journal.commit, deposits)
+        self.assertNotIn(None, self.journal.commit(deposits))
+        self.assertEqual(sorted(octets(self.journal)), [b"a\n", b"p\n"])
+
+    def test_plain(self) -> None:
+        """A peer without positions: our own attempts make one message."""
+        deposits = [lines(None, 0, b"p\n")]
+        self.lossy.lost = 2
+        for _ in range(2):
+            self.assertRaises(JournalBlocked, self.journal.commit, deposits)
+        self.assertNotEqual(self.journal.commit(deposits), [None])
+        self.assertEqual(octets(self.journal), [b"p\n"])
+
+    def test_overtaken(self) -> None:
+        """
+        Lost, and another listener has extended the stream by then: it is not acknowledged
+        here, and nothing is twice.
+        """
+        granted = grant(self.journal)
+        deposits = [lines(granted, 0, b"a\n"), lines(granted, 2, b"b\n")]
+        self.lossy.lost = 1
+        self.assertRaises(JournalBlocked, self.journal.commit, deposits)
+        other = self.open()
+        theirs = grant(other)
+        self.assertEqual(theirs.offset, 2)
+        self.assertNotEqual(other.commit([lines(theirs, 2, b"B\n")]), [None])
+        self.assertEqual(self.journal.commit(deposits), [None, None])
+        self.assertEqual(octets(self.journal), [b"a\n", b"B\n"])
+
+    def test_pieces(self) -> None:
+        """Lost in the middle of a deposit that is several messages: the rest follows."""
+        granted = grant(self.journal)
+        long = lines(granted, 0, (b"x" * 99 + b"\n") * 5000)
+        for _ in range(3):
+            self.lossy.lost = 1
+            self.assertRaises(JournalBlocked, self.journal.commit, [long])
+        self.assertEqual(self.journal.commit([long])[0].__class__, Batch)
+        self.assertEqual(b"".join(octets(self.journal)), long.octets)
+
+    def test_begin(self) -> None:
+        """Where a stream begins is not lost with an answer, either."""
+        self.lossy.lost = 1
+        self.assertRaises(JournalBlocked, grant, self.journal, start=17)
+        self.assertEqual(grant(self.journal, start=5).offset, 17)
+
+
+class TwoListenersTests(SingleTestCase):
+    """Two listeners, one stream of a worker."""
+
+    def test_fenced(self) -> None:
+        """Who has not seen the last message cannot append; what it hands over behind, of
+        another file, is not taken either."""
+        one, two = self.open(), self.open()
+        self.assertEqual(one.identity, two.identity)
+        old = grant(one)
+        self.assertNotEqual(one.commit([lines(old, 0, b"a\n")]), [None])
+        new = grant(two)
+        self.assertEqual(new.offset, 2)
+        self.assertNotEqual(two.commit([lines(new, 2, b"b\n")]), [None])
+        next = grant(one, generation=1)
+        batches = one.commit([lines(old, 2, b"b\n"), lines(next, 0, b"n\n")])
+        self.assertEqual(batches, [None, None])
+        self.assertEqual(octets(one), [b"a\n", b"b\n"])
+
+    def test_raced(self) -> None:
+        """Two that both believe to have it: one commits."""
+        one, two = self.open(), self.open()
+        deposits = [lines(grant(j), 0, b"a\n") for j in (one, two)]
+        batches = [
+            journal.commit([deposit])[0]
+            for journal, deposit in zip((one, two), deposits, strict=True)
+        ]
+        self.assertEqual([b is None for b in batches], [False, True])
+        self.assertEqual(octets(one), [b"a\n"])
+
+    def test_forgotten(self) -> None:
+        """Of very many streams the first are forgotten here: their connections are stale,
+        and open them again."""
+        self.patch(journals, "STREAMS_MAX", 3)
+        journal = self.open()
+        grants = [grant(journal, generation=g) for g in range(5)]
+        batches = journal.commit([lines(grants[0], 0, b"a\n")])
+        self.assertEqual(batches, [None])
+        self.assertNotEqual(journal.commit([lines(grants[4], 0, b"e\n")]), [None])
+        again = grant(journal)
+        self.assertNotEqual(journal.commit([lines(again, 0, b"a\n")]), [None])
+
+
+class SpaceTests(SingleTestCase):
+    """What is written goes; what is full refuses."""
+
+    def fill(self, journal: JetStreamJournal, granted: Grant) -> tuple[int, Deposit]:
+        """Commit until there is no room: how many, and the one that was refused."""
+        line = b"x" * 59_999 + b"\n"
+        for count in range(1000):
+            deposit = lines(granted, count * len(line), line)
+            try:
+                self.assertNotEqual(journal.commit([deposit]), [None])
+            except JournalBlocked as error:
+                self.assertIn("maximum bytes", str(error))
+                return count, deposit
+        raise AssertionError("it is never full")
+
+    def test_full(self) -> None:
+        """A full stream takes nothing, and what it was offered when there is room."""
+        listener = self.open(octetsMax=1 << 20)
+        writer = self.open(octetsMax=1 << 20, state=self.directory() / "outputs.db")
+        writer.useOutputs(["a"])
+        granted = grant(listener)
+        count, refused = self.fill(listener, granted)
+        self.assertGreater(count, 10)
+        self.assertRaises(JournalBlocked, listener.commit, [refused])
+        self.assertEqual(grant(self.open()).offset, refused.start)
+        written = writer.read(0, MUCH)
+        self.assertEqual(len(written), count)
+        writer.commit([], [Cursor("a", written[-1].seq, {})])
+        self.assertNotEqual(listener.commit([refused]), [None])
+        self.assertEqual(octets(writer, written[-1].seq), [refused.octets])
+
+    def test_purged(self) -> None:
+        """What every output has is removed; the position is not."""
+        self.patch(readers, "PURGE_OCTETS", 1)
+        listener, writer = self.open(), self.open(state=self.directory() / "o.db")
+        writer.useOutputs(["a"])
+        for generation in range(3):
+            granted = grant(listener, generation=generation)
+            for at in range(5):
+                listener.commit([lines(granted, 2 * at, b"%d\n" % at)])
+            for batch in writer.read(0, MUCH):
+                writer.commit([], [Cursor("a", batch.seq, {})])
+        info = self.api(writer, "STREAM.INFO.decnet", subjects_filter=">")
+        self.assertEqual(set(info["state"]["subjects"].values()), {1})
+        for generation in range(3):
+            self.assertEqual(grant(self.open(), generation=generation).offset, 10)
+
+    def test_swept(self) -> None:
+        """Also what was written before we were started, and nothing that is not: not by a
+        bound that the server takes for none."""
+        path = self.directory() / "o.db"
+        listener, writer = self.open(), openJetStream(self.nats.url, path)
+        writer.useOutputs(["a"])
+        granted = grant(listener)
+        for at in range(3):
+            listener.commit([lines(granted, 2 * at, b"%d\n" % at)])
+        writer.close()
+        writer = openJetStream(self.nats.url, path)
+        writer.useOutputs(["a"])
+        self.assertEqual(octets(writer), [b"0\n", b"1\n", b"2\n"])
+        writer.commit([], [Cursor("a", 2, {})])
+        writer.close()
+        writer = self.open(state=path)
+        writer.useOutputs(["a"])
+        self.assertEqual(octets(writer), [b"2\n"])
+        info = self.api(writer, "STREAM.INFO.decnet")
+        self.assertEqual(info["state"]["messages"], 1)
+        self.assertEqual(grant(self.open()).offset, 6)
+
+    def test_settled(self) -> None:
+        """
+        Of what is kept for its position only, the position is kept, in few octets; whoever
+        holds the stream goes on, and whoever is stale stays so.
+        """
+        self.patch(readers, "QUIET_S", 0)
+        listener, writer = self.open(), self.open(state=self.directory() / "o.db")
+        writer.useOutputs(["a"])
+        granted = [grant(listener, generation=g) for g in range(3)]
+        line = b"x" * 9999 + b"\n"
+        first = [lines(g, 0, line) for g in granted]
+        listener.commit([*first, replace(lines(None, 0, line), provenance=OTHER)])
+        stale = grant(self.open())
+        listener.commit([lines(granted[0], 10000, line)])
+        after = writer.read(0, MUCH)[-1].seq
+        writer.commit([], [Cursor("a", after, {})])
+        listener.commit([lines(granted[1], 10000, line)])
+        writer.tidy()
+        info = self.api(writer, "STREAM.INFO.decnet", subjects_filter=">")
+        self.assertEqual(sorted(info["state"]["subjects"].values()), [1, 1, 2])
+        self.assertLess(info["state"]["bytes"], 25000)
+        for g, offset in enumerate((20000, 20000, 10000)):
+            known = grant(self.open(), generation=g)
+            self.assertEqual(known.offset, offset)
+            self.assertEqual(known.crc, crc32(line * (offset // 10000)))
+        self.assertEqual(octets(writer), [line])
+        other = self.open()
+        self.assertEqual(
+            other.commit([replace(lines(stale, 10000, line), grant=stale)]), [None]
+        )
+        more = [lines(granted[0], 20000, b"a\n"), lines(granted[2], 10000, b"c\n")]
+        self.assertNotIn(None, listener.commit(more))
+        self.assertEqual(octets(writer), [line, b"a\n", b"c\n"])
+
+    def test_tight(self) -> None:
+        """Positions of many streams do not fill a stream for ever."""
+        listener = self.open(octetsMax=1 << 20)
+        writer = self.open(octetsMax=1 << 20, state=self.directory() / "outputs.db")
+        writer.useOutputs(["a"])
+        line = b"x" * 59_999 + b"\n"
+        for generation in range(60):
+            granted = grant(listener, generation=generation)
+            self.assertNotEqual(listener.commit([lines(granted, 0, line)]), [None])
+            (batch,) = writer.read(generation, MUCH)[-1:]
+            writer.commit([], [Cursor("a", batch.seq, {})])
+            writer.tidy()
+        self.assertEqual(len(listener.known("w1")), 60)
+
+    def test_manyStreams(self) -> None:
+        """Of very many streams of a worker the oldest are forgotten, but none with a batch
+        that is not written."""
+        self.patch(journals, "STREAMS_PER_WORKER_MAX", 3)
+        listener, writer = self.open(), self.open(state=self.directory() / "o.db")
+        writer.useOutputs(["a"])
+
+        def add(generation: int) -> None:
+            granted = grant(listener, generation=generation)
+            listener.commit([lines(granted, 0, b"%d\n" % generation)])
+
+        for generation in range(5):
+            add(generation)
+        info = self.api(writer, "STREAM.INFO.decnet")
+        self.assertEqual(info["state"]["messages"], 5)
+        writer.commit([], [Cursor("a", 4, {})])
+        add(5)
+        info = self.api(writer, "STREAM.INFO.decnet", subjects_filter=">")
+        self.assertEqual(
+            sorted(int(s.rpartition(".")[2]) for s in info["state"]["subjects"]),
+            [3, 4, 5],
+        )
+        self.assertEqual(octets(writer), [b"4\n", b"5\n"])
+
+
+class ReaderTests(SingleTestCase):
+    """What others do to the stream."""
+
+    def test_removed(self) -> None:
+        """Messages that somebody else has removed are missed, and said; the rest is read."""
+        journal = self.open()
+        journal.commit([lines(None, 0, b"%d\n" % at) for at in range(4)])
+        for seq in (2, 3):
+            self.api(journal, "STREAM.MSG.DELETE.decnet", seq=seq, no_erase=True)
+        with capturedLogs() as events:
+            self.assertEqual(octets(journal), [b"0\n", b"3\n"])
+        (said,) = [event for event in events if event.get("event") == "gap"]
+        self.assertEqual((said["first"], said["last"]), (2, 3))
+
+    def test_foreign(self) -> None:
+        """A message that is none of ours is left out, and said."""
+        journal = self.open()
+        journal.commit([lines(None, 0, b"0\n")])
+        journal._bus.run(journal._bus.ask("decnet.w1.plain", b"\x1b[2Jforged"))
+        journal.commit([lines(None, 0, b"1\n")])
+        with capturedLogs() as events:
+            self.assertEqual(octets(journal), [b"0\n", b"1\n"])
+        self.assertEqual([e["seq"] for e in events if e.get("event") == "refused"], [2])
+
+    def test_deliveryLost(self) -> None:
+        """What a consumer has sent, and nobody has heard, is read all the same."""
+        journal = self.open()
+        journal.commit([lines(None, 0, b"0\n")])
+        (first,) = journal.read(0, MUCH)
+        journal.commit([lines(None, 0, b"1\n")])
+        (consumer,) = journal._reader._consumers.values()
+        journal._bus.run(journal._stream.fetch(consumer, MUCH, 10))
+        self.assertEqual(octets(journal, first.seq), [b"1\n"])
+
+    def test_consumerGone(self) -> None:
+        """A place that is read on from is found again when the server was restarted."""
+        journal = self.open()
+        journal.commit([lines(None, 0, b"0\n")])
+        (first,) = journal.read(0, MUCH)
+        self.nats.kill()
+        self.assertRaises(JournalBlocked, journal.read, first.seq, MUCH)
+        self.nats.start()
+        batches = untilTaken(lambda: journal.commit([lines(None, 0, b"1\n")]))
+        self.assertEqual(journal.read(first.seq, MUCH), batches)
+
+
+def untilTaken(work: Callable[[], Any]) -> Any:
+    """Call again whatever is blocked, as group commit does."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return work()
+        except JournalBlocked:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+class WentBackTests(SingleTestCase):
+    """A stream that has lost what it had said to have."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = self.directory() / "outputs.db"
+
+    def accept(self, *some: bytes) -> int:
+        """Commit as a listener: where the stream was before."""
+        listener = openJetStream(self.nats.url)
+        begins = grant(listener).offset
+        for one in some:
+            granted = grant(listener)
+            deposit = lines(granted, granted.offset, one)
+            self.assertNotEqual(listener.commit([deposit]), [None])
+        listener.close()
+        return begins
+
+    def write(self) -> list[bytes]:
+        """Write as the outputs do: what there was to write."""
+        writer = openJetStream(self.nats.url, self.path)
+        after = writer.useOutputs(["a"])["a"].seq
+        batches = writer.read(after, MUCH)
+        for batch in batches:
+            writer.commit([], [Cursor("a", batch.seq, {})])
+        writer.close()
+        return [batch.octets for batch in batches]
+
+    def test_lostEnd(self) -> None:
+        """
+        What was written and lost its place is sent again, and is written again; what comes
+        in its sequences is written, and not taken for it.
+        """
+        self.accept(b"1\n", b"2\n")
+        self.assertEqual(self.write(), [b"1\n", b"2\n"])
+        self.nats.stop()
+        (store,) = self.nats.directory.glob("store/jetstream/*/streams/decnet")
+        saved = self.directory() / "saved"
+        shutil.copytree(store, saved)
+
+        def lose() -> None:
+            self.nats.stop()
+            shutil.rmtree(store)
+            shutil.copytree(saved, store)
+
+        for more in (0, 1, 2, 5):
+            self.nats.start()
+            waitUntil(self.nats.healthy, "JetStream does not start")
+            self.accept(b"3\n", b"4\n")
+            self.assertEqual(self.write()[-2:], [b"3\n", b"4\n"])
+            lose()
+            self.nats.start()
+            waitUntil(self.nats.healthy, "JetStream does not start")
+            fresh = [b"again %d\n" % at for at in range(more)]
+            self.assertEqual(self.accept(*fresh), 4)
+            with capturedLogs() as events:
+                self.assertEqual(self.write(), fresh)
+            self.assertIn("diverged", [e.get("event") for e in events])
+            with capturedLogs() as events:
+                self.assertEqual(self.write(), [])
+            self.assertNotIn("diverged", [e.get("event") for e in events])
+            lose()
+
+    def test_listenerStays(self) -> None:
+        """A listener that was there all the time believes what it remembers, once."""
+        journal = self.open()
+        granted = grant(journal)
+        journal.commit([lines(granted, 0, b"1\n")])
+        self.nats.stop()
+        (store,) = self.nats.directory.glob("store/jetstream/*/streams/decnet")
+        saved = self.directory() / "saved"
+        shutil.copytree(store, saved)
+        self.nats.start()
+        untilTaken(lambda: journal.commit([lines(granted, 2, b"2\n")]))
+        self.nats.stop()
+        shutil.rmtree(store)
+        shutil.copytree(saved, store)
+        self.nats.start()
+        again = untilTaken(lambda: grant(journal))
+        batches = untilTaken(lambda: journal.commit([lines(again, 4, b"3\n")]))
+        self.assertEqual(batches, [None])
+        again = untilTaken(lambda: grant(journal))
+        self.assertEqual((again.offset, again.crc), (2, crc32(b"1\n")))
+        self.assertNotEqual(journal.commit([lines(again, 2, b"2\n")]), [None])
+
+    def test_madeAnew(self) -> None:
+        """A stream that was deleted and made again is another: all of it is written."""
+        self.accept(b"1\n", b"2\n", b"3\n")
+        self.assertEqual(len(self.write()), 3)
+        journal = openJetStream(self.nats.url)
+        before = journal.identity
+        self.api(journal, "STREAM.DELETE.decnet")
+        journal.close()
+        self.accept(b"new\n")
+        with capturedLogs() as events:
+            self.assertEqual(self.write(), [b"new\n"])
+        self.assertIn("diverged", [e.get("event") for e in events])
+        self.assertNotEqual(self.open().identity, before)
+
+    def test_whileReading(self) -> None:
+        """Who reads on when that has happened stops."""
+        self.accept(b"1\n", b"2\n")
+        writer = self.open(state=self.path)
+        after = writer.useOutputs(["a"])["a"].seq
+        (*_, last) = writer.read(after, MUCH)
+        self.api(writer, "STREAM.MSG.DELETE.decnet", seq=2)
+        writer._reader._consumers.clear()
+        self.assertEqual(writer.read(last.seq, MUCH), [])
+        self.api(writer, "STREAM.DELETE.decnet")
+        self.accept(b"x\n", b"y\n", b"z\n")
+        self.assertRaises(WentBack, untilTaken, lambda: writer.read(last.seq, MUCH))
+
+
+class FrozenTests(SingleTestCase):
+    """A server that takes nothing more, and does not say so."""
+
+    def test_frozen(self) -> None:
+        """A commit ends, whatever is on its way; all of it is there once afterwards."""
+        self.patch(buses, "ANSWER_S", 0.5)
+        journal = self.open()
+        granted = [grant(journal, f"w{n}") for n in range(8)]
+        line = b"x" * 999 + b"\n"
+        deposits = [
+            replace(
+                lines(g, 0, line * 4000),
+                provenance=replace(PROVENANCE, worker=f"w{n}", address=str(n)),
+            )
+            for n, g in enumerate(granted)
+        ]
+        self.nats.freeze()
+        for _ in range(3):
+            self.assertRaises(JournalBlocked, journal.commit, deposits)
+        self.assertRaises(JournalBlocked, journal.read, 0, MUCH)
+        self.nats.thaw()
+        self.assertNotIn(None, untilTaken(lambda: journal.commit(deposits)))
+        read = untilTaken(lambda: octets(journal))
+        self.assertEqual(sum(map(len, read)), 8 * 4000 * len(line))
+
+
+class QuorumTests(NatsTestCase):
+    """Three nodes, and fewer."""
+
+    def test_noQuorum(self) -> None:
+        """Without most of its nodes the cluster takes nothing and nothing is said to be
+        taken; when they are back, everything is there once."""
+        self.patch(buses, "ANSWER_S", 1.0)
+        cluster = self.cluster()
+        journal = openJetStream(cluster.journal)
+        self.addCleanup(journal.close)
+        info = journal._bus.run(journal._bus.api("STREAM.INFO.decnet"))
+        self.assertEqual(info["config"]["num_replicas"], 3)
+        granted = grant(journal)
+        self.assertNotEqual(journal.commit([lines(granted, 0, b"a\n")]), [None])
+        for node in cluster.nodes[1:]:
+            node.kill()
+        deposits = [
+            lines(granted, 2, b"b\n"),
+            replace(lines(None, 0, b"p\n"), provenance=OTHER),
+        ]
+        for _ in range(2):
+            self.assertRaises(JournalBlocked, journal.commit, deposits)
+        self.assertRaises(JournalBlocked, grant, journal, generation=1)
+        cluster.start()
+        batches = untilTaken(lambda: journal.commit(deposits))
+        self.assertEqual([b.octets for b in batches], [b"b\n", b"p\n"])
+        self.assertEqual(sorted(octets(journal)), [b"a\n", b"b\n", b"p\n"])
+        self.assertEqual(untilTaken(lambda: grant(journal)).offset, 4)
+
+    def test_fenced(self) -> None:
+        """Of several listeners that believe the same at the same time, one commits."""
+        cluster = self.cluster()
+        everybody = [openJetStream(url) for url in cluster.urls * 2]
+        for journal in everybody:
+            self.addCleanup(journal.close)
+        pool = ThreadPoolExecutor(len(everybody))
+        self.addCleanup(pool.shutdown)
+        for round in range(50):
+            granted = [grant(journal) for journal in everybody]
+            at = {g.offset for g in granted}
+            self.assertEqual(at, {2 * round})
+            results = list(
+                pool.map(
+                    lambda j, g: j.commit([lines(g, g.offset, b"x\n")]),
+                    everybody,
+                    granted,
+                )
+            )
+            self.assertEqual(len([r for r in results if r != [None]]), 1)
+        self.assertEqual(octets(everybody[0]), [b"x\n"] * 50)
+
+    def test_oldServer(self) -> None:
+        """A cluster of servers that let several in is refused."""
+        cluster = self.cluster()
+        self.patch(buses, "CONNECT_S", 0.5)
+        self.patch(buses, "CLUSTER_VERSION_MIN", (99,))
+        error = self.assertRaises(UserError, openJetStream, cluster.journal)
+        self.assertIn("takes what it should refuse", str(error))
+
+    def test_leaderKilled(self) -> None:
+        """The stream's leader is killed while much is committed: all of it once, in order."""
+        self.patch(buses, "ANSWER_S", 2.0)
+        cluster = self.cluster()
+        journal = openJetStream(cluster.journal)
+        self.addCleanup(journal.close)
+        granted, end, written = grant(journal), 0, []
+        for round in range(60):
+            deposit = lines(granted, end, b"line %d\n" % round)
+            written.append(deposit.octets)
+            end = deposit.end
+            if round in (20, 40):
+                info = untilTaken(
+                    lambda: journal._bus.run(journal._stream.ask("STREAM.INFO"))
+                )
+                leader = info["cluster"]["leader"]
+                (node,) = [n for n in cluster.nodes if n.name == leader]
+                node.kill()
+            (batch,) = untilTaken(lambda d=deposit: journal.commit([d]))  # type: ignore[misc]
+            self.assertIsNotNone(batch, f"stale at {round}")
+            if round == 30:
+                cluster.start()
+        self.assertEqual(untilTaken(lambda: octets(journal)), written)
+
+
+class LeaseTests(SingleTestCase):
+    """One writes the outputs; another takes over."""
+
+    def outbox(self) -> Outbox:
+        """Somebody who could write the outputs, in a place of its own."""
+        bus = Bus.open(Access(parseServers(self.nats.url)))
+        self.addCleanup(bus.close)
+        layout = Layout("decnet", None, STREAM_OCTETS_MAX)
+        JetStreamJournal.open(bus, layout, 1000)
+        state = Journal.open(self.directory() / "outputs.db")
+        self.addCleanup(state.close)
+        outbox = Outbox(bus, layout, state, "test", lambda: self.now)
+        outbox.prepare()
+        return outbox
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.now = 0.0
+        self.one, self.two = self.outbox(), self.outbox()
+        self.assertTrue(self.one.acquire())
+        self.one.useOutputs(["a"], "j", MUCH)
+
+    def test_renewed(self) -> None:
+        """Nobody takes over from one who says that it is there."""
+        for _ in range(30):
+            self.now += RENEW_S
+            self.one.renew()
+            self.assertFalse(self.two.acquire())
+
+    def test_silent(self) -> None:
+        """From one who is silent for so long; who then can move no cursor, and hears it."""
+        self.one.save([Cursor("a", 7, {})])
+        self.assertFalse(self.two.acquire())
+        self.now += LEASE_S - 1
+        self.assertFalse(self.two.acquire())
+        self.assertGreater(self.now - self.one.renewed, GIVE_UP_S)
+        self.now += 1
+        self.assertTrue(self.two.acquire())
+        self.assertRaises(LeaseLost, self.one.save, [Cursor("a", 9, {})])
+        self.assertRaises(LeaseLost, self.one.renew)
+        self.assertEqual(self.two.useOutputs(["a"], "j", MUCH)["a"], Cursor("a", 7, {}))
+
+    def test_left(self) -> None:
+        """From one who has gone, at once; with another output the oldest batch is where it
+        begins."""
+        self.one.save([Cursor("a", 7, {})])
+        self.one.leave()
+        self.assertTrue(self.two.acquire())
+        self.assertEqual(self.two.useOutputs(["a", "b"], "j", MUCH)["b"].seq, 7)
+        self.assertEqual(self.two.released, 7)
+
+    def test_samePlace(self) -> None:
+        """One that was killed and is started again in the same place does not wait."""
+        again = Outbox(
+            self.one._bus, self.one._layout, self.one._state, "test", lambda: self.now
+        )
+        self.assertTrue(again.acquire())
+        self.assertRaises(LeaseLost, self.one.renew)
+
+    def test_answerLost(self) -> None:
+        """A value whose answer was lost is ours all the same."""
+        ask, lost = self.one._bus.ask, [True]
+
+        async def asked(
+            subject: str, data: bytes = b"", headers: Mapping[str, str] | None = None
+        ) -> Message:
+            answer = await ask(subject, data, headers)
+            if subject.startswith("$KV") and lost.pop():
+                lost.append(False)
+                raise Silent("lost")
+            lost.append(False)
+            return answer
+
+        self.patch(self.one._bus, "ask", asked)
+        self.assertRaises(JournalBlocked, self.one.renew)
+        self.one.renew()
+        self.one.save([Cursor("a", 3, {})])
+        self.assertEqual(self.one.released, 3)
+
+    def test_foreignValue(self) -> None:
+        """A value that is none of ours is nobody's lease."""
+        bus = self.two._bus
+        bus.run(bus.ask("$KV.decnet-outputs.outputs", b"[1]"))
+        self.assertFalse(self.two.acquire())
+
+
+class OpenTests(SingleTestCase):
+    """A stream that could lose what it took is not used."""
+
+    def open_(self, **config: Any) -> str:
+        """What is wrong with a stream of this configuration."""
+        made: dict[str, Any] = {
+            "name": "decnet",
+            "description": f"decnet_syslog journal {'a' * 32}",
+            "subjects": ["decnet.>"],
+            "retention": "limits",
+            "storage": "file",
+            "discard": "new",
+            "num_replicas": 1,
+            **config,
+        }
+        bus = Bus.open(Access(parseServers(self.nats.url)))
+        try:
+            answer = bus.run(bus.api("STREAM.CREATE.decnet", **made))
+            self.assertNotIn("error", answer)
+            layout = Layout("decnet", None, STREAM_OCTETS_MAX)
+            try:
+                JetStreamJournal.open(bus, layout, 1000)
+            except UserError as error:
+                return str(error)
+            finally:
+                bus.run(bus.api("STREAM.DELETE.decnet"))
+            return ""
+        finally:
+            bus.close()
+
+    def test_refused(self) -> None:
+        """Each setting that could lose is named."""
+        self.assertEqual(self.open_(), "")
+        faults: list[tuple[dict[str, Any], str]] = [
+            ({"discard": "old"}, "discard is not new"),
+            ({"max_age": 10**12, "duplicate_window": 10**9}, "max_age is set"),
+            ({"storage": "memory"}, "storage is not file"),
+            ({"retention": "workqueue"}, "retention is not limits"),
+            ({"max_msgs_per_subject": 5}, "max_msgs_per_subject is set"),
+            ({"max_msg_size": 5000}, "max_msg_size is set"),
+            ({"deny_purge": True}, "deny_purge is set"),
+            ({"description": "x"}, "description is not"),
+            ({"subjects": ["decnet.*"]}, "subjects are not"),
+        ]
+        for config, said in faults:
+            self.assertIn(said, self.open_(**config))
+
+    def test_replicas(self) -> None:
+        """Copies that the server cannot make are refused, not made fewer."""
+        error = self.assertRaises(UserError, openJetStream, self.nats.url, replicas=3)
+        self.assertIn("--journal-replicas", str(error))
+
+    def test_payload(self) -> None:
+        """A line that the server would refuse for ever is not accepted from a worker."""
+        error = self.assertRaises(
+            UserError, openJetStream, self.nats.url, messageOctetsMax=3 << 20
+        )
+        self.assertIn("max_payload", str(error))
+
+    def test_noJetStream(self) -> None:
+        """A server without JetStream, or none at all, is said in one line."""
+        self.nats.kill()
+        self.patch(buses, "CONNECT_S", 0.5)
+        error = self.assertRaises(UserError, openJetStream, self.nats.url)
+        self.assertIn("no NATS server", str(error))
+
+    def test_identity(self) -> None:
+        """The bucket and the stream can be looked at with the tools of NATS."""
+        journal = self.open(state=self.directory() / "o.db")
+        journal.useOutputs(["a"])
+        got = self.api(
+            journal,
+            "STREAM.MSG.GET.KV_decnet-outputs",
+            last_by_subj="$KV.decnet-outputs.outputs",
+        )
+        value = json.loads(base64.b64decode(got["message"]["data"]))
+        self.assertEqual(value["cursors"], {"a": 0})

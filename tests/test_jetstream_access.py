@@ -1,0 +1,257 @@
+"""Tests for L{decnet_syslog.nats.access}: who is believed, and what is sent to whom."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.errors import UserError
+from decnet_syslog.master.tap import Options as ListenerOptions
+from decnet_syslog.nats import bus as buses
+from decnet_syslog.nats.access import access, checkName, parseServers
+from decnet_syslog.nats.bus import Bus, Silent
+from decnet_syslog.nats.tap import Options as OutputsOptions
+
+from .certificates import CLIENT, SERVER, authority, certificate, key
+from .natsserver import NatsServer, NatsTestCase, freeAddress, waitUntil
+
+NOTHING: dict[str, str | None] = {
+    "ca": None,
+    "cert": None,
+    "key": None,
+    "credentials": None,
+}
+
+
+def pem(path: Path, *certificates: object) -> str:
+    """Write certificates, or a key."""
+    path.write_bytes(
+        b"".join(
+            c.public_bytes(serialization.Encoding.PEM)
+            if hasattr(c, "public_bytes")
+            else c.private_bytes(  # type: ignore[attr-defined]
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+            for c in certificates
+        )
+    )
+    return str(path)
+
+
+class AddressTests(SynchronousTestCase):
+    """What an operator says."""
+
+    def test_servers(self) -> None:
+        """One server or more, with ports or without."""
+        self.assertEqual(
+            parseServers("nats://a,b:5,[::1]:6/"), (("a", 4222), ("b", 5), ("::1", 6))
+        )
+        self.assertEqual(parseServers("tls://n1.x:1,tls://n2.x:2")[1], ("n2.x", 2))
+        for wrong in (
+            "http://x",
+            "nats://",
+            "nats://a:0",
+            "nats://a:99999",
+            "nats://a b",
+            "nats://a,,b",
+            "nats://user:secret@a",
+        ):
+            self.assertRaises(ValueError, parseServers, wrong)
+
+    def test_names(self) -> None:
+        """A stream's name means nothing in a subject."""
+        self.assertEqual(checkName("decnet_2-x"), "decnet_2-x")
+        for wrong in ("", "a.b", "*", ">", "a b", "x" * 65, "a\n"):
+            self.assertRaises(ValueError, checkName, wrong)
+
+    def test_plaintext(self) -> None:
+        """Nothing leaves this machine in the clear unless somebody says so."""
+        for here in ("127.0.0.1", "[::1]", "localhost", "127.9.9.9:5"):
+            access(f"nats://{here}", NOTHING, False)
+        for away in ("192.0.2.1", "n1.example", "127.0.0.1,n2.example"):
+            error = self.assertRaises(
+                UserError, access, f"nats://{away}", NOTHING, False
+            )
+            self.assertIn("--journal-ca", str(error))
+            access(f"nats://{away}", NOTHING, True)
+        self.assertRaises(UserError, access, "tls://127.0.0.1", NOTHING, True)
+
+    def test_files(self) -> None:
+        """Files that do not do are named."""
+        path = Path(self.mktemp())
+        path.write_text("what is this\n")
+        for given, said in [
+            ({"ca": str(path)}, "--journal-ca"),
+            ({"ca": "/nowhere"}, "--journal-ca"),
+            ({"cert": str(path)}, "go with --journal-ca"),
+            ({"ca": str(path), "cert": str(path)}, "go together"),
+            ({"credentials": str(path)}, "neither"),
+            ({"credentials": "/nowhere"}, "cannot read"),
+        ]:
+            error = self.assertRaises(
+                UserError, access, "nats://127.0.0.1", {**NOTHING, **given}, False
+            )
+            self.assertIn(said, str(error))
+
+    def test_options(self) -> None:
+        """The listener writes no outputs then; who writes them needs such a journal."""
+        listener = ListenerOptions()
+        listener.parseOptions(["--journal=nats://127.0.0.1"])
+        self.assertEqual(listener.paths, {"log": [], "json": []})
+        self.assertRaises(
+            UsageError,
+            ListenerOptions().parseOptions,
+            ["--journal=nats://127.0.0.1", "--log-path=x.log"],
+        )
+        for wrong in ([], ["--journal=x.db"]):
+            self.assertRaises(UsageError, OutputsOptions().parseOptions, wrong)
+        self.assertRaises(
+            UsageError,
+            OutputsOptions().parseOptions,
+            ["--journal=nats://127.0.0.1", "--log-path=", "--json-path="],
+        )
+
+
+class ServerTests(NatsTestCase):
+    """Real servers with TLS and passwords."""
+
+    def setUp(self) -> None:
+        self.home = self.directory()
+        self.patch(buses, "CONNECT_S", 1.5)
+        self.ca = pem(self.home / "ca.pem", authority())
+
+    def tls(self, name: str | None = None, verify: bool = True) -> NatsServer:
+        """A server that has its address, or a name, in its certificate."""
+        address = freeAddress()
+        cert = certificate(["nats"], usages=(SERVER,), alternatives=(name or address,))
+        server = NatsServer(
+            self.directory(),
+            address=address,
+            extra="tls {\n"
+            f'  cert_file: "{pem(self.home / "server.pem", cert)}"\n'
+            f'  key_file: "{pem(self.home / "server.key", key("holder"))}"\n'
+            f'  ca_file: "{self.ca}"\n'
+            f"  verify: {'true' if verify else 'false'}\n"
+            "}",
+        )
+        self.addCleanup(server.kill)
+        server.start()
+        waitUntil(server.healthy, "JetStream does not start")
+        return server
+
+    def mine(self, ca: str = "ca") -> dict[str, str | None]:
+        """What we show."""
+        cert = certificate(["listener"], ca=ca, holder="ours", usages=(CLIENT,))
+        return {
+            **NOTHING,
+            "ca": self.ca,
+            "cert": pem(self.home / "ours.pem", cert),
+            "key": pem(self.home / "ours.key", key("ours")),
+        }
+
+    def comesIn(self, url: str, options: dict[str, str | None]) -> bool:
+        """Whether a server lets us in, and we it."""
+        try:
+            bus = Bus.open(access(url, options, False))
+        except UserError as error:
+            self.assertIn("lets us in", str(error))
+            return False
+        try:
+            return "limits" in bus.run(bus.api("INFO"))
+        finally:
+            bus.close()
+
+    def test_tls(self) -> None:
+        """Both show certificates of the CA; another CA's or none is not let in."""
+        url = self.tls().url
+        self.assertTrue(self.comesIn(url, self.mine()))
+        self.assertFalse(self.comesIn(url, {**NOTHING, "ca": self.ca}))
+        self.assertFalse(self.comesIn(url, self.mine(ca="other")))
+        other = pem(self.home / "other.pem", authority("other"))
+        self.assertFalse(self.comesIn(url, {**self.mine(), "ca": other}))
+
+    def test_wrongName(self) -> None:
+        """A server of the CA that is another one is not believed."""
+        server = self.tls("other.example", verify=False)
+        self.assertFalse(self.comesIn(server.url, self.mine()))
+
+    def test_stripped(self) -> None:
+        """Where TLS is wanted, a server that does not ask for it hears no password."""
+        secret = self.home / "secret"
+        secret.write_text("ours:pa55word\n")
+        server = self.server(
+            "authorization { users: [{user: ours, password: pa55word}] }\n"
+            f'debug: true\ntrace: true\nlog_file: "{self.home / "trace.log"}"'
+        )
+        options = {**NOTHING, "credentials": str(secret)}
+        self.assertTrue(self.comesIn(server.url, options))
+        before = (self.home / "trace.log").read_text().count("[CONNECT")
+        self.assertGreater(before, 0)
+        self.assertFalse(self.comesIn(server.url, {**options, "ca": self.ca}))
+        after = (self.home / "trace.log").read_text().count("[CONNECT")
+        self.assertEqual(after, before)
+
+    def test_password(self) -> None:
+        """A wrong password, or none, is not let in."""
+        secret = self.home / "secret"
+        server = self.server(
+            "authorization { users: [{user: ours, password: pa55word}] }"
+        )
+        for text, isIn in [("ours:pa55word\n", True), ("ours:other\n", False)]:
+            secret.write_text(text)
+            options = {**NOTHING, "credentials": str(secret)}
+            self.assertEqual(self.comesIn(server.url, options), isIn)
+        self.assertFalse(self.comesIn(server.url, NOTHING))
+
+    def test_lockedOut(self) -> None:
+        """Who is not let in for a while comes in when that is mended."""
+        secret = self.home / "secret"
+        secret.write_text("ours:pa55word\n")
+        good = "authorization { users: [{user: ours, password: pa55word}] }"
+        server = self.server(good)
+        options = {**NOTHING, "credentials": str(secret)}
+        bus = Bus.open(access(server.url, options, False))
+        self.addCleanup(bus.close)
+        for _ in range(2):
+            server.stop()
+            server.extra = good.replace("pa55word", "other")
+            server.start()
+            time.sleep(3)
+            self.assertRaises(Silent, bus.run, bus.api("INFO"))
+            server.stop()
+            server.extra = good
+            server.start()
+
+            def isIn() -> bool:
+                try:
+                    return "limits" in bus.run(bus.api("INFO"))
+                except Silent:
+                    return False
+
+            waitUntil(isIn, "it never comes in again")
+        # The same without a restart: the server ends the connection.
+        self.patch(buses, "COME_AGAIN_S", 0.5)
+        for text, comesIn in [(good.replace("pa55word", "other"), False), (good, True)]:
+            server.extra = text
+            server.reload()
+            waitUntil(lambda comesIn=comesIn: isIn() is comesIn, f"not {comesIn}")  # type: ignore[misc]
+
+    def test_nkey(self) -> None:
+        """An nkey's seed: the server knows only what is public of it."""
+        import nkeys
+
+        pair = nkeys.from_seed(nkeys.encode_seed(b"\x05" * 32, nkeys.PREFIX_BYTE_USER))
+        secret = self.home / "seed"
+        secret.write_bytes(bytes(pair.seed))
+        server = self.server(
+            f"authorization {{ users: [{{nkey: {pair.public_key.decode()}}}] }}"
+        )
+        options = {**NOTHING, "credentials": str(secret)}
+        self.assertTrue(self.comesIn(server.url, options))
+        self.assertFalse(self.comesIn(server.url, NOTHING))

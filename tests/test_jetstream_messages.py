@@ -1,0 +1,192 @@
+"""Tests for L{decnet_syslog.nats.messages}."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.master.values import Deposit, Grant
+from decnet_syslog.nats.messages import (
+    HEADERS_OCTETS_MAX,
+    Entry,
+    Foreign,
+    Position,
+    decode,
+    encode,
+    pieces,
+    streamsOf,
+    subjectOf,
+)
+from decnet_syslog.wire.record import Provenance
+
+from .doubles import PROVENANCE, STREAM, lines
+
+ATTEMPT = "a" * 32
+GRANT = Grant(1, 1, STREAM, 3, 0, 0, 0)
+
+# Whatever a name can be: a CN, or a path of octets that are no UTF-8.
+NAMES = st.one_of(
+    st.text(max_size=40, alphabet=st.characters(exclude_categories=["Cs"])),
+    st.binary(max_size=40).map(lambda o: o.decode("utf-8", "surrogateescape")),
+    st.sampled_from(
+        ["a\r\nNats-Msg-Id: x", "*", ">", "a.b", "%41", " ", "\x00", "=", ""]
+    ),
+)
+NUMBERS = st.integers(0, 2**63 - 1)
+WHO = st.builds(
+    Provenance, NAMES, NAMES, NAMES, NAMES, st.none() | NAMES, st.booleans()
+)
+MESSAGES = st.lists(st.binary(max_size=30), min_size=1, max_size=20)
+
+
+def onTheWire(headers: dict[str, str]) -> dict[str, str]:
+    """What a reader of the protocol sees: lines, each a name and what is not around it."""
+    text = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return {
+        name: value.strip()
+        for name, _, value in (line.partition(":") for line in text.split("\r\n"))
+        if name
+    }
+
+
+def roundTrip(deposit: Deposit, position: Position) -> Entry:
+    """Through the format and back."""
+    headers, body = encode(deposit, position, ATTEMPT)
+    return decode(7, onTheWire(headers), body)
+
+
+class FormatTests(SynchronousTestCase):
+    """What was committed is what is read."""
+
+    @settings(deadline=None)
+    @given(WHO, NUMBERS, NUMBERS, st.integers(0, 2**32 - 1), MESSAGES)
+    def test_lines(
+        self, who: Provenance, start: int, base: int, crc: int, some: list[bytes]
+    ) -> None:
+        """Lines of a stream, with the position behind them."""
+        octets = b"".join(m.replace(b"\n", b"") + b"\n" for m in some)
+        deposit = Deposit(who, GRANT, start, start + len(octets), octets)
+        position = Position(deposit.end, base, crc)
+        entry = roundTrip(deposit, position)
+        assert entry.batch is not None
+        batch = entry.batch
+        self.assertEqual((entry.seq, entry.attempt), (7, ATTEMPT))
+        self.assertEqual(entry.position, position)
+        self.assertEqual(batch.provenance, who)
+        self.assertEqual((batch.stream, batch.generation), (STREAM, 3))
+        self.assertEqual(
+            (batch.start, batch.end, batch.octets), (start, deposit.end, octets)
+        )
+
+    @settings(deadline=None)
+    @given(WHO, MESSAGES)
+    def test_framed(self, who: Provenance, some: list[bytes]) -> None:
+        """Messages with line feeds inside, of a peer without streams."""
+        deposit = Deposit(who, None, 0, 0, b"".join(some), tuple(map(len, some)))
+        batch = roundTrip(deposit, Position(0, 0, 0)).batch
+        assert batch is not None
+        self.assertEqual(
+            (batch.octets, batch.lengths, batch.stream),
+            (deposit.octets, deposit.lengths, None),
+        )
+
+    @settings(deadline=None)
+    @given(NAMES)
+    def test_gap(self, reason: str) -> None:
+        """What will never come."""
+        deposit = Deposit(PROVENANCE, GRANT, 5, 9, b"", reason=reason)
+        position = Position(5, 0, 77).behind(deposit)
+        self.assertEqual(position, Position(9, 9, 0))
+        entry = roundTrip(deposit, position)
+        assert entry.batch is not None
+        self.assertEqual((entry.batch.reason, entry.batch.start), (reason, 5))
+
+    @settings(deadline=None)
+    @given(NAMES, NAMES)
+    def test_subject(self, one: str, other: str) -> None:
+        """A name is one token without a meaning; no two have the same."""
+        subject = subjectOf("decnet", one, GRANT)
+        self.assertTrue(
+            re.fullmatch(r"decnet\.[A-Za-z0-9_%-]*\.[0-9a-f]{32}\.3", subject)
+        )
+        self.assertEqual(subject == subjectOf("decnet", other, GRANT), one == other)
+        self.assertEqual(streamsOf("decnet", one), subject.rsplit(".", 2)[0] + ".*.*")
+
+    def test_longest(self) -> None:
+        """The longest names that a peer can have fit."""
+        who = Provenance("w" * 64, "f" * 128, "a" * 64, "t" * 32, "\xff" * 2048)
+        deposit = Deposit(who, GRANT, 2**63, 2**63, b"", reason="r" * 64)
+        headers, _ = encode(deposit, Position(2**63, 2**63, 2**32 - 1), ATTEMPT)
+        octets = sum(len(name) + len(value) + 4 for name, value in headers.items())
+        self.assertLess(octets + 512, HEADERS_OCTETS_MAX)
+
+    def test_foreign(self) -> None:
+        """What is none of ours is said to be, whatever it lacks."""
+        headers, body = encode(lines(GRANT, 0, b"a\n"), Position(2, 0, 1), ATTEMPT)
+        for name in headers:
+            less = {n: v for n, v in headers.items() if n != name}
+            if name not in ("Decnet-Stream", "Decnet-Log"):
+                self.assertRaises(Foreign, decode, 1, less, body)
+        for name, value in [
+            ("Decnet-End", "-1"),
+            ("Decnet-End", "\u0661"),
+            ("Decnet-Crc", "x"),
+            ("Decnet-Marks", ""),
+        ]:
+            self.assertRaises(Foreign, decode, 1, {**headers, name: value}, body)
+        framed = {**headers, "Decnet-Framing": "octet-counted"}
+        for bad in (b"x", b"5 abc", b" a", b"99999999999999 a"):
+            self.assertRaises(Foreign, decode, 1, framed, bad)
+
+
+class PieceTests(SynchronousTestCase):
+    """A deposit is cut behind lines, and is all there."""
+
+    @settings(deadline=None)
+    @given(MESSAGES, st.integers(1, 60), st.booleans())
+    def test_lines(self, some: list[bytes], most: int, ends: bool) -> None:
+        """Lines: each piece begins where the one before ended, and ends with a line."""
+        octets = b"".join(m.replace(b"\n", b"") + b"\n" for m in some)
+        octets = octets if ends else octets + b"x"
+        deposit = Deposit(PROVENANCE, GRANT, 100, 100 + len(octets), octets)
+        cut = list(pieces(deposit, most))
+        self.assertEqual(b"".join(p.octets for p in cut), octets)
+        at = 100
+        for piece in cut:
+            self.assertEqual((piece.start, piece.end), (at, at + len(piece.octets)))
+            at = piece.end
+            if len(piece.octets) > most:
+                self.assertLess(piece.octets[:-1].count(b"\n"), 2)
+        for piece in cut[:-1]:
+            self.assertTrue(piece.octets.endswith(b"\n"))
+        position = Position(100, 0, 5)
+        for piece in cut:
+            position = position.behind(piece)
+        self.assertEqual(position, Position(100, 0, 5).behind(deposit))
+
+    @settings(deadline=None)
+    @given(MESSAGES, st.integers(1, 60))
+    def test_messages(self, some: list[bytes], most: int) -> None:
+        """Messages: each whole, in order."""
+        deposit = Deposit(PROVENANCE, None, 0, 0, b"".join(some), tuple(map(len, some)))
+        cut = list(pieces(deposit, most))
+        self.assertEqual(b"".join(p.octets for p in cut), deposit.octets)
+        self.assertEqual(
+            tuple(n for p in cut for n in p.lengths or ()), deposit.lengths
+        )
+        for piece in cut:
+            _, body = encode(piece, Position(0, 0, 0), ATTEMPT)
+            assert piece.lengths is not None
+            self.assertTrue(len(body) <= most or len(piece.lengths) == 1)
+
+    def test_gap(self) -> None:
+        """A gap is one piece."""
+        gap = Deposit(PROVENANCE, GRANT, 0, 10**12, b"", reason="x")
+        self.assertEqual(list(pieces(gap, 10)), [gap])
+        plain = replace(lines(None, 0, b"a\nb\n"))
+        self.assertEqual([p.octets for p in pieces(plain, 2)], [b"a\n", b"b\n"])
+        self.assertEqual({(p.start, p.end) for p in pieces(plain, 2)}, {(0, 0)})

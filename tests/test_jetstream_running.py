@@ -1,0 +1,243 @@
+"""Real processes over a real cluster: what is killed loses nothing and repeats nothing."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from decnet_syslog.commands.pair import (
+    Pair,
+    Process,
+    Worker,
+    countLines,
+    freePort,
+)
+
+from .natsserver import NatsTestCase, waitUntil
+
+
+class RunningTests(NatsTestCase):
+    """Worker, listener, cluster, outputs."""
+
+    def setUp(self) -> None:
+        self.cluster_ = self.cluster()
+        self.home = self.directory()
+        self.pair = Pair(self.home)
+        self.addCleanup(self.pair.stop)
+        self.pair.listener.arguments = [
+            "decnet-listener",
+            f"--host={self.pair.host}",
+            f"--port={self.pair.port}",
+            f"--ca-dir={self.pair.caDirectory}",
+            f"--journal={self.cluster_.journal}",
+        ]
+        self.worker = self.pair.enroll("w1")
+        self.written: list[bytes] = []
+
+    def outputs(self, directory: Path, code: str = "") -> Process:
+        """
+        Who writes the files of a directory.
+
+        @param code: run in its process first.
+        """
+        directory.mkdir(exist_ok=True)
+        process = Process(
+            [
+                "decnet-outputs",
+                f"--journal={self.cluster_.journal}",
+                f"--log-path={directory / 'master.log'}",
+                f"--json-path={directory / 'master.json'}",
+            ],
+            directory / "outputs.out",
+        )
+        process.code = code + process.code
+        self.addCleanup(process.kill)
+        process.start()
+        return process
+
+    def append(self, worker: Worker, count: int) -> None:
+        """Write so many lines."""
+        fresh = [
+            b"<13>1 2026-01-01T00:00:00Z h a - - - line %06d\n"
+            % (len(self.written) + at)
+            for at in range(count)
+        ]
+        self.written += fresh
+        worker.append(b"".join(fresh))
+
+    def lines(self, directory: Path) -> list[bytes]:
+        """What is in the file."""
+        path = directory / "master.log"
+        return path.read_bytes().splitlines(keepends=True) if path.exists() else []
+
+    def await_(self, directory: Path) -> None:
+        """Wait until every line is there, once and in order, in both files."""
+        waitUntil(
+            lambda: len(self.lines(directory)) >= len(self.written),
+            f"{len(self.lines(directory))} of {len(self.written)} lines are there:"
+            f" {self.said()}",
+        )
+        self.assertEqual(countLines(self.written, self.lines(directory)), (0, 0))
+        self.assertEqual(self.lines(directory), self.written)
+        records = directory / "master.json"
+        waitUntil(
+            lambda: records.read_bytes().count(b"\n") >= len(self.written),
+            "records are missing",
+        )
+        self.assertEqual(records.read_bytes().count(b"\n"), len(self.written))
+
+    def said(self) -> str:
+        """The ends of everybody's logs."""
+        return "".join(
+            f"\n--- {path}\n{path.read_text('utf-8', 'replace')[-2000:]}"
+            for path in sorted(self.home.glob("**/*.out"))
+        )
+
+    def test_killed(self) -> None:
+        """
+        The listener is killed and another one, without any state, takes its place; the
+        outputs are killed; a node of the cluster is.
+        """
+        files = self.home / "files"
+        outputs = self.outputs(files)
+        self.pair.startListener()
+        self.worker.forwarder.start()
+        self.append(self.worker, 2000)
+        self.await_(files)
+        for _ in range(2):
+            self.append(self.worker, 3000)
+            self.pair.listener.kill()
+            self.append(self.worker, 1000)
+            self.pair.listener.start()
+            self.append(self.worker, 2000)
+            outputs.kill()
+            self.append(self.worker, 1000)
+            outputs.start()
+            self.await_(files)
+        self.cluster_.nodes[0].kill()
+        self.append(self.worker, 3000)
+        self.await_(files)
+        self.cluster_.nodes[0].start()
+        self.cluster_.nodes[1].kill()
+        self.append(self.worker, 3000)
+        self.await_(files)
+        outputs.stop()
+        self.assertIn(self.pair.listener.stop(), (0, -signal.SIGTERM))
+
+    def test_severalMasters(self) -> None:
+        """A forwarder that knows two listeners goes on at the other one, to the octet."""
+        files = self.home / "files"
+        self.outputs(files)
+        other = "127.7.6.5"
+        port = freePort(other)
+        second = Process(
+            [
+                *["decnet-listener", f"--host={other}", f"--port={port}"],
+                *self.pair.listener.arguments[3:],
+            ],
+            self.home / "second.out",
+        )
+        self.addCleanup(second.kill)
+        worker = self.pair.enroll("w2", [f"--master-host={other}:{port}"])
+        self.pair.startListener()
+        second.start()
+        worker.forwarder.start()
+        for listener in (self.pair.listener, second, self.pair.listener):
+            self.append(worker, 2000)
+            listener.kill()
+            self.append(worker, 2000)
+            self.await_(files)
+            listener.start()
+        self.assertIn(f"connecting to {other}:{port}", worker.forwarder.output())
+
+    def test_takeover(self) -> None:
+        """
+        Outputs on two hosts: one writes. When it is stopped, killed or hangs, the other goes
+        on; who hangs and comes back writes no more. What is in neither's files is nothing.
+        """
+        # A test need not wait as long as an operator.
+        hasty = (
+            "import decnet_syslog.nats.lease as lease;"
+            " lease.LEASE_S, lease.RENEW_S, lease.GIVE_UP_S = 4.0, 0.5, 2.0\n"
+        )
+        homes = [self.home / "one", self.home / "two"]
+        self.pair.startListener()
+        self.worker.forwarder.start()
+        one = self.outputs(homes[0], hasty)
+        self.append(self.worker, 1000)
+        self.await_(homes[0])
+        two = self.outputs(homes[1], hasty)
+        waitUntil(lambda: "waiting" in two.output(), "the second does not wait")
+        self.assertEqual(self.lines(homes[1]), [])
+        one.stop()
+        before = len(self.written)
+        self.append(self.worker, 500)
+        waitUntil(lambda: len(self.lines(homes[1])) >= 500, "no takeover after a stop")
+        self.assertEqual(self.lines(homes[1]), self.written[before:])
+        one.start()
+        waitUntil(lambda: one.output().count("waiting") == 1, "the first does not wait")
+        two.signal(signal.SIGSTOP)
+        before = len(self.written)
+        self.append(self.worker, 500)
+        waitUntil(
+            lambda: self.lines(homes[0])[-500:] == self.written[before:],
+            f"no takeover from one that hangs: {self.said()}",
+        )
+        seen = self.lines(homes[1])
+        two.signal(signal.SIGCONT)
+        waitUntil(lambda: not two.alive, "who has lost the lease goes on")
+        assert two.running is not None
+        self.assertEqual(two.running.returncode, 75)
+        self.assertEqual(self.lines(homes[1])[: len(seen)], seen)
+        two.start()
+        waitUntil(lambda: two.output().count("waiting") == 2, "it does not wait again")
+        one.kill()
+        self.append(self.worker, 500)
+        everything = set(self.written)
+        waitUntil(
+            lambda: everything <= {*self.lines(homes[0]), *self.lines(homes[1])},
+            f"no takeover from one that was killed: {self.said()}",
+        )
+        for home in homes:
+            self.assertEqual(len(set(self.lines(home))), len(self.lines(home)))
+
+    def test_noQuorum(self) -> None:
+        """Most nodes are gone: nothing is acknowledged, nothing ends, and all is delivered
+        once when they are back."""
+        files = self.home / "files"
+        self.outputs(files)
+        self.pair.startListener()
+        self.worker.forwarder.start()
+        self.append(self.worker, 1000)
+        self.await_(files)
+        for node in self.cluster_.nodes[1:]:
+            node.kill()
+        self.append(self.worker, 3000)
+        waitUntil(
+            lambda: "nothing is accepted until" in self.pair.listener.output(),
+            f"the listener does not say that it waits: {self.said()}",
+        )
+        self.append(self.worker, 1000)
+        self.assertEqual(len(self.lines(files)), 1000)
+        self.cluster_.start()
+        self.await_(files)
+        self.assertTrue(self.pair.listener.alive and self.worker.forwarder.alive)
+
+    def test_full(self) -> None:
+        """Nobody writes, the stream is full: the backlog stays with the worker, and all is
+        delivered once when somebody does."""
+        files = self.home / "files"
+        self.pair.listener.arguments = [
+            *self.pair.listener.arguments,
+            "--journal-max=1m",
+            "--journal-replicas=1",
+        ]
+        self.pair.startListener()
+        self.worker.forwarder.start()
+        self.append(self.worker, 60000)
+        waitUntil(
+            lambda: "maximum bytes" in self.pair.listener.output(),
+            f"the stream is never full: {self.said()}",
+        )
+        self.outputs(files)
+        self.await_(files)

@@ -1,0 +1,288 @@
+"""
+What every journal keeps, whoever keeps it: one set of cases, two providers.
+
+The words are in L{decnet_syslog.master.promise}.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from zlib import crc32
+
+from decnet_syslog.master.journal import Journal
+from decnet_syslog.master.promise import JournalPromise
+from decnet_syslog.master.values import Cursor, Deposit, FileLength, Grant, Wish
+from decnet_syslog.wire.framing import MESSAGE_OCTETS_MAX
+
+from .doubles import PROVENANCE, STREAM, lines
+from .natsserver import ROOMY, NatsServer, NatsTestCase, openJetStream
+
+MUCH = 10**9
+
+
+def grant(
+    journal: JournalPromise,
+    worker: str = "w1",
+    stream: str = STREAM,
+    generation: int = 0,
+    start: int = 0,
+    name: str = "x",
+) -> Grant:
+    """One grant."""
+    return journal.grants([Wish(worker, stream, generation, start, name)])[0]
+
+
+def octets(journal: JournalPromise, after: int = 0) -> list[bytes]:
+    """What waits behind a batch."""
+    found: list[bytes] = []
+    while batches := journal.read(after, MUCH):
+        found += [batch.octets for batch in batches]
+        after = batches[-1].seq
+    return found
+
+
+class Cases:
+    """A namespace: what is in it is not itself collected by trial."""
+
+    class Contract(NatsTestCase):
+        """The cases. A provider says how to open its journal."""
+
+        journal: JournalPromise
+
+        def open(self) -> JournalPromise:
+            """Open the journal; again: as it was left."""
+            raise NotImplementedError
+
+        def restart(self) -> None:
+            """Close the journal and open it again."""
+            self.journal.close()
+            self.journal = self.open()
+
+        def test_identity(self) -> None:
+            """The same journal has the same identity."""
+            before = self.journal.identity
+            self.assertRegex(before, r"\A[0-9a-f]{32}\Z")
+            self.restart()
+            self.assertEqual(self.journal.identity, before)
+
+        def test_newStream(self) -> None:
+            """A stream that is not known begins where its sender says, and stays there."""
+            granted = grant(self.journal, start=17)
+            self.assertEqual((granted.offset, granted.base, granted.crc), (17, 17, 0))
+            self.restart()
+            granted = grant(self.journal, start=3)
+            self.assertEqual((granted.offset, granted.base, granted.crc), (17, 17, 0))
+
+        def test_committed(self) -> None:
+            """What was committed is the position that the next connection is granted."""
+            granted = grant(self.journal)
+            self.journal.commit(
+                [lines(granted, 0, b"a\nb\n"), lines(granted, 4, b"c\n")]
+            )
+            self.restart()
+            granted = grant(self.journal, start=99)
+            self.assertEqual((granted.offset, granted.base), (6, 0))
+            self.assertEqual(granted.crc, crc32(b"a\nb\nc\n"))
+
+        def test_roundTrip(self) -> None:
+            """A batch is read as it was committed, whatever is in it."""
+            name = os.fsdecode(b"/var/\xff\r\nX: y/%41 \xe2\x98\x83")
+            who = replace(PROVENANCE, worker="w1.x@y", log=name, marks=True)
+            granted = grant(self.journal, who.worker, name=name)
+            deposits = [
+                lines(None, 0, b"a\n\x00\xff\n"),
+                Deposit(PROVENANCE, None, 0, 0, b"x\nyz", lengths=(3, 0, 1)),
+                Deposit(who, granted, 0, 4, b"a\nb\n"),
+                Deposit(who, granted, 4, 9, b"", reason="lag cap"),
+                Deposit(who, granted, 9, 12, b"end"),
+            ]
+            committed = self.journal.commit(deposits)
+            self.restart()
+            self.assertEqual(
+                self.journal.read(0, MUCH),
+                sorted([b for b in committed if b], key=lambda b: b.seq),
+            )
+            self.assertEqual(self.journal.read(0, 1)[0].seq, 1)
+            (known,) = self.journal.known(who.worker)
+            self.assertEqual((known.name, known.offset), (name, 12))
+
+        def test_replay(self) -> None:
+            """What is sent again does not commit, nor what the same connection has sent
+            behind it."""
+            granted = grant(self.journal)
+            first, behind = lines(granted, 0, b"a\n"), lines(granted, 2, b"b\n")
+            again = lines(granted, 0, b"a\n")
+            batches = self.journal.commit([first, again, behind])
+            self.assertEqual([b is None for b in batches], [False, True, True])
+            granted = grant(self.journal)
+            other = replace(PROVENANCE, address="192.0.2.9:9")
+            batches = self.journal.commit(
+                [
+                    lines(granted, 0, b"a\n"),
+                    replace(lines(granted, 2, b"b\n"), provenance=other),
+                ]
+            )
+            self.assertEqual([b is None for b in batches], [True, False])
+            self.assertEqual(octets(self.journal), [b"a\n", b"b\n"])
+
+        def test_behindStale(self) -> None:
+            """Behind a stale deposit the same connection's next file is stale, too; a peer
+            without positions is not."""
+            old = grant(self.journal)
+            grant(self.journal)
+            next = grant(self.journal, generation=1)
+            batches = self.journal.commit(
+                [lines(old, 0, b"a\n"), lines(next, 0, b"b\n"), lines(None, 0, b"p\n")]
+            )
+            self.assertEqual([b is None for b in batches], [True, True, False])
+            self.assertEqual(grant(self.journal, generation=1).offset, 0)
+
+        def test_olderGrant(self) -> None:
+            """A connection whose stream was granted to a newer one cannot commit."""
+            old, new = grant(self.journal), grant(self.journal)
+            other = replace(PROVENANCE, address="192.0.2.9:9")
+            stale = replace(lines(old, 0, b"a\n"), provenance=other)
+            batches = self.journal.commit([stale, lines(new, 0, b"b\n")])
+            self.assertEqual([b is None for b in batches], [True, False])
+
+        def test_grantBeforeRestart(self) -> None:
+            """A connection of a listener that was restarted has no right any more, or the
+            right place: never the wrong one."""
+            old = grant(self.journal)
+            self.journal.commit([lines(old, 0, b"a\n")])
+            self.restart()
+            new = grant(self.journal)
+            self.assertEqual(
+                self.journal.commit([lines(new, 2, b"b\n")])[0] is None, False
+            )
+            self.assertEqual(self.journal.commit([lines(old, 2, b"b\n")]), [None])
+
+        def test_gap(self) -> None:
+            """A gap moves the position and starts the checksum anew."""
+            granted = grant(self.journal)
+            gap = Deposit(PROVENANCE, granted, 2, 9, b"", reason="lag-cap")
+            self.journal.commit(
+                [lines(granted, 0, b"a\n"), gap, lines(granted, 9, b"b\n")]
+            )
+            (known,) = self.journal.known("w1")
+            self.assertEqual(
+                (known.offset, known.base, known.crc), (11, 9, crc32(b"b\n"))
+            )
+
+        def test_known(self) -> None:
+            """A worker's streams are listed, the newest first, and nobody else's."""
+            for worker, generation in [("w1", 0), ("w1", 1), ("w2", 0), ("w", 0)]:
+                granted = grant(self.journal, worker, generation=generation)
+                who = replace(PROVENANCE, worker=worker, log="x")
+                deposit = replace(lines(granted, 0, b"a\n"), provenance=who)
+                self.assertNotEqual(self.journal.commit([deposit]), [None])
+            known = [(k.stream, k.generation) for k in self.journal.known("w1")]
+            self.assertEqual(known, [(STREAM, 1), (STREAM, 0)])
+            self.assertEqual(self.journal.known("nobody"), [])
+
+        def test_otherWorker(self) -> None:
+            """The same stream id of another worker is another stream."""
+            mine = grant(self.journal)
+            self.journal.commit([lines(mine, 0, b"a\n")])
+            self.assertEqual(grant(self.journal, "w2").offset, 0)
+
+        def test_long(self) -> None:
+            """A deposit of any length is committed, whole and in order."""
+            granted = grant(self.journal)
+            line = b"x" * 999 + b"\n"
+            first = lines(granted, 0, line * 4000)
+            long = b"y" * MESSAGE_OCTETS_MAX + b"\n"
+            second = lines(granted, first.end, long + b"z\n")
+            messages = Deposit(PROVENANCE, None, 0, 0, b"\n" * 300000, None, None)
+            strange = Deposit(
+                PROVENANCE, None, 0, 0, b"u\nv" * 100000, lengths=(3,) * 100000
+            )
+            batches = self.journal.commit([first, second, messages, strange])
+            self.assertNotIn(None, batches)
+            read = self.journal.read(0, 100 * MUCH)
+            ours = [b for b in read if b.stream is not None]
+            self.assertEqual(
+                b"".join(b.octets for b in ours), first.octets + second.octets
+            )
+            at = 0
+            for batch in ours:
+                self.assertEqual((batch.start, batch.end), (at, at + len(batch.octets)))
+                at = batch.end
+            theirs = [b for b in read if b.stream is None]
+            self.assertEqual(sum(b.lines for b in theirs), 400000)
+            self.assertEqual(
+                b"".join(b.octets for b in theirs if b.lengths), strange.octets
+            )
+            granted = grant(self.journal)
+            self.assertEqual(
+                (granted.offset, granted.crc),
+                (at, crc32(long + b"z\n", crc32(first.octets))),
+            )
+
+        def test_released(self) -> None:
+            """A batch is there until the last output has it; its position stays."""
+            self.journal.useOutputs(["a", "b"])
+            granted = grant(self.journal)
+            self.journal.commit([lines(granted, 0, b"1\n")])
+            self.journal.commit([lines(granted, 2, b"2\n")])
+            first, second = self.journal.read(0, MUCH)
+            self.journal.commit([], [Cursor("a", second.seq, {})])
+            self.assertEqual(octets(self.journal), [b"1\n", b"2\n"])
+            self.journal.commit([], [Cursor("b", first.seq, {})])
+            self.assertEqual(octets(self.journal), [b"2\n"])
+            self.journal.commit([], [Cursor("b", second.seq, {})])
+            self.assertEqual(octets(self.journal), [])
+            self.restart()
+            self.assertEqual(grant(self.journal).offset, 4)
+
+        def test_outputs(self) -> None:
+            """A new output begins with the oldest batch there is; one that is gone holds
+            nothing back; cursors and the lengths of files stay."""
+            self.journal.useOutputs(["a"])
+            self.journal.commit([lines(None, 0, b"1\n"), lines(None, 0, b"2\n")])
+            files = {"/x/m.log": FileLength(1, 2, 3, b"anchor")}
+            self.journal.commit([], [Cursor("a", 1, files)])
+            self.restart()
+            cursors = self.journal.useOutputs(["a", "b"])
+            self.assertEqual(cursors["a"], Cursor("a", 1, files))
+            self.assertEqual(cursors["b"].seq, 1)
+            self.assertEqual(octets(self.journal, cursors["b"].seq), [b"2\n"])
+            self.assertEqual(self.journal.useOutputs(["c"])["c"].seq, 1)
+            self.journal.commit([], [Cursor("c", 2, {})])
+            self.assertEqual(octets(self.journal), [])
+
+
+class SQLiteTests(Cases.Contract):
+    """The embedded journal: a file."""
+
+    def setUp(self) -> None:
+        self.path = self.directory() / "listener.db"
+        self.journal = self.open()
+        self.addCleanup(lambda: self.journal.close())
+
+    def open(self) -> JournalPromise:
+        return Journal.open(self.path)
+
+
+class JetStreamTests(Cases.Contract):
+    """The journal in a real server, which is killed between closing and opening."""
+
+    nats: NatsServer | None = None
+
+    def setUp(self) -> None:
+        self.path = self.directory() / "outputs.db"
+        self.nats = self.server(ROOMY)
+        self.journal = self.open()
+        self.addCleanup(lambda: self.journal.close())
+
+    def restart(self) -> None:
+        self.journal.close()
+        assert self.nats is not None
+        self.nats.kill()
+        self.nats.start()
+        self.journal = self.open()
+
+    def open(self) -> JournalPromise:
+        assert self.nats is not None
+        return openJetStream(self.nats.url, self.path)
