@@ -1,0 +1,258 @@
+"""See L{tests.cluster}."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from decnet_syslog.commands.numbered import (
+    Tally,
+    Writer,
+    delivered,
+    progress,
+    recorded,
+    table,
+)
+from decnet_syslog.commands.pair import Process
+
+from .fleet import Fleet
+
+__all__ = ["Trial", "main"]
+
+# Lines a second of each worker.
+RATE = 20.0
+
+# What is between a kill and the next, in seconds: often before the last has healed.
+PAUSES_S = (0.05, 0.5, 1.0, 3.0)
+
+# How long everything may take to arrive when nothing is killed any more, in seconds.
+SETTLE_S = 180.0
+
+
+# How long a node of NATS may take to have what it missed, in seconds, and how often it is
+# started anew then: some versions stay behind for ever ("group node unhealthy").
+HEAL_S = 20.0
+HEALINGS_MAX = 5
+
+
+class Trial:
+    """
+    Kills at random, and a count.
+
+    @ivar kills: so far, by what was killed.
+    @ivar healed: nodes of NATS that were started anew because they stayed behind.
+    """
+
+    def __init__(self, fleet: Fleet, seed: int, rate: float, overlap: bool) -> None:
+        """
+        @param overlap: kill a node of NATS also while another is not whole again.
+        """
+        self.fleet = fleet
+        self.kills: Counter[str] = Counter()
+        self.dice = random.Random(seed)
+        self.healed = 0
+        self._overlap = overlap
+        self.writer = Writer(fleet.workers, seed, rate)
+
+    def begin(self) -> None:
+        """Start everything, and have lines written."""
+        self.fleet.start()
+        self.writer.start()
+
+    def kill(self) -> None:
+        """Kill one, or now and then more; start them again sooner or later."""
+        for _ in range(self.dice.choice((1, 1, 1, 2))):
+            what = self.dice.choice(("NATS node", "listener", "outputs", "worker"))
+            self.kills[what] += 1
+            if what == "NATS node":
+                if not self._overlap:
+                    self._heal()
+                self.dice.choice(self.fleet.nats.nodes).kill()
+            else:
+                self._process(what).kill()
+        time.sleep(self.dice.random())
+        self.fleet.revive()
+
+    def _heal(self) -> None:
+        """Have NATS whole again; a node that does not get there is started anew."""
+        self.fleet.revive()
+        for _ in range(HEALINGS_MAX):
+            deadline = time.monotonic() + HEAL_S
+            while time.monotonic() < deadline:
+                if self.fleet.isHealthy():
+                    return
+                time.sleep(0.1)
+            for node in self.fleet.nats.nodes:
+                if not node.healthy():
+                    self.healed += 1
+                    node.stop()
+            self.fleet.revive()
+        raise AssertionError(f"NATS does not heal; {self.fleet.directory}")
+
+    def _process(self, what: str) -> Process:
+        if what == "outputs":
+            return self.fleet.outputs
+        if what == "listener":
+            return self.dice.choice(self.fleet.listeners)
+        return self.dice.choice(self.fleet.workers).forwarder
+
+    def perform(self, kills: int, quiet: bool) -> None:
+        """Kill until it is enough."""
+        show = progress(kills, quiet)
+        while self.kills.total() < kills:
+            time.sleep(self.dice.choice(PAUSES_S))
+            self.kill()
+            show(self.kills.total())
+
+    def roll(self) -> float:
+        """
+        Restart every listener, one after the other, as an operator does.
+
+        @return: when it began.
+        """
+        began = time.time()
+        for listener in self.fleet.listeners:
+            listener.stop()
+            before = len(listener.output())
+            listener.start()
+            self.fleet.wait(
+                lambda listener=listener, before=before: (  # type: ignore[misc]
+                    "listening on" in listener.output()[before:]
+                ),
+                "a listener does not start again",
+            )
+            # It has to be found well by the balancer.
+            time.sleep(2)
+        return began
+
+    def settle(self) -> None:
+        """Write no more; wait until everything is there; stop in order."""
+        self.writer.stop()
+        self.fleet.revive()
+        total = sum(self.writer.written.values()) + len(self.fleet.workers)
+
+        def arrived() -> bool:
+            return all(
+                path.exists() and path.read_bytes().count(b"\n") >= total
+                for path in (self.fleet.logPath, self.fleet.jsonPath)
+            )
+
+        deadline = time.monotonic() + SETTLE_S
+        while not arrived() and time.monotonic() < deadline:
+            time.sleep(0.5)
+            self.fleet.revive()
+        # What would be repeated gets the time for it.
+        time.sleep(2)
+        for worker in self.fleet.workers:
+            worker.forwarder.stop()
+        for listener in self.fleet.listeners:
+            listener.stop()
+        self.fleet.outputs.stop()
+
+    def report(self) -> int:
+        """Print the count. How much is wrong."""
+        if self.kills:
+            print("killed          times")
+            for name, times in sorted(self.kills.items()):
+                print(f"{name:<15} {times:>5}")
+            if self.healed:
+                print(
+                    f"nodes of NATS that stayed behind and were restarted: {self.healed}"
+                )
+            print()
+        names = [worker.name for worker in self.fleet.workers]
+        numbers = delivered(self.fleet.logPath, names)
+        written = self.writer.written
+        bad = table([Tally.of(name, written[name], numbers[name]) for name in names])
+        records = recorded(self.fleet.jsonPath) - len(names)
+        print(f"\nall: {sum(written.values())} written, {records} records")
+        return bad + abs(records - sum(written.values()))
+
+    def lateness(self, since: float) -> dict[str, float]:
+        """
+        By worker, how long the line that waited longest was on its way to a listener.
+
+        @param since: of lines written from then on; earlier ones are not looked at.
+        """
+        longest: dict[str, float] = dict.fromkeys(
+            [worker.name for worker in self.fleet.workers], 0.0
+        )
+        with open(self.fleet.jsonPath, "rb") as lines:
+            for line in lines:
+                record = json.loads(line)
+                _, found, rest = record["raw_line"].partition('" at="')
+                written = float(rest.partition('"')[0]) if found else 0.0
+                if written < since:
+                    continue
+                came = datetime.fromisoformat(
+                    record["received_at"].replace("Z", "+00:00")
+                ).timestamp()
+                worker = record["source_worker"]
+                longest[worker] = max(longest[worker], came - written)
+        return longest
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run it. The exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster")
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--workers", type=int, default=20)
+    parser.add_argument("--listeners", type=int, default=3)
+    parser.add_argument("--rate", type=float, default=RATE, help="of each worker")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--roll", action="store_true", help="restart, do not kill")
+    parser.add_argument(
+        "--overlap",
+        action="store_true",
+        help="kill a node of NATS also while another is not whole again",
+    )
+    parser.add_argument(
+        "--one-port",
+        action="store_true",
+        help="no balancer: the listeners have one port (--reuse-port)",
+    )
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--quiet", action="store_true")
+    given = parser.parse_args(arguments)
+    directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-cluster-"))
+    fleet = Fleet(
+        directory, given.listeners, given.workers, balanced=not given.one_port
+    )
+    trial = Trial(fleet, given.seed, given.rate, given.overlap)
+    bad = 1
+    try:
+        trial.begin()
+        if given.roll:
+            time.sleep(3)
+            since = trial.roll()
+        else:
+            trial.perform(given.kills, given.quiet)
+        trial.settle()
+        print(f"\nseed {given.seed}, {given.listeners} listeners\n")
+        bad = trial.report()
+        if given.roll:
+            longest = trial.lateness(since)
+            print(
+                f"longest wait of a line for a listener: {max(longest.values()):.2f} s"
+            )
+    finally:
+        fleet.stop()
+        if bad or given.keep:
+            print(f"\nEverything is in {directory}", file=sys.stderr)
+        else:
+            shutil.rmtree(directory)
+    print("\nThe promise was broken!" if bad else "\nEvery line once, in order.")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,243 @@
+"""The processes of the arrangement, on loopback addresses of their own."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from decnet_syslog.commands.pair import Process, Worker, freePort
+from decnet_syslog.trust.authority import Authority
+
+from ..natsserver import ROOMY, NatsCluster
+from ..peers import example, requirePeer
+
+# What a node of the tests has room for, less what it keeps beside the lines.
+JOURNAL_OCTETS_MAX = 128 * 1024 * 1024
+
+__all__ = ["Balancer", "Fleet"]
+
+# How long anything may take to start on a busy machine, in seconds.
+PATIENCE_S = 120.0
+
+
+def freeHost() -> str:
+    """A loopback address, in all likelihood nobody else's."""
+    return "127.{}.{}.{}".format(*[random.randint(1, 254) for _ in range(3)])
+
+
+class Balancer:
+    """
+    HAProxy, as the documentation shows it, in front of listeners.
+
+    @ivar source: where it connects from.
+    """
+
+    def __init__(self, directory: Path, listeners: int) -> None:
+        self.host = freeHost()
+        self.port = freePort(self.host)
+        self.source = freeHost()
+        self.targets = [
+            (host, freePort(host)) for host in [freeHost() for _ in range(listeners)]
+        ]
+        self._directory = directory
+        self.running: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it."""
+        servers = "".join(
+            f"    server l{number} {host}:{port}\n"
+            for number, (host, port) in enumerate(self.targets, 1)
+        )
+        configuration = self._directory / "haproxy.cfg"
+        configuration.write_text(
+            example(
+                "haproxy.cfg",
+                ("bind 192.0.2.1:6514", f"bind {self.host}:{self.port}"),
+                ("send-proxy-v2", f"source {self.source} send-proxy-v2"),
+                ("    server one 192.0.2.11:6514\n", servers),
+                ("    server two 192.0.2.12:6514\n", ""),
+            )
+        )
+        with open(self._directory / "haproxy.out", "ab") as out:
+            self.running = subprocess.Popen(
+                [requirePeer("haproxy"), "-db", "-f", str(configuration)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+            )
+
+    def stop(self) -> None:
+        """End it."""
+        if self.running is not None:
+            self.running.kill()
+            self.running.wait()
+
+
+class Fleet:
+    """
+    Everything there is.
+
+    @ivar logPath: the raw output.
+    @ivar jsonPath: the records.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        listeners: int,
+        workers: int,
+        records: bool = True,
+        balanced: bool = True,
+    ) -> None:
+        """
+        @param balanced: whether HAProxy spreads connections; else the kernel does, over
+            listeners that have one port.
+        @param records: whether there are JSON records beside the raw log.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.nats = NatsCluster(directory / "nats", 3, ROOMY)
+        self.balancer = Balancer(directory, listeners)
+        self._balanced = balanced
+        self.logPath = directory / "master.log"
+        self.jsonPath = directory / "master.json"
+        self._authority = Authority.create(directory / "ca")
+        self._authority.masterIdentity()
+        self.listeners = [
+            self._listener(number, host, port)
+            for number, (host, port) in enumerate(
+                self.balancer.targets
+                if balanced
+                else [(self.balancer.host, self.balancer.port)] * listeners,
+                1,
+            )
+        ]
+        self.outputs = Process(
+            [
+                "decnet-outputs",
+                f"--journal={self.nats.journal}",
+                f"--journal-max={JOURNAL_OCTETS_MAX}",
+                f"--log-path={self.logPath}",
+                f"--json-path={self.jsonPath if records else ''}",
+            ],
+            directory / "outputs.out",
+        )
+        self.workers = [self._worker(f"w{n:02d}") for n in range(1, workers + 1)]
+
+    def _listener(self, number: int, host: str, port: int) -> Process:
+        home = self.directory / f"l{number}"
+        home.mkdir()
+        return Process(
+            [
+                "decnet-listener",
+                f"--host={host}",
+                f"--port={port}",
+                f"--ca-dir={self.directory / 'ca'}",
+                f"--journal={self.nats.journal}",
+                f"--journal-max={JOURNAL_OCTETS_MAX}",
+                f"--proxy-protocol={self.balancer.source}"
+                if self._balanced
+                else "--reuse-port",
+            ],
+            home / "listener.out",
+        )
+
+    def _worker(self, name: str) -> Worker:
+        home = self.directory / name
+        home.mkdir()
+        self._authority.enroll(name, home / "agent")
+        file = home / "decnet.log"
+        forwarder = Process(
+            [
+                "decnet-forwarder",
+                f"--master-host={self.balancer.host}:{self.balancer.port}",
+                f"--agent-dir={home / 'agent'}",
+                f"--log-file={file}",
+            ],
+            home / "forwarder.out",
+        )
+        return Worker(name, file, home / "agent", forwarder)
+
+    @property
+    def processes(self) -> list[Process]:
+        """All of ours."""
+        return [
+            *self.listeners,
+            self.outputs,
+            *[worker.forwarder for worker in self.workers],
+        ]
+
+    def startServers(self) -> None:
+        """Start all but the workers, and wait until lines would be taken and written."""
+        # One after the other: of nodes that begin in one instant one is now and then not known
+        # to the leader, for minutes ("no suitable peers for placement").
+        for node in self.nats.nodes:
+            node.start()
+        self.nats.start()
+        if self._balanced:
+            self.balancer.start()
+        for process, said in [
+            *[(listener, "listening on") for listener in self.listeners],
+            (self.outputs, "writing the outputs"),
+        ]:
+            process.start()
+            self.wait(
+                lambda process=process, said=said: said in self._said(process),  # type: ignore[misc]
+                f"a process has not said {said!r}",
+            )
+
+    @staticmethod
+    def _said(process: Process) -> str:
+        """What a process has said; one that has ended is started again, as systemd would."""
+        process.start()
+        return process.output()
+
+    def start(self) -> None:
+        """Start everything, and wait until a line of each worker has come through."""
+        self.startServers()
+        for worker in self.workers:
+            worker.forwarder.start()
+        for worker in self.workers:
+            worker.append(f"first line of {worker.name}\n".encode())
+        self.wait(self._begun, "the first lines have not arrived")
+
+    def _begun(self) -> bool:
+        if not self.logPath.exists():
+            return False
+        found = self.logPath.read_bytes().splitlines()
+        return {f"first line of {w.name}".encode() for w in self.workers} <= set(found)
+
+    def isHealthy(self) -> bool:
+        """Whether every node of NATS says that it has all."""
+        return all(node.alive and node.healthy() for node in self.nats.nodes)
+
+    def revive(self) -> None:
+        """Start what does not run."""
+        for node in self.nats.nodes:
+            node.spawn()
+        for process in self.processes:
+            process.start()
+
+    def wait(
+        self, condition: Callable[[], bool], what: str, seconds: float = PATIENCE_S
+    ) -> None:
+        """
+        Wait until a condition holds.
+
+        @raise AssertionError: it does not in time.
+        """
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{what}, for {seconds:.0f} s; {self.directory}")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """End everything."""
+        for process in self.processes:
+            process.kill()
+        self.balancer.stop()
+        self.nats.kill()
