@@ -24,11 +24,16 @@ from twisted.internet.defer import (
     maybeDeferred,
 )
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator
+from twisted.internet.interfaces import (
+    IListeningPort,
+    ILoggingContext,
+    IOpenSSLServerConnectionCreator,
+)
 from twisted.logger import Logger
 from twisted.protocols.policies import WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
@@ -415,8 +420,13 @@ class ListenerService(Service):
         self._die(failure)
 
 
+@implementer(ILoggingContext)
 class _Later:
     """Stands for the TLS factory until the journal is open."""
+
+    def logPrefix(self) -> str:
+        """What the log says of who has the port."""
+        return "decnet-listener"
 
     def doStart(self) -> None:
         """Nothing to start."""
