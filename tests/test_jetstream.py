@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -549,26 +547,48 @@ class QuorumTests(NatsTestCase):
         taken; when they are back, everything is there once."""
         self.patch(buses, "ANSWER_S", 1.0)
         cluster = self.cluster()
-        journal = openJetStream(cluster.journal)
+        journal, other = (openJetStream(cluster.journal) for _ in range(2))
         self.addCleanup(journal.close)
-        info = journal._bus.run(journal._bus.api("STREAM.INFO.decnet"))
-        self.assertEqual(info["config"]["num_replicas"], 3)
-        granted = grant(journal)
-        self.assertNotEqual(journal.commit([lines(granted, 0, b"a\n")]), [None])
-        for node in cluster.nodes[1:]:
-            node.kill()
-        deposits = [
-            lines(granted, 2, b"b\n"),
-            replace(lines(None, 0, b"p\n"), provenance=OTHER),
-        ]
-        for _ in range(2):
-            self.assertRaises(JournalBlocked, journal.commit, deposits)
-        self.assertRaises(JournalBlocked, grant, journal, generation=1)
-        cluster.start()
-        batches = untilTaken(lambda: journal.commit(deposits))
-        self.assertEqual([b.octets for b in batches], [b"b\n", b"p\n"])
-        self.assertEqual(sorted(octets(journal)), [b"a\n", b"b\n", b"p\n"])
-        self.assertEqual(untilTaken(lambda: grant(journal)).offset, 4)
+        self.addCleanup(other.close)
+        end = 0
+        for leaderStays in (True, False):
+            granted = untilTaken(lambda: grant(journal))
+            self.assertEqual(granted.offset, end)
+            taken = untilTaken(lambda: journal.commit([lines(granted, end, b"a\n")]))  # noqa: B023
+            self.assertNotEqual(taken, [None])
+            info = untilTaken(
+                lambda: journal._bus.run(journal._stream.ask("STREAM.INFO"))
+            )
+            self.assertEqual(info["config"]["num_replicas"], 3)
+            leader = info["cluster"]["leader"]
+            nodes = sorted(
+                cluster.nodes, key=lambda n: (n.name == leader) != leaderStays
+            )
+            for node in nodes[1:]:
+                node.kill()
+            deposits = [
+                lines(granted, end + 2, b"b\n"),
+                replace(lines(None, 0, b"p\n"), provenance=OTHER),
+            ]
+            for _ in range(2):
+                self.assertRaises(JournalBlocked, journal.commit, deposits)
+            # A leader that is alone answers questions for a while; it has taken no more.
+            for generation, offset in [(0, end + 2), (1, 0)]:
+                try:
+                    asked = grant(other, generation=generation)
+                except JournalBlocked:
+                    continue
+                self.assertEqual(asked.offset, offset)
+            cluster.start()
+            batches = untilTaken(lambda d=deposits: journal.commit(d))  # type: ignore[misc]
+            self.assertEqual([b.octets for b in batches], [b"b\n", b"p\n"])
+            end += 4
+            count = end // 4
+            self.assertEqual(
+                sorted(octets(journal)),
+                [b"a\n"] * count + [b"b\n"] * count + [b"p\n"] * count,
+            )
+            self.assertEqual(untilTaken(lambda: grant(other)).offset, end)
 
     def test_fenced(self) -> None:
         """Of several listeners that believe the same at the same time, one commits."""
@@ -709,82 +729,3 @@ class LeaseTests(SingleTestCase):
         bus = self.two._bus
         bus.run(bus.ask("$KV.decnet-outputs.outputs", b"[1]"))
         self.assertFalse(self.two.acquire())
-
-
-class OpenTests(SingleTestCase):
-    """A stream that could lose what it took is not used."""
-
-    def open_(self, **config: Any) -> str:
-        """What is wrong with a stream of this configuration."""
-        made: dict[str, Any] = {
-            "name": "decnet",
-            "description": f"decnet_syslog journal {'a' * 32}",
-            "subjects": ["decnet.>"],
-            "retention": "limits",
-            "storage": "file",
-            "discard": "new",
-            "num_replicas": 1,
-            **config,
-        }
-        bus = Bus.open(Access(parseServers(self.nats.url)))
-        try:
-            answer = bus.run(bus.api("STREAM.CREATE.decnet", **made))
-            self.assertNotIn("error", answer)
-            layout = Layout("decnet", None, STREAM_OCTETS_MAX)
-            try:
-                JetStreamJournal.open(bus, layout, 1000)
-            except UserError as error:
-                return str(error)
-            finally:
-                bus.run(bus.api("STREAM.DELETE.decnet"))
-            return ""
-        finally:
-            bus.close()
-
-    def test_refused(self) -> None:
-        """Each setting that could lose is named."""
-        self.assertEqual(self.open_(), "")
-        faults: list[tuple[dict[str, Any], str]] = [
-            ({"discard": "old"}, "discard is not new"),
-            ({"max_age": 10**12, "duplicate_window": 10**9}, "max_age is set"),
-            ({"storage": "memory"}, "storage is not file"),
-            ({"retention": "workqueue"}, "retention is not limits"),
-            ({"max_msgs_per_subject": 5}, "max_msgs_per_subject is set"),
-            ({"max_msg_size": 5000}, "max_msg_size is set"),
-            ({"deny_purge": True}, "deny_purge is set"),
-            ({"description": "x"}, "description is not"),
-            ({"subjects": ["decnet.*"]}, "subjects are not"),
-        ]
-        for config, said in faults:
-            self.assertIn(said, self.open_(**config))
-
-    def test_replicas(self) -> None:
-        """Copies that the server cannot make are refused, not made fewer."""
-        error = self.assertRaises(UserError, openJetStream, self.nats.url, replicas=3)
-        self.assertIn("--journal-replicas", str(error))
-
-    def test_payload(self) -> None:
-        """A line that the server would refuse for ever is not accepted from a worker."""
-        error = self.assertRaises(
-            UserError, openJetStream, self.nats.url, messageOctetsMax=3 << 20
-        )
-        self.assertIn("max_payload", str(error))
-
-    def test_noJetStream(self) -> None:
-        """A server without JetStream, or none at all, is said in one line."""
-        self.nats.kill()
-        self.patch(buses, "CONNECT_S", 0.5)
-        error = self.assertRaises(UserError, openJetStream, self.nats.url)
-        self.assertIn("no NATS server", str(error))
-
-    def test_identity(self) -> None:
-        """The bucket and the stream can be looked at with the tools of NATS."""
-        journal = self.open(state=self.directory() / "o.db")
-        journal.useOutputs(["a"])
-        got = self.api(
-            journal,
-            "STREAM.MSG.GET.KV_decnet-outputs",
-            last_by_subj="$KV.decnet-outputs.outputs",
-        )
-        value = json.loads(base64.b64decode(got["message"]["data"]))
-        self.assertEqual(value["cursors"], {"a": 0})

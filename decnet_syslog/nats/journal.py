@@ -54,7 +54,7 @@ from .messages import (
 )
 from .outbox import Outbox, releasedOf
 from .reader import Reader
-from .stream import EXPECTED, Layout, Stream, Tail
+from .stream import EXPECTED, Layout, Stream, Tail, opening
 
 __all__ = ["JetStreamJournal", "committedSubject"]
 
@@ -154,13 +154,7 @@ class JetStreamJournal:
                 " --max-message"
             )
         stream = Stream(bus, layout.name)
-        try:
-            bus.run(stream.ensure(layout))
-        except (JournalBlocked, Silent) as error:
-            raise UserError(
-                f"the journal {layout.name} cannot be opened: {error}; see that JetStream"
-                " is enabled and most of its servers run"
-            ) from None
+        opening(bus, f"the journal {layout.name}", lambda: stream.ensure(layout))
         return cls(bus, stream, outbox)
 
     @property

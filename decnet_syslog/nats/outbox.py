@@ -29,13 +29,12 @@ from uuid import uuid4
 
 from twisted.logger import Logger
 
-from ..errors import UserError
 from ..master.journal import Journal
 from ..master.promise import JournalBlocked
 from ..master.values import Cursor
 from .bus import Bus, Silent
 from .lease import LEASE_S, LeaseLost
-from .stream import EXPECTED, NAME_TAKEN, Layout, Stream, errorOf
+from .stream import EXPECTED, NAME_TAKEN, Layout, Stream, errorOf, opening
 
 __all__ = ["Outbox", "releasedOf"]
 
@@ -161,13 +160,7 @@ class Outbox:
 
         @raise UserError: it cannot be had.
         """
-        try:
-            self._bus.run(self._prepare())
-        except (JournalBlocked, Silent) as error:
-            raise UserError(
-                f"the bucket {_bucket(self._layout.name)} cannot be opened: {error}; see"
-                " that JetStream is enabled and most of its servers run"
-            ) from None
+        opening(self._bus, f"the bucket {_bucket(self._layout.name)}", self._prepare)
 
     async def _prepare(self) -> None:
         info = await self._bus.api(f"STREAM.INFO.{self._layout.name}")

@@ -8,16 +8,17 @@ or too much. Only the outputs remove what they have written (L{decnet_syslog.nat
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
+
+from twisted.logger import Logger
 
 from ..errors import UserError
 from ..master.promise import JournalBlocked
@@ -33,7 +34,12 @@ __all__ = [
     "Stream",
     "Tail",
     "errorOf",
+    "opening",
 ]
+
+T = TypeVar("T")
+
+_log = Logger()
 
 # JetStream's numbers of errors, those that mean something to us.
 NO_MESSAGE = 10037
@@ -41,9 +47,11 @@ NO_STREAM = 10059
 NAME_TAKEN = 10058
 NO_PEERS = 10005
 
-# How long a cluster may take to know enough of its nodes for a new stream, in seconds. Each
-# tells the others of itself when it starts, and every ten seconds if that was too early.
-PLACEMENT_S = 45.0
+# How long JetStream may take at the start until it answers and has a place for a stream, in
+# seconds. A cluster elects leaders first; then each node tells the others how much room it
+# has, and every ten seconds if that was too early. And how long between two attempts.
+OPENING_S = 45.0
+OPENING_AGAIN_S = 0.5
 # The second is of newer servers, where another message of the subject is under way.
 WRONG_SEQUENCE = (10071, 10164)
 
@@ -131,6 +139,36 @@ def parseHeaders(encoded: str | None) -> dict[str, str]:
     return headers
 
 
+def opening(bus: Bus, what: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """
+    Do what a cluster that was just started cannot do yet: again, for L{OPENING_S}.
+
+    @param work: it can be done twice.
+    @raise UserError: it cannot be done.
+    """
+    deadline = time.monotonic() + OPENING_S
+    why = ""
+    while True:
+        try:
+            return bus.run(work())
+        except (JournalBlocked, Silent) as error:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"{what} cannot be opened: {error}; see that JetStream is enabled, that"
+                    " most of its servers run, and that there are as many as"
+                    " --journal-replicas with room for --journal-max"
+                ) from None
+            if str(error) != why:
+                why = str(error)
+                _log.warn(
+                    "{what} cannot be opened yet: {why}; trying for {seconds:.0f} s",
+                    what=what,
+                    why=why,
+                    seconds=OPENING_S,
+                )
+            time.sleep(OPENING_AGAIN_S)
+
+
 class Stream:
     """
     One stream, asked over a L{Bus}. Its coroutines run in the bus's thread.
@@ -175,11 +213,7 @@ class Stream:
 
     async def _make(self, layout: Layout) -> dict[str, Any]:
         wanted = [layout.replicas] if layout.replicas is not None else [REPLICAS, 1]
-        why = ""
-        # A cluster that was just started does not know all its nodes yet.
-        deadline = time.monotonic() + PLACEMENT_S
         while True:
-            replicas = wanted[0]
             answer = await self.bus.api(
                 f"STREAM.CREATE.{self.name}",
                 name=self.name,
@@ -194,7 +228,7 @@ class Stream:
                 max_msgs_per_subject=-1,
                 max_msg_size=-1,
                 max_consumers=-1,
-                num_replicas=replicas,
+                num_replicas=wanted[0],
                 duplicate_window=DUPLICATES_NS,
                 allow_direct=False,
             )
@@ -202,13 +236,12 @@ class Stream:
             if error is None or error[0] == NAME_TAKEN:
                 # Another listener was faster: what it has made is looked at like any.
                 return await self.ask("STREAM.INFO")
-            why = error[1]
-            if "non-clustered" in why and len(wanted) > 1:
-                del wanted[0]
-            elif error[0] == NO_PEERS and time.monotonic() < deadline:
-                await asyncio.sleep(0.5)
-            else:
+            code, why = error
+            if "non-clustered" not in why or len(wanted) == 1:
                 break
+            del wanted[0]
+        if code == NO_PEERS:
+            raise JournalBlocked(f"JetStream refuses: {why}")
         raise UserError(
             f"cannot make the stream {self.name}: {why}; give --journal-replicas and"
             " --journal-max what the cluster has, or make the stream as docs/jetstream.rst"
