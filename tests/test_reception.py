@@ -15,6 +15,7 @@ from decnet_syslog.master.groupcommit import (
     CROWD_SPACINGS,
     SPACED_OCTETS_MAX,
     SPACING_S,
+    SPACINGS_SAVED,
     GroupCommit,
 )
 from decnet_syslog.master.reception import RECEIVED_OCTETS_MAX, Plain, Violation
@@ -238,21 +239,44 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertEqual(line.pop(), [])
 
     def test_spacing(self) -> None:
-        """A lone line is committed at once; a trickle's commits begin some time apart."""
+        """A few lines are committed at once; a trickle's commits begin some time apart."""
         reception, line = self.open()
         reception._commits = self.commits = GroupCommit(
             self.journal, atOnce, self.clock, self.failures.append, ackSpacing=0
         )
-        reception.framesReceived([b"a"])
-        self.assertEqual(line.pop(), [ACK(STREAM, 0, 2)])
+        end = 0
+        for _ in range(1 + SPACINGS_SAVED):
+            reception.framesReceived([b"a"])
+            self.clock.advance(1e-9)
+            end += 2
+            self.assertEqual(line.pop(), [ACK(STREAM, 0, end)])
         reception.framesReceived([b"b"])
         self.clock.advance(SPACING_S / 2)
         reception.framesReceived([b"c"])
         self.assertEqual(line.pop(), [])
         self.clock.advance(SPACING_S / 2)
-        self.assertEqual(line.pop(), [ACK(STREAM, 0, 6)])
+        self.assertEqual(line.pop(), [ACK(STREAM, 0, end + 4)])
         reception.framesReceived([b"d" * SPACED_OCTETS_MAX])
-        self.assertEqual(line.pop(), [ACK(STREAM, 0, 7 + SPACED_OCTETS_MAX)])
+        self.assertEqual(line.pop(), [ACK(STREAM, 0, end + 5 + SPACED_OCTETS_MAX)])
+        # Much does not make a little wait longer afterwards.
+        reception.framesReceived([b"e"])
+        self.clock.advance(SPACING_S)
+        self.assertEqual(len(line.pop()), 1)
+
+    def test_spacingOfFew(self) -> None:
+        """Lines about as far apart as commits do not wait; many do not make more commits."""
+        reception, line = self.open()
+        reception._commits = self.commits = GroupCommit(
+            self.journal, atOnce, self.clock, self.failures.append, ackSpacing=0
+        )
+        for early in (0.2, 0.9, -0.4, 0.5, -1.1, 0.8, 0.1, -0.9) * 4:
+            self.clock.advance((1 - early) * SPACING_S)
+            reception.framesReceived([b"a"])
+            self.assertEqual(len(line.pop()), 1)
+        for _ in range(100):
+            self.clock.advance(SPACING_S / 10)
+            reception.framesReceived([b"a"])
+        self.assertLessEqual(len(line.pop()), 10 + SPACINGS_SAVED + 1)
 
     def test_spacingOfACrowd(self) -> None:
         """Behind a commit of many workers' lines the next waits for more of them."""
@@ -263,10 +287,13 @@ class AcknowledgedTests(ReceptionTestCase):
         for reception, _ in crowd:
             reception._commits = commits
         (first, firstLine), *others = crowd
-        first.framesReceived([b"a"])
+        for _ in range(1 + SPACINGS_SAVED):
+            first.framesReceived([b"a"])
+            self.clock.advance(1e-9)
         for reception, _ in others:
             reception.framesReceived([b"a"])
-        self.assertEqual(firstLine.pop(), [ACK(STREAM, 0, 2)])
+        end = 2 * (1 + SPACINGS_SAVED)
+        self.assertEqual(firstLine.pop()[-1], ACK(STREAM, 0, end))
         self.clock.advance(SPACING_S)
         self.assertEqual(
             [line.pop() for _, line in others], [[ACK(STREAM, 0, 2)]] * CROWD_DEPOSITS
@@ -275,11 +302,11 @@ class AcknowledgedTests(ReceptionTestCase):
         self.clock.advance((CROWD_SPACINGS - 0.5) * SPACING_S)
         self.assertEqual(firstLine.pop(), [])
         self.clock.advance(0.5 * SPACING_S)
-        self.assertEqual(firstLine.pop(), [ACK(STREAM, 0, 4)])
+        self.assertEqual(firstLine.pop(), [ACK(STREAM, 0, end + 2)])
         # Few again: the time is the short one again.
         first.framesReceived([b"c"])
         self.clock.advance(SPACING_S)
-        self.assertEqual(firstLine.pop(), [ACK(STREAM, 0, 6)])
+        self.assertEqual(firstLine.pop(), [ACK(STREAM, 0, end + 4)])
 
     def test_spacingAndCursors(self) -> None:
         """A cursor that waits for a commit does not make lines wait as long."""

@@ -62,11 +62,13 @@ FULL_RETRY_S = 1.0
 # not hold up everybody's lines.
 GRANTS_AT_ONCE = 64
 
-# Commits begin at least so long after one another, in seconds, unless so many octets wait.
-# What a line may wait for others: a tenth of what a human notices. Behind a commit of a
-# crowd it is so many times as long: half of what such a commit costs is the same for two
-# lines and for two hundred.
+# Commits begin so long after one another on average, in seconds, unless so many octets wait.
+# What a line may wait for others: a tenth of what a human notices. So many may come before
+# their time if there were fewer before: a line in each such time does not wait because it
+# came a little early. Behind a commit of a crowd it is so many times as long: half of what
+# such a commit costs is the same for two lines and for two hundred.
 SPACING_S = 0.01
+SPACINGS_SAVED = 3
 CROWD_SPACINGS = 3
 CROWD_DEPOSITS = 32
 SPACED_OCTETS_MAX = 128 * 1024
@@ -144,9 +146,9 @@ class GroupCommit:
         self._failed = failed
         self._journalOctetsMax = journalOctetsMax
         self._spacing = spacing
-        self._spacings = 1
         self.ackSpacing = ackSpacing
-        self._begun = clock.seconds() - spacing
+        self._begun = clock.seconds()
+        self._due = float("-inf")
         self._dirty: dict[Depositor, None] = {}
         self._waiting: dict[Depositor, None] = {}
         self._cursors: dict[str, Cursor] = {}
@@ -354,9 +356,8 @@ class GroupCommit:
             self._timer.reset(seconds)
 
     def _commitInTime(self) -> None:
-        """Commit now, or when the commit before has begun long enough ago."""
-        spacing = self._spacing * self._spacings
-        early = self._begun + spacing - self._clock.seconds()
+        """Commit now, or when the commits before have begun long enough ago."""
+        early = self._due - self._clock.seconds()
         if early <= 0 or self.pendingOctets >= SPACED_OCTETS_MAX:
             self._commit()
         else:
@@ -377,7 +378,9 @@ class GroupCommit:
             group.takes.append((depositor, len(taken)))
             group.deposits.extend(taken)
         crowd = len(group.deposits) >= CROWD_DEPOSITS
-        self._spacings = CROWD_SPACINGS if crowd else 1
+        spacing = self._spacing * (CROWD_SPACINGS if crowd else 1)
+        saved = 0 if crowd else SPACINGS_SAVED * self._spacing
+        self._due = min(max(self._due, self._begun - saved), self._begun) + spacing
         self._try(group)
 
     def _try(self, group: _Group) -> None:
