@@ -45,6 +45,7 @@ from twisted.internet.ssl import (
 from zope.interface import implementer
 
 from .bundles import Bundle
+from .gathering import GatheringConnection
 from .names import fingerprint, showText
 from .roles import refuseMaster, refuseOperator, refuseOwn, refuseWorker
 
@@ -231,7 +232,7 @@ class ListenerContext:
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         """Make the TLS of one connection."""
-        return self._options.serverConnectionForTLS(tlsProtocol)
+        return GatheringConnection(self._options.getContext())
 
     def _selectProtocol(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
         for protocol in self._protocols:
