@@ -7,6 +7,9 @@ file of the master, at a trickle and at a flood; ours and rsyslog in turns.
 One loop appends what is due, as one write, and looks at the output, every millisecond at
 most: a delay is that much too long at worst. The n-th line of the output is the n-th of the
 input, which is compared at the end. Each side has five seconds to connect, which are not timed.
+
+In the same turns, the disk alone: what is due is written over a page of a file and synced, one
+after the other. A line that is on disk before anybody can see it is as late as that at least.
 """
 
 from __future__ import annotations
@@ -37,6 +40,11 @@ FIRST = 10
 CONNECT_S = 5.0
 
 LOOK_S = 0.0005
+
+# The file that the disk's turns write over: nothing of it has to be allocated any more.
+DISK = "fdatasync alone"
+DISK_OCTETS = 16 * 1024 * 1024
+PAGE_OCTETS = 4096
 
 # What a side that has fallen behind is given to finish, in seconds.
 LATE_S = 60.0
@@ -78,9 +86,7 @@ def measure(
         "side": side.name,
         "rate": rate,
         "lines": count,
-        "p50_ms": percentile(delays, 0.5) * 1000,
-        "p99_ms": percentile(delays, 0.99) * 1000,
-        "max_ms": max(delays) * 1000,
+        **_quantiles(delays),
         "cpu_s": {name: after[name].cpu_s - before[name].cpu_s for name in after},
     }
     return figures, delays
@@ -113,13 +119,47 @@ def _flow(
     return delays, end
 
 
+def measureDisk(
+    directory: Path, rate: int, seconds: float
+) -> tuple[dict[str, Any], list[float]]:
+    """One run of the disk alone: as of L{measure}."""
+    count = int(rate * seconds)
+    delays: list[float] = []
+    with open(directory / "pages", "w+b", buffering=0) as file:
+        file.write(bytes(DISK_OCTETS))
+        os.fsync(file.fileno())
+        begun = time.monotonic()
+        at = 0
+        while len(delays) < count:
+            due = min(count, int((time.monotonic() - begun) * rate) + 1)
+            if due > len(delays):
+                os.pwrite(file.fileno(), bytes(PAGE_OCTETS), at)
+                os.fdatasync(file.fileno())
+                at = (at + PAGE_OCTETS) % DISK_OCTETS
+                now = time.monotonic()
+                delays += [now - begun - n / rate for n in range(len(delays), due)]
+            time.sleep(LOOK_S)
+    figures = {"side": DISK, "rate": rate, "lines": count, **_quantiles(delays)}
+    return figures, delays
+
+
+def _quantiles(delays: list[float]) -> dict[str, float]:
+    return {
+        "p50_ms": percentile(delays, 0.5) * 1000,
+        "p99_ms": percentile(delays, 0.99) * 1000,
+        "max_ms": max(delays) * 1000,
+    }
+
+
+_SIDES = (Ours.name, Rsyslog.name, DISK)
+
 _COLUMNS = {"p50_ms": "p50 ms", "p99_ms": "p99 ms", "max_ms": "max ms"}
 
 
 def _show(runs: list[dict[str, Any]]) -> None:
     rows = []
     for rate in sorted({run["rate"] for run in runs}):
-        for name in (Ours.name, Rsyslog.name):
+        for name in _SIDES:
             every = [r for r in runs if r["side"] == name and r["rate"] == rate]
             cells = [f"{spread([run[key] for run in every]):.1f}" for key in _COLUMNS]
             rows.append([f"{rate:,}", name, *cells])
@@ -130,7 +170,7 @@ def _plot(delays: dict[tuple[int, str], list[float]]) -> None:
     rates = sorted({rate for rate, _ in delays})
     with figure("latency", len(rates)) as axes:
         for axis, rate in zip(axes or [], rates, strict=bool(axes)):
-            for name in (Ours.name, Rsyslog.name):
+            for name in _SIDES:
                 every = sorted(delays[rate, name])
                 steps = every[:: max(1, len(every) // 2000)] + every[-1:]
                 share = [i / (len(steps) - 1) for i in range(len(steps))]
@@ -158,13 +198,17 @@ def main() -> int:
     delays: dict[tuple[int, str], list[float]] = {}
     for rate in arguments.rates:
         for number in range(arguments.runs):
-            turns: list[type[Side]] = [Ours, Rsyslog]
+            turns: list[type[Side] | None] = [Ours, None, Rsyslog]
             for kind in turns if number % 2 == 0 else turns[::-1]:
-                print(f"{rate:,} lines/s, {kind.name}", flush=True)
+                name = DISK if kind is None else kind.name
+                print(f"{rate:,} lines/s, {name}", flush=True)
                 with scratch("latency") as directory:
-                    figures, found = measure(kind, directory, rate, arguments.seconds)
-                runs.append(figures)
-                delays.setdefault((rate, kind.name), []).extend(found)
+                    if kind is None:
+                        done = measureDisk(directory, rate, arguments.seconds)
+                    else:
+                        done = measure(kind, directory, rate, arguments.seconds)
+                runs.append(done[0])
+                delays.setdefault((rate, name), []).extend(done[1])
     _show(runs)
     save("latency", vars(arguments), runs)
     _plot(delays)
