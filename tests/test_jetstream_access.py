@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
+from base64 import urlsafe_b64encode
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from twisted.python.usage import UsageError
@@ -42,6 +45,40 @@ def pem(path: Path, *certificates: object) -> str:
         )
     )
     return str(path)
+
+
+_PREFIXES = {"O": 14 << 3, "A": 0, "U": 20 << 3}
+
+
+def keyPair(number: int, prefix: str) -> Any:
+    """An nkey of an operator, an account or a user."""
+    import nkeys
+
+    return nkeys.from_seed(nkeys.encode_seed(bytes([number]) * 32, _PREFIXES[prefix]))
+
+
+def public(pair: Any) -> str:
+    """What others know of it."""
+    return bytes(pair.public_key).decode("ascii")
+
+
+def signed(issuer: Any, subject: Any, kind: str, claims: dict[str, Any]) -> str:
+    """What NATS calls a JWT, version 2."""
+
+    def encoded(octets: bytes) -> str:
+        return urlsafe_b64encode(octets).decode("ascii").rstrip("=")
+
+    said = {
+        "jti": f"{kind} {public(subject)}",
+        "iat": int(time.time()) - 60,
+        "iss": public(issuer),
+        "name": kind,
+        "sub": public(subject),
+        "nats": {**claims, "type": kind, "version": 2},
+    }
+    head = {"typ": "JWT", "alg": "ed25519-nkey"}
+    text = ".".join(encoded(json.dumps(part).encode("ascii")) for part in (head, said))
+    return f"{text}.{encoded(issuer.sign(text.encode('ascii')))}"
 
 
 class AddressTests(SynchronousTestCase):
@@ -254,4 +291,40 @@ class ServerTests(NatsTestCase):
         )
         options = {**NOTHING, "credentials": str(secret)}
         self.assertTrue(self.comesIn(server.url, options))
+        self.assertFalse(self.comesIn(server.url, NOTHING))
+
+    def test_creds(self) -> None:
+        """A C{.creds} file as nsc makes it, of an account with an operator's signature."""
+        operator, account, system, user, other = (
+            keyPair(number, prefix) for number, prefix in enumerate("OAAUU", 1)
+        )
+        every = ("subs", "data", "payload", "imports", "exports", "conn", "leaf")
+        stored = ("mem_storage", "disk_storage", "streams", "consumer")
+        limits = {**dict.fromkeys(every, -1), "wildcards": True}
+        accounts = {
+            public(pair): signed(
+                operator,
+                pair,
+                "account",
+                {"limits": {**limits, **more}, "default_permissions": {}},
+            )
+            for pair, more in ((account, dict.fromkeys(stored, -1)), (system, {}))
+        }
+        preload = ", ".join(f"{name}: {text}" for name, text in accounts.items())
+        server = self.server(
+            f"operator: {signed(operator, operator, 'operator', {})}\n"
+            f"system_account: {public(system)}\n"
+            f"resolver: MEMORY\nresolver_preload: {{ {preload} }}\n"
+        )
+        path = self.home / "user.creds"
+        options = {**NOTHING, "credentials": str(path)}
+        rights = {"subs": -1, "data": -1, "payload": -1, "pub": {}, "sub": {}}
+        token = signed(account, user, "user", rights)
+        for pair, isIn in ((user, True), (other, False)):
+            path.write_text(
+                f"-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n"
+                "-----BEGIN USER NKEY SEED-----\n"
+                f"{bytes(pair.seed).decode()}\n------END USER NKEY SEED------\n"
+            )
+            self.assertEqual(self.comesIn(server.url, options), isIn)
         self.assertFalse(self.comesIn(server.url, NOTHING))
