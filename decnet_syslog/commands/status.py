@@ -1,4 +1,4 @@
-"""decnet-syslog status: how a listener or a forwarder is, at a glance."""
+"""decnet-syslog status: how a listener, a forwarder or the outputs are, at a glance."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Options(Described):
 
     synopsis = "PORT|HOST:PORT|URL [options]"
     longdesc = """\
-Show how a listener or a forwarder is that runs with --status-port. Exit status: 0 all is
-well, 1 something is wrong, 2 nobody answers.
+Show how a listener, a forwarder or the outputs of a shared journal are that run with
+--status-port. Exit status: 0 all is well, 1 something is wrong, 2 nobody answers.
 
 A listener's that is not on loopback asks for the bundle of an operator: "decnet-syslog
 enroll NAME --role operator --out DIR".
@@ -167,12 +167,18 @@ def _listener(facts: Mapping[str, Any]) -> Iterator[str]:
         ],
     )
     yield ""
-    yield from _table(
+    yield from _behind(facts)
+
+
+def _behind(facts: Mapping[str, Any]) -> Iterator[str]:
+    """The outputs, and how far each has come."""
+    position = facts["journal"]["position"]
+    return _table(
         ("output", "behind", "state"),
         [
             (
                 output["name"],
-                f"{journal['position'] - output['position']} batches",
+                f"{max(0, position - output['position'])} batches",
                 "ok" if output["blocked"] is None else output["blocked"],
             )
             for output in facts["outputs"]
@@ -203,7 +209,23 @@ def _forwarder(facts: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-_SHOW = {"listener": _listener, "forwarder": _forwarder}
+def _outputsOf(facts: Mapping[str, Any]) -> Iterator[str]:
+    journal = facts["journal"]
+    yield (
+        "writing"
+        if facts["writing"]
+        else f"waiting: written by {_cell(facts['holder']) or 'nobody'}"
+    )
+    yield (
+        f"journal: {octets(journal['octets'])} of {octets(journal['octets_max'])},"
+        f" answered {span(journal['silence'])} ago"
+    )
+    if facts["outputs"]:
+        yield ""
+        yield from _behind(facts)
+
+
+_SHOW = {"listener": _listener, "forwarder": _forwarder, "outputs": _outputsOf}
 
 
 def _show(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -224,7 +246,10 @@ def _advice(reason: object) -> str:
         return "is this the master of the bundle's CA, and --master-name its name?"
     if isinstance(reason, ssl.SSLError):
         return "is the bundle an operator's (enroll --role operator), and not revoked?"
-    return "is decnet-listener (or decnet-forwarder) running with this --status-port?"
+    return (
+        "is decnet-listener (or decnet-forwarder, decnet-outputs) running with this"
+        " --status-port?"
+    )
 
 
 def _once(options: Options, context: ssl.SSLContext | None) -> int:

@@ -461,6 +461,20 @@ class JetStreamJournal:
         assert self._outbox is not None, "no output is here"
         self._run(self._reader.tidy(self._outbox.released))
 
+    @property
+    def octetsMax(self) -> int:
+        """What the stream may take."""
+        return self._stream.octetsMax
+
+    def size(self) -> tuple[int, int]:
+        """
+        What the stream takes, in octets, and its last message.
+
+        @raise JournalBlocked: not now.
+        """
+        octets, _, last = self._run(self._stream.state())
+        return octets, last
+
     def onCommitted(self, heard: Callable[[], None]) -> None:
         """
         Call C{heard}, in the bus's thread, when a listener has committed something.

@@ -60,6 +60,8 @@ class OutputsService(Service):
     The outputs of a journal that many listeners share.
 
     @ivar isWriting: whether the outputs are ours.
+    @ivar feeds: of the outputs, when they are.
+    @ivar journalName: where the journal is.
     """
 
     _log = Logger()
@@ -80,14 +82,14 @@ class OutputsService(Service):
         """
         self._reactor = reactor
         self._openJournal = openJournal
-        self._journalName = journalName
+        self.journalName = journalName
         self._outputs = outputs
         self._lock = lock
         self._die = die
         self._threads = Threads(reactor)
         self._signals = ReopenSignals(reactor, self._reopen)
         self._loops: list[LoopingCall] = []
-        self._feeds: list[Feed] = []
+        self.feeds: list[Feed] = []
         self.isWriting = False
 
     def startService(self) -> None:
@@ -133,7 +135,7 @@ class OutputsService(Service):
             self._saidWaiting = True
             self._log.info(
                 "waiting: the outputs of {journal} are written by {holder}",
-                journal=self._journalName,
+                journal=self.journalName,
                 holder=ascii(self._outbox.holder),
             )
 
@@ -158,7 +160,7 @@ class OutputsService(Service):
             except UserError:
                 self._fail(Failure())
                 return
-            self._feeds.append(
+            self.feeds.append(
                 Feed(
                     output,
                     self._journal,
@@ -170,10 +172,10 @@ class OutputsService(Service):
             )
         self._log.info(
             "writing the outputs of {journal} as {holder}",
-            journal=self._journalName,
+            journal=self.journalName,
             holder=ascii(self._outbox.holder),
         )
-        for feed in self._feeds:
+        for feed in self.feeds:
             feed.start()
         self._journal.onCommitted(
             lambda: self._reactor.callFromThread(self._wake)  # from the bus's thread
@@ -185,7 +187,7 @@ class OutputsService(Service):
 
     def _wake(self) -> None:
         if self.running:
-            for feed in self._feeds:
+            for feed in self.feeds:
                 feed.wake()
 
     @inlineCallbacks
@@ -221,8 +223,22 @@ class OutputsService(Service):
         """Ask every part whether it gets on, as L{decnet_syslog.notify} wants it."""
         return {
             "the journal": self._commits.perform(lambda: None),
-            **{feed.output.name: feed.answer() for feed in self._feeds},
+            **{feed.output.name: feed.answer() for feed in self.feeds},
         }
+
+    @property
+    def holder(self) -> str:
+        """Who writes the outputs, as we last heard; "": nobody."""
+        return self._outbox.holder
+
+    @property
+    def journalOctetsMax(self) -> int:
+        """What the journal may hold."""
+        return self._journal.octetsMax
+
+    def sizeOfJournal(self) -> Deferred[Any]:
+        """Octets and last message of the journal, as L{JetStreamJournal.size}."""
+        return self._commits.perform(self._journal.size)
 
     def status(self) -> str:
         """In one line, what we do and what keeps us from it."""
@@ -230,7 +246,7 @@ class OutputsService(Service):
             return f"waiting: written by {self._outbox.holder!a}"
         blocked = [
             f"; cannot write {feed.output.name}: {feed.blocked}"
-            for feed in self._feeds
+            for feed in self.feeds
             if feed.blocked is not None
         ]
         return "writing" + "".join(blocked)
@@ -241,7 +257,7 @@ class OutputsService(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         self._signals.release()
         self._endLoops()
-        yield gatherResults([feed.stop() for feed in self._feeds])
+        yield gatherResults([feed.stop() for feed in self.feeds])
         yield self._commits.flush()
         self._commits.stop()
         yield self._commits.perform(self._journal.close)
@@ -250,7 +266,7 @@ class OutputsService(Service):
 
     def _reopen(self) -> None:
         self._log.info("reopening the output files")
-        for feed in self._feeds:
+        for feed in self.feeds:
             feed.reopen()
 
     def _fail(self, failure: Failure) -> None:

@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from twisted.application.service import IService
+from twisted.application.service import IService, MultiService
 from twisted.python import usage
 
 from ..clock import useMonotonicClock
@@ -15,8 +15,10 @@ from ..master.outputoptions import OutputOptions, makeOutputs
 from ..master.outputprocess import ListenerLock
 from ..notify import managed
 from ..options import octets
+from ..watch.service import STATUS_PARAMETERS, statusOptions
 from .options import NATS_FLAGS, NATS_PARAMETERS, isNats, natsOutbox
 from .service import OutputsService
+from .status import watchOutputs
 
 __all__ = ["Options", "makeService"]
 
@@ -51,6 +53,7 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
             "How far the outputs are [outputs.db beside --log-path]",
         ],
         *NATS_PARAMETERS,
+        *STATUS_PARAMETERS,
     ]
 
     optFlags = [*NATS_FLAGS]
@@ -67,6 +70,7 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
         self.checkPaths()
         if not self.paths["log"] + self.paths["json"]:
             raise usage.UsageError("no output: give --log-path or --json-path")
+        self.status = statusOptions(self, operators=False)
         if self["state"] is None:
             self["state"] = self.beside("outputs.db")
         self["state"] = os.path.abspath(os.path.expanduser(self["state"]))
@@ -89,4 +93,8 @@ def makeService(options: Options) -> IService:
         makeOutputs(options, lock, ours),
         lock,
     )
-    return managed(service, service, reactor)
+    whole = MultiService()
+    service.setServiceParent(whole)  # type: ignore[no-untyped-call]
+    watch = watchOutputs(reactor, service, options.status)
+    watch.setServiceParent(whole)  # type: ignore[no-untyped-call]
+    return managed(service, whole, reactor)

@@ -2,9 +2,9 @@
 Metrics: the facts of a status as tables of names and values.
 
 A metric is a function of the facts (L{decnet_syslog.master.status},
-L{decnet_syslog.worker.status}), made when somebody asks; nothing is kept here. Labels are
-names that the authority has signed, our own outputs, and words of tables: no peer makes
-one up.
+L{decnet_syslog.worker.status}, L{decnet_syslog.nats.status}), made when somebody asks;
+nothing is kept here. Labels are names that the authority has signed, our own outputs, and
+words of tables: no peer makes one up.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from .exposition import Metric
 
-__all__ = ["forwarderMetrics", "listenerMetrics"]
+__all__ = ["forwarderMetrics", "listenerMetrics", "outputsMetrics"]
 
 
 def _one(kind: str, name: str, text: str, value: Any) -> Metric:
@@ -28,7 +28,7 @@ def _by(
 
 
 def _common(prefix: str, facts: Mapping[str, Any]) -> Iterator[Metric]:
-    """What both ends have."""
+    """What all have."""
     yield _one(
         "gauge", f"{prefix}_ok", "1 if there is no problem, else 0.", int(facts["ok"])
     )
@@ -39,6 +39,10 @@ def _common(prefix: str, facts: Mapping[str, Any]) -> Iterator[Metric]:
         "kind",
         facts["events"]["counts"],
     )
+
+
+def _trust(prefix: str, facts: Mapping[str, Any]) -> Iterator[Metric]:
+    """What both ends of TLS have."""
     yield _by(
         "counter",
         f"{prefix}_refusals",
@@ -59,6 +63,7 @@ def listenerMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
     """The metrics of a listener."""
     prefix = "decnet_listener"
     yield from _common(prefix, facts)
+    yield from _trust(prefix, facts)
     workers = facts["workers"]
 
     def each(kind: str, name: str, text: str, key: str) -> Metric:
@@ -172,6 +177,11 @@ def listenerMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
         "Received and not committed yet.",
         journal["waiting_octets"],
     )
+    yield from _outputs(prefix, facts)
+
+
+def _outputs(prefix: str, facts: Mapping[str, Any]) -> Iterator[Metric]:
+    """Of whoever writes files."""
     outputs = facts["outputs"]
     yield _by(
         "gauge",
@@ -189,10 +199,49 @@ def listenerMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
     )
 
 
+def outputsMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
+    """The metrics of the outputs of a journal that listeners share."""
+    prefix = "decnet_outputs"
+    yield from _common(prefix, facts)
+    yield _one(
+        "gauge",
+        f"{prefix}_writing",
+        "1 if the outputs are ours, 0 while we wait to take over.",
+        int(facts["writing"]),
+    )
+    journal = facts["journal"]
+    yield _one(
+        "gauge",
+        f"{prefix}_journal_bytes",
+        "What the journal's stream takes, written ones until they are removed included.",
+        journal["octets"],
+    )
+    yield _one(
+        "gauge",
+        f"{prefix}_journal_limit_bytes",
+        "Beyond this listeners accept nothing.",
+        journal["octets_max"],
+    )
+    yield _one(
+        "gauge",
+        f"{prefix}_journal_position",
+        "Number of the newest message in the journal.",
+        journal["position"],
+    )
+    yield _one(
+        "gauge",
+        f"{prefix}_journal_silence_seconds",
+        "Since the journal last answered.",
+        journal["silence"],
+    )
+    yield from _outputs(prefix, facts)
+
+
 def forwarderMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
     """The metrics of a forwarder."""
     prefix = "decnet_forwarder"
     yield from _common(prefix, facts)
+    yield from _trust(prefix, facts)
     yield _one(
         "gauge",
         f"{prefix}_connected",

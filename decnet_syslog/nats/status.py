@@ -1,0 +1,126 @@
+"""What there is to know of the outputs, gathered when somebody asks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from .. import __version__
+from ..master.promise import JournalBlocked
+from ..watch.metrics import outputsMetrics
+from ..watch.service import StatusOptions, WatchService
+from .service import OutputsService
+
+__all__ = ["OutputsStatus", "watchOutputs"]
+
+# Without an answer for so long, in seconds, the journal is away: it is asked every few.
+SILENT_S = 15.0
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class OutputsStatus:
+    """The status of the outputs."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        outputs: OutputsService,
+        clock: Callable[[], float],
+        wallClock: Callable[[], float] = time.time,
+    ) -> None:
+        self._outputs = outputs
+        self._clock = clock
+        self._wallClock = wallClock
+        self._started = wallClock()
+        self._asking = False
+        self._heard = clock()
+        # Octets and last message of the stream.
+        self._octets = self._position = 0
+
+    def look(self) -> None:
+        """Ask the journal how long it is, unless the last question has no answer yet."""
+        if self._asking:
+            return
+        self._asking = True
+        asked = self._outputs.sizeOfJournal()
+        asked.addCallbacks(self._answered, self._silent)
+
+    def _answered(self, size: tuple[int, int] | None) -> None:
+        self._asking = False
+        if size is not None:
+            self._octets, self._position = size
+            self._heard = self._clock()
+
+    def _silent(self, failure: Failure) -> None:
+        self._asking = False
+        if failure.check(JournalBlocked) is None:
+            self._log.failure("cannot ask how long the journal is", failure)
+
+    def facts(self) -> dict[str, Any]:
+        """All there is to know."""
+        silence = self._clock() - self._heard
+        outputs = [
+            {
+                "name": feed.output.name,
+                "path": feed.output.path,
+                "position": feed.output.seq,
+                "blocked": feed.blocked,
+            }
+            for feed in self._outputs.feeds
+        ]
+        problems: list[dict[str, Any]] = [
+            {"kind": "blocked", "what": o["name"], "text": o["blocked"], "seconds": 0}
+            for o in outputs
+            if o["blocked"] is not None
+        ]
+        if silence >= SILENT_S:
+            problems.append(
+                {
+                    "kind": "away",
+                    "what": "journal",
+                    "text": f"it has not answered for {silence:.0f} s",
+                    "seconds": silence,
+                }
+            )
+        return {
+            "role": "outputs",
+            "version": __version__,
+            "time": _iso(self._wallClock()),
+            "started": _iso(self._started),
+            "ok": not problems,
+            "problems": problems,
+            "writing": self._outputs.isWriting,
+            "holder": self._outputs.holder,
+            "journal": {
+                "name": self._outputs.journalName,
+                "octets": self._octets,
+                "octets_max": self._outputs.journalOctetsMax,
+                "position": self._position,
+                "silence": silence,
+            },
+            "outputs": outputs,
+        }
+
+
+def watchOutputs(
+    reactor: Any, outputs: OutputsService, options: StatusOptions
+) -> WatchService:
+    """The service that watches the outputs; to be started after it."""
+    status = OutputsStatus(outputs, reactor.seconds)
+    return WatchService(
+        reactor,
+        "decnet-outputs",
+        options,
+        status.look,
+        status.facts,
+        outputsMetrics,
+    )
