@@ -157,7 +157,9 @@ class RulesTests(SynchronousTestCase):
     def test_metrics(self) -> None:
         """They use metrics that there are."""
         used = set(
-            re.findall(r"\bdecnet_(?:listener|forwarder)_\w+", RULES.read_text())
+            re.findall(
+                r"\bdecnet_(?:listener|forwarder|outputs)_\w+", RULES.read_text()
+            )
         )
         known = documented()
         names = {name.removesuffix("_bucket") for name in used}
