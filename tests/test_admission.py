@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ from decnet_syslog.trust.watching import LOOK_S, Watched, together
 from decnet_syslog.wire.control import AT, OPEN, encodeControl
 
 from .certificates import authority as testAuthority
-from .certificates import key, worker
+from .certificates import bundle, certificate, key, worker
 from .doubles import STREAM
 from .test_contexts import TLSTestCase
 
@@ -117,6 +119,30 @@ class RevocationTests(AdmissionTestCase):
         self.authority.revoke([self.one.serial_number])
         self.look(admission)
         self.assertIn("it was revoked on", admission.refuseIssuer(self.one) or "")
+        root = self.authority.certificate
+        self.assertIsNone(admission.refuseOpen([self.two, root]))
+        reason = admission.refuseOpen([self.two, self.one, root])
+        self.assertIn("with it what it has signed", reason or "")
+
+    def test_issuerRetired(self) -> None:
+        """A CA that has gone takes along what is between it and a worker."""
+        second = Authority.create(self.directory / "ca2", "DECNET CA 2")
+        admission = self.admission()
+        chain = [self.two, self.one, self.authority.certificate]
+        self.assertIsNone(admission.refuseOpen(chain))
+        admission.use(
+            Bundle(
+                self.master.directory,
+                self.master.certificate,
+                (),
+                self.master.privateKey,
+                (second.certificate,),
+            )
+        )
+        # The worker's own was made by the one between, whom nobody trusts now.
+        stranger = certificate(["w9"], ca="between")
+        reason = admission.refuseOpen([stranger, *chain[1:]])
+        self.assertEqual(reason, "its CA is not trusted any more")
 
     def test_revoked(self) -> None:
         """A list that appears is in force; others are accepted as before."""
@@ -398,8 +424,8 @@ class RenewalTests(AdmissionTestCase):
                 authorities,
             )
             admission.use(bundle)
-            self.assertIsNone(admission.refuseOpen(newer))
-            reason = admission.refuseOpen(self.one)
+            self.assertIsNone(admission.refuseOpen([newer, second.certificate]))
+            reason = admission.refuseOpen([self.one, self.authority.certificate])
             if first is None:
                 self.assertIsNone(reason)
             else:
@@ -491,8 +517,9 @@ class LiveTests(TLSTestCase):
         pump = self.pump
         transport: Any = two.transport
 
-        def refuse(cert: x509.Certificate) -> str | None:
-            return "it was revoked" if "w1" in cert.subject.rfc4514_string() else None
+        def refuse(chain: Sequence[x509.Certificate]) -> str | None:
+            name = chain[0].subject.rfc4514_string()
+            return "it was revoked" if "w1" in name else None
 
         one.transport.write(  # type: ignore[union-attr]
             encodeControl(AT(STREAM, 0, 0)) + b"4 kept"
@@ -513,6 +540,36 @@ class LiveTests(TLSTestCase):
             b"".join([b for w, b in self.stored() if w == "w2"]), b"hello\nmore\n"
         )
 
+    def test_issuer(self) -> None:
+        """Who is between a worker and the CA is revoked: whatever it has signed goes."""
+        between = certificate(
+            ["test between"], holder="between", usages=(), authority=True
+        )
+        chained = replace(bundle(certificate(["w1"], ca="between")), chain=(between,))
+        one = self.connect(
+            ForwarderContext(chained, "decnet-master", True),
+            encodeControl(OPEN(STREAM, 0, 0, "x")),
+        )
+        two = self.connect(ForwarderContext(worker("w2"), "decnet-master", False))
+        asked: list[list[x509.Certificate]] = []
+
+        def refuse(chain: Sequence[x509.Certificate]) -> str | None:
+            asked.append(list(chain))
+            return "it was revoked" if between in chain else None
+
+        self.listener.sweep(refuse)
+        self.settle()
+        self.clock.advance(1)
+        self.settle()
+        self.assertIn(b"BYE revoked", one.received)
+        self.assertIsNotNone(one.lost)
+        self.assertIsNone(two.lost)
+        names = [[c.subject.rfc4514_string() for c in chain] for chain in asked]
+        self.assertEqual(
+            sorted(names),
+            [["CN=w1", "CN=test between", "CN=test ca"], ["CN=w2", "CN=test ca"]],
+        )
+
     def settle(self) -> None:
         for _ in range(6):
             for pump in self.pumps:
@@ -522,7 +579,7 @@ class LiveTests(TLSTestCase):
         """A peer that does not answer is cut off soon."""
         self.connect(ForwarderContext(worker("w1"), "decnet-master", False))
         (line,) = self.listener.connections
-        self.listener.sweep(lambda certificate: "it was revoked")
+        self.listener.sweep(lambda chain: "it was revoked")
         self.assertFalse(line._lost)
         self.clock.advance(EXPEL_S)
         self.pumps[0].flush()

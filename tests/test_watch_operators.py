@@ -99,7 +99,7 @@ class EnrollTests(AdmissionTestCase):
         allow.write_text("w1\n")
         admission = self.admission(allow)
         self.assertIsNone(admission.refuseOperator(alice))
-        self.assertIsNone(admission.refuseOpenOperator(alice))
+        self.assertIsNone(admission.refuseOpenOperator([alice]))
         self.assertIn("operator's", admission.refuse(alice) or "")
         self.assertIn("not an operator's", admission.refuseOperator(self.one) or "")
         path = self.authority.directory / "enrolled.jsonl"
@@ -107,7 +107,7 @@ class EnrollTests(AdmissionTestCase):
         self.authority.revoke([alice.serial_number])
         self.assertTrue(self.look(admission))
         self.assertIn("it was revoked", admission.refuseOperator(alice) or "")
-        self.assertIn("it was revoked", admission.refuseOpenOperator(alice) or "")
+        self.assertIn("it was revoked", admission.refuseOpenOperator([alice]) or "")
 
     def test_otherName(self) -> None:
         """One name is not of two roles: revoking the one would revoke the other."""
@@ -126,7 +126,7 @@ class EnrollTests(AdmissionTestCase):
         admission = self.admission()
         admission.use(master(ca="other"))
         self.assertEqual(
-            admission.refuseOpenOperator(alice), "its CA is not trusted any more"
+            admission.refuseOpenOperator([alice]), "its CA is not trusted any more"
         )
 
 
@@ -225,10 +225,10 @@ class PortTests(SynchronousTestCase):
         operator's stays."""
         alice, bob = operator(), operator("bob")
         (one, pump), (other, _) = [self.connect(carrying(c)) for c in (alice, bob)]
-        self.port.sweep(self.refuse)
+        self.port.sweep(lambda chain: self.refuse(chain[0]))
         self.assertEqual(len(self.port.protocols), 2)
         self.revoked.append(alice)
-        self.port.sweep(self.refuse)
+        self.port.sweep(lambda chain: self.refuse(chain[0]))
         pump.flush()
         self.assertIsNotNone(one.lost)
         self.assertIsNone(other.lost)

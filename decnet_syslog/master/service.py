@@ -48,7 +48,7 @@ from .door import (
 )
 from .feeds import Feed, Output, Steps
 from .groupcommit import JOURNAL_OCTETS_MAX, GroupCommit
-from .listener import ListenerFactory, Refuse, acceptAll
+from .listener import ListenerFactory, Refuse, RefuseChain, acceptAll
 from .outputprocess import ListenerLock
 from .promise import JournalPromise
 from .proxied import Network, ProxiedFactory
@@ -380,7 +380,7 @@ class ListenerService(Service):
             self._journalOctetsMax,
         )
 
-    def sweep(self, refuse: Refuse) -> None:
+    def sweep(self, refuse: RefuseChain) -> None:
         """Close the connections whose certificates are not accepted any more."""
         self._factory.sweep(refuse)
 

@@ -13,6 +13,7 @@ gone: a copy of the list in force is kept beside the journal.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -174,20 +175,28 @@ class Admission:
             return True
         return self._allowed is not None and not self._allowed.allowsNamed(name, print_)
 
-    def refuseOpen(self, certificate: x509.Certificate) -> str | None:
-        """As L{refuse}, of a connection whose certificate was accepted earlier."""
-        return self._refuseRetired(certificate) or self.refuse(certificate)
+    def refuseOpen(self, chain: Sequence[x509.Certificate]) -> str | None:
+        """
+        As L{refuse}, of a connection whose certificate was accepted earlier.
 
-    def refuseOpenOperator(self, certificate: x509.Certificate) -> str | None:
+        @param chain: it, and those by which it was.
+        """
+        return self._refuseChain(chain) or self.refuse(chain[0])
+
+    def refuseOpenOperator(self, chain: Sequence[x509.Certificate]) -> str | None:
         """The same of an operator's."""
-        return self._refuseRetired(certificate) or self.refuseOperator(certificate)
+        return self._refuseChain(chain) or self.refuseOperator(chain[0])
 
-    def _refuseRetired(self, certificate: x509.Certificate) -> str | None:
-        # A certificate of a CA between ours and the worker's is not at hand here.
-        if any(isIssued(certificate, by) for by in self._retired) and not any(
-            isIssued(certificate, by) for by in self.bundle.authorities
-        ):
+    def _refuseChain(self, chain: Sequence[x509.Certificate]) -> str | None:
+        def isOf(authorities: Iterable[x509.Certificate]) -> bool:
+            return any(isIssued(one, by) for by in authorities for one in chain)
+
+        if isOf(self._retired) and not isOf(self.bundle.authorities):
             return "its CA is not trusted any more"
+        for issuer in chain[1:]:
+            reason = self.refuseIssuer(issuer)
+            if reason is not None:
+                return reason
         return None
 
     def use(self, bundle: Bundle) -> None:

@@ -56,6 +56,7 @@ __all__ = [
     "ForwarderContext",
     "ListenerContext",
     "Refusal",
+    "chainOf",
     "forwarderContext",
     "listenerContext",
     "operatorContext",
@@ -239,6 +240,16 @@ class ListenerContext:
             if protocol in offered:
                 return protocol
         return SSL.NO_OVERLAPPING_PROTOCOLS
+
+
+def chainOf(transport: Any) -> list[x509.Certificate]:
+    """
+    What a peer was believed by: its own certificate, who has signed it, ..., a CA of ours.
+
+    @param transport: of a connection over TLS, behind its handshake.
+    """
+    chain = transport.getHandle().get_verified_chain(as_cryptography=True)
+    return list(chain or ())
 
 
 @implementer(IOpenSSLClientConnectionCreator)

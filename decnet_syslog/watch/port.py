@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cryptography import x509
@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 
+from ..trust.contexts import chainOf
 from ..trust.names import peerName
 
 __all__ = ["OperatorPort", "StatusPort"]
@@ -60,12 +61,14 @@ class OperatorPort(StatusPort):
             return None
         return WrappingFactory.buildProtocol(self, addr)
 
-    def sweep(self, refuse: Callable[[x509.Certificate], str | None]) -> None:
+    def sweep(self, refuse: Callable[[Sequence[x509.Certificate]], str | None]) -> None:
         """Close the connections whose certificates are not accepted any more."""
         for protocol in list(self.protocols):
             certificate = _certificate(protocol)
-            reason = None if certificate is None else refuse(certificate)
-            if certificate is None or reason is None:
+            if certificate is None:
+                continue
+            reason = refuse(chainOf(protocol.wrappedProtocol))
+            if reason is None:
                 continue
             peer = protocol.getPeer()
             self._log.warn(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -207,7 +207,7 @@ class WatchService(Service):
             port=address.port,
         )
 
-    def sweep(self, refuse: Callable[[x509.Certificate], str | None]) -> None:
+    def sweep(self, refuse: Callable[[Sequence[x509.Certificate]], str | None]) -> None:
         """Close the connections of operators who are not accepted any more."""
         if isinstance(self._site, OperatorPort):
             self._site.sweep(refuse)
