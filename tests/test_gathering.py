@@ -11,7 +11,11 @@ from OpenSSL import SSL
 from OpenSSL.crypto import X509, PKey
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.trust.gathering import GatheringConnection
+from decnet_syslog.trust.gathering import (
+    GATHERED_OCTETS,
+    PLAINTEXT_OCTETS_MAX,
+    GatheringConnection,
+)
 
 from .certificates import SERVER, certificate, key
 
@@ -171,6 +175,20 @@ class GatheringTests(SynchronousTestCase):
             server.bio_write(sent(client))
             self.assertEqual(len(server.recv(ASKED)), 60_000)
             self.assertRaises(SSL.WantReadError, server.recv, ASKED)
+
+    def test_bounded(self) -> None:
+        """However much has come at once, whoever takes it can stop between pieces."""
+        client, server = pair(SSL.TLS1_3_VERSION)
+        client.sendall(b"x" * 1_000_000)
+        server.bio_write(sent(client))
+        sizes = []
+        for _ in range(100):
+            try:
+                sizes.append(len(server.recv(ASKED)))
+            except SSL.WantReadError:
+                break
+        self.assertEqual(sum(sizes), 1_000_000)
+        self.assertLess(max(sizes), GATHERED_OCTETS + PLAINTEXT_OCTETS_MAX)
 
     def test_ends(self) -> None:
         """The end, or an error, that came with octets comes behind them, with its reason."""

@@ -47,6 +47,7 @@ BELOW = {
     "nats": {
         "nats",
         "master",
+        "watch",
         "wire",
         "errors",
         "options",
@@ -115,7 +116,7 @@ class FloorTests(SynchronousTestCase):
     def test_watch(self) -> None:
         """What carries lines does not know that it is watched: only what assembles a wing,
         and what gathers its facts, knows the watch."""
-        for wing in ("worker", "master"):
+        for wing in ("worker", "master", "nats"):
             for path in sorted((PACKAGE / wing).glob("*.py")):
                 if path.name not in ("tap.py", "status.py"):
                     for name in imports(path):

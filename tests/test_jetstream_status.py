@@ -103,4 +103,4 @@ class StatusTests(NatsTestCase):
         self.addCleanup(process.kill)
         process.start()
         waitUntil(lambda: not process.alive, "it runs")
-        self.assertIn("only a listener's status", process.output())
+        self.assertIn("loopback only", process.output())

@@ -32,6 +32,10 @@ HEADER_OCTETS = 5
 # What a record can hold: asked for less, OpenSSL may keep some of it.
 PLAINTEXT_OCTETS_MAX = 2**14
 
+# What is given at once, about: what Twisted takes from a socket. Whoever paces a peer does it
+# between one piece and the next.
+GATHERED_OCTETS = 2**16
+
 
 class GatheringConnection(SSL.Connection):
     """
@@ -68,7 +72,7 @@ class GatheringConnection(SSL.Connection):
 
     def recv(self, bufsiz: int, flags: int | None = None) -> bytes:
         """
-        All that there is, in one piece.
+        All that there is, in one piece, or so much of it.
 
         @param bufsiz: of one record. For less than one, or with flags, it is as pyOpenSSL's.
         @raise SSL.Error: as pyOpenSSL's.
@@ -82,24 +86,23 @@ class GatheringConnection(SSL.Connection):
         if self._later is not None:
             later, self._later = self._later, None
             raise later
+        pieces: list[bytes] = []
+        gathered = 0
         try:
-            data = super().recv(bufsiz)
-        except SSL.WantReadError:
-            self._records = 0
-            raise
-        self._records -= 1
-        if not self._records and not self._needed and not self._header:
-            self._isDry = True
-            return data
-        pieces = [data]
-        try:
-            while self._records or self._needed or self._header:
+            while gathered < GATHERED_OCTETS:
                 pieces.append(super().recv(bufsiz))
+                gathered += len(pieces[-1])
                 self._records -= 1
+                if not (self._records or self._needed or self._header):
+                    self._isDry = True
+                    break
         except SSL.WantReadError:
             self._records = 0
+            if not pieces:
+                raise
+            self._isDry = True
         except SSL.Error as error:
+            if not pieces:
+                raise
             self._later = error
-            return b"".join(pieces)
-        self._isDry = True
-        return b"".join(pieces)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)

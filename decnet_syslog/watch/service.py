@@ -86,8 +86,8 @@ def statusOptions(options: Mapping[str, Any], operators: bool) -> StatusOptions:
     if not isLoopback(host):
         if not operators:
             raise usage.UsageError(
-                f"--status-address {host}: only a listener's status can be elsewhere than"
-                " on loopback; this one asks nobody who he is"
+                f"--status-address {host}: this status asks for no password, so it is served"
+                " on loopback only; a listener's can be elsewhere"
             )
         if not isIPAddress(host) and not isIPv6Address(host):
             raise usage.UsageError(
