@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from typing import Any
 
 from twisted.logger import capturedLogs
 
 from decnet_syslog.errors import UserError
+from decnet_syslog.master.journal import Journal
 from decnet_syslog.nats import bus as buses
 from decnet_syslog.nats import stream as streams
 from decnet_syslog.nats.access import Access, parseServers
 from decnet_syslog.nats.bus import Bus, Silent
 from decnet_syslog.nats.journal import JetStreamJournal
-from decnet_syslog.nats.stream import Layout
+from decnet_syslog.nats.outbox import Outbox
+from decnet_syslog.nats.stream import NAME_TAKEN, NOT_YET, Layout
 
 from .natsserver import STREAM_OCTETS_MAX, openJetStream
 from .test_jetstream import SingleTestCase
@@ -64,6 +67,66 @@ class EarlyTests(SingleTestCase):
         ]
         self.open(state=self.directory() / "o.db")
         self.assertGreater(min(map(len, asked)), 3)
+
+    def refuse(self, verb: str, code: int, count: int = 3) -> list[str]:
+        """Have the first C{count} questions of a kind refused, with an error's number."""
+        asked: list[str] = []
+        api = Bus.api
+
+        async def refusing(bus: Bus, what: str, **members: Any) -> dict[str, Any]:
+            if what == verb:
+                asked.append(what)
+                if len(asked) <= count:
+                    return {"error": {"err_code": code, "description": "not now"}}
+            return await api(bus, what, **members)
+
+        self.patch(Bus, "api", refusing)
+        self.patch(streams, "OPENING_AGAIN_S", 0.01)
+        return asked
+
+    def test_notYet(self) -> None:
+        """A cluster that says itself that it cannot do it yet is asked again."""
+        for code in NOT_YET:
+            asked = self.refuse("STREAM.CREATE.decnet", code)
+            journal = self.open()
+            self.assertGreater(len(asked), 3)
+            self.api(journal, "STREAM.DELETE.decnet")
+
+    def test_notThereYet(self) -> None:
+        """Somebody else is just making it: it is waited for."""
+        asked = self.refuse("STREAM.CREATE.decnet", NAME_TAKEN)
+        self.open()
+        self.assertGreater(len(asked), 3)
+
+    def test_copiesOfTheBucket(self) -> None:
+        """The bucket has as many copies as the stream, also when it cannot say it at first."""
+        self.open()
+        infos = self.refuse("STREAM.INFO.decnet", 10008, 0)
+        made: list[int] = []
+        api = Bus.api
+
+        async def making(bus: Bus, what: str, **members: Any) -> dict[str, Any]:
+            if what.startswith("STREAM.CREATE.KV"):
+                made.append(members["num_replicas"])
+            answer = await api(bus, what, **members)
+            if what == "STREAM.INFO.decnet" and "error" not in answer:
+                answer["config"]["num_replicas"] = 3
+                if 1 < len(infos) < 5:
+                    return {"error": {"err_code": 10008, "description": "not now"}}
+            return answer
+
+        self.patch(Bus, "api", making)
+        bus = Bus.open(Access(parseServers(self.nats.url)))
+        self.addCleanup(bus.close)
+        layout = Layout("decnet", None, STREAM_OCTETS_MAX)
+        state = Journal.open(self.directory() / "o.db")
+        self.addCleanup(state.close)
+        self.patch(streams, "OPENING_S", 1.0)
+        JetStreamJournal.open(bus, layout, 1000)
+        # The single server refuses three copies; what matters is how many are asked for.
+        outbox = Outbox(bus, layout, state, "test", time.monotonic)
+        self.assertRaises(UserError, outbox.prepare)
+        self.assertEqual(set(made), {3})
 
     def test_givesUp(self) -> None:
         """A server that never answers ends it, with what to do."""

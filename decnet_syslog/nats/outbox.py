@@ -163,8 +163,11 @@ class Outbox:
         opening(self._bus, f"the bucket {_bucket(self._layout.name)}", self._prepare)
 
     async def _prepare(self) -> None:
-        info = await self._bus.api(f"STREAM.INFO.{self._layout.name}")
-        replicas = info.get("config", {}).get("num_replicas", 1)
+        info = await Stream(self._bus, self._layout.name).ask("STREAM.INFO")
+        if errorOf(info) is not None:
+            # Not as many copies as it has, for ever, because it could not say it now.
+            raise JournalBlocked(f"the stream {self._layout.name} is gone")
+        replicas = info["config"]["num_replicas"]
         answer = await self._bus.api(
             f"STREAM.CREATE.{self._stream.name}",
             name=self._stream.name,

@@ -45,7 +45,10 @@ _log = Logger()
 NO_MESSAGE = 10037
 NO_STREAM = 10059
 NAME_TAKEN = 10058
-NO_PEERS = 10005
+
+# What a cluster says that has no leader yet, or does not know its nodes: incomplete, no
+# peers, not assigned, not available, not the leader.
+NOT_YET = (10004, 10005, 10007, 10008, 10009)
 
 # How long JetStream may take at the start until it answers and has a place for a stream, in
 # seconds. A cluster elects leaders first; then each node tells the others how much room it
@@ -235,12 +238,15 @@ class Stream:
             error = errorOf(answer)
             if error is None or error[0] == NAME_TAKEN:
                 # Another listener was faster: what it has made is looked at like any.
-                return await self.ask("STREAM.INFO")
+                answer = await self.ask("STREAM.INFO")
+                if errorOf(answer) is not None:
+                    raise JournalBlocked(f"the stream {self.name} is not there yet")
+                return answer
             code, why = error
             if "non-clustered" not in why or len(wanted) == 1:
                 break
             del wanted[0]
-        if code == NO_PEERS:
+        if code in NOT_YET:
             raise JournalBlocked(f"JetStream refuses: {why}")
         raise UserError(
             f"cannot make the stream {self.name}: {why}; give --journal-replicas and"

@@ -9,7 +9,8 @@ there was nothing more, which is an error that OpenSSL makes and Python raises.
 What must be true:
 
 * whatever OpenSSL says, the protocol hears, in the same order: octets before the error that
-  followed them;
+  followed them. (OpenSSL has failed by then: what is answered to these octets at once, the
+  peer does not hear any more. It has broken the connection itself.)
 * it is left unasked only when it must have nothing. A record that was read had come; when
   as many were read as have come whole, and nothing has come behind them, all were read. Any
   other record (of the handshake, an alert, a new key) is one more that has come, so then it
