@@ -165,6 +165,15 @@ class Feed:
         self._reopen = True
         self._run()
 
+    def facts(self) -> dict[str, Any]:
+        """How the output is, for a status."""
+        return {
+            "name": self.output.name,
+            "path": self.output.path,
+            "position": self.output.seq,
+            "blocked": self.blocked,
+        }
+
     def answer(self) -> Deferred[None]:
         """Fire when what the output's thread has to do now is done."""
         return self._inThread(lambda: None)

@@ -42,7 +42,17 @@ from ..private import openPrivate
 from ..wire.control import NUMBER_MAX
 from ..wire.record import Provenance
 from .promise import JournalBlocked
-from .values import DEPOSIT_COST, Batch, Cursor, Deposit, FileLength, Grant, Known, Wish
+from .values import (
+    DEPOSIT_COST,
+    Batch,
+    Cursor,
+    Deposit,
+    FileLength,
+    Grant,
+    Known,
+    Wish,
+    batchOf,
+)
 
 __all__ = ["Journal", "JournalFailed", "JournalFull"]
 
@@ -467,18 +477,7 @@ class Journal:
         if grant is not None:
             # Of a stream; of a transaction that is undone it is too much, which is harmless.
             self._lastBatch[grant.row] = seq
-        return Batch(
-            seq,
-            provenance,
-            None if grant is None else grant.stream,
-            0 if grant is None else grant.generation,
-            deposit.start,
-            deposit.end,
-            deposit.octets,
-            deposit.lengths,
-            deposit.reason,
-            deposit.lines,
-        )
+        return batchOf(seq, deposit)
 
     def _isDelivered(self, row: int) -> bool:
         """Whether every output has what came of a stream."""

@@ -9,7 +9,7 @@ the transport's side of it and the service that wires journal, outputs and port 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
 from cryptography import x509
@@ -25,7 +25,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..trust.contexts import DELIVERY_PROTOCOLS, STATE_PROTOCOL, chainOf
+from ..trust.contexts import DELIVERY_PROTOCOLS, STATE_PROTOCOL, RefuseChain, chainOf
 from ..trust.names import NameRefused, fingerprint, peerName, showText
 from ..wire.control import BYE, ControlError, ControlLine
 from ..wire.framing import MESSAGE_OCTETS_MAX, FramingError
@@ -78,9 +78,6 @@ _EVENTS = {"limit": "limit", "superseded": "superseded", "no-space": "limit"}
 
 # Why a certificate is not accepted; None if it is.
 Refuse: TypeAlias = Callable[[x509.Certificate], str | None]
-
-# The same of an open connection: a peer's certificate and those by which it was believed.
-RefuseChain: TypeAlias = Callable[[Sequence[x509.Certificate]], str | None]
 
 
 def acceptAll(certificate: x509.Certificate) -> str | None:

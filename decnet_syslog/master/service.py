@@ -38,6 +38,7 @@ from zope.interface import implementer
 from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..notify import adoptedSockets
+from ..trust.contexts import RefuseChain
 from ..wire.control import BYE
 from ..wire.framing import MESSAGE_OCTETS_MAX
 from .door import (
@@ -48,7 +49,7 @@ from .door import (
 )
 from .feeds import Feed, Output, Steps
 from .groupcommit import JOURNAL_OCTETS_MAX, GroupCommit
-from .listener import ListenerFactory, Refuse, RefuseChain, acceptAll
+from .listener import ListenerFactory, Refuse, acceptAll
 from .outputprocess import ListenerLock
 from .promise import JournalPromise
 from .proxied import Network, ProxiedFactory

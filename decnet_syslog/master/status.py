@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
 from typing import Any
 
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
@@ -25,6 +24,7 @@ from ..watch.known import Presence, Worker
 from ..watch.metrics import listenerMetrics
 from ..watch.pages import makePages
 from ..watch.service import StatusOptions, WatchService
+from ..watch.shown import utcText
 from ..watch.workerrecord import newestRecord
 from .service import ListenerService
 from .values import Batch
@@ -33,10 +33,6 @@ __all__ = ["ListenerStatus", "watchListener"]
 
 # Files of one worker, those that are furthest behind: a fleet's status stays readable.
 STREAMS_SHOWN = 8
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class ListenerStatus:
@@ -130,15 +126,7 @@ class ListenerStatus:
             self._worker(self.fleet.workers[name], now)
             for name in sorted(self.fleet.workers)
         ]
-        outputs = [
-            {
-                "name": feed.output.name,
-                "path": feed.output.path,
-                "position": feed.output.seq,
-                "blocked": feed.blocked,
-            }
-            for feed in works.feeds
-        ]
+        outputs = [feed.facts() for feed in works.feeds]
         problems = [
             {"kind": kind, "what": w["name"], **alarm}
             for w in workers
@@ -176,8 +164,8 @@ class ListenerStatus:
         return {
             "role": "listener",
             "version": __version__,
-            "time": _iso(self._wallClock()),
-            "started": _iso(self._started),
+            "time": utcText(self._wallClock()),
+            "started": utcText(self._started),
             "ok": not problems,
             "problems": problems,
             "workers": workers,

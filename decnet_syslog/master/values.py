@@ -17,6 +17,7 @@ __all__ = [
     "FileLength",
     "Grant",
     "Known",
+    "batchOf",
 ]
 
 # What a deposit, or a line, costs us beside its octets: rows, objects, members of a
@@ -185,3 +186,20 @@ class Cursor:
     output: str
     seq: int
     files: Mapping[str, FileLength]
+
+
+def batchOf(seq: int, deposit: Deposit) -> Batch:
+    """What a deposit is when it is committed."""
+    grant = deposit.grant
+    return Batch(
+        seq,
+        deposit.provenance,
+        None if grant is None else grant.stream,
+        0 if grant is None else grant.generation,
+        deposit.start,
+        deposit.end,
+        deposit.octets,
+        deposit.lengths,
+        deposit.reason,
+        deposit.lines,
+    )

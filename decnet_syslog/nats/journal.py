@@ -37,7 +37,7 @@ from twisted.logger import Logger
 
 from ..errors import UserError
 from ..master.promise import JournalBlocked
-from ..master.values import Batch, Cursor, Deposit, Grant, Known, Wish
+from ..master.values import Batch, Cursor, Deposit, Grant, Known, Wish, batchOf
 from ..wire.record import Provenance
 from .bus import Bus, Silent
 from .messages import (
@@ -368,7 +368,7 @@ class JetStreamJournal:
                 held.seq, held.position = seq, position
             del one.left[0]
         if not one.stale:
-            one.batch = _batch(seq, deposit)
+            one.batch = batchOf(seq, deposit)
 
     async def _append(
         self,
@@ -488,19 +488,3 @@ class JetStreamJournal:
             return self._bus.run(work)
         except Silent as error:
             raise JournalBlocked(f"JetStream does not answer ({error})") from None
-
-
-def _batch(seq: int, deposit: Deposit) -> Batch:
-    grant = deposit.grant
-    return Batch(
-        seq,
-        deposit.provenance,
-        None if grant is None else grant.stream,
-        0 if grant is None else grant.generation,
-        deposit.start,
-        deposit.end,
-        deposit.octets,
-        deposit.lengths,
-        deposit.reason,
-        deposit.lines,
-    )

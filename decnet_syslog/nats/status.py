@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
 from typing import Any
 
 from twisted.logger import Logger
@@ -14,16 +13,13 @@ from .. import __version__
 from ..master.promise import JournalBlocked
 from ..watch.metrics import outputsMetrics
 from ..watch.service import StatusOptions, WatchService
+from ..watch.shown import utcText
 from .service import OutputsService
 
 __all__ = ["OutputsStatus", "watchOutputs"]
 
 # Without an answer for so long, in seconds, the journal is away: it is asked every few.
 SILENT_S = 15.0
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class OutputsStatus:
@@ -68,15 +64,7 @@ class OutputsStatus:
     def facts(self) -> dict[str, Any]:
         """All there is to know."""
         silence = self._clock() - self._heard
-        outputs = [
-            {
-                "name": feed.output.name,
-                "path": feed.output.path,
-                "position": feed.output.seq,
-                "blocked": feed.blocked,
-            }
-            for feed in self._outputs.feeds
-        ]
+        outputs = [feed.facts() for feed in self._outputs.feeds]
         problems: list[dict[str, Any]] = [
             {"kind": "blocked", "what": o["name"], "text": o["blocked"], "seconds": 0}
             for o in outputs
@@ -94,8 +82,8 @@ class OutputsStatus:
         return {
             "role": "outputs",
             "version": __version__,
-            "time": _iso(self._wallClock()),
-            "started": _iso(self._started),
+            "time": utcText(self._wallClock()),
+            "started": utcText(self._started),
             "ok": not problems,
             "problems": problems,
             "writing": self._outputs.isWriting,

@@ -25,7 +25,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from cryptography import x509
 from OpenSSL import SSL
@@ -56,6 +56,7 @@ __all__ = [
     "ForwarderContext",
     "ListenerContext",
     "Refusal",
+    "RefuseChain",
     "chainOf",
     "forwarderContext",
     "listenerContext",
@@ -240,6 +241,10 @@ class ListenerContext:
             if protocol in offered:
                 return protocol
         return SSL.NO_OVERLAPPING_PROTOCOLS
+
+
+# Why an open connection is not accepted any more, of what its peer was believed by.
+RefuseChain: TypeAlias = Callable[[Sequence[x509.Certificate]], str | None]
 
 
 def chainOf(transport: Any) -> list[x509.Certificate]:

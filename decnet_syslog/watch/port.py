@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from cryptography import x509
@@ -11,7 +10,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 
-from ..trust.contexts import chainOf
+from ..trust.contexts import RefuseChain, chainOf
 from ..trust.names import peerName
 
 __all__ = ["OperatorPort", "StatusPort"]
@@ -61,7 +60,7 @@ class OperatorPort(StatusPort):
             return None
         return WrappingFactory.buildProtocol(self, addr)
 
-    def sweep(self, refuse: Callable[[Sequence[x509.Certificate]], str | None]) -> None:
+    def sweep(self, refuse: RefuseChain) -> None:
         """Close the connections whose certificates are not accepted any more."""
         for protocol in list(self.protocols):
             certificate = _certificate(protocol)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography import x509
 from twisted.application.service import Service
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -23,6 +22,7 @@ from twisted.web.resource import Resource
 
 from ..errors import UserError
 from ..options import portNumber
+from ..trust.contexts import RefuseChain
 from .command import EventCommand, commandLine
 from .events import KINDS, REFUSALS, EventLog
 from .exposition import Exposition, Metric
@@ -207,7 +207,7 @@ class WatchService(Service):
             port=address.port,
         )
 
-    def sweep(self, refuse: Callable[[Sequence[x509.Certificate]], str | None]) -> None:
+    def sweep(self, refuse: RefuseChain) -> None:
         """Close the connections of operators who are not accepted any more."""
         if isinstance(self._site, OperatorPort):
             self._site.sweep(refuse)

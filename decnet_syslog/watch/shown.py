@@ -12,11 +12,17 @@ __all__ = [
     "quantity",
     "rate",
     "span",
+    "utcText",
     "visible",
     "visibleLine",
 ]
 
 _decoder = codecs.getincrementaldecoder("utf-8")
+
+
+def utcText(seconds: float) -> str:
+    """A time, of seconds since the epoch, as a status has it: RFC 3339, UTC."""
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def octets(count: float | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
 from typing import Any, cast
 
 from twisted.logger import Logger
@@ -16,6 +15,7 @@ from ..watch.alarm import Alarm
 from ..watch.fleet import EXPIRING_S, LAGGING_S
 from ..watch.metrics import forwarderMetrics
 from ..watch.service import StatusOptions, WatchService
+from ..watch.shown import utcText
 from ..wire.report import STATES_MAX
 from .service import ForwarderService
 from .shipment import Shipment
@@ -24,10 +24,6 @@ __all__ = ["ForwarderStatus", "watchForwarder"]
 
 # How long a thing must be good again to be over, in seconds.
 EASE_S = 10.0
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class ForwarderStatus:
@@ -76,7 +72,7 @@ class ForwarderStatus:
             "lagging": f"the oldest undelivered line is {age:.0f} s old"
             if late
             else None,
-            "expiring": f"a certificate ends on {_iso(ends)}: enrol again"
+            "expiring": f"a certificate ends on {utcText(ends)}: enrol again"
             if ends - self._wallClock() < EXPIRING_S
             else None,
         }
@@ -142,8 +138,8 @@ class ForwarderStatus:
         return {
             "role": "forwarder",
             "version": __version__,
-            "time": _iso(self._wallClock()),
-            "started": _iso(self._started),
+            "time": utcText(self._wallClock()),
+            "started": utcText(self._started),
             "ok": not problems,
             "problems": problems,
             "master": {
