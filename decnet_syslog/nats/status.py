@@ -104,11 +104,13 @@ def watchOutputs(
 ) -> WatchService:
     """The service that watches the outputs; to be started after it."""
     status = OutputsStatus(outputs, reactor.seconds)
+    # The journal is a network away: it is asked for somebody who can see the answer.
+    isSeen = options.port is not None
     return WatchService(
         reactor,
         "decnet-outputs",
         options,
-        status.look,
+        status.look if isSeen else lambda: None,
         status.facts,
         outputsMetrics,
     )
