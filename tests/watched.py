@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, Logger, globalLogPublisher
 from zope.interface import implementer
 
+from decnet_syslog.master.feeds import Feed
 from decnet_syslog.master.service import ListenerService
 from decnet_syslog.master.status import ListenerStatus
 from decnet_syslog.master.values import Batch
@@ -147,11 +148,13 @@ class Watched:
             self.site.doStart()
         self.look()
 
-    def _output(self, name: str, kind: str) -> Any:
-        output = SimpleNamespace(
+    def _output(self, name: str, kind: str) -> Feed:
+        """A feed that is never started: of what it needs there is only an output."""
+        output: Any = SimpleNamespace(
             name=name, path=f"/var/log/decnet/master.{kind}", seq=0
         )
-        return SimpleNamespace(output=output, blocked=None)
+        missing: Any = None
+        return Feed(output, missing, missing, missing, self.clock, missing)
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Keep an event, at the time that this listener has."""
