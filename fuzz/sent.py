@@ -5,6 +5,7 @@ from __future__ import annotations
 from decnet_syslog.master.values import Batch
 from decnet_syslog.wire.control import (
     AT,
+    CLOSE,
     EMPTY,
     LAST,
     OPEN,
@@ -84,6 +85,9 @@ class Sent:
             case OPEN():
                 self.names.add(line.name)
                 self.opened.append((line.stream, line.generation))
+            case CLOSE(stream, generation):
+                if self._current == (stream, generation):
+                    self._current = None
             case AT():
                 self._current = (line.stream, line.generation)
                 self._position = line.offset

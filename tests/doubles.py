@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from decnet_syslog.master.acknowledged import Acknowledged, Key
 from decnet_syslog.master.groupcommit import GroupCommit
 from decnet_syslog.master.journal import Journal
 from decnet_syslog.master.values import Deposit, Grant
@@ -82,6 +83,20 @@ def lines(grant: Grant | None, start: int, octets: bytes) -> Deposit:
     """A deposit of lines."""
     end = start + len(octets) if grant is not None else 0
     return Deposit(PROVENANCE, grant, start, end, octets)
+
+
+class KnowsOwners:
+    """Knows which connection has a stream, and closes none for it."""
+
+    def __init__(self) -> None:
+        self.of: dict[Key, Acknowledged] = {}
+
+    def opened(self, stream: Key, reception: Acknowledged) -> None:
+        self.of[stream] = reception
+
+    def closed(self, stream: Key, reception: Acknowledged) -> None:
+        if self.of.get(stream) is reception:
+            del self.of[stream]
 
 
 class MasterTestCase(SynchronousTestCase):

@@ -24,6 +24,7 @@ from urllib.request import urlopen
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.master.journal import Journal
+from decnet_syslog.master.limits import Limits
 from decnet_syslog.nats.access import Access, parseServers
 from decnet_syslog.nats.bus import Bus, Silent
 from decnet_syslog.nats.journal import JetStreamJournal
@@ -72,6 +73,7 @@ def openJetStream(
     replicas: int | None = None,
     octetsMax: int = STREAM_OCTETS_MAX,
     messageOctetsMax: int = MESSAGE_OCTETS_MAX,
+    streamsPerWorkerMax: int = Limits.filesPerWorker,
 ) -> JetStreamJournal:
     """
     Open the journal as a listener does, or, with C{state}, as those who write the outputs.
@@ -79,7 +81,9 @@ def openJetStream(
     bus = Bus.open(Access(parseServers(url)))
     layout = Layout("decnet", replicas, octetsMax)
     if state is None:
-        return JetStreamJournal.open(bus, layout, messageOctetsMax)
+        return JetStreamJournal.open(
+            bus, layout, messageOctetsMax, None, streamsPerWorkerMax
+        )
     outbox = Outbox(bus, layout, Journal.open(state), "test", time.monotonic)
     journal = JetStreamJournal.open(bus, layout, messageOctetsMax, outbox)
     outbox.prepare()

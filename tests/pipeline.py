@@ -15,7 +15,7 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,11 @@ from decnet_syslog.master.acknowledged import Acknowledged
 from decnet_syslog.master.feeds import Feed
 from decnet_syslog.master.groupcommit import GroupCommit
 from decnet_syslog.master.journal import Journal
+from decnet_syslog.master.limits import Limits
 from decnet_syslog.master.outputs import FileOutput
 from decnet_syslog.master.reception import Violation
 from decnet_syslog.master.rendering import renderJSON, renderRaw
+from decnet_syslog.master.roster import Roster
 from decnet_syslog.wire.control import BYE, ControlError, ControlLine, encodeControl
 from decnet_syslog.wire.framing import FramingError
 from decnet_syslog.wire.protocol import OctetCountedReceiver
@@ -89,6 +91,10 @@ class End(OctetCountedReceiver):
     def accepted(self) -> None:
         """The listener has taken us."""
 
+    def pump(self) -> None:
+        if not self.closed:
+            self.room.pump()
+
 
 class Link:
     """A connection: two ends and what is under way between them."""
@@ -117,7 +123,7 @@ class Master:
         self.journal = Journal.open(journalPath)
         self.thread = LaterThread()
         self.commits = GroupCommit(self.journal, self.thread, world.clock, world.failed)
-        self.owners: dict[tuple[str, str, int], Acknowledged] = {}
+        self.roster = Roster(16)
         outputs = [
             FileOutput("raw", str(world.rawPath), renderRaw, world.event),
             FileOutput("json", str(world.jsonPath), renderJSON, world.event),
@@ -143,18 +149,12 @@ class Master:
             self.commits,
             lambda: NOW,
             self.journal,
-            2048,
-            self.opened,
+            self.world.limits,
+            self.roster,
         )
         end.room = reception
         reception.greet()
         return end, reception
-
-    def opened(self, key: tuple[str, str, int], reception: Acknowledged) -> None:
-        older = self.owners.get(key)
-        self.owners[key] = reception
-        if older is not None and older is not reception:
-            older.supersede()
 
     def die(self) -> None:
         """Stop without a word. The files stay as they are."""
@@ -171,12 +171,22 @@ class World:
     """Everything, and the clock."""
 
     def __init__(
-        self, directory: Path, lagOctetsMax: int | None = None, serial: int = 0
+        self,
+        directory: Path,
+        lagOctetsMax: int | None = None,
+        serial: int = 0,
+        patterns: Sequence[str] = ("app.log",),
+        filesPerConnection: int = 256,
     ) -> None:
+        """
+        @param patterns: of the logs, beside one another.
+        """
+        self.limits = Limits(message=2048, filesPerConnection=filesPerConnection)
         self.directory = directory
         self.logs = directory / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
         self.log = self.logs / "app.log"
+        self.patterns = [str(self.logs / pattern) for pattern in patterns]
         self.log.touch()
         self.rawPath = directory / "master.log"
         self.jsonPath = directory / "master.json"
@@ -205,7 +215,7 @@ class World:
     def startWorker(self) -> None:
         self.bookmarks = Bookmarks.open(self.statePath)
         self.tails = Tails(
-            [str(self.log)],
+            self.patterns,
             self.bookmarks,
             self.clock.seconds,
             messageOctetsMax=2048,
@@ -263,6 +273,7 @@ class World:
     def deliver(self, octets: int, down: bool) -> None:
         if self.link is not None:
             self.link.deliver(octets, down)
+            self.clock.advance(0)
             if self.link.worker.closed or self.link.master.closed:
                 self.cut()
 
@@ -507,20 +518,27 @@ def randomStep(dice: random.Random) -> tuple[object, ...]:
     )
 
 
-def run(directory: Path, history: list[tuple[object, ...]]) -> None:
+def run(
+    directory: Path,
+    history: list[tuple[object, ...]],
+    filesPerConnection: int = 256,
+    patience: int = 1,
+) -> None:
     """
     Live through a history and heal.
 
+    @param patience: how often to go on without faults until everything must be there.
     @raise AssertionError: a line was lost, repeated, out of order, or vanished.
     """
-    world = World(directory)
+    world = World(directory, filesPerConnection=filesPerConnection)
     try:
         world.connect()
         world.warmUp()
         for step in history:
             perform(world, step)
             world.look()
-        world.heal()
+        for _ in range(patience):
+            world.heal()
         world.check()
     finally:
         world.close()

@@ -20,9 +20,8 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.test.iosim import IOPump, connectedServerAndClient
 from zope.interface import implementer
 
-from decnet_syslog.master import listener as listeners
-from decnet_syslog.master.listener import FRAME_S, ListenerFactory
-from decnet_syslog.master.roster import CONNECTIONS_PER_WORKER_MAX
+from decnet_syslog.master.limits import Limits
+from decnet_syslog.master.listener import ListenerFactory
 from decnet_syslog.trust.bundles import Bundle
 from decnet_syslog.trust.contexts import (
     DELIVERY_PROTOCOL,
@@ -424,20 +423,22 @@ class LimitTests(TLSTestCase):
     def test_perWorker(self) -> None:
         """Of many connections of one name the oldest go; another name is not touched."""
         other = self.plain(b"", "w2")
-        clients = [self.plain(b"") for _ in range(CONNECTIONS_PER_WORKER_MAX + 2)]
+        clients = [self.plain(b"") for _ in range(Limits.connectionsPerWorker + 2)]
         alive = [line for line in self.listener.connections if not line._refused]
         names = Counter([line.worker for line in alive])
-        self.assertEqual(names["w1"], CONNECTIONS_PER_WORKER_MAX)
+        self.assertEqual(names["w1"], Limits.connectionsPerWorker)
         self.assertEqual(names["w2"], 1)
         self.assertIsNone(clients[-1].lost)
         self.assertIsNone(other.lost)
-        self.assertEqual(len(self.listener.roster.of("w1")), CONNECTIONS_PER_WORKER_MAX)
+        self.assertEqual(
+            len(self.listener.roster.of("w1")), Limits.connectionsPerWorker
+        )
 
     def test_frameThatDoesNotEnd(self) -> None:
         """A frame may take a minute."""
         client = self.plain(b"5 hello100 slow")
         for _ in range(3):
-            self.clock.advance(FRAME_S / 2)
+            self.clock.advance(Limits.frameSeconds / 2)
             transport: Any = client.transport
             transport.write(b"x")
             self.flush()
@@ -449,7 +450,7 @@ class LimitTests(TLSTestCase):
         """One unfinished frame after another is nobody's fault."""
         client = self.plain(b"5 hello5 he")
         for _ in range(8):
-            self.clock.advance(FRAME_S / 2)
+            self.clock.advance(Limits.frameSeconds / 2)
             transport: Any = client.transport
             transport.write(b"llo5 he")
             self.flush()
@@ -458,7 +459,7 @@ class LimitTests(TLSTestCase):
 
     def test_held(self) -> None:
         """Unfinished frames of all connections have one budget."""
-        self.patch(listeners, "HELD_OCTETS_MAX", 200_000)
+        self.listener.limits = Limits(unfinished=200_000)
         clients = [
             self.plain(b"900000 " + b"x" * 90_000, f"w{number}") for number in range(4)
         ]

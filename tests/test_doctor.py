@@ -689,14 +689,14 @@ class ProbeTests(DoctorTestCase):
 
     def test_stuck(self) -> None:
         """A master that greets, and whose journal does not answer."""
-        hello = b"HELLO 1 %b 2048\n" % (b"5" * 32)
+        hello = b"HELLO 1 %b 2048 256\n" % (b"5" * 32)
         self.ask(self.server(hello), patience=0.5)
         self.assertFound(FAIL, "no answer in 0.5 s", "does not work")
         self.assertIn("accepts our certificate", self.report.asText())
 
     def test_shortMessages(self) -> None:
         """A master that takes shorter lines than ours are."""
-        self.ask(self.server(b"HELLO 1 %b 2048\nLISTED\n" % (b"5" * 32)))
+        self.ask(self.server(b"HELLO 1 %b 2048 256\nLISTED\n" % (b"5" * 32)))
         self.assertFound(NOTE, "the master takes 2048", "raise the listener's")
 
 

@@ -26,6 +26,7 @@ from decnet_syslog.wire.control import (
     LIST,
     LISTED,
     RESUME,
+    ControlLine,
     encodeControl,
     parseControl,
 )
@@ -264,6 +265,7 @@ class RecordingLine:
         self.paused = False
         self.octets = b""
         self.takenTimes = 0
+        self.shipment: Shipment | None = None
         self.byes: list[BYE] = []
 
     def sendOctets(self, octets: bytes) -> None:
@@ -271,6 +273,10 @@ class RecordingLine:
 
     def accepted(self) -> None:
         self.takenTimes += 1
+
+    def pump(self) -> None:
+        assert self.shipment is not None
+        self.shipment.pump()
 
     def close(self, bye: BYE) -> None:
         self.byes.append(bye)
@@ -370,7 +376,13 @@ class ShipmentTests(ShipmentTestCase):
     """With the extension (see also L{tests.test_pipeline})."""
 
     def ship(self) -> Shipment:
-        return Shipment(self.tails, self.line, self.clock, atOnce, True)
+        self.line.shipment = Shipment(self.tails, self.line, self.clock, atOnce, True)
+        return self.line.shipment
+
+    def tell(self, shipment: Shipment, line: ControlLine) -> None:
+        """The listener says something, and what comes of it is sent."""
+        shipment.controlReceived(line)
+        self.clock.advance(0)
 
     def test_nothingBeforeHello(self) -> None:
         """Not an octet leaves before the listener's first line."""
@@ -384,7 +396,7 @@ class ShipmentTests(ShipmentTestCase):
         shipment = self.ship()
         self.clock.advance(ACK_TIMEOUT_S + 1)
         self.assertTrue(shipment.stalled)
-        shipment.controlReceived(HELLO(1, "a" * 32, 4096))
+        self.tell(shipment, HELLO(1, "a" * 32, 4096, 256))
         self.assertFalse(shipment.stalled)
 
     def test_stalledBeforeLines(self) -> None:
@@ -392,24 +404,22 @@ class ShipmentTests(ShipmentTestCase):
         self.append(b"a\n")
         shipment = self.ship()
         self.clock.advance(ACK_TIMEOUT_S - 1)
-        shipment.controlReceived(HELLO(1, "a" * 32, 4096))
+        self.tell(shipment, HELLO(1, "a" * 32, 4096, 256))
         for answer in (LISTED(), None):
             self.clock.advance(ACK_TIMEOUT_S - 1)
             self.assertFalse(shipment.stalled)
             self.clock.advance(2)
             self.assertTrue(shipment.stalled)
             if answer is not None:
-                shipment.controlReceived(answer)
+                self.tell(shipment, answer)
         (incarnation,) = self.tails.incarnations
-        shipment.controlReceived(
-            RESUME(incarnation.stream, incarnation.generation, 0, 0, 0)
-        )
+        self.tell(shipment, RESUME(incarnation.stream, incarnation.generation, 0, 0, 0))
         self.assertFalse(shipment.stalled)
 
     def test_limit(self) -> None:
         """The listener's limit on a message is kept."""
         shipment = self.ship()
-        shipment.controlReceived(HELLO(1, "a" * 32, 100))
+        self.tell(shipment, HELLO(1, "a" * 32, 100, 256))
         self.append(b"x" * 200 + b"\n")
         (incarnation,) = self.tails.incarnations
         piece = incarnation.read(1000)
@@ -418,18 +428,18 @@ class ShipmentTests(ShipmentTestCase):
     def test_listedOnce(self) -> None:
         """LISTED ends the answer to LIST, and is nothing else."""
         shipment = self.ship()
-        shipment.controlReceived(HELLO(1, "a" * 32, 4096))
+        self.tell(shipment, HELLO(1, "a" * 32, 4096, 256))
         self.assertEqual(self.line.octets, encodeControl(LIST()))
-        shipment.controlReceived(LISTED())
+        self.tell(shipment, LISTED())
         self.assertRaises(Misbehaviour, shipment.controlReceived, LISTED())
 
     def test_endlessList(self) -> None:
         """A list without an end is not kept."""
         shipment = self.ship()
-        shipment.controlReceived(HELLO(1, "a" * 32, 4096))
+        self.tell(shipment, HELLO(1, "a" * 32, 4096, 256))
         with mock.patch.object(shipments, "KNOWN_MAX", 8):
             for number in range(8):
-                shipment.controlReceived(KNOWN("b" * 32, number, 0, 0, 0, "x"))
+                self.tell(shipment, KNOWN("b" * 32, number, 0, 0, 0, "x"))
             more = KNOWN("b" * 32, 8, 0, 0, 0, "x")
             self.assertRaises(Misbehaviour, shipment.controlReceived, more)
 
@@ -437,10 +447,10 @@ class ShipmentTests(ShipmentTestCase):
         """A position that the file does not reach is none of it, also with nothing to compare."""
         self.append(b"a\n")
         shipment = self.ship()
-        shipment.controlReceived(HELLO(1, "a" * 32, 4096))
-        shipment.controlReceived(LISTED())
+        self.tell(shipment, HELLO(1, "a" * 32, 4096, 256))
+        self.tell(shipment, LISTED())
         (incarnation,) = self.tails.incarnations
-        shipment.controlReceived(RESUME(incarnation.stream, 0, 9, 9, 0))
+        self.tell(shipment, RESUME(incarnation.stream, 0, 9, 9, 0))
         self.assertEqual(self.acknowledged(), 0)
         # It goes on as a stream of its own.
         opened = self.line.octets.splitlines()[-1].decode("ascii")
@@ -458,7 +468,7 @@ class ShipmentTests(ShipmentTestCase):
         globalLogPublisher.addObserver(observe)
         self.addCleanup(globalLogPublisher.removeObserver, observe)
         shipment = self.ship()
-        shipment.controlReceived(BYE("error", "x\n\x1b[2J"))
+        self.tell(shipment, BYE("error", "x\n\x1b[2J"))
         (text,) = [text for text in texts if "the master closes" in text]
         self.assertTrue(text.isprintable(), text)
 

@@ -10,9 +10,10 @@ from twisted.internet.defer import Deferred, execute, fail
 from decnet_syslog.master import groupcommit
 from decnet_syslog.master import journal as journals
 from decnet_syslog.master.acknowledged import EMPTY_LINES_MAX, NAME_OCTETS_MAX
-from decnet_syslog.master.groupcommit import PENDING_OCTETS_MAX, GroupCommit
-from decnet_syslog.master.journal import JournalFull
-from decnet_syslog.master.reception import RECEIVED_OCTETS_MAX, Plain, Violation
+from decnet_syslog.master.groupcommit import GroupCommit
+from decnet_syslog.master.journal import Journal, JournalFull
+from decnet_syslog.master.limits import Limits
+from decnet_syslog.master.reception import Plain, Violation
 from decnet_syslog.master.values import Batch, Cursor, Deposit
 from decnet_syslog.wire.control import (
     ACK,
@@ -87,7 +88,7 @@ class CostTests(ReceptionTestCase):
         while not line.paused:
             octets += step(number)
             number += 1
-            self.assertLess(octets, 4 * RECEIVED_OCTETS_MAX)
+            self.assertLess(octets, 4 * Limits.pendingPerConnection)
         return octets
 
     def test_gaps(self) -> None:
@@ -100,7 +101,7 @@ class CostTests(ReceptionTestCase):
             reception.controlReceived(skip)
             return len(encodeControl(skip))
 
-        self.assertLess(self.pausedAfter(step, line), RECEIVED_OCTETS_MAX // 20)
+        self.assertLess(self.pausedAfter(step, line), Limits.pendingPerConnection // 20)
 
     def test_gapsJoined(self) -> None:
         """Gaps that follow one another for one reason are one."""
@@ -139,7 +140,7 @@ class CostTests(ReceptionTestCase):
             reception.framesReceived([b"a"])
             return len(encodeControl(at)) + 3
 
-        self.assertLess(self.pausedAfter(step, line), RECEIVED_OCTETS_MAX // 4)
+        self.assertLess(self.pausedAfter(step, line), Limits.pendingPerConnection // 4)
 
     def test_listOnce(self) -> None:
         """The list of streams is long: once a connection."""
@@ -165,9 +166,15 @@ class CostTests(ReceptionTestCase):
         reception.controlReceived(LIST())
         self.assertEqual(len([encodeControl(sent) for sent in line.pop()]), 3)
 
+    def reopen(self, streamsMax: int) -> None:
+        """As a listener with --max-files-per-worker does."""
+        self.journal.close()
+        self.journal = Journal.open(self.journal.path, streamsMax)
+        self.addCleanup(self.journal.close)
+
     def test_streams(self) -> None:
         """The streams that advanced longest ago are forgotten, gaps or not."""
-        self.patch(journals, "STREAMS_PER_WORKER_MAX", 10)
+        self.reopen(10)
         self.journal.useOutputs(["raw"])
         first = self.journal.grant("w1", STREAM, 0, 0, "x")
         for number in range(30):
@@ -189,12 +196,11 @@ class CostTests(ReceptionTestCase):
 
     def test_streamsAfterRestart(self) -> None:
         """Nor after a restart."""
-        self.patch(journals, "STREAMS_PER_WORKER_MAX", 2)
+        self.reopen(2)
         self.journal.useOutputs(["raw"])
         grant = self.journal.grant("w1", STREAM, 0, 0, "x")
         self.journal.commit([Deposit(PROVENANCE, grant, 0, 2, b"a\n")])
-        self.journal.close()
-        self.journal = journals.Journal.open(self.journal.path)
+        self.reopen(2)
         for number in range(5):
             self.journal.grant("w1", f"{number:032x}", 0, 0, "x")
         self.assertIn(STREAM, {k.stream for k in self.journal.known("w1")})
@@ -226,7 +232,7 @@ class ReconnectTests(ReceptionTestCase):
             atOnce,
             self.clock,
             self.failures.append,
-            100_000,
+            Limits(journal=100_000),
             spacing=0,
             ackSpacing=0,
         )
@@ -254,7 +260,7 @@ class ReconnectTests(ReceptionTestCase):
             reception._gather(500_000)
             reception.connectionLost()
         self.assertEqual(self.commits.pendingOctets, 0)
-        self.assertLess(self.commits.pendingOctets, PENDING_OCTETS_MAX)
+        self.assertLess(self.commits.pendingOctets, Limits.pending)
 
     def test_orderBehindRetry(self) -> None:
         """A commit that waits for space keeps its place before a newer connection's."""

@@ -320,8 +320,8 @@ class SpaceTests(SingleTestCase):
     def test_manyStreams(self) -> None:
         """Of very many streams of a worker the oldest are forgotten, but none with a batch
         that is not written."""
-        self.patch(journals, "STREAMS_PER_WORKER_MAX", 3)
-        listener, writer = self.open(), self.open(state=self.directory() / "o.db")
+        listener = self.open(streamsPerWorkerMax=3)
+        writer = self.open(state=self.directory() / "o.db")
         writer.useOutputs(["a"])
 
         def add(generation: int) -> None:

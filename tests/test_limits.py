@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+from dataclasses import asdict
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,13 +17,12 @@ from decnet_syslog.master import groupcommit
 from decnet_syslog.master.door import ConnectionLimit
 from decnet_syslog.master.groupcommit import (
     PENDING_ALWAYS,
-    PENDING_OCTETS_MAX,
-    WORKER_OCTETS_MAX,
     GroupCommit,
 )
-from decnet_syslog.master.listener import FRAME_S, ListenerFactory
+from decnet_syslog.master.limits import LIMIT_PARAMETERS, Limits
+from decnet_syslog.master.listener import ListenerFactory, setTimeouts
 from decnet_syslog.master.pacing import BURST_OCTETS, RATE_MIN, Pacing
-from decnet_syslog.master.reception import RECEIVED_OCTETS_MAX, Plain
+from decnet_syslog.master.reception import Plain
 from decnet_syslog.master.tap import Options
 from decnet_syslog.master.values import DEPOSIT_COST, LINE_COST, Cursor
 from decnet_syslog.trust.contexts import ForwarderContext
@@ -31,7 +33,7 @@ from .doubles import STREAM, LaterThread, MasterTestCase, RecordingLine
 from .test_contexts import NOW, Client, TLSTestCase
 
 # So much as a connection may have, and more.
-FLOOD = [b"x" * 60_000] * (RECEIVED_OCTETS_MAX // 60_000 + 1)
+FLOOD = [b"x" * 60_000] * (Limits.pendingPerConnection // 60_000 + 1)
 
 
 class FairnessTests(MasterTestCase):
@@ -40,7 +42,7 @@ class FairnessTests(MasterTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.thread = LaterThread()
-        self.limit(groupcommit.JOURNAL_OCTETS_MAX)
+        self.limit(Limits.journal)
 
     def limit(self, journalOctetsMax: int) -> None:
         """Commit in a thread that the test steps."""
@@ -49,7 +51,7 @@ class FairnessTests(MasterTestCase):
             self.thread,
             self.clock,
             self.failures.append,
-            journalOctetsMax,
+            Limits(journal=journalOctetsMax),
             spacing=0,
         )
 
@@ -82,7 +84,7 @@ class FairnessTests(MasterTestCase):
             # A commit is under way, and everybody has sent what may be sent.
             for flooder in flooders:
                 self.flood(*flooder)
-            self.assertGreaterEqual(self.commits.pendingOctets, PENDING_OCTETS_MAX)
+            self.assertGreaterEqual(self.commits.pendingOctets, Limits.pending)
             self.assertFalse(line.paused)
             trickle.framesReceived([b"a line"])
             self.assertFalse(line.paused)
@@ -99,7 +101,7 @@ class FairnessTests(MasterTestCase):
         for flooder in flooders:
             self.flood(*flooder)
         self.assertTrue(all(line.paused for _, line in flooders))
-        most = WORKER_OCTETS_MAX + 17 * (PENDING_ALWAYS + 60_000 + LINE_COST)
+        most = Limits.pendingPerWorker + 17 * (PENDING_ALWAYS + 60_000 + LINE_COST)
         self.assertLess(self.commits.pendingOctets, most)
         busy, line = self.connect("busy")
         busy.framesReceived([b"x" * 1_000_000])
@@ -203,10 +205,15 @@ class LimitedTestCase(TLSTestCase):
             self.events.append(event)
         super().hear(event)
 
-    def limit(self, **limits: Any) -> None:
+    def limit(self, policy: str = "tag", **limits: Any) -> None:
         """Another listener, with limits."""
         self.listener = ListenerFactory(
-            self.commits, self.journal, self.clock, lambda: NOW, **limits
+            self.commits,
+            self.journal,
+            self.clock,
+            lambda: NOW,
+            Limits(**limits),
+            onHostnameMismatch=policy,
         )
         self.addCleanup(self.listener.stop)
 
@@ -242,7 +249,7 @@ class RateTests(LimitedTestCase):
 
     def test_rate(self) -> None:
         """What is too much waits, on every connection of the name, and then comes."""
-        self.limit(rateMax=RATE_MIN)
+        self.limit(rate=RATE_MIN)
         lines = b"1000 " + b"x" * 1000
         first = self.plain(b"5 hello")
         pumps = [self.pump]
@@ -273,12 +280,12 @@ class RateTests(LimitedTestCase):
 
     def test_unfinishedFrame(self) -> None:
         """A frame that could not end, because it was not read, is nobody's fault."""
-        self.limit(rateMax=RATE_MIN)
+        self.limit(rate=RATE_MIN)
         self.listener.pacing.spend("w1", BURST_OCTETS - 10)
         client = self.plain(b"5 hello5 he")
-        self.listener.pacing.spend("w1", int(1.9 * FRAME_S) * RATE_MIN)
+        self.listener.pacing.spend("w1", int(1.9 * Limits.frameSeconds) * RATE_MIN)
         for _ in range(8):
-            self.clock.advance(FRAME_S / 4)
+            self.clock.advance(Limits.frameSeconds / 4)
             self.flush()
         self.assertFalse(self.listener.pacing.owes("w1"))
         self.assertIsNone(client.lost)
@@ -286,16 +293,63 @@ class RateTests(LimitedTestCase):
         self.assertEqual(self.stored(), [("w1", b"hello\n")] * 2)
 
 
+class TimeTests(LimitedTestCase):
+    """--handshake-timeout, --frame-timeout, --peer-timeout."""
+
+    def test_handshake(self) -> None:
+        """A handshake may take as long as it is said."""
+        self.limit(handshakeSeconds=2.5)
+        line: Any = self.listener.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
+        line.makeConnection(StringTransport())
+        self.clock.advance(2.4)
+        self.assertEqual(self.kinds(), [])
+        self.clock.advance(0.2)
+        self.assertEqual(self.kinds(), ["refused"])
+        self.assertEqual(self.events[0]["reason"], "no handshake in 2.5 s")
+
+    def test_frame(self) -> None:
+        """A frame may take as long as it is said."""
+        self.limit(frameSeconds=4)
+        client = self.plain(b"5 hello5 he")
+        for _ in range(3):
+            self.clock.advance(1)
+        self.assertEqual(self.kinds(), [])
+        for _ in range(2):
+            self.clock.advance(1)
+        self.flush()
+        self.assertIsNotNone(client.lost)
+        self.assertEqual(self.events[0]["reason"], "a frame that has not ended in 4 s")
+        self.assertEqual(self.stored(), [("w1", b"hello\n")])
+
+    def test_peer(self) -> None:
+        """TCP asks, and gives up, within the time that is said."""
+        for seconds in (120, 10, 1, 0.5):
+            with socket.socket() as handle:
+                setTimeouts(handle, seconds)
+                idle, interval, count, most = (
+                    handle.getsockopt(socket.IPPROTO_TCP, option)
+                    for option in (
+                        socket.TCP_KEEPIDLE,
+                        socket.TCP_KEEPINTVL,
+                        socket.TCP_KEEPCNT,
+                        socket.TCP_USER_TIMEOUT,
+                    )
+                )
+            self.assertEqual(most, seconds * 1000)
+            # TCP has no less than a second for each.
+            self.assertLessEqual(idle + interval * count, max(seconds, 5))
+
+
 class SilenceTests(LimitedTestCase):
     """--max-silence."""
 
     def test_silent(self) -> None:
         """Who has not said one octet in time is closed, with a reason."""
-        self.limit(silenceMax=60)
+        self.limit(silenceSeconds=60)
         quiet = self.plain(b"5 hello", "w2")
         silent = self.plain()
         for _ in range(10):
-            self.clock.advance(FRAME_S / 4)
+            self.clock.advance(Limits.frameSeconds / 4)
         self.flush()
         self.assertIsNotNone(silent.lost)
         self.assertIsNone(quiet.lost)
@@ -307,17 +361,30 @@ class SilenceTests(LimitedTestCase):
         self.limit()
         silent = self.plain()
         for _ in range(1000):
-            self.clock.advance(FRAME_S / 4)
+            self.clock.advance(Limits.frameSeconds / 4)
         self.assertIsNone(silent.lost)
 
 
 class HandshakeTests(SynchronousTestCase):
     """One address cannot have all places of those without a certificate."""
 
+    def test_all(self) -> None:
+        """Those without a certificate do not take all places, wherever they are."""
+        limit = ConnectionLimit(
+            Factory.forProtocol(Protocol), Limits(connections=5, handshakes=2)
+        )
+        for number in range(2):
+            limit.handshakes.begun(IPv4Address("TCP", f"192.0.2.{number}", 1))
+        self.assertIs(limit.buildProtocol(IPv4Address("TCP", "203.0.113.1", 1)), None)
+        limit.handshakes.over(IPv4Address("TCP", "192.0.2.1", 1))
+        self.assertIsNot(
+            limit.buildProtocol(IPv4Address("TCP", "203.0.113.1", 1)), None
+        )
+
     def test_perAddress(self) -> None:
         """The neighbours of a flood are refused, all others are not."""
         limit = ConnectionLimit(
-            Factory.forProtocol(Protocol), handshakesPerAddressMax=3
+            Factory.forProtocol(Protocol), Limits(handshakesPerAddress=3)
         )
         for number in range(3):
             limit.handshakes.begun(IPv4Address("TCP", "192.0.2.1", number))
@@ -410,15 +477,15 @@ class HostnameTests(LimitedTestCase):
 
     def test_policies(self) -> None:
         """Tag is the default; neither it nor accept says a word for each message."""
-        for policy, marks in ({}, True), ({"onHostnameMismatch": "accept"}, False):
-            self.limit(**policy)
+        for policy, marks in ("tag", True), ("accept", False):
+            self.limit(policy)
             self.plain(self.frames(self.GOOD, self.BAD, self.GOOD))
             self.assertEqual(self.marks()[-1], marks)
         self.assertEqual(self.kinds(), [])
 
     def test_reject(self) -> None:
         """What comes before is kept; then goodbye. The message is not acknowledged."""
-        self.limit(onHostnameMismatch="reject")
+        self.limit("reject")
         client = self.acknowledged()
         self.send(client, self.frames(self.GOOD, self.GOOD, self.BAD, self.GOOD))
         self.assertEqual(self.stored(), [("w1", (self.GOOD + b"\n") * 2)])
@@ -433,7 +500,7 @@ class HostnameTests(LimitedTestCase):
 
     def test_rejectLast(self) -> None:
         """Nor is a last line without a line feed."""
-        self.limit(onHostnameMismatch="reject")
+        self.limit("reject")
         client = self.acknowledged()
         self.send(client, encodeControl(LAST()) + self.frames(self.BAD))
         self.assertEqual(self.stored(), [])
@@ -454,6 +521,34 @@ class OptionTests(MasterTestCase):
         self.assertEqual(options["max-rate"], 0)
         self.assertEqual(options["max-silence"], 0)
         self.assertEqual(options["on-hostname-mismatch"], "tag")
+
+    def test_each(self) -> None:
+        """Every limit has an option, and the option is that limit."""
+        defaults = asdict(Limits())
+        for field, (name, _, default, _, _) in zip(
+            defaults, LIMIT_PARAMETERS, strict=True
+        ):
+            self.assertEqual(default, defaults[field], name)
+            # What goes with it is far enough away.
+            other = 7_654_321 if default == 1024**2 else int(default) + 65_536
+            options = self.parse("--max-files-per-worker=99999", f"--{name}={other}")
+            self.assertEqual(getattr(options.limits, field), other)
+
+    def test_together(self) -> None:
+        """What could receive nothing, or forget what is open, is refused with the reason."""
+        for given, why in (
+            (["--max-message=2047"], "RFC 5425"),
+            (["--max-rate=1"], "--max-rate is 0, or"),
+            (["--max-unfinished=1m", "--max-message=2m"], "no less than --max-message"),
+            (["--max-pending=0"], "at least 65536"),
+            (["--max-pending-per-worker=1k"], "at least 65536"),
+            (["--max-pending-per-connection=1k"], "at least 65536"),
+            (["--max-files=5000"], "no less than --max-files"),
+            (["--max-handshakes=0"], "at least 1"),
+            (["--frame-timeout=0"], "not a time"),
+        ):
+            error = self.assertRaises(UsageError, self.parse, *given)
+            self.assertIn(why, str(error))
 
     def test_given(self) -> None:
         """Values and their units."""

@@ -23,6 +23,7 @@ from twisted.test.iosim import connectedServerAndClient
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.master.door import ConnectionLimit
+from decnet_syslog.master.limits import Limits
 from decnet_syslog.master.proxied import HEADER_S, ProxiedFactory, parseNetworks
 from decnet_syslog.master.tap import Options
 from decnet_syslog.trust.contexts import ForwarderContext
@@ -172,7 +173,7 @@ class DoorTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.behind: list[Behind] = []
         self.limit = ConnectionLimit(
-            Factory.forProtocol(lambda: Behind(self.behind)), connectionsMax=3
+            Factory.forProtocol(lambda: Behind(self.behind)), Limits(connections=3)
         )
         self.door = ProxiedFactory(
             self.limit, parseNetworks("192.0.2.0/24, 2001:db8::9"), self.clock
@@ -313,7 +314,7 @@ class DoorTests(DoorTestCase):
         self.events.clear()
         # The limit of handshakes is of the worker's address, not of the balancer's.
         full = IPv4Address("TCP", "203.0.113.7", 1)
-        for _ in range(self.limit._perAddressMax):
+        for _ in range(self.limit.limits.handshakesPerAddress):
             self.limit.handshakes.begun(full)
         refused, transport = self.connect()
         refused.dataReceived(header("203.0.113.7"))
@@ -354,7 +355,8 @@ class TLSTests(TLSTestCase):
         """The record has the worker's address, and the certificate counts as ever."""
         door = ProxiedFactory(
             ConnectionLimit(
-                TLSMemoryBIOFactory(self.context, False, self.listener, self.clock)
+                TLSMemoryBIOFactory(self.context, False, self.listener, self.clock),
+                Limits(),
             ),
             parseNetworks("192.0.2.0/24"),
             self.clock,

@@ -7,7 +7,7 @@ from zlib import crc32
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decnet_syslog.master.acknowledged import Acknowledged
+from decnet_syslog.master.acknowledged import NAME_OCTETS_MAX, Acknowledged
 from decnet_syslog.master.groupcommit import (
     ACK_OCTETS_MAX,
     ACK_SPACING_S,
@@ -18,23 +18,33 @@ from decnet_syslog.master.groupcommit import (
     SPACINGS_SAVED,
     GroupCommit,
 )
-from decnet_syslog.master.reception import RECEIVED_OCTETS_MAX, Plain, Violation
+from decnet_syslog.master.limits import Limits
+from decnet_syslog.master.reception import Plain, Violation
 from decnet_syslog.master.values import Cursor
 from decnet_syslog.wire.control import (
     ACK,
     AT,
+    CLOSE,
     EMPTY,
     HELLO,
     KNOWN,
     LAST,
     LIST,
     LISTED,
+    NAMES_OCTETS_MAX,
     OPEN,
     RESUME,
     SKIP,
 )
 
-from .doubles import STREAM, LaterThread, MasterTestCase, RecordingLine, atOnce
+from .doubles import (
+    STREAM,
+    KnowsOwners,
+    LaterThread,
+    MasterTestCase,
+    RecordingLine,
+    atOnce,
+)
 
 NOW = "2026-04-18T00:00:00.000000Z"
 OTHER = "6" * 32
@@ -45,10 +55,7 @@ class ReceptionTestCase(MasterTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.owners: dict[tuple[str, str, int], Acknowledged] = {}
-
-    def opened(self, key: tuple[str, str, int], reception: Acknowledged) -> None:
-        self.owners[key] = reception
+        self.owners = KnowsOwners()
 
     def connect(self, worker: str = "w1") -> tuple[Acknowledged, RecordingLine]:
         """A connection with the extension."""
@@ -61,11 +68,11 @@ class ReceptionTestCase(MasterTestCase):
             self.commits,
             lambda: NOW,
             self.journal,
-            1024,
-            self.opened,
+            Limits(message=1024),
+            self.owners,
         )
         reception.greet()
-        self.assertEqual(line.pop(), [HELLO(1, self.journal.identity, 1024)])
+        self.assertEqual(line.pop(), [HELLO(1, self.journal.identity, 1024, 2048)])
         return reception, line
 
     def open(
@@ -116,6 +123,109 @@ class AcknowledgedTests(ReceptionTestCase):
         later, line = self.connect()
         later.controlReceived(OPEN(STREAM, 0, 0, "x"))
         self.assertEqual(line.pop(), [RESUME(STREAM, 0, 8, 0, crc32(b"one\ntwo\n"))])
+
+    def test_closed(self) -> None:
+        """What came of a closed stream is committed; it is another connection's to open."""
+        reception, line = self.open()
+        reception.framesReceived([b"one"])
+        line.pop()
+        reception.controlReceived(CLOSE(STREAM, 0))
+        self.assertEqual(reception.opened, set())
+        self.assertEqual(self.owners.of, {})
+        self.assertRaises(Violation, reception.controlReceived, AT(STREAM, 0, 4))
+        self.assertRaises(Violation, reception.controlReceived, CLOSE(STREAM, 0))
+        self.assertRaises(Violation, reception.framesReceived, [b"two"])
+        reception.controlReceived(OPEN(STREAM, 0, 0, "x"))
+        self.assertEqual(line.pop(), [RESUME(STREAM, 0, 4, 0, crc32(b"one\n"))])
+
+    def test_closedBeforeCommit(self) -> None:
+        """So is what is not handed over yet, and what stands alone."""
+        reception, line = self.open()
+        thread = LaterThread()
+        reception._commits = self.commits = GroupCommit(
+            self.journal,
+            thread,
+            self.clock,
+            self.failures.append,
+            spacing=0,
+            ackSpacing=0,
+        )
+        reception.framesReceived([b"one"])
+        reception.framesReceived([b"two"])
+        reception.controlReceived(LAST())
+        reception.framesReceived([b"three"])
+        reception.controlReceived(AT(STREAM, 0, 13))
+        reception.controlReceived(CLOSE(STREAM, 0))
+        thread.run()
+        self.assertEqual(self.stored(), b"one\ntwo\nthree")
+        self.assertEqual(line.pop()[-1], ACK(STREAM, 0, 13))
+        self.assertEqual(self.commits.pendingOctets, 0)
+
+    def test_closeOutOfPlace(self) -> None:
+        """CLOSE between LAST and its frame, or before there is a RESUME."""
+        reception, _ = self.open()
+        reception.controlReceived(LAST())
+        self.assertRaises(Violation, reception.controlReceived, CLOSE(STREAM, 0))
+        reception, _ = self.connect()
+        self.assertRaises(Violation, reception.controlReceived, CLOSE(STREAM, 0))
+
+    def test_openAndClose(self) -> None:
+        """As many at once as are allowed, and with CLOSE as many as one likes."""
+        reception, line = self.connect()
+        reception._limits = Limits(filesPerConnection=2)
+        for number in range(5):
+            for generation in range(2):
+                reception.controlReceived(OPEN(f"{number:032x}", generation, 0, "x"))
+            self.assertRaises(
+                Violation, reception.controlReceived, OPEN(OTHER, 0, 0, "x")
+            )
+            for generation in range(2):
+                reception.controlReceived(CLOSE(f"{number:032x}", generation))
+        self.assertEqual(len(line.pop()), 10)
+
+    def test_names(self) -> None:
+        """Long names of many files have one budget."""
+        reception, _ = self.connect()
+        name = "\u00e9" * (NAME_OCTETS_MAX // 2)
+        most = NAMES_OCTETS_MAX // NAME_OCTETS_MAX
+        for number in range(most):
+            reception.controlReceived(OPEN(f"{number:032x}", 0, 0, name))
+        another = OPEN(OTHER, 0, 0, "x")
+        self.assertRaises(Violation, reception.controlReceived, another)
+        reception.controlReceived(CLOSE(f"{0:032x}", 0))
+        reception.controlReceived(another)
+
+    def test_knownNames(self) -> None:
+        """The names of a long list are for people, and short."""
+        reception, line = self.open()
+        reception.controlReceived(OPEN(OTHER, 0, 0, "x" * 4000))
+        line.pop()
+        reception.controlReceived(LIST())
+        known = [sent for sent in line.pop() if isinstance(sent, KNOWN)]
+        self.assertEqual(sorted(len(k.name) for k in known), [10, 255])
+
+    def test_grantsInTurn(self) -> None:
+        """Who asks for very many streams does not keep others waiting for theirs."""
+        thread = LaterThread()
+        self.commits = GroupCommit(
+            self.journal,
+            thread,
+            self.clock,
+            self.failures.append,
+            spacing=0,
+            ackSpacing=0,
+        )
+        many, _ = self.connect()
+        one, line = self.connect("w2")
+        for number in range(1000):
+            many.controlReceived(OPEN(f"{number:032x}", 0, 0, "x"))
+        one.controlReceived(OPEN(STREAM, 0, 0, "x"))
+        # The first transaction is under way.
+        thread.run(2)
+        self.assertEqual(len(line.pop()), 1)
+        thread.run()
+        self.assertEqual(len(many.opened), 1000)
+        self.assertNotIn(None, many._streams.values())
 
     def test_emptyLines(self) -> None:
         """Empty lines come as a number."""
@@ -361,7 +471,7 @@ class AcknowledgedTests(ReceptionTestCase):
         old.controlReceived(AT(OTHER, 0, 0))
         old.framesReceived([b"newer"])
         new, _ = self.connect()
-        self.owners["w1", STREAM, 0].supersede()
+        self.owners.of["w1", STREAM, 0].supersede()
         new.controlReceived(OPEN(STREAM, 0, 0, "x"))
         thread.run()
         self.assertEqual(self.stored(), b"committing\n")
@@ -386,7 +496,7 @@ class AcknowledgedTests(ReceptionTestCase):
             [LAST(), LAST()],
             [LAST(), SKIP(1, "x")],
             [LAST(), AT(STREAM, 0, 0)],
-            [HELLO(1, STREAM, 5)],
+            [HELLO(1, STREAM, 5, 9)],
             [LISTED()],
         ):
             reception, _ = self.open()
@@ -411,7 +521,7 @@ class AcknowledgedTests(ReceptionTestCase):
             spacing=0,
             ackSpacing=0,
         )
-        reception.framesReceived([b"x" * RECEIVED_OCTETS_MAX])
+        reception.framesReceived([b"x" * Limits.pendingPerConnection])
         self.assertTrue(line.paused)
         thread.run()
         self.assertFalse(line.paused)
@@ -422,7 +532,7 @@ class AcknowledgedTests(ReceptionTestCase):
         reception, line = self.open()
         (pages,) = self.journal._db.execute("PRAGMA page_count").fetchone()
         self.journal._db.execute(f"PRAGMA max_page_count = {pages}")
-        big = b"x" * (RECEIVED_OCTETS_MAX - 1)
+        big = b"x" * (Limits.pendingPerConnection - 1)
         reception.framesReceived([big])
         reception.framesReceived([b"more"])
         self.assertEqual((line.pop(), line.paused), ([], True))

@@ -296,6 +296,9 @@ class PlainTests(TailTestCase):
             def accepted(self) -> None:
                 pass
 
+            def pump(self) -> None:
+                pass
+
         line = Line()
         self.append(b"".join(b"line %03d\n" % n for n in range(100)))
         self.now += 1

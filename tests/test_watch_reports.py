@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.master.acknowledged import Acknowledged
+from decnet_syslog.master.limits import Limits
 from decnet_syslog.master.reception import Violation
 from decnet_syslog.wire.control import (
     ACK,
@@ -41,7 +42,7 @@ from decnet_syslog.wire.report import (
 from decnet_syslog.worker.counts import DIVERGED_MAX, Counts
 from decnet_syslog.worker.pulse import BEAT_S, NOTES_MAX, Pulse
 
-from .doubles import STREAM, MasterTestCase, RecordingLine
+from .doubles import STREAM, KnowsOwners, MasterTestCase, RecordingLine
 from .tailing import TailTestCase
 from .test_forwarder import FactoryTestCase
 
@@ -107,8 +108,8 @@ class ReceptionTests(MasterTestCase):
             self.commits,
             lambda: NOW,
             self.journal,
-            1024,
-            lambda stream, reception: None,
+            Limits(message=1024),
+            KnowsOwners(),
             False,
             (lambda worker, report: self.reported.append((worker, report)))
             if reports

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias
 
 from twisted.python.failure import Failure
 
@@ -22,12 +23,14 @@ from ..wire.control import (
     AT,
     BEAT,
     BYE,
+    CLOSE,
     EMPTY,
     HELLO,
     KNOWN,
     LAST,
     LIST,
     LISTED,
+    NAMES_OCTETS_MAX,
     NUMBER_MAX,
     OPEN,
     RESUME,
@@ -35,17 +38,16 @@ from ..wire.control import (
     STATE,
     TROUBLE,
     ControlLine,
+    octetsOf,
 )
 from ..wire.report import Report, ReportGatherer, TooMuch
 from .groupcommit import ACK_OCTETS_MAX, GroupCommit
+from .limits import Limits
 from .promise import JournalBlocked, JournalPromise
 from .reception import Line, Reception, Violation
 from .values import DEPOSIT_COST, LINE_COST, Batch, Deposit, Grant, Known, Wish
 
-__all__ = ["Acknowledged"]
-
-# Files that one connection may have open. Each is a row, an entry here and a grant.
-OPEN_STREAMS_MAX = 256
+__all__ = ["Acknowledged", "Key", "Owners"]
 
 # Empty lines announced by one EMPTY. They cost us memory that no octet paid for.
 EMPTY_LINES_MAX = 1024
@@ -55,6 +57,23 @@ GAP_COST = 4 * DEPOSIT_COST
 
 # The longest path of a Linux system.
 NAME_OCTETS_MAX = 4096
+
+# Of a name in the answer to LIST. It is for people; all of it for thousands of streams would
+# be much to hold for a peer that does not read.
+KNOWN_NAME_CHARACTERS_MAX = 255
+
+# A stream: worker, id, generation.
+Key: TypeAlias = tuple[str, str, int]
+
+
+class Owners(Protocol):
+    """Who knows which connection has a stream."""
+
+    def opened(self, stream: Key, reception: Acknowledged) -> None:
+        """A connection is about to ask for the grant: an older one of the stream must go."""
+
+    def closed(self, stream: Key, reception: Acknowledged) -> None:
+        """A connection has no more to say of it."""
 
 
 @dataclass
@@ -70,7 +89,7 @@ class Acknowledged(Reception):
     """
     Reception with the delivery extension: positions, gaps, acknowledgements.
 
-    @ivar opened: what was opened here: worker, stream, generation.
+    @ivar opened: what is open here.
     """
 
     def __init__(
@@ -82,24 +101,23 @@ class Acknowledged(Reception):
         commits: GroupCommit,
         now: Callable[[], str],
         journal: JournalPromise,
-        messageOctetsMax: int,
-        opened: Callable[[tuple[str, str, int], Acknowledged], None],
+        limits: Limits,
+        owners: Owners,
         marks: bool = False,
         reported: Callable[[str, Report], None] | None = None,
     ) -> None:
         """
-        @param opened: told (worker, stream, generation) before the grant, so that an
-            older connection of the same stream can be closed.
         @param reported: told (worker, report); C{None}: it was not negotiated that the
             forwarder reports.
         """
         super().__init__(worker, fingerprint, address, line, commits, now, marks)
         self._journal = journal
-        self._messageOctetsMax = messageOctetsMax
-        self._tell = opened
+        self._limits = limits
+        self._owners = owners
         self._reported = reported
         self._report = ReportGatherer()
-        self.opened: list[tuple[str, str, int]] = []
+        self.opened: set[Key] = set()
+        self._nameOctets = 0
         self._streams: dict[tuple[str, int], _Open | None] = {}
         self._current: _Open | None = None
         self._last = False
@@ -112,7 +130,10 @@ class Acknowledged(Reception):
 
     def greet(self) -> None:
         """Speak first: before this, no line leaves the worker."""
-        self._line.sendControl(HELLO(1, self._journal.identity, self._messageOctetsMax))
+        limits = self._limits
+        self._line.sendControl(
+            HELLO(1, self._journal.identity, limits.message, limits.filesPerConnection)
+        )
 
     def framesReceived(self, messages: list[bytes]) -> None:
         """Messages of one receive, each a line of the current stream."""
@@ -173,6 +194,8 @@ class Acknowledged(Reception):
                 self._skip(octets, reason)
             case OPEN():
                 self._open(line)
+            case CLOSE(stream, generation):
+                self._shut(stream, generation)
             case LIST():
                 if self._hasListed:
                     raise Violation("limit", "LIST again: once a connection is enough")
@@ -260,18 +283,41 @@ class Acknowledged(Reception):
         key = (line.stream, line.generation)
         if key in self._streams:
             raise Violation("order", "OPEN of a stream that is open")
-        if len(line.name.encode("utf-8", "surrogateescape")) > NAME_OCTETS_MAX:
+        nameOctets = octetsOf(line.name)
+        if nameOctets > NAME_OCTETS_MAX:
             raise Violation("limit", f"a name of more than {NAME_OCTETS_MAX} octets")
-        if len(self._streams) >= OPEN_STREAMS_MAX:
-            raise Violation("limit", f"more than {OPEN_STREAMS_MAX} streams")
+        most = self._limits.filesPerConnection
+        if len(self._streams) >= most:
+            raise Violation("limit", f"more than {most} streams")
+        if self._nameOctets + nameOctets > NAMES_OCTETS_MAX:
+            raise Violation("limit", f"names of more than {NAMES_OCTETS_MAX} octets")
+        self._nameOctets += nameOctets
         self._streams[key] = None
-        self.opened.append((self.who.worker, *key))
-        self._tell(self.opened[-1], self)
+        self.opened.add((self.who.worker, *key))
+        self._owners.opened((self.who.worker, *key), self)
         granted = self._commits.grant(
             Wish(self.who.worker, line.stream, line.generation, line.start, line.name),
             self._isThere,
         )
         granted.addCallbacks(self._granted, self._noSpace, callbackArgs=(line.name,))
+
+    def _shut(self, stream: str, generation: int) -> None:
+        """Forget a stream. What came of it is committed, and acknowledged, all the same."""
+        shut = self._streams.get((stream, generation))
+        if shut is None:
+            raise Violation("order", "CLOSE of a stream without a RESUME")
+        if shut is self._current:
+            if self._last:
+                raise Violation("order", "CLOSE between LAST and its frame")
+            if self._messages:
+                self._gather(DEPOSIT_COST)
+            self._cut()
+            self._current = None
+        del self._streams[stream, generation]
+        self._nameOctets -= octetsOf(shut.name)
+        key = (self.who.worker, stream, generation)
+        self.opened.discard(key)
+        self._owners.closed(key, self)
 
     def _isThere(self) -> bool:
         return not self._over
@@ -292,7 +338,14 @@ class Acknowledged(Reception):
         if known is None or self._over:
             return
         lines = [
-            KNOWN(k.stream, k.generation, k.offset, k.base, k.crc, k.name)
+            KNOWN(
+                k.stream,
+                k.generation,
+                k.offset,
+                k.base,
+                k.crc,
+                k.name[:KNOWN_NAME_CHARACTERS_MAX],
+            )
             for k in known
         ]
         self._line.sendControl(*lines, LISTED())

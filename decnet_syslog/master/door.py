@@ -16,25 +16,13 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 
+from .limits import Limits
+
 __all__ = [
-    "CONNECTIONS_MAX",
-    "HANDSHAKES_MAX",
-    "HANDSHAKES_PER_ADDRESS_MAX",
     "ConnectionLimit",
     "Handshakes",
     "showAddress",
 ]
-
-# Each connection costs about 50 KiB; a fleet is smaller than this, a flood is not.
-CONNECTIONS_MAX = 16384
-
-# Of these, not authenticated yet. A whole fleet may return at once after our restart; a
-# flood of strangers must not take the places of those who have a certificate.
-HANDSHAKES_MAX = 8192
-
-# Of these, from one address. A fleet behind one address returns at once, too; who is
-# refused comes again in a second or two, when others have finished.
-HANDSHAKES_PER_ADDRESS_MAX = 1024
 
 # Whoever has one IPv6 address has the network that it is in.
 IPV6_NETWORK_BITS = 64
@@ -96,6 +84,7 @@ class ConnectionLimit(WrappingFactory):
     It wraps the TLS factory, not the other way round: a factory inside TLS that returns
     no protocol leaks the socket.
 
+    @ivar limits: of connections, and of handshakes.
     @ivar handshakes: of the listener behind it.
     """
 
@@ -103,26 +92,20 @@ class ConnectionLimit(WrappingFactory):
     noisy = False
     _log = Logger()
 
-    def __init__(
-        self,
-        wrapped: Any,
-        connectionsMax: int = CONNECTIONS_MAX,
-        handshakesPerAddressMax: int = HANDSHAKES_PER_ADDRESS_MAX,
-    ) -> None:
+    def __init__(self, wrapped: Any, limits: Limits) -> None:
         super().__init__(wrapped)  # type: ignore[no-untyped-call]
-        self.connectionsMax = connectionsMax
-        self._perAddressMax = handshakesPerAddressMax
+        self.limits = limits
         self.handshakes = Handshakes()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """A protocol, or none when there are too many."""
-        handshakes = self.handshakes
+        handshakes, limits = self.handshakes, self.limits
         for count, limit, what in (
-            (len(self.protocols), self.connectionsMax, "connections are open"),
-            (handshakes.count, HANDSHAKES_MAX, "handshakes are not done"),
+            (len(self.protocols), limits.connections, "connections are open"),
+            (handshakes.count, limits.handshakes, "handshakes are not done"),
             (
                 handshakes.countFrom(addr),
-                self._perAddressMax,
+                limits.handshakesPerAddress,
                 "handshakes of its address are not done",
             ),
         ):

@@ -7,7 +7,7 @@ What must be true:
   connection still had committing is in the position that a newer one is granted, and
   whatever it hands over later is stale;
 * a depositor hears of its deposits only after the commit of all of them has returned;
-* what waits in memory is bounded: beyond C{PENDING_OCTETS_MAX} depositors are asked to
+* what waits in memory is bounded: beyond L{Limits.pending} depositors are asked to
   stop reading until a commit has returned;
 * who sends little is not kept waiting by who sends much: see L{GroupCommit.crowdedFor}.
 
@@ -26,13 +26,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from .limits import DEFAULTS, Limits
 from .promise import JournalBlocked, JournalPromise
 from .values import Batch, Cursor, Deposit, Grant, Wish
 
@@ -40,20 +41,9 @@ __all__ = ["Depositor", "GroupCommit"]
 
 T = TypeVar("T")
 
-# What all connections together may have waiting for the disk. Two commits' worth at the
-# speed of a fast disk; a hundred workers' 64 KiB receives fit many times over.
-PENDING_OCTETS_MAX = 32 * 1024 * 1024
-
-# Of these, one worker's on all its connections. Four would have to flood to fill it.
-WORKER_OCTETS_MAX = 8 * 1024 * 1024
-
 # What one connection may have waiting however crowded it is, so that those who send little
 # are in the next commit. It cannot be much: of all connections together it is 256 MiB.
 PENDING_ALWAYS = 16 * 1024
-
-# Undelivered batches on disk. When an output is blocked for so long that the journal
-# reaches this, nothing more is accepted: the backlog stays on the workers' disks.
-JOURNAL_OCTETS_MAX = 1024 * 1024 * 1024
 
 # How long to wait before trying again on a full disk, in seconds.
 FULL_RETRY_S = 1.0
@@ -101,6 +91,10 @@ class Depositor(Protocol):
         """An error of ours in one of the above: this depositor is to go."""
 
 
+# A wish, whether somebody still is there for it, and who is answered.
+_Asked: TypeAlias = tuple[Wish, Callable[[], bool], Deferred[Grant]]
+
+
 @dataclass
 class _Group:
     """What is committed in one transaction, and who is to hear of it."""
@@ -115,6 +109,7 @@ class GroupCommit:
     """
     Commit what depositors hand over, in groups, off the reactor's thread.
 
+    @ivar limits: the listener's.
     @ivar full: whether the journal can take nothing now: its disk has no space, or it is
         elsewhere and does not answer.
     @ivar why: it could not when it last was full.
@@ -132,7 +127,7 @@ class GroupCommit:
         inThread: Callable[..., Deferred[Any]],
         clock: IReactorTime,
         failed: Callable[[Failure], None],
-        journalOctetsMax: int = JOURNAL_OCTETS_MAX,
+        limits: Limits = DEFAULTS,
         spacing: float = SPACING_S,
         ackSpacing: float = ACK_SPACING_S,
     ) -> None:
@@ -144,7 +139,7 @@ class GroupCommit:
         self._inThread = inThread
         self._clock = clock
         self._failed = failed
-        self._journalOctetsMax = journalOctetsMax
+        self.limits = limits
         self._spacing = spacing
         self.ackSpacing = ackSpacing
         self._begun = clock.seconds()
@@ -155,7 +150,7 @@ class GroupCommit:
         self._batchListeners: list[Callable[[list[Batch]], None]] = []
         self._limits: list[Callable[[str], bool]] = []
         self._flushes: list[Deferred[None]] = []
-        self._wishes: deque[tuple[Wish, Callable[[], bool], Deferred[Grant]]] = deque()
+        self._wishes: dict[str, deque[_Asked]] = {}
         self._granting = False
         self._timer: IDelayedCall | None = None
         self._owing: dict[Depositor, None] = {}
@@ -172,7 +167,7 @@ class GroupCommit:
     @property
     def blocked(self) -> bool:
         """Whether nothing is accepted from anybody until there is room on the disk."""
-        return self.full or self._journal.octets >= self._journalOctetsMax
+        return self.full or self._journal.octets >= self.limits.journal
 
     def crowdedFor(self, worker: str, octets: int = 0) -> bool:
         """
@@ -186,15 +181,15 @@ class GroupCommit:
         """
         journal = self._journal
         if self.full or journal.octetsOf.get(worker, 0) >= (
-            self._journalOctetsMax - journal.octets
+            self.limits.journal - journal.octets
         ):
             return True
         for crowded in self._limits:
             if crowded(worker):
                 return True
         return octets >= PENDING_ALWAYS and (
-            self.pendingOctets >= PENDING_OCTETS_MAX
-            or self._pendingOf[worker] >= WORKER_OCTETS_MAX
+            self.pendingOctets >= self.limits.pending
+            or self._pendingOf[worker] >= self.limits.pendingPerWorker
         )
 
     def charge(self, worker: str, octets: int) -> None:
@@ -288,7 +283,7 @@ class GroupCommit:
         @param wanted: whether somebody still is there for it; if not, it never fires.
         """
         done: Deferred[Grant] = Deferred()
-        self._wishes.append((wish, wanted, done))
+        self._wishes.setdefault(wish.worker, deque()).append((wish, wanted, done))
         self._grant()
         return done
 
@@ -298,7 +293,12 @@ class GroupCommit:
             return
         some: list[tuple[Wish, Deferred[Grant]]] = []
         while self._wishes and len(some) < GRANTS_AT_ONCE:
-            wish, wanted, done = self._wishes.popleft()
+            # A worker with thousands has one turn, like one with one.
+            worker = next(iter(self._wishes))
+            waiting = self._wishes.pop(worker)
+            wish, wanted, done = waiting.popleft()
+            if waiting:
+                self._wishes[worker] = waiting
             if wanted():
                 some.append((wish, done))
         if not some:

@@ -41,6 +41,7 @@ from ..errors import UserError
 from ..private import openPrivate
 from ..wire.control import NUMBER_MAX
 from ..wire.record import Provenance
+from .limits import Limits
 from .promise import JournalBlocked
 from .values import (
     DEPOSIT_COST,
@@ -71,10 +72,10 @@ WAL_OCTETS = 64 * 1024 * 1024
 # Pages that a commit writes beside those of its octets, about.
 COMMIT_PAGES = 4
 
-# Streams that one worker may have. A worker makes the ids: without a bound, one that has
-# been broken into could fill the disk with rows. Reached after so many rotations, the
-# rows that advanced longest ago go first.
-STREAMS_PER_WORKER_MAX = 1024
+# When a worker has too many streams, a sixteenth of them goes at once: to find the oldest is to
+# look at them all. When none can go, because the outputs do not have them yet, it is looked
+# again after so many more.
+LOOKED_AGAIN = 64
 
 # Positions kept in memory beside the database's.
 POSITIONS_MAX = 65536
@@ -166,8 +167,14 @@ class Journal:
     @ivar octetsOf: of these, each worker's. Read in the reactor's thread.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, streamsPerWorkerMax: int
+    ) -> None:
+        """L{open} is how to get one."""
         self.path = path
+        self._streamsPerWorkerMax = streamsPerWorkerMax
+        # Of each worker: how many streams it has, and with how many it is looked again.
+        self._streamsOf: dict[str, tuple[int, int]] = {}
         self._db = connection
         self.identity = str(self._one("SELECT value FROM meta WHERE key = 'identity'"))
         self.octetsOf: dict[str, int] = dict(connection.execute(_COSTS, (NUMBER_MAX,)))
@@ -191,10 +198,14 @@ class Journal:
         self._cursors = dict(self._db.execute("SELECT output, seq FROM cursor"))
 
     @classmethod
-    def open(cls, path: Path) -> Journal:
+    def open(
+        cls, path: Path, streamsPerWorkerMax: int = Limits.filesPerWorker
+    ) -> Journal:
         """
         Open or make the journal, and bring to disk whatever a killed process left.
 
+        @param streamsPerWorkerMax: of more the one that advanced longest ago is forgotten,
+            but none whose lines are not in every output.
         @raise UserError: it is in use, of an unknown version or no journal at all.
         @raise JournalFailed: the disk has failed.
         """
@@ -254,7 +265,7 @@ class Journal:
         except BaseException:
             db.close()
             raise
-        return cls(path, db)
+        return cls(path, db, streamsPerWorkerMax)
 
     def close(self) -> None:
         """Close the database. SQLite checkpoints and removes the WAL."""
@@ -287,6 +298,10 @@ class Journal:
             except sqlite3.DatabaseError as error:
                 raise self._failure(error) from error
             self._commit()
+        except BaseException:
+            # What was counted is undone.
+            self._streamsOf.clear()
+            raise
         finally:
             if cheap:
                 self._db.execute("PRAGMA synchronous = FULL")
@@ -584,15 +599,30 @@ class Journal:
         return octets
 
     def _makeRoom(self, worker: str) -> None:
-        """Forget the oldest streams of a worker that has too many, but none with a batch."""
-        rows = self._db.execute(
-            "SELECT id FROM stream WHERE worker = ? ORDER BY turn DESC LIMIT -1 OFFSET ?",
-            (worker, STREAMS_PER_WORKER_MAX - 1),
-        ).fetchall()
-        for (row,) in rows:
-            if self._isDelivered(row):
-                self._db.execute("DELETE FROM stream WHERE id = ?", (row,))
-                self._lastBatch.pop(row, None)
+        """
+        Count a stream that is about to be made. If they are too many, forget the worker's
+        oldest, but none with a batch.
+        """
+        most = self._streamsPerWorkerMax
+        if worker not in self._streamsOf:
+            (has,) = self._db.execute(
+                "SELECT count(*) FROM stream WHERE worker = ?", (worker,)
+            ).fetchone()
+            self._streamsOf[worker] = has, most
+        has, again = self._streamsOf[worker]
+        if has >= again:
+            rows = self._db.execute(
+                "SELECT id FROM stream WHERE worker = ? ORDER BY turn DESC"
+                " LIMIT -1 OFFSET ?",
+                (worker, most - 1 - most // 16),
+            ).fetchall()
+            for (row,) in rows:
+                if self._isDelivered(row):
+                    self._db.execute("DELETE FROM stream WHERE id = ?", (row,))
+                    self._lastBatch.pop(row, None)
+                    has -= 1
+            again = max(most, has + min(LOOKED_AGAIN, most // 16))
+        self._streamsOf[worker] = has + 1, again
 
     def _forgetGaps(self, worker: str) -> None:
         """Forget a worker's oldest gaps, if there are very many: the outputs have them."""

@@ -28,22 +28,20 @@ from zope.interface import implementer
 from ..trust.contexts import DELIVERY_PROTOCOLS, STATE_PROTOCOL, RefuseChain, chainOf
 from ..trust.names import NameRefused, fingerprint, peerName, showText
 from ..wire.control import BYE, ControlError, ControlLine
-from ..wire.framing import MESSAGE_OCTETS_MAX, FramingError
+from ..wire.framing import FramingError
 from ..wire.hostname import firstContradiction
 from ..wire.protocol import OctetCountedReceiver
 from ..wire.report import Report
 from .acknowledged import Acknowledged
 from .door import Handshakes, showAddress
 from .groupcommit import GroupCommit
+from .limits import DEFAULTS, Limits
 from .pacing import Pacing
 from .promise import JournalPromise
 from .reception import Plain, Reception, Violation
-from .roster import CONNECTIONS_PER_WORKER_MAX, Roster
+from .roster import Roster
 
 __all__ = ["HOSTNAME_POLICIES", "ListenerFactory", "ListenerProtocol"]
-
-# A handshake is two round trips; who needs longer holds a connection for nothing.
-HANDSHAKE_S = 15.0
 
 # A peer's words come back to it in our own: not many of them.
 BYE_CHARACTERS_MAX = 500
@@ -58,20 +56,16 @@ EXPEL_S = 0.25
 # or mark it and take no such message.
 HOSTNAME_POLICIES = ("tag", "accept", "reject")
 
-# Octets of unfinished frames of all connections. A connection may always hold
-# HELD_ALWAYS; beyond this sum no connection may hold more.
-HELD_OCTETS_MAX = 64 * 1024 * 1024
+# Of an unfinished frame a connection may always hold so much; beyond Limits.unfinished of all
+# no connection may hold more.
 HELD_ALWAYS = 64 * 1024
 
-# A frame that is begun must end: who needs longer for one holds memory for nothing. Looked
-# at so often, in seconds.
-FRAME_S = 60.0
+# Who is late with a frame, or silent, is found so often, in seconds, or four times in the time
+# that a frame may take.
+LOOK_S = 15.0
 
-# A peer whose host is gone: probed when silent for so long, given up when what we sent is
-# not acknowledged for so long, in seconds and milliseconds.
-KEEPALIVE_S = 60
+# How often TCP asks a peer that has been silent for half of Limits.peerSeconds.
 KEEPALIVE_PROBES = 4
-USER_TIMEOUT_MS = 120_000
 
 # What an operator is told when a connection is closed for a reason; else that it was refused.
 _EVENTS = {"limit": "limit", "superseded": "superseded", "no-space": "limit"}
@@ -85,24 +79,29 @@ def acceptAll(certificate: x509.Certificate) -> str | None:
     return None
 
 
-def keepAlive(transport: Any) -> None:
-    """Have TCP notice that a peer's host is gone."""
+def keepAlive(transport: Any, seconds: float) -> None:
+    """
+    Have TCP notice that a peer's host is gone.
+
+    @param seconds: when it has not answered for so long.
+    """
     # TLS has a handle of its own.
     tcp: Any = transport.transport
     # In memory there is none.
     hasSocket: bool = ISystemHandle.providedBy(tcp)
     if hasSocket:
         tcp.setTcpKeepAlive(True)
-        setTimeouts(tcp.getHandle())
+        setTimeouts(tcp.getHandle(), seconds)
 
 
-def setTimeouts(handle: socket.socket) -> None:
+def setTimeouts(handle: socket.socket, seconds: float) -> None:
     """See L{keepAlive}; what a system does not have is left out."""
+    idle = max(1, int(seconds / 2))
     for name, value in (
-        ("TCP_KEEPIDLE", KEEPALIVE_S),
-        ("TCP_KEEPINTVL", KEEPALIVE_S // KEEPALIVE_PROBES),
+        ("TCP_KEEPIDLE", idle),
+        ("TCP_KEEPINTVL", max(1, idle // KEEPALIVE_PROBES)),
         ("TCP_KEEPCNT", KEEPALIVE_PROBES),
-        ("TCP_USER_TIMEOUT", USER_TIMEOUT_MS),
+        ("TCP_USER_TIMEOUT", int(seconds * 1000)),
     ):
         option = getattr(socket, name, None)
         if option is not None:
@@ -147,8 +146,11 @@ class ListenerProtocol(OctetCountedReceiver):
         self._peer = cast(Any, self.transport).getPeer()
         self.factory.handshakes.begun(self._peer)
         self.address = showAddress(self._peer)
-        self.MAX_LENGTH = self.factory.messageOctetsMax
-        self._timer = self.factory.clock.callLater(HANDSHAKE_S, self._handshakeLate)
+        limits = self.factory.limits
+        self.MAX_LENGTH = limits.message
+        self._timer = self.factory.clock.callLater(
+            limits.handshakeSeconds, self._handshakeLate
+        )
 
     def _handshakeLate(self) -> None:
         self._timer = None
@@ -156,7 +158,7 @@ class ListenerProtocol(OctetCountedReceiver):
             "refused {address}: {reason}",
             event="refused",
             address=self.address,
-            reason=f"no handshake in {HANDSHAKE_S:.0f} s",
+            reason=f"no handshake in {self.factory.limits.handshakeSeconds:g} s",
         )
         self.refuse()
         self._abort()
@@ -190,7 +192,7 @@ class ListenerProtocol(OctetCountedReceiver):
         self.heard = self.factory.clock.seconds()
         self.control = transport.negotiatedProtocol in DELIVERY_PROTOCOLS
         self.reports = transport.negotiatedProtocol == STATE_PROTOCOL
-        keepAlive(transport)
+        keepAlive(transport, self.factory.limits.peerSeconds)
         if self.control:
             # A plain peer is sent nothing.
             transport.registerProducer(self, True)
@@ -227,7 +229,7 @@ class ListenerProtocol(OctetCountedReceiver):
         held = 0 if self._refused else self.unfinished
         if held or self._heldBefore:
             self._countHeld(held)
-        if self._heldBefore > HELD_ALWAYS and factory.held > HELD_OCTETS_MAX:
+        if self._heldBefore > HELD_ALWAYS and factory.held > factory.limits.unfinished:
             self._violated(
                 Violation("limit", "too many octets of unfinished frames are held")
             )
@@ -244,14 +246,15 @@ class ListenerProtocol(OctetCountedReceiver):
         """See whether a frame does not end, or a peer says nothing at all."""
         if self._waits or self._refused:
             return
-        since, silence = self._frameSince, self.factory.silenceMax
-        if since is not None and now - since >= FRAME_S:
+        limits = self.factory.limits
+        since, most = self._frameSince, limits.frameSeconds
+        if since is not None and now - since >= most:
             self._violated(
-                Violation("limit", f"a frame that has not ended in {FRAME_S:.0f} s")
+                Violation("limit", f"a frame that has not ended in {most:g} s")
             )
-        since = self._silentSince
-        if silence and since is not None and now - since >= silence:
-            self._violated(Violation("limit", f"not one octet in {silence:.0f} s"))
+        since, most = self._silentSince, limits.silenceSeconds
+        if most and since is not None and now - since >= most:
+            self._violated(Violation("limit", f"not one octet in {most:g} s"))
 
     @property
     def reading(self) -> bool:
@@ -445,6 +448,7 @@ class ListenerFactory(Factory):
     """
     Makes the connections' protocols and knows which stream is whose.
 
+    @ivar limits: the listener's.
     @ivar connections: those whose handshake is done.
     @ivar handshakes: those whose handshake is not.
     @ivar rejects: whether messages that name another machine are not taken.
@@ -461,28 +465,23 @@ class ListenerFactory(Factory):
         journal: JournalPromise,
         clock: IReactorTime,
         now: Callable[[], str],
-        messageOctetsMax: int = MESSAGE_OCTETS_MAX,
-        perWorkerMax: int = CONNECTIONS_PER_WORKER_MAX,
+        limits: Limits = DEFAULTS,
         refuseCertificate: Refuse = acceptAll,
-        rateMax: int = 0,
-        silenceMax: float = 0.0,
         onHostnameMismatch: str = "tag",
     ) -> None:
         """
         @param now: the time as RFC 3339 has it, for records.
-        @param rateMax: octets a second of one worker; 0: as many as it can.
-        @param silenceMax: seconds until a peer that has said nothing is closed; 0: never.
         @param onHostnameMismatch: one of L{HOSTNAME_POLICIES}.
         @param refuseCertificate: why a certificate is not accepted, C{None} if it is.
         """
         self.refuseCertificate = refuseCertificate
         self.clock = clock
-        self.messageOctetsMax = messageOctetsMax
-        self.silenceMax = silenceMax
+        self.limits = limits
+        self._lookSeconds = min(LOOK_S, limits.frameSeconds / 4)
         self.rejects = onHostnameMismatch == "reject"
         self._marks = onHostnameMismatch != "accept"
-        self.roster = Roster(perWorkerMax)
-        self.pacing = Pacing(clock, rateMax, self._paid)
+        self.roster = Roster(limits.connectionsPerWorker)
+        self.pacing = Pacing(clock, limits.rate, self._paid)
         self.connections: set[ListenerProtocol] = set()
         self._commits = commits
         self.handshakes = Handshakes()
@@ -499,14 +498,14 @@ class ListenerFactory(Factory):
         self.connections.add(line)
         self.roster.join(worker, line)
         if self._looks is None:
-            self._looks = self.clock.callLater(FRAME_S / 4, self._look)
+            self._looks = self.clock.callLater(self._lookSeconds, self._look)
         common = (worker, fingerprint, address, line, self._commits, self._now)
         if line.control:
             return Acknowledged(
                 *common,
                 self._journal,
-                self.messageOctetsMax,
-                self.roster.opened,
+                self.limits,
+                self.roster,
                 self._marks,
                 self.reported if line.reports else None,
             )
@@ -538,7 +537,7 @@ class ListenerFactory(Factory):
         if self.roster.leave(line.worker, line):
             self.pacing.forget(line.worker)
         if isinstance(line.reception, Acknowledged):
-            self.roster.closed(line.reception)
+            self.roster.gone(line.reception)
 
     def _look(self) -> None:
         """Look at every connection now and then."""
@@ -547,7 +546,7 @@ class ListenerFactory(Factory):
         for line in list(self.connections):
             line.look(now)
         if self.connections:
-            self._looks = self.clock.callLater(FRAME_S / 4, self._look)
+            self._looks = self.clock.callLater(self._lookSeconds, self._look)
 
     def stop(self) -> None:
         """Look no more."""

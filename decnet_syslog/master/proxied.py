@@ -224,9 +224,9 @@ class ProxiedFactory(WrappingFactory[_Proxied]):
         open_ = len(self.waiting) + len(self.limit.protocols)
         if not self.trusts(addr):
             event, reason = "refused", "it is no balancer of --proxy-protocol"
-        elif open_ >= self.limit.connectionsMax:
+        elif open_ >= self.limit.limits.connections:
             event = "limit"
-            reason = f"{self.limit.connectionsMax} connections are open"
+            reason = f"{self.limit.limits.connections} connections are open"
         else:
             return _Proxied(self)
         self._log.warn(

@@ -5,7 +5,7 @@ What must be true:
 
 * whose lines these are was settled by the handshake, before the first octet, and nothing
   in the octets changes it;
-* at most C{RECEIVED_OCTETS_MAX} wait here; then the connection is not read.
+* at most L{Limits.pendingPerConnection} wait here; then the connection is not read.
 
 L{Plain} is reception as RFC 5425 has it, L{decnet_syslog.master.acknowledged} with the
 delivery extension.
@@ -29,10 +29,6 @@ from .groupcommit import GroupCommit
 from .values import LINE_COST, Batch, Deposit
 
 __all__ = ["Line", "Plain", "Reception", "Violation"]
-
-# What one connection may have waiting for a commit: one megabyte or two that are being
-# committed, as many that come meanwhile.
-RECEIVED_OCTETS_MAX = 4 * 1024 * 1024
 
 
 @dataclass
@@ -145,7 +141,7 @@ class Reception(ABC):
         self._commits.deposit(self)
         waiting = self._octets + self._taken
         if not self._paused and (
-            waiting >= RECEIVED_OCTETS_MAX
+            waiting >= self._commits.limits.pendingPerConnection
             or self._commits.crowdedFor(self.who.worker, waiting)
         ):
             self._paused = True
@@ -174,7 +170,7 @@ class Reception(ABC):
         waiting = self._octets + self._taken
         if self._commits.crowdedFor(self.who.worker, waiting):
             self._commits.waitForRoom(self)
-        elif self._octets < RECEIVED_OCTETS_MAX:
+        elif self._octets < self._commits.limits.pendingPerConnection:
             self._paused = False
             self._line.resume()
 

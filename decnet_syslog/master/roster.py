@@ -19,13 +19,9 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from ..wire.control import BYE
-from .acknowledged import Acknowledged
+from .acknowledged import Acknowledged, Key
 
-__all__ = ["CONNECTIONS_PER_WORKER_MAX", "Member", "Roster"]
-
-# Of one name. A forwarder has one, and for a moment the dead one before it; other
-# programs may have one for each of their threads. When there are more the oldest goes.
-CONNECTIONS_PER_WORKER_MAX = 16
+__all__ = ["Member", "Roster"]
 
 
 class Member(Protocol):
@@ -56,10 +52,10 @@ class Roster:
 
     _log = Logger()
 
-    def __init__(self, perWorkerMax: int = CONNECTIONS_PER_WORKER_MAX) -> None:
+    def __init__(self, perWorkerMax: int) -> None:
         self._perWorkerMax = perWorkerMax
         self._members: dict[str, deque[Member]] = {}
-        self._owners: dict[tuple[str, str, int], Acknowledged] = {}
+        self._owners: dict[Key, Acknowledged] = {}
 
     def of(self, worker: str) -> Sequence[Member]:
         """The connections of a name, the oldest first."""
@@ -101,7 +97,7 @@ class Roster:
         del self._members[worker]
         return True
 
-    def opened(self, stream: tuple[str, str, int], reception: Acknowledged) -> None:
+    def opened(self, stream: Key, reception: Acknowledged) -> None:
         """A connection opens a stream: an older one of the same must go."""
         older = self._owners.get(stream)
         self._owners[stream] = reception
@@ -121,8 +117,12 @@ class Roster:
             )
         older.supersede()
 
-    def closed(self, reception: Acknowledged) -> None:
+    def closed(self, stream: Key, reception: Acknowledged) -> None:
+        """A connection has no more to say of a stream."""
+        if self._owners.get(stream) is reception:
+            del self._owners[stream]
+
+    def gone(self, reception: Acknowledged) -> None:
         """A connection with streams is gone."""
         for stream in reception.opened:
-            if self._owners.get(stream) is reception:
-                del self._owners[stream]
+            self.closed(stream, reception)

@@ -13,6 +13,7 @@ import resource
 import socket
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
@@ -40,20 +41,14 @@ from ..errors import UserError
 from ..notify import adoptedSockets
 from ..trust.contexts import RefuseChain
 from ..wire.control import BYE
-from ..wire.framing import MESSAGE_OCTETS_MAX
-from .door import (
-    CONNECTIONS_MAX,
-    HANDSHAKES_PER_ADDRESS_MAX,
-    ConnectionLimit,
-    showAddress,
-)
+from .door import ConnectionLimit, showAddress
 from .feeds import Feed, Output, Steps
-from .groupcommit import JOURNAL_OCTETS_MAX, GroupCommit
+from .groupcommit import GroupCommit
+from .limits import DEFAULTS, Limits
 from .listener import ListenerFactory, Refuse, acceptAll
 from .outputprocess import ListenerLock
 from .promise import JournalPromise
 from .proxied import Network, ProxiedFactory
-from .roster import CONNECTIONS_PER_WORKER_MAX
 from .threads import ReopenSignals, Threads
 
 __all__ = ["ListenerService", "Works", "answers"]
@@ -157,16 +152,10 @@ class ListenerService(Service):
         openJournal: Callable[[], JournalPromise],
         journalName: str,
         outputs: Sequence[Output],
-        messageOctetsMax: int = MESSAGE_OCTETS_MAX,
-        journalOctetsMax: int = JOURNAL_OCTETS_MAX,
+        limits: Limits = DEFAULTS,
         die: Callable[[Failure], None] = exitAtOnce,
         lock: ListenerLock | None = None,
-        connectionsMax: int = CONNECTIONS_MAX,
-        connectionsPerWorkerMax: int = CONNECTIONS_PER_WORKER_MAX,
         refuseCertificate: Refuse = acceptAll,
-        handshakesPerAddressMax: int = HANDSHAKES_PER_ADDRESS_MAX,
-        rateMax: int = 0,
-        silenceMax: float = 0.0,
         onHostnameMismatch: str = "tag",
         proxies: Sequence[Network] = (),
         reusePort: bool = False,
@@ -178,7 +167,7 @@ class ListenerService(Service):
         @param proxies: where balancers are; if there are any, nobody else may connect.
         @param reusePort: other listeners of this user may have the same port.
         @param lock: taken before the journal is opened, released when all is over.
-        @param rateMax: as of L{ListenerFactory}, as are the next two.
+        @param onHostnameMismatch: as of L{ListenerFactory}.
         """
         self._reactor = reactor
         self._context = context
@@ -187,16 +176,10 @@ class ListenerService(Service):
         self._openJournal = openJournal
         self._journalName = journalName
         self._outputs = outputs
-        self._messageOctetsMax = messageOctetsMax
-        self._journalOctetsMax = journalOctetsMax
+        self._limits = limits
         self._die = die
         self._lock = lock
-        self._connectionsMax = connectionsMax
-        self._connectionsPerWorkerMax = connectionsPerWorkerMax
         self._refuseCertificate = refuseCertificate
-        self._handshakesPerAddressMax = handshakesPerAddressMax
-        self._rateMax = rateMax
-        self._silenceMax = silenceMax
         self._onHostnameMismatch = onHostnameMismatch
         self._proxies = proxies
         self._reusePort = reusePort
@@ -211,8 +194,9 @@ class ListenerService(Service):
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         self._limit = ConnectionLimit(
             _Later(),
-            connectionsAllowed(self._connectionsMax),
-            self._handshakesPerAddressMax,
+            replace(
+                self._limits, connections=connectionsAllowed(self._limits.connections)
+            ),
         )
         factory: WrappingFactory[Any] = self._limit
         if self._proxies:
@@ -314,7 +298,7 @@ class ListenerService(Service):
             self._threads.start("journal"),
             self._reactor,
             self._fail,
-            self._journalOctetsMax,
+            self._limits,
         )
         cursors = {}
         if self._outputs:
@@ -337,11 +321,8 @@ class ListenerService(Service):
             journal,
             self._reactor,
             utcNow,
-            self._messageOctetsMax,
-            self._connectionsPerWorkerMax,
+            self._limits,
             self._refuseCertificate,
-            self._rateMax,
-            self._silenceMax,
             self._onHostnameMismatch,
         )
         tls = TLSMemoryBIOFactory(self._context, False, self._factory, self._reactor)
@@ -378,7 +359,7 @@ class ListenerService(Service):
             self._journal,
             self._feeds,
             self._factory.handshakes.count,
-            self._journalOctetsMax,
+            self._limits.journal,
         )
 
     def sweep(self, refuse: RefuseChain) -> None:

@@ -15,14 +15,7 @@ from ..clock import useMonotonicClock
 from ..errors import UserError
 from ..nats.options import NATS_FLAGS, NATS_PARAMETERS, isNats, natsJournal
 from ..notify import managed
-from ..options import (
-    count,
-    directory,
-    fromEnvironment,
-    octets,
-    portNumber,
-    secondsOrNever,
-)
+from ..options import directory, fromEnvironment, portNumber
 from ..trust.admission import REVOKED, Admission
 from ..trust.bundles import Bundle
 from ..trust.contexts import Refusal, listenerContext, operatorContext
@@ -31,17 +24,13 @@ from ..trust.revocation import CRL_FILE
 from ..trust.watching import together
 from ..watch.enrolled import EnrolledList
 from ..watch.service import STATUS_PARAMETERS, statusOptions
-from ..wire.framing import MESSAGE_OCTETS_MAX
-from .door import CONNECTIONS_MAX, HANDSHAKES_PER_ADDRESS_MAX
-from .groupcommit import JOURNAL_OCTETS_MAX
 from .journal import Journal
+from .limits import LIMIT_PARAMETERS, Limits
 from .listener import HOSTNAME_POLICIES
 from .outputoptions import OutputOptions, makeOutputs
 from .outputprocess import ListenerLock
-from .pacing import RATE_MIN
 from .promise import JournalPromise
 from .proxied import Network, parseNetworks
-from .roster import CONNECTIONS_PER_WORKER_MAX
 from .service import ListenerService
 from .status import watchListener
 
@@ -83,61 +72,11 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
             " which many listeners share [listener.db beside --log-path]",
         ],
         [
-            "journal-max",
-            None,
-            JOURNAL_OCTETS_MAX,
-            "Stop accepting when the journal holds so many octets",
-            octets,
-        ],
-        [
-            "max-message",
-            None,
-            MESSAGE_OCTETS_MAX,
-            "The longest message accepted, in octets",
-            octets,
-        ],
-        [
             "allow",
             None,
             None,
             "A file of the names and fingerprints that may send; read again when it changes"
             " [every certificate of the CA that is not revoked]",
-        ],
-        [
-            "max-connections",
-            None,
-            CONNECTIONS_MAX,
-            "Connections in all; fewer if the limit on open files is lower",
-            count,
-        ],
-        [
-            "max-connections-per-worker",
-            None,
-            CONNECTIONS_PER_WORKER_MAX,
-            "Connections of one name; of more the oldest is closed",
-            count,
-        ],
-        [
-            "max-handshakes-per-address",
-            None,
-            HANDSHAKES_PER_ADDRESS_MAX,
-            "Connections of one address (IPv6: of one /64) that have no certificate yet",
-            count,
-        ],
-        [
-            "max-rate",
-            None,
-            0,
-            "Octets a second of one worker, on all its connections; 0: no limit. It has to"
-            " wait, nothing is lost",
-            octets,
-        ],
-        [
-            "max-silence",
-            None,
-            0.0,
-            "Close a connection that has not said one octet in so many seconds; 0: never",
-            secondsOrNever,
         ],
         [
             "on-hostname-mismatch",
@@ -146,6 +85,7 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
             "A HOSTNAME that is not the worker's: tag marks the record, accept does not,"
             " reject closes the connection",
         ],
+        *LIMIT_PARAMETERS,
         *NATS_PARAMETERS,
         *STATUS_PARAMETERS,
     ]
@@ -181,12 +121,10 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
             self._useNats()
         else:
             self.checkPaths()
-        if self["max-message"] < 2048:
-            raise usage.UsageError(
-                "--max-message: RFC 5425 asks for at least 2048 octets"
-            )
-        if 0 < self["max-rate"] < RATE_MIN:
-            raise usage.UsageError(f"--max-rate is 0, or at least {RATE_MIN}")
+        try:
+            self.limits = Limits.fromOptions(self)
+        except ValueError as error:
+            raise usage.UsageError(str(error)) from None
         if self["on-hostname-mismatch"] not in HOSTNAME_POLICIES:
             raise usage.UsageError(
                 f"--on-hostname-mismatch is one of {', '.join(HOSTNAME_POLICIES)}"
@@ -233,7 +171,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     useMonotonicClock(reactor)
-    shared = isNats(options["journal"])
+    shared, limits = isNats(options["journal"]), options.limits
     journal = Path(
         os.path.abspath(options.beside("listener.db") if shared else options["journal"])
     )
@@ -256,9 +194,9 @@ def makeService(options: Options) -> IService:
         f"{journal}{end}" for end in ("", "-wal", "-shm", "-journal", ".lock", ".crl")
     ]
     openJournal: Callable[[], JournalPromise] = (
-        natsJournal(options, options["max-message"])
+        natsJournal(options, limits.message, limits.filesPerWorker)
         if shared
-        else lambda: Journal.open(journal)
+        else lambda: Journal.open(journal, limits.filesPerWorker)
     )
     listener = ListenerService(
         reactor,
@@ -268,15 +206,9 @@ def makeService(options: Options) -> IService:
         openJournal,
         options["journal"] if shared else str(journal),
         makeOutputs(options, lock, ours),
-        options["max-message"],
-        options["journal-max"],
+        limits,
         lock=None if shared else lock,
-        connectionsMax=options["max-connections"],
-        connectionsPerWorkerMax=options["max-connections-per-worker"],
         refuseCertificate=admission.refuse,
-        handshakesPerAddressMax=options["max-handshakes-per-address"],
-        rateMax=options["max-rate"],
-        silenceMax=options["max-silence"],
         onHostnameMismatch=options["on-hostname-mismatch"],
         proxies=options.proxies,
         reusePort=bool(options["reuse-port"]),

@@ -36,6 +36,7 @@ from uuid import uuid4
 from twisted.logger import Logger
 
 from ..errors import UserError
+from ..master.limits import Limits
 from ..master.promise import JournalBlocked
 from ..master.values import Batch, Cursor, Deposit, Grant, Known, Wish, batchOf
 from ..wire.record import Provenance
@@ -64,8 +65,9 @@ T = TypeVar("T")
 # that is forgotten is stale and opens it again.
 STREAMS_MAX = 65536
 
-# Streams of one worker that are listed, and kept. As many as a listener's own journal has.
-STREAMS_PER_WORKER_MAX = 1024
+# When a worker has too many streams, a sixteenth of them goes at once; how many it has is asked
+# again after so many more at most: a stream is soon made, a question to a cluster is not.
+COUNTED_AGAIN = 64
 
 # Questions under way at once. Each may have a piece of a quarter megabyte with it.
 AT_ONCE = 64
@@ -116,8 +118,17 @@ class JetStreamJournal:
 
     _log = Logger()
 
-    def __init__(self, bus: Bus, stream: Stream, outbox: Outbox | None) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        stream: Stream,
+        outbox: Outbox | None,
+        streamsPerWorkerMax: int,
+    ) -> None:
         """L{open} is how to get one."""
+        self._streamsPerWorkerMax = streamsPerWorkerMax
+        # Of each worker, how many streams may be made before they are counted again.
+        self._uncounted: dict[str, int] = {}
         self.identity = stream.identity
         self.octets = 0
         self._bus = bus
@@ -138,12 +149,15 @@ class JetStreamJournal:
         layout: Layout,
         messageOctetsMax: int,
         outbox: Outbox | None = None,
+        streamsPerWorkerMax: int = Limits.filesPerWorker,
     ) -> JetStreamJournal:
         """
         Find the stream, or make it.
 
         @param messageOctetsMax: the longest line that will come.
         @param outbox: where the outputs' cursors are; C{None}: no output is here.
+        @param streamsPerWorkerMax: of more the one that advanced longest ago is forgotten, but
+            none whose lines are not in every output; about, since others make some, too.
         @raise UserError: it cannot be used.
         """
         if messageOctetsMax + 1 + HEADERS_OCTETS_MAX > bus.payloadMax:
@@ -155,7 +169,7 @@ class JetStreamJournal:
             )
         stream = Stream(bus, layout.name)
         opening(bus, f"the journal {layout.name}", lambda: stream.ensure(layout))
-        return cls(bus, stream, outbox)
+        return cls(bus, stream, outbox, streamsPerWorkerMax)
 
     @property
     def octetsOf(self) -> Mapping[str, int]:
@@ -254,7 +268,7 @@ class JetStreamJournal:
     def known(self, worker: str) -> list[Known]:
         """As L{decnet_syslog.master.promise.JournalPromise.known}."""
         entries = self._run(self._known(worker))
-        return [entry.known() for entry in entries[:STREAMS_PER_WORKER_MAX]]
+        return [entry.known() for entry in entries[: self._streamsPerWorkerMax]]
 
     async def _known(self, worker: str) -> list[Entry]:
         """The last message of each stream of a worker, without its body, the newest first."""
@@ -273,11 +287,22 @@ class JetStreamJournal:
 
     async def _makeRoom(self, worker: str) -> None:
         """Forget the oldest streams of a worker that has too many, but none with a batch."""
+        left = self._uncounted.get(worker, 0)
+        if left > 0:
+            self._uncounted[worker] = left - 1
+            return
+        most = self._streamsPerWorkerMax
+        step = min(COUNTED_AGAIN, most // 16)
+        # For those that are asked for at the same time.
+        self._uncounted[worker] = step
         subjects = streamsOf(self._stream.name, worker)
-        if len(await self._stream.subjects(subjects)) < STREAMS_PER_WORKER_MAX:
+        has = len(await self._stream.subjects(subjects))
+        # Another listener may be making some, too.
+        self._uncounted[worker] = min(step, max(0, most - has) // 2)
+        if has < most:
             return
         released = await releasedOf(self._bus, self._stream.name)
-        for entry in (await self._known(worker))[STREAMS_PER_WORKER_MAX - 1 :]:
+        for entry in (await self._known(worker))[most - 1 - most // 16 :]:
             if entry.seq <= released:
                 subject = subjectOf(self._stream.name, worker, entry.grant())
                 # Only what was seen: what comes meanwhile keeps the position.

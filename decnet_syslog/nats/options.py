@@ -92,12 +92,13 @@ def _bus(options: usage.Options) -> Any:
 
 
 def natsJournal(
-    options: usage.Options, messageOctetsMax: int
+    options: usage.Options, messageOctetsMax: int, streamsPerWorkerMax: int
 ) -> Callable[[], JetStreamJournal]:
     """
     What opens the journal that the options name; it may raise L{UserError}.
 
     @param messageOctetsMax: the longest line that will come.
+    @param streamsPerWorkerMax: as of L{JetStreamJournal.open}.
     """
 
     def opened() -> JetStreamJournal:
@@ -109,7 +110,12 @@ def natsJournal(
             options["journal-name"], options["journal-replicas"], options["journal-max"]
         )
         try:
-            return JetStreamJournal.open(bus, layout, messageOctetsMax)
+            return JetStreamJournal.open(
+                bus,
+                layout,
+                messageOctetsMax,
+                streamsPerWorkerMax=streamsPerWorkerMax,
+            )
         except BaseException:
             bus.close()
             raise

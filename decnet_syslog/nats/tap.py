@@ -10,7 +10,7 @@ from twisted.application.service import IService, MultiService
 from twisted.python import usage
 
 from ..clock import useMonotonicClock
-from ..master.groupcommit import JOURNAL_OCTETS_MAX
+from ..master.limits import Limits
 from ..master.outputoptions import OutputOptions, makeOutputs
 from ..master.outputprocess import ListenerLock
 from ..notify import managed
@@ -42,7 +42,7 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
         [
             "journal-max",
             None,
-            JOURNAL_OCTETS_MAX,
+            Limits.journal,
             "What the journal's stream may hold, if we are the first to make it",
             octets,
         ],

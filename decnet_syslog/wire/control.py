@@ -9,7 +9,7 @@ The grammar (docs/protocol.rst is its description for implementers)::
     name    = 1*(unreserved / pct-encoded)   ; octets other than A-Z a-z 0-9 - . _ / as %XX
 
     listener -> forwarder
-      HELLO version journal message-octets-max
+      HELLO version journal message-octets-max streams-max
       RESUME stream generation offset base crc32
       KNOWN stream generation offset base crc32 name       ; answers LIST, one a stream
       LISTED                                               ; no more KNOWN
@@ -17,6 +17,7 @@ The grammar (docs/protocol.rst is its description for implementers)::
     forwarder -> listener
       LIST
       OPEN stream generation start name
+      CLOSE stream generation
       AT stream generation offset
       EMPTY count
       LAST
@@ -45,12 +46,14 @@ __all__ = [
     "AT",
     "BEAT",
     "BYE",
+    "CLOSE",
     "EMPTY",
     "HELLO",
     "KNOWN",
     "LAST",
     "LIST",
     "LISTED",
+    "NAMES_OCTETS_MAX",
     "NUMBER_MAX",
     "OPEN",
     "RESUME",
@@ -60,11 +63,15 @@ __all__ = [
     "ControlError",
     "ControlLine",
     "encodeControl",
+    "octetsOf",
     "parseControl",
 ]
 
 # SQLite's and every peer's signed 64-bit integer.
 NUMBER_MAX = 2**63 - 1
+
+# Of all streams that a connection has open, together: a listener keeps them.
+NAMES_OCTETS_MAX = 1024 * 1024
 
 _STREAM = re.compile(rb"[0-9a-f]{32}\Z")
 _NUMBER = re.compile(rb"(?:0|[1-9][0-9]{0,18})\Z")
@@ -98,12 +105,16 @@ class ControlLine:
 
 @dataclass(frozen=True, slots=True)
 class HELLO(ControlLine):
-    """The listener's first line: its journal's identity and the longest message it takes."""
+    """
+    The listener's first line: its journal's identity, the longest message it takes, and how
+    many streams a connection may have open.
+    """
 
     version: int
     journal: str
     messageOctetsMax: int
-    kinds: ClassVar[tuple[str, ...]] = ("number", "stream", "number")
+    streamsMax: int
+    kinds: ClassVar[tuple[str, ...]] = ("number", "stream", "number", "number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +178,15 @@ class OPEN(ControlLine):
     start: int
     name: str
     kinds: ClassVar[tuple[str, ...]] = ("stream", "number", "number", "name")
+
+
+@dataclass(frozen=True, slots=True)
+class CLOSE(ControlLine):
+    """Nothing more comes of a stream on this connection; it may be opened again."""
+
+    stream: str
+    generation: int
+    kinds: ClassVar[tuple[str, ...]] = ("stream", "number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +288,7 @@ _VERBS: dict[bytes, type[ControlLine]] = {
         ACK,
         LIST,
         OPEN,
+        CLOSE,
         AT,
         EMPTY,
         LAST,
@@ -288,6 +309,11 @@ _LAYOUTS = {
     )
     for verb, kind in _VERBS.items()
 }
+
+
+def octetsOf(name: str) -> int:
+    """How long a name is."""
+    return len(name.encode("utf-8", "surrogateescape"))
 
 
 def _parseField(kind: str, field: bytes) -> int | str:

@@ -38,7 +38,7 @@ from .plain import PlainShipment
 from .pulse import Pulse
 from .shipment import PIECE_OCTETS, Shipment
 from .srv import Directory
-from .tails import Tails
+from .tails import TAILS_MAX, Tails
 from .watch import DirectoryWatch
 
 __all__ = ["ForwarderService", "Works"]
@@ -56,6 +56,10 @@ STOP_S = 2.0
 
 # After a directory has changed, look this much later: one look for many changes.
 WAKE_S = 0.002
+
+# And so many times as long as the look before has taken: of very many files looks are not all
+# that is done.
+LOOK_SHARE = 4
 
 
 class Works(NamedTuple):
@@ -88,6 +92,7 @@ class ForwarderService(Service):
         pollSeconds: float,
         messageOctetsMax: int,
         lagOctetsMax: int | None,
+        filesMax: int = TAILS_MAX,
         pieceOctets: int = PIECE_OCTETS,
         resendToNewMaster: bool = True,
         directory: Directory | None = None,
@@ -108,10 +113,13 @@ class ForwarderService(Service):
         self._pollSeconds = pollSeconds
         self._messageOctetsMax = messageOctetsMax
         self._lagOctetsMax = lagOctetsMax
+        self._filesMax = filesMax
         self._pieceOctets = pieceOctets
         self._resend = resendToNewMaster
         self._directory = directory
         self._hangup: Any = signal.SIG_DFL
+        # How long the last look at the files has taken, in seconds.
+        self._looking = 0.0
         self._poll: IDelayedCall | None = None
         self._save: IDelayedCall | None = None
 
@@ -129,6 +137,7 @@ class ForwarderService(Service):
             messageOctetsMax=self._messageOctetsMax,
             lagOctetsMax=self._lagOctetsMax,
             events=self._event,
+            filesMax=self._filesMax,
         )
         self._tails.onChanged(self._changed)
         self._pool = ThreadPool(1, 1, "decnet-forwarder-files")
@@ -307,7 +316,8 @@ class ForwarderService(Service):
         """A directory has changed."""
         if self._poll is not None:
             self._poll.cancel()
-        self._poll = self._reactor.callLater(WAKE_S, self._look)
+        delay = max(WAKE_S, LOOK_SHARE * self._looking)
+        self._poll = self._reactor.callLater(delay, self._look)
 
     def _look(self) -> None:
         """Look at the files, and ship what is there."""
@@ -322,7 +332,9 @@ class ForwarderService(Service):
             self._poll = self._reactor.callLater(self._pollSeconds, self._look)
 
     def _ship(self) -> None:
+        began = self._reactor.seconds()
         self._tails.poll()
+        self._looking = self._reactor.seconds() - began
         if self._factory.line is not None:
             self._factory.line.pump()
 

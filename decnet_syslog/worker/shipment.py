@@ -15,8 +15,9 @@ A file's way on one connection (L{_Way}) is a table:
     waiting  --OPEN sent-->      asked
     asked    --RESUME-->         verifying, or finished if the file was meanwhile
     verifying --its checksum-->  checked or diverged
-    checked                      its pieces are sent, its acknowledgements counted
-    diverged --LIST, LISTED-->   waiting, as a stream the listener knows by content
+    checked                      its pieces are sent, its acknowledgements counted;
+                                 CLOSE when it is finished and all is acknowledged
+    diverged --CLOSE, LIST, LISTED-->   waiting, as a stream the listener knows by content
                                  waiting, as a new stream, if it knows none
 
 Set aside: remembering unacknowledged octets in memory (a second queue to lose); trusting
@@ -33,7 +34,7 @@ from uuid import uuid4
 from zlib import crc32
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -41,15 +42,18 @@ from ..wire.control import (
     ACK,
     AT,
     BYE,
+    CLOSE,
     HELLO,
     KNOWN,
     LIST,
     LISTED,
+    NAMES_OCTETS_MAX,
     OPEN,
     RESUME,
     SKIP,
     ControlLine,
     encodeControl,
+    octetsOf,
 )
 from .encoding import encodeLast, encodeLines
 from .incarnation import Changed, Gap, Incarnation, LastLine, Lines, Piece, Vanished
@@ -67,7 +71,11 @@ PIECE_OCTETS = 64 * 1024
 # time of a round trip; what a lost connection makes us read again.
 WINDOW_OCTETS = 8 * 1024 * 1024
 
-# Streams that a listener may say it holds of us. Ours has 1024 of a worker, and those that its
+# So many files are all asked whether they have grown since the last look. Of more only those in
+# which it has found something: else the asking is most of the work.
+ASKED_MAX = 64
+
+# Streams that a listener may say it holds of us. Ours has 4096 of a worker, and those that its
 # outputs do not have yet; a list without an end would fill the memory.
 KNOWN_MAX = 65536
 
@@ -95,6 +103,9 @@ class Line(Protocol):
     def sendOctets(self, octets: bytes) -> None:
         """Send."""
 
+    def pump(self) -> None:
+        """Call L{Shipment.pump}, unless the connection is closing."""
+
     def close(self, bye: BYE) -> None:
         """Say why and close."""
 
@@ -104,7 +115,11 @@ class Line(Protocol):
 
 @dataclass(eq=False)
 class _Way:
-    """One file on this connection. The crc is of the octets [base, position) sent."""
+    """
+    One file on this connection. The crc is of the octets [base, position) sent.
+
+    @ivar opened: the stream that is open for it, and C{nameOctets} what its name counts.
+    """
 
     incarnation: Incarnation
     state: str = "waiting"
@@ -113,14 +128,12 @@ class _Way:
     acknowledged: int = 0
     sent: deque[tuple[int, int, int]] = field(default_factory=deque)
     resume: RESUME | None = None
+    opened: tuple[str, int] | None = None
+    nameOctets: int = 0
 
     @property
     def key(self) -> tuple[str, int]:
         return (self.incarnation.stream, self.incarnation.generation)
-
-    @property
-    def inFlight(self) -> int:
-        return self.incarnation.position - self.acknowledged if self.sent else 0
 
 
 class Shipment:
@@ -128,6 +141,7 @@ class Shipment:
     The sending side of one connection.
 
     @ivar greeted: whether the listener has said HELLO.
+    @ivar inFlight: octets of files sent and not acknowledged.
     """
 
     _log = Logger()
@@ -158,13 +172,15 @@ class Shipment:
         self._listing = False
         self._heard = clock.seconds()
         self._over = False
-        self._opened: set[tuple[str, int]] = set()
+        self._soon: IDelayedCall | None = None
+        # What is open there.
+        self._opened: dict[tuple[str, int], _Way] = {}
+        self._nameOctets = 0
+        self._streamsMax = 0
+        # Those of which it is not said yet where to go on.
+        self._asked: set[_Way] = set()
+        self.inFlight = 0
         self.greeted = False
-
-    @property
-    def inFlight(self) -> int:
-        """Octets of files sent and not acknowledged."""
-        return sum([way.inFlight for way in self._ways.values()])
 
     @property
     def stalled(self) -> bool:
@@ -175,10 +191,7 @@ class Shipment:
     def _owed(self) -> bool:
         """Whether the listener owes us an answer."""
         return (
-            not self.greeted
-            or self._listing
-            or self.inFlight > 0
-            or any(way.state == "asked" for way in self._ways.values())
+            not self.greeted or self._listing or self.inFlight > 0 or bool(self._asked)
         )
 
     def _expect(self) -> None:
@@ -189,6 +202,10 @@ class Shipment:
     def connectionLost(self) -> None:
         """Go back to what is acknowledged: the next connection reads from there."""
         self._over = True
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        self.inFlight = 0
         for way in self._ways.values():
             way.incarnation.rewind(way.incarnation.bookmark.offset)
 
@@ -201,12 +218,13 @@ class Shipment:
         if not self.greeted and not isinstance(line, HELLO | BYE):
             raise Misbehaviour(f"{type(line).__name__} before HELLO")
         match line:
-            case HELLO(version, journal, messageOctetsMax):
+            case HELLO(version, journal, messageOctetsMax, streamsMax):
                 if self.greeted or version != 1:
                     raise Misbehaviour(f"HELLO {version}")
                 self.greeted = True
                 self._journal = journal
                 self._tails.limitMessages(messageOctetsMax)
+                self._streamsMax = streamsMax
                 if self._tails.fresh:
                     self._ask()
             case RESUME():
@@ -233,7 +251,19 @@ class Shipment:
                 )
             case _:
                 raise Misbehaviour(f"{type(line).__name__} is not for the forwarder")
-        self.pump()
+        self._pumpSoon()
+
+    def _pumpSoon(self) -> None:
+        """
+        Send what there is, when all that has come is read: of a thousand files there can be
+        a thousand answers at once, and each time all of them would be asked for octets.
+        """
+        if self._soon is None and not self._over:
+            self._soon = self._clock.callLater(0, self._pumpNow)
+
+    def _pumpNow(self) -> None:
+        self._soon = None
+        self._line.pump()
 
     def pump(self) -> None:
         """Send what there is, as far as window and transport allow."""
@@ -241,7 +271,11 @@ class Shipment:
             return
         self._meet()
         room = WINDOW_OCTETS - self.inFlight
-        turns = deque(byName(self._tails.incarnations).values())
+        incarnations = self._tails.incarnations
+        names = list(byName(incarnations).values())
+        if len(incarnations) > ASKED_MAX:
+            names = [name for name in names if any(i.waiting for i in name)]
+        turns = deque(names)
         while turns and room > 0 and not self._line.paused:
             found = nextPiece(turns[0], self._read)
             if found is None:
@@ -269,15 +303,22 @@ class Shipment:
                 way = self._ways[incarnation]
                 if not way.sent and way.state not in ("asked", "verifying"):
                     del self._ways[incarnation]
+                    self._shut(way)
+        unopened: dict[str, str] = {}
         for way in list(self._ways.values()):
             if way.state == "waiting":
-                self._open(way)
+                if not self._open(way):
+                    unopened[way.incarnation.name] = (
+                        f"the master takes {len(self._opened)} files of a connection"
+                    )
             elif way.state == "seeking" and not way.incarnation.seeking:
                 assert way.resume is not None
                 way.state = "asked"
                 self._resumed(way.resume)
+        self._tails.tellUnopened(unopened)
 
-    def _open(self, way: _Way) -> None:
+    def _open(self, way: _Way) -> bool:
+        """Ask for a stream. C{False}: the listener takes no more; when one is finished."""
         bookmark = way.incarnation.bookmark
         start = bookmark.offset
         if self._resend and bookmark.journal not in ("", self._journal):
@@ -286,25 +327,44 @@ class Shipment:
             # It was another file's before we knew better: the listener takes it again on
             # the next connection.
             self._line.close(BYE("error", "a stream has changed its file"))
-            return
-        self._opened.add(way.key)
+            return True
+        name = bookmark.name
+        octets = octetsOf(name)
+        if (
+            len(self._opened) >= self._streamsMax
+            or self._nameOctets + octets > NAMES_OCTETS_MAX
+        ):
+            return False
+        way.opened, way.nameOctets = way.key, octets
+        self._opened[way.key] = way
+        self._nameOctets += octets
         self._expect()
         way.state = "asked"
-        name = bookmark.name
+        self._asked.add(way)
         self._write(
             encodeControl(OPEN(bookmark.stream, bookmark.generation, start, name))
         )
+        return True
+
+    def _shut(self, way: _Way) -> None:
+        """Nothing more of it comes: the listener need not keep it open."""
+        if way.opened is not None:
+            del self._opened[way.opened]
+            self._nameOctets -= way.nameOctets
+            self._write(encodeControl(CLOSE(*way.opened)))
+            way.opened = None
 
     def _way(self, stream: str, generation: int) -> _Way:
-        for way in self._ways.values():
-            if way.key == (stream, generation):
-                return way
-        raise Misbehaviour(f"unknown stream {stream} {generation}")
+        way = self._opened.get((stream, generation))
+        if way is None:
+            raise Misbehaviour(f"unknown stream {stream} {generation}")
+        return way
 
     def _resumed(self, line: RESUME) -> None:
         way = self._way(line.stream, line.generation)
         if way.state != "asked" or line.base > line.offset:
             raise Misbehaviour("RESUME")
+        self._asked.discard(way)
         self._line.accepted()
         incarnation = way.incarnation
         if incarnation.seeking:
@@ -373,7 +433,7 @@ class Shipment:
         way.base, way.crc = line.base, line.crc
         way.acknowledged = line.offset
         way.state = "checked"
-        self.pump()
+        self._pumpSoon()
 
     def _unreadable(self, failure: Failure, way: _Way, line: RESUME) -> None:
         failure.trap(Changed, Vanished)
@@ -397,6 +457,7 @@ class Shipment:
             offset=line.offset,
         )
         way.state = "diverged"
+        self._shut(way)
         if self._listed is None:
             self._ask()
         elif not self._listing:
@@ -467,7 +528,7 @@ class Shipment:
         ):
             # Every file has its place: a later connection need not ask.
             self._tails.fresh = False
-        self.pump()
+        self._pumpSoon()
 
     def _acknowledged(self, line: ACK) -> None:
         self._heard = self._clock.seconds()
@@ -479,6 +540,7 @@ class Shipment:
         ):
             raise Misbehaviour(f"ACK {line.offset}, sent {way.incarnation.position}")
         self._tails.counts.acknowledged(line.offset - way.acknowledged)
+        self.inFlight -= line.offset - way.acknowledged
         way.acknowledged = line.offset
         reached = None
         while way.sent and way.sent[0][0] <= line.offset:
@@ -504,6 +566,7 @@ class Shipment:
         else:
             way.crc = crc32(piece.octets, way.crc)
         way.sent.append((piece.end, way.base, way.crc))
+        self.inFlight += piece.end - piece.start
         self._write(encodeControl(at) + octets)
 
     def _write(self, octets: bytes) -> None:

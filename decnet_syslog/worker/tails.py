@@ -7,6 +7,7 @@ import glob
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from .bookmarks import Bookmarks
 from .counts import Counts
@@ -14,13 +15,17 @@ from .incarnation import Incarnation
 from .rotation import fits, isRotatedName, openRegular
 from .tail import Events, Tail, sweep
 
-__all__ = ["Tails"]
+__all__ = ["TAILS_MAX", "Tails"]
 
 # How often patterns are expanded, in seconds.
 EXPAND_S = 0.5
 
-# Files that one forwarder follows: each is a descriptor or two, and a row.
+# Files that one forwarder follows: each is a descriptor or two, and a row. Half of what a
+# listener lets one connection have open: of each there may be a rotated one that is not done.
 TAILS_MAX = 1024
+
+# Files that are not followed, or not opened by the master, of which it is said.
+UNFOLLOWED_MAX = 64
 
 
 class Tails:
@@ -41,7 +46,11 @@ class Tails:
         messageOctetsMax: int,
         lagOctetsMax: int | None,
         events: Events,
+        filesMax: int = TAILS_MAX,
     ) -> None:
+        """
+        @param filesMax: more are not followed, and that is said.
+        """
         sweep(bookmarks)
         self.fresh = bookmarks.fresh
         self.counts = Counts()
@@ -51,12 +60,15 @@ class Tails:
         self._messageOctetsMax = messageOctetsMax
         self._lagOctetsMax = lagOctetsMax
         self._events = events
+        self._filesMax = filesMax
         self._tails: dict[str, Tail] = {}
         self._expanded: float | None = None
         self._changed: list[Callable[[], None]] = []
         self._legacy = bookmarks.legacyOffset()
         self._crowded = False
         self._troubled: dict[str, str] = {}
+        self._unfollowed: dict[str, str] = {}
+        self._unopened: dict[str, str] = {}
         self._unfinished = {m.name for m in bookmarks.all() if not m.finished}
 
     @property
@@ -67,7 +79,7 @@ class Tails:
     @property
     def troubles(self) -> dict[str, str]:
         """What cannot be read now: path and reason."""
-        found = dict(self._troubled)
+        found = {**self._unfollowed, **self._unopened, **self._troubled}
         for tail in self._tails.values():
             if tail.trouble is not None:
                 found[tail.path] = tail.trouble
@@ -76,6 +88,13 @@ class Tails:
     def limitMessages(self, octets: int) -> None:
         """Ship no longer messages than the receiver takes."""
         self._messageOctetsMax = min(self._messageOctetsMax, octets)
+
+    def tellUnopened(self, paths: dict[str, str]) -> None:
+        """Files that wait because the master takes no more of a connection, and its reason."""
+        if not self._unopened and paths:
+            path, reason = next(iter(paths.items()))
+            self._events("unreadable", path=path, reason=reason)
+        self._unopened = dict(islice(paths.items(), UNFOLLOWED_MAX))
 
     def onChanged(self, call: Callable[[], None]) -> None:
         """Call when there are bookmarks to save."""
@@ -105,7 +124,7 @@ class Tails:
 
     def _tell(self, path: str, reason: str) -> None:
         """Say once that something is wrong with a file."""
-        if path not in self._troubled and len(self._troubled) < TAILS_MAX:
+        if path not in self._troubled and len(self._troubled) < UNFOLLOWED_MAX:
             self._troubled[path] = reason
             self._events("unreadable", path=path, reason=reason)
 
@@ -123,6 +142,7 @@ class Tails:
             tail.close()
 
     def _expand(self) -> None:
+        self._unfollowed = {}
         for pattern in self._patterns:
             if not glob.has_magic(pattern):
                 self._add(pattern, True)
@@ -139,10 +159,14 @@ class Tails:
     def _add(self, path: str, named: bool) -> None:
         if path in self._tails or (not named and self._rotated(path)):
             return
-        if len(self._tails) >= TAILS_MAX:
+        if len(self._tails) >= self._filesMax:
             if not self._crowded:
                 self._crowded = True
-                self._events("too-many-files", path=path, limit=TAILS_MAX)
+                self._events("too-many-files", path=path, limit=self._filesMax)
+            if len(self._unfollowed) < UNFOLLOWED_MAX:
+                self._unfollowed[path] = (
+                    f"more than {self._filesMax} files (--max-files)"
+                )
             return
         start, self._legacy = self._legacy, None
         self._tails[path] = Tail(

@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..notify import managed
 from ..options import (
     Described,
+    count,
     directory,
     fromEnvironment,
     octets,
@@ -33,6 +34,7 @@ from .service import ForwarderService
 from .shipment import PIECE_OCTETS
 from .srv import Directory
 from .status import watchForwarder
+from .tails import TAILS_MAX
 
 __all__ = ["Options", "makeService"]
 
@@ -119,6 +121,13 @@ Example:
             LAG_OCTETS_MAX,
             "Skip the oldest lines of a file that is behind by more octets; 0: never",
             octets,
+        ],
+        [
+            "max-files",
+            None,
+            TAILS_MAX,
+            "Files to follow; of more it is said that they are not followed",
+            count,
         ],
         [
             "batch-bytes",
@@ -241,6 +250,7 @@ def makeService(options: Options) -> IService:
         pollSeconds=options["poll-interval"],
         messageOctetsMax=options["max-message"],
         lagOctetsMax=options["max-lag-bytes"] or None,
+        filesMax=options["max-files"],
         pieceOctets=options["batch-bytes"],
         resendToNewMaster=options["on-new-master"] == "resend",
         directory=records,

@@ -34,7 +34,7 @@ WORDS = (
 )
 
 SEEDS = (
-    b"\0HELLO 1 " + _ID + b" 2048",
+    b"\0HELLO 1 " + _ID + b" 2048 256",
     b"\0RESUME " + _ID + b" 0 85 0 ae473d91",
     b"\0KNOWN " + _ID + b" 0 85 0 ae473d91 /var/log/app.log",
     b"\0LISTED",

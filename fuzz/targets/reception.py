@@ -14,14 +14,12 @@ import sqlite3
 from collections.abc import Callable
 from functools import cache
 from typing import Any
-from unittest import mock
 from zlib import crc32
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from decnet_syslog.master import reception as room
 from decnet_syslog.master.acknowledged import Acknowledged
 from decnet_syslog.master.groupcommit import (
     ACK_SPACING_S,
@@ -30,12 +28,15 @@ from decnet_syslog.master.groupcommit import (
     GroupCommit,
 )
 from decnet_syslog.master.journal import Journal, JournalFull
+from decnet_syslog.master.limits import Limits
 from decnet_syslog.master.reception import Plain, Reception, Violation
+from decnet_syslog.master.roster import Roster
 from decnet_syslog.master.values import Batch
 from decnet_syslog.wire.control import (
     ACK,
     AT,
     BYE,
+    CLOSE,
     EMPTY,
     HELLO,
     KNOWN,
@@ -70,6 +71,12 @@ MESSAGE_OCTETS_MAX = 2048
 # So that few octets reach it: what one connection may have waiting.
 _RECEIVED_OCTETS_MAX = 8192
 
+_LIMITS = Limits(
+    message=MESSAGE_OCTETS_MAX,
+    pendingPerConnection=_RECEIVED_OCTETS_MAX,
+    filesPerConnection=6,
+)
+
 # What one receive here can have at most, with the cost of its lines.
 _RECEIVE_COST_MAX = 256 * 1024
 
@@ -84,7 +91,7 @@ _SECONDS = (FULL_RETRY_S, SPACING_S, ACK_SPACING_S)
 _REASONS = ("lag-cap", "oversize")
 _LINES = (b"a", b"line", b"a\nb", b"\n", b"x\n", b"x" * 2048, b"y" * 700, b"\xff\x00")
 _STRANGE: tuple[ControlLine, ...] = (
-    HELLO(1, _STREAMS[0], 5),
+    HELLO(1, _STREAMS[0], 5, 9),
     RESUME(_STREAMS[0], 0, 5, 0, 0),
     ACK(_STREAMS[0], 0, 5),
     KNOWN(_STREAMS[0], 0, 5, 0, 0, "x"),
@@ -95,7 +102,8 @@ _STRANGE: tuple[ControlLine, ...] = (
 HOLD = 0x80
 _OPEN, _AT, _AT_OTHER, _FRAMES, _EMPTY, _LAST, _SKIP, _LIST, _BYE = range(9)
 _STRANGER, _RAW, _RUN, _DELIVER, _CONNECT, _SWITCH, _LOSE, _FULL, _WAIT = range(9, 18)
-_STEPS = 18
+_CLOSE = 18
+_STEPS = 19
 
 WORDS = (
     bytes([_OPEN, 0, 0, 0, 0, _RUN, 1, _AT, 0, 0]),
@@ -112,6 +120,7 @@ WORDS = (
     bytes([_RUN, 3]),
     bytes([_WAIT, 1, _RUN, 3]),
     bytes([_WAIT, 2]),
+    bytes([_CLOSE, 0, 0]),
     bytes([_RAW, 5]) + b"LIST\n",
 )
 
@@ -132,6 +141,8 @@ SEEDS = (
     _BEGIN + bytes([_FRAMES, 1, 0, _FRAMES, 1, 1]) + _BEGIN + bytes([_RUN, 5]),
     bytes([_CONNECT, 0, _OPEN, 0, 0, 3, 0, _RUN, 1, _AT, 0, 0, _FRAMES, 4, 1, 1, 1, 1])
     + bytes([_FRAMES, 4, 1, 1, 1, 1, _WAIT, 0, _RUN, 3]),
+    # Closed while something of it is committing, and opened again.
+    _BEGIN + bytes([_FRAMES, 1, 0, _CLOSE, 0, 0, _OPEN, 0, 0, 0, 0, _RUN, 5, _WAIT, 2]),
     bytes([_CONNECT, 0, _STRANGER, 0, _CONNECT, 0, _RAW, 2]) + b"0 ",
 )
 
@@ -152,9 +163,7 @@ class _End(OctetCountedReceiver):
         rest = (worker, "f", "a", self, world.commits, lambda: "2026-04-18T00:00:00Z")
         self.reception: Reception
         if control:
-            self.reception = Acknowledged(
-                *rest, world.journal, MESSAGE_OCTETS_MAX, world.opened
-            )
+            self.reception = Acknowledged(*rest, world.journal, _LIMITS, world.roster)
         else:
             self.reception = Plain(*rest)
         self.reception.start()
@@ -234,7 +243,7 @@ def _emptyJournal() -> Journal:
     db = _database()
     for table in ("batch", "gap", "stream", "cursor", "output_file"):
         db.execute(f"DELETE FROM {table}")
-    return Journal(fresh("journal") / "listener.db", db)
+    return Journal(fresh("journal") / "listener.db", db, 4096)
 
 
 class _World:
@@ -247,10 +256,10 @@ class _World:
         self.full = False
         self.failures: list[Failure] = []
         self.commits = GroupCommit(
-            self.journal, self.inThread, self.clock, self.failures.append
+            self.journal, self.inThread, self.clock, self.failures.append, _LIMITS
         )
         self.ends: list[_End] = []
-        self.owners: dict[tuple[str, str, int], Acknowledged] = {}
+        self.roster = Roster(16)
         self.current = 0
 
     def inThread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
@@ -262,12 +271,6 @@ class _World:
             return function(*arguments)
 
         return self.thread(call)
-
-    def opened(self, key: tuple[str, str, int], reception: Acknowledged) -> None:
-        older = self.owners.get(key)
-        self.owners[key] = reception
-        if older is not None and older is not reception:
-            older.supersede()
 
     def durable(self, worker: str, line: ACK | RESUME) -> None:
         """What is said is in the journal."""
@@ -375,6 +378,10 @@ def _said(source: Source, end: _End, step: int) -> bytes:
         return encodeControl(AT(*key, min(offset, NUMBER_MAX)))
     if step == _FRAMES:
         return encodeFrames([source.choose(_LINES) for _ in range(source.below(5))])
+    if step == _CLOSE:
+        return encodeControl(
+            CLOSE(source.choose(_STREAMS), source.choose(_GENERATIONS))
+        )
     if step == _EMPTY:
         return encodeControl(EMPTY(source.choose(_COUNTS)))
     if step == _SKIP:
@@ -414,10 +421,7 @@ def _act(world: _World, source: Source) -> None:
 def run(octets: bytes) -> None:
     """Steps."""
     source = Source(octets)
-    with (
-        mock.patch.object(room, "RECEIVED_OCTETS_MAX", _RECEIVED_OCTETS_MAX),
-        watched(),
-    ):
+    with watched():
         world = _World()
         while source.left:
             _act(world, source)

@@ -53,6 +53,7 @@ _PIECE_OCTETS = 64
 
 _JOURNALS = ("a" * 32, "b" * 32)
 _LIMITS = (2048, NUMBER_MAX, 480, 1, 0)
+_STREAMS_MAX = (256, 1, 0, NUMBER_MAX)
 _VERSIONS = (1, 1, 1, 0, 2)
 _LINES = (
     b"a line\n",
@@ -111,7 +112,8 @@ SEEDS = (
 class _Line:
     """A connection to the master that sends nothing, and remembers."""
 
-    def __init__(self) -> None:
+    def __init__(self, world: _World) -> None:
+        self.world = world
         self.paused = False
         self.closed = False
         self.octets = 0
@@ -127,6 +129,10 @@ class _Line:
 
     def accepted(self) -> None:
         """The delay until the next connection is nobody's here."""
+
+    def pump(self) -> None:
+        if not self.closed:
+            self.world.shipment.pump()
 
 
 class _World:
@@ -169,7 +175,7 @@ class _World:
         return self.thread(function, *arguments)
 
     def connect(self) -> None:
-        self.line = _Line()
+        self.line = _Line(self)
         self.shipment = Shipment(
             self.tails, self.line, self.clock, self.inThread, True, _PIECE_OCTETS
         )
@@ -197,6 +203,7 @@ class _World:
             assert str(error).isprintable(), str(error)
             self.line.closed = True
         else:
+            self.clock.advance(0)
             if isinstance(line, ACK):
                 items = self.line.sent.items[line.stream, line.generation]
                 assert line.offset <= items[-1][1], line
@@ -325,7 +332,9 @@ def _act(world: _World, source: Source) -> None:
     step = source.below(_STEPS)
     if step == _HELLO:
         version, journal = source.choose(_VERSIONS), source.choose(_JOURNALS)
-        world.say(HELLO(version, journal, source.choose(_LIMITS)))
+        world.say(
+            HELLO(version, journal, source.choose(_LIMITS), source.choose(_STREAMS_MAX))
+        )
     elif step == _RESUME:
         world.say(RESUME(*_position(world, source)))
     elif step == _ACK:

@@ -60,7 +60,7 @@ def _then(octets: bytes, seconds: float = 25.0) -> Callable[[Attack], str]:
 
 def _streams(attack: Attack) -> str:
     peer = greeted(attack)
-    peer.send(b"".join(b"OPEN %032x 0 0 x\n" % n for n in range(300)))
+    peer.send(b"".join(b"OPEN %032x 0 0 x\n" % n for n in range(2049)))
     return peer.fate()
 
 
@@ -159,7 +159,7 @@ ROWS: Sequence[Row] = [
     _row("ctl-frame", "a frame before AT", _first(_F), "order"),
     _row("ctl-at", "AT without OPEN", _first(_AT % 0), "order"),
     _row("ctl-twice", "OPEN twice", _then(b"OPEN %s 0 0 x\n" % _S), "order", 1),
-    _row("ctl-streams", "300 streams", _streams, "limit"),
+    _row("ctl-streams", "2049 streams", _streams, "limit"),
     _row("ctl-ahead", "AT ahead of the position", _then(_AT % 1000), "position", 1),
     _row("ctl-behind", "AT behind: the line again", _then(_AT % 0 + _F), "position", 1),
     _row("ctl-skip-zero", "SKIP 0", _then(b"SKIP 0 x\n"), "order", 1),
@@ -179,7 +179,7 @@ ROWS: Sequence[Row] = [
     _row(
         "ctl-hello",
         "HELLO, as if it were a master",
-        _first(b"HELLO 1 %s 2048\n" % _S),
+        _first(b"HELLO 1 %s 2048 256\n" % _S),
         "order",
     ),
     _row(

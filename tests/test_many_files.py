@@ -1,0 +1,109 @@
+"""Very many files: what is open at once has a limit, and the rest has its turn."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.master.limits import Limits
+from decnet_syslog.worker.tails import TAILS_MAX
+
+from .pipeline import World, perform, randomHistory, run
+
+
+class ManyTestCase(SynchronousTestCase):
+    """A worker whose logs are a pattern's."""
+
+    def world(self, limit: int) -> World:
+        directory = Path(self.mktemp()).resolve()
+        world = World(directory, patterns=["*.log"], filesPerConnection=limit)
+        self.addCleanup(world.close)
+        return world
+
+    def write(self, world: World, numbers: range) -> None:
+        """A line into each of some files."""
+        for number in numbers:
+            with (world.logs / f"{number:04}.log").open("ab") as log:
+                log.write(b"of %d\n" % number)
+
+    def arrived(self, world: World) -> list[int]:
+        """Of which files lines have arrived."""
+        octets = world.rawPath.read_bytes()
+        return sorted(int(line.split()[1]) for line in octets.splitlines())
+
+    def go(self, world: World, rounds: int = 4) -> None:
+        for _ in range(rounds):
+            # Patterns are looked at now and then.
+            world.clock.advance(1)
+            perform(world, ("all",))
+
+
+class ManyTests(ManyTestCase):
+    """Files that a listener has room for, and more."""
+
+    def test_defaults(self) -> None:
+        """A forwarder may have as many files as a listener lets it open, and more."""
+        self.assertLess(TAILS_MAX, Limits.filesPerConnection)
+        self.assertLess(Limits.filesPerConnection, Limits.filesPerWorker)
+
+    def test_many(self) -> None:
+        """Hundreds of files, over one connection."""
+        world = self.world(Limits.filesPerConnection)
+        self.write(world, range(400))
+        world.connect()
+        link = world.link
+        self.go(world)
+        self.write(world, range(400))
+        self.go(world)
+        self.assertEqual(self.arrived(world), sorted([*range(400)] * 2))
+        self.assertIs(world.link, link)
+        self.assertEqual(world.tails.troubles, {})
+
+    def test_tooMany(self) -> None:
+        """Those that have no place wait, and that is said; when one is done the next comes."""
+        world = self.world(5)
+        world.log.unlink()
+        for _ in range(2):
+            world.clock.advance(11)
+            world.poll()
+        self.write(world, range(12))
+        world.connect()
+        link = world.link
+        self.go(world)
+        self.assertEqual(self.arrived(world), list(range(5)))
+        self.assertEqual(len(world.tails.troubles), 7)
+        self.assertIn("takes 5 files", next(iter(world.tails.troubles.values())))
+        for first in (0, 5):
+            for number in range(first, first + 5):
+                (world.logs / f"{number:04}.log").unlink()
+            for _ in range(4):
+                world.clock.advance(11)
+                self.go(world)
+        self.assertEqual(self.arrived(world), list(range(12)))
+        self.assertEqual(world.tails.troubles, {})
+        self.assertIs(world.link, link)
+
+    def test_rotations(self) -> None:
+        """A connection lives as long as it may, however often its file is rotated."""
+        world = self.world(3)
+        world.connect()
+        link = world.link
+        for _ in range(12):
+            world.line()
+            self.go(world)
+            world.rotate()
+            world.clock.advance(11)
+            self.go(world, 8)
+        assert world.reception is not None
+        self.assertLessEqual(len(world.reception.opened), 3)
+        self.assertIs(world.link, link)
+        world.check()
+
+    def test_histories(self) -> None:
+        """Crashes and rotations with hardly a place: every line once and in order."""
+        for seed in range(12):
+            directory = Path(self.mktemp()).resolve()
+            run(directory, randomHistory(seed), filesPerConnection=2, patience=4)
+            shutil.rmtree(directory)
