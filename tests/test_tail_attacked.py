@@ -478,10 +478,10 @@ class DirectoryTests(Base):
         self.rotate()
         self.append(b"new\n")
         self.start()
-        with mock.patch(
-            "os.scandir", side_effect=OSError(errno.EMFILE, "Too many open files")
-        ):
+        refused = mock.Mock(side_effect=OSError(errno.EMFILE, "Too many open files"))
+        with mock.patch.multiple("os", scandir=refused, listdir=refused):
             self.ship()
+        self.assertTrue(refused.called)
         self.assertEqual(self.settle(), b"a\nb\nnew\n")
 
     def test_statFails(self) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .beside import oldestFirst, siblings
 from .bookmarks import Bookmark
 from .incarnation import Incarnation
 from .rotation import (
@@ -26,7 +27,6 @@ from .rotation import (
     fits,
     gzipOutline,
     openSibling,
-    siblings,
     startOf,
 )
 
@@ -187,11 +187,13 @@ class Rotated:
         incarnations: list[Incarnation],
         finished: Sequence[Bookmark],
         live: int | None,
+        names: Sequence[str] | None = None,
     ) -> Iterator[Found]:
         """
         Those that are neither being read nor finished, oldest first.
 
         @param incarnations: those that are being read; may grow meanwhile.
+        @param names: of the rotated files, as they were a moment ago; C{None}: as they are.
         @param live: what has the path now, if it is not among them yet.
         """
         self.incomplete = False
@@ -200,7 +202,7 @@ class Rotated:
         full, self._full = self._full, {}
         known = list(incarnations)
         try:
-            paths = self.paths()
+            paths = self.paths() if names is None else oldestFirst(names)
         except OSError:
             self._judged, self._full = judged, full
             self.incomplete = True

@@ -27,6 +27,8 @@ __all__ = [
     "ANCHOR_OCTETS",
     "BLOCK_OCTETS",
     "HEAD_OCTETS",
+    "ROTATED",
+    "SEALED",
     "beginningOf",
     "dataFrom",
     "fits",
@@ -36,7 +38,6 @@ __all__ = [
     "openSibling",
     "pastOf",
     "rescue",
-    "siblings",
     "startOf",
 ]
 
@@ -62,15 +63,13 @@ PADDING_OCTETS_MAX = 1024 * 1024
 # files as there can be. Without them no new file can begin.
 RESERVE_OCTETS = 16 * 1024 * 1024
 
-_ROTATED = re.compile(r"[.-][0-9][0-9A-Za-z:_.-]*\Z")
-
-_NUMBER = re.compile(r"[.-]([0-9]{1,5})(?:\.[a-z0-9]+)?\Z")
+ROTATED = re.compile(r"[.-][0-9][0-9A-Za-z:_.-]*\Z")
 
 # Endings of what rotation has compressed: never a log that is written.
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 
 # Of these, what we cannot unpack.
-_SEALED = (".bz2", ".xz", ".zst")
+SEALED = (".bz2", ".xz", ".zst")
 
 
 def openRegular(path: str, follow: bool = True) -> int | None:
@@ -92,43 +91,13 @@ def openRegular(path: str, follow: bool = True) -> int | None:
     return None
 
 
-def siblings(path: str, sealed: bool = False) -> list[str]:
-    """
-    What rotation may have made of a file, the oldest first.
-
-    @param sealed: instead, what is compressed in a way that we cannot unpack.
-    @raise OSError: the directory cannot be read.
-    """
-    base = os.path.basename(path)
-    found = []
-    try:
-        entries = list(os.scandir(os.path.dirname(path)))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    for entry in entries:
-        if entry.name.endswith(_SEALED) is not sealed:
-            continue
-        if entry.name.startswith(base) and _ROTATED.match(entry.name, len(base)):
-            try:
-                if entry.is_file(follow_symlinks=False):
-                    status = entry.stat(follow_symlinks=False)
-                    number = _NUMBER.search(entry.name)
-                    age = -int(number[1]) if number else 0
-                    found.append((status.st_mtime_ns, age, entry.name, entry.path))
-            except OSError:
-                # Renamed or deleted since: the next look sees it.
-                continue
-    # The number decides where the time does not: .2 is older than .1.
-    return [sibling for *_, sibling in sorted(found)]
-
-
 def isRotatedName(path: str, live: Container[str]) -> bool:
     """Whether a path is the name of what one of the live ones was rotated to."""
     if path.endswith(_COMPRESSED):
         return True
     start = len(os.path.dirname(path)) + 1
     return any(
-        path[: cut.start()] in live and _ROTATED.match(path, cut.start())
+        path[: cut.start()] in live and ROTATED.match(path, cut.start())
         for cut in re.finditer("[.-]", path)
         if cut.start() > start
     )

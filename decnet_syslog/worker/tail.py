@@ -26,12 +26,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
+from .beside import Beside, Directories, oldestFirst
 from .bookmarks import Bookmark, Bookmarks
 from .incarnation import Incarnation
 from .rotated import Rotated
@@ -49,9 +49,6 @@ SEEK_S = 10.0
 # A deleted file that could not be kept is tried again after so long, in seconds: the disk
 # that was full may have been cleared.
 KEEP_RETRY_S = 30.0
-
-# Longer than a tick of any file system's clock, in nanoseconds.
-DIRECTORY_TICK_NS = 50_000_000
 
 # How often rotated files are looked at although no name has changed, in seconds.
 STRANGERS_S = 5.0
@@ -102,6 +99,7 @@ class Tail:
         startOffset: int | None = None,
         begun: Callable[[int], int | None] = lambda descriptor: 0,
         follow: bool = True,
+        directories: Directories | None = None,
     ) -> None:
         """
         @param clock: seconds that never go back.
@@ -110,6 +108,7 @@ class Tail:
         @param begun: octets of an open file that were shipped when it had another path;
             C{None} while that path's tail reads it.
         @param follow: whether the path may be a symbolic link.
+        @param directories: shared with other tails.
         """
         self.path = path
         self.incarnations: list[Incarnation] = []
@@ -121,6 +120,7 @@ class Tail:
         self._startOffset = startOffset
         self._begun = begun
         self._follow = follow
+        self._directories = directories or Directories()
         self._held = heldBeside(bookmarks)
         self._current: Incarnation | None = None
         self._stream = uuid4().hex
@@ -136,10 +136,13 @@ class Tail:
         self._strangersAt = 0.0
         self._firstTry: float | None = None
         self._sealedSaid = False
+        # Whether this look has seen what is beside the path now.
+        self._hasLooked = False
 
     def poll(self) -> None:
         """Look at the file system once."""
         self.trouble = None
+        self._hasLooked = False
         if not self._started and not self._tryToStart():
             return
         for incarnation in list(self.incarnations):
@@ -586,7 +589,7 @@ class Tail:
             incarnation.foundAt(found.path, found.status.st_mtime_ns)
         incarnation.replacedAt = self._clock()
 
-    def _strangers(self, live: int | None = None) -> None:
+    def _strangers(self, live: int | None = None, beside: Beside | None = None) -> None:
         """
         Rotated files that nobody knows: rotated between two looks, or while we were stopped.
 
@@ -594,9 +597,14 @@ class Tail:
 
         @param live: what has the name now, if it has not begun yet. A rotated file can be
             a copy of it.
+        @param beside: what was there a moment ago. Who begins something new must know what
+            is there now.
         """
+        self._hasLooked = self._hasLooked or beside is None
         finished = [mark for mark in self._bookmarks.of(self.path) if mark.finished]
-        for found in self._rotated.unknown(self.incarnations, finished, live):
+        for found in self._rotated.unknown(
+            self.incarnations, finished, live, None if beside is None else beside.paths
+        ):
             begun = self._begun(found.descriptor)
             if begun is None:
                 # Another path's, by a link.
@@ -619,8 +627,12 @@ class Tail:
             self._beforeUnread(incarnation, found.older)
         for path, reason in self._rotated.refused:
             self._events("unreadable", path=path, reason=reason)
-        sealed = self._rotated.sealed()
-        if sealed and not self._sealedSaid:
+        if self._sealedSaid:
+            return
+        sealed = (
+            self._rotated.sealed() if beside is None else oldestFirst(beside.sealed)
+        )
+        if sealed:
             self._sealedSaid = True
             reason = "compressed, and only .gz can be unpacked"
             self._events("unreadable", path=sealed[-1], reason=reason)
@@ -640,20 +652,21 @@ class Tail:
 
         A file that was written and truncated between two looks shows nowhere else.
         """
+        if self._hasLooked:
+            # What others have read before that is older, and would be less: the next time.
+            self._directoryTime = 0
+            return
         try:
-            changed = os.stat(os.path.dirname(self.path)).st_mtime_ns
+            beside = self._directories.beside(self.path)
         except OSError:
             return
         # A writer that kept a rotated file open changes the file, not the directory.
         due = self._clock() >= self._strangersAt
-        if changed != self._directoryTime or due:
+        if beside.changed != self._directoryTime or due:
             self._strangersAt = self._clock() + STRANGERS_S
-            # File systems count in ticks: what changes again in the same one shows the
-            # same time. So a recent time does not count as seen.
-            recent = time.time_ns() - changed < DIRECTORY_TICK_NS
-            self._strangers()
-            again = recent or self._rotated.incomplete
-            self._directoryTime = 0 if again else changed
+            self._strangers(beside=beside)
+            again = beside.recent or self._rotated.incomplete
+            self._directoryTime = 0 if again else beside.changed
 
     def _beforeUnread(self, incarnation: Incarnation, older: Sequence[str]) -> None:
         """

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from itertools import islice
 
+from .beside import Directories
 from .bookmarks import Bookmarks
 from .counts import Counts
 from .incarnation import Incarnation
@@ -61,6 +62,7 @@ class Tails:
         self._lagOctetsMax = lagOctetsMax
         self._events = events
         self._filesMax = filesMax
+        self._directories = Directories()
         self._tails: dict[str, Tail] = {}
         self._expanded: float | None = None
         self._changed: list[Callable[[], None]] = []
@@ -111,14 +113,15 @@ class Tails:
         if self._expanded is None or now - self._expanded >= EXPAND_S:
             self._expanded = now
             self._expand()
-        for tail in self._tails.values():
-            try:
-                tail.poll()
-            except (OSError, sqlite3.DatabaseError) as error:
-                # One file's trouble, or a state that has no space: the others go on.
-                self._tell(tail.path, str(error))
-            else:
-                self._troubled.pop(tail.path, None)
+        with self._directories.oneLook():
+            for tail in self._tails.values():
+                try:
+                    tail.poll()
+                except (OSError, sqlite3.DatabaseError) as error:
+                    # One file's trouble, or a state that has no space: the others go on.
+                    self._tell(tail.path, str(error))
+                else:
+                    self._troubled.pop(tail.path, None)
         if any(incarnation.dirty for incarnation in self.incarnations):
             self.changed()
 
@@ -180,6 +183,7 @@ class Tails:
             lambda descriptor: self._begun(path, descriptor),
             # Who gave a path knows where it leads. What a pattern finds, somebody put there.
             named,
+            self._directories,
         )
 
     def _rotated(self, path: str) -> bool:

@@ -11,6 +11,7 @@ import gzip
 import os
 import zlib
 
+from decnet_syslog.worker.beside import siblings
 from decnet_syslog.worker.bookmarks import Bookmark
 from decnet_syslog.worker.rotation import (
     HEAD_OCTETS,
@@ -20,7 +21,6 @@ from decnet_syslog.worker.rotation import (
     isRotatedName,
     openSibling,
     pastOf,
-    siblings,
     startOf,
 )
 

@@ -1,0 +1,1 @@
+Every limit of the listener has an option, among them ``--max-handshakes``, ``--handshake-timeout``, ``--frame-timeout``, ``--peer-timeout``, ``--max-pending``, ``--max-unfinished``, ``--max-files`` and ``--max-files-per-worker``. The right to send a file is granted to workers in turn.
