@@ -12,6 +12,7 @@ from decnet_syslog.wire.control import (
     ACK,
     AT,
     BYE,
+    CLOSE,
     EMPTY,
     HELLO,
     KNOWN,
@@ -35,7 +36,8 @@ name = st.binary(min_size=1, max_size=100).map(os.fsdecode)
 word = st.from_regex(r"[a-z][a-z0-9-]{0,31}", fullmatch=True)
 
 controlLines = st.one_of(
-    st.builds(HELLO, number, stream, number),
+    st.builds(HELLO, number, stream, number, number),
+    st.builds(CLOSE, stream, number),
     st.builds(RESUME, stream, number, number, number, crc),
     st.builds(KNOWN, stream, number, number, number, crc, name),
     st.just(LISTED()),

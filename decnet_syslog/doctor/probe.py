@@ -38,7 +38,7 @@ PATIENCE_S = 10.0
 # A refusal under TLS 1.3 comes behind our handshake; a plain peer says nothing else.
 REFUSAL_S = 1.5
 
-# A control line has at most 12,544 octets, and a listener of ours keeps 1,024 streams of a
+# A control line has at most 12,544 octets, and a listener of ours keeps 4,096 streams of a
 # worker: who sends more than this is none.
 LINE_OCTETS_MAX = 128 * 1024
 KNOWN_MAX = 65536
