@@ -34,8 +34,8 @@ LINES = 400_000
 SERIES: dict[str, Sequence[int]] = {
     "length": (50, 200, 1_000, 4_000, 16_000, 60_000),
     "lines": (100_000, 300_000, 1_000_000, 3_000_000),
-    # A connection may have 256 streams open.
-    "files": (1, 4, 16, 64, 256),
+    # A forwarder follows as many.
+    "files": (1, 4, 16, 64, 256, 1024),
     "workers": (1, 2, 4, 8, 16),
 }
 

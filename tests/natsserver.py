@@ -74,6 +74,7 @@ def openJetStream(
     octetsMax: int = STREAM_OCTETS_MAX,
     messageOctetsMax: int = MESSAGE_OCTETS_MAX,
     streamsPerWorkerMax: int = Limits.filesPerWorker,
+    encoding: str = "zstd",
 ) -> JetStreamJournal:
     """
     Open the journal as a listener does, or, with C{state}, as those who write the outputs.
@@ -82,7 +83,7 @@ def openJetStream(
     layout = Layout("decnet", replicas, octetsMax)
     if state is None:
         return JetStreamJournal.open(
-            bus, layout, messageOctetsMax, None, streamsPerWorkerMax
+            bus, layout, messageOctetsMax, None, streamsPerWorkerMax, encoding
         )
     outbox = Outbox(bus, layout, Journal.open(state), "test", time.monotonic)
     journal = JetStreamJournal.open(bus, layout, messageOctetsMax, outbox)
@@ -112,6 +113,7 @@ class NatsServer:
     @ivar directory: its configuration, its log and its store; made if need be.
     @ivar routes: the addresses of the other nodes; empty for a single server.
     @ivar extra: more lines of its configuration: tls, authorization, max_payload ...
+    @ivar storage: another line of its jetstream's: sync_interval ...
     @ivar storeOctetsMax: what all its streams together may take.
     """
 
@@ -121,6 +123,7 @@ class NatsServer:
     routes: Sequence[str] = ()
     extra: str = ""
     storeOctetsMax: int = 4 * 1024**3
+    storage: str = ""
     running: subprocess.Popen[bytes] | None = None
 
     @property
@@ -144,6 +147,7 @@ class NatsServer:
             f'  store_dir: "{self.directory / "store"}"',
             "  max_memory_store: 67108864",
             f"  max_file_store: {self.storeOctetsMax}",
+            f"  {self.storage}",
             "}",
         ]
         if self.routes:

@@ -24,6 +24,7 @@ from decnet_syslog.nats.access import Access, parseServers
 from decnet_syslog.nats.bus import Bus, Message, Silent
 from decnet_syslog.nats.journal import JetStreamJournal
 from decnet_syslog.nats.lease import GIVE_UP_S, LEASE_S, RENEW_S, LeaseLost, WentBack
+from decnet_syslog.nats.messages import Position, encode
 from decnet_syslog.nats.outbox import Outbox
 from decnet_syslog.nats.stream import Layout
 
@@ -203,6 +204,10 @@ class TwoListenersTests(SingleTestCase):
 class SpaceTests(SingleTestCase):
     """What is written goes; what is full refuses."""
 
+    def open(self, **options: Any) -> JetStreamJournal:
+        """What is counted here is as long as it looks."""
+        return super().open(encoding="none", **options)
+
     def fill(self, journal: JetStreamJournal, granted: Grant) -> tuple[int, Deposit]:
         """Commit until there is no room: how many, and the one that was refused."""
         line = b"x" * 59_999 + b"\n"
@@ -365,6 +370,50 @@ class ReaderTests(SingleTestCase):
         with capturedLogs() as events:
             self.assertEqual(octets(journal), [b"0\n", b"1\n"])
         self.assertEqual([e["seq"] for e in events if e.get("event") == "refused"], [2])
+
+    def test_packed(self) -> None:
+        """What is packed takes less, and is read as it was, beside what is not."""
+        packs, plain = self.open(), self.open(encoding="none")
+        line = b"x" * 9999 + b"\n"
+        granted = grant(packs)
+        self.assertNotIn(None, packs.commit([lines(granted, 0, line * 10)]))
+        used, _ = packs.size()
+        self.assertLess(used, 2000)
+        again = grant(plain)
+        self.assertEqual((again.offset, again.crc), (100_000, crc32(line * 10)))
+        self.assertNotIn(None, plain.commit([lines(again, 100_000, line)]))
+        self.assertGreater(plain.size()[0] - used, 10_000)
+        self.assertEqual(octets(self.open()), [line * 10, line])
+
+    def test_longUnpacked(self) -> None:
+        """What was short on its way is given in pieces that are not too long, in order."""
+        journal = self.open()
+        granted = grant(journal)
+        line = b"x" * 9999 + b"\n"
+        for at in range(20):
+            journal.commit([lines(granted, at * 10_000, line)])
+        starts: list[int] = []
+        after, reads = 0, 0
+        while batches := journal.read(after, 25_000):
+            self.assertLessEqual(len(batches), 3)
+            starts += [batch.start for batch in batches]
+            after, reads = batches[-1].seq, reads + 1
+        self.assertEqual(starts, [at * 10_000 for at in range(20)])
+        self.assertGreaterEqual(reads, 7)
+        # From the middle again: another output is there.
+        self.assertEqual(journal.read(5, 1)[0].start, 50_000)
+        self.assertEqual(len(journal.read(0, MUCH)), 20)
+
+    def test_newerPacked(self) -> None:
+        """What only a newer program can unpack is waited for, not left out."""
+        journal = self.open()
+        journal.commit([lines(None, 0, b"0\n")])
+        headers, body = encode(lines(None, 0, b"1\n"), Position(0, 0, 0), "a" * 32)
+        headers["Decnet-Encoding"] = "lz9"
+        journal._bus.run(journal._bus.ask("decnet.w1.plain", body, headers))
+        self.assertRaises(JournalBlocked, journal.read, 1, MUCH)
+        error = self.assertRaises(JournalBlocked, journal.read, 1, MUCH)
+        self.assertIn("lz9", str(error))
 
     def test_deliveryLost(self) -> None:
         """What a consumer has sent, and nobody has heard, is read all the same."""

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
+import zlib
 from dataclasses import replace
+from unittest import mock
+from zlib import decompress
 
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from decnet_syslog.master.promise import JournalBlocked
 from decnet_syslog.master.values import Deposit, Grant
+from decnet_syslog.nats import messages
 from decnet_syslog.nats.messages import (
     HEADERS_OCTETS_MAX,
     Entry,
@@ -21,6 +28,7 @@ from decnet_syslog.nats.messages import (
     streamsOf,
     subjectOf,
 )
+from decnet_syslog.nats.packing import packer
 from decnet_syslog.wire.record import Provenance
 
 from .doubles import PROVENANCE, STREAM, lines
@@ -54,9 +62,13 @@ def onTheWire(headers: dict[str, str]) -> dict[str, str]:
 
 
 def roundTrip(deposit: Deposit, position: Position) -> Entry:
-    """Through the format and back."""
+    """Through the format and back, packed or not."""
     headers, body = encode(deposit, position, ATTEMPT)
-    return decode(7, onTheWire(headers), body)
+    packed, short = encode(deposit, position, ATTEMPT, zlib.compress)
+    with mock.patch.object(messages, "unpack", lambda name, octets: decompress(octets)):
+        entry = decode(7, onTheWire(packed), short)
+    assert entry == decode(7, onTheWire(headers), body)
+    return entry
 
 
 class FormatTests(SynchronousTestCase):
@@ -141,6 +153,59 @@ class FormatTests(SynchronousTestCase):
         framed = {**headers, "Decnet-Framing": "octet-counted"}
         for bad in (b"x", b"5 abc", b" a", b"99999999999999 a"):
             self.assertRaises(Foreign, decode, 1, framed, bad)
+
+
+class PackingTests(SynchronousTestCase):
+    """Bodies on their way, and what pretends to be one."""
+
+    def entry(self, body: bytes, encoding: str = "zstd") -> Entry:
+        headers, _ = encode(lines(GRANT, 0, b"a\n"), Position(2, 0, 1), ATTEMPT)
+        return decode(1, {**headers, "Decnet-Encoding": encoding}, body)
+
+    @settings(deadline=None)
+    @given(st.lists(st.binary(min_size=1, max_size=300), max_size=50))
+    def test_packed(self, some: list[bytes]) -> None:
+        """Shorter, or as it was."""
+        octets = b"".join(m.replace(b"\n", b"") + b"\n" for m in some)
+        deposit = lines(GRANT, 0, octets)
+        position = Position(len(octets), 0, 7)
+        headers, body = encode(deposit, position, ATTEMPT, packer("zstd"))
+        if "Decnet-Encoding" in headers:
+            self.assertLess(len(body), len(octets))
+        else:
+            self.assertEqual(body, octets)
+        batch = decode(1, onTheWire(headers), body).batch
+        self.assertEqual(b"" if batch is None else batch.octets, octets)
+
+    def test_worthIt(self) -> None:
+        """Lines are packed; what is short, or random, is not; nor if it is not wanted."""
+        pack = packer("zstd")
+        text = b"a line like another\n" * 100
+        self.assertLess(len(pack(text) or text), 200)
+        self.assertIs(pack(text[:400]), None)
+        self.assertIs(pack(os.urandom(4000)), None)
+        self.assertIs(packer("none")(text), None)
+
+    def test_headersOnly(self) -> None:
+        """Of a message without its body the position is read all the same."""
+        entry = self.entry(b"")
+        self.assertEqual((entry.position.offset, entry.batch), (2, None))
+
+    def test_notPacked(self) -> None:
+        """What cannot be unpacked, or is without an end, is none of ours."""
+        whole = zstandard.ZstdCompressor().compress(b"x" * 1000)
+        stream = zstandard.ZstdCompressor().compressobj()
+        endless = stream.compress(b"x" * 1000) + stream.flush()
+        # Magic number, a single segment with eight octets of its size: 2^62.
+        bomb = b"\x28\xb5\x2f\xfd\xe0" + b"\0" * 7 + b"\x40" + whole[6:]
+        for body in (b"x", whole[:-5], whole[:20] + b"\xff" * 30, endless, bomb):
+            error = self.assertRaises(Foreign, self.entry, body)
+            self.assertIn("not packed", str(error))
+
+    def test_unknown(self) -> None:
+        """What is packed in another way is another program's to read, and is not left out."""
+        self.assertRaises(JournalBlocked, self.entry, b"x", "lz9")
+        self.assertRaises(JournalBlocked, self.entry, b"x", "")
 
 
 class PieceTests(SynchronousTestCase):

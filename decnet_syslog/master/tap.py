@@ -13,7 +13,13 @@ from twisted.python import usage
 
 from ..clock import useMonotonicClock
 from ..errors import UserError
-from ..nats.options import NATS_FLAGS, NATS_PARAMETERS, isNats, natsJournal
+from ..nats.options import (
+    COMPRESSION_PARAMETERS,
+    NATS_FLAGS,
+    NATS_PARAMETERS,
+    isNats,
+    natsJournal,
+)
 from ..notify import managed
 from ..options import directory, fromEnvironment, portNumber
 from ..trust.admission import REVOKED, Admission
@@ -87,6 +93,7 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
         ],
         *LIMIT_PARAMETERS,
         *NATS_PARAMETERS,
+        *COMPRESSION_PARAMETERS,
         *STATUS_PARAMETERS,
     ]
 

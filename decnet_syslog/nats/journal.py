@@ -54,6 +54,7 @@ from .messages import (
     subjectOf,
 )
 from .outbox import Outbox, releasedOf
+from .packing import packer
 from .reader import Reader
 from .stream import EXPECTED, Layout, Stream, Tail, opening
 
@@ -124,8 +125,10 @@ class JetStreamJournal:
         stream: Stream,
         outbox: Outbox | None,
         streamsPerWorkerMax: int,
+        encoding: str,
     ) -> None:
         """L{open} is how to get one."""
+        self._pack = packer(encoding)
         self._streamsPerWorkerMax = streamsPerWorkerMax
         # Of each worker, how many streams may be made before they are counted again.
         self._uncounted: dict[str, int] = {}
@@ -150,6 +153,7 @@ class JetStreamJournal:
         messageOctetsMax: int,
         outbox: Outbox | None = None,
         streamsPerWorkerMax: int = Limits.filesPerWorker,
+        encoding: str = "zstd",
     ) -> JetStreamJournal:
         """
         Find the stream, or make it.
@@ -158,6 +162,7 @@ class JetStreamJournal:
         @param outbox: where the outputs' cursors are; C{None}: no output is here.
         @param streamsPerWorkerMax: of more the one that advanced longest ago is forgotten, but
             none whose lines are not in every output; about, since others make some, too.
+        @param encoding: of what is committed here, C{zstd} or C{none}. Read are both.
         @raise UserError: it cannot be used.
         """
         if messageOctetsMax + 1 + HEADERS_OCTETS_MAX > bus.payloadMax:
@@ -169,7 +174,7 @@ class JetStreamJournal:
             )
         stream = Stream(bus, layout.name)
         opening(bus, f"the journal {layout.name}", lambda: stream.ensure(layout))
-        return cls(bus, stream, outbox, streamsPerWorkerMax)
+        return cls(bus, stream, outbox, streamsPerWorkerMax, encoding)
 
     @property
     def octetsOf(self) -> Mapping[str, int]:
@@ -380,7 +385,7 @@ class JetStreamJournal:
                     one.stale = True
                     return
                 position = held.position.behind(piece)
-            headers, body = encode(piece, position, attempt)
+            headers, body = encode(piece, position, attempt, self._pack)
             async with self._gate:
                 taken = await self._append(subject, headers, body, held, attempt)
             if taken is None:

@@ -7,7 +7,8 @@ What must be true:
   position of the stream behind them. So the last message of a subject is the position;
 * nothing of a peer becomes a token of a subject, a wildcard or a line of a header: what is
   not a letter, a digit, C{_} or C{-} is written C{%XX}, an octet each;
-* what was committed is what is read: L{encode} and L{decode} are inverse.
+* what was committed is what is read: L{encode} and L{decode} are inverse, whatever packs
+  the body.
 
 C{docs/jetstream.rst} has the format for those who read the stream themselves.
 """
@@ -21,6 +22,7 @@ from zlib import crc32
 
 from ..master.values import Batch, Deposit, Grant, Known
 from ..wire.record import Provenance
+from .packing import NotPacked, Pack, never, unpack
 
 __all__ = [
     "HEADERS_OCTETS_MAX",
@@ -214,12 +216,13 @@ def _unframed(body: bytes) -> tuple[bytes, tuple[int, ...]]:
 
 
 def encode(
-    deposit: Deposit, position: Position, attempt: str
+    deposit: Deposit, position: Position, attempt: str, pack: Pack = never
 ) -> tuple[dict[str, str], bytes]:
     """
     The headers and the body of a deposit.
 
     @param position: behind it; of a peer without streams, all 0.
+    @param pack: as of L{decnet_syslog.nats.packing}.
     """
     who = deposit.provenance
     headers = {
@@ -248,6 +251,10 @@ def encode(
     elif deposit.lengths is not None:
         headers["Decnet-Framing"] = "octet-counted"
         body = _framed(body, deposit.lengths)
+    packed = pack(body)
+    if packed is not None:
+        headers["Decnet-Encoding"] = "zstd"
+        return headers, packed
     return headers, body
 
 
@@ -276,6 +283,7 @@ def decode(seq: int, headers: Mapping[str, str], body: bytes) -> Entry:
 
     @param seq: its sequence in the JetStream stream, which is the batch's.
     @raise Foreign: it is none of ours.
+    @raise JournalBlocked: it is, but cannot be unpacked by this program.
     """
     provenance = Provenance(
         _text(headers, "Decnet-Worker"),
@@ -300,6 +308,12 @@ def decode(seq: int, headers: Mapping[str, str], body: bytes) -> Entry:
             _number(headers, "Decnet-End"), _number(headers, "Decnet-Base"), crc
         )
     reason = _optional(headers, "Decnet-Gap")
+    # Of a message whose headers were asked for there is none.
+    if body and "Decnet-Encoding" in headers:
+        try:
+            body = unpack(_text(headers, "Decnet-Encoding"), body)
+        except NotPacked as error:
+            raise Foreign(f"the body is not packed: {error}") from None
     lengths: tuple[int, ...] | None = None
     if "Decnet-Framing" in headers:
         body, lengths = _unframed(body)

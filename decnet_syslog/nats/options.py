@@ -17,9 +17,28 @@ if TYPE_CHECKING:
     from .journal import JetStreamJournal
     from .outbox import Outbox
 
-__all__ = ["NATS_FLAGS", "NATS_PARAMETERS", "isNats", "natsJournal", "natsOutbox"]
+__all__ = [
+    "COMPRESSION_PARAMETERS",
+    "NATS_FLAGS",
+    "NATS_PARAMETERS",
+    "isNats",
+    "natsJournal",
+    "natsOutbox",
+]
 
 NAME = "decnet"
+
+
+def checkEncoding(text: str) -> str:
+    """
+    How bodies are packed.
+
+    @raise ValueError: it is not known.
+    """
+    if text not in ("zstd", "none"):
+        raise ValueError("zstd or none")
+    return text
+
 
 NATS_PARAMETERS: list[list[Any]] = [
     [
@@ -64,6 +83,18 @@ NATS_FLAGS = [
         None,
         "With a journal in NATS: without TLS also to another machine. Whoever is on the way"
         " reads and changes lines",
+    ]
+]
+
+
+COMPRESSION_PARAMETERS: list[list[Any]] = [
+    [
+        "journal-compression",
+        None,
+        "zstd",
+        "With a journal in NATS: how batches are packed, zstd or none. Other programs that"
+        " read the stream must know it",
+        checkEncoding,
     ]
 ]
 
@@ -115,6 +146,7 @@ def natsJournal(
                 layout,
                 messageOctetsMax,
                 streamsPerWorkerMax=streamsPerWorkerMax,
+                encoding=options["journal-compression"],
             )
         except BaseException:
             bus.close()

@@ -18,6 +18,7 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from twisted.logger import Logger
@@ -36,7 +37,7 @@ from .messages import (
     encode,
     subjectOf,
 )
-from .stream import EXPECTED, Stream, Tail
+from .stream import EXPECTED, Delivery, Stream, Tail
 
 __all__ = ["Reader"]
 
@@ -75,6 +76,15 @@ TIDY_S = 3600
 TIDY_AT_ONCE = 256
 
 
+@dataclass(frozen=True, slots=True)
+class _Got:
+    """What a consumer has given at once, and whether it has more."""
+
+    consumer: str
+    deliveries: list[Delivery]
+    isMore: bool
+
+
 class Reader:
     """Reads a stream. All coroutines run in the bus's thread."""
 
@@ -88,6 +98,8 @@ class Reader:
         self._tidied = float("-inf")
         # By the sequence before the next message.
         self._consumers: OrderedDict[int, str] = OrderedDict()
+        # The same, of what a consumer has given that was too much.
+        self._unread: OrderedDict[int, _Got] = OrderedDict()
         # When what was read was stored: it is no other message as long as that is so.
         self._times: OrderedDict[int, int] = OrderedDict()
         # Sequence, subject, octets.
@@ -118,25 +130,16 @@ class Reader:
 
     async def _some(self, after: int, costMax: int) -> tuple[list[Entry], int, bool]:
         """What comes next; behind which message it ends; and whether there is more."""
-        octetsMax = max(costMax, self._stream.bus.payloadMax + HEADERS_OCTETS_MAX)
-        remembered = self._consumers.pop(after, None)
-        while True:
-            consumer = remembered or await self._consume(after)
-            try:
-                got, isMore = await self._stream.fetch(
-                    consumer, octetsMax, MESSAGES_MAX
-                )
-                break
-            except Silent as error:
-                if remembered is None:
-                    raise JournalBlocked(
-                        f"JetStream gives no messages ({error})"
-                    ) from None
-                # Its server is gone, or it was idle for too long.
-                remembered = None
+        got = self._unread.pop(after, None) or await self._fetch(after, costMax)
         entries: list[Entry] = []
-        at = after
-        for delivery in got:
+        at, cost = after, 0
+        for index, delivery in enumerate(got.deliveries):
+            if cost >= costMax:
+                # What was short on its way can be long unpacked: later.
+                self._unread[at] = replace(got, deliveries=got.deliveries[index:])
+                while len(self._unread) > CONSUMERS_MAX:
+                    self._unread.popitem(last=False)
+                return entries, at, True
             seq, message = delivery.seq, delivery.message
             self._times[seq] = delivery.time
             if seq != at + 1:
@@ -153,13 +156,33 @@ class Reader:
                 )
                 continue
             entries.append(entry)
-            self._remember(entry)
-        self._consumers[at] = consumer
+            cost += 0 if entry.batch is None else entry.batch.cost
+            self._remember(entry, len(message.data))
+        self._consumers[at] = got.consumer
         while len(self._consumers) > CONSUMERS_MAX:
             self._consumers.popitem(last=False)
         while len(self._times) > TIMES_MAX:
             self._times.popitem(last=False)
-        return entries, at, isMore
+        return entries, at, got.isMore
+
+    async def _fetch(self, after: int, costMax: int) -> _Got:
+        """Ask a consumer for what is behind a message."""
+        octetsMax = max(costMax, self._stream.bus.payloadMax + HEADERS_OCTETS_MAX)
+        remembered = self._consumers.pop(after, None)
+        while True:
+            consumer = remembered or await self._consume(after)
+            try:
+                return _Got(
+                    consumer,
+                    *await self._stream.fetch(consumer, octetsMax, MESSAGES_MAX),
+                )
+            except Silent as error:
+                if remembered is None:
+                    raise JournalBlocked(
+                        f"JetStream gives no messages ({error})"
+                    ) from None
+                # Its server is gone, or it was idle for too long.
+                remembered = None
 
     async def _consume(self, after: int) -> str:
         """
@@ -207,7 +230,7 @@ class Reader:
             reason="removed from the stream",
         )
 
-    def _remember(self, entry: Entry) -> None:
+    def _remember(self, entry: Entry, stored: int) -> None:
         if entry.seq <= self._seen:
             return
         self._seen = entry.seq
@@ -218,8 +241,7 @@ class Reader:
             self._sweepAt = entry.seq
             return
         subject = subjectOf(self._stream.name, entry.worker, entry.grant())
-        octets = 0 if entry.batch is None else len(entry.batch.octets)
-        self._unwritten.append((entry.seq, subject, DEPOSIT_COST + octets))
+        self._unwritten.append((entry.seq, subject, DEPOSIT_COST + stored))
 
     async def release(self, released: int) -> None:
         """
