@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 from unittest import mock
+from zlib import crc32
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -432,6 +433,21 @@ class ShipmentTests(ShipmentTestCase):
         self.assertEqual(self.line.octets, encodeControl(LIST()))
         self.tell(shipment, LISTED())
         self.assertRaises(Misbehaviour, shipment.controlReceived, LISTED())
+
+    def test_staleList(self) -> None:
+        """A stream that is not what was listed is asked for once."""
+        self.append(b"a\nb\n")
+        shipment = self.ship()
+        self.tell(shipment, HELLO(1, "a" * 32, 4096, 256))
+        self.tell(shipment, KNOWN("b" * 32, 0, 2, 0, crc32(b"a\n"), "x"))
+        self.tell(shipment, LISTED())
+        # Somebody with a copy of our state has gone on with it.
+        self.tell(shipment, RESUME("b" * 32, 0, 4, 0, crc32(b"a\nZ\n")))
+        opened = [o.split()[1] for o in self.line.octets.splitlines() if b"OPEN" in o]
+        self.assertEqual(opened[0], b"b" * 32)
+        self.assertEqual(len(opened), 2)
+        self.assertNotEqual(opened[1], b"b" * 32)
+        self.assertIn(b"CLOSE " + b"b" * 32 + b" 0\n", self.line.octets)
 
     def test_endlessList(self) -> None:
         """A list without an end is not kept."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
+from zlib import crc32
 
 from twisted.internet.defer import Deferred, execute, fail
 
@@ -193,6 +195,39 @@ class CostTests(ReceptionTestCase):
         self.journal.commit([], [Cursor("raw", 10**6, {})])
         self.journal.grant("w1", "e" * 32, 0, 0, "x")
         self.assertEqual(len(self.journal.known("w1")), 10)
+
+    def test_rowOfAnother(self) -> None:
+        """
+        The number of a forgotten row is given to another worker's stream. Who still has the
+        old grant moves nothing of it, and leaves no gap there.
+        """
+        self.reopen(2)
+        self.journal.useOutputs(["raw"])
+        grants = [self.journal.grant("w1", f"{n:032x}", 0, 0, "x") for n in range(2)]
+        first = Deposit(PROVENANCE, grants[0], 0, 1, b"\n")
+        (batch,) = self.journal.commit([first])
+        assert batch is not None
+        self.journal.commit([], [Cursor("raw", batch.seq, {})])
+        # The second is forgotten, then the third: the number is free, and given to w2.
+        self.journal.grant("w1", "e" * 32, 0, 0, "x")
+        self.journal._db.execute("DELETE FROM stream WHERE stream = ?", ("e" * 32,))
+        victim = self.journal.grant("w2", STREAM, 0, 0, "x")
+        self.assertEqual((victim.row, victim.epoch), (grants[1].row, grants[1].epoch))
+        for stolen in (
+            Deposit(PROVENANCE, grants[1], 0, 9, b"", reason="x"),
+            Deposit(PROVENANCE, grants[1], 0, 2, b"a\n"),
+        ):
+            self.assertEqual(self.journal.commit([stolen]), [None])
+        (known,) = self.journal.known("w2")
+        self.assertEqual((known.offset, known.base, known.crc), (0, 0, 0))
+        gaps = self.journal._db.execute("SELECT count(*) FROM gap").fetchone()
+        self.assertEqual(gaps, (0,))
+        # Nor does what was remembered of it.
+        who = replace(PROVENANCE, worker="w2")
+        mine = [Deposit(who, victim, at, at + 2, b"b\n") for at in (0, 2)]
+        self.assertNotIn(None, self.journal.commit(mine))
+        (known,) = self.journal.known("w2")
+        self.assertEqual((known.offset, known.crc), (4, crc32(b"b\nb\n")))
 
     def test_streamsAfterRestart(self) -> None:
         """Nor after a restart."""

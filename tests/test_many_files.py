@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -107,3 +109,99 @@ class ManyTests(ManyTestCase):
             directory = Path(self.mktemp()).resolve()
             run(directory, randomHistory(seed), filesPerConnection=2, patience=4)
             shutil.rmtree(directory)
+
+    def test_rotatedBehindAll(self) -> None:
+        """A rotated file that is found late goes first: the newer one gives it its place."""
+        world = self.world(2)
+        for _ in range(2):
+            self.go(world)
+        world.connect()
+        self.write(world, range(1))
+        self.go(world)
+        world.line()
+        copy = world.logs / "app.log.1"
+        copy.write_bytes(world.log.read_bytes())
+        os.truncate(world.log, 0)
+        world.line()
+        for _ in range(8):
+            world.clock.advance(3)
+            self.go(world)
+        numbers = [n for n in world.rawPath.read_bytes().splitlines() if n[:2] != b"of"]
+        self.assertEqual([int(n) for n in numbers], [1, 2])
+        self.assertEqual(world.tails.troubles, {})
+
+    def test_toldNoMore(self) -> None:
+        """Without a connection nobody refuses a file."""
+        world = self.world(1)
+        self.write(world, range(1))
+        world.connect()
+        self.go(world)
+        self.assertEqual(len(world.tails.troubles), 1)
+        world.cut()
+        self.assertEqual(world.tails.troubles, {})
+
+
+class LookTests(ManyTestCase):
+    """What happens while very many files are looked at."""
+
+    def between(self, world: World, act: Callable[[], None]) -> None:
+        """Do something between the looks at two files."""
+        first, *_ = world.tails._tails.values()
+        look = first.lookAtFiles
+
+        def looked() -> None:
+            look()
+            first.lookAtFiles = look  # type: ignore[method-assign]
+            act()
+
+        first.lookAtFiles = looked  # type: ignore[method-assign]
+
+    def started(self) -> tuple[World, Path]:
+        world = self.world(256)
+        world.log.unlink()
+        (world.logs / "a.log").write_bytes(b"a\n")
+        log = world.logs / "b.log"
+        log.touch()
+        world.connect()
+        self.go(world)
+        return world, log
+
+    def lines(self, world: World) -> list[bytes]:
+        return [n for n in world.rawPath.read_bytes().splitlines() if n != b"a"]
+
+    def test_copytruncate(self) -> None:
+        """Truncated behind the look at another file: the copy is shipped first."""
+        world, log = self.started()
+
+        def act() -> None:
+            (world.logs / "b.log.1").write_bytes(b"old\n")
+            log.write_bytes(b"new\n")
+
+        self.between(world, act)
+        self.go(world, 6)
+        self.assertEqual(self.lines(world), [b"old", b"new"])
+
+    def test_twiceRotated(self) -> None:
+        """Made, renamed and made again behind it: in this order."""
+        world, log = self.started()
+        log.rename(world.logs / "b.log.2")
+        self.go(world)
+
+        def act() -> None:
+            log.write_bytes(b"old\n")
+            log.rename(world.logs / "b.log.1")
+            log.write_bytes(b"new\n")
+
+        self.between(world, act)
+        self.go(world, 6)
+        self.assertEqual(self.lines(world), [b"old", b"new"])
+
+    def test_timeSetBack(self) -> None:
+        """A tool that sets the directory's time back hides nothing for long."""
+        world, _ = self.started()
+        os.utime(world.logs, (1_700_000_000,) * 2)
+        self.go(world)
+        (world.logs / "b.log.1").write_bytes(b"old\n")
+        os.utime(world.logs, (1_700_000_000,) * 2)
+        self.go(world, 12)
+        self.assertEqual(self.lines(world), [b"old"])

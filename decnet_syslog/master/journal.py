@@ -528,26 +528,12 @@ class Journal:
             crc = crc32(deposit.octets, crc)
         else:
             base, crc = deposit.end, 0
-            self._db.execute(
-                "INSERT OR REPLACE INTO gap VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    deposit.provenance.worker,
-                    grant.stream,
-                    grant.generation,
-                    _octets(deposit.provenance.log or ""),
-                    deposit.start,
-                    deposit.end,
-                    deposit.reason,
-                    deposit.provenance.receivedAt,
-                ),
-            )
-            worker = deposit.provenance.worker
-            self._gapsAdded[worker] += 1
-            if self._gapsAdded[worker] % GAPS_PER_LOOK == 0:
-                self._forgetGaps(worker)
+        worker = deposit.provenance.worker
+        # The number of a row that was forgotten is given again, to another's stream perhaps.
         moved = self._db.execute(
             "UPDATE stream SET offset = ?, base = ?, crc = ?, turn = ?"
-            " WHERE id = ? AND epoch = ? AND offset = ?",
+            " WHERE id = ? AND epoch = ? AND offset = ?"
+            " AND worker = ? AND stream = ? AND generation = ?",
             (
                 deposit.end,
                 base,
@@ -556,12 +542,38 @@ class Journal:
                 grant.row,
                 grant.epoch,
                 deposit.start,
+                worker,
+                grant.stream,
+                grant.generation,
             ),
         )
+        if moved.rowcount != 1:
+            # What we remember saves a look; the database decides.
+            return False
         self._turn += 1
         positions[grant.row] = (grant.epoch, deposit.end, base, crc)
-        # What we remember saves a look; the database decides.
-        return moved.rowcount == 1
+        if deposit.reason is not None:
+            self._insertGap(deposit, grant)
+        return True
+
+    def _insertGap(self, deposit: Deposit, grant: Grant) -> None:
+        worker = deposit.provenance.worker
+        self._db.execute(
+            "INSERT OR REPLACE INTO gap VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                worker,
+                grant.stream,
+                grant.generation,
+                _octets(deposit.provenance.log or ""),
+                deposit.start,
+                deposit.end,
+                deposit.reason,
+                deposit.provenance.receivedAt,
+            ),
+        )
+        self._gapsAdded[worker] += 1
+        if self._gapsAdded[worker] % GAPS_PER_LOOK == 0:
+            self._forgetGaps(worker)
 
     def _saveCursor(self, cursor: Cursor) -> None:
         self._db.execute(

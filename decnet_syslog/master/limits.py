@@ -124,8 +124,8 @@ class Limits:
                 f" {PENDING_OCTETS_MIN}",
             ),
             (
-                limits.filesPerWorker < limits.filesPerConnection,
-                "--max-files-per-worker: no less than --max-files, or what is open is"
+                limits.filesPerWorker < 2 * limits.filesPerConnection,
+                "--max-files-per-worker: at least twice --max-files, or what is open is"
                 " forgotten",
             ),
         ):

@@ -12,7 +12,7 @@ import re
 import stat
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,6 +23,10 @@ __all__ = ["Beside", "Directories", "oldestFirst", "siblings"]
 # How long after a change a directory's time may still be that of the next one: file systems
 # count in ticks, and take the time of the last.
 DIRECTORY_TICK_NS = 50_000_000
+
+# A directory is read again after so long, in seconds, whatever its time: tools can set it back,
+# and some file systems count in seconds.
+FRESH_S = 4.0
 
 _NUMBER = re.compile(r"[.-]([0-9]{1,5})(?:\.[a-z0-9]+)?\Z")
 
@@ -47,11 +51,12 @@ class Beside:
 
 @dataclass(slots=True)
 class _Listing:
-    """The names of a directory, sorted; C{look} is the one it was read in."""
+    """The names of a directory, sorted; when it was read, and C{look} the one it was read in."""
 
     changed: int
     recent: bool
     look: int | None
+    at: float
     names: list[str]
 
 
@@ -63,7 +68,8 @@ class Directories:
     what it was then. Who must know what is there now asks L{siblings}.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._listings: dict[str, _Listing] = {}
         self._looks = 0
         self._look: int | None = None
@@ -104,12 +110,18 @@ class Directories:
             return before
         # Before it is read: what changes meanwhile shows another time.
         changed = os.stat(directory or ".").st_mtime_ns
-        if before is not None and not before.recent and before.changed == changed:
+        now = self._clock()
+        if (
+            before is not None
+            and not before.recent
+            and before.changed == changed
+            and now - before.at < FRESH_S
+        ):
             before.look = self._look
             return before
         recent = time.time_ns() - changed < DIRECTORY_TICK_NS
         names = sorted(os.listdir(directory or "."))
-        listing = _Listing(changed, recent, self._look, names)
+        listing = _Listing(changed, recent, self._look, now, names)
         self._listings[directory] = listing
         return listing
 

@@ -57,8 +57,8 @@ STOP_S = 2.0
 # After a directory has changed, look this much later: one look for many changes.
 WAKE_S = 0.002
 
-# And so many times as long as the look before has taken: of very many files looks are not all
-# that is done.
+# And so many times as long as the look before has taken, if that is no longer than without a
+# change: of very many files looks are not all that is done.
 LOOK_SHARE = 4
 
 
@@ -316,7 +316,7 @@ class ForwarderService(Service):
         """A directory has changed."""
         if self._poll is not None:
             self._poll.cancel()
-        delay = max(WAKE_S, LOOK_SHARE * self._looking)
+        delay = max(WAKE_S, min(LOOK_SHARE * self._looking, self._pollSeconds))
         self._poll = self._reactor.callLater(delay, self._look)
 
     def _look(self) -> None:

@@ -119,6 +119,7 @@ class _Way:
     One file on this connection. The crc is of the octets [base, position) sent.
 
     @ivar opened: the stream that is open for it, and C{nameOctets} what its name counts.
+    @ivar refused: streams that hold another content, whatever was listed.
     """
 
     incarnation: Incarnation
@@ -130,6 +131,7 @@ class _Way:
     resume: RESUME | None = None
     opened: tuple[str, int] | None = None
     nameOctets: int = 0
+    refused: set[tuple[str, int]] = field(default_factory=set)
 
     @property
     def key(self) -> tuple[str, int]:
@@ -206,6 +208,7 @@ class Shipment:
             self._soon.cancel()
             self._soon = None
         self.inFlight = 0
+        self._tails.tellUnopened({})
         for way in self._ways.values():
             way.incarnation.rewind(way.incarnation.bookmark.offset)
 
@@ -307,7 +310,7 @@ class Shipment:
         unopened: dict[str, str] = {}
         for way in list(self._ways.values()):
             if way.state == "waiting":
-                if not self._open(way):
+                if not (self._open(way) or (self._giveWay(way) and self._open(way))):
                     unopened[way.incarnation.name] = (
                         f"the master takes {len(self._opened)} files of a connection"
                     )
@@ -345,6 +348,24 @@ class Shipment:
             encodeControl(OPEN(bookmark.stream, bookmark.generation, start, name))
         )
         return True
+
+    def _giveWay(self, way: _Way) -> bool:
+        """
+        Close a newer content of the same file, which has to wait for this one anyway.
+
+        @return: whether there was one.
+        """
+        newer = False
+        for incarnation in self._tails.incarnations:
+            if incarnation is way.incarnation:
+                newer = True
+            elif newer and incarnation.name == way.incarnation.name:
+                other = self._ways.get(incarnation)
+                if other is not None and other.state == "checked" and not other.sent:
+                    self._shut(other)
+                    other.state = "waiting"
+                    return True
+        return False
 
     def _shut(self, way: _Way) -> None:
         """Nothing more of it comes: the listener need not keep it open."""
@@ -457,6 +478,7 @@ class Shipment:
             offset=line.offset,
         )
         way.state = "diverged"
+        way.refused.add((line.stream, line.generation))
         self._shut(way)
         if self._listed is None:
             self._ask()
@@ -483,9 +505,9 @@ class Shipment:
             done.addErrback(self._broken)
 
     def _taken(self, known: KNOWN, way: _Way) -> bool:
-        """Whether a stream of the listener's is another file's."""
+        """Whether a stream of the listener's is another file's, or was found not to be this."""
         key = (known.stream, known.generation)
-        return any(
+        return key in way.refused or any(
             other.key == key for other in self._ways.values() if other is not way
         )
 

@@ -120,7 +120,7 @@ class Tail:
         self._startOffset = startOffset
         self._begun = begun
         self._follow = follow
-        self._directories = directories or Directories()
+        self._directories = directories or Directories(clock)
         self._held = heldBeside(bookmarks)
         self._current: Incarnation | None = None
         self._stream = uuid4().hex
@@ -136,13 +136,18 @@ class Tail:
         self._strangersAt = 0.0
         self._firstTry: float | None = None
         self._sealedSaid = False
-        # Whether this look has seen what is beside the path now.
-        self._hasLooked = False
+        # Whether the second half of a look is due.
+        self._isLooking = False
 
     def poll(self) -> None:
         """Look at the file system once."""
+        self.lookAtFiles()
+        self.lookBeside()
+
+    def lookAtFiles(self) -> None:
+        """First, see what has become of the files that are open, and of the name."""
         self.trouble = None
-        self._hasLooked = False
+        self._isLooking = False
         if not self._started and not self._tryToStart():
             return
         for incarnation in list(self.incarnations):
@@ -156,6 +161,18 @@ class Tail:
                 self._cannot(incarnation.trouble)
         self._seek()
         self._lookAtName()
+        self._isLooking = True
+
+    def lookBeside(self) -> None:
+        """
+        Then, see what is beside them, and what is finished.
+
+        Not before: what was truncated, or has another file's name by now, has its octets in a
+        rotated file, and these come first.
+        """
+        if not self._isLooking:
+            return
+        self._isLooking = False
         self._lookAtDirectory()
         newer = 0
         for incarnation in reversed(self.incarnations):
@@ -600,7 +617,6 @@ class Tail:
         @param beside: what was there a moment ago. Who begins something new must know what
             is there now.
         """
-        self._hasLooked = self._hasLooked or beside is None
         finished = [mark for mark in self._bookmarks.of(self.path) if mark.finished]
         for found in self._rotated.unknown(
             self.incarnations, finished, live, None if beside is None else beside.paths
@@ -652,10 +668,6 @@ class Tail:
 
         A file that was written and truncated between two looks shows nowhere else.
         """
-        if self._hasLooked:
-            # What others have read before that is older, and would be less: the next time.
-            self._directoryTime = 0
-            return
         try:
             beside = self._directories.beside(self.path)
         except OSError:

@@ -62,7 +62,7 @@ class Tails:
         self._lagOctetsMax = lagOctetsMax
         self._events = events
         self._filesMax = filesMax
-        self._directories = Directories()
+        self._directories = Directories(clock)
         self._tails: dict[str, Tail] = {}
         self._expanded: float | None = None
         self._changed: list[Callable[[], None]] = []
@@ -113,17 +113,25 @@ class Tails:
         if self._expanded is None or now - self._expanded >= EXPAND_S:
             self._expanded = now
             self._expand()
+        well = [
+            tail for tail in self._tails.values() if self._try(tail, tail.lookAtFiles)
+        ]
+        # Of all: what is read for the first must not be older than the look at the last.
         with self._directories.oneLook():
-            for tail in self._tails.values():
-                try:
-                    tail.poll()
-                except (OSError, sqlite3.DatabaseError) as error:
-                    # One file's trouble, or a state that has no space: the others go on.
-                    self._tell(tail.path, str(error))
-                else:
+            for tail in well:
+                if self._try(tail, tail.lookBeside):
                     self._troubled.pop(tail.path, None)
         if any(incarnation.dirty for incarnation in self.incarnations):
             self.changed()
+
+    def _try(self, tail: Tail, look: Callable[[], None]) -> bool:
+        """One file's trouble, or a state that has no space: the others go on."""
+        try:
+            look()
+        except (OSError, sqlite3.DatabaseError) as error:
+            self._tell(tail.path, str(error))
+            return False
+        return True
 
     def _tell(self, path: str, reason: str) -> None:
         """Say once that something is wrong with a file."""
