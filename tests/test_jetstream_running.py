@@ -230,6 +230,7 @@ class RunningTests(NatsTestCase):
         self.pair.listener.arguments = [
             *self.pair.listener.arguments,
             "--journal-max=1m",
+            "--journal-compression=none",
             "--journal-replicas=1",
         ]
         self.pair.startListener()
