@@ -308,9 +308,13 @@ class Shipment:
                     del self._ways[incarnation]
                     self._shut(way)
         unopened: dict[str, str] = {}
+        names: dict[str, list[Incarnation]] = {}
         for way in list(self._ways.values()):
             if way.state == "waiting":
-                if not (self._open(way) or (self._giveWay(way) and self._open(way))):
+                if self._open(way):
+                    continue
+                names = names or byName(current)
+                if not (self._giveWay(way, names) and self._open(way)):
                     unopened[way.incarnation.name] = (
                         f"the master takes {len(self._opened)} files of a connection"
                     )
@@ -349,22 +353,21 @@ class Shipment:
         )
         return True
 
-    def _giveWay(self, way: _Way) -> bool:
+    def _giveWay(self, way: _Way, names: dict[str, list[Incarnation]]) -> bool:
         """
         Close a newer content of the same file, which has to wait for this one anyway.
 
+        @param names: as of L{byName}.
         @return: whether there was one.
         """
-        newer = False
-        for incarnation in self._tails.incarnations:
-            if incarnation is way.incarnation:
-                newer = True
-            elif newer and incarnation.name == way.incarnation.name:
-                other = self._ways.get(incarnation)
-                if other is not None and other.state == "checked" and not other.sent:
-                    self._shut(other)
-                    other.state = "waiting"
-                    return True
+        same = names.get(way.incarnation.name, [])
+        at = same.index(way.incarnation) if way.incarnation in same else len(same)
+        for newer in same[at + 1 :]:
+            other = self._ways.get(newer)
+            if other is not None and other.state == "checked" and not other.sent:
+                self._shut(other)
+                other.state = "waiting"
+                return True
         return False
 
     def _shut(self, way: _Way) -> None:
