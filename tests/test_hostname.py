@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.master import journal as journals
 from decnet_syslog.master.journal import Journal
 from decnet_syslog.master.outputs import FileOutput
 from decnet_syslog.master.rendering import renderJSON
+from decnet_syslog.master.schema import journalSchema
 from decnet_syslog.master.values import Deposit
 from decnet_syslog.wire.hostname import contradicts, firstContradiction
 from decnet_syslog.wire.record import MISMATCH, record
@@ -118,4 +118,4 @@ class RestartTests(MasterTestCase):
         self.assertEqual(old, before)
         self.assertEqual((old.provenance.marks, new.provenance.marks), (False, True))
         version = Journal._one(self.journal, "PRAGMA user_version")
-        self.assertEqual(version, journals.SCHEMA_VERSION)
+        self.assertEqual(version, journalSchema().version)

@@ -30,7 +30,6 @@ import sys
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -38,11 +37,13 @@ from zlib import crc32
 
 from ..durable import StorageFailed, isFailure, isFull, syncDirectory, useWAL
 from ..errors import UserError
+from ..migration import SchemaUnknown, bringUp
 from ..private import openPrivate
 from ..wire.control import NUMBER_MAX
 from ..wire.record import Provenance
 from .limits import Limits
 from .promise import JournalBlocked
+from .schema import journalSchema
 from .values import (
     DEPOSIT_COST,
     Batch,
@@ -56,11 +57,6 @@ from .values import (
 )
 
 __all__ = ["Journal", "JournalFailed", "JournalFull"]
-
-SCHEMA_VERSION = 2
-
-# What a journal of the version before needs. Its batches are rendered as they were begun.
-_FROM_1 = "ALTER TABLE batch ADD COLUMN marks INTEGER NOT NULL DEFAULT 0"
 
 PAGE_OCTETS = 32768
 
@@ -214,33 +210,21 @@ class Journal:
             path, isolation_level=None, check_same_thread=False, timeout=2
         )
         try:
-            db.execute(f"PRAGMA page_size = {PAGE_OCTETS}")
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            useWAL(db)
             # Journals of single statements hold nothing that a crash must find again.
             db.execute("PRAGMA temp_store = MEMORY")
-            db.execute(f"PRAGMA journal_size_limit = {WAL_OCTETS}")
-            db.execute("BEGIN EXCLUSIVE")
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                schema = (
-                    resources.files(__package__)
-                    .joinpath("journal.sql")
-                    .read_text("utf-8")
-                )
-                for statement in schema.split(";\n"):
-                    db.execute(statement)
+
+            def prepare() -> None:
+                db.execute(f"PRAGMA page_size = {PAGE_OCTETS}")
+                useWAL(db)
+
+            def fill() -> None:
                 db.execute("INSERT INTO meta VALUES ('identity', ?)", (uuid4().hex,))
-                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version == 1:
-                db.execute(_FROM_1)
-                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
-                raise UserError(
-                    f"the journal {path} has version {version}, this program knows "
-                    f"{SCHEMA_VERSION}: run the program that made it"
-                )
-            db.execute("COMMIT")
+
+            # Before anything else of a journal is changed: WAL mode would be a change.
+            bringUp(db, journalSchema(), prepare, fill)
+            useWAL(db)
+            db.execute(f"PRAGMA journal_size_limit = {WAL_OCTETS}")
             busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if busy:
                 raise UserError(f"the journal {path} is in use by another program")
@@ -250,6 +234,12 @@ class Journal:
             db.close()
             raise JournalFailed(
                 f"cannot sync {path.parent}: {error.strerror}"
+            ) from None
+        except SchemaUnknown as error:
+            db.close()
+            raise UserError(
+                f"cannot use the journal {path}: {error}; nothing of it was changed: run"
+                " the program that made it"
             ) from None
         except sqlite3.DatabaseError as error:
             db.close()
@@ -559,7 +549,8 @@ class Journal:
     def _insertGap(self, deposit: Deposit, grant: Grant) -> None:
         worker = deposit.provenance.worker
         self._db.execute(
-            "INSERT OR REPLACE INTO gap VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO gap (worker, stream, generation, name, start,"
+            ' "end", reason, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
             (
                 worker,
                 grant.stream,
@@ -580,7 +571,8 @@ class Journal:
             "INSERT OR REPLACE INTO cursor VALUES (?, ?)", (cursor.output, cursor.seq)
         )
         self._db.executemany(
-            "INSERT OR REPLACE INTO output_file VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO output_file (output, path, device, inode, length,"
+            " anchor) VALUES (?, ?, ?, ?, ?, ?)",
             [
                 (
                     cursor.output,

@@ -20,11 +20,10 @@ from pathlib import Path
 
 from ..durable import StorageFailed, isFailure, isFull, syncData, syncDirectory, useWAL
 from ..errors import UserError
+from ..migration import Schema, SchemaUnknown, bringUp
 from ..private import PRIVATE, openPrivate
 
 __all__ = ["Bookmark", "Bookmarks"]
-
-SCHEMA_VERSION = 1
 
 # Finished incarnations that are remembered of each stream, beside those that can still be
 # there, so that their rotated copies are not taken for new files.
@@ -52,6 +51,9 @@ CREATE TABLE bookmark (
     PRIMARY KEY (stream, generation)
 ) WITHOUT ROWID
 """
+
+# The file may be the one that DECNET's own forwarder keeps its offset in.
+STATE_SCHEMA = Schema(_SCHEMA, guests=frozenset({"forwarder_offset"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,18 +129,9 @@ class Bookmarks:
         db = sqlite3.connect(path, isolation_level=None, timeout=2)
         try:
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            # Before anything else of a database is changed: WAL mode would be a change.
+            bringUp(db, STATE_SCHEMA, lambda: useWAL(db))
             useWAL(db)
-            db.execute("BEGIN EXCLUSIVE")
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                db.execute(_SCHEMA)
-                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
-                raise UserError(
-                    f"the state database {path} has version {version}, this program knows"
-                    f" {SCHEMA_VERSION}: run the program that made it"
-                )
-            db.execute("COMMIT")
             # What a killed process had written and not synced counts only once it is.
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             # SQLite syncs the names of its files, and does not look whether it worked.
@@ -147,6 +140,12 @@ class Bookmarks:
             db.close()
             die(StorageFailed(f"cannot sync {path.parent}: {error.strerror}"))
             raise
+        except SchemaUnknown as error:
+            db.close()
+            raise UserError(
+                f"cannot use the state database {path}: {error}; nothing of it was"
+                " changed: run the program that made it"
+            ) from None
         except sqlite3.DatabaseError as error:
             db.close()
             if "locked" in str(error):

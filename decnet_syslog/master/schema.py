@@ -1,0 +1,61 @@
+"""
+The journal's schema, and the steps from every schema that a journal has had.
+
+The newest is in C{journal.sql}. L{decnet_syslog.migration} says how a step is added.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from ..migration import Schema, Step
+
+__all__ = ["journalSchema"]
+
+_STEPS = (
+    # Three schemas bore version 1. Which stream advanced last was not recorded: the newest
+    # is taken for that.
+    Step(
+        1,
+        "stream.turn",
+        (
+            "ALTER TABLE stream ADD COLUMN turn INTEGER NOT NULL DEFAULT 0",
+            "UPDATE stream SET turn = id",
+        ),
+    ),
+    Step(1, "batch.name", ("ALTER TABLE batch ADD COLUMN name BLOB",)),
+    # Gaps once went with their streams.
+    Step(
+        1,
+        "gap.worker",
+        (
+            "ALTER TABLE gap RENAME TO gap_of_stream",
+            "CREATE TABLE gap (worker TEXT NOT NULL, stream TEXT NOT NULL,"
+            " generation INTEGER NOT NULL, name BLOB NOT NULL, start INTEGER NOT NULL,"
+            ' "end" INTEGER NOT NULL, reason TEXT NOT NULL, received_at TEXT NOT NULL,'
+            " UNIQUE (worker, stream, generation, start))",
+            "INSERT INTO gap SELECT worker, stream, generation, name, start,"
+            ' "end", reason, received_at FROM gap_of_stream'
+            " JOIN stream ON stream.id = stream_id ORDER BY received_at",
+            "DROP TABLE gap_of_stream",
+        ),
+    ),
+    # Without an anchor a file is believed by its inode and its length.
+    Step(
+        1,
+        "output_file.anchor",
+        ("ALTER TABLE output_file ADD COLUMN anchor BLOB NOT NULL DEFAULT x''",),
+    ),
+    # Batches are rendered as they were begun.
+    Step(
+        2,
+        "batch.marks",
+        ("ALTER TABLE batch ADD COLUMN marks INTEGER NOT NULL DEFAULT 0",),
+    ),
+)
+
+
+def journalSchema() -> Schema:
+    """The journal's schema, read from the package."""
+    sql = resources.files(__package__).joinpath("journal.sql").read_text("utf-8")
+    return Schema(sql, _STEPS)

@@ -1,0 +1,314 @@
+"""
+Bring a database of an older program to the newest schema, or leave it as it is.
+
+What must be true:
+
+* what a database holds decides, not the number that it bears: schemas that differ have
+  borne one number. A step is made when what it adds is missing;
+* all steps are one transaction of the caller's. It is committed only when the database then
+  has exactly the tables, columns and keys of the newest schema, as many rows in each table
+  as before, and no row that refers to a missing one. Killed anywhere, the database is the
+  old one or the new one;
+* a database that no chain of steps makes the newest is refused, and every octet of it stays,
+  so that the program that made it can go on with it.
+
+To change a schema: change the schema's SQL, append a L{Step} with the next number, and keep
+the SQL as it was in C{tests/data/schemas}, where a test brings each past schema up.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+__all__ = ["Migration", "Schema", "SchemaUnknown", "Step", "bringUp"]
+
+
+class SchemaUnknown(Exception):
+    """No steps lead from this database to the schema. Its text says what differs."""
+
+
+class Column(NamedTuple):
+    """
+    A column as a statement depends on it.
+
+    @ivar isNeeded: whether a row without a value for it is refused.
+    @ivar key: its place in the primary key, from 1; 0 outside of it.
+    """
+
+    type: str
+    isNeeded: bool
+    key: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """
+    A table as statements depend on it; the order of its columns is not part of that.
+
+    @ivar unique: the columns of each unique index.
+    """
+
+    columns: Mapping[str, Column]
+    unique: frozenset[tuple[str, ...]]
+    hasRowid: bool
+
+
+@dataclass(frozen=True)
+class Step:
+    """
+    A step from one schema to the next.
+
+    @ivar version: that the schema has after it.
+    @ivar adds: C{"table"} or C{"table.column"}: the step is made where this is missing.
+    @ivar statements: SQL, each a single statement. They may read what is there, and must
+        keep the number of rows of each table that is there before and after.
+    @ivar removes: what an earlier step has added and this one takes away: where this step is
+        made already, that one is not made again.
+    """
+
+    version: int
+    adds: str
+    statements: tuple[str, ...]
+    removes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Schema:
+    """
+    A schema and how older ones become it.
+
+    @ivar sql: makes it in an empty database.
+    @ivar steps: in order.
+    @ivar guests: tables of other programs that may be there, too.
+    """
+
+    sql: str
+    steps: Sequence[Step] = ()
+    guests: frozenset[str] = field(default=frozenset())
+
+    @property
+    def version(self) -> int:
+        """The number that a database of the newest schema bears."""
+        return self.steps[-1].version if self.steps else 1
+
+
+def bringUp(
+    db: sqlite3.Connection,
+    schema: Schema,
+    prepare: Callable[[], None],
+    fill: Callable[[], None] = lambda: None,
+) -> None:
+    """
+    Make the tables in an empty database, or bring those of an older program up.
+
+    @param prepare: called outside of a transaction, before an empty database gets its
+        tables: for what cannot be changed later.
+    @param fill: called in the transaction that makes the tables of an empty database.
+    @raise SchemaUnknown: nothing was changed. The caller closes the database.
+    """
+    db.execute("BEGIN EXCLUSIVE")
+    migration = Migration(db, schema)
+    if migration.isEmpty:
+        db.execute("COMMIT")
+        prepare()
+        db.execute("BEGIN EXCLUSIVE")
+    migration.run()
+    if migration.isEmpty:
+        fill()
+    db.execute("COMMIT")
+
+
+class Migration:
+    """
+    What is to be done with one database. It has been looked at, and not changed.
+
+    @ivar isEmpty: whether there is nothing yet.
+    """
+
+    def __init__(self, db: sqlite3.Connection, schema: Schema) -> None:
+        """
+        Look at a database, in a transaction of the caller's.
+
+        @raise SchemaUnknown: it is a later program's, or another one's.
+        """
+        self._db = db
+        self._schema = schema
+        (self._version,) = db.execute("PRAGMA user_version").fetchone()
+        tables = _tables(db, schema.guests)
+        self.isEmpty = self._version == 0 and not tables
+        if self.isEmpty:
+            return
+        if self._version == 0:
+            raise SchemaUnknown("it is another program's database")
+        if self._version > schema.version:
+            raise SchemaUnknown(
+                f"it has version {self._version}, this program knows {schema.version}"
+            )
+        removed = {
+            what
+            for step in schema.steps
+            if _has(tables, step.adds)
+            for what in step.removes
+        }
+        self._steps = [
+            step
+            for step in schema.steps
+            if step.adds not in removed and not _has(tables, step.adds)
+        ]
+
+    @property
+    def isNewest(self) -> bool:
+        """Whether nothing is to be done but to compare."""
+        return (
+            not self.isEmpty
+            and not self._steps
+            and self._version == self._schema.version
+        )
+
+    def run(self) -> None:
+        """
+        Make or change the tables, in a transaction of the caller's, who undoes it when
+        this raises.
+
+        @raise SchemaUnknown: what came of it is not the newest schema.
+        """
+        db, schema = self._db, self._schema
+        if self.isEmpty:
+            for statement in _statements(schema.sql):
+                db.execute(statement)
+        else:
+            self._change()
+        if not self.isNewest:
+            db.execute(f"PRAGMA user_version = {schema.version}")
+
+    def _change(self) -> None:
+        db, guests = self._db, self._schema.guests
+        before = _counts(db, guests) if self._steps else {}
+        for step in self._steps:
+            try:
+                for statement in step.statements:
+                    db.execute(statement)
+            except (sqlite3.IntegrityError, sqlite3.OperationalError) as error:
+                if not _isOfSchema(error):
+                    raise
+                raise SchemaUnknown(
+                    f"the step to version {step.version} does not fit it: {error}"
+                ) from None
+        different = _difference(_tables(db, guests), _newest(self._schema))
+        if different is not None:
+            raise SchemaUnknown(different)
+        if not self._steps:
+            return
+        after = _counts(db, guests)
+        for table in sorted(before.keys() & after.keys()):
+            if before[table] != after[table]:
+                raise SchemaUnknown(
+                    f"of {before[table]} rows in {table} the steps keep {after[table]}"
+                )
+        dangling = db.execute("PRAGMA foreign_key_check").fetchone()
+        if dangling is not None:
+            raise SchemaUnknown(f"a row of {dangling[0]} refers to one that is missing")
+
+
+def _isOfSchema(error: sqlite3.DatabaseError) -> bool:
+    """Whether a statement does not fit what is there; not: the disk is full, or fails."""
+    return isinstance(error, sqlite3.IntegrityError) or str(error).startswith(
+        ("no such", "duplicate column", "table ", "there is already")
+    )
+
+
+def _statements(sql: str) -> Iterator[str]:
+    """The statements of a script. SQLite itself finds their ends."""
+    begun = ""
+    for line in sql.splitlines(keepends=True):
+        begun += line
+        if sqlite3.complete_statement(begun):
+            yield begun
+            begun = ""
+    if begun.strip():
+        yield begun
+
+
+def _newest(schema: Schema) -> dict[str, Table]:
+    """The tables that a schema makes."""
+    db = sqlite3.connect(":memory:")
+    try:
+        for statement in _statements(schema.sql):
+            db.execute(statement)
+        return _tables(db, frozenset())
+    finally:
+        db.close()
+
+
+def _tables(db: sqlite3.Connection, guests: frozenset[str]) -> dict[str, Table]:
+    """Everything that is there under a name, but SQLite's own and the guests."""
+    found = db.execute(
+        "SELECT type, name, coalesce(sql, '') FROM sqlite_master"
+        " WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!' AND type != 'index'"
+    ).fetchall()
+    tables = {}
+    for kind, name, sql in found:
+        if name in guests:
+            continue
+        if kind != "table":
+            # A trigger or a view: nothing of ours has one.
+            tables[f"{kind} {name}"] = Table({}, frozenset(), False)
+            continue
+        columns = {
+            column: Column(declared.upper(), bool(needed), key)
+            for _, column, declared, needed, _, key, _ in db.execute(
+                "SELECT * FROM pragma_table_xinfo(?)", (name,)
+            ).fetchall()
+        }
+        unique = frozenset(
+            tuple(
+                str(column)
+                for (column,) in db.execute(
+                    "SELECT name FROM pragma_index_info(?) ORDER BY seqno", (index,)
+                ).fetchall()
+            )
+            for (index,) in db.execute(
+                'SELECT name FROM pragma_index_list(?) WHERE "unique"', (name,)
+            ).fetchall()
+        )
+        without = " ".join(sql.upper().split()).endswith("WITHOUT ROWID")
+        tables[name] = Table(columns, unique, not without)
+    return tables
+
+
+def _has(tables: Mapping[str, Table], what: str) -> bool:
+    """Whether there is a C{"table"} or C{"table.column"}."""
+    table, _, column = what.partition(".")
+    return table in tables and (not column or column in tables[table].columns)
+
+
+def _counts(db: sqlite3.Connection, guests: frozenset[str]) -> dict[str, int]:
+    """How many rows each table has."""
+    return {
+        name: db.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]
+        for name, table in _tables(db, guests).items()
+        if table.columns
+    }
+
+
+def _difference(found: Mapping[str, Table], wanted: Mapping[str, Table]) -> str | None:
+    """The first thing in which two schemas differ."""
+    for name in sorted(found.keys() | wanted.keys()):
+        if name not in wanted:
+            return f"{name} is unknown to this program"
+        if name not in found:
+            return f"it has no table {name}"
+        there, ours = found[name], wanted[name]
+        for column in sorted(there.columns.keys() | ours.columns.keys()):
+            if column not in ours.columns:
+                return f"the column {name}.{column} is unknown to this program"
+            if column not in there.columns:
+                return f"it has no column {name}.{column}"
+            if there.columns[column] != ours.columns[column]:
+                return f"the column {name}.{column} is of another kind"
+        if there != ours:
+            return f"the keys of {name} are others"
+    return None

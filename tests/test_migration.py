@@ -1,0 +1,334 @@
+"""
+Tests for L{decnet_syslog.migration}: every schema that a journal has had comes up, or stays.
+
+C{tests/data/schemas} has each past C{journal.sql}; the number in its name is the version
+that it bore.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+from zlib import crc32
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.errors import UserError
+from decnet_syslog.master import journal as journals
+from decnet_syslog.master.journal import Journal
+from decnet_syslog.master.schema import journalSchema
+from decnet_syslog.master.values import FileLength
+from decnet_syslog.migration import Schema, Step
+from decnet_syslog.worker import bookmarks
+from decnet_syslog.worker.bookmarks import Bookmark, Bookmarks
+
+from .doubles import PROVENANCE, STREAM, lines
+
+SCHEMAS = Path(__file__).parent / "data" / "schemas"
+PAST = sorted(SCHEMAS.glob("journal-*.sql"))
+
+IDENTITY = "0123456789abcdef" * 2
+OCTETS = b"one\ntwo\n"
+
+# A table's row, by the columns that the table may have.
+ROWS: dict[str, dict[str, object]] = {
+    "meta": {"key": "identity", "value": IDENTITY},
+    "stream": {
+        "id": 1,
+        "worker": PROVENANCE.worker,
+        "stream": STREAM,
+        "generation": 3,
+        "name": b"/var/log/\xff",
+        "offset": 17,
+        "base": 9,
+        "crc": crc32(OCTETS),
+        "epoch": 4,
+        "turn": 1,
+    },
+    "batch": {
+        "seq": 8,
+        "worker": PROVENANCE.worker,
+        "fingerprint": PROVENANCE.fingerprint,
+        "address": PROVENANCE.address,
+        "received_at": PROVENANCE.receivedAt,
+        "name": b"/var/log/\xff",
+        "marks": 0,
+        "stream_id": 1,
+        "start": 9,
+        "end": 17,
+        "octets": OCTETS,
+    },
+    "gap": {
+        "stream_id": 1,
+        "worker": PROVENANCE.worker,
+        "stream": STREAM,
+        "generation": 3,
+        "name": b"/var/log/\xff",
+        "start": 2,
+        "end": 9,
+        "reason": "lag-cap",
+        "received_at": PROVENANCE.receivedAt,
+    },
+    "cursor": {"output": "raw", "seq": 7},
+    "output_file": {
+        "output": "raw",
+        "path": b"/x/master.log",
+        "device": 1,
+        "inode": 2,
+        "length": 30,
+        "anchor": b"",
+    },
+}
+
+# What makes a schema one that this program has never had.
+STRANGE = {
+    "a column": "ALTER TABLE stream ADD COLUMN colour TEXT",
+    "a table": "CREATE TABLE colour (name TEXT)",
+    "a view": "CREATE VIEW colour AS SELECT worker FROM batch",
+    "a trigger": "CREATE TRIGGER colour AFTER DELETE ON batch BEGIN SELECT 1; END",
+    "no table": "DROP TABLE cursor",
+    "no column": "ALTER TABLE batch RENAME COLUMN address TO peer",
+    "another key": "CREATE UNIQUE INDEX colour ON stream (worker, name)",
+    "a later version": "PRAGMA user_version = 99",
+    "no version": "PRAGMA user_version = 0",
+}
+
+
+def versionOf(path: Path) -> int:
+    """The version that a past schema bore."""
+    return int(re.sub(r"\D", "", path.stem))
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[sqlite3.Connection]:
+    """Another program's hands on a database."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        yield db
+
+
+def make(path: Path, schema: Path) -> None:
+    """A journal as a past program left it, stopped in good order."""
+    with writing(path) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.executescript(schema.read_text("utf-8"))
+        for table, row in ROWS.items():
+            has = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+            columns = [column for column in has if column in row]
+            names = ", ".join(f'"{column}"' for column in columns)
+            marks = ", ".join("?" * len(columns))
+            db.execute(
+                f"INSERT INTO {table} ({names}) VALUES ({marks})",
+                [row[column] for column in columns],
+            )
+        db.execute(f"PRAGMA user_version = {versionOf(schema)}")
+    path.chmod(0o600)
+
+
+class PastTests(SynchronousTestCase):
+    """Every journal that a past program can have left."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).resolve()
+        self.directory.mkdir(parents=True)
+
+    def journals(self, why: str) -> Iterator[tuple[str, Path]]:
+        """A journal of each past schema."""
+        for schema in PAST:
+            path = self.directory / f"{why.replace(' ', '-')}-{schema.stem}.db"
+            make(path, schema)
+            yield schema.stem, path
+
+    def test_each(self) -> None:
+        """There is a past schema of each version before the newest."""
+        versions = set(map(versionOf, PAST))
+        newest = journalSchema().version
+        self.assertEqual(
+            set(range(1, newest)) - versions,
+            set(),
+            "copy the journal.sql that bore it into tests/data/schemas",
+        )
+
+    def test_up(self) -> None:
+        """All that it holds is there, and it takes lines."""
+        for name, path in self.journals("up"):
+            with self.subTest(schema=name):
+                self.look(path)
+
+    def test_halfway(self) -> None:
+        """A journal of version 1 that a program of version 2 altered, and then refused."""
+        for schema in [path for path in PAST if versionOf(path) == 1]:
+            with self.subTest(schema=schema.stem):
+                path = self.directory / f"{schema.stem}.db"
+                make(path, schema)
+                with writing(path) as db:
+                    db.execute(
+                        "ALTER TABLE batch ADD COLUMN marks INTEGER NOT NULL DEFAULT 0"
+                    )
+                    db.execute("PRAGMA user_version = 2")
+                self.look(path)
+
+    def look(self, path: Path) -> None:
+        for _ in range(2):
+            # The second time it is the newest already.
+            journal = Journal.open(path)
+            try:
+                self.assertEqual(journal.identity, IDENTITY)
+                (known,) = journal.known(PROVENANCE.worker)
+                self.assertEqual(
+                    (known.stream, known.generation, known.offset, known.base),
+                    (STREAM, 3, 17, 9),
+                )
+                self.assertEqual(known.crc, crc32(OCTETS))
+                (batch,) = journal.read(0, 10**6)
+                self.assertEqual((batch.seq, batch.octets, batch.start), (8, OCTETS, 9))
+                cursor = journal.useOutputs(["raw"])["raw"]
+                self.assertEqual(
+                    (cursor.seq, cursor.files["/x/master.log"]),
+                    (7, FileLength(1, 2, 30)),
+                )
+                gap = journal._db.execute(
+                    'SELECT worker, stream, start, "end" FROM gap'
+                ).fetchall()
+                self.assertEqual(gap, [(PROVENANCE.worker, STREAM, 2, 9)])
+            finally:
+                journal.close()
+        journal = Journal.open(path)
+        try:
+            grant = journal.grant(PROVENANCE.worker, STREAM, 3, 0, "x")
+            (batch,) = journal.commit([lines(grant, 17, b"three\n")])
+            assert batch is not None
+            self.assertEqual((grant.epoch, batch.seq), (5, 9))
+        finally:
+            journal.close()
+
+    def test_untouched(self) -> None:
+        """One that no steps make the newest is refused, and no octet of it changes."""
+        for what, statement in STRANGE.items():
+            for name, path in self.journals(what):
+                with self.subTest(strange=what, schema=name):
+                    with writing(path) as db:
+                        db.execute(statement)
+                    self.refused(path)
+
+    def refused(self, path: Path) -> None:
+        before = path.read_bytes()
+        error = self.assertRaises(UserError, Journal.open, path)
+        self.assertIn(str(path), str(error))
+        self.assertNotIn("\n", str(error))
+        self.assertEqual(path.read_bytes(), before)
+        # Nor did its WAL mode, or a file beside it, come or go.
+        self.assertEqual(
+            [p.name for p in self.directory.glob(f"{path.name}*")], [path.name]
+        )
+
+    def test_noWAL(self) -> None:
+        """Another program's database is not even given a write-ahead log."""
+        path = self.directory / "other.db"
+        with writing(path) as db:
+            db.execute("CREATE TABLE stream (id INTEGER)")
+        path.chmod(0o600)
+        self.refused(path)
+
+    def test_rowsLost(self) -> None:
+        """Steps that would lose a row, or leave one that refers to nothing, are undone."""
+        schema = journalSchema()
+        lossy = {
+            "a row": "DELETE FROM gap",
+            "what a row refers to": "DELETE FROM stream",
+            "a table": "DROP TABLE output_file",
+        }
+        for what, statement in lossy.items():
+            for name, path in self.journals(what):
+                with self.subTest(lost=what, schema=name):
+                    step = Step(99, "colour", (statement,))
+                    worse = replace(schema, steps=(*schema.steps, step))
+                    with mock.patch.object(journals, "journalSchema", lambda: worse):
+                        self.refused(path)
+
+    def test_full(self) -> None:
+        """Without room for the steps it stays what it was, and comes up later."""
+        schema = journalSchema()
+        fill = "INSERT INTO meta VALUES ('x', zeroblob(1000000))", "DELETE FROM meta"
+        for name, path in self.journals("full"):
+            with self.subTest(schema=name):
+                before = path.read_bytes()
+                step = Step(99, "colour", fill)
+                larger = replace(schema, steps=(*schema.steps, step))
+                real = sqlite3.connect
+
+                def small(*arguments: object, **named: object) -> sqlite3.Connection:
+                    db: sqlite3.Connection = real(*arguments, **named)  # type: ignore[call-overload]
+                    db.execute("PRAGMA max_page_count = 1")
+                    return db
+
+                with (
+                    mock.patch.object(journals, "journalSchema", lambda: larger),
+                    mock.patch.object(sqlite3, "connect", small),
+                ):
+                    error = self.assertRaises(UserError, Journal.open, path)
+                self.assertIn("room", str(error))
+                self.assertEqual(path.read_bytes(), before)
+                self.look(path)
+
+
+class StepTests(SynchronousTestCase):
+    """Steps that take away what others have added."""
+
+    def test_removed(self) -> None:
+        """A step is not made again where a later one has taken away what it adds."""
+        first = Step(2, "a.old", ("ALTER TABLE a ADD COLUMN old TEXT",))
+        second = Step(
+            3,
+            "a.new",
+            (
+                "ALTER TABLE a ADD COLUMN new TEXT",
+                "UPDATE a SET new = old",
+                "ALTER TABLE a DROP COLUMN old",
+            ),
+            removes=("a.old",),
+        )
+        schema = Schema("CREATE TABLE a (id INTEGER, new TEXT)", (first, second))
+        self.assertEqual(schema.version, 3)
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+            db.execute("CREATE TABLE a (id INTEGER)")
+            db.execute("INSERT INTO a VALUES (1)")
+            db.execute("PRAGMA user_version = 1")
+            for _ in range(2):
+                bookmarks.bringUp(db, schema, lambda: None)
+                self.assertEqual(db.execute("SELECT * FROM a").fetchall(), [(1, None)])
+                self.assertEqual(
+                    db.execute("PRAGMA user_version").fetchone(), (schema.version,)
+                )
+
+
+class StateTests(SynchronousTestCase):
+    """The forwarder's database."""
+
+    def test_untouched(self) -> None:
+        """One that is not ours is refused, and no octet of it changes."""
+        directory = Path(self.mktemp()).resolve()
+        directory.mkdir(parents=True)
+        strange = {
+            "a column": "ALTER TABLE bookmark ADD COLUMN colour TEXT",
+            "no column": "ALTER TABLE bookmark RENAME COLUMN anchor TO colour",
+            "a later version": "PRAGMA user_version = 99",
+            "another's": "DROP TABLE bookmark; CREATE TABLE colour (name TEXT);"
+            " PRAGMA user_version = 0",
+        }
+        for what, script in strange.items():
+            with self.subTest(strange=what):
+                path = directory / f"{what}.db"
+                state = Bookmarks.open(path)
+                state.save([Bookmark("a" * 32, 0, "x", 1, 2)])
+                state.close()
+                with writing(path) as db:
+                    db.executescript(script)
+                before = path.read_bytes()
+                error = self.assertRaises(UserError, Bookmarks.open, path)
+                self.assertNotIn("\n", str(error))
+                self.assertEqual(path.read_bytes(), before)
