@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 from zlib import crc32
 
@@ -23,8 +24,7 @@ from decnet_syslog.master import journal as journals
 from decnet_syslog.master.journal import Journal
 from decnet_syslog.master.schema import journalSchema
 from decnet_syslog.master.values import FileLength
-from decnet_syslog.migration import Schema, Step
-from decnet_syslog.worker import bookmarks
+from decnet_syslog.migration import Schema, Step, bringUp
 from decnet_syslog.worker.bookmarks import Bookmark, Bookmarks
 
 from .doubles import PROVENANCE, STREAM, lines
@@ -129,6 +129,20 @@ def make(path: Path, schema: Path) -> None:
     path.chmod(0o600)
 
 
+def using(schema: Schema) -> AbstractContextManager[object]:
+    """A program whose newest schema is this."""
+    return mock.patch.object(journals, "journalSchema", lambda: schema)
+
+
+def smallDisk(
+    *arguments: Any, connect: Any = sqlite3.connect, **named: Any
+) -> sqlite3.Connection:
+    """A database on a disk where it cannot become any larger."""
+    db: sqlite3.Connection = connect(*arguments, **named)
+    db.execute("PRAGMA max_page_count = 1")
+    return db
+
+
 class PastTests(SynchronousTestCase):
     """Every journal that a past program can have left."""
 
@@ -200,9 +214,9 @@ class PastTests(SynchronousTestCase):
         journal = Journal.open(path)
         try:
             grant = journal.grant(PROVENANCE.worker, STREAM, 3, 0, "x")
-            (batch,) = journal.commit([lines(grant, 17, b"three\n")])
-            assert batch is not None
-            self.assertEqual((grant.epoch, batch.seq), (5, 9))
+            (added,) = journal.commit([lines(grant, 17, b"three\n")])
+            assert added is not None
+            self.assertEqual((grant.epoch, added.seq), (5, 9))
         finally:
             journal.close()
 
@@ -247,7 +261,7 @@ class PastTests(SynchronousTestCase):
                 with self.subTest(lost=what, schema=name):
                     step = Step(99, "colour", (statement,))
                     worse = replace(schema, steps=(*schema.steps, step))
-                    with mock.patch.object(journals, "journalSchema", lambda: worse):
+                    with using(worse):
                         self.refused(path)
 
     def test_full(self) -> None:
@@ -259,16 +273,10 @@ class PastTests(SynchronousTestCase):
                 before = path.read_bytes()
                 step = Step(99, "colour", fill)
                 larger = replace(schema, steps=(*schema.steps, step))
-                real = sqlite3.connect
-
-                def small(*arguments: object, **named: object) -> sqlite3.Connection:
-                    db: sqlite3.Connection = real(*arguments, **named)  # type: ignore[call-overload]
-                    db.execute("PRAGMA max_page_count = 1")
-                    return db
 
                 with (
-                    mock.patch.object(journals, "journalSchema", lambda: larger),
-                    mock.patch.object(sqlite3, "connect", small),
+                    using(larger),
+                    mock.patch.object(sqlite3, "connect", smallDisk),
                 ):
                     error = self.assertRaises(UserError, Journal.open, path)
                 self.assertIn("room", str(error))
@@ -299,7 +307,7 @@ class StepTests(SynchronousTestCase):
             db.execute("INSERT INTO a VALUES (1)")
             db.execute("PRAGMA user_version = 1")
             for _ in range(2):
-                bookmarks.bringUp(db, schema, lambda: None)
+                bringUp(db, schema, lambda: None)
                 self.assertEqual(db.execute("SELECT * FROM a").fetchall(), [(1, None)])
                 self.assertEqual(
                     db.execute("PRAGMA user_version").fetchone(), (schema.version,)
