@@ -126,6 +126,43 @@ class FeedTests(MasterTestCase):
         self.thread.run()
         self.assertEqual(self.written(), wanted)
 
+    def trickle(self, behind: float) -> None:
+        """
+        Commit ten lines a second for two minutes, and look at the saved cursor each time.
+
+        @param behind: how old the newest line may be that the cursor does not have, in
+            seconds.
+        """
+        step = 0.1
+        late = 0.0
+        for number in range(1, 1201):
+            self.commit(b"line %d\n" % number)
+            self.thread.run()
+            self.clock.advance(step)
+            self.thread.run()
+            late = max(late, step * (number - self.journal._cursors[self.output.name]))
+        self.assertLessEqual(late, behind)
+
+    def test_trickle(self) -> None:
+        """A cursor is at most a second behind, also when a line comes every tenth of one."""
+        self.trickle(1.0)
+        self.assertLess(self.journal.octets, 20 * 1024)
+
+    def test_trickleOfOthers(self) -> None:
+        """The same when other listeners commit, and the feed is only woken."""
+        with mock.patch.object(self.feed, "_committed", lambda _: self.feed.wake()):
+            self.trickle(1.0)
+
+    def test_idleSynced(self) -> None:
+        """A single line is synced as soon, and an idle output has no timer afterwards."""
+        self.commit(b"line\n")
+        self.thread.run()
+        for _ in range(8):
+            self.clock.advance(0.1)
+            self.thread.run()
+        self.assertEqual(self.journal._cursors[self.output.name], 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_woken(self) -> None:
         """What others have committed is read when somebody says so, also while the feed
         is writing something else."""

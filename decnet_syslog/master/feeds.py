@@ -50,7 +50,8 @@ BEHIND_MAX = 8 * 1024 * 1024
 # What one worker may have of that however far behind it is: who sends little never waits.
 BEHIND_ALWAYS = 1024 * 1024
 
-# How soon an idle output's file is synced, so that its batches can be released.
+# How soon after the first octet that is not on disk an output's file is synced, so that its
+# batches can be released: also when more octets come all the time.
 SYNC_DELAY_S = 0.5
 
 # How long a blocked output waits before it tries again.
@@ -133,6 +134,8 @@ class Feed:
         self._idle: list[Deferred[None]] = []
         self._timer: IDelayedCall | None = None
         self._later: IDelayedCall | None = None
+        # When the file must be synced; None: everything in it is on disk.
+        self._syncAt: float | None = None
         self._stopping = False
         self._broken = False
 
@@ -297,11 +300,25 @@ class Feed:
                 self._putBack(batches)
                 continue
             self._settle(batches)
-            if self.output.syncDue:
-                cursor = yield self._inThread(self.output.sync)
-                self._commits.saveCursor(cursor)
-        if self.output.unsynced and not self._stopping:
-            self._timer = self._clock.callLater(SYNC_DELAY_S, self._syncIdle)
+            if self._isSyncDue():
+                yield self._sync()
+        if self._isSyncDue():
+            yield self._sync()
+        if self._syncAt is not None and not self._stopping:
+            # The deadline stays what it was: each batch must not put the sync off.
+            self._timer = self._clock.callLater(
+                self._syncAt - self._clock.seconds(), self._syncIdle
+            )
+
+    def _isSyncDue(self) -> bool:
+        """Whether to sync now; the first octet that is not on disk starts the deadline."""
+        if not self.output.unsynced:
+            self._syncAt = None
+            return False
+        now = self._clock.seconds()
+        if self._syncAt is None:
+            self._syncAt = now + SYNC_DELAY_S
+        return self.output.syncDue or now >= self._syncAt
 
     @inlineCallbacks
     def _next(self) -> BatchSteps:
@@ -368,5 +385,6 @@ class Feed:
 
     @inlineCallbacks
     def _sync(self) -> Steps:
+        self._syncAt = None
         cursor = yield self._inThread(self.output.sync)
         self._commits.saveCursor(cursor)

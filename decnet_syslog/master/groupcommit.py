@@ -68,8 +68,9 @@ SPACED_OCTETS_MAX = 128 * 1024
 ACK_SPACING_S = 0.5
 ACK_OCTETS_MAX = 128 * 1024
 
-# An idle journal saves the outputs' cursors after so long, in seconds.
-CURSOR_DELAY_S = 1.0
+# An idle journal saves the outputs' cursors after so long, in seconds: with an output's own
+# deadline (feeds.SYNC_DELAY_S) less than a second after the octets were written.
+CURSOR_DELAY_S = 0.25
 
 
 class Depositor(Protocol):
