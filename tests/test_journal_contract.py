@@ -7,12 +7,14 @@ The words are in L{decnet_syslog.master.promise}.
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from zlib import crc32
 
 from decnet_syslog.master.journal import Journal
 from decnet_syslog.master.promise import JournalPromise
-from decnet_syslog.master.values import Cursor, Deposit, FileLength, Grant, Wish
+from decnet_syslog.master.values import Cursor, Deposit, FileLength, Grant, Mark, Wish
 from decnet_syslog.wire.framing import MESSAGE_OCTETS_MAX
 
 from .doubles import PROVENANCE, STREAM, lines
@@ -58,6 +60,94 @@ class Cases:
             """Close the journal and open it again."""
             self.journal.close()
             self.journal = self.open()
+
+        def copy(self) -> Path:
+            """Close the journal, copy what it is made of, and open it again."""
+            raise NotImplementedError
+
+        def putBack(self, copy: Path) -> None:
+            """Close the journal, put a copy in its place, and open it."""
+            raise NotImplementedError
+
+        def take(self, octets: bytes = b"a\n", worker: str = "w1") -> Mark:
+            """Commit something of a stream; the mark behind it."""
+            granted = grant(self.journal, worker)
+            who = replace(PROVENANCE, worker=worker)
+            deposit = replace(lines(granted, granted.offset, octets), provenance=who)
+            (batch,) = self.journal.commit([deposit])
+            assert batch is not None
+            mark = self.journal.mark
+            self.assertGreaterEqual(mark.number, batch.seq)
+            self.assertRegex(mark.token, r"\A[0-9a-f]{32}\Z")
+            self.assertTrue(self.journal.holds(mark))
+            return mark
+
+        def test_mark(self) -> None:
+            """
+            The mark moves with each commit, and only then; the newest is held after a
+            restart, and what was never committed is not.
+            """
+            first = self.journal.mark
+            self.assertRegex(first.token, r"\A[0-9a-f]{32}\Z")
+            self.assertTrue(self.journal.holds(first))
+            grant(self.journal)
+            self.journal.commit([])
+            self.assertEqual(self.journal.mark, first)
+            marks = [first, self.take(), self.take()]
+            self.restart()
+            self.assertEqual(self.journal.mark.number, marks[-1].number)
+            self.assertTrue(self.journal.holds(marks[-1]))
+            marks.append(self.take())
+            self.assertTrue(self.journal.holds(marks[-2]))
+            numbers = [mark.number for mark in marks]
+            self.assertEqual(numbers, sorted(set(numbers)))
+            self.assertFalse(
+                self.journal.holds(replace(marks[-1], number=numbers[-1] + 1))
+            )
+            self.assertFalse(self.journal.holds(replace(marks[-1], token="0" * 32)))
+            self.assertFalse(self.journal.holds(Mark(2**63 - 1, marks[-1].token)))
+
+        def test_markOfPosition(self) -> None:
+            """Whoever is told of a position can be told of a mark behind it."""
+            held = self.take()
+            self.restart()
+            self.assertEqual(grant(self.journal).offset, 2)
+            self.assertGreaterEqual(self.journal.mark.number, held.number)
+            self.assertTrue(self.journal.holds(self.journal.mark))
+
+        def test_putBack(self) -> None:
+            """
+            A journal that was put back does not hold the marks of what it lost, however far
+            it grows again; those of before it holds.
+            """
+            self.take()
+            kept = self.take()
+            copy = self.copy()
+            lost = [self.take(), self.take(), self.take()]
+            self.putBack(copy)
+            self.assertTrue(self.journal.holds(kept))
+            self.assertEqual([self.journal.holds(mark) for mark in lost], [False] * 3)
+            grown = [self.take(worker=f"w{2 + at}") for at in range(5)]
+            self.assertGreater(grown[-1].number, lost[-1].number)
+            for _ in range(2):
+                self.assertTrue(self.journal.holds(kept))
+                self.assertEqual(
+                    [self.journal.holds(mark) for mark in lost], [False] * 3
+                )
+                self.assertTrue(self.journal.holds(grown[-1]))
+                self.restart()
+
+        def test_putBackTwice(self) -> None:
+            """Put back to the same copy again, it holds nothing of either time."""
+            self.take()
+            copy = self.copy()
+            lost = [self.take()]
+            self.putBack(copy)
+            lost.append(self.take())
+            self.putBack(copy)
+            self.assertEqual([self.journal.holds(mark) for mark in lost], [False] * 2)
+            self.take()
+            self.assertEqual([self.journal.holds(mark) for mark in lost], [False] * 2)
 
         def test_identity(self) -> None:
             """The same journal has the same identity."""
@@ -264,6 +354,19 @@ class SQLiteTests(Cases.Contract):
     def open(self) -> JournalPromise:
         return Journal.open(self.path)
 
+    def copy(self) -> Path:
+        self.journal.close()
+        made = self.directory() / "copy"
+        shutil.copytree(self.path.parent, made)
+        self.journal = self.open()
+        return made
+
+    def putBack(self, copy: Path) -> None:
+        self.journal.close()
+        shutil.rmtree(self.path.parent)
+        shutil.copytree(copy, self.path.parent)
+        self.journal = self.open()
+
 
 class JetStreamTests(Cases.Contract):
     """The journal in a real server, which is killed between closing and opening."""
@@ -280,6 +383,25 @@ class JetStreamTests(Cases.Contract):
         self.journal.close()
         assert self.nats is not None
         self.nats.kill()
+        self.nats.start()
+        self.journal = self.open()
+
+    def copy(self) -> Path:
+        self.journal.close()
+        assert self.nats is not None
+        self.nats.kill()
+        made = self.directory() / "copy"
+        shutil.copytree(self.nats.directory / "store", made)
+        self.nats.start()
+        self.journal = self.open()
+        return made
+
+    def putBack(self, copy: Path) -> None:
+        self.journal.close()
+        assert self.nats is not None
+        self.nats.kill()
+        shutil.rmtree(self.nats.directory / "store")
+        shutil.copytree(copy, self.nats.directory / "store")
         self.nats.start()
         self.journal = self.open()
 

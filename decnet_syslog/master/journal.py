@@ -10,7 +10,12 @@ What must be true:
   power cut: C{synchronous=FULL}, and a checkpoint before the first report after a start.
   (SQLite recovers from the page cache what a killed process had written but not yet
   synced; without the checkpoint we would report octets that a power cut can take back);
-* a batch is deleted only when every output has it on disk.
+* a batch is deleted only when every output has it on disk;
+* a batch that was lost because the journal was put back is before no mark of this journal.
+  Each opening that commits begins an era, in the transaction of its first batch: putting back
+  takes an opening, so what is committed behind it is of another era than what was lost. (Put
+  back together with the memory of the process, as a virtual machine's snapshot does, it
+  shows only until it has grown as far as it was.)
 
 Chosen: SQLite in WAL mode, 32 KiB pages (with 4 KiB a million lines take a third longer;
 with 64 KiB as long, and a lone line writes 200 KiB instead of 100),
@@ -52,6 +57,7 @@ from .values import (
     FileLength,
     Grant,
     Known,
+    Mark,
     Wish,
     batchOf,
 )
@@ -76,6 +82,10 @@ LOOKED_AGAIN = 64
 # Positions kept in memory beside the database's.
 POSITIONS_MAX = 65536
 
+# Eras that are remembered: openings that committed something. A mark of an older one counts
+# as lost.
+ERAS_MAX = 4096
+
 # Gaps that are remembered of one worker, and how often that is looked at.
 GAPS_PER_WORKER_MAX = 10_000
 GAPS_PER_LOOK = 1000
@@ -86,6 +96,9 @@ _COSTS = (
     " AS cost FROM batch WHERE seq <= ? LIMIT -1) GROUP BY worker"
 )
 
+
+# The last batch there ever was: SQLite remembers it when it is deleted.
+_LAST_BATCH = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'batch'), 0)"
 
 # Epoch, offset, base, crc of a stream.
 _Position = tuple[int, int, int, int]
@@ -161,6 +174,7 @@ class Journal:
     @ivar identity: 32 hex digits, made with the file.
     @ivar octets: of all batches that are not deleted yet, rows counted.
     @ivar octetsOf: of these, each worker's. Read in the reactor's thread.
+    @ivar mark: the last batch that is committed, and its era's token. Read there, too.
     """
 
     def __init__(
@@ -175,6 +189,11 @@ class Journal:
         self.identity = str(self._one("SELECT value FROM meta WHERE key = 'identity'"))
         self.octetsOf: dict[str, int] = dict(connection.execute(_COSTS, (NUMBER_MAX,)))
         self.octets = sum(self.octetsOf.values())
+        number = self._one(f"SELECT {_LAST_BATCH}")
+        token = self._one("SELECT token FROM era ORDER BY number DESC LIMIT 1")
+        self.mark = Mark(number, token)
+        # Of the era that the first commit begins.
+        self._eraToken: str | None = uuid4().hex
         self._turn: int = self._one("SELECT coalesce(max(turn), 0) + 1 FROM stream")
         self._positions: dict[int, _Position] = {}
         # Of each worker: another's must not be what is counted on.
@@ -225,6 +244,11 @@ class Journal:
             bringUp(db, journalSchema(), prepare, fill)
             useWAL(db)
             db.execute(f"PRAGMA journal_size_limit = {WAL_OCTETS}")
+            db.execute(
+                f"INSERT INTO era (token, first) SELECT ?, {_LAST_BATCH}"
+                " WHERE NOT EXISTS (SELECT 1 FROM era)",
+                (uuid4().hex,),
+            )
             busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if busy:
                 raise UserError(f"the journal {path} is in use by another program")
@@ -343,6 +367,21 @@ class Journal:
             raise self._failure(error) from error
         return [Known(s, g, o, b, c, _text(name)) for s, g, o, b, c, name in rows]
 
+    def holds(self, mark: Mark) -> bool:
+        """As L{decnet_syslog.master.promise.JournalPromise.holds}."""
+        try:
+            found = self._db.execute(
+                "SELECT (SELECT min(later.first) FROM era AS later"
+                " WHERE later.number > era.number) FROM era WHERE token = ?",
+                (mark.token,),
+            ).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise self._failure(error) from error
+        if found is None:
+            return False
+        (end,) = found
+        return mark.number <= (self.mark.number if end is None else end)
+
     def commit(
         self, deposits: Sequence[Deposit], cursors: Iterable[Cursor] = ()
     ) -> list[Batch | None]:
@@ -360,6 +399,7 @@ class Journal:
         moved = dict(self._cursors)
         positions: dict[int, _Position] = {}
         stale: set[tuple[str, str]] = set()
+        last = 0
         self._begin()
         try:
             for deposit in deposits:
@@ -373,15 +413,21 @@ class Journal:
                     stale.add(sender)
                 else:
                     added[deposit.provenance.worker] += DEPOSIT_COST + len(batch.octets)
+                    last = batch.seq
             for cursor in cursors:
                 self._saveCursor(cursor)
                 moved[cursor.output] = cursor.seq
             if moved != self._cursors:
                 removed = self._release(min(moved.values()))
+            if last and self._eraToken is not None:
+                self._beginEra(self._eraToken)
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
         total = added.total()
         self._commit(total)
+        if last:
+            self.mark = Mark(last, self._eraToken or self.mark.token)
+            self._eraToken = None
         self._remember(positions)
         self._cursors = moved
         self._count(added, removed)
@@ -565,6 +611,14 @@ class Journal:
         self._gapsAdded[worker] += 1
         if self._gapsAdded[worker] % GAPS_PER_LOOK == 0:
             self._forgetGaps(worker)
+
+    def _beginEra(self, token: str) -> None:
+        """Begin an era behind what was committed before, and forget the oldest."""
+        (number,) = self._db.execute(
+            "INSERT INTO era (token, first) VALUES (?, ?) RETURNING number",
+            (token, self.mark.number),
+        ).fetchone()
+        self._db.execute("DELETE FROM era WHERE number <= ?", (number - ERAS_MAX,))
 
     def _saveCursor(self, cursor: Cursor) -> None:
         self._db.execute(

@@ -68,3 +68,12 @@ CREATE TABLE output_file (
     anchor BLOB    NOT NULL,  -- the last octets before length
     PRIMARY KEY (output, path)
 ) WITHOUT ROWID;
+
+-- The journal's history. An era begins with the first commit of each opening. A journal that
+-- was put back to a copy was opened again, so what it commits then is of another era: a mark
+-- (batch, token) of a lost batch is behind the beginning of the era after its own.
+CREATE TABLE era (
+    number INTEGER PRIMARY KEY,
+    token  TEXT    NOT NULL UNIQUE,  -- 32 hex digits, random
+    first  INTEGER NOT NULL          -- the last batch before it
+);

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from .values import Batch, Cursor, Deposit, Grant, Known, Wish
+from .values import Batch, Cursor, Deposit, Grant, Known, Mark, Wish
 
 __all__ = ["JournalBlocked", "JournalPromise"]
 
@@ -43,15 +43,20 @@ class JournalPromise(Protocol):
       is stale, what the same connection sent behind it is, too;
     * I{What was said stays.} A position that was granted and a commit that returned are
       there after a restart, as durable as the journal is;
-    * I{Kept until written.} A batch is there until every output's cursor is behind it.
+    * I{Kept until written.} A batch is there until every output's cursor is behind it;
+    * I{A history.} A journal that was put back to an older copy does not hold the marks of
+      what it lost, however far it grows again.
 
     @ivar identity: 32 hex digits, made with the journal; a forwarder knows it by that.
     @ivar octets: of all batches that are not released yet, as far as is known here.
     @ivar octetsOf: of these, each worker's.
+    @ivar mark: the point that is durable: whatever a call here has returned of a position or
+        a batch is before it.
     """
 
     identity: str
     octets: int
+    mark: Mark
 
     @property
     def octetsOf(self) -> Mapping[str, int]: ...
@@ -68,6 +73,16 @@ class JournalPromise(Protocol):
 
     def known(self, worker: str) -> list[Known]:
         """Every stream of a worker that has a position, bounded, the newest first."""
+
+    def holds(self, mark: Mark) -> bool:
+        """
+        Whether the journal's history has this point: nothing before it was lost since.
+
+        A mark that is not remembered any more counts as lost. That is safe: the forwarder
+        then compares everything it has with the positions here.
+
+        @raise JournalBlocked: not now.
+        """
 
     def commit(
         self, deposits: Sequence[Deposit], cursors: Iterable[Cursor] = ()

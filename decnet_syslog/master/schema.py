@@ -52,6 +52,15 @@ _STEPS = (
         "batch.marks",
         ("ALTER TABLE batch ADD COLUMN marks INTEGER NOT NULL DEFAULT 0",),
     ),
+    # The journal begins its first era when it is opened.
+    Step(
+        3,
+        "era",
+        (
+            "CREATE TABLE era (number INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE,"
+            " first INTEGER NOT NULL)",
+        ),
+    ),
 )
 
 

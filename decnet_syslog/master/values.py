@@ -17,6 +17,7 @@ __all__ = [
     "FileLength",
     "Grant",
     "Known",
+    "Mark",
     "batchOf",
 ]
 
@@ -24,6 +25,19 @@ __all__ = [
 # record. Every budget counts it: a worker must not get much for a few octets.
 DEPOSIT_COST = 512
 LINE_COST = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """
+    A point in a journal's history: every batch up to C{number} is before it.
+
+    @ivar number: of a batch. It only grows, until the journal is put back.
+    @ivar token: 32 hex digits that tell two histories with this number apart.
+    """
+
+    number: int
+    token: str
 
 
 @dataclass(frozen=True, slots=True)

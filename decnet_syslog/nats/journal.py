@@ -38,10 +38,11 @@ from twisted.logger import Logger
 from ..errors import UserError
 from ..master.limits import Limits
 from ..master.promise import JournalBlocked
-from ..master.values import Batch, Cursor, Deposit, Grant, Known, Wish, batchOf
+from ..master.values import Batch, Cursor, Deposit, Grant, Known, Mark, Wish, batchOf
 from ..wire.record import Provenance
 from .bus import Bus, Silent
 from .messages import (
+    ATTEMPT,
     HEADERS_OCTETS_MAX,
     PIECE_OCTETS,
     Entry,
@@ -115,6 +116,9 @@ class JetStreamJournal:
 
     @ivar identity: 32 hex digits, made with the stream; the same at every listener.
     @ivar octets: 0: the stream's own limit is for all, and refuses when it is reached.
+    @ivar mark: the last message that is known here, and its attempt: another message at its
+        place, in a stream that was put back, has another. A message that was removed since
+        is not held any more, which is safe.
     """
 
     _log = Logger()
@@ -134,6 +138,7 @@ class JetStreamJournal:
         self._uncounted: dict[str, int] = {}
         self.identity = stream.identity
         self.octets = 0
+        self.mark = Mark(0, stream.identity)
         self._bus = bus
         self._stream = stream
         self._outbox = outbox
@@ -173,8 +178,11 @@ class JetStreamJournal:
                 " --max-message"
             )
         stream = Stream(bus, layout.name)
-        opening(bus, f"the journal {layout.name}", lambda: stream.ensure(layout))
-        return cls(bus, stream, outbox, streamsPerWorkerMax, encoding)
+        what = f"the journal {layout.name}"
+        opening(bus, what, lambda: stream.ensure(layout))
+        journal = cls(bus, stream, outbox, streamsPerWorkerMax, encoding)
+        opening(bus, what, journal._lookForMark)
+        return journal
 
     @property
     def octetsOf(self) -> Mapping[str, int]:
@@ -190,6 +198,28 @@ class JetStreamJournal:
             self._outbox.leave()
             self._outbox.close()
         self._bus.close()
+
+    # History.
+
+    def holds(self, mark: Mark) -> bool:
+        """As L{decnet_syslog.master.promise.JournalPromise.holds}."""
+        if mark.number == 0:
+            return mark.token == self.identity
+        last = self._run(self._stream.at(mark.number))
+        return last is not None and last.headers.get(ATTEMPT) == mark.token
+
+    async def _lookForMark(self) -> None:
+        _, _, seq = await self._stream.state()
+        last = await self._stream.at(seq) if seq else None
+        if seq:
+            # Of a message that was removed no mark can be held.
+            known = last.headers.get(ATTEMPT) if last is not None else None
+            self._note(seq, known or uuid4().hex)
+
+    def _note(self, seq: int, attempt: str) -> None:
+        """There is a message. Nobody may be told of a position before it is noted."""
+        if seq > self.mark.number:
+            self.mark = Mark(seq, attempt)
 
     # Positions.
 
@@ -248,7 +278,9 @@ class JetStreamJournal:
                     return subject, 0, _NOWHERE
                 # That it begins there is a promise as well.
                 last = await self._begin(wish, asked, subject)
-        return subject, last.seq, self._entry(last).position
+        entry = self._entry(last)
+        self._note(last.seq, entry.attempt)
+        return subject, last.seq, entry.position
 
     async def _begin(self, wish: Wish, asked: Grant, subject: str) -> Tail:
         who = Provenance(wish.worker, "-", "-", "-", wish.name)
@@ -273,6 +305,8 @@ class JetStreamJournal:
     def known(self, worker: str) -> list[Known]:
         """As L{decnet_syslog.master.promise.JournalPromise.known}."""
         entries = self._run(self._known(worker))
+        if entries:
+            self._note(entries[0].seq, entries[0].attempt)
         return [entry.known() for entry in entries[: self._streamsPerWorkerMax]]
 
     async def _known(self, worker: str) -> list[Entry]:
@@ -394,6 +428,7 @@ class JetStreamJournal:
                 self._forget(subject)
                 return
             seq = taken
+            self._note(seq, attempt)
             if held is not None:
                 held.seq, held.position = seq, position
             del one.left[0]
@@ -424,7 +459,7 @@ class JetStreamJournal:
             if seq is not None:
                 return seq
             last = await self._stream.last(subject)
-            if last is not None and last.headers.get("Decnet-Attempt") == attempt:
+            if last is not None and last.headers.get(ATTEMPT) == attempt:
                 # Taken before; only the answer was lost.
                 return last.seq
             if held.seq == (0 if last is None else last.seq):

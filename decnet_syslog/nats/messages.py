@@ -25,6 +25,7 @@ from ..wire.record import Provenance
 from .packing import NotPacked, Pack, never, unpack
 
 __all__ = [
+    "ATTEMPT",
     "HEADERS_OCTETS_MAX",
     "Entry",
     "Foreign",
@@ -40,6 +41,9 @@ __all__ = [
 # What the headers take at most, subject and protocol included: a path of 4096 octets is
 # three times as long when all of it is escaped.
 HEADERS_OCTETS_MAX = 16 * 1024
+
+# The header that tells a message from every other, whatever its sequence.
+ATTEMPT = "Decnet-Attempt"
 
 # Octets of a message, if its lines are not longer. A grant fetches the last message of its
 # subject, so it is not as much as a server takes; a commit costs a round trip, so it is
@@ -226,7 +230,7 @@ def encode(
     """
     who = deposit.provenance
     headers = {
-        "Decnet-Attempt": attempt,
+        ATTEMPT: attempt,
         "Decnet-Worker": _escaped(_TEXT, who.worker),
         "Decnet-Fingerprint": _escaped(_TEXT, who.fingerprint),
         "Decnet-Address": _escaped(_TEXT, who.address),
@@ -293,7 +297,7 @@ def decode(seq: int, headers: Mapping[str, str], body: bytes) -> Entry:
         _optional(headers, "Decnet-Log"),
         _number(headers, "Decnet-Marks") == 1,
     )
-    attempt = _text(headers, "Decnet-Attempt")
+    attempt = _text(headers, ATTEMPT)
     stream, generation, start = None, 0, 0
     position = Position(0, 0, 0)
     if "Decnet-Stream" in headers:
