@@ -12,8 +12,19 @@ from zlib import crc32
 
 from decnet_syslog.errors import UserError
 from decnet_syslog.master import journal as journals
-from decnet_syslog.master.journal import Journal, JournalFailed, JournalFull
-from decnet_syslog.master.values import DEPOSIT_COST, Cursor, Deposit, FileLength
+from decnet_syslog.master.journal import (
+    ABSENT_MAX,
+    Journal,
+    JournalFailed,
+    JournalFull,
+)
+from decnet_syslog.master.values import (
+    DEPOSIT_COST,
+    Absence,
+    Cursor,
+    Deposit,
+    FileLength,
+)
 
 from .doubles import PROVENANCE, STREAM, MasterTestCase, lines
 
@@ -148,6 +159,38 @@ class BatchTests(MasterTestCase):
         self.journal.commit([], [Cursor("a", 0, files)])
         self.restart()
         self.assertEqual(self.journal.useOutputs(["a"])["a"].files, files)
+
+    def test_absentOutput(self) -> None:
+        """An output that comes back goes on where it was as long as nothing is deleted;
+        after that its cursor tells where it was, until it has saved another."""
+        self.journal.useOutputs(["a", "b"])
+        self.journal.commit([lines(None, 0, b"%d\n" % n) for n in range(5)])
+        files = {"/x/m.log": FileLength(1, 2, 3, b"x", 4, "boot")}
+        self.journal.commit([], [Cursor("a", 4, {}), Cursor("b", 2, files)])
+        absence = Absence(2, PROVENANCE.receivedAt)
+        for names in (["a"], ["a", "b"]):
+            self.restart()
+            cursors = self.journal.useOutputs(names)
+        self.assertEqual(cursors["b"], Cursor("b", 2, files, absence))
+        self.journal.useOutputs(["a"])
+        self.journal.commit([], [Cursor("a", 5, {})])
+        for _ in range(2):
+            self.restart()
+            cursors = self.journal.useOutputs(["a", "b"])
+            self.assertEqual(cursors["b"], Cursor("b", 5, files, absence))
+        self.journal.commit([], [cursors["b"]])
+        self.assertIsNone(self.journal.useOutputs(["a", "b"])["b"].absence)
+
+    def test_absentOutputsBounded(self) -> None:
+        """Of outputs that are not configured any more only so many are remembered."""
+        for n in range(ABSENT_MAX + 10):
+            self.journal.useOutputs([f"output {n}"])
+            self.journal.commit(
+                [], [Cursor(f"output {n}", 0, {"/x": FileLength(1, 2, 3)})]
+            )
+        for table in ("absent_output", "output_file"):
+            count = self.journal._one(f"SELECT count(DISTINCT output) FROM {table}")
+            self.assertLessEqual(count, ABSENT_MAX + 1)
 
     def test_sequenceSurvivesDeletion(self) -> None:
         """A seq is never given twice, or an output would leave a batch out."""

@@ -35,6 +35,7 @@ import sys
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -51,6 +52,7 @@ from .promise import JournalBlocked
 from .schema import journalSchema
 from .values import (
     DEPOSIT_COST,
+    Absence,
     Batch,
     Cursor,
     Deposit,
@@ -89,6 +91,9 @@ ERAS_MAX = 4096
 # Gaps that are remembered of one worker, and how often that is looked at.
 GAPS_PER_WORKER_MAX = 10_000
 GAPS_PER_LOOK = 1000
+
+# Outputs that are remembered although they are not configured any more.
+ABSENT_MAX = 64
 
 # What each worker has up to a batch. The limit keeps SQLite from sorting the octets, too.
 _COSTS = (
@@ -211,6 +216,8 @@ class Journal:
         )
         # Deleted with the next commit; found here so that no commit has to look.
         self._cursors = dict(self._db.execute("SELECT output, seq FROM cursor"))
+        # Outputs that were absent before this start.
+        self._returned: frozenset[str] | set[str] = frozenset()
 
     @classmethod
     def open(
@@ -472,31 +479,63 @@ class Journal:
         )
         self._begin()
         try:
-            marks = ", ".join("?" * len(names))
-            self._db.execute(f"DELETE FROM cursor WHERE output NOT IN ({marks})", names)
-            self._db.execute(
-                f"DELETE FROM output_file WHERE output NOT IN ({marks})", names
-            )
+            self._leaveOut(names)
+            absences = {
+                name: Absence(seq, since)
+                for name, seq, since in self._db.execute(
+                    "SELECT output, seq, since FROM absent_output"
+                )
+            }
             for name in names:
+                known = absences.get(name)
+                begin = oldest if known is None else max(oldest, known.seq)
                 self._db.execute(
-                    "INSERT OR IGNORE INTO cursor VALUES (?, ?)", (name, oldest)
+                    "INSERT OR IGNORE INTO cursor VALUES (?, ?)", (name, begin)
                 )
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
         self._commit()
         self._cursors = dict(self._db.execute("SELECT output, seq FROM cursor"))
-        cursors = {}
-        for name in names:
-            files = {
-                os.fsdecode(path): FileLength(device, inode, length, anchor)
-                for path, device, inode, length, anchor in self._db.execute(
-                    "SELECT path, device, inode, length, anchor FROM output_file"
-                    " WHERE output = ?",
-                    (name,),
-                )
-            }
-            cursors[name] = Cursor(name, self._cursors[name], files)
-        return cursors
+        self._returned = absences.keys() & set(names)
+        return {
+            name: Cursor(
+                name, self._cursors[name], self._filesOf(name), absences.get(name)
+            )
+            for name in names
+        }
+
+    def _leaveOut(self, names: Sequence[str]) -> None:
+        """Note where the outputs were that have a cursor and are not named."""
+        now = datetime.now(timezone.utc).isoformat(timespec="microseconds")
+        marks = ", ".join("?" * len(names))
+        self._db.execute(
+            "INSERT OR IGNORE INTO absent_output SELECT output, seq, coalesce("
+            "(SELECT received_at FROM batch WHERE batch.seq > cursor.seq"
+            " ORDER BY batch.seq LIMIT 1), ?)"
+            f" FROM cursor WHERE output NOT IN ({marks})",
+            (now[:26] + "Z", *names),
+        )
+        self._db.execute(f"DELETE FROM cursor WHERE output NOT IN ({marks})", names)
+        self._db.execute(
+            "DELETE FROM absent_output WHERE output NOT IN (SELECT output FROM"
+            " absent_output ORDER BY since DESC LIMIT ?)",
+            (ABSENT_MAX,),
+        )
+        self._db.execute(
+            "DELETE FROM output_file WHERE output NOT IN (SELECT output FROM"
+            f" absent_output) AND output NOT IN ({marks})",
+            names,
+        )
+
+    def _filesOf(self, output: str) -> dict[str, FileLength]:
+        return {
+            os.fsdecode(path): FileLength(*file)
+            for path, *file in self._db.execute(
+                "SELECT path, device, inode, length, anchor, ahead, boot"
+                " FROM output_file WHERE output = ?",
+                (output,),
+            )
+        }
 
     def _insert(
         self, deposit: Deposit, positions: dict[int, _Position]
@@ -624,9 +663,14 @@ class Journal:
         self._db.execute(
             "INSERT OR REPLACE INTO cursor VALUES (?, ?)", (cursor.output, cursor.seq)
         )
+        if cursor.output in self._returned:
+            # What it lacks was reported. (Deleted again if this transaction is undone.)
+            self._db.execute(
+                "DELETE FROM absent_output WHERE output = ?", (cursor.output,)
+            )
         self._db.executemany(
             "INSERT OR REPLACE INTO output_file (output, path, device, inode, length,"
-            " anchor) VALUES (?, ?, ?, ?, ?, ?)",
+            " anchor, ahead, boot) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     cursor.output,
@@ -635,6 +679,8 @@ class Journal:
                     file.inode,
                     file.length,
                     file.anchor,
+                    file.ahead,
+                    file.boot,
                 )
                 for path, file in cursor.files.items()
             ],

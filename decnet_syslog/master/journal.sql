@@ -58,14 +58,25 @@ CREATE TABLE cursor (
     seq    INTEGER NOT NULL
 ) WITHOUT ROWID;
 
--- The files of an output as they were, on disk, when its cursor was at that batch.
+-- Outputs that had a cursor once and are not configured now. A row stays until the output has
+-- saved a cursor again: what it lacks is reported at each start until then.
+CREATE TABLE absent_output (
+    output TEXT PRIMARY KEY,
+    seq    INTEGER NOT NULL,  -- its cursor when it was left out
+    since  TEXT    NOT NULL   -- when the first batch behind that was received; RFC 3339, UTC
+) WITHOUT ROWID;
+
+-- The files of an output as they were, on disk, when its cursor was at that batch. Kept for
+-- absent outputs, too.
 CREATE TABLE output_file (
     output TEXT    NOT NULL,
     path   BLOB    NOT NULL,
-    device INTEGER NOT NULL,
+    device INTEGER NOT NULL,  -- device and inode 0: no file yet, a new one comes next
     inode  INTEGER NOT NULL,
     length INTEGER NOT NULL,
     anchor BLOB    NOT NULL,  -- the last octets before length
+    ahead  INTEGER NOT NULL,  -- octets of what follows the cursor that are in earlier files
+    boot   TEXT    NOT NULL,  -- the kernel's boot id then; empty: not known
     PRIMARY KEY (output, path)
 ) WITHOUT ROWID;
 

@@ -61,6 +61,25 @@ _STEPS = (
             " first INTEGER NOT NULL)",
         ),
     ),
+    # A batch of an output may be in two files.
+    Step(
+        3,
+        "output_file.ahead",
+        ("ALTER TABLE output_file ADD COLUMN ahead INTEGER NOT NULL DEFAULT 0",),
+    ),
+    Step(
+        3,
+        "output_file.boot",
+        ("ALTER TABLE output_file ADD COLUMN boot TEXT NOT NULL DEFAULT ''",),
+    ),
+    Step(
+        3,
+        "absent_output",
+        (
+            "CREATE TABLE absent_output (output TEXT PRIMARY KEY,"
+            " seq INTEGER NOT NULL, since TEXT NOT NULL) WITHOUT ROWID",
+        ),
+    ),
 )
 
 

@@ -11,6 +11,7 @@ from ..wire.record import Provenance
 __all__ = [
     "DEPOSIT_COST",
     "LINE_COST",
+    "Absence",
     "Batch",
     "Cursor",
     "Deposit",
@@ -180,13 +181,32 @@ class FileLength:
     """
     An output file, and how many octets of it are on disk.
 
-    @ivar anchor: the last of them, at most 1 KiB: a copy is recognised by these.
+    @ivar inode: 0, with a device of 0: no file yet; the next octets go to a new one.
+    @ivar anchor: the last of the octets, at most 1 KiB: a copy is recognised by these.
+    @ivar ahead: how many octets of what follows the cursor are on disk already, in files
+        that came before this one. Always whole lines.
+    @ivar boot: the kernel's boot id when this was recorded; C{""}: not known.
     """
 
     device: int
     inode: int
     length: int
     anchor: bytes = b""
+    ahead: int = 0
+    boot: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """
+    An output was not configured for a time.
+
+    @ivar seq: its cursor before that.
+    @ivar since: when the first batch behind it was received; RFC 3339, UTC.
+    """
+
+    seq: int
+    since: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +215,14 @@ class Cursor:
     An output has every batch up to C{seq} on disk.
 
     @ivar files: by path, the files that have changed since the cursor before.
+    @ivar absence: of an output that comes back; its files lack the batches from there to
+        C{seq}.
     """
 
     output: str
     seq: int
     files: Mapping[str, FileLength]
+    absence: Absence | None = None
 
 
 def batchOf(seq: int, deposit: Deposit) -> Batch:

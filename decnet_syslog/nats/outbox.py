@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -252,9 +252,9 @@ class Outbox:
             mine = local[name]
             said = value.cursors.get(name, value.released)
             if max(mine.seq, said) > seqMax:
-                mine = Cursor(name, seqMax, mine.files)
+                mine = replace(mine, seq=seqMax)
             elif name not in value.cursors:
-                mine = Cursor(name, max(mine.seq, said), mine.files)
+                mine = replace(mine, seq=max(mine.seq, said))
             elif mine.seq < said:
                 # Others have written since, into files that are not these.
                 self._log.warn(
@@ -266,7 +266,7 @@ class Outbox:
                     place=value.place or "somebody else",
                     reason=f"these files have all up to batch {mine.seq}",
                 )
-                mine = Cursor(name, said, mine.files)
+                mine = replace(mine, seq=said)
             cursors[name] = mine
         self._journal = journal
         # A new holder's first word: the cursors of the one before are refused from now on.
