@@ -9,7 +9,7 @@ from unittest import mock
 
 from decnet_syslog.master import outputfile
 from decnet_syslog.master.acknowledged import Acknowledged
-from decnet_syslog.master.journal import Journal
+from decnet_syslog.master.streams import Position, StreamTable
 from decnet_syslog.master.values import Deposit, Grant
 from decnet_syslog.wire.control import ACK, RESUME
 from decnet_syslog.worker.shipment import Shipment
@@ -100,14 +100,19 @@ def applyTwice() -> AbstractContextManager[object]:
 def withoutComparing() -> AbstractContextManager[object]:
     """The journal commits a deposit wherever the stream is."""
 
-    def _advance(self: Journal, deposit: Deposit, grant: Grant) -> bool:
+    def advance(
+        self: StreamTable,
+        deposit: Deposit,
+        grant: Grant,
+        positions: dict[int, Position],
+    ) -> bool:
         self._db.execute(
             "UPDATE stream SET offset = max(offset, ?) WHERE id = ?",
             (deposit.end, grant.row),
         )
         return True
 
-    return mock.patch.object(Journal, "_advance", _advance)
+    return mock.patch.object(StreamTable, "advance", advance)
 
 
 class _Both:

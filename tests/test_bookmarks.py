@@ -10,6 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from decnet_syslog.durable import StorageFailed
 from decnet_syslog.errors import UserError
 from decnet_syslog.worker.bookmarks import FINISHED_MAX, Bookmark, Bookmarks
 
@@ -81,7 +82,7 @@ class BookmarkTests(SynchronousTestCase):
             "99", str(self.assertRaises(UserError, Bookmarks.open, self.path))
         )
         self.path.write_bytes(b"something else" * 100)
-        self.assertRaises(UserError, Bookmarks.open, self.path)
+        self.assertRaises(StorageFailed, Bookmarks.open, self.path)
         self.path.unlink()
         self.path.symlink_to("elsewhere")
         self.assertRaises(UserError, Bookmarks.open, self.path)

@@ -140,7 +140,9 @@ class FeedTests(MasterTestCase):
             self.thread.run()
             self.clock.advance(step)
             self.thread.run()
-            late = max(late, step * (number - self.journal._cursors[self.output.name]))
+            late = max(
+                late, step * (number - self.journal._cursorTable.seqs[self.output.name])
+            )
         self.assertLessEqual(late, behind)
 
     def test_trickle(self) -> None:
@@ -160,7 +162,7 @@ class FeedTests(MasterTestCase):
         for _ in range(8):
             self.clock.advance(0.1)
             self.thread.run()
-        self.assertEqual(self.journal._cursors[self.output.name], 1)
+        self.assertEqual(self.journal._cursorTable.seqs[self.output.name], 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_woken(self) -> None:

@@ -9,8 +9,7 @@ from zlib import crc32
 
 from twisted.internet.defer import Deferred, execute, fail
 
-from decnet_syslog.master import groupcommit
-from decnet_syslog.master import journal as journals
+from decnet_syslog.master import gaps, groupcommit
 from decnet_syslog.master.acknowledged import EMPTY_LINES_MAX, NAME_OCTETS_MAX
 from decnet_syslog.master.groupcommit import GroupCommit
 from decnet_syslog.master.journal import Journal, JournalFull
@@ -242,8 +241,8 @@ class CostTests(ReceptionTestCase):
 
     def test_gapRows(self) -> None:
         """A worker's oldest gaps are forgotten when there are very many."""
-        self.patch(journals, "GAPS_PER_WORKER_MAX", 20)
-        self.patch(journals, "GAPS_PER_LOOK", 5)
+        self.patch(gaps, "GAPS_PER_WORKER_MAX", 20)
+        self.patch(gaps, "GAPS_PER_LOOK", 5)
         grant = self.journal.grant("w1", STREAM, 0, 0, "x")
         for number in range(100):
             self.journal.commit(

@@ -17,7 +17,7 @@ PACKAGE = Path(decnet_syslog.__file__).parent
 # Who may be imported by whom: each floor by those above it.
 BELOW = {
     "wire": {"wire"},
-    "trust": {"trust", "errors", "durable"},
+    "trust": {"trust", "errors", "durable", "private"},
     "watch": {"watch", "wire", "trust", "errors", "options"},
     "worker": {
         "worker",
@@ -28,7 +28,9 @@ BELOW = {
         "options",
         "clock",
         "durable",
+        "database",
         "migration",
+        "private",
         "notify",
     },
     "master": {
@@ -42,7 +44,9 @@ BELOW = {
         "options",
         "clock",
         "durable",
+        "database",
         "migration",
+        "private",
         "notify",
     },
     # A provider of the master's journal; the outputs, which need not be where it is.
@@ -55,7 +59,9 @@ BELOW = {
         "options",
         "clock",
         "durable",
+        "database",
         "migration",
+        "private",
         "notify",
     },
     "doctor": {"doctor", "worker", "wire", "trust", "errors", "options"},
@@ -71,10 +77,14 @@ BELOW = {
         "options",
         "clock",
         "durable",
+        "database",
         "migration",
+        "private",
         "logs",
     },
     "durable": set(),
+    "database": {"durable", "errors", "migration", "private"},
+    "private": {"errors"},
     "migration": set(),
     "notify": set(),
     "logs": set(),

@@ -11,9 +11,9 @@ from dataclasses import replace
 from zlib import crc32
 
 from decnet_syslog.errors import UserError
-from decnet_syslog.master import journal as journals
+from decnet_syslog.master import gaps
+from decnet_syslog.master.cursors import ABSENT_MAX
 from decnet_syslog.master.journal import (
-    ABSENT_MAX,
     Journal,
     JournalFailed,
     JournalFull,
@@ -93,8 +93,8 @@ class PositionTests(MasterTestCase):
 
     def test_gapsOfTwo(self) -> None:
         """A worker's gaps are bounded whenever another's come between."""
-        self.patch(journals, "GAPS_PER_WORKER_MAX", 10)
-        self.patch(journals, "GAPS_PER_LOOK", 10)
+        self.patch(gaps, "GAPS_PER_WORKER_MAX", 10)
+        self.patch(gaps, "GAPS_PER_LOOK", 10)
         at = {"w1": 0, "w2": 0}
         grants = {w: self.journal.grant(w, STREAM, 0, 0, "x") for w in at}
         for number in range(200):
@@ -262,7 +262,7 @@ class OpenTests(MasterTestCase):
         """Another file is not taken for a journal."""
         path = self.directory / "text"
         path.write_bytes(b"not a database, but long enough to look" * 100)
-        self.assertRaises(UserError, Journal.open, path)
+        self.assertRaises(JournalFailed, Journal.open, path)
 
     def test_link(self) -> None:
         """A link that somebody planted is not followed."""

@@ -55,8 +55,12 @@ class JournalPromise(Protocol):
     """
 
     identity: str
-    octets: int
-    mark: Mark
+
+    @property
+    def octets(self) -> int: ...
+
+    @property
+    def mark(self) -> Mark: ...
 
     @property
     def octetsOf(self) -> Mapping[str, int]: ...

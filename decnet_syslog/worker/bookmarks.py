@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from ..durable import StorageFailed, isFailure, isFull, syncData, syncDirectory, useWAL
-from ..errors import UserError
-from ..migration import Schema, SchemaUnknown, bringUp
+from ..database import DatabaseKind, openDatabase
+from ..durable import StorageFailed, isFull, syncData
+from ..migration import Schema
 from ..private import PRIVATE, openPrivate
 
 __all__ = ["Bookmark", "Bookmarks"]
@@ -54,6 +54,13 @@ CREATE TABLE bookmark (
 
 # The file may be the one that DECNET's own forwarder keeps its offset in.
 STATE_SCHEMA = Schema(_SCHEMA, guests=frozenset({"forwarder_offset"}))
+
+_KIND = DatabaseKind(
+    "the state database",
+    "give --state-db a file in a directory that this user can write",
+    "is another decnet-forwarder running?",
+    "move it away together with its -wal: the master has the positions",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +120,13 @@ class Bookmarks:
         Open or make the database.
 
         @param die: ends the process: a disk has failed.
-        @raise UserError: it is in use, of an unknown version, or no database.
+        @raise UserError: it is in use, or of an unknown version.
+        @raise StorageFailed: after C{die} was told: it is damaged, or the disk has failed.
         """
         descriptor = openPrivate(
             path,
-            "the state database",
-            "give --state-db a file in a directory that this user can write",
+            _KIND.what,
+            _KIND.place,
         )
         status = os.fstat(descriptor)
         ours = status.st_uid == os.geteuid() and status.st_nlink == 1
@@ -126,39 +134,13 @@ class Bookmarks:
             # DECNET's own forwarder left it to the umask.
             os.fchmod(descriptor, PRIVATE)
         os.close(descriptor)
-        db = sqlite3.connect(path, isolation_level=None, timeout=2)
         try:
-            db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            # Before anything else of a database is changed: WAL mode would be a change.
-            bringUp(db, STATE_SCHEMA, lambda: useWAL(db))
-            useWAL(db)
-            # What a killed process had written and not synced counts only once it is.
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            # SQLite syncs the names of its files, and does not look whether it worked.
-            syncDirectory(path.parent)
-        except OSError as error:
-            db.close()
-            die(StorageFailed(f"cannot sync {path.parent}: {error.strerror}"))
+            return openDatabase(
+                path, _KIND, STATE_SCHEMA, lambda db: cls(path, db, die)
+            )
+        except StorageFailed as failed:
+            die(failed)
             raise
-        except SchemaUnknown as error:
-            db.close()
-            raise UserError(
-                f"cannot use the state database {path}: {error}; nothing of it was"
-                " changed: run the program that made it"
-            ) from None
-        except sqlite3.DatabaseError as error:
-            db.close()
-            if "locked" in str(error):
-                raise UserError(
-                    f"the state database {path} is in use: is another decnet-forwarder running?"
-                ) from None
-            if isFailure(error):
-                die(StorageFailed(f"the state database {path}: {error}"))
-            raise UserError(f"cannot use {path} as a state database: {error}") from None
-        except BaseException:
-            db.close()
-            raise
-        return cls(path, db, die)
 
     def close(self) -> None:
         """Close the database."""

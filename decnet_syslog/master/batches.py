@@ -1,0 +1,147 @@
+"""The batches in the journal: what is committed and not yet on disk in every output."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..wire.control import NUMBER_MAX
+from ..wire.record import Provenance
+from .packing import octetsOf, packLengths, textOf, unpackLengths
+from .values import DEPOSIT_COST, Batch, Deposit, batchOf
+
+__all__ = ["LAST_BATCH", "BatchTable"]
+
+# What each worker has up to a batch. The limit keeps SQLite from sorting the octets, too.
+_COSTS = (
+    f"SELECT worker, sum(cost) FROM (SELECT worker, length(octets) + {DEPOSIT_COST}"
+    " AS cost FROM batch WHERE seq <= ? LIMIT -1) GROUP BY worker"
+)
+
+# The last batch there ever was: SQLite remembers it when it is deleted.
+LAST_BATCH = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'batch'), 0)"
+
+
+def _batch(row: Sequence[Any]) -> Batch:
+    """A row of L{BatchTable.read}."""
+    seq, worker, fingerprint, address, receivedAt, name, marks, *rest = row
+    stream, generation, start, end, octets, lengths, reason = rest
+    log = None if name is None else textOf(name)
+    return Batch(
+        seq,
+        Provenance(worker, fingerprint, address, receivedAt, log, bool(marks)),
+        stream,
+        generation or 0,
+        start,
+        end,
+        octets,
+        unpackLengths(lengths),
+        reason,
+    )
+
+
+class BatchTable:
+    """
+    The table of batches.
+
+    @ivar octets: of all batches, rows counted, as committed.
+    @ivar octetsOf: of these, each worker's. Read in the reactor's thread.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self.octetsOf: dict[str, int] = dict(db.execute(_COSTS, (NUMBER_MAX,)))
+        self.octets = sum(self.octetsOf.values())
+        # The last batch of each stream. Asked of the table, the journal's one thread would
+        # look at every batch there is whenever a worker opens a stream.
+        self._lastOf: dict[int, int] = dict(
+            db.execute(
+                "SELECT stream_id, max(seq) FROM batch WHERE stream_id IS NOT NULL"
+                " GROUP BY stream_id"
+            )
+        )
+
+    def oldest(self) -> int:
+        """The number before the oldest batch; with none, of the last that there was."""
+        (found,) = self._db.execute(
+            f"SELECT coalesce(min(seq) - 1, {LAST_BATCH}) FROM batch"
+        ).fetchone()
+        return int(found)
+
+    def lastOf(self, row: int) -> int:
+        """The last batch of a stream; 0 if all are deleted."""
+        return self._lastOf.get(row, 0)
+
+    def forget(self, row: int) -> None:
+        """A stream is forgotten."""
+        self._lastOf.pop(row, None)
+
+    def insert(self, deposit: Deposit) -> Batch:
+        """Make a batch of a deposit, in the transaction that moves its stream."""
+        grant, provenance = deposit.grant, deposit.provenance
+        seq = self._db.execute(
+            "INSERT INTO batch (worker, fingerprint, address, received_at, name,"
+            ' marks, stream_id, start, "end", reason, lengths, octets)'
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                provenance.worker,
+                provenance.fingerprint,
+                provenance.address,
+                provenance.receivedAt,
+                None if provenance.log is None else octetsOf(provenance.log),
+                provenance.marks,
+                None if grant is None else grant.row,
+                deposit.start,
+                deposit.end,
+                deposit.reason,
+                packLengths(deposit.lengths),
+                deposit.octets,
+            ),
+        ).lastrowid
+        assert seq is not None
+        if grant is not None:
+            # Of a stream; of a transaction that is undone it is too much, which is harmless.
+            self._lastOf[grant.row] = seq
+        return batchOf(seq, deposit)
+
+    def read(self, after: int, costMax: int) -> list[Batch]:
+        """The batches behind C{after} in order, until they cost so much."""
+        batches: list[Batch] = []
+        cost = 0
+        for row in self._db.execute(
+            "SELECT seq, batch.worker, fingerprint, address, received_at,"
+            " batch.name, marks, stream.stream, stream.generation,"
+            ' start, "end", octets, lengths, reason'
+            " FROM batch LEFT JOIN stream ON stream.id = stream_id"
+            " WHERE seq > ? ORDER BY seq",
+            (after,),
+        ):
+            batch = _batch(row)
+            batches.append(batch)
+            cost += batch.cost
+            if cost >= costMax:
+                break
+        return batches
+
+    def release(self, seq: int) -> dict[str, int]:
+        """Delete the batches that every output has. Their octets, of each worker."""
+        octets = dict(self._db.execute(_COSTS, (seq,)))
+        self._db.execute("DELETE FROM batch WHERE seq <= ?", (seq,))
+        return octets
+
+    def committed(self, added: Mapping[str, int], removed: Mapping[str, int]) -> None:
+        """
+        A transaction is committed: know what each worker has; of those with nothing, nothing.
+
+        @param added: octets of each worker, rows counted.
+        @param removed: what L{release} has returned.
+        """
+        for worker in added.keys() | removed.keys():
+            has = self.octetsOf.get(worker, 0)
+            has += added.get(worker, 0) - removed.get(worker, 0)
+            if has:
+                self.octetsOf[worker] = has
+            else:
+                self.octetsOf.pop(worker, None)
+        self.octets += sum(added.values()) - sum(removed.values())

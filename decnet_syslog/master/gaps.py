@@ -1,0 +1,58 @@
+"""
+The gaps of all workers, in the journal: what can never be delivered.
+
+A gap stays when its stream is forgotten. Each worker's are bounded, and the oldest go first: the
+outputs have a record of every one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+
+from .packing import octetsOf
+from .values import Deposit, Grant
+
+__all__ = ["GapTable"]
+
+# Gaps that are remembered of one worker, and how often that is looked at.
+GAPS_PER_WORKER_MAX = 10_000
+GAPS_PER_LOOK = 1000
+
+
+class GapTable:
+    """The table of gaps."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        # Of each worker: another's must not be what is counted on.
+        self._added: Counter[str] = Counter()
+
+    def add(self, deposit: Deposit, grant: Grant) -> None:
+        """Record a gap, in the transaction that moves the position over it."""
+        worker = deposit.provenance.worker
+        self._db.execute(
+            "INSERT OR REPLACE INTO gap (worker, stream, generation, name, start,"
+            ' "end", reason, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+            (
+                worker,
+                grant.stream,
+                grant.generation,
+                octetsOf(deposit.provenance.log or ""),
+                deposit.start,
+                deposit.end,
+                deposit.reason,
+                deposit.provenance.receivedAt,
+            ),
+        )
+        self._added[worker] += 1
+        if self._added[worker] % GAPS_PER_LOOK == 0:
+            self._forget(worker)
+
+    def _forget(self, worker: str) -> None:
+        """Forget a worker's oldest gaps, if there are very many: the outputs have them."""
+        self._db.execute(
+            "DELETE FROM gap WHERE rowid IN (SELECT rowid FROM gap WHERE worker = ?"
+            " ORDER BY rowid DESC LIMIT -1 OFFSET ?)",
+            (worker, GAPS_PER_WORKER_MAX),
+        )
