@@ -25,6 +25,7 @@ from ..options import directory, fromEnvironment, portNumber
 from ..trust.admission import REVOKED, Admission
 from ..trust.bundles import Bundle
 from ..trust.contexts import Refusal, listenerContext, operatorContext
+from ..trust.openssl import TICKETS_SENT, ticketsSent
 from ..trust.renewal import Renewal
 from ..trust.revocation import CRL_FILE
 from ..trust.watching import together
@@ -196,6 +197,8 @@ def makeService(options: Options) -> IService:
         )
     except UserError as error:
         raise SystemExit(f"decnet-listener: {error}") from None
+    if ticketsSent():
+        _log.warn(TICKETS_SENT)
     lock = ListenerLock(journal.with_name(journal.name + ".lock"))
     ours = [
         f"{journal}{end}" for end in ("", "-wal", "-shm", "-journal", ".lock", ".crl")

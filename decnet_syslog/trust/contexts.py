@@ -15,9 +15,10 @@ TLS 1.2 and newer, forward secrecy and AEAD only (RFC 9662), no compression, no
 renegotiation, no sessions and no tickets that would skip the certificates.
 
 ALPN: a server of Twisted's that selects nothing kills every client that offers anything,
-so ours says that it takes no part. One thing cannot be had here: OpenSSL's
-SSL_CTX_set_num_tickets is not in pyOpenSSL, so a TLS 1.3 client that never reads and
-closes hard can lose what it sent last (RFC 5425 has no acknowledgement to tell it).
+so ours says that it takes no part.
+
+No session tickets leave a server of ours: see L{decnet_syslog.trust.openssl}. A TLS 1.3 client
+that never reads would lose what it sent last.
 """
 
 from __future__ import annotations
