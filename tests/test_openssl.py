@@ -65,7 +65,9 @@ class MergedTests(SynchronousTestCase):
 
     def test_missing(self) -> None:
         """Sections that are not there are added."""
-        added = "[decnet_syslog_ssl_conf]\nsystem_default = decnet_syslog_system_default\n"
+        added = (
+            "[decnet_syslog_ssl_conf]\nsystem_default = decnet_syslog_system_default\n"
+        )
         end = "[decnet_syslog_system_default]\nNumTickets = 0\n"
         self.assertEqual(
             self.end("openssl_conf = a\n[a]\nproviders = p\n[p]\n"),

@@ -163,7 +163,10 @@ def ticketsSent() -> bool:
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
     context.use_certificate(certificate)
     context.use_privatekey(key)
-    server, client = SSL.Connection(context), SSL.Connection(SSL.Context(SSL.TLS_METHOD))
+    server, client = (
+        SSL.Connection(context),
+        SSL.Connection(SSL.Context(SSL.TLS_METHOD)),
+    )
     server.set_accept_state()
     client.set_connect_state()
     for one, other in (client, server), (server, client), (client, server):
