@@ -14,7 +14,7 @@ from decnet_syslog.wire.control import (
     ControlLine,
     parseControl,
 )
-from decnet_syslog.wire.framing import FrameDecoder, FramingError
+from decnet_syslog.wire.framing import FrameDecoder, FramingError, Oversize
 
 __all__ = ["Item", "Key", "Sent"]
 
@@ -39,7 +39,9 @@ class Sent:
         self.names: set[str] = set()
         self.opened: list[Key] = []
         self.broken = False
-        self._decoder = FrameDecoder(messageOctetsMax, control)
+        self.oversize: list[Oversize] = []
+        # A peer without the extension is read leniently.
+        self._decoder = FrameDecoder(messageOctetsMax, control, not control)
         self._control = control
         self._current: Key | None = None
         self._position = 0
@@ -59,6 +61,9 @@ class Sent:
             if line is None:
                 return
             octets = b""
+            if isinstance(line, Oversize):
+                self.oversize.append(line)
+                continue
             try:
                 self._line(parseControl(line))
             except ControlError:

@@ -503,6 +503,7 @@ class EncodingTests(SynchronousTestCase):
         got: list[bytes] = []
         data = encodeLines(octets)
         while (line := decoder.decode(data, got)) is not None:
+            assert isinstance(line, bytes)
             empty = parseControl(line)
             assert isinstance(empty, EMPTY)
             got.extend([b""] * empty.count)

@@ -10,9 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.wire.framing import (
     CONTROL_LINE_OCTETS_MAX,
+    FIRST_OCTETS,
     FrameDecoder,
     FramingError,
     LengthError,
+    Oversize,
     encodeFrames,
 )
 
@@ -36,9 +38,32 @@ def decodeAll(
     for receive in receives:
         line = decoder.decode(receive, frames)
         while line is not None:
+            assert isinstance(line, bytes)
             lines.append(line)
             line = decoder.decode(b"", frames)
     return frames, lines
+
+
+def decodeLenient(
+    octets: bytes, limit: int, at: list[int]
+) -> tuple[list[bytes | Oversize], FrameDecoder]:
+    """Decode leniently, in order, and check after each step that little is held."""
+    decoder = FrameDecoder(limit, lenient=True)
+    found: list[bytes | Oversize] = []
+    for receive in divide(octets, at):
+        while True:
+            frames: list[bytes] = []
+            try:
+                item = decoder.decode(receive, frames)
+            finally:
+                found += frames
+            if item is None:
+                break
+            assert isinstance(item, Oversize)
+            found.append(item)
+            receive = b""
+        assert decoder.held <= max(limit, FIRST_OCTETS) + 11, decoder.held
+    return found, decoder
 
 
 class RoundTripTests(SynchronousTestCase):
@@ -151,6 +176,7 @@ class RefusalTests(SynchronousTestCase):
                 for receive in receives:
                     line = decoder.decode(receive, frames)
                     while line is not None:
+                        assert isinstance(line, bytes)
                         lines.append(line)
                         line = decoder.decode(b"", frames)
                     self.assertLess(decoder.held, CONTROL_LINE_OCTETS_MAX + 500)
@@ -158,3 +184,89 @@ class RefusalTests(SynchronousTestCase):
                 reason = error.reason
             outcomes.append((frames, lines, reason))
         self.assertEqual(outcomes[0], outcomes[-1])
+
+
+class LenientTests(SynchronousTestCase):
+    """From a peer without the extension, frames that are no messages are skipped."""
+
+    def everyWay(
+        self, octets: bytes, limit: int = 300
+    ) -> tuple[list[bytes | Oversize], int]:
+        """Decode whole, octet by octet and in pieces: the same must come out."""
+        outcomes = []
+        for step in (len(octets), 1, 7, 255, 256, 257):
+            found, decoder = decodeLenient(
+                octets, limit, list(range(0, len(octets), step))
+            )
+            self.assertEqual(decoder.held, 0)
+            outcomes.append((found, decoder.empty))
+        for outcome in outcomes:
+            self.assertEqual(outcome, outcomes[0])
+        return outcomes[0]
+
+    def test_empty(self) -> None:
+        """An empty frame is counted, wherever it stands and however many there are."""
+        self.assertEqual(self.everyWay(b"0 "), ([], 1))
+        self.assertEqual(
+            self.everyWay(b"0 0 1 a0 10 0123456789"), ([b"a", b"0123456789"], 3)
+        )
+        self.assertEqual(self.everyWay(b"0 " * 5000 + b"1 a"), ([b"a"], 5000))
+
+    def test_oversize(self) -> None:
+        """Of a frame over the limit there are its length and its first octets."""
+        body = bytes(n % 251 for n in range(5000))
+        for length in (301, 512, 999, 1000, 5000):
+            octets = b"2 ok%d %b3 end" % (length, body[:length])
+            self.assertEqual(
+                self.everyWay(octets),
+                ([b"ok", Oversize(length, body[:256]), b"end"], 0),
+            )
+
+    def test_shortOversize(self) -> None:
+        """With a low limit the first octets can be the whole frame."""
+        found, _ = self.everyWay(b"11 abcdefghijk0 12 abcdefghijkl1 x", 10)
+        wanted = [Oversize(11, b"abcdefghijk"), Oversize(12, b"abcdefghijkl"), b"x"]
+        self.assertEqual(found, wanted)
+
+    def test_framesInside(self) -> None:
+        """What looks like frames inside is read past."""
+        inside = encodeFrames([b"forged"] * 500)
+        octets = b"%d %b4 real" % (len(inside), inside)
+        self.assertEqual(
+            self.everyWay(octets), ([Oversize(len(inside), inside[:256]), b"real"], 0)
+        )
+
+    def test_digits(self) -> None:
+        """A number of up to ten digits is a length; a longer one is refused at once."""
+        found, decoder = decodeLenient(b"9999999999 " + bytes(400), 300, [])
+        self.assertEqual(found, [Oversize(9999999999, bytes(256))])
+        self.assertEqual(decoder.held, 0)
+        for octets in (b"99999999999", b"10000000000 x"):
+            self.assertRaises(LengthError, decodeLenient, octets, 300, [])
+
+    def test_unfinished(self) -> None:
+        """Of a frame that is read past no more than its first octets are held."""
+        _, decoder = decodeLenient(b"301 " + bytes(255), 300, [])
+        self.assertEqual(decoder.held, 255)
+        _, decoder = decodeLenient(b"5000 " + bytes(4000), 300, [])
+        self.assertEqual(decoder.held, 0)
+
+    def test_strangers(self) -> None:
+        """What cannot be followed is refused all the same."""
+        for octets in (
+            b"00 ",
+            b"05 hello",
+            b"0\n",
+            b"-1 x",
+            b"5\thello",
+            b"LIST\n",
+            b"\0",
+        ):
+            self.assertRaises(FramingError, decodeLenient, b"2 ok" + octets, 300, [])
+
+    def test_strict(self) -> None:
+        """A peer with the extension is not treated like that."""
+        for octets in (b"0 ", b"301 "):
+            self.assertRaises(
+                FramingError, FrameDecoder(300, control=True).decode, octets, []
+            )

@@ -164,7 +164,7 @@ class ListenerTests(PairTestCase):
         return pair, Papers(bundle.certificate, bundle.privateKey)
 
     def behindHandshake(self, pair: Pair, papers: Papers) -> int:
-        """Octets that the listener sends before it is asked for anything."""
+        """Count the octets that the listener sends behind the handshake."""
         made = context(papers, (SSL.TLS1_3_VERSION, SSL.TLS1_3_VERSION))
         peer = TLSPeer((pair.host, pair.port), "127.0.0.1", made)
         self.addCleanup(peer.socket.close)

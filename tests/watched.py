@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from hashlib import sha256
@@ -115,7 +116,9 @@ class Watched:
         self._sent: dict[str, int] = {}
         self.outputs = [self._output("raw", "log"), self._output("json", "json")]
         works = SimpleNamespace(
-            factory=SimpleNamespace(connections=[], reported=None),
+            factory=SimpleNamespace(
+                connections=[], reported=None, emptyFrames=Counter()
+            ),
             commits=self.commits,
             journal=SimpleNamespace(octets=31_457_280),
             feeds=self.outputs,

@@ -177,6 +177,11 @@ def asText(record: Mapping[str, Any]) -> str:
     who = f"{moment} {record['source_worker']}"
     gap = record.get("gap")
     if isinstance(gap, dict):
+        if "first" in gap:
+            return printable(
+                f"{who} GAP: a message of {gap.get('octets')} octets was not taken:"
+                f" {gap.get('reason')}; it begins {gap['first']}"
+            )
         lost = f"octets {gap.get('start')} to {gap.get('end')}"
         log = record.get("source_log") or "a file without a name"
         return printable(f"{who} GAP: {lost} of {log} were lost: {gap.get('reason')}")

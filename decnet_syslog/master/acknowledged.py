@@ -122,7 +122,6 @@ class Acknowledged(Reception):
         self._current: _Open | None = None
         self._last = False
         self._hasListed = self._saidBye = False
-        self._deposits: list[Deposit] = []
         # What is committed and not acknowledged yet: the end of each stream.
         self._owed: dict[tuple[str, int], int] = {}
         self._owedOctets = 0
@@ -441,7 +440,3 @@ class Acknowledged(Reception):
         if self._commits.full:
             self._discard()
         super().connectionLost()
-
-    def _discard(self) -> None:
-        super()._discard()
-        self._deposits = []

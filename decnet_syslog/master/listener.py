@@ -9,6 +9,7 @@ the transport's side of it and the service that wires journal, outputs and port 
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
@@ -28,7 +29,8 @@ from zope.interface import implementer
 from ..trust.contexts import DELIVERY_PROTOCOLS, STATE_PROTOCOL, RefuseChain, chainOf
 from ..trust.names import NameRefused, fingerprint, peerName, showText
 from ..wire.control import BYE, ControlError, ControlLine
-from ..wire.framing import FramingError
+from ..wire.diagnosis import diagnose
+from ..wire.framing import FramingError, Oversize
 from ..wire.hostname import firstContradiction
 from ..wire.protocol import OctetCountedReceiver
 from ..wire.report import Report
@@ -40,6 +42,7 @@ from .pacing import Pacing
 from .promise import JournalPromise
 from .reception import Plain, Reception, Violation
 from .roster import Roster
+from .seldom import Seldom
 
 __all__ = ["HOSTNAME_POLICIES", "ListenerFactory", "ListenerProtocol"]
 
@@ -191,6 +194,7 @@ class ListenerProtocol(OctetCountedReceiver):
         self.certificate = certificate
         self.heard = self.factory.clock.seconds()
         self.control = transport.negotiatedProtocol in DELIVERY_PROTOCOLS
+        self.lenient = not self.control
         self.reports = transport.negotiatedProtocol == STATE_PROTOCOL
         keepAlive(transport, self.factory.limits.peerSeconds)
         if self.control:
@@ -302,9 +306,49 @@ class ListenerProtocol(OctetCountedReceiver):
         except Violation as violation:
             self._violated(violation)
 
+    def oversizeReceived(self, frame: Oversize) -> None:
+        """Have a gap record instead of a message over the limit."""
+        self._frameSince = None
+        assert isinstance(self.reception, Plain)
+        self.reception.oversizeReceived(frame)
+        count = self.factory.seldom.occurred((self.worker, "oversize"))
+        if count:
+            self._log.warn(
+                "{worker} at {address}: a message of {octets} octets was read past ({count}"
+                " since the last such line): {reason}; a gap record has its length and its"
+                " first octets; --max-message raises the limit",
+                event="gap",
+                worker=self.worker,
+                address=self.address,
+                octets=frame.length,
+                count=count,
+                reason=f"over the limit of {self.MAX_LENGTH}",
+            )
+
+    def emptyFramesReceived(self, count: int) -> None:
+        """Count frames of no octets."""
+        worker = self.worker
+        assert worker is not None
+        self._frameSince = None
+        self.factory.emptyFrames[worker] += count
+        count = self.factory.seldom.occurred((worker, "empty"), count)
+        if count:
+            self._log.warn(
+                "{worker} at {address}: skipped {count} empty frames (MSG-LEN 0) since the last"
+                " such line: {reason}",
+                event="skipped",
+                worker=worker,
+                address=self.address,
+                count=count,
+                reason="an empty line in its log, if it is DECNET's forwarder",
+            )
+
     def frameError(self, error: FramingError | ControlError) -> None:
         """The framing is broken: keep what was complete, say why, close."""
-        self._violated(Violation("framing", str(error)))
+        text = str(error)
+        if self.lenient:
+            text = f"{text}: {diagnose(error.seen)}"
+        self._violated(Violation("framing", text))
 
     def _violated(self, violation: Violation) -> None:
         self.close(BYE(violation.code, violation.text))
@@ -453,6 +497,8 @@ class ListenerFactory(Factory):
     @ivar handshakes: those whose handshake is not.
     @ivar rejects: whether messages that name another machine are not taken.
     @ivar held: octets of unfinished frames, of all connections.
+    @ivar emptyFrames: skipped, of each worker that has sent some since the start.
+    @ivar seldom: which events of peers are logged.
     @ivar reported: told (worker, report) of a forwarder that says how it is.
     """
 
@@ -486,6 +532,8 @@ class ListenerFactory(Factory):
         self._commits = commits
         self.handshakes = Handshakes()
         self.held = 0
+        self.emptyFrames: Counter[str] = Counter()
+        self.seldom = Seldom(clock)
         self._journal = journal
         self._now = now
         self._looks: IDelayedCall | None = None

@@ -24,11 +24,15 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from ..wire.control import BYE, ControlLine
+from ..wire.framing import Oversize
 from ..wire.record import Provenance
 from .groupcommit import GroupCommit
-from .values import LINE_COST, Batch, Deposit
+from .values import DEPOSIT_COST, LINE_COST, Batch, Deposit
 
-__all__ = ["Line", "Plain", "Reception", "Violation"]
+__all__ = ["OVERSIZE", "Line", "Plain", "Reception", "Violation"]
+
+# Why a message over the limit was not taken, as the forwarder says it of a line.
+OVERSIZE = "oversize"
 
 
 @dataclass
@@ -96,6 +100,8 @@ class Reception(ABC):
         self._now = now
         self._marks = marks
         self._messages: list[bytes] = []
+        # Behind these, the messages.
+        self._deposits: list[Deposit] = []
         self._octets = 0
         self._taken = 0
         self._paused = False
@@ -154,6 +160,7 @@ class Reception(ABC):
     def _discard(self) -> None:
         """Forget what was gathered and not taken."""
         self._messages = []
+        self._deposits = []
         self._commits.charge(self.who.worker, -self._octets)
         self._octets = 0
 
@@ -198,12 +205,33 @@ class Plain(Reception):
     own RFC 5424 template sends one.
     """
 
+    def oversizeReceived(self, frame: Oversize) -> None:
+        """A message over the limit: a gap record says how long, and how it begins."""
+        pending = bool(self._messages)
+        gap = Deposit(
+            self._provenance(None),
+            None,
+            0,
+            frame.length,
+            frame.first,
+            reason=OVERSIZE,
+        )
+        self._cut()
+        self._deposits.append(gap)
+        self._gather((1 + pending) * DEPOSIT_COST + len(frame.first))
+
     def take(self) -> Sequence[Deposit]:
-        """One deposit of every message received since the last."""
-        messages, self._messages = self._messages, []
+        """Deposits of every message received since the last call."""
+        self._cut()
+        taken, self._deposits = self._deposits, []
         self._takeOctets()
+        return taken
+
+    def _cut(self) -> None:
+        """Make a deposit of the messages that were gathered."""
+        messages, self._messages = self._messages, []
         if not messages:
-            return ()
+            return
         octets = b"\n".join(messages) + b"\n"
         lengths = None
         if octets.count(b"\n") != len(messages):
@@ -212,7 +240,9 @@ class Plain(Reception):
             if octets.count(b"\n") != len(messages):
                 octets = b"".join(messages)
                 lengths = tuple(map(len, messages))
-        return (Deposit(self._provenance(None), None, 0, 0, octets, lengths),)
+        self._deposits.append(
+            Deposit(self._provenance(None), None, 0, 0, octets, lengths)
+        )
 
     def committed(self, batches: Sequence[Batch | None]) -> None:
         """Nothing can be said to a peer without the extension."""

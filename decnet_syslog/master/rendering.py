@@ -6,10 +6,10 @@ Pieces, because what was just made is written fastest while the processor's cach
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ..wire.gap import Gap, renderGapMessage, renderGapRecord
-from ..wire.record import renderRuns
+from ..wire.record import Provenance, renderRuns
 from .values import Batch
 
 __all__ = ["oneLine", "renderJSON", "renderRaw"]
@@ -38,12 +38,19 @@ def oneLine(message: bytes) -> bytes:
     return message.replace(b"#", b"#043").replace(b"\n", b"#012")
 
 
+def _renderGap(
+    batch: Batch, reason: str, render: Callable[[Gap, Provenance, str, int], bytes]
+) -> tuple[bytes]:
+    # Only a batch without a stream has octets beside its reason.
+    first = batch.octets if batch.stream is None else None
+    gap = Gap(batch.start, batch.end, reason, first)
+    return (render(gap, batch.provenance, batch.stream or "", batch.generation),)
+
+
 def renderRaw(batch: Batch) -> Iterable[bytes]:
     """One raw line for each message."""
     if batch.reason is not None:
-        gap = Gap(batch.start, batch.end, batch.reason)
-        stream = batch.stream or ""
-        return (renderGapMessage(gap, batch.provenance, stream, batch.generation),)
+        return _renderGap(batch, batch.reason, renderGapMessage)
     if batch.lengths is None:
         # The last line of a file has no LF there, here it has.
         octets = batch.octets
@@ -54,8 +61,6 @@ def renderRaw(batch: Batch) -> Iterable[bytes]:
 def renderJSON(batch: Batch) -> Iterable[bytes]:
     """One record for each message."""
     if batch.reason is not None:
-        gap = Gap(batch.start, batch.end, batch.reason)
-        stream = batch.stream or ""
-        return (renderGapRecord(gap, batch.provenance, stream, batch.generation),)
+        return _renderGap(batch, batch.reason, renderGapRecord)
     start = None if batch.stream is None else batch.start
     return renderRuns(_messages(batch), batch.provenance, start)

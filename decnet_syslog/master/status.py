@@ -204,6 +204,9 @@ class ListenerStatus:
             "octets_per_second": round(worker.octetRate, 3),
             "gaps": worker.gaps,
             "gap_octets": worker.gapOctets,
+            "empty_frames": self._listener.works.factory.emptyFrames.get(
+                worker.name, 0
+            ),
             "expires": worker.expires,
             "newest": newestRecord(worker, self._hideLines),
             "files": None if report is None else report.files,

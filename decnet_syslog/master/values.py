@@ -96,7 +96,7 @@ class Deposit:
     @ivar grant: C{None} for a peer without positions.
     @ivar start: offset of the first octet; with C{end}, what the stream advances by.
     @ivar octets: complete lines with their LFs, or messages if C{lengths} is given; empty
-        for a gap.
+        for a gap of a stream, and the first octets of a message that was too long.
     @ivar lengths: of each message, when one of them holds an LF.
     @ivar reason: of a gap.
     @ivar lines: how many, if that is known: a L{Batch} counts them otherwise.

@@ -249,6 +249,9 @@ def encode(
             "Decnet-Base": str(position.base),
             "Decnet-Crc": f"{position.crc:08x}",
         }
+    elif deposit.reason is not None:
+        # A message that was too long: how long it was.
+        headers |= {"Decnet-Start": "0", "Decnet-End": str(deposit.end)}
     body = deposit.octets
     if deposit.reason is not None:
         headers["Decnet-Gap"] = "=" + _escaped(_TEXT, deposit.reason)
@@ -311,6 +314,8 @@ def decode(seq: int, headers: Mapping[str, str], body: bytes) -> Entry:
         position = Position(
             _number(headers, "Decnet-End"), _number(headers, "Decnet-Base"), crc
         )
+    elif "Decnet-End" in headers:
+        position = Position(_number(headers, "Decnet-End"), 0, 0)
     reason = _optional(headers, "Decnet-Gap")
     # Of a message whose headers were asked for there is none.
     if body and "Decnet-Encoding" in headers:

@@ -17,8 +17,8 @@ renegotiation, no sessions and no tickets that would skip the certificates.
 ALPN: a server of Twisted's that selects nothing kills every client that offers anything,
 so ours says that it takes no part.
 
-No session tickets leave a server of ours: see L{decnet_syslog.trust.openssl}. A TLS 1.3 client
-that never reads would lose what it sent last.
+Our servers send no session tickets: see L{decnet_syslog.trust.openssl}. With tickets, a TLS 1.3
+client that never reads loses its last lines.
 """
 
 from __future__ import annotations

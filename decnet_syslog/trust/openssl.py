@@ -7,15 +7,15 @@ Resumption is off here in any case: a ticket would skip the certificates.
 
 pyOpenSSL has no C{SSL_CTX_set_num_tickets}. OpenSSL's configuration has C{NumTickets}, which
 every context takes from the section C{system_default}. OpenSSL reads C{OPENSSL_CONF} once,
-when cryptography's extension module is imported. So this module must run before that import:
+when cryptography's extension module is imported. So this module must run first:
 C{decnet_syslog.trust} and C{decnet_syslog.master} call L{loadOpenSSL} as they are imported.
 C{OPENSSL_CONF} is set during the import only: the C{openssl} command of a child process would
 miss its own configuration.
 
 An operator's own C{OPENSSL_CONF} stays in force: L{merged} includes it and adds C{NumTickets}
 to the section that it names. Where that is not possible (its sections are in other files, its
-values are computed, cryptography is linked to the system's OpenSSL, somebody else loaded
-OpenSSL before) nothing is changed, and L{ticketsSent} shows it: the listener then warns.
+values are computed, cryptography is linked to the system's OpenSSL, another module loaded
+OpenSSL earlier) nothing is changed, and L{ticketsSent} shows it: the listener then warns.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def merged(path: str, text: str) -> str | None:
     An operator's configuration with C{NumTickets = 0}.
 
     @param path: of the operator's file.
-    @param text: what it has.
+    @param text: its contents.
     @return: C{None} if the file already decides, or if its sections are not plain to see.
     """
     sections = _sections(text)
@@ -114,7 +114,7 @@ def _configuration(own: str | None) -> str | None:
         with open(own, encoding="utf-8", errors="surrogateescape") as file:
             text = file.read()
     except OSError:
-        # OpenSSL takes nothing of it either.
+        # OpenSSL cannot read it either.
         return CONFIGURATION
     return merged(os.path.abspath(own), text)
 
@@ -127,7 +127,7 @@ def loadOpenSSL() -> None:
     configuration = _configuration(own)
     if configuration is None:
         return
-    # In memory: nobody else can change it, and nothing is left behind.
+    # In memory: no other process can change it, and no file remains.
     file = os.memfd_create("decnet-syslog-openssl.cnf")
     try:
         os.write(file, configuration.encode("utf-8", "surrogateescape"))

@@ -33,6 +33,7 @@ KINDS: Mapping[str, str] = {
     "superseded": "A newer connection has taken over a stream.",
     "limit": "A limit was reached and a connection closed or refused for it.",
     "gap": "Octets of a worker's file will never come.",
+    "skipped": "A peer sends frames without octets; they are skipped.",
     "silent": "A worker that is expected was not heard of.",
     "lagging": "A worker's oldest undelivered line is too old.",
     "stuck": "A worker cannot read one of its files.",

@@ -75,6 +75,9 @@ def listenerMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
     yield each("counter", "gaps", "Octet ranges that will never come.", "gaps")
     yield each("counter", "gap_bytes", "Octets that will never come.", "gap_octets")
     yield each(
+        "counter", "empty_frames", "Frames without octets, skipped.", "empty_frames"
+    )
+    yield each(
         "gauge", "worker_connections", "Open connections of a worker.", "connections"
     )
     yield each(

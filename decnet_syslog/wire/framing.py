@@ -8,6 +8,12 @@ What must be true:
   complete frame before that octet has been handed over by then;
 * cost is linear in octets, whatever their division into receives.
 
+A lenient decoder, for peers without the delivery extension, goes on where the stream can still
+be followed. DECNET's own forwarder sends a frame of no octets for an empty line, and a frame of
+any length for a long one. If its connection were closed for one, it would send the same again
+for ever: an attacker who can write one line into its log would stop the log. So an empty frame is counted
+and skipped, and of an over-long one only the first octets are kept, while the rest is read past.
+
 Chosen: one ``bytes`` per receive and a cursor into it. An unfinished frame grows in one
 ``bytearray`` until its length is there, so a long frame in small pieces is not copied
 for each of them. Set aside: resynchronising after an error, or guessing that a stream without a
@@ -25,9 +31,11 @@ from dataclasses import dataclass
 
 __all__ = [
     "CONTROL_LINE_OCTETS_MAX",
+    "FIRST_OCTETS",
     "MESSAGE_OCTETS_MAX",
     "FrameDecoder",
     "FramingError",
+    "Oversize",
     "encodeFrames",
 ]
 
@@ -38,6 +46,13 @@ MESSAGE_OCTETS_MAX = 1024 * 1024
 # The longest control line is an OPEN with a file name of 4096 octets (PATH_MAX), each
 # octet percent-encoded, and four short fields.
 CONTROL_LINE_OCTETS_MAX = 3 * 4096 + 256
+
+# Kept of a frame that is read past.
+FIRST_OCTETS = 256
+
+# Digits of a MSG-LEN that is read past: as many as DECNET's own listener takes. What has more
+# is no length of a message, so the stream is not octet-counted, or is out of step.
+SKIPPED_DIGITS_MAX = 10
 
 # Nearly all lines have a hundred to a thousand octets: four octets, looked up, say how
 # many the whole frame has. Everything else is decoded step by step.
@@ -76,42 +91,68 @@ class LengthError(FramingError):
         self.length = length
 
 
+@dataclass(frozen=True, slots=True)
+class Oversize:
+    """
+    A frame over the limit, which a lenient decoder reads past.
+
+    @ivar length: octets that MSG-LEN announces.
+    @ivar first: its first L{FIRST_OCTETS} octets.
+    """
+
+    length: int
+    first: bytes
+
+
 class FrameDecoder:
     """
     Take receives, give frames.
 
     @ivar messageOctetsMax: the longest message accepted.
     @ivar control: whether control lines may stand between frames.
+    @ivar lenient: whether empty and over-long frames are skipped instead of refused.
+    @ivar empty: empty frames that were skipped; the caller may set it back.
     """
 
     def __init__(
-        self, messageOctetsMax: int = MESSAGE_OCTETS_MAX, control: bool = False
+        self,
+        messageOctetsMax: int = MESSAGE_OCTETS_MAX,
+        control: bool = False,
+        lenient: bool = False,
     ) -> None:
         self.messageOctetsMax = messageOctetsMax
         self.control = control
-        self._digitsMax = len(str(messageOctetsMax))
+        self.lenient = lenient
+        self.empty = 0
+        digits = len(str(messageOctetsMax))
+        self._digitsMax = max(digits, SKIPPED_DIGITS_MAX) if lenient else digits
         self._held = bytearray()
         self._needed = 1
         # What is behind a control line, or was received while nobody decoded.
         self._rest = b""
         self._at = 0
+        # An over-long frame: its octets still to come; its length until its first octets are
+        # complete; and those octets.
+        self._past = 0
+        self._oversize = 0
+        self._first = bytearray()
 
     @property
     def held(self) -> int:
         """Octets kept of what is not decoded, or not complete yet."""
-        return len(self._held) + len(self._rest) - self._at
+        return len(self._held) + len(self._rest) - self._at + len(self._first)
 
     def keep(self, data: bytes) -> None:
         """Take octets without decoding them: the next L{decode} begins with them."""
         self._rest = self._rest[self._at :] + data
         self._at = 0
 
-    def decode(self, data: bytes, frames: list[bytes]) -> bytes | None:
+    def decode(self, data: bytes, frames: list[bytes]) -> bytes | Oversize | None:
         """
         Take what was received and append the complete messages to C{frames}.
 
-        @return: a control line without its LF, when one was met: call again with C{b""}
-            to go on behind it. C{None} when more octets are needed.
+        @return: a control line without its LF, or an over-long frame, when one was met: call
+            again with C{b""} to go on behind it. C{None} when more octets are needed.
         @raise FramingError: at the first octet that is no frame; C{frames} then has every
             message before it. The decoder must not be used again.
         """
@@ -126,6 +167,11 @@ class FrameDecoder:
                 return None
             data = bytes(self._held)
             self._held.clear()
+        if self._past:
+            at, found = self._readPast(data, at)
+            if found is not None:
+                self._stop(data, at)
+                return found
         append = frames.append
         find = data.find
         limit = self.messageOctetsMax
@@ -148,12 +194,27 @@ class FrameDecoder:
             if space < 0 or not digits.isdigit() or data[at] == 0x30:
                 if self.control and 0x41 <= data[at] <= 0x5A:
                     return self._controlLine(data, at)
+                if self.lenient and data[at] == 0x30:
+                    if data[at + 1 : at + 2] == b" ":
+                        self.empty += 1
+                        at += 2
+                        continue
+                    if at + 1 == size:
+                        self._keep(data, at, 2)
+                        return None
                 self._checkPrefix(data, at)
                 self._keep(data, at, size - at + 1)
                 return None
             length = int(digits)
             if length > limit:
-                raise LengthError(length, limit, data[at : at + 32])
+                if not self.lenient:
+                    raise LengthError(length, limit, data[at : at + 32])
+                self._past = self._oversize = length
+                at, found = self._readPast(data, space + 1)
+                if found is not None:
+                    self._stop(data, at)
+                    return found
+                continue
             end = space + 1 + length
             if end > size:
                 self._keep(data, at, end - at)
@@ -168,13 +229,34 @@ class FrameDecoder:
         self._held += data[at:]
         self._needed = needed
 
+    def _stop(self, data: bytes, at: int) -> None:
+        """Keep the octets that follow an item for the next call."""
+        self._needed = 1
+        if at < len(data):
+            self._rest, self._at = data, at
+
+    def _readPast(self, data: bytes, at: int) -> tuple[int, Oversize | None]:
+        """
+        Read past octets of an over-long frame.
+
+        @return: where in the data it ends, and the frame if its first octets are complete now.
+        """
+        found = None
+        if self._oversize:
+            wanted = min(FIRST_OCTETS, self._oversize)
+            self._first += data[at : at + wanted - len(self._first)]
+            if len(self._first) == wanted:
+                found = Oversize(self._oversize, bytes(self._first))
+                self._oversize = 0
+                self._first.clear()
+        taken = min(self._past, len(data) - at)
+        self._past -= taken
+        return at + taken, found
+
     def _controlLine(self, data: bytes, at: int) -> bytes | None:
         end = data.find(b"\n", at, at + CONTROL_LINE_OCTETS_MAX)
         if end >= 0:
-            self._rest, self._at = data, end + 1
-            if self._at == len(data):
-                self._rest, self._at = b"", 0
-            self._needed = 1
+            self._stop(data, end + 1)
             return data[at:end]
         if len(data) - at >= CONTROL_LINE_OCTETS_MAX:
             raise FramingError(

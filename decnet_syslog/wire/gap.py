@@ -5,8 +5,12 @@ The mark that a consumer can trust is the member C{gap} of the JSON record: no m
 any worker makes one. The line in the raw log is a convenience; a worker can write one
 that looks like it.
 
-A file's name and a reason are what a worker says. In the line they are printable ASCII,
-the rest as Python escapes it: so they end no line, no value and no element.
+A file's name, a reason and the first octets of a message are what a worker says. In the line
+they are printable ASCII, the rest as Python escapes it: so they end no line, no value and no
+element.
+
+A peer without positions has no file. A message of its that was too long has a gap record, too:
+it begins at 0, ends at its length, and has its first octets.
 """
 
 from __future__ import annotations
@@ -26,11 +30,16 @@ SERVICE = "decnet-syslog"
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """The octets [start, end) of a file, and why they do not come."""
+    """
+    The octets [start, end) of a file, and why they do not come.
+
+    @ivar first: of a message that came without a file and was too long, its first octets.
+    """
 
     start: int
     end: int
     reason: str
+    first: bytes | None = None
 
 
 def _plain(text: str) -> str:
@@ -43,8 +52,18 @@ def _value(text: str) -> str:
     return _plain(text).replace("\\", "\\\\").replace('"', '\\"').replace("]", "\\]")
 
 
+def _first(octets: bytes) -> str:
+    """Octets as printable ASCII, the rest as Python escapes it."""
+    return _plain(octets.decode("latin-1"))
+
+
 def _text(gap: Gap, provenance: Provenance) -> str:
     """A gap in a sentence."""
+    if gap.first is not None:
+        return (
+            f"a message of {gap.end - gap.start} octets of {_plain(provenance.worker)}"
+            f" was not taken: {_plain(gap.reason)}"
+        )
     log = "a file without a name" if provenance.log is None else _plain(provenance.log)
     return (
         f"{gap.end - gap.start} octets of {log} of {_plain(provenance.worker)}"
@@ -63,6 +82,7 @@ def _message(gap: Gap, provenance: Provenance, stream: str, generation: int) -> 
         "end": str(gap.end),
         "octets": str(gap.end - gap.start),
         "reason": gap.reason,
+        **({} if gap.first is None else {"first": gap.first.decode("latin-1")}),
     }
     element = " ".join([f'{name}="{_value(value)}"' for name, value in params.items()])
     return (
@@ -89,6 +109,7 @@ def renderGapRecord(
         "reason": shown(gap.reason),
         "stream": shown(stream),
         "generation": generation,
+        **({} if gap.first is None else {"first": _first(gap.first)}),
     }
     record = {
         "timestamp": wholeSeconds(provenance.receivedAt),
@@ -99,7 +120,7 @@ def renderGapRecord(
         "fields": {name: str(value) for name, value in facts.items()},
         "msg": _text(gap, provenance),
         "raw_line": _message(gap, provenance, stream, generation),
-        **ours(provenance, gap.start),
+        **ours(provenance, gap.start if gap.first is None else None),
         "gap": facts,
     }
     return json.dumps(record).encode("ascii") + b"\n"

@@ -10,7 +10,13 @@ from __future__ import annotations
 from twisted.internet.protocol import Protocol
 
 from .control import ControlError, ControlLine, encodeControl, parseControl
-from .framing import MESSAGE_OCTETS_MAX, FrameDecoder, FramingError, LengthError
+from .framing import (
+    MESSAGE_OCTETS_MAX,
+    FrameDecoder,
+    FramingError,
+    LengthError,
+    Oversize,
+)
 
 __all__ = ["OctetCountedReceiver"]
 
@@ -20,10 +26,12 @@ class OctetCountedReceiver(Protocol):
     Receive and send octet-counted frames, and control lines if L{control} is true.
 
     @cvar MAX_LENGTH: the longest message, in octets.
+    @ivar lenient: as of L{FrameDecoder}.
     """
 
     MAX_LENGTH = MESSAGE_OCTETS_MAX
     control = False
+    lenient = False
 
     _decoder: FrameDecoder | None = None
     _refused = False
@@ -37,7 +45,9 @@ class OctetCountedReceiver(Protocol):
             return
         decoder = self._decoder
         if decoder is None:
-            decoder = self._decoder = FrameDecoder(self.MAX_LENGTH, self.control)
+            decoder = self._decoder = FrameDecoder(
+                self.MAX_LENGTH, self.control, self.lenient
+            )
         if self._halted:
             decoder.keep(data)
             return
@@ -62,11 +72,10 @@ class OctetCountedReceiver(Protocol):
             self.dataReceived(b"")
 
     def _decode(self, decoder: FrameDecoder, data: bytes) -> None:
-        line: bytes | None = None
         while True:
             frames: list[bytes] = []
             try:
-                line = decoder.decode(data, frames)
+                found = decoder.decode(data, frames)
             except FramingError as error:
                 self._refused = True
                 if frames:
@@ -75,17 +84,23 @@ class OctetCountedReceiver(Protocol):
                     self.lengthLimitExceeded(error.length)
                 self.frameError(error)
                 return
+            if decoder.empty:
+                count, decoder.empty = decoder.empty, 0
+                self.emptyFramesReceived(count)
             if frames:
                 self.framesReceived(frames)
-            if line is None or self._refused:
+            if found is None or self._refused:
                 return
-            try:
-                value = parseControl(line)
-            except ControlError as error:
-                self.refuse()
-                self.frameError(error)
-                return
-            self.controlReceived(value)
+            if isinstance(found, Oversize):
+                self.oversizeReceived(found)
+            else:
+                try:
+                    value = parseControl(found)
+                except ControlError as error:
+                    self.refuse()
+                    self.frameError(error)
+                    return
+                self.controlReceived(value)
             if self._refused or self._halted:
                 return
             data = b""
@@ -109,6 +124,12 @@ class OctetCountedReceiver(Protocol):
 
     def controlReceived(self, line: ControlLine) -> None:
         """One control line; only if L{control} is true."""
+
+    def oversizeReceived(self, frame: Oversize) -> None:
+        """A frame over the limit, which is read past; only if L{lenient} is true."""
+
+    def emptyFramesReceived(self, count: int) -> None:
+        """So many frames of no octets were skipped; only if L{lenient} is true."""
 
     def lengthLimitExceeded(self, length: int) -> None:
         """A frame of C{length} octets was announced. L{frameError} follows."""

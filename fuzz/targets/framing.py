@@ -1,5 +1,6 @@
 """
-L{decnet_syslog.wire.framing} and L{decnet_syslog.wire.protocol}, with control lines or not.
+L{decnet_syslog.wire.framing} and L{decnet_syslog.wire.protocol}: strict, with control lines, or
+lenient.
 
 What comes out must be the same however the octets were divided into receives, and with halts
 between; must be what a decoder says that was written from the grammar and nothing else; and
@@ -13,8 +14,11 @@ from dataclasses import dataclass
 from decnet_syslog.wire.control import ControlError, ControlLine, parseControl
 from decnet_syslog.wire.framing import (
     CONTROL_LINE_OCTETS_MAX,
+    FIRST_OCTETS,
+    SKIPPED_DIGITS_MAX,
     FrameDecoder,
     FramingError,
+    Oversize,
     encodeFrames,
 )
 from decnet_syslog.wire.protocol import OctetCountedReceiver
@@ -27,13 +31,15 @@ __all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 OCTETS_MAX = 640
 OPAQUE = False
 
+_CONTROL, _LENIENT = 1, 2
+
 # Few digits and many: the length of the number is a limit of its own.
 _LIMITS = (9, 10, 99, 300, 2048, 1024 * 1024)
 
 WORDS = (
     *(b"1 a", b"0 ", b"01 a", b"10 0123456789", b"300 ", b"2048 ", b"1048577 "),
     *(b"LIST\n", b"LAST\n", b"EMPTY 2\n", b"BYE order x\n", b"ACK ", b"\n", b" "),
-    b"SKIP 1 lag-cap\n",
+    *(b"SKIP 1 lag-cap\n", b"0 0 ", b"11 01234567890", b"300 " + bytes(300), b"0"),
 )
 
 _SEED = b"1 a3 a\nb10 0123456789" + b"LIST\nEMPTY 2\n2 ab" + b"12 incomplete"
@@ -41,10 +47,12 @@ _SEED = b"1 a3 a\nb10 0123456789" + b"LIST\nEMPTY 2\n2 ab" + b"12 incomplete"
 SEEDS = tuple(
     [bytes([control, limit, cuts, 1, 7]) + _SEED for control, limit, cuts in
      ((0, 0, 0), (1, 1, 1), (0, 3, 2), (1, 5, 3))]
+    + [bytes([2, 0, cuts, 1, 7]) + b"0 1 a0 11 abcdefghijk1 b270 " + bytes(270) + b"1 c"
+     for cuts in (0, 1)]
 )  # fmt: skip
 
-# A message, a control line, or why nothing more is taken.
-_Seen = list[bytes | ControlLine | str]
+# A message, a control line, a frame that is read past, or why nothing more is taken.
+_Seen = list[bytes | ControlLine | Oversize | str]
 
 
 @dataclass
@@ -52,12 +60,48 @@ class _Broken(Exception):
     """What L{_reference} says of octets that are no frame."""
 
 
-def _reference(octets: bytes, limit: int, control: bool) -> tuple[_Seen, bool]:
+def _reference(
+    octets: bytes, limit: int, control: bool, lenient: bool
+) -> tuple[_Seen, bool, int]:
     """
     What is in octets, by the grammar.
 
-    @return: messages and control lines, and whether a stranger follows them.
+    @return: messages and control lines, whether a stranger follows them, and how many empty
+        frames there are.
     """
+    if not lenient:
+        return *_strict(octets, limit, control), 0
+    seen: _Seen = []
+    empty = 0
+    while octets:
+        if b"0 ".startswith(octets[:2]):
+            empty += octets[:2] == b"0 "
+            octets = octets[2:]
+            continue
+        digits = octets[: len(octets) - len(octets.lstrip(b"0123456789"))]
+        rest = octets[len(digits) :]
+        most = max(len(str(limit)), SKIPPED_DIGITS_MAX)
+        if digits.startswith(b"0") or len(digits) > most:
+            return seen, True, empty
+        if not rest:
+            break
+        if not digits or rest[:1] != b" ":
+            return seen, True, empty
+        length = int(digits)
+        message = rest[1 : 1 + length]
+        if length > limit:
+            if len(message) < min(length, FIRST_OCTETS):
+                break
+            seen.append(Oversize(length, message[:FIRST_OCTETS]))
+        elif len(message) < length:
+            break
+        else:
+            seen.append(message)
+        octets = rest[1 + length :]
+    return seen, False, empty
+
+
+def _strict(octets: bytes, limit: int, control: bool) -> tuple[_Seen, bool]:
     seen: _Seen = []
     while octets:
         if control and octets[:1].isupper() and octets[:1].isascii():
@@ -92,9 +136,13 @@ def _reference(octets: bytes, limit: int, control: bool) -> tuple[_Seen, bool]:
 class _Receiver(OctetCountedReceiver):
     """Remembers, and halts now and then."""
 
-    def __init__(self, limit: int, control: bool, haltEvery: int) -> None:
+    def __init__(
+        self, limit: int, control: bool, lenient: bool, haltEvery: int
+    ) -> None:
         self.MAX_LENGTH = limit
         self.control = control
+        self.lenient = lenient
+        self.empty = 0
         self.seen: _Seen = []
         self.broken = False
         self._haltEvery = haltEvery
@@ -110,6 +158,16 @@ class _Receiver(OctetCountedReceiver):
         if self._haltEvery and len(self.seen) % self._haltEvery == 0:
             self.halt()
 
+    def oversizeReceived(self, frame: Oversize) -> None:
+        assert not self.broken
+        self.seen.append(frame)
+        if self._haltEvery and len(self.seen) % self._haltEvery == 0:
+            self.halt()
+
+    def emptyFramesReceived(self, count: int) -> None:
+        assert count > 0
+        self.empty += count
+
     def frameError(self, error: FramingError | ControlError) -> None:
         assert not self.broken
         self.broken = True
@@ -122,9 +180,10 @@ class _Receiver(OctetCountedReceiver):
 
 
 def _receive(
-    octets: bytes, limit: int, control: bool, cuts: bytes, haltEvery: int
-) -> tuple[_Seen, int]:
-    receiver = _Receiver(limit, control, haltEvery)
+    octets: bytes, limit: int, mode: int, cuts: bytes, haltEvery: int
+) -> tuple[_Seen, int, int]:
+    control = mode == _CONTROL
+    receiver = _Receiver(limit, control, mode == _LENIENT, haltEvery)
     at = number = 0
     while at < len(octets):
         size = 1 + cuts[number % len(cuts)] if cuts else len(octets)
@@ -135,22 +194,28 @@ def _receive(
             receiver.goOn()
             if not receiver.broken:
                 most = max(limit + len(str(limit)), CONTROL_LINE_OCTETS_MAX * control)
+                if mode == _LENIENT:
+                    most = max(most, FIRST_OCTETS)
                 assert receiver.unfinished <= most, receiver.unfinished
     receiver.goOn()
-    return receiver.seen, 0 if receiver.broken else receiver.unfinished
+    unfinished = 0 if receiver.broken else receiver.unfinished
+    return receiver.seen, unfinished, receiver.empty
 
 
 def run(octets: bytes) -> None:
-    """Control lines or not, a limit, how the receives are cut, and octets."""
+    """A mode, a limit, how the receives are cut, and octets."""
     source = Source(octets)
-    control, limit = bool(source.below(2)), source.choose(_LIMITS)
+    mode, limit = source.below(3), source.choose(_LIMITS)
     kind = source.octet()
     cuts = source.take(2)
     stream = source.rest()
-    whole = _receive(stream, limit, control, b"", 0)
-    assert whole == _receive(stream, limit, control, b"\0", 0), "octet by octet"
-    assert whole == _receive(stream, limit, control, cuts, kind % 4), "cut"
-    wanted, broken = _reference(stream, limit, control)
+    whole = _receive(stream, limit, mode, b"", 0)
+    assert whole == _receive(stream, limit, mode, b"\0", 0), "octet by octet"
+    assert whole == _receive(stream, limit, mode, cuts, kind % 4), "cut"
+    wanted, broken, empty = _reference(
+        stream, limit, mode == _CONTROL, mode == _LENIENT
+    )
+    assert whole[2] == empty, (whole, empty)
     seen = whole[0]
     if broken:
         assert isinstance(seen[-1], str), seen[-1]

@@ -52,7 +52,7 @@ from decnet_syslog.wire.control import (
     encodeControl,
     parseControl,
 )
-from decnet_syslog.wire.framing import FramingError, encodeFrames
+from decnet_syslog.wire.framing import FramingError, Oversize, encodeFrames
 from decnet_syslog.wire.protocol import OctetCountedReceiver
 from tests.doubles import LaterThread
 
@@ -122,6 +122,8 @@ WORDS = (
     bytes([_WAIT, 2]),
     bytes([_CLOSE, 0, 0]),
     bytes([_RAW, 5]) + b"LIST\n",
+    bytes([_RAW, 7]) + b"0 2049 ",
+    bytes([_RAW, 5]) + b"2049 " + bytes([_FRAMES, 4, 5, 5, 5, 5]),
 )
 
 _BEGIN = bytes([_CONNECT, 0, _OPEN, 0, 0, 0, 0, _RUN, 1, _AT, 0, 0])
@@ -144,6 +146,8 @@ SEEDS = (
     # Closed while something of it is committing, and opened again.
     _BEGIN + bytes([_FRAMES, 1, 0, _CLOSE, 0, 0, _OPEN, 0, 0, 0, 0, _RUN, 5, _WAIT, 2]),
     bytes([_CONNECT, 0, _STRANGER, 0, _CONNECT, 0, _RAW, 2]) + b"0 ",
+    # A plain peer: an empty frame, and one that is read past.
+    bytes([_CONNECT, 4, _RAW, 7]) + b"0 2055 " + bytes([_FRAMES, 2, 5, 0, _RUN, 5]),
 )
 
 
@@ -154,6 +158,7 @@ class _End(OctetCountedReceiver):
 
     def __init__(self, world: _World, worker: str, control: bool) -> None:
         self.control = control
+        self.lenient = not control
         self.worker = worker
         self.sent = Sent(control, MESSAGE_OCTETS_MAX)
         self.pending = b""
@@ -182,6 +187,10 @@ class _End(OctetCountedReceiver):
             self.reception.controlReceived(line)
         except Violation as violation:
             self.close(BYE(violation.code, violation.text))
+
+    def oversizeReceived(self, frame: Oversize) -> None:
+        assert isinstance(self.reception, Plain)
+        self.reception.oversizeReceived(frame)
 
     def frameError(self, error: FramingError | ControlError) -> None:
         self.close(BYE("framing", str(error)))
@@ -318,25 +327,28 @@ class _World:
     def check(self) -> None:
         """What is in the journal was sent, and nothing is missing between."""
         streams: dict[tuple[str, str, int], list[Batch]] = {}
-        plain: dict[str, list[bytes]] = {}
+        plain: dict[str, list[bytes | Oversize]] = {}
         for batch in self.journal.read(0, 10**9):
             worker = batch.provenance.worker
             mine = [end.sent for end in self.ends if end.worker == worker]
             if batch.stream is None:
-                plain.setdefault(worker, []).extend(_messages(batch))
+                items = plain.setdefault(worker, [])
+                if batch.reason is None:
+                    items.extend(_messages(batch))
+                else:
+                    items.append(Oversize(batch.end, batch.octets))
                 continue
             assert any(sent.has(batch) for sent in mine), batch
             streams.setdefault((worker, batch.stream, batch.generation), []).append(
                 batch
             )
         for worker, found in plain.items():
-            sent = [
-                message.removesuffix(b"\n")
-                for end in self.ends
-                if end.worker == worker
-                for message in end.sent.messages
+            mine = [end.sent for end in self.ends if end.worker == worker]
+            sent: list[bytes | Oversize] = [
+                m.removesuffix(b"\n") for one in mine for m in one.messages
             ]
-            assert sorted(found) == sorted(sent), (found, sent)
+            sent += [frame for one in mine for frame in one.oversize]
+            assert sorted(found, key=repr) == sorted(sent, key=repr), (found, sent)
         for worker in ("w0", "w1"):
             for known in self.journal.known(worker):
                 batches = streams.pop((worker, known.stream, known.generation), [])

@@ -60,12 +60,49 @@ def _row(name: str, sent: str, octets: bytes, says: str, *more: bytes) -> Row:
     return Row("frame", name, sent, _bad(octets), CLOSED, says, stored)
 
 
+def _skipped(
+    name: str, sent: str, octets: bytes, says: str, gaps: int = 0, ends: bool = True
+) -> Row:
+    """Octets between good frames; a frame that is read past has a gap record."""
+    behind = FRAME if ends else b""
+    attack = _sent(FRAME + octets + behind)
+    return Row("frame", name, sent, attack, OPEN, says, (), 1 + ends + gaps)
+
+
 _MIB = 1024 * 1024
 _LARGEST = b"<134>1 2026-04-18T00:00:00Z d s - e - ".ljust(_MIB, b"x")
 _MANY = [b"<13>1 - d s - e - %d" % n for n in range(3000)]
 
 ROWS: Sequence[Row] = [
-    _row("frame-zero", "MSG-LEN 0", b"0 ", "framing"),
+    _skipped(
+        "frame-zero",
+        "MSG-LEN 0, as DECNET's forwarder sends it",
+        b"0 ",
+        "skipped 1 empty frames",
+    ),
+    _skipped("frame-zeros", "MSG-LEN 0, 20,000 times", b"0 " * 20_000, "empty frames"),
+    _skipped(
+        "frame-over",
+        "one octet over the limit",
+        b"%d %s" % (_MIB + 1, _LARGEST + b"x"),
+        "over the limit",
+        1,
+    ),
+    _skipped(
+        "frame-far-over",
+        "16 MiB, frames inside",
+        b"%d %s" % (16 * _MIB, b"8 <13>1 - ".ljust(16) * _MIB),
+        "over the limit",
+        1,
+    ),
+    _skipped(
+        "frame-2-31",
+        "MSG-LEN 2^31, and it never ends",
+        b"2147483648 " + b"x" * 4096,
+        "over the limit",
+        1,
+        False,
+    ),
     _row("frame-leading-zero", "MSG-LEN 05", b"05 hello", "framing"),
     _row("frame-minus", "MSG-LEN -5", b"-5 hello", "framing"),
     _row("frame-plus", "MSG-LEN +5", b"+5 hello", "framing"),
@@ -75,14 +112,22 @@ ROWS: Sequence[Row] = [
     _row("frame-blank", "MSG-LEN behind a blank", b" 5 hello", "framing"),
     _row("frame-tab", "a TAB for the SP", b"5\thello", "framing"),
     _row("frame-no-space", "no SP", b"5hello", "framing"),
+    _row("frame-leading-zeros", "MSG-LEN 00", b"00 ", "framing"),
     _row("frame-digits", "MSG-LEN of 40 digits", b"9" * 40 + b" x", "over the limit"),
     _row(
-        "frame-over", "one octet over the limit", b"%d x" % (_MIB + 1), "over the limit"
+        "frame-lf",
+        "a line without MSG-LEN",
+        b"<134>1 - d s - e - x\n",
+        "frames by line feed",
     ),
-    _row("frame-2-31", "MSG-LEN 2^31", b"2147483648 x", "over the limit"),
-    _row("frame-lf", "a line without MSG-LEN", b"<134>1 - d s - e - x\n", "framing"),
-    _row("frame-lf-behind", "an LF behind the frame", b"\n5 hello", "framing"),
-    _row("frame-nul", "NULs", bytes(100), "framing"),
+    _row(
+        "frame-lf-behind",
+        "an LF behind the frame",
+        b"\n5 hello",
+        "a line feed between frames",
+    ),
+    _row("frame-nul", "NULs", bytes(100), "NUL between frames"),
+    _row("frame-http", "HTTP", b"GET / HTTP/1.1\r\n\r\n", "speaks HTTP"),
     _row("frame-control", "a control line to plain syslog", b"LIST\n", "framing"),
     _row("frame-short", "MSG-LEN one too small", b"4 hello5 hello", "framing", b"hell"),
     _row(

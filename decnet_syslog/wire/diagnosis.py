@@ -1,0 +1,92 @@
+"""
+What a sender does instead of octet counting, and the remedy, for the log.
+
+RFC 5425 has one framing. Senders have many, and their defaults are others. Each is known by
+the first octets where MSG-LEN should stand. This is a guess for people: nothing depends on it.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["diagnose"]
+
+_OCTET_COUNTING = (
+    'switch on octet counting (rsyslog: TCP_Framing="octet-counted"; syslog-ng: the syslog()'
+    " driver instead of network())"
+)
+
+# The beginning of the octets, and what it means. The first that fits counts.
+_KINDS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
+    [
+        (re.compile(pattern, re.DOTALL), text)
+        for pattern, text in (
+            (rb"<[0-9]{1,3}>", f"frames by line feed: {_OCTET_COUNTING}"),
+            (
+                rb"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE) |PRI \* HTTP",
+                "speaks HTTP: this port is for syslog (RFC 5425); the status has a port of its"
+                " own, --status-port",
+            ),
+            (
+                rb"\x16\x03",
+                "speaks TLS inside TLS: switch it off in the sender, or in the proxy before it",
+            ),
+            (
+                rb"PROXY |\r\n\r\n\0\r\nQUIT\n",
+                "a balancer announces the sender inside TLS: let it pass TLS through, and name"
+                " it with --proxy-protocol",
+            ),
+            (
+                rb".{0,8}open [0-9]+ relp_version|pen [0-9]+ relp_version",
+                "speaks RELP: let it send syslog over TLS (rsyslog: omfwd instead of omrelp)",
+            ),
+            (
+                rb"\{",
+                "sends JSON without a frame (GELF, json_lines): let it send syslog (RFC 5424),"
+                " octet-counted",
+            ),
+            (
+                rb"\0",
+                "sends NUL between frames, or frames by NUL: switch off the delimiter, octet"
+                " counting needs none",
+            ),
+            (
+                rb"[\r\n]",
+                "sends a line feed between frames: switch off the delimiter, or count it in"
+                " MSG-LEN",
+            ),
+            (
+                rb"(?:OPEN|LIST|AT|SEEN|HISTORY|STATE|BEAT|BYE)[ \n]",
+                "speaks the delivery extension without ALPN: let the proxy before it pass TLS"
+                " through",
+            ),
+            (
+                rb"0[0-9]* ",
+                "writes zeros before MSG-LEN: let it write the number without them",
+            ),
+            (
+                rb"[0-9]",
+                f"MSG-LEN is no length: if it frames by line feed, {_OCTET_COUNTING}",
+            ),
+            (
+                rb"[ -~]",
+                f"if it frames by line feed, {_OCTET_COUNTING}; if it counts, MSG-LEN was too"
+                " small: octets count, not characters",
+            ),
+        )
+    ]
+)
+
+_UNKNOWN = "the octets are no syslog: look which program has this certificate"
+
+
+def diagnose(seen: bytes) -> str:
+    """
+    What the sender does, and the remedy.
+
+    @param seen: what stands where a frame should begin, its first octets.
+    """
+    for pattern, text in _KINDS:
+        if pattern.match(seen):
+            return text
+    return _UNKNOWN
