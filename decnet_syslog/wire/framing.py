@@ -11,8 +11,8 @@ What must be true:
 A lenient decoder, for peers without the delivery extension, goes on where the stream can still
 be followed. DECNET's own forwarder sends a frame of no octets for an empty line, and a frame of
 any length for a long one. If its connection were closed for one, it would send the same again
-for ever: an attacker who can write one line into its log would stop the log. So an empty frame is counted
-and skipped, and of an over-long one only the first octets are kept, while the rest is read past.
+for ever: an attacker who can write one line into its log would stop the log. So an empty frame
+is counted and skipped. Of an over-long one the first octets are kept, and the rest is read past.
 
 Chosen: one ``bytes`` per receive and a cursor into it. An unfinished frame grows in one
 ``bytearray`` until its length is there, so a long frame in small pieces is not copied
