@@ -18,9 +18,11 @@ PACKAGE = Path(decnet_syslog.__file__).parent
 BELOW = {
     "wire": {"wire"},
     "trust": {"trust", "errors", "durable", "private"},
+    "files": {"files"},
     "watch": {"watch", "wire", "trust", "errors", "options"},
     "worker": {
         "worker",
+        "files",
         "watch",
         "wire",
         "trust",
@@ -37,6 +39,7 @@ BELOW = {
         "master",
         # Of its options and what they open only: see test_nats.
         "nats",
+        "files",
         "watch",
         "wire",
         "trust",
@@ -64,12 +67,13 @@ BELOW = {
         "private",
         "notify",
     },
-    "doctor": {"doctor", "worker", "wire", "trust", "errors", "options"},
+    "doctor": {"doctor", "worker", "files", "wire", "trust", "errors", "options"},
     "commands": {
         "commands",
         "doctor",
         "worker",
         "master",
+        "files",
         "watch",
         "wire",
         "trust",
@@ -160,6 +164,13 @@ class FloorTests(SynchronousTestCase):
         """The lowest floor takes octets and values, nothing else."""
         for path in sorted((PACKAGE / "wire").glob("*.py")):
             self.assertEqual(WIRE_MUST_NOT & set(imports(path)), set(), path.name)
+
+    def test_files(self) -> None:
+        """What is in files has nothing to do with networks, Twisted or a database."""
+        never = {"twisted", "OpenSSL", "socket", "sqlite3", "asyncio"}
+        for path in sorted((PACKAGE / "files").glob("*.py")):
+            roots = {name.split(".")[0] for name in imports(path)}
+            self.assertEqual(never & roots, set(), path.name)
 
     def test_noReactorAtImport(self) -> None:
         """No module takes the global reactor when it is imported."""

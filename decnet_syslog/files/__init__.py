@@ -1,0 +1,42 @@
+"""
+What is in a worker's files: names, archives, writers. No network, no reactor, no state.
+"""
+
+from ._archives import RESERVE_OCTETS, openArchive, openRegular, unpacking
+from ._names import RotatedIndex, RotatedNames, canonicalPath, isRotatedOf
+from ._outcomes import (
+    Damaged,
+    NoSpace,
+    Outcome,
+    TooLarge,
+    Unfinished,
+    Unpacked,
+    Unsupported,
+)
+from ._outlines import HEAD_OCTETS, Outline, outline
+from ._rotations import COMPRESSED, compressionOf
+from ._writers import isOpenForWriting
+
+__all__ = [
+    "COMPRESSED",
+    "HEAD_OCTETS",
+    "RESERVE_OCTETS",
+    "Damaged",
+    "NoSpace",
+    "Outcome",
+    "Outline",
+    "RotatedIndex",
+    "RotatedNames",
+    "TooLarge",
+    "Unfinished",
+    "Unpacked",
+    "Unsupported",
+    "canonicalPath",
+    "compressionOf",
+    "isOpenForWriting",
+    "isRotatedOf",
+    "openArchive",
+    "openRegular",
+    "outline",
+    "unpacking",
+]

@@ -1,0 +1,272 @@
+"""
+Compressed files: their content in a temporary file without a name.
+
+What must be true:
+
+* memory is bounded, whatever the file holds: a piece of at most a MiB at a time, and the
+  decoder's own window;
+* a bomb costs time and space on the state's disk, and the space is bounded: some octets stay
+  free, for without them no new file can begin. There is no limit on the ratio. An attacker who
+  writes one line a million times makes an honest log that shrinks to a thousandth, and refusing
+  that would lose it;
+* C{not finished} and C{damaged} are told apart. A file that ends too early is unfinished while
+  somebody can write to it, and for a while after it has changed;
+* the content is given whole or not at all, and complete only when the format says so: with its
+  checksum, and with nothing but zeros (tapes) behind the last of its streams.
+
+L{openArchive} does all of the work; L{unpacking} a bounded piece for each step, so that a program
+that stops need not wait for the whole file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+from ._codecs import codecOf, decoderFor
+from ._errors import BadOctets, CannotDecode
+from ._outcomes import (
+    Damaged,
+    NoSpace,
+    Outcome,
+    TooLarge,
+    Unfinished,
+    Unpacked,
+    Unsupported,
+)
+from ._writers import isOpenForWriting
+
+__all__ = ["PACKED_OCTETS", "RESERVE_OCTETS", "openArchive", "openRegular", "unpacking"]
+
+# Left free where the state is: bookmarks of as many files as there can be.
+RESERVE_OCTETS = 16 * 1024 * 1024
+
+# Of a compressed file, read at a time. What is behind a stream is copied: a file of many small
+# ones costs the square of this for each block.
+PACKED_OCTETS = 32 * 1024
+
+# A file that ends too early may still be written for so long after its last change, in seconds,
+# also where nobody has it open: some tools open it again.
+UNFINISHED_S = 60.0
+
+# Others write to the same disk meanwhile: it is asked again after so many octets.
+_ROOM_OCTETS = 16 * 1024 * 1024
+
+# The longest magic number has so many, with room.
+HEAD_OCTETS = 16
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def openArchive(
+    source: str | int,
+    directory: Path,
+    reserveOctets: int = RESERVE_OCTETS,
+    *,
+    name: str = "",
+    octetsMax: int | None = None,
+    isWritten: Callable[[int], bool | None] = isOpenForWriting,
+    now: Callable[[], float] = time.time,
+) -> Outcome:
+    """
+    The content of a compressed file.
+
+    @param source: a path, or a descriptor, which stays open and need not be at its beginning.
+    @param directory: for the temporary file; made if it is not there.
+    @param reserveOctets: must stay free on its disk.
+    @param name: of the file, if the source is a descriptor.
+    @param octetsMax: of the content, if that is limited.
+    @param isWritten: whether somebody can write to the file of a descriptor, if it can tell.
+    @param now: the wall clock, in seconds.
+    @raise OSError: the file cannot be opened or read, C{FileNotFoundError} if there is no regular
+        file; or the disk of the temporary file fails, other than that it is full.
+    """
+    work = unpacking(
+        source,
+        directory,
+        reserveOctets,
+        name=name,
+        octetsMax=octetsMax,
+        isWritten=isWritten,
+        now=now,
+    )
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            outcome: Outcome = end.value
+            return outcome
+
+
+def unpacking(
+    source: str | int,
+    directory: Path,
+    reserveOctets: int = RESERVE_OCTETS,
+    *,
+    name: str = "",
+    octetsMax: int | None = None,
+    isWritten: Callable[[int], bool | None] = isOpenForWriting,
+    now: Callable[[], float] = time.time,
+) -> Generator[None, None, Outcome]:
+    """
+    L{openArchive}, a bounded piece for each step: for whoever may have to stop in the middle.
+
+    It returns the outcome. Closing it leaves nothing behind.
+    """
+    if isinstance(source, str):
+        name = os.path.basename(source)
+    descriptor = openRegular(source) if isinstance(source, str) else source
+    plain = _Plain(directory, reserveOctets, octetsMax)
+    try:
+        reason = yield from _decode(descriptor, name, plain)
+        if isinstance(reason, Unsupported | NoSpace | TooLarge):
+            return reason
+        writing = isWritten(descriptor)
+        if reason is None and not writing:
+            return Unpacked(plain.release(), plain.octets)
+        # What is being written over may look damaged, too.
+        age = abs(now() - os.fstat(descriptor).st_ctime)
+        if writing or age < UNFINISHED_S:
+            return Unfinished(plain.octets, writing, max(0.0, UNFINISHED_S - age))
+        return Damaged(reason or "it is still open for writing", plain.octets)
+    finally:
+        plain.close()
+        if isinstance(source, str):
+            os.close(descriptor)
+
+
+def _decode(
+    descriptor: int, name: str, plain: _Plain
+) -> Generator[None, None, Unsupported | NoSpace | TooLarge | str | None]:
+    """
+    Unpack into a temporary file.
+
+    @return: C{None} if the content is complete; a text if it is not, and why.
+    """
+    codec = codecOf(name, os.pread(descriptor, HEAD_OCTETS, 0))
+    if codec is None:
+        return Unsupported("", "the name has no suffix of a compression program")
+    try:
+        decoder = decoderFor(codec)
+        plain.open()
+        at = 0
+        while octets := os.pread(descriptor, PACKED_OCTETS, at):
+            at += len(octets)
+            decoder.feed(octets)
+            yield
+            while piece := decoder.read():
+                refused = plain.write(piece)
+                if refused is not None:
+                    return refused
+                yield
+    except BadOctets as error:
+        return f"it is no sound {codec}: {error}"
+    except CannotDecode as error:
+        return Unsupported(codec, str(error))
+    return None if decoder.complete else "it ends too early"
+
+
+class _Plain:
+    """
+    A temporary file without a name, and the space that it may take.
+
+    @ivar octets: in it.
+    """
+
+    def __init__(
+        self, directory: Path, reserveOctets: int, octetsMax: int | None
+    ) -> None:
+        self.octets = 0
+        self._directory = directory
+        self._reserve = reserveOctets
+        self._octetsMax = octetsMax
+        self._descriptor: int | None = None
+        # How much there may be at all, and until the disk is asked again.
+        self._room: int | None = None
+        self._end = 0
+
+    def open(self) -> None:
+        """Make the file."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._descriptor = _temporary(self._directory)
+
+    def write(self, octets: bytes) -> NoSpace | TooLarge | None:
+        """Append; tell if that is not allowed."""
+        assert self._descriptor is not None
+        end = self.octets + len(octets)
+        if self._octetsMax is not None and end > self._octetsMax:
+            return TooLarge(self._octetsMax)
+        try:
+            if end > self._end and not self._ask(end):
+                return NoSpace(self.octets, self._reserve)
+            while octets:
+                written = os.write(self._descriptor, octets)
+                self.octets += written
+                octets = octets[written:]
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            return NoSpace(self.octets, self._reserve)
+        return None
+
+    def _ask(self, end: int) -> bool:
+        """Whether the disk has room up to an octet; others write to it, too."""
+        disk = os.statvfs(self._directory)
+        room = self.octets + disk.f_bavail * disk.f_frsize - self._reserve
+        # Not every file system tells at once that something was written.
+        self._room = room if self._room is None else min(room, self._room)
+        self._end = min(self._room, self.octets + _ROOM_OCTETS)
+        return end <= self._room
+
+    def release(self) -> int:
+        """The descriptor, which is the caller's from now on."""
+        assert self._descriptor is not None
+        descriptor, self._descriptor = self._descriptor, None
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return descriptor
+
+    def close(self) -> None:
+        """Give up the file, if it was not released."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _temporary(directory: Path) -> int:
+    """A file that nobody else can open, and that is gone when it is closed."""
+    try:
+        return os.open(
+            directory,
+            os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC,
+            stat.S_IRUSR | stat.S_IWUSR,
+        )
+    except OSError as error:
+        # Not every file system has these.
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
+            raise
+    descriptor, name = tempfile.mkstemp(dir=directory)
+    os.unlink(name)
+    return descriptor
+
+
+def openRegular(path: str) -> int:
+    """
+    Open a regular file, no link, for reading.
+
+    @raise FileNotFoundError: there is none, or something else.
+    @raise OSError: it cannot be opened.
+    """
+    # No rotation makes a link; somebody who can write here might. A pipe is not opened at
+    # all: that would let its writer go on, into nothing.
+    if stat.S_ISREG(os.stat(path, follow_symlinks=False).st_mode):
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(path, flags)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+    raise FileNotFoundError(errno.ENOENT, "no regular file", path)

@@ -1,0 +1,230 @@
+"""
+Decoders of compressed files that take and give bounded pieces.
+
+Each L{Decoder} is fed octets of a file in order and gives at most L{PLAIN_OCTETS} octets of its
+content for a call, whatever the octets are: 32 KiB of zstd can stand for a GiB. It knows whether
+the content so far is complete: a file may hold several streams one behind the other, and zeros
+behind them (tapes).
+
+What cannot be decoded is L{BadOctets}; what could be, with more than we have or allow, is
+L{CannotDecode}.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ._errors import BadOctets, CannotDecode
+from ._rotations import compressionOf
+from ._zstd import ZSTD_MAGIC, ZstdDecoder
+
+__all__ = ["PLAIN_OCTETS", "Decoder", "codecOf", "decoderFor"]
+
+# Plain octets that a call gives at most.
+PLAIN_OCTETS = 1024 * 1024
+
+# Zeros that may stand between and behind the streams of a file: the block of a tape. A file of
+# holes would be read for hours.
+PADDING_OCTETS_MAX = 1024 * 1024
+
+# Of a decoder of xz. "xz -9" takes 65 MiB.
+MEMORY_OCTETS_MAX = 128 * 1024 * 1024
+
+# What a file begins with says more than its suffix: with compressext they can differ.
+_MAGICS = (
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\0", "xz"),
+    (ZSTD_MAGIC, "zstd"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"\x1f\x9d", "compress"),
+    (b"PK\x03\x04", "zip"),
+    (b"LZIP", "lzip"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"\x89LZO", "lzop"),
+)
+_SUFFIXES = {
+    ".gz": "gzip",
+    ".z": "gzip",
+    ".bz2": "bzip2",
+    ".bz": "bzip2",
+    ".xz": "xz",
+    ".lzma": "lzma",
+    ".zst": "zstd",
+    ".zstd": "zstd",
+    ".lz4": "lz4",
+    ".Z": "compress",
+    ".zip": "zip",
+    ".lz": "lzip",
+    ".7z": "7z",
+    ".lzo": "lzop",
+    ".br": "brotli",
+    ".sz": "snappy",
+}
+
+
+class Decoder(Protocol):
+    """
+    A file's content, piece by piece.
+
+    @ivar complete: whether the content may end here.
+    @ivar streams: how many streams have ended.
+    """
+
+    complete: bool
+    streams: int
+
+    def feed(self, octets: bytes) -> None:
+        """Take the next octets of the file. Everything before must have been read."""
+
+    def read(self) -> bytes:
+        """
+        Give the next octets of the content; none: feed more.
+
+        @raise BadOctets: the file is damaged.
+        @raise CannotDecode: it needs more than there is, or than we allow.
+        """
+
+
+class _Streams:
+    """Streams of a kind that Python's library has, and zeros."""
+
+    def __init__(
+        self,
+        begin: Callable[[], Any],
+        errors: tuple[type[Exception], ...],
+        piece: Callable[[Any, bytes], bytes],
+        rest: Callable[[Any], bytes],
+    ) -> None:
+        """
+        @param begin: makes what decodes one stream.
+        @param errors: what it raises.
+        @param piece: gives the next plain octets.
+        @param rest: octets that were fed and are not decoded yet.
+        """
+        self.complete = False
+        self.streams = 0
+        self._begin = begin
+        self._errors = errors
+        self._piece = piece
+        self._rest = rest
+        self._stream: Any = None
+        self._begun = False
+        self._zeros = 0
+        self._octets = b""
+        self._hungry = True
+
+    def feed(self, octets: bytes) -> None:
+        self._octets += octets
+        self._hungry = False
+
+    def read(self) -> bytes:
+        while not self._hungry:
+            if self._stream is None and not self._next():
+                break
+            try:
+                plain = self._piece(self._stream, self._octets)
+            except self._errors as error:
+                if "memory usage limit" in str(error).lower():
+                    raise CannotDecode(
+                        f"it needs more than {MEMORY_OCTETS_MAX} octets of memory:"
+                        " compress with a smaller dictionary (xz -9 or less)"
+                    ) from error
+                raise BadOctets(str(error)) from error
+            if self._stream.eof:
+                self._octets, self._stream = self._stream.unused_data, None
+                self.complete = True
+                self.streams += 1
+            else:
+                self._octets = self._rest(self._stream)
+                self._hungry = not plain and not self._octets
+            if plain:
+                return plain
+        self._hungry = True
+        return b""
+
+    def _next(self) -> bool:
+        """Begin the next stream, if there is an octet of it."""
+        if self._begun:
+            stream = self._octets.lstrip(b"\0")
+            self._zeros += len(self._octets) - len(stream)
+            if self._zeros > PADDING_OCTETS_MAX:
+                raise BadOctets(f"more than {PADDING_OCTETS_MAX} zeros follow")
+            self._octets = stream
+        if not self._octets:
+            return False
+        self._stream = self._begin()
+        self._begun = True
+        self.complete = False
+        return True
+
+
+def _gzip() -> Decoder:
+    return _Streams(
+        lambda: zlib.decompressobj(zlib.MAX_WBITS | 16),
+        (zlib.error,),
+        lambda stream, octets: bytes(stream.decompress(octets, PLAIN_OCTETS)),
+        lambda stream: bytes(stream.unconsumed_tail),
+    )
+
+
+def _bzip2() -> Decoder:
+    return _Streams(
+        bz2.BZ2Decompressor,
+        (OSError, ValueError),
+        lambda stream, octets: bytes(stream.decompress(octets, PLAIN_OCTETS)),
+        # It keeps what it has not decoded, and wants to be called with nothing.
+        lambda stream: b"",
+    )
+
+
+def _xz() -> Decoder:
+    return _Streams(
+        lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, MEMORY_OCTETS_MAX),
+        (lzma.LZMAError,),
+        lambda stream, octets: bytes(stream.decompress(octets, PLAIN_OCTETS)),
+        lambda stream: b"",
+    )
+
+
+_DECODERS: dict[str, Callable[[], Decoder]] = {
+    "gzip": _gzip,
+    "bzip2": _bzip2,
+    # Not its predecessor ".lzma": that has neither magic number nor checksum, and zeros are
+    # a sound one of nothing.
+    "xz": _xz,
+    "zstd": lambda: ZstdDecoder(PADDING_OCTETS_MAX),
+}
+
+
+def codecOf(name: str, head: bytes) -> str | None:
+    """
+    The format of a file with the suffix of a compression program; C{None}: it has none.
+
+    @param head: its first octets, at least 6 unless it is shorter.
+    """
+    suffix = compressionOf(name)
+    if not suffix:
+        return None
+    for magic, codec in _MAGICS:
+        if head.startswith(magic):
+            return codec
+    return _SUFFIXES[suffix]
+
+
+def decoderFor(codec: str) -> Decoder:
+    """
+    A decoder of a format.
+
+    @raise CannotDecode: we have none.
+    """
+    make = _DECODERS.get(codec)
+    if make is None:
+        raise CannotDecode(
+            f"{codec} cannot be read: have rotation compress with gzip, bzip2, xz or zstd"
+        )
+    return make()

@@ -1,0 +1,243 @@
+"""
+Which files are rotated copies of which log, by their names and places.
+
+A name is a hint: it says which files are worth looking at, and in which order. Whether a
+file holds a content is decided by the content.
+
+* The places are the directory of the log and, where the log is a symbolic link, the directory
+  of every link on the way and of the file at its end: Kubernetes has
+  C{/var/log/containers/x.log -> /var/log/pods/.../0.log} and rotates the latter. Each of
+  the names on the way counts in each of the directories.
+* The user adds places and names with C{--rotated}: C{/var/log/old/} (with the slash, or an
+  existing directory) has the usual names there, C{/var/log/old/app_*} has these names. Without
+  a leading slash the place is below the directory of each log, as logrotate's C{olddir}.
+* A log that is followed, and the file that a followed link leads to, is nobody's rotated copy,
+  whatever its name.
+
+Directories are canonical: without symbolic links, so that the same one is read once.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from ._rotations import rotationsOf, stemsOf
+
+__all__ = ["RotatedIndex", "RotatedNames", "canonicalPath", "isRotatedOf"]
+
+# Symbolic links that lead to one another, as the kernel counts them.
+LINKS_MAX = 40
+
+# Directories that the pattern of one --rotated may stand for.
+PATTERN_DIRECTORIES_MAX = 1024
+
+
+def canonicalPath(path: str) -> str:
+    """A path whose directory has no symbolic links; its last component may be one."""
+    directory, name = os.path.split(path)
+    return os.path.join(os.path.realpath(directory or "."), name)
+
+
+def _chain(path: str) -> list[str]:
+    """A path, and the paths that it leads to while they are symbolic links, canonical."""
+    found = [canonicalPath(path)]
+    while len(found) <= LINKS_MAX:
+        try:
+            target = os.readlink(found[-1])
+        except OSError:
+            # No link, or gone meanwhile.
+            break
+        following = canonicalPath(os.path.join(os.path.dirname(found[-1]), target))
+        if following in found:
+            break
+        found.append(following)
+    return found
+
+
+@dataclass(slots=True)
+class _Place:
+    """
+    What is looked for in a directory.
+
+    @ivar logs: names of logs whose usual rotated names count here, and which paths have them.
+    @ivar stems: whatever stands in front of an extension of one of these.
+    @ivar patterns: the names of a C{--rotated}, and the paths it is for.
+    """
+
+    logs: dict[str, dict[str, None]] = field(default_factory=dict)
+    stems: set[str] = field(default_factory=set)
+    patterns: list[tuple[re.Pattern[str], dict[str, None]]] = field(
+        default_factory=list
+    )
+
+    def add(self, name: str, path: str) -> None:
+        """Look for the rotated copies of a path by one of its names."""
+        if name not in self.logs:
+            self.logs[name] = {}
+            self.stems.update(stemsOf(name))
+        self.logs[name][path] = None
+
+    def usual(self, name: str) -> dict[str, None]:
+        """The paths that a name is a usual rotated name of."""
+        found: dict[str, None] = {}
+        for rotation in rotationsOf(name, self.logs, self.stems):
+            found.update(self.logs[rotation.base])
+        return found
+
+
+class RotatedIndex:
+    """
+    Tells of a name in a directory which of the followed logs it may be a rotated copy of.
+
+    The work for a name grows with the cuts in it, not with the number of logs. Links and
+    directories are read when the index is made: make another one after a link has changed.
+    """
+
+    def __init__(self, paths: Iterable[str], patterns: Sequence[str] = ()) -> None:
+        """
+        @param paths: the logs that are followed, as configured or matched.
+        @param patterns: the values of C{--rotated}.
+        """
+        self._places: defaultdict[str, _Place] = defaultdict(_Place)
+        self._live: set[str] = set()
+        # By the name of a log: what a pattern matches goes to the log that its name fits.
+        self._byName = _Place()
+        homes: defaultdict[str, dict[str, list[str]]] = defaultdict(dict)
+        for path in dict.fromkeys(paths):
+            chain = _chain(path)
+            self._live.update(chain)
+            names = list(dict.fromkeys(map(os.path.basename, chain)))
+            for name in names:
+                self._byName.add(name, path)
+            for place in dict.fromkeys(map(os.path.dirname, chain)):
+                for name in names:
+                    self._places[place].add(name, path)
+                for pattern in patterns:
+                    homes[os.path.join(glob.escape(place), pattern)][path] = names
+        for pattern, logs in homes.items():
+            self._addHome(pattern, logs)
+
+    def _addHome(self, pattern: str, logs: dict[str, list[str]]) -> None:
+        """
+        Look where a C{--rotated} says.
+
+        @param logs: the paths that it is for, and their names.
+        """
+        parent, name = os.path.split(pattern)
+        inside = _directories(pattern) if _isDirectory(pattern) else []
+        for place in inside:
+            for path, names in logs.items():
+                for known in names:
+                    self._places[place].add(known, path)
+        if not inside and name:
+            compiled = re.compile(fnmatch.translate(name))
+            for place in _directories(parent):
+                self._places[place].patterns.append((compiled, dict.fromkeys(logs)))
+
+    def directories(self) -> list[str]:
+        """Every directory where rotated copies may be, canonical."""
+        return list(self._places)
+
+    def isLive(self, directory: str, name: str) -> bool:
+        """Whether a name in a canonical directory is a log itself, or where a link leads."""
+        return os.path.join(directory, name) in self._live
+
+    def pathsOf(self, directory: str, name: str) -> list[str]:
+        """
+        The followed logs that a file may be a rotated copy of, the likeliest first.
+
+        @param directory: one of L{directories}.
+        @param name: of a file there.
+        """
+        place = self._places.get(directory)
+        if place is None or self.isLive(directory, name):
+            return []
+        found = place.usual(name)
+        for compiled, logs in place.patterns:
+            if compiled.match(name):
+                fitting = [path for path in self._byName.usual(name) if path in logs]
+                # Where the name fits none of them, the content will tell.
+                found.update(dict.fromkeys(fitting or logs))
+        return list(found)
+
+    def order(self, name: str) -> tuple[int, tuple[int, ...]]:
+        """
+        Sorts rotated copies of one log by their names, the oldest first.
+
+        Numbers fall and dates rise with time. Only a hint, for copies that were modified at
+        the same time.
+        """
+        place = self._byName
+        ages = [r.age for r in rotationsOf(name, place.logs, place.stems)]
+        return ages[0] if ages else _ageOfUnknown(name)
+
+
+class RotatedNames:
+    """
+    The rotated copies of one log.
+
+    @ivar path: as it was given.
+    """
+
+    def __init__(self, path: str, patterns: Sequence[str] = ()) -> None:
+        """
+        @param patterns: the values of C{--rotated}.
+        """
+        self.path = path
+        self._index = RotatedIndex([path], patterns)
+
+    def directories(self) -> list[str]:
+        """Every directory where its rotated copies may be, canonical."""
+        return self._index.directories()
+
+    def matches(self, directory: str, name: str) -> bool:
+        """Whether a file in one of L{directories} has the name of a rotated copy."""
+        return bool(self._index.pathsOf(directory, name))
+
+    def order(self, name: str) -> tuple[int, tuple[int, ...]]:
+        """Sorts its rotated copies by their names, the oldest first; only a hint."""
+        return self._index.order(name)
+
+
+def isRotatedOf(
+    candidate: str, live: Collection[str], patterns: Sequence[str] = ()
+) -> bool:
+    """
+    Whether a path is a rotated copy of one of the followed logs, by its name.
+
+    Of many paths ask one L{RotatedIndex}.
+
+    @param live: the logs that are followed; each of them is nobody's rotated copy.
+    """
+    directory, name = os.path.split(canonicalPath(candidate))
+    return bool(RotatedIndex(live, patterns).pathsOf(directory, name))
+
+
+def _isDirectory(pattern: str) -> bool:
+    """Whether a pattern stands for directories, and not for files in one."""
+    if pattern.endswith("/"):
+        return True
+    name = os.path.basename(pattern)
+    return not glob.has_magic(name) and any(map(os.path.isdir, glob.iglob(pattern)))
+
+
+def _directories(pattern: str) -> list[str]:
+    """The canonical directories that a pattern of one stands for, there or not."""
+    pattern = pattern.rstrip("/") or "/"
+    if not glob.has_magic(pattern):
+        return [os.path.realpath(pattern)]
+    found = filter(os.path.isdir, glob.iglob(pattern))
+    first = islice(map(os.path.realpath, found), PATTERN_DIRECTORIES_MAX)
+    return list(dict.fromkeys(first))
+
+
+def _ageOfUnknown(name: str) -> tuple[int, tuple[int, ...]]:
+    """Of a name that only a pattern matches: the digits in it rise with time."""
+    return 1, tuple(int(digits) for digits in re.findall("[0-9]{1,20}", name))

@@ -1,0 +1,98 @@
+"""How unpacking a compressed file can end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "Damaged",
+    "NoSpace",
+    "Outcome",
+    "TooLarge",
+    "Unfinished",
+    "Unpacked",
+    "Unsupported",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """
+    The whole content.
+
+    @ivar descriptor: of a file without a name, open for reading and writing, at its
+        beginning. The caller closes it.
+    @ivar octets: of the content.
+    """
+
+    descriptor: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """
+    It ends too early, and may still be written.
+
+    @ivar octets: of the content so far.
+    @ivar writing: whether somebody has it open for writing; C{None} if that cannot be told.
+    @ivar wait: seconds after which it will be L{Damaged} if it does not change and nobody
+        writes to it.
+    """
+
+    octets: int
+    writing: bool | None
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """
+    It cannot be decoded to its end.
+
+    @ivar reason: for people.
+    @ivar octets: of the content that came before.
+    """
+
+    reason: str
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """
+    It is compressed in a way that cannot be decoded here.
+
+    @ivar codec: the format.
+    @ivar reason: why, and what to do.
+    """
+
+    codec: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoSpace:
+    """
+    The disk has no room for the content.
+
+    @ivar octets: of the content that were written before, and are gone again.
+    @ivar reserve: octets that must stay free.
+    """
+
+    octets: int
+    reserve: int
+
+
+@dataclass(frozen=True, slots=True)
+class TooLarge:
+    """
+    The content is larger than the caller allows.
+
+    @ivar octetsMax: the limit.
+    """
+
+    octetsMax: int
+
+
+Outcome = Unpacked | Unfinished | Damaged | Unsupported | NoSpace | TooLarge

@@ -1,0 +1,166 @@
+"""
+The names that rotation gives, as text: no disk.
+
+A rotated copy of C{app.log} is named
+
+* C{app.log.1}, C{app.log-20261128}: the name, C{.} or C{-}, digits or a date;
+* C{app.1.log}, C{app-20261128.log}: the same in front of the extension (logrotate's
+  C{extension}, log4j, logback, lumberjack);
+* C{app.log.old};
+* C{@4000000065a1b2c3d4e5f607.s} or C{.u} beside a log named C{current} (multilog, svlogd,
+  s6-log);
+
+each of them also with the suffix of a compression program. Every other name belongs to
+somebody else: C{app.log.1.filtered}, C{app.log.bak}, C{app.log.swp}, logrotate's own
+C{app.log.tmp} and C{app.log.1.gz-2026112813.backup}.
+
+A I{date} is several groups of digits, of which one is a year or the first is a date
+without separators: C{2026-11-28}, C{20261128-120000}, C{2026-11-28T12-00-00.000},
+C{28-11-2026}, C{2026-W48}, C{2026-11-28.1}. An address or a version (C{10.0.0.1},
+C{1.2.3}) is none: C{app-10.0.0.1.log} is the log of another machine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+__all__ = [
+    "COMPRESSED",
+    "Rotation",
+    "compressionOf",
+    "rotationsOf",
+    "stemsOf",
+]
+
+# Suffixes of compression programs: what we can read, and what we only know.
+COMPRESSED = (
+    *(".gz", ".z", ".bz2", ".bz", ".xz", ".zst", ".zstd"),
+    *(".Z", ".lzma", ".lz", ".lz4", ".lzo", ".br", ".sz", ".zip", ".7z"),
+)
+
+# A date with a time, fractions, a time zone and an index has 9 groups.
+GROUPS_MAX = 10
+
+_CUT = re.compile(r"[.-](?=[0-9])")
+_GROUP = re.compile(r"([-_.:+, T]|-?W)?([0-9]{1,20})(?![0-9])")
+_YEAR = re.compile(r"(?:19|20)[0-9]{2}\Z")
+_LETTER = re.compile(r"[^0-9.]")
+
+# A TAI64N label, in hexadecimal.
+_TAI = re.compile(r"@([0-9a-f]{24})\.[su]\Z")
+
+# From this many digits on, a number is a date or a time and grows with it.
+_DATE_DIGITS_MIN = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """
+    One way to read a name as that of a rotated copy.
+
+    @ivar base: the name of the log.
+    @ivar age: sorts the copies of one log, the oldest first. Only a hint.
+    """
+
+    base: str
+    age: tuple[int, tuple[int, ...]]
+
+
+def compressionOf(name: str) -> str:
+    """The suffix of a compression program that a name ends in, or the empty text."""
+    at = name.rfind(".")
+    suffix = name[at:] if at > 0 else ""
+    return suffix if suffix in COMPRESSED else ""
+
+
+def stemsOf(name: str) -> Iterator[str]:
+    """Whatever may stand in front of an extension of a log's name."""
+    for at in range(1, len(name)):
+        if name[at] == "." and _LETTER.search(name, at):
+            yield name[:at]
+
+
+def rotationsOf(
+    name: str, bases: Collection[str], stems: Collection[str]
+) -> Iterator[Rotation]:
+    """
+    The ways to read a name as that of a rotated copy of one of some logs.
+
+    Linear in the cuts of the name, whatever number of logs there are. The longest name of
+    a log comes first, unless there is an extension.
+
+    @param bases: names of logs.
+    @param stems: L{stemsOf} all of them.
+    """
+    suffix = compressionOf(name)
+    # A log can itself be named "data.Z".
+    for text in (name.removesuffix(suffix), name) if suffix else (name,):
+        yield from _rotationsOf(text, bases, stems)
+
+
+def _rotationsOf(
+    text: str, bases: Collection[str], stems: Collection[str]
+) -> Iterator[Rotation]:
+    old = text.removesuffix(".old")
+    if old != text and old in bases:
+        yield Rotation(old, (0, (-1,)))
+    label = _TAI.match(text)
+    if label is not None and "current" in bases:
+        yield Rotation("current", (1, (int(label[1], 16),)))
+    for cut in reversed([cut.start() for cut in _CUT.finditer(text)]):
+        stem = text[:cut]
+        whole, partly = stem in bases, stem in stems
+        if not cut or not (whole or partly):
+            continue
+        for end, age in _readings(text, cut + 1):
+            if whole and end == len(text):
+                yield Rotation(stem, age)
+            if partly and text.startswith(".", end):
+                base = stem + text[end:]
+                # "app.2.1" is no copy of "app.1": that is no extension.
+                if base in bases and _LETTER.search(text, end):
+                    yield Rotation(base, age)
+
+
+def _readings(text: str, at: int) -> Iterator[tuple[int, tuple[int, tuple[int, ...]]]]:
+    """Numbers and dates that begin at a place: where each ends, and its age."""
+    groups: list[str] = []
+    while len(groups) < GROUPS_MAX:
+        group = _GROUP.match(text, at)
+        if group is None or (group[1] is None) != (not groups):
+            return
+        groups.append(group[2])
+        at = group.end()
+        age = _age(groups)
+        if age is not None:
+            yield at, age
+            if text.startswith("Z", at):
+                yield at + 1, age
+
+
+def _age(groups: list[str]) -> tuple[int, tuple[int, ...]] | None:
+    """How old a copy is by its number or date; C{None}: the digits are neither."""
+    numbers = tuple(map(int, groups))
+    first = groups[0]
+    if len(first) >= _DATE_DIGITS_MIN:
+        return 1, numbers
+    if len(groups) == 1:
+        # A year alone grows; an index counts the rotations since.
+        return (1, numbers) if _YEAR.match(first) else (0, (-numbers[0],))
+    if _YEAR.match(first):
+        return 1, numbers
+    if len(first) > 2:
+        return None
+    if _YEAR.match(groups[1]) and numbers[0] <= 53:
+        return 1, (numbers[1], numbers[0], *numbers[2:])
+    if len(groups) > 2 and _YEAR.match(groups[2]) and len(groups[1]) <= 2:
+        day, month, year = numbers[:3]
+        if day > 31 or month > 31:
+            return None
+        # Which of both is the month, only a large one tells; day first otherwise.
+        if month > 12:
+            day, month = month, day
+        return 1, (year, month, day, *numbers[3:])
+    return None

@@ -1,0 +1,445 @@
+"""Tests for the names of rotated copies: L{decnet_syslog.files}."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.files import (
+    COMPRESSED,
+    RotatedIndex,
+    RotatedNames,
+    compressionOf,
+    isRotatedOf,
+)
+
+LABEL = "@4000000065a1b2c3d4e5f607"
+
+# What rotation makes of app.log, the oldest first where a tool makes several.
+ROTATED: Sequence[Sequence[str]] = (
+    # logrotate, Python's RotatingFileHandler, Docker's json-file, savelog, newsyslog.
+    ("app.log.10", "app.log.2", "app.log.1", "app.log.0"),
+    ("app.log-3", "app.log-1"),
+    # logrotate's dateext: daily, hourly, by the minute, with seconds since 1970.
+    ("app.log-20251231", "app.log-20261127", "app.log-20261128"),
+    ("app.log-2026112807", "app.log-2026112813"),
+    ("app.log-202611281305", "app.log-202611281306"),
+    ("app.log-20261128-1795871100", "app.log-20261128-1795871101"),
+    ("app.log-1795871100", "app.log-1795871101"),
+    # logrotate's dateformat.
+    ("app.log-2026-11-28", "app.log-2026-11-29"),
+    ("app.log.2026.11.28", "app.log.2026.11.29"),
+    ("app.log-2026_11_28", "app.log-2026_11_29"),
+    ("app.log-2026-W48", "app.log-2026-W49"),
+    ("app.log-2026W48", "app.log-2026W49"),
+    ("app.log-20261128T130501+0100", "app.log-20261128T130502+0100"),
+    ("app.log-20261128T130501Z", "app.log-20261128T130502Z"),
+    ("app.log-2026", "app.log-2027"),
+    ("app.log-48-2026", "app.log-49-2026"),
+    ("app.log-31-10-2026", "app.log-01-11-2026", "app.log-28-11-2026"),
+    ("app.log-11-28-2026",),
+    # kubelet.
+    ("app.log.20261128-130501", "app.log.20261128-130502"),
+    # Python's TimedRotatingFileHandler.
+    ("app.log.2026-11-28_13-05-01", "app.log.2026-11-28_13-05-02"),
+    ("app.log.2026-11-28 13:05:01", "app.log.2026-11-28 13:05:02"),
+    # log4j, logback, NLog: an index behind a date rises.
+    ("app.log.2026-11-28-13", "app.log.2026-11-28-14"),
+    ("app.log.2026-11-28.0", "app.log.2026-11-28.1", "app.log.2026-11-28.10"),
+    ("app-2026-11-28.log", "app-2026-11-29.log"),
+    ("app-2026-11-28-1.log", "app-2026-11-28-2.log"),
+    ("app.2026-11-28.0.log", "app.2026-11-28.1.log"),
+    ("app.20261128.1.log", "app.20261128.2.log"),
+    # logrotate's extension.
+    ("app.10.log", "app.2.log", "app.1.log"),
+    ("app-20261127.log", "app-20261128.log"),
+    ("app-2.log", "app-1.log"),
+    # lumberjack.
+    ("app-2026-11-28T13-05-01.000.log", "app-2026-11-28T13-05-01.001.log"),
+    ("app.log.old",),
+)
+
+# Somebody else's.
+OTHERS = (
+    "app.log",
+    "app.log.1.filtered",
+    "app.log.1.bak",
+    "app.log.1~",
+    "app.log.2.gz.part",
+    "app.log.swp",
+    ".app.log.swp",
+    "app.log.bak~",
+    "app.log.bak",
+    "app.log~",
+    "app.log.older",
+    "app.log-old",
+    "app.log_1",
+    "app.log1",
+    "app.log.",
+    "app.log.-1",
+    "app.log..1",
+    "app.log.1.",
+    "app.log.1a",
+    "app.log.a1",
+    "app.log.1.1",
+    "app.log.1-2-3",
+    "app.log.01-02-03",
+    "app.log.123456789012345678901",
+    "app.log.٣",
+    "myapp.log.1",
+    "app.logs.1",
+    "app.1.logs",
+    "app.1.txt",
+    "app1.log",
+    "app_1.log",
+    "app-x.log",
+    "app-1.2.3.log",
+    "app-10.0.0.1.log",
+    "app-192.168.2026.1.log",
+    "app-web-1.log",
+    "error-app.log.1",
+    # logrotate while it works, and when it was killed.
+    "app.log.tmp",
+    "app.log.1.gz-2026112813.backup",
+    "app.log-2026112813.backup",
+    "logrotate_temp.XyZ123",
+    # rsync, kubelet, dpkg.
+    ".app.log.1.XyZ123",
+    "app.log.20261128-130501.tmp",
+    "app.log.dpkg-old",
+    # Not compressed by rotation: without a number.
+    "app.log.gz",
+    "app.log.1.gz.gz",
+    "app.log.1gz",
+    "app.log.1.tar.gz",
+    # Those of a log named "current".
+    f"{LABEL}.s",
+    f"{LABEL}.u",
+)
+
+
+class NamesTestCase(SynchronousTestCase):
+    """A directory of logs."""
+
+    def setUp(self) -> None:
+        self.directory = Path(os.path.realpath(self.mktemp()))
+        self.directory.mkdir()
+
+    def names(
+        self, path: str = "app.log", patterns: Sequence[str] = ()
+    ) -> RotatedNames:
+        return RotatedNames(str(self.directory / path), patterns)
+
+    def matching(self, names: RotatedNames, place: str | Path = ".") -> set[str]:
+        """Of all names of this module, those that are rotated copies."""
+        here = os.path.normpath(self.directory / place)
+        known = {name for group in ROTATED for name in group} | set(OTHERS)
+        return {name for name in known if names.matches(here, name)}
+
+
+class UsualTests(NamesTestCase):
+    """The names that tools give without being told."""
+
+    def test_rotated(self) -> None:
+        """Each tool's, also compressed, and no other."""
+        names = self.names()
+        self.assertEqual(names.directories(), [str(self.directory)])
+        self.assertEqual(
+            self.matching(names), {name for group in ROTATED for name in group}
+        )
+        for group in ROTATED:
+            for name in group:
+                for suffix in COMPRESSED:
+                    self.assertTrue(names.matches(str(self.directory), name + suffix))
+
+    def test_elsewhere(self) -> None:
+        """The same name in another directory is somebody else's."""
+        self.assertEqual(self.matching(self.names(), "other"), set())
+
+    def test_order(self) -> None:
+        """Numbers fall and dates rise with time, compressed or not."""
+        names = self.names()
+        for group in ROTATED:
+            mixed = [n + (".gz" if i % 2 else "") for i, n in enumerate(group)]
+            shuffled = sorted(mixed)
+            random.Random(1).shuffle(shuffled)
+            self.assertEqual(sorted(shuffled, key=names.order), mixed)
+
+    def test_current(self) -> None:
+        """multilog, svlogd and s6-log rename "current" to a label, finished or not."""
+        names = self.names("current")
+        here = str(self.directory)
+        for name in (f"{LABEL}.s", f"{LABEL}.u", f"{LABEL}.s.gz", "current.1"):
+            self.assertTrue(names.matches(here, name), name)
+        for name in (f"{LABEL}.t", f"{LABEL}", f"{LABEL[:-1]}.s", f"{LABEL.upper()}.s"):
+            self.assertFalse(names.matches(here, name), name)
+        for name in ("state", "newstate", "previous", "lock", "processed"):
+            self.assertFalse(names.matches(here, name), name)
+        labels = [f"@40000000{number:016x}.s" for number in (1, 9, 10, 255, 256)]
+        backwards = labels[::-1]
+        self.assertEqual(sorted(backwards, key=names.order), labels)
+
+    def test_extensions(self) -> None:
+        """An extension can have several dots, and a log none."""
+        here = str(self.directory)
+        names = self.names("web.access.log")
+        for name in ("web.1.access.log", "web.access.1.log", "web.access.log.1"):
+            self.assertTrue(names.matches(here, name), name)
+        names = self.names("messages")
+        self.assertTrue(names.matches(here, "messages-20261128"))
+        self.assertFalse(names.matches(here, "messages-20261128.log"))
+        # A number at the end of a log's name is no extension.
+        names = self.names("app.1")
+        self.assertTrue(names.matches(here, "app.1.2"))
+        self.assertFalse(names.matches(here, "app.2.1"))
+        # Nor is a log that begins with a dot all extension.
+        self.assertFalse(self.names(".log").matches(here, "1.log"))
+
+    def test_compressedLog(self) -> None:
+        """A log whose own name ends like a compressed file's."""
+        names = self.names("data.Z")
+        here = str(self.directory)
+        self.assertTrue(names.matches(here, "data.Z.1"))
+        self.assertTrue(names.matches(here, "data.1.Z"))
+        self.assertFalse(names.matches(here, "data.1"))
+
+    def test_octets(self) -> None:
+        """Names that are not UTF-8."""
+        name = os.fsdecode(b"\xff.log")
+        names = self.names(name)
+        self.assertTrue(names.matches(str(self.directory), name + ".1"))
+        self.assertFalse(names.matches(str(self.directory), os.fsdecode(b"\xfe.log.1")))
+
+    def test_compression(self) -> None:
+        """A suffix alone is a name, not a compression."""
+        self.assertEqual(compressionOf("app.log.1.gz"), ".gz")
+        self.assertEqual(compressionOf("app.log.1"), "")
+        self.assertEqual(compressionOf(".gz"), "")
+        self.assertEqual(compressionOf("gz"), "")
+
+    @given(
+        st.text(st.sampled_from("app.log-120@WTZ:_ s"), min_size=1, max_size=24),
+        st.sampled_from(["app.log", "app", "a.p", "current", "2026.log"]),
+    )
+    def test_shape(self, name: str, log: str) -> None:
+        """Whatever matches has the log's name or its stem in front, and digits or "old"
+        behind: nothing else is taken."""
+        names = RotatedNames(f"/nowhere/{log}")
+        names.order(name)
+        if names.matches("/nowhere", name):
+            self.assertNotEqual(name, log)
+            if not name.startswith("@"):
+                self.assertTrue(name.startswith(log.split(".")[0]))
+            self.assertTrue(any(letter.isdigit() for letter in name) or ".old" in name)
+
+
+class LiveTests(NamesTestCase):
+    """A log that is followed is nobody's rotated copy."""
+
+    def pathsOf(self, logs: Sequence[str], name: str) -> list[str]:
+        index = RotatedIndex([str(self.directory / log) for log in logs])
+        found = index.pathsOf(str(self.directory), name)
+        return [os.path.basename(path) for path in found]
+
+    def test_beginAlike(self) -> None:
+        """Logs whose names begin alike."""
+        logs = ("web", "web-01", "web.2", "web-2.log", "web.log", "web.old")
+        for name in logs:
+            self.assertEqual(self.pathsOf(logs, name), [], name)
+            self.assertFalse(
+                isRotatedOf(
+                    str(self.directory / name),
+                    {str(self.directory / log) for log in logs},
+                )
+            )
+        self.assertEqual(self.pathsOf(logs, "web.1"), ["web"])
+        self.assertEqual(self.pathsOf(logs, "web-01.1"), ["web-01"])
+        self.assertEqual(self.pathsOf(logs, "web-2.log.1"), ["web-2.log"])
+        self.assertEqual(self.pathsOf(logs, "web-2.1.log"), ["web-2.log"])
+        self.assertEqual(self.pathsOf(logs, "web.2.gz"), ["web"])
+
+    def test_several(self) -> None:
+        """A name that fits two logs: the longer one first."""
+        logs = ("app", "app.2026-11-28")
+        name = "app.2026-11-28.1"
+        self.assertEqual(self.pathsOf(logs, name), ["app.2026-11-28", "app"])
+
+    def test_spelled(self) -> None:
+        """The same file by another way to spell its directory."""
+        (self.directory / "here").mkdir()
+        (self.directory / "there").symlink_to("here")
+        live = [str(self.directory / "there" / name) for name in ("a", "a.1")]
+        for place in ("here", "there", "there/../there"):
+            path = str(self.directory / place)
+            self.assertFalse(isRotatedOf(f"{path}/a.1", live))
+            self.assertTrue(isRotatedOf(f"{path}/a.2", live))
+
+
+class LinkTests(NamesTestCase):
+    """A log that is a symbolic link."""
+
+    def test_kubernetes(self) -> None:
+        """Rotated beside the target, by the name of the target."""
+        pod = self.directory / "pods" / "ns_pod_uid" / "container"
+        pod.mkdir(parents=True)
+        containers = self.directory / "containers"
+        containers.mkdir()
+        (containers / "x.log").symlink_to("../pods/ns_pod_uid/container/0.log")
+        names = self.names("containers/x.log")
+        self.assertEqual(names.directories(), [str(containers), str(pod)])
+        for name in ("0.log.20261128-130501", "0.log.20261128-130501.gz", "x.log.1"):
+            self.assertTrue(names.matches(str(pod), name), name)
+        # The log itself, and the next one of the container.
+        for name in ("0.log", "1.log", "0.log.20261128-130501.tmp"):
+            self.assertFalse(names.matches(str(pod), name), name)
+        self.assertFalse(names.matches(str(containers), "x.log"))
+        self.assertTrue(names.matches(str(containers), "x.log.1"))
+
+    def test_chain(self) -> None:
+        """Links that lead to links, relative and absolute, and through one to a directory."""
+        for name in ("a", "b", "c", "d"):
+            (self.directory / name).mkdir()
+        (self.directory / "e").symlink_to("d")
+        (self.directory / "a" / "one").symlink_to("../b/two")
+        (self.directory / "b" / "two").symlink_to(self.directory / "c" / "three")
+        (self.directory / "c" / "three").symlink_to("../e/four")
+        names = self.names("a/one")
+        places = [str(self.directory / name) for name in "abcd"]
+        self.assertEqual(names.directories(), places)
+        for place in places:
+            for name in ("one.1", "two.1", "three.1", "four.1"):
+                self.assertTrue(names.matches(place, name))
+        self.assertFalse(names.matches(places[3], "four"))
+
+    def test_dangling(self) -> None:
+        """A target that is not there (between two steps of a rotation), and a loop."""
+        (self.directory / "a").symlink_to("other/b")
+        self.assertTrue(self.names("a").matches(str(self.directory / "other"), "b.1"))
+        (self.directory / "x").symlink_to("y")
+        (self.directory / "y").symlink_to("x")
+        self.assertEqual(self.names("x").directories(), [str(self.directory)])
+
+    def test_dated(self) -> None:
+        """A link that leads to a file named after the day: yesterday's is a rotated copy."""
+        (self.directory / "app.log").symlink_to("app-20261128.log")
+        names = self.names()
+        self.assertTrue(names.matches(str(self.directory), "app-20261127.log"))
+        self.assertFalse(names.matches(str(self.directory), "app-20261128.log"))
+
+
+class PatternTests(NamesTestCase):
+    """--rotated."""
+
+    def test_olddir(self) -> None:
+        """A directory, below the log's or anywhere, has the usual names."""
+        (self.directory / "old").mkdir()
+        (self.directory / "far").mkdir()
+        (self.directory / "logs").mkdir()
+        for pattern, place in (
+            ("old", "old"),
+            ("old/", "old"),
+            ("./old", "old"),
+            (f"{self.directory}/far/", "far"),
+            (f"{self.directory}/far", "far"),
+            ("not-there-yet/", "not-there-yet"),
+            ("*/", "old"),
+        ):
+            names = self.names("app.log", [pattern])
+            self.assertIn(str(self.directory / place), names.directories(), pattern)
+            self.assertTrue(names.matches(str(self.directory / place), "app.log.1"))
+            self.assertFalse(names.matches(str(self.directory / place), "other.log.1"))
+            self.assertFalse(names.matches(str(self.directory / place), "app.log"))
+            self.assertTrue(names.matches(str(self.directory), "app.log.1"))
+
+    def test_names(self) -> None:
+        """A pattern of names matches in its directories only."""
+        names = self.names("app.log", ["app.log_*", "old/app*", "*/x/app?"])
+        here = str(self.directory)
+        self.assertTrue(names.matches(here, "app.log_20261128"))
+        self.assertFalse(names.matches(here, "app2"))
+        self.assertTrue(names.matches(f"{here}/old", "app2"))
+        self.assertTrue(names.matches(f"{here}/old", "app.log"))
+        self.assertFalse(names.matches(f"{here}/old/x", "app2"))
+        (self.directory / "old" / "x").mkdir(parents=True)
+        names = self.names("app.log", ["*/x/app?"])
+        self.assertTrue(names.matches(f"{here}/old/x", "app2"))
+        # The log itself stays live, and the order is that of the digits.
+        self.assertFalse(self.names("app.log", ["*"]).matches(here, "app.log"))
+        mixed = ["app.log_20261127", "app.log_20261128"]
+        backwards = mixed[::-1]
+        self.assertEqual(sorted(backwards, key=names.order), mixed)
+
+    def test_special(self) -> None:
+        """A log's own directory is not taken for a pattern."""
+        (self.directory / "[a]").mkdir()
+        names = self.names("[a]/app.log", ["app_*"])
+        self.assertTrue(names.matches(str(self.directory / "[a]"), "app_1"))
+        self.assertEqual(names.directories(), [str(self.directory / "[a]")])
+
+    def test_link(self) -> None:
+        """A relative one counts beside the link and beside its target."""
+        (self.directory / "target").mkdir()
+        (self.directory / "app.log").symlink_to("target/0.log")
+        names = self.names("app.log", ["old/"])
+        for place in ("old", "target/old"):
+            self.assertTrue(names.matches(str(self.directory / place), "0.log.1"))
+
+    def test_several(self) -> None:
+        """What a pattern matches goes to the log that its name fits, or to all it is for."""
+        logs = [str(self.directory / name) for name in ("app.log", "web.log")]
+        index = RotatedIndex(logs, [f"{self.directory}/old/*"])
+        old = str(self.directory / "old")
+        self.assertEqual(index.pathsOf(old, "app.log.1"), logs[:1])
+        self.assertEqual(index.pathsOf(old, "web-20261128.log.gz"), logs[1:])
+        self.assertEqual(index.pathsOf(old, "something"), logs)
+
+
+class CostTests(NamesTestCase):
+    """Many names, many logs."""
+
+    def calls(self, index: RotatedIndex, names: Sequence[str]) -> int:
+        """Function calls that it takes to look at some names, a measure without a clock."""
+        count = 0
+
+        def tell(frame: object, event: str, argument: object) -> None:
+            nonlocal count
+            count += event in ("call", "c_call")
+
+        sys.setprofile(tell)
+        try:
+            for name in names:
+                index.pathsOf("/logs", name)
+        finally:
+            sys.setprofile(None)
+        return count
+
+    def test_linear(self) -> None:
+        """The work for a name does not grow with the number of logs, whatever their names."""
+        for shape in ("app{}.log", "app.{}.log", "app-{}", "app.x{}"):
+            few = RotatedIndex(["/logs/" + shape.format(n) for n in range(10)])
+            many = RotatedIndex(["/logs/" + shape.format(n) for n in range(1000)])
+            names = [shape.format(f"5{tail}") for tail in (".1", "-20261128.gz", "~")]
+            names += ["other.log.1", "app.5.1.log", "app.x.log"]
+            self.assertLessEqual(self.calls(many, names), self.calls(few, names) + 10)
+
+    def test_hostile(self) -> None:
+        """A long name made of cuts costs no more than a few calls for each."""
+        index = RotatedIndex([f"/logs/a{'.2026' * n}.log" for n in range(40)])
+        name = "a" + ".2026" * 50 + ".log"
+        self.assertLess(self.calls(index, [name]), 50 * 40 * 6)
+
+    def test_found(self) -> None:
+        """A thousand logs, each with its ten rotated copies, and no other's."""
+        logs = [f"/logs/app-{n:04}.log" for n in range(1000)]
+        index = RotatedIndex(logs)
+        for log in logs:
+            for n in range(1, 11):
+                name = f"{os.path.basename(log)}.{n}"
+                self.assertEqual(index.pathsOf("/logs", name), [log])
