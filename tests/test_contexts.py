@@ -25,12 +25,13 @@ from decnet_syslog.master.listener import ListenerFactory
 from decnet_syslog.trust.bundles import Bundle
 from decnet_syslog.trust.contexts import (
     DELIVERY_PROTOCOL,
+    HISTORY_PROTOCOL,
     STATE_PROTOCOL,
     ForwarderContext,
     ListenerContext,
     Refusal,
 )
-from decnet_syslog.wire.control import AT, OPEN, encodeControl
+from decnet_syslog.wire.control import AT, BEAT, OPEN, SEEN, encodeControl
 
 from .certificates import SERVER, bundle, certificate, key, master, worker
 from .doubles import STREAM, MasterTestCase
@@ -199,6 +200,45 @@ class ListenerTests(TLSTestCase):
         client = self.connect(creator, b"")
         self.assertEqual(client.negotiated, DELIVERY_PROTOCOL)
         self.assertTrue(client.received.startswith(b"HELLO 1 "))
+
+    def test_history(self) -> None:
+        """A worker that also offers version 2 is told of the journal's history."""
+        offers = (DELIVERY_PROTOCOL, STATE_PROTOCOL, HISTORY_PROTOCOL)
+        creator = carrying(worker().certificate, protocols=offers)
+        first = encodeControl(SEEN(5, STREAM)) + encodeControl(OPEN(STREAM, 0, 0, "x"))
+        client = self.connect(creator, first + encodeControl(BEAT(1, 0, 0)))
+        self.assertEqual(client.negotiated, HISTORY_PROTOCOL)
+        hello, *answers = client.received.split(b"\n")
+        self.assertRegex(
+            hello, rb"\AHELLO 2 [0-9a-f]{32} 1048576 2048 0 [0-9a-f]{32}\Z"
+        )
+        self.assertEqual(
+            [line[:12] for line in answers], [b"HISTORY lost", b"RESUME 55555", b""]
+        )
+        transport: Any = client.transport
+        transport.write(encodeControl(AT(STREAM, 0, 0)) + b"5 hello")
+        for _ in range(4):
+            self.pump.flush()
+        self.clock.advance(1)
+        self.pump.flush()
+        mark, ack = client.received.split(b"\n")[-3:-1]
+        self.assertEqual(mark, b"MARK 1 " + self.journal.mark.token.encode())
+        self.assertEqual(ack, b"ACK " + STREAM.encode() + b" 0 6")
+
+    def test_laterVersion(self) -> None:
+        """
+        A worker of a release that shares no version is served without the extension, and the
+        log says which end to upgrade.
+        """
+        offers = (b"decnet-syslog/9", b"decnet-syslog/\x1b[2J") * 50
+        client = self.connect(carrying(worker().certificate, protocols=offers))
+        self.assertEqual(client.negotiated, None)
+        self.assertEqual(self.stored(), [("w1", b"hello\n")])
+        (warning,) = [text for text in self.said if "upgrade" in text]
+        self.assertIn("w1", warning)
+        self.assertIn("'decnet-syslog/9'", warning)
+        self.assertTrue(warning.isprintable(), warning)
+        self.assertLess(len(warning), 400)
 
     def test_otherProtocols(self) -> None:
         """A client that offers other ALPN protocols is not disturbed."""

@@ -15,12 +15,16 @@ from decnet_syslog.wire.control import (
     CLOSE,
     EMPTY,
     HELLO,
+    HELLO2,
+    HISTORY,
     KNOWN,
     LAST,
     LIST,
     LISTED,
+    MARK,
     OPEN,
     RESUME,
+    SEEN,
     SKIP,
     ControlError,
     ControlLine,
@@ -36,7 +40,11 @@ name = st.binary(min_size=1, max_size=100).map(os.fsdecode)
 word = st.from_regex(r"[a-z][a-z0-9-]{0,31}", fullmatch=True)
 
 controlLines = st.one_of(
-    st.builds(HELLO, number, stream, number, number),
+    st.builds(HELLO, st.just(1), stream, number, number),
+    st.builds(HELLO2, st.just(2), stream, number, number, number, stream),
+    st.builds(MARK, number, stream),
+    st.builds(SEEN, number, stream),
+    st.builds(HISTORY, st.booleans()),
     st.builds(CLOSE, stream, number),
     st.builds(RESUME, stream, number, number, number, crc),
     st.builds(KNOWN, stream, number, number, number, crc, name),
@@ -96,8 +104,49 @@ class ControlLineTests(SynchronousTestCase):
             b"OPEN " + b"0" * 32 + b" 0 0 a%2",
             b"OPEN " + b"0" * 32 + b" 0 0 a\x00",
             b"RESUME " + b"0" * 32 + b" 0 0 0 123",
+            b"HISTORY",
+            b"HISTORY yes",
+            b"HISTORY kept lost",
+            b"MARK 1",
+            b"MARK 1 " + b"A" * 32,
+            b"SEEN -1 " + b"0" * 32,
+            b"HELLO 2 " + b"0" * 32 + b" 1 1 1 " + b"g" * 32,
         ):
             self.assertRaises(ControlError, parseControl, octets)
+
+    def test_otherRelease(self) -> None:
+        """A HELLO of another release names the versions, and what to upgrade."""
+        journal = b" " + b"0" * 32 + b" 2048 256"
+        for octets, *words in (
+            (b"HELLO 3" + journal, "version 3", "knows 1 and 2", "older"),
+            (b"HELLO 0" + journal, "version 0", "knows 1 and 2", "older"),
+            (b"HELLO 1" + journal + b" 5", "takes 4 fields, not 5", "other end"),
+            (b"HELLO 2" + journal, "takes 6 fields, not 4", "other end"),
+            (b"HELLO 2" + journal + b" 5 6 7", "takes 6 fields", "other end"),
+        ):
+            error = self.assertRaises(ControlError, parseControl, octets)
+            for word in (*words, "upgrade decnet_syslog"):
+                self.assertIn(word, str(error))
+        for octets in (
+            b"HELLO",
+            b"HELLO x",
+            b"HELLO 01" + journal,
+            b"HELLO " + journal,
+        ):
+            error = self.assertRaises(ControlError, parseControl, octets)
+            self.assertIn("without a version", str(error))
+
+    def test_helloByEye(self) -> None:
+        """Both HELLOs, as they are sent."""
+        self.assertEqual(
+            encodeControl(HELLO2(2, "a" * 32, 2048, 256, 17, "b" * 32)),
+            b"HELLO 2 " + b"a" * 32 + b" 2048 256 17 " + b"b" * 32 + b"\n",
+        )
+        self.assertEqual(
+            encodeControl(HELLO(1, "a" * 32, 2048, 256)),
+            b"HELLO 1 " + b"a" * 32 + b" 2048 256\n",
+        )
+        self.assertEqual(encodeControl(HISTORY(False)), b"HISTORY lost\n")
 
     @quick
     @given(st.binary(max_size=200))

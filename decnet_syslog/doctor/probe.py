@@ -23,6 +23,7 @@ from ..wire.control import (
     KNOWN,
     LIST,
     LISTED,
+    MARK,
     ControlError,
     ControlLine,
     encodeControl,
@@ -389,6 +390,8 @@ def _roundTrip(report: Report, line: _Line, patience: float) -> None:
                 f"the master ends it: {said.code}: {said.text}",
                 "no-space: make room on the master; else see its log",
             )
+        if isinstance(said, MARK):
+            continue
         if not isinstance(said, KNOWN):
             raise ControlError("no answer to LIST", encodeControl(said)[:80])
         streams += 1

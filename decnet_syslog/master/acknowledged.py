@@ -6,6 +6,8 @@ What must be true, besides L{decnet_syslog.master.reception}:
 * every deposit starts where the one before it ended, as the journal has it: the forwarder
   says where it is (C{AT}) and we compare, we never mend;
 * an acknowledgement names only what a commit has made durable;
+* whoever is told of a position has been told of a mark of the journal behind it (version 2):
+  put back to before that position, the journal does not hold that mark;
 * a line has no LF inside: what is committed is the file's octets, and their CRC is the
   file's.
 """
@@ -26,14 +28,18 @@ from ..wire.control import (
     CLOSE,
     EMPTY,
     HELLO,
+    HELLO2,
+    HISTORY,
     KNOWN,
     LAST,
     LIST,
     LISTED,
+    MARK,
     NAMES_OCTETS_MAX,
     NUMBER_MAX,
     OPEN,
     RESUME,
+    SEEN,
     SKIP,
     STATE,
     TROUBLE,
@@ -45,7 +51,7 @@ from .groupcommit import ACK_OCTETS_MAX, GroupCommit
 from .limits import Limits
 from .promise import JournalBlocked, JournalPromise
 from .reception import Line, Reception, Violation
-from .values import DEPOSIT_COST, LINE_COST, Batch, Deposit, Grant, Known, Wish
+from .values import DEPOSIT_COST, LINE_COST, Batch, Deposit, Grant, Known, Mark, Wish
 
 __all__ = ["Acknowledged", "Key", "Owners"]
 
@@ -105,10 +111,12 @@ class Acknowledged(Reception):
         owners: Owners,
         marks: bool = False,
         reported: Callable[[str, Report], None] | None = None,
+        history: bool = False,
     ) -> None:
         """
         @param reported: told (worker, report); C{None}: it was not negotiated that the
             forwarder reports.
+        @param history: whether version 2 was negotiated, with marks of the journal.
         """
         super().__init__(worker, fingerprint, address, line, commits, now, marks)
         self._journal = journal
@@ -122,6 +130,9 @@ class Acknowledged(Reception):
         self._current: _Open | None = None
         self._last = False
         self._hasListed = self._saidBye = False
+        self._hasAsked = self._hasOpened = False
+        # The mark that was told last; C{None}: none is told.
+        self._mark: Mark | None = journal.mark if history else None
         # What is committed and not acknowledged yet: the end of each stream.
         self._owed: dict[tuple[str, int], int] = {}
         self._owedOctets = 0
@@ -129,10 +140,21 @@ class Acknowledged(Reception):
 
     def greet(self) -> None:
         """Speak first: before this, no line leaves the worker."""
-        limits = self._limits
-        self._line.sendControl(
-            HELLO(1, self._journal.identity, limits.message, limits.filesPerConnection)
-        )
+        journal, limits = self._journal, self._limits
+        rest = journal.identity, limits.message, limits.filesPerConnection
+        if self._mark is None:
+            self._line.sendControl(HELLO(1, *rest))
+            return
+        mark = self._mark = journal.mark
+        self._line.sendControl(HELLO2(2, *rest, mark.number, mark.token))
+
+    def _newMark(self) -> Sequence[ControlLine]:
+        """What to send before lines that tell of positions: the mark, if it has moved."""
+        mark = self._journal.mark
+        if self._mark is None or self._mark == mark:
+            return ()
+        self._mark = mark
+        return (MARK(mark.number, mark.token),)
 
     def framesReceived(self, messages: list[bytes]) -> None:
         """Messages of one receive, each a line of the current stream."""
@@ -201,6 +223,13 @@ class Acknowledged(Reception):
                 self._hasListed = True
                 known = self._commits.perform(self._known)
                 known.addCallbacks(self._list, self._noSpace)
+            case SEEN(number, token) if self._mark is not None:
+                if self._hasAsked or self._hasListed or self._hasOpened:
+                    raise Violation("order", "SEEN is sent once, before LIST and OPEN")
+                self._hasAsked = True
+                # In the journal's thread before any grant of this connection.
+                held = self._commits.perform(self._holds, Mark(number, token))
+                held.addCallbacks(self._answer, self._noSpace)
             case STATE() | TROUBLE() | BEAT() if self._reported is not None:
                 try:
                     report = self._report.lineReceived(line)
@@ -290,6 +319,7 @@ class Acknowledged(Reception):
             raise Violation("limit", f"more than {most} streams")
         if self._nameOctets + nameOctets > NAMES_OCTETS_MAX:
             raise Violation("limit", f"names of more than {NAMES_OCTETS_MAX} octets")
+        self._hasOpened = True
         self._nameOctets += nameOctets
         self._streams[key] = None
         self.opened.add((self.who.worker, *key))
@@ -325,12 +355,21 @@ class Acknowledged(Reception):
         """What LIST asks for; in the journal's thread, for which it is much work."""
         return [] if self._over else self._journal.known(self.who.worker)
 
+    def _holds(self, mark: Mark) -> bool:
+        """What SEEN asks for; in the journal's thread."""
+        return self._over or self._journal.holds(mark)
+
+    def _answer(self, kept: bool | None) -> None:
+        if kept is not None and not self._over:
+            self._line.sendControl(HISTORY(kept))
+
     def _granted(self, grant: Grant | None, name: str) -> None:
         if grant is None or self._over:
             return
         self._streams[grant.stream, grant.generation] = _Open(grant, name, grant.offset)
         self._line.sendControl(
-            RESUME(grant.stream, grant.generation, grant.offset, grant.base, grant.crc)
+            *self._newMark(),
+            RESUME(grant.stream, grant.generation, grant.offset, grant.base, grant.crc),
         )
 
     def _list(self, known: list[Known] | None) -> None:
@@ -347,7 +386,7 @@ class Acknowledged(Reception):
             )
             for k in known
         ]
-        self._line.sendControl(*lines, LISTED())
+        self._line.sendControl(*self._newMark(), *lines, LISTED())
 
     def _noSpace(self, failure: Failure) -> None:
         failure.trap(JournalBlocked)
@@ -423,7 +462,8 @@ class Acknowledged(Reception):
         self._acknowledgedAt = self._commits.seconds()
         if owed and not self._over:
             self._commits.acknowledgements += len(owed)
-            self._line.sendControl(*[ACK(*key, end) for key, end in owed.items()])
+            acks = [ACK(*key, end) for key, end in owed.items()]
+            self._line.sendControl(*self._newMark(), *acks)
 
     def supersede(self) -> None:
         """

@@ -52,8 +52,9 @@ class EraTable:
     def holds(self, mark: Mark) -> bool:
         """As L{decnet_syslog.master.promise.JournalPromise.holds}."""
         found = self._db.execute(
-            "SELECT (SELECT min(later.first) FROM era AS later"
-            " WHERE later.number > era.number) FROM era WHERE token = ?",
+            "SELECT (SELECT later.first FROM era AS later"
+            " WHERE later.number > era.number ORDER BY later.number LIMIT 1)"
+            " FROM era WHERE token = ?",
             (mark.token,),
         ).fetchone()
         if found is None:

@@ -26,7 +26,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..trust.contexts import DELIVERY_PROTOCOLS, STATE_PROTOCOL, RefuseChain, chainOf
+from ..trust.contexts import (
+    DELIVERY_PROTOCOLS,
+    HISTORY_PROTOCOL,
+    STATE_PROTOCOLS,
+    RefuseChain,
+    chainOf,
+)
 from ..trust.names import NameRefused, fingerprint, peerName, showText
 from ..wire.control import BYE, ControlError, ControlLine
 from ..wire.diagnosis import diagnose
@@ -119,6 +125,7 @@ class ListenerProtocol(OctetCountedReceiver):
     @ivar reception: once the handshake is done and the name is accepted.
     @ivar certificate: the peer's, then.
     @ivar reports: whether the peer says how it is, also when it has nothing to send.
+    @ivar history: whether it is told of the journal's history.
     @ivar heard: when its last octets came.
     """
 
@@ -129,7 +136,7 @@ class ListenerProtocol(OctetCountedReceiver):
         self.reception: Reception | None = None
         self.address = ""
         self.worker: str | None = None
-        self.reports = False
+        self.reports = self.history = False
         self.heard = 0.0
         self.certificate: x509.Certificate | None = None
         self._timer: IDelayedCall | None = None
@@ -195,7 +202,8 @@ class ListenerProtocol(OctetCountedReceiver):
         self.heard = self.factory.clock.seconds()
         self.control = transport.negotiatedProtocol in DELIVERY_PROTOCOLS
         self.lenient = not self.control
-        self.reports = transport.negotiatedProtocol == STATE_PROTOCOL
+        self.reports = transport.negotiatedProtocol in STATE_PROTOCOLS
+        self.history = transport.negotiatedProtocol == HISTORY_PROTOCOL
         keepAlive(transport, self.factory.limits.peerSeconds)
         if self.control:
             # A plain peer is sent nothing.
@@ -210,6 +218,15 @@ class ListenerProtocol(OctetCountedReceiver):
             address=self.address,
             mode="acknowledged" if self.control else "plain RFC 5425",
         )
+        unknown = getattr(transport.getHandle(), "unknownVersions", ())
+        if unknown:
+            self._log.warn(
+                "{worker} at {address} offers {versions}, which this listener does not"
+                " speak: its lines are not acknowledged; upgrade decnet_syslog here",
+                worker=self.worker,
+                address=self.address,
+                versions=", ".join(unknown),
+            )
         self._silentSince = self.factory.clock.seconds()
         self.reception.start()
         if self.factory.pacing.owes(self.worker):
@@ -556,6 +573,7 @@ class ListenerFactory(Factory):
                 self.roster,
                 self._marks,
                 self.reported if line.reports else None,
+                line.history,
             )
         return Plain(*common, self._marks)
 

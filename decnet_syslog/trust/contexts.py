@@ -53,7 +53,10 @@ from .roles import refuseMaster, refuseOperator, refuseOwn, refuseWorker
 __all__ = [
     "DELIVERY_PROTOCOL",
     "DELIVERY_PROTOCOLS",
+    "HISTORY_PROTOCOL",
+    "OFFERED_PROTOCOLS",
     "STATE_PROTOCOL",
+    "STATE_PROTOCOLS",
     "ForwarderContext",
     "ListenerContext",
     "Refusal",
@@ -70,8 +73,23 @@ DELIVERY_PROTOCOL = b"decnet-syslog/1"
 # The same with the forwarder's state. An end that does not know it takes the other.
 STATE_PROTOCOL = b"decnet-syslog/1.1"
 
+# Also with the journal's history, so that one that was put back is noticed.
+HISTORY_PROTOCOL = b"decnet-syslog/2"
+
 # The best first.
-DELIVERY_PROTOCOLS = (STATE_PROTOCOL, DELIVERY_PROTOCOL)
+DELIVERY_PROTOCOLS = (HISTORY_PROTOCOL, STATE_PROTOCOL, DELIVERY_PROTOCOL)
+
+# Those with which the forwarder says how it is.
+STATE_PROTOCOLS = (HISTORY_PROTOCOL, STATE_PROTOCOL)
+
+# What the forwarder offers.
+OFFERED_PROTOCOLS = (STATE_PROTOCOL, DELIVERY_PROTOCOL)
+
+# Of a peer's versions that we do not have, as many are shown.
+SHOWN_MAX = 4
+
+# Of each version of the extension, also of those to come.
+_EXTENSION = b"decnet-syslog/"
 
 # RFC 9662: ECDHE with AES-GCM; ChaCha20 for machines without AES instructions.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -241,6 +259,12 @@ class ListenerContext:
         for protocol in self._protocols:
             if protocol in offered:
                 return protocol
+        if isinstance(connection, GatheringConnection):
+            connection.unknownVersions = [
+                showText(protocol.decode("ascii", "replace"))
+                for protocol in offered
+                if protocol.startswith(_EXTENSION)
+            ][:SHOWN_MAX]
         return SSL.NO_OVERLAPPING_PROTOCOLS
 
 
@@ -269,7 +293,7 @@ class ForwarderContext:
     def __init__(self, bundle: Bundle, masterName: str, offerDelivery: bool) -> None:
         self.lastRefusal: Refusal | None = None
         self._masterName = masterName
-        self._protocols = list(DELIVERY_PROTOCOLS) if offerDelivery else []
+        self._protocols = list(OFFERED_PROTOCOLS) if offerDelivery else []
         self._verify = _verification(
             lambda certificate: refuseMaster(certificate, masterName), self._note
         )

@@ -41,10 +41,13 @@ GATHERED_OCTETS = 2**16
 class GatheringConnection(SSL.Connection):
     """
     A connection over memory.
+
+    @ivar unknownVersions: of the delivery extension, offered by a peer with none that we have.
     """
 
     def __init__(self, context: SSL.Context) -> None:
         super().__init__(context, None)
+        self.unknownVersions: list[str] = []
         # Octets that the record under way still needs; a header that is not complete.
         self._needed = 0
         self._header = b""

@@ -7,9 +7,10 @@ The grammar (docs/protocol.rst is its description for implementers)::
     number  = "0" / nonzero *digit           ; at most 2^63 - 1
     crc32   = 8 hexdigits, lower case        ; zlib's CRC-32
     name    = 1*(unreserved / pct-encoded)   ; octets other than A-Z a-z 0-9 - . _ / as %XX
+    token   = 32 hexdigits, lower case       ; chosen at random by the listener
 
     listener -> forwarder
-      HELLO version journal message-octets-max streams-max
+      HELLO 1 journal message-octets-max streams-max
       RESUME stream generation offset base crc32
       KNOWN stream generation offset base crc32 name       ; answers LIST, one a stream
       LISTED                                               ; no more KNOWN
@@ -22,10 +23,16 @@ The grammar (docs/protocol.rst is its description for implementers)::
       EMPTY count
       LAST
       SKIP octets reason
-    forwarder -> listener, decnet-syslog/1.1 only
+    forwarder -> listener, decnet-syslog/1.1 and /2
       STATE stream generation size position age
       TROUBLE kind name reason
       BEAT files behind age
+    listener -> forwarder, decnet-syslog/2
+      HELLO 2 journal message-octets-max streams-max number token
+      HISTORY kept                                         ; or "lost": answers SEEN
+      MARK number token
+    forwarder -> listener, decnet-syslog/2
+      SEEN number token
     either
       BYE code text
 
@@ -49,14 +56,18 @@ __all__ = [
     "CLOSE",
     "EMPTY",
     "HELLO",
+    "HELLO2",
+    "HISTORY",
     "KNOWN",
     "LAST",
     "LIST",
     "LISTED",
+    "MARK",
     "NAMES_OCTETS_MAX",
     "NUMBER_MAX",
     "OPEN",
     "RESUME",
+    "SEEN",
     "SKIP",
     "STATE",
     "TROUBLE",
@@ -115,6 +126,46 @@ class HELLO(ControlLine):
     messageOctetsMax: int
     streamsMax: int
     kinds: ClassVar[tuple[str, ...]] = ("number", "stream", "number", "number")
+
+
+@dataclass(frozen=True, slots=True)
+class HELLO2(HELLO):
+    """HELLO of version 2, which also tells how far the journal is: as L{MARK}."""
+
+    number: int
+    token: str
+    kinds: ClassVar[tuple[str, ...]] = (*HELLO.kinds, "number", "stream")
+
+
+@dataclass(frozen=True, slots=True)
+class MARK(ControlLine):
+    """
+    How far the journal is: whatever the listener has acknowledged is before this point.
+
+    @ivar number: only grows while the journal keeps its history.
+    @ivar token: tells histories with this number apart, 32 hex digits.
+    """
+
+    number: int
+    token: str
+    kinds: ClassVar[tuple[str, ...]] = ("number", "stream")
+
+
+@dataclass(frozen=True, slots=True)
+class SEEN(ControlLine):
+    """The newest mark of this journal that the forwarder was told: is it still there?"""
+
+    number: int
+    token: str
+    kinds: ClassVar[tuple[str, ...]] = ("number", "stream")
+
+
+@dataclass(frozen=True, slots=True)
+class HISTORY(ControlLine):
+    """Answers SEEN: whether the journal still has everything that is before that mark."""
+
+    kept: bool
+    kinds: ClassVar[tuple[str, ...]] = ("kept",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +333,9 @@ _VERBS: dict[bytes, type[ControlLine]] = {
     verb.__name__.encode("ascii"): verb
     for verb in (
         HELLO,
+        MARK,
+        SEEN,
+        HISTORY,
         RESUME,
         KNOWN,
         LISTED,
@@ -301,14 +355,22 @@ _VERBS: dict[bytes, type[ControlLine]] = {
 }
 
 
+# What HELLO looks like, by the version that it begins with.
+_HELLOS: dict[bytes, type[HELLO]] = {b"1": HELLO, b"2": HELLO2}
+
+_NAMED: list[tuple[bytes, type[ControlLine]]] = [*_VERBS.items(), (b"HELLO", HELLO2)]
+
 # Verb and (name, kind) of the fields: looked up for every line, made once.
 _LAYOUTS = {
     kind: (
         verb,
         [(f.name, k) for f, k in zip(fields(kind), kind.kinds, strict=True)],
     )
-    for verb, kind in _VERBS.items()
+    for verb, kind in _NAMED
 }
+
+_KNOWN_VERSIONS = " and ".join(version.decode("ascii") for version in _HELLOS)
+_HISTORIES = {b"kept": True, b"lost": False}
 
 
 def octetsOf(name: str) -> int:
@@ -325,6 +387,8 @@ def _parseField(kind: str, field: bytes) -> int | str:
         return int(field, 16)
     if kind == "word" and _WORD.match(field):
         return field.decode("ascii")
+    if kind == "kept" and field in _HISTORIES:
+        return _HISTORIES[field]
     if kind == "name" and _NAME.match(field):
         # surrogateescape: a file name is octets; it must come back as it went.
         return unquote_to_bytes(field).decode("utf-8", "surrogateescape")
@@ -341,6 +405,8 @@ def parseControl(line: bytes) -> ControlLine:
     kind = _VERBS.get(verb)
     if kind is None:
         raise ControlError("an unknown control line", line[:80])
+    if kind is HELLO:
+        kind = _helloOf(found, line)
     if len(found) != len(kind.kinds):
         raise ControlError(
             f"{kind.__name__} takes {len(kind.kinds)} fields, not {len(found)}",
@@ -355,7 +421,34 @@ def parseControl(line: bytes) -> ControlLine:
     return kind(*values)
 
 
+def _helloOf(found: list[bytes], line: bytes) -> type[HELLO]:
+    """
+    How to read a HELLO.
+
+    @raise ControlError: the listener is of another release, which has another HELLO.
+    """
+    version = found[0] if found and _NUMBER.match(found[0]) else None
+    if version is None:
+        raise ControlError("HELLO without a version", line[:80])
+    kind = _HELLOS.get(version)
+    if kind is None:
+        raise ControlError(
+            f"HELLO has version {version.decode('ascii')}, this program knows"
+            f" {_KNOWN_VERSIONS}: upgrade decnet_syslog at the older of the two ends",
+            line[:80],
+        )
+    if len(found) != len(kind.kinds):
+        raise ControlError(
+            f"HELLO {version.decode('ascii')} takes {len(kind.kinds)} fields, not"
+            f" {len(found)}: upgrade decnet_syslog at the other end",
+            line[:80],
+        )
+    return kind
+
+
 def _encodeField(kind: str, value: int | str) -> bytes:
+    if kind == "kept":
+        return b"kept" if value else b"lost"
     if kind == "crc":
         return b"%08x" % int(value)
     if kind == "name":

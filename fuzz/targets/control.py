@@ -31,10 +31,15 @@ WORDS = (
     *(b"HELLO ", b"RESUME ", b"KNOWN ", b"LISTED", b"ACK ", b"LIST", b"OPEN ", b"AT "),
     *(b"EMPTY ", b"LAST", b"SKIP ", b"BYE ", b"9223372036854775807", b"0", b" "),
     *(_ID, b"cafe0123", b"%41", b"%0A", b"~", b"/var/log/x", b"lag-cap"),
+    *(b"HELLO 2 ", b"MARK ", b"SEEN ", b"HISTORY ", b"kept", b"lost"),
 )
 
 SEEDS = (
     b"\0HELLO 1 " + _ID + b" 2048 256",
+    b"\0HELLO 2 " + _ID + b" 2048 256 17 " + _ID,
+    b"\0MARK 17 " + _ID,
+    b"\0SEEN 9223372036854775807 " + _ID,
+    b"\0HISTORY kept",
     b"\0RESUME " + _ID + b" 0 85 0 ae473d91",
     b"\0KNOWN " + _ID + b" 0 85 0 ae473d91 /var/log/app.log",
     b"\0LISTED",

@@ -5,7 +5,8 @@ workers that send anything in any order, on several connections.
 What each has sent is read by a second decoder: what is in the journal in the end must be
 something that one connection has sent for that place, streams without holes, checksums as
 they are; an acknowledgement must be in the journal when it is said; what waits is bounded
-and counted; no error of ours is logged.
+and counted; no error of ours is logged. Whoever is told of a position was told of a mark of
+the journal's history behind it, and SEEN is answered before any position.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from decnet_syslog.master.journal import Journal, JournalFull
 from decnet_syslog.master.limits import Limits
 from decnet_syslog.master.reception import Plain, Reception, Violation
 from decnet_syslog.master.roster import Roster
-from decnet_syslog.master.values import Batch
+from decnet_syslog.master.values import Batch, Mark
 from decnet_syslog.wire.control import (
     ACK,
     AT,
@@ -39,13 +40,17 @@ from decnet_syslog.wire.control import (
     CLOSE,
     EMPTY,
     HELLO,
+    HELLO2,
+    HISTORY,
     KNOWN,
     LAST,
     LIST,
     LISTED,
+    MARK,
     NUMBER_MAX,
     OPEN,
     RESUME,
+    SEEN,
     SKIP,
     ControlError,
     ControlLine,
@@ -92,6 +97,9 @@ _REASONS = ("lag-cap", "oversize")
 _LINES = (b"a", b"line", b"a\nb", b"\n", b"x\n", b"x" * 2048, b"y" * 700, b"\xff\x00")
 _STRANGE: tuple[ControlLine, ...] = (
     HELLO(1, _STREAMS[0], 5, 9),
+    HELLO2(2, _STREAMS[0], 5, 9, 0, _STREAMS[0]),
+    HISTORY(True),
+    MARK(0, _STREAMS[0]),
     RESUME(_STREAMS[0], 0, 5, 0, 0),
     ACK(_STREAMS[0], 0, 5),
     KNOWN(_STREAMS[0], 0, 5, 0, 0, "x"),
@@ -102,8 +110,8 @@ _STRANGE: tuple[ControlLine, ...] = (
 HOLD = 0x80
 _OPEN, _AT, _AT_OTHER, _FRAMES, _EMPTY, _LAST, _SKIP, _LIST, _BYE = range(9)
 _STRANGER, _RAW, _RUN, _DELIVER, _CONNECT, _SWITCH, _LOSE, _FULL, _WAIT = range(9, 18)
-_CLOSE = 18
-_STEPS = 19
+_CLOSE, _SEEN = 18, 19
+_STEPS = 20
 
 WORDS = (
     bytes([_OPEN, 0, 0, 0, 0, _RUN, 1, _AT, 0, 0]),
@@ -121,6 +129,7 @@ WORDS = (
     bytes([_WAIT, 1, _RUN, 3]),
     bytes([_WAIT, 2]),
     bytes([_CLOSE, 0, 0]),
+    bytes([_SEEN, 0]),
     bytes([_RAW, 5]) + b"LIST\n",
     bytes([_RAW, 7]) + b"0 2049 ",
     bytes([_RAW, 5]) + b"2049 " + bytes([_FRAMES, 4, 5, 5, 5, 5]),
@@ -148,6 +157,12 @@ SEEDS = (
     bytes([_CONNECT, 0, _STRANGER, 0, _CONNECT, 0, _RAW, 2]) + b"0 ",
     # A plain peer: an empty frame, and one that is read past.
     bytes([_CONNECT, 4, _RAW, 7]) + b"0 2055 " + bytes([_FRAMES, 2, 5, 0, _RUN, 5]),
+    # Marks: another worker's lines move the journal between what one is told.
+    bytes([_CONNECT, 2, _SEEN, 0, _OPEN, 0, 0, 0, 0, _RUN, 3, _AT, 0, 0])
+    + bytes([_FRAMES, 1, 0, _RUN, 2, _CONNECT, 3, _SEEN, 1, _OPEN, 0, 0, 0, 0, _RUN, 3])
+    + bytes(
+        [_AT, 0, 0, _FRAMES, 1, 0, _RUN, 2, _SWITCH, 0, _LIST, _FRAMES, 1, 1, _RUN, 5]
+    ),
 )
 
 
@@ -156,9 +171,14 @@ class _End(OctetCountedReceiver):
 
     MAX_LENGTH = MESSAGE_OCTETS_MAX
 
-    def __init__(self, world: _World, worker: str, control: bool) -> None:
+    def __init__(
+        self, world: _World, worker: str, control: bool, history: bool
+    ) -> None:
         self.control = control
         self.lenient = not control
+        self.history = history
+        self.mark = -1
+        self.asked = 0
         self.worker = worker
         self.sent = Sent(control, MESSAGE_OCTETS_MAX)
         self.pending = b""
@@ -168,7 +188,9 @@ class _End(OctetCountedReceiver):
         rest = (worker, "f", "a", self, world.commits, lambda: "2026-04-18T00:00:00Z")
         self.reception: Reception
         if control:
-            self.reception = Acknowledged(*rest, world.journal, _LIMITS, world.roster)
+            self.reception = Acknowledged(
+                *rest, world.journal, _LIMITS, world.roster, history=history
+            )
         else:
             self.reception = Plain(*rest)
         self.reception.start()
@@ -183,6 +205,7 @@ class _End(OctetCountedReceiver):
 
     def controlReceived(self, line: ControlLine) -> None:
         assert isinstance(self.reception, Acknowledged)
+        self.asked += isinstance(line, SEEN)
         try:
             self.reception.controlReceived(line)
         except Violation as violation:
@@ -206,6 +229,24 @@ class _End(OctetCountedReceiver):
                 self.resumed[line.stream, line.generation] = line.offset
             if isinstance(line, ACK | RESUME):
                 self._world.durable(self.worker, line)
+            self._tells(line)
+
+    def _tells(self, line: ControlLine) -> None:
+        """What a line says of the journal's history is right."""
+        if isinstance(line, HELLO):
+            assert isinstance(line, HELLO2) == self.history, line
+        if isinstance(line, MARK | HELLO2):
+            assert self.history and line.number >= self.mark, (line, self.mark)
+            journal = self._world.journal
+            assert Mark(line.number, line.token) == journal.mark, (line, journal.mark)
+            self.mark = line.number
+        elif isinstance(line, HISTORY):
+            self.asked -= 1
+            assert self.asked >= 0, line
+        elif self.history and isinstance(line, ACK | RESUME | KNOWN):
+            assert not (self.asked and isinstance(line, RESUME | KNOWN)), line
+            last = self._world.lastBatch(self.worker, line)
+            assert last <= self.mark, (line, last, self.mark)
 
     def close(self, bye: BYE) -> None:
         assert bye.code != "error", bye
@@ -250,8 +291,11 @@ def _database() -> sqlite3.Connection:
 
 def _emptyJournal() -> Journal:
     db = _database()
-    for table in ("batch", "gap", "stream", "cursor", "output_file"):
+    tables = ("batch", "gap", "stream", "cursor", "output_file", "sqlite_sequence")
+    for table in tables:
         db.execute(f"DELETE FROM {table}")
+    db.execute("DELETE FROM era")
+    db.execute("INSERT INTO era (token, first) VALUES (?, 0)", (_STREAMS[0],))
     return Journal(fresh("journal") / "listener.db", db, 4096)
 
 
@@ -290,10 +334,23 @@ class _World:
         ]
         assert offsets and line.offset <= offsets[0], (line, offsets)
 
+    def lastBatch(self, worker: str, line: ACK | RESUME | KNOWN) -> int:
+        """The last batch of what a position covers."""
+        return max(
+            [
+                batch.seq
+                for batch in self.journal.read(0, 10**9)
+                if batch.provenance.worker == worker
+                and (batch.stream, batch.generation) == (line.stream, line.generation)
+                and batch.end <= line.offset
+            ],
+            default=0,
+        )
+
     def connect(self, kind: int) -> None:
         if len(self.ends) < _CONNECTIONS_MAX:
             self.current = len(self.ends)
-            self.ends.append(_End(self, f"w{kind % 2}", kind < 4))
+            self.ends.append(_End(self, f"w{kind % 2}", kind < 4, kind in (2, 3)))
 
     def look(self) -> None:
         """What waits is bounded, and counted."""
@@ -400,6 +457,9 @@ def _said(source: Source, end: _End, step: int) -> bytes:
         return encodeControl(SKIP(source.choose(_COUNTS), source.choose(_REASONS)))
     if step == _RAW:
         return source.some()
+    if step == _SEEN:
+        mark = end._world.journal.mark if source.below(2) else Mark(0, _STREAMS[0])
+        return encodeControl(SEEN(mark.number, mark.token))
     lines = {_LAST: LAST(), _LIST: LIST(), _BYE: BYE("shutdown", "\n\x1b[2J")}
     return encodeControl(lines.get(step) or source.choose(_STRANGE))
 

@@ -1,0 +1,440 @@
+"""
+Tests for version 2 of the delivery extension: a journal that was put back is noticed.
+
+The conversations are with the listener's reception over a real journal, whose file is
+replaced by a copy of before.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+
+from decnet_syslog.master.acknowledged import Acknowledged
+from decnet_syslog.master.limits import Limits
+from decnet_syslog.master.promise import JournalBlocked
+from decnet_syslog.master.reception import Violation
+from decnet_syslog.master.values import Mark
+from decnet_syslog.wire.control import (
+    ACK,
+    AT,
+    BEAT,
+    HELLO,
+    HELLO2,
+    HISTORY,
+    KNOWN,
+    LIST,
+    LISTED,
+    MARK,
+    OPEN,
+    RESUME,
+    SEEN,
+    ControlLine,
+)
+from decnet_syslog.wire.report import Report
+
+from .doubles import (
+    STREAM,
+    KnowsOwners,
+    LaterThread,
+    MasterTestCase,
+    RecordingLine,
+)
+
+ports = count(1024)
+NOW = "2026-04-18T00:00:00.000000Z"
+
+
+class Peer:
+    """
+    A forwarder's end of a connection.
+
+    @ivar mark: the newest that it was told.
+    """
+
+    def __init__(self, test: PutBackTestCase, worker: str, history: bool) -> None:
+        self.line = RecordingLine()
+        self.reception = Acknowledged(
+            worker,
+            "sha-256:AA",
+            f"192.0.2.1:{next(ports)}",
+            self.line,
+            test.commits,
+            lambda: NOW,
+            test.journal,
+            Limits(message=1024),
+            KnowsOwners(),
+            reported=test.reported,
+            history=history,
+        )
+        self.mark: Mark | None = None
+        self.told: list[ControlLine] = []
+        self.reception.greet()
+        self.hear()
+
+    def hear(self) -> list[ControlLine]:
+        """What has come since the last call."""
+        came = self.line.pop()
+        for line in came:
+            if isinstance(line, HELLO2 | MARK):
+                self.mark = Mark(line.number, line.token)
+        self.told += came
+        return came
+
+    def say(self, *lines: ControlLine) -> list[ControlLine]:
+        """Send lines; what is answered at once."""
+        for line in lines:
+            self.reception.controlReceived(line)
+        return self.hear()
+
+    def open(self) -> list[ControlLine]:
+        """Open the stream, and say where it goes on; what was answered."""
+        answer = self.say(OPEN(STREAM, 0, 0, "/var/log/x"))
+        (offset,) = [line.offset for line in answer if isinstance(line, RESUME)]
+        self.say(AT(STREAM, 0, offset))
+        return answer
+
+    def send(self, *messages: bytes) -> list[ControlLine]:
+        """Send lines of the file; what is answered at once."""
+        self.reception.framesReceived(list(messages))
+        return self.hear()
+
+
+class PutBackTestCase(MasterTestCase):
+    """A listener's journal, copied and put back."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.copies = 0
+        self.reports: list[Report] = []
+
+    def reported(self, worker: str, report: Report) -> None:
+        self.reports.append(report)
+
+    def connect(self, worker: str = "w1", history: bool = True) -> Peer:
+        """A connection, greeted."""
+        return Peer(self, worker, history)
+
+    def copy(self) -> Path:
+        """A copy of the journal, taken while nothing is committed."""
+        self.copies += 1
+        made = self.directory / f"copy-{self.copies}"
+        made.mkdir()
+        for path in self.directory.glob("listener.db*"):
+            shutil.copy(path, made)
+        return made
+
+    def putBack(self, copy: Path) -> None:
+        """Stop the listener, replace its journal by a copy, and start it."""
+        self.commits.stop()
+        self.journal.close()
+        for path in self.directory.glob("listener.db*"):
+            path.unlink()
+        for path in copy.iterdir():
+            shutil.copy(path, self.directory)
+        self.openJournal()
+
+
+class HistoryTests(PutBackTestCase):
+    """The listener tells how far its journal is, and whether it knows a mark."""
+
+    def test_conversation(self) -> None:
+        """HELLO tells the mark; a newer one comes in front of what it covers, once."""
+        peer = self.connect()
+        journal = self.journal.identity
+        first = self.journal.mark
+        hello = HELLO2(2, journal, 1024, 2048, first.number, first.token)
+        self.assertEqual(peer.told, [hello])
+        self.assertEqual(peer.open(), [RESUME(STREAM, 0, 0, 0, 0)])
+        for at, message in ((4, b"one"), (8, b"two")):
+            answer = peer.send(message)
+            mark = self.journal.mark
+            expected = [MARK(mark.number, mark.token), ACK(STREAM, 0, at)]
+            self.assertEqual(answer, expected)
+        # Another's lines move it, too; a position that is told has it in front.
+        other = self.connect("w2")
+        other.open()
+        other.send(b"x")
+        later = self.connect()
+        self.assertEqual(later.open(), [RESUME(STREAM, 0, 8, 0, crc32(b"one\ntwo\n"))])
+        other.send(b"y")
+        mark = self.journal.mark
+        self.assertEqual(
+            later.say(LIST()),
+            [
+                MARK(mark.number, mark.token),
+                KNOWN(STREAM, 0, 8, 0, crc32(b"one\ntwo\n"), "/var/log/x"),
+                LISTED(),
+            ],
+        )
+
+    def test_markBeforeResume(self) -> None:
+        """
+        What an older connection had committing is in the position that a newer one is
+        granted; the newer one is told of a mark behind it first.
+        """
+        thread = LaterThread()
+        older = self.connect()
+        older.open()
+        self.commits._inThread = thread
+        older.send(b"one")
+        newer = self.connect()
+        newer.say(OPEN(STREAM, 0, 0, "/var/log/x"))
+        thread.run()
+        mark = self.journal.mark
+        self.assertEqual(
+            newer.hear(),
+            [
+                MARK(mark.number, mark.token),
+                RESUME(STREAM, 0, 4, 0, crc32(b"one\n")),
+            ],
+        )
+
+    def test_kept(self) -> None:
+        """A journal that only was stopped, or copied, has its whole history."""
+        peer = self.connect()
+        peer.open()
+        peer.send(b"one")
+        marks = [peer.mark]
+        self.restart()
+        peer = self.connect()
+        marks.append(peer.mark)
+        peer.open()
+        peer.send(b"two")
+        marks.append(peer.mark)
+        self.putBack(self.copy())
+        for mark in marks:
+            assert mark is not None
+            answer = self.connect().say(SEEN(mark.number, mark.token))
+            self.assertEqual(answer, [HISTORY(True)])
+
+    def test_lost(self) -> None:
+        """One that was put back says so, also when it has grown past what it was."""
+        peer = self.connect()
+        peer.open()
+        peer.send(b"one")
+        kept, copy = peer.mark, self.copy()
+        peer.send(b"two")
+        peer.send(b"three")
+        lost = peer.mark
+        assert kept is not None and lost is not None
+        self.putBack(copy)
+        for _ in range(3):
+            for mark, isKept in ((kept, True), (lost, False)):
+                answer = self.connect().say(SEEN(mark.number, mark.token))
+                self.assertEqual(answer, [HISTORY(isKept)])
+            other = self.connect("w2")
+            other.open()
+            for _ in range(3):
+                other.send(b"x")
+        self.assertGreater(self.journal.mark.number, lost.number)
+
+    def test_strangers(self) -> None:
+        """A mark that nobody was told counts as lost."""
+        peer = self.connect()
+        peer.open()
+        peer.send(b"one")
+        mark = self.journal.mark
+        for strange in (
+            SEEN(mark.number + 1, mark.token),
+            SEEN(2**63 - 1, mark.token),
+            SEEN(mark.number, "0" * 32),
+            SEEN(0, "0" * 32),
+        ):
+            self.assertEqual(self.connect().say(strange), [HISTORY(False)])
+
+    def test_order(self) -> None:
+        """The answer comes before any RESUME and KNOWN, however busy the journal is."""
+        thread = LaterThread()
+        self.commits._inThread = thread
+        peer = self.connect()
+        mark = peer.mark
+        assert mark is not None
+        peer.say(
+            SEEN(mark.number, mark.token), OPEN(STREAM, 0, 0, "/var/log/x"), LIST()
+        )
+        thread.run()
+        self.assertEqual(
+            [type(line) for line in peer.hear()], [HISTORY, RESUME, KNOWN, LISTED]
+        )
+
+    def test_seenAgain(self) -> None:
+        """SEEN is sent once, in front of everything that it decides on."""
+        mark = self.journal.mark
+        seen = SEEN(mark.number, mark.token)
+        before: tuple[ControlLine, ...] = (seen, LIST(), OPEN(STREAM, 0, 0, "x"))
+        for line in before:
+            peer = self.connect()
+            peer.say(line)
+            error = self.assertRaises(Violation, peer.say, seen)
+            self.assertEqual(error.code, "order")
+        # How the forwarder is has nothing to do with it.
+        peer = self.connect()
+        self.assertEqual(peer.say(BEAT(0, 0, 0), seen), [HISTORY(True)])
+        self.assertEqual(len(self.reports), 1)
+
+    def test_older(self) -> None:
+        """Without version 2 HELLO is as it was, no mark is told and SEEN is unknown."""
+        peer = self.connect(history=False)
+        self.assertEqual(peer.told, [HELLO(1, self.journal.identity, 1024, 2048)])
+        peer.open()
+        self.assertEqual(peer.send(b"one"), [ACK(STREAM, 0, 4)])
+        mark = self.journal.mark
+        seen = SEEN(mark.number, mark.token)
+        self.assertRaises(Violation, peer.say, seen)
+
+    def test_forTheForwarder(self) -> None:
+        """What only a listener says is refused."""
+        for line in (
+            MARK(0, STREAM),
+            HISTORY(True),
+            HELLO2(2, STREAM, 5, 9, 0, STREAM),
+        ):
+            self.assertRaises(Violation, self.connect().say, line)
+
+    def test_blocked(self) -> None:
+        """A journal that does not answer says neither: the forwarder comes back."""
+
+        def holds(mark: Mark) -> bool:
+            raise JournalBlocked("it is away")
+
+        self.patch(self.journal, "holds", holds)
+        peer = self.connect()
+        self.assertEqual(peer.say(SEEN(0, STREAM)), [])
+        self.assertEqual([bye.code for bye in peer.line.byes], ["no-space"])
+        self.assertEqual(self.failures, [])
+
+    def test_gone(self) -> None:
+        """A connection that has gone is not answered, and the journal is not asked."""
+        thread = LaterThread()
+        self.commits._inThread = thread
+        peer = self.connect()
+        peer.say(SEEN(0, STREAM))
+        self.patch(self.journal, "holds", lambda mark: 1 / 0)
+        peer.reception.connectionLost()
+        thread.run()
+        self.assertEqual(peer.hear(), [])
+        self.assertEqual(self.failures, [])
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("send"), st.integers(0, 1)),
+        st.tuples(st.just("connect"), st.integers(0, 1)),
+        st.tuples(st.just("restart"), st.just(0)),
+        st.tuples(st.just("copy"), st.just(0)),
+        st.tuples(st.just("putBack"), st.integers(0, 3)),
+        st.tuples(st.just("run"), st.integers(1, 4)),
+    ),
+    min_size=4,
+    max_size=24,
+)
+
+
+class AnyHistoryTests(PutBackTestCase):
+    """However often the journal is put back: no acknowledged octet is lost unnoticed."""
+
+    @settings(deadline=None, derandomize=True, database=None, max_examples=100)
+    @given(steps)
+    def test_anyHistory(self, steps: list[tuple[str, int]]) -> None:
+        """
+        Whoever was told of a position that the journal has no more is told that its history
+        is lost; and nobody is, while the journal was never put back.
+        """
+        self.setUp()
+        World(self).run(steps)
+        self.doCleanups()
+
+
+class World:
+    """Two forwarders and a journal that moves in time."""
+
+    def __init__(self, test: PutBackTestCase) -> None:
+        self.test = test
+        self.thread = LaterThread()
+        self.copies: list[Path] = []
+        self.putBack = False
+        # What each forwarder remembers: the newest mark, and every octet it was told of.
+        self.marks: dict[str, Mark] = {}
+        self.delivered: dict[str, int] = {"w1": 0, "w2": 0}
+        self.peers: dict[str, Peer] = {}
+        self.count = 0
+        test.commits._inThread = self.inThread
+
+    def inThread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        """The journal's thread: late, in order."""
+        return self.thread(function, *arguments)
+
+    def hear(self) -> None:
+        for worker, peer in self.peers.items():
+            for line in peer.hear():
+                if isinstance(line, MARK):
+                    self.marks[worker] = Mark(line.number, line.token)
+                elif isinstance(line, ACK):
+                    self.delivered[worker] = line.offset
+
+    def connect(self, worker: str) -> None:
+        """Connect, and ask whether everything that was delivered is still there."""
+        self.thread.run()
+        self.hear()
+        test = self.test
+        peer = self.peers[worker] = test.connect(worker)
+        before = self.marks.get(worker)
+        if before is not None:
+            peer.reception.controlReceived(SEEN(before.number, before.token))
+        peer.reception.controlReceived(OPEN(STREAM, 0, 0, "x"))
+        self.thread.run()
+        answer = peer.hear()
+        (resume,) = [line for line in answer if isinstance(line, RESUME)]
+        histories = [line.kept for line in answer if isinstance(line, HISTORY)]
+        if resume.offset < self.delivered[worker]:
+            test.assertEqual(histories, [False])
+        if not self.putBack and before is not None:
+            test.assertEqual(histories, [True])
+        assert peer.mark is not None
+        self.marks[worker] = peer.mark
+        self.delivered[worker] = resume.offset
+        peer.say(AT(STREAM, 0, resume.offset))
+
+    def stop(self) -> None:
+        self.thread.run()
+        self.hear()
+        self.peers.clear()
+
+    def run(self, steps: list[tuple[str, int]]) -> None:
+        """Take the steps, and look at both forwarders at the end."""
+        for step, argument in steps:
+            worker = ("w1", "w2")[argument % 2]
+            if step == "send":
+                if worker not in self.peers:
+                    self.connect(worker)
+                self.count += 1
+                self.peers[worker].reception.framesReceived([b"%d" % self.count])
+            elif step == "connect":
+                self.connect(worker)
+            elif step == "run":
+                self.thread.run(argument)
+                self.hear()
+            elif step == "copy":
+                self.thread.run()
+                self.copies.append(self.test.copy())
+            elif step == "restart":
+                self.stop()
+                self.test.restart()
+                self.test.commits._inThread = self.inThread
+            elif self.copies:
+                self.stop()
+                self.putBack = True
+                self.test.putBack(self.copies[argument % len(self.copies)])
+                self.test.commits._inThread = self.inThread
+        for worker in ("w1", "w2"):
+            self.connect(worker)
+        self.stop()
