@@ -348,7 +348,7 @@ def askMaster(
 
 def _judge(report: Report, extended: bool, delivery: str) -> None:
     if extended:
-        report.ok("ALPN", "decnet-syslog/1: every line is acknowledged")
+        report.ok("ALPN", "decnet-syslog: every line is acknowledged")
     elif delivery == "acked":
         report.fail(
             "ALPN",

@@ -1,0 +1,2 @@
+The listener speaks ``decnet-syslog/2``: it tells forwarders how far its journal is, and whether the journal still has
+the history that they remember. When the two ends share no version, the log says which one to upgrade.
