@@ -18,7 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
+from decnet_syslog.master import eras
 from decnet_syslog.master.acknowledged import Acknowledged
+from decnet_syslog.master.journal import JournalFull
 from decnet_syslog.master.limits import Limits
 from decnet_syslog.master.promise import JournalBlocked
 from decnet_syslog.master.reception import Violation
@@ -47,6 +49,7 @@ from .doubles import (
     LaterThread,
     MasterTestCase,
     RecordingLine,
+    lines,
 )
 
 ports = count(1024)
@@ -438,3 +441,59 @@ class World:
         for worker in ("w1", "w2"):
             self.connect(worker)
         self.stop()
+
+
+class EraTests(PutBackTestCase):
+    """The points of a journal's history that it remembers."""
+
+    def eras(self) -> list[tuple[int, int]]:
+        """Number, and the last batch before it, of each."""
+        return self.journal._db.execute(
+            "SELECT number, first FROM era ORDER BY number"
+        ).fetchall()
+
+    def take(self) -> Mark:
+        """Commit something; the mark behind it."""
+        batches = self.journal.commit([lines(None, 0, b"x\n")])
+        self.assertNotIn(None, batches)
+        return self.journal.mark
+
+    def test_begun(self) -> None:
+        """An opening that commits begins one era; one that does not writes nothing."""
+        self.assertEqual(self.eras(), [(1, 0)])
+        self.take()
+        self.take()
+        for _ in range(3):
+            self.restart()
+            self.journal.commit([])
+            self.journal.grant("w1", STREAM, 0, 0, "x")
+        self.assertEqual(self.eras(), [(1, 0), (2, 0)])
+        self.take()
+        self.assertEqual(self.eras(), [(1, 0), (2, 0), (3, 2)])
+
+    def test_bounded(self) -> None:
+        """The oldest are forgotten, and count as lost; the newest are held."""
+        self.patch(eras, "ERAS_MAX", 3)
+        marks = []
+        for _ in range(6):
+            marks.append(self.take())
+            self.restart()
+        self.assertEqual(len(self.eras()), 3)
+        held = [self.journal.holds(mark) for mark in marks]
+        self.assertEqual(held, [False] * 3 + [True] * 3)
+
+    def test_notCommitted(self) -> None:
+        """A commit that had no space begins no era, and moves no mark; the next does."""
+        before, db = self.journal.mark, self.journal._db
+        grant = self.journal.grant("w1", STREAM, 0, 0, "x")
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        db.execute(f"PRAGMA max_page_count = {pages}")
+        much = lines(grant, 0, bytes(10**6 - 1) + b"\n")
+        self.assertRaises(JournalFull, self.journal.commit, [much])
+        self.assertEqual((self.journal.mark, self.eras()), (before, [(1, 0)]))
+        db.execute("PRAGMA max_page_count = 100000")
+        self.assertNotEqual(self.journal.commit([much]), [None])
+        self.assertEqual(self.eras(), [(1, 0), (2, 0)])
+        self.assertNotEqual(self.journal.mark.token, before.token)
+        self.assertTrue(self.journal.holds(self.journal.mark))
+        self.assertTrue(self.journal.holds(before))
