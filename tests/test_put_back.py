@@ -331,6 +331,7 @@ class HistoryTests(PutBackTestCase):
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("send"), st.integers(0, 1)),
+        st.tuples(st.just("send"), st.integers(0, 1)),
         st.tuples(st.just("connect"), st.integers(0, 1)),
         st.tuples(st.just("restart"), st.just(0)),
         st.tuples(st.just("copy"), st.just(0)),
@@ -338,7 +339,7 @@ steps = st.lists(
         st.tuples(st.just("run"), st.integers(1, 4)),
     ),
     min_size=4,
-    max_size=24,
+    max_size=40,
 )
 
 
@@ -349,8 +350,8 @@ class AnyHistoryTests(PutBackTestCase):
     @given(steps)
     def test_anyHistory(self, steps: list[tuple[str, int]]) -> None:
         """
-        Whoever was told of a position that the journal has no more is told that its history
-        is lost; and nobody is, while the journal was never put back.
+        A mark is held if and only if the journal still has the batches that it had when the
+        mark was told. So a forwarder that knows of a lost position hears of it.
         """
         self.setUp()
         World(self).run(steps)
@@ -363,8 +364,12 @@ class World:
     def __init__(self, test: PutBackTestCase) -> None:
         self.test = test
         self.thread = LaterThread()
-        self.copies: list[Path] = []
-        self.putBack = False
+        self.copies: list[tuple[Path, list[int]]] = []
+        # The batches that the journal ever took, each with a number that no other had.
+        self.history: list[int] = []
+        self.fresh = count()
+        # Every mark that was told, and what was before it.
+        self.told: dict[Mark, list[int]] = {}
         # What each forwarder remembers: the newest mark, and every octet it was told of.
         self.marks: dict[str, Mark] = {}
         self.delivered: dict[str, int] = {"w1": 0, "w2": 0}
@@ -376,7 +381,20 @@ class World:
         """The journal's thread: late, in order."""
         return self.thread(function, *arguments)
 
+    def note(self, mark: Mark) -> None:
+        """A mark was told."""
+        while len(self.history) < self.test.journal.mark.number:
+            self.history.append(next(self.fresh))
+        self.told.setdefault(mark, self.history[: mark.number])
+
+    def look(self) -> None:
+        """The journal holds what it still has, and nothing else."""
+        for mark, history in self.told.items():
+            isThere = self.history[: mark.number] == history
+            self.test.assertEqual(self.test.journal.holds(mark), isThere, mark)
+
     def hear(self) -> None:
+        self.note(self.test.journal.mark)
         for worker, peer in self.peers.items():
             for line in peer.hear():
                 if isinstance(line, MARK):
@@ -400,8 +418,7 @@ class World:
         histories = [line.kept for line in answer if isinstance(line, HISTORY)]
         if resume.offset < self.delivered[worker]:
             test.assertEqual(histories, [False])
-        if not self.putBack and before is not None:
-            test.assertEqual(histories, [True])
+        self.hear()
         assert peer.mark is not None
         self.marks[worker] = peer.mark
         self.delivered[worker] = resume.offset
@@ -428,19 +445,23 @@ class World:
                 self.hear()
             elif step == "copy":
                 self.thread.run()
-                self.copies.append(self.test.copy())
+                self.hear()
+                self.copies.append((self.test.copy(), list(self.history)))
             elif step == "restart":
                 self.stop()
                 self.test.restart()
                 self.test.commits._inThread = self.inThread
             elif self.copies:
                 self.stop()
-                self.putBack = True
-                self.test.putBack(self.copies[argument % len(self.copies)])
+                copy, history = self.copies[argument % len(self.copies)]
+                self.test.putBack(copy)
+                self.history = list(history)
                 self.test.commits._inThread = self.inThread
+            self.look()
         for worker in ("w1", "w2"):
             self.connect(worker)
         self.stop()
+        self.look()
 
 
 class EraTests(PutBackTestCase):
