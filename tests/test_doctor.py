@@ -15,6 +15,7 @@ from contextlib import redirect_stdout
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
@@ -32,6 +33,7 @@ from decnet_syslog.doctor.identity import (
     refusedAsMaster,
     refusedAsWorker,
 )
+from decnet_syslog.doctor.logrotate import checkForwarded, readRotations
 from decnet_syslog.doctor.machine import (
     TIME_ERROR,
     checkClock,
@@ -312,22 +314,69 @@ class ForwarderTests(DoctorTestCase):
         """What logrotate is told that loses lines on a worker."""
         (self.directory / "app.log").write_bytes(b"x\n")
         for settings, state, cause, cure in (
-            ("rotate 7\nolddir /var/old", FAIL, "olddir", "remove olddir"),
+            ("rotate 7\nolddir /var/old", FAIL, "olddir", "--rotated '/var/old/'"),
+            ("rotate 7\nolddir old", FAIL, "olddir", f"'{self.directory}/old/'"),
             ("rotate 0", FAIL, "deleted at once", "rotate 7"),
             ("create", FAIL, "deleted at once", "rotate 7"),
             ("rotate 7\nshred", FAIL, "shred", "noshred"),
-            ("rotate 7\nextension .log", FAIL, "app.1.log", "remove extension"),
-            ("rotate 7\naddextension .old\ndateext", OK, "", ""),
-            ("rotate 7\ndateext\ndateformat _%Y%m%d", FAIL, "app.log_2026", "-%Y"),
-            ("rotate 7\ndateext\ndateformat .%s", OK, "loses nothing", ""),
+            ("rotate 7\nextension .log\ncompress", OK, "loses nothing", ""),
+            ("rotate 7\nextension .log\ndateext", OK, "loses nothing", ""),
+            ("rotate 7\naddextension .log", OK, "loses nothing", ""),
+            ("rotate 7\nstart 0\nhourly\ndateext", OK, "loses nothing", ""),
             (
-                "rotate 7\ncompress\ncompresscmd /bin/xz",
+                "rotate 7\naddextension .bak\ndateext",
                 FAIL,
-                "only gzip",
-                "compresscmd",
+                "addextension",
+                "app.log-*.bak'",
+            ),
+            ("rotate 7\naddextension .bak", FAIL, "addextension", "log.[0-9]*.bak'"),
+            (
+                "rotate 7\ndateext\ndateformat _%Y%m%d",
+                FAIL,
+                "dateformat",
+                "app.log_*'",
             ),
             (
-                "rotate 7\ncompress\ndelaycompress\ncompresscmd xz",
+                "rotate 7\nolddir o\ndateext\ndateformat _%Y-%m",
+                FAIL,
+                "olddir, dateformat",
+                "o/app.log_*-*'",
+            ),
+            ("rotate 7\ndateext\ndateformat .%s", OK, "loses nothing", ""),
+            ("rotate 7\ndateext\ndateformat -%d%m%Y-%H", OK, "loses nothing", ""),
+            ("rotate 7\ncompress\ncompresscmd /bin/xz", OK, "loses nothing", ""),
+            ("rotate 7\ncompress\ncompresscmd bzip2", OK, "loses nothing", ""),
+            ("rotate 7\ncompress\ncompresscmd zstd", OK, "loses nothing", ""),
+            ("rotate 7\ncompress\ncompresscmd pigz", OK, "loses nothing", ""),
+            (
+                "rotate 7\ncompress\ncompresscmd xz\ncompressext .gz",
+                OK,
+                "loses nothing",
+                "",
+            ),
+            ("rotate 7\ncompresscmd zip", OK, "loses nothing", ""),
+            ("rotate 7\ncompress\ncompresscmd zip", FAIL, "zip", "compresscmd"),
+            (
+                "rotate 7\ncompress\ncompressext .gz\ncompresscmd compress",
+                FAIL,
+                "compressext .Z",
+                "remove compresscmd",
+            ),
+            (
+                "rotate 7\ncompress\ncompresscmd /usr/bin/lz4\ncompressext .lz4",
+                FAIL,
+                "lz4 cannot be read",
+                "remove compresscmd",
+            ),
+            ("rotate 7\ncompress\ncompresscmd brotli", FAIL, "unable", "compresscmd"),
+            (
+                "rotate 7\ncompress\ncompressext .packed",
+                FAIL,
+                "plain text",
+                "compressext",
+            ),
+            (
+                "rotate 7\ncompress\ndelaycompress\ncompresscmd zip",
                 NOTE,
                 "two pass unshipped",
                 "compresscmd",
@@ -347,6 +396,50 @@ class ForwarderTests(DoctorTestCase):
             self.examine()
             self.assertFound(state, cause, cure)
 
+    def test_noZstd(self) -> None:
+        """zstd without its library."""
+        (self.directory / "app.log").write_bytes(b"x\n")
+        self.rotate("rotate 7\ncompress\ncompresscmd zstd")
+        missing = {"zstandard": None, "compression.zstd": None, "compression": None}
+        with mock.patch.dict(sys.modules, missing):
+            self.examine()
+        self.assertFound(FAIL, "pip install zstandard", "where the forwarder runs")
+
+    def test_rotated(self) -> None:
+        """The remedy that is printed is one: with it nothing is found any more."""
+        log = self.directory / "app.log"
+        log.write_bytes(b"x\n")
+        for settings in (
+            "olddir /var/old",
+            "olddir old\ncompress\ncompresscmd xz",
+            "dateext\ndateformat _%Y%m%d\ncompress",
+            "dateext\ndateformat .%Y%m%d-%H%M%S.%j.%V%z\nextension .log",
+            "addextension .bak\ncompress",
+            "addextension .bak\nolddir ../old\ndateext\ndateformat _%d%y",
+        ):
+            self.report = Report()
+            self.rotate(f"rotate 7\n{settings}")
+            known = readRotations(self.report, [str(self.directory / "rotate")])
+            checkForwarded(self.report, known, str(log))
+            cures = [found.cure for found in self.report.findings if found.cure]
+            patterns = [cure.split("'")[1] for cure in cures if "--rotated" in cure]
+            if "extension .log" not in settings:
+                self.assertEqual(len(patterns), 1, settings)
+            report = Report()
+            checkForwarded(report, known, str(log), patterns)
+            self.assertEqual([f.state for f in report.findings], [OK], settings)
+
+    def test_link(self) -> None:
+        """logrotate rotates the file that a link leads to."""
+        (self.directory / "far").mkdir()
+        (self.directory / "far" / "0.log").write_bytes(b"x\n")
+        (self.directory / "app.log").symlink_to("far/0.log")
+        (self.directory / "rotate").write_text(
+            f"{self.directory}/far/*.log {{\n rotate 7\n}}\n"
+        )
+        self.examine()
+        self.assertFound(OK, "loses nothing", "")
+
     def test_inherited(self) -> None:
         """What is said for all files holds for each; what is included is read; what does
         not cover the file is not its; a file that includes itself ends."""
@@ -358,7 +451,7 @@ class ForwarderTests(DoctorTestCase):
             f"include {more}\ninclude {self.directory}/rotate\n"
         )
         self.examine()
-        self.assertFound(FAIL, "olddir /common", "remove olddir")
+        self.assertFound(FAIL, "olddir", "--rotated '/common/'")
         self.assertFound(NOTE if self.report.well else FAIL, "olddir", "")
         self.assertNotIn("shred", self.report.asText())
 

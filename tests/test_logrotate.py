@@ -7,6 +7,7 @@ import gzip
 import os
 import pwd
 import random
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.doctor.logrotate import checkForwarded, checkOutput, readRotations
 from decnet_syslog.doctor.report import OK, Report
+from decnet_syslog.files import RotatedNames
 
 from .peers import PairTestCase, example, requirePeer
 from .rotating import LINE, missingFrom, rotateUnderLoad
@@ -51,6 +53,85 @@ class UnderLoadTests(PairTestCase):
         self.assertEqual((result.missing, result.repeated), (0, 0), result)
         self.assertGreater(result.delivered, 1000)
         self.assertGreater(result.stopped, 1)
+
+
+class NamesTests(SynchronousTestCase):
+    """The names that the real logrotate gives, and what we and the doctor make of them."""
+
+    def setUp(self) -> None:
+        self.directory = Path(os.path.realpath(self.mktemp()))
+        (self.directory / "logs").mkdir(parents=True)
+        # logrotate refuses directories that others may write.
+        for path in (self.directory, self.directory / "logs"):
+            path.chmod(0o755)
+
+    def rotate(self, settings: str) -> set[Path]:
+        """Rotate a log twice; the files that there are then, without the log."""
+        program = requirePeer("logrotate")
+        log = self.directory / "logs" / "app.log"
+        configuration = self.directory / "logrotate.conf"
+        us = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+        configuration.write_text(
+            f"{log} {{\nsu {' '.join(us)}\nrotate 9\nmissingok\n{settings}\n}}\n"
+        )
+        configuration.chmod(0o644)
+        state = self.directory / "state"
+        for number in range(2):
+            log.write_bytes(b"line %d\n" % number)
+            command = [program, "-f", "-s", str(state), str(configuration)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            # With dates both have the same name: logrotate refuses the second.
+            if number == 0:
+                self.assertEqual((done.returncode, done.stderr), (0, ""), settings)
+        kept = (state, configuration, log)
+        files = {path for path in self.directory.rglob("*") if path.is_file()}
+        return files.difference(kept)
+
+    def test_names(self) -> None:
+        """Every rotated file has a name that we look for, by itself or with the --rotated that
+        the doctor asks for; and the doctor asks only where that is so."""
+        packers = [
+            f"compress\ncompresscmd {path}"
+            for path in map(shutil.which, ("gzip", "bzip2", "xz", "zstd"))
+            if path is not None
+        ]
+        (self.directory / "old").mkdir(mode=0o755)
+        for settings, usual in (
+            ("", True),
+            ("start 0\ncopytruncate", True),
+            ("dateext", True),
+            ("dateext\nhourly", True),
+            ("dateext\ndateformat .%Y%m%d-%s", True),
+            ("dateext\ndateformat -%d%m%Y\nextension .log", True),
+            ("dateext\ndateformat -%Y-%m-%dT%H:%M:%S", True),
+            ("dateext\ndateformat _%Y%m%d", False),
+            ("extension .log", True),
+            ("addextension .log", True),
+            ("addextension .bak", False),
+            (f"olddir {self.directory}/old", False),
+            ("olddir ../old\nextension .log\ndateext\ndateformat @%s", False),
+            *[(packer, True) for packer in packers],
+            *[(f"{packer}\nextension .log", True) for packer in packers],
+            *[(f"{packer}\nolddir ../old", False) for packer in packers],
+        ):
+            files = self.rotate(settings)
+            self.assertTrue(files, settings)
+            report = Report()
+            known = readRotations(report, [str(self.directory / "logrotate.conf")])
+            log = str(self.directory / "logs" / "app.log")
+            checkForwarded(report, known, log)
+            patterns = [
+                found.cure.split("'")[1]
+                for found in report.findings
+                if "--rotated" in found.cure
+            ]
+            self.assertEqual(patterns == [], usual, settings)
+            names = RotatedNames(log, patterns)
+            for path in files:
+                self.assertTrue(
+                    names.matches(str(path.parent), path.name), (settings, path)
+                )
+                path.unlink()
 
 
 class SampleTests(PairTestCase):

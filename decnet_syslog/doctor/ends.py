@@ -63,7 +63,7 @@ def examineForwarder(
     known = readRotations(report, rotations)
     for pattern in options.logFiles:
         _checkLog(report, pattern)
-        checkForwarded(report, known, pattern)
+        checkForwarded(report, known, pattern, options.get("rotated", ()))
     if bundle is not None:
         for host, port in options.masters:
             _ask(

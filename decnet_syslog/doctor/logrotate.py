@@ -1,10 +1,10 @@
 """
 What logrotate will do to a file, read from its configuration before it does it.
 
-Of its language we read what can lose lines. A forwarder finds what C{app.log} was rotated
-to beside it, under its name and C{.} or C{-} and a digit, as it is or in gzip; so whatever
-puts it elsewhere, names it otherwise, packs it otherwise or deletes it at once can lose
-what was not shipped yet.
+Only the directives that can lose lines are read. A forwarder finds the rotated copies of
+C{app.log} in its directory, under the names of L{decnet_syslog.files}. A configuration that
+moves them elsewhere or names them otherwise needs C{--rotated}; one that compresses them in
+an unreadable way, or deletes them at once, loses what was not shipped yet.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from __future__ import annotations
 import fnmatch
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ..worker.rotation import isRotatedName
+from ..files import RotatedNames, compressionOf, linksOf, whyUnreadable
 from .report import Report
 
 __all__ = ["Rotation", "checkForwarded", "checkOutput", "readRotations"]
@@ -73,7 +73,9 @@ class Rotation:
         if name in _CREATION:
             for other in _CREATION:
                 self.settings.pop(other, None)
-        self.settings[name] = argument.strip()
+        # Of compresscmd and compressext the later one decides.
+        self.settings.pop(name, None)
+        self.settings[name] = argument.strip().strip("\"'")
 
     def has(self, name: str) -> bool:
         """Whether a directive holds."""
@@ -211,49 +213,106 @@ def _find(report: Report, rotations: Iterable[Rotation], path: str) -> Rotation 
     return covering[0]
 
 
-def _rotatedName(path: str, rotation: Rotation) -> str:
-    """A name that logrotate will give."""
+# What a format of a date becomes at a moment, and in a pattern.
+_DATE = (
+    *(("%Y", "2026"), ("%G", "2026"), ("%y", "26"), ("%g", "26"), ("%m", "04")),
+    *(("%d", "18"), ("%H", "07"), ("%M", "30"), ("%S", "00"), ("%V", "16")),
+    *(("%U", "15"), ("%W", "15"), ("%j", "108"), ("%u", "6"), ("%w", "6")),
+    *(("%s", "1776470400"), ("%z", "+0200")),
+)
+
+# The suffixes that logrotate itself knows, by the name of the program; of others ".gz".
+_PACKERS = {
+    "bzip2": ".bz2",
+    "xz": ".xz",
+    "zstd": ".zst",
+    "compress": ".Z",
+    "zip": ".zip",
+}
+
+# Programs that make what the suffix ".gz" promises.
+_GZIPS = ("gzip", "pigz", "zopfli", "igzip", "minigzip")
+
+
+def _number(rotation: Rotation) -> str:
+    """What logrotate puts behind a name, as a format of a date."""
     settings = rotation.settings
-    if rotation.has("dateext"):
-        number = settings.get("dateformat", "-%Y%m%d").strip("\"'")
-        for letter, digits in (
-            ("%Y", "2026"),
-            ("%m", "04"),
-            ("%d", "18"),
-            ("%H", "07"),
-            ("%M", "30"),
-            ("%S", "00"),
-            ("%V", "16"),
-            ("%s", "1776470400"),
-        ):
-            number = number.replace(letter, digits)
-    else:
-        number = ".1"
+    if not rotation.has("dateext"):
+        return ".1"
+    finest = (
+        "%H%M" if rotation.has("minutes") else "%H" if rotation.has("hourly") else ""
+    )
+    return settings.get("dateformat", "").lstrip() or f"-%Y%m%d{finest}"
+
+
+def _suffix(rotation: Rotation) -> str:
+    """The suffix that compression adds."""
+    said = [n for n in rotation.settings if n in ("compresscmd", "compressext")]
+    packer = os.path.basename(rotation.settings.get("compresscmd", "gzip"))
+    if said and said[-1] == "compressext":
+        return rotation.settings["compressext"]
+    if packer in _PACKERS:
+        return _PACKERS[packer]
+    return rotation.settings.get("compressext", ".gz")
+
+
+def _rotatedPath(path: str, rotation: Rotation, number: str) -> str:
+    """Where logrotate puts a log, not compressed."""
     directory, base = os.path.split(path)
-    moved = settings.get("extension", "")
-    if moved and base.endswith(moved):
-        base = base.removesuffix(moved) + number + moved
-    else:
-        base += number + moved
-    return os.path.join(directory, base + settings.get("addextension", ""))
+    settings = rotation.settings
+    # logrotate moves the one to the end in any case, and the other if the name has it.
+    extension = settings.get("addextension", "")
+    base = base.removesuffix(extension)
+    kept = settings.get("extension", "")
+    if kept and base.endswith(kept):
+        base, extension = base.removesuffix(kept), kept
+    olddir = settings.get("olddir", "")
+    return os.path.join(directory, olddir, base + number + extension)
 
 
-def checkForwarded(report: Report, rotations: list[Rotation], path: str) -> None:
-    """Whether the rotation of a file that is shipped can lose lines."""
+def _missing(path: str, rotation: Rotation, rotated: Sequence[str]) -> str | None:
+    """The --rotated that a forwarder needs to find the rotated copies of a log."""
+    number = when = _number(rotation)
+    for letter, digits in _DATE:
+        number = number.replace(letter, digits)
+        when = when.replace(letter, "*")
+    where = _rotatedPath(path, rotation, number)
+    suffix = _suffix(rotation) if rotation.has("compress") else ""
+    place, name = os.path.split(where)
+    place = os.path.realpath(place)
+
+    def found(patterns: Sequence[str]) -> bool:
+        names = RotatedNames(path, patterns)
+        return names.matches(place, name) and names.matches(place, name + suffix)
+
+    if found(rotated):
+        return None
+    usual = os.path.join(os.path.dirname(where), "")
+    if found([usual]):
+        return usual
+    if not rotation.has("dateext"):
+        when = ".[0-9]*"
+    while "**" in when:
+        when = when.replace("**", "*")
+    return _rotatedPath(path, rotation, when) + ("*" if suffix else "")
+
+
+def checkForwarded(
+    report: Report, rotations: list[Rotation], path: str, rotated: Sequence[str] = ()
+) -> None:
+    """
+    Whether the rotation of a file that is shipped can lose lines.
+
+    @param rotated: the forwarder's --rotated.
+    """
+    # logrotate leaves links alone; it rotates the file at their end.
+    path = linksOf(path)[-1] if os.path.islink(path) else path
     rotation = _find(report, rotations, path)
     if rotation is None:
         return
     before = len(report.findings)
     check = f"rotation of {path}"
     where = f" ({rotation.source})"
-    settings = rotation.settings
-    if rotation.has("olddir"):
-        report.fail(
-            check,
-            f"olddir {settings['olddir']}: what is rotated while the forwarder does not run"
-            f" is not found there{where}",
-            "remove olddir",
-        )
     if rotation.kept == 0:
         report.fail(
             check,
@@ -267,24 +326,20 @@ def checkForwarded(report: Report, rotations: list[Rotation], path: str) -> None
             f"{where}",
             "noshred",
         )
-    rotated = _rotatedName(path, rotation)
-    if not isRotatedName(rotated, [path]):
+    missing = _missing(path, rotation, rotated)
+    if missing is not None:
+        directives = [
+            name
+            for name in ("olddir", "extension", "addextension", "dateformat")
+            if rotation.has(name)
+        ]
         report.fail(
             check,
-            f"it becomes {os.path.basename(rotated)}, which is not looked for{where}",
-            "rotated names are the log's with . or - and a digit behind: remove extension"
-            " and addextension, begin dateformat with -%Y",
+            f"{', '.join(directives) or 'the name'}: the forwarder does not look for the"
+            f" rotated files there{where}",
+            f"give the forwarder --rotated '{missing}'",
         )
-    packer = settings.get("compresscmd", "gzip")
-    if rotation.has("compress") and os.path.basename(packer) not in ("gzip", "pigz"):
-        said = f"compresscmd {packer}: only gzip is read{where}"
-        cure = "remove compresscmd, uncompresscmd, compressext and compressoptions"
-        if rotation.has("delaycompress"):
-            report.note(
-                check, f"{said}, a rotation is lost if two pass unshipped", cure
-            )
-        else:
-            report.fail(check, said, cure)
+    _checkCompression(report, rotation, check, where)
     if rotation.has("copytruncate"):
         report.note(
             check,
@@ -294,6 +349,31 @@ def checkForwarded(report: Report, rotations: list[Rotation], path: str) -> None
         )
     if len(report.findings) == before:
         report.ok(check, f"{rotation.source} loses nothing")
+
+
+def _checkCompression(
+    report: Report, rotation: Rotation, check: str, where: str
+) -> None:
+    """Whether the forwarder can read the compressed files of a rotation."""
+    if not rotation.has("compress"):
+        return
+    suffix = _suffix(rotation)
+    packer = os.path.basename(rotation.settings.get("compresscmd", "gzip"))
+    why = whyUnreadable(f"log.1{suffix}")
+    cure = "remove compresscmd, uncompresscmd, compressext and compressoptions"
+    if why is not None and "pip install" in why:
+        cure = f"install it where the forwarder runs, or {cure}"
+    elif compressionOf(f"log.1{suffix}") != suffix:
+        why = f"the forwarder takes files with the suffix {suffix} for plain text"
+    elif suffix == ".gz" and packer not in (*_GZIPS, *_PACKERS):
+        why = f"the forwarder may be unable to read the files of {packer}"
+    if why is None:
+        return
+    said = f"compresscmd {packer}, compressext {suffix}: {why}{where}"
+    if rotation.has("delaycompress"):
+        report.note(check, f"{said}: a rotation is lost if two pass unshipped", cure)
+    else:
+        report.fail(check, said, cure)
 
 
 def checkOutput(report: Report, rotations: list[Rotation], path: str) -> None:

@@ -3,7 +3,8 @@ What is in a worker's files: names, archives, writers. No network, no reactor, n
 """
 
 from ._archives import RESERVE_OCTETS, openArchive, openRegular, unpacking
-from ._names import RotatedIndex, RotatedNames, canonicalPath, isRotatedOf
+from ._codecs import whyUnreadable
+from ._names import RotatedIndex, RotatedNames, canonicalPath, isRotatedOf, linksOf
 from ._outcomes import (
     Damaged,
     NoSpace,
@@ -35,8 +36,10 @@ __all__ = [
     "compressionOf",
     "isOpenForWriting",
     "isRotatedOf",
+    "linksOf",
     "openArchive",
     "openRegular",
     "outline",
     "unpacking",
+    "whyUnreadable",
 ]

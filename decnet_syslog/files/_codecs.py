@@ -22,7 +22,7 @@ from ._errors import BadOctets, CannotDecode
 from ._rotations import compressionOf
 from ._zstd import ZSTD_MAGIC, ZstdDecoder
 
-__all__ = ["PLAIN_OCTETS", "Decoder", "codecOf", "decoderFor"]
+__all__ = ["PLAIN_OCTETS", "Decoder", "codecOf", "decoderFor", "whyUnreadable"]
 
 # Plain octets that a call gives at most.
 PLAIN_OCTETS = 1024 * 1024
@@ -228,3 +228,18 @@ def decoderFor(codec: str) -> Decoder:
             f"{codec} cannot be read: have rotation compress with gzip, bzip2, xz or zstd"
         )
     return make()
+
+
+def whyUnreadable(name: str) -> str | None:
+    """
+    Why a file with the suffix of a compression program cannot be read here, and what to do.
+
+    @return: C{None} if it can be read, or is not compressed.
+    """
+    codec = codecOf(name, b"")
+    if codec is not None:
+        try:
+            decoderFor(codec)
+        except CannotDecode as error:
+            return str(error)
+    return None

@@ -30,7 +30,7 @@ from itertools import islice
 
 from ._rotations import rotationsOf, stemsOf
 
-__all__ = ["RotatedIndex", "RotatedNames", "canonicalPath", "isRotatedOf"]
+__all__ = ["RotatedIndex", "RotatedNames", "canonicalPath", "isRotatedOf", "linksOf"]
 
 # Symbolic links that lead to one another, as the kernel counts them.
 LINKS_MAX = 40
@@ -45,7 +45,7 @@ def canonicalPath(path: str) -> str:
     return os.path.join(os.path.realpath(directory or "."), name)
 
 
-def _chain(path: str) -> list[str]:
+def linksOf(path: str) -> list[str]:
     """A path, and the paths that it leads to while they are symbolic links, canonical."""
     found = [canonicalPath(path)]
     while len(found) <= LINKS_MAX:
@@ -111,7 +111,7 @@ class RotatedIndex:
         self._byName = _Place()
         homes: defaultdict[str, dict[str, list[str]]] = defaultdict(dict)
         for path in dict.fromkeys(paths):
-            chain = _chain(path)
+            chain = linksOf(path)
             self._live.update(chain)
             names = list(dict.fromkeys(map(os.path.basename, chain)))
             for name in names:
