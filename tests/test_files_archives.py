@@ -68,7 +68,7 @@ def nobodyWrites(descriptor: int) -> bool | None:
 
 
 class ArchiveTestCase(SynchronousTestCase):
-    """A directory for archives, and one for what is unpacked."""
+    """A directory for archives, and one for their contents."""
 
     def setUp(self) -> None:
         self.directory = Path(os.path.realpath(self.mktemp()))
@@ -95,7 +95,7 @@ class ArchiveTestCase(SynchronousTestCase):
         return found
 
     def write(self, suffix: str, octets: bytes, ago: float = 3600) -> Path:
-        """An archive that was changed so many seconds ago."""
+        """Write an archive whose last change was some seconds ago."""
         path = self.directory / f"app.log.1{suffix}"
         path.write_bytes(octets)
         self.now = path.stat().st_ctime + ago
@@ -237,7 +237,7 @@ class TroubleTests(ArchiveTestCase):
                     self.assertAlmostEqual(outcome.wait, 50, delta=1)
 
     def test_cutBetween(self) -> None:
-        """An archive whose first stream is complete while somebody still writes to it."""
+        """An archive whose first stream is complete while a process still writes to it."""
         path = self.write(".gz", gzip.compress(b"a\n"))
         outcome = self.unpack(path, isWritten=lambda fd: True)
         self.assertIsInstance(outcome, Unfinished)
@@ -251,7 +251,7 @@ class TroubleTests(ArchiveTestCase):
                 octets[at] ^= 4
                 outcome = self.unpack(self.write(suffix, bytes(octets)))
                 if isinstance(outcome, Unpacked):
-                    # A bit that means nothing: what comes out is the content.
+                    # An unused bit: the content is right.
                     with open(outcome.descriptor, "rb") as file:
                         self.assertEqual(file.read(), LINES)
                 else:
@@ -276,7 +276,7 @@ class TroubleTests(ArchiveTestCase):
             self.assertIsInstance(self.unpack(path), Damaged, suffix)
 
     def test_unsupported(self) -> None:
-        """Formats that are known and cannot be read say so, with the remedy."""
+        """Known but unreadable formats are reported with the remedy."""
         for suffix, octets in (
             (".lz4", b"\x04\x22\x4d\x18rest"),
             (".Z", b"\x1f\x9d\x90rest"),
@@ -389,7 +389,7 @@ class BoundTests(ArchiveTestCase):
             assert isinstance(outcome, NoSpace)
             self.assertLessEqual(outcome.octets, 512 * 4096)
             self.assertEqual(outcome.reserve, RESERVE_OCTETS)
-            # There was room for all; then somebody else took it.
+            # There was enough room; then another program took it.
             free[0] = 10**6
             work = unpacking(str(path), self.held, isWritten=nobodyWrites)
             for _ in range(5):
@@ -461,7 +461,7 @@ class OutlineTests(ArchiveTestCase):
                 self.assertEqual(found.admits(len(content) + 1), not knows, suffix)
 
     def test_short(self) -> None:
-        """Of a short one the head is all there is, and so the size is known."""
+        """The head of a short content is the content, and so its size is known."""
         for suffix, compress in COMPRESSORS.items():
             for content in (b"", b"a\n"):
                 found = self.outline(suffix, compress(content))
@@ -512,19 +512,19 @@ class OutlineTests(ArchiveTestCase):
 
 
 class WritersTests(ArchiveTestCase):
-    """Whether somebody can still write to a file."""
+    """Finding out whether a process can still write to a file."""
 
     def ask(self, path: Path) -> bool:
         with open(path, "rb") as file:
             writing = isOpenForWriting(file.fileno())
         if writing is None:
             raise SkipTest(
-                "leases do not work here: file system, or somebody else's file"
+                "leases do not work here: the file system, or the file's owner"
             )
         return writing
 
     def test_writer(self) -> None:
-        """Ours, another process's, and nobody's any more; a reader is none."""
+        """Our own writer, another process, and none; readers do not count."""
         path = self.write("", b"a\n")
         self.assertFalse(self.ask(path))
         with open(path, "rb"):
@@ -547,13 +547,13 @@ class WritersTests(ArchiveTestCase):
             os.close(descriptor)
 
     def test_unknown(self) -> None:
-        """Where it cannot be told, that is said."""
+        """Without leases the answer is unknown."""
         for number in (errno.EACCES, errno.EINVAL, errno.ENOLCK):
             with mock.patch("fcntl.fcntl", side_effect=OSError(number, "no")):
                 self.assertIsNone(isOpenForWriting(0))
 
     def test_archive(self) -> None:
-        """An archive is looked at, for real, until nobody writes to it any more."""
+        """A growing archive is unfinished until its writer closes it."""
         path = self.write(".gz", b"")
         self.ask(path)
         packed = gzip.compress(LINES)

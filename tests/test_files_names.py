@@ -66,7 +66,7 @@ ROTATED: Sequence[Sequence[str]] = (
     ("app.log.old",),
 )
 
-# Somebody else's.
+# Foreign files.
 OTHERS = (
     "app.log",
     "app.log.1.filtered",
@@ -119,7 +119,7 @@ OTHERS = (
     "app.log.1.gz.gz",
     "app.log.1gz",
     "app.log.1.tar.gz",
-    # Those of a log named "current".
+    # Rotated copies of a log named "current".
     f"{LABEL}.s",
     f"{LABEL}.u",
 )
@@ -138,7 +138,7 @@ class NamesTestCase(SynchronousTestCase):
         return RotatedNames(str(self.directory / path), patterns)
 
     def matching(self, names: RotatedNames, place: str | Path = ".") -> set[str]:
-        """Of all names of this module, those that are rotated copies."""
+        """The names in this module that match."""
         here = os.path.normpath(self.directory / place)
         known = {name for group in ROTATED for name in group} | set(OTHERS)
         return {name for name in known if names.matches(here, name)}
@@ -160,7 +160,7 @@ class UsualTests(NamesTestCase):
                     self.assertTrue(names.matches(str(self.directory), name + suffix))
 
     def test_elsewhere(self) -> None:
-        """The same name in another directory is somebody else's."""
+        """The same name in another directory does not count."""
         self.assertEqual(self.matching(self.names(), "other"), set())
 
     def test_order(self) -> None:
@@ -241,7 +241,7 @@ class UsualTests(NamesTestCase):
 
 
 class LiveTests(NamesTestCase):
-    """A log that is followed is nobody's rotated copy."""
+    """A followed log is never a rotated copy."""
 
     def pathsOf(self, logs: Sequence[str], name: str) -> list[str]:
         index = RotatedIndex([str(self.directory / log) for log in logs])

@@ -56,7 +56,7 @@ class UnderLoadTests(PairTestCase):
 
 
 class NamesTests(SynchronousTestCase):
-    """The names that the real logrotate gives, and what we and the doctor make of them."""
+    """The names that the real logrotate gives are recognized, by us and by the doctor."""
 
     def setUp(self) -> None:
         self.directory = Path(os.path.realpath(self.mktemp()))

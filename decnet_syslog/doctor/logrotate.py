@@ -4,7 +4,7 @@ What logrotate will do to a file, read from its configuration before it does it.
 Only the directives that can lose lines are read. A forwarder finds the rotated copies of
 C{app.log} in its directory, under the names of L{decnet_syslog.files}. A configuration that
 moves them elsewhere or names them otherwise needs C{--rotated}; one that compresses them in
-an unreadable way, or deletes them at once, loses what was not shipped yet.
+an unreadable way, or deletes them at once, loses unshipped lines.
 """
 
 from __future__ import annotations

@@ -5,14 +5,14 @@ What must be true:
 
 * memory is bounded, whatever the file holds: a piece of at most a MiB at a time, and the
   decoder's own window;
-* a bomb costs time and space on the state's disk, and the space is bounded: some octets stay
-  free, for without them no new file can begin. There is no limit on the ratio. An attacker who
-  writes one line a million times makes an honest log that shrinks to a thousandth, and refusing
-  that would lose it;
-* C{not finished} and C{damaged} are told apart. A file that ends too early is unfinished while
-  somebody can write to it, and for a while after it has changed;
-* the content is given whole or not at all, and complete only when the format says so: with its
-  checksum, and with nothing but zeros (tapes) behind the last of its streams.
+* a bomb costs time and space on the state's disk, and the space is bounded: a reserve stays
+  free, because no new file can be followed without it. The compression ratio is not limited. An
+  attacker who writes one line a million times makes an honest log that shrinks to a thousandth,
+  and refusing that log would lose it;
+* unfinished and damaged files are distinguished. A file that ends too early is unfinished while
+  a process has it open for writing, and for a minute after its last change;
+* the caller gets the whole content or nothing. The format must end properly: with its checksum,
+  and with only zeros (tapes) after the last stream.
 
 L{openArchive} does all of the work; L{unpacking} a bounded piece for each step, so that a program
 that stops need not wait for the whole file.
@@ -50,14 +50,14 @@ RESERVE_OCTETS = 16 * 1024 * 1024
 # ones costs the square of this for each block.
 PACKED_OCTETS = 32 * 1024
 
-# A file that ends too early may still be written for so long after its last change, in seconds,
-# also where nobody has it open: some tools open it again.
+# For this many seconds after its last change, a file that ends too early counts as unfinished,
+# even if no process has it open: some tools close and reopen it.
 UNFINISHED_S = 60.0
 
-# Others write to the same disk meanwhile: it is asked again after so many octets.
+# Other programs write to the same disk: check the free space again at this interval.
 _ROOM_OCTETS = 16 * 1024 * 1024
 
-# The longest magic number has so many, with room.
+# Enough for the longest magic number.
 HEAD_OCTETS = 16
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -81,7 +81,7 @@ def openArchive(
     @param reserveOctets: must stay free on its disk.
     @param name: of the file, if the source is a descriptor.
     @param octetsMax: of the content, if that is limited.
-    @param isWritten: whether somebody can write to the file of a descriptor, if it can tell.
+    @param isWritten: whether any process has a file open for writing; C{None}: unknown.
     @param now: the wall clock, in seconds.
     @raise OSError: the file cannot be opened or read, C{FileNotFoundError} if there is no regular
         file; or the disk of the temporary file fails, other than that it is full.
@@ -238,7 +238,7 @@ class _Plain:
 
 
 def _temporary(directory: Path) -> int:
-    """A file that nobody else can open, and that is gone when it is closed."""
+    """Open a file without a name: closing it deletes it."""
     try:
         return os.open(
             directory,
@@ -261,8 +261,8 @@ def openRegular(path: str) -> int:
     @raise FileNotFoundError: there is none, or something else.
     @raise OSError: it cannot be opened.
     """
-    # No rotation makes a link; somebody who can write here might. A pipe is not opened at
-    # all: that would let its writer go on, into nothing.
+    # Rotation does not make links, but an attacker might. Opening a pipe would release its
+    # writer, whose octets would be lost.
     if stat.S_ISREG(os.stat(path, follow_symlinks=False).st_mode):
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(path, flags)

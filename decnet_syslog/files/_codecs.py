@@ -1,13 +1,12 @@
 """
 Decoders of compressed files that take and give bounded pieces.
 
-Each L{Decoder} is fed octets of a file in order and gives at most L{PLAIN_OCTETS} octets of its
-content for a call, whatever the octets are: 32 KiB of zstd can stand for a GiB. It knows whether
-the content so far is complete: a file may hold several streams one behind the other, and zeros
-behind them (tapes).
+A L{Decoder} takes the octets of a file in order and returns at most L{PLAIN_OCTETS} octets of
+content for a call, whatever it was fed: 32 KiB of zstd can expand to a GiB. It knows whether the
+content is complete. A file may hold several streams in a row, and zeros after them (tapes).
 
-What cannot be decoded is L{BadOctets}; what could be, with more than we have or allow, is
-L{CannotDecode}.
+Undecodable octets raise L{BadOctets}. L{CannotDecode} means that decoding needs a library or
+more memory.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ PADDING_OCTETS_MAX = 1024 * 1024
 # Of a decoder of xz. "xz -9" takes 65 MiB.
 MEMORY_OCTETS_MAX = 128 * 1024 * 1024
 
-# What a file begins with says more than its suffix: with compressext they can differ.
+# The first octets of a file decide, not its suffix: with compressext they can differ.
 _MAGICS = (
     (b"\x1f\x8b", "gzip"),
     (b"BZh", "bzip2"),
@@ -102,7 +101,7 @@ class _Streams:
     ) -> None:
         """
         @param begin: makes what decodes one stream.
-        @param errors: what it raises.
+        @param errors: that a stream raises for damaged octets.
         @param piece: gives the next plain octets.
         @param rest: octets that were fed and are not decoded yet.
         """
@@ -148,7 +147,7 @@ class _Streams:
         return b""
 
     def _next(self) -> bool:
-        """Begin the next stream, if there is an octet of it."""
+        """Begin the next stream, if any of its octets are there."""
         if self._begun:
             stream = self._octets.lstrip(b"\0")
             self._zeros += len(self._octets) - len(stream)
@@ -177,7 +176,7 @@ def _bzip2() -> Decoder:
         bz2.BZ2Decompressor,
         (OSError, ValueError),
         lambda stream, octets: bytes(stream.decompress(octets, PLAIN_OCTETS)),
-        # It keeps what it has not decoded, and wants to be called with nothing.
+        # It keeps its undecoded octets, and is called again without any.
         lambda stream: b"",
     )
 

@@ -1,5 +1,5 @@
 """
-Which files are rotated copies of which log, by their names and places.
+Rotated copies of a log, recognized by name and directory.
 
 A name is a hint: it says which files are worth looking at, and in which order. Whether a
 file holds a content is decided by the content.
@@ -11,8 +11,8 @@ file holds a content is decided by the content.
 * The user adds places and names with C{--rotated}: C{/var/log/old/} (with the slash, or an
   existing directory) has the usual names there, C{/var/log/old/app_*} has these names. Without
   a leading slash the place is below the directory of each log, as logrotate's C{olddir}.
-* A log that is followed, and the file that a followed link leads to, is nobody's rotated copy,
-  whatever its name.
+* A followed log is never a rotated copy, whatever its name; nor is the file that a followed
+  link leads to.
 
 Directories are canonical: without symbolic links, so that the same one is read once.
 """
@@ -35,7 +35,7 @@ __all__ = ["RotatedIndex", "RotatedNames", "canonicalPath", "isRotatedOf", "link
 # Symbolic links that lead to one another, as the kernel counts them.
 LINKS_MAX = 40
 
-# Directories that the pattern of one --rotated may stand for.
+# Maximum number of directories that one --rotated pattern expands to.
 PATTERN_DIRECTORIES_MAX = 1024
 
 
@@ -67,7 +67,7 @@ class _Place:
     What is looked for in a directory.
 
     @ivar logs: names of logs whose usual rotated names count here, and which paths have them.
-    @ivar stems: whatever stands in front of an extension of one of these.
+    @ivar stems: the parts of these names in front of an extension.
     @ivar patterns: the names of a C{--rotated}, and the paths it is for.
     """
 
@@ -94,10 +94,10 @@ class _Place:
 
 class RotatedIndex:
     """
-    Tells of a name in a directory which of the followed logs it may be a rotated copy of.
+    Maps a file name to the followed logs that the file may be a rotated copy of.
 
-    The work for a name grows with the cuts in it, not with the number of logs. Links and
-    directories are read when the index is made: make another one after a link has changed.
+    The cost of a lookup grows with the number of cuts in the name, not with the number of
+    logs. Links and directories are resolved once: build a new index after a link changes.
     """
 
     def __init__(self, paths: Iterable[str], patterns: Sequence[str] = ()) -> None:
@@ -163,13 +163,13 @@ class RotatedIndex:
         for compiled, logs in place.patterns:
             if compiled.match(name):
                 fitting = [path for path in self._byName.usual(name) if path in logs]
-                # Where the name fits none of them, the content will tell.
+                # If the name fits none, the content decides.
                 found.update(dict.fromkeys(fitting or logs))
         return list(found)
 
     def order(self, name: str) -> tuple[int, tuple[int, ...]]:
         """
-        Sorts rotated copies of one log by their names, the oldest first.
+        Sort key for the rotated copies of a log: the oldest copy sorts first.
 
         Numbers fall and dates rise with time. Only a hint, for copies that were modified at
         the same time.
@@ -181,7 +181,7 @@ class RotatedIndex:
 
 class RotatedNames:
     """
-    The rotated copies of one log.
+    Recognizes the rotated copies of a single log.
 
     @ivar path: as it was given.
     """
@@ -202,7 +202,7 @@ class RotatedNames:
         return bool(self._index.pathsOf(directory, name))
 
     def order(self, name: str) -> tuple[int, tuple[int, ...]]:
-        """Sorts its rotated copies by their names, the oldest first; only a hint."""
+        """Sort key for its rotated copies: the oldest sorts first. Only a hint."""
         return self._index.order(name)
 
 
@@ -210,11 +210,11 @@ def isRotatedOf(
     candidate: str, live: Collection[str], patterns: Sequence[str] = ()
 ) -> bool:
     """
-    Whether a path is a rotated copy of one of the followed logs, by its name.
+    Whether a path has the name of a rotated copy of a followed log.
 
     Of many paths ask one L{RotatedIndex}.
 
-    @param live: the logs that are followed; each of them is nobody's rotated copy.
+    @param live: the followed logs, which are never rotated copies themselves.
     """
     directory, name = os.path.split(canonicalPath(candidate))
     return bool(RotatedIndex(live, patterns).pathsOf(directory, name))
@@ -229,7 +229,7 @@ def _isDirectory(pattern: str) -> bool:
 
 
 def _directories(pattern: str) -> list[str]:
-    """The canonical directories that a pattern of one stands for, there or not."""
+    """Canonical directories that a directory pattern expands to; they need not exist."""
     pattern = pattern.rstrip("/") or "/"
     if not glob.has_magic(pattern):
         return [os.path.realpath(pattern)]

@@ -32,12 +32,12 @@ class Unpacked:
 @dataclass(frozen=True, slots=True)
 class Unfinished:
     """
-    It ends too early, and may still be written.
+    The file ends too early, and may still be growing.
 
     @ivar octets: of the content so far.
-    @ivar writing: whether somebody has it open for writing; C{None} if that cannot be told.
-    @ivar wait: seconds after which it will be L{Damaged} if it does not change and nobody
-        writes to it.
+    @ivar writing: whether a process has the file open for writing; C{None}: unknown.
+    @ivar wait: after this many seconds without a change and without a writer, the file
+        counts as L{Damaged}.
     """
 
     octets: int
@@ -76,7 +76,7 @@ class NoSpace:
     """
     The disk has no room for the content.
 
-    @ivar octets: of the content that were written before, and are gone again.
+    @ivar octets: unpacked before the disk was full; they have been removed.
     @ivar reserve: octets that must stay free.
     """
 

@@ -1,8 +1,7 @@
 """
-What a compressed file holds, without unpacking it: its first octets and its size.
+The first octets and the size of a compressed file's content, without unpacking it.
 
-Both are hints. They say which archive is worth unpacking; that it holds a content is proved by
-the content.
+Both are hints that select archives worth unpacking. Only the content itself is proof.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from ._zstd import BLOCK_OCTETS_MAX, FrameHeader
 
 __all__ = ["HEAD_OCTETS", "Outline", "outline"]
 
-# Of the content, as many as a file is first looked at by.
+# Octets of the content that identify a file at first sight.
 HEAD_OCTETS = 4096
 
-# Of the file, for these: a block of bzip2 is not decoded before it is whole.
+# Octets of the file to read for these: bzip2 decodes whole blocks only.
 HEAD_PACKED_OCTETS_MAX = 1024 * 1024
 
-# Frames of zstd have no directory: its blocks are walked, so many at most.
+# zstd has no index: walk at most this many blocks.
 ZSTD_BLOCKS_MAX = 1024
 
 # The xz file format 1.1.0: footer of a stream, and an index larger than any that a log has.
@@ -37,7 +36,7 @@ _XZ_STREAMS_MAX = 1000
 @dataclass(frozen=True, slots=True)
 class Outline:
     """
-    What can be told of a compressed file at a glance.
+    The head and the size of a compressed file's content.
 
     @ivar head: the first octets of the content.
     @ivar size: of the content; C{None} if the format does not tell, or several streams follow
@@ -61,8 +60,8 @@ def outline(path: str, headOctets: int = HEAD_OCTETS) -> Outline | None:
     Look at a compressed file.
 
     @param headOctets: of the content that are wanted.
-    @return: C{None} if nothing can be told: it is unfinished, damaged, or of a format that
-        cannot be decoded here.
+    @return: C{None} for a file that is unfinished, damaged, or of a format that cannot be
+        decoded here.
     @raise OSError: it cannot be read; C{FileNotFoundError} if there is no regular file.
     """
     descriptor = openRegular(path)
@@ -91,7 +90,7 @@ def _outline(descriptor: int, codec: str, headOctets: int) -> Outline | None:
             have += len(plain)
     head = b"".join(parts)
     if not octets:
-        # The end was reached: this is all of it.
+        # The end of the file was reached: this is the whole content.
         return Outline(head[:headOctets], len(head)) if decoder.complete else None
     size: int | None = None
     if codec == "xz":
@@ -112,7 +111,7 @@ def _outline(descriptor: int, codec: str, headOctets: int) -> Outline | None:
 
 
 def _zstdSize(descriptor: int) -> int | None:
-    """The size of the content, if its only frame says so, and is not long."""
+    """The size of the content, if there is a single, short frame that states it."""
     header = FrameHeader.parse(os.pread(descriptor, 18, 0))
     if header is None or header.size is None:
         return None

@@ -10,14 +10,14 @@ A rotated copy of C{app.log} is named
 * C{@4000000065a1b2c3d4e5f607.s} or C{.u} beside a log named C{current} (multilog, svlogd,
   s6-log);
 
-each of them also with the suffix of a compression program. Every other name belongs to
-somebody else: C{app.log.1.filtered}, C{app.log.bak}, C{app.log.swp}, logrotate's own
-C{app.log.tmp} and C{app.log.1.gz-2026112813.backup}.
+and each of these with the suffix of a compression program. Any other name is a foreign
+file: C{app.log.1.filtered}, C{app.log.bak}, C{app.log.swp}, logrotate's own C{app.log.tmp} and
+C{app.log.1.gz-2026112813.backup}.
 
-A I{date} is several groups of digits, of which one is a year or the first is a date
-without separators: C{2026-11-28}, C{20261128-120000}, C{2026-11-28T12-00-00.000},
-C{28-11-2026}, C{2026-W48}, C{2026-11-28.1}. An address or a version (C{10.0.0.1},
-C{1.2.3}) is none: C{app-10.0.0.1.log} is the log of another machine.
+A I{date} has several groups of digits. One group is a year, or the first is a date without
+separators: C{2026-11-28}, C{20261128-120000}, C{2026-11-28T12-00-00.000}, C{28-11-2026},
+C{2026-W48}, C{2026-11-28.1}. An address or a version is not a date (C{10.0.0.1}, C{1.2.3}):
+C{app-10.0.0.1.log} is the log of another machine.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
     "stemsOf",
 ]
 
-# Suffixes of compression programs: what we can read, and what we only know.
+# Suffixes of compression programs: the readable formats first, then the others.
 COMPRESSED = (
     *(".gz", ".z", ".bz2", ".bz", ".xz", ".zst", ".zstd"),
     *(".Z", ".lzma", ".lz", ".lz4", ".lzo", ".br", ".sz", ".zip", ".7z"),
@@ -61,7 +61,7 @@ class Rotation:
     One way to read a name as that of a rotated copy.
 
     @ivar base: the name of the log.
-    @ivar age: sorts the copies of one log, the oldest first. Only a hint.
+    @ivar age: sort key; the oldest copy of a log sorts first. Only a hint.
     """
 
     base: str
@@ -76,7 +76,7 @@ def compressionOf(name: str) -> str:
 
 
 def stemsOf(name: str) -> Iterator[str]:
-    """Whatever may stand in front of an extension of a log's name."""
+    """Every part of a name that ends in front of an extension."""
     for at in range(1, len(name)):
         if name[at] == "." and _LETTER.search(name, at):
             yield name[:at]
@@ -86,13 +86,13 @@ def rotationsOf(
     name: str, bases: Collection[str], stems: Collection[str]
 ) -> Iterator[Rotation]:
     """
-    The ways to read a name as that of a rotated copy of one of some logs.
+    Read a name as that of a rotated copy, in every possible way.
 
-    Linear in the cuts of the name, whatever number of logs there are. The longest name of
-    a log comes first, unless there is an extension.
+    The cost is linear in the cuts of the name and does not depend on the number of logs.
+    The reading with the longest log name comes first, extensions aside.
 
     @param bases: names of logs.
-    @param stems: L{stemsOf} all of them.
+    @param stems: the L{stemsOf} every log.
     """
     suffix = compressionOf(name)
     # A log can itself be named "data.Z".

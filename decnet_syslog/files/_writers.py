@@ -1,5 +1,5 @@
 """
-Whether somebody can still write to a file.
+Detects whether any process can still write to a file.
 
 Linux refuses a read lease (C{fcntl(F_SETLEASE, F_RDLCK)}) with EAGAIN while any process has the
 file open for writing. Only the owner of the file, or a process with CAP_LEASE, may ask, and not
@@ -20,7 +20,7 @@ def isOpenForWriting(descriptor: int) -> bool | None:
     Whether any process, ours included, has a file open for writing.
 
     @param descriptor: of a regular file, opened for reading only.
-    @return: C{None} if that cannot be told here.
+    @return: C{None} if the kernel does not tell.
     """
     try:
         # A process that opens the file during the next two calls makes the kernel send us a

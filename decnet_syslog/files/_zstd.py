@@ -1,9 +1,9 @@
 """
 Zstandard (RFC 8878), block by block.
 
-The libraries give all that the octets they are fed stand for, and a block of four octets can
-stand for 128 KiB; and one of them does not tell whether a frame has ended. So the frames are
-walked here, which is simple, and a library gets one block at a time.
+The libraries return everything that their input expands to, and a block of four octets can
+expand to 128 KiB. One library does not report the end of a frame. So this module walks the
+frames, which is simple, and gives the library one block at a time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["ZSTD_MAGIC", "FrameHeader", "ZstdDecoder", "zstdLibrary"]
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
-# Section 3.1.2: sixteen magic numbers, for what is no content.
+# Section 3.1.2: sixteen magic numbers of frames without content.
 _SKIPPABLE = b"\x2a\x4d\x18"
 
 # Section 3.1.1.2.4: of a block, plain or compressed.
@@ -37,7 +37,7 @@ _RAW, _RLE, _COMPRESSED = range(3)
 @dataclass(frozen=True, slots=True)
 class FrameHeader:
     """
-    What the header of a frame says.
+    The header of a frame.
 
     @ivar octets: of the header.
     @ivar window: octets that a decoder must remember.
@@ -53,7 +53,7 @@ class FrameHeader:
     @classmethod
     def parse(cls, octets: bytes) -> FrameHeader | None:
         """
-        Read a header; C{None}: there is more of it.
+        Parse a header; C{None}: more octets are needed.
 
         @param octets: from the magic number on.
         @raise BadOctets: it is none.
@@ -87,7 +87,7 @@ class FrameHeader:
 
 def zstdLibrary() -> Callable[[], Any]:
     """
-    What makes a decoder of one frame, of the library that is there.
+    A factory of decoders for a single frame, from the installed library.
 
     @raise CannotDecode: there is none.
     """
