@@ -5,16 +5,22 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from zlib import crc32
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.worker.bookmarks import Bookmarks
-from decnet_syslog.worker.incarnation import Gap, Incarnation, Piece
-from decnet_syslog.worker.shipment import byName, nextPiece
-from decnet_syslog.worker.tail import LATE_WRITER_S, SEEK_S
-from decnet_syslog.worker.tails import Tails
+from decnet_syslog.files import (
+    Chunk,
+    FollowedFiles,
+    Gap,
+    OpenContent,
+    StateStore,
+)
+from decnet_syslog.files._finish import QUIET_S
+from decnet_syslog.files._matching import SEARCH_S
+from decnet_syslog.worker.chunks import byName, nextChunk
 
 __all__ = ["Ledger", "TailTestCase"]
 
@@ -23,17 +29,17 @@ class Ledger:
     """What a forwarder would have shipped: pieces by incarnation, in order."""
 
     def __init__(self) -> None:
-        self.pieces: dict[tuple[str, int], list[Piece]] = {}
+        self.pieces: dict[tuple[str, int], list[Chunk]] = {}
         self.order: list[tuple[str, int]] = []
 
-    def add(self, incarnation: Incarnation, piece: Piece) -> None:
-        key = (incarnation.stream, incarnation.generation)
+    def add(self, one: OpenContent, piece: Chunk) -> None:
+        key = one.key
         if key not in self.pieces:
             self.pieces[key] = []
         have = (
             self.pieces[key][-1].end
             if self.pieces[key]
-            else incarnation.bookmark.origin
+            else one.content.origin
         )
         assert piece.start == have, f"{piece} does not follow {have}"
         self.pieces[key].append(piece)
@@ -59,6 +65,8 @@ class TailTestCase(SynchronousTestCase):
     lagOctetsMax: int | None = None
     messageOctetsMax = 2048
     pattern = "app.log"
+    rotated: Sequence[str] = ()
+    authority = ("journal", "worker")
     # Rotated files that are kept; what is rotated further is deleted.
     rotatedMax = 10
 
@@ -78,24 +86,28 @@ class TailTestCase(SynchronousTestCase):
         self.addCleanup(self.stop)
 
     def start(self) -> None:
-        self.bookmarks = Bookmarks.open(self.directory / "forwarder.db")
-        self.tails = Tails(
+        self.store = StateStore.open(self.directory / "forwarder.db")
+        self.files = FollowedFiles(
             [str(self.logs / self.pattern)],
-            self.bookmarks,
+            self.store,
             lambda: self.now,
             messageOctetsMax=self.messageOctetsMax,
             lagOctetsMax=self.lagOctetsMax,
             events=lambda name, **facts: self.events.append(name),
+            rotated=self.rotated,
         )
+        if not self.store.isMet(self.authority):
+            self.store.meet(self.authority, None)
+        self.files.connect(self.authority, resend=True, isHistoryKept=True)
 
     def stop(self) -> None:
         """Die: nothing is saved."""
-        self.tails.close()
-        self.bookmarks.close()
+        self.files.close()
+        self.store.close()
 
     def restart(self, save: bool = True) -> None:
         if save:
-            self.tails.save()
+            self.files.save()
         self.stop()
         self.start()
 
@@ -139,31 +151,31 @@ class TailTestCase(SynchronousTestCase):
     ) -> bytes:
         """Look, read in order, acknowledge. What was shipped by now."""
         self.now += 0.6
-        self.tails.poll()
-        for incarnation in self.tails.incarnations:
-            incarnation.invariants()
+        self.files.poll()
+        for one in self.files.opened:
+            one.invariants()
         count = 0
-        for incarnations in byName(self.tails.incarnations).values():
+        for contents in byName(self.files.opened).values():
             while count < pieces:
-                found = nextPiece(incarnations, lambda i: i.read(octets))
+                found = nextChunk(contents, lambda one: one.read(octets))
                 if found is None:
                     break
                 count += 1
-                incarnation, piece = found
-                incarnation.invariants()
-                mark = incarnation.bookmark
-                self.ledger.add(incarnation, piece)
-                if isinstance(piece, Gap):
-                    incarnation.acknowledge(piece.end, piece.end, 0)
+                one, chunk = found
+                one.invariants()
+                self.ledger.add(one, chunk)
+                at = one.acknowledged
+                if isinstance(chunk, Gap):
+                    one.acknowledge(chunk.end, chunk.end, 0)
                 else:
-                    crc = crc32(piece.octets, mark.crc)
-                    incarnation.acknowledge(piece.end, mark.base, crc)
-                incarnation.invariants()
+                    crc = crc32(chunk.octets, at.crc)
+                    one.acknowledge(chunk.end, at.base, crc)
+                one.invariants()
         return self.ledger.octets()
 
     def settle(self) -> bytes:
         """Let every grace pass."""
         for _ in range(3):
             self.ship()
-            self.now += max(LATE_WRITER_S, SEEK_S) + 1
+            self.now += max(QUIET_S, SEARCH_S) + 1
         return self.ship()

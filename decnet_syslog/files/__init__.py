@@ -1,10 +1,15 @@
 """
-What is in a worker's files: names, archives, writers. No network, no reactor, no state.
+What is in a worker's log files, and which file holds it. No network, no reactor.
 """
 
 from ._archives import RESERVE_OCTETS, openArchive, openRegular, unpacking
 from ._codecs import whyUnreadable
+from ._contents import Content, ContentKey, Life, Position, Proof
+from ._directories import DirectoryCache
+from ._followed import FILES_MAX, PLAIN, FollowedFiles
 from ._names import RotatedIndex, RotatedNames, canonicalPath, isRotatedOf, linksOf
+from ._objects import FileId, identify
+from ._open import Chunk, FinalLine, Gap, LineChunk, OpenContent
 from ._outcomes import (
     Damaged,
     NoSpace,
@@ -15,25 +20,48 @@ from ._outcomes import (
     Unsupported,
 )
 from ._outlines import HEAD_OCTETS, Outline, outline
+from ._reader import Changed, Vanished
 from ._rotations import COMPRESSED, compressionOf
+from ._store import Authority, JournalSeen, StateStore
 from ._writers import isOpenForWriting
 
 __all__ = [
     "COMPRESSED",
+    "FILES_MAX",
     "HEAD_OCTETS",
+    "PLAIN",
     "RESERVE_OCTETS",
+    "Authority",
+    "Changed",
+    "Chunk",
+    "Content",
+    "ContentKey",
     "Damaged",
+    "DirectoryCache",
+    "FileId",
+    "FinalLine",
+    "FollowedFiles",
+    "Gap",
+    "JournalSeen",
+    "Life",
+    "LineChunk",
     "NoSpace",
+    "OpenContent",
     "Outcome",
     "Outline",
+    "Position",
+    "Proof",
     "RotatedIndex",
     "RotatedNames",
+    "StateStore",
     "TooLarge",
     "Unfinished",
     "Unpacked",
     "Unsupported",
+    "Vanished",
     "canonicalPath",
     "compressionOf",
+    "identify",
     "isOpenForWriting",
     "isRotatedOf",
     "linksOf",

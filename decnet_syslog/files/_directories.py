@@ -1,0 +1,187 @@
+"""
+Directories, read again when they have changed, and the rotated copies in them.
+
+With a thousand logs in one directory, each would read it a thousand times as often as it
+changes: L{DirectoryCache} reads it once for all, and L{Siblings} asks of a new name once which
+logs it may be a rotated copy of.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ._names import RotatedIndex
+
+__all__ = ["DirectoryCache", "Listing", "Siblings"]
+
+# How long after a change a directory's time may still be that of the next one: file systems
+# count in ticks, and take the time of the last.
+DIRECTORY_TICK_NS = 50_000_000
+
+# A directory is read again after this long, in seconds, whatever its time: tools can set it
+# back, and some file systems count in seconds.
+FRESH_S = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """
+    The names in a directory, and the inode of each.
+
+    @ivar serial: another one means that it was read again and differs.
+    """
+
+    names: Mapping[str, int]
+    serial: int
+
+
+@dataclass(slots=True)
+class _Cached:
+    listing: Listing
+    changed: int
+    isRecent: bool
+    readAt: float
+    look: int
+
+
+class DirectoryCache:
+    """
+    Directories that are read again when they have changed.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._cached: dict[str, _Cached] = {}
+        self._looks = 0
+        self._serial = 0
+
+    def beginLook(self) -> None:
+        """From now on each directory is asked once whether it has changed."""
+        self._looks += 1
+
+    def list(self, directory: str) -> Listing:
+        """
+        The names in a directory.
+
+        @raise OSError: it cannot be read.
+        """
+        before = self._cached.get(directory)
+        if before is not None and before.look == self._looks:
+            return before.listing
+        # Before it is read: what changes meanwhile shows another time.
+        changed = os.stat(directory).st_mtime_ns
+        now = self._clock()
+        if (
+            before is not None
+            and not before.isRecent
+            and before.changed == changed
+            and now - before.readAt < FRESH_S
+        ):
+            before.look = self._looks
+            return before.listing
+        isRecent = time.time_ns() - changed < DIRECTORY_TICK_NS
+        with os.scandir(directory) as entries:
+            names = {entry.name: entry.inode() for entry in entries}
+        listing = before.listing if before is not None else None
+        if listing is None or listing.names != names:
+            self._serial += 1
+            listing = Listing(names, self._serial)
+        self._cached[directory] = _Cached(listing, changed, isRecent, now, self._looks)
+        return listing
+
+
+@dataclass(slots=True)
+class _Directory:
+    """What was made of a listing: its serial, and which logs each name may belong to."""
+
+    serial: int = -1
+    names: Mapping[str, int] = field(default_factory=dict)
+    owners: dict[str, Sequence[str]] = field(default_factory=dict)
+
+
+class Siblings:
+    """
+    The files that may be rotated copies of the followed logs, by their names.
+
+    @ivar changed: the paths whose siblings differ since L{take} was asked last.
+    """
+
+    def __init__(self, cache: DirectoryCache, patterns: Sequence[str] = ()) -> None:
+        """
+        @param patterns: of C{--rotated}.
+        """
+        self._cache = cache
+        self._patterns = patterns
+        self._index = RotatedIndex((), patterns)
+        self._directories: dict[str, _Directory] = {}
+        self._of: dict[str, dict[str, int]] = {}
+        self._inodes: dict[str, frozenset[int]] = {}
+        self.changed: set[str] = set()
+        self.trouble: dict[str, str] = {}
+
+    def follow(self, paths: Iterable[str]) -> None:
+        """Which logs there are; also after a link among them has changed."""
+        paths = list(paths)
+        self._index = RotatedIndex(paths, self._patterns)
+        self._directories = {place: _Directory() for place in self._index.directories()}
+        self._of = {path: {} for path in paths}
+        self.changed = set(paths)
+
+    def look(self) -> None:
+        """Read what has changed."""
+        for place, known in self._directories.items():
+            try:
+                listing = self._cache.list(place)
+                self.trouble.pop(place, None)
+            except (FileNotFoundError, NotADirectoryError):
+                listing = Listing({}, 0)
+            except OSError as error:
+                # It is neither empty nor as it was.
+                self.trouble[place] = error.strerror or str(error)
+                continue
+            if listing.serial != known.serial:
+                self._compare(place, known, listing)
+
+    def _compare(self, place: str, known: _Directory, listing: Listing) -> None:
+        for name in known.names.keys() - listing.names.keys():
+            for path in known.owners.pop(name, ()):
+                self._of[path].pop(os.path.join(place, name), None)
+                self.changed.add(path)
+        for name, inode in listing.names.items():
+            if known.names.get(name) == inode:
+                continue
+            owners = known.owners.get(name)
+            if owners is None:
+                owners = known.owners[name] = self._index.pathsOf(place, name)
+            for path in owners:
+                self._of[path][os.path.join(place, name)] = inode
+                self.changed.add(path)
+        known.serial, known.names = listing.serial, listing.names
+        self._inodes[place] = frozenset(listing.names.values())
+
+    def of(self, path: str) -> Mapping[str, int]:
+        """The files that may be rotated copies of a log, and their inodes."""
+        return self._of.get(path, {})
+
+    def take(self, path: str) -> bool:
+        """Whether the siblings of a log differ since this was asked last."""
+        if path in self.changed:
+            self.changed.discard(path)
+            return True
+        return False
+
+    def pathsOf(self, path: str) -> Sequence[str]:
+        """The logs that a file may be a rotated copy of."""
+        directory, name = os.path.split(path)
+        return self._index.pathsOf(directory, name)
+
+    def age(self, path: str) -> tuple[int, tuple[int, ...]]:
+        """Sorts rotated copies by their names, the oldest first; only a hint."""
+        return self._index.order(os.path.basename(path))
+
+    def hasInode(self, inode: int) -> bool:
+        """Whether a name in any of the directories leads to an inode."""
+        return any(inode in inodes for inodes in self._inodes.values())

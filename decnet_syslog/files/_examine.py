@@ -1,0 +1,296 @@
+"""
+The rotated files of one path, opened and looked at, until it is known what they are.
+
+What must be true:
+
+* a file is judged once: opening and unpacking costs, and directories change for other reasons
+  than ours. The judgement holds while inode, size and time of change are the same;
+* "it is gone" is said only of what is gone. A file that cannot be opened now, a file that
+  was renamed while we looked, is looked at again;
+* a file that may still be becoming what it will be is waited for, for a bounded time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from zlib import crc32
+
+from ._archives import openArchive
+from ._contents import BLOCK_OCTETS, HEAD_OCTETS
+from ._objects import NO_FILE, FileId, birthTime, identify, openRegular
+from ._outcomes import NoSpace, Unfinished, Unpacked
+from ._reconcile import SeenFile
+from ._rotations import compressionOf
+from ._writers import isOpenForWriting
+
+__all__ = ["Examined", "Examiner", "checksumOf"]
+
+# After so long without a change a file is taken for complete, in seconds: nobody writes to it;
+# somebody may, and the system does not say; somebody does.
+SETTLED_S = 2.0
+SETTLED_UNKNOWN_S = 10.0
+SETTLED_WRITTEN_S = 60.0
+
+# Until a compressed file that does not fit on the disk is unpacked again, in seconds: each time
+# costs what the disk has left.
+FULL_RETRY_S = 30.0
+
+
+class _State(NamedTuple):
+    """What a judgement holds for."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+
+
+def _stateOf(status: os.stat_result) -> _State:
+    return _State(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@dataclass(eq=False)
+class Examined:
+    """
+    An open file that no judgement holds for.
+
+    @ivar descriptor: of its content; of an archive a nameless file's.
+    @ivar archived: octets of the compressed file; 0: it is not compressed.
+    @ivar unreadable: why an archive cannot be unpacked, or C{None}.
+    @ivar birth: when the object was made, in nanoseconds; 0: not known.
+    """
+
+    path: str
+    descriptor: int
+    seen: SeenFile
+    state: _State
+    archived: int = 0
+    birth: int = 0
+    unreadable: str | None = None
+
+    def close(self) -> None:
+        """Close it."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+_NOTHING = SeenFile(NO_FILE, 0, b"", lambda start, end, crc: None)
+
+
+def checksumOf(descriptor: int) -> Callable[[int, int, int], int | None]:
+    """A checksum of an open file, as L{reconcile} asks for it."""
+
+    def checksum(start: int, end: int, crc: int) -> int | None:
+        while start < end:
+            block = os.pread(descriptor, min(BLOCK_OCTETS, end - start), start)
+            if not block:
+                return None
+            crc = crc32(block, crc)
+            start += len(block)
+        return crc
+
+    return checksum
+
+
+class Examiner:
+    """
+    Looks at rotated files.
+
+    @ivar isIncomplete: whether some file is to be looked at again.
+    @ivar refused: the files that could not be read at the last look, and why.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        directory: Path,
+        isWritten: Callable[[int], bool | None] = isOpenForWriting,
+    ) -> None:
+        """
+        @param directory: for nameless files.
+        """
+        self._clock = clock
+        self._directory = directory
+        self._isWritten = isWritten
+        self._judged: dict[str, _State] = {}
+        self._watched: dict[str, tuple[_State, float]] = {}
+        self._retryAt: dict[str, float] = {}
+        self._kept: dict[str, Examined] = {}
+        self.isIncomplete = False
+        self.refused: dict[str, str] = {}
+
+    def judged(self, path: str, state: _State) -> None:
+        """It is known what a file is, while it stays as it is."""
+        self._judged[path] = state
+        self._watched.pop(path, None)
+        self._kept.pop(path, None)
+
+    def doubt(self, path: str) -> bool:
+        """Whether a file is not any more as it was when it was judged."""
+        known = self._judged.get(path)
+        try:
+            if known is None or known == _stateOf(os.stat(path, follow_symlinks=False)):
+                return False
+        except OSError:
+            # Its directory has changed: that is looked at.
+            return False
+        del self._judged[path]
+        return True
+
+    def forget(self, there: Mapping[str, int]) -> None:
+        """Drop what is known of names that are gone."""
+        for known in (self._judged, self._watched, self._retryAt):
+            for path in [p for p in known if p not in there]:
+                del known[path]
+        for path in [p for p in self._kept if p not in there]:
+            self._kept.pop(path).close()
+
+    def close(self) -> None:
+        """Close what is still waited for."""
+        for one in self._kept.values():
+            one.close()
+        self._kept.clear()
+
+    def files(
+        self,
+        there: Mapping[str, int],
+        owns: Callable[[str, os.stat_result], bool],
+    ) -> Iterable[Examined]:
+        """
+        The files of which it is not known what they are, each open.
+
+        @param there: paths and inodes.
+        @param owns: whether a file is known to be that of a content, by its object.
+        """
+        self.isIncomplete = False
+        self.refused = {}
+        self.forget(there)
+        for path, inode in there.items():
+            known = self._judged.get(path)
+            if known is not None and known.inode == inode:
+                continue
+            try:
+                one = self._examine(path, owns)
+            except FileNotFoundError:
+                self.isIncomplete = True
+                continue
+            except OSError as error:
+                self.isIncomplete = True
+                self.refused[path] = error.strerror or str(error)
+                continue
+            if one is not None:
+                yield one
+
+    def _examine(
+        self, path: str, owns: Callable[[str, os.stat_result], bool]
+    ) -> Examined | None:
+        status = os.stat(path, follow_symlinks=False)
+        state = _stateOf(status)
+        if not stat.S_ISREG(status.st_mode) or self._judged.get(path) == state:
+            # No rotation makes a link; somebody who can write here might.
+            self.judged(path, state)
+            return None
+        if owns(path, status):
+            self.judged(path, state)
+            return None
+        if self._clock() < self._retryAt.get(path, 0.0):
+            self.isIncomplete = True
+            return None
+        settledFor = self._settledFor(path, state)
+        kept = self._kept.get(path)
+        if kept is not None:
+            if kept.state == state:
+                kept.seen = self._seen(kept, settledFor)
+                return kept
+            self._kept.pop(path).close()
+        return self._open(path, state, settledFor)
+
+    def _settledFor(self, path: str, state: _State) -> float:
+        """How long a file has not changed, in seconds."""
+        now = self._clock()
+        watched = self._watched.get(path)
+        if watched is None or watched[0] != state:
+            self._watched[path] = watched = (state, now)
+        return now - watched[1]
+
+    def _open(self, path: str, state: _State, settledFor: float) -> Examined | None:
+        descriptor = openRegular(path, False)
+        if descriptor is None:
+            return None
+        one: Examined | None = None
+        try:
+            status = os.fstat(descriptor)
+            if _stateOf(status) != state:
+                # Another file got the name meanwhile, or it was written to.
+                self.isIncomplete = True
+                return None
+            file = identify(descriptor)
+            born = birthTime(descriptor)
+            if compressionOf(path) is None:
+                one = Examined(path, descriptor, _NOTHING, state, 0, born)
+                one.seen = self._seen(one, settledFor, file)
+                return one
+            return self._unpack(path, descriptor, state, file, born)
+        finally:
+            if one is None:
+                os.close(descriptor)
+
+    def _unpack(
+        self, path: str, descriptor: int, state: _State, file: FileId, born: int
+    ) -> Examined | None:
+        outcome = openArchive(
+            descriptor,
+            self._directory,
+            name=os.path.basename(path),
+            isWritten=self._isWritten,
+        )
+        if isinstance(outcome, Unpacked):
+            one = Examined(path, outcome.descriptor, _NOTHING, state, state.size, born)
+            one.seen = self._seen(one, SETTLED_WRITTEN_S, file)
+            return one
+        if isinstance(outcome, Unfinished):
+            self.isIncomplete = True
+            # What is unpacked is thrown away each time: not at each look.
+            self._retryAt[path] = self._clock() + min(1.0, outcome.wait or 1.0)
+            return None
+        if isinstance(outcome, NoSpace):
+            self.isIncomplete = True
+            self.refused[path] = os.strerror(errno.ENOSPC)
+            self._retryAt[path] = self._clock() + FULL_RETRY_S
+            return None
+        reason = getattr(outcome, "reason", "its content is too large")
+        seen = SeenFile(file, state.size, b"", lambda start, end, crc: None)
+        return Examined(path, -1, seen, state, state.size, born, reason)
+
+    def _seen(
+        self, one: Examined, settledFor: float, file: FileId | None = None
+    ) -> SeenFile:
+        descriptor = one.descriptor
+        isWritten = None if one.archived else self._isWritten(descriptor)
+        needed = {
+            True: SETTLED_WRITTEN_S,
+            False: SETTLED_S,
+            None: SETTLED_UNKNOWN_S,
+        }[isWritten]
+        return SeenFile(
+            one.seen.file if file is None else file,
+            os.fstat(descriptor).st_size,
+            os.pread(descriptor, HEAD_OCTETS, 0),
+            checksumOf(descriptor),
+            isSettled=settledFor >= needed,
+            isWritten=isWritten,
+            birth=one.birth,
+            pread=lambda count, at: os.pread(descriptor, count, at),
+        )
+
+    def wait(self, one: Examined) -> None:
+        """It cannot be said yet what a file is: keep it for the next look."""
+        self.isIncomplete = True
+        self._kept[one.path] = one

@@ -1,0 +1,238 @@
+"""
+The end of a content: when nobody writes to it any more, and what is kept until then.
+
+What must be true:
+
+* a descriptor is kept while somebody can write to its file: a rotated, moved or deleted file
+  is finished when the system says that nobody has it open for writing, or, where the system
+  does not say, when it has not grown for long. Giving up earlier is an event;
+* a file that was deleted before it was delivered is copied beside the state; then the deleted
+  one is closed, so that the disk holds it once.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from typing import TYPE_CHECKING
+
+from ._contents import Content, ContentKey, Event, Life
+from ._objects import NO_FILE, identify
+from ._open import OpenContent
+from ._surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from ._follower import FileFollower
+
+__all__ = ["Finisher"]
+
+# How long a rotated file must not have grown, in seconds: nobody has it open for writing;
+# the system does not say.
+QUIET_S = 1.0
+QUIET_UNKNOWN_S = 60.0
+
+# How long a writer may hold a rotated file, in seconds, and how many such files of a path
+# are held.
+WRITER_S_MAX = 24 * 3600.0
+WRITERS_MAX = 64
+
+# A deleted file that could not be kept is tried again after this long, in seconds: the disk
+# that was full may have been cleared.
+KEEP_RETRY_S = 30.0
+
+# Contents whose files are gone that are remembered of each path: a journal that was put back
+# is told of what it lost of them.
+GONE_MAX = 64
+
+
+class Finisher:
+    """
+    Ends the contents of one path.
+    """
+
+    def __init__(self, follower: FileFollower, around: Surroundings) -> None:
+        self._follower = follower
+        self._around = around
+        # Of rotated contents, how often they had grown when last looked at, and since when.
+        self._growth: dict[ContentKey, tuple[int, float]] = {}
+        self._keepAt: dict[ContentKey, float] = {}
+
+    def look(self) -> None:
+        """Count what is behind; keep what was deleted; end what is delivered."""
+        opened = self._follower.opened
+        newer = 0
+        for one in reversed(opened):
+            one.newerOctets = newer
+            newer += one.size - one.position
+        for one in list(opened):
+            if one is not self._follower.current:
+                self._lookAt(one)
+        if self._follower.current is not None:
+            self._growth.pop(self._follower.current.key, None)
+
+    def _lookAt(self, one: OpenContent) -> None:
+        if one.file is not None and one.file.descriptor is not None:
+            self._skipDeleted(one)
+            self._keep(one)
+        if one.isSearching or one.rotatedAt is None:
+            return
+        one.isFinal = self._isFinal(one)
+        if one.lostReason is None and one.isFinal and self._isShort(one):
+            # A copy that was made before the last octets came, which we had seen.
+            one.content.reason = "truncated"
+            one.happened(Event.FILE_LOST)
+            one.happened(Event.GIVEN_UP)
+            one.lose("truncated")
+        if one.isDone and (one.isFinal or one.lostReason is not None):
+            self._end(one)
+
+    def _isShort(self, one: OpenContent) -> bool:
+        isRead = one.acknowledged.offset == one.position >= one.size
+        return isRead and one.content.seen > one.size
+
+    # Writers
+
+    def _isFinal(self, one: OpenContent) -> bool:
+        """Whether nobody writes to a rotated file any more."""
+        if one.lostReason is not None or one.file is None or one.fromArchive:
+            return True
+        assert one.rotatedAt is not None
+        now = self._around.clock()
+        grew, since = self._growth.get(one.key, (-1, one.rotatedAt))
+        if one.file.grew != grew:
+            since = one.rotatedAt if grew < 0 else now
+            self._growth[one.key] = (one.file.grew, since)
+        quiet = now - since
+        if quiet < QUIET_S:
+            return False
+        if self._around.isLivePath(one.content.file, self._follower):
+            # It has another configured path by now: what comes is that one's.
+            return True
+        descriptor = one.file.descriptor
+        isWritten = None if descriptor is None else self._around.isWritten(descriptor)
+        if isWritten is None:
+            return quiet >= QUIET_UNKNOWN_S
+        if isWritten:
+            return self._isGivenUp(one, now)
+        # What a writer wrote before it closed the file came before this.
+        before = one.file.grew
+        one.look()
+        return not one.hasChanged and one.file.grew == before
+
+    def _isGivenUp(self, one: OpenContent, now: float) -> bool:
+        """Whether a file is left that somebody may still write to."""
+        assert one.rotatedAt is not None
+        held = [o for o in self._follower.opened if o is not self._follower.current]
+        tooMany = len(held) > WRITERS_MAX and one is held[0]
+        if not tooMany and now - one.rotatedAt < WRITER_S_MAX:
+            return False
+        self._around.events(
+            "writer-left",
+            path=self._follower.path,
+            generation=one.content.generation,
+            reason="too many rotated files are open for writing"
+            if tooMany
+            else "it has been open for writing for a day",
+        )
+        return True
+
+    # Ends
+
+    def _end(self, one: OpenContent) -> None:
+        follower, content = self._follower, one.content
+        isOnDisk = one.home is not None and not one.rescuedOctets
+        one.happened(Event.DELIVERED)
+        if content.life is Life.ENDED and not isOnDisk:
+            content.life = Life.GONE
+            content.file = NO_FILE
+        follower.opened.remove(one)
+        follower.records[content.key] = content
+        self._around.ended(content, one.acknowledged)
+        self._around.kept.release(content.key)
+        one.close()
+        for known in (self._growth, self._keepAt):
+            known.pop(content.key, None)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forget the oldest of what is gone, if there are many."""
+        records = self._follower.records
+        gone = sorted(
+            [c for c in records.values() if c.life is Life.GONE],
+            key=lambda c: c.generation,
+        )
+        old: list[Content] = gone[:-GONE_MAX]
+        for content in old:
+            del records[content.key]
+        if old:
+            self._around.store.forget([content.key for content in old])
+
+    # Deleted files
+
+    def _isDeleted(self, one: OpenContent) -> bool:
+        """Whether the content is on disk nowhere but in a file that has no name."""
+        if one.rescuedOctets or one.fromArchive:
+            return one.rescuedOctets > 0 or one.home is None
+        return one.home is None and one.file is not None and one.file.links == 0
+
+    def _skipDeleted(self, one: OpenContent) -> None:
+        """Do not hold a deleted file that will be skipped when its turn comes."""
+        cap = self._around.lagOctetsMax
+        if cap is not None and one.newerOctets >= cap and self._isDeleted(one):
+            one.content.reason = "lag-cap"
+            one.happened(Event.FILE_LOST)
+            one.happened(Event.GIVEN_UP)
+            one.lose("lag-cap")
+            self._around.kept.release(one.key)
+
+    def _isEndangered(self, one: OpenContent) -> bool:
+        """Whether what is not acknowledged would be gone with us."""
+        if max(one.rescuedOctets, one.acknowledged.offset) >= one.size:
+            return False
+        return one.home is None and self._isDeleted(one)
+
+    def _keep(self, one: OpenContent) -> None:
+        """Keep what was deleted under us."""
+        now = self._around.clock()
+        if not self._isEndangered(one) or now < self._keepAt.get(one.key, now):
+            return
+        assert one.file is not None and one.file.descriptor is not None
+        kept = self._around.kept
+        try:
+            # A restart knows the copy by its name, and what was seen by its checksum.
+            one.extendProof(max(0, one.size - one.content.proof.end))
+            if not one.rescuedOctets:
+                one.content.kept = one.acknowledged.offset
+            self._around.store.save([one.content])
+            one.rescuedOctets = kept.keep(
+                one.file.descriptor,
+                one.key,
+                one.content.kept,
+                one.rescuedOctets,
+                one.content.modified,
+            )
+            self._useKept(one)
+        except (OSError, sqlite3.DatabaseError) as error:
+            self._keepAt[one.key] = now + KEEP_RETRY_S
+            reason = getattr(error, "strerror", None) or str(error)
+            self._around.events("not-kept", path=self._follower.path, reason=reason)
+
+    def _useKept(self, one: OpenContent) -> None:
+        """Close the deleted file when its copy has everything: the disk holds it once."""
+        assert one.file is not None and one.file.descriptor is not None
+        if (
+            not one.fromArchive
+            and self._around.isWritten(one.file.descriptor) is not False
+        ):
+            return
+        one.look()
+        if one.hasChanged or one.size > one.rescuedOctets:
+            return
+        path = self._around.kept.path(one.key)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        one.use(self._follower.openFile(descriptor, one.content))
+        one.content.file, one.content.archived = identify(descriptor), 0
+        one.fromArchive = False
+        one.home = str(path)
+        one.floor = one.content.kept
+        one.dirty = True

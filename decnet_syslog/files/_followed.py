@@ -1,0 +1,454 @@
+"""
+All log files of a forwarder: several paths and patterns, and the journal they go to.
+
+What must be true: positions belong to a journal. L{FollowedFiles.connect} makes those of the
+one that is connected the ones that count; what another has acknowledged is kept beside them.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from ._contents import Content, Life, Position
+from ._directories import DirectoryCache, Siblings
+from ._follower import FileFollower
+from ._kept import KeptFiles
+from ._names import RotatedIndex
+from ._objects import FileId
+from ._open import OpenContent
+from ._rotations import compressionOf
+from ._store import Authority, JournalSeen, StateStore
+from ._surroundings import Surroundings
+from ._writers import isOpenForWriting
+
+__all__ = ["FILES_MAX", "FollowedFiles"]
+
+# How often patterns are expanded, in seconds.
+EXPAND_S = 0.5
+
+# Files that one forwarder follows: each is a descriptor or two, and a row. Half of what a
+# listener lets one connection have open: of each there may be a rotated one that is not done.
+FILES_MAX = 1024
+
+# Files that are not followed, or not opened by the master, that are reported.
+UNFOLLOWED_MAX = 64
+
+# Octets that are summed ahead of being read, at a look: a copy of a file that is far behind is
+# known by them.
+SUMMED_OCTETS = 32 * 1024 * 1024
+
+# Ended contents whose files are looked at again, at a look: somebody may have written to one.
+# A fixed number, so that idle costs nothing that grows with rotated files.
+RECHECKED = 16
+
+# Where a plain receiver is, which has no journal, nor acknowledges.
+PLAIN = ""
+
+
+class FollowedFiles:
+    """
+    All log files of a forwarder. Used by one thread at a time.
+
+    @ivar store: the state database.
+    @ivar authority: the journal that counts now.
+    """
+
+    def __init__(
+        self,
+        patterns: Sequence[str],
+        store: StateStore,
+        clock: Callable[[], float],
+        *,
+        messageOctetsMax: int,
+        lagOctetsMax: int | None,
+        events: Callable[..., None],
+        filesMax: int = FILES_MAX,
+        rotated: Sequence[str] = (),
+        isWritten: Callable[[int], bool | None] = isOpenForWriting,
+    ) -> None:
+        """
+        @param filesMax: more are not followed, and that is reported.
+        @param rotated: patterns of rotated files elsewhere.
+        @param events: told what happens to files: C{events(name, **facts)}.
+        """
+        kept = KeptFiles(Path(f"{store.path}.held"))
+        kept.sweep(store.finished())
+        self.store = store
+        self.authority: Authority = store.lastMet() or (PLAIN, "")
+        self._positions = store.positions(self.authority)
+        self._patterns = patterns
+        self._clock = clock
+        self._messageOctetsMax = messageOctetsMax
+        self._masterOctetsMax: int | None = None
+        self._events = events
+        self._filesMax = filesMax
+        self._cache = DirectoryCache(clock)
+        self._siblings = Siblings(self._cache, rotated)
+        self._followers: dict[str, FileFollower] = {}
+        self._expandedAt: float | None = None
+        self._changed: list[Callable[[], None]] = []
+        self._legacy = store.legacyOffset()
+        self._isCrowded = False
+        self._troubled: dict[str, str] = {}
+        self._unfollowed: dict[str, str] = {}
+        self._unopened: dict[str, str] = {}
+        self._told: set[tuple[str, str]] = set()
+        self._unfinished = store.unfinished()
+        self._names = store.names()
+        self._objects: dict[tuple[int, int], list[FileFollower]] | None = None
+        self._recheck: list[tuple[FileFollower, str]] = []
+        self._isAfterLoss = store.isFresh
+        self._around = Surroundings(
+            store,
+            self._siblings,
+            kept,
+            clock,
+            events,
+            lambda: self.messageOctetsMax,
+            lagOctetsMax,
+            self._ownerOf,
+            self._positionOf,
+            self._isLivePath,
+            self._isOthers,
+            self._tellOnce,
+            self._ended,
+            self._claims,
+            self._addLive,
+            isWritten,
+        )
+
+    # What there is
+
+    @property
+    def opened(self) -> list[OpenContent]:
+        """Of every path what is not finished, the older first."""
+        return [one for f in self._followers.values() for one in f.opened]
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """What cannot be read now: path and reason."""
+        found = {**self._unfollowed, **self._unopened, **self._troubled}
+        found.update(self._siblings.trouble)
+        for follower in self._followers.values():
+            if follower.trouble is not None:
+                found[follower.path] = follower.trouble
+        return found
+
+    @property
+    def messageOctetsMax(self) -> int:
+        """The longest line that is shipped: the connected master's limit counts."""
+        if self._masterOctetsMax is None:
+            return self._messageOctetsMax
+        return min(self._messageOctetsMax, self._masterOctetsMax)
+
+    def limitMessages(self, octets: int | None) -> None:
+        """
+        Ship no longer messages than the receiver takes.
+
+        @param octets: C{None}: nobody is connected.
+        """
+        self._masterOctetsMax = octets
+
+    def reportUnopened(self, paths: dict[str, str]) -> None:
+        """Files that wait because the master takes no more of a connection, and its reason."""
+        if not self._unopened and paths:
+            path, reason = next(iter(paths.items()))
+            self._events("unreadable", path=path, reason=reason)
+        self._unopened = dict(islice(paths.items(), UNFOLLOWED_MAX))
+
+    def onChanged(self, call: Callable[[], None]) -> None:
+        """Call when there is something to save."""
+        self._changed.append(call)
+
+    def changed(self) -> None:
+        """Records or positions have moved."""
+        for call in self._changed:
+            call()
+
+    # Journals
+
+    def isMet(self, authority: Authority) -> bool:
+        """Whether positions of a journal are known."""
+        return self.store.isMet(authority)
+
+    def markOf(self, authority: Authority) -> JournalSeen | None:
+        """The newest mark that a journal has told."""
+        return self.store.seen(authority)
+
+    def connect(
+        self, authority: Authority, *, resend: bool, isHistoryKept: bool
+    ) -> None:
+        """
+        A journal is connected: its positions count from now on.
+
+        @param resend: whether a journal that was not met before gets again what another has.
+        @param isHistoryKept: whether the journal is known to hold all that it has acknowledged.
+            If not, everything that is on disk is offered to it again.
+        """
+        self.save()
+        isMet = self.store.isMet(authority)
+        self.authority = authority
+        self._positions = self.store.positions(authority)
+        best = {} if resend or isMet else self.store.best()
+        for key, offset in best.items():
+            self._positions.setdefault(key, Position(*key, offset, offset))
+        for one in self.opened:
+            one.resume(self._positionOf(one.content) or _unknown(one.content))
+        lacks = self._lacks(isMet, isHistoryKept, resend)
+        for follower in self._followers.values():
+            follower.offer(lacks)
+
+    def _lacks(
+        self, isMet: bool, isHistoryKept: bool, resend: bool
+    ) -> Callable[[Content], bool]:
+        """Whether a content that had ended is to be offered to the journal."""
+
+        def lacks(content: Content) -> bool:
+            position = self._positions.get(content.key)
+            if content.life is Life.PAST:
+                return False
+            if content.life is Life.GONE:
+                # Nothing of it is left: what the journal lost of it is a gap.
+                return position is not None and not isHistoryKept
+            if position is None:
+                return isMet or resend
+            return not isHistoryKept or position.offset < content.seen
+
+        return lacks
+
+    def meet(self, authority: Authority, mark: JournalSeen | None) -> None:
+        """Note how far a journal is, behind what it has acknowledged until now."""
+        self.save()
+        self.store.meet(authority, mark)
+
+    def adopt(self, one: OpenContent, position: Position) -> None:
+        """A journal's position of a content was compared: it counts, and is on disk."""
+        one.resume(position)
+        self._positions[one.key] = position
+        self.store.save([one.content], [(self.authority, one.key, position)])
+        one.dirty = False
+
+    def _positionOf(self, content: Content) -> Position | None:
+        return self._positions.get(content.key)
+
+    def _ended(self, content: Content, position: Position) -> None:
+        """A content has ended: its last position is on disk with its record."""
+        self._positions[content.key] = position
+        self.store.save([content], [(self.authority, content.key, position)])
+
+    def save(self) -> None:
+        """Write every record and position that has moved."""
+        dirty = [one for one in self.opened if one.dirty]
+        if not dirty:
+            return
+        for one in dirty:
+            if one.file is not None and not one.hasChanged:
+                # A power cut must not leave a record of octets that it took.
+                one.file.sync(one.size)
+            self._positions[one.key] = one.acknowledged
+        self.store.save(
+            [one.content for one in dirty],
+            [
+                (self.authority, one.key, one.acknowledged)
+                for one in dirty
+                if one.acknowledged.offset > one.content.origin
+            ],
+        )
+        for one in dirty:
+            one.dirty = False
+
+    # Looking
+
+    def poll(self) -> None:
+        """Look at every file once."""
+        now = self._clock()
+        self._objects = None
+        self._cache.beginLook()
+        if self._expandedAt is None or now - self._expandedAt >= EXPAND_S:
+            self._expandedAt = now
+            self._expand()
+        # Before the files are looked at: a copy that is made of one later has all that the
+        # look sees of it.
+        self._siblings.look()
+        well = [f for f in list(self._followers.values()) if self._try(f, f.lookAtPath)]
+        for follower in well:
+            if self._try(follower, follower.lookAtSiblings):
+                self._troubled.pop(follower.path, None)
+        self._lookAgain()
+        self._sum()
+        if any(one.dirty for one in self.opened):
+            self.changed()
+
+    def _sum(self) -> None:
+        """Know what is far behind by its checksum, before its file is gone."""
+        room = SUMMED_OCTETS
+        for one in self.opened:
+            if room <= 0:
+                return
+            if one.size > one.content.proof.end and one.position < one.size:
+                try:
+                    room -= one.extendProof(room)
+                except OSError as error:
+                    self._tellOnce(one.name, error.strerror or str(error))
+
+    def _lookAgain(self) -> None:
+        """See whether somebody has written to a file that was finished, a few at a look."""
+        if not self._recheck:
+            self._recheck = [
+                (follower, path)
+                for follower in self._followers.values()
+                for path in follower.endedPaths()
+            ]
+        for follower, path in self._recheck[-RECHECKED:]:
+            self._try(follower, partial(follower.recheck, path))
+        del self._recheck[-RECHECKED:]
+
+    def _try(self, follower: FileFollower, look: Callable[[], None]) -> bool:
+        """One file's trouble, or a state that has no space: the others go on."""
+        try:
+            look()
+        except (OSError, sqlite3.DatabaseError) as error:
+            self._tell(follower.path, str(error))
+            return False
+        return True
+
+    def _tell(self, path: str, reason: str) -> None:
+        """Report once that something is wrong with a file."""
+        if path not in self._troubled and len(self._troubled) < UNFOLLOWED_MAX:
+            self._troubled[path] = reason
+            self._events("unreadable", path=path, reason=reason)
+
+    def _tellOnce(self, path: str, reason: str) -> None:
+        if (path, reason) not in self._told and len(self._told) < 10 * UNFOLLOWED_MAX:
+            self._told.add((path, reason))
+            self._events("unreadable", path=path, reason=reason)
+
+    def close(self) -> None:
+        """Close every file."""
+        for follower in self._followers.values():
+            follower.close()
+
+    # Paths
+
+    def _expand(self) -> None:
+        self._unfollowed = {}
+        before = len(self._followers)
+        for pattern in self._patterns:
+            if not glob.has_magic(pattern):
+                self._add(pattern, True)
+        for pattern in self._patterns:
+            if glob.has_magic(pattern):
+                # A path that is not there now can have contents that are not finished.
+                found = {
+                    *glob.glob(pattern),
+                    *fnmatch.filter(self._unfinished, pattern),
+                }
+                self._addFound(found - self._followers.keys())
+        self._unfinished = set()
+        if len(self._followers) > before:
+            self._siblings.follow(self._followers)
+
+    def _addFound(self, found: set[str]) -> None:
+        """
+        Follow what a pattern has found, unless it may be a rotated copy of what is followed:
+        then its content decides.
+        """
+        if not found:
+            return
+        known = self._names & found
+        for path in sorted(known):
+            self._add(path, False)
+        index = RotatedIndex([*self._followers, *self._names])
+        for path in sorted(found - known):
+            directory, name = os.path.split(path)
+            if not index.pathsOf(os.path.realpath(directory), name):
+                self._add(path, False)
+
+    def _claims(self, path: str) -> bool:
+        """Whether a pattern finds a path."""
+        directory, name = os.path.split(path)
+        return any(
+            fnmatch.fnmatchcase(name, os.path.basename(pattern))
+            and fnmatch.fnmatchcase(
+                directory, os.path.realpath(os.path.dirname(pattern))
+            )
+            for pattern in self._patterns
+            if glob.has_magic(pattern)
+        )
+
+    def _addLive(self, path: str) -> None:
+        """A file that looked like a rotated copy by its name is a log of its own."""
+        self._add(path, False)
+        self._siblings.follow(self._followers)
+
+    def _add(self, path: str, named: bool) -> None:
+        if path in self._followers:
+            return
+        if not named and os.path.islink(path):
+            # Whoever gave a path knows where it leads. What a pattern finds, somebody put
+            # there.
+            self._tellOnce(path, "a link that a pattern finds is not followed")
+            return
+        if not named and os.path.exists(path) and not os.path.isfile(path):
+            return
+        if not named and compressionOf(path):
+            return
+        if len(self._followers) >= self._filesMax:
+            if not self._isCrowded:
+                self._isCrowded = True
+                self._events("too-many-files", path=path, limit=self._filesMax)
+            if len(self._unfollowed) < UNFOLLOWED_MAX:
+                self._unfollowed[path] = (
+                    f"more than {self._filesMax} files (--max-files)"
+                )
+            return
+        start, self._legacy = self._legacy, None
+        self._followers[path] = FileFollower(path, self._around, start, named)
+
+    # What other paths have
+
+    def _othersOf(self, object_: tuple[int, int]) -> list[FileFollower]:
+        """The followers that have a file, open or on record, by its object."""
+        if self._objects is None:
+            self._objects = {}
+            for follower in self._followers.values():
+                for file in follower.objects():
+                    self._objects.setdefault(file[:2], []).append(follower)
+        return self._objects.get(object_, [])
+
+    def _isOthers(self, object_: tuple[int, int], asking: FileFollower) -> bool:
+        return any(f is not asking for f in self._othersOf(object_))
+
+    def _ownerOf(
+        self, file: FileId, asking: FileFollower
+    ) -> OpenContent | Content | None:
+        for follower in self._othersOf(file[:2]):
+            if follower is asking:
+                continue
+            one = follower.holds(file)
+            if one is not None:
+                return one
+            for content in follower.records.values():
+                if content.file.isSame(file):
+                    return content
+        return None
+
+    def _isLivePath(self, file: FileId, asking: FileFollower) -> bool:
+        return any(
+            follower is not asking
+            and follower.waitsFor is not None
+            and follower.waitsFor.isSame(file)
+            for follower in self._followers.values()
+        )
+
+
+def _unknown(content: Content) -> Position:
+    """The position of a content in a journal that does not know it."""
+    return Position(content.stream, content.generation, content.origin, content.origin)

@@ -1,0 +1,463 @@
+"""
+One configured path, through all the contents that it has.
+
+What must be true:
+
+* every octet that was seen under the path is given out by exactly one content, older ones
+  before newer ones, or is in a gap that says so;
+* which file holds which content is decided by L{decnet_syslog.files._reconcile} alone.
+
+A look at the file system is in two halves. First, what has become of the open files and of the
+path: it leads to another file (rotated by name), or its file holds another content (truncated).
+Then, what has become of the rotated files: copies of what has lost its file, files nobody knows,
+files that are finished. Not in one: what was truncated here, or has another path's name by
+now, has its octets in a rotated file, and these come first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from uuid import uuid4
+
+from ._contents import Content, ContentKey, Event, Life
+from ._finish import Finisher
+from ._matching import SEARCH_S, Matcher, liveFile
+from ._objects import NO_FILE, FileId, identify, openRegular
+from ._open import OpenContent
+from ._reader import ContentFile
+from ._reconcile import isSame
+from ._surroundings import Surroundings
+
+__all__ = ["FileFollower"]
+
+# How long a file that was there and is not may be away when we start, in seconds: a mount that
+# comes late.
+ABSENT_S = 5.0
+
+UNFINISHED = (Life.LIVE, Life.ROTATED, Life.SEARCHING, Life.LOST)
+
+# Streams begin anew before a generation that the journal's integers could not hold.
+GENERATION_MAX = 2**31
+
+
+class FileFollower:
+    """
+    One configured path.
+
+    @ivar opened: contents that are not delivered, or may still grow; the oldest first.
+    @ivar records: of contents that are not open, by key.
+    @ivar current: what has the path.
+    @ivar trouble: what could not be read at the last look, or C{None}.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        around: Surroundings,
+        startOffset: int | None = None,
+        follow: bool = True,
+    ) -> None:
+        """
+        @param startOffset: where to begin in a file that is seen for the first time.
+        @param follow: whether the path may be a symbolic link.
+        """
+        self.path = path
+        self.opened: list[OpenContent] = []
+        self.records: dict[ContentKey, Content] = {}
+        self.current: OpenContent | None = None
+        self.trouble: str | None = None
+        self.stream = uuid4().hex
+        self.generation = -1
+        self._around = around
+        self._clock = around.clock
+        self._events = around.events
+        self._startOffset = startOffset
+        self._follow = follow
+        self._hasStarted = False
+        self._unreadable: str | None = None
+        self._firstTry: float | None = None
+        self.wasEmpty = False
+        # A file that has our path, and that another path's follower reads.
+        self.waitsFor: FileId | None = None
+        # When the search for a copy began, of opened contents and of records.
+        self.searching: dict[ContentKey, float] = {}
+        self._matcher = Matcher(self, around)
+        self._finisher = Finisher(self, around)
+        self._isLooking = False
+
+    # A look
+
+    def look(self) -> None:
+        """Look at the file system once."""
+        self.lookAtPath()
+        self.lookAtSiblings()
+
+    def lookAtPath(self) -> None:
+        """First, see what has become of the open files, and of the path."""
+        self.trouble = None
+        self._isLooking = False
+        if not self._hasStarted and not self._tryToStart():
+            return
+        for one in list(self.opened):
+            one.look()
+            if one.isStale:
+                self._startAgain()
+                return
+            if one.hasChanged and not one.isSearching:
+                self._fileLost(one)
+            if one.trouble is not None:
+                self._cannot(one.trouble)
+        self._lookAtName()
+        self._isLooking = True
+
+    def lookAtSiblings(self) -> None:
+        """Then, see what has become of the rotated files, and what is finished."""
+        if not self._isLooking:
+            return
+        self._isLooking = False
+        self._matcher.look()
+        self._giveUp()
+        self._finisher.look()
+
+    def close(self) -> None:
+        """Close every file."""
+        for one in self.opened:
+            one.close()
+        self._matcher.close()
+
+    def recheck(self, path: str) -> None:
+        """See whether somebody has written to a file that was finished."""
+        self._matcher.recheck(path)
+
+    def endedPaths(self) -> list[str]:
+        """Where the files of ended contents are."""
+        return list(self._matcher.homes.values())
+
+    def objects(self) -> list[FileId]:
+        """The files of all contents, open or on record."""
+        found = [one.content.file for one in self.opened]
+        found += [content.file for content in self.records.values()]
+        return [file for file in found if file != NO_FILE]
+
+    def offer(self, lacks: Callable[[Content], bool]) -> None:
+        """Read again what had ended, and a journal lacks."""
+        for content in sorted(self.records.values(), key=lambda c: c.generation):
+            if not lacks(content):
+                continue
+            if content.key in self._matcher.homes:
+                self._matcher.open(content)
+            elif content.life is Life.GONE:
+                content.reason = "vanished"
+                self._matcher.open(content)
+
+    def holds(self, file: FileId) -> OpenContent | None:
+        """The content that has a file open."""
+        for one in self.opened:
+            if one.file is not None and one.content.file == file:
+                return one
+        return None
+
+    # The path
+
+    def _lookAtName(self) -> None:
+        """See whether the path leads to another file by now."""
+        try:
+            status = os.stat(self.path)
+        except FileNotFoundError:
+            self.wasEmpty = True
+            if self.current is not None:
+                self._nameTaken(self.current)
+            return
+        except OSError as error:
+            self._cannot(error.strerror or str(error))
+            return
+        here = (status.st_dev, status.st_ino)
+        if self.current is not None and here == self.current.content.file[:2]:
+            return
+        # A file that was renamed away can come back.
+        for one in self.opened:
+            isRead = one.file is not None and not one.fromArchive
+            isHere = here == one.content.file[:2] and one.life is Life.ROTATED
+            if isRead and isHere:
+                self._nameBack(one)
+                return
+        descriptor = self._open()
+        if descriptor is None:
+            return
+        if os.path.islink(self.path):
+            # The rotated files are beside the target by now.
+            self._around.siblings.changed.add(self.path)
+            self._around.events("link-changed", path=self.path)
+        self._adopt(descriptor)
+
+    def _adopt(self, descriptor: int) -> None:
+        """Say what the file is that has the path now; what was rotated unseen comes first."""
+        file = identify(descriptor)
+        owner = self._around.ownerOf(file, self)
+        self.waitsFor = None
+        if isinstance(owner, OpenContent):
+            # Another path's follower still reads it.
+            self.waitsFor = file
+            os.close(descriptor)
+            return
+        origin = 0
+        if owner is not None and isSame(liveFile(descriptor), owner):
+            # It was shipped when it had another path.
+            origin = owner.seen
+        replaced = self.current
+        if replaced is not None:
+            self._nameTaken(replaced)
+        try:
+            self._matcher.match(descriptor, replaced, origin)
+        finally:
+            self.wasEmpty = False
+
+    def _nameTaken(self, one: OpenContent) -> None:
+        self.current = None
+        one.rotatedAt = self._clock()
+        one.happened(Event.NAME_TAKEN)
+        self._events("renamed", path=self.path, generation=one.content.generation)
+
+    def _nameBack(self, one: OpenContent) -> None:
+        if self.current is not None:
+            self._nameTaken(self.current)
+        one.rotatedAt = None
+        one.isFinal = False
+        one.happened(Event.NAME_BACK)
+        self.current = one
+
+    def _fileLost(self, one: OpenContent) -> None:
+        """Its file holds another content: a copy of it is looked for."""
+        self._events(
+            "truncated",
+            path=self.path,
+            generation=one.content.generation,
+            position=one.position,
+        )
+        if one is self.current:
+            self.current = None
+            one.rotatedAt = self._clock()
+        one.close()
+        one.content.file = NO_FILE
+        one.content.archived = 0
+        one.hasChanged = False
+        one.limit = None
+        one.content.reason = "truncated"
+        one.happened(Event.FILE_LOST)
+        self.searching[one.key] = self._clock()
+        self._around.store.save([one.content])
+        self._matcher.match()
+
+    def _open(self) -> int | None:
+        """Open what has the path now, if it is a regular file."""
+        try:
+            return self._openOrRaise()
+        except OSError as error:
+            self._cannot(error.strerror or str(error))
+            return None
+
+    def _openOrRaise(self) -> int | None:
+        try:
+            descriptor = openRegular(self.path, self._follow)
+        except FileNotFoundError:
+            return None
+        if descriptor is None:
+            self._cannot("it is not a regular file")
+            return None
+        if self._unreadable is not None:
+            self._events("readable-again", path=self.path)
+            self._unreadable = None
+        return descriptor
+
+    def _cannot(self, reason: str) -> None:
+        self.trouble = reason
+        if self._unreadable != reason:
+            self._events("unreadable", path=self.path, reason=reason)
+            self._unreadable = reason
+
+    def _giveUp(self) -> None:
+        """What was looked for long enough: the rest of it becomes a gap."""
+        now = self._clock()
+        for key, since in list(self.searching.items()):
+            if now - since < SEARCH_S or self.trouble is not None:
+                continue
+            if not self._matcher.couldLookEverywhere:
+                # It may be in what cannot be read now: the search has not begun.
+                self.searching[key] = now
+                continue
+            del self.searching[key]
+            record = self.records.get(key)
+            if record is not None:
+                record.happened(Event.FILE_GONE)
+                record.file = NO_FILE
+                self._around.store.save([record])
+            for one in self.opened:
+                if one.key == key:
+                    one.happened(Event.GIVEN_UP)
+                    one.lose(one.content.reason or "truncated")
+                    self._around.store.save([one.content])
+                    self._events(
+                        "copy-not-found", path=self.path, position=one.position
+                    )
+
+    # Contents
+
+    def begin(
+        self,
+        descriptor: int,
+        file: FileId,
+        life: Life,
+        origin: int = 0,
+        label: str = "",
+    ) -> OpenContent:
+        """
+        Begin a content; its record is on disk before it is offered.
+
+        @param descriptor: closed if this fails.
+        """
+        try:
+            if self.generation >= GENERATION_MAX:
+                self.stream, self.generation = uuid4().hex, -1
+            content = Content(
+                self.stream,
+                self.generation + 1,
+                self.path,
+                file,
+                origin=origin,
+                life=life,
+                label=label,
+            )
+            open_ = self.openFile(descriptor, content)
+            one = self.openContent(content, open_)
+            open_.sync(one.size)
+            self._around.store.save([content])
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self.generation += 1
+        self.opened.append(one)
+        return one
+
+    def openFile(self, descriptor: int, content: Content) -> ContentFile:
+        """The file of a content."""
+        return ContentFile(
+            descriptor,
+            content.head,
+            lambda fileno: self._around.store.bringToDisk(fileno, content.name),
+        )
+
+    def openContent(self, content: Content, file: ContentFile | None) -> OpenContent:
+        """A content that is read from now on, from where the journal has it."""
+        return OpenContent(
+            content,
+            file,
+            self._around.messageOctetsMax,
+            self._around.lagOctetsMax,
+            lambda record: self._around.store.save([record]),
+            self._around.positionOf(content),
+            self._matcher.reopen,
+        )
+
+    # The start
+
+    def _startAgain(self) -> None:
+        """
+        A file server has forgotten a file that we have open: look for it as after a start.
+
+        It was deleted or renamed on another machine, or the server itself came back.
+        """
+        self._events("stale", path=self.path)
+        self._around.store.save([one.content for one in self.opened])
+        self.close()
+        self.opened = []
+        self.records = {}
+        self.current = None
+        self.searching.clear()
+        self._matcher = Matcher(self, self._around)
+        self._finisher = Finisher(self, self._around)
+        self._firstTry = None
+        self._hasStarted = False
+
+    def _tryToStart(self) -> bool:
+        """
+        Begin, or begin at the next look.
+
+        What is there and cannot be read is waited for: it is not gone, so its octets are
+        no gap, and not new, so they are not shipped again.
+        """
+        try:
+            contents = self._around.store.contentsOf(self.path)
+            if self._isAbsent(contents):
+                return False
+            self._start(contents)
+        except BaseException as error:
+            self.close()
+            self.opened = []
+            self.records = {}
+            self.current = None
+            self.searching.clear()
+            if not isinstance(error, OSError):
+                raise
+            self._cannot(error.strerror or str(error))
+            return False
+        self._hasStarted = True
+        return True
+
+    def _isAbsent(self, contents: list[Content]) -> bool:
+        """Whether nothing is there yet of what was there: a mount that comes late."""
+        if self._firstTry is None:
+            self._firstTry = self._clock()
+        if self._clock() - self._firstTry >= ABSENT_S or os.path.exists(self.path):
+            return False
+        unfinished = [c for c in contents if c.life in UNFINISHED]
+        kept = any(self._around.kept.path(c.key).exists() for c in unfinished)
+        return bool(unfinished) and not kept and not self._around.siblings.of(self.path)
+
+    def _start(self, contents: list[Content]) -> None:
+        """Find what is on record, and what came while we were stopped."""
+        live = self._openOrRaise()
+        now = self._clock()
+        if contents:
+            newest = max(contents, key=lambda c: c.generation)
+            self.stream, self.generation = newest.stream, newest.generation
+        for content in contents:
+            if content.life not in UNFINISHED:
+                self.records[content.key] = content
+                continue
+            wasLive = content.life is Life.LIVE
+            one = self._fromKept(content)
+            if one is None:
+                content.reason = content.reason or "vanished"
+                if content.life is not Life.LOST:
+                    content.life = Life.SEARCHING
+                    self.searching[content.key] = now
+                one = self.openContent(content, None)
+            one.rotatedAt = now
+            self.opened.append(one)
+            if wasLive:
+                self._matcher.wasLive = content.key
+        if not contents:
+            self._matcher.firstSight()
+        startOffset = 0 if contents else self._startOffset or 0
+        self._matcher.start(live, startOffset)
+        self.opened.sort(key=lambda one: (one is self.current, one.content.modified))
+
+    def _fromKept(self, content: Content) -> OpenContent | None:
+        """A content of which we have made a copy when its file was deleted."""
+        path = self._around.kept.path(content.key)
+        try:
+            descriptor = openRegular(str(path), False)
+        except FileNotFoundError:
+            return None
+        if descriptor is None:
+            return None
+        content.file = identify(descriptor)
+        content.archived = 0
+        content.life = Life.ROTATED
+        one = self.openContent(content, self.openFile(descriptor, content))
+        one.home = str(path)
+        one.rescuedOctets = one.size
+        # What we keep has a hole before the offset.
+        one.floor = content.kept
+        return one

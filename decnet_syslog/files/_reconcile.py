@@ -1,0 +1,281 @@
+"""
+Which file holds which content: the one place where that is decided.
+
+L{reconcile} is a function of the contents on record and of the files seen; it does no I/O but
+through the checksums that it is handed. Each file is one known content or new; each content is
+at most one file. Hints (a name, a head, a time) only choose what to compare first. What says
+"delivered" is a proof: the same object with its checksum, or another object with the checksum
+of everything that was seen.
+
+The rules, in the order in which they are tried:
+
+=========  ===========================================  =====================================
+rule       evidence                                     the file is then
+=========  ===========================================  =====================================
+SAME       the object on record; it has at least what   that content
+           was seen, and the proof holds
+CHANGED    the object on record; shorter than what      another content; the one on record
+           was seen, or the proof fails                 has lost its file
+COPY       another object of the size that was seen,    that content
+           whose octets are proved; the content's own
+           file has no name any more
+GROWN      another object that begins with all that     that content, grown
+           was seen, proved, and goes on; the
+           content's own file has no name; the file is
+           a rotated one, or its path was never seen
+           empty
+UNPROVED   as COPY or GROWN, but the proof covers only  that content; the event says that it
+           what was delivered: nobody has read the      is not certain
+           rest before it was moved
+PART       shorter than what was seen; has, proved,     that content up to its size; the rest
+           all that was delivered; the search is over   is a gap
+WAIT       a beginning of a content whose own file is   nothing yet: a copy is being made, or
+           there, not settled; or an unfinished         was just made
+           archive
+DUPLICATE  the same, settled                            a new content, and an event
+NEW        none of these                                a new content
+=========  ===========================================  =====================================
+
+Several contents that fit one file: the longest is taken. Several files that fit one content:
+one of the size that was seen before one that has grown, a rotated one before a live one, the
+older before the newer. What is ambiguous after that has the same octets either way.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ._contents import Content, Proof
+from ._objects import FileId
+
+__all__ = ["Candidate", "Rule", "SeenFile", "Verdict", "isSame", "reconcile"]
+
+Checksum = Callable[[int, int, int], "int | None"]
+"""The CRC-32 of the octets [start, end) behind a given one; C{None}: they are not there."""
+
+
+class Rule(enum.Enum):
+    """Why a file is what it is: the module's docstring has the table."""
+
+    SAME = "same"
+    COPY = "copy"
+    GROWN = "grown"
+    UNPROVED = "unproved"
+    PART = "part"
+    WAIT = "wait"
+    DUPLICATE = "duplicate"
+    NEW = "new"
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """
+    A content on record.
+
+    @ivar isThere: its own file is there under some name, with its content.
+    @ivar looksLike: whether a file looks like a beginning of its own file. A hint: it decides
+        only whether to wait.
+    @ivar mayGrow: whether a file at its path can be this content, grown: it had the path, and
+        the path was not seen empty since.
+    @ivar searchIsOver: whether no better copy is waited for.
+    """
+
+    content: Content
+    isThere: bool = False
+    looksLike: Callable[[SeenFile], bool] | None = None
+    mayGrow: bool = False
+    searchIsOver: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class SeenFile:
+    """
+    A file that is there.
+
+    @ivar size: of its content, in octets; of an archive the size that it unpacks to.
+    @ivar head: the first octets of its content, at most C{HEAD_OCTETS}.
+    @ivar isLive: whether it has a configured path, and is no rotated file.
+    @ivar isSettled: nobody writes to it, and it has not changed for a while.
+    @ivar isWritten: whether somebody has it open for writing; C{None}: the system does not say.
+    @ivar birth: when the object was made, in nanoseconds; 0: not known.
+    @ivar pread: its octets, by count and offset.
+    @ivar isComplete: C{False} for an archive that is still being written.
+    """
+
+    file: FileId
+    size: int
+    head: bytes
+    checksum: Checksum
+    isLive: bool = False
+    isSettled: bool = True
+    isComplete: bool = True
+    isWritten: bool | None = False
+    birth: int = 0
+    pread: Callable[[int, int], bytes] = lambda count, at: b""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a file is."""
+
+    rule: Rule
+    content: Content | None = None
+
+
+def beginsAlike(file: SeenFile, content: Content) -> bool:
+    """Whether a file has the head of a content, as far as both go: a cheap rejection."""
+    count = min(len(file.head), len(content.head))
+    return file.head[:count] == content.head[:count]
+
+
+def proves(file: SeenFile, proof: Proof) -> bool:
+    """Whether a file has the octets of a proof that covers any."""
+    return (
+        len(proof) > 0
+        and file.size >= proof.end
+        and file.checksum(proof.start, proof.end, 0) == proof.crc
+    )
+
+
+def isSame(file: SeenFile, content: Content) -> bool:
+    """
+    Whether a file that is the object on record still holds the content.
+
+    Of an object without a number of its own (L{FileId.version}) a proof of nothing says
+    nothing: the inode may be another file's by now. Then the head decides.
+    """
+    if file.size < content.seen or not beginsAlike(file, content):
+        return False
+    if len(content.proof):
+        return proves(file, content.proof)
+    return content.file.version != 0 or content.seen == 0 or bool(content.head)
+
+
+def reconcile(
+    candidates: Sequence[Candidate], files: Sequence[SeenFile]
+) -> list[Verdict]:
+    """
+    Say of each file which content it holds.
+
+    @param candidates: contents that may be held by one of the files.
+    @param files: the older before the newer.
+    @return: a verdict for each file, in order.
+    """
+    return _Reconciliation(candidates, files).verdicts()
+
+
+class _Reconciliation:
+    """One run; pairs are taken away as they are found."""
+
+    def __init__(
+        self, candidates: Sequence[Candidate], files: Sequence[SeenFile]
+    ) -> None:
+        self._candidates = list(candidates)
+        self._files = list(files)
+        self._open = list(range(len(files)))
+        self._verdicts: dict[int, Verdict] = {}
+
+    def verdicts(self) -> list[Verdict]:
+        self._sameObjects()
+        free = [c for c in self._candidates if not c.isThere]
+        # The longest first: what is the beginning of another must not take its file.
+        free.sort(key=lambda c: -c.content.seen)
+        for rule in (Rule.COPY, Rule.GROWN, Rule.UNPROVED, Rule.PART):
+            for candidate in list(free):
+                index = self._find(rule, candidate)
+                if index is not None:
+                    self._decide(index, Verdict(rule, candidate.content))
+                    free.remove(candidate)
+        for index in list(self._open):
+            self._decide(index, self._alone(self._files[index]))
+        return [self._verdicts[index] for index in range(len(self._files))]
+
+    def _decide(self, index: int, verdict: Verdict) -> None:
+        self._verdicts[index] = verdict
+        self._open.remove(index)
+
+    def _sameObjects(self) -> None:
+        """The object on record, if its proof holds; else its content has lost it."""
+        for candidate in list(self._candidates):
+            for index in self._open:
+                file = self._files[index]
+                isObject = file.file.isSame(candidate.content.file)
+                if not isObject or not file.isComplete:
+                    continue
+                if isSame(file, candidate.content):
+                    self._decide(index, Verdict(Rule.SAME, candidate.content))
+                    self._candidates.remove(candidate)
+                break
+
+    def _find(self, rule: Rule, candidate: Candidate) -> int | None:
+        """The best file for a content by one rule."""
+        order = sorted(self._open, key=lambda i: (self._files[i].isLive, i))
+        for index in order:
+            file = self._files[index]
+            if file.isComplete and file.size and self._fits(rule, candidate, file):
+                return index
+        return None
+
+    def _fits(self, rule: Rule, candidate: Candidate, file: SeenFile) -> bool:
+        content = candidate.content
+        if file.isLive and not candidate.mayGrow:
+            return False
+        if not beginsAlike(file, content):
+            return False
+        match rule:
+            case Rule.COPY:
+                return (
+                    file.size == content.seen
+                    and content.isProved
+                    and proves(file, content.proof)
+                )
+            case Rule.GROWN:
+                return (
+                    file.size > content.seen
+                    and content.isProved
+                    and proves(file, content.proof)
+                )
+            case Rule.UNPROVED:
+                # What was delivered is proved; of the rest nothing is concluded.
+                return (
+                    file.size >= content.seen
+                    and not content.isProved
+                    and not file.isLive
+                    and proves(file, content.proof)
+                )
+            case Rule.PART:
+                delivered = content.delivered
+                return (
+                    candidate.searchIsOver
+                    and file.isSettled
+                    and not file.isLive
+                    and delivered.end < file.size < content.seen
+                    and proves(file, delivered)
+                )
+        return False
+
+    def _alone(self, file: SeenFile) -> Verdict:
+        """A file that is the home of no content: a copy being made, or news."""
+        if file.isLive:
+            # A configured path is nobody's copy.
+            return Verdict(Rule.NEW)
+        if not file.isComplete or not file.size:
+            # An empty file is the beginning of all.
+            return Verdict(Rule.WAIT)
+        for candidate in self._candidates:
+            if candidate.looksLike is not None and candidate.looksLike(file):
+                rule = Rule.DUPLICATE if file.isSettled else Rule.WAIT
+                return Verdict(rule, candidate.content)
+        if not file.isSettled and any(
+            self._isAwaited(c, file) for c in self._candidates
+        ):
+            return Verdict(Rule.WAIT)
+        return Verdict(Rule.NEW)
+
+    def _isAwaited(self, candidate: Candidate, file: SeenFile) -> bool:
+        """Whether a file may become the copy of a content that is looked for."""
+        if candidate.isThere or candidate.searchIsOver or candidate.content.seen == 0:
+            return False
+        return beginsAlike(file, candidate.content)

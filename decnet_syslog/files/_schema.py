@@ -1,0 +1,136 @@
+"""
+The schema of the state database, and how older ones are brought up to it.
+
+One transaction: it commits a database that was checked, or leaves the file as it was.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from ..errors import UserError
+
+__all__ = ["VERSION", "bringUp"]
+
+VERSION = 2
+
+_SCHEMA = """
+CREATE TABLE content (
+    stream          TEXT    NOT NULL,  -- 32 hex digits, made at first sight of the path
+    generation      INTEGER NOT NULL,  -- counts the contents that the path has had
+    name            BLOB    NOT NULL,  -- the path as configured
+    device          INTEGER NOT NULL,  -- of the file that held it when last seen
+    inode           INTEGER NOT NULL,
+    version         INTEGER NOT NULL,  -- the inode's generation; 0: the file system has none
+    origin          INTEGER NOT NULL,  -- where the stream begins in the file
+    seen            INTEGER NOT NULL,  -- the largest size that was seen, and synced
+    proof_start     INTEGER NOT NULL,  -- CRC-32 of these octets of the file
+    proof_end       INTEGER NOT NULL,
+    proof_crc       INTEGER NOT NULL,
+    delivered_start INTEGER NOT NULL,  -- and of these, up to what a journal has acknowledged
+    delivered_end   INTEGER NOT NULL,
+    delivered_crc   INTEGER NOT NULL,
+    head            BLOB    NOT NULL,  -- the first octets
+    life            TEXT    NOT NULL,  -- live, rotated, searching, lost, ended, past, gone
+    archived        INTEGER NOT NULL,  -- octets of the compressed file that holds it; 0: none
+    modified        INTEGER NOT NULL,  -- when the file had changed last, nanoseconds
+    label           BLOB    NOT NULL,  -- what a master shows instead of the name, or ''
+    reason          TEXT    NOT NULL,  -- of the gap that its rest is, if its file is lost
+    kept            INTEGER NOT NULL,  -- from where on a copy beside this database has octets
+    PRIMARY KEY (stream, generation)
+) WITHOUT ROWID;
+
+CREATE INDEX content_name ON content (name);
+
+CREATE TABLE position (
+    journal          TEXT    NOT NULL,  -- the identity of a master's journal
+    worker           TEXT    NOT NULL,  -- our name there; '': noted by version 1
+    stream           TEXT    NOT NULL,
+    generation       INTEGER NOT NULL,
+    there            TEXT    NOT NULL,  -- what the journal calls them
+    there_generation INTEGER NOT NULL,
+    offset           INTEGER NOT NULL,  -- acknowledged
+    base             INTEGER NOT NULL,  -- end of the last gap
+    crc              INTEGER NOT NULL,  -- CRC-32 of [base, offset)
+    PRIMARY KEY (journal, worker, stream, generation)
+) WITHOUT ROWID;
+
+CREATE TABLE journal (
+    journal TEXT    NOT NULL,
+    worker  TEXT    NOT NULL,
+    number  INTEGER NOT NULL,  -- of its newest mark that we were told
+    token   TEXT    NOT NULL,  -- of that; '': it has told none
+    met     INTEGER NOT NULL,  -- the highest was met last
+    PRIMARY KEY (journal, worker)
+) WITHOUT ROWID;
+"""
+
+_COLUMNS_1 = "stream generation name device inode size head offset base crc"
+_COLUMNS_1 += " anchor origin journal finished"
+
+# Of version 1 a file is known by its head, and by the checksum behind the last gap. A finished
+# content that is still there is compared by object, size and head until it is read anew.
+_FROM_1 = (
+    """
+    INSERT INTO content SELECT stream, generation, name, device, inode, 0, origin,
+        max(size, offset), base, offset, crc, base, offset, crc, head,
+        CASE finished WHEN 1 THEN 'ended' ELSE 'live' END, 0, 0, x'', '', offset
+    FROM bookmark
+    """,
+    """
+    INSERT INTO position SELECT journal, '', stream, generation, stream, generation,
+        offset, base, crc
+    FROM bookmark WHERE journal != '' OR offset > origin
+    """,
+    """
+    INSERT INTO journal SELECT journal, '', 0, '', row_number() OVER (ORDER BY journal)
+    FROM (SELECT DISTINCT journal FROM bookmark WHERE journal != '')
+    """,
+    "DROP TABLE bookmark",
+)
+
+
+def bringUp(db: sqlite3.Connection, path: Path) -> None:
+    """
+    Make the tables, or bring them up to this version.
+
+    @raise UserError: that cannot be done; nothing was changed.
+    """
+    db.execute("BEGIN EXCLUSIVE")
+    try:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise UserError(
+                f"the state database {path} has version {version}, this program knows"
+                f" {VERSION}: run the program that made it"
+            )
+        if version < VERSION:
+            _check(db, path, version)
+            for statement in _SCHEMA.split(";\n"):
+                if statement.strip():
+                    db.execute(statement)
+            if version == 1:
+                for statement in _FROM_1:
+                    db.execute(statement)
+            db.execute(f"PRAGMA user_version = {VERSION}")
+        problem = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if problem != "ok":
+            raise sqlite3.DatabaseError(f"database disk image is malformed: {problem}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _check(db: sqlite3.Connection, path: Path, version: int) -> None:
+    """Whether the tables are those that the version says."""
+    found = [row[1] for row in db.execute("PRAGMA table_info(bookmark)")]
+    expected = _COLUMNS_1.split() if version == 1 else []
+    if found != expected:
+        raise UserError(
+            f"the state database {path} says that it has version {version}, and its tables"
+            " differ: it was left as it is; move it away to begin anew (the master holds the"
+            " positions)"
+        )

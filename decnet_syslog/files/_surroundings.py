@@ -1,0 +1,55 @@
+"""What the followers of all paths share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ._contents import Content, Position
+from ._directories import Siblings
+from ._kept import KeptFiles
+from ._objects import FileId
+from ._open import OpenContent
+from ._store import StateStore
+from ._writers import isOpenForWriting
+
+if TYPE_CHECKING:
+    from ._follower import FileFollower
+
+__all__ = ["Surroundings"]
+
+
+@dataclass
+class Surroundings:
+    """
+    What all followers share.
+
+    @ivar clock: seconds that never go back.
+    @ivar events: told what happens to files: C{events(name, **facts)}.
+    @ivar ownerOf: who else reads a file, or has read it, by its object: another path's content.
+    @ivar isLivePath: whether another path leads to a file, which this path's content holds.
+    @ivar isOthers: whether another path's follower has a file, by device and inode.
+    @ivar tellOnce: report what is wrong with a file, by path and reason.
+    @ivar ended: a content is delivered up to a position.
+    @ivar claims: whether a pattern of the user's finds a path.
+    @ivar addLive: follow a path that a pattern finds, and that is nobody's rotated copy.
+    @ivar positionOf: how far the journal that is connected, or the last one, has a content.
+    """
+
+    store: StateStore
+    siblings: Siblings
+    kept: KeptFiles
+    clock: Callable[[], float]
+    events: Callable[..., None]
+    messageOctetsMax: Callable[[], int]
+    lagOctetsMax: int | None
+    ownerOf: Callable[[FileId, FileFollower], OpenContent | Content | None]
+    positionOf: Callable[[Content], Position | None]
+    isLivePath: Callable[[FileId, FileFollower], bool]
+    isOthers: Callable[[tuple[int, int], FileFollower], bool]
+    tellOnce: Callable[[str, str], None]
+    ended: Callable[[Content, Position], None]
+    claims: Callable[[str], bool]
+    addLive: Callable[[str], None]
+    isWritten: Callable[[int], bool | None] = isOpenForWriting
