@@ -36,11 +36,7 @@ class Ledger:
         key = one.key
         if key not in self.pieces:
             self.pieces[key] = []
-        have = (
-            self.pieces[key][-1].end
-            if self.pieces[key]
-            else one.content.origin
-        )
+        have = self.pieces[key][-1].end if self.pieces[key] else one.content.origin
         assert piece.start == have, f"{piece} does not follow {have}"
         self.pieces[key].append(piece)
         self.order.append(key)

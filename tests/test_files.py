@@ -19,7 +19,7 @@ from decnet_syslog.errors import UserError
 from decnet_syslog.master.journal import Journal
 from decnet_syslog.master.outputfile import OutputFile
 from decnet_syslog.master.outputprocess import ListenerLock
-from decnet_syslog.worker.bookmarks import Bookmarks
+from decnet_syslog.files import StateStore
 
 from .peers import PairTestCase
 from .tailing import TailTestCase
@@ -34,7 +34,7 @@ def journal(path: Path) -> None:
 
 
 def bookmarks(path: Path) -> None:
-    Bookmarks.open(path).close()
+    StateStore.open(path).close()
 
 
 def lock(path: Path) -> None:

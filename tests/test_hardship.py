@@ -11,7 +11,7 @@ from unittest import mock
 from zlib import crc32
 
 from decnet_syslog.worker import rotation
-from decnet_syslog.worker.tail import KEEP_RETRY_S
+from decnet_syslog.files._finish import KEEP_RETRY_S
 
 from .tailing import TailTestCase
 
@@ -36,12 +36,12 @@ class KilledTests(TailTestCase):
         self.ship()
         self.append(b"a\nb\n")
         self.ship(pieces=1, octets=2)
-        [before] = self.tails.incarnations
+        [before] = self.files.opened
         self.restart(save=False)
         self.copytruncate()
         self.append(b"new\n")
-        self.tails.poll()
-        old, _ = self.tails.incarnations
+        self.files.poll()
+        old, _ = self.files.opened
         self.assertEqual((old.stream, old.generation), (before.stream, 0))
         # What the master says it holds is in the file that was found.
         self.assertEqual(old.checksum(0, 2), crc32(b"a\n"))
@@ -114,12 +114,12 @@ class CopyTests(TailTestCase):
         self.ship()
         self.append(b"last\n" * 10)
         self.now += 1
-        self.tails.poll()
+        self.files.poll()
         (self.logs / "app.log.1").write_bytes(lines[:-20])
         os.truncate(self.path, 0)
         for _ in range(3):
             self.now += 1
-            self.tails.poll()
+            self.files.poll()
         self.assertEqual(self.events.count("truncated"), 1)
         self.assertEqual(self.events.count("copy-not-found"), 1)
         self.assertEqual(self.settle(), lines + b"<truncated>")
@@ -135,7 +135,7 @@ class KeptTests(TailTestCase):
         self.rotate()
         (self.logs / "app.log.1").unlink()
         self.now += 1
-        self.tails.poll()
+        self.files.poll()
         self.restart()
         self.append(b"new\n")
         self.assertEqual(self.settle(), b"a\nb\nnew\n")
@@ -146,12 +146,12 @@ class KeptTests(TailTestCase):
         lines = b"".join([b"%05d line\n" % n for n in range(900)])
         self.append(lines)
         self.ship(pieces=20, octets=110)
-        self.tails.save()
+        self.files.save()
         self.ship(pieces=40, octets=110)
         self.rotate()
         (self.logs / "app.log.1").unlink()
         self.now += 1
-        self.tails.poll()
+        self.files.poll()
         self.restart(save=False)
         self.assertEqual(self.settle(), lines)
 
@@ -165,10 +165,10 @@ class KeptTests(TailTestCase):
         with mock.patch("decnet_syslog.worker.incarnation.rescue", side_effect=full):
             for _ in range(5):
                 self.now += 1
-                self.tails.poll()
+                self.files.poll()
         self.assertEqual(self.events.count("not-kept"), 1)
         self.now += KEEP_RETRY_S
-        self.tails.poll()
+        self.files.poll()
         self.restart()
         self.assertEqual(self.settle(), b"a\nb\n")
 

@@ -16,9 +16,9 @@ from zlib import crc32
 from hypothesis import example, given, note, settings
 from hypothesis import strategies as st
 
-from decnet_syslog.worker.incarnation import Gap, Incarnation, LastLine
-from decnet_syslog.worker.shipment import byName, nextPiece
-from decnet_syslog.worker.tail import LATE_WRITER_S, SEEK_S
+from decnet_syslog.files import Gap, OpenContent, FinalLine
+from decnet_syslog.worker.chunks import byName, nextChunk
+from decnet_syslog.files._matching import SEARCH_S
 
 from .tailing import TailTestCase
 
@@ -40,7 +40,7 @@ class History(TailTestCase):
         self.contents = [b""]
         self.serial = 0
         self.held: dict[tuple[str, int], Held] = {}
-        self.met: set[Incarnation] = set()
+        self.met: set[OpenContent] = set()
         self.running = True
         self.rotatedAt: float | None = None
         self.path.touch()
@@ -58,16 +58,16 @@ class History(TailTestCase):
         self.append(octets)
         self.contents[-1] += octets
 
-    def meet(self, incarnation: Incarnation) -> bool:
+    def meet(self, incarnation: OpenContent) -> bool:
         """What OPEN and RESUME do: the ledger's position, verified, is taken."""
         if incarnation in self.met:
             return True
         key = (incarnation.stream, incarnation.generation)
         mark = incarnation.bookmark
         held = self.held.setdefault(key, Held(mark.offset, mark.base, mark.crc))
-        if incarnation.seeking:
+        if incarnation.isSearching:
             return False
-        if incarnation.lost is None and not incarnation.changed:
+        if incarnation.lostReason is None and not incarnation.hasChanged:
             # From where the bookmark is, as the shipment does.
             if held.base == mark.base and held.offset >= mark.offset:
                 start, crc = mark.offset, mark.crc
@@ -87,12 +87,12 @@ class History(TailTestCase):
         if not self.running:
             return b""
         self.now += 0.6
-        self.tails.poll()
-        for incarnation in self.tails.incarnations:
+        self.files.poll()
+        for incarnation in self.files.opened:
             incarnation.invariants()
-        for incarnations in byName(self.tails.incarnations).values():
+        for incarnations in byName(self.files.opened).values():
             for _ in range(pieces):
-                found = nextPiece(
+                found = nextChunk(
                     incarnations,
                     lambda i: i.read(octets) if self.meet(i) else None,
                 )
@@ -114,14 +114,14 @@ class History(TailTestCase):
 
     def cut(self) -> None:
         """The connection is lost: what was not acknowledged is asked for again."""
-        for incarnation in self.tails.incarnations:
-            incarnation.rewind(incarnation.bookmark.offset)
+        for incarnation in self.files.opened:
+            incarnation.rewind(incarnation.acknowledged.offset)
         self.met.clear()
 
     def halt(self, save: bool) -> None:
         if self.running:
             if save:
-                self.tails.save()
+                self.files.save()
             self.stop()
             self.met.clear()
             self.running = False
@@ -162,12 +162,12 @@ class History(TailTestCase):
                         old = self.logs / f"app.log.{number}{ending}"
                         if old.exists():
                             old.unlink()
-                            self.tails.poll()
+                            self.files.poll()
                             return
             case ("delete",) if self.running:
                 self.ship(pieces=0)
                 self.path.unlink()
-                self.tails.poll()
+                self.files.poll()
                 self.path.touch()
                 self.contents.append(b"")
             case ("halt", save):
@@ -210,7 +210,7 @@ class History(TailTestCase):
                     self.assertGreater(len(octets.rstrip(b"\n")), self.messageOctetsMax)
                 else:
                     self.assertEqual(piece.octets, octets)
-                    last = isinstance(piece, LastLine)
+                    last = isinstance(piece, FinalLine)
                     self.assertEqual(octets.endswith(b"\n"), not last)
             live = which[0] == len(self.contents) - 1
             end = content.rfind(b"\n") + 1 if live else len(content)
@@ -224,7 +224,7 @@ class History(TailTestCase):
         for _ in range(4):
             self.cut()
             self.ship()
-            self.now += max(LATE_WRITER_S, SEEK_S) + 1
+            self.now += max(QUIET_S, SEARCH_S) + 1
         self.ship()
 
 

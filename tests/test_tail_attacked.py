@@ -41,7 +41,7 @@ class ReturnsTests(Base):
         """Forwarder starts before the log directory is mounted."""
         self.append(b"a\nb\n")
         self.settle()
-        self.tails.save()
+        self.files.save()
         self.stop()
         self.logs.rename(self.directory / "unmounted")
         self.logs.mkdir()
@@ -56,7 +56,7 @@ class ReturnsTests(Base):
     def test_mountLateNoDirectory(self) -> None:
         self.append(b"a\nb\n")
         self.settle()
-        self.tails.save()
+        self.files.save()
         self.stop()
         self.logs.rename(self.directory / "unmounted")
         self.start()
@@ -225,7 +225,7 @@ class AlikeTests(Base):
         """Nothing acknowledged yet (master away); stopped, copytruncated twice, same banner."""
         self.append(BANNER + b"one\n")
         self.now += 1
-        self.tails.poll()
+        self.files.poll()
         self.restart()
         self.stop()
         self.copytruncate()
@@ -239,7 +239,7 @@ class AlikeTests(Base):
     def test_bannerUnreadRenamed(self) -> None:
         self.append(BANNER + b"one\n")
         self.now += 1
-        self.tails.poll()
+        self.files.poll()
         self.restart()
         self.stop()
         self.rotate()
@@ -254,7 +254,7 @@ class AlikeTests(Base):
         """Running, master away: renamed twice between looks."""
         self.append(BANNER + b"one\n")
         self.now += 1
-        self.tails.poll()
+        self.files.poll()
         self.rotate()
         self.append(BANNER + b"two\n")
         self.rotate()
@@ -307,14 +307,14 @@ class OrderTests(Base):
         """app.log.1 unshipped, app.log deleted and kept, killed: oldest first still?"""
         self.append(b"A1\n")
         self.now += 1
-        self.tails.poll()
+        self.files.poll()
         self.rotate()
         self.append(b"B1\n")
         self.now += 1
-        self.tails.poll()
+        self.files.poll()
         self.path.unlink()
         self.now += 1
-        self.tails.poll()
+        self.files.poll()
         self.restart(save=True)
         self.append(b"C1\n")
         self.assertEqual(self.settle(), b"A1\nB1\nC1\n")
@@ -324,7 +324,7 @@ class StorageTests(Base):
     """The state cannot be written for a while."""
 
     def full(self, times: int = 10**6) -> Any:
-        real = self.bookmarks.save
+        real = self.store.save
         left = [times]
 
         def save(*a: Any, **k: Any) -> Any:
@@ -333,12 +333,12 @@ class StorageTests(Base):
                 raise sqlite3.OperationalError("database or disk is full")
             return real(*a, **k)
 
-        return mock.patch.object(self.bookmarks, "save", save)
+        return mock.patch.object(self.store, "save", save)
 
     def poll(self) -> None:
         try:
             self.now += 0.6
-            self.tails.poll()
+            self.files.poll()
         except sqlite3.OperationalError:
             pass
 
@@ -407,7 +407,7 @@ class GlobTests(Base):
         self.append(b"a\n")
         self.ship()
         descriptor = next(
-            i.descriptor for i in self.tails.incarnations if i.name.endswith("aaa.log")
+            i.descriptor for i in self.files.opened if i.name.endswith("aaa.log")
         )
         real = os.pread
 
@@ -508,8 +508,8 @@ class HeldTests(Base):
         self.ship(pieces=1, octets=2)
         self.path.unlink()
         self.now += 1
-        self.tails.poll()
-        i = self.tails.incarnations[0]
+        self.files.poll()
+        i = self.files.opened[0]
         m = i.bookmark
         i.adopt("f" * 32, 7, m.offset, m.base, m.crc, "j")
         self.restart()
@@ -523,11 +523,11 @@ class HeldTests(Base):
         self.ship(pieces=50, octets=110)
         self.path.unlink()
         self.now += 1
-        self.tails.poll()
+        self.files.poll()
         self.restart()
         self.now += 1
-        self.tails.poll()
-        i = self.tails.incarnations[0]
+        self.files.poll()
+        i = self.files.opened[0]
         m = i.bookmark
         i.adopt(m.stream, m.generation, m.origin, m.origin, 0, "new journal")
         out = b""

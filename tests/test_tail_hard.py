@@ -14,8 +14,8 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.wire.control import BYE
-from decnet_syslog.worker.rotation import RESERVE_OCTETS
-from decnet_syslog.worker.tail import KEEP_RETRY_S
+from decnet_syslog.files import RESERVE_OCTETS
+from decnet_syslog.files._finish import KEEP_RETRY_S
 
 from .pipeline import End, World, perform
 from .tailing import TailTestCase
@@ -29,7 +29,7 @@ class FullTests(TailTestCase):
 
     def full(self) -> Any:
         error = sqlite3.OperationalError("database or disk is full")
-        return mock.patch.object(self.bookmarks, "save", side_effect=error)
+        return mock.patch.object(self.store, "save", side_effect=error)
 
     def test_fullAtFirstRead(self) -> None:
         """What was read when its bookmark could not be saved is read again."""
@@ -48,7 +48,7 @@ class FullTests(TailTestCase):
         with self.full():
             for _ in range(20):
                 self.now += 0.6
-                self.tails.poll()
+                self.files.poll()
         self.assertLess(len(os.listdir("/proc/self/fd")) - before, 3)
         self.assertEqual(self.settle(), b"a\n")
 
@@ -67,7 +67,7 @@ class FullTests(TailTestCase):
         with self.full():
             for _ in range(20):
                 self.now += 0.6
-                self.tails.poll()
+                self.files.poll()
         self.assertLess(len(os.listdir("/proc/self/fd")) - before, 3)
         self.assertEqual(self.settle(), b"a\nbetween\nnew\n")
 
@@ -103,11 +103,11 @@ class KeepingTests(TailTestCase):
         """A copy that has filled the disk does not keep it full."""
         self.delete()
         with self.breaking():
-            self.tails.poll()
+            self.files.poll()
         self.assertEqual(self.events.count("not-kept"), 1)
         self.assertEqual(self.held(), [])
         self.now += KEEP_RETRY_S
-        self.tails.poll()
+        self.files.poll()
         self.restart()
         self.assertEqual(self.settle(), b"a\nb\n")
 
@@ -116,7 +116,7 @@ class KeepingTests(TailTestCase):
         self.delete()
         little = mock.Mock(f_bavail=10, f_frsize=4096)
         with mock.patch("os.statvfs", return_value=little):
-            self.tails.poll()
+            self.files.poll()
         self.assertEqual(self.events.count("not-kept"), 1)
         self.assertEqual(self.held(), [])
         self.assertEqual(self.settle(), b"a\nb\n")
@@ -125,15 +125,15 @@ class KeepingTests(TailTestCase):
         """A copy that waits for space does not hold up what comes after it."""
         self.delete()
         full = sqlite3.OperationalError("database or disk is full")
-        with mock.patch.object(self.bookmarks, "save", side_effect=full):
-            self.tails.poll()
+        with mock.patch.object(self.store, "save", side_effect=full):
+            self.files.poll()
             self.assertEqual(self.events.count("not-kept"), 1)
         self.assertEqual(self.settle(), b"a\nb\n")
 
     def test_hole(self) -> None:
         """The holes of a deleted file are not copied."""
         self.delete(b"a\nb\n" + b"c\n" * 3000)
-        [incarnation] = self.tails.incarnations
+        [incarnation] = self.files.opened
         assert incarnation.descriptor is not None
         with open(f"/proc/self/fd/{incarnation.descriptor}", "r+b") as file:
             file.truncate(HOLE_OCTETS)
@@ -147,7 +147,7 @@ class KeepingTests(TailTestCase):
             return found
 
         with mock.patch("os.pread", pread):
-            self.tails.poll()
+            self.files.poll()
         [name] = self.held()
         status = os.stat(self.directory / "forwarder.db.held" / name)
         self.assertEqual(status.st_size, HOLE_OCTETS)
@@ -156,7 +156,7 @@ class KeepingTests(TailTestCase):
     def test_leftovers(self) -> None:
         """What a killed forwarder left beside the state goes: half a copy, a finished one."""
         self.delete()
-        self.tails.poll()
+        self.files.poll()
         [name] = self.held()
         with mock.patch("decnet_syslog.worker.tail.Tail._release"):
             self.assertEqual(self.settle(), b"a\nb\n")
@@ -219,7 +219,7 @@ class StaleTests(TailTestCase):
     def forget(self) -> None:
         self.append(b"a\nb\n")
         self.ship(pieces=1, octets=2)
-        [incarnation] = self.tails.incarnations
+        [incarnation] = self.files.opened
         assert incarnation.descriptor is not None
         self.stale(incarnation.descriptor)
 
@@ -339,7 +339,7 @@ class RunningTests(SynchronousTestCase):
         for _ in range(5):
             perform(world, ("all",))
         # The bookmark knows more octets than are acknowledged, and fewer than will be.
-        [incarnation] = world.tails.incarnations
+        [incarnation] = world.tails.opened
         mark = incarnation.bookmark
         world.bookmarks.save([replace(mark, size=mark.offset + 8)])
         before = world.copyDatabase(world.statePath)
@@ -365,7 +365,7 @@ class RunningTests(SynchronousTestCase):
         for _ in range(9):
             world.line(50)
         perform(world, ("send",))
-        for incarnation in world.tails.incarnations:
+        for incarnation in world.tails.opened:
             incarnation.stale = True
         world.line()
         perform(world, ("poll",))

@@ -116,7 +116,7 @@ class FullDiskTests(TailTestCase):
         new.write_bytes(b"x\n")
         self.now += 1
         with mock.patch.object(
-            self.bookmarks,
+            self.store,
             "save",
             side_effect=sqlite3.OperationalError("database or disk is full"),
         ):
@@ -136,13 +136,13 @@ class ShrunkTests(TailTestCase):
         """Running, the master away: copytruncate of a file with a banner, nothing read yet."""
         self.append(BANNER + b"one\n" * 20)
         self.now += 1
-        self.tails.poll()
+        self.files.poll()
         self.copytruncate()
         self.append(BANNER + b"two\n")
         self.now += 1
-        self.tails.poll()
+        self.files.poll()
         self.now += 1
-        self.tails.poll()
+        self.files.poll()
         got = self.settle()
         self.assertEqual(got.replace(BANNER, b""), b"one\n" * 20 + b"two\n")
 
@@ -152,10 +152,10 @@ class ShrunkTests(TailTestCase):
         self.ship(octets=4096)
         self.append(b"unread and seen\n")
         self.now += 1
-        self.tails.poll()
+        self.files.poll()
         os.truncate(self.path, 1600)
         self.now += 1
-        self.tails.poll()
+        self.files.poll()
         self.append(b"new line, quite long\n")
         self.assertIn(b"<truncated>", self.settle())
 
@@ -208,8 +208,8 @@ class WorldsTests(SynchronousTestCase):
         for _ in range(12):
             perform(w, ("all",))
         w.tails.save()
-        i = w.tails.incarnations[0]
-        self.assertGreater(i.bookmark.offset, 3000)
+        i = w.tails.opened[0]
+        self.assertGreater(i.acknowledged.offset, 3000)
         w.cut()
         for _ in range(10):
             w.line(20)
@@ -302,14 +302,14 @@ class PlainTests(TailTestCase):
         line = Line()
         self.append(b"".join(b"line %03d\n" % n for n in range(100)))
         self.now += 1
-        self.tails.poll()
-        s = PlainShipment(self.tails, line, clock, lambda: 0)
+        self.files.poll()
+        s = PlainShipment(self.files, line, clock, lambda: 0)
         for _ in range(20):
             clock.advance(1)
             s.pump()
         self.append(b"x" * 50 + b"y" * 3000 + b"\nend\n")
         self.now += 1
-        self.tails.poll()
+        self.files.poll()
         for _ in range(20):
             clock.advance(1)
             s.pump()

@@ -149,6 +149,8 @@ class Content:
     @ivar archived: octets of the compressed file that holds it; 0: it is not compressed.
     @ivar label: what a master shows instead of C{name}: an archive that cannot be read.
     @ivar kept: of a deleted file, from where on its copy beside the state has octets.
+    @ivar cut: its file has only so many octets: a copy that was made before the last ones
+        came; 0: it has all.
     @ivar reason: of the gap that its rest is, if it has lost its file.
     @ivar modified: when C{file} had changed last, in nanoseconds.
     """
@@ -168,6 +170,7 @@ class Content:
     label: str = ""
     reason: str = ""
     kept: int = 0
+    cut: int = 0
 
     @property
     def key(self) -> ContentKey:
@@ -175,9 +178,14 @@ class Content:
         return (self.stream, self.generation)
 
     @property
+    def extent(self) -> int:
+        """Octets that its file has at least."""
+        return self.cut or self.seen
+
+    @property
     def isProved(self) -> bool:
-        """Whether the proof covers all that was seen."""
-        return self.proof.end >= self.seen and len(self.proof) > 0
+        """Whether the proof covers all that its file has."""
+        return self.proof.end >= self.extent and len(self.proof) > 0
 
     def happened(self, event: Event) -> None:
         """

@@ -100,6 +100,7 @@ class _Directory:
     serial: int = -1
     names: Mapping[str, int] = field(default_factory=dict)
     owners: dict[str, Sequence[str]] = field(default_factory=dict)
+    inodes: dict[int, str] | None = None
 
 
 class Siblings:
@@ -118,7 +119,6 @@ class Siblings:
         self._index = RotatedIndex((), patterns)
         self._directories: dict[str, _Directory] = {}
         self._of: dict[str, dict[str, int]] = {}
-        self._inodes: dict[str, frozenset[int]] = {}
         self.changed: set[str] = set()
         self.trouble: dict[str, str] = {}
 
@@ -160,7 +160,7 @@ class Siblings:
                 self._of[path][os.path.join(place, name)] = inode
                 self.changed.add(path)
         known.serial, known.names = listing.serial, listing.names
-        self._inodes[place] = frozenset(listing.names.values())
+        known.inodes = None
 
     def of(self, path: str) -> Mapping[str, int]:
         """The files that may be rotated copies of a log, and their inodes."""
@@ -182,6 +182,13 @@ class Siblings:
         """Sorts rotated copies by their names, the oldest first; only a hint."""
         return self._index.order(os.path.basename(path))
 
-    def hasInode(self, inode: int) -> bool:
-        """Whether a name in any of the directories leads to an inode."""
-        return any(inode in inodes for inodes in self._inodes.values())
+    def withInode(self, inode: int) -> list[str]:
+        """The names, whatever they are, that lead to an inode in any of the directories."""
+        found = []
+        for place, directory in self._directories.items():
+            if directory.inodes is None:
+                directory.inodes = {i: n for n, i in directory.names.items()}
+            name = directory.inodes.get(inode)
+            if name is not None:
+                found.append(os.path.join(place, name))
+        return found

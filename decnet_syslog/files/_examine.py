@@ -22,7 +22,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from ._archives import openArchive
-from ._contents import BLOCK_OCTETS, HEAD_OCTETS
+from ._contents import BLOCK_OCTETS, HEAD_OCTETS, ContentKey
 from ._objects import NO_FILE, FileId, birthTime, identify, openRegular
 from ._outcomes import NoSpace, Unfinished, Unpacked
 from ._reconcile import SeenFile
@@ -62,6 +62,8 @@ class Examined:
 
     @ivar descriptor: of its content; of an archive a nameless file's.
     @ivar archived: octets of the compressed file; 0: it is not compressed.
+    @ivar copyOf: the content of which it was proved to be the beginning, by a comparison when
+        both were there.
     @ivar unreadable: why an archive cannot be unpacked, or C{None}.
     @ivar birth: when the object was made, in nanoseconds; 0: not known.
     """
@@ -73,6 +75,7 @@ class Examined:
     archived: int = 0
     birth: int = 0
     unreadable: str | None = None
+    copyOf: ContentKey | None = None
 
     def close(self) -> None:
         """Close it."""
@@ -233,7 +236,7 @@ class Examiner:
                 return None
             file = identify(descriptor)
             born = birthTime(descriptor)
-            if compressionOf(path) is None:
+            if not compressionOf(path):
                 one = Examined(path, descriptor, _NOTHING, state, 0, born)
                 one.seen = self._seen(one, settledFor, file)
                 return one
@@ -288,6 +291,7 @@ class Examiner:
             isWritten=isWritten,
             birth=one.birth,
             pread=lambda count, at: os.pread(descriptor, count, at),
+            copyOf=one.copyOf,
         )
 
     def wait(self, one: Examined) -> None:

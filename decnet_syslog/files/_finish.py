@@ -77,18 +77,8 @@ class Finisher:
         if one.isSearching or one.rotatedAt is None:
             return
         one.isFinal = self._isFinal(one)
-        if one.lostReason is None and one.isFinal and self._isShort(one):
-            # A copy that was made before the last octets came, which we had seen.
-            one.content.reason = "truncated"
-            one.happened(Event.FILE_LOST)
-            one.happened(Event.GIVEN_UP)
-            one.lose("truncated")
         if one.isDone and (one.isFinal or one.lostReason is not None):
             self._end(one)
-
-    def _isShort(self, one: OpenContent) -> bool:
-        isRead = one.acknowledged.offset == one.position >= one.size
-        return isRead and one.content.seen > one.size
 
     # Writers
 
@@ -140,7 +130,10 @@ class Finisher:
 
     def _end(self, one: OpenContent) -> None:
         follower, content = self._follower, one.content
-        isOnDisk = one.home is not None and not one.rescuedOctets
+        isOnDisk = not one.rescuedOctets and (
+            one.home is not None
+            or self._around.isLivePath(content.file, self._follower)
+        )
         one.happened(Event.DELIVERED)
         if content.life is Life.ENDED and not isOnDisk:
             content.life = Life.GONE

@@ -115,6 +115,7 @@ class FollowedFiles:
             lagOctetsMax,
             self._ownerOf,
             self._positionOf,
+            lambda path: path in self._followers,
             self._isLivePath,
             self._isOthers,
             self._tellOnce,
@@ -424,7 +425,15 @@ class FollowedFiles:
         return self._objects.get(object_, [])
 
     def _isOthers(self, object_: tuple[int, int], asking: FileFollower) -> bool:
-        return any(f is not asking for f in self._othersOf(object_))
+        if any(f is not asking for f in self._othersOf(object_)):
+            return True
+        found = self.store.at(FileId(*object_, 0))
+        return any(
+            content.name in self._followers
+            and content.name != asking.path
+            and not self._followers[content.name].hasStarted
+            for content in found
+        )
 
     def _ownerOf(
         self, file: FileId, asking: FileFollower
@@ -438,6 +447,11 @@ class FollowedFiles:
             for content in follower.records.values():
                 if content.file.isSame(file):
                     return content
+        for content in self.store.at(file):
+            follower_ = self._followers.get(content.name)
+            # Of a path that is followed and has begun, the follower knows better.
+            if content.name != asking.path and not (follower_ and follower_.hasStarted):
+                return content
         return None
 
     def _isLivePath(self, file: FileId, asking: FileFollower) -> bool:

@@ -74,7 +74,7 @@ class FileFollower:
         self._events = around.events
         self._startOffset = startOffset
         self._follow = follow
-        self._hasStarted = False
+        self.hasStarted = False
         self._unreadable: str | None = None
         self._firstTry: float | None = None
         self.wasEmpty = False
@@ -97,7 +97,7 @@ class FileFollower:
         """First, see what has become of the open files, and of the path."""
         self.trouble = None
         self._isLooking = False
-        if not self._hasStarted and not self._tryToStart():
+        if not self.hasStarted and not self._tryToStart():
             return
         for one in list(self.opened):
             one.look()
@@ -193,18 +193,10 @@ class FileFollower:
 
     def _adopt(self, descriptor: int) -> None:
         """Say what the file is that has the path now; what was rotated unseen comes first."""
-        file = identify(descriptor)
-        owner = self._around.ownerOf(file, self)
-        self.waitsFor = None
-        if isinstance(owner, OpenContent):
-            # Another path's follower still reads it.
-            self.waitsFor = file
+        origin = self._originOf(descriptor)
+        if origin is None:
             os.close(descriptor)
             return
-        origin = 0
-        if owner is not None and isSame(liveFile(descriptor), owner):
-            # It was shipped when it had another path.
-            origin = owner.seen
         replaced = self.current
         if replaced is not None:
             self._nameTaken(replaced)
@@ -212,6 +204,26 @@ class FileFollower:
             self._matcher.match(descriptor, replaced, origin)
         finally:
             self.wasEmpty = False
+
+    def _originOf(self, descriptor: int) -> int | None:
+        """
+        Where our content of a file begins: it may have been shipped when it had another path.
+
+        @return: C{None}: another path's follower still reads it.
+        """
+        file = identify(descriptor)
+        self.waitsFor = None
+        owner = self._around.ownerOf(file, self)
+        if owner is None:
+            return 0
+        isRead = isinstance(owner, OpenContent)
+        content = owner.content if isinstance(owner, OpenContent) else owner
+        if isRead or (
+            content.life in UNFINISHED and self._around.isFollowed(content.name)
+        ):
+            self.waitsFor = file
+            return None
+        return content.extent if isSame(liveFile(descriptor), content) else 0
 
     def _nameTaken(self, one: OpenContent) -> None:
         self.current = None
@@ -377,7 +389,7 @@ class FileFollower:
         self._matcher = Matcher(self, self._around)
         self._finisher = Finisher(self, self._around)
         self._firstTry = None
-        self._hasStarted = False
+        self.hasStarted = False
 
     def _tryToStart(self) -> bool:
         """
@@ -401,7 +413,7 @@ class FileFollower:
                 raise
             self._cannot(error.strerror or str(error))
             return False
-        self._hasStarted = True
+        self.hasStarted = True
         return True
 
     def _isAbsent(self, contents: list[Content]) -> bool:
@@ -417,6 +429,14 @@ class FileFollower:
     def _start(self, contents: list[Content]) -> None:
         """Find what is on record, and what came while we were stopped."""
         live = self._openOrRaise()
+        startOffset = 0 if contents else self._startOffset or 0
+        if live is not None:
+            origin = self._originOf(live)
+            if origin is None:
+                os.close(live)
+                live = None
+            else:
+                startOffset = max(startOffset, origin)
         now = self._clock()
         if contents:
             newest = max(contents, key=lambda c: c.generation)
@@ -439,7 +459,6 @@ class FileFollower:
                 self._matcher.wasLive = content.key
         if not contents:
             self._matcher.firstSight()
-        startOffset = 0 if contents else self._startOffset or 0
         self._matcher.start(live, startOffset)
         self.opened.sort(key=lambda one: (one is self.current, one.content.modified))
 

@@ -15,7 +15,7 @@ from ._contents import Content, ContentKey, Event, Life, Proof
 from ._examine import Examined, Examiner, checksumOf
 from ._objects import NO_FILE, birthTime, identify
 from ._open import OpenContent
-from ._reader import ContentFile
+from ._reader import ContentFile, Vanished
 from ._reconcile import Candidate, Rule, SeenFile, Verdict, reconcile
 from ._surroundings import Surroundings
 
@@ -47,7 +47,6 @@ class Matcher:
         self._around = around
         self._examiner = Examiner(around.clock, around.kept.directory, around.isWritten)
         self._homes: dict[ContentKey, str] = {}
-        self._heldAt: dict[ContentKey, int] = {}
         self._isStarting = False
 
     def close(self) -> None:
@@ -142,7 +141,7 @@ class Matcher:
             one.home = path
             return True
         for key, content in follower.records.items():
-            size = content.archived or content.seen
+            size = content.archived or content.extent
             if content.file[:2] == object_ and (size, content.modified) == (
                 status.st_size,
                 status.st_mtime_ns,
@@ -150,7 +149,17 @@ class Matcher:
                 self._homes[key] = path
                 follower.searching.pop(key, None)
                 return True
+        if any(content.file[:2] == object_ for content in self._sought()):
+            return False
         return self._around.isOthers(object_, follower)
+
+    def _sought(self) -> list[Content]:
+        """The contents that have lost their files."""
+        follower = self._follower
+        found = [one.content for one in follower.opened] + list(
+            follower.records.values()
+        )
+        return [content for content in found if content.key in follower.searching]
 
     def _candidates(self, replaced: OpenContent | None) -> list[Candidate]:
         follower, now = self._follower, self._around.clock()
@@ -196,6 +205,18 @@ class Matcher:
             return one.home is None
         return one.file.links == 0
 
+    def _places(self) -> dict[str, int]:
+        """Where to look: rotated names, and whatever has the object of what is looked for."""
+        follower, siblings = self._follower, self._around.siblings
+        there = dict(siblings.of(follower.path))
+        for content in self._sought():
+            inode = content.file.inode
+            if content.file != NO_FILE:
+                for path in siblings.withInode(inode):
+                    if path != follower.path:
+                        there.setdefault(path, inode)
+        return there
+
     def match(
         self,
         live: int | None = None,
@@ -210,7 +231,7 @@ class Matcher:
         @param origin: where a new content of the path begins.
         """
         follower = self._follower
-        there = self._around.siblings.of(follower.path)
+        there = self._places()
         examined: list[Examined] = []
         try:
             examined.extend(self._examiner.files(there, self._owns))
@@ -264,14 +285,29 @@ class Matcher:
         """
         for open_ in self._follower.opened:
             if open_.content is original:
-                at = self._heldAt.setdefault(open_.key, open_.size)
-                open_.limit = max(at, open_.position)
+                if one.seen.isWritten is False and self._isCopy(one, open_):
+                    # Whatever comes now, it is known what this is.
+                    one.copyOf = open_.key
+                    continue
+                open_.limit = max(one.seen.size, open_.position)
             elif (
                 open_.position == open_.content.origin
                 and open_.content.modified >= one.state.modified
                 and open_.file is not None
             ):
                 open_.limit = open_.position
+
+    @staticmethod
+    def _isCopy(one: Examined, open_: OpenContent) -> bool:
+        """Whether a file is a beginning of an open content, octet for octet."""
+        if one.copyOf == open_.key:
+            return True
+        try:
+            return one.seen.checksum(0, one.seen.size, 0) == open_.checksum(
+                0, one.seen.size
+            )
+        except Vanished:
+            return False
 
     def _beginRotated(self, one: Examined, verdict: Verdict) -> None:
         """A rotated file that nobody knew: rotated between two looks, or while stopped."""
@@ -303,7 +339,6 @@ class Matcher:
         open_.fromArchive = bool(one.archived)
         open_.home = one.path
         open_.dirty = True
-        self._heldAt.pop(content.key, None)
         self._examiner.judged(one.path, one.state)
 
     def _found(self, one: Examined, content: Content, rule: Rule) -> None:
@@ -320,7 +355,7 @@ class Matcher:
         content.modified = one.state.modified
         self._homes[content.key] = one.path
         self._examiner.judged(one.path, one.state)
-        if one.seen.size > content.seen:
+        if one.seen.size > content.extent:
             # Written to after it was finished.
             self._around.events(
                 "late-write", path=one.path, generation=content.generation
@@ -333,7 +368,7 @@ class Matcher:
 
     def _foundOpen(self, one: Examined, open_: OpenContent, rule: Rule) -> None:
         follower = self._follower
-        if open_.file is not None and one.seen.size <= open_.size:
+        if open_.file is not None and one.seen.size <= open_.file.size:
             # Its own file is open and has it all: this is where it is on disk.
             self._settle(one, open_)
             one.close()
@@ -523,9 +558,9 @@ def _mayBeCopied(content: Content) -> Callable[[SeenFile], bool]:
     """The same for a content whose file is there and not open."""
 
     def looks(file: SeenFile) -> bool:
-        if file.size > content.seen:
+        if file.size > content.extent:
             return False
-        if file.size < content.seen and file.isWritten is False:
+        if file.size < content.extent and file.isWritten is False:
             # Nobody is making a copy.
             return False
         count = min(len(file.head), len(content.head))

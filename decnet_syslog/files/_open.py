@@ -201,7 +201,10 @@ class OpenContent:
         if self.file is None or self.hasChanged:
             return
         try:
-            self.file.look(self.position, self._anchor)
+            if 0 < self.content.cut < self.position:
+                self.file.look(0, b"")
+            else:
+                self.file.look(self.position, self._anchor)
         except Changed:
             self.hasChanged = True
             return
@@ -248,9 +251,24 @@ class OpenContent:
         self.close()
         self.file = file
         self.hasChanged = False
-        # It may be shorter than what was seen of the original.
-        self.size = self.position
+        self._cutAt(file)
         self.look()
+
+    def _cutAt(self, file: ContentFile) -> None:
+        """See whether a file lacks octets that were seen: these are a gap, if not delivered."""
+        content = self.content
+        if file.octets >= content.seen:
+            content.cut = 0
+            self.size = self.position
+            return
+        content.cut = file.octets
+        self.size = content.seen
+        # From now on the content is recognised by what its file has.
+        file.size = content.cut
+        content.proof = file.extend(Proof(), content.cut, content.cut)
+        if content.delivered.end > content.cut:
+            content.delivered = content.proof
+        self.dirty = True
 
     def lose(self, reason: str) -> None:
         """Give up: what is not read yet becomes a gap."""
@@ -305,12 +323,15 @@ class OpenContent:
     @property
     def _end(self) -> int:
         """Where reading stops for now."""
-        return self.size if self.limit is None else min(self.size, self.limit)
+        end = self.content.cut or self.size
+        return end if self.limit is None else min(end, self.limit)
 
     def _chunk(self, octetsMax: int) -> Chunk | None:
         assert self.file is not None
         if self.position < self.floor:
             return self._gap(self.floor, "vanished")
+        if 0 < self.content.cut <= self.position:
+            return self._cutOff()
         self.file.sync(self.size)
         if not self._isSaved and self.content.head:
             # What the content is recognised by is on disk before any of it leaves; and before
@@ -332,6 +353,12 @@ class OpenContent:
         if end:
             return self._lines(octets[:end])
         return self._longLine(octets, limit)
+
+    def _cutOff(self) -> Chunk | None:
+        """What the file lacks, and a line that it has the beginning of."""
+        if self.position >= self.size:
+            return None
+        return self._gap(self.size, self.content.reason or "truncated")
 
     def _octets(self, octetsMax: int) -> bytes:
         assert self.file is not None
@@ -357,6 +384,8 @@ class OpenContent:
             if end:
                 return self._lines(octets[:end])
         if len(octets) <= limit:
+            if self.content.cut:
+                return self._cutOff()
             if self.isFinal and octets and self.position + len(octets) == self.size:
                 start = self.position
                 self._advance(octets)
@@ -397,7 +426,7 @@ class OpenContent:
 
     def _grow(self, proof: Proof) -> None:
         """The record's proof is the one that reaches furthest."""
-        if proof.end > self.content.proof.end:
+        if proof.end > self.content.proof.end and not self.content.cut:
             self.content.proof = proof
 
     def _gap(self, end: int, reason: str) -> Gap:
@@ -406,7 +435,7 @@ class OpenContent:
         if file is not None and end - self.content.proof.end <= SUMMED_GAP_OCTETS_MAX:
             # What is left out is still part of what the content is recognised by.
             self.extendProof(max(0, end - self.content.proof.end))
-        if self.content.proof.end < end:
+        if self.content.proof.end < end and not self.content.cut:
             self.content.proof = Proof(end, end)
         if self.content.proof.end == end:
             self._reading = self.content.proof
@@ -468,7 +497,8 @@ class OpenContent:
             reached = self._reached.popleft()
             if reached.end == end:
                 self._known = (end, reached.anchor)
-                if reached.proof.end >= end > self.content.delivered.end:
+                isFurther = reached.proof.end >= end > self.content.delivered.end
+                if isFurther and not self.content.cut:
                     self.content.delivered = reached.proof
         self.acknowledged = Position(before.stream, before.generation, end, base, crc)
         self.dirty = True

@@ -222,6 +222,11 @@ class ContentFile:
             raise Changed from None
 
     @property
+    def octets(self) -> int:
+        """How many it has now."""
+        return os.fstat(self._fileno()).st_size
+
+    @property
     def links(self) -> int:
         """How many names it has."""
         return os.fstat(self._fileno()).st_nlink

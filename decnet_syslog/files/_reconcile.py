@@ -27,6 +27,8 @@ GROWN      another object that begins with all that     that content, grown
 UNPROVED   as COPY or GROWN, but the proof covers only  that content; the event says that it
            what was delivered: nobody has read the      is not certain
            rest before it was moved
+MADE       was proved to be its beginning when both     that content up to its size; the rest
+           were there; the content has lost its file    is delivered, or a gap
 PART       shorter than what was seen; has, proved,     that content up to its size; the rest
            all that was delivered; the search is over   is a gap
 WAIT       a beginning of a content whose own file is   nothing yet: a copy is being made, or
@@ -47,7 +49,7 @@ import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ._contents import Content, Proof
+from ._contents import Content, ContentKey, Proof
 from ._objects import FileId
 
 __all__ = ["Candidate", "Rule", "SeenFile", "Verdict", "isSame", "reconcile"]
@@ -63,6 +65,7 @@ class Rule(enum.Enum):
     COPY = "copy"
     GROWN = "grown"
     UNPROVED = "unproved"
+    MADE = "made"
     PART = "part"
     WAIT = "wait"
     DUPLICATE = "duplicate"
@@ -101,6 +104,8 @@ class SeenFile:
     @ivar isWritten: whether somebody has it open for writing; C{None}: the system does not say.
     @ivar birth: when the object was made, in nanoseconds; 0: not known.
     @ivar pread: its octets, by count and offset.
+    @ivar copyOf: the content of which it was proved to be the beginning, by a comparison when
+        both were there.
     @ivar isComplete: C{False} for an archive that is still being written.
     """
 
@@ -114,6 +119,7 @@ class SeenFile:
     isWritten: bool | None = False
     birth: int = 0
     pread: Callable[[int, int], bytes] = lambda count, at: b""
+    copyOf: ContentKey | None = None
 
 
 @dataclass(frozen=True)
@@ -146,11 +152,11 @@ def isSame(file: SeenFile, content: Content) -> bool:
     Of an object without a number of its own (L{FileId.version}) a proof of nothing says
     nothing: the inode may be another file's by now. Then the head decides.
     """
-    if file.size < content.seen or not beginsAlike(file, content):
+    if file.size < content.extent or not beginsAlike(file, content):
         return False
     if len(content.proof):
         return proves(file, content.proof)
-    return content.file.version != 0 or content.seen == 0 or bool(content.head)
+    return content.file.version != 0 or content.extent == 0 or bool(content.head)
 
 
 def reconcile(
@@ -181,8 +187,8 @@ class _Reconciliation:
         self._sameObjects()
         free = [c for c in self._candidates if not c.isThere]
         # The longest first: what is the beginning of another must not take its file.
-        free.sort(key=lambda c: -c.content.seen)
-        for rule in (Rule.COPY, Rule.GROWN, Rule.UNPROVED, Rule.PART):
+        free.sort(key=lambda c: -c.content.extent)
+        for rule in (Rule.COPY, Rule.GROWN, Rule.UNPROVED, Rule.MADE, Rule.PART):
             for candidate in list(free):
                 index = self._find(rule, candidate)
                 if index is not None:
@@ -227,31 +233,33 @@ class _Reconciliation:
         match rule:
             case Rule.COPY:
                 return (
-                    file.size == content.seen
+                    file.size == content.extent
                     and content.isProved
                     and proves(file, content.proof)
                 )
             case Rule.GROWN:
                 return (
-                    file.size > content.seen
+                    file.size > content.extent
                     and content.isProved
                     and proves(file, content.proof)
                 )
             case Rule.UNPROVED:
                 # What was delivered is proved; of the rest nothing is concluded.
                 return (
-                    file.size >= content.seen
+                    file.size >= content.extent
                     and not content.isProved
                     and not file.isLive
                     and proves(file, content.proof)
                 )
+            case Rule.MADE:
+                return file.copyOf == content.key
             case Rule.PART:
                 delivered = content.delivered
                 return (
                     candidate.searchIsOver
                     and file.isSettled
                     and not file.isLive
-                    and delivered.end < file.size < content.seen
+                    and delivered.end < file.size < content.extent
                     and proves(file, delivered)
                 )
         return False
@@ -276,6 +284,6 @@ class _Reconciliation:
 
     def _isAwaited(self, candidate: Candidate, file: SeenFile) -> bool:
         """Whether a file may become the copy of a content that is looked for."""
-        if candidate.isThere or candidate.searchIsOver or candidate.content.seen == 0:
+        if candidate.isThere or candidate.searchIsOver or candidate.content.extent == 0:
             return False
         return beginsAlike(file, candidate.content)

@@ -38,10 +38,13 @@ CREATE TABLE content (
     label           BLOB    NOT NULL,  -- what a master shows instead of the name, or ''
     reason          TEXT    NOT NULL,  -- of the gap that its rest is, if its file is lost
     kept            INTEGER NOT NULL,  -- from where on a copy beside this database has octets
+    cut             INTEGER NOT NULL,  -- octets that the file has, if it is a short copy; or 0
     PRIMARY KEY (stream, generation)
 ) WITHOUT ROWID;
 
 CREATE INDEX content_name ON content (name);
+
+CREATE INDEX content_file ON content (device, inode);
 
 CREATE TABLE position (
     journal          TEXT    NOT NULL,  -- the identity of a master's journal
@@ -75,7 +78,7 @@ _FROM_1 = (
     """
     INSERT INTO content SELECT stream, generation, name, device, inode, 0, origin,
         max(size, offset), base, offset, crc, base, offset, crc, head,
-        CASE finished WHEN 1 THEN 'ended' ELSE 'live' END, 0, 0, x'', '', offset
+        CASE finished WHEN 1 THEN 'ended' ELSE 'live' END, 0, 0, x'', '', offset, 0
     FROM bookmark
     """,
     """

@@ -61,7 +61,7 @@ def _raise(failed: StorageFailed) -> None:
 _CONTENT = (
     "stream, generation, name, device, inode, version, origin, seen,"
     " proof_start, proof_end, proof_crc, delivered_start, delivered_end, delivered_crc,"
-    " head, life, archived, modified, label, reason, kept"
+    " head, life, archived, modified, label, reason, kept, cut"
 )
 _POSITION = (
     "journal, worker, stream, generation, there, there_generation, offset, base, crc"
@@ -170,6 +170,15 @@ class StateStore:
         )
         return [_content(row) for row in rows]
 
+    def at(self, file: FileId) -> list[Content]:
+        """The records of a file's object, the newest last."""
+        rows = self._db.execute(
+            f"SELECT {_CONTENT} FROM content WHERE device = ? AND inode = ?"
+            " ORDER BY generation",
+            file[:2],
+        )
+        return [c for c in map(_content, rows) if c.file.isSame(file)]
+
     def names(self) -> set[str]:
         """The paths that have records."""
         rows = self._db.execute("SELECT DISTINCT name FROM content")
@@ -200,7 +209,7 @@ class StateStore:
         with _Transaction(self):
             self._db.executemany(
                 f"INSERT OR REPLACE INTO content ({_CONTENT}) VALUES"
-                f" ({', '.join('?' * 21)})",
+                f" ({', '.join('?' * 22)})",
                 [_row(content) for content in contents],
             )
             self._db.executemany(
@@ -372,6 +381,7 @@ def _content(row: tuple[object, ...]) -> Content:
         os.fsdecode(values[18]),  # type: ignore[arg-type]
         values[19],  # type: ignore[arg-type]
         values[20],  # type: ignore[arg-type]
+        values[21],  # type: ignore[arg-type]
     )
 
 
@@ -397,4 +407,5 @@ def _row(content: Content) -> tuple[object, ...]:
         os.fsencode(content.label),
         content.reason,
         content.kept,
+        content.cut,
     )

@@ -28,6 +28,7 @@ class Surroundings:
     @ivar clock: seconds that never go back.
     @ivar events: told what happens to files: C{events(name, **facts)}.
     @ivar ownerOf: who else reads a file, or has read it, by its object: another path's content.
+    @ivar isFollowed: whether there is a follower of a path.
     @ivar isLivePath: whether another path leads to a file, which this path's content holds.
     @ivar isOthers: whether another path's follower has a file, by device and inode.
     @ivar tellOnce: report what is wrong with a file, by path and reason.
@@ -46,6 +47,7 @@ class Surroundings:
     lagOctetsMax: int | None
     ownerOf: Callable[[FileId, FileFollower], OpenContent | Content | None]
     positionOf: Callable[[Content], Position | None]
+    isFollowed: Callable[[str], bool]
     isLivePath: Callable[[FileId, FileFollower], bool]
     isOthers: Callable[[tuple[int, int], FileFollower], bool]
     tellOnce: Callable[[str, str], None]
