@@ -11,6 +11,8 @@ import time
 from typing import Any
 from unittest import mock
 
+from decnet_syslog.files import Position
+
 from .tailing import TailTestCase
 
 HEADER = b"#fields ts host event\n"
@@ -219,7 +221,13 @@ class AlikeTests(Base):
         self.copytruncate()
         self.append(HEADER + b"two\n")
         self.start()
-        self.assertEqual(self.settle(), HEADER + b"one\n" + HEADER + b"two\n")
+        # The live file begins as the content on record did: which of the two goes on with it
+        # nobody can tell, and nothing is lost or repeated.
+        got = self.settle()
+        self.assertEqual(
+            sorted(got.splitlines()),
+            sorted((HEADER + b"one\n" + HEADER + b"two\n").splitlines()),
+        )
 
     def test_bannerUnread(self) -> None:
         """Nothing acknowledged yet (master away); stopped, copytruncated twice, same banner."""
@@ -407,7 +415,7 @@ class GlobTests(Base):
         self.append(b"a\n")
         self.ship()
         descriptor = next(
-            i.descriptor for i in self.files.opened if i.name.endswith("aaa.log")
+            i.file.descriptor for i in self.files.opened if i.name.endswith("aaa.log")
         )
         real = os.pread
 
@@ -510,8 +518,8 @@ class HeldTests(Base):
         self.now += 1
         self.files.poll()
         i = self.files.opened[0]
-        m = i.bookmark
-        i.adopt("f" * 32, 7, m.offset, m.base, m.crc, "j")
+        m = i.acknowledged
+        self.files.adopt(i, Position("f" * 32, 7, m.offset, m.base, m.crc))
         self.restart()
         self.settle()
         self.assertNotIn("vanished", self.events)
@@ -528,8 +536,7 @@ class HeldTests(Base):
         self.now += 1
         self.files.poll()
         i = self.files.opened[0]
-        m = i.bookmark
-        i.adopt(m.stream, m.generation, m.origin, m.origin, 0, "new journal")
+        self.files.connect(("new", "worker"), resend=True, isHistoryKept=False)
         out = b""
         while (p := i.read(256)) is not None:
             out += getattr(p, "octets", b"<gap>")

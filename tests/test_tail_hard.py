@@ -134,8 +134,8 @@ class KeepingTests(TailTestCase):
         """The holes of a deleted file are not copied."""
         self.delete(b"a\nb\n" + b"c\n" * 3000)
         [incarnation] = self.files.opened
-        assert incarnation.descriptor is not None
-        with open(f"/proc/self/fd/{incarnation.descriptor}", "r+b") as file:
+        assert incarnation.file is not None
+        with open(f"/proc/self/fd/{incarnation.file.descriptor}", "r+b") as file:
             file.truncate(HOLE_OCTETS)
         real = os.pread
         octets = [0]
@@ -158,7 +158,7 @@ class KeepingTests(TailTestCase):
         self.delete()
         self.files.poll()
         [name] = self.held()
-        with mock.patch("decnet_syslog.worker.tail.Tail._release"):
+        with mock.patch("decnet_syslog.files._kept.KeptFiles.release"):
             self.assertEqual(self.settle(), b"a\nb\n")
         (self.directory / "forwarder.db.held" / f"{name}.part").write_bytes(b"a\n")
         self.append(b"c\n")
@@ -220,8 +220,9 @@ class StaleTests(TailTestCase):
         self.append(b"a\nb\n")
         self.ship(pieces=1, octets=2)
         [incarnation] = self.files.opened
-        assert incarnation.descriptor is not None
-        self.stale(incarnation.descriptor)
+        assert incarnation.file is not None
+        assert incarnation.file.descriptor is not None
+        self.stale(incarnation.file.descriptor)
 
     def test_deletedElsewhere(self) -> None:
         """It is gone: that is said, and what has its name now goes on."""

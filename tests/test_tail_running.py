@@ -62,7 +62,10 @@ class CopiesTests(TailTestCase):
     """Copies beside the file."""
 
     def test_copyBeforeFirstLook(self) -> None:
-        """Stopped; rotated; the new file is copied beside itself; started."""
+        """
+        Stopped; rotated; the new file is copied beside itself; started. Two files with the
+        same octets are two contents.
+        """
         self.append(b"a\n")
         self.settle()
         self.restart()
@@ -71,7 +74,8 @@ class CopiesTests(TailTestCase):
         self.append(b"new\n")
         shutil.copyfile(self.path, self.logs / "app.log-20260418")
         self.start()
-        self.assertEqual(self.settle(), b"a\nnew\n")
+        self.assertEqual(self.settle(), b"a\nnew\nnew\n")
+        self.assertIn("duplicate", self.events)
 
     def test_rotatedAndCopiedBetweenLooks(self) -> None:
         """Running: rotated, written to, copied, and not truncated yet."""
@@ -80,7 +84,10 @@ class CopiesTests(TailTestCase):
         self.rotate()
         self.append(b"new\n")
         shutil.copyfile(self.path, self.logs / "app.log-20260418")
-        self.assertEqual(self.settle(), b"a\nnew\n")
+        self.ship()
+        os.truncate(self.path, 0)
+        self.append(b"newer\n")
+        self.assertEqual(self.settle(), b"a\nnew\nnewer\n")
 
     def test_partialAndWhole(self) -> None:
         """logrotate's copy was interrupted, and made again in its next run."""

@@ -14,6 +14,7 @@ What must be true:
 from __future__ import annotations
 
 import enum
+import os
 from dataclasses import dataclass, field
 from zlib import crc32
 
@@ -90,6 +91,7 @@ TRANSITIONS: dict[tuple[Life, Event], Life] = {
     (Life.PAST, Event.ASKED_FOR): Life.ROTATED,
     (Life.PAST, Event.FILE_GONE): Life.GONE,
     (Life.GONE, Event.ASKED_FOR): Life.LOST,
+    (Life.GONE, Event.COPY_FOUND): Life.ENDED,
 }
 """The life of a content; what is not here does not happen."""
 
@@ -186,6 +188,17 @@ class Content:
     def isProved(self) -> bool:
         """Whether the proof covers all that its file has."""
         return self.proof.end >= self.extent and len(self.proof) > 0
+
+    def isUnchanged(self, status: os.stat_result) -> bool:
+        """
+        Whether a file is the one that holds this content, which has ended, and nobody has
+        written to it. It was compared when it got these numbers.
+        """
+        return self.life in (Life.ENDED, Life.PAST) and (
+            *self.file[:2],
+            self.archived or self.extent,
+            self.modified,
+        ) == (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
     def happened(self, event: Event) -> None:
         """

@@ -19,12 +19,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
-from zlib import crc32
 
 from ._archives import openArchive
-from ._contents import BLOCK_OCTETS, HEAD_OCTETS, ContentKey
+from ._checksums import fileChecksum
+from ._contents import HEAD_OCTETS, ContentKey
 from ._objects import NO_FILE, FileId, birthTime, identify, openRegular
 from ._outcomes import NoSpace, Unfinished, Unpacked
+from ._outlines import outline
 from ._reconcile import SeenFile
 from ._rotations import compressionOf
 from ._writers import isOpenForWriting
@@ -91,15 +92,26 @@ def checksumOf(descriptor: int) -> Callable[[int, int, int], int | None]:
     """A checksum of an open file, as L{reconcile} asks for it."""
 
     def checksum(start: int, end: int, crc: int) -> int | None:
-        while start < end:
-            block = os.pread(descriptor, min(BLOCK_OCTETS, end - start), start)
-            if not block:
-                return None
-            crc = crc32(block, crc)
-            start += len(block)
-        return crc
+        return fileChecksum(descriptor, start, end, crc)
 
     return checksum
+
+
+def claimOf(path: str, descriptor: int) -> tuple[bytes, int, int] | None:
+    """
+    What a gzip file says of its content: head, size and CRC-32 (RFC 1952 section 2.3.1).
+
+    Of one of several members it is what the last says, which fits nothing.
+    """
+    if compressionOf(path) != ".gz" or isOpenForWriting(descriptor):
+        return None
+    found = outline(path)
+    octets = os.fstat(descriptor).st_size
+    if found is None or octets < 18:
+        return None
+    trailer = os.pread(descriptor, 8, octets - 8)
+    crc, size = (int.from_bytes(trailer[at : at + 4], "little") for at in (0, 4))
+    return found.head, size, crc
 
 
 class Examiner:
@@ -115,10 +127,14 @@ class Examiner:
         clock: Callable[[], float],
         directory: Path,
         isWritten: Callable[[int], bool | None] = isOpenForWriting,
+        isKnown: Callable[[bytes, int, int], bool] = lambda head, size, crc: False,
     ) -> None:
         """
         @param directory: for nameless files.
+        @param isKnown: whether a content that is delivered and has lost its file has a head,
+            a size and a CRC-32: its archive need not be unpacked.
         """
+        self._isKnown = isKnown
         self._clock = clock
         self._directory = directory
         self._isWritten = isWritten
@@ -248,6 +264,16 @@ class Examiner:
     def _unpack(
         self, path: str, descriptor: int, state: _State, file: FileId, born: int
     ) -> Examined | None:
+        claimed = claimOf(path, descriptor)
+        if claimed is not None and self._isKnown(*claimed):
+            head, size, crc = claimed
+            seen = SeenFile(
+                file,
+                size,
+                head,
+                lambda s, e, c: crc if (s, e, c) == (0, size, 0) else None,
+            )
+            return Examined(path, -1, seen, state, state.size, born)
         outcome = openArchive(
             descriptor,
             self._directory,
@@ -293,6 +319,10 @@ class Examiner:
             pread=lambda count, at: os.pread(descriptor, count, at),
             copyOf=one.copyOf,
         )
+
+    def hasChanged(self, one: Examined) -> bool:
+        """Whether somebody has written to a file since it was opened."""
+        return _stateOf(os.fstat(one.descriptor)) != one.state
 
     def wait(self, one: Examined) -> None:
         """It cannot be said yet what a file is: keep it for the next look."""

@@ -17,7 +17,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from ._contents import Content, ContentKey, Event, Life
-from ._objects import NO_FILE, identify
+from ._objects import identify
 from ._open import OpenContent
 from ._surroundings import Surroundings
 
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Finisher"]
 
-# How long a rotated file must not have grown, in seconds: nobody has it open for writing;
-# the system does not say.
+# How long a rotated file must not have grown, in seconds: nobody has it open for writing; nor
+# has, and its last line has no LF; the system does not say.
 QUIET_S = 1.0
+QUIET_LINE_S = 10.0
 QUIET_UNKNOWN_S = 60.0
 
 # How long a writer may hold a rotated file, in seconds, and how many such files of a path
@@ -93,7 +94,7 @@ class Finisher:
             since = one.rotatedAt if grew < 0 else now
             self._growth[one.key] = (one.file.grew, since)
         quiet = now - since
-        if quiet < QUIET_S:
+        if quiet < (QUIET_S if one.position == one.size else QUIET_LINE_S):
             return False
         if self._around.isLivePath(one.content.file, self._follower):
             # It has another configured path by now: what comes is that one's.
@@ -136,8 +137,7 @@ class Finisher:
         )
         one.happened(Event.DELIVERED)
         if content.life is Life.ENDED and not isOnDisk:
-            content.life = Life.GONE
-            content.file = NO_FILE
+            content.happened(Event.FILE_GONE)
         follower.opened.remove(one)
         follower.records[content.key] = content
         self._around.ended(content, one.acknowledged)
@@ -196,7 +196,7 @@ class Finisher:
             one.extendProof(max(0, one.size - one.content.proof.end))
             if not one.rescuedOctets:
                 one.content.kept = one.acknowledged.offset
-            self._around.store.save([one.content])
+            self._around.save(one)
             one.rescuedOctets = kept.keep(
                 one.file.descriptor,
                 one.key,

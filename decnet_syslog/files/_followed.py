@@ -119,6 +119,7 @@ class FollowedFiles:
             self._isLivePath,
             self._isOthers,
             self._tellOnce,
+            self._saveOne,
             self._ended,
             self._claims,
             self._addLive,
@@ -238,6 +239,10 @@ class FollowedFiles:
 
     def _positionOf(self, content: Content) -> Position | None:
         return self._positions.get(content.key)
+
+    def _saveOne(self, one: OpenContent) -> None:
+        self._positions[one.key] = one.acknowledged
+        self.store.save([one.content], [(self.authority, one.key, one.acknowledged)])
 
     def _ended(self, content: Content, position: Position) -> None:
         """A content has ended: its last position is on disk with its record."""
@@ -424,15 +429,20 @@ class FollowedFiles:
                     self._objects.setdefault(file[:2], []).append(follower)
         return self._objects.get(object_, [])
 
-    def _isOthers(self, object_: tuple[int, int], asking: FileFollower) -> bool:
-        if any(f is not asking for f in self._othersOf(object_)):
+    def _isOthers(self, status: os.stat_result, asking: FileFollower) -> bool:
+        object_ = (status.st_dev, status.st_ino)
+        if any(f is not asking and f.has(status) for f in self._othersOf(object_)):
             return True
-        found = self.store.at(FileId(*object_, 0))
         return any(
-            content.name in self._followers
-            and content.name != asking.path
-            and not self._followers[content.name].hasStarted
-            for content in found
+            self._isUnbegun(content, asking)
+            for content in self.store.at(FileId(*object_, 0))
+        )
+
+    def _isUnbegun(self, content: Content, asking: FileFollower) -> bool:
+        """Whether a content is another path's, which is followed and was not looked at yet."""
+        follower = self._followers.get(content.name)
+        return (
+            follower is not None and follower is not asking and not follower.hasStarted
         )
 
     def _ownerOf(

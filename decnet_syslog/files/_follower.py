@@ -137,7 +137,7 @@ class FileFollower:
     def objects(self) -> list[FileId]:
         """The files of all contents, open or on record."""
         found = [one.content.file for one in self.opened]
-        found += [content.file for content in self.records.values()]
+        found += [c.file for c in self.records.values() if c.life is not Life.GONE]
         return [file for file in found if file != NO_FILE]
 
     def offer(self, lacks: Callable[[Content], bool]) -> None:
@@ -150,6 +150,14 @@ class FileFollower:
             elif content.life is Life.GONE:
                 content.reason = "vanished"
                 self._matcher.open(content)
+
+    def has(self, status: os.stat_result) -> bool:
+        """Whether a file is open here, or on record and as it was."""
+        object_ = (status.st_dev, status.st_ino)
+        return any(
+            one.file is not None and not one.fromArchive and one.content.file[:2] == object_
+            for one in self.opened
+        ) or any(content.isUnchanged(status) for content in self.records.values())
 
     def holds(self, file: FileId) -> OpenContent | None:
         """The content that has a file open."""
@@ -302,7 +310,6 @@ class FileFollower:
             record = self.records.get(key)
             if record is not None:
                 record.happened(Event.FILE_GONE)
-                record.file = NO_FILE
                 self._around.store.save([record])
             for one in self.opened:
                 if one.key == key:
@@ -326,27 +333,23 @@ class FileFollower:
         """
         Begin a content; its record is on disk before it is offered.
 
-        @param descriptor: closed if this fails.
+        @param descriptor: the caller's still, if this fails.
         """
-        try:
-            if self.generation >= GENERATION_MAX:
-                self.stream, self.generation = uuid4().hex, -1
-            content = Content(
-                self.stream,
-                self.generation + 1,
-                self.path,
-                file,
-                origin=origin,
-                life=life,
-                label=label,
-            )
-            open_ = self.openFile(descriptor, content)
-            one = self.openContent(content, open_)
-            open_.sync(one.size)
-            self._around.store.save([content])
-        except BaseException:
-            os.close(descriptor)
-            raise
+        if self.generation >= GENERATION_MAX:
+            self.stream, self.generation = uuid4().hex, -1
+        content = Content(
+            self.stream,
+            self.generation + 1,
+            self.path,
+            file,
+            origin=origin,
+            life=life,
+            label=label,
+        )
+        open_ = self.openFile(descriptor, content)
+        one = self.openContent(content, open_)
+        open_.sync(one.size)
+        self._around.store.save([content])
         self.generation += 1
         self.opened.append(one)
         return one
@@ -380,7 +383,8 @@ class FileFollower:
         It was deleted or renamed on another machine, or the server itself came back.
         """
         self._events("stale", path=self.path)
-        self._around.store.save([one.content for one in self.opened])
+        for one in self.opened:
+            self._around.save(one)
         self.close()
         self.opened = []
         self.records = {}
@@ -409,6 +413,7 @@ class FileFollower:
             self.records = {}
             self.current = None
             self.searching.clear()
+            self._matcher = Matcher(self, self._around)
             if not isinstance(error, OSError):
                 raise
             self._cannot(error.strerror or str(error))
@@ -428,8 +433,18 @@ class FileFollower:
 
     def _start(self, contents: list[Content]) -> None:
         """Find what is on record, and what came while we were stopped."""
-        live = self._openOrRaise()
+        if contents:
+            newest = max(contents, key=lambda c: c.generation)
+            self.stream, self.generation = newest.stream, newest.generation
+        for content in contents:
+            if content.life in UNFINISHED:
+                self._seek(content)
+            else:
+                self.records[content.key] = content
+        if not contents:
+            self._matcher.firstSight()
         startOffset = 0 if contents else self._startOffset or 0
+        live = self._openOrRaise()
         if live is not None:
             origin = self._originOf(live)
             if origin is None:
@@ -437,30 +452,23 @@ class FileFollower:
                 live = None
             else:
                 startOffset = max(startOffset, origin)
-        now = self._clock()
-        if contents:
-            newest = max(contents, key=lambda c: c.generation)
-            self.stream, self.generation = newest.stream, newest.generation
-        for content in contents:
-            if content.life not in UNFINISHED:
-                self.records[content.key] = content
-                continue
-            wasLive = content.life is Life.LIVE
-            one = self._fromKept(content)
-            if one is None:
-                content.reason = content.reason or "vanished"
-                if content.life is not Life.LOST:
-                    content.life = Life.SEARCHING
-                    self.searching[content.key] = now
-                one = self.openContent(content, None)
-            one.rotatedAt = now
-            self.opened.append(one)
-            if wasLive:
-                self._matcher.wasLive = content.key
-        if not contents:
-            self._matcher.firstSight()
         self._matcher.start(live, startOffset)
-        self.opened.sort(key=lambda one: (one is self.current, one.content.modified))
+        self.opened.sort(key=lambda one: one is self.current)
+
+    def _seek(self, content: Content) -> None:
+        """Open what we have kept of a content, or look for its file."""
+        now = self._clock()
+        if content.life is Life.LIVE:
+            self._matcher.wasLive = content.key
+        one = self._fromKept(content)
+        if one is None:
+            if content.life is not Life.LOST:
+                content.reason = content.reason or "vanished"
+                content.life = Life.SEARCHING
+                self.searching[content.key] = now
+            one = self.openContent(content, None)
+        one.rotatedAt = now
+        self.opened.append(one)
 
     def _fromKept(self, content: Content) -> OpenContent | None:
         """A content of which we have made a copy when its file was deleted."""

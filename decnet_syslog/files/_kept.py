@@ -19,8 +19,9 @@ from pathlib import Path
 
 from ..durable import syncDirectory
 from ._archives import RESERVE_OCTETS
+from ._checksums import dataFrom
 from ._contents import BLOCK_OCTETS, HEAD_OCTETS, ContentKey
-from ._reader import ANCHOR_OCTETS, dataFrom
+from ._reader import ANCHOR_OCTETS
 
 __all__ = ["KeptFiles"]
 

@@ -45,7 +45,9 @@ class Matcher:
         self.couldLookEverywhere = True
         self._follower = follower
         self._around = around
-        self._examiner = Examiner(around.clock, around.kept.directory, around.isWritten)
+        self._examiner = Examiner(
+            around.clock, around.kept.directory, around.isWritten, self._isDelivered
+        )
         self._homes: dict[ContentKey, str] = {}
         self._isStarting = False
 
@@ -141,17 +143,13 @@ class Matcher:
             one.home = path
             return True
         for key, content in follower.records.items():
-            size = content.archived or content.extent
-            if content.file[:2] == object_ and (size, content.modified) == (
-                status.st_size,
-                status.st_mtime_ns,
-            ):
+            if content.isUnchanged(status):
                 self._homes[key] = path
                 follower.searching.pop(key, None)
                 return True
         if any(content.file[:2] == object_ for content in self._sought()):
             return False
-        return self._around.isOthers(object_, follower)
+        return self._around.isOthers(status, follower)
 
     def _sought(self) -> list[Content]:
         """The contents that have lost their files."""
@@ -183,7 +181,10 @@ class Matcher:
                 )
             )
         for key, content in follower.records.items():
-            if content.life not in (Life.ENDED, Life.PAST):
+            if content.life is Life.GONE:
+                # Its own file may come back, from wherever it was; nothing else is it.
+                if content.file.version:
+                    found.append(Candidate(content, isThere=True))
                 continue
             gone = follower.searching.get(key)
             found.append(
@@ -204,6 +205,16 @@ class Matcher:
         if one.fromArchive:
             return one.home is None
         return one.file.links == 0
+
+    def _isDelivered(self, head: bytes, size: int, crc: int) -> bool:
+        """Whether a content that has ended and lost its file is this, by size and checksum."""
+        return any(
+            content.key in self._follower.searching
+            and content.extent == content.proof.end == size
+            and (content.proof.start, content.proof.crc) == (0, crc)
+            and content.head == head[: len(content.head)]
+            for content in self._follower.records.values()
+        )
 
     def _places(self) -> dict[str, int]:
         """Where to look: rotated names, and whatever has the object of what is looked for."""
@@ -242,6 +253,8 @@ class Matcher:
             if live is not None:
                 files.append(liveFile(live))
             candidates = self._candidates(replaced)
+            if live is not None:
+                candidates.append(_pending(live, files[-1]))
             verdicts = reconcile(candidates, files)
         except BaseException:
             for one in examined:
@@ -257,13 +270,26 @@ class Matcher:
         for open_ in follower.opened:
             open_.limit = None
         readable = [one for one in examined if one.unreadable is None]
-        for one, verdict in zip(readable, verdicts, strict=False):
-            self._apply(one, verdict)
-        for one in examined:
-            if one.unreadable is not None:
-                self._isUnreadable(one)
+        try:
+            for one, verdict in zip(readable, verdicts, strict=False):
+                self._apply(one, verdict)
+            for one in examined:
+                if one.unreadable is not None:
+                    self._isUnreadable(one)
+        except BaseException:
+            for one in examined:
+                if one.descriptor >= 0:
+                    self._examiner.wait(one)
+            if live is not None:
+                os.close(live)
+            raise
         if live is not None:
-            self._applyLive(live, verdicts[-1], origin)
+            try:
+                self._applyLive(live, verdicts[-1], origin)
+            except BaseException:
+                if follower.current is None:
+                    os.close(live)
+                raise
 
     # Consequences
 
@@ -317,6 +343,9 @@ class Matcher:
             self._examiner.judged(one.path, one.state)
             self._around.addLive(one.path)
             return
+        if self._isStale(one):
+            self._examiner.wait(one)
+            return
         begun = follower.begin(one.descriptor, one.seen.file, Life.ROTATED)
         one.descriptor = -1
         isCopy = verdict.rule is Rule.DUPLICATE
@@ -329,6 +358,17 @@ class Matcher:
         begun.rotatedAt = self._around.clock()
         self._around.store.save([begun.content])
         self._beforeUnread(begun)
+
+    def _isStale(self, one: Examined) -> bool:
+        """
+        Whether a file, or what it was compared with, has changed since: logrotate may have
+        finished a copy, and truncated the original.
+        """
+        if not one.archived and self._examiner.hasChanged(one):
+            return True
+        for open_ in self._follower.opened:
+            open_.look()
+        return any(o.hasChanged and not o.isSearching for o in self._follower.opened)
 
     def _settle(self, one: Examined, open_: OpenContent) -> None:
         """A content is read from a rotated file from now on."""
@@ -350,6 +390,8 @@ class Matcher:
                 return
         # One that is not open: it is known where it is.
         follower.searching.pop(content.key, None)
+        if content.life is Life.GONE:
+            content.happened(Event.COPY_FOUND)
         content.file = one.seen.file
         content.archived = one.archived
         content.modified = one.state.modified
@@ -511,6 +553,21 @@ def liveFile(descriptor: int) -> SeenFile:
         isLive=True,
         birth=birthTime(descriptor),
     )
+
+
+def _pending(live: int, file: SeenFile) -> Candidate:
+    """What has the path now and is no content yet: a rotated file may be a copy of it."""
+
+    def looks(other: SeenFile) -> bool:
+        if other.size > file.size or 0 < other.birth < file.birth:
+            return False
+        count = min(len(other.head), len(file.head))
+        start = max(0, other.size - LOOK_OCTETS)
+        return other.head[:count] == file.head[:count] and other.pread(
+            other.size - start, start
+        ) == os.pread(live, other.size - start, start)
+
+    return Candidate(Content("", 0, ""), isThere=True, looksLike=looks)
 
 
 def _pastOf(one: Examined, follower: FileFollower) -> tuple[Content, Examined]:

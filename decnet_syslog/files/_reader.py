@@ -14,15 +14,14 @@ What must be true:
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 from collections.abc import Callable
-from zlib import crc32
 
+from ._checksums import dataFrom, fileChecksum
 from ._contents import BLOCK_OCTETS, HEAD_OCTETS, Proof
 
-__all__ = ["ANCHOR_OCTETS", "Changed", "ContentFile", "Vanished", "dataFrom"]
+__all__ = ["ANCHOR_OCTETS", "Changed", "ContentFile", "Vanished"]
 
 # Octets before an offset that a place in a file is recognised by.
 ANCHOR_OCTETS = 256
@@ -34,15 +33,6 @@ class Changed(Exception):
 
 class Vanished(Exception):
     """The octets are not there any more."""
-
-
-def dataFrom(descriptor: int, at: int, end: int) -> int:
-    """Skip a hole: where the next octet is that was written, at most C{end}."""
-    try:
-        return min(os.lseek(descriptor, at, os.SEEK_DATA), end)
-    except OSError as error:
-        # Nothing but a hole up to the end; or a file system that does not tell.
-        return end if error.errno == errno.ENXIO else at
 
 
 class ContentFile:
@@ -193,18 +183,12 @@ class ContentFile:
                 raise Vanished
             descriptor = os.dup(self.descriptor)
         try:
-            # Of no octets the checksum is that of any file, also of one that is shorter.
-            if os.fstat(descriptor).st_size < end:
-                raise Vanished
-            while start < end:
-                block = os.pread(descriptor, min(BLOCK_OCTETS, end - start), start)
-                if not block:
-                    raise Vanished
-                crc = crc32(block, crc)
-                start += len(block)
+            found = fileChecksum(descriptor, start, end, crc)
         finally:
             os.close(descriptor)
-        return crc
+        if found is None:
+            raise Vanished
+        return found
 
     def extend(self, proof: Proof, end: int, octetsMax: int) -> Proof:
         """

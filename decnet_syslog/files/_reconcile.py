@@ -276,9 +276,7 @@ class _Reconciliation:
             if candidate.looksLike is not None and candidate.looksLike(file):
                 rule = Rule.DUPLICATE if file.isSettled else Rule.WAIT
                 return Verdict(rule, candidate.content)
-        if not file.isSettled and any(
-            self._isAwaited(c, file) for c in self._candidates
-        ):
+        if any(self._isAwaited(c, file) for c in self._candidates):
             return Verdict(Rule.WAIT)
         return Verdict(Rule.NEW)
 

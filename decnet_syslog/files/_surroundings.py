@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,8 +31,9 @@ class Surroundings:
     @ivar ownerOf: who else reads a file, or has read it, by its object: another path's content.
     @ivar isFollowed: whether there is a follower of a path.
     @ivar isLivePath: whether another path leads to a file, which this path's content holds.
-    @ivar isOthers: whether another path's follower has a file, by device and inode.
+    @ivar isOthers: whether another path's follower has a file, open or on record.
     @ivar tellOnce: report what is wrong with a file, by path and reason.
+    @ivar save: write a record and its position, on disk when this returns.
     @ivar ended: a content is delivered up to a position.
     @ivar claims: whether a pattern of the user's finds a path.
     @ivar addLive: follow a path that a pattern finds, and that is nobody's rotated copy.
@@ -49,8 +51,9 @@ class Surroundings:
     positionOf: Callable[[Content], Position | None]
     isFollowed: Callable[[str], bool]
     isLivePath: Callable[[FileId, FileFollower], bool]
-    isOthers: Callable[[tuple[int, int], FileFollower], bool]
+    isOthers: Callable[[os.stat_result, FileFollower], bool]
     tellOnce: Callable[[str, str], None]
+    save: Callable[[OpenContent], None]
     ended: Callable[[Content, Position], None]
     claims: Callable[[str], bool]
     addLive: Callable[[str], None]
