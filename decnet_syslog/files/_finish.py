@@ -138,6 +138,8 @@ class Finisher:
         one.happened(Event.DELIVERED)
         if content.life is Life.ENDED and not isOnDisk:
             content.happened(Event.FILE_GONE)
+        elif content.life is Life.ENDED and one.home is not None:
+            follower.noteHome(content, one.home)
         follower.opened.remove(one)
         follower.records[content.key] = content
         self._around.ended(content, one.acknowledged)

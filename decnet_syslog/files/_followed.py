@@ -115,6 +115,7 @@ class FollowedFiles:
             lagOctetsMax,
             self._ownerOf,
             self._positionOf,
+            self._noteObject,
             lambda path: path in self._followers,
             self._isLivePath,
             self._isOthers,
@@ -428,6 +429,10 @@ class FollowedFiles:
                 for file in follower.objects():
                     self._objects.setdefault(file[:2], []).append(follower)
         return self._objects.get(object_, [])
+
+    def _noteObject(self, file: FileId, follower: FileFollower) -> None:
+        if self._objects is not None:
+            self._objects.setdefault(file[:2], []).append(follower)
 
     def _isOthers(self, status: os.stat_result, asking: FileFollower) -> bool:
         object_ = (status.st_dev, status.st_ino)

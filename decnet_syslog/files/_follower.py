@@ -140,6 +140,10 @@ class FileFollower:
         found += [c.file for c in self.records.values() if c.life is not Life.GONE]
         return [file for file in found if file != NO_FILE]
 
+    def noteHome(self, content: Content, path: str) -> None:
+        """The file of a content that has ended is there."""
+        self._matcher.homes[content.key] = path
+
     def offer(self, lacks: Callable[[Content], bool]) -> None:
         """Read again what had ended, and a journal lacks."""
         for content in sorted(self.records.values(), key=lambda c: c.generation):
@@ -364,6 +368,7 @@ class FileFollower:
 
     def openContent(self, content: Content, file: ContentFile | None) -> OpenContent:
         """A content that is read from now on, from where the journal has it."""
+        self._around.noteObject(content.file, self)
         return OpenContent(
             content,
             file,

@@ -374,6 +374,7 @@ class Matcher:
         """A content is read from a rotated file from now on."""
         content = open_.content
         content.file = one.seen.file
+        self._around.noteObject(content.file, self._follower)
         content.archived = one.archived
         content.modified = one.state.modified
         open_.fromArchive = bool(one.archived)
@@ -515,6 +516,7 @@ class Matcher:
                     )
                 open_.use(follower.openFile(live, content))
                 content.file, content.archived = file, 0
+                self._around.noteObject(file, follower)
                 content.life = Life.LIVE
                 open_.fromArchive, open_.home, open_.rotatedAt = False, None, None
                 open_.isFinal = False

@@ -29,6 +29,7 @@ class Surroundings:
     @ivar clock: seconds that never go back.
     @ivar events: told what happens to files: C{events(name, **facts)}.
     @ivar ownerOf: who else reads a file, or has read it, by its object: another path's content.
+    @ivar noteObject: a follower has a file from now on.
     @ivar isFollowed: whether there is a follower of a path.
     @ivar isLivePath: whether another path leads to a file, which this path's content holds.
     @ivar isOthers: whether another path's follower has a file, open or on record.
@@ -49,6 +50,7 @@ class Surroundings:
     lagOctetsMax: int | None
     ownerOf: Callable[[FileId, FileFollower], OpenContent | Content | None]
     positionOf: Callable[[Content], Position | None]
+    noteObject: Callable[[FileId, FileFollower], None]
     isFollowed: Callable[[str], bool]
     isLivePath: Callable[[FileId, FileFollower], bool]
     isOthers: Callable[[os.stat_result, FileFollower], bool]
