@@ -113,19 +113,26 @@ class Matcher:
         """Which contents have lost the file on disk that held them."""
         follower = self._follower
         there = self._around.siblings.of(follower.path)
-        inodes = set(there.values())
         for one in follower.opened:
             if one.home is None or one.rescuedOctets:
                 continue
             if there.get(one.home) != one.content.file.inode:
                 one.home = None
+        paths: dict[int, list[str]] = {}
+        for path, inode in there.items():
+            paths.setdefault(inode, []).append(path)
         for key, content in follower.records.items():
             if content.life not in (Life.ENDED, Life.PAST):
                 continue
-            if content.file != NO_FILE and content.file.inode in inodes:
-                continue
-            self._homes.pop(key, None)
-            follower.searching.setdefault(key, self._around.clock())
+            # An inode is given again: the file must be as it was.
+            for path in paths.get(content.file.inode, ()):
+                if _isUnchanged(content, path):
+                    self._homes[key] = path
+                    follower.searching.pop(key, None)
+                    break
+            else:
+                self._homes.pop(key, None)
+                follower.searching.setdefault(key, self._around.clock())
 
     def _owns(self, path: str, status: os.stat_result) -> bool:
         """Whether a rotated file is known by its object; then it is where a content is."""
@@ -543,6 +550,13 @@ class Matcher:
                 break
             at -= 1
         opened.insert(at, one)
+
+
+def _isUnchanged(content: Content, path: str) -> bool:
+    try:
+        return content.isUnchanged(os.stat(path, follow_symlinks=False))
+    except OSError:
+        return False
 
 
 def liveFile(descriptor: int) -> SeenFile:
