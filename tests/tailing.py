@@ -92,8 +92,6 @@ class TailTestCase(SynchronousTestCase):
             events=lambda name, **facts: self.events.append(name),
             rotated=self.rotated,
         )
-        if not self.store.isMet(self.authority):
-            self.store.meet(self.authority, None)
         self.files.connect(self.authority, resend=True, isHistoryKept=True)
 
     def stop(self) -> None:

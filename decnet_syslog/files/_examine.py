@@ -151,6 +151,10 @@ class Examiner:
         self._watched.pop(path, None)
         self._kept.pop(path, None)
 
+    def known(self) -> list[str]:
+        """The files that were judged."""
+        return list(self._judged)
+
     def doubt(self, path: str) -> bool:
         """Whether a file is not any more as it was when it was judged."""
         known = self._judged.get(path)

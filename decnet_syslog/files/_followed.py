@@ -16,7 +16,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from ._contents import Content, Life, Position
+from ._contents import Content, ContentKey, Life, Position
 from ._directories import DirectoryCache, Siblings
 from ._follower import FileFollower
 from ._kept import KeptFiles
@@ -58,6 +58,7 @@ class FollowedFiles:
 
     @ivar store: the state database.
     @ivar authority: the journal that counts now.
+    @ivar isHistoryKept: whether it is known to hold all that it has acknowledged.
     """
 
     def __init__(
@@ -101,6 +102,11 @@ class FollowedFiles:
         self._unopened: dict[str, str] = {}
         self._told: set[tuple[str, str]] = set()
         self._unfinished = store.unfinished()
+        self.isHistoryKept = True
+        self._mark: JournalSeen | None = None
+        self._isMarkNew = False
+        self._unresumed: set[ContentKey] = set()
+        self._isLacking: Callable[[Content], bool] = lambda content: False
         self._names = store.names()
         self._objects: dict[tuple[int, int], list[FileFollower]] | None = None
         self._recheck: list[tuple[FileFollower, str]] = []
@@ -120,6 +126,7 @@ class FollowedFiles:
             self._isLivePath,
             self._isOthers,
             self._tellOnce,
+            self._begun,
             self._saveOne,
             self._ended,
             self._claims,
@@ -183,6 +190,8 @@ class FollowedFiles:
 
     def markOf(self, authority: Authority) -> JournalSeen | None:
         """The newest mark that a journal has told."""
+        if authority == self.authority and self._mark is not None:
+            return self._trustedMark()
         return self.store.seen(authority)
 
     def connect(
@@ -197,16 +206,24 @@ class FollowedFiles:
         """
         self.save()
         isMet = self.store.isMet(authority)
+        if authority != self.authority or not isMet:
+            self._mark = None
         self.authority = authority
         self._positions = self.store.positions(authority)
         best = {} if resend or isMet else self.store.best()
         for key, offset in best.items():
             self._positions.setdefault(key, Position(*key, offset, offset))
+        self.isHistoryKept = isHistoryKept
         for one in self.opened:
             one.resume(self._positionOf(one.content) or _unknown(one.content))
-        lacks = self._lacks(isMet, isHistoryKept, resend)
+        self._isLacking = self._lacks(isMet, isHistoryKept, resend)
         for follower in self._followers.values():
-            follower.offer(lacks)
+            follower.offer(self._isLacking)
+        # What has to be compared before the journal's new mark counts.
+        self._unresumed = set() if isHistoryKept else {o.key for o in self.opened}
+        # Before an octet is acknowledged: a journal that is not believed has no mark.
+        self._isMarkNew = True
+        self.save()
 
     def _lacks(
         self, isMet: bool, isHistoryKept: bool, resend: bool
@@ -226,20 +243,49 @@ class FollowedFiles:
 
         return lacks
 
-    def meet(self, authority: Authority, mark: JournalSeen | None) -> None:
-        """Note how far a journal is, behind what it has acknowledged until now."""
-        self.save()
-        self.store.meet(authority, mark)
+    def heard(self, mark: JournalSeen) -> None:
+        """
+        The journal that is connected has told how far it is, before what it acknowledges.
+
+        The mark goes to disk with the positions that it covers, in one step: a position that
+        is on disk without it would be believed of a journal that was put back to before it.
+        """
+        self._mark = mark
+        self._isMarkNew = True
+        self.changed()
+
+    def _trustedMark(self) -> JournalSeen | None:
+        """
+        The mark to keep.
+
+        A journal that was put back is not believed before everything that is on disk was
+        compared with it: if we are killed meanwhile, the next connection must compare again.
+        """
+        hasBegun = all(f.hasStarted for f in self._followers.values())
+        isSettled = self._expandedAt is not None and hasBegun and not self._unresumed
+        return self._mark if self.isHistoryKept or isSettled else None
+
+    def startOf(self, one: OpenContent) -> int:
+        """Where a stream begins that the journal turns out not to know."""
+        if self.isHistoryKept:
+            return one.acknowledged.offset
+        return one.content.origin
 
     def adopt(self, one: OpenContent, position: Position) -> None:
         """A journal's position of a content was compared: it counts, and is on disk."""
         one.resume(position)
+        self._unresumed.discard(one.key)
         self._positions[one.key] = position
-        self.store.save([one.content], [(self.authority, one.key, position)])
-        one.dirty = False
+        self._saveOne(one)
 
     def _positionOf(self, content: Content) -> Position | None:
         return self._positions.get(content.key)
+
+    def _begun(self, follower: FileFollower) -> None:
+        """A follower has looked for everything on record, after a journal was connected."""
+        follower.offer(self._isLacking)
+        if not self.isHistoryKept:
+            self._unresumed.update(one.key for one in follower.opened)
 
     def _saveOne(self, one: OpenContent) -> None:
         self._positions[one.key] = one.acknowledged
@@ -247,13 +293,18 @@ class FollowedFiles:
 
     def _ended(self, content: Content, position: Position) -> None:
         """A content has ended: its last position is on disk with its record."""
+        self._unresumed.discard(content.key)
         self._positions[content.key] = position
-        self.store.save([content], [(self.authority, content.key, position)])
+        self.store.save(
+            [content],
+            [(self.authority, content.key, position)],
+            (self.authority, self._trustedMark()),
+        )
 
     def save(self) -> None:
-        """Write every record and position that has moved."""
+        """Write every record and position that has moved, and how far the journal is."""
         dirty = [one for one in self.opened if one.dirty]
-        if not dirty:
+        if not dirty and not self._isMarkNew:
             return
         for one in dirty:
             if one.file is not None and not one.hasChanged:
@@ -262,12 +313,10 @@ class FollowedFiles:
             self._positions[one.key] = one.acknowledged
         self.store.save(
             [one.content for one in dirty],
-            [
-                (self.authority, one.key, one.acknowledged)
-                for one in dirty
-                if one.acknowledged.offset > one.content.origin
-            ],
+            [(self.authority, one.key, one.acknowledged) for one in dirty],
+            (self.authority, self._trustedMark()),
         )
+        self._isMarkNew = False
         for one in dirty:
             one.dirty = False
 
@@ -311,7 +360,7 @@ class FollowedFiles:
             self._recheck = [
                 (follower, path)
                 for follower in self._followers.values()
-                for path in follower.endedPaths()
+                for path in follower.quietPaths()
             ]
         for follower, path in self._recheck[-RECHECKED:]:
             self._try(follower, partial(follower.recheck, path))
@@ -336,6 +385,12 @@ class FollowedFiles:
         if (path, reason) not in self._told and len(self._told) < 10 * UNFOLLOWED_MAX:
             self._told.add((path, reason))
             self._events("unreadable", path=path, reason=reason)
+
+    def stop(self) -> None:
+        """Look a last time, and save: what was written to a deleted file is kept."""
+        self.poll()
+        self.save()
+        self.close()
 
     def close(self) -> None:
         """Close every file."""

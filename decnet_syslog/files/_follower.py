@@ -130,9 +130,9 @@ class FileFollower:
         """See whether somebody has written to a file that was finished."""
         self._matcher.recheck(path)
 
-    def endedPaths(self) -> list[str]:
-        """Where the files of ended contents are."""
-        return list(self._matcher.homes.values())
+    def quietPaths(self) -> list[str]:
+        """The rotated files that are not open, and to which somebody may write."""
+        return self._matcher.quiet()
 
     def objects(self) -> list[FileId]:
         """The files of all contents, open or on record."""
@@ -159,7 +159,9 @@ class FileFollower:
         """Whether a file is open here, or on record and as it was."""
         object_ = (status.st_dev, status.st_ino)
         return any(
-            one.file is not None and not one.fromArchive and one.content.file[:2] == object_
+            one.file is not None
+            and not one.fromArchive
+            and one.content.file[:2] == object_
             for one in self.opened
         ) or any(content.isUnchanged(status) for content in self.records.values())
 
@@ -424,6 +426,7 @@ class FileFollower:
             self._cannot(error.strerror or str(error))
             return False
         self.hasStarted = True
+        self._around.begun(self)
         return True
 
     def _isAbsent(self, contents: list[Content]) -> bool:

@@ -70,6 +70,10 @@ class Matcher:
         if self._examiner.doubt(path):
             self.match()
 
+    def quiet(self) -> list[str]:
+        """The rotated files that are not open, and to which somebody may write."""
+        return self._examiner.known()
+
     @property
     def homes(self) -> dict[ContentKey, str]:
         """Where the files of contents are that are not open."""
@@ -178,6 +182,9 @@ class Matcher:
                 # It can be read to its end: then its copy can be known for certain.
                 one.extendProof(max(0, one.size - one.content.proof.end))
             wasCurrent = one is replaced or one.key == self.wasLive
+            goneAt = 0
+            if one.file is not None and not isThere and not one.fromArchive:
+                goneAt = one.file.changedAt
             found.append(
                 Candidate(
                     one.content,
@@ -185,6 +192,7 @@ class Matcher:
                     _looksLike(one) if isThere else None,
                     mayGrow=wasCurrent and not follower.wasEmpty,
                     searchIsOver=now - since >= SEARCH_S,
+                    goneAt=goneAt,
                 )
             )
         for key, content in follower.records.items():
@@ -302,6 +310,10 @@ class Matcher:
 
     def _apply(self, one: Examined, verdict: Verdict) -> None:
         match verdict.rule:
+            case Rule.WAIT if not one.seen.size:
+                # Nobody's copy, until somebody writes to it.
+                self._examiner.judged(one.path, one.state)
+                one.close()
             case Rule.WAIT:
                 self._holdBack(one, verdict.content)
                 self._examiner.wait(one)
@@ -423,8 +435,10 @@ class Matcher:
             self._settle(one, open_)
             one.close()
             return
-        open_.use(follower.openFile(one.descriptor, open_.content))
-        one.descriptor = -1
+        if one.descriptor >= 0:
+            open_.use(follower.openFile(one.descriptor, open_.content))
+            one.descriptor = -1
+        # Else it is an archive that was not unpacked: it is when it is read.
         self._settle(one, open_)
         if follower.searching.pop(open_.key, None) is not None:
             open_.happened(Event.COPY_FOUND)
@@ -521,6 +535,11 @@ class Matcher:
                     self._around.events(
                         "replaced", path=follower.path, generation=content.generation
                     )
+                    if self._mayBeWritten(open_):
+                        # A daemon may write on to the file that was replaced: it is read,
+                        # too, and what the new one begins with is delivered as its.
+                        origin = content.extent
+                        break
                 open_.use(follower.openFile(live, content))
                 content.file, content.archived = file, 0
                 self._around.noteObject(file, follower)
@@ -534,6 +553,13 @@ class Matcher:
         if origin > os.fstat(live).st_size:
             origin = 0
         follower.current = follower.begin(live, identify(live), Life.LIVE, origin)
+
+    def _mayBeWritten(self, open_: OpenContent) -> bool:
+        """Whether somebody may still write to the file of an open content."""
+        file = open_.file
+        if file is None or file.descriptor is None or open_.fromArchive:
+            return False
+        return self._around.isWritten(file.descriptor) is not False
 
     def _beforeUnread(self, one: OpenContent) -> None:
         """Put what was found between those of which nothing was read yet, by age."""

@@ -211,6 +211,11 @@ class ContentFile:
         return os.fstat(self._fileno()).st_size
 
     @property
+    def changedAt(self) -> int:
+        """When its inode has changed last, in nanoseconds: if it has no name, no later."""
+        return os.fstat(self._fileno()).st_ctime_ns
+
+    @property
     def links(self) -> int:
         """How many names it has."""
         return os.fstat(self._fileno()).st_nlink

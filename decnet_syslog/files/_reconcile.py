@@ -82,6 +82,8 @@ class Candidate:
         only whether to wait.
     @ivar mayGrow: whether a file at its path can be this content, grown: it had the path, and
         the path was not seen empty since.
+    @ivar goneAt: when its own file has lost its last name, or somewhat later, in nanoseconds:
+        a file that was not made before it did not replace it. 0: not known.
     @ivar searchIsOver: whether no better copy is waited for.
     """
 
@@ -90,6 +92,7 @@ class Candidate:
     looksLike: Callable[[SeenFile], bool] | None = None
     mayGrow: bool = False
     searchIsOver: bool = False
+    goneAt: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +131,11 @@ class Verdict:
 
     rule: Rule
     content: Content | None = None
+
+
+def isReplacement(candidate: Candidate, file: SeenFile) -> bool:
+    """Whether a file can have been renamed over the one of a content."""
+    return not 0 < candidate.goneAt <= file.birth
 
 
 def beginsAlike(file: SeenFile, content: Content) -> bool:
@@ -226,7 +234,7 @@ class _Reconciliation:
 
     def _fits(self, rule: Rule, candidate: Candidate, file: SeenFile) -> bool:
         content = candidate.content
-        if file.isLive and not candidate.mayGrow:
+        if file.isLive and not (candidate.mayGrow and isReplacement(candidate, file)):
             return False
         if not beginsAlike(file, content):
             return False

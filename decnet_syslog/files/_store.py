@@ -204,8 +204,14 @@ class StateStore:
         self,
         contents: Iterable[Content],
         positions: Iterable[tuple[Authority, ContentKey, Position]] = (),
+        journal: tuple[Authority, JournalSeen | None] | None = None,
     ) -> None:
-        """Write records and positions, on disk when this returns."""
+        """
+        Write records and positions, on disk when this returns, in one step.
+
+        @param journal: how far the journal of the positions is; C{None} for a journal whose
+            positions have to be compared before they count.
+        """
         with _Transaction(self):
             self._db.executemany(
                 f"INSERT OR REPLACE INTO content ({_CONTENT}) VALUES"
@@ -228,6 +234,8 @@ class StateStore:
                     for authority, key, position in positions
                 ],
             )
+            if journal is not None:
+                self._meet(*journal)
 
     def forget(self, keys: Iterable[ContentKey]) -> None:
         """Delete records, and what any journal has of them."""
@@ -279,25 +287,30 @@ class StateStore:
         ).fetchone()
         return row is not None
 
-    def meet(self, authority: Authority, mark: JournalSeen | None) -> None:
-        """
-        Note a journal, and how far it was; the ones met longest ago are forgotten.
-        """
+    def _meet(self, authority: Authority, mark: JournalSeen | None) -> None:
+        """Note a journal, and how far it was; the ones met longest ago are forgotten."""
         number, token = mark or (0, "")
-        with _Transaction(self):
-            self._db.execute(
-                "INSERT OR REPLACE INTO journal (journal, worker, number, token, met)"
-                " VALUES (?, ?, ?, ?, (SELECT coalesce(max(met), 0) + 1 FROM journal))",
-                (*authority, number, token),
+        known = self._db.execute(
+            "SELECT number, token, met FROM journal WHERE journal = ? AND worker = ?",
+            authority,
+        ).fetchone()
+        (newest,) = self._db.execute("SELECT max(met) FROM journal").fetchone()
+        if known == (number, token, newest):
+            return
+        met = newest if known and known[2] == newest else (newest or 0) + 1
+        self._db.execute(
+            "INSERT OR REPLACE INTO journal (journal, worker, number, token, met)"
+            " VALUES (?, ?, ?, ?, ?)",
+            (*authority, number, token, met),
+        )
+        old = self._db.execute(
+            "SELECT journal, worker FROM journal ORDER BY met DESC LIMIT -1 OFFSET ?",
+            (JOURNALS_MAX,),
+        ).fetchall()
+        for table in ("journal", "position"):
+            self._db.executemany(
+                f"DELETE FROM {table} WHERE journal = ? AND worker = ?", old
             )
-            old = self._db.execute(
-                "SELECT journal, worker FROM journal ORDER BY met DESC LIMIT -1 OFFSET ?",
-                (JOURNALS_MAX,),
-            ).fetchall()
-            for table in ("journal", "position"):
-                self._db.executemany(
-                    f"DELETE FROM {table} WHERE journal = ? AND worker = ?", old
-                )
 
     def lastMet(self) -> Authority | None:
         """The journal that was met last."""

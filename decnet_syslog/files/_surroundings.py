@@ -34,6 +34,7 @@ class Surroundings:
     @ivar isLivePath: whether another path leads to a file, which this path's content holds.
     @ivar isOthers: whether another path's follower has a file, open or on record.
     @ivar tellOnce: report what is wrong with a file, by path and reason.
+    @ivar begun: a follower has looked for everything on record.
     @ivar save: write a record and its position, on disk when this returns.
     @ivar ended: a content is delivered up to a position.
     @ivar claims: whether a pattern of the user's finds a path.
@@ -55,6 +56,7 @@ class Surroundings:
     isLivePath: Callable[[FileId, FileFollower], bool]
     isOthers: Callable[[os.stat_result, FileFollower], bool]
     tellOnce: Callable[[str, str], None]
+    begun: Callable[[FileFollower], None]
     save: Callable[[OpenContent], None]
     ended: Callable[[Content, Position], None]
     claims: Callable[[str], bool]

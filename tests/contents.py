@@ -1,0 +1,655 @@
+"""
+Histories of a log's files, against a model that knows every octet.
+
+A L{FilesHistory} has the real follower and state database over real files, a clock that is a
+number, and journals that are dictionaries: they hold what they were sent, can be put back, and
+there are two. Contents may be equal, beginnings of one another, or share a banner; they are
+rotated, copied, truncated, compressed, deleted, replaced by grown copies, written late.
+
+What must be true in the end, of the journal that is connected: the octets of every line that
+was written are delivered, or no more are missing than its gap records say. A line that is
+delivered more often than it was written was reported.
+
+Run some: C{python -m tests.contents 20000 [SEED]}.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import random
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+from zlib import crc32
+
+from decnet_syslog.files import (
+    FileId,
+    FollowedFiles,
+    Gap,
+    OpenContent,
+    Position,
+    StateStore,
+    Vanished,
+    identify,
+)
+from decnet_syslog.files._matching import SEARCH_S
+from decnet_syslog.worker.chunks import byName, nextChunk
+
+__all__ = ["ACTIONS", "FilesHistory", "Outcome", "randomHistory"]
+
+BANNER = b"service starting\n"
+
+# Reported as something that may repeat lines, or leave octets to a gap that has them.
+REPEATS = frozenset(
+    ("duplicate", "rotated-unseen", "copy-not-certain", "returned", "state-lost")
+)
+
+Action = tuple[Any, ...]
+
+
+@dataclass
+class Held:
+    """What a journal holds of a stream: the crc is of [base, offset)."""
+
+    start: int
+    offset: int
+    base: int
+    crc: int
+
+
+@dataclass
+class Ledger:
+    """A journal: streams, lines in the order of arrival, gap octets."""
+
+    name: str
+    held: dict[tuple[str, int], Held] = field(default_factory=dict)
+    lines: Counter[bytes] = field(default_factory=Counter)
+    gapOctets: int = 0
+    number: int = 0
+    eras: dict[str, int] = field(default_factory=lambda: {"first": 0})
+
+    @property
+    def mark(self) -> tuple[int, str]:
+        return self.number, list(self.eras)[-1]
+
+    def holds(self, mark: tuple[int, str] | None) -> bool:
+        """Whether a mark is in the history of this journal."""
+        if mark is None or mark[1] not in self.eras:
+            return False
+        tokens = list(self.eras)
+        after = tokens[tokens.index(mark[1]) + 1 :]
+        return mark[0] <= (self.eras[after[0]] if after else self.number)
+
+
+@dataclass
+class Outcome:
+    """
+    How a history ended.
+
+    @ivar lost: octets that no gap accounts for.
+    @ivar alike: the same, where each line that is missing was written more than once: contents
+        that no program can tell apart.
+    @ivar repeated: octets of lines that are there too often.
+    """
+
+    lost: int
+    alike: int
+    repeated: int
+    gapped: int
+    events: frozenset[str]
+    why: str = ""
+
+
+class FilesHistory:
+    """The files of one log, its follower and two journals."""
+
+    def __init__(self, directory: Path) -> None:
+        self.logs = directory / "logs"
+        self.logs.mkdir(parents=True)
+        (self.logs / "old").mkdir()
+        self.directory = directory
+        self.path = self.logs / "app.log"
+        self.now = 0.0
+        self.serial = 0
+        self.stamp = 20260101
+        self.written: Counter[bytes] = Counter()
+        self.events: Counter[str] = Counter()
+        self.contents: dict[int, bytes] = {}
+        self.writers: list[tuple[BinaryIO, Path]] = []
+        self.ledgers = {name: Ledger(name) for name in "AB"}
+        self.ledger = self.ledgers["A"]
+        self.snapshot: Ledger | None = None
+        self.met: set[OpenContent] = set()
+        self.isRunning = False
+        # Of each file, by its object: octets of its content, and how many a look has seen.
+        self.sizes: dict[FileId, int] = {}
+        self.seen: dict[FileId, int] = {}
+        self.seenSaved: dict[FileId, int] = {}
+        # Lines that were destroyed before any look saw them: nobody can know of them.
+        self.unseen: Counter[bytes] = Counter()
+        self.path.touch()
+        self.go()
+        self.ship()
+
+    # The worker
+
+    def go(self) -> None:
+        if self.isRunning:
+            return
+        self.store = StateStore.open(self.directory / "forwarder.db")
+        self.files = FollowedFiles(
+            [str(self.path)],
+            self.store,
+            lambda: self.now,
+            messageOctetsMax=2048,
+            lagOctetsMax=None,
+            events=lambda name, **facts: self.events.update([name]),
+            rotated=[str(self.logs / "old") + "/"],
+        )
+        self.isRunning = True
+        self.connect()
+
+    def connect(self) -> None:
+        """HELLO: what the journal acknowledged counts if it still has it."""
+        ledger = self.ledger
+        authority = (ledger.name * 32, "worker")
+        self.isHistoryKept = ledger.holds(self.files.markOf(authority))
+        self.files.connect(authority, resend=True, isHistoryKept=self.isHistoryKept)
+        self.authority = authority
+        self.met.clear()
+        self.files.heard(ledger.mark)
+
+    def halt(self, save: bool) -> None:
+        if self.isRunning:
+            if save:
+                self.files.stop()
+                self.seen.update(self.visible())
+            else:
+                self.seen = dict(self.seenSaved)
+                self.files.close()
+            for file, _ in self.writers:
+                self.noteKilled(file)
+            self.store.close()
+            self.met.clear()
+            self.isRunning = False
+
+    def noteKilled(self, file: BinaryIO) -> None:
+        """Nobody holds a file without a name any more."""
+        if not os.fstat(file.fileno()).st_nlink:
+            with open(f"/proc/self/fd/{file.fileno()}", "rb") as content:
+                seen = self.seen.get(identify(content.fileno()), 0)
+                self.unseen.update(content.read()[seen:].splitlines(True))
+
+    def loseState(self) -> None:
+        self.halt(False)
+        for path in self.directory.glob("forwarder.db*"):
+            if path.is_file():
+                path.unlink()
+        self.seen.clear()
+        self.events["state-lost"] += 1
+        self.go()
+
+    def meet(self, one: OpenContent) -> bool:
+        """What OPEN and RESUME do: the journal's position, compared, is taken."""
+        if one in self.met:
+            return True
+        if one.isSearching:
+            return False
+        at = one.acknowledged
+        key = (at.stream, at.generation)
+        # Where a stream begins that the journal does not know.
+        start = self.files.startOf(one)
+        held = self.ledger.held.setdefault(key, Held(start, start, start, 0))
+        if one.lostReason is None and not one.hasChanged and held.base >= one.floor:
+            try:
+                crc = one.checksum(held.base, held.offset)
+            except Vanished:
+                if not one.isSearching:
+                    return False
+                return False
+            assert crc == held.crc, f"{one} is another content than {key}"
+        self.files.adopt(one, Position(*key, held.offset, held.base, held.crc))
+        one.invariants()
+        self.met.add(one)
+        return True
+
+    def ship(self, pieces: int = 10**6, acknowledge: bool = True) -> None:
+        """Look, read, let the journal hold it; tell the follower or not."""
+        if not self.isRunning:
+            return
+        self.now += 0.6
+        # As the service does, half a second after something has changed.
+        self.files.save()
+        self.seenSaved = dict(self.seen)
+        self.files.poll()
+        self.seen.update(self.visible())
+        for one in self.files.opened:
+            one.invariants()
+        for contents in byName(self.files.opened).values():
+            for _ in range(pieces):
+                found = nextChunk(
+                    contents, lambda one: one.read(64) if self.meet(one) else None
+                )
+                if found is None:
+                    break
+                self._deliver(*found, acknowledge)
+
+    def _deliver(self, one: OpenContent, chunk: Any, acknowledge: bool) -> None:
+        at = one.acknowledged
+        held = self.ledger.held[at.stream, at.generation]
+        assert chunk.start == held.offset, (one, chunk, held)
+        held.offset = chunk.end
+        self.ledger.number += 1
+        if isinstance(chunk, Gap):
+            held.base, held.crc = chunk.end, 0
+            self.ledger.gapOctets += chunk.end - chunk.start
+        else:
+            held.crc = crc32(chunk.octets, held.crc)
+            self.ledger.lines.update(chunk.octets.splitlines(True))
+        if acknowledge:
+            # MARK comes before ACK.
+            self.files.heard(self.ledger.mark)
+            one.acknowledge(held.offset, held.base, held.crc)
+        one.invariants()
+
+    def cut(self) -> None:
+        """The connection is lost: what was not acknowledged is asked for again."""
+        if self.isRunning:
+            for one in self.files.opened:
+                one.rewind(one.acknowledged.offset)
+            self.met.clear()
+
+    def switch(self, name: str) -> None:
+        self.cut()
+        self.ledger = self.ledgers[name]
+        if self.isRunning:
+            self.connect()
+
+    def putBack(self) -> None:
+        """The journal is put back to what it was when it was copied."""
+        if self.snapshot is None or self.snapshot.name != self.ledger.name:
+            return
+        self.cut()
+        self.ledger = self.ledgers[self.snapshot.name] = deepcopy(self.snapshot)
+        self.serial += 1
+        self.ledger.eras[f"era {self.serial}"] = self.ledger.number
+        if self.isRunning:
+            self.connect()
+
+    # What is destroyed
+
+    def idOf(self, path: Path) -> FileId:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            return identify(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def visible(self) -> dict[FileId, int]:
+        """The sizes of the contents that a look can see."""
+        found = {}
+        for path in [self.path, *self.rotated()]:
+            if path.is_file():
+                key = self.idOf(path)
+                found[key] = self.sizes.get(key, path.stat().st_size)
+        for file, _ in self.writers:
+            descriptor = os.open(f"/proc/self/fd/{file.fileno()}", os.O_RDONLY)
+            key = identify(descriptor)
+            # A file without a name is read while it is held.
+            if key in self.seen:
+                found[key] = os.fstat(descriptor).st_size
+            os.close(descriptor)
+        return found
+
+    def destroyed(self, path: Path) -> None:
+        """The octets of a file are about to be gone."""
+        if not path.is_file():
+            return
+        unpack = {
+            ".gz": gzip.decompress,
+            ".xz": lzma.decompress,
+            ".bz2": bz2.decompress,
+        }
+        octets = unpack.get(path.suffix, bytes)(path.read_bytes())
+        seen = self.seen.get(self.idOf(path), 0)
+        self.unseen.update(octets[seen:].splitlines(True))
+
+    def moved(self, old: Path, new: Path, size: int) -> None:
+        """The octets of a file are in another one now."""
+        key = self.idOf(new)
+        self.sizes[key] = size
+        self.seen[key] = min(size, self.seen.get(self.idOf(old), 0))
+        self.seenSaved[key] = min(size, self.seenSaved.get(self.idOf(old), 0))
+        if new.suffix not in (".gz", ".xz", ".bz2"):
+            del self.sizes[key]
+
+    # The files
+
+    def write(self, octets: bytes, path: Path | None = None) -> None:
+        with open(path or self.path, "ab") as file:
+            file.write(octets)
+        self.written.update(octets.splitlines(True))
+
+    def line(self, length: int = 0) -> bytes:
+        self.serial += 1
+        return b"%d:" % self.serial + b"x" * length + b"\n"
+
+    def rotated(self) -> list[Path]:
+        """The rotated files, in no order."""
+        names = [p for p in self.logs.iterdir() if p.name.startswith("app")]
+        names += list((self.logs / "old").iterdir())
+        return sorted(p for p in names if p != self.path and p.is_file())
+
+    def rotate(self, how: str) -> None:
+        if not self.path.exists():
+            self.path.touch()
+        if how == "number":
+            for number in range(9, 0, -1):
+                for ending in ("", ".gz", ".xz", ".bz2"):
+                    old = self.logs / f"app.log.{number}{ending}"
+                    if old.exists():
+                        old.rename(self.logs / f"app.log.{number + 1}{ending}")
+        target = self.target(how)
+        self.destroyed(target)
+        self.path.rename(target)
+        self.path.touch()
+
+    def target(self, how: str) -> Path:
+        self.stamp += 1
+        return {
+            "number": self.logs / "app.log.1",
+            "old": self.logs / "app.log.old",
+            "date": self.logs / f"app.log-{self.stamp}",
+            "extension": self.logs / f"app-{self.stamp}.log",
+            "olddir": self.logs / "old" / f"app.log-{self.stamp}",
+        }[how]
+
+    def copytruncate(self, looks: bool) -> None:
+        if not self.path.exists() or not self.path.stat().st_size:
+            return
+        target = self.target("date")
+        with open(target, "wb") as copy:
+            data = self.path.read_bytes()
+            copy.write(data[: len(data) // 2])
+            copy.flush()
+            if looks:
+                self.ship()
+            copy.write(data[len(data) // 2 :])
+            copy.flush()
+            if looks:
+                self.ship()
+            self.moved(self.path, target, len(data))
+            self.truncated()
+
+    def truncated(self) -> None:
+        os.truncate(self.path, 0)
+        key = self.idOf(self.path)
+        self.seen.pop(key, None)
+        self.seenSaved.pop(key, None)
+
+    def compress(self, which: int, how: str, looks: bool) -> None:
+        plain = [p for p in self.rotated() if p.suffix not in (".gz", ".xz", ".bz2")]
+        if not plain:
+            return
+        path = plain[which % len(plain)]
+        if any(path == held for _, held in self.writers):
+            return
+        pack = {"gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress}[how]
+        packed = path.with_name(f"{path.name}.{how}")
+        data = pack(path.read_bytes())
+        with open(packed, "wb") as file:
+            file.write(data[: len(data) // 2])
+            file.flush()
+            if looks:
+                self.ship()
+            file.write(data[len(data) // 2 :])
+        times = path.stat()
+        os.utime(packed, ns=(times.st_atime_ns, times.st_mtime_ns))
+        self.moved(path, packed, times.st_size)
+        if looks:
+            self.ship()
+        path.unlink()
+
+    def delete(self, which: int) -> None:
+        files = self.rotated()
+        if files:
+            path = files[which % len(files)]
+            self.destroyed(path)
+            path.unlink()
+
+    def replaceGrown(self) -> None:
+        """A grown copy is renamed over the file: rsync, an editor."""
+        if not self.path.exists():
+            return
+        copy = self.logs / ".app.log.tmp"
+        shutil.copyfile(self.path, copy)
+        self.write(self.line(), copy)
+        self.moved(self.path, copy, copy.stat().st_size)
+        copy.rename(self.path)
+
+    def openLate(self) -> None:
+        if self.path.exists():
+            file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+            self.writers.append((file, self.path))
+
+    def writeLate(self, close: bool) -> None:
+        for file, _ in self.writers:
+            octets = self.line()
+            file.write(octets)
+            self.written.update([octets])
+            self.noteUnheld(file, octets)
+        if close:
+            self.closeLate()
+
+    def noteUnheld(self, file: BinaryIO, octets: bytes) -> None:
+        """What is written to a file without a name that nobody reads is gone."""
+        descriptor = os.open(f"/proc/self/fd/{file.fileno()}", os.O_RDONLY)
+        key, links = identify(descriptor), os.fstat(descriptor).st_nlink
+        os.close(descriptor)
+        held = [o.content.file for o in self.files.opened if o.file is not None]
+        if not links and not (self.isRunning and key in held):
+            self.unseen.update([octets])
+
+    def closeLate(self) -> None:
+        for file, _ in self.writers:
+            file.close()
+        self.writers.clear()
+
+    # Histories
+
+    def act(self, action: Action) -> None:
+        """One thing that happens."""
+        match action:
+            case ("line", length):
+                self.write(self.line(length))
+            case ("banner",):
+                self.write(BANNER)
+            case ("nuls",):
+                self.write(b"\0" * 40 + b"\n")
+            case ("rotate", how):
+                self.rotate(how)
+            case ("begin", octets):
+                self.rotate("number")
+                self.write(octets)
+            case ("copytruncate", looks):
+                self.copytruncate(looks)
+            case ("compress", which, how, looks):
+                self.compress(which, how, looks)
+            case ("delete", which):
+                self.delete(which)
+            case ("grown",):
+                self.replaceGrown()
+            case ("open-late",):
+                self.openLate()
+            case ("write-late", close):
+                self.writeLate(close)
+            case ("truncate",):
+                self.closeLate()
+                if self.path.exists():
+                    self.destroyed(self.path)
+                    self.truncated()
+            case ("unlink",):
+                if self.path.exists():
+                    self.destroyed(self.path)
+                    self.path.unlink()
+            case ("halt", save):
+                self.halt(save)
+            case ("go",):
+                self.go()
+            case ("restart", save):
+                self.halt(save)
+                self.go()
+            case ("cut",):
+                self.cut()
+            case ("ship", pieces, acknowledge):
+                self.ship(pieces, acknowledge)
+            case ("wait", seconds):
+                self.now += seconds
+            case ("journal", name):
+                self.switch(name)
+            case ("copy-journal",):
+                self.snapshot = deepcopy(self.ledger)
+            case ("put-back",):
+                self.putBack()
+            case ("lose-state",):
+                self.loseState()
+            case _:
+                raise AssertionError(action)
+
+    def finish(self) -> Outcome:
+        """Let every grace pass, and count."""
+        self.closeLate()
+        self.go()
+        for _ in range(5):
+            self.cut()
+            self.ship()
+            self.ship()
+            self.now += SEARCH_S + 1
+        for _ in range(8):
+            self.ship()
+            self.now += SEARCH_S + 1
+        self.ship()
+        missing = self.written - self.ledger.lines - self.unseen
+        extra = self.ledger.lines - self.written
+        lost = sum(len(line) * n for line, n in missing.items())
+        lost = max(0, lost - self.ledger.gapOctets)
+        isAlike = all(self.written[line] > 1 for line in missing)
+        return Outcome(
+            0 if isAlike else lost,
+            lost if isAlike else 0,
+            sum(len(line) * n for line, n in extra.items()),
+            self.ledger.gapOctets,
+            frozenset(self.events),
+        )
+
+    def close(self) -> None:
+        self.closeLate()
+        self.halt(False)
+
+
+HOWS = ("number", "number", "old", "date", "extension", "olddir")
+
+ACTIONS: Sequence[tuple[int, Any]] = (
+    (6, lambda r: ("line", r.choice([0, 1, 30, 200]))),
+    (2, lambda r: ("banner",)),
+    (1, lambda r: ("nuls",)),
+    (3, lambda r: ("rotate", r.choice(HOWS))),
+    (2, lambda r: ("begin", r.choice([BANNER, BANNER + b"x\n", b"\0" * 40 + b"\n"]))),
+    (2, lambda r: ("copytruncate", r.random() < 0.5)),
+    (
+        2,
+        lambda r: (
+            "compress",
+            r.randrange(10),
+            r.choice(["gz", "gz", "xz", "bz2"]),
+            r.random() < 0.5,
+        ),
+    ),
+    (1, lambda r: ("delete", r.randrange(10))),
+    (1, lambda r: ("grown",)),
+    (1, lambda r: ("open-late",)),
+    (1, lambda r: ("write-late", r.random() < 0.5)),
+    (1, lambda r: ("truncate",)),
+    (1, lambda r: ("unlink",)),
+    (2, lambda r: ("halt", r.random() < 0.7)),
+    (3, lambda r: ("go",)),
+    (2, lambda r: ("restart", r.random() < 0.7)),
+    (1, lambda r: ("cut",)),
+    (8, lambda r: ("ship", r.choice([1, 3, 10**6]), r.random() < 0.8)),
+    (2, lambda r: ("wait", r.choice([1.0, 5.0, 20.0]))),
+    (1, lambda r: ("journal", r.choice("AB"))),
+    (1, lambda r: ("copy-journal",)),
+    (1, lambda r: ("put-back",)),
+)
+
+
+def randomHistory(seed: int) -> list[Action]:
+    """A history of up to 30 things that happen."""
+    r = random.Random(seed)
+    makers = [make for _, make in ACTIONS]
+    weights = [weight for weight, _ in ACTIONS]
+    count = r.randint(3, 30)
+    return [make(r) for make in r.choices(makers, weights, k=count)]
+
+
+def perform(history: Sequence[Action]) -> Outcome:
+    """Perform a history in a directory of its own."""
+    with tempfile.TemporaryDirectory(prefix="contents-") as name:
+        world = FilesHistory(Path(name))
+        try:
+            for action in history:
+                world.act(action)
+            return world.finish()
+        finally:
+            world.close()
+
+
+def reduce(history: list[Action], isBad: Any) -> list[Action]:
+    """A shorter history that is still bad."""
+    changed = True
+    while changed:
+        changed = False
+        for index in range(len(history) - 1, -1, -1):
+            shorter = history[:index] + history[index + 1 :]
+            if isBad(shorter):
+                history, changed = shorter, True
+    return history
+
+
+def main() -> int:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    first = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    lost = alike = repeated = unreported = 0
+    for seed in range(first, first + count):
+        history = randomHistory(seed)
+        try:
+            outcome = perform(history)
+        except Exception as error:
+            print(f"seed {seed}: {type(error).__name__}: {error}")
+            lost += 1
+            continue
+        lost += outcome.lost > 0
+        alike += outcome.alike > 0
+        repeated += outcome.repeated > 0
+        isUnreported = outcome.repeated > 0 and not outcome.events & REPEATS
+        unreported += isUnreported
+        if outcome.lost or isUnreported:
+            print(f"seed {seed}: {outcome}")
+    print(
+        f"{count} histories: {lost} lost octets, {alike} lost some of contents that are alike,"
+        f" {repeated} repeated lines, {unreported} of them unreported"
+    )
+    return 1 if lost or unreported else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
