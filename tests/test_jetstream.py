@@ -665,9 +665,9 @@ class QuorumTests(NatsTestCase):
         """A cluster of servers that let several in is refused."""
         cluster = self.cluster()
         self.patch(buses, "CONNECT_S", 0.5)
-        self.patch(buses, "CLUSTER_VERSION_MIN", (99,))
+        self.patch(buses, "VERSION_MIN", (99,))
         error = self.assertRaises(UserError, openJetStream, cluster.journal)
-        self.assertIn("takes what it should refuse", str(error))
+        self.assertIn("is the first that does not", str(error))
 
     def test_leaderKilled(self) -> None:
         """The stream's leader is killed while much is committed: all of it once, in order."""
