@@ -14,7 +14,6 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.errors import UserError
-from decnet_syslog.master.journal import Journal
 from decnet_syslog.master.promise import JournalBlocked
 from decnet_syslog.master.values import Batch, Cursor, Deposit, Grant
 from decnet_syslog.nats import bus as buses
@@ -22,11 +21,13 @@ from decnet_syslog.nats import journal as journals
 from decnet_syslog.nats import reader as readers
 from decnet_syslog.nats.access import Access, parseServers
 from decnet_syslog.nats.bus import Bus, Message, Silent
+from decnet_syslog.nats.history import History
 from decnet_syslog.nats.journal import JetStreamJournal
 from decnet_syslog.nats.lease import GIVE_UP_S, LEASE_S, RENEW_S, LeaseLost, WentBack
 from decnet_syslog.nats.messages import Position, encode
 from decnet_syslog.nats.outbox import Outbox
 from decnet_syslog.nats.stream import Layout
+from decnet_syslog.nats.written import OutputState
 
 from .doubles import PROVENANCE, lines
 from .natsserver import (
@@ -694,6 +695,16 @@ class QuorumTests(NatsTestCase):
         self.assertEqual(untilTaken(lambda: octets(journal)), written)
 
 
+KNOWN = History.of("a" * 32, MUCH)
+
+
+def use(outbox: Outbox, names: list[str]) -> dict[str, Cursor]:
+    """Have the outputs go on where they are."""
+    plan = outbox.plan(names, KNOWN)
+    outbox.begin(plan, "a" * 32, KNOWN)
+    return plan.cursors
+
+
 class LeaseTests(SingleTestCase):
     """One writes the outputs; another takes over."""
 
@@ -703,7 +714,7 @@ class LeaseTests(SingleTestCase):
         self.addCleanup(bus.close)
         layout = Layout("decnet", None, STREAM_OCTETS_MAX)
         JetStreamJournal.open(bus, layout, 1000)
-        state = Journal.open(self.directory() / "outputs.db")
+        state = OutputState.open(self.directory() / "outputs.db")
         self.addCleanup(state.close)
         outbox = Outbox(bus, layout, state, "test", lambda: self.now)
         outbox.prepare()
@@ -714,7 +725,7 @@ class LeaseTests(SingleTestCase):
         self.now = 0.0
         self.one, self.two = self.outbox(), self.outbox()
         self.assertTrue(self.one.acquire())
-        self.one.useOutputs(["a"], "j", MUCH)
+        use(self.one, ["a"])
 
     def test_renewed(self) -> None:
         """Nobody takes over from one who says that it is there."""
@@ -725,30 +736,30 @@ class LeaseTests(SingleTestCase):
 
     def test_silent(self) -> None:
         """From one who is silent for so long; who then can move no cursor, and hears it."""
-        self.one.save([Cursor("a", 7, {})])
+        self.one.save([Cursor("a", 7, {})], KNOWN)
         self.assertFalse(self.two.acquire())
         self.now += LEASE_S - 1
         self.assertFalse(self.two.acquire())
         self.assertGreater(self.now - self.one.renewed, GIVE_UP_S)
         self.now += 1
         self.assertTrue(self.two.acquire())
-        self.assertRaises(LeaseLost, self.one.save, [Cursor("a", 9, {})])
+        self.assertRaises(LeaseLost, self.one.save, [Cursor("a", 9, {})], KNOWN)
         self.assertRaises(LeaseLost, self.one.renew)
-        self.assertEqual(self.two.useOutputs(["a"], "j", MUCH)["a"], Cursor("a", 7, {}))
+        self.assertEqual(use(self.two, ["a"])["a"], Cursor("a", 7, {}))
 
     def test_left(self) -> None:
         """From one who has gone, at once; with another output the oldest batch is where it
         begins."""
-        self.one.save([Cursor("a", 7, {})])
+        self.one.save([Cursor("a", 7, {})], KNOWN)
         self.one.leave()
         self.assertTrue(self.two.acquire())
-        self.assertEqual(self.two.useOutputs(["a", "b"], "j", MUCH)["b"].seq, 7)
+        self.assertEqual(use(self.two, ["a", "b"])["b"].seq, 7)
         self.assertEqual(self.two.released, 7)
 
     def test_samePlace(self) -> None:
         """One that was killed and is started again in the same place does not wait."""
         again = Outbox(
-            self.one._bus, self.one._layout, self.one._state, "test", lambda: self.now
+            self.one._bus, self.one._layout, self.one.state, "test", lambda: self.now
         )
         self.assertTrue(again.acquire())
         self.assertRaises(LeaseLost, self.one.renew)
@@ -770,7 +781,7 @@ class LeaseTests(SingleTestCase):
         self.patch(self.one._bus, "ask", asked)
         self.assertRaises(JournalBlocked, self.one.renew)
         self.one.renew()
-        self.one.save([Cursor("a", 3, {})])
+        self.one.save([Cursor("a", 3, {})], KNOWN)
         self.assertEqual(self.one.released, 3)
 
     def test_foreignValue(self) -> None:

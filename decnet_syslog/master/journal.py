@@ -34,6 +34,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -84,7 +85,12 @@ class Journal:
     The journal database.
 
     @ivar identity: 32 hex digits, made with the file.
+    @ivar turns: 0: a file that is open here cannot be put back.
+    @ivar refusals: none: a deposit is stale, or committed.
     """
+
+    turns = 0
+    refusals: Mapping[tuple[str, str], tuple[str, str]] = MappingProxyType({})
 
     def __init__(
         self, path: Path, connection: sqlite3.Connection, streamsPerWorkerMax: int

@@ -88,3 +88,15 @@ CREATE TABLE era (
     token  TEXT    NOT NULL UNIQUE,  -- 32 hex digits, random
     first  INTEGER NOT NULL          -- the last batch before it
 );
+
+-- Only beside a journal in JetStream (decnet_syslog.nats.written): how far an output has written
+-- each stream. What comes again, because the stream went back, is recognised by it.
+CREATE TABLE written (
+    output     TEXT    NOT NULL,
+    worker     TEXT    NOT NULL,
+    stream     TEXT    NOT NULL,
+    generation INTEGER NOT NULL,
+    "end"      INTEGER NOT NULL,  -- octets of the file written, gaps included
+    seq        INTEGER NOT NULL,  -- the batch that has advanced it
+    PRIMARY KEY (output, worker, stream, generation)
+) WITHOUT ROWID;

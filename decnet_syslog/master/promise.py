@@ -50,17 +50,28 @@ class JournalPromise(Protocol):
     @ivar identity: 32 hex digits, made with the journal; a forwarder knows it by that.
     @ivar octets: of all batches that are not released yet, as far as is known here.
     @ivar octetsOf: of these, each worker's.
+    @ivar turns: how often it was found, since it was opened, that the journal went back: every
+        grant from before is void, and whoever is connected has to offer again what it has.
+    @ivar refusals: by worker and address, why a deposit was not committed, if it is not that
+        another connection has taken over: a code of C{BYE} and a text. Bounded.
     @ivar mark: the point that is durable: whatever a call here has returned of a position or
         a batch is before it.
     """
 
-    identity: str
+    @property
+    def identity(self) -> str: ...
 
     @property
     def octets(self) -> int: ...
 
     @property
     def mark(self) -> Mark: ...
+
+    @property
+    def turns(self) -> int: ...
+
+    @property
+    def refusals(self) -> Mapping[tuple[str, str], tuple[str, str]]: ...
 
     @property
     def octetsOf(self) -> Mapping[str, int]: ...

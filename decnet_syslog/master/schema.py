@@ -80,6 +80,17 @@ _STEPS = (
             " seq INTEGER NOT NULL, since TEXT NOT NULL) WITHOUT ROWID",
         ),
     ),
+    # Who writes the outputs of a journal in JetStream knows what it has written.
+    Step(
+        3,
+        "written",
+        (
+            "CREATE TABLE written (output TEXT NOT NULL, worker TEXT NOT NULL,"
+            " stream TEXT NOT NULL, generation INTEGER NOT NULL,"
+            ' "end" INTEGER NOT NULL, seq INTEGER NOT NULL,'
+            " PRIMARY KEY (output, worker, stream, generation)) WITHOUT ROWID",
+        ),
+    ),
 )
 
 

@@ -31,7 +31,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from ..master.values import Mark
@@ -65,7 +66,7 @@ class Era:
 
     token: str
     first: int
-    forked: bool = False
+    forked: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +86,6 @@ class History:
     def of(cls, identity: str, last: int = 0) -> History:
         """Of a stream in which nobody has begun an era."""
         return cls((Era(identity, 0),), last)
-
-    @property
-    def identity(self) -> str:
-        """The token of the first era that is known."""
-        return self.eras[0].token
 
     def common(self, other: History) -> int:
         """
@@ -121,6 +117,10 @@ class History:
                 forked = any(later.forked for later in self.eras[at + 1 :])
                 return not forked and mark.number <= self._end(at)
         return False
+
+    def isForkedBehind(self, seq: int) -> bool:
+        """Whether somebody has said already that the stream went back behind a sequence."""
+        return any(era.forked and era.first > seq for era in self.eras)
 
     def mark(self) -> Mark:
         """How far this history is."""
@@ -162,7 +162,7 @@ class History:
             last = said["last"]
         except (KeyError, TypeError, IndexError, RecursionError) as error:
             raise ValueError(f"no history of a stream: {error!r}") from None
-        isOrdered = all(a.first < b.first for a, b in zip(eras, eras[1:], strict=False))
+        isOrdered = all(a.first < b.first for a, b in pairwise(eras))
         if not eras or not isOrdered or type(last) is not int or len(eras) > ERAS_MAX:
             raise ValueError("no history of a stream")
         return cls(eras, last)
