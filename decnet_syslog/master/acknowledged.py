@@ -68,6 +68,12 @@ NAME_OCTETS_MAX = 4096
 # be much to hold for a peer that does not read.
 KNOWN_NAME_CHARACTERS_MAX = 255
 
+# A code of BYE, and its text.
+_WENT_BACK = (
+    "journal-went-back",
+    "the journal has lost what it had: connect again, and offer again what you have",
+)
+
 # A stream: worker, id, generation.
 Key: TypeAlias = tuple[str, str, int]
 
@@ -131,6 +137,7 @@ class Acknowledged(Reception):
         self._last = False
         self._hasListed = self._saidBye = False
         self._hasAsked = self._hasOpened = False
+        self._turns = journal.turns
         # The mark that was told last; C{None}: none is told.
         self._mark: Mark | None = journal.mark if history else None
         # What is committed and not acknowledged yet: the end of each stream.
@@ -437,9 +444,7 @@ class Acknowledged(Reception):
             if batch is None:
                 # What came behind it would get ahead of it.
                 self._discard()
-                self._close(
-                    "superseded", "another connection has taken over the stream"
-                )
+                self._close(*self._whyStale())
             elif batch.stream is not None:
                 self._owed[batch.stream, batch.generation] = batch.end
                 self._owedOctets += len(batch.octets)
@@ -454,6 +459,24 @@ class Acknowledged(Reception):
             else:
                 self._commits.owe(self)
         self._settled()
+
+    def _whyStale(self) -> tuple[str, str]:
+        """Why a deposit was not committed: a code of BYE and a text."""
+        journal = self._journal
+        if journal.turns != self._turns:
+            return _WENT_BACK
+        refusal = journal.refusals.get((self.who.worker, self.who.address))
+        return refusal or (
+            "superseded",
+            "another connection has taken over the stream",
+        )
+
+    def journalWentBack(self) -> None:
+        """Nothing that we know of any stream is true any more: have all of it offered again."""
+        self._discard()
+        # What is not acknowledged yet need not be there any more.
+        self._owed = {}
+        self._close(*_WENT_BACK)
 
     def acknowledge(self) -> None:
         """Say what is durable and has not been said."""

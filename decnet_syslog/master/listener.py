@@ -77,7 +77,12 @@ LOOK_S = 15.0
 KEEPALIVE_PROBES = 4
 
 # What an operator is told when a connection is closed for a reason; else that it was refused.
-_EVENTS = {"limit": "limit", "superseded": "superseded", "no-space": "limit"}
+_EVENTS = {
+    "limit": "limit",
+    "superseded": "superseded",
+    "no-space": "limit",
+    "journal-went-back": "went-back",
+}
 
 # Why a certificate is not accepted; None if it is.
 Refuse: TypeAlias = Callable[[x509.Certificate], str | None]
@@ -595,6 +600,12 @@ class ListenerFactory(Factory):
             reason = refuse(chainOf(line.transport))
             if reason is not None:
                 line.expel(reason)
+
+    def journalWentBack(self) -> None:
+        """The journal went back: whoever has positions connects again, and is told where it is."""
+        for line in list(self.connections):
+            if isinstance(line.reception, Acknowledged):
+                line.reception.journalWentBack()
 
     def gone(self, line: ListenerProtocol) -> None:
         """A connection is lost."""

@@ -11,12 +11,12 @@ from the reactor's thread are the attributes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from .values import Batch, Cursor, Deposit, Grant, Known, Mark, Wish
 
-__all__ = ["JournalBlocked", "JournalPromise"]
+__all__ = ["JournalBlocked", "JournalPromise", "SharedJournal"]
 
 
 class JournalBlocked(Exception):
@@ -128,3 +128,18 @@ class JournalPromise(Protocol):
 
     def close(self) -> None:
         """Close it. What is committed stays."""
+
+
+@runtime_checkable
+class SharedJournal(Protocol):
+    """A journal that others use, put back and edit while it is open here."""
+
+    def look(self) -> None:
+        """
+        See whether it went back, and whether it still keeps what it takes.
+
+        @raise JournalBlocked: not now.
+        """
+
+    def onWentBack(self, heard: Callable[[], None]) -> None:
+        """Call C{heard}, in any thread, when it is found that the journal went back."""

@@ -498,6 +498,9 @@ class JetStreamJournal:
             self._run(self._commit(progress))
         cursors = list(cursors)
         if cursors and self._outbox is not None:
+            if max(cursor.seq for cursor in cursors) > self._chronicle.known.last:
+                # A cursor is a place in a history that is known up to there.
+                self._run(self._chronicle.look())
             self._outbox.save(cursors, self._chronicle.known)
             try:
                 self._run(self._reader.release(self._outbox.released))
@@ -694,17 +697,28 @@ class JetStreamJournal:
         if not self._isOfNow(one):
             raise _Stale(WENT_BACK, "the journal went back")
         stream = self._stream
-        reserve = min(RESERVE_OCTETS_MAX, stream.octetsMax // RESERVE_PART)
-        if octets and stream.octets + octets > stream.octetsMax - reserve:
-            raise StreamFull(await self._whyFull(reserve))
+        if octets and self._isFull(octets):
+            # The outputs may have made room since.
+            await self._chronicle.look()
+            if self._isFull(octets):
+                raise StreamFull(await self._whyFull())
         stream.octets += octets
 
-    async def _whyFull(self, reserve: int) -> str:
+    @property
+    def _reserve(self) -> int:
+        return min(RESERVE_OCTETS_MAX, self._stream.octetsMax // RESERVE_PART)
+
+    def _isFull(self, octets: int) -> bool:
+        """Whether the stream has no room for lines, as far as we know."""
+        stream = self._stream
+        return stream.octets + octets > stream.octetsMax - self._reserve
+
+    async def _whyFull(self) -> str:
         """What an operator needs to know when nothing is accepted for want of room."""
         stream = self._stream
         said = (
             f"the stream {stream.name} is full: {stream.octets} of its maximum bytes,"
-            f" {stream.octetsMax}, less {reserve} for positions"
+            f" {stream.octetsMax}, less {self._reserve} for positions"
         )
         written = await releasedOf(self._bus, stream.name)
         last = self._chronicle.mark.number

@@ -212,7 +212,7 @@ class Reader:
         @raise WentBack: it is not.
         @raise JournalBlocked: that cannot be known now.
         """
-        await self._chronicle.fresh()
+        await self._chronicle.look()
         if self._chronicle.turns != self._turns:
             raise WentBack(
                 "the stream went back: what was read may not be what is there"
@@ -333,7 +333,6 @@ class Reader:
             entry = decode(tail.seq, tail.headers, b"")
         except Foreign:
             return
-        await self.check()
         grant = entry.grant()
         subject = subjectOf(self._stream.name, entry.worker, grant)
         if grant is None:
