@@ -206,7 +206,7 @@ class Written:
         if batch.start >= end:
             return batch
         self._log.warn(
-            "octets {start} to {end} of {name} of {worker} are written already, and are not"
+            "octets {start} to {end} of {name!r} of {worker} are written already, and are not"
             " written again",
             worker=batch.provenance.worker,
             stream=batch.stream,
