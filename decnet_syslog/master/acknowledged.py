@@ -51,7 +51,17 @@ from .groupcommit import ACK_OCTETS_MAX, GroupCommit
 from .limits import Limits
 from .promise import JournalBlocked, JournalPromise
 from .reception import Line, Reception, Violation
-from .values import DEPOSIT_COST, LINE_COST, Batch, Deposit, Grant, Known, Mark, Wish
+from .values import (
+    DEPOSIT_COST,
+    LINE_COST,
+    Batch,
+    Deposit,
+    Grant,
+    Known,
+    Mark,
+    Wish,
+    cutName,
+)
 
 __all__ = ["Acknowledged", "Key", "Owners"]
 
@@ -63,10 +73,6 @@ GAP_COST = 4 * DEPOSIT_COST
 
 # The longest path of a Linux system.
 NAME_OCTETS_MAX = 4096
-
-# Of a name in the answer to LIST. It is for people; all of it for thousands of streams would
-# be much to hold for a peer that does not read.
-KNOWN_NAME_CHARACTERS_MAX = 255
 
 # A code of BYE, and its text.
 _WENT_BACK = (
@@ -228,8 +234,7 @@ class Acknowledged(Reception):
                 if self._hasListed:
                     raise Violation("limit", "LIST again: once a connection is enough")
                 self._hasListed = True
-                known = self._commits.perform(self._known)
-                known.addCallbacks(self._list, self._noSpace)
+                self._commits.listings.begin(self.who.worker, self)
             case SEEN(number, token) if self._mark is not None:
                 if self._hasAsked or self._hasListed or self._hasOpened:
                     raise Violation("order", "SEEN is sent once, before LIST and OPEN")
@@ -358,9 +363,36 @@ class Acknowledged(Reception):
     def _isThere(self) -> bool:
         return not self._over
 
-    def _known(self) -> list[Known]:
-        """What LIST asks for; in the journal's thread, for which it is much work."""
+    def ask(self) -> list[Known]:
+        """As L{decnet_syslog.master.listing.Asker}, like the next four."""
         return [] if self._over else self._journal.known(self.who.worker)
+
+    def reads(self) -> bool:
+        """Whether the peer reads what we send."""
+        return self._line.isRead
+
+    def sendKnown(self, known: list[Known], isLast: bool) -> None:
+        """Send a piece of the answer to LIST."""
+        if self._over:
+            return
+        lines = [
+            KNOWN(k.stream, k.generation, k.offset, k.base, k.crc, cutName(k.name))
+            for k in known
+        ]
+        end = (LISTED(),) if isLast else ()
+        self._line.sendControl(*self._newMark(), *lines, *end)
+
+    def listingFailed(self, failure: Failure) -> None:
+        """The journal takes nothing, and says nothing."""
+        self._noSpace(failure)
+
+    def listingRefused(self) -> None:
+        """Others need the room that the answer takes."""
+        self._close("limit", "the answer to LIST was not read, and others wait")
+
+    def peerReads(self) -> None:
+        """The peer has read what was sent."""
+        self._commits.listings.peerReads(self)
 
     def _holds(self, mark: Mark) -> bool:
         """What SEEN asks for; in the journal's thread."""
@@ -378,22 +410,6 @@ class Acknowledged(Reception):
             *self._newMark(),
             RESUME(grant.stream, grant.generation, grant.offset, grant.base, grant.crc),
         )
-
-    def _list(self, known: list[Known] | None) -> None:
-        if known is None or self._over:
-            return
-        lines = [
-            KNOWN(
-                k.stream,
-                k.generation,
-                k.offset,
-                k.base,
-                k.crc,
-                k.name[:KNOWN_NAME_CHARACTERS_MAX],
-            )
-            for k in known
-        ]
-        self._line.sendControl(*self._newMark(), *lines, LISTED())
 
     def _noSpace(self, failure: Failure) -> None:
         failure.trap(JournalBlocked)
@@ -502,4 +518,9 @@ class Acknowledged(Reception):
         """While the disk is full nobody needs to wait with us: it is sent again."""
         if self._commits.full:
             self._discard()
+        self._commits.listings.forget(self.who.worker, self)
         super().connectionLost()
+
+    def _close(self, code: str, text: str) -> None:
+        super()._close(code, text)
+        self._commits.listings.forget(self.who.worker, self)

@@ -283,6 +283,11 @@ class ListenerProtocol(OctetCountedReceiver):
             self._violated(Violation("limit", f"not one octet in {most:g} s"))
 
     @property
+    def isRead(self) -> bool:
+        """Whether the peer reads what we send."""
+        return "peer" not in self._waits
+
+    @property
     def reading(self) -> bool:
         """
         Whether we read what it sends, or do not only because it does not read either. Else
@@ -461,6 +466,8 @@ class ListenerProtocol(OctetCountedReceiver):
     def resumeProducing(self) -> None:
         """The peer has read."""
         self._readOn("peer")
+        if self.reception is not None:
+            self.reception.peerReads()
 
     def stopProducing(self) -> None:
         """The transport is gone."""

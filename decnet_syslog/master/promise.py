@@ -50,6 +50,7 @@ class JournalPromise(Protocol):
     @ivar identity: 32 hex digits, made with the journal; a forwarder knows it by that.
     @ivar octets: of all batches that are not released yet, as far as is known here.
     @ivar octetsOf: of these, each worker's.
+    @ivar keptOctets: beside them, of positions, gaps and names, on the same disk.
     @ivar turns: how often it was found, since it was opened, that the journal went back: every
         grant from before is void, and whoever is connected has to offer again what it has.
     @ivar refusals: by worker and address, why a deposit was not committed, if it is not that
@@ -75,6 +76,9 @@ class JournalPromise(Protocol):
 
     @property
     def octetsOf(self) -> Mapping[str, int]: ...
+
+    @property
+    def keptOctets(self) -> int: ...
 
     def grants(self, wishes: Sequence[Wish]) -> list[Grant]:
         """

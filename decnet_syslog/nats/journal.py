@@ -169,6 +169,7 @@ class JetStreamJournal:
     A journal in a cluster.
 
     @ivar octets: 0: the stream's own limit is for all, and refuses when it is reached.
+    @ivar keptOctets: 0, too.
     @ivar refusals: by worker and address, why what a connection had handed over was not
         committed: a code of C{BYE} and a text.
     """
@@ -192,7 +193,7 @@ class JetStreamJournal:
         self._saidPayload = 0
         # Of each worker, how many streams may be made before they are counted again.
         self._uncounted: dict[str, int] = {}
-        self.octets = 0
+        self.octets = self.keptOctets = 0
         self.refusals: dict[tuple[str, str], tuple[str, str]] = {}
         self._bus = bus
         self._stream = stream
