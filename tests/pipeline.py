@@ -49,6 +49,7 @@ class End(OctetCountedReceiver):
     """One end of a link: octets out to a FIFO, octets in to a room."""
 
     control = True
+    isRead = True
 
     def __init__(self, room: Any) -> None:
         self.room = room

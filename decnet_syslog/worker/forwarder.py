@@ -64,6 +64,7 @@ BYE_CODES = (
     "framing",
     "protocol",
     "no-space",
+    "journal-went-back",
     "hostname",
     "revoked",
     "error",
