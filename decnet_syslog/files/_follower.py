@@ -163,6 +163,18 @@ class FileFollower:
             for one in self.opened
         ) or any(content.isUnchanged(status) for content in self.records.values())
 
+    def openPast(self) -> list[OpenContent]:
+        """The rotated files from before our time, to be compared with what a journal holds."""
+        return [
+            self._matcher.peek(content)
+            for content in list(self.records.values())
+            if content.life is Life.PAST and content.key in self._matcher.homes
+        ]
+
+    def readAgain(self, content: Content) -> None:
+        """Read what is only on record."""
+        self._matcher.open(content)
+
     def holds(self, file: FileId) -> OpenContent | None:
         """The content that has a file open."""
         for one in self.opened:

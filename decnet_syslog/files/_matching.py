@@ -425,6 +425,7 @@ class Matcher:
             return
         open_.use(follower.openFile(one.descriptor, open_.content))
         one.descriptor = -1
+        open_.isCopied = rule is not Rule.SAME
         self._settle(one, open_)
         if follower.searching.pop(open_.key, None) is not None:
             open_.happened(Event.COPY_FOUND)
@@ -450,6 +451,13 @@ class Matcher:
         self._beforeUnread(open_)
         return open_
 
+    def peek(self, content: Content) -> OpenContent:
+        """A content that is only on record, to be compared and nothing else."""
+        open_ = self._follower.openContent(content, None)
+        open_.fromArchive = bool(content.archived)
+        open_.home = self._homes[content.key]
+        return open_
+
     def reopen(self, open_: OpenContent) -> ContentFile | None:
         """Open the file of a content that had ended, when it is read."""
         follower, content = self._follower, open_.content
@@ -465,6 +473,8 @@ class Matcher:
                 one.descriptor = -1
                 return file
             one.close()
+        if content.life is Life.PAST:
+            return None
         if not examiner.isIncomplete or not os.path.exists(open_.home):
             open_.content.reason = "vanished"
             open_.happened(Event.FILE_LOST)

@@ -9,7 +9,6 @@ stopped and one that is killed leave the same promise, stopping only leaves less
 from __future__ import annotations
 
 import os
-import resource
 import socket
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +39,7 @@ from zope.interface import implementer
 from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..notify import adoptedSockets
+from ..openfiles import raiseOpenFiles
 from ..trust.contexts import RefuseChain
 from ..wire.control import BYE
 from .door import ConnectionLimit, showAddress
@@ -81,12 +81,8 @@ def exitAtOnce(failure: Failure) -> None:
 
 def connectionsAllowed(wantedConnections: int) -> int:
     """How many connections the descriptors suffice for, when we take all we can have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = wantedConnections + DESCRIPTORS_KEPT
-    if soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return max(1, min(wantedConnections, soft - DESCRIPTORS_KEPT))
+    allowed = raiseOpenFiles(wantedConnections + DESCRIPTORS_KEPT)
+    return max(1, min(wantedConnections, allowed - DESCRIPTORS_KEPT))
 
 
 def sharedSocket(host: str, port: int) -> socket.socket:

@@ -156,8 +156,8 @@ class Homing:
                 continue
             if (
                 not line.control
-                and line.shipment is not None
-                and line.shipment.inFlight
+                and line.session is not None
+                and line.session.inFlight
             ):
                 # It acknowledges nothing: what is under way would come twice. Next time.
                 return
