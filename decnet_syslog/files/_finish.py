@@ -142,6 +142,8 @@ class Finisher:
             follower.noteHome(content, one.home)
         follower.opened.remove(one)
         follower.records[content.key] = content
+        if content.life is Life.ENDED and one.home is not None:
+            follower.endedAt(content.key, one.home)
         self._around.ended(content, one.acknowledged)
         self._around.kept.release(content.key)
         one.close()

@@ -163,6 +163,10 @@ class FileFollower:
             for one in self.opened
         ) or any(content.isUnchanged(status) for content in self.records.values())
 
+    def endedAt(self, key: ContentKey, path: str) -> None:
+        """A content has ended; its file is there, and can be read again."""
+        self._matcher.homes[key] = path
+
     def openPast(self) -> list[OpenContent]:
         """The rotated files from before our time, to be compared with what a journal holds."""
         return [

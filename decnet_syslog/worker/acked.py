@@ -70,6 +70,11 @@ __all__ = ["KNOWN_MAX", "AckedSender", "Phase"]
 KNOWN_MAX = 65536
 
 
+# Names of one content that a journal may hold other octets by. More than two cannot happen to
+# an honest one, unless somebody else uses our state at this moment.
+REFUSED_MAX = 8
+
+
 class Phase(enum.Enum):
     """How far a connection is."""
 
@@ -298,11 +303,12 @@ class AckedSender:
     def _goOn(self) -> None:
         """Do one slice of what takes long; others come between."""
         self._turn = None
+        job = self._jobs[0]
         try:
-            next(self._jobs[0])
+            next(job)
         except StopIteration:
-            self._jobs.popleft()
-        if self._jobs:
+            self._jobs.remove(job)
+        if self._jobs and self._turn is None:
             self._turn = self._clock.callLater(0, self._goOn)
 
     def _resumed(self, line: RESUME) -> None:
@@ -333,6 +339,8 @@ class AckedSender:
         self._streams.close(stream)
         if state is Happening.FAILED:
             return
+        if len(stream.refused) > REFUSED_MAX:
+            raise ListenerProtocolError("the journal has other octets by every name")
         if not self._comparison.isListed:
             self._askForList()
         elif not self._isListing:
