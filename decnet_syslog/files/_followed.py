@@ -262,8 +262,7 @@ class FollowedFiles:
         return self._journal.of.get(content.key)
 
     def _saveOne(self, one: OpenContent) -> None:
-        self._positions[one.key] = one.acknowledged
-        self.store.save([one.content], [(self.authority, one.key, one.acknowledged)])
+        self._journal.write([one.content], {one.key: one.acknowledged})
 
     def _ended(self, content: Content, position: Position) -> None:
         """A content has ended: its last position is on disk with its record."""

@@ -159,7 +159,9 @@ class FileFollower:
         """Whether a file is open here, or on record and as it was."""
         object_ = (status.st_dev, status.st_ino)
         return any(
-            one.file is not None and not one.fromArchive and one.content.file[:2] == object_
+            one.file is not None
+            and not one.fromArchive
+            and one.content.file[:2] == object_
             for one in self.opened
         ) or any(content.isUnchanged(status) for content in self.records.values())
 
