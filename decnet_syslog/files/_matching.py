@@ -433,6 +433,9 @@ class Matcher:
             self._around.events(
                 "copy-not-certain", path=one.path, position=open_.position
             )
+        if open_.position == open_.content.origin:
+            # It may have had nothing when it was seen last: its age is its file's.
+            self._beforeUnread(open_)
 
     def open(self, content: Content, one: Examined | None = None) -> OpenContent:
         """Read a content that had ended, or is only on record."""
