@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable
 from uuid import uuid4
 
-from ._contents import Content, ContentKey, Event, Life
+from ._contents import BLOCK_OCTETS, Content, ContentKey, Event, Life
 from ._finish import Finisher
 from ._matching import SEARCH_S, Matcher, liveFile
 from ._objects import NO_FILE, FileId, identify, openRegular
@@ -371,6 +371,8 @@ class FileFollower:
         open_ = self.openFile(descriptor, content)
         one = self.openContent(content, open_)
         open_.sync(one.size)
+        # What was seen is recognised after a kill, too: in a copy, if the file is truncated.
+        one.extendProof(BLOCK_OCTETS)
         self._around.store.save([content])
         self.generation += 1
         self.opened.append(one)
