@@ -100,9 +100,11 @@ def _opened(
     # Journals of single statements hold nothing that a crash must find again.
     db.execute("PRAGMA temp_store = MEMORY")
 
+    if pageOctets is not None:
+        # Before the first transaction: that fixes it, and for one that is there nothing changes.
+        db.execute(f"PRAGMA page_size = {pageOctets}")
+
     def make() -> None:
-        if pageOctets is not None:
-            db.execute(f"PRAGMA page_size = {pageOctets}")
         useWAL(db)
 
     # Before anything of it is changed: WAL mode would be a change.

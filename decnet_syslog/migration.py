@@ -216,7 +216,7 @@ class Migration:
 def _isOfSchema(error: sqlite3.DatabaseError) -> bool:
     """Whether a statement does not fit what is there; not: the disk is full, or fails."""
     return isinstance(error, sqlite3.IntegrityError) or str(error).startswith(
-        ("no such", "duplicate column", "table ", "there is already")
+        ("no such", "duplicate column", "table ", "there is already", "error in ")
     )
 
 

@@ -162,11 +162,16 @@ class FilesHistory:
         """HELLO: what the journal acknowledged counts if it still has it."""
         ledger = self.ledger
         authority = (ledger.name * 32, "worker")
-        self.isHistoryKept = ledger.holds(self.files.markOf(authority))
-        self.files.connect(authority, resend=True, isHistoryKept=self.isHistoryKept)
-        self.authority = authority
+        isMet = self.files.isMet(authority)
+        self.files.connect(
+            authority,
+            resend=True,
+            isHistoryKept=ledger.holds(self.files.markOf(authority[0])),
+            mark=ledger.mark,
+        )
+        if not isMet:
+            self.files.meet(authority, ledger.mark)
         self.met.clear()
-        self.files.heard(ledger.mark)
 
     def halt(self, save: bool) -> None:
         if self.isRunning:
@@ -206,9 +211,10 @@ class FilesHistory:
             return False
         at = one.acknowledged
         key = (at.stream, at.generation)
-        # Where a stream begins that the journal does not know.
-        start = self.files.startOf(one)
-        held = self.ledger.held.setdefault(key, Held(start, start, start, 0))
+        # A stream that the journal does not know begins where it is thought to be.
+        held = self.ledger.held.setdefault(
+            key, Held(at.offset, at.offset, at.offset, 0)
+        )
         if one.lostReason is None and not one.hasChanged and held.base >= one.floor:
             try:
                 crc = one.checksum(held.base, held.offset)
@@ -217,7 +223,7 @@ class FilesHistory:
                     return False
                 return False
             assert crc == held.crc, f"{one} is another content than {key}"
-        self.files.adopt(one, Position(*key, held.offset, held.base, held.crc))
+        self.files.adopt({one: Position(*key, held.offset, held.base, held.crc)})
         one.invariants()
         self.met.add(one)
         return True
@@ -257,7 +263,7 @@ class FilesHistory:
             self.ledger.lines.update(chunk.octets.splitlines(True))
         if acknowledge:
             # MARK comes before ACK.
-            self.files.heard(self.ledger.mark)
+            self.files.remember(self.ledger.mark)
             one.acknowledge(held.offset, held.base, held.crc)
         one.invariants()
 

@@ -60,6 +60,7 @@ class RecordingLine:
         self.sent: list[ControlLine] = []
         self.byes: list[BYE] = []
         self.paused = False
+        self.isRead = True
 
     def sendControl(self, *lines: ControlLine) -> None:
         self.sent.extend(lines)

@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
 
+from decnet_syslog.files._follower import FileFollower
 from decnet_syslog.master import outputfile
 from decnet_syslog.master.acknowledged import Acknowledged
 from decnet_syslog.master.streams import Position, StreamTable
 from decnet_syslog.master.values import Deposit, Grant
 from decnet_syslog.wire.control import ACK, RESUME
-from decnet_syslog.worker.shipment import Shipment
-from decnet_syslog.worker.tail import Tail
+from decnet_syslog.worker.acked import AckedSender
 
 __all__ = ["MUTANTS"]
 
@@ -41,23 +41,24 @@ def acknowledgeBeforeCommit() -> AbstractContextManager[object]:
 
 def advanceAtDrain() -> AbstractContextManager[object]:
     """The forwarder advances when it has written, and believes itself, as DECNET's did."""
-    original = Shipment._send
-    resumed = Shipment._resumed
+    original = AckedSender._sendChunk
+    resumed = AckedSender._resumed
 
-    def _send(self: Shipment, way: Any, piece: Any) -> None:
-        original(self, way, piece)
-        way.incarnation.acknowledge(*way.sent.popleft())
-        way.acknowledged = piece.end
+    def _sendChunk(self: AckedSender, content: Any, chunk: Any) -> None:
+        original(self, content, chunk)
+        stream = self._streams.of[content]
+        content.acknowledge(*stream.sent.popleft())
+        stream.acknowledged = chunk.end
 
-    def _resumed(self: Shipment, line: RESUME) -> None:
-        mark = self._way(line.stream, line.generation).incarnation.bookmark
+    def _resumed(self: AckedSender, line: RESUME) -> None:
+        mark = self._opened(line.stream, line.generation).content.acknowledged
         if line.offset < mark.offset:
             line = RESUME(
                 line.stream, line.generation, mark.offset, mark.base, mark.crc
             )
         resumed(self, line)
 
-    def _acknowledged(self: Shipment, line: ACK) -> None:
+    def _acknowledged(self: AckedSender, line: ACK) -> None:
         """It does not listen."""
 
     def _at(self: Acknowledged, line: Any) -> None:
@@ -68,20 +69,23 @@ def advanceAtDrain() -> AbstractContextManager[object]:
         self._current = stream
 
     first = mock.patch.multiple(
-        Shipment, _send=_send, _resumed=_resumed, _acknowledged=_acknowledged
+        AckedSender,
+        _sendChunk=_sendChunk,
+        _resumed=_resumed,
+        _acknowledged=_acknowledged,
     )
     return _Both(first, mock.patch.object(Acknowledged, "_at", _at))
 
 
 def forgetGeneration() -> AbstractContextManager[object]:
     """A rotated file goes on under the generation of the one before."""
-    original = Tail._new
+    original = FileFollower.begin
 
-    def _new(self: Tail, descriptor: int, offset: int = 0) -> Any:
-        self._generation = -1
-        return original(self, descriptor, offset)
+    def begin(self: FileFollower, *arguments: Any, **more: Any) -> Any:
+        self.generation = -1
+        return original(self, *arguments, **more)
 
-    return mock.patch.object(Tail, "_new", _new)
+    return mock.patch.object(FileFollower, "begin", begin)
 
 
 def applyTwice() -> AbstractContextManager[object]:

@@ -23,13 +23,13 @@ from urllib.request import urlopen
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.master.journal import Journal
 from decnet_syslog.master.limits import Limits
 from decnet_syslog.nats.access import Access, parseServers
 from decnet_syslog.nats.bus import Bus, Silent
 from decnet_syslog.nats.journal import JetStreamJournal
 from decnet_syslog.nats.outbox import Outbox
 from decnet_syslog.nats.stream import Layout
+from decnet_syslog.nats.written import OutputState
 from decnet_syslog.wire.framing import MESSAGE_OCTETS_MAX
 
 from .peers import requirePeer
@@ -85,7 +85,7 @@ def openJetStream(
         return JetStreamJournal.open(
             bus, layout, messageOctetsMax, None, streamsPerWorkerMax, encoding
         )
-    outbox = Outbox(bus, layout, Journal.open(state), "test", time.monotonic)
+    outbox = Outbox(bus, layout, OutputState.open(state), "test", time.monotonic)
     journal = JetStreamJournal.open(bus, layout, messageOctetsMax, outbox)
     outbox.prepare()
     waitUntil(outbox.acquire, "the outputs are somebody else's")

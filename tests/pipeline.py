@@ -1,11 +1,14 @@
 """
 The whole pipeline in memory: the real worker and the real master, a link that loses.
 
-A L{World} has a worker (tails, bookmarks, shipment) and a master (reception, group commit,
+A L{World} has a worker (files, state database, sender) and a master (reception, group commit,
 journal, outputs) whose octets go through two FIFOs. Time is a number; the journal's thread
 is stepped by hand, so that a crash can fall between a commit and its answer. A crash
 copies the SQLite files as they are at that moment and goes on with the copy; log and
 output files stay where they are, as they do when a process is killed.
+
+There can be a second master with a journal and outputs of its own, to which the worker goes and
+comes back; and a master can be put back to a snapshot, journal and outputs together.
 """
 
 from __future__ import annotations
@@ -19,10 +22,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from decnet_syslog.files import (
+    Changed,
+    FollowedFiles,
+    StateStore,
+    Vanished,
+)
 from decnet_syslog.master.acknowledged import Acknowledged
 from decnet_syslog.master.feeds import Feed
 from decnet_syslog.master.groupcommit import GroupCommit
@@ -35,10 +43,9 @@ from decnet_syslog.master.roster import Roster
 from decnet_syslog.wire.control import BYE, ControlError, ControlLine, encodeControl
 from decnet_syslog.wire.framing import FramingError
 from decnet_syslog.wire.protocol import OctetCountedReceiver
-from decnet_syslog.worker.bookmarks import Bookmarks
-from decnet_syslog.worker.incarnation import Vanished
-from decnet_syslog.worker.shipment import Misbehaviour, Shipment
-from decnet_syslog.worker.tails import Tails
+from decnet_syslog.worker.acked import AckedSender
+from decnet_syslog.worker.connection import ListenerProtocolError
+from decnet_syslog.worker.counts import Counts
 
 from .doubles import LaterThread, atOnce
 
@@ -49,6 +56,7 @@ class End(OctetCountedReceiver):
     """One end of a link: octets out to a FIFO, octets in to a room."""
 
     control = True
+    isRead = True
 
     def __init__(self, room: Any) -> None:
         self.room = room
@@ -65,7 +73,7 @@ class End(OctetCountedReceiver):
     def _tell(self, method: Callable[[Any], None], what: Any) -> None:
         try:
             method(what)
-        except (Violation, Misbehaviour) as error:
+        except (Violation, ListenerProtocolError) as error:
             self.close(BYE("protocol", str(error)))
 
     def frameError(self, error: FramingError | ControlError) -> None:
@@ -91,9 +99,8 @@ class End(OctetCountedReceiver):
     def accepted(self) -> None:
         """The listener has taken us."""
 
-    def pump(self) -> None:
-        if not self.closed:
-            self.room.pump()
+    def whenArrived(self, call: Callable[[], None]) -> None:
+        """Not asked for with acknowledgements."""
 
 
 class Link:
@@ -117,16 +124,22 @@ class Link:
 class Master:
     """The master's process."""
 
-    def __init__(self, world: World, journalPath: Path) -> None:
+    def __init__(self, world: World, journalPath: Path, tag: str = "") -> None:
+        """
+        @param tag: of its outputs.
+        """
         self.world = world
         self.path = journalPath
+        self.tag = tag
+        self.rawPath = world.directory / f"master{tag}.log"
+        self.jsonPath = world.directory / f"master{tag}.json"
         self.journal = Journal.open(journalPath)
         self.thread = LaterThread()
         self.commits = GroupCommit(self.journal, self.thread, world.clock, world.failed)
         self.roster = Roster(16)
         outputs = [
-            FileOutput("raw", str(world.rawPath), renderRaw, world.event),
-            FileOutput("json", str(world.jsonPath), renderJSON, world.event),
+            FileOutput("raw", str(self.rawPath), renderRaw, world.event),
+            FileOutput("json", str(self.jsonPath), renderJSON, world.event),
         ]
         cursors = self.journal.useOutputs([output.name for output in outputs])
         self.feeds = []
@@ -142,7 +155,7 @@ class Master:
         """A new connection."""
         end = End(None)
         reception = Acknowledged(
-            "w1",
+            self.world.worker,
             "f",
             "a",
             end,
@@ -151,6 +164,7 @@ class Master:
             self.journal,
             self.world.limits,
             self.roster,
+            history=self.world.history,
         )
         end.room = reception
         reception.greet()
@@ -177,10 +191,16 @@ class World:
         serial: int = 0,
         patterns: Sequence[str] = ("app.log",),
         filesPerConnection: int = 256,
+        history: bool = True,
+        worker: str = "w1",
     ) -> None:
         """
         @param patterns: of the logs, beside one another.
+        @param history: whether the two speak version 2, with marks of the journal.
+        @param worker: the name in our certificate.
         """
+        self.history = history
+        self.worker = worker
         self.limits = Limits(message=2048, filesPerConnection=filesPerConnection)
         self.directory = directory
         self.logs = directory / "logs"
@@ -188,14 +208,12 @@ class World:
         self.log = self.logs / "app.log"
         self.patterns = [str(self.logs / pattern) for pattern in patterns]
         self.log.touch()
-        self.rawPath = directory / "master.log"
-        self.jsonPath = directory / "master.json"
         self.clock = Clock()
         self.failures: list[Failure] = []
         self.events: list[str] = []
         self.serial = serial
         self.crashes = 0
-        self.seen = b""
+        self.seen: dict[str, bytes] = {}
         self.lagOctetsMax = lagOctetsMax
         self.link: Link | None = None
         self.reception: Acknowledged | None = None
@@ -203,6 +221,18 @@ class World:
         self.statePath = directory / "forwarder-0.db"
         self.startWorker()
         self.master = Master(self, directory / "listener-0.db")
+        # The one that is not spoken to.
+        self.other: Master | None = None
+        self.snapshot: tuple[Path, dict[Path, int]] | None = None
+        self.putBack = 0
+
+    @property
+    def rawPath(self) -> Path:
+        return self.master.rawPath
+
+    @property
+    def jsonPath(self) -> Path:
+        return self.master.jsonPath
 
     def event(self, name: str, **facts: Any) -> None:
         self.events.append(name)
@@ -213,34 +243,36 @@ class World:
     # The worker
 
     def startWorker(self) -> None:
-        self.bookmarks = Bookmarks.open(self.statePath)
-        self.tails = Tails(
+        self.store = StateStore.open(self.statePath)
+        self.files = FollowedFiles(
             self.patterns,
-            self.bookmarks,
+            self.store,
             self.clock.seconds,
             messageOctetsMax=2048,
             lagOctetsMax=self.lagOctetsMax,
             events=self.event,
         )
-        self.shipment: Shipment | None = None
-        self.tails.poll()
+        self.sender: AckedSender | None = None
+        self.files.poll()
 
-    def inThread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-        return atOnce(function, *arguments)
+    def stopWorker(self) -> None:
+        self.files.close()
+        self.store.close()
 
     def connect(self) -> None:
         """A new connection; the old one, if there is one, is dying slowly."""
         if self.link is not None:
             self.dying.append(self.link)
-            self.shipmentLost()
-        self.tails.poll()
+            self.senderLost()
+        self.files.poll()
         worker = End(None)
         master, self.reception = self.master.accept()
         self.link = Link(worker, master)
-        self.shipment = Shipment(
-            self.tails, worker, self.clock, self.inThread, True, pieceOctets=64
+        self.sender = AckedSender(
+            self.files, worker, self.clock, Counts(), self.worker, True, chunkOctets=64
         )
-        worker.room = self.shipment
+        self.sender.connectionMade()
+        worker.room = self.sender
 
     def warmUp(self) -> None:
         """Get past the introductions, so that a history begins where lines flow."""
@@ -248,10 +280,10 @@ class World:
         for _ in range(5):
             perform(self, ("all",))
 
-    def shipmentLost(self) -> None:
-        if self.shipment is not None:
-            self.shipment.connectionLost()
-            self.shipment = None
+    def senderLost(self) -> None:
+        if self.sender is not None:
+            self.sender.connectionLost()
+            self.sender = None
         self.link = None
 
     def cut(self) -> None:
@@ -259,16 +291,16 @@ class World:
         if self.link is not None:
             if self.reception is not None:
                 self.reception.connectionLost()
-            self.shipmentLost()
+            self.senderLost()
 
     def poll(self) -> None:
         """The worker looks at its files and sends."""
         self.clock.advance(0.1)
-        self.tails.poll()
-        for incarnation in self.tails.incarnations:
-            incarnation.invariants()
-        if self.shipment is not None:
-            self.shipment.pump()
+        self.files.poll()
+        for content in self.files.opened:
+            content.invariants()
+        if self.sender is not None:
+            self.sender.pump()
 
     def deliver(self, octets: int, down: bool) -> None:
         if self.link is not None:
@@ -315,27 +347,56 @@ class World:
         fresh = self.copyDatabase(self.master.path)
         self.master.die()
         self.link, self.dying, self.reception = None, [], None
-        if self.shipment is not None:
-            self.shipment.connectionLost()
-            self.shipment = None
-        self.master = Master(self, fresh)
+        self.senderLost()
+        self.master = Master(self, fresh, self.master.tag)
+
+    def takeSnapshot(self) -> None:
+        """Stop the master, copy journal and outputs, start it."""
+        self.crashMaster()
+        lengths = {
+            path: path.stat().st_size if path.exists() else 0
+            for path in (self.rawPath, self.jsonPath)
+        }
+        self.snapshot = (self.copyDatabase(self.master.path), lengths)
+
+    def restoreSnapshot(self) -> None:
+        """Put the master back: journal and outputs, as they were at one moment."""
+        if self.snapshot is None:
+            return
+        path, lengths = self.snapshot
+        if self.rawPath not in lengths:
+            return
+        self.crashMaster()
+        self.master.die()
+        for output, length in lengths.items():
+            with open(output, "r+b") as file:
+                file.truncate(length)
+        self.seen[self.master.tag] = self.rawPath.read_bytes()
+        self.master = Master(self, self.copyDatabase(path), self.master.tag)
+        self.putBack += 1
+
+    def changeMaster(self) -> None:
+        """Go to the other master, which has a journal and outputs of its own."""
+        self.cut()
+        if self.other is None:
+            self.other = Master(self, self.directory / "another-0.db", "-other")
+        self.master, self.other = self.other, self.master
+        self.dying = []
 
     def crashWorker(self, save: bool) -> None:
         """Kill the worker; its offsets may have been saved or not."""
         if save:
-            self.tails.save()
+            self.files.save()
         fresh = self.copyDatabase(self.statePath)
         self.cut()
-        self.tails.close()
-        self.bookmarks.close()
+        self.stopWorker()
         self.statePath = fresh
         self.startWorker()
 
     def loseState(self) -> None:
         """The worker's database is gone."""
         self.crashWorker(False)
-        self.tails.close()
-        self.bookmarks.close()
+        self.stopWorker()
         self.crashes += 1
         self.statePath = self.directory / f"forwarder-{self.crashes}.db"
         self.startWorker()
@@ -373,8 +434,9 @@ class World:
     def look(self) -> None:
         """What a reader has seen never vanishes or changes."""
         now = self.rawPath.read_bytes()
-        assert now.startswith(self.seen), "a reader saw octets that are gone"
-        self.seen = now
+        seen = self.seen.get(self.master.tag, b"")
+        assert now.startswith(seen), "a reader saw octets that are gone"
+        self.seen[self.master.tag] = now
         assert not self.failures, self.failures
         self.content()
 
@@ -382,26 +444,30 @@ class World:
         """
         acknowledged(worker) <= committed(master), and what is committed is the file's.
         """
-        known = {(k.stream, k.generation): k for k in self.master.journal.known("w1")}
-        for incarnation in self.tails.incarnations:
-            mark = incarnation.bookmark
-            if mark.journal != self.master.journal.identity:
+        if self.sender is None or self.sender.authority[0] == "":
+            return
+        known = {
+            (k.stream, k.generation): k for k in self.master.journal.known(self.worker)
+        }
+        for content in self.files.opened:
+            mark = content.acknowledged
+            there = known.get((mark.stream, mark.generation))
+            if there is None or mark.offset == content.content.origin:
                 continue
-            incarnation.look()
-            there = known[mark.stream, mark.generation]
+            content.look()
             assert mark.offset <= there.offset, (
                 f"{mark.offset} acknowledged, {there} committed"
             )
             if (
-                incarnation.lost is None
-                and not incarnation.seeking
-                and not incarnation.changed
+                content.lostReason is None
+                and not content.isSearching
+                and not content.hasChanged
             ):
                 try:
-                    crc = incarnation.checksum(there.base, there.offset)
-                except Vanished:
+                    crc = content.checksum(there.base, there.offset)
+                except (Changed, Vanished):
                     continue
-                assert crc == there.crc, f"other octets of {incarnation} are committed"
+                assert crc == there.crc, f"other octets of {content} are committed"
 
     def heal(self) -> None:
         """Without further faults everything arrives."""
@@ -438,9 +504,10 @@ class World:
 
     def close(self) -> None:
         self.cut()
-        self.tails.close()
-        self.bookmarks.close()
-        self.master.die()
+        self.stopWorker()
+        for master in (self.master, self.other):
+            if master is not None:
+                master.die()
 
 
 def perform(world: World, step: tuple[object, ...]) -> None:
@@ -464,6 +531,12 @@ def perform(world: World, step: tuple[object, ...]) -> None:
             world.poll()
         case ("cut",):
             world.cut()
+        case ("snapshot",):
+            world.takeSnapshot()
+        case ("put back",):
+            world.restoreSnapshot()
+        case ("change master",):
+            world.changeMaster()
         case ("rotate",):
             world.rotate()
         case ("copytruncate",):
@@ -518,19 +591,34 @@ def randomStep(dice: random.Random) -> tuple[object, ...]:
     )
 
 
+def journalSteps(dice: random.Random) -> tuple[object, ...]:
+    """A step, of those too that are done to masters."""
+    if dice.random() < 0.85:
+        return randomStep(dice)
+    return dice.choice([("snapshot",), ("put back",), ("change master",)])
+
+
+def journalHistory(seed: int) -> list[tuple[object, ...]]:
+    """A history in which masters are put back and change."""
+    dice = random.Random(seed)
+    return [journalSteps(dice) for _ in range(dice.randint(5, 60))]
+
+
 def run(
     directory: Path,
     history: list[tuple[object, ...]],
     filesPerConnection: int = 256,
     patience: int = 1,
+    marks: bool = True,
 ) -> None:
     """
     Live through a history and heal.
 
     @param patience: how often to go on without faults until everything must be there.
+    @param marks: whether the two speak version 2.
     @raise AssertionError: a line was lost, repeated, out of order, or vanished.
     """
-    world = World(directory, filesPerConnection=filesPerConnection)
+    world = World(directory, filesPerConnection=filesPerConnection, history=marks)
     try:
         world.connect()
         world.warmUp()
@@ -540,18 +628,29 @@ def run(
         for _ in range(patience):
             world.heal()
         world.check()
+        if world.other is not None:
+            # What one journal acknowledged says nothing about the other.
+            world.changeMaster()
+            for _ in range(patience):
+                world.heal()
+            world.check()
     finally:
         world.close()
 
 
-def main(count: int, first: int) -> int:
-    """Run many random histories. The exit status."""
+def main(count: int, first: int, journals: bool = False) -> int:
+    """
+    Run many random histories. The exit status.
+
+    @param journals: whether masters are put back, and change.
+    """
+    make = journalHistory if journals else randomHistory
     for number in range(first, first + count):
         directory = Path(
             tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
         )
         try:
-            run(directory / "world", randomHistory(number))
+            run(directory / "world", make(number), marks=number % 4 > 0)
         except Exception as error:
             print(f"history {number}: {type(error).__name__}: {error}")
             return 1
@@ -565,4 +664,4 @@ def main(count: int, first: int) -> int:
 if __name__ == "__main__":
     import sys
 
-    raise SystemExit(main(int(sys.argv[1]), int(sys.argv[2])))
+    raise SystemExit(main(int(sys.argv[1]), int(sys.argv[2]), len(sys.argv) > 3))

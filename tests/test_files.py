@@ -16,10 +16,10 @@ from twisted.trial.unittest import SynchronousTestCase
 import decnet_syslog
 import twisted
 from decnet_syslog.errors import UserError
+from decnet_syslog.files import StateStore
 from decnet_syslog.master.journal import Journal
 from decnet_syslog.master.outputfile import OutputFile
 from decnet_syslog.master.outputprocess import ListenerLock
-from decnet_syslog.files import StateStore
 
 from .peers import PairTestCase
 from .tailing import TailTestCase

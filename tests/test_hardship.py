@@ -11,8 +11,8 @@ from unittest import mock
 from zlib import crc32
 
 from decnet_syslog.files import _examine, _matching
-from decnet_syslog.files._kept import KeptFiles
 from decnet_syslog.files._finish import KEEP_RETRY_S
+from decnet_syslog.files._kept import KeptFiles
 
 from .tailing import TailTestCase
 

@@ -16,9 +16,9 @@ from zlib import crc32
 from hypothesis import example, given, note, settings
 from hypothesis import strategies as st
 
-from decnet_syslog.files import Gap, OpenContent, FinalLine
-from decnet_syslog.worker.chunks import byName, nextChunk
+from decnet_syslog.files import FinalLine, Gap, OpenContent
 from decnet_syslog.files._matching import SEARCH_S
+from decnet_syslog.worker.chunks import byName, nextChunk
 
 from .tailing import TailTestCase
 

@@ -123,6 +123,7 @@ class AddressTests(SynchronousTestCase):
         """Files that do not do are named."""
         path = Path(self.mktemp())
         path.write_text("what is this\n")
+        path.chmod(0o600)
         for given, said in [
             ({"ca": str(path)}, "--journal-ca"),
             ({"ca": "/nowhere"}, "--journal-ca"),
@@ -221,6 +222,7 @@ class ServerTests(NatsTestCase):
     def test_stripped(self) -> None:
         """Where TLS is wanted, a server that does not ask for it hears no password."""
         secret = self.home / "secret"
+        secret.touch(0o600)
         secret.write_text("ours:pa55word\n")
         server = self.server(
             "authorization { users: [{user: ours, password: pa55word}] }\n"
@@ -237,6 +239,7 @@ class ServerTests(NatsTestCase):
     def test_password(self) -> None:
         """A wrong password, or none, is not let in."""
         secret = self.home / "secret"
+        secret.touch(0o600)
         server = self.server(
             "authorization { users: [{user: ours, password: pa55word}] }"
         )
@@ -249,6 +252,7 @@ class ServerTests(NatsTestCase):
     def test_lockedOut(self) -> None:
         """Who is not let in for a while comes in when that is mended."""
         secret = self.home / "secret"
+        secret.touch(0o600)
         secret.write_text("ours:pa55word\n")
         good = "authorization { users: [{user: ours, password: pa55word}] }"
         server = self.server(good)
@@ -285,6 +289,7 @@ class ServerTests(NatsTestCase):
 
         pair = nkeys.from_seed(nkeys.encode_seed(b"\x05" * 32, nkeys.PREFIX_BYTE_USER))
         secret = self.home / "seed"
+        secret.touch(0o600)
         secret.write_bytes(bytes(pair.seed))
         server = self.server(
             f"authorization {{ users: [{{nkey: {pair.public_key.decode()}}}] }}"
@@ -317,6 +322,7 @@ class ServerTests(NatsTestCase):
             f"resolver: MEMORY\nresolver_preload: {{ {preload} }}\n"
         )
         path = self.home / "user.creds"
+        path.touch(0o600)
         options = {**NOTHING, "credentials": str(path)}
         rights = {"subs": -1, "data": -1, "payload": -1, "pub": {}, "sub": {}}
         token = signed(account, user, "user", rights)

@@ -10,7 +10,6 @@ from typing import Any
 from twisted.logger import capturedLogs
 
 from decnet_syslog.errors import UserError
-from decnet_syslog.master.journal import Journal
 from decnet_syslog.nats import bus as buses
 from decnet_syslog.nats import stream as streams
 from decnet_syslog.nats.access import Access, parseServers
@@ -18,6 +17,7 @@ from decnet_syslog.nats.bus import Bus, Silent
 from decnet_syslog.nats.journal import JetStreamJournal
 from decnet_syslog.nats.outbox import Outbox
 from decnet_syslog.nats.stream import NAME_TAKEN, NOT_YET, Layout
+from decnet_syslog.nats.written import OutputState
 
 from .natsserver import STREAM_OCTETS_MAX, openJetStream
 from .test_jetstream import SingleTestCase
@@ -119,7 +119,7 @@ class EarlyTests(SingleTestCase):
         bus = Bus.open(Access(parseServers(self.nats.url)))
         self.addCleanup(bus.close)
         layout = Layout("decnet", None, STREAM_OCTETS_MAX)
-        state = Journal.open(self.directory() / "o.db")
+        state = OutputState.open(self.directory() / "o.db")
         self.addCleanup(state.close)
         self.patch(streams, "OPENING_S", 1.0)
         JetStreamJournal.open(bus, layout, 1000)

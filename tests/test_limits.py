@@ -19,10 +19,12 @@ from decnet_syslog.master.groupcommit import (
     PENDING_ALWAYS,
     GroupCommit,
 )
+from decnet_syslog.master.journal import PAGE_OCTETS
 from decnet_syslog.master.limits import LIMIT_PARAMETERS, Limits
 from decnet_syslog.master.listener import ListenerFactory, setTimeouts
 from decnet_syslog.master.pacing import BURST_OCTETS, RATE_MIN, Pacing
 from decnet_syslog.master.reception import Plain
+from decnet_syslog.master.stored import storedOctets
 from decnet_syslog.master.tap import Options
 from decnet_syslog.master.values import DEPOSIT_COST, LINE_COST, Cursor
 from decnet_syslog.trust.contexts import ForwarderContext
@@ -118,7 +120,7 @@ class FairnessTests(MasterTestCase):
         while not evilLine.paused:
             evil.framesReceived([b"x" * 10_000])
             self.thread.run()
-        half = 500_000 + 2 * (10_000 + DEPOSIT_COST)
+        half = 500_000 + 2 * storedOctets(DEPOSIT_COST + 10_000, PAGE_OCTETS)
         self.assertLess(self.journal.octets, half)
         _, line = self.connect("evil")
         self.assertTrue(line.paused)

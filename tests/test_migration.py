@@ -82,6 +82,8 @@ ROWS: dict[str, dict[str, object]] = {
         "inode": 2,
         "length": 30,
         "anchor": b"",
+        "ahead": 0,
+        "boot": "",
     },
 }
 

@@ -117,14 +117,13 @@ class HistoryTests(SynchronousTestCase):
         world.connect()
         world.line()
         world.heal()
-        world.tails.save()
+        world.files.save()
         old = world.copyDatabase(world.statePath)
         for _ in range(5):
             world.line()
         world.heal()
         world.crashWorker(True)
-        world.tails.close()
-        world.bookmarks.close()
+        world.stopWorker()
         world.statePath = old
         world.startWorker()
         world.line()
@@ -140,7 +139,7 @@ class HistoryTests(SynchronousTestCase):
         for _ in range(3):
             world.line()
         world.heal()
-        world.tails.save()
+        world.files.save()
         for _ in range(2):
             world.line()
         copy = world.log.read_bytes()
@@ -172,7 +171,7 @@ class HistoryTests(SynchronousTestCase):
             file.truncate(len(raw))
         with open(world.jsonPath, "r+b") as file:
             file.truncate(len(records))
-        world.seen = raw
+        world.seen[""] = raw
         world.cut()
         world.master = Master(world, old)
         world.line()
@@ -190,7 +189,7 @@ class HistoryTests(SynchronousTestCase):
         world.master.die()
         world.rawPath.unlink()
         world.jsonPath.unlink()
-        world.seen = b""
+        world.seen = {}
         world.master = Master(world, world.directory / "another-0.db")
         world.line()
         world.heal()

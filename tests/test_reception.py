@@ -202,7 +202,7 @@ class AcknowledgedTests(ReceptionTestCase):
         line.pop()
         reception.controlReceived(LIST())
         known = [sent for sent in line.pop() if isinstance(sent, KNOWN)]
-        self.assertEqual(sorted(len(k.name) for k in known), [10, 255])
+        self.assertEqual(sorted(len(k.name) for k in known), [10, 100])
 
     def test_grantsInTurn(self) -> None:
         """Who asks for very many streams does not keep others waiting for theirs."""

@@ -29,6 +29,15 @@ COMMON = [
     HEAD.replace(b"auth", b"a%b%%") + b' remote_addr="%s" c="%"]  %d ',
     HEAD.replace(b"04-18", b"02-28").replace(b".123456+00:00", b".1Z") + b' ip="x"] x',
 ]
+ADDRESSES = [
+    HEAD + b' src="2001:db8::1:49255" a="b"] x',
+    HEAD + b' src="::ffff:192.0.2.1:22"] x',
+    HEAD + b' src="[2001:db8::1]"] x',
+    HEAD + b' src="fe80::1%eth0:22" remote_port="7"] x',
+    HEAD + b' src="[]:22"] x',
+    HEAD + b' src="[[]"] x',
+    HEAD + b' src="2001:db8::1:22"] x',
+]
 # A second end that looks like one is left to the exact way.
 LINES = [*COMMON, HEAD + b' src="1" z="] [other"] [other a="1"] x']
 # What is put somewhere, or in the place of something.
@@ -96,9 +105,9 @@ class CommonTests(SynchronousTestCase):
 
     def test_common(self) -> None:
         """The lines of these tests are common: they do not test one way twice."""
-        self.assertEqual(self.uncommon(COMMON), 0)
+        self.assertEqual(self.uncommon([*COMMON, *ADDRESSES]), 0)
         self.assertEqual(self.uncommon([*COMMON, b"\xff", b"a\nb"]), 2)
-        self.check(LINES)
+        self.check([*LINES, *ADDRESSES])
 
     @settings(deadline=None, derandomize=True, database=None, max_examples=1500)
     @given(

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import FILES_MAX, openRegular
 from ..options import directory
 from ..trust.bundles import Bundle
 from ..trust.contexts import forwarderContext
-from ..worker.rotation import openRegular
-from ..worker.tails import TAILS_MAX
 from .identity import checkAuthority, checkBundle, refusedAsMaster, refusedAsWorker
 from .logrotate import checkForwarded, checkOutput, readRotations
 from .machine import (
@@ -112,10 +111,10 @@ def _checkLog(report: Report, pattern: str) -> None:
             "well, if its program has not started; else correct --log-file",
         )
         return
-    if len(paths) > TAILS_MAX:
+    if len(paths) > FILES_MAX:
         report.fail(
             check,
-            f"{len(paths)} files, and one forwarder follows {TAILS_MAX}",
+            f"{len(paths)} files, and one forwarder follows {FILES_MAX}",
             "give a narrower pattern, or run a second forwarder with a --state-db of its own",
         )
         return

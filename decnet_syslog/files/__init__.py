@@ -6,7 +6,8 @@ from ._archives import RESERVE_OCTETS, openArchive, openRegular, unpacking
 from ._codecs import whyUnreadable
 from ._contents import Content, ContentKey, Life, Position, Proof
 from ._directories import DirectoryCache
-from ._followed import FILES_MAX, PLAIN, FollowedFiles
+from ._followed import FILES_MAX, FollowedFiles
+from ._journals import PLAIN
 from ._names import RotatedIndex, RotatedNames, canonicalPath, isRotatedOf, linksOf
 from ._objects import FileId, identify
 from ._open import Chunk, FinalLine, Gap, LineChunk, OpenContent

@@ -138,10 +138,10 @@ class Finisher:
         one.happened(Event.DELIVERED)
         if content.life is Life.ENDED and not isOnDisk:
             content.happened(Event.FILE_GONE)
-        elif content.life is Life.ENDED and one.home is not None:
-            follower.noteHome(content, one.home)
         follower.opened.remove(one)
         follower.records[content.key] = content
+        if content.life is Life.ENDED and one.home is not None:
+            follower.endedAt(content.key, one.home)
         self._around.ended(content, one.acknowledged)
         self._around.kept.release(content.key)
         one.close()

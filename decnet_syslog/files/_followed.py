@@ -16,9 +16,10 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from ._contents import Content, ContentKey, Life, Position
+from ._contents import Content, ContentKey, Position
 from ._directories import DirectoryCache, Siblings
 from ._follower import FileFollower
+from ._journals import PLAIN, JournalPositions
 from ._kept import KeptFiles
 from ._names import RotatedIndex
 from ._objects import FileId
@@ -28,7 +29,7 @@ from ._store import Authority, JournalSeen, StateStore
 from ._surroundings import Surroundings
 from ._writers import isOpenForWriting
 
-__all__ = ["FILES_MAX", "FollowedFiles"]
+__all__ = ["FILES_MAX", "PLAIN", "FollowedFiles"]
 
 # How often patterns are expanded, in seconds.
 EXPAND_S = 0.5
@@ -48,17 +49,12 @@ SUMMED_OCTETS = 32 * 1024 * 1024
 # A fixed number, so that idle costs nothing that grows with rotated files.
 RECHECKED = 16
 
-# Where a plain receiver is, which has no journal, nor acknowledges.
-PLAIN = ""
-
 
 class FollowedFiles:
     """
     All log files of a forwarder. Used by one thread at a time.
 
     @ivar store: the state database.
-    @ivar authority: the journal that counts now.
-    @ivar isHistoryKept: whether it is known to hold all that it has acknowledged.
     """
 
     def __init__(
@@ -82,8 +78,7 @@ class FollowedFiles:
         kept = KeptFiles(Path(f"{store.path}.held"))
         kept.sweep(store.finished())
         self.store = store
-        self.authority: Authority = store.lastMet() or (PLAIN, "")
-        self._positions = store.positions(self.authority)
+        self._journal = JournalPositions(store)
         self._patterns = patterns
         self._clock = clock
         self._messageOctetsMax = messageOctetsMax
@@ -102,15 +97,10 @@ class FollowedFiles:
         self._unopened: dict[str, str] = {}
         self._told: set[tuple[str, str]] = set()
         self._unfinished = store.unfinished()
-        self.isHistoryKept = True
-        self._mark: JournalSeen | None = None
-        self._isMarkNew = False
-        self._unresumed: set[ContentKey] = set()
-        self._isLacking: Callable[[Content], bool] = lambda content: False
+        self._lacks: Callable[[Content], bool] = lambda content: False
         self._names = store.names()
         self._objects: dict[tuple[int, int], list[FileFollower]] | None = None
         self._recheck: list[tuple[FileFollower, str]] = []
-        self._isAfterLoss = store.isFresh
         self._around = Surroundings(
             store,
             self._siblings,
@@ -126,7 +116,7 @@ class FollowedFiles:
             self._isLivePath,
             self._isOthers,
             self._tellOnce,
-            self._begun,
+            lambda follower: follower.offer(self._lacks),
             self._saveOne,
             self._ended,
             self._claims,
@@ -184,139 +174,120 @@ class FollowedFiles:
 
     # Journals
 
+    @property
+    def hasJournal(self) -> bool:
+        """Whether the last receiver that was met has a journal."""
+        return self._journal.authority[0] != PLAIN
+
     def isMet(self, authority: Authority) -> bool:
         """Whether positions of a journal are known."""
         return self.store.isMet(authority)
 
-    def markOf(self, authority: Authority) -> JournalSeen | None:
+    def markOf(self, journal: str) -> JournalSeen | None:
         """The newest mark that a journal has told."""
-        if authority == self.authority and self._mark is not None:
-            return self._trustedMark()
-        return self.store.seen(authority)
+        return self.store.seen(journal)
 
     def connect(
-        self, authority: Authority, *, resend: bool, isHistoryKept: bool
+        self,
+        authority: Authority,
+        *,
+        resend: bool,
+        isHistoryKept: bool,
+        mark: JournalSeen | None = None,
     ) -> None:
         """
         A journal is connected: its positions count from now on.
 
-        @param resend: whether a journal that was not met before gets again what another has.
+        @param resend: whether a journal gets again what another has. Otherwise it goes on
+            where that one is.
         @param isHistoryKept: whether the journal is known to hold all that it has acknowledged.
             If not, everything that is on disk is offered to it again.
+        @param mark: how far it is, if it tells. Of a journal that is met for the first time
+            it is noted by L{meet}, when it is known what that journal holds.
         """
         self.save()
-        isMet = self.store.isMet(authority)
-        if authority != self.authority or not isMet:
-            self._mark = None
-        self.authority = authority
-        self._positions = self.store.positions(authority)
-        best = {} if resend or isMet else self.store.best()
-        for key, offset in best.items():
-            self._positions.setdefault(key, Position(*key, offset, offset))
-        self.isHistoryKept = isHistoryKept
+        lacks = self._journal.connect(
+            authority, resend=resend, isHistoryKept=isHistoryKept, mark=mark
+        )
         for one in self.opened:
             one.resume(self._positionOf(one.content) or _unknown(one.content))
-        self._isLacking = self._lacks(isMet, isHistoryKept, resend)
+        self._lacks = lacks
         for follower in self._followers.values():
-            follower.offer(self._isLacking)
-        # What has to be compared before the journal's new mark counts.
-        self._unresumed = set() if isHistoryKept else {o.key for o in self.opened}
-        # Before an octet is acknowledged: a journal that is not believed has no mark.
-        self._isMarkNew = True
+            follower.offer(lacks)
+
+    def meet(self, authority: Authority, mark: JournalSeen | None) -> None:
+        """What a journal holds was compared: from now on it counts as known."""
         self.save()
+        self.store.meet(authority, mark)
 
-    def _lacks(
-        self, isMet: bool, isHistoryKept: bool, resend: bool
-    ) -> Callable[[Content], bool]:
-        """Whether a content that had ended is to be offered to the journal."""
+    def remember(self, mark: JournalSeen) -> None:
+        """The connected journal is this far; it is on disk with the next position."""
+        self._journal.remember(mark)
 
-        def lacks(content: Content) -> bool:
-            position = self._positions.get(content.key)
-            if content.life is Life.PAST:
-                return False
-            if content.life is Life.GONE:
-                # Nothing of it is left: what the journal lost of it is a gap.
-                return position is not None and not isHistoryKept
-            if position is None:
-                return isMet or resend
-            return not isHistoryKept or position.offset < content.seen
+    def rememberedOf(self, one: OpenContent) -> Position | None:
+        """What the connected journal had acknowledged before this connection."""
+        return self._journal.remembered.get(one.key)
 
-        return lacks
+    def aliases(self) -> dict[ContentKey, ContentKey]:
+        """What the connected journal calls contents, and which these are."""
+        found = {(p.stream, p.generation): k for k, p in self._journal.of.items()}
+        for one in self.opened:
+            found[one.acknowledged.stream, one.acknowledged.generation] = one.key
+        return found
 
-    def heard(self, mark: JournalSeen) -> None:
+    def adopt(self, positions: dict[OpenContent, Position]) -> None:
+        """What contents are called in the connected journal, and how far it has them."""
+        for one, position in positions.items():
+            one.resume(position)
+        self._journal.write(
+            [one.content for one in positions],
+            {one.key: position for one, position in positions.items()},
+        )
+
+    def past(self) -> list[OpenContent]:
         """
-        The journal that is connected has told how far it is, before what it acknowledges.
-
-        The mark goes to disk with the positions that it covers, in one step: a position that
-        is on disk without it would be believed of a journal that was put back to before it.
+        Rotated files that were there before the first look, if the state was lost: a journal
+        may hold a part of them. They are only to be compared: L{OpenContent.close} them.
         """
-        self._mark = mark
-        self._isMarkNew = True
-        self.changed()
+        if not self.store.isFresh:
+            return []
+        return [one for f in self._followers.values() for one in f.openPast()]
 
-    def _trustedMark(self) -> JournalSeen | None:
-        """
-        The mark to keep.
-
-        A journal that was put back is not believed before everything that is on disk was
-        compared with it: if we are killed meanwhile, the next connection must compare again.
-        """
-        hasBegun = all(f.hasStarted for f in self._followers.values())
-        isSettled = self._expandedAt is not None and hasBegun and not self._unresumed
-        return self._mark if self.isHistoryKept or isSettled else None
-
-    def startOf(self, one: OpenContent) -> int:
-        """Where a stream begins that the journal turns out not to know."""
-        if self.isHistoryKept:
-            return one.acknowledged.offset
-        return one.content.origin
-
-    def adopt(self, one: OpenContent, position: Position) -> None:
-        """A journal's position of a content was compared: it counts, and is on disk."""
-        one.resume(position)
-        self._unresumed.discard(one.key)
-        self._positions[one.key] = position
-        self._saveOne(one)
+    def proceed(self, one: OpenContent, position: Position) -> None:
+        """The connected journal holds a part of one of L{past}: it gets the rest."""
+        content = one.content
+        content.origin = 0
+        self._journal.write([content], {content.key: position})
+        if position.offset < content.seen:
+            self._followers[content.name].readAgain(content)
 
     def _positionOf(self, content: Content) -> Position | None:
-        return self._positions.get(content.key)
-
-    def _begun(self, follower: FileFollower) -> None:
-        """A follower has looked for everything on record, after a journal was connected."""
-        follower.offer(self._isLacking)
-        if not self.isHistoryKept:
-            self._unresumed.update(one.key for one in follower.opened)
+        return self._journal.of.get(content.key)
 
     def _saveOne(self, one: OpenContent) -> None:
-        self._positions[one.key] = one.acknowledged
-        self.store.save([one.content], [(self.authority, one.key, one.acknowledged)])
+        self._journal.write([one.content], {one.key: one.acknowledged})
 
     def _ended(self, content: Content, position: Position) -> None:
         """A content has ended: its last position is on disk with its record."""
-        self._unresumed.discard(content.key)
-        self._positions[content.key] = position
-        self.store.save(
-            [content],
-            [(self.authority, content.key, position)],
-            (self.authority, self._trustedMark()),
-        )
+        self._journal.write([content], {content.key: position})
 
     def save(self) -> None:
-        """Write every record and position that has moved, and how far the journal is."""
+        """Write every record and position that has moved."""
         dirty = [one for one in self.opened if one.dirty]
-        if not dirty and not self._isMarkNew:
+        if not dirty:
             return
         for one in dirty:
             if one.file is not None and not one.hasChanged:
                 # A power cut must not leave a record of octets that it took.
                 one.file.sync(one.size)
-            self._positions[one.key] = one.acknowledged
-        self.store.save(
+        self._journal.write(
             [one.content for one in dirty],
-            [(self.authority, one.key, one.acknowledged) for one in dirty],
-            (self.authority, self._trustedMark()),
+            {
+                one.key: one.acknowledged
+                for one in dirty
+                if one.acknowledged.offset > one.content.origin
+            },
         )
-        self._isMarkNew = False
         for one in dirty:
             one.dirty = False
 
@@ -387,7 +358,7 @@ class FollowedFiles:
             self._events("unreadable", path=path, reason=reason)
 
     def stop(self) -> None:
-        """Look a last time, and save: what was written to a deleted file is kept."""
+        """Look a last time, save and close: what was written to a deleted file is kept."""
         self.poll()
         self.save()
         self.close()

@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable
 from uuid import uuid4
 
-from ._contents import Content, ContentKey, Event, Life
+from ._contents import BLOCK_OCTETS, Content, ContentKey, Event, Life
 from ._finish import Finisher
 from ._matching import SEARCH_S, Matcher, liveFile
 from ._objects import NO_FILE, FileId, identify, openRegular
@@ -140,10 +140,6 @@ class FileFollower:
         found += [c.file for c in self.records.values() if c.life is not Life.GONE]
         return [file for file in found if file != NO_FILE]
 
-    def noteHome(self, content: Content, path: str) -> None:
-        """The file of a content that has ended is there."""
-        self._matcher.homes[content.key] = path
-
     def offer(self, lacks: Callable[[Content], bool]) -> None:
         """Read again what had ended, and a journal lacks."""
         for content in sorted(self.records.values(), key=lambda c: c.generation):
@@ -164,6 +160,22 @@ class FileFollower:
             and one.content.file[:2] == object_
             for one in self.opened
         ) or any(content.isUnchanged(status) for content in self.records.values())
+
+    def endedAt(self, key: ContentKey, path: str) -> None:
+        """A content has ended; its file is there, and can be read again."""
+        self._matcher.homes[key] = path
+
+    def openPast(self) -> list[OpenContent]:
+        """The rotated files from before our time, to be compared with what a journal holds."""
+        return [
+            self._matcher.peek(content)
+            for content in list(self.records.values())
+            if content.life is Life.PAST and content.key in self._matcher.homes
+        ]
+
+    def readAgain(self, content: Content) -> None:
+        """Read what is only on record."""
+        self._matcher.open(content)
 
     def holds(self, file: FileId) -> OpenContent | None:
         """The content that has a file open."""
@@ -355,6 +367,8 @@ class FileFollower:
         open_ = self.openFile(descriptor, content)
         one = self.openContent(content, open_)
         open_.sync(one.size)
+        # What was seen is recognised after a kill, too: in a copy, if the file is truncated.
+        one.extendProof(BLOCK_OCTETS)
         self._around.store.save([content])
         self.generation += 1
         self.opened.append(one)

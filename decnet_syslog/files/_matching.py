@@ -439,6 +439,7 @@ class Matcher:
             open_.use(follower.openFile(one.descriptor, open_.content))
             one.descriptor = -1
         # Else it is an archive that was not unpacked: it is when it is read.
+        open_.isCopied = rule is not Rule.SAME
         self._settle(one, open_)
         if follower.searching.pop(open_.key, None) is not None:
             open_.happened(Event.COPY_FOUND)
@@ -446,6 +447,9 @@ class Matcher:
             self._around.events(
                 "copy-not-certain", path=one.path, position=open_.position
             )
+        if open_.position == open_.content.origin:
+            # It may have had nothing when it was seen last: its age is its file's.
+            self._beforeUnread(open_)
 
     def open(self, content: Content, one: Examined | None = None) -> OpenContent:
         """Read a content that had ended, or is only on record."""
@@ -464,6 +468,13 @@ class Matcher:
         self._beforeUnread(open_)
         return open_
 
+    def peek(self, content: Content) -> OpenContent:
+        """A content that is only on record, to be compared and nothing else."""
+        open_ = self._follower.openContent(content, None)
+        open_.fromArchive = bool(content.archived)
+        open_.home = self._homes[content.key]
+        return open_
+
     def reopen(self, open_: OpenContent) -> ContentFile | None:
         """Open the file of a content that had ended, when it is read."""
         follower, content = self._follower, open_.content
@@ -479,6 +490,8 @@ class Matcher:
                 one.descriptor = -1
                 return file
             one.close()
+        if content.life is Life.PAST:
+            return None
         if not examiner.isIncomplete or not os.path.exists(open_.home):
             open_.content.reason = "vanished"
             open_.happened(Event.FILE_LOST)

@@ -85,6 +85,7 @@ class OpenContent:
     @ivar isStale: a file server has forgotten the open file: it must be opened anew.
     @ivar hasChanged: its file holds another content.
     @ivar trouble: why it cannot be read now, or C{None}.
+    @ivar isCopied: its file is a copy of the one that was read, and may lack the last octets.
     @ivar floor: octets before it are not in the file: it is what was kept of a deleted one.
     @ivar newerOctets: octets that the newer contents of its path have to read: the cap on
         the lag counts all.
@@ -123,6 +124,7 @@ class OpenContent:
         self.isStale = False
         self.hasChanged = False
         self.trouble: str | None = None
+        self.isCopied = False
         self.newerOctets = 0
         self.floor = 0
         self.rescuedOctets = 0
@@ -278,6 +280,12 @@ class OpenContent:
         self.lostReason = self.content.reason = reason
         self.hasChanged = False
         self.dirty = True
+
+    def giveUp(self, reason: str) -> None:
+        """The file that holds it lacks octets that were delivered: nothing more comes."""
+        self.happened(Event.FILE_LOST)
+        self.happened(Event.GIVEN_UP)
+        self.lose(reason)
 
     def close(self) -> None:
         """Close the file."""

@@ -277,9 +277,11 @@ class _Reconciliation:
         if file.isLive:
             # A configured path is nobody's copy.
             return Verdict(Rule.NEW)
-        if not file.isComplete or not file.size:
-            # An empty file is the beginning of all.
+        if not file.isComplete:
             return Verdict(Rule.WAIT)
+        if not file.size:
+            # An empty file is the beginning of all, until it has been left empty.
+            return Verdict(Rule.NEW if file.isSettled else Rule.WAIT)
         for candidate in self._candidates:
             if candidate.looksLike is not None and candidate.looksLike(file):
                 rule = Rule.DUPLICATE if file.isSettled else Rule.WAIT

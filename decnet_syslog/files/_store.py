@@ -204,38 +204,46 @@ class StateStore:
         self,
         contents: Iterable[Content],
         positions: Iterable[tuple[Authority, ContentKey, Position]] = (),
-        journal: tuple[Authority, JournalSeen | None] | None = None,
+        mark: tuple[Authority, JournalSeen] | None = None,
     ) -> None:
         """
-        Write records and positions, on disk when this returns, in one step.
+        Write records and positions, on disk when this returns.
 
-        @param journal: how far the journal of the positions is; C{None} for a journal whose
-            positions have to be compared before they count.
+        @param mark: how far a journal is that was met.
         """
         with _Transaction(self):
+            if mark is not None:
+                self._db.execute(
+                    "UPDATE journal SET number = ?, token = ?"
+                    " WHERE journal = ? AND worker = ?",
+                    (*mark[1], *mark[0]),
+                )
             self._db.executemany(
                 f"INSERT OR REPLACE INTO content ({_CONTENT}) VALUES"
                 f" ({', '.join('?' * 22)})",
                 [_row(content) for content in contents],
             )
-            self._db.executemany(
-                f"INSERT OR REPLACE INTO position ({_POSITION}) VALUES"
-                f" ({', '.join('?' * 9)})",
-                [
-                    (
-                        *authority,
-                        *key,
-                        position.stream,
-                        position.generation,
-                        position.offset,
-                        position.base,
-                        position.crc,
-                    )
-                    for authority, key, position in positions
-                ],
-            )
-            if journal is not None:
-                self._meet(*journal)
+            self._savePositions(positions)
+
+    def _savePositions(
+        self, positions: Iterable[tuple[Authority, ContentKey, Position]]
+    ) -> None:
+        self._db.executemany(
+            f"INSERT OR REPLACE INTO position ({_POSITION}) VALUES"
+            f" ({', '.join('?' * 9)})",
+            [
+                (
+                    *authority,
+                    *key,
+                    position.stream,
+                    position.generation,
+                    position.offset,
+                    position.base,
+                    position.crc,
+                )
+                for authority, key, position in positions
+            ],
+        )
 
     def forget(self, keys: Iterable[ContentKey]) -> None:
         """Delete records, and what any journal has of them."""
@@ -264,19 +272,50 @@ class StateStore:
             for _, _, stream, generation, *position in rows
         }
 
-    def best(self) -> dict[ContentKey, int]:
-        """Of each content, how far any journal has it."""
+    def claim(self, authority: Authority) -> dict[ContentKey, Position]:
+        """The same; from now on what an older version noted belongs to this name."""
+        if authority[1]:
+            with _Transaction(self):
+                for table in ("position", "journal"):
+                    self._db.execute(
+                        f"UPDATE OR IGNORE {table} SET worker = ?"
+                        " WHERE journal = ? AND worker = ''",
+                        authority[::-1],
+                    )
+        return self.positions(authority)
+
+    def origins(self) -> dict[ContentKey, int]:
+        """Where each content begins."""
+        rows = self._db.execute("SELECT stream, generation, origin FROM content")
+        return {(stream, generation): origin for stream, generation, origin in rows}
+
+    def credited(
+        self, authority: Authority, *, everyJournal: bool, sameJournal: bool
+    ) -> dict[ContentKey, int]:
+        """
+        How far other journals have each content, or the same one by another name of ours.
+
+        @param everyJournal: whether those of other journals count.
+        @param sameJournal: whether those of the same one count.
+        """
         rows = self._db.execute(
             "SELECT stream, generation, max(offset) FROM position"
-            " GROUP BY stream, generation"
+            " WHERE NOT (journal = ? AND worker = ?)"
+            " AND CASE journal WHEN ? THEN ? ELSE ? END"
+            " GROUP BY stream, generation",
+            (*authority, authority[0], sameJournal, everyJournal),
         )
         return {(stream, generation): offset for stream, generation, offset in rows}
 
-    def seen(self, authority: Authority) -> JournalSeen | None:
-        """The newest mark of a journal; C{None}: it was never met, or has no marks."""
+    def seen(self, journal: str) -> JournalSeen | None:
+        """
+        The newest mark of a journal, by whatever name of ours it was told.
+
+        @return: C{None}: the journal was never met, or has no marks, or has been met without.
+        """
         row = self._db.execute(
-            "SELECT number, token FROM journal WHERE journal = ? AND worker = ?",
-            authority,
+            "SELECT number, token FROM journal WHERE journal = ? ORDER BY met DESC",
+            (journal,),
         ).fetchone()
         return None if row is None or not row[1] else (row[0], row[1])
 
@@ -287,29 +326,42 @@ class StateStore:
         ).fetchone()
         return row is not None
 
-    def _meet(self, authority: Authority, mark: JournalSeen | None) -> None:
-        """Note a journal, and how far it was; the ones met longest ago are forgotten."""
+    def meet(
+        self,
+        authority: Authority,
+        mark: JournalSeen | None,
+        positions: dict[ContentKey, Position] | None = None,
+        *,
+        isPutBack: bool = False,
+    ) -> None:
+        """
+        Note a journal, and how far it is; the ones met longest ago are forgotten.
+
+        @param positions: how far it has contents, as far as that is to be written.
+        @param isPutBack: whether what it had acknowledged by other names of ours is void.
+        """
         number, token = mark or (0, "")
-        known = self._db.execute(
-            "SELECT number, token, met FROM journal WHERE journal = ? AND worker = ?",
-            authority,
-        ).fetchone()
-        (newest,) = self._db.execute("SELECT max(met) FROM journal").fetchone()
-        if known == (number, token, newest):
-            return
-        met = newest if known and known[2] == newest else (newest or 0) + 1
-        self._db.execute(
-            "INSERT OR REPLACE INTO journal (journal, worker, number, token, met)"
-            " VALUES (?, ?, ?, ?, ?)",
-            (*authority, number, token, met),
-        )
-        old = self._db.execute(
-            "SELECT journal, worker FROM journal ORDER BY met DESC LIMIT -1 OFFSET ?",
-            (JOURNALS_MAX,),
-        ).fetchall()
-        for table in ("journal", "position"):
-            self._db.executemany(
-                f"DELETE FROM {table} WHERE journal = ? AND worker = ?", old
+        with _Transaction(self):
+            self._db.execute(
+                "INSERT OR REPLACE INTO journal (journal, worker, number, token, met)"
+                " VALUES (?, ?, ?, ?, (SELECT coalesce(max(met), 0) + 1 FROM journal))",
+                (*authority, number, token),
+            )
+            self._db.execute(
+                "DELETE FROM journal WHERE (journal, worker) IN (SELECT journal, worker"
+                " FROM journal ORDER BY met DESC LIMIT -1 OFFSET ?)",
+                (JOURNALS_MAX,),
+            )
+            if isPutBack:
+                self._db.execute(
+                    "DELETE FROM journal WHERE journal = ? AND worker != ?", authority
+                )
+            self._db.execute(
+                "DELETE FROM position WHERE (journal, worker) NOT IN"
+                " (SELECT journal, worker FROM journal)"
+            )
+            self._savePositions(
+                [(authority, key, there) for key, there in (positions or {}).items()]
             )
 
     def lastMet(self) -> Authority | None:

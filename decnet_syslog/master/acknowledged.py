@@ -51,7 +51,17 @@ from .groupcommit import ACK_OCTETS_MAX, GroupCommit
 from .limits import Limits
 from .promise import JournalBlocked, JournalPromise
 from .reception import Line, Reception, Violation
-from .values import DEPOSIT_COST, LINE_COST, Batch, Deposit, Grant, Known, Mark, Wish
+from .values import (
+    DEPOSIT_COST,
+    LINE_COST,
+    Batch,
+    Deposit,
+    Grant,
+    Known,
+    Mark,
+    Wish,
+    cutName,
+)
 
 __all__ = ["Acknowledged", "Key", "Owners"]
 
@@ -64,9 +74,11 @@ GAP_COST = 4 * DEPOSIT_COST
 # The longest path of a Linux system.
 NAME_OCTETS_MAX = 4096
 
-# Of a name in the answer to LIST. It is for people; all of it for thousands of streams would
-# be much to hold for a peer that does not read.
-KNOWN_NAME_CHARACTERS_MAX = 255
+# A code of BYE, and its text.
+_WENT_BACK = (
+    "journal-went-back",
+    "the journal has lost what it had: connect again, and offer again what you have",
+)
 
 # A stream: worker, id, generation.
 Key: TypeAlias = tuple[str, str, int]
@@ -131,6 +143,7 @@ class Acknowledged(Reception):
         self._last = False
         self._hasListed = self._saidBye = False
         self._hasAsked = self._hasOpened = False
+        self._turns = journal.turns
         # The mark that was told last; C{None}: none is told.
         self._mark: Mark | None = journal.mark if history else None
         # What is committed and not acknowledged yet: the end of each stream.
@@ -221,8 +234,7 @@ class Acknowledged(Reception):
                 if self._hasListed:
                     raise Violation("limit", "LIST again: once a connection is enough")
                 self._hasListed = True
-                known = self._commits.perform(self._known)
-                known.addCallbacks(self._list, self._noSpace)
+                self._commits.listings.begin(self.who.worker, self)
             case SEEN(number, token) if self._mark is not None:
                 if self._hasAsked or self._hasListed or self._hasOpened:
                     raise Violation("order", "SEEN is sent once, before LIST and OPEN")
@@ -351,9 +363,36 @@ class Acknowledged(Reception):
     def _isThere(self) -> bool:
         return not self._over
 
-    def _known(self) -> list[Known]:
-        """What LIST asks for; in the journal's thread, for which it is much work."""
+    def ask(self) -> list[Known]:
+        """As L{decnet_syslog.master.listing.Asker}, like the next four."""
         return [] if self._over else self._journal.known(self.who.worker)
+
+    def reads(self) -> bool:
+        """Whether the peer reads what we send."""
+        return self._line.isRead
+
+    def sendKnown(self, known: list[Known], isLast: bool) -> None:
+        """Send a piece of the answer to LIST."""
+        if self._over:
+            return
+        lines = [
+            KNOWN(k.stream, k.generation, k.offset, k.base, k.crc, cutName(k.name))
+            for k in known
+        ]
+        end = (LISTED(),) if isLast else ()
+        self._line.sendControl(*self._newMark(), *lines, *end)
+
+    def listingFailed(self, failure: Failure) -> None:
+        """The journal takes nothing, and says nothing."""
+        self._noSpace(failure)
+
+    def listingRefused(self) -> None:
+        """Others need the room that the answer takes."""
+        self._close("limit", "the answer to LIST was not read, and others wait")
+
+    def peerReads(self) -> None:
+        """The peer has read what was sent."""
+        self._commits.listings.peerReads(self)
 
     def _holds(self, mark: Mark) -> bool:
         """What SEEN asks for; in the journal's thread."""
@@ -371,22 +410,6 @@ class Acknowledged(Reception):
             *self._newMark(),
             RESUME(grant.stream, grant.generation, grant.offset, grant.base, grant.crc),
         )
-
-    def _list(self, known: list[Known] | None) -> None:
-        if known is None or self._over:
-            return
-        lines = [
-            KNOWN(
-                k.stream,
-                k.generation,
-                k.offset,
-                k.base,
-                k.crc,
-                k.name[:KNOWN_NAME_CHARACTERS_MAX],
-            )
-            for k in known
-        ]
-        self._line.sendControl(*self._newMark(), *lines, LISTED())
 
     def _noSpace(self, failure: Failure) -> None:
         failure.trap(JournalBlocked)
@@ -437,9 +460,7 @@ class Acknowledged(Reception):
             if batch is None:
                 # What came behind it would get ahead of it.
                 self._discard()
-                self._close(
-                    "superseded", "another connection has taken over the stream"
-                )
+                self._close(*self._whyStale())
             elif batch.stream is not None:
                 self._owed[batch.stream, batch.generation] = batch.end
                 self._owedOctets += len(batch.octets)
@@ -454,6 +475,24 @@ class Acknowledged(Reception):
             else:
                 self._commits.owe(self)
         self._settled()
+
+    def _whyStale(self) -> tuple[str, str]:
+        """Why a deposit was not committed: a code of BYE and a text."""
+        journal = self._journal
+        if journal.turns != self._turns:
+            return _WENT_BACK
+        refusal = journal.refusals.get((self.who.worker, self.who.address))
+        return refusal or (
+            "superseded",
+            "another connection has taken over the stream",
+        )
+
+    def journalWentBack(self) -> None:
+        """Nothing that we know of any stream is true any more: have all of it offered again."""
+        self._discard()
+        # What is not acknowledged yet need not be there any more.
+        self._owed = {}
+        self._close(*_WENT_BACK)
 
     def acknowledge(self) -> None:
         """Say what is durable and has not been said."""
@@ -479,4 +518,9 @@ class Acknowledged(Reception):
         """While the disk is full nobody needs to wait with us: it is sent again."""
         if self._commits.full:
             self._discard()
+        self._commits.listings.forget(self.who.worker, self)
         super().connectionLost()
+
+    def _close(self, code: str, text: str) -> None:
+        super()._close(code, text)
+        self._commits.listings.forget(self.who.worker, self)

@@ -8,15 +8,18 @@ from typing import Any
 
 from ..wire.control import NUMBER_MAX
 from ..wire.record import Provenance
-from .packing import octetsOf, packLengths, textOf, unpackLengths
-from .values import DEPOSIT_COST, Batch, Deposit, batchOf
+from .filenames import NameTable
+from .packing import packLengths, textOf, unpackLengths
+from .stored import payloadOctets, storedOctets
+from .values import Batch, Deposit, batchOf
 
 __all__ = ["LAST_BATCH", "BatchTable"]
 
 # What each worker has up to a batch. The limit keeps SQLite from sorting the octets, too.
 _COSTS = (
-    f"SELECT worker, sum(cost) FROM (SELECT worker, length(octets) + {DEPOSIT_COST}"
-    " AS cost FROM batch WHERE seq <= ? LIMIT -1) GROUP BY worker"
+    "SELECT worker, sum(cost) FROM (SELECT worker,"
+    " stored_octets(length(octets), coalesce(length(lengths) / 4, 0)) AS cost"
+    " FROM batch WHERE seq <= ? LIMIT -1) GROUP BY worker"
 )
 
 # The last batch there ever was: SQLite remembers it when it is deleted.
@@ -45,12 +48,16 @@ class BatchTable:
     """
     The table of batches.
 
-    @ivar octets: of all batches, rows counted, as committed.
+    @ivar octets: that all batches take in the file, as committed.
     @ivar octetsOf: of these, each worker's. Read in the reactor's thread.
     """
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, names: NameTable) -> None:
         self._db = db
+        self._names = names
+        # A journal keeps the pages that it was made with.
+        (self._pageOctets,) = db.execute("PRAGMA page_size").fetchone()
+        db.create_function("stored_octets", 2, self._stored, deterministic=True)
         self.octetsOf: dict[str, int] = dict(db.execute(_COSTS, (NUMBER_MAX,)))
         self.octets = sum(self.octetsOf.values())
         # The last batch of each stream. Asked of the table, the journal's one thread would
@@ -61,6 +68,13 @@ class BatchTable:
                 " GROUP BY stream_id"
             )
         )
+
+    def _stored(self, octets: int, lengths: int) -> int:
+        return storedOctets(payloadOctets(octets, lengths), self._pageOctets)
+
+    def cost(self, batch: Batch) -> int:
+        """Octets that a batch takes in the file."""
+        return self._stored(len(batch.octets), len(batch.lengths or ()))
 
     def oldest(self) -> int:
         """The number before the oldest batch; with none, of the last that there was."""
@@ -80,8 +94,11 @@ class BatchTable:
     def insert(self, deposit: Deposit) -> Batch:
         """Make a batch of a deposit, in the transaction that moves its stream."""
         grant, provenance = deposit.grant, deposit.provenance
+        name = None
+        if provenance.log is not None:
+            name = self._names.numberOf(provenance.worker, provenance.log)
         seq = self._db.execute(
-            "INSERT INTO batch (worker, fingerprint, address, received_at, name,"
+            "INSERT INTO batch (worker, fingerprint, address, received_at, name_id,"
             ' marks, stream_id, start, "end", reason, lengths, octets)'
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -89,7 +106,7 @@ class BatchTable:
                 provenance.fingerprint,
                 provenance.address,
                 provenance.receivedAt,
-                None if provenance.log is None else octetsOf(provenance.log),
+                name,
                 provenance.marks,
                 None if grant is None else grant.row,
                 deposit.start,
@@ -103,6 +120,8 @@ class BatchTable:
         if grant is not None:
             # Of a stream; of a transaction that is undone it is too much, which is harmless.
             self._lastOf[grant.row] = seq
+        if name is not None:
+            self._names.used(name, seq)
         return batchOf(seq, deposit)
 
     def read(self, after: int, costMax: int) -> list[Batch]:
@@ -111,9 +130,10 @@ class BatchTable:
         cost = 0
         for row in self._db.execute(
             "SELECT seq, batch.worker, fingerprint, address, received_at,"
-            " batch.name, marks, stream.stream, stream.generation,"
+            " coalesce(name.name, batch.name), marks, stream.stream, stream.generation,"
             ' start, "end", octets, lengths, reason'
             " FROM batch LEFT JOIN stream ON stream.id = stream_id"
+            " LEFT JOIN name ON name.id = batch.name_id"
             " WHERE seq > ? ORDER BY seq",
             (after,),
         ):

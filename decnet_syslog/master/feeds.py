@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from ..errors import UserError
 from .groupcommit import GroupCommit
 from .journal import JournalFailed
-from .promise import JournalBlocked, JournalPromise
+from .promise import JournalBlocked
 from .values import Batch, Cursor
 
 __all__ = ["Feed", "Output"]
@@ -87,6 +87,12 @@ class Output(Protocol):
     def close(self) -> None: ...
 
 
+class Source(Protocol):
+    """What a feed reads: a journal, or what is left of it for one output."""
+
+    def read(self, after: int, costMax: int) -> list[Batch]: ...
+
+
 class Feed:
     """
     Feed one output.
@@ -99,7 +105,7 @@ class Feed:
     def __init__(
         self,
         output: Output,
-        journal: JournalPromise,
+        journal: Source,
         commits: GroupCommit,
         inThread: Callable[..., Deferred[Any]],
         clock: IReactorTime,

@@ -10,21 +10,29 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 
-from .packing import octetsOf
+from .filenames import NameTable
+from .stored import GAP_OCTETS, KeptOctets
 from .values import Deposit, Grant
 
-__all__ = ["GapTable"]
+__all__ = ["GAPS_KEPT", "GapTable"]
 
 # Gaps that are remembered of one worker, and how often that is looked at.
 GAPS_PER_WORKER_MAX = 10_000
 GAPS_PER_LOOK = 1000
 
+#: As many as there can be between two looks.
+GAPS_KEPT = GAPS_PER_WORKER_MAX + GAPS_PER_LOOK
+
 
 class GapTable:
     """The table of gaps."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, names: NameTable, kept: KeptOctets
+    ) -> None:
         self._db = db
+        self._names = names
+        self._kept = kept
         # Of each worker: another's must not be what is counted on.
         self._added: Counter[str] = Counter()
 
@@ -32,27 +40,29 @@ class GapTable:
         """Record a gap, in the transaction that moves the position over it."""
         worker = deposit.provenance.worker
         self._db.execute(
-            "INSERT OR REPLACE INTO gap (worker, stream, generation, name, start,"
+            "INSERT OR REPLACE INTO gap (worker, stream, generation, name_id, start,"
             ' "end", reason, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
             (
                 worker,
                 grant.stream,
                 grant.generation,
-                octetsOf(deposit.provenance.log or ""),
+                self._names.numberOf(worker, deposit.provenance.log or ""),
                 deposit.start,
                 deposit.end,
                 deposit.reason,
                 deposit.provenance.receivedAt,
             ),
         )
+        self._kept.add(worker, GAP_OCTETS)
         self._added[worker] += 1
         if self._added[worker] % GAPS_PER_LOOK == 0:
-            self._forget(worker)
+            self.forget(worker, GAPS_PER_WORKER_MAX)
 
-    def _forget(self, worker: str) -> None:
-        """Forget a worker's oldest gaps, if there are very many: the outputs have them."""
-        self._db.execute(
+    def forget(self, worker: str, most: int) -> None:
+        """Forget a worker's oldest gaps, if there are more: the outputs have them."""
+        deleted = self._db.execute(
             "DELETE FROM gap WHERE rowid IN (SELECT rowid FROM gap WHERE worker = ?"
             " ORDER BY rowid DESC LIMIT -1 OFFSET ?)",
-            (worker, GAPS_PER_WORKER_MAX),
+            (worker, most),
         )
+        self._kept.add(worker, -GAP_OCTETS * deleted.rowcount)

@@ -34,6 +34,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .limits import DEFAULTS, Limits
+from .listing import Listings
 from .promise import JournalBlocked, JournalPromise
 from .values import Batch, Cursor, Deposit, Grant, Wish
 
@@ -116,6 +117,7 @@ class GroupCommit:
     @ivar why: it could not when it last was full.
     @ivar pendingOctets: taken and not yet committed.
     @ivar acknowledgements: said to all peers.
+    @ivar listings: the answers to LIST.
     @ivar took: how long the last commit took, in seconds, the journal's thread and the
         way there included.
     """
@@ -162,13 +164,25 @@ class GroupCommit:
         self.why = ""
         self.pendingOctets = 0
         self._pendingOf: Counter[str] = Counter()
+        self.listings = Listings(self.perform, clock)
         self.acknowledgements = 0
         self.took = 0.0
 
     @property
     def blocked(self) -> bool:
         """Whether nothing is accepted from anybody until there is room on the disk."""
-        return self.full or self._journal.octets >= self.limits.journal
+        return self.full or self._left <= 0
+
+    @property
+    def _left(self) -> int:
+        """
+        What the journal may still take, in octets.
+
+        What is kept beside the batches (positions, gaps, names) takes a half at most: a fleet
+        has it for years, and must not be stopped by it.
+        """
+        journal, most = self._journal, self.limits.journal
+        return most - journal.octets - min(journal.keptOctets, most // 2)
 
     def crowdedFor(self, worker: str, octets: int = 0) -> bool:
         """
@@ -181,9 +195,7 @@ class GroupCommit:
         @param octets: what the depositor has waiting.
         """
         journal = self._journal
-        if self.full or journal.octetsOf.get(worker, 0) >= (
-            self.limits.journal - journal.octets
-        ):
+        if self.full or journal.octetsOf.get(worker, 0) >= self._left:
             return True
         for crowded in self._limits:
             if crowded(worker):
@@ -335,6 +347,7 @@ class GroupCommit:
     def stop(self) -> None:
         """Start nothing more."""
         self._dead = True
+        self.listings.stop()
         self._stopTimer()
         if self._ackTimer is not None:
             self._ackTimer.cancel()

@@ -34,6 +34,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -42,11 +43,14 @@ from ..durable import StorageFailed, isFull
 from .batches import BatchTable
 from .cursors import CursorTable
 from .eras import EraTable
+from .filenames import NameTable
+from .gaps import GAPS_KEPT
 from .limits import Limits
 from .promise import JournalBlocked
 from .schema import journalSchema
+from .stored import KeptOctets
 from .streams import Position, StreamTable
-from .values import DEPOSIT_COST, Batch, Cursor, Deposit, Grant, Known, Mark, Wish
+from .values import Batch, Cursor, Deposit, Grant, Known, Mark, Wish
 
 __all__ = ["Journal", "JournalFailed", "JournalFull"]
 
@@ -84,7 +88,12 @@ class Journal:
     The journal database.
 
     @ivar identity: 32 hex digits, made with the file.
+    @ivar turns: 0: a file that is open here cannot be put back.
+    @ivar refusals: none: a deposit is stale, or committed.
     """
+
+    turns = 0
+    refusals: Mapping[tuple[str, str], tuple[str, str]] = MappingProxyType({})
 
     def __init__(
         self, path: Path, connection: sqlite3.Connection, streamsPerWorkerMax: int
@@ -93,11 +102,24 @@ class Journal:
         self.path = path
         self._db = connection
         self.identity = str(self._one("SELECT value FROM meta WHERE key = 'identity'"))
-        self._batches = BatchTable(connection)
         self._cursorTable = CursorTable(connection)
         self._eras = EraTable(connection)
+        self._kept = KeptOctets(connection, streamsPerWorkerMax, GAPS_KEPT)
+        self._names = NameTable(
+            connection,
+            self._kept,
+            lambda seq: seq <= self._cursorTable.released,
+            self._eras.mark.number,
+        )
+        self._batches = BatchTable(connection, self._names)
         self._streams = StreamTable(
-            connection, streamsPerWorkerMax, self._isDelivered, self._batches.forget
+            connection,
+            streamsPerWorkerMax,
+            self._isDelivered,
+            self._batches.forget,
+            self._names,
+            self._kept,
+            self._eras.mark.number,
         )
         # A journal keeps the pages it was made with.
         self._pageOctets: int = self._one("PRAGMA page_size")
@@ -137,13 +159,18 @@ class Journal:
 
     @property
     def octets(self) -> int:
-        """Of all batches that are not deleted yet, rows counted."""
+        """Of all batches that are not deleted yet, as they stand in the file."""
         return self._batches.octets
 
     @property
     def octetsOf(self) -> Mapping[str, int]:
         """Of these, each worker's. Read in the reactor's thread."""
         return self._batches.octetsOf
+
+    @property
+    def keptOctets(self) -> int:
+        """Of positions, gaps and names. Read there, too."""
+        return self._kept.octets
 
     @property
     def mark(self) -> Mark:
@@ -184,6 +211,7 @@ class Journal:
             if cheap:
                 self._db.execute("PRAGMA synchronous = FULL")
         self._streams.granted(granted)
+        self._batches.committed(self._kept.beyond(), {})
         return granted
 
     def known(self, worker: str) -> list[Known]:
@@ -224,13 +252,14 @@ class Journal:
                     # What it has sent behind it comes again, and behind it.
                     stale.add(sender)
                 else:
-                    added[deposit.provenance.worker] += DEPOSIT_COST + len(batch.octets)
+                    added[deposit.provenance.worker] += self._batches.cost(batch)
                     last = batch.seq
             for cursor in cursors:
                 self._cursorTable.save(cursor)
                 moved[cursor.output] = cursor.seq
             if moved != self._cursorTable.seqs:
                 removed = self._batches.release(min(moved.values()))
+                self._streams.released(min(moved.values()))
             if last:
                 self._eras.begin()
         except sqlite3.DatabaseError as error:
@@ -238,8 +267,9 @@ class Journal:
         self._commit(added.total())
         if last:
             self._eras.committed(last)
-        self._streams.committed(positions)
+        self._streams.committed(positions, last)
         self._cursorTable.seqs = moved
+        added.update(self._kept.beyond())
         self._batches.committed(added, removed)
         return batches
 
@@ -318,6 +348,8 @@ class Journal:
         try:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+                self._kept.undone()
+                self._names.undone()
         except sqlite3.DatabaseError:
             full = False
         if full:

@@ -7,13 +7,22 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 ) WITHOUT ROWID;
 
+-- Each name that a worker gives its files, once. A number is not given again.
+CREATE TABLE name (
+    id     INTEGER PRIMARY KEY AUTOINCREMENT,
+    worker TEXT NOT NULL,
+    digest BLOB,           -- SHA-256 of the name; NULL: of an older schema, and not looked up
+    name   BLOB NOT NULL,  -- the worker's path of a file; hostile octets
+    UNIQUE (worker, digest)
+);
+
 -- One row for each incarnation of a worker's log file: the authority on its position.
 CREATE TABLE stream (
     id         INTEGER PRIMARY KEY,
     worker     TEXT    NOT NULL,  -- the peer certificate's CN
     stream     TEXT    NOT NULL,  -- 32 hex digits, the forwarder's choice
     generation INTEGER NOT NULL,  -- counts the rotations of the file
-    name       BLOB    NOT NULL,  -- the worker's path of the file; hostile octets
+    name_id    INTEGER NOT NULL REFERENCES name (id),
     offset     INTEGER NOT NULL,  -- octets of the file committed here, gaps included
     base       INTEGER NOT NULL,  -- end of the last gap
     crc        INTEGER NOT NULL,  -- CRC-32 of the octets [base, offset)
@@ -29,7 +38,8 @@ CREATE TABLE batch (
     fingerprint TEXT    NOT NULL,
     address     TEXT    NOT NULL,
     received_at TEXT    NOT NULL,  -- RFC 3339, UTC
-    name        BLOB,    -- the worker's path of the file, as it was then
+    name        BLOB,    -- of an older schema: as name_id
+    name_id     INTEGER REFERENCES name (id),  -- of the file, as it was then; NULL: it has none
     marks       INTEGER NOT NULL,  -- whether records show that a HOSTNAME is not the worker's
     stream_id   INTEGER REFERENCES stream (id),  -- NULL: a peer without positions
     start       INTEGER NOT NULL,  -- of the octets in the file; 0 without a stream
@@ -44,7 +54,7 @@ CREATE TABLE gap (
     worker      TEXT    NOT NULL,
     stream      TEXT    NOT NULL,
     generation  INTEGER NOT NULL,
-    name        BLOB    NOT NULL,
+    name_id     INTEGER NOT NULL REFERENCES name (id),
     start       INTEGER NOT NULL,
     "end"       INTEGER NOT NULL,
     reason      TEXT    NOT NULL,
@@ -88,3 +98,15 @@ CREATE TABLE era (
     token  TEXT    NOT NULL UNIQUE,  -- 32 hex digits, random
     first  INTEGER NOT NULL          -- the last batch before it
 );
+
+-- Only beside a journal in JetStream (decnet_syslog.nats.written): how far an output has written
+-- each stream. What comes again, because the stream went back, is recognised by it.
+CREATE TABLE written (
+    output     TEXT    NOT NULL,
+    worker     TEXT    NOT NULL,
+    stream     TEXT    NOT NULL,
+    generation INTEGER NOT NULL,
+    "end"      INTEGER NOT NULL,  -- octets of the file written, gaps included
+    seq        INTEGER NOT NULL,  -- the batch that has advanced it
+    PRIMARY KEY (output, worker, stream, generation)
+) WITHOUT ROWID;

@@ -77,7 +77,12 @@ LOOK_S = 15.0
 KEEPALIVE_PROBES = 4
 
 # What an operator is told when a connection is closed for a reason; else that it was refused.
-_EVENTS = {"limit": "limit", "superseded": "superseded", "no-space": "limit"}
+_EVENTS = {
+    "limit": "limit",
+    "superseded": "superseded",
+    "no-space": "limit",
+    "journal-went-back": "went-back",
+}
 
 # Why a certificate is not accepted; None if it is.
 Refuse: TypeAlias = Callable[[x509.Certificate], str | None]
@@ -278,6 +283,11 @@ class ListenerProtocol(OctetCountedReceiver):
             self._violated(Violation("limit", f"not one octet in {most:g} s"))
 
     @property
+    def isRead(self) -> bool:
+        """Whether the peer reads what we send."""
+        return "peer" not in self._waits
+
+    @property
     def reading(self) -> bool:
         """
         Whether we read what it sends, or do not only because it does not read either. Else
@@ -456,6 +466,8 @@ class ListenerProtocol(OctetCountedReceiver):
     def resumeProducing(self) -> None:
         """The peer has read."""
         self._readOn("peer")
+        if self.reception is not None:
+            self.reception.peerReads()
 
     def stopProducing(self) -> None:
         """The transport is gone."""
@@ -595,6 +607,12 @@ class ListenerFactory(Factory):
             reason = refuse(chainOf(line.transport))
             if reason is not None:
                 line.expel(reason)
+
+    def journalWentBack(self) -> None:
+        """The journal went back: whoever has positions connects again, and is told where it is."""
+        for line in list(self.connections):
+            if isinstance(line.reception, Acknowledged):
+                line.reception.journalWentBack()
 
     def gone(self, line: ListenerProtocol) -> None:
         """A connection is lost."""

@@ -11,12 +11,12 @@ from the reactor's thread are the attributes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from .values import Batch, Cursor, Deposit, Grant, Known, Mark, Wish
 
-__all__ = ["JournalBlocked", "JournalPromise"]
+__all__ = ["JournalBlocked", "JournalPromise", "SharedJournal"]
 
 
 class JournalBlocked(Exception):
@@ -50,11 +50,17 @@ class JournalPromise(Protocol):
     @ivar identity: 32 hex digits, made with the journal; a forwarder knows it by that.
     @ivar octets: of all batches that are not released yet, as far as is known here.
     @ivar octetsOf: of these, each worker's.
+    @ivar keptOctets: beside them, of positions, gaps and names, on the same disk.
+    @ivar turns: how often it was found, since it was opened, that the journal went back: every
+        grant from before is void, and whoever is connected has to offer again what it has.
+    @ivar refusals: by worker and address, why a deposit was not committed, if it is not that
+        another connection has taken over: a code of C{BYE} and a text. Bounded.
     @ivar mark: the point that is durable: whatever a call here has returned of a position or
         a batch is before it.
     """
 
-    identity: str
+    @property
+    def identity(self) -> str: ...
 
     @property
     def octets(self) -> int: ...
@@ -63,7 +69,16 @@ class JournalPromise(Protocol):
     def mark(self) -> Mark: ...
 
     @property
+    def turns(self) -> int: ...
+
+    @property
+    def refusals(self) -> Mapping[tuple[str, str], tuple[str, str]]: ...
+
+    @property
     def octetsOf(self) -> Mapping[str, int]: ...
+
+    @property
+    def keptOctets(self) -> int: ...
 
     def grants(self, wishes: Sequence[Wish]) -> list[Grant]:
         """
@@ -117,3 +132,18 @@ class JournalPromise(Protocol):
 
     def close(self) -> None:
         """Close it. What is committed stays."""
+
+
+@runtime_checkable
+class SharedJournal(Protocol):
+    """A journal that others use, put back and edit while it is open here."""
+
+    def look(self) -> None:
+        """
+        See whether it went back, and whether it still keeps what it takes.
+
+        @raise JournalBlocked: not now.
+        """
+
+    def onWentBack(self, heard: Callable[[], None]) -> None:
+        """Call C{heard}, in any thread, when it is found that the journal went back."""

@@ -63,6 +63,10 @@ class Line(Protocol):
     def resume(self) -> None:
         """Read on."""
 
+    @property
+    def isRead(self) -> bool:
+        """Whether the peer reads what we send."""
+
     def close(self, bye: BYE) -> None:
         """Say why, if the peer can hear it, and close. Nothing more is received."""
 
@@ -169,6 +173,9 @@ class Reception(ABC):
         self._commits.charge(self.who.worker, -self._taken)
         self._taken = 0
         self.room()
+
+    def peerReads(self) -> None:  # noqa: B027
+        """The peer has read what was sent; nothing waits for that here."""
 
     def room(self) -> None:
         """Read on if there is room here and in all."""

@@ -80,6 +80,58 @@ _STEPS = (
             " seq INTEGER NOT NULL, since TEXT NOT NULL) WITHOUT ROWID",
         ),
     ),
+    # Who writes the outputs of a journal in JetStream knows what it has written.
+    Step(
+        3,
+        "written",
+        (
+            "CREATE TABLE written (output TEXT NOT NULL, worker TEXT NOT NULL,"
+            " stream TEXT NOT NULL, generation INTEGER NOT NULL,"
+            ' "end" INTEGER NOT NULL, seq INTEGER NOT NULL,'
+            " PRIMARY KEY (output, worker, stream, generation)) WITHOUT ROWID",
+        ),
+    ),
+    # Names once stood in each row. Batches of then keep theirs: there may be gigabytes.
+    Step(
+        4,
+        "name",
+        (
+            "CREATE TABLE name (id INTEGER PRIMARY KEY AUTOINCREMENT, worker TEXT NOT NULL,"
+            " digest BLOB, name BLOB NOT NULL, UNIQUE (worker, digest))",
+        ),
+    ),
+    Step(
+        4,
+        "stream.name_id",
+        (
+            "INSERT INTO name (worker, name) SELECT DISTINCT worker, name FROM stream",
+            "ALTER TABLE stream ADD COLUMN name_id INTEGER NOT NULL DEFAULT 0",
+            "CREATE TEMP TABLE named AS SELECT id, worker, name FROM name",
+            "CREATE INDEX temp.named_key ON named (worker, name)",
+            "UPDATE stream SET name_id = (SELECT id FROM named"
+            " WHERE named.worker = stream.worker AND named.name = stream.name)",
+            "DROP TABLE temp.named",
+            "ALTER TABLE stream DROP COLUMN name",
+        ),
+    ),
+    Step(
+        4,
+        "gap.name_id",
+        (
+            "CREATE TEMP TABLE named AS SELECT DISTINCT worker, name FROM gap",
+            "INSERT INTO name (worker, name) SELECT worker, name FROM named",
+            "DROP TABLE temp.named",
+            "ALTER TABLE gap ADD COLUMN name_id INTEGER NOT NULL DEFAULT 0",
+            "CREATE TEMP TABLE named AS SELECT max(id) AS id, worker, name FROM name"
+            " GROUP BY worker, name",
+            "CREATE INDEX temp.named_key ON named (worker, name)",
+            "UPDATE gap SET name_id = (SELECT id FROM named"
+            " WHERE named.worker = gap.worker AND named.name = gap.name)",
+            "DROP TABLE temp.named",
+            "ALTER TABLE gap DROP COLUMN name",
+        ),
+    ),
+    Step(4, "batch.name_id", ("ALTER TABLE batch ADD COLUMN name_id INTEGER",)),
 )
 
 

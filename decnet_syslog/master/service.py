@@ -9,7 +9,6 @@ stopped and one that is killed leave the same promise, stopping only leaves less
 from __future__ import annotations
 
 import os
-import resource
 import socket
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +29,7 @@ from twisted.internet.interfaces import (
     ILoggingContext,
     IOpenSSLServerConnectionCreator,
 )
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.protocols.policies import WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -39,6 +39,7 @@ from zope.interface import implementer
 from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..notify import adoptedSockets
+from ..openfiles import raiseOpenFiles
 from ..trust.contexts import RefuseChain
 from ..wire.control import BYE
 from .door import ConnectionLimit, showAddress
@@ -47,7 +48,7 @@ from .groupcommit import GroupCommit
 from .limits import DEFAULTS, Limits
 from .listener import ListenerFactory, Refuse, acceptAll
 from .outputprocess import ListenerLock
-from .promise import JournalPromise
+from .promise import JournalBlocked, JournalPromise, SharedJournal
 from .proxied import Network, ProxiedFactory
 from .threads import ReopenSignals, Threads
 
@@ -58,6 +59,9 @@ DESCRIPTORS_KEPT = 48
 
 # How long connections may take to end when we stop, in seconds.
 STOP_S = 3.0
+
+# How often a journal that others share is looked at, in seconds.
+LOOK_S = 1.0
 
 # A fleet that reconnects after our restart arrives within a second.
 BACKLOG = 1024
@@ -77,12 +81,8 @@ def exitAtOnce(failure: Failure) -> None:
 
 def connectionsAllowed(wantedConnections: int) -> int:
     """How many connections the descriptors suffice for, when we take all we can have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = wantedConnections + DESCRIPTORS_KEPT
-    if soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return max(1, min(wantedConnections, soft - DESCRIPTORS_KEPT))
+    allowed = raiseOpenFiles(wantedConnections + DESCRIPTORS_KEPT)
+    return max(1, min(wantedConnections, allowed - DESCRIPTORS_KEPT))
 
 
 def sharedSocket(host: str, port: int) -> socket.socket:
@@ -184,6 +184,7 @@ class ListenerService(Service):
         self._proxies = proxies
         self._reusePort = reusePort
         self._threads = Threads(reactor)
+        self._looks: LoopingCall | None = None
         self._ports: list[IListeningPort] = []
         self._proxied: ProxiedFactory | None = None
         self._signals = ReopenSignals(reactor, self.reopen)
@@ -328,12 +329,31 @@ class ListenerService(Service):
         tls = TLSMemoryBIOFactory(self._context, False, self._factory, self._reactor)
         self._limit.handshakes = self._factory.handshakes
         self._limit.wrappedFactory = tls
+        if isinstance(journal, SharedJournal):
+            journal.onWentBack(self._heardWentBack)
+            self._looks = LoopingCall(self._lookAtJournal, journal)
+            self._looks.clock = self._reactor
+            self._looks.start(LOOK_S, now=False)
+
+    def _heardWentBack(self) -> None:
+        """The journal went back; told in the thread of whoever found it."""
+        self._reactor.callFromThread(self._factory.journalWentBack)
+
+    @inlineCallbacks
+    def _lookAtJournal(self, journal: SharedJournal) -> Steps:
+        try:
+            yield self._commits.perform(journal.look)
+        except JournalBlocked:
+            # The next time; and whoever commits something says so.
+            pass
 
     @inlineCallbacks
     def stopService(self) -> Steps:
         """Stop without losing or repeating anything."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._signals.release()
+        if self._looks is not None and self._looks.running:
+            self._looks.stop()
         yield gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
         if self._proxied is not None:
             self._proxied.stop()

@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 from zlib import crc32
 
+from .filenames import NameTable
 from .gaps import GapTable
-from .packing import octetsOf, textOf
-from .values import Deposit, Grant, Known, Wish
+from .packing import textOf
+from .stored import STREAM_OCTETS, KeptOctets
+from .values import KNOWN_NAME_OCTETS_MAX, Deposit, Grant, Known, Wish
 
 __all__ = ["Position", "StreamTable"]
 
@@ -41,19 +43,29 @@ class StreamTable:
         streamsPerWorkerMax: int,
         isDelivered: Callable[[int], bool],
         forgotten: Callable[[int], None],
+        names: NameTable,
+        kept: KeptOctets,
+        lastBatch: int,
     ) -> None:
         """
         @param streamsPerWorkerMax: of more the one that advanced longest ago is forgotten.
         @param isDelivered: whether every output has what came of a stream, by its row.
         @param forgotten: told of each row that is deleted.
+        @param kept: told of what is stored.
+        @param lastBatch: the newest.
         """
         self._db = db
         self._streamsPerWorkerMax = streamsPerWorkerMax
         self._isDelivered = isDelivered
         self._forgotten = forgotten
-        self._gaps = GapTable(db)
+        self._names = names
+        self._kept = kept
+        self._gaps = GapTable(db, names, kept)
         # Of each worker: how many streams it has, and with how many it is looked again.
         self._streamsOf: dict[str, tuple[int, int]] = {}
+        # Workers that have too much, all of it of batches, and the last of these.
+        self._overfull: dict[str, int] = {}
+        self._last = lastBatch
         self._positions: dict[int, Position] = {}
         self._turn: int
         (self._turn,) = db.execute(
@@ -62,10 +74,12 @@ class StreamTable:
 
     def grant(self, wish: Wish) -> Grant:
         """Give a connection the right to a stream, in a transaction."""
+        if self._names.isCrowded(wish.worker):
+            self._freeNames(wish.worker)
         key = (wish.worker, wish.stream, wish.generation)
-        name, start = octetsOf(wish.name), wish.start
+        name, start = self._names.numberOf(wish.worker, wish.name), wish.start
         known = self._db.execute(
-            "UPDATE stream SET epoch = epoch + 1, name = ?"
+            "UPDATE stream SET epoch = epoch + 1, name_id = ?"
             " WHERE worker = ? AND stream = ? AND generation = ?"
             " RETURNING id, epoch, offset, base, crc",
             (name, *key),
@@ -74,12 +88,13 @@ class StreamTable:
             self._makeRoom(wish.worker)
             known = self._db.execute(
                 "INSERT INTO stream"
-                " (worker, stream, generation, name, offset, base, crc, epoch, turn)"
+                " (worker, stream, generation, name_id, offset, base, crc, epoch, turn)"
                 " VALUES (?, ?, ?, ?, ?, ?, 0, 1, ?)"
                 " RETURNING id, epoch, offset, base, crc",
                 (*key, name, start, start, self._turn),
             ).fetchall()
             self._turn += 1
+            self._kept.add(wish.worker, STREAM_OCTETS)
         row, epoch, offset, base, crc = known[0]
         return Grant(row, epoch, wish.stream, wish.generation, offset, base, crc)
 
@@ -92,11 +107,12 @@ class StreamTable:
         return found is not None
 
     def known(self, worker: str) -> list[Known]:
-        """Every stream of a worker, the newest first."""
+        """Every stream of a worker, the newest first; names are cut."""
         rows = self._db.execute(
-            "SELECT stream, generation, offset, base, crc, name FROM stream"
-            " WHERE worker = ? ORDER BY id DESC",
-            (worker,),
+            "SELECT stream, generation, offset, base, crc,"
+            " substr(name, 1, ?) FROM stream JOIN name ON name.id = name_id"
+            " WHERE stream.worker = ? ORDER BY stream.id DESC",
+            (KNOWN_NAME_OCTETS_MAX, worker),
         ).fetchall()
         return [Known(s, g, o, b, c, textOf(name)) for s, g, o, b, c, name in rows]
 
@@ -162,8 +178,13 @@ class StreamTable:
         """Grants are not committed: what was counted of them is counted again."""
         self._streamsOf.clear()
 
-    def committed(self, positions: Mapping[int, Position]) -> None:
-        """A transaction is committed: know the positions that it moved."""
+    def committed(self, positions: Mapping[int, Position], last: int = 0) -> None:
+        """
+        A transaction is committed: know the positions that it moved.
+
+        @param last: its last batch, if it has one.
+        """
+        self._last = max(self._last, last)
         if len(self._positions) >= POSITIONS_MAX:
             self._positions.clear()
         self._positions.update(positions)
@@ -181,15 +202,58 @@ class StreamTable:
             self._streamsOf[worker] = has, most
         has, again = self._streamsOf[worker]
         if has >= again:
-            rows = self._db.execute(
-                "SELECT id FROM stream WHERE worker = ? ORDER BY turn DESC"
-                " LIMIT -1 OFFSET ?",
-                (worker, most - 1 - most // 16),
-            ).fetchall()
-            for (row,) in rows:
-                if self._isDelivered(row):
-                    self._db.execute("DELETE FROM stream WHERE id = ?", (row,))
-                    self._forgotten(row)
-                    has -= 1
+            has -= self._forgetOldest(worker, most - 1 - most // 16)
+            if has >= most:
+                self._overfull[worker] = self._last
             again = max(most, has + min(LOOKED_AGAIN, most // 16))
         self._streamsOf[worker] = has + 1, again
+
+    def _forgetOldest(self, worker: str, most: int) -> int:
+        """
+        Forget the streams of a worker behind the C{most} that advanced last, but none with a
+        batch.
+
+        @return: how many.
+        """
+        rows = self._db.execute(
+            "SELECT id FROM stream WHERE worker = ? ORDER BY turn DESC"
+            " LIMIT -1 OFFSET ?",
+            (worker, most),
+        ).fetchall()
+        gone = [row for (row,) in rows if self._isDelivered(row)]
+        for row in gone:
+            self._db.execute("DELETE FROM stream WHERE id = ?", (row,))
+            self._forgotten(row)
+        self._kept.add(worker, -STREAM_OCTETS * len(gone))
+        return len(gone)
+
+    def released(self, seq: int) -> None:
+        """
+        Every output has the batches up to C{seq}: forget what was too much, and was theirs. In
+        a transaction.
+        """
+        for worker, last in list(self._overfull.items()):
+            if last <= seq:
+                del self._overfull[worker]
+                self._streamsOf.pop(worker, None)
+                self._forgetOldest(worker, self._streamsPerWorkerMax)
+                self._freeNames(worker)
+
+    def _freeNames(self, worker: str) -> None:
+        """
+        Free names of a worker that has too many: those that nothing refers to, or else those
+        of the older half of its streams and gaps.
+        """
+        if self._names.sweep(worker):
+            return
+        self._streamsOf.pop(worker, None)
+        for table, forget in (
+            ("stream", self._forgetOldest),
+            ("gap", self._gaps.forget),
+        ):
+            (has,) = self._db.execute(
+                f"SELECT count(*) FROM {table} WHERE worker = ?", (worker,)
+            ).fetchone()
+            forget(worker, has // 2)
+        if not self._names.sweep(worker):
+            self._overfull[worker] = self._last

@@ -20,6 +20,7 @@ __all__ = [
     "Known",
     "Mark",
     "batchOf",
+    "cutName",
 ]
 
 # What a deposit, or a line, costs us beside its octets: rows, objects, members of a
@@ -39,6 +40,16 @@ class Mark:
 
     number: int
     token: str
+
+
+# Of a name in the answer to LIST: it is for people.
+KNOWN_NAME_OCTETS_MAX = 100
+
+
+def cutName(name: str) -> str:
+    """A name as the answer to LIST has it: no longer than L{KNOWN_NAME_OCTETS_MAX}."""
+    octets = name.encode("utf-8", "surrogateescape")
+    return octets[:KNOWN_NAME_OCTETS_MAX].decode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +89,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One stream of a worker as the journal has it."""
+    """One stream of a worker as the journal has it. Its name may be cut (L{cutName})."""
 
     stream: str
     generation: int

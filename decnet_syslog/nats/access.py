@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UserError
@@ -16,6 +18,9 @@ __all__ = ["SCHEMES", "Access", "parseServers"]
 SCHEMES = ("nats://", "tls://")
 
 PORT = 4222
+
+# A .creds file has two or three thousand.
+CREDENTIALS_CHARACTERS_MAX = 64 * 1024
 
 # What nats-server takes: a stream's name and a token of a subject at once.
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -32,15 +37,18 @@ class Access:
     @ivar servers: (host, port) each; of one cluster.
     @ivar tls: C{None}: in the clear.
     @ivar user: a name and its password.
-    @ivar credentials: a file of a NATS user: JWT and seed.
-    @ivar seed: a file with an nkey's seed.
+    @ivar credentials: the text of a NATS user's file: JWT and seed.
+    @ivar seed: an nkey's seed.
+    @ivar renewed: read all files again; it may raise L{UserError}. Passwords, keys and
+        certificates are replaced while we run: each connection is made with what is there then.
     """
 
     servers: tuple[tuple[str, int], ...]
     tls: ssl.SSLContext | None = None
-    user: tuple[str, str] | None = None
-    credentials: Path | None = None
-    seed: Path | None = None
+    user: tuple[str, str] | None = field(default=None, repr=False)
+    credentials: str | None = field(default=None, repr=False)
+    seed: str | None = field(default=None, repr=False)
+    renewed: Callable[[], Access] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return ", ".join(f"{host}:{port}" for host, port in self.servers)
@@ -114,24 +122,56 @@ def access(address: str, options: Mapping[str, str | None], plaintext: bool) -> 
             f"what is sent to {away[0]} could be read and changed on the way: give"
             " --journal-ca for TLS, or --journal-plaintext if the way is safe"
         )
+
+    def renewed() -> Access:
+        return access(address, options, plaintext)
+
     if options["credentials"] is None:
-        return Access(servers, tls)
+        return Access(servers, tls, renewed=renewed)
     path = Path(options["credentials"])
-    try:
-        text = path.read_text("utf-8").strip()
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read --journal-credentials {path}: {error}") from None
+    text = _secret(path)
     if "NATS USER JWT" in text:
-        return Access(servers, tls, credentials=path)
+        if "USER NKEY SEED" not in text:
+            raise UserError(
+                f"--journal-credentials {path}: a NATS .creds file without the seed; it has"
+                " to have both, as nsc writes it"
+            )
+        return Access(servers, tls, credentials=text, renewed=renewed)
     if re.fullmatch(r"SU[A-Z2-7]{56}", text):
-        return Access(servers, tls, seed=path)
+        return Access(servers, tls, seed=text, renewed=renewed)
     name, colon, password = text.partition(":")
     if not colon or not name or "\n" in text:
         raise UserError(
             f"--journal-credentials {path}: neither a NATS .creds file, nor an nkey's"
             " seed, nor one line name:password"
         )
-    return Access(servers, tls, user=(name, password))
+    return Access(servers, tls, user=(name, password), renewed=renewed)
+
+
+def _secret(path: Path) -> str:
+    """
+    The text of a file that only we, and perhaps a group, may read.
+
+    @raise UserError: it cannot be read, or others can.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            status = os.fstat(file.fileno())
+            text = file.read(CREDENTIALS_CHARACTERS_MAX).strip()
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read --journal-credentials {path}: {error}") from None
+    if status.st_mode & (stat.S_IRWXO | stat.S_IWGRP):
+        raise UserError(
+            f"--journal-credentials {path}: other users of this machine can read or replace"
+            f" what is in it (mode {stat.S_IMODE(status.st_mode):04o}); chmod 600 {path}, and"
+            " change the password if somebody may have read it"
+        )
+    if status.st_uid not in (0, os.geteuid()) and os.geteuid() != 0:
+        raise UserError(
+            f"--journal-credentials {path} belongs to another user: chown it to the user"
+            " that runs this, or to root"
+        )
+    return text
 
 
 def _context(options: Mapping[str, str | None]) -> ssl.SSLContext | None:

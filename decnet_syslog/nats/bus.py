@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import nats.errors
-from nats.aio.client import Client
+from nats.aio.client import Client, RawCredentials
 from nats.aio.msg import Msg
 from twisted.logger import Logger
 
@@ -51,8 +51,10 @@ PING_S = 5
 
 # In a cluster, servers before 2.9.21 take several messages that are to be behind the same
 # one (nats-server issue 4320), those before 2.10.19 may store on some nodes a first message
-# that others refuse (pull request 5794). The position of a stream is no position then.
-CLUSTER_VERSION_MIN = (2, 10, 19)
+# that others refuse (pull request 5794). Those before 2.10.23 can lose a whole stream when
+# processes are killed (issue 6888, found by Jepsen, which names the release with the mends).
+# Single servers share the code that recovers a store after a kill.
+VERSION_MIN = (2, 10, 23)
 
 # Messages that come and are not looked at yet, of all subscriptions.
 UNREAD_MAX = 4096
@@ -90,34 +92,76 @@ def versionOf(info: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 class _Client(Client):
-    """nats-py, which goes nowhere it was not sent, and not in the clear if it must not."""
+    """
+    nats-py, which goes nowhere it was not sent, and not in the clear if it must not.
+
+    @ivar prepare: called before each attempt to connect: see L{adopt}.
+    """
 
     secure = False
+
+    def prepare(self) -> None:
+        """Nothing to prepare."""
+
+    def adopt(self, access: Access) -> None:
+        """Use these secrets from the next connection on."""
+        if access.tls is not None:
+            self.options["tls"] = access.tls
+        self.options["user"], self.options["password"] = access.user or (None, None)
+        creds, seed = access.credentials, access.seed
+        self._user_credentials = None if creds is None else RawCredentials(creds)
+        self._nkeys_seed_str = seed
+        self._signature_cb = self._user_jwt_cb = self._public_nkey = None
+        if creds is not None or seed is not None:
+            self._setup_nkeys_connect()
+
+    def forgetUnsent(self) -> None:
+        """
+        Send nothing on the next connection that was meant for the last: whoever wanted it has
+        been told that it was not answered, and the server may have another history by then.
+        """
+        self._pending = []
+        self._pending_data_size = 0
+
+    async def _select_next_server(self) -> None:
+        self.prepare()
+        await super()._select_next_server()
 
     async def _process_info(
         self, info: dict[str, Any], initial_connection: bool = False
     ) -> None:
         info.pop("connect_urls", None)
+        if isinstance(info.get("max_payload"), int):
+            # A server says so when it has read its configuration anew.
+            self._max_payload = info["max_payload"]
         await super()._process_info(info, initial_connection)
 
     def _connect_command(self) -> bytes:
         info = self._server_info
         if self.secure and not info.get("tls_required"):
             raise nats.errors.Error("the server does not speak TLS")
-        if info.get("cluster") and versionOf(info) < CLUSTER_VERSION_MIN:
+        if versionOf(info) < VERSION_MIN:
             raise nats.errors.Error(
-                f"a cluster with nats-server {info.get('version')} takes what it should"
-                f" refuse; {'.'.join(map(str, CLUSTER_VERSION_MIN))} is the first that does"
-                " not"
+                f"nats-server {info.get('version')} can lose or accept what it should not;"
+                f" {'.'.join(map(str, VERSION_MIN))} is the first that does not: upgrade it"
             )
-        return super()._connect_command()
+        try:
+            return super()._connect_command()
+        except (nats.errors.Error, OSError):
+            raise
+        except Exception as error:
+            # Of a key that cannot sign: the library would never try again.
+            raise nats.errors.Error(
+                f"cannot use --journal-credentials: {error or type(error).__name__}"
+            ) from error
 
 
 class Bus:
     """
     One connection, mended whenever it breaks.
 
-    @ivar payloadMax: the longest message that the server takes, headers included.
+    @ivar breaks: how often it broke, or a question was not answered: whoever is there
+        afterwards need not be who was there before.
     """
 
     _log = Logger()
@@ -135,7 +179,12 @@ class Bus:
             target=self._loop.run_forever, name="nats", daemon=True
         )
         self._why = ""
-        self.payloadMax = 0
+        self.breaks = 0
+
+    @property
+    def payloadMax(self) -> int:
+        """The longest message that the server takes now, headers included."""
+        return self._client.max_payload
 
     @classmethod
     def open(cls, access: Access) -> Bus:
@@ -158,22 +207,17 @@ class Bus:
 
     async def _connect(self) -> None:
         access = self._access
-        self._client = _Client()
-        self._client.secure = access.tls is not None
+        client = self._client = _Client()
+        client.secure = access.tls is not None
+        client.prepare = self._renew  # type: ignore[method-assign]
         options: dict[str, Any] = {}
         if access.tls is not None:
             options["tls"] = access.tls
-        if access.user is not None:
-            options["user"], options["password"] = access.user
-        if access.credentials is not None:
-            options["user_credentials"] = str(access.credentials)
-        if access.seed is not None:
-            options["nkeys_seed"] = str(access.seed)
         servers = [
             f"nats://[{host}]:{port}" if ":" in host else f"nats://{host}:{port}"
             for host, port in access.servers
         ]
-        await self._client.connect(
+        await client.connect(
             servers,
             name="decnet_syslog",
             error_cb=self._failed,
@@ -185,15 +229,27 @@ class Bus:
             max_reconnect_attempts=-1,
             ping_interval=PING_S,
             max_outstanding_pings=2,
-            # What could not be sent is ours to send again, or not.
-            pending_size=8 * 1024 * 1024,
+            # What could not be sent is ours to send again, or not: never later by itself.
+            pending_size=0,
             **options,
         )
-        self.payloadMax = self._client.max_payload
         for subject, heard in self._listeners:
             await self._listen(subject, heard)
 
+    def _renew(self) -> None:
+        """Read the files of L{Access} again, before each attempt to connect."""
+        try:
+            if self._access.renewed is not None:
+                self._access = self._access.renewed()
+        except UserError as error:
+            self._say(f"{error}; using what was there before")
+        try:
+            self._client.adopt(self._access)
+        except Exception as error:
+            self._say(f"cannot use --journal-credentials: {error!r}")
+
     async def _closed(self) -> None:
+        self.breaks += 1
         self._isSentAway = not self._isClosing
 
     async def _comeAgain(self) -> None:
@@ -215,11 +271,18 @@ class Bus:
 
     async def _failed(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
+        if "Authorization" in text:
+            text += "; mend --journal-credentials, it is read again at each attempt"
+        self._say(text)
+
+    def _say(self, text: str) -> None:
         if text != self._why:
-            self._log.warn("NATS: {why}", why=ascii(text[:200]))
+            self._log.warn("NATS: {why}", why=ascii(text[:300]))
         self._why = text
 
     async def _disconnected(self) -> None:
+        self.breaks += 1
+        self._client.forgetUnsent()
         if not self._client.is_closed:
             self._log.warn("the connection to NATS is gone")
 
@@ -264,8 +327,10 @@ class Bus:
             # The library waits for the answer so long, and for ever until it has sent it.
             answer = await asyncio.wait_for(asked, 2 * ANSWER_S)
         except nats.errors.NoRespondersError:
+            self.breaks += 1
             raise Silent("nobody answers: JetStream has no leader") from None
         except (nats.errors.Error, OSError, asyncio.TimeoutError) as error:
+            self.breaks += 1
             raise Silent(str(error) or "no answer in time") from error
         return _message(answer)
 

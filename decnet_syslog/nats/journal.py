@@ -17,6 +17,11 @@ not noticed could give an old one. The forwarder then hears of a position that i
 and may even decide on a gap; what it sends next names the old number and is refused. So
 nothing comes of it but another connection.
 
+The stream can go back: L{decnet_syslog.nats.history}. Before anything is published here it is
+known that it did not (L{Chronicle.sure}). When it did, every grant is void, nothing that was
+handed over is committed, and all connections end with C{journal-went-back}: forwarders ask
+whether their mark is still held, are told no, and offer again what they have on disk.
+
 Of two connections of one stream, the newer is granted; the older is known to be stale here
 (its row is forgotten), and at another listener when the newer one has committed something.
 Until then either may go on: the one that is later loses.
@@ -41,6 +46,7 @@ from ..master.promise import JournalBlocked
 from ..master.values import Batch, Cursor, Deposit, Grant, Known, Mark, Wish, batchOf
 from ..wire.record import Provenance
 from .bus import Bus, Silent
+from .chronicle import Chronicle
 from .messages import (
     ATTEMPT,
     HEADERS_OCTETS_MAX,
@@ -54,10 +60,11 @@ from .messages import (
     streamsOf,
     subjectOf,
 )
-from .outbox import Outbox, releasedOf
+from .outbox import Outbox, Plan, releasedOf
 from .packing import packer
 from .reader import Reader
-from .stream import EXPECTED, Layout, Stream, Tail, opening
+from .stream import EXPECTED, Layout, Stream, StreamFull, Tail, opening
+from .written import Limbo, Written
 
 __all__ = ["JetStreamJournal", "committedSubject"]
 
@@ -78,6 +85,17 @@ AT_ONCE = 64
 # long after one another, in seconds: others may be storing one.
 ATTEMPTS_MAX = 40
 ATTEMPT_S = 0.05
+
+# What the stream keeps free of lines, for positions and eras: a part of it, and not more than so
+# many octets.
+RESERVE_PART = 16
+RESERVE_OCTETS_MAX = 4 * 1024 * 1024
+
+# A code of C{BYE}: offer again what you have.
+WENT_BACK = "journal-went-back"
+
+# Why connections were sent away, of the last so many.
+REFUSALS_MAX = 1024
 
 _NOWHERE = Position(0, 0, 0)
 
@@ -101,24 +119,59 @@ class _Progress:
     """
     A deposit that is being committed.
 
-    @ivar left: pieces that are not committed, with the attempt of each.
+    @ivar turns: how often the stream had gone back when it was begun.
+    @ivar pieces: all of it, with the attempt of each piece.
+    @ivar left: pieces that are not committed.
+    @ivar isCut: whether a piece was made smaller that may have been taken as it was.
     """
 
     deposit: Deposit
+    turns: int
+    pieces: tuple[tuple[Deposit, str], ...]
     left: list[tuple[Deposit, str]]
     batch: Batch | None = None
     stale: bool = False
+    isCut: bool = False
+
+
+class _Stale(Exception):
+    """
+    A deposit cannot be committed, and its connection has to go.
+
+    @ivar code: of C{BYE}; C{None}: another connection has taken over the stream.
+    """
+
+    def __init__(self, code: str | None = None, text: str = "") -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+def _octetsOf(headers: Mapping[str, str], body: bytes) -> int:
+    """What a message has for the server's max_payload, about; never less."""
+    return sum(len(k) + len(v) + 4 for k, v in headers.items()) + 128 + len(body)
+
+
+class WrittenView:
+    """The journal as one output reads it."""
+
+    def __init__(self, journal: JetStreamJournal, written: Written) -> None:
+        self._journal = journal
+        self._written = written
+
+    def read(self, after: int, costMax: int) -> list[Batch]:
+        """As L{JetStreamJournal.read}; of what is written already nothing remains."""
+        return self._written.only(self._journal.read(after, costMax))
 
 
 class JetStreamJournal:
     """
     A journal in a cluster.
 
-    @ivar identity: 32 hex digits, made with the stream; the same at every listener.
     @ivar octets: 0: the stream's own limit is for all, and refuses when it is reached.
-    @ivar mark: the last message that is known here, and its attempt: another message at its
-        place, in a stream that was put back, has another. A message that was removed since
-        is not held any more, which is safe.
+    @ivar keptOctets: 0, too.
+    @ivar refusals: by worker and address, why what a connection had handed over was not
+        committed: a code of C{BYE} and a text.
     """
 
     _log = Logger()
@@ -127,26 +180,31 @@ class JetStreamJournal:
         self,
         bus: Bus,
         stream: Stream,
+        chronicle: Chronicle,
         outbox: Outbox | None,
         streamsPerWorkerMax: int,
         encoding: str,
+        messageOctetsMax: int,
     ) -> None:
         """L{open} is how to get one."""
         self._pack = packer(encoding)
         self._streamsPerWorkerMax = streamsPerWorkerMax
+        self._messageOctetsMax = messageOctetsMax
+        self._saidPayload = 0
         # Of each worker, how many streams may be made before they are counted again.
         self._uncounted: dict[str, int] = {}
-        self.identity = stream.identity
-        self.octets = 0
-        self.mark = Mark(0, stream.identity)
+        self.octets = self.keptOctets = 0
+        self.refusals: dict[tuple[str, str], tuple[str, str]] = {}
         self._bus = bus
         self._stream = stream
         self._outbox = outbox
-        self._reader = Reader(stream)
+        self._chronicle = chronicle
+        self._chronicle.wentBack = self._wentBack
+        self._heardWentBack: Callable[[], None] = lambda: None
+        self._reader = Reader(stream, chronicle)
         self._held: OrderedDict[int, _Held] = OrderedDict()
         self._rows: dict[str, int] = {}
         self._newRow = count(1)
-        self._pieceOctets = min(PIECE_OCTETS, bus.payloadMax - HEADERS_OCTETS_MAX)
         self._progress: list[_Progress] = []
         self._gate = asyncio.Semaphore(AT_ONCE)
 
@@ -180,9 +238,32 @@ class JetStreamJournal:
         stream = Stream(bus, layout.name)
         what = f"the journal {layout.name}"
         opening(bus, what, lambda: stream.ensure(layout))
-        journal = cls(bus, stream, outbox, streamsPerWorkerMax, encoding)
-        opening(bus, what, journal._lookForMark)
-        return journal
+        chronicle = Chronicle(stream, layout)
+        opening(bus, what, chronicle.open)
+        return cls(
+            bus,
+            stream,
+            chronicle,
+            outbox,
+            streamsPerWorkerMax,
+            encoding,
+            messageOctetsMax,
+        )
+
+    @property
+    def identity(self) -> str:
+        """32 hex digits, made with the stream; the same at every listener."""
+        return self._stream.identity
+
+    @property
+    def mark(self) -> Mark:
+        """How far the stream is: the last message that is known here, and its era."""
+        return self._chronicle.mark
+
+    @property
+    def turns(self) -> int:
+        """As L{decnet_syslog.master.promise.JournalPromise.turns}."""
+        return self._chronicle.turns
 
     @property
     def octetsOf(self) -> Mapping[str, int]:
@@ -203,23 +284,69 @@ class JetStreamJournal:
 
     def holds(self, mark: Mark) -> bool:
         """As L{decnet_syslog.master.promise.JournalPromise.holds}."""
-        if mark.number == 0:
-            return mark.token == self.identity
-        last = self._run(self._stream.at(mark.number))
-        return last is not None and last.headers.get(ATTEMPT) == mark.token
+        return self._run(self._chronicle.holds(mark))
 
-    async def _lookForMark(self) -> None:
-        _, _, seq = await self._stream.state()
-        last = await self._stream.at(seq) if seq else None
-        if seq:
-            # Of a message that was removed no mark can be held.
-            known = last.headers.get(ATTEMPT) if last is not None else None
-            self._note(seq, known or uuid4().hex)
+    def look(self) -> None:
+        """
+        See whether the stream went back, and whether its settings could lose lines. To be
+        called now and then, also when nobody sends anything.
 
-    def _note(self, seq: int, attempt: str) -> None:
-        """There is a message. Nobody may be told of a position before it is noted."""
-        if seq > self.mark.number:
-            self.mark = Mark(seq, attempt)
+        @raise JournalBlocked: not now.
+        @raise WentBack: it did, and the outputs are here.
+        """
+        if self._outbox is None:
+            self._run(self._chronicle.look())
+            self._lookAtPayload()
+            return
+        self._run(self._reader.check())
+        if self._outbox.owesFork:
+            self._run(self._chronicle.fork())
+            self._outbox.hasForked()
+
+    def onWentBack(self, heard: Callable[[], None]) -> None:
+        """Call C{heard}, in the bus's thread, when the stream went back."""
+        self._heardWentBack = heard
+
+    def _wentBack(self) -> None:
+        """Nothing that was granted or remembered is worth anything."""
+        self._held.clear()
+        self._rows.clear()
+        self._uncounted.clear()
+        self._heardWentBack()
+
+    def _refuse(self, deposit: Deposit, code: str, text: str) -> None:
+        who = deposit.provenance
+        self.refusals.pop((who.worker, who.address), None)
+        self.refusals[who.worker, who.address] = code, text
+        while len(self.refusals) > REFUSALS_MAX:
+            del self.refusals[next(iter(self.refusals))]
+
+    def _lookAtPayload(self) -> None:
+        """Say that the servers take less than our longest line, and that they take it again."""
+        most = self._bus.payloadMax
+        needs = self._messageOctetsMax + 1 + HEADERS_OCTETS_MAX
+        if most == self._saidPayload or (most >= needs and not self._saidPayload):
+            return
+        if most < needs:
+            self._saidPayload = most
+            self._log.error(
+                "the NATS server takes messages of {most} octets now: lines that are too long"
+                " for that are not accepted, others are; set max_payload there to {needs} or"
+                " more",
+                event="unsafe",
+                most=most,
+                needs=needs,
+                reason="max_payload",
+            )
+        else:
+            self._saidPayload = 0
+            self._log.info(
+                "the NATS server takes messages of {most} octets again",
+                event="unsafe",
+                over=True,
+                most=most,
+                reason="max_payload",
+            )
 
     # Positions.
 
@@ -234,17 +361,20 @@ class JetStreamJournal:
         return self._run(self._grants(wishes))
 
     async def _grants(self, wishes: Sequence[Wish]) -> list[Grant]:
+        await self._chronicle.fresh()
         found = await asyncio.gather(*(self._find(wish) for wish in wishes))
+        if any(self._isBehind(subject, seq) for subject, seq, _ in found):
+            # Either a leader answered that was deposed, or the stream has lost something:
+            # an era finds out, as it takes a quorum.
+            await self._chronicle.doubt()
+            found = await asyncio.gather(*(self._find(wish) for wish in wishes))
         return [
             self._hold(wish, *where) for wish, where in zip(wishes, found, strict=True)
         ]
 
     def _hold(self, wish: Wish, subject: str, seq: int, position: Position) -> Grant:
         """Remember what was granted; an older grant of the stream is forgotten."""
-        before = self._held.pop(self._rows.get(subject, 0), None)
-        if before is not None and before.seq > seq:
-            # The answer is older than what we have committed ourselves.
-            seq, position = before.seq, before.position
+        self._held.pop(self._rows.get(subject, 0), None)
         row = self._rows[subject] = next(self._newRow)
         grant = Grant(
             row,
@@ -260,6 +390,11 @@ class JetStreamJournal:
             _, oldest = self._held.popitem(last=False)
             del self._rows[oldest.subject]
         return grant
+
+    def _isBehind(self, subject: str, seq: int) -> bool:
+        """Whether an answer is older than what we have committed ourselves."""
+        held = self._held.get(self._rows.get(subject, 0))
+        return held is not None and held.seq > seq
 
     def _forget(self, subject: str) -> None:
         row = self._rows.pop(subject, None)
@@ -279,7 +414,7 @@ class JetStreamJournal:
                 # That it begins there is a promise as well.
                 last = await self._begin(wish, asked, subject)
         entry = self._entry(last)
-        self._note(last.seq, entry.attempt)
+        self._chronicle.noted(last.seq)
         return subject, last.seq, entry.position
 
     async def _begin(self, wish: Wish, asked: Grant, subject: str) -> Tail:
@@ -287,6 +422,7 @@ class JetStreamJournal:
         deposit = Deposit(who, asked, wish.start, wish.start, b"")
         position = Position(wish.start, wish.start, 0)
         headers, body = encode(deposit, position, uuid4().hex)
+        await self._chronicle.sure()
         await self._stream.publish(subject, body, {**headers, EXPECTED: "0"})
         # Ours, or of somebody who was faster.
         last = await self._stream.last(subject)
@@ -306,7 +442,7 @@ class JetStreamJournal:
         """As L{decnet_syslog.master.promise.JournalPromise.known}."""
         entries = self._run(self._known(worker))
         if entries:
-            self._note(entries[0].seq, entries[0].attempt)
+            self._chronicle.noted(entries[0].seq)
         return [entry.known() for entry in entries[: self._streamsPerWorkerMax]]
 
     async def _known(self, worker: str) -> list[Entry]:
@@ -363,7 +499,10 @@ class JetStreamJournal:
             self._run(self._commit(progress))
         cursors = list(cursors)
         if cursors and self._outbox is not None:
-            self._outbox.save(cursors, self._reader.timeOf)
+            if max(cursor.seq for cursor in cursors) > self._chronicle.known.last:
+                # A cursor is a place in a history that is known up to there.
+                self._run(self._chronicle.look())
+            self._outbox.save(cursors, self._chronicle.known)
             try:
                 self._run(self._reader.release(self._outbox.released))
             except JournalBlocked:
@@ -374,7 +513,12 @@ class JetStreamJournal:
 
     def _started(self, deposit: Deposit) -> _Progress:
         left = [(piece, uuid4().hex) for piece in pieces(deposit, self._pieceOctets)]
-        return _Progress(deposit, left)
+        return _Progress(deposit, self.turns, tuple(left), left)
+
+    @property
+    def _pieceOctets(self) -> int:
+        """What a piece may have, as long as its lines are not longer."""
+        return max(1, min(PIECE_OCTETS, self._bus.payloadMax - HEADERS_OCTETS_MAX))
 
     async def _commit(self, progress: Sequence[_Progress]) -> None:
         chains: dict[tuple[str, str], list[_Progress]] = {}
@@ -385,55 +529,111 @@ class JetStreamJournal:
         results = await asyncio.gather(
             *map(self._chain, chains.values()), return_exceptions=True
         )
+        failed = [error for error in results if isinstance(error, BaseException)]
+        if not failed and not all(map(self._isOfNow, progress)):
+            # Said as committed, it could be what was lost.
+            failed = [JournalBlocked("the stream went back in the middle")]
         if any(p.batch is not None for p in progress):
             await self._bus.tell(committedSubject(self._stream.name))
-        failed = [error for error in results if isinstance(error, BaseException)]
         if failed:
             raise next(
                 (e for e in failed if not isinstance(e, JournalBlocked)), failed[0]
             )
 
+    def _isOfNow(self, one: _Progress) -> bool:
+        return one.turns == self.turns
+
     async def _chain(self, chain: Sequence[_Progress]) -> None:
         """Commit what one connection has sent, one after the other."""
+        await self._chronicle.sure()
         stale = False
         for one in chain:
+            if not self._isOfNow(one):
+                # What was committed of it may be lost. Workers have it still; what peers without
+                # positions sent we have, and the server knows the messages that it has.
+                one.turns, one.batch = self.turns, None
+                one.stale = one.deposit.grant is not None
+                one.left = list(one.pieces)
             if stale and one.deposit.grant is not None:
                 # It comes again, behind what comes again.
                 one.stale = True
             elif one.batch is None and not one.stale:
-                await self._deposit(one)
+                try:
+                    await self._deposit(one)
+                except _Stale as error:
+                    one.stale = True
+                    if error.code is not None:
+                        self._refuse(one.deposit, error.code, error.text)
             stale = stale or one.stale
 
     async def _deposit(self, one: _Progress) -> None:
+        """
+        Commit what is left of a deposit.
+
+        @raise _Stale: it cannot be, and the connection has to go.
+        """
         deposit, held = one.deposit, None
         if deposit.grant is not None:
             held = self._held.get(deposit.grant.row)
-            one.stale = held is None
+            if held is None:
+                raise _Stale
         subject = subjectOf(self._stream.name, deposit.provenance.worker, deposit.grant)
         seq = 0
-        while one.left and not one.stale:
+        while one.left:
             piece, attempt = one.left[0]
             position = _NOWHERE
             if held is not None:
                 if held.position.offset != piece.start:
-                    one.stale = True
-                    return
+                    raise _Stale
                 position = held.position.behind(piece)
             headers, body = encode(piece, position, attempt, self._pack)
+            if _octetsOf(headers, body) > self._bus.payloadMax:
+                self._cut(one)
+                continue
             async with self._gate:
-                taken = await self._append(subject, headers, body, held, attempt)
-            if taken is None:
-                one.stale = True
-                # What we believe of it is wrong, whatever the reason: asked anew.
-                self._forget(subject)
-                return
-            seq = taken
-            self._note(seq, attempt)
+                try:
+                    seq = await self._append(subject, headers, body, held, one)
+                except _Stale:
+                    # What we believe of it is wrong, whatever the reason: asked anew.
+                    self._forget(subject)
+                    raise
+            self._chronicle.noted(seq)
             if held is not None:
                 held.seq, held.position = seq, position
             del one.left[0]
-        if not one.stale:
+        if seq:
             one.batch = batchOf(seq, deposit)
+
+    def _cut(self, one: _Progress) -> None:
+        """
+        Make less of a piece that is too long for the server, which took more before.
+
+        @raise _Stale: it is a line that cannot be cut. Its worker waits, and nobody else.
+        """
+        piece, _ = one.left[0]
+        smaller = list(pieces(piece, self._pieceOctets))
+        if len(smaller) > 1:
+            one.left[:1] = [(part, uuid4().hex) for part in smaller]
+            one.isCut = True
+            return
+        most = self._bus.payloadMax
+        why = (
+            f"{len(piece.octets)} octets are too long for the NATS servers' max_payload"
+        )
+        self._log.error(
+            "{worker}: a line of {octets} octets is too long for the NATS server, which takes"
+            " messages of {most} octets now: it {what}; raise max_payload there",
+            event="limit",
+            worker=piece.provenance.worker,
+            octets=len(piece.octets),
+            most=most,
+            what="waits" if piece.grant is not None else "is lost",
+            reason="max_payload",
+        )
+        if piece.grant is not None:
+            raise _Stale("no-space", why)
+        # Whoever has no positions does not send it again, and must not stop everybody.
+        del one.left[0]
 
     async def _append(
         self,
@@ -441,18 +641,23 @@ class JetStreamJournal:
         headers: dict[str, str],
         body: bytes,
         held: _Held | None,
-        attempt: str,
-    ) -> int | None:
+        one: _Progress,
+    ) -> int:
         """
-        Publish one message, behind the one that we know.
+        Publish the first piece of what is left, behind the message that we know.
 
         @param held: C{None}: behind any; whoever has no positions sends once or twice.
-        @return: its sequence; C{None}: there is another behind the one that we know.
+        @return: its sequence.
+        @raise _Stale: there is another behind the one that we know.
         @raise JournalBlocked: it may have been taken or not.
         """
+        _, attempt = one.left[0]
+        await self._makeSure(one, _octetsOf(headers, body))
         if held is None:
             headers["Nats-Msg-Id"] = attempt
-            return await self._stream.publish(subject, body, headers)
+            seq = await self._stream.publish(subject, body, headers)
+            assert seq is not None, "nothing was expected before it"
+            return seq
         for _ in range(ATTEMPTS_MAX):
             headers[EXPECTED] = str(held.seq)
             seq = await self._stream.publish(subject, body, headers)
@@ -465,15 +670,68 @@ class JetStreamJournal:
             if held.seq == (0 if last is None else last.seq):
                 # Another message is under way, and is not stored yet, or never will be.
                 await asyncio.sleep(ATTEMPT_S)
+                await self._makeSure(one)
                 continue
             if last is None or last.seq < held.seq:
-                return None
+                # The stream went back, or somebody has removed the position.
+                await self._chronicle.doubt()
+                raise _Stale(WENT_BACK, "what was committed of this stream is gone")
             entry = self._entry(last)
             if entry.batch is not None or entry.position != held.position:
-                return None
+                if one.isCut:
+                    raise _Stale(
+                        "no-space", "the NATS servers take shorter messages now"
+                    )
+                raise _Stale
             # Nobody has appended: the same position was only said in fewer octets.
             held.seq = last.seq
         raise JournalBlocked("the stream's leader is behind")
+
+    async def _makeSure(self, one: _Progress, octets: int = 0) -> None:
+        """
+        Know that the stream is the one that we knew, and has room for lines.
+
+        @raise _Stale: it went back.
+        @raise JournalBlocked: not now.
+        """
+        await self._chronicle.sure()
+        if not self._isOfNow(one):
+            raise _Stale(WENT_BACK, "the journal went back")
+        stream = self._stream
+        if octets and self._isFull(octets):
+            # The outputs may have made room since.
+            await self._chronicle.look()
+            if self._isFull(octets):
+                raise StreamFull(await self._whyFull())
+        stream.octets += octets
+
+    @property
+    def _reserve(self) -> int:
+        return min(RESERVE_OCTETS_MAX, self._stream.octetsMax // RESERVE_PART)
+
+    def _isFull(self, octets: int) -> bool:
+        """Whether the stream has no room for lines, as far as we know."""
+        stream = self._stream
+        return stream.octets + octets > stream.octetsMax - self._reserve
+
+    async def _whyFull(self) -> str:
+        """What an operator needs to know when nothing is accepted for want of room."""
+        stream = self._stream
+        said = (
+            f"the stream {stream.name} is full: {stream.octets} of its maximum bytes,"
+            f" {stream.octetsMax}, less {self._reserve} for positions"
+        )
+        written = await releasedOf(self._bus, stream.name)
+        last = self._chronicle.mark.number
+        if written < last:
+            return (
+                f"{said}; the outputs have all up to message {written} of {last}: see that"
+                " decnet-outputs runs and can write"
+            )
+        return (
+            f"{said}; all of it is written, and what is left are positions of streams:"
+            " decnet-outputs makes them short within a minute; else give it more max_bytes"
+        )
 
     def read(self, after: int, costMax: int) -> list[Batch]:
         """As L{decnet_syslog.master.promise.JournalPromise.read}."""
@@ -484,37 +742,41 @@ class JetStreamJournal:
     def useOutputs(self, names: Sequence[str]) -> dict[str, Cursor]:
         """As L{decnet_syslog.master.promise.JournalPromise.useOutputs}."""
         assert self._outbox is not None, "no output is here"
-        seqMax = self._run(self._writtenAtMost(self._outbox))
-        cursors = self._outbox.useOutputs(names, self.identity, seqMax)
-        self._run(self._reader.sweep(self._outbox.released))
-        return cursors
+        outbox = self._outbox
+        plan = self._run(self._plan(outbox, names))
+        owes = False
+        if plan.at is not None and not self._chronicle.known.isForkedBehind(plan.at):
+            # Before it is forgotten here: listeners and workers must learn it.
+            try:
+                self._run(self._chronicle.fork())
+            except StreamFull:
+                # Later: what is in it has to be written first.
+                owes = True
+        outbox.begin(plan, self.identity, self._chronicle.known, owes)
+        self._reader = Reader(self._stream, self._chronicle)
+        self._reader.forgiven = outbox.before.released
+        self._limbo = Limbo(outbox.state)
+        self._run(self._reader.restore(self._limbo))
+        self._run(self._reader.sweep(outbox.released))
+        return plan.cursors
 
-    async def _writtenAtMost(self, outbox: Outbox) -> int:
-        """
-        What can have been written: all that there is, mostly. If the stream is not the one
-        that was written, or has lost its end, nothing that has been stored since, whatever
-        its sequence.
-        """
-        before = outbox.before
-        if before.journal and before.journal != self.identity:
-            seqMax, why = 0, "it was made anew"
-        else:
+    async def _plan(self, outbox: Outbox, names: Sequence[str]) -> Plan:
+        """Where the outputs go on in the stream as it is now."""
+        await self._chronicle.look()
+        before, isTrusted = outbox.before, True
+        if before.history is None:
+            # An older program wrote it: all it knows is when its messages were stored.
+            isTrusted = before.journal in ("", self.identity)
             for output, seq in before.cursors.items():
                 time = before.times.get(output, 0)
                 if time and not await self._reader.isStill(seq, time):
-                    break
-            else:
-                return (await self._stream.state())[2]
-            oldest = min(time for time in before.times.values() if time)
-            seqMax, why = await self._stream.behindTime(oldest), "it has lost its end"
-        self._log.error(
-            "the stream is not what was written: {reason}; the outputs go on behind message"
-            " {seq}, and some lines may be there twice",
-            event="diverged",
-            reason=why,
-            seq=seqMax,
-        )
-        return seqMax
+                    isTrusted = False
+        return outbox.plan(names, self._chronicle.known, isTrusted)
+
+    def written(self, output: str) -> WrittenView:
+        """The journal as one output has to read it: without what it has written."""
+        assert self._outbox is not None, "no output is here"
+        return WrittenView(self, self._outbox.written[output])
 
     def tidy(self) -> None:
         """
@@ -524,7 +786,7 @@ class JetStreamJournal:
         @raise JournalBlocked: not now.
         """
         assert self._outbox is not None, "no output is here"
-        self._run(self._reader.tidy(self._outbox.released))
+        self._run(self._reader.tidy(self._outbox.released, self._limbo))
 
     @property
     def octetsMax(self) -> int:

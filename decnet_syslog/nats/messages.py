@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from zlib import crc32
 
-from ..master.values import Batch, Deposit, Grant, Known
+from ..master.values import Batch, Deposit, Grant, Known, cutName
 from ..wire.record import Provenance
 from .packing import NotPacked, Pack, never, unpack
 
@@ -109,7 +109,7 @@ class Entry:
         """As C{LIST} wants it."""
         at = self.position
         assert self.stream is not None
-        name = self.name or ""
+        name = cutName(self.name or "")
         return Known(self.stream, self.generation, at.offset, at.base, at.crc, name)
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from twisted.python import usage
 
 from ..errors import UserError
-from ..master.journal import Journal
 from ..options import count
 from .access import SCHEMES, access, checkName
 
@@ -170,12 +169,13 @@ def natsOutbox(
         from .journal import JetStreamJournal
         from .outbox import Outbox
         from .stream import Layout
+        from .written import OutputState
 
         layout = Layout(
             options["journal-name"], options["journal-replicas"], options["journal-max"]
         )
         try:
-            local = Journal.open(state)
+            local = OutputState.open(state)
             try:
                 outbox = Outbox(bus, layout, local, holder, clock)
                 journal = JetStreamJournal.open(bus, layout, 0, outbox)

@@ -11,7 +11,13 @@ What must be true:
   has lost the lease cannot move a cursor, and learns it;
 * nobody's clock is compared with another's. A holder writes the value again and again; who
   waits takes it when it has not changed for C{LEASE_S} by its own clock; and a holder
-  stops when it has not been able to write for C{GIVE_UP_S}, which is less.
+  stops when it has not been able to write for C{GIVE_UP_S}, which is less;
+* the lease is a running process's. A process knows that the holder before it is dead when that had
+  the same file locked: the same inode, since the same start of the machine. A file, and a
+  machine, can be copied: what is in the file proves nothing;
+* a cursor is a place in a history (L{decnet_syslog.nats.history}). Both are kept together, here and
+  in the bucket. Where the stream has another history behind some message, the outputs go on there,
+  and what is written already is recognised (L{decnet_syslog.nats.written}).
 
 One host: a second writer waits for a lock on the file as well, and goes on where the first
 was killed, in the same files: every line once. Another host with files of its own goes on
@@ -22,24 +28,43 @@ and nothing is in none. docs/jetstream.rst has it in full.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from twisted.logger import Logger
 
-from ..master.journal import Journal
 from ..master.promise import JournalBlocked
 from ..master.values import Cursor
 from .bus import Bus, Silent
+from .history import History
 from .lease import LEASE_S, LeaseLost
 from .stream import EXPECTED, NAME_TAKEN, Layout, Stream, errorOf, opening
+from .written import OutputState, Written
 
-__all__ = ["Outbox", "releasedOf"]
+__all__ = ["Outbox", "Plan", "placeOf", "releasedOf"]
 
 BUCKET_OCTETS_MAX = 1024 * 1024
 KEY = "outputs"
+
+# Eras that the bucket has: those that others need who have not seen the stream for a while.
+BUCKET_ERAS = 32
+
+
+def placeOf(path: Path) -> str:
+    """
+    What no copy of a file has: its inode, and the start of this machine. Of a machine that
+    does not say that, something new each time.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        boot = uuid4().hex
+    status = os.stat(path)
+    return f"{boot}:{status.st_dev:x}:{status.st_ino:x}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +75,18 @@ class _Value:
     @ivar revision: of the message; 0: there is none.
     @ivar holder: who writes the outputs; "": nobody.
     @ivar place: the identity of the file that has the cursors.
+    @ivar host: as of L{placeOf}; "": not known.
     @ivar journal: the identity of the stream.
-    @ivar times: of each cursor, when its message was stored; 0 if that is not known.
+    @ivar history: what is known of the stream; C{None}: an older program wrote it.
+    @ivar times: of each cursor, when its message was stored; only from an older program.
     """
 
     revision: int = 0
     holder: str = ""
     place: str = ""
+    host: str = ""
     journal: str = ""
+    history: History | None = None
     cursors: dict[str, int] = field(default_factory=dict)
     times: dict[str, int] = field(default_factory=dict)
     attempt: str = ""
@@ -86,7 +115,9 @@ async def _read(stream: Stream, name: str) -> _Value:
             last.seq,
             str(said["holder"]),
             str(said["place"]),
+            str(said.get("host", "")),
             str(said["journal"]),
+            History.parse(said["history"]) if said.get("history") else None,
             {str(output): int(seq) for output, seq in said["cursors"].items()},
             {str(output): int(time) for output, time in said["times"].items()},
             str(said["attempt"]),
@@ -95,6 +126,19 @@ async def _read(stream: Stream, name: str) -> _Value:
         raise JournalBlocked(
             f"the value of {KEY} in the bucket {_bucket(name)} is none of ours"
         ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    Where the outputs go on.
+
+    @ivar cursors: of each output.
+    @ivar at: behind which message the stream is not what was written; C{None}: it is.
+    """
+
+    cursors: dict[str, Cursor]
+    at: int | None
 
 
 async def releasedOf(bus: Bus, name: str) -> int:
@@ -109,6 +153,9 @@ class Outbox:
     @ivar released: every output has what is up to here on disk.
     @ivar before: what the bucket had when we took the outputs.
     @ivar renewed: when the value was last written, begun at.
+    @ivar written: what each output has written of each stream.
+    @ivar state: the file of the cursors.
+    @ivar known: what is known of the stream, at least up to every cursor.
     """
 
     _log = Logger()
@@ -117,7 +164,7 @@ class Outbox:
         self,
         bus: Bus,
         layout: Layout,
-        state: Journal,
+        state: OutputState,
         holder: str,
         clock: Callable[[], float],
     ) -> None:
@@ -128,15 +175,17 @@ class Outbox:
         """
         self._bus = bus
         self._layout = layout
-        self._state = state
+        self.state = state
+        self._host = placeOf(state.path)
         self._holder = f"{holder} {uuid4().hex[:8]}"
         self._clock = clock
         self._stream = Stream(bus, f"KV_{_bucket(layout.name)}")
         self._value = _Value()
         self._changed = float("-inf")
         self._cursors: dict[str, int] = {}
-        self._times: dict[str, int] = {}
-        # The one that the cursors are of.
+        self.written: dict[str, Written] = {}
+        self.known: History | None = None
+        # The identity of the stream.
         self._journal = ""
         # Of what we have sent and had no answer to.
         self._attempts: list[str] = []
@@ -207,14 +256,12 @@ class Outbox:
             self._value = value
             self._changed = self._clock()
         # Of our own place: it was killed, or we would not have the lock on it.
-        isFree = value.holder in ("", self._holder) or (
-            value.place == self._state.identity
-        )
+        isFree = value.holder in ("", self._holder) or value.host == self._host
         if not isFree and self._clock() - self._changed < LEASE_S:
             return False
         self.before = value
-        self._journal = value.journal
-        self._cursors, self._times = dict(value.cursors), dict(value.times)
+        self.known, self._journal = value.history, value.journal
+        self._cursors = dict(value.cursors)
         try:
             self._write(self._holder)
         except (JournalBlocked, LeaseLost):
@@ -236,26 +283,42 @@ class Outbox:
         """
         self._write(self._holder)
 
-    def useOutputs(
-        self, names: Sequence[str], journal: str, seqMax: int
-    ) -> dict[str, Cursor]:
+    def plan(self, names: Sequence[str], now: History, isTrusted: bool = True) -> Plan:
         """
-        Where each output goes on; batches wait for these and for no others.
+        Find where each output goes on; batches wait for these and for no others.
 
-        @param journal: the identity of the stream.
-        @param seqMax: nothing behind this is written, whatever the cursors say.
+        @param now: what the stream is.
+        @param isTrusted: whether a cursor without a history is believed.
         """
         value = self._value
-        local = self._state.useOutputs(names)
-        cursors = {}
+        local = self.state.useOutputs(names)
+        mine, theirs = self.state.history(), value.history
+
+        def still(seq: int, known: History | None) -> int:
+            if known is None:
+                return min(seq, now.last) if isTrusted else 0
+            return min(seq, known.common(now))
+
+        cursors: dict[str, Cursor] = {}
+        lost: list[int] = []
         for name in names:
-            mine = local[name]
+            cursor = local[name]
             said = value.cursors.get(name, value.released)
-            if max(mine.seq, said) > seqMax:
-                mine = replace(mine, seq=seqMax)
-            elif name not in value.cursors:
-                mine = replace(mine, seq=max(mine.seq, said))
-            elif mine.seq < said:
+            here, there = still(cursor.seq, mine), still(said, theirs)
+            if (here, there) != (cursor.seq, said):
+                lost.append(max(here, there))
+                self._log.error(
+                    "{output}: the stream is not what was written. It is the same up to message"
+                    " {at}, and {output} had all up to message {seq}: it goes on behind message"
+                    " {at}. What comes again of streams is recognised; what peers without"
+                    " positions have sent behind message {at} may be there twice",
+                    event="went-back",
+                    output=name,
+                    at=max(here, there),
+                    seq=max(cursor.seq, said),
+                    reason="put back from a copy, made anew, or its end was lost",
+                )
+            elif name in value.cursors and here < there:
                 # Others have written since, into files that are not these.
                 self._log.warn(
                     "{output} goes on behind batch {seq}: what comes before is in the"
@@ -264,38 +327,63 @@ class Outbox:
                     output=name,
                     seq=said,
                     place=value.place or "somebody else",
-                    reason=f"these files have all up to batch {mine.seq}",
+                    reason=f"these files have all up to batch {cursor.seq}",
                 )
-                mine = replace(mine, seq=said)
-            cursors[name] = mine
-        self._journal = journal
-        # A new holder's first word: the cursors of the one before are refused from now on.
-        self._state.commit((), cursors.values())
-        self._cursors = {name: cursor.seq for name, cursor in cursors.items()}
-        self._times = {
-            name: value.times.get(name, 0)
-            if value.cursors.get(name) == cursor.seq
-            else 0
-            for name, cursor in cursors.items()
-        }
-        self._write(self._holder)
-        return cursors
+            cursors[name] = replace(cursor, seq=max(here, there))
+        return Plan(cursors, min(lost) if lost else None)
 
-    def save(
-        self, cursors: Iterable[Cursor], timeOf: Callable[[int], int] = lambda _: 0
+    def begin(
+        self, plan: Plan, journal: str, known: History, owesFork: bool = False
     ) -> None:
+        """
+        Go on as planned.
+
+        @param journal: the identity of the stream.
+        @param known: what the stream is.
+        @param owesFork: listeners must still be told that it went back: see L{owesFork}.
+        @raise LeaseLost: somebody else has taken over.
+        """
+        self.written = {
+            name: Written(name, self.state.ends(name)) for name in plan.cursors
+        }
+        # A new holder's first word: the cursors of the one before are refused from now on.
+        notes = {"history": known.asText(), "fork": "owed" if owesFork else None}
+        self.state.save(list(plan.cursors.values()), notes, {})
+        self.known, self._journal = known, journal
+        self._cursors = {name: cursor.seq for name, cursor in plan.cursors.items()}
+        self._write(self._holder)
+
+    @property
+    def owesFork(self) -> bool:
+        """Whether listeners have not been told yet that the stream went back."""
+        return self.state.note("fork") is not None
+
+    def hasForked(self) -> None:
+        """They have."""
+        self.state.keep("fork", None)
+
+    def save(self, cursors: Iterable[Cursor], known: History) -> None:
         """
         Save what the outputs have on disk: here first, then where others see it. That
         can wait, for L{renew}: here is what we go on from.
 
+        @param known: what is known of the stream, at least up to every cursor.
         @raise LeaseLost: somebody else has taken over.
         """
         cursors = list(cursors)
-        self._state.commit((), cursors)
+        ends = {
+            cursor.output: self.written[cursor.output].saved(cursor.seq)
+            for cursor in cursors
+            if cursor.output in self.written
+        }
+        self.state.save(cursors, {"history": known.asText()}, ends)
+        for output in ends:
+            surplus = self.written[output].surplus()
+            if surplus:
+                self.state.forget(output, surplus)
+        self.known = known
         for cursor in cursors:
-            if self._cursors.get(cursor.output) != cursor.seq:
-                self._cursors[cursor.output] = cursor.seq
-                self._times[cursor.output] = timeOf(cursor.seq)
+            self._cursors[cursor.output] = cursor.seq
         try:
             self._write(self._holder)
         except JournalBlocked:
@@ -311,7 +399,7 @@ class Outbox:
 
     def close(self) -> None:
         """Close the file."""
-        self._state.close()
+        self.state.close()
 
     def _write(self, holder: str) -> None:
         """
@@ -331,13 +419,16 @@ class Outbox:
 
     async def _put(self, holder: str) -> _Value:
         attempt = uuid4().hex
-        cursors, times = dict(self._cursors), dict(self._times)
+        cursors, known = dict(self._cursors), self.known
         value = {
             "holder": holder,
-            "place": self._state.identity,
+            "place": self.state.identity,
+            "host": self._host,
             "journal": self._journal,
+            "history": None if known is None else known.asText(BUCKET_ERAS),
             "cursors": cursors,
-            "times": times,
+            # For older programs, which ask for them.
+            "times": {},
             "attempt": attempt,
         }
         subject = _subject(self._layout.name)
@@ -358,5 +449,13 @@ class Outbox:
             before = there.revision
         self._attempts = []
         return _Value(
-            seq, holder, self._state.identity, self._journal, cursors, times, attempt
+            seq,
+            holder,
+            self.state.identity,
+            self._host,
+            self._journal,
+            known,
+            cursors,
+            {},
+            attempt,
         )

@@ -6,8 +6,13 @@ What must be true:
 * every message behind the place where reading begins is given, in order, once for each
   reading. The sequences have no holes there: what is missing was removed by somebody else,
   and is said;
+* reading goes on only in the history that it began in: the eras are read on the way, and the
+  stream is looked at before a consumer is made;
 * the last message of a subject stays: it is the position of a stream. What is removed is
-  before a message that was read and is written in every output.
+  before a message that was read and is written in every output;
+* a stream that is full of what is written becomes free again. A short position is published
+  behind the long one; where there is no room for that, the long one is removed first, and its
+  position is noted in a file until it is there again.
 
 Purging costs the cluster a round each, and so is done when there is something to gain.
 """
@@ -27,6 +32,8 @@ from ..master.promise import JournalBlocked
 from ..master.values import DEPOSIT_COST, Batch, Deposit
 from ..wire.record import Provenance
 from .bus import Silent
+from .chronicle import Chronicle
+from .history import ERA, erasSubject
 from .lease import WentBack
 from .messages import (
     HEADERS_OCTETS_MAX,
@@ -37,7 +44,8 @@ from .messages import (
     encode,
     subjectOf,
 )
-from .stream import EXPECTED, Delivery, Stream, Tail
+from .stream import EXPECTED, Delivery, Stream, StreamFull, Tail
+from .written import Limbo
 
 __all__ = ["Reader"]
 
@@ -61,10 +69,6 @@ PURGE_ALL_OCTETS = 16 * 1024 * 1024
 UNWRITTEN_MAX = 65536
 
 
-# Messages whose times we remember: more than two outputs have between read and written.
-TIMES_MAX = 65536
-
-
 # The last message of a subject is kept as the position of its stream. When that is all it is
 # for, and it is longer than so many octets, a short one says the same.
 SETTLED_OCTETS = 1024
@@ -86,12 +90,19 @@ class _Got:
 
 
 class Reader:
-    """Reads a stream. All coroutines run in the bus's thread."""
+    """
+    Reads a stream. All coroutines run in the bus's thread.
+
+    @ivar forgiven: what is missing up to here was removed because it was written.
+    """
 
     _log = Logger()
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, chronicle: Chronicle) -> None:
         self._stream = stream
+        self._chronicle = chronicle
+        self._turns = chronicle.turns
+        self.forgiven = 0
         # Of a small stream as well there must be room again in time.
         self._purgeOctets = min(PURGE_OCTETS, stream.octetsMax // 16)
         self._purgeAllOctets = min(PURGE_ALL_OCTETS, stream.octetsMax // 16)
@@ -100,8 +111,6 @@ class Reader:
         self._consumers: OrderedDict[int, str] = OrderedDict()
         # The same, of what a consumer has given that was too much.
         self._unread: OrderedDict[int, _Got] = OrderedDict()
-        # When what was read was stored: it is no other message as long as that is so.
-        self._times: OrderedDict[int, int] = OrderedDict()
         # Sequence, subject, octets.
         self._unwritten: deque[tuple[int, str, int]] = deque()
         self._seen = 0
@@ -141,10 +150,12 @@ class Reader:
                     self._unread.popitem(last=False)
                 return entries, at, True
             seq, message = delivery.seq, delivery.message
-            self._times[seq] = delivery.time
-            if seq != at + 1:
-                await self._missing(at + 1, seq - 1)
+            if seq != at + 1 and seq - 1 > self.forgiven:
+                await self._missing(max(at, self.forgiven) + 1, seq - 1)
             at = seq
+            if ERA in message.headers:
+                self._readEra(seq, message.headers[ERA], len(message.data))
+                continue
             try:
                 entry = decode(seq, message.headers, message.data)
             except Foreign as error:
@@ -155,14 +166,13 @@ class Reader:
                     reason=str(error),
                 )
                 continue
+            self._chronicle.read(seq)
             entries.append(entry)
             cost += 0 if entry.batch is None else entry.batch.cost
             self._remember(entry, len(message.data))
         self._consumers[at] = got.consumer
         while len(self._consumers) > CONSUMERS_MAX:
             self._consumers.popitem(last=False)
-        while len(self._times) > TIMES_MAX:
-            self._times.popitem(last=False)
         return entries, at, got.isMore
 
     async def _fetch(self, after: int, costMax: int) -> _Got:
@@ -190,21 +200,34 @@ class Reader:
 
         @raise WentBack: what was read before is not what is there.
         """
-        if after in self._times and not await self.isStill(after, self._times[after]):
-            raise WentBack(
-                f"the stream has lost its end: message {after} is not what it was"
-            )
+        await self.check()
         return await self._stream.consume(
             deliver_policy="by_start_sequence", opt_start_seq=after + 1
         )
 
-    def timeOf(self, seq: int) -> int:
-        """When a message that was read was stored; 0: that is not known any more."""
-        return self._times.get(seq, 0)
+    async def check(self) -> None:
+        """
+        See that the stream is the one that was read, before anything is done with sequences.
+
+        @raise WentBack: it is not.
+        @raise JournalBlocked: that cannot be known now.
+        """
+        await self._chronicle.look()
+        if self._chronicle.turns != self._turns:
+            raise WentBack(
+                "the stream went back: what was read may not be what is there"
+            )
+
+    def _readEra(self, seq: int, token: str, octets: int) -> None:
+        if not self._chronicle.readEra(seq, token):
+            raise WentBack(f"the stream went back: message {seq} begins another era")
+        self._chronicle.read(seq)
+        self._rememberAs(seq, erasSubject(self._stream.name), octets)
 
     async def isStill(self, seq: int, stored: int) -> bool:
         """
-        Whether a message that was written is still the one with its sequence.
+        Whether a message that was written is still the one with its sequence, as far as the
+        time of its storing shows.
 
         One that was removed since is: only we remove, and only what is written.
         """
@@ -231,17 +254,20 @@ class Reader:
         )
 
     def _remember(self, entry: Entry, stored: int) -> None:
-        if entry.seq <= self._seen:
+        subject = subjectOf(self._stream.name, entry.worker, entry.grant())
+        self._rememberAs(entry.seq, subject, stored)
+
+    def _rememberAs(self, seq: int, subject: str, stored: int) -> None:
+        if seq <= self._seen:
             return
-        self._seen = entry.seq
+        self._seen = seq
         if len(self._unwritten) >= UNWRITTEN_MAX:
             self._unwritten.clear()
-            self._sweepAt = entry.seq
+            self._sweepAt = seq
         if self._sweepAt is not None:
-            self._sweepAt = entry.seq
+            self._sweepAt = seq
             return
-        subject = subjectOf(self._stream.name, entry.worker, entry.grant())
-        self._unwritten.append((entry.seq, subject, DEPOSIT_COST + stored))
+        self._unwritten.append((seq, subject, DEPOSIT_COST + stored))
 
     async def release(self, released: int) -> None:
         """
@@ -263,6 +289,7 @@ class Reader:
             await self._purge(list(self._ripe))
 
     async def _purge(self, subjects: Sequence[str]) -> None:
+        await self.check()
         for subject in subjects:
             seq, octets = self._ripe[subject]
             # Before the last one that was written: that is, or was, the position.
@@ -270,8 +297,14 @@ class Reader:
             del self._ripe[subject]
             self._ripeOctets -= octets
 
-    async def tidy(self, released: int) -> None:
-        """Say positions in few octets: see L{SETTLED_OCTETS}."""
+    async def tidy(self, released: int, limbo: Limbo) -> None:
+        """
+        Say positions in few octets: see L{SETTLED_OCTETS}.
+
+        @param limbo: positions that are in no message.
+        """
+        await self.check()
+        await self.restore(limbo)
         octets, _, _ = await self._stream.state()
         isTight = octets >= self._stream.octetsMax // 2
         if isTight:
@@ -284,14 +317,17 @@ class Reader:
             for tail in await self._stream.tails(allOf(self._stream.name))
             if tail.seq <= released
             and tail.time <= before * 10**9
+            and ERA not in tail.headers
             and int(tail.headers.get("Nats-Msg-Size", 0)) > SETTLED_OCTETS
         ]
+        # What frees most comes first: behind it there is room to publish.
+        long.sort(key=lambda tail: -int(tail.headers.get("Nats-Msg-Size", 0)))
         for tail in long[:TIDY_AT_ONCE]:
-            await self._settle(tail)
+            await self._settle(tail, limbo)
         if len(long) <= TIDY_AT_ONCE:
             self._tidied = time.monotonic()
 
-    async def _settle(self, tail: Tail) -> None:
+    async def _settle(self, tail: Tail, limbo: Limbo) -> None:
         """Put a short message behind one that is written, and remove that."""
         try:
             entry = decode(tail.seq, tail.headers, b"")
@@ -307,14 +343,35 @@ class Reader:
         who = Provenance(entry.worker, "-", "-", "-", entry.name)
         deposit = Deposit(who, grant, at.offset, at.offset, b"")
         headers, body = encode(deposit, at, uuid4().hex)
-        seq = await self._stream.publish(
-            subject, body, {**headers, EXPECTED: str(tail.seq)}
-        )
+        try:
+            await self._chronicle.sure()
+            seq = await self._stream.publish(
+                subject, body, {**headers, EXPECTED: str(tail.seq)}
+            )
+        except StreamFull:
+            # There is not even room for this. What is removed was written; and of whoever
+            # appends behind it just now, nothing is removed.
+            limbo.add(subject, headers)
+            await self._stream.purge(subject, tail.seq + 1)
+            await self.restore(limbo)
+            return
         if seq is not None:
             await self._stream.purge(subject, seq)
 
+    async def restore(self, limbo: Limbo) -> None:
+        """Publish positions again that were removed to make room, as far as there is room."""
+        for subject, headers in list(limbo.positions.items()):
+            try:
+                await self._chronicle.sure()
+                await self._stream.publish(subject, b"", {**headers, EXPECTED: "0"})
+            except StreamFull:
+                return
+            # Or the subject has another message by now, and with it a position.
+            limbo.drop(subject)
+
     async def sweep(self, released: int) -> None:
         """Remove what every output has, also what was written before we were started."""
+        await self.check()
         counts = await self._stream.subjects(allOf(self._stream.name))
         if all(count == 1 for count in counts.values()):
             return

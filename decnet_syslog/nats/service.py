@@ -46,6 +46,9 @@ POLL_S = 1.0
 # How often it is looked whether room can be made in the stream, in seconds.
 TIDY_S = 20.0
 
+# How often it is looked whether the stream is still the one that is written, in seconds.
+LOOK_S = 1.0
+
 
 def exitAtOnce(failure: Failure) -> None:
     """Stop at once: not another octet is written."""
@@ -163,7 +166,7 @@ class OutputsService(Service):
             self.feeds.append(
                 Feed(
                     output,
-                    self._journal,
+                    self._journal.written(output.name),
                     self._commits,
                     thread,
                     self._reactor,
@@ -184,6 +187,7 @@ class OutputsService(Service):
         self._repeat(RENEW_S, self._renew)
         self._repeat(1.0, self._look)
         self._repeat(TIDY_S, self._tidy)
+        self._repeat(LOOK_S, self._lookAtStream)
 
     def _wake(self) -> None:
         if self.running:
@@ -196,6 +200,14 @@ class OutputsService(Service):
             yield self._commits.perform(self._outbox.renew)
         except JournalBlocked:
             # Until it is too late: see _look.
+            pass
+
+    @inlineCallbacks
+    def _lookAtStream(self) -> Steps:
+        try:
+            yield self._commits.perform(self._journal.look)
+        except JournalBlocked:
+            # The next time.
             pass
 
     @inlineCallbacks

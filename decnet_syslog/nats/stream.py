@@ -32,12 +32,18 @@ __all__ = [
     "Delivery",
     "Layout",
     "Stream",
+    "StreamFull",
     "Tail",
     "errorOf",
     "opening",
 ]
 
 T = TypeVar("T")
+
+
+class StreamFull(JournalBlocked):
+    """The stream, or what its account may store, is full: nothing was taken."""
+
 
 _log = Logger()
 
@@ -49,6 +55,10 @@ NAME_TAKEN = 10058
 # What a cluster says that has no leader yet, or does not know its nodes: incomplete, no
 # peers, not assigned, not available, not the leader.
 NOT_YET = (10004, 10005, 10007, 10008, 10009)
+
+# What it says that has no room: a store that failed (of "maximum bytes exceeded"), resources of
+# the account, of the server.
+FULL = (10077, 10002, 10023, 10047)
 
 # How long JetStream may take at the start until it answers and has a place for a stream, in
 # seconds. A cluster elects leaders first; then each node tells the others how much room it
@@ -178,6 +188,8 @@ class Stream:
 
     @ivar identity: 32 hex digits, made with the stream.
     @ivar octetsMax: what it may take; if it has no bound, what one of ours would have.
+    @ivar octets: what it took when we last looked.
+    @ivar unsafe: in what way its settings could lose lines, as of that look. Empty: in none.
     """
 
     def __init__(self, bus: Bus, name: str) -> None:
@@ -185,6 +197,10 @@ class Stream:
         self.name = name
         self.identity = ""
         self.octetsMax = 0
+        self.octets = 0
+        self.unsafe = ""
+        # Copies that it had when it was opened: it must not get fewer.
+        self._copies = 0
 
     async def ask(self, verb: str, **members: Any) -> dict[str, Any]:
         """
@@ -213,6 +229,47 @@ class Stream:
             # Without a cluster the account's JetStream knows no peers.
             answer = await self._make(layout)
         self._check(answer["config"], layout)
+        self._copies = int(answer["config"].get("num_replicas", 1))
+
+    async def look(self, layout: Layout) -> int:
+        """
+        See what the stream is like now, and what its settings are.
+
+        @return: its last sequence.
+        @raise JournalBlocked: it is gone, or does not answer.
+        """
+        answer = await self.ask("STREAM.INFO")
+        if errorOf(answer) is not None:
+            raise JournalBlocked(self._gone)
+        config, state = answer["config"], answer["state"]
+        match = _OURS.match(str(config.get("description", "")))
+        wrong = self._faults(config, layout)
+        copies = int(config.get("num_replicas", 1))
+        if copies < self._copies:
+            wrong.append(f"it has {copies} replicas, and had {self._copies}")
+        if match is not None:
+            self.identity = match[1]
+        self._measure(config, layout)
+        self.octets = int(state["bytes"])
+        self.unsafe = ""
+        if wrong:
+            self.unsafe = (
+                f"the stream {self.name} was edited and can lose lines: {', '.join(wrong)};"
+                " edit it back with the nats tool"
+            )
+        return int(state["last_seq"])
+
+    @property
+    def _gone(self) -> str:
+        return (
+            f"the stream {self.name} is gone: put it back from a copy; or, if there is none,"
+            " restart a listener, which makes an empty one, and all workers offer again what"
+            " is on their disks"
+        )
+
+    def _measure(self, config: Mapping[str, Any], layout: Layout) -> None:
+        most = int(config.get("max_bytes", -1))
+        self.octetsMax = most if most > 0 else layout.octetsMax
 
     async def _make(self, layout: Layout) -> dict[str, Any]:
         wanted = [layout.replicas] if layout.replicas is not None else [REPLICAS, 1]
@@ -254,15 +311,13 @@ class Stream:
             " says"
         )
 
-    def _check(self, config: Mapping[str, Any], layout: Layout) -> None:
-        """
-        Refuse a stream that could lose, or is somebody else's.
-
-        @raise UserError: with what is wrong.
-        """
-        match = _OURS.match(str(config.get("description", "")))
+    def _faults(self, config: Mapping[str, Any], layout: Layout) -> list[str]:
+        """What is wrong with a stream's settings: it could lose, or is somebody else's."""
         said = {
-            "its description is not decnet_syslog's": match is None,
+            "its description is not decnet_syslog's": _OURS.match(
+                str(config.get("description", ""))
+            )
+            is None,
             f"its subjects are not {layout.name}.>": config.get("subjects")
             != [f"{layout.name}.>"],
             "retention is not limits": config.get("retention") != "limits",
@@ -271,20 +326,29 @@ class Stream:
             "max_age is set": config.get("max_age", 0) != 0,
             "max_msgs_per_subject is set": config.get("max_msgs_per_subject", -1) > 0,
             "max_msg_size is set": config.get("max_msg_size", -1) > 0,
+            "subject_transform is set": bool(config.get("subject_transform")),
             "it is sealed": bool(config.get("sealed")),
             "deny_purge is set": bool(config.get("deny_purge")),
             f"it has not {layout.replicas} replicas": layout.replicas
             not in (None, config.get("num_replicas")),
         }
-        wrong = [what for what, isSo in said.items() if isSo]
+        return [what for what, isSo in said.items() if isSo]
+
+    def _check(self, config: Mapping[str, Any], layout: Layout) -> None:
+        """
+        Refuse a stream that could lose, or is somebody else's.
+
+        @raise UserError: with what is wrong.
+        """
+        match = _OURS.match(str(config.get("description", "")))
+        wrong = self._faults(config, layout)
         if wrong or match is None:
             raise UserError(
                 f"the stream {self.name} cannot be the journal: {', '.join(wrong)}; edit"
                 " it with the nats tool, or choose another --journal-name"
             )
         self.identity = match[1]
-        most = int(config.get("max_bytes", -1))
-        self.octetsMax = most if most > 0 else layout.octetsMax
+        self._measure(config, layout)
 
     async def last(self, subject: str) -> Tail | None:
         """
@@ -331,6 +395,8 @@ class Stream:
             return int(said["seq"])
         if error[0] in WRONG_SEQUENCE:
             return None
+        if error[0] in FULL:
+            raise StreamFull(f"JetStream takes nothing: {error[1]}")
         raise JournalBlocked(f"JetStream takes nothing: {error[1]}")
 
     async def tails(self, subjects: str) -> list[Tail]:
@@ -363,22 +429,9 @@ class Stream:
         """What it takes, in octets; the first and the last sequence."""
         answer = await self.ask("STREAM.INFO")
         if errorOf(answer) is not None:
-            raise JournalBlocked(f"the stream {self.name} is gone")
+            raise JournalBlocked(self._gone)
         state = answer["state"]
         return int(state["bytes"]), int(state["first_seq"]), int(state["last_seq"])
-
-    async def behindTime(self, moment: int) -> int:
-        """The sequence before the first message that was stored behind a time."""
-        seconds, fraction = divmod(moment + 1, 10**9)
-        whole = datetime.fromtimestamp(seconds, timezone.utc)
-        text = f"{whole:%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
-        consumer = await self.consume(
-            deliver_policy="by_start_time", opt_start_time=text, headers_only=True
-        )
-        first, _ = await self.fetch(consumer, 2**30, 1)
-        if first:
-            return first[0].seq - 1
-        return (await self.state())[2]
 
     async def purge(self, subject: str, before: int) -> None:
         """Remove the messages of a subject before a sequence."""
@@ -407,7 +460,7 @@ class Stream:
             },
         )
         if errorOf(answer) is not None:
-            raise JournalBlocked(f"the stream {self.name} is gone")
+            raise JournalBlocked(self._gone)
         return str(answer["name"])
 
     async def fetch(

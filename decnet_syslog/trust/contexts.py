@@ -54,7 +54,6 @@ __all__ = [
     "DELIVERY_PROTOCOL",
     "DELIVERY_PROTOCOLS",
     "HISTORY_PROTOCOL",
-    "OFFERED_PROTOCOLS",
     "STATE_PROTOCOL",
     "STATE_PROTOCOLS",
     "ForwarderContext",
@@ -81,9 +80,6 @@ DELIVERY_PROTOCOLS = (HISTORY_PROTOCOL, STATE_PROTOCOL, DELIVERY_PROTOCOL)
 
 # Those with which the forwarder says how it is.
 STATE_PROTOCOLS = (HISTORY_PROTOCOL, STATE_PROTOCOL)
-
-# What the forwarder offers.
-OFFERED_PROTOCOLS = (STATE_PROTOCOL, DELIVERY_PROTOCOL)
 
 # Of a peer's versions that we do not have, as many are shown.
 SHOWN_MAX = 4
@@ -293,7 +289,7 @@ class ForwarderContext:
     def __init__(self, bundle: Bundle, masterName: str, offerDelivery: bool) -> None:
         self.lastRefusal: Refusal | None = None
         self._masterName = masterName
-        self._protocols = list(OFFERED_PROTOCOLS) if offerDelivery else []
+        self._protocols = list(DELIVERY_PROTOCOLS) if offerDelivery else []
         self._verify = _verification(
             lambda certificate: refuseMaster(certificate, masterName), self._note
         )

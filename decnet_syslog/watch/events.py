@@ -39,6 +39,8 @@ KINDS: Mapping[str, str] = {
     "stuck": "A worker cannot read one of its files.",
     "expiring": "A certificate ends soon.",
     "diverged": "The two ends hold different contents of one file.",
+    "went-back": "The journal has lost what it had, and goes on from an older state.",
+    "unsafe": "The journal's settings could lose lines; nothing is accepted.",
     "reloaded": "Certificates or lists were read again.",
     "reload-refused": "Certificates or lists cannot be used; the old ones still are.",
     "other": "An event of a kind that this table does not have.",

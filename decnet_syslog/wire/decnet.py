@@ -6,13 +6,18 @@ which parameter is the attacker's address, when the port is split off, what is t
 there is no such parameter, the message that a second syslog has wrapped.
 
 Right by RFC 5424 where that parser is not: an escaped bracket or quote ends nothing, every
-SD-ELEMENT is passed over, a bracket in the text is text. More tolerant than the RFC where
-there is only one reading: more than one space before a parameter, names that are long or
+SD-ELEMENT is passed over, a bracket in the text is text, a BOM is not part of MSG. More tolerant
+than the RFC where there is only one reading: spaces before a parameter, names that are long or
 not ASCII, an SD-ID that comes twice, an unescaped C{]} between quotes (section 6.3.3: to
-escape it is not strictly necessary). An element that has no reading stays in the text.
+escape it is not strictly necessary).
 
-Differs from DECNET on one point that is not the RFC's: an IPv6 address without brackets is
-left whole. DECNET takes its last group for a port, and its attacker has half an address.
+An unreadable parameter or element does not take the others with it: the readable
+parameters of DECNET's own element count. An unreadable text in brackets that has no C{=} in it
+is no element, and stays in the text.
+
+An address is judged by L{ipaddress}, not by its shape; see L{decnet_syslog.wire.addresses}. A
+timestamp that is not a date gives way to the time of arrival, because DECNET's database refuses
+it, and its ingester stops there.
 
 What must be true: linear in the octets (a word is not looked at from each of its letters,
 a repeat is bounded so that it keeps no trail), and independent of the Python release (a
@@ -24,12 +29,13 @@ from __future__ import annotations
 import calendar
 import re
 
+from .addresses import firstAddress, firstIPv4, leadingAddress, splitAddress
 from .rfc5424 import FULL_DATE, unescape
 
-__all__ = ["ADDRESS_NAMES", "SD_ID", "Reading", "read", "splitAddress"]
+__all__ = ["ADDRESS_NAMES", "SD_ID", "Reading", "read"]
 
-# timestamp, decky, service, event_type, attacker_ip, fields, msg.
-Reading = tuple[str, str, str, str, str, dict[str, str], str]
+# timestamp (None: the message has no date), decky, service, event_type, attacker_ip, fields, msg.
+Reading = tuple[str | None, str, str, str, str, dict[str, str], str]
 
 # DECNET's services write their parameters in this element; others are not theirs.
 SD_ID = "relay@55555"
@@ -59,93 +65,131 @@ _TIME = re.compile(
 
 _ELEMENT = re.compile(r'\[([^\s=\]"]+)')
 # To its end, or its first escape.
-_PARAM = re.compile(r'\s+([^\s=\]"]+)="([^"\\]*)(["\\])')
+_PARAM = re.compile(r'\s*([^\s=\]"]+)="([^"\\]*)(["\\])')
 # As many escapes as sre may keep a trail of; the loop around it takes the rest.
 _ESCAPES = re.compile(r'(?:\\.[^"\\]*){1,256}', re.DOTALL)
 _END = re.compile(r"\s*\]")
+# Up to the next place where a parameter, a quote or the end can be.
+_UNREADABLE = re.compile(r'\s*([^\s"\]]+|"[^"\\]*)')
+# Where our element follows one that cannot be read.
+_OURS = f"][{SD_ID}"
 
 # Only from the beginning of a word: else a long word costs its length squared.
 _PAIR = re.compile(r"(?<!\w)(\w+)=(\S+)")
-_IPV4 = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
-# sshd: "from 192.0.2.1 port 5 on 10.0.0.2"; PAM: "rhost=192.0.2.1".
-_ANCHORED = re.compile(
-    rf"\b(?:from|rhost[:=]|client[:=]|src[:=])\s*({_IPV4}|[0-9A-F:]+:[0-9A-F:]+)",
-    re.IGNORECASE,
-)
-_ANYWHERE = re.compile(rf"\b{_IPV4}\b")
+_BOM = "\ufeff"
 
 
-def _time(text: str) -> str:
-    """A timestamp as DECNET shows it: local to its own offset, whole seconds."""
+def _time(text: str) -> str | None:
+    """A timestamp as DECNET shows it, local to its own offset, whole seconds; if it is one."""
     match = _TIME.match(text)
     if match is None:
-        return text
+        return None
     date, hour, minute, second = match.groups("00")
     year = int(date[:4])
     if year == 0 or (date.endswith("02-29") and not calendar.isleap(year)):
-        return text
+        return None
     return f"{date} {hour}:{minute}:{second}"
 
 
-def _elements(text: str) -> tuple[dict[str, str], int] | None:
+def _quoted(text: str, at: int) -> int:
     """
-    Read the SD-ELEMENTs that text begins with.
+    Find the quote that ends a value.
 
-    @return: the parameters of DECNET's own, the last of each name, and where the elements
-        end; C{None} if they have no reading.
+    @param at: of a character in the value, or of its first escape.
+    @return: its place; -1 if the value has no end.
     """
-    fields: dict[str, str] = {}
-    at = 0
-    while text.startswith("[", at):
-        element = _ELEMENT.match(text, at)
-        if element is None:
-            return None
-        theirs = element[1] == SD_ID
-        at = element.end()
+    escapes = _ESCAPES.match(text, at)
+    while escapes is not None:
+        at = escapes.end()
+        escapes = _ESCAPES.match(text, at)
+    return at if text.startswith('"', at) else -1
+
+
+class _Elements:
+    """
+    The SD-ELEMENTs that a text begins with.
+
+    @ivar fields: parameters of DECNET's own, the last of each name.
+    @ivar end: of the elements.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.fields: dict[str, str] = {}
+        self.end = 0
+        self._text = text
+        while text.startswith("[", self.end):
+            end = self._element(self.end)
+            if end < 0:
+                break
+            self.end = end
+
+    def _element(self, begin: int) -> int:
+        """Read an element; where it ends, or -1."""
+        text = self._text
+        name = _ELEMENT.match(text, begin)
+        ours = name is not None and name[1] == SD_ID
+        at = begin + 1 if name is None else name.end()
+        at, clean = self._params(at, ours)
+        if ours or (clean and name is not None):
+            return at
+        # Our element can begin within an unreadable one that has no end of its own. Behind a
+        # sound end it is text, which an attacker may have written.
+        sound = at >= 0 and text[at : at + 1] in ("", " ", "[")
+        found = text.find(_OURS, begin, at + len(_OURS) if sound else len(text))
+        if found >= 0:
+            return found + 1
+        if at < 0 or not (text.startswith("[", at) or "=" in text[begin:at]):
+            return -1
+        return at
+
+    def _params(self, at: int, ours: bool) -> tuple[int, bool]:
+        """Read parameters: where the element ends, or -1, and whether all were readable."""
+        text = self._text
+        clean = True
+        readable = at
         while True:
             param = _PARAM.match(text, at)
-            if param is None:
+            if param is not None:
+                name, value, last = param.groups()
+                end = param.end()
+                if last == "\\":
+                    begin = end - 1 - len(value)
+                    end = _quoted(text, end - 1) + 1
+                    if not end:
+                        break
+                    value = unescape(text[begin : end - 1])
+                at = readable = end
+                if ours:
+                    self.fields[name] = value
+                continue
+            bracket = _END.match(text, at)
+            if bracket is not None:
+                return bracket.end(), clean
+            clean = False
+            unreadable = _UNREADABLE.match(text, at)
+            if unreadable is None:
                 break
-            name, value, end = param.groups()
-            at = param.end()
-            if end == "\\":
-                begin, at = at - 1 - len(value), at - 1
-                escapes = _ESCAPES.match(text, at)
-                while escapes is not None:
-                    at = escapes.end()
-                    escapes = _ESCAPES.match(text, at)
-                if not text.startswith('"', at):
-                    return None
-                value = unescape(text[begin:at])
-                at += 1
-            if theirs:
-                fields[name] = value
-        bracket = _END.match(text, at)
-        if bracket is None:
-            return None
-        at = bracket.end()
-    return fields, at
+            at = unreadable.end()
+            if unreadable[1][0] == '"':
+                at = _quoted(text, at) + 1
+                if not at:
+                    break
+        # A quote that has no end means nothing, or the element was cut off.
+        end = text.find("]", readable)
+        return (end + 1 or -1), False
 
 
 def _structuredData(text: str) -> tuple[dict[str, str], str]:
     """The parameters of DECNET's own element, and the text behind all elements."""
+    fields: dict[str, str] = {}
     if text.startswith("-"):
-        return {}, text[1:].lstrip()
-    if text.startswith("["):
-        found = _elements(text)
-        if found is not None:
-            return found[0], text[found[1] :].strip()
-    return {}, text
-
-
-def splitAddress(address: str) -> tuple[str, str | None]:
-    """An address as a service writes it: the host, and its port if it has one."""
-    host, _, port = address.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit()):
-        return address, None
-    if ":" in host and not (host.startswith("[") and host.endswith("]")):
-        return address, None
-    return host.strip("[]"), port
+        text = text[1:].lstrip()
+    elif text.startswith("["):
+        elements = _Elements(text)
+        fields = elements.fields
+        if elements.end:
+            text = text[elements.end :].strip()
+    return fields, text.removeprefix(_BOM).lstrip() if text[:1] == _BOM else text
 
 
 def _inText(msg: str) -> str:
@@ -154,14 +198,11 @@ def _inText(msg: str) -> str:
     if "ip=" in msg or "src=" in msg or "addr=" in msg:
         for pair in _PAIR.finditer(msg):
             if pair[1] in _ADDRESS_NAMES:
-                if pair[2] != "Unknown":
-                    return pair[2]
+                address = leadingAddress(pair[2])
+                if address != "Unknown":
+                    return address
                 break
-    anchored = _ANCHORED.search(msg)
-    if anchored is not None:
-        return anchored[1]
-    anywhere = _ANYWHERE.search(msg)
-    return "Unknown" if anywhere is None else anywhere[0]
+    return firstAddress(msg) or firstIPv4(msg) or "Unknown"
 
 
 def _attacker(fields: dict[str, str], msg: str) -> str:

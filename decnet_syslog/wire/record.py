@@ -33,7 +33,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
-from .decnet import ADDRESS_NAMES, SD_ID, Reading, read, splitAddress
+from .addresses import splitAddress
+from .decnet import ADDRESS_NAMES, SD_ID, read
 from .hostname import contradicts
 from .rfc5424 import FULL_DATE
 
@@ -133,8 +134,12 @@ def ours(provenance: Provenance, offset: int | None) -> dict[str, object]:
     }
 
 
-def _read(message: bytes, receivedAt: str) -> tuple[Reading, str, bool]:
-    """What a message says, its text, and whether that is all of it."""
+# timestamp, decky, service, event_type, attacker_ip, fields, msg.
+_Members = tuple[str, str, str, str, str, dict[str, str], str]
+
+
+def _read(message: bytes, receivedAt: str) -> tuple[_Members, str, bool]:
+    """The members of a message's record, its text, and whether the text is complete."""
     try:
         text, whole = message.decode("utf-8"), True
     except UnicodeDecodeError:
@@ -142,8 +147,9 @@ def _read(message: bytes, receivedAt: str) -> tuple[Reading, str, bool]:
     reading = read(text)
     if reading is None:
         now = wholeSeconds(receivedAt)
-        reading = (now, "-", "-", "unparsed", "Unknown", {}, text)
-    return reading, text, whole
+        return (now, "-", "-", "unparsed", "Unknown", {}, text), text, whole
+    stamp = reading[0] or wholeSeconds(receivedAt)
+    return (stamp, *reading[1:]), text, whole
 
 
 def record(
@@ -281,7 +287,7 @@ def _common(
     head, inside, which, portMissing, decky = shape
     attacker = pieces[which]
     pieces[::2] = inside
-    if 0x3A in attacker:
+    if 0x3A in attacker or 0x5B in attacker:
         host, port = splitAddress(attacker.decode("ascii"))
         attacker = host.encode("ascii")
         if port is not None and portMissing:

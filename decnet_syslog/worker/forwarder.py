@@ -1,7 +1,7 @@
 """
 The forwarder's connection: a protocol, and the factory that makes it again.
 
-The protocol decides by what TLS has negotiated which shipment it carries, and is the
+The protocol decides by what TLS has negotiated which sender it carries, and is the
 transport's side of it: backpressure, deadlines, goodbye. The factory retries for ever; when,
 and where, L{decnet_syslog.worker.masters} says.
 """
@@ -34,13 +34,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..trust.contexts import DELIVERY_PROTOCOLS, STATE_PROTOCOL
+from ..trust.contexts import DELIVERY_PROTOCOLS, STATE_PROTOCOLS
 from ..wire.control import BYE, ControlError, ControlLine
 from ..wire.framing import FramingError
 from ..wire.protocol import OctetCountedReceiver
 from .masters import DELAY_MAX_S, DELAY_MIN_S, Masters
-from .plain import PlainShipment
-from .shipment import Misbehaviour, Shipment
+from .session import Session
 
 __all__ = ["ForwarderFactory", "ForwarderProtocol", "kernelUnsent"]
 
@@ -64,6 +63,7 @@ BYE_CODES = (
     "framing",
     "protocol",
     "no-space",
+    "journal-went-back",
     "hostname",
     "revoked",
     "error",
@@ -105,7 +105,7 @@ class ForwarderProtocol(OctetCountedReceiver):
     factory: ForwarderFactory
 
     def __init__(self) -> None:
-        self.shipment: Shipment | PlainShipment | None = None
+        self.session: Session | None = None
         self.paused = False
         self.lastBye: BYE | None = None
         self._tells = False
@@ -137,17 +137,17 @@ class ForwarderProtocol(OctetCountedReceiver):
         transport = cast(Any, self.transport)
         self._setTimer(WATCH_S, self._watch)
         self.control = transport.negotiatedProtocol in DELIVERY_PROTOCOLS
-        self._tells = transport.negotiatedProtocol == STATE_PROTOCOL
+        self._tells = transport.negotiatedProtocol in STATE_PROTOCOLS
         transport.setTcpKeepAlive(True)
         transport.setTcpNoDelay(True)
         transport.registerProducer(self, True)
-        self.shipment = self.factory.shipmentFor(self)
-        if self.shipment is None:
+        self.session = self.factory.sessionFor(self)
+        if self.session is None:
             self.close(BYE("no-extension", "the master does not acknowledge"))
 
     def _watch(self) -> None:
         self._timer = None
-        if self.shipment is not None and self.shipment.stalled:
+        if self.session is not None and self.session.stalled:
             self.stalled = True
             self._late("no acknowledgement")
         else:
@@ -167,15 +167,25 @@ class ForwarderProtocol(OctetCountedReceiver):
         self.frameError(FramingError("a message from the listener", messages[0][:32]))
 
     def controlReceived(self, line: ControlLine) -> None:
-        """Hand a control line to the shipment."""
-        assert isinstance(self.shipment, Shipment)
+        """Hand a control line to the sender."""
+        assert self.session is not None
         if isinstance(line, BYE):
             self.lastBye = line
-        try:
-            self.shipment.controlReceived(line)
-        except Misbehaviour as error:
-            self._log.error("the master broke the protocol: {error}", error=str(error))
-            self.close(BYE("protocol", str(error)))
+        self.session.controlReceived(line)
+
+    def haltReading(self) -> None:
+        """There is enough that was not read yet."""
+        self.halt()
+        cast(Any, self.transport).pauseProducing()
+
+    def resumeReading(self) -> None:
+        """Decode again."""
+        cast(Any, self.transport).resumeProducing()
+        self.proceed()
+
+    def unsent(self) -> int:
+        """Octets written that the peer's TCP has not acknowledged."""
+        return kernelUnsent(self.factory.clock, self.transport)
 
     def frameError(self, error: FramingError | ControlError) -> None:
         """What the master sent cannot be read. A plain peer need not send anything."""
@@ -197,8 +207,8 @@ class ForwarderProtocol(OctetCountedReceiver):
 
     def pump(self) -> None:
         """Send what there is."""
-        if self.shipment is not None and not self._closing:
-            self.shipment.pump()
+        if self.session is not None and not self._closing:
+            self.session.pump()
 
     def tell(self, lines: Iterable[ControlLine]) -> bool:
         """
@@ -206,21 +216,21 @@ class ForwarderProtocol(OctetCountedReceiver):
 
         @return: whether it was said. A master that does not read would make it pile up.
         """
-        shipment = self.shipment
         if (
             not self._tells
             or self._closing
             or self.paused
-            or not isinstance(shipment, Shipment)
-            or not shipment.greeted
+            or self.session is None
+            or not self.session.isGreeted
         ):
             return False
         self.sendControl(*lines)
         return True
 
-    def sendOctets(self, octets: bytes) -> None:
-        """Send."""
-        cast(Any, self.transport).write(octets)
+    def writeOctets(self, octets: bytes) -> None:
+        """Write, unless the connection is closing."""
+        if not self._closing:
+            cast(Any, self.transport).write(octets)
 
     def accepted(self) -> None:
         """The master has taken us: the next failure is a new one."""
@@ -241,7 +251,7 @@ class ForwarderProtocol(OctetCountedReceiver):
         transport = cast(Any, self.transport)
         if self.control:
             self.sendControl(bye)
-        if self.shipment is not None:
+        if self.session is not None:
             transport.unregisterProducer()
         transport.loseConnection()
         self._setTimer(CLOSE_S, self._closeLate)
@@ -253,8 +263,8 @@ class ForwarderProtocol(OctetCountedReceiver):
     def connectionLost(self, reason: Failure = Failure(Exception("closed"))) -> None:  # noqa: B008
         """Go back to what is acknowledged; the factory connects again."""
         self._stopTimer()
-        if self.shipment is not None:
-            self.shipment.connectionLost()
+        if self.session is not None:
+            self.session.connectionLost()
         self.factory.lost(self, reason)
 
 
@@ -267,7 +277,7 @@ def _endOf(line: ForwarderProtocol, refused: str | None, reason: Failure) -> str
         return f"bye-{code}" if code in BYE_CODES else "bye-other"
     if line.stalled:
         return "stalled"
-    if line.shipment is None:
+    if line.session is None:
         return "handshake"
     return "closed" if reason.check(ConnectionDone) else "lost"
 
@@ -306,17 +316,17 @@ class ForwarderFactory(ReconnectingClientFactory):
     def __init__(
         self,
         clock: IReactorTime,
-        shipmentFor: Callable[[ForwarderProtocol], Shipment | PlainShipment | None],
+        sessionFor: Callable[[ForwarderProtocol], Session | None],
         refusal: Callable[[], str | None],
         masters: Masters,
     ) -> None:
         """
-        @param shipmentFor: what a connection carries; C{None} to refuse the master.
+        @param sessionFor: what a connection carries; C{None} to refuse the master.
         @param refusal: why our TLS has refused the master's certificate, if it has.
         @param masters: told how connections end; says where the next one goes, and when.
         """
         self.clock = clock
-        self.shipmentFor = shipmentFor
+        self.sessionFor = sessionFor
         self.line: ForwarderProtocol | None = None
         self.ends: Counter[str] = Counter()
         self.why = "connecting"
@@ -340,7 +350,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         if self.line is line:
             self.line = None
         self._superseded = line.lastBye is not None and line.lastBye.code in _DELAYED
-        refused = self._refusal() if line.shipment is None else None
+        refused = self._refusal() if line.session is None else None
         self.ends[_endOf(line, refused, reason)] += 1
         self.why = refused or reason.getErrorMessage()
         if refused is not None:

@@ -154,11 +154,7 @@ class Homing:
                     why=why,
                 )
                 continue
-            if (
-                not line.control
-                and line.shipment is not None
-                and line.shipment.inFlight
-            ):
+            if not line.control and line.session is not None and line.session.inFlight:
                 # It acknowledges nothing: what is under way would come twice. Next time.
                 return
             self._log.info("going back to {master}", master=str(address))

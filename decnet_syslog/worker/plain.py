@@ -1,5 +1,5 @@
 """
-Shipment to a peer without the extension: RFC 5425 as it is.
+Sending to a peer without the extension: RFC 5425 as it is.
 
 There is no acknowledgement, so nothing here can promise more than at-least-once up to a
 crash of the peer's process. What must be true: the offset moves only past octets that
@@ -18,18 +18,19 @@ nothing is written in the first C{SETTLE_S}.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from zlib import crc32
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
+from ..files import PLAIN, Chunk, FollowedFiles, Gap, OpenContent
+from ..wire.control import ControlLine
+from .connection import IClock, IConnection
+from .counts import Counts
 from .encoding import encodePlain
-from .incarnation import Gap, Incarnation, Piece
-from .shipment import PIECE_OCTETS, Line, byName, nextPiece
-from .tails import Tails
+from .window import CHUNK_OCTETS, turns
 
-__all__ = ["PlainShipment"]
+__all__ = ["PlainSender"]
 
 # Sent again, at most, after an unclean end.
 ROUND_OCTETS = 1024 * 1024
@@ -37,124 +38,117 @@ ROUND_OCTETS = 1024 * 1024
 # A refusal takes one round trip, seconds.
 SETTLE_S = 1.0
 
-# How soon to look whether a round has arrived, in seconds: from, doubling, to.
-LOOK_S = 0.005
-LOOK_MAX_S = 0.25
 
-
-class PlainShipment:
+class PlainSender:
     """
     The sending side of one connection without the extension.
+
+    @ivar inFlight: octets of files sent in this round.
     """
 
     _log = Logger()
+    isStalled = False
+    isGreeted = False
 
     def __init__(
         self,
-        tails: Tails,
-        line: Line,
-        clock: IReactorTime,
-        unsent: Callable[[], int],
+        files: FollowedFiles,
+        connection: IConnection,
+        clock: IClock,
+        counts: Counts,
     ) -> None:
-        """
-        @param unsent: octets written and not yet acknowledged by the peer's TCP.
-        """
-        self._tails = tails
-        self._line = line
+        self._files = files
+        self._connection = connection
         self._clock = clock
-        self._unsent = unsent
-        self._round: dict[Incarnation, tuple[int, int, int]] = {}
-        self._over = False
+        self._counts = counts
+        self._round: dict[OpenContent, tuple[int, int, int]] = {}
+        self._isOver = False
+        self._isReady = False
+        self._isUnderWay = False
         self._empty = 0
-        self._look_s = LOOK_S
-        self._timer: IDelayedCall | None = clock.callLater(SETTLE_S, self._settled)
-        self._ready = False
+        self._settling: IDelayedCall | None = None
+        self.inFlight = 0
 
-    @property
-    def inFlight(self) -> int:
-        """Octets of files sent in this round."""
-        return sum(
-            [
-                end - incarnation.bookmark.offset
-                for incarnation, (end, _, _) in self._round.items()
-            ]
-        )
-
-    @property
-    def stalled(self) -> bool:
-        """A peer's TCP that acknowledges nothing is noticed by ours."""
-        return False
+    def connectionMade(self) -> None:
+        """Whatever any journal has counts as delivered: this peer cannot tell what it has."""
+        authority = (PLAIN, "")
+        self._files.connect(authority, resend=False, isHistoryKept=True)
+        self._files.meet(authority, None)
+        self._settling = self._clock.callLater(SETTLE_S, self._settled)
 
     def _settled(self) -> None:
-        self._timer = None
-        self._ready = True
-        self._line.accepted()
+        self._settling = None
+        self._isReady = True
+        self._connection.accepted()
         self.pump()
+
+    def controlReceived(self, line: ControlLine) -> None:
+        """A plain peer has none."""
 
     def connectionLost(self) -> None:
         """Go back to what has certainly arrived."""
-        self._over = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        for incarnation in self._tails.incarnations:
-            incarnation.rewind(incarnation.bookmark.offset)
+        self._isOver = True
+        self.inFlight = 0
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
+        for content in self._files.opened:
+            content.rewind(content.acknowledged.offset)
 
     def pump(self) -> None:
         """Begin the next round if there is something to send and none is under way."""
-        if self._over or not self._ready or self._timer is not None:
+        if self._isOver or not self._isReady or self._isUnderWay:
             return
-        room = ROUND_OCTETS
-        for incarnations in byName(self._tails.incarnations).values():
-            while room > 0:
-                found = nextPiece(incarnations, lambda i: i.read(PIECE_OCTETS))
-                if found is None:
-                    break
-                room -= found[1].end - found[1].start
-                self._send(*found)
+        turns(
+            self._files.opened,
+            lambda content: content.read(CHUNK_OCTETS),
+            self._send,
+            lambda octets: octets < ROUND_OCTETS,
+        )
         if self._round:
-            self._look_s = LOOK_S
-            self._timer = self._clock.callLater(LOOK_S, self._look)
+            self._isUnderWay = True
+            self._connection.whenArrived(self._arrived)
 
-    def _send(self, incarnation: Incarnation, piece: Piece) -> None:
-        mark = incarnation.bookmark
-        _, base, crc = self._round.get(incarnation, (0, mark.base, mark.crc))
-        if isinstance(piece, Gap):
-            # There is nobody at the other end to say it to.
-            self._tails.counts.skipped(piece.end - piece.start, piece.reason)
+    def _send(self, content: OpenContent, chunk: Chunk) -> None:
+        there = content.acknowledged
+        _, base, crc = self._round.get(content, (0, there.base, there.crc))
+        octets = chunk.end - chunk.start
+        if isinstance(chunk, Gap):
+            # There is nobody at the other end to tell it to.
+            self._counts.skipped(octets, chunk.reason)
             self._log.warn(
                 "{octets} octets of {name!r}, from {start} to {end}, are not shipped: {reason}",
-                octets=piece.end - piece.start,
-                name=mark.name,
-                start=piece.start,
-                end=piece.end,
-                reason=piece.reason,
+                octets=octets,
+                name=content.name,
+                start=chunk.start,
+                end=chunk.end,
+                reason=chunk.reason,
                 event="gap",
             )
-            base, crc = piece.end, 0
+            base, crc = chunk.end, 0
         else:
-            frames, empty = encodePlain(piece.octets)
+            frames, empty = encodePlain(chunk.octets)
             if empty and not self._empty:
                 self._log.warn(
                     "{name!r} has empty lines: RFC 5425 cannot carry them, they are left out",
-                    name=mark.name,
+                    name=content.name,
                 )
             self._empty += empty
             if frames:
-                self._line.sendOctets(frames)
-            crc = crc32(piece.octets, crc)
-        self._round[incarnation] = (piece.end, base, crc)
+                self._connection.sendOctets(frames)
+            crc = crc32(chunk.octets, crc)
+        self._round[content] = (chunk.end, base, crc)
+        self.inFlight += octets
 
-    def _look(self) -> None:
-        """See whether the round has arrived."""
-        self._timer = None
-        if self._line.paused or self._unsent():
-            self._look_s = min(2 * self._look_s, LOOK_MAX_S)
-            self._timer = self._clock.callLater(self._look_s, self._look)
+    def _arrived(self) -> None:
+        """The round has arrived."""
+        if self._isOver:
             return
-        for incarnation, reached in self._round.items():
-            self._tails.counts.acknowledged(reached[0] - incarnation.bookmark.offset)
-            incarnation.acknowledge(*reached)
+        self._isUnderWay = False
+        for content, reached in self._round.items():
+            self._counts.acknowledged(reached[0] - content.acknowledged.offset)
+            content.acknowledge(*reached)
         self._round = {}
-        self._tails.changed()
+        self.inFlight = 0
+        self._files.changed()
         self.pump()

@@ -6,7 +6,9 @@ What must be true:
 * a master that can hear it is told every C{BEAT_S} that we are alive, how far behind we
   are and what we cannot read; of new trouble at the next look;
 * it says what is the case, not what was sent: sizes and times are of the files;
-* it costs a fixed amount a look, however many lines there are.
+* it costs a fixed amount a look, however many lines there are;
+* a disk that makes the files' thread wait does not make us silent: the report is of the last
+  look that was done.
 
 How old a line is, no file says. So sizes are noted with the time, at each look: a line
 that ends behind a size came after that time. A line that was there before we looked is at
@@ -18,15 +20,27 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from ..files import FollowedFiles, OpenContent
 from ..wire.control import BEAT, STATE, TROUBLE, ControlLine
 from ..wire.report import STATES_MAX, TROUBLES_MAX
-from .incarnation import Incarnation
-from .tails import Tails
+from .counts import Counts
 
-__all__ = ["BEAT_S", "LOOK_S", "FileState", "Pulse"]
+__all__ = [
+    "BEAT_S",
+    "LOOK_S",
+    "FileReport",
+    "FileState",
+    "FileStates",
+    "Pulse",
+    "Report",
+]
 
 # A master calls us silent when it misses two.
 BEAT_S = 10.0
@@ -46,44 +60,90 @@ REASON_CHARACTERS_MAX = 200
 DIVERGED_S = 60.0
 
 
-class FileState:
+@dataclass(frozen=True, slots=True)
+class FileReport:
     """
     How far one file is delivered.
 
+    @ivar stream: what the master calls it, and C{generation}.
     @ivar age: of its oldest complete line that is not acknowledged, in seconds; 0: none.
     """
 
-    def __init__(self, incarnation: Incarnation) -> None:
-        self.incarnation = incarnation
-        self.age = 0.0
-        self._notes: deque[tuple[float, int]] = deque()
-        self._noted = incarnation.bookmark.offset
+    name: str
+    stream: str
+    generation: int
+    size: int
+    position: int
+    age: float
 
     @property
     def behind(self) -> int:
         """Octets that are not acknowledged, those of an unfinished line too."""
-        incarnation = self.incarnation
-        return max(0, incarnation.size - incarnation.bookmark.offset)
+        return max(0, self.size - self.position)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """
+    How all files are, at one look.
+
+    @ivar files: the furthest behind first, no more than a report has.
+    @ivar followed: how many there are.
+    @ivar troubles: path or kind of what is wrong: kind, name and reason.
+    """
+
+    files: tuple[FileReport, ...] = ()
+    followed: int = 0
+    behind: int = 0
+    age: float = 0.0
+    troubles: tuple[TROUBLE, ...] = ()
+
+
+class FileState:
+    """
+    Notes on one file's growth.
+
+    @ivar age: of its oldest complete line that is not acknowledged, in seconds; 0: none.
+    """
+
+    def __init__(self, content: OpenContent) -> None:
+        self.content = content
+        self.age = 0.0
+        self._notes: deque[tuple[float, int]] = deque()
+        self._noted = content.acknowledged.offset
 
     def look(self, now: float, wall: float) -> None:
         """Note the size, and see how old the oldest line is."""
-        incarnation = self.incarnation
-        size, offset = incarnation.size, incarnation.bookmark.offset
+        content = self.content
+        size, offset = content.size, content.acknowledged.offset
         if size < self._noted:
             self._notes.clear()
             self._noted = offset
         if size > self._noted:
             came = now
-            if not self._notes and incarnation.modified:
-                came -= max(0.0, wall - incarnation.modified / 1e9)
+            if not self._notes and content.content.modified:
+                came -= max(0.0, wall - content.content.modified / 1e9)
             self._notes.append((came, size))
             self._noted = size
             if len(self._notes) > NOTES_MAX:
                 self._merge()
         while self._notes and self._notes[0][1] <= offset:
             self._notes.popleft()
-        nothing = offset == incarnation.position and incarnation.unfinished == size
+        nothing = offset == content.position and content.unfinished == size
         self.age = 0.0 if nothing or not self._notes else now - self._notes[0][0]
+
+    def report(self) -> FileReport:
+        """How it is."""
+        content = self.content
+        there = content.acknowledged
+        return FileReport(
+            content.name,
+            there.stream,
+            there.generation,
+            content.size,
+            there.offset,
+            self.age,
+        )
 
     def _merge(self) -> None:
         """Halve the notes: what came in two looks counts as come in the first."""
@@ -96,31 +156,88 @@ class FileState:
             self._notes.append(notes[-1])
 
 
-class Pulse:
+class FileStates:
     """
-    Note how the files are, and say it.
-
-    @ivar files: how each is, as of the last look.
+    How the files are. Used by the files' thread.
     """
 
     def __init__(
         self,
-        tails: Tails,
-        clock: IReactorTime,
-        say: Callable[[Iterable[ControlLine]], bool],
+        files: FollowedFiles,
+        counts: Counts,
+        clock: Callable[[], float],
         wallClock: Callable[[], float] = time.time,
     ) -> None:
+        self._files = files
+        self._counts = counts
+        self._clock = clock
+        self._wallClock = wallClock
+        self._states: dict[OpenContent, FileState] = {}
+
+    def look(self) -> Report:
+        """See how the files are."""
+        now, wall = self._clock(), self._wallClock()
+        self._states = {
+            content: self._states.get(content) or FileState(content)
+            for content in self._files.opened
+        }
+        for state in self._states.values():
+            state.look(now, wall)
+        files = [state.report() for state in self._states.values()]
+        files.sort(key=lambda file: (-file.age, -file.behind))
+        return Report(
+            tuple(files[:STATES_MAX]),
+            len(files),
+            sum([file.behind for file in files]),
+            max([file.age for file in files], default=0.0),
+            tuple(self._troubles(now)),
+        )
+
+    def _troubles(self, now: float) -> list[TROUBLE]:
+        """What is wrong with files now; as many as a report has."""
+        found = [("stuck", *item) for item in self._files.troubles.items()]
+        found += [
+            ("diverged", name, "the master holds another content of it")
+            for name, when in self._counts.diverged.items()
+            if now - when < DIVERGED_S
+        ]
+        return [
+            TROUBLE(
+                kind,
+                name[:NAME_CHARACTERS_MAX] or "?",
+                reason[:REASON_CHARACTERS_MAX] or "?",
+            )
+            for kind, name, reason in found[:TROUBLES_MAX]
+        ]
+
+
+class Pulse:
+    """
+    Have the files looked at, and tell the master how they are.
+
+    @ivar report: of the last look.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        look: Callable[[], Deferred[Report]],
+        clock: IReactorTime,
+        say: Callable[[Iterable[ControlLine]], bool],
+    ) -> None:
         """
+        @param look: see how the files are.
         @param say: send control lines; whether there was somebody to take them.
         """
-        self.files: dict[Incarnation, FileState] = {}
-        self._tails = tails
+        self.report = Report()
+        self._look = look
         self._clock = clock
         self._say = say
-        self._wallClock = wallClock
         self._saidAt: float | None = None
-        self._saidTroubles: list[TROUBLE] = []
+        self._saidTroubles: tuple[TROUBLE, ...] = ()
         self._timer: IDelayedCall | None = None
+        self._isLooking = False
 
     def start(self) -> None:
         """Look, now and every C{LOOK_S}."""
@@ -141,58 +258,53 @@ class Pulse:
     @property
     def behind(self) -> int:
         """Octets of all files that are not acknowledged."""
-        return sum([state.behind for state in self.files.values()])
+        return self.report.behind
 
     @property
     def age(self) -> float:
         """Of the oldest complete line of all that is not acknowledged, in seconds."""
-        return max([state.age for state in self.files.values()], default=0.0)
+        return self.report.age
 
-    def troubles(self) -> list[TROUBLE]:
+    def troubles(self) -> tuple[TROUBLE, ...]:
         """What is wrong with files now; as many as a report has."""
-        now = self._clock.seconds()
-        found = [("stuck", *item) for item in self._tails.troubles.items()]
-        found += [
-            ("diverged", name, "the master holds another content of it")
-            for name, when in self._tails.counts.diverged.items()
-            if now - when < DIVERGED_S
-        ]
-        return [
-            TROUBLE(
-                kind,
-                name[:NAME_CHARACTERS_MAX] or "?",
-                reason[:REASON_CHARACTERS_MAX] or "?",
-            )
-            for kind, name, reason in found[:TROUBLES_MAX]
-        ]
+        return self.report.troubles
 
     def look(self) -> None:
-        """See how the files are, and say it if it is time."""
-        now, wall = self._clock.seconds(), self._wallClock()
-        current = self._tails.incarnations
-        self.files = {
-            incarnation: self.files.get(incarnation) or FileState(incarnation)
-            for incarnation in current
-        }
-        for state in self.files.values():
-            state.look(now, wall)
-        troubles = self.troubles()
+        """See how the files are, and tell it if it is time."""
+        if not self._isLooking:
+            self._isLooking = True
+            self._look().addCallbacks(self._looked, self._failed)
+        self._tell()
+
+    def _looked(self, report: Report) -> None:
+        self._isLooking = False
+        isFirst = self.report.followed == 0
+        self.report = report
+        if isFirst or report.troubles != self._saidTroubles:
+            self._tell()
+
+    def _failed(self, failure: Failure) -> None:
+        self._isLooking = False
+        self._log.failure("cannot see how the files are", failure)
+
+    def _tell(self) -> None:
+        now, troubles = self._clock.seconds(), self.report.troubles
         due = self._saidAt is None or now - self._saidAt >= BEAT_S
-        if (due or troubles != self._saidTroubles) and self._say(self._lines(troubles)):
+        if (due or troubles != self._saidTroubles) and self._say(self._lines()):
             self._saidAt, self._saidTroubles = now, troubles
 
-    def _lines(self, troubles: list[TROUBLE]) -> list[ControlLine]:
-        behind = [state for state in self.files.values() if state.behind]
-        behind.sort(key=lambda state: (-state.age, -state.behind))
+    def _lines(self) -> list[ControlLine]:
+        report = self.report
         states = [
             STATE(
-                state.incarnation.stream,
-                state.incarnation.generation,
-                state.incarnation.size,
-                state.incarnation.bookmark.offset,
-                round(state.age * 1000),
+                file.stream,
+                file.generation,
+                file.size,
+                file.position,
+                round(file.age * 1000),
             )
-            for state in behind[:STATES_MAX]
+            for file in report.files
+            if file.behind
         ]
-        beat = BEAT(len(self.files), self.behind, round(self.age * 1000))
-        return [*states, *troubles, beat]
+        beat = BEAT(report.followed, report.behind, round(report.age * 1000))
+        return [*states, *report.troubles, beat]

@@ -1,8 +1,10 @@
 """
-The forwarder as a service: bookmarks, tails, connection.
+The forwarder as a service: state, files, connection.
 
-Stopping says goodbye and saves what is acknowledged. A forwarder that is stopped and one
-that is killed leave the same promise: the listener knows the position.
+Files, state database and sender are the files' thread's (L{filesthread}); the connection, the
+signals and the reports are the reactor's. Stopping says goodbye and saves what is
+acknowledged. A forwarder that is stopped and one that is killed leave the same promise: the
+listener knows the position.
 """
 
 from __future__ import annotations
@@ -15,31 +17,35 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, execute, inlineCallbacks
+from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import (
     IDelayedCall,
     IOpenSSLClientConnectionCreator,
     IStreamClientEndpoint,
 )
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.threadpool import ThreadPool
 
 from ..durable import EXIT_STORAGE, StorageFailed
 from ..errors import UserError
+from ..files import FILES_MAX, FollowedFiles, StateStore
+from ..openfiles import raiseOpenFiles
 from ..wire.control import BYE, ControlLine
-from .bookmarks import Bookmarks
+from .acked import AckedSender
+from .connection import ISender
 from .connector import EndpointConnector
-from .forwarder import ForwarderFactory, ForwarderProtocol, kernelUnsent
+from .counts import Counts
+from .fileevents import reportFileEvent
+from .filesthread import FilesThread
+from .forwarder import ForwarderFactory, ForwarderProtocol
 from .homing import Homing
 from .masters import Address, Masters
-from .plain import PlainShipment
-from .pulse import Pulse
-from .shipment import PIECE_OCTETS, Shipment
+from .plain import PlainSender
+from .pulse import FileStates, Pulse
+from .session import Session
 from .srv import Directory
-from .tails import TAILS_MAX, Tails
 from .watch import DirectoryWatch
+from .window import CHUNK_OCTETS
 
 __all__ = ["ForwarderService", "Works"]
 
@@ -57,6 +63,11 @@ STOP_S = 2.0
 # After a directory has changed, look this much later: one look for many changes.
 WAKE_S = 0.002
 
+# Descriptors of one followed file: its own, that of a rotated one which is not done, and of what
+# both are compared with; and those that are not of files.
+DESCRIPTORS_PER_FILE = 4
+DESCRIPTORS_KEPT = 256
+
 # And so many times as long as the look before has taken, if that is no longer than without a
 # change: of very many files looks are not all that is done.
 LOOK_SHARE = 4
@@ -65,7 +76,7 @@ LOOK_SHARE = 4
 class Works(NamedTuple):
     """What a forwarder is made of, once it is started."""
 
-    tails: Tails
+    counts: Counts
     factory: ForwarderFactory
     pulse: Pulse
     masters: Masters
@@ -92,12 +103,16 @@ class ForwarderService(Service):
         pollSeconds: float,
         messageOctetsMax: int,
         lagOctetsMax: int | None,
-        filesMax: int = TAILS_MAX,
-        pieceOctets: int = PIECE_OCTETS,
+        filesMax: int = FILES_MAX,
+        rotated: Sequence[str] = (),
+        chunkOctets: int = CHUNK_OCTETS,
         resendToNewMaster: bool = True,
         directory: Directory | None = None,
+        workerName: Callable[[], str] = lambda: "",
     ) -> None:
         """
+        @param rotated: patterns of rotated files elsewhere.
+        @param workerName: the name that our certificate has now.
         @param directory: asked for masters first, if there is one.
         @param context: the TLS of the next connection.
         @param refusal: why it has refused the last one.
@@ -114,7 +129,11 @@ class ForwarderService(Service):
         self._messageOctetsMax = messageOctetsMax
         self._lagOctetsMax = lagOctetsMax
         self._filesMax = filesMax
-        self._pieceOctets = pieceOctets
+        self._rotated = rotated
+        self._chunkOctets = chunkOctets
+        self._workerName = workerName
+        self._counts = Counts()
+        self._isLooking = False
         self._resend = resendToNewMaster
         self._directory = directory
         self._hangup: Any = signal.SIG_DFL
@@ -126,31 +145,38 @@ class ForwarderService(Service):
     def startService(self) -> None:
         """Open the state, look at the files, connect."""
         super().startService()  # type: ignore[no-untyped-call]
+        raiseOpenFiles(DESCRIPTORS_PER_FILE * self._filesMax + DESCRIPTORS_KEPT)
         try:
-            self._bookmarks = Bookmarks.open(self._statePath, self._failed)
+            self._store = StateStore.open(
+                self._statePath, self._failed, self._wasSetAside
+            )
         except UserError as error:
             raise SystemExit(f"decnet-forwarder: {error}") from None
-        self._tails = Tails(
+        self._files = FollowedFiles(
             self._patterns,
-            self._bookmarks,
+            self._store,
             self._reactor.seconds,
             messageOctetsMax=self._messageOctetsMax,
             lagOctetsMax=self._lagOctetsMax,
-            events=self._event,
+            events=reportFileEvent,
             filesMax=self._filesMax,
+            rotated=self._rotated,
         )
-        self._tails.onChanged(self._changed)
-        self._pool = ThreadPool(1, 1, "decnet-forwarder-files")
-        self._pool.start()
+        self._files.onChanged(self._changed)
+        self._states = FileStates(self._files, self._counts, self._reactor.seconds)
+        self._thread = FilesThread(self._reactor)
+        self._thread.start()
         self._factory = ForwarderFactory(
-            self._reactor, self._shipmentFor, self._refusal, self._masters
+            self._reactor, self._sessionFor, self._refusal, self._masters
         )
         self._connector = EndpointConnector(self._endpoint, self._factory)
         self._factory.connector = self._connector
         directories = {os.path.dirname(os.path.abspath(p)) for p in self._patterns}
         self._watch = DirectoryWatch(self._reactor, directories, self._wake)
         self._look()
-        self._pulse = Pulse(self._tails, self._reactor, self._tell)
+        self._pulse = Pulse(
+            lambda: self._thread.ask(self._states.look), self._reactor, self._tell
+        )
         self._pulse.start()
         self._homing = Homing(
             self._reactor, self._masters, self._factory, self._endpoint
@@ -186,23 +212,26 @@ class ForwarderService(Service):
         self._connector.stopConnecting()
         line = self._factory.line
         if line is not None:
-            yield self._wait(
-                lambda: line.shipment is None or not line.shipment.inFlight
-            )
+            yield self._wait(lambda: line.session is None or not line.session.inFlight)
             lost: Deferred[None] = Deferred()
             self._factory.whenLost(lambda: lost.callback(None))
             line.close(BYE("shutdown", "the forwarder is stopping"))
             if self._factory.line is not None:
                 yield lost
-        self._pool.stop()
+        if self._poll is not None:
+            self._poll.cancel()
+        yield self._thread.ask(self._end)
+        self._thread.stop()
+
+    def _end(self) -> None:
+        """Save and close, behind whatever was under way."""
         if self._save is not None:
             self._save.cancel()
         self._saveNow()
-        for call in (self._poll, self._save):
-            if call is not None and call.active():
-                call.cancel()
-        self._tails.close()
-        self._bookmarks.close()
+        if self._save is not None:
+            self._save.cancel()
+        self._files.close()
+        self._store.close()
 
     def _catchSignal(self) -> None:
         """
@@ -226,15 +255,15 @@ class ForwarderService(Service):
         The files are looked at for it: --poll-interval can be longer than a watchdog.
         """
         return {
-            "the files' thread": self._inThread(lambda: None),
-            "the look at the files": execute(self._ship),
+            "the files' thread": self._thread.ask(lambda: None),
+            "the look at the files": self._thread.ask(self._ship),
         }
 
     def status(self) -> str:
         """In one line, what we do and what keeps us from it."""
-        files = len(self._tails.incarnations)
+        files = self._pulse.report.followed
         line = self._factory.line
-        if line is None or line.shipment is None:
+        if line is None or line.session is None:
             return f"{files} files; no connection to the master"
         kind = "acknowledged" if line.control else "plain RFC 5425"
         return f"{files} files; connected to the master, {kind}"
@@ -242,7 +271,7 @@ class ForwarderService(Service):
     @property
     def works(self) -> Works:
         """What there is to look at."""
-        return Works(self._tails, self._factory, self._pulse, self._masters)
+        return Works(self._counts, self._factory, self._pulse, self._masters)
 
     def _wait(self, condition: Callable[[], bool]) -> Deferred[None]:
         """Fire when a condition holds, or after STOP_S."""
@@ -268,44 +297,40 @@ class ForwarderService(Service):
         endpoint: IStreamClientEndpoint = wrapClientTLS(self._context(), tcp)
         return endpoint
 
-    def _inThread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-        return deferToThreadPool(self._reactor, self._pool, function, *arguments)
-
-    def _shipmentFor(self, line: ForwarderProtocol) -> Shipment | PlainShipment | None:
+    def _sessionFor(self, line: ForwarderProtocol) -> Session | None:
         """What a connection carries, by what the master speaks and what is wanted."""
         self._pulse.connected()
+        session = Session(self._reactor, self._thread, line)
+        sender: ISender
         if line.control:
             self._log.info("connected to the master, acknowledged delivery")
-            return Shipment(
-                self._tails,
-                line,
-                self._reactor,
-                self._inThread,
+            sender = AckedSender(
+                self._files,
+                session,
+                session,
+                self._counts,
+                self._workerName(),
                 self._resend,
-                self._pieceOctets,
+                self._chunkOctets,
             )
-        if self._delivery == "acked":
+        elif self._delivery == "acked":
             self._log.error(
                 "the master does not acknowledge (it does not speak decnet-syslog/1) and"
                 " --delivery=acked is set: nothing is sent"
             )
             return None
-        if self._delivery == "auto" and any(
-            i.bookmark.journal for i in self._tails.incarnations
-        ):
-            self._log.warn(
-                "the master acknowledged before and does not now: lines can be lost when it"
-                " crashes; --delivery=acked would wait for one that does"
+        else:
+            if self._delivery == "auto" and self._files.hasJournal:
+                self._log.warn(
+                    "the master acknowledged before and does not now: lines can be lost when"
+                    " it crashes; --delivery=acked would wait for one that does"
+                )
+            self._log.info(
+                "connected to the master, plain RFC 5425 without acknowledgement"
             )
-        self._log.info(
-            "connected to the master, plain RFC 5425 without acknowledgement"
-        )
-        return PlainShipment(
-            self._tails,
-            line,
-            self._reactor,
-            lambda: kernelUnsent(self._reactor, line.transport),
-        )
+            sender = PlainSender(self._files, session, session, self._counts)
+        session.begin(sender)
+        return session
 
     def _tell(self, lines: Iterable[ControlLine]) -> bool:
         """Say how we are, if there is a master that can hear it."""
@@ -324,35 +349,46 @@ class ForwarderService(Service):
         self._poll = None
         # Armed before the look: what changes meanwhile is seen by the next.
         self._watch.arm()
-        try:
-            self._ship()
-        except Exception:
-            self._log.failure("cannot read the log files; trying again")
-        if self._poll is None:
+        if self._isLooking:
+            # The disk makes the last look wait: there is one to come.
             self._poll = self._reactor.callLater(self._pollSeconds, self._look)
+            return
+        self._isLooking = True
+        self._thread.ask(self._ship).addErrback(
+            lambda failure: self._log.failure(
+                "cannot read the log files; trying again", failure
+            )
+        ).addBoth(self._looked)
+
+    def _looked(self, _: object) -> None:
+        self._isLooking = False
+        if self._factory.line is not None:
+            self._factory.line.pump()
+        if self._poll is None and self.running:
+            self._poll = self._reactor.callLater(self._pollSeconds, self._look)
+
+    # In the files' thread
 
     def _ship(self) -> None:
         began = self._reactor.seconds()
-        self._tails.poll()
+        self._files.poll()
         self._looking = self._reactor.seconds() - began
-        if self._factory.line is not None:
-            self._factory.line.pump()
 
     def _changed(self) -> None:
         """Offsets have moved: save them soon."""
         if self._save is None:
-            self._save = self._reactor.callLater(SAVE_S, self._saveNow)
+            self._save = self._thread.callLater(SAVE_S, self._saveNow)
 
     def _saveNow(self) -> None:
         self._save = None
         try:
-            self._tails.save()
-        except sqlite3.DatabaseError as error:
+            self._files.save()
+        except (OSError, sqlite3.DatabaseError) as error:
             self._log.warn(
                 "cannot save the offsets: {error}; trying again. The master holds them too",
                 error=str(error),
             )
-            self._save = self._reactor.callLater(SAVE_RETRY_S, self._saveNow)
+            self._save = self._thread.callLater(SAVE_RETRY_S, self._saveNow)
 
     def _failed(self, failed: StorageFailed) -> None:
         """A disk has failed: stop at once. What is acknowledged, the master has."""
@@ -361,6 +397,12 @@ class ForwarderService(Service):
         )
         os._exit(EXIT_STORAGE)
 
-    def _event(self, name: str, **facts: Any) -> None:
-        """Something happened to a file."""
-        self._log.warn("{name}: {facts}", name=name, facts=facts)
+    def _wasSetAside(self, path: Path, reason: str) -> None:
+        """The state database was damaged."""
+        self._log.error(
+            "the state database is damaged ({reason}): it was renamed to {path}, and a new one"
+            " was begun. The master holds the positions; delete {path} when you have seen it",
+            event="other",
+            reason=reason,
+            path=str(path),
+        )

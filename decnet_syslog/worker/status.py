@@ -16,9 +16,7 @@ from ..watch.fleet import EXPIRING_S, LAGGING_S
 from ..watch.metrics import forwarderMetrics
 from ..watch.service import StatusOptions, WatchService
 from ..watch.shown import utcText
-from ..wire.report import STATES_MAX
 from .service import ForwarderService
-from .shipment import Shipment
 
 __all__ = ["ForwarderStatus", "watchForwarder"]
 
@@ -98,7 +96,7 @@ class ForwarderStatus:
             },
         ]
         line = self._forwarder.works.factory.line
-        if line is not None and line.shipment is not None:
+        if line is not None and line.session is not None:
             theirs = cast(Any, line.transport).getPeerCertificate().to_cryptography()
             self._masterEnds = theirs.not_valid_after_utc.timestamp()
         if self._masterEnds is not None:
@@ -108,11 +106,11 @@ class ForwarderStatus:
     def facts(self) -> dict[str, Any]:
         """All there is to know."""
         works = self._forwarder.works
-        pulse, counts = works.pulse, works.tails.counts
+        pulse, counts = works.pulse, works.counts
         line = works.factory.line
-        shipment = None if line is None else line.shipment
+        session = None if line is None else line.session
         # Without a file to open, the greeting is all that is heard.
-        greeted = isinstance(shipment, Shipment) and shipment.greeted
+        greeted = session is not None and session.isGreeted
         connected = line is not None and (line.taken or greeted)
         now = self._clock()
         problems = [
@@ -134,7 +132,7 @@ class ForwarderStatus:
                     "seconds": 0,
                 }
             )
-        states = sorted(pulse.files.values(), key=lambda state: -state.behind)
+        report = pulse.report
         return {
             "role": "forwarder",
             "version": __version__,
@@ -150,17 +148,17 @@ class ForwarderStatus:
                 "acknowledges": line is not None and line.control,
                 "ends": dict(works.factory.ends),
             },
-            "followed": len(pulse.files),
+            "followed": report.followed,
             "files": [
                 {
-                    "name": state.incarnation.name,
-                    "stream": state.incarnation.stream,
-                    "generation": state.incarnation.generation,
-                    "size": state.incarnation.size,
-                    "position": state.incarnation.bookmark.offset,
-                    "behind_seconds": state.age,
+                    "name": file.name,
+                    "stream": file.stream,
+                    "generation": file.generation,
+                    "size": file.size,
+                    "position": file.position,
+                    "behind_seconds": file.age,
                 }
-                for state in states[:STATES_MAX]
+                for file in sorted(report.files, key=lambda file: -file.behind)
             ],
             "troubles": [
                 {"kind": one.kind, "name": one.name, "reason": one.reason}
@@ -168,7 +166,7 @@ class ForwarderStatus:
             ],
             "behind_octets": pulse.behind,
             "behind_seconds": pulse.age,
-            "in_flight_octets": 0 if shipment is None else shipment.inFlight,
+            "in_flight_octets": 0 if session is None else session.inFlight,
             "acknowledgements": counts.acknowledgements,
             "octets": counts.octets,
             "gaps": dict(counts.gaps),

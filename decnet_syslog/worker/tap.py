@@ -13,6 +13,7 @@ from twisted.python import usage
 
 from ..clock import useMonotonicClock
 from ..errors import UserError
+from ..files import FILES_MAX
 from ..notify import managed
 from ..options import (
     Described,
@@ -25,16 +26,16 @@ from ..options import (
 )
 from ..trust.bundles import Bundle
 from ..trust.contexts import forwarderContext
+from ..trust.names import peerName
 from ..trust.renewal import Renewal
 from ..trust.watching import together
 from ..watch.service import STATUS_PARAMETERS, statusOptions
 from ..wire.framing import MESSAGE_OCTETS_MAX
 from .masters import Address, Masters
 from .service import ForwarderService
-from .shipment import PIECE_OCTETS
 from .srv import Directory
 from .status import watchForwarder
-from .tails import TAILS_MAX
+from .window import CHUNK_OCTETS
 
 __all__ = ["Options", "makeService"]
 
@@ -125,14 +126,14 @@ Example:
         [
             "max-files",
             None,
-            TAILS_MAX,
-            "Files to follow; of more it is said that they are not followed",
+            FILES_MAX,
+            "Maximum number of files to follow; extra files are reported and ignored",
             count,
         ],
         [
             "batch-bytes",
             None,
-            PIECE_OCTETS,
+            CHUNK_OCTETS,
             "Octets read and sent at a time",
             octets,
         ],
@@ -142,6 +143,7 @@ Example:
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.logFiles: list[str] = []
+        self.rotated: list[str] = []
         self.hosts: list[str] = []
         self.masters: list[Address] = []
 
@@ -152,6 +154,10 @@ Example:
     def opt_log_file(self, path: str) -> None:
         """The log to ship, or a pattern of them; repeatable [DECNET_INGEST_LOG_FILE]"""
         self.logFiles.append(path)
+
+    def opt_rotated(self, pattern: str) -> None:
+        """A pattern of rotated files in another place or with other names; repeatable"""
+        self.rotated.append(os.path.abspath(os.path.expanduser(pattern)))
 
     def postOptions(self) -> None:
         """Fill in the environment and the defaults, and check."""
@@ -251,9 +257,11 @@ def makeService(options: Options) -> IService:
         messageOctetsMax=options["max-message"],
         lagOctetsMax=options["max-lag-bytes"] or None,
         filesMax=options["max-files"],
-        pieceOctets=options["batch-bytes"],
+        rotated=options.rotated,
+        chunkOctets=options["batch-bytes"],
         resendToNewMaster=options["on-new-master"] == "resend",
         directory=records,
+        workerName=lambda: peerName(renewal.bundle.certificate),
     )
     renewal = Renewal(bundle, ExtendedKeyUsageOID.CLIENT_AUTH, context.use)
     service = together(forwarder, renewal.look)

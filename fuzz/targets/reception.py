@@ -170,6 +170,7 @@ class _End(OctetCountedReceiver):
     """A connection, as the listener has it; its transport is nothing."""
 
     MAX_LENGTH = MESSAGE_OCTETS_MAX
+    isRead = True
 
     def __init__(
         self, world: _World, worker: str, control: bool, history: bool

@@ -1,0 +1,125 @@
+"""
+What the journal holds, as it takes room on the disk.
+
+What must be true: C{--journal-max} bounds the files, whatever a worker sends. So everything that
+a worker can have stored is counted as SQLite stores it, in pages, and not as it was sent.
+
+Batches are counted each (L{storedOctets}) until they are released. The rest (L{KeptOctets}) is
+kept for as long as a stream is known: positions, gaps, names. Of each worker it is bounded in
+numbers, and an honest worker never gets near that: a listener must not stop because of what a
+fleet has had for years. What is beyond the bound counts as the worker's backlog.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+
+from .values import DEPOSIT_COST
+
+__all__ = [
+    "GAP_OCTETS",
+    "NAMES_OCTETS_MAX",
+    "STREAM_OCTETS",
+    "KeptOctets",
+    "storedOctets",
+]
+
+# A row and its entry in an index, half of whose pages may be empty: a worker's name has 64
+# characters at most.
+STREAM_OCTETS = 512
+GAP_OCTETS = 512
+NAME_OCTETS = 512
+
+# Of a worker's names: four thousand paths of five hundred octets.
+NAMES_OCTETS_MAX = 2 * 1024 * 1024
+
+_KEPT = (
+    f"SELECT worker, sum(octets) FROM ("
+    f"SELECT worker, {STREAM_OCTETS} AS octets FROM stream"
+    f" UNION ALL SELECT worker, {GAP_OCTETS} FROM gap"
+    f" UNION ALL SELECT worker, length(name) + {NAME_OCTETS} FROM name) GROUP BY worker"
+)
+
+
+def storedOctets(payload: int, pageOctets: int) -> int:
+    """
+    What a row takes in a table that grows at its end, the room that it leaves unused included.
+
+    A page takes what fits whole, and what does not fit begins the next one. Of a row that is
+    longer than a page the rest is in pages of its own (https://www.sqlite.org/fileformat2.html,
+    1.6).
+
+    @param payload: octets of the row.
+    """
+    most = pageOctets - 35
+    local, rest = payload, 0
+    if payload > most:
+        least = (pageOctets - 12) * 32 // 255 - 23
+        local = least + (payload - least) % (pageOctets - 4)
+        if local > most:
+            local = least
+        rest = -(-(payload - local) // (pageOctets - 4)) * pageOctets
+    if 2 * local > pageOctets:
+        local = pageOctets
+    elif 16 * local > pageOctets:
+        # Before it, less than it is left unused.
+        local = local * pageOctets // (pageOctets - local)
+    return local + rest
+
+
+class KeptOctets:
+    """
+    What is kept of each worker beside its batches.
+
+    @ivar octets: of all workers.
+    """
+
+    def __init__(self, db: sqlite3.Connection, streamsMax: int, gapsMax: int) -> None:
+        """
+        @param streamsMax: streams of a worker that are kept.
+        @param gapsMax: gaps of a worker that are kept.
+        """
+        self._db = db
+        self._most = (
+            streamsMax * STREAM_OCTETS + gapsMax * GAP_OCTETS + NAMES_OCTETS_MAX
+        )
+        self.octets = 0
+        self._octetsOf: Counter[str] = Counter()
+        # As it was when L{beyond} was asked last.
+        self._beyond: Counter[str] = Counter()
+        self._touched: set[str] = set()
+        self.undone()
+
+    def undone(self) -> None:
+        """A transaction is undone: count what there is."""
+        self._touched |= self._octetsOf.keys()
+        self._octetsOf = Counter(dict(self._db.execute(_KEPT)))
+        self._touched |= self._octetsOf.keys()
+        self.octets = self._octetsOf.total()
+
+    def add(self, worker: str, octets: int) -> None:
+        """Count octets of a transaction; negative: they are deleted."""
+        self._octetsOf[worker] += octets
+        self.octets += octets
+        self._touched.add(worker)
+
+    def beyond(self) -> dict[str, int]:
+        """By how much more than before a worker has more than is kept; negative: less."""
+        changes: dict[str, int] = {}
+        for worker in self._touched:
+            now = max(0, self._octetsOf[worker] - self._most)
+            if now != self._beyond[worker]:
+                changes[worker] = now - self._beyond[worker]
+                self._beyond[worker] = now
+        self._touched.clear()
+        return changes
+
+
+def payloadOctets(octets: int, lengths: int) -> int:
+    """
+    The row of a batch.
+
+    @param lengths: how many messages have theirs stored.
+    """
+    return DEPOSIT_COST + octets + 4 * lengths

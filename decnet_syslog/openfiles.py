@@ -1,0 +1,21 @@
+"""The number of files that a process may have open."""
+
+from __future__ import annotations
+
+import resource
+
+__all__ = ["raiseOpenFiles"]
+
+
+def raiseOpenFiles(wanted: int) -> int:
+    """
+    Raise the soft limit of open files, as far as the hard one allows.
+
+    @param wanted: descriptors.
+    @return: how many there may be now.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return soft

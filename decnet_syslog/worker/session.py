@@ -1,0 +1,251 @@
+"""
+The bridge between a connection, in the reactor's thread, and its sender, in the files' thread.
+
+What must be true:
+
+* both directions keep their order;
+* memory is bounded: what the sender has handed over and was not written yet, and the control
+  lines that have come and were not read yet. The first keeps the sender from reading, the
+  second the connection from decoding;
+* a sender that fails costs its connection, nothing else.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from ..wire.control import BYE, ControlLine
+from .connection import IClock, ISender, ListenerProtocolError
+
+__all__ = ["IFilesThread", "IWire", "Session"]
+
+# Octets that the sender is ahead of the connection: a few writes, so that neither waits for
+# the other's thread to be scheduled.
+AHEAD_OCTETS = 256 * 1024
+
+# Control lines that have come and were not read yet.
+UNREAD_LINES = 256
+
+# How soon to look whether everything has arrived, in seconds: from, doubling, to.
+LOOK_S = 0.005
+LOOK_MAX_S = 0.25
+
+
+class IFilesThread(IClock, Protocol):
+    """Where the sender lives."""
+
+    def post(self, call: Callable[..., object], *arguments: object) -> None:
+        """Make a call there."""
+
+
+class IWire(Protocol):
+    """What a session asks of the protocol, in the reactor's thread."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether the transport has enough for now."""
+
+    def writeOctets(self, octets: bytes) -> None:
+        """Write, unless the connection is closing."""
+
+    def close(self, bye: BYE) -> None:
+        """Say why and close."""
+
+    def accepted(self) -> None:
+        """The listener has accepted us."""
+
+    def unsent(self) -> int:
+        """Octets written that the peer's TCP has not acknowledged."""
+
+    def haltReading(self) -> None:
+        """Decode no more for now."""
+
+    def resumeReading(self) -> None:
+        """Go on."""
+
+
+class Session:
+    """
+    One connection's sender. What L{IConnection} and L{IClock} have is for the sender, in the
+    files' thread; the rest for the protocol, in the reactor's.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, reactor: Any, thread: IFilesThread, wire: IWire, inReactor: Any = None
+    ) -> None:
+        """
+        @param inReactor: makes a call in the reactor's thread.
+        """
+        self._reactor = reactor
+        self._thread = thread
+        self._wire = wire
+        self._inReactor = inReactor or reactor.callFromThread
+        self._sender: ISender | None = None
+        self._lock = threading.Lock()
+        self._handed: list[bytes] = []
+        self._handedOctets = 0
+        self._unread = 0
+        self._isHalted = False
+        self._isPumpPosted = False
+        self._isLost = False
+        self._look: Any = None
+        self._look_s = LOOK_S
+
+    # For the protocol
+
+    def begin(self, sender: ISender) -> None:
+        """
+        The connection is made.
+
+        @param sender: with this as its connection.
+        """
+        self._sender = sender
+        self._thread.post(self._do, sender.connectionMade)
+
+    @property
+    def inFlight(self) -> int:
+        """Octets of files sent and not acknowledged."""
+        return 0 if self._sender is None else self._sender.inFlight
+
+    @property
+    def isGreeted(self) -> bool:
+        """Whether the listener has accepted this connection."""
+        return self._sender is not None and self._sender.isGreeted
+
+    @property
+    def stalled(self) -> bool:
+        """Whether an answer is overdue. One that was not read yet is not."""
+        sender = self._sender
+        return sender is not None and not self._unread and sender.isStalled
+
+    def controlReceived(self, line: ControlLine) -> None:
+        """A control line of the listener."""
+        assert self._sender is not None
+        self._unread += 1
+        if self._unread >= UNREAD_LINES and not self._isHalted:
+            self._isHalted = True
+            self._wire.haltReading()
+        self._thread.post(self._control, line)
+
+    def pump(self) -> None:
+        """Send what there is."""
+        if self._sender is not None and not self._isPumpPosted and not self._isLost:
+            self._isPumpPosted = True
+            self._thread.post(self._pump)
+
+    def connectionLost(self) -> None:
+        """The connection is gone."""
+        self._isLost = True
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        if self._sender is not None:
+            self._thread.post(self._sender.connectionLost)
+
+    def _written(self) -> None:
+        """Write what was handed over."""
+        with self._lock:
+            handed, self._handed = self._handed, []
+            wasAhead = self._handedOctets >= AHEAD_OCTETS
+            self._handedOctets = 0
+        if self._isLost:
+            return
+        self._wire.writeOctets(handed[0] if len(handed) == 1 else b"".join(handed))
+        if wasAhead and not self._wire.paused:
+            self.pump()
+
+    def _wereRead(self) -> None:
+        self._unread -= 1
+        if self._isHalted and self._unread < UNREAD_LINES // 2:
+            self._isHalted = False
+            if not self._isLost:
+                self._wire.resumeReading()
+
+    def _lookForArrival(self, call: Callable[[], None]) -> None:
+        self._look = None
+        if self._isLost:
+            return
+        if self._handedOctets or self._wire.paused or self._wire.unsent():
+            self._look_s = min(2 * self._look_s, LOOK_MAX_S)
+            self._lookLater(call)
+            return
+        self._thread.post(self._do, call)
+
+    def _lookLater(self, call: Callable[[], None]) -> None:
+        if not self._isLost:
+            self._look = self._reactor.callLater(
+                self._look_s, self._lookForArrival, call
+            )
+
+    # In the files' thread
+
+    def _control(self, line: ControlLine) -> None:
+        assert self._sender is not None
+        try:
+            self._do(self._sender.controlReceived, line)
+        finally:
+            self._inReactor(self._wereRead)
+
+    def _pump(self) -> None:
+        assert self._sender is not None
+        self._isPumpPosted = False
+        self._do(self._sender.pump)
+
+    def _do(self, call: Callable[..., object], *arguments: object) -> None:
+        if self._isLost:
+            return
+        try:
+            call(*arguments)
+        except ListenerProtocolError as error:
+            self._log.error(
+                "the master broke the protocol ({error}): closing the connection",
+                error=str(error),
+            )
+            self.close(BYE("protocol", str(error)))
+        except Exception:
+            self._log.failure("cannot go on sending: closing the connection")
+            self.close(BYE("error", "the forwarder cannot read its files or its state"))
+
+    def seconds(self) -> float:
+        """Seconds that never go back."""
+        return self._thread.seconds()
+
+    def callLater(
+        self, delay: float, callable: Callable[..., object], *args: object, **kw: object
+    ) -> IDelayedCall:
+        """Make a call of the sender's later: if it fails, that costs the connection."""
+        return self._thread.callLater(delay, self._do, callable, *args, **kw)
+
+    @property
+    def paused(self) -> bool:
+        """Whether there is enough to be written for now."""
+        return self._handedOctets >= AHEAD_OCTETS or self._wire.paused
+
+    def sendOctets(self, octets: bytes) -> None:
+        """Send."""
+        with self._lock:
+            self._handed.append(octets)
+            self._handedOctets += len(octets)
+            isFirst = len(self._handed) == 1
+        if isFirst:
+            self._inReactor(self._written)
+
+    def close(self, bye: BYE) -> None:
+        """Say why and close, behind what was sent."""
+        self._inReactor(self._wire.close, bye)
+
+    def accepted(self) -> None:
+        """The listener has accepted us: the next failure is a new one."""
+        self._inReactor(self._wire.accepted)
+
+    def whenArrived(self, call: Callable[[], None]) -> None:
+        """Call when the peer's TCP has everything that was sent until now."""
+        self._look_s = LOOK_S
+        self._inReactor(self._lookLater, call)

@@ -1,0 +1,277 @@
+"""Tests for L{decnet_syslog.master.stored}: what is counted is what the files take."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from decnet_syslog.master import filenames, stored
+from decnet_syslog.master.journal import PAGE_OCTETS, Journal
+from decnet_syslog.master.promise import JournalBlocked
+from decnet_syslog.master.stored import (
+    GAP_OCTETS,
+    NAME_OCTETS,
+    NAMES_OCTETS_MAX,
+    STREAM_OCTETS,
+    storedOctets,
+)
+from decnet_syslog.master.values import Cursor, Deposit, Grant, Wish
+
+from .doubles import PROVENANCE, STREAM, MasterTestCase, lines
+
+# What a journal has beside: its tables' first pages, a page of each that is begun.
+FIXED_OCTETS = 1024 * 1024
+
+# As the promise has it.
+RATIO = 1.25
+
+
+def named(number: int, octets: int = 4096) -> str:
+    """A long name of its own."""
+    return f"{number:08d}".ljust(octets, "n")
+
+
+class StoredTestCase(MasterTestCase):
+    """A journal, and what its file takes."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.most = 0
+
+    def counted(self) -> int:
+        """Now. What was deleted has left free pages: see the most there ever was."""
+        now = self.journal.octets + self.journal.keptOctets
+        self.most = max(self.most, now)
+        return now
+
+    def file(self) -> int:
+        """Octets of the file when nothing of the WAL is missing in it."""
+        self.journal._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return Path(self.journal.path).stat().st_size
+
+    def check(self) -> None:
+        """It is what is counted, about; and a restart counts the same."""
+        self.counted()
+        self.assertLess(self.file(), RATIO * self.most + FIXED_OCTETS)
+        before = (
+            self.journal.octets,
+            self.journal.octetsOf,
+            self.journal.keptOctets,
+        )
+        self.restart()
+        self.assertEqual(
+            before,
+            (self.journal.octets, self.journal.octetsOf, self.journal.keptOctets),
+        )
+
+    def open(self, number: int, name: str, worker: str = "w1") -> Grant:
+        return self.journal.grant(worker, f"{number:032x}", 0, 0, name)
+
+    def batch(self, grant: Grant | None, octets: bytes, name: str | None) -> Deposit:
+        who = replace(PROVENANCE, log=name)
+        end = 0 if grant is None else grant.offset + len(octets)
+        return Deposit(who, grant, 0 if grant is None else grant.offset, end, octets)
+
+
+class SizeTests(StoredTestCase):
+    """Batches of every size."""
+
+    def test_page(self) -> None:
+        """A new journal has the pages that it is counted with."""
+        (octets,) = self.journal._db.execute("PRAGMA page_size").fetchone()
+        self.assertEqual(octets, PAGE_OCTETS)
+
+    def test_grows(self) -> None:
+        """More octets take no less room."""
+        for page in (4096, PAGE_OCTETS):
+            sizes = [storedOctets(n, page) for n in range(1, 4 * page)]
+            self.assertEqual(sizes, sorted(sizes))
+            self.assertTrue(all(size >= n for n, size in enumerate(sizes, 1)))
+
+    def sizes(self, sizes: Sequence[int]) -> None:
+        octets = [b"x" * (size - 1) + b"\n" for size in sizes]
+        for at in range(0, len(octets), 20):
+            self.journal.commit([lines(None, 0, o) for o in octets[at : at + 20]])
+        self.check()
+
+    def test_small(self) -> None:
+        """Of an octet."""
+        self.sizes([1] * 1000)
+
+    def test_halves(self) -> None:
+        """A little more than half of a page, so that each takes one."""
+        self.sizes([PAGE_OCTETS // 2 - 200] * 300)
+
+    def test_turns(self) -> None:
+        """Small ones that fit, and large ones that do not any more."""
+        self.sizes([14_000, 2_500, 15_500, 600] * 150)
+
+    def test_overflow(self) -> None:
+        """Around the length from which a row has pages of its own, and a rest of one."""
+        self.sizes([PAGE_OCTETS - 300, PAGE_OCTETS, 49_000, 66_000, 81_000] * 40)
+
+    def test_random(self) -> None:
+        """Any."""
+        chance = random.Random(5)
+        self.sizes([int(2 ** chance.uniform(0, 17)) for _ in range(1000)])
+
+    def test_lengths(self) -> None:
+        """Messages of one octet with line feeds: what is stored for each is counted."""
+        octets = b"\n" * 20_000
+        for _ in range(100):
+            self.journal.commit(
+                [Deposit(PROVENANCE, None, 0, 0, octets, (1,) * len(octets))]
+            )
+        self.assertGreater(self.journal.octets, 100 * 5 * len(octets))
+        self.check()
+
+
+class NameTests(StoredTestCase):
+    """Names are stored once, and counted."""
+
+    def names(self) -> int:
+        (count,) = self.journal._db.execute("SELECT count(*) FROM name").fetchone()
+        return int(count)
+
+    def test_once(self) -> None:
+        """However many streams and batches have it."""
+        name = named(1)
+        for number in range(200):
+            grant = self.open(number, name)
+            self.journal.commit([self.batch(grant, b"x\n", name)])
+        self.assertEqual(self.names(), 1)
+        self.assertLess(self.file(), FIXED_OCTETS)
+        self.assertEqual(
+            self.journal.keptOctets, 200 * STREAM_OCTETS + NAME_OCTETS + 4096
+        )
+        batches = self.journal.read(0, 10**9)
+        self.assertEqual({b.provenance.log for b in batches}, {name})
+        self.check()
+
+    def test_anyOctets(self) -> None:
+        """Another worker's, an empty one, one of any octets: each is what it was."""
+        for number, name in enumerate(("", "x", "/var/\udcff", "x\n", "y")):
+            for worker in ("w1", "w2"):
+                grant = self.open(number, name, worker)
+                who = replace(PROVENANCE, worker=worker, log=name)
+                self.journal.commit([Deposit(who, grant, 0, 2, b"x\n")])
+        self.assertEqual(self.names(), 10)
+        found = [b.provenance.log for b in self.journal.read(0, 10**9)]
+        self.restart()
+        self.assertEqual([b.provenance.log for b in self.journal.read(0, 10**9)], found)
+        self.assertEqual(found[::2], ["", "x", "/var/\udcff", "x\n", "y"])
+
+    def test_asItWas(self) -> None:
+        """A batch has the name that its file had then."""
+        for name in ("old", "new"):
+            grant = self.open(1, name)
+            self.journal.commit([self.batch(grant, b"x\n", name)])
+        found = [b.provenance.log for b in self.journal.read(0, 10**9)]
+        self.assertEqual(found, ["old", "new"])
+        self.assertEqual([k.name for k in self.journal.known("w1")], ["new"])
+
+    def hostile(self, step: Callable[[int], object], count: int) -> None:
+        for number in range(count):
+            step(number)
+            self.counted()
+        self.assertLess(self.file(), RATIO * self.most + FIXED_OCTETS)
+
+    def test_renamed(self) -> None:
+        """One stream, and a new name with each OPEN: the old ones go."""
+        self.hostile(lambda number: self.open(1, named(number)), 1500)
+        self.assertLess(self.journal.keptOctets, 2 * NAMES_OCTETS_MAX)
+        self.check()
+
+    def test_streams(self) -> None:
+        """Streams with a name each: the oldest go, and the worker's newest stay."""
+        self.hostile(lambda number: self.open(number, named(number)), 1500)
+        self.assertLess(self.journal.keptOctets, 2 * NAMES_OCTETS_MAX)
+        known = self.journal.known("w1")
+        self.assertEqual(known[0].stream, f"{1499:032x}")
+        self.assertGreater(len(known), 100)
+        self.check()
+
+    def test_gaps(self) -> None:
+        """Gaps with a name each."""
+
+        def step(number: int) -> None:
+            name = named(number)
+            grant = self.open(1, name)
+            who = replace(PROVENANCE, log=name)
+            self.journal.commit(
+                [Deposit(who, grant, number, number + 1, b"", reason="x")],
+                [Cursor("raw", number, {})],
+            )
+
+        self.journal.useOutputs(["raw"])
+        self.hostile(step, 1000)
+        self.assertLess(self.counted(), 2 * NAMES_OCTETS_MAX + 1000 * GAP_OCTETS)
+        self.check()
+
+    def test_backlog(self) -> None:
+        """Batches with a name each, which no output takes: they are the worker's backlog."""
+
+        def step(number: int) -> None:
+            name = named(number)
+            self.journal.commit([self.batch(self.open(number, name), b"x\n", name)])
+
+        self.patch(stored, "NAMES_OCTETS_MAX", 10_000)
+        self.patch(filenames, "NAMES_OCTETS_MAX", 10_000)
+        self.journal.close()
+        self.journal = Journal.open(self.directory / "listener.db", 4)
+        self.addCleanup(self.journal.close)
+        self.hostile(step, 1000)
+        # Gaps have room of their own; beyond that all counts.
+        room = self.journal._kept._most
+        backlog = self.journal.octetsOf["w1"]
+        self.assertEqual(backlog, self.journal.octets)
+        self.assertGreater(backlog, 1000 * 4096 - room)
+        self.journal.useOutputs(["raw"])
+        self.journal.commit([], [Cursor("raw", 1000, {})])
+        # Without a word of the worker's.
+        self.assertEqual((self.journal.octets, self.journal.octetsOf), (0, {}))
+        self.assertLess(self.journal.keptOctets, room)
+        self.check()
+
+    def test_undone(self) -> None:
+        """A transaction that is undone leaves no count and no number behind."""
+        before = self.counted()
+        # As a disk that is full.
+        self.journal._db.execute("PRAGMA max_page_count = 1")
+        wishes = [Wish("w1", f"{n:032x}", 0, 0, named(n)) for n in range(100)]
+        self.assertRaises(JournalBlocked, self.journal.grants, wishes)
+        self.assertEqual(self.counted(), before)
+        self.journal._db.execute("PRAGMA max_page_count = 1000000")
+        grants = self.journal.grants(wishes)
+        self.journal.commit([self.batch(grants[5], b"x\n", named(5))])
+        (batch,) = self.journal.read(0, 10**9)
+        self.assertEqual(batch.provenance.log, named(5))
+        self.check()
+
+
+class KeptTests(StoredTestCase):
+    """What is kept of a fleet does not stop it."""
+
+    def test_fleet(self) -> None:
+        """With half of the journal's limit for positions, the other half is for lines."""
+        for number in range(300):
+            self.open(number, "x")
+        kept = self.journal.keptOctets
+        self.commits.limits = replace(self.commits.limits, journal=kept // 2)
+        self.assertFalse(self.commits.blocked)
+        self.assertFalse(self.commits.crowdedFor("w1"))
+        self.journal.commit([lines(None, 0, b"x" * (kept // 4))])
+        self.assertTrue(self.commits.blocked)
+
+    def test_counted(self) -> None:
+        """Below that, it takes from what lines may have."""
+        grant = self.journal.grant("w1", STREAM, 0, 0, "x")
+        self.commits.limits = replace(
+            self.commits.limits, journal=4 * self.journal.keptOctets
+        )
+        some = self.batch(grant, b"x" * (2 * self.journal.keptOctets), "x")
+        self.journal.commit([some])
+        self.assertLess(self.journal.octets, self.commits.limits.journal)
+        self.assertTrue(self.commits.crowdedFor("w1"))
