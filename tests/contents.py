@@ -74,6 +74,7 @@ class Ledger:
     held: dict[tuple[str, int], Held] = field(default_factory=dict)
     lines: Counter[bytes] = field(default_factory=Counter)
     gapOctets: int = 0
+    elsewhere: Counter[bytes] = field(default_factory=Counter)
     number: int = 0
     eras: dict[str, int] = field(default_factory=lambda: {"first": 0})
 
@@ -170,6 +171,10 @@ class FilesHistory:
             mark=ledger.mark,
         )
         if not isMet:
+            # What another journal had before is offered if it is on disk, and not owed if it is gone.
+            for other in self.ledgers.values():
+                if other is not ledger:
+                    ledger.elsewhere = Counter(other.lines)
             self.files.meet(authority, ledger.mark)
         self.met.clear()
 
@@ -544,11 +549,12 @@ class FilesHistory:
             self.ship()
             self.now += SEARCH_S + 1
         self.ship()
-        missing = self.written - self.ledger.lines - self.unseen
+        missing = self.written - self.ledger.lines - self.unseen - self.ledger.elsewhere
         extra = self.ledger.lines - self.written
         lost = sum(len(line) * n for line, n in missing.items())
         lost = max(0, lost - self.ledger.gapOctets)
-        isAlike = all(self.written[line] > 1 for line in missing)
+        unique = sum(len(line) for line in missing if self.written[line] == 1)
+        isAlike = unique <= self.ledger.gapOctets
         return Outcome(
             0 if isAlike else lost,
             lost if isAlike else 0,

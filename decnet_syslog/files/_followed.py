@@ -184,7 +184,8 @@ class FollowedFiles:
         return self.store.isMet(authority)
 
     def markOf(self, journal: str) -> JournalSeen | None:
-        """The newest mark that a journal has told."""
+        """The newest mark that a journal has told: on disk, with what it covers."""
+        self.save()
         return self.store.seen(journal)
 
     def connect(

@@ -310,13 +310,14 @@ class Matcher:
 
     def _apply(self, one: Examined, verdict: Verdict) -> None:
         match verdict.rule:
-            case Rule.WAIT if not one.seen.size:
-                # Nobody's copy, until somebody writes to it.
+            case Rule.WAIT:
+                if one.seen.size:
+                    self._holdBack(one, verdict.content)
+                self._examiner.wait(one)
+            case Rule.NEW if one.archived and not one.seen.size:
+                # Nobody writes to an archive, and there is nothing in this one.
                 self._examiner.judged(one.path, one.state)
                 one.close()
-            case Rule.WAIT:
-                self._holdBack(one, verdict.content)
-                self._examiner.wait(one)
             case Rule.NEW | Rule.DUPLICATE:
                 self._beginRotated(one, verdict)
             case _:
