@@ -226,7 +226,7 @@ class Sessions:
         )
 
     def _acknowledged(self, service: ForwarderService) -> int:
-        return sum(i.bookmark.offset for i in service._tails.incarnations)
+        return sum(one.acknowledged.offset for one in service._files.opened)
 
     @inlineCallbacks
     def _until(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, execute
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -51,6 +52,32 @@ class LaterThread:
                 done.errback(Failure())
             else:
                 done.callback(result)
+
+
+class StepThread:
+    """Stand in for the files' thread: calls wait until L{run}, in order."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.calls: list[tuple[Callable[..., object], tuple[object, ...]]] = []
+
+    def post(self, call: Callable[..., object], *arguments: object) -> None:
+        self.calls.append((call, arguments))
+
+    def seconds(self) -> float:
+        return self.clock.seconds()
+
+    def callLater(
+        self, delay: float, callable: Callable[..., object], *args: object, **kw: object
+    ) -> IDelayedCall:
+        return self.clock.callLater(delay, self.post, callable, *args, **kw)
+
+    def run(self, count: int = 1000) -> None:
+        """Make so many of the waiting calls."""
+        while self.calls and count:
+            count -= 1
+            call, arguments = self.calls.pop(0)
+            call(*arguments)
 
 
 class RecordingLine:

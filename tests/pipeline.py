@@ -211,6 +211,7 @@ class World:
         self.clock = Clock()
         self.failures: list[Failure] = []
         self.events: list[str] = []
+        self.counts = Counts()
         self.serial = serial
         self.crashes = 0
         self.seen: dict[str, bytes] = {}
@@ -269,7 +270,13 @@ class World:
         master, self.reception = self.master.accept()
         self.link = Link(worker, master)
         self.sender = AckedSender(
-            self.files, worker, self.clock, Counts(), self.worker, True, chunkOctets=64
+            self.files,
+            worker,
+            self.clock,
+            self.counts,
+            self.worker,
+            True,
+            chunkOctets=64,
         )
         self.sender.connectionMade()
         worker.room = self.sender

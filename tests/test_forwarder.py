@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -18,6 +19,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from decnet_syslog.files import FollowedFiles, OpenContent, StateStore
 from decnet_syslog.wire.control import (
     BYE,
     EMPTY,
@@ -33,9 +35,11 @@ from decnet_syslog.wire.control import (
 )
 from decnet_syslog.wire.framing import FrameDecoder, encodeFrames
 from decnet_syslog.wire.protocol import OctetCountedReceiver
-from decnet_syslog.worker import shipment as shipments
-from decnet_syslog.worker.bookmarks import Bookmarks
+from decnet_syslog.worker import acked
+from decnet_syslog.worker.acked import AckedSender
+from decnet_syslog.worker.connection import ListenerProtocolError
 from decnet_syslog.worker.connector import EndpointConnector
+from decnet_syslog.worker.counts import Counts
 from decnet_syslog.worker.encoding import encodeLast, encodeLines, encodePlain
 from decnet_syslog.worker.forwarder import (
     CLOSE_S,
@@ -45,15 +49,9 @@ from decnet_syslog.worker.forwarder import (
     ForwarderProtocol,
 )
 from decnet_syslog.worker.masters import Address, Masters
-from decnet_syslog.worker.plain import LOOK_S, SETTLE_S, PlainShipment
-from decnet_syslog.worker.shipment import (
-    ACK_TIMEOUT_S,
-    Misbehaviour,
-    Shipment,
-)
-from decnet_syslog.worker.tails import Tails
-
-from .doubles import atOnce
+from decnet_syslog.worker.plain import SETTLE_S, PlainSender
+from decnet_syslog.worker.session import LOOK_S
+from decnet_syslog.worker.window import ACK_TIMEOUT_S
 
 
 class Endpoint:
@@ -95,10 +93,10 @@ class FactoryTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.endpoint = Endpoint()
-        self.shipment: Any = None
+        self.session: Any = None
         self.masters = Masters([Address("one", 6514)], self.clock, lambda: 0.0)
         self.factory = ForwarderFactory(
-            self.clock, lambda line: self.shipment, lambda: None, self.masters
+            self.clock, lambda line: self.session, lambda: None, self.masters
         )
         connector = EndpointConnector(lambda: self.endpoint, self.factory)  # type: ignore[arg-type,return-value]
         self.factory.connector = connector
@@ -218,19 +216,19 @@ class ProtocolTests(FactoryTestCase):
 
     def test_noHello(self) -> None:
         """A master that never answers is cut off."""
-        self.shipment = mock.Mock(stalled=False, inFlight=0)
+        self.session = mock.Mock(stalled=False, inFlight=0)
         self.connector.connect()
         protocol, transport = self.connected()
         protocol.handshakeCompleted()
         self.clock.pump([5] * 4)
         self.assertFalse(transport.aborted)
-        self.shipment.stalled = True
+        self.session.stalled = True
         self.clock.advance(5)
         self.assertTrue(transport.aborted)
 
     def test_close(self) -> None:
         """Closing says goodbye, lets go of the producer, and has a deadline."""
-        self.shipment = mock.Mock(stalled=False, inFlight=0)
+        self.session = mock.Mock(stalled=False, inFlight=0)
         self.connector.connect()
         protocol, transport = self.connected()
         transport.negotiatedProtocol = b"decnet-syslog/1"
@@ -243,7 +241,7 @@ class ProtocolTests(FactoryTestCase):
         self.assertTrue(transport.aborted)
 
     def test_refusesPlainMaster(self) -> None:
-        """Without a shipment for what the master speaks, the connection is closed."""
+        """Without a sender for what the master speaks, the connection is closed."""
         self.connector.connect()
         protocol, transport = self.connected()
         protocol.handshakeCompleted()
@@ -251,7 +249,7 @@ class ProtocolTests(FactoryTestCase):
 
     def test_messageFromMaster(self) -> None:
         """A listener has no messages for us."""
-        self.shipment = mock.Mock(stalled=False, inFlight=0)
+        self.session = mock.Mock(stalled=False, inFlight=0)
         self.connector.connect()
         protocol, transport = self.connected()
         protocol.handshakeCompleted()
@@ -259,219 +257,252 @@ class ProtocolTests(FactoryTestCase):
         self.assertTrue(transport.disconnecting)
 
 
-class RecordingLine:
-    """A shipment's connection."""
+class RecordingConnection:
+    """A sender's connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
         self.paused = False
         self.octets = b""
-        self.takenTimes = 0
-        self.shipment: Shipment | None = None
+        self.acceptedTimes = 0
         self.byes: list[BYE] = []
+        self.unsent = 0
 
     def sendOctets(self, octets: bytes) -> None:
         self.octets += octets
 
     def accepted(self) -> None:
-        self.takenTimes += 1
+        self.acceptedTimes += 1
 
-    def pump(self) -> None:
-        assert self.shipment is not None
-        self.shipment.pump()
+    def whenArrived(self, call: Callable[[], None]) -> None:
+        self.clock.callLater(LOOK_S, self.look, call)
+
+    def look(self, call: Callable[[], None]) -> None:
+        if self.unsent:
+            self.whenArrived(call)
+        else:
+            call()
 
     def close(self, bye: BYE) -> None:
         self.byes.append(bye)
 
+    def verbs(self) -> list[bytes]:
+        """The control lines that were sent, without the frames."""
+        return [line for line in self.octets.split(b"\n") if line[:1].isupper()]
 
-class ShipmentTestCase(SynchronousTestCase):
-    """A log file and its tails."""
+
+class SenderTestCase(SynchronousTestCase):
+    """A log file, its followers, a state."""
 
     def setUp(self) -> None:
-        directory = Path(self.mktemp()).resolve()
-        directory.mkdir(parents=True)
+        self.directory = Path(self.mktemp()).resolve()
+        self.directory.mkdir(parents=True)
         self.clock = Clock()
-        self.log = directory / "app.log"
-        self.bookmarks = Bookmarks.open(directory / "forwarder.db")
-        self.addCleanup(self.bookmarks.close)
-        self.tails = Tails(
+        self.log = self.directory / "app.log"
+        self.start()
+        self.addCleanup(lambda: self.stop())
+        self.connection = RecordingConnection(self.clock)
+
+    def start(self) -> None:
+        self.store = StateStore.open(self.directory / "forwarder.db")
+        self.files = FollowedFiles(
             [str(self.log)],
-            self.bookmarks,
+            self.store,
             self.clock.seconds,
             messageOctetsMax=2048,
             lagOctetsMax=None,
             events=lambda name, **facts: None,
         )
-        self.addCleanup(self.tails.close)
-        self.line = RecordingLine()
+
+    def stop(self) -> None:
+        self.files.close()
+        self.store.close()
 
     def append(self, octets: bytes) -> None:
         with open(self.log, "ab") as file:
             file.write(octets)
-        self.tails.poll()
+        self.files.poll()
+
+    def content(self) -> OpenContent:
+        (content,) = self.files.opened
+        return content
 
     def acknowledged(self) -> int:
-        (incarnation,) = self.tails.incarnations
-        return incarnation.bookmark.offset
+        return self.content().acknowledged.offset
 
 
-class PlainTests(ShipmentTestCase):
+class PlainTests(SenderTestCase):
     """RFC 5425 as it is: the offset moves when the peer's TCP has it."""
 
-    def ship(self) -> PlainShipment:
-        self.unsent = 0
-        return PlainShipment(self.tails, self.line, self.clock, lambda: self.unsent)
+    def ship(self) -> PlainSender:
+        self.connection.unsent = 0
+        sender = PlainSender(self.files, self.connection, self.clock, Counts())
+        sender.connectionMade()
+        return sender
 
     def test_settles(self) -> None:
         """Nothing is sent before a refusal would have come."""
         self.append(b"a\n")
-        shipment = self.ship()
-        shipment.pump()
+        sender = self.ship()
+        sender.pump()
         self.clock.advance(SETTLE_S / 2)
-        self.assertEqual((self.line.octets, self.line.takenTimes), (b"", 0))
+        self.assertEqual(
+            (self.connection.octets, self.connection.acceptedTimes), (b"", 0)
+        )
         self.clock.advance(SETTLE_S)
-        self.assertEqual((self.line.octets, self.line.takenTimes), (b"1 a", 1))
-        shipment.connectionLost()
+        self.assertEqual(
+            (self.connection.octets, self.connection.acceptedTimes), (b"1 a", 1)
+        )
+        sender.connectionLost()
 
     def test_rounds(self) -> None:
         """The offset moves only when nothing of the round is on this side any more."""
         self.append(b"a\nb\n")
-        shipment = self.ship()
+        sender = self.ship()
         self.clock.advance(SETTLE_S)
-        self.unsent = 3
+        self.connection.unsent = 3
         self.clock.advance(LOOK_S)
-        self.assertEqual((self.acknowledged(), shipment.inFlight), (0, 4))
+        self.assertEqual((self.acknowledged(), sender.inFlight), (0, 4))
         self.append(b"c\n")
-        shipment.pump()
-        self.assertEqual(self.line.octets, b"1 a1 b")
-        self.unsent = 0
+        sender.pump()
+        self.assertEqual(self.connection.octets, b"1 a1 b")
+        self.connection.unsent = 0
         self.clock.advance(1)
         self.clock.advance(1)
-        self.assertEqual((self.line.octets, self.acknowledged()), (b"1 a1 b1 c", 6))
-        shipment.connectionLost()
+        self.assertEqual(
+            (self.connection.octets, self.acknowledged()), (b"1 a1 b1 c", 6)
+        )
+        sender.connectionLost()
 
     def test_lost(self) -> None:
         """After an unclean end everything that may not have arrived is sent again."""
         self.append(b"a\n")
-        shipment = self.ship()
+        sender = self.ship()
         self.clock.advance(SETTLE_S)
-        self.unsent = 3
+        self.connection.unsent = 3
         self.clock.advance(1)
-        shipment.connectionLost()
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        sender.connectionLost()
+        # An answer that comes late is nobody's.
+        self.connection.unsent = 0
+        self.clock.advance(1)
+        self.assertEqual(self.acknowledged(), 0)
         again = self.ship()
         self.clock.advance(SETTLE_S)
-        self.assertEqual(self.line.octets, b"1 a1 a")
+        self.assertEqual(self.connection.octets, b"1 a1 a")
         again.connectionLost()
 
     def test_emptyLines(self) -> None:
         """Empty lines cannot be framed: they are left out, and the offset goes on."""
         self.append(b"\na\n\n\nb\n")
-        shipment = self.ship()
+        sender = self.ship()
         self.clock.advance(SETTLE_S)
         self.clock.advance(1)
-        self.assertEqual((self.line.octets, self.acknowledged()), (b"1 a1 b", 7))
-        shipment.connectionLost()
+        self.assertEqual((self.connection.octets, self.acknowledged()), (b"1 a1 b", 7))
+        sender.connectionLost()
 
 
-class ShipmentTests(ShipmentTestCase):
+class SenderTests(SenderTestCase):
     """With the extension (see also L{tests.test_pipeline})."""
 
-    def ship(self) -> Shipment:
-        self.line.shipment = Shipment(self.tails, self.line, self.clock, atOnce, True)
-        return self.line.shipment
+    def ship(self, worker: str = "w1", resend: bool = True) -> AckedSender:
+        self.connection = RecordingConnection(self.clock)
+        return AckedSender(
+            self.files, self.connection, self.clock, Counts(), worker, resend
+        )
 
-    def tell(self, shipment: Shipment, line: ControlLine) -> None:
+    def tell(self, sender: AckedSender, line: ControlLine) -> None:
         """The listener says something, and what comes of it is sent."""
-        shipment.controlReceived(line)
+        sender.controlReceived(line)
         self.clock.advance(0)
 
     def test_nothingBeforeHello(self) -> None:
         """Not an octet leaves before the listener's first line."""
         self.append(b"a\n")
-        shipment = self.ship()
-        shipment.pump()
-        self.assertEqual(self.line.octets, b"")
+        sender = self.ship()
+        sender.pump()
+        self.assertEqual(self.connection.octets, b"")
 
     def test_stalled(self) -> None:
         """A listener that owes an answer for too long is noticed; one that owes none not."""
-        shipment = self.ship()
+        sender = self.ship()
         self.clock.advance(ACK_TIMEOUT_S + 1)
-        self.assertTrue(shipment.stalled)
-        self.tell(shipment, HELLO(1, "a" * 32, 4096, 256))
-        self.assertFalse(shipment.stalled)
+        self.assertTrue(sender.isStalled)
+        self.tell(sender, HELLO(1, "a" * 32, 4096, 256))
+        self.assertFalse(sender.isStalled)
 
     def test_stalledBeforeLines(self) -> None:
         """An answer to LIST or OPEN that does not come is noticed as well."""
         self.append(b"a\n")
-        shipment = self.ship()
+        sender = self.ship()
         self.clock.advance(ACK_TIMEOUT_S - 1)
-        self.tell(shipment, HELLO(1, "a" * 32, 4096, 256))
+        self.tell(sender, HELLO(1, "a" * 32, 4096, 256))
         for answer in (LISTED(), None):
             self.clock.advance(ACK_TIMEOUT_S - 1)
-            self.assertFalse(shipment.stalled)
+            self.assertFalse(sender.isStalled)
             self.clock.advance(2)
-            self.assertTrue(shipment.stalled)
+            self.assertTrue(sender.isStalled)
             if answer is not None:
-                self.tell(shipment, answer)
-        (incarnation,) = self.tails.incarnations
-        self.tell(shipment, RESUME(incarnation.stream, incarnation.generation, 0, 0, 0))
-        self.assertFalse(shipment.stalled)
+                self.tell(sender, answer)
+        self.tell(sender, RESUME(*self.content().key, 0, 0, 0))
+        self.assertFalse(sender.isStalled)
 
     def test_limit(self) -> None:
         """The listener's limit on a message is kept."""
-        shipment = self.ship()
-        self.tell(shipment, HELLO(1, "a" * 32, 100, 256))
+        sender = self.ship()
+        self.tell(sender, HELLO(1, "a" * 32, 100, 256))
         self.append(b"x" * 200 + b"\n")
-        (incarnation,) = self.tails.incarnations
-        piece = incarnation.read(1000)
+        piece = self.content().read(1000)
         self.assertEqual(getattr(piece, "reason", None), "oversize")
 
     def test_listedOnce(self) -> None:
         """LISTED ends the answer to LIST, and is nothing else."""
-        shipment = self.ship()
-        self.tell(shipment, HELLO(1, "a" * 32, 4096, 256))
-        self.assertEqual(self.line.octets, encodeControl(LIST()))
-        self.tell(shipment, LISTED())
-        self.assertRaises(Misbehaviour, shipment.controlReceived, LISTED())
+        sender = self.ship()
+        self.tell(sender, HELLO(1, "a" * 32, 4096, 256))
+        self.assertEqual(self.connection.octets, encodeControl(LIST()))
+        self.tell(sender, LISTED())
+        self.assertRaises(ListenerProtocolError, sender.controlReceived, LISTED())
 
     def test_staleList(self) -> None:
         """A stream that is not what was listed is asked for once."""
         self.append(b"a\nb\n")
-        shipment = self.ship()
-        self.tell(shipment, HELLO(1, "a" * 32, 4096, 256))
-        self.tell(shipment, KNOWN("b" * 32, 0, 2, 0, crc32(b"a\n"), "x"))
-        self.tell(shipment, LISTED())
+        sender = self.ship()
+        self.tell(sender, HELLO(1, "a" * 32, 4096, 256))
+        self.tell(sender, KNOWN("b" * 32, 0, 2, 0, crc32(b"a\n"), "x"))
+        self.tell(sender, LISTED())
         # Somebody with a copy of our state has gone on with it.
-        self.tell(shipment, RESUME("b" * 32, 0, 4, 0, crc32(b"a\nZ\n")))
-        opened = [o.split()[1] for o in self.line.octets.splitlines() if b"OPEN" in o]
+        self.tell(sender, RESUME("b" * 32, 0, 4, 0, crc32(b"a\nZ\n")))
+        opened = [
+            o.split()[1] for o in self.connection.octets.splitlines() if b"OPEN" in o
+        ]
         self.assertEqual(opened[0], b"b" * 32)
         self.assertEqual(len(opened), 2)
         self.assertNotEqual(opened[1], b"b" * 32)
-        self.assertIn(b"CLOSE " + b"b" * 32 + b" 0\n", self.line.octets)
+        self.assertIn(b"CLOSE " + b"b" * 32 + b" 0\n", self.connection.octets)
 
     def test_endlessList(self) -> None:
         """A list without an end is not kept."""
-        shipment = self.ship()
-        self.tell(shipment, HELLO(1, "a" * 32, 4096, 256))
-        with mock.patch.object(shipments, "KNOWN_MAX", 8):
+        sender = self.ship()
+        self.tell(sender, HELLO(1, "a" * 32, 4096, 256))
+        with mock.patch.object(acked, "KNOWN_MAX", 8):
             for number in range(8):
-                self.tell(shipment, KNOWN("b" * 32, number, 0, 0, 0, "x"))
+                self.tell(sender, KNOWN("b" * 32, number, 0, 0, 0, "x"))
             more = KNOWN("b" * 32, 8, 0, 0, 0, "x")
-            self.assertRaises(Misbehaviour, shipment.controlReceived, more)
+            self.assertRaises(ListenerProtocolError, sender.controlReceived, more)
 
     def test_behindTheEnd(self) -> None:
         """A position that the file does not reach is none of it, also with nothing to compare."""
         self.append(b"a\n")
-        shipment = self.ship()
-        self.tell(shipment, HELLO(1, "a" * 32, 4096, 256))
-        self.tell(shipment, LISTED())
-        (incarnation,) = self.tails.incarnations
-        self.tell(shipment, RESUME(incarnation.stream, 0, 9, 9, 0))
+        sender = self.ship()
+        self.tell(sender, HELLO(1, "a" * 32, 4096, 256))
+        self.tell(sender, LISTED())
+        stream = self.content().key[0]
+        self.tell(sender, RESUME(stream, 0, 9, 9, 0))
         self.assertEqual(self.acknowledged(), 0)
         # It goes on as a stream of its own.
-        opened = self.line.octets.splitlines()[-1].decode("ascii")
-        self.assertEqual(opened.split()[:2], ["OPEN", incarnation.stream])
-        self.assertEqual(self.line.octets.count(b"OPEN"), 2)
+        opened = self.connection.octets.splitlines()[-1].decode("ascii")
+        self.assertEqual(opened.split()[0], "OPEN")
+        self.assertNotEqual(opened.split()[1], stream)
+        self.assertEqual(self.connection.octets.count(b"OPEN"), 2)
 
     def test_goodbye(self) -> None:
         """What a master says when it closes cannot move the cursor of who reads the log."""
@@ -483,8 +514,8 @@ class ShipmentTests(ShipmentTestCase):
 
         globalLogPublisher.addObserver(observe)
         self.addCleanup(globalLogPublisher.removeObserver, observe)
-        shipment = self.ship()
-        self.tell(shipment, BYE("error", "x\n\x1b[2J"))
+        sender = self.ship()
+        self.tell(sender, BYE("error", "x\n\x1b[2J"))
         (text,) = [text for text in texts if "the master closes" in text]
         self.assertTrue(text.isprintable(), text)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from decnet_syslog.files import FILES_MAX
 from decnet_syslog.master.limits import Limits
-from decnet_syslog.worker.tails import TAILS_MAX
 
 from .pipeline import World, perform, randomHistory, run
 
@@ -47,7 +47,7 @@ class ManyTests(ManyTestCase):
 
     def test_defaults(self) -> None:
         """A forwarder may have as many files as a listener lets it open, and more."""
-        self.assertLess(TAILS_MAX, Limits.filesPerConnection)
+        self.assertLess(FILES_MAX, Limits.filesPerConnection)
         self.assertLess(Limits.filesPerConnection, Limits.filesPerWorker)
 
     def test_many(self) -> None:
@@ -61,7 +61,7 @@ class ManyTests(ManyTestCase):
         self.go(world)
         self.assertEqual(self.arrived(world), sorted([*range(400)] * 2))
         self.assertIs(world.link, link)
-        self.assertEqual(world.tails.troubles, {})
+        self.assertEqual(world.files.troubles, {})
 
     def test_tooMany(self) -> None:
         """Those that have no place wait, and that is said; when one is done the next comes."""
@@ -75,8 +75,8 @@ class ManyTests(ManyTestCase):
         link = world.link
         self.go(world)
         self.assertEqual(self.arrived(world), list(range(5)))
-        self.assertEqual(len(world.tails.troubles), 7)
-        self.assertIn("takes 5 files", next(iter(world.tails.troubles.values())))
+        self.assertEqual(len(world.files.troubles), 7)
+        self.assertIn("takes 5 files", next(iter(world.files.troubles.values())))
         for first in (0, 5):
             for number in range(first, first + 5):
                 (world.logs / f"{number:04}.log").unlink()
@@ -84,7 +84,7 @@ class ManyTests(ManyTestCase):
                 world.clock.advance(11)
                 self.go(world)
         self.assertEqual(self.arrived(world), list(range(12)))
-        self.assertEqual(world.tails.troubles, {})
+        self.assertEqual(world.files.troubles, {})
         self.assertIs(world.link, link)
 
     def test_rotations(self) -> None:
@@ -128,7 +128,7 @@ class ManyTests(ManyTestCase):
             self.go(world)
         numbers = [n for n in world.rawPath.read_bytes().splitlines() if n[:2] != b"of"]
         self.assertEqual([int(n) for n in numbers], [1, 2])
-        self.assertEqual(world.tails.troubles, {})
+        self.assertEqual(world.files.troubles, {})
 
     def test_toldNoMore(self) -> None:
         """Without a connection nobody refuses a file."""
@@ -136,9 +136,9 @@ class ManyTests(ManyTestCase):
         self.write(world, range(1))
         world.connect()
         self.go(world)
-        self.assertEqual(len(world.tails.troubles), 1)
+        self.assertEqual(len(world.files.troubles), 1)
         world.cut()
-        self.assertEqual(world.tails.troubles, {})
+        self.assertEqual(world.files.troubles, {})
 
 
 class LookTests(ManyTestCase):
@@ -146,15 +146,15 @@ class LookTests(ManyTestCase):
 
     def between(self, world: World, act: Callable[[], None]) -> None:
         """Do something between the looks at two files."""
-        first, *_ = world.tails._tails.values()
-        look = first.lookAtFiles
+        first, *_ = world.files._followers.values()
+        look = first.lookAtPath
 
         def looked() -> None:
             look()
-            first.lookAtFiles = look  # type: ignore[method-assign]
+            first.lookAtPath = look  # type: ignore[method-assign]
             act()
 
-        first.lookAtFiles = looked  # type: ignore[method-assign]
+        first.lookAtPath = looked  # type: ignore[method-assign]
 
     def started(self) -> tuple[World, Path]:
         world = self.world(256)

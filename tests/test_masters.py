@@ -254,11 +254,11 @@ class HomingTests(FactoryTestCase):
     def test_settlesFirst(self) -> None:
         """What nobody acknowledges and is under way is not sent twice for it."""
         self.line.accepted()
-        self.line.shipment = mock.Mock(inFlight=1, stalled=False)
+        self.line.session = mock.Mock(inFlight=1, stalled=False)
         self.transport.registerProducer(self.line, True)
         self.answered()
         self.assertFalse(self.transport.disconnecting)
-        self.line.shipment.inFlight = 0
+        self.line.session.inFlight = 0
         self.answered()
         self.assertTrue(self.transport.disconnecting)
 

@@ -6,7 +6,6 @@ import errno
 import gzip
 import os
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -340,9 +339,10 @@ class RunningTests(SynchronousTestCase):
         for _ in range(5):
             perform(world, ("all",))
         # The bookmark knows more octets than are acknowledged, and fewer than will be.
-        [incarnation] = world.tails.opened
-        mark = incarnation.bookmark
-        world.bookmarks.save([replace(mark, size=mark.offset + 8)])
+        [content] = world.files.opened
+        content.content.seen = content.acknowledged.offset + 8
+        content.dirty = True
+        world.files.save()
         before = world.copyDatabase(world.statePath)
         for _ in range(3):
             world.line()
@@ -350,15 +350,14 @@ class RunningTests(SynchronousTestCase):
             perform(world, ("all",))
         have = world.rawPath.read_bytes()
         world.cut()
-        world.tails.close()
-        world.bookmarks.close()
+        world.stopWorker()
         world.statePath = before
         world.log.unlink()
         world.log.touch()
         world.startWorker()
         world.heal()
         self.assertEqual(world.rawPath.read_bytes(), have)
-        self.assertEqual(world.tails.counts.diverged, {})
+        self.assertEqual(world.counts.diverged, {})
 
     def test_stale(self) -> None:
         """A file server forgets a file while pieces of it are on their way."""
@@ -366,8 +365,8 @@ class RunningTests(SynchronousTestCase):
         for _ in range(9):
             world.line(50)
         perform(world, ("send",))
-        for incarnation in world.tails.opened:
-            incarnation.stale = True
+        for content in world.files.opened:
+            content.isStale = True
         world.line()
         perform(world, ("poll",))
         self.assertIn("stale", world.events)

@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,7 +15,8 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.worker.plain import PlainShipment
+from decnet_syslog.worker.counts import Counts
+from decnet_syslog.worker.plain import PlainSender
 
 from .pipeline import World, perform
 from .tailing import TailTestCase
@@ -186,7 +188,7 @@ class WorldsTests(SynchronousTestCase):
         w.connect()
         for _ in range(5):
             perform(w, ("all",))
-        w.tails.save()
+        w.files.save()
         for _ in range(3):
             w.line()
         for _ in range(5):
@@ -194,8 +196,7 @@ class WorldsTests(SynchronousTestCase):
         self.assertEqual(len(self.lines(w)), 4)
         fresh = w.copyDatabase(w.statePath)
         w.cut()
-        w.tails.close()
-        w.bookmarks.close()
+        w.stopWorker()
         w.statePath = fresh
         w.rotate()
         w.append(HEADER)
@@ -214,8 +215,8 @@ class WorldsTests(SynchronousTestCase):
             w.line(20)
         for _ in range(12):
             perform(w, ("all",))
-        w.tails.save()
-        i = w.tails.opened[0]
+        w.files.save()
+        i = w.files.opened[0]
         self.assertGreater(i.acknowledged.offset, 3000)
         w.cut()
         for _ in range(10):
@@ -227,12 +228,12 @@ class WorldsTests(SynchronousTestCase):
         w.crashWorker(True)
         w.link = None
         w.master.die()
-        w.shipment = None
+        w.sender = None
         from tests.pipeline import Master
 
         os.unlink(w.rawPath)
         os.unlink(w.jsonPath)
-        w.seen = b""
+        w.seen = {}
         w.master = Master(w, w.directory / "other-99.db")
         w.connect()
         for _ in range(60):
@@ -251,7 +252,7 @@ class WorldsTests(SynchronousTestCase):
             w.line()
         for _ in range(5):
             perform(w, ("all",))
-        w.tails.save()
+        w.files.save()
         backup = w.copyDatabase(w.statePath)
         for _ in range(2):
             w.rotate()
@@ -262,10 +263,9 @@ class WorldsTests(SynchronousTestCase):
             for _ in range(3):
                 w.clock.advance(6)
                 perform(w, ("all",))
-        w.tails.save()
+        w.files.save()
         w.cut()
-        w.tails.close()
-        w.bookmarks.close()
+        w.stopWorker()
         w.statePath = backup
         w.startWorker()
         w.heal()
@@ -303,14 +303,15 @@ class PlainTests(TailTestCase):
             def accepted(self) -> None:
                 pass
 
-            def pump(self) -> None:
-                pass
+            def whenArrived(self, call: Callable[[], None]) -> None:
+                clock.callLater(0, call)
 
         line = Line()
         self.append(b"".join(b"line %03d\n" % n for n in range(100)))
         self.now += 1
         self.files.poll()
-        s = PlainShipment(self.files, line, clock, lambda: 0)
+        s = PlainSender(self.files, line, clock, Counts())
+        s.connectionMade()
         for _ in range(20):
             clock.advance(1)
             s.pump()

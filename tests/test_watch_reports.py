@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import execute
 from twisted.internet.error import (
     ConnectionDone,
     ConnectionLost,
@@ -40,7 +41,7 @@ from decnet_syslog.wire.report import (
     TooMuch,
 )
 from decnet_syslog.worker.counts import DIVERGED_MAX, Counts
-from decnet_syslog.worker.pulse import BEAT_S, NOTES_MAX, Pulse
+from decnet_syslog.worker.pulse import BEAT_S, NOTES_MAX, FileStates, Pulse
 
 from .doubles import STREAM, KnowsOwners, MasterTestCase, RecordingLine
 from .tailing import TailTestCase
@@ -156,7 +157,11 @@ class PulseTests(TailTestCase):
         self.clock = Clock()
         self.said: list[list[ControlLine]] = []
         self.hears = True
-        self.pulse = Pulse(self.tails, self.clock, self.say, lambda: WALL + self.now)
+        self.counts = Counts()
+        self.states = FileStates(
+            self.files, self.counts, self.clock.seconds, lambda: WALL + self.now
+        )
+        self.pulse = Pulse(lambda: execute(self.states.look), self.clock, self.say)
         self.tick()
 
     def append(self, octets: bytes) -> None:
@@ -175,7 +180,7 @@ class PulseTests(TailTestCase):
         for _ in range(int(seconds)):
             self.now += 1
             self.clock.advance(1)
-            self.tails.poll()
+            self.files.poll()
             self.pulse.look()
 
     def ship(self, *arguments: Any, **options: Any) -> bytes:
@@ -231,7 +236,7 @@ class PulseTests(TailTestCase):
         for _ in range(5 * NOTES_MAX):
             self.append(b"line\n")
             self.tick()
-        (state,) = self.pulse.files.values()
+        (state,) = self.states._states.values()
         self.assertLessEqual(len(state._notes), NOTES_MAX)
         self.assertGreaterEqual(self.pulse.age, 5 * NOTES_MAX - 3)
 
@@ -268,7 +273,7 @@ class PulseTests(TailTestCase):
         """A report has no more lines than it may, and they fit a control line."""
         for number in range(2 * TROUBLES_MAX):
             name = f"{number}" + "ä\n" * 2000
-            self.tails.counts.divergedFrom(name, self.clock.seconds())
+            self.counts.divergedFrom(name, self.clock.seconds())
         self.tick(BEAT_S)
         troubles = [line for line in self.said[-1] if isinstance(line, TROUBLE)]
         self.assertEqual(len(troubles), TROUBLES_MAX)
@@ -312,15 +317,15 @@ class EndsTests(FactoryTestCase):
             (BYE("limit", "x"), object(), ConnectionDone(), "bye-limit"),
             (BYE("made-up", "x"), object(), ConnectionDone(), "bye-other"),
         ]
-        for bye, shipment, error, word in cases:
+        for bye, session, error, word in cases:
             self.connector.connect()
             line, _ = self.connected()
             line.lastBye = bye
-            line.shipment = cast(Any, shipment)
+            line.session = cast(Any, session)
             self.factory.lost(line, Failure(error))
             self.assertEqual(self.factory.ends[word], 1, word)
             self.assertEqual(self.factory.why, Failure(error).getErrorMessage())
-            line.shipment = None
+            line.session = None
             line.connectionLost(Failure(error))
             self.factory.ends["handshake"] -= 1
         self.factory.stopTrying()

@@ -199,6 +199,7 @@ class AckedSender:
             case LISTED():
                 if not self._isListing:
                     raise ListenerProtocolError("LISTED without LIST")
+                self._answers.heard()
                 self._isListing = False
                 self._listed()
             case BYE(code, text):

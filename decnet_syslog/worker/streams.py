@@ -153,11 +153,11 @@ class StreamTable:
             or self._nameOctets + octets > NAMES_OCTETS_MAX
         ):
             return False
+        self._send(OPEN(*one.alias, content.acknowledged.offset, name))
+        one.happened(Happening.OPENED)
         one.opened, one.nameOctets = one.alias, octets
         self._opened[one.alias] = one
         self._nameOctets += octets
-        one.happened(Happening.OPENED)
-        self._send(OPEN(*one.alias, content.acknowledged.offset, name))
         return True
 
     def close(self, one: OpenStream) -> None:
