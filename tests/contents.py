@@ -75,6 +75,7 @@ class Ledger:
     lines: Counter[bytes] = field(default_factory=Counter)
     gapOctets: int = 0
     elsewhere: Counter[bytes] = field(default_factory=Counter)
+    gapOctetsElsewhere: int = 0
     number: int = 0
     eras: dict[str, int] = field(default_factory=lambda: {"first": 0})
 
@@ -137,6 +138,7 @@ class FilesHistory:
         self.seenSaved: dict[FileId, int] = {}
         # Lines that were destroyed before any look saw them: nobody can know of them.
         self.unseen: Counter[bytes] = Counter()
+        self.ghosts: list[bytes] = []
         self.path.touch()
         self.go()
         self.ship()
@@ -175,6 +177,7 @@ class FilesHistory:
             for other in self.ledgers.values():
                 if other is not ledger:
                     ledger.elsewhere = Counter(other.lines)
+                    ledger.gapOctetsElsewhere = other.gapOctets
             self.files.meet(authority, ledger.mark)
         self.met.clear()
 
@@ -186,6 +189,9 @@ class FilesHistory:
             else:
                 self.seen = dict(self.seenSaved)
                 self.files.close()
+                for octets in self.ghosts:
+                    self.unseen.update(octets.splitlines(True))
+            self.ghosts.clear()
             for file, _ in self.writers:
                 self.noteKilled(file)
             self.store.close()
@@ -228,6 +234,8 @@ class FilesHistory:
                     return False
                 return False
             assert crc == held.crc, f"{one} is another content than {key}"
+        # MARK comes before RESUME, too, if it has moved.
+        self.files.remember(self.ledger.mark)
         self.files.adopt({one: Position(*key, held.offset, held.base, held.crc)})
         one.invariants()
         self.met.add(one)
@@ -243,6 +251,7 @@ class FilesHistory:
         self.seenSaved = dict(self.seen)
         self.files.poll()
         self.seen.update(self.visible())
+        self.ghosts.clear()
         for one in self.files.opened:
             one.invariants()
         for contents in byName(self.files.opened).values():
@@ -333,6 +342,8 @@ class FilesHistory:
         octets = unpack.get(path.suffix, bytes)(path.read_bytes())
         seen = self.seen.get(self.idOf(path), 0)
         self.unseen.update(octets[seen:].splitlines(True))
+        # If we are killed before the next look, what was not saved is gone, too.
+        self.ghosts.append(octets[self.seenSaved.get(self.idOf(path), 0) : seen])
 
     def moved(self, old: Path, new: Path, size: int) -> None:
         """The octets of a file are in another one now."""
@@ -467,7 +478,11 @@ class FilesHistory:
         key, links = identify(descriptor), os.fstat(descriptor).st_nlink
         os.close(descriptor)
         held = [o.content.file for o in self.files.opened if o.file is not None]
-        if not links and not (self.isRunning and key in held):
+        if links:
+            return
+        if self.isRunning and key in held:
+            self.ghosts.append(octets)
+        else:
             self.unseen.update([octets])
 
     def closeLate(self) -> None:
@@ -549,12 +564,13 @@ class FilesHistory:
             self.ship()
             self.now += SEARCH_S + 1
         self.ship()
+        gapOctets = self.ledger.gapOctets + self.ledger.gapOctetsElsewhere
         missing = self.written - self.ledger.lines - self.unseen - self.ledger.elsewhere
         extra = self.ledger.lines - self.written
         lost = sum(len(line) * n for line, n in missing.items())
-        lost = max(0, lost - self.ledger.gapOctets)
+        lost = max(0, lost - gapOctets)
         unique = sum(len(line) for line in missing if self.written[line] == 1)
-        isAlike = unique <= self.ledger.gapOctets
+        isAlike = unique <= gapOctets
         return Outcome(
             0 if isAlike else lost,
             lost if isAlike else 0,

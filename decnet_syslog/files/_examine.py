@@ -319,6 +319,7 @@ class Examiner:
             checksumOf(descriptor),
             isSettled=settledFor >= needed,
             isWritten=isWritten,
+            isArchive=bool(one.archived),
             birth=one.birth,
             pread=lambda count, at: os.pread(descriptor, count, at),
             copyOf=one.copyOf,

@@ -193,6 +193,7 @@ class Matcher:
                     mayGrow=wasCurrent and not follower.wasEmpty,
                     searchIsOver=now - since >= SEARCH_S,
                     goneAt=goneAt,
+                    own=None if one.file is None else _ownOf(one),
                 )
             )
         for key, content in follower.records.items():
@@ -314,6 +315,9 @@ class Matcher:
                 if one.seen.size:
                     self._holdBack(one, verdict.content)
                 self._examiner.wait(one)
+            case Rule.WITHIN:
+                self._examiner.judged(one.path, one.state)
+                one.close()
             case Rule.NEW if one.archived and not one.seen.size:
                 # Nobody writes to an archive, and there is nothing in this one.
                 self._examiner.judged(one.path, one.state)
@@ -479,7 +483,10 @@ class Matcher:
     def reopen(self, open_: OpenContent) -> ContentFile | None:
         """Open the file of a content that had ended, when it is read."""
         follower, content = self._follower, open_.content
-        if open_.home is None or open_.isSearching:
+        if open_.isSearching:
+            return None
+        if open_.home is None:
+            self._isGone(open_)
             return None
         there = {open_.home: content.file.inode}
         examiner = Examiner(
@@ -494,10 +501,14 @@ class Matcher:
         if content.life is Life.PAST:
             return None
         if not examiner.isIncomplete or not os.path.exists(open_.home):
-            open_.content.reason = "vanished"
-            open_.happened(Event.FILE_LOST)
-            follower.searching[open_.key] = self._around.clock()
+            self._isGone(open_)
         return None
+
+    def _isGone(self, open_: OpenContent) -> None:
+        """The file of a content is not where it was, before it was opened."""
+        open_.content.reason = "vanished"
+        open_.happened(Event.FILE_LOST)
+        self._follower.searching[open_.key] = self._around.clock()
 
     def _isUnreadable(self, one: Examined) -> None:
         """An archive that nobody can unpack: its octets are a gap that names it."""
@@ -609,6 +620,18 @@ def liveFile(descriptor: int) -> SeenFile:
         isLive=True,
         birth=birthTime(descriptor),
     )
+
+
+def _ownOf(one: OpenContent) -> Callable[[int, int, int], int | None]:
+    """The checksum of the file of an open content."""
+
+    def checksum(start: int, end: int, crc: int) -> int | None:
+        try:
+            return one.checksum(start, end, crc)
+        except Vanished:
+            return None
+
+    return checksum
 
 
 def _pending(live: int, file: SeenFile) -> Candidate:

@@ -31,6 +31,9 @@ MADE       was proved to be its beginning when both     that content up to its s
            were there; the content has lost its file    is delivered, or a gap
 PART       shorter than what was seen; has, proved,     that content up to its size; the rest
            all that was delivered; the search is over   is a gap
+WITHIN     an archive whose octets are, proved, a       that content's: they are read from
+           beginning of a content whose own file is     the open file
+           open, has no name any more, and goes on
 WAIT       a beginning of a content whose own file is   nothing yet: a copy is being made, or
            there, not settled; or an unfinished         was just made
            archive
@@ -66,6 +69,7 @@ class Rule(enum.Enum):
     GROWN = "grown"
     UNPROVED = "unproved"
     MADE = "made"
+    WITHIN = "within"
     PART = "part"
     WAIT = "wait"
     DUPLICATE = "duplicate"
@@ -78,6 +82,7 @@ class Candidate:
     A content on record.
 
     @ivar isThere: its own file is there under some name, with its content.
+    @ivar own: the checksum of its own file, if that is open.
     @ivar looksLike: whether a file looks like a beginning of its own file. A hint: it decides
         only whether to wait.
     @ivar mayGrow: whether a file at its path can be this content, grown: it had the path, and
@@ -89,6 +94,7 @@ class Candidate:
 
     content: Content
     isThere: bool = False
+    own: Checksum | None = None
     looksLike: Callable[[SeenFile], bool] | None = None
     mayGrow: bool = False
     searchIsOver: bool = False
@@ -109,6 +115,7 @@ class SeenFile:
     @ivar pread: its octets, by count and offset.
     @ivar copyOf: the content of which it was proved to be the beginning, by a comparison when
         both were there.
+    @ivar isArchive: whether it is compressed.
     @ivar isComplete: C{False} for an archive that is still being written.
     """
 
@@ -119,6 +126,7 @@ class SeenFile:
     isLive: bool = False
     isSettled: bool = True
     isComplete: bool = True
+    isArchive: bool = False
     isWritten: bool | None = False
     birth: int = 0
     pread: Callable[[int, int], bytes] = lambda count, at: b""
@@ -283,6 +291,8 @@ class _Reconciliation:
             # An empty file is the beginning of all, until it has been left empty.
             return Verdict(Rule.NEW if file.isSettled else Rule.WAIT)
         for candidate in self._candidates:
+            if file.isArchive and self._isWithin(candidate, file):
+                return Verdict(Rule.WITHIN, candidate.content)
             if candidate.looksLike is not None and candidate.looksLike(file):
                 rule = Rule.DUPLICATE if file.isSettled else Rule.WAIT
                 return Verdict(rule, candidate.content)
@@ -290,8 +300,17 @@ class _Reconciliation:
             return Verdict(Rule.WAIT)
         return Verdict(Rule.NEW)
 
+    def _isWithin(self, candidate: Candidate, file: SeenFile) -> bool:
+        """Whether an archive is a beginning of what is read through a file without a name."""
+        if candidate.isThere or candidate.own is None:
+            return False
+        found = file.checksum(0, file.size, 0)
+        return found is not None and found == candidate.own(0, file.size, 0)
+
     def _isAwaited(self, candidate: Candidate, file: SeenFile) -> bool:
         """Whether a file may become the copy of a content that is looked for."""
+        if candidate.own is not None:
+            return False
         if candidate.isThere or candidate.searchIsOver or candidate.content.extent == 0:
             return False
         return beginsAlike(file, candidate.content)
