@@ -189,7 +189,7 @@ class Matcher:
                 Candidate(
                     one.content,
                     isThere,
-                    _looksLike(one) if isThere else None,
+                    looksLike=_looksLike(one) if isThere else None,
                     mayGrow=wasCurrent and not follower.wasEmpty,
                     searchIsOver=now - since >= SEARCH_S,
                     goneAt=goneAt,
@@ -207,7 +207,7 @@ class Matcher:
                 Candidate(
                     content,
                     gone is None,
-                    _mayBeCopied(content) if gone is None else None,
+                    looksLike=_mayBeCopied(content) if gone is None else None,
                     searchIsOver=gone is not None and now - gone >= SEARCH_S,
                 )
             )
