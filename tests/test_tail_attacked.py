@@ -519,7 +519,7 @@ class HeldTests(Base):
         self.files.poll()
         i = self.files.opened[0]
         m = i.acknowledged
-        self.files.adopt(i, Position("f" * 32, 7, m.offset, m.base, m.crc))
+        self.files.adopt({i: Position("f" * 32, 7, m.offset, m.base, m.crc)})
         self.restart()
         self.settle()
         self.assertNotIn("vanished", self.events)

@@ -96,7 +96,7 @@ class KeepingTests(TailTestCase):
                 raise OSError(errno.ENOSPC, "No space left on device")
             return real(descriptor, octets, at)
 
-        return mock.patch("decnet_syslog.worker.rotation.os.pwrite", pwrite)
+        return mock.patch("os.pwrite", pwrite)
 
     def test_partRemoved(self) -> None:
         """A copy that has filled the disk does not keep it full."""
@@ -306,7 +306,7 @@ class BombTests(TailTestCase):
 
         with (
             mock.patch("os.statvfs", return_value=little),
-            mock.patch("decnet_syslog.worker.rotation.os.write", write),
+            mock.patch("os.write", write),
         ):
             for n in range(20):
                 self.append(b"%d\n" % n)

@@ -89,6 +89,7 @@ class FollowedFiles:
         self._siblings = Siblings(self._cache, rotated)
         self._followers: dict[str, FileFollower] = {}
         self._expandedAt: float | None = None
+        self._expandedSerials: dict[str, int] = {}
         self._changed: list[Callable[[], None]] = []
         self._legacy = store.legacyOffset()
         self._isCrowded = False
@@ -372,7 +373,6 @@ class FollowedFiles:
     # Paths
 
     def _expand(self) -> None:
-        self._unfollowed = {}
         before = len(self._followers)
         for pattern in self._patterns:
             if not glob.has_magic(pattern):
@@ -381,13 +381,34 @@ class FollowedFiles:
             if glob.has_magic(pattern):
                 # A path that is not there now can have contents that are not finished.
                 found = {
-                    *glob.glob(pattern),
+                    *self._found(pattern),
                     *fnmatch.filter(self._unfinished, pattern),
                 }
                 self._addFound(found - self._followers.keys())
         self._unfinished = set()
         if len(self._followers) > before:
             self._siblings.follow(self._followers)
+
+    def _found(self, pattern: str) -> list[str]:
+        """The paths of a pattern, if they can differ from those that were found before."""
+        directory, base = os.path.split(pattern)
+        if glob.has_magic(directory) or "**" in base:
+            return glob.glob(pattern)
+        try:
+            listing = self._cache.list(directory or ".")
+        except OSError:
+            # It is not there yet, or cannot be read: then there is nothing new.
+            return []
+        if self._expandedSerials.get(pattern) == listing.serial:
+            return []
+        self._expandedSerials[pattern] = listing.serial
+        hidden = base.startswith(".")
+        names = fnmatch.filter(listing.names, base)
+        return [
+            os.path.join(directory, name)
+            for name in names
+            if hidden or not name.startswith(".")
+        ]
 
     def _addFound(self, found: set[str]) -> None:
         """
@@ -443,6 +464,7 @@ class FollowedFiles:
                     f"more than {self._filesMax} files (--max-files)"
                 )
             return
+        self._unfollowed.pop(path, None)
         start, self._legacy = self._legacy, None
         self._followers[path] = FileFollower(path, self._around, start, named)
 

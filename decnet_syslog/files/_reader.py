@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 
 from ._checksums import dataFrom, fileChecksum
@@ -25,6 +26,10 @@ __all__ = ["ANCHOR_OCTETS", "Changed", "ContentFile", "Vanished"]
 
 # Octets before an offset that a place in a file is recognised by.
 ANCHOR_OCTETS = 256
+
+
+# How long after a change a file's times may still be those of the next one.
+TICK_NS = 50_000_000
 
 
 class Changed(Exception):
@@ -64,6 +69,8 @@ class ContentFile:
         self.grew = 0
         self._bringToDisk = bringToDisk
         self._synced = 0
+        # Size, times and position of the last look, if a change since then would show.
+        self._looked: tuple[int, int, int, int] | None = None
         self._tail = b""
         # A thread that sums must not get a descriptor that was closed and given anew.
         self._closing = threading.Lock()
@@ -90,6 +97,12 @@ class ContentFile:
         """
         descriptor = self._fileno()
         status = os.fstat(descriptor)
+        now = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, position)
+        if now == self._looked:
+            return
+        # Times are counted in ticks: another change can show the same.
+        isRecent = time.time_ns() - status.st_ctime_ns < TICK_NS
+        self._looked = None if isRecent else now
         if status.st_size < max(position, self.size) or not self._isIntact(
             position, anchor
         ):
