@@ -41,8 +41,7 @@ from decnet_syslog.trust.contexts import ForwarderContext, forwarderContext
 from decnet_syslog.worker.connector import EndpointConnector
 from decnet_syslog.worker.forwarder import ForwarderFactory, ForwarderProtocol
 from decnet_syslog.worker.masters import Address, Masters
-from decnet_syslog.worker.plain import PlainShipment
-from decnet_syslog.worker.shipment import Shipment
+from decnet_syslog.worker.session import Session
 
 from .fleet import FleetPlan, allowDescriptors
 from .lines import stamped
@@ -90,14 +89,14 @@ class Member:
             wrapped: IStreamClientEndpoint = wrapClientTLS(context, tcp)
             return wrapped
 
-        def shipmentFor(line: ForwarderProtocol) -> Shipment | PlainShipment | None:
+        def sessionFor(line: ForwarderProtocol) -> Session | None:
             if not plan.acked:
-                return PlainTrickle(self, line)
-            return Trickle(self, line) if line.control else None
+                return cast(Session, PlainTrickle(self, line))
+            return cast(Session, Trickle(self, line)) if line.control else None
 
         self._factory = ForwarderFactory(
             fleet.reactor,
-            shipmentFor,
+            sessionFor,
             lambda: None if context.lastRefusal is None else str(context.lastRefusal),
             Masters([Address(plan.host, plan.port)], fleet.reactor),
         )

@@ -1,7 +1,7 @@
 """
 What a connection of a fleet ships: lines made as they are needed, not from a file.
 
-L{Trickle} speaks the delivery extension as the forwarder's shipment does (OPEN, RESUME, AT,
+L{Trickle} speaks the delivery extension as the forwarder's sender does (OPEN, RESUME, AT,
 frames, ACK), L{PlainTrickle} sends plain RFC 5425. The forwarder's own protocol carries either.
 """
 
@@ -21,8 +21,7 @@ from decnet_syslog.wire.control import (
     encodeControl,
 )
 from decnet_syslog.worker.encoding import encodeLines
-from decnet_syslog.worker.plain import PlainShipment
-from decnet_syslog.worker.shipment import Line, Shipment
+from decnet_syslog.worker.forwarder import ForwarderProtocol
 
 from .lines import stamped
 
@@ -48,14 +47,14 @@ class Crew(Protocol):
         """The listener has said BYE."""
 
 
-class Trickle(Shipment):
+class Trickle:
     """The sending side of one connection, with the extension."""
 
-    def __init__(self, member: Crew, line: Line) -> None:
+    def __init__(self, member: Crew, line: ForwarderProtocol) -> None:
         self._member = member
         self._line = line
         self._offset = 0
-        self.greeted = False
+        self.isGreeted = False
         # Nobody asks.
         self.inFlight = 0
 
@@ -68,13 +67,13 @@ class Trickle(Shipment):
         """Open the stream; when it is granted, send a first line."""
         match line:
             case HELLO():
-                self.greeted = True
+                self.isGreeted = True
                 opening = OPEN(self._member.stream, 0, 0, "/var/log/decnet.log")
-                self._line.sendOctets(encodeControl(opening))
+                self._line.writeOctets(encodeControl(opening))
             case RESUME(stream, generation, offset):
                 self._line.accepted()
                 self._offset = offset
-                self._line.sendOctets(encodeControl(AT(stream, generation, offset)))
+                self._line.writeOctets(encodeControl(AT(stream, generation, offset)))
                 self._member.joined(self)
                 self.send(stamped(self._member.number, time.monotonic_ns()))
             case ACK():
@@ -85,7 +84,7 @@ class Trickle(Shipment):
     def send(self, octets: bytes) -> None:
         """Send lines."""
         self._offset += len(octets)
-        self._line.sendOctets(encodeLines(octets))
+        self._line.writeOctets(encodeLines(octets))
 
     def pump(self) -> None:
         """Lines are sent when they are made."""
@@ -95,24 +94,26 @@ class Trickle(Shipment):
         self._member.gone()
 
 
-class PlainTrickle(PlainShipment):
+class PlainTrickle:
     """The sending side of one connection, plain."""
 
-    def __init__(self, member: Crew, line: Line) -> None:
+    def __init__(self, member: Crew, line: ForwarderProtocol) -> None:
         self._member = member
         self._line = line
         member.joined(self)
         self.send(stamped(member.number, time.monotonic_ns()))
         member.ready()
 
-    @property
-    def inFlight(self) -> int:
-        """Nobody asks."""
-        return 0
+    # Nobody asks.
+    inFlight = 0
+    isGreeted = stalled = False
+
+    def controlReceived(self, line: ControlLine) -> None:
+        """A plain listener has none."""
 
     def send(self, octets: bytes) -> None:
         """Send lines."""
-        self._line.sendOctets(encodeLines(octets))
+        self._line.writeOctets(encodeLines(octets))
 
     def pump(self) -> None:
         """Lines are sent when they are made."""

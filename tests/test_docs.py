@@ -16,10 +16,10 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.cli import Options
+from decnet_syslog.files import Content, Life, Position, StateStore
 from decnet_syslog.master.tap import Options as ListenerOptions
 from decnet_syslog.wire.gap import Gap, renderGapRecord
 from decnet_syslog.wire.record import Provenance
-from decnet_syslog.worker.bookmarks import Bookmark, Bookmarks
 from decnet_syslog.worker.tap import Options as ForwarderOptions
 
 from .records import renderRecords
@@ -128,10 +128,19 @@ class ClaimTests(SynchronousTestCase):
             )
             db.execute("INSERT INTO forwarder_offset VALUES ('default', 5)")
         db.close()
-        bookmarks = Bookmarks.open(path)
-        old = Bookmark("5" * 32, 0, "/log", 1, 2, offset=900, finished=True)
-        bookmarks.save([old, Bookmark("5" * 32, 1, "/log", 1, 3, offset=77)])
-        bookmarks.close()
+        store = StateStore.open(path)
+        authority = ("6" * 32, "w1")
+        store.meet(authority, None)
+        old = Content("5" * 32, 0, "/log", life=Life.ENDED)
+        new = Content("5" * 32, 1, "/log")
+        store.save(
+            [old, new],
+            [
+                (authority, old.key, Position(*old.key, 900)),
+                (authority, new.key, Position(*new.key, 77)),
+            ],
+        )
+        store.close()
         text = (DOCS / "swapping.rst").read_text("utf-8")
         found = re.search(r'forwarder\.db "(UPDATE .*?)"', text, re.S)
         assert found is not None

@@ -217,8 +217,8 @@ class MachineTests(DoctorTestCase):
         path = self.directory / "forwarder.db"
         code = (
             "import sys; from pathlib import Path;"
-            " from decnet_syslog.worker.bookmarks import Bookmarks;"
-            f" b = Bookmarks.open(Path({str(path)!r})); print('open', flush=True);"
+            " from decnet_syslog.files import StateStore;"
+            f" b = StateStore.open(Path({str(path)!r})); print('open', flush=True);"
             " sys.stdin.read()"
         )
         child = subprocess.Popen(

@@ -20,12 +20,12 @@ from zlib import crc32
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.errors import UserError
+from decnet_syslog.files import Content, StateStore
 from decnet_syslog.master import journal as journals
 from decnet_syslog.master.journal import Journal
 from decnet_syslog.master.schema import journalSchema
 from decnet_syslog.master.values import FileLength
 from decnet_syslog.migration import Schema, Step, bringUp
-from decnet_syslog.worker.bookmarks import Bookmark, Bookmarks
 
 from .doubles import PROVENANCE, STREAM, lines
 
@@ -324,21 +324,22 @@ class StateTests(SynchronousTestCase):
         directory = Path(self.mktemp()).resolve()
         directory.mkdir(parents=True)
         strange = {
-            "a column": "ALTER TABLE bookmark ADD COLUMN colour TEXT",
-            "no column": "ALTER TABLE bookmark RENAME COLUMN anchor TO colour",
+            "a column": "ALTER TABLE content ADD COLUMN colour TEXT",
+            "no column": "ALTER TABLE content RENAME COLUMN seen TO colour",
             "a later version": "PRAGMA user_version = 99",
-            "another's": "DROP TABLE bookmark; CREATE TABLE colour (name TEXT);"
+            "another's": "DROP TABLE content; DROP TABLE position;"
+            " DROP TABLE journal; CREATE TABLE colour (name TEXT);"
             " PRAGMA user_version = 0",
         }
         for what, script in strange.items():
             with self.subTest(strange=what):
                 path = directory / f"{what}.db"
-                state = Bookmarks.open(path)
-                state.save([Bookmark("a" * 32, 0, "x", 1, 2)])
+                state = StateStore.open(path)
+                state.save([Content("a" * 32, 0, "x")])
                 state.close()
                 with writing(path) as db:
                     db.executescript(script)
                 before = path.read_bytes()
-                error = self.assertRaises(UserError, Bookmarks.open, path)
+                error = self.assertRaises(UserError, StateStore.open, path)
                 self.assertNotIn("\n", str(error))
                 self.assertEqual(path.read_bytes(), before)

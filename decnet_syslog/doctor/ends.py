@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import FILES_MAX, openRegular
+from ..files import FILES_MAX, openLog
 from ..options import directory
 from ..trust.bundles import Bundle
 from ..trust.contexts import forwarderContext
@@ -124,7 +124,7 @@ def _checkLog(report: Report, pattern: str) -> None:
 
 def _readable(report: Report, check: str, path: str) -> None:
     try:
-        descriptor = openRegular(path)
+        descriptor = openLog(path, True)
     except OSError as error:
         report.fail(
             check,

@@ -10,6 +10,7 @@ from ._followed import FILES_MAX, FollowedFiles
 from ._journals import PLAIN
 from ._names import RotatedIndex, RotatedNames, canonicalPath, isRotatedOf, linksOf
 from ._objects import FileId, identify
+from ._objects import openRegular as openLog
 from ._open import Chunk, FinalLine, Gap, LineChunk, OpenContent
 from ._outcomes import (
     Damaged,
@@ -67,6 +68,7 @@ __all__ = [
     "isRotatedOf",
     "linksOf",
     "openArchive",
+    "openLog",
     "openRegular",
     "outline",
     "unpacking",

@@ -1,19 +1,10 @@
-"""
-The schema of the state database, and how older ones are brought up to it.
-
-One transaction: it commits a database that was checked, or leaves the file as it was.
-"""
+"""The schema of the state database, and how older ones are brought up to it."""
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
+from ..migration import Schema, Step
 
-from ..errors import UserError
-
-__all__ = ["VERSION", "bringUp"]
-
-VERSION = 2
+__all__ = ["STATE_SCHEMA"]
 
 _SCHEMA = """
 CREATE TABLE content (
@@ -69,9 +60,6 @@ CREATE TABLE journal (
 ) WITHOUT ROWID;
 """
 
-_COLUMNS_1 = "stream generation name device inode size head offset base crc"
-_COLUMNS_1 += " anchor origin journal finished"
-
 # Of version 1 a file is known by its head, and by the checksum behind the last gap. A finished
 # content that is still there is compared by object, size and head until it is read anew.
 _FROM_1 = (
@@ -93,47 +81,18 @@ _FROM_1 = (
     "DROP TABLE bookmark",
 )
 
-
-def bringUp(db: sqlite3.Connection, path: Path) -> None:
-    """
-    Make the tables, or bring them up to this version.
-
-    @raise UserError: that cannot be done; nothing was changed.
-    """
-    db.execute("BEGIN EXCLUSIVE")
-    try:
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            raise UserError(
-                f"the state database {path} has version {version}, this program knows"
-                f" {VERSION}: run the program that made it"
-            )
-        if version < VERSION:
-            _check(db, path, version)
-            for statement in _SCHEMA.split(";\n"):
-                if statement.strip():
-                    db.execute(statement)
-            if version == 1:
-                for statement in _FROM_1:
-                    db.execute(statement)
-            db.execute(f"PRAGMA user_version = {VERSION}")
-        problem = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if problem != "ok":
-            raise sqlite3.DatabaseError(f"database disk image is malformed: {problem}")
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-
-
-def _check(db: sqlite3.Connection, path: Path, version: int) -> None:
-    """Whether the tables are those that the version says."""
-    found = [row[1] for row in db.execute("PRAGMA table_info(bookmark)")]
-    expected = _COLUMNS_1.split() if version == 1 else []
-    if found != expected:
-        raise UserError(
-            f"the state database {path} says that it has version {version}, and its tables"
-            " differ: it was left as it is; move it away to begin anew (the master holds the"
-            " positions)"
-        )
+# The file may be the one that DECNET's own forwarder keeps its offset in.
+STATE_SCHEMA = Schema(
+    _SCHEMA,
+    (
+        Step(
+            2,
+            "content",
+            (
+                *[part for part in _SCHEMA.split(";\n") if part.strip()],
+                *_FROM_1,
+            ),
+        ),
+    ),
+    frozenset({"forwarder_offset"}),
+)

@@ -22,12 +22,13 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ..durable import StorageFailed, isFailure, isFull, syncData, syncDirectory, useWAL
+from ..database import DatabaseDamaged, DatabaseKind, openDatabase
+from ..durable import StorageFailed, isFull, syncData
 from ..errors import UserError
 from ..private import PRIVATE, openPrivate
 from ._contents import Content, ContentKey, Life, Position, Proof
 from ._objects import FileId
-from ._schema import bringUp
+from ._schema import STATE_SCHEMA
 
 __all__ = ["Authority", "JournalSeen", "StateStore"]
 
@@ -37,6 +38,13 @@ JOURNALS_MAX = 8
 # The WAL is emptied this often: it has a few pages a save.
 SAVES_PER_CHECKPOINT = 64
 
+_KIND = DatabaseKind(
+    "the state database",
+    "give --state-db a file in a directory that this user can write",
+    "is another decnet-forwarder running?",
+    "move it away together with its -wal: the master has the positions",
+)
+
 Authority = tuple[str, str]
 """A journal's identity, and the worker's name there."""
 
@@ -44,14 +52,6 @@ JournalSeen = tuple[int, str]
 """How far a journal was when it was last heard of: number and token of its newest mark."""
 
 Die = Callable[[StorageFailed], None]
-
-
-class Damaged(sqlite3.DatabaseError):
-    """The octets of a database are not what SQLite wrote."""
-
-
-def _isDamaged(error: sqlite3.DatabaseError) -> bool:
-    return isinstance(error, Damaged) or "malformed" in str(error)
 
 
 def _raise(failed: StorageFailed) -> None:
@@ -103,7 +103,11 @@ class StateStore:
         """
         try:
             return cls._open(path, die)
-        except Damaged as damaged:
+        except DatabaseDamaged as damaged:
+            if "not a database" in str(damaged):
+                raise UserError(
+                    f"cannot use {path} as a state database: it is a file of another kind"
+                ) from None
             aside = Path(f"{path}.damaged-{time.time_ns()}")
             for ending in ("", "-wal", "-shm"):
                 if os.path.exists(f"{path}{ending}"):
@@ -113,47 +117,21 @@ class StateStore:
 
     @classmethod
     def _open(cls, path: Path, die: Die) -> StateStore:
-        descriptor = openPrivate(
-            path,
-            "the state database",
-            "give --state-db a file in a directory that this user can write",
-        )
+        descriptor = openPrivate(path, _KIND.what, _KIND.place)
         status = os.fstat(descriptor)
         ours = status.st_uid == os.geteuid() and status.st_nlink == 1
         if ours and status.st_mode & 0o077:
             # DECNET's own forwarder left it to the umask.
             os.fchmod(descriptor, PRIVATE)
         os.close(descriptor)
-        # It is used by one thread at a time, not always by the one that opened it.
-        db = sqlite3.connect(
-            path, isolation_level=None, timeout=2, check_same_thread=False
-        )
         try:
-            db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            useWAL(db)
-            bringUp(db, path)
-            # What a killed process had written and not synced counts only once it is.
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            # SQLite syncs the names of its files, and does not look whether it worked.
-            syncDirectory(path.parent)
-            return cls(path, db, die)
-        except OSError as error:
-            db.close()
-            die(StorageFailed(f"cannot sync {path.parent}: {error.strerror}"))
+            return openDatabase(
+                path, _KIND, STATE_SCHEMA, lambda db: cls(path, db, die)
+            )
+        except DatabaseDamaged:
             raise
-        except sqlite3.DatabaseError as error:
-            db.close()
-            if _isDamaged(error):
-                raise Damaged(str(error)) from None
-            if "locked" in str(error):
-                raise UserError(
-                    f"the state database {path} is in use: is another decnet-forwarder running?"
-                ) from None
-            if isFailure(error):
-                die(StorageFailed(f"the state database {path}: {error}"))
-            raise UserError(f"cannot use {path} as a state database: {error}") from None
-        except BaseException:
-            db.close()
+        except StorageFailed as failed:
+            die(failed)
             raise
 
     def close(self) -> None:

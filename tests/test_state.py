@@ -1,0 +1,243 @@
+"""Tests for L{decnet_syslog.files}' state database, and for positions that are a journal's."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.durable import StorageFailed
+from decnet_syslog.errors import UserError
+from decnet_syslog.files import Content, Life, Position, StateStore
+
+A, B = ("a" * 32, "w1"), ("b" * 32, "w1")
+STREAM = "5" * 32
+FIRST = (STREAM, 0)
+
+# As the first version made it.
+VERSION_1 = """
+CREATE TABLE bookmark (
+    stream TEXT NOT NULL, generation INTEGER NOT NULL, name BLOB NOT NULL,
+    device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,
+    head BLOB NOT NULL, offset INTEGER NOT NULL, base INTEGER NOT NULL,
+    crc INTEGER NOT NULL, anchor BLOB NOT NULL, origin INTEGER NOT NULL,
+    journal TEXT NOT NULL, finished INTEGER NOT NULL,
+    PRIMARY KEY (stream, generation)
+) WITHOUT ROWID;
+INSERT INTO bookmark VALUES
+    ('5555', 0, CAST('/log' AS BLOB), 1, 2, 90, x'61', 90, 0, 7, x'', 0, 'aaaa', 1),
+    ('5555', 1, CAST('/log' AS BLOB), 1, 3, 50, x'62', 40, 0, 8, x'', 0, 'aaaa', 0),
+    ('6666', 0, CAST('/new' AS BLOB), 1, 4, 30, x'63', 0, 0, 0, x'', 0, '', 0);
+PRAGMA user_version = 1;
+"""
+
+
+class StateTestCase(SynchronousTestCase):
+    """A state database."""
+
+    def setUp(self) -> None:
+        directory = Path(self.mktemp()).resolve()
+        directory.mkdir(parents=True)
+        self.path = directory / "forwarder.db"
+
+    def open(self) -> StateStore:
+        store = StateStore.open(self.path)
+        self.addCleanup(store.close)
+        return store
+
+
+class StoreTests(StateTestCase):
+    """The database."""
+
+    def test_kept(self) -> None:
+        """A content is read as it was saved, names of any octets too."""
+        content = Content(
+            STREAM, 3, "/log/\udcff", origin=1, seen=9, head=b"\0\xff", life=Life.ENDED
+        )
+        position = Position("c" * 32, 2**40, 9, 4, 0xFFFFFFFF)
+        store = self.open()
+        store.meet(A, (5, "d" * 32))
+        store.save([content], [(A, content.key, position)])
+        store.close()
+        store = self.open()
+        self.assertEqual(store.contentsOf("/log/\udcff"), [content])
+        self.assertEqual(store.positions(A), {content.key: position})
+        self.assertEqual(store.seen(A[0]), (5, "d" * 32))
+        self.assertEqual(store.lastMet(), A)
+
+    def test_markWithPositions(self) -> None:
+        """A mark is written in the transaction of the positions, or neither is."""
+        store = self.open()
+        store.meet(A, (1, "1" * 32))
+        content = Content(STREAM, 0, "x")
+        broken = (A, FIRST, Position(STREAM, 0, offset=2**70))
+        self.assertRaises(
+            OverflowError, store.save, [content], [broken], (A, (2, "2" * 32))
+        )
+        self.assertEqual(store.seen(A[0]), (1, "1" * 32))
+        store.save([content], [(A, FIRST, Position(*FIRST, 7))], (A, (2, "2" * 32)))
+        self.assertEqual(store.seen(A[0]), (2, "2" * 32))
+
+    def test_putBack(self) -> None:
+        """A journal that was put back: positions by other names of ours are void."""
+        store = self.open()
+        other = (A[0], "w2")
+        for authority in (A, other, B):
+            store.meet(authority, (9, "9" * 32))
+            store.save([], [(authority, FIRST, Position(*FIRST, 50))])
+        store.meet(A, (3, "3" * 32), {FIRST: Position(*FIRST, 0)}, isPutBack=True)
+        self.assertEqual(store.positions(A)[FIRST].offset, 0)
+        self.assertEqual(store.positions(other), {})
+        self.assertFalse(store.isMet(other))
+        self.assertEqual(store.positions(B)[FIRST].offset, 50)
+        self.assertEqual(store.seen(A[0]), (3, "3" * 32))
+
+    def test_bounded(self) -> None:
+        """Journals without end are not kept, nor are their positions."""
+        store = self.open()
+        for number in range(100):
+            authority = (f"{number:032x}", "w1")
+            store.meet(authority, None)
+            store.save([], [(authority, FIRST, Position(*FIRST, number))])
+        self.assertFalse(store.isMet((f"{0:032x}", "w1")))
+        self.assertEqual(store.positions((f"{0:032x}", "w1")), {})
+        self.assertEqual(store.positions((f"{99:032x}", "w1"))[FIRST].offset, 99)
+
+    def test_credited(self) -> None:
+        """What others have of a content; what counts is said by the caller."""
+        store = self.open()
+        for authority, offset in ((A, 10), ((A[0], "w2"), 20), (B, 30)):
+            store.meet(authority, None)
+            store.save([], [(authority, FIRST, Position(*FIRST, offset))])
+        for every, same, found in (
+            (True, True, {FIRST: 30}),
+            (False, True, {FIRST: 20}),
+            (True, False, {FIRST: 30}),
+            (False, False, {}),
+        ):
+            credited = store.credited(A, everyJournal=every, sameJournal=same)
+            self.assertEqual(credited, found)
+
+    def test_legacy(self) -> None:
+        """The offset of DECNET's forwarder is given until there is a content, and left."""
+        db = sqlite3.connect(self.path)
+        db.execute(
+            "CREATE TABLE forwarder_offset (key TEXT PRIMARY KEY, offset INTEGER NOT NULL)"
+        )
+        db.execute("INSERT INTO forwarder_offset VALUES ('default', 42)")
+        db.commit()
+        db.close()
+        store = self.open()
+        self.assertEqual(store.legacyOffset(), 42)
+        store.save([Content(STREAM, 0, "x")])
+        store.close()
+        self.assertEqual(self.open().legacyOffset(), None)
+
+    def test_unknown(self) -> None:
+        """A later program's database, another file, a link: refused."""
+        db = sqlite3.connect(self.path)
+        db.execute("PRAGMA user_version = 99")
+        db.close()
+        error = self.assertRaises(UserError, StateStore.open, self.path)
+        self.assertIn("99", str(error))
+        self.path.write_bytes(b"something else" * 100)
+        self.assertRaises(UserError, StateStore.open, self.path)
+        self.assertEqual(self.path.read_bytes(), b"something else" * 100)
+        self.path.unlink()
+        self.path.symlink_to("elsewhere")
+        self.assertRaises(UserError, StateStore.open, self.path)
+
+    def test_damaged(self) -> None:
+        """A damaged page: the database is set aside, and a new one is begun."""
+        store = self.open()
+        store.save([Content(STREAM, n, "x" * 500, head=b"h" * 900) for n in range(50)])
+        store.close()
+        octets = bytearray(self.path.read_bytes())
+        octets[4096 : len(octets) - 4096] = b"\xff" * (len(octets) - 8192)
+        self.path.write_bytes(octets)
+        aside: list[Path] = []
+        died: list[StorageFailed] = []
+        store = StateStore.open(
+            self.path, died.append, lambda path, reason: aside.append(path)
+        )
+        self.addCleanup(store.close)
+        self.assertEqual((store.isFresh, died), (True, []))
+        (path,) = aside
+        self.assertEqual(path.read_bytes(), bytes(octets))
+
+    def test_inUse(self) -> None:
+        """A second forwarder on the same database is told so; the first is not disturbed."""
+        store = self.open()
+        other = "import sys; from decnet_syslog.files import *; from pathlib import *"
+        other += "; StateStore.open(Path(sys.argv[1]))"
+        # Another process: within one, SQLite's locks would be our own.
+        done = subprocess.run(
+            [sys.executable, "-c", other, str(self.path)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        self.assertIn("UserError", done.stderr)
+        self.assertIn("in use", done.stderr)
+        store.save([Content(STREAM, 0, "x")])
+        self.assertEqual(len(store.contentsOf("x")), 1)
+
+    def test_private(self) -> None:
+        """The database is the user's own, an older one that was not is made so."""
+        self.open().close()
+        self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
+        self.path.chmod(0o644)
+        self.open()
+        self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
+
+
+class VersionOneTests(StateTestCase):
+    """A database of the first version."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        db = sqlite3.connect(self.path)
+        db.executescript(VERSION_1)
+        db.close()
+
+    def test_broughtUp(self) -> None:
+        """Contents and positions are taken over; they belong to whatever name asks first."""
+        store = self.open()
+        self.assertFalse(store.isFresh)
+        found = [(c.generation, c.life, c.seen) for c in store.contentsOf("/log")]
+        self.assertEqual(found, [(0, Life.ENDED, 90), (1, Life.LIVE, 50)])
+        first, second = ("aaaa", "w1"), ("aaaa", "w2")
+        self.assertTrue(store.isMet(first))
+        claimed = store.claim(first)
+        self.assertEqual(
+            claimed,
+            {
+                ("5555", 0): Position("5555", 0, 90, 0, 7),
+                ("5555", 1): Position("5555", 1, 40, 0, 8),
+            },
+        )
+        self.assertEqual(store.claim(second), {})
+        self.assertFalse(store.isMet(second))
+        self.assertIs(store.seen("aaaa"), None)
+
+    def test_again(self) -> None:
+        """What was brought up is opened as it is."""
+        store = self.open()
+        before = store.contentsOf("/log")
+        store.close()
+        self.assertEqual(self.open().contentsOf("/log"), before)
+
+    def test_otherTables(self) -> None:
+        """A database that says it is of the first version, and is not, is left alone."""
+        db = sqlite3.connect(self.path)
+        db.execute("ALTER TABLE bookmark RENAME COLUMN anchor TO colour")
+        db.execute("ALTER TABLE bookmark RENAME COLUMN crc TO sum")
+        db.commit()
+        db.close()
+        before = self.path.read_bytes()
+        self.assertRaises(UserError, StateStore.open, self.path)
+        self.assertEqual(self.path.read_bytes(), before)
