@@ -62,6 +62,15 @@ class DirectoryCache:
         """From now on each directory is asked once whether it has changed."""
         self._looks += 1
 
+    def refresh(self) -> None:
+        """Ask again about the directories whose time has changed within this look."""
+        for directory, cached in self._cached.items():
+            try:
+                if os.stat(directory).st_mtime_ns != cached.changed:
+                    cached.look = -1
+            except OSError:
+                cached.look = -1
+
     def list(self, directory: str) -> Listing:
         """
         The names in a directory.
@@ -161,6 +170,14 @@ class Siblings:
                 self.changed.add(path)
         known.serial, known.names = listing.serial, listing.names
         known.inodes = None
+
+    def lookAgain(self) -> None:
+        """
+        Read what has changed since this look began: who begins something new must know what
+        is there now.
+        """
+        self._cache.refresh()
+        self.look()
 
     def of(self, path: str) -> Mapping[str, int]:
         """The files that may be rotated copies of a log, and their inodes."""

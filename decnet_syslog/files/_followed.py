@@ -307,6 +307,8 @@ class FollowedFiles:
         # look sees of it.
         self._siblings.look()
         well = [f for f in list(self._followers.values()) if self._try(f, f.lookAtPath)]
+        # Again: what was rotated while we looked comes before what was found then.
+        self._siblings.lookAgain()
         for follower in well:
             if self._try(follower, follower.lookAtSiblings):
                 self._troubled.pop(follower.path, None)

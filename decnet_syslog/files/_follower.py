@@ -223,6 +223,7 @@ class FileFollower:
         if origin is None:
             os.close(descriptor)
             return
+        self._around.siblings.lookAgain()
         replaced = self.current
         if replaced is not None:
             self._nameTaken(replaced)
@@ -276,6 +277,7 @@ class FileFollower:
         if one is self.current:
             self.current = None
             one.rotatedAt = self._clock()
+        left = self._leftBehind(one)
         one.close()
         one.content.file = NO_FILE
         one.content.archived = 0
@@ -285,7 +287,32 @@ class FileFollower:
         one.happened(Event.FILE_LOST)
         self.searching[one.key] = self._clock()
         self._around.store.save([one.content])
+        if left is not None:
+            try:
+                begun = self.begin(left, identify(left), Life.ROTATED)
+            except BaseException:
+                os.close(left)
+                raise
+            begun.rotatedAt = self._clock()
+        self._around.siblings.lookAgain()
         self._matcher.match()
+
+    def _leftBehind(self, one: OpenContent) -> int | None:
+        """
+        The file of a content that holds another one now, if no name that is looked at leads
+        to it: what is in it now would be read by nobody.
+        """
+        file = one.file
+        if file is None or file.descriptor is None or one.fromArchive or one.isStale:
+            return None
+        status = os.fstat(file.descriptor)
+        try:
+            here = os.stat(self.path)
+        except OSError:
+            here = None
+        isHere = here is not None and os.path.samestat(here, status)
+        isSibling = status.st_ino in self._around.siblings.of(self.path).values()
+        return None if isHere or isSibling else os.dup(file.descriptor)
 
     def _open(self) -> int | None:
         """Open what has the path now, if it is a regular file."""
