@@ -22,7 +22,7 @@ from ..nats.options import (
 )
 from ..notify import managed
 from ..options import directory, fromEnvironment, portNumber
-from ..trust.admission import REVOKED, Admission
+from ..trust.admission import Admission
 from ..trust.bundles import Bundle
 from ..trust.contexts import Refusal, listenerContext, operatorContext
 from ..trust.openssl import TICKETS_SENT, ticketsSent
@@ -162,7 +162,7 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
 def _refused(refusal: Refusal) -> None:
     _log.warn(
         "refused {address}: {reason}; certificate {subject} {fingerprint}",
-        event="revoked" if refusal.reason.startswith(REVOKED) else "refused",
+        event="revoked" if refusal.code == "revoked" else "refused",
         address=refusal.address,
         reason=refusal.reason,
         subject=refusal.subject,
@@ -225,9 +225,10 @@ def makeService(options: Options) -> IService:
     )
 
     def use(bundle: Bundle) -> None:
+        # First: it may refuse.
+        admission.use(bundle)
         context.use(bundle)
         operators.use(bundle)
-        admission.use(bundle)
         sweep()
 
     def sweep() -> None:
