@@ -17,6 +17,7 @@ from typing import Any
 from OpenSSL import SSL
 
 from ..trust.contexts import DELIVERY_PROTOCOLS, ForwarderContext, Refusal
+from ..trust.refusals import toldByAlert, toldByCode
 from ..wire.control import (
     BYE,
     HELLO,
@@ -85,22 +86,6 @@ def explainRefusal(refusal: Refusal, name: str) -> tuple[str, str]:
 
 _ALERTS = (
     (
-        "unknown ca",
-        "another CA has signed our certificate",
-        "enrol this worker with the master's CA and copy the bundle here",
-    ),
-    ("certificate expired", "our certificate has expired", "enrol this worker again"),
-    (
-        "certificate revoked",
-        "our certificate is revoked",
-        "somebody has shut this worker out: ask why, then enrol it again",
-    ),
-    (
-        "certificate required",
-        "the master asks for a certificate and got none",
-        "look at worker.crt",
-    ),
-    (
         "handshake failure",
         "there is no cipher that both ends have",
         "see which TLS the master speaks: 1.2 with ECDHE and AEAD, or newer",
@@ -109,11 +94,6 @@ _ALERTS = (
         "protocol version",
         "there is no version of TLS that both ends have",
         "the master must speak TLS 1.2 or newer",
-    ),
-    (
-        "certificate",
-        "the master refuses our certificate",
-        "the master's log has the reason, with our fingerprint",
     ),
 )
 
@@ -136,6 +116,9 @@ def explainAlert(error: SSL.Error) -> tuple[str, str]:
             f"what answers does not speak TLS ({text})",
             "see what listens there; rsyslog and syslog-ng need TLS on this port",
         )
+    told = toldByAlert(error)
+    if told is not None:
+        return f"{told.reason} ({text})", told.remedy
     if "alert" in text:
         for word, meaning, cure in _ALERTS:
             if word in text:
@@ -368,6 +351,9 @@ def _judge(report: Report, extended: bool, delivery: str) -> None:
 def _greeting(line: _Line, patience: float) -> HELLO:
     said = line.receive(patience)
     if isinstance(said, BYE):
+        told = toldByCode(said.code)
+        if told is not None:
+            raise Unanswered(f"{told.reason}: {said.code}: {said.text}", told.remedy)
         raise Unanswered(
             f"the master sends us away: {said.code}: {said.text}",
             "its limits and its log say more",
