@@ -17,7 +17,7 @@ from typing import Any
 from OpenSSL import SSL
 
 from ..trust.contexts import DELIVERY_PROTOCOLS, ForwarderContext, Refusal
-from ..trust.refusals import toldByAlert, toldByCode
+from ..trust.refusals import remedyFor, toldByAlert, toldByCode
 from ..wire.control import (
     BYE,
     HELLO,
@@ -64,24 +64,7 @@ class Unanswered(Exception):
 
 def explainRefusal(refusal: Refusal, name: str) -> tuple[str, str]:
     """Why we do not believe who answers, and what to do."""
-    said = f"{refusal} answers"
-    if any(
-        w in refusal.reason for w in ("master's name", "not for servers", "purpose")
-    ):
-        return said, (
-            f"who answers there is not {name}: look where --master-host leads; if it is the"
-            " master and its certificate has another name, give that with --master-name"
-        )
-    if "expired" in refusal.reason:
-        return said, "renew the master's certificate and reload the listener"
-    if "not yet valid" in refusal.reason:
-        return said, "set this machine's clock"
-    if "issuer" in refusal.reason or "self" in refusal.reason:
-        return said, (
-            "another CA has signed it: copy ca.crt of the master here, or enrol this worker"
-            " with the master's CA"
-        )
-    return said, "make the master's identity anew, with the CA that this worker knows"
+    return f"{refusal} answers", remedyFor(refusal, name)
 
 
 _ALERTS = (

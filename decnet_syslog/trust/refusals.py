@@ -13,7 +13,22 @@ from dataclasses import dataclass
 
 from OpenSSL import SSL
 
-__all__ = ["CODES", "MASTER_REFUSED", "Told", "alertOf", "toldByAlert", "toldByCode"]
+from .verification import Refusal
+
+__all__ = [
+    "CODES",
+    "KINDS",
+    "MASTER_KIND",
+    "MASTER_REFUSED",
+    "Told",
+    "alertOf",
+    "remedyFor",
+    "toldByAlert",
+    "toldByCode",
+]
+
+# The kind of a refusal of a master's certificate by a worker.
+MASTER_KIND = "master"
 
 
 @dataclass(frozen=True)
@@ -102,6 +117,11 @@ _ALERTS: Mapping[str, Told] = {
     },
 }
 
+# Every kind.
+KINDS = tuple(
+    sorted({MASTER_KIND, *[told.kind for told in (*CODES.values(), *_ALERTS.values())]})
+)
+
 # Alerts by which a forwarder refuses a master, and what to do on the master's side.
 _NAME = (
     "the name that it expects (its --master-name) is not one of master/worker.crt, or that is not"
@@ -116,6 +136,30 @@ MASTER_REFUSED: Mapping[str, str] = {
     "certificate expired": "master/worker.crt has expired, by its clock: renew it",
     "certificate revoked": "it has a list that revokes master/worker.crt: renew it",
 }
+
+
+def remedyFor(refusal: Refusal, name: str) -> str:
+    """
+    What to do when a worker refuses who answers in the place of the master.
+
+    @param name: that the master must have.
+    """
+    reason = refusal.reason
+    if any(w in reason for w in ("master's name", "not for servers", "purpose")):
+        return (
+            f"who answers there is not {name}: look where --master-host leads; if it is the"
+            " master and its certificate has another name, give that with --master-name"
+        )
+    if "expired" in reason:
+        return "renew the master's certificate and reload the listener"
+    if "not yet valid" in reason:
+        return "set this machine's clock"
+    if any(w in reason for w in ("issuer", "self", "signature")):
+        return (
+            "another CA has signed it: copy ca.crt of the master here, or enrol this worker"
+            " with the master's CA"
+        )
+    return "make the master's identity anew, with the CA that this worker knows"
 
 
 def alertOf(error: BaseException | None) -> str | None:

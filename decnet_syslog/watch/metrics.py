@@ -41,15 +41,11 @@ def _common(prefix: str, facts: Mapping[str, Any]) -> Iterator[Metric]:
     )
 
 
-def _trust(prefix: str, facts: Mapping[str, Any]) -> Iterator[Metric]:
+def _trust(
+    prefix: str, facts: Mapping[str, Any], text: str, refusals: Mapping[str, int]
+) -> Iterator[Metric]:
     """What both ends of TLS have."""
-    yield _by(
-        "counter",
-        f"{prefix}_refusals",
-        "Peers that were not let in or sent away, by reason.",
-        "reason",
-        facts["events"]["refusals"],
-    )
+    yield _by("counter", f"{prefix}_refusals", text, "reason", refusals)
     yield Metric(
         "gauge",
         f"{prefix}_certificate_expiry_timestamp_seconds",
@@ -63,7 +59,12 @@ def listenerMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
     """The metrics of a listener."""
     prefix = "decnet_listener"
     yield from _common(prefix, facts)
-    yield from _trust(prefix, facts)
+    yield from _trust(
+        prefix,
+        facts,
+        "Peers that were not let in or sent away, by reason.",
+        facts["events"]["refusals"],
+    )
     workers = facts["workers"]
 
     def each(kind: str, name: str, text: str, key: str) -> Metric:
@@ -244,7 +245,12 @@ def forwarderMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
     """The metrics of a forwarder."""
     prefix = "decnet_forwarder"
     yield from _common(prefix, facts)
-    yield from _trust(prefix, facts)
+    yield from _trust(
+        prefix,
+        facts,
+        "Connections on which the master refused our certificate, or we its, by reason.",
+        facts["master"]["refusals"],
+    )
     yield _one(
         "gauge",
         f"{prefix}_connected",

@@ -35,7 +35,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..trust.contexts import DELIVERY_PROTOCOLS, STATE_PROTOCOL
-from ..wire.control import BYE, ControlError, ControlLine
+from ..trust.refusals import MASTER_KIND, Told, toldByAlert, toldByCode
+from ..wire.control import BYE, HELLO, ControlError, ControlLine
 from ..wire.framing import FramingError
 from ..wire.protocol import OctetCountedReceiver
 from .masters import DELAY_MAX_S, DELAY_MIN_S, Masters
@@ -67,8 +68,14 @@ BYE_CODES = (
     "journal-went-back",
     "hostname",
     "revoked",
+    "not-allowed",
+    "wrong-role",
+    "name",
     "error",
 )
+
+# Masters of which it is kept what was said: the DNS may name other ones each time.
+SAID_MAX = 64
 
 # Another connection has taken our stream: somebody has a copy of our state. Whoever waits
 # longer lets the other ship; nothing is lost or repeated meanwhile. Or the master does not
@@ -98,6 +105,8 @@ class ForwarderProtocol(OctetCountedReceiver):
     """
     One connection to the master.
 
+    @ivar greeted: whether the master has accepted our certificate: HELLO shows it. Without the
+        extension nothing does; that it has not closed for a moment has to do.
     @ivar taken: whether the master has taken us.
     @ivar stalled: whether it was cut for want of acknowledgements.
     """
@@ -112,6 +121,7 @@ class ForwarderProtocol(OctetCountedReceiver):
         self._tells = False
         self.stalled = False
         self.taken = False
+        self.greeted = False
         self._timer: IDelayedCall | None = None
         self._closing = False
 
@@ -172,11 +182,22 @@ class ForwarderProtocol(OctetCountedReceiver):
         assert isinstance(self.shipment, Shipment)
         if isinstance(line, BYE):
             self.lastBye = line
+            if toldByCode(line.code) is not None:
+                # It closes now. The factory says why, once.
+                return
         try:
             self.shipment.controlReceived(line)
         except Misbehaviour as error:
             self._log.error("the master broke the protocol: {error}", error=str(error))
             self.close(BYE("protocol", str(error)))
+            return
+        if isinstance(line, HELLO):
+            self._greet()
+
+    def _greet(self) -> None:
+        if not self.greeted:
+            self.greeted = True
+            self.factory.greeted(self)
 
     def frameError(self, error: FramingError | ControlError) -> None:
         """What the master sent cannot be read. A plain peer need not send anything."""
@@ -225,6 +246,7 @@ class ForwarderProtocol(OctetCountedReceiver):
 
     def accepted(self) -> None:
         """The master has taken us: the next failure is a new one."""
+        self._greet()
         self.taken = True
         self.factory.resetDelay()
 
@@ -259,18 +281,29 @@ class ForwarderProtocol(OctetCountedReceiver):
         self.factory.lost(self, reason)
 
 
-def _endOf(line: ForwarderProtocol, refused: str | None, reason: Failure) -> str:
+def _endOf(
+    line: ForwarderProtocol, refused: str | None, told: Told | None, reason: Failure
+) -> str:
     """Why a connection has ended, as one of a fixed number of words."""
     if refused is not None:
         return "certificate"
     if line.lastBye is not None:
         code = line.lastBye.code
         return f"bye-{code}" if code in BYE_CODES else "bye-other"
+    if told is not None:
+        return "alert"
     if line.stalled:
         return "stalled"
     if line.shipment is None:
         return "handshake"
     return "closed" if reason.check(ConnectionDone) else "lost"
+
+
+def _toldBy(line: ForwarderProtocol, reason: Failure) -> Told | None:
+    """Why the master does not accept our certificate, if it has said so."""
+    if line.lastBye is not None:
+        return toldByCode(line.lastBye.code)
+    return toldByAlert(reason.value)
 
 
 def _failureOf(reason: Failure) -> str:
@@ -292,6 +325,8 @@ class ForwarderFactory(ReconnectingClientFactory):
 
     @ivar line: the connection there is, or C{None}.
     @ivar ends: attempts and connections that have ended, by reason.
+    @ivar refusals: certificates that were not accepted, by a kind of
+        L{decnet_syslog.trust.refusals}: ours there, or the master's here.
     @ivar why: why there is no connection, as of the last that ended.
     """
 
@@ -310,17 +345,26 @@ class ForwarderFactory(ReconnectingClientFactory):
         shipmentFor: Callable[[ForwarderProtocol], Shipment | PlainShipment | None],
         refusal: Callable[[], str | None],
         masters: Masters,
+        connected: Callable[[ForwarderProtocol], None] = lambda line: None,
     ) -> None:
         """
         @param shipmentFor: what a connection carries; C{None} to refuse the master.
-        @param refusal: why our TLS has refused the master's certificate, if it has.
+        @param refusal: why our TLS has refused the master's certificate, if it has; and what to
+            do.
         @param masters: told how connections end; says where the next one goes, and when.
+        @param connected: told when a master has accepted us.
         """
         self.clock = clock
         self.shipmentFor = shipmentFor
         self.line: ForwarderProtocol | None = None
         self.ends: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
         self.why = "connecting"
+        self._connected = connected
+        # Of each master the refusal that was said last, and whether the last end was just that:
+        # what somebody has to mend is not said at each attempt.
+        self._said: dict[str, str] = {}
+        self._quiet = False
         self._refusal = refusal
         self._masters = masters
         self._superseded = False
@@ -342,24 +386,52 @@ class ForwarderFactory(ReconnectingClientFactory):
             self.line = None
         self._superseded = line.lastBye is not None and line.lastBye.code in _DELAYED
         refused = self._refusal() if line.shipment is None else None
-        self.ends[_endOf(line, refused, reason)] += 1
-        self.why = refused or reason.getErrorMessage()
+        told = None if refused is not None else _toldBy(line, reason)
+        self.ends[_endOf(line, refused, told, reason)] += 1
+        self.why = refused or str(told or reason.getErrorMessage())
         if refused is not None:
-            self._log.warn(
-                "no connection to the master {master}: {reason}",
-                event="refused",
-                master=str(self._masters.current),
-                reason=refused,
-            )
-        elif self.continueTrying:
-            self._log.warn(
-                "no connection to the master {master}: {why}",
-                master=str(self._masters.current),
-                why=self.why,
-            )
+            self.refusals[MASTER_KIND] += 1
+            self._sayOnce(f"this worker refuses its certificate: {refused}")
+        elif told is not None:
+            self.refusals[told.kind] += 1
+            text = f" (it says: {line.lastBye.text!a})" if line.lastBye else ""
+            self._sayOnce(f"{told.reason}{text}; {told.remedy}")
+        else:
+            self._quiet = False
+            if self.continueTrying:
+                self._log.warn(
+                    "no connection to the master {master}: {why}",
+                    master=str(self._masters.current),
+                    why=self.why,
+                )
         waiting, self._whenLost = self._whenLost, []
         for call in waiting:
             call()
+
+    def _sayOnce(self, why: str) -> None:
+        """
+        Say why a certificate is not accepted, until another reason or a connection comes between.
+        """
+        master = str(self._masters.current)
+        self._quiet = self._said.get(master) == why
+        if self._quiet:
+            return
+        if len(self._said) >= SAID_MAX:
+            self._said.clear()
+        self._said[master] = why
+        self._log.warn(
+            "no connection to the master {master}: {reason}. Trying again; further attempts with"
+            " this result are counted, not logged",
+            event="refused",
+            master=master,
+            reason=why,
+        )
+
+    def greeted(self, line: ForwarderProtocol) -> None:
+        """The master has accepted us."""
+        self._said.pop(str(self._masters.current), None)
+        self._quiet = False
+        self._connected(line)
 
     def whenLost(self, call: Callable[[], None]) -> None:
         """Call when the connection is gone."""
@@ -367,6 +439,7 @@ class ForwarderFactory(ReconnectingClientFactory):
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
         """Nobody answers."""
+        self._quiet = False
         self.ends[_failureOf(reason)] += 1
         self.why = reason.getErrorMessage()
         self._log.warn(
@@ -390,11 +463,12 @@ class ForwarderFactory(ReconnectingClientFactory):
             self.delay += DELAY_SUPERSEDED_S
         connector = connector or self.connector
         self.connector = connector
-        self._log.info(
-            "connecting to {master} in {delay:.1f} s",
-            master=str(self._masters.current),
-            delay=self.delay,
-        )
+        if not self._quiet:
+            self._log.info(
+                "connecting to {master} in {delay:.1f} s",
+                master=str(self._masters.current),
+                delay=self.delay,
+            )
 
         def again() -> None:
             self._callID = None

@@ -143,7 +143,11 @@ class ForwarderService(Service):
         self._pool = ThreadPool(1, 1, "decnet-forwarder-files")
         self._pool.start()
         self._factory = ForwarderFactory(
-            self._reactor, self._shipmentFor, self._refusal, self._masters
+            self._reactor,
+            self._shipmentFor,
+            self._refusal,
+            self._masters,
+            self._connected,
         )
         self._connector = EndpointConnector(self._endpoint, self._factory)
         self._factory.connector = self._connector
@@ -234,7 +238,7 @@ class ForwarderService(Service):
         """In one line, what we do and what keeps us from it."""
         files = len(self._tails.incarnations)
         line = self._factory.line
-        if line is None or line.shipment is None:
+        if line is None or not line.greeted:
             return f"{files} files; no connection to the master"
         kind = "acknowledged" if line.control else "plain RFC 5425"
         return f"{files} files; connected to the master, {kind}"
@@ -275,7 +279,6 @@ class ForwarderService(Service):
         """What a connection carries, by what the master speaks and what is wanted."""
         self._pulse.connected()
         if line.control:
-            self._log.info("connected to the master, acknowledged delivery")
             return Shipment(
                 self._tails,
                 line,
@@ -290,6 +293,18 @@ class ForwarderService(Service):
                 " --delivery=acked is set: nothing is sent"
             )
             return None
+        return PlainShipment(
+            self._tails,
+            line,
+            self._reactor,
+            lambda: kernelUnsent(self._reactor, line.transport),
+        )
+
+    def _connected(self, line: ForwarderProtocol) -> None:
+        """The master has accepted us."""
+        if line.control:
+            self._log.info("connected to the master, acknowledged delivery")
+            return
         if self._delivery == "auto" and any(
             i.bookmark.journal for i in self._tails.incarnations
         ):
@@ -299,12 +314,6 @@ class ForwarderService(Service):
             )
         self._log.info(
             "connected to the master, plain RFC 5425 without acknowledgement"
-        )
-        return PlainShipment(
-            self._tails,
-            line,
-            self._reactor,
-            lambda: kernelUnsent(self._reactor, line.transport),
         )
 
     def _tell(self, lines: Iterable[ControlLine]) -> bool:
