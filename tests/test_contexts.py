@@ -162,7 +162,11 @@ class ListenerTests(TLSTestCase):
         client = self.connect(creator)
         self.assertEqual(client.received, b"")
         self.assertEqual(self.stored(), [("w1", b"hello\n")])
-        self.assertEqual([r.reason for r in self.refusals], ["it was revoked"])
+        (refusal,) = self.refusals
+        self.assertIn(
+            "it was revoked (the certificate of 'CN=test between'", str(refusal)
+        )
+        self.assertEqual((refusal.subject, refusal.code), ("'CN=w1'", "revoked"))
 
     def assertRefused(self, creator: Any, *words: str) -> None:
         """Nothing is ingested, the reason is said, and the next worker is served."""

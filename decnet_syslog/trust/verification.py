@@ -65,8 +65,8 @@ class Refusal:
     A certificate that was refused.
 
     @ivar address: who came with it, or where we had connected to.
-    @ivar reason: in words.
-    @ivar subject: the certificate's, shown without control characters.
+    @ivar reason: in words; of an issuer's certificate with its name.
+    @ivar subject: the peer's certificate's, shown without control characters.
     @ivar code: as of L{Objection}; empty if OpenSSL has refused it.
     """
 
@@ -86,14 +86,32 @@ def _address(connection: Any) -> str:
     return str(peer) if host is None else f"{host}:{port}"
 
 
-def _refusal(connection: Any, certificate: X509, reason: str, code: str) -> Refusal:
+def _shown(certificate: X509 | None) -> tuple[str, str]:
+    """A certificate's subject and fingerprint."""
     try:
+        assert certificate is not None
         parsed = certificate.to_cryptography()
-        subject = showText(parsed.subject.rfc4514_string())
-        print_ = fingerprint(parsed)
+        return showText(parsed.subject.rfc4514_string()), fingerprint(parsed)
     except Exception:
         # A hostile certificate must not get past the check by breaking the report.
-        subject, print_ = "unreadable", "unknown"
+        return "unreadable", "unknown"
+
+
+def _refusal(
+    connection: Any,
+    leaf: X509 | None,
+    certificate: X509,
+    depth: int,
+    reason: str,
+    code: str,
+) -> Refusal:
+    """
+    @param leaf: the peer's own.
+    @param certificate: the one of its chain that is refused, C{depth} above it.
+    """
+    subject, print_ = _shown(leaf)
+    if depth:
+        reason = f"{reason} (the certificate of {_shown(certificate)[0]}, its issuer)"
     try:
         address = _address(connection)
     except Exception:
@@ -121,6 +139,15 @@ def turnedAway(connection: SSL.Connection) -> Refusal | None:
     return None
 
 
+def _leafOf(chain: Any) -> X509:
+    """Of a chain that is being verified the certificate that it is about."""
+    found = lib.X509_STORE_CTX_get0_cert(chain)
+    lib.X509_up_ref(found)
+    anyKind: Any = X509
+    made: X509 = anyKind._from_raw_x509_ptr(found)
+    return made
+
+
 def verifyWith(
     context: SSL.Context,
     mode: int,
@@ -140,6 +167,8 @@ def verifyWith(
     """
     # The error of the refusal that the callback has just made. OpenSSL calls in our thread.
     errors = [0]
+    # What the peer is: the certificate that is refused may be one above it.
+    leaf: list[X509 | None] = [None]
 
     def verify(
         connection: SSL.Connection, certificate: X509, error: int, depth: int, ok: int
@@ -149,14 +178,17 @@ def verifyWith(
         try:
             if not ok:
                 errors[0] = _BETTER.get(error, error)
-                refused(_refusal(connection, certificate, errorText(error), ""))
+                reason = errorText(error)
+                refused(_refusal(connection, leaf[0], certificate, depth, reason, ""))
                 return False
             judge = refuse if depth == 0 else refuseIssuer
             objection = judge(certificate.to_cryptography())
             if objection is None:
                 return True
             errors[0] = _ERRORS[objection.code]
-            refusal = _refusal(connection, certificate, str(objection), objection.code)
+            refusal = _refusal(
+                connection, leaf[0], certificate, depth, str(objection), objection.code
+            )
             if isinstance(connection, GatheringConnection) and hears(connection):
                 connection.refusal = connection.refusal or refusal
                 return True
@@ -170,7 +202,9 @@ def verifyWith(
 
     @ffi.callback("int (*)(int, X509_STORE_CTX *)", error=0)  # type: ignore[untyped-decorator]
     def outer(ok: int, chain: Any) -> int:
+        leaf[0] = _leafOf(chain)
         accepted: int = inner(ok, chain)
+        leaf[0] = None
         if not accepted:
             lib.X509_STORE_CTX_set_error(chain, errors[0])
         return accepted
