@@ -17,6 +17,7 @@ __all__ = [
     "EXIT_SOFTWARE",
     "EXIT_STORAGE",
     "StorageFailed",
+    "bootId",
     "isFailure",
     "isFull",
     "syncData",
@@ -39,6 +40,18 @@ PROBE_OCTETS = 256 * 1024
 
 class StorageFailed(Exception):
     """A disk cannot be trusted any more: stop, and promise nothing."""
+
+
+def bootId() -> str:
+    """
+    Tell one boot of the machine from another: 36 characters; C{""} if that is not known.
+
+    Only a machine that was booted since can have lost what was written and not synced.
+    """
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""
 
 
 def isFull(error: sqlite3.DatabaseError, path: Path) -> bool:

@@ -91,7 +91,7 @@ def applyTwice() -> AbstractContextManager[object]:
     def recover(cls: Any, path: str, recorded: Any, events: Any) -> Any:
         file = original(cls, path, recorded, events)
         file.surplus = 0
-        file._doubtful = False
+        file._doubted = None
         return file
 
     return mock.patch.object(outputfile.OutputFile, "recover", classmethod(recover))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from decnet_syslog.master.outputs import REFUSED, FileOutput
+from decnet_syslog.master.outputpaths import REFUSED, OutputPaths
+from decnet_syslog.master.outputs import FileOutput
 from decnet_syslog.master.rendering import renderJSON, renderRaw
 from decnet_syslog.master.values import Cursor, Deposit
 from decnet_syslog.wire.record import Provenance
@@ -136,7 +137,10 @@ class NameTests(OutputTestCase):
             str(self.directory / self.template),
             renderRaw,
             self.event,
-            [str(self.directory / "master.json"), str(self.directory / "listener.db")],
+            OutputPaths(
+                (str(self.directory / "listener.db"),),
+                (("json", str(self.directory / "master.json")),),
+            ),
         )
         self.output.start(Cursor("", 0, {}))
         self.addCleanup(self.output.close)

@@ -47,10 +47,12 @@ from .feeds import Feed, Output, Steps
 from .groupcommit import GroupCommit
 from .limits import DEFAULTS, Limits
 from .listener import ListenerFactory, Refuse, acceptAll
+from .outputpaths import WrongKind
 from .outputprocess import ListenerLock
 from .promise import JournalBlocked, JournalPromise, SharedJournal
 from .proxied import Network, ProxiedFactory
 from .threads import ReopenSignals, Threads
+from .values import Cursor
 
 __all__ = ["ListenerService", "Works", "answers"]
 
@@ -120,6 +122,24 @@ def answers(commits: GroupCommit, feeds: Sequence[Feed]) -> Mapping[str, Deferre
         "the journal": commits.flush(),
         **{feed.output.name: feed.answer() for feed in feeds},
     }
+
+
+def startOutput(feed: Feed, cursor: Cursor) -> None:
+    """
+    Start an output and what feeds it.
+
+    @raise UserError: it cannot be had, and never could: a mistake. One that was written
+        before is waited for: its disk is not mounted, perhaps.
+    """
+    try:
+        feed.output.start(cursor)
+    except WrongKind:
+        raise
+    except UserError as error:
+        if not cursor.files:
+            raise
+        feed.block(str(error))
+    feed.start()
 
 
 class Works(NamedTuple):
@@ -310,7 +330,6 @@ class ListenerService(Service):
             cursors = journal.useOutputs([output.name for output in self._outputs])
         self._feeds = []
         for output in self._outputs:
-            output.start(cursors[output.name])
             feed = Feed(
                 output,
                 journal,
@@ -320,7 +339,7 @@ class ListenerService(Service):
                 self._fail,
             )
             self._feeds.append(feed)
-            feed.start()
+            startOutput(feed, cursors[output.name])
         self._factory = ListenerFactory(
             self._commits,
             journal,

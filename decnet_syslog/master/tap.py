@@ -34,7 +34,7 @@ from ..watch.service import STATUS_PARAMETERS, statusOptions
 from .journal import Journal
 from .limits import LIMIT_PARAMETERS, Limits
 from .listener import HOSTNAME_POLICIES
-from .outputoptions import OutputOptions, makeOutputs
+from .outputoptions import OUTPUT_FLAGS, OutputOptions, makeOutputs
 from .outputprocess import ListenerLock
 from .promise import JournalPromise
 from .proxied import Network, parseNetworks
@@ -105,6 +105,7 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
             "Let other listeners of this user have the same port (SO_REUSEPORT)",
         ],
         ["hide-lines", None, "Show no line of a worker in the status"],
+        *OUTPUT_FLAGS,
         *NATS_FLAGS,
     ]
 

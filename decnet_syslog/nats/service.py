@@ -23,6 +23,7 @@ from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..master.feeds import Feed, Output, Steps
 from ..master.groupcommit import GroupCommit
+from ..master.outputpaths import WrongKind
 from ..master.outputprocess import ListenerLock
 from ..master.promise import JournalBlocked
 from ..master.threads import ReopenSignals, Threads
@@ -158,21 +159,26 @@ class OutputsService(Service):
         self._endLoops()
         for output in self._outputs:
             thread = self._threads.start(output.name)
+            feed = Feed(
+                output,
+                self._journal.written(output.name),
+                self._commits,
+                thread,
+                self._reactor,
+                self._fail,
+            )
             try:
                 yield thread(output.start, cursors[output.name])
-            except UserError:
+            except WrongKind:
                 self._fail(Failure())
                 return
-            self.feeds.append(
-                Feed(
-                    output,
-                    self._journal.written(output.name),
-                    self._commits,
-                    thread,
-                    self._reactor,
-                    self._fail,
-                )
-            )
+            except UserError as error:
+                if not cursors[output.name].files:
+                    # Never written: a mistake.
+                    self._fail(Failure())
+                    return
+                feed.block(str(error))
+            self.feeds.append(feed)
         self._log.info(
             "writing the outputs of {journal} as {holder}",
             journal=self.journalName,
