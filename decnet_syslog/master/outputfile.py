@@ -42,6 +42,7 @@ from ..errors import UserError
 from ..private import make
 from .outputcopies import ANCHOR_OCTETS, EarlierFile, common, wholeLines
 from .outputdeleted import Sizes, readByMover
+from .outputroom import Room
 from .values import FileLength
 
 __all__ = ["NO_FILE", "Events", "OutputFile"]
@@ -114,7 +115,9 @@ class OutputFile:
         self._doubted: str | None = None
         # The file before this one, while it may have what comes next.
         self._earlier: EarlierFile | None = None
+        self._isNew = True
         self._sizes = Sizes()
+        self._room = Room(self.descriptor, os.path.dirname(path))
 
     @classmethod
     def recover(cls, path: str, recorded: FileLength, events: Events) -> OutputFile:
@@ -132,21 +135,19 @@ class OutputFile:
         if not recorded.inode:
             self.endLine()
             return
-        isSame = self._is(recorded)
-        if isSame and self.size >= recorded.length and self._has(recorded):
+        isSame = (
+            self._is(recorded) and self.size >= recorded.length and self._has(recorded)
+        )
+        if isSame and self.size:
             self.surplus = self.size - recorded.length
             # Written, but perhaps not synced, by somebody who died: ours to sync and count.
             self.dirty = self.surplus > 0
             self._doubted = recorded.boot if self.surplus else None
             return
-        if isSame and self.size < recorded.length:
-            self._events(
-                "output-truncated",
-                path=self.path,
-                size=self.size,
-                expected=recorded.length,
-            )
+        # An empty one has nothing to know it by: it may be a new file with the number of
+        # one that was compressed.
         self._earlier = EarlierFile(self.path, recorded, self._events)
+        self._isNew = not isSame
         self.endLine()
 
     @classmethod
@@ -250,7 +251,7 @@ class OutputFile:
             if there is None:
                 return False
             self.ahead += there
-            self.isLost = not self._earlier.isFound
+            self.isLost = self._isNew and not self._earlier.isFound
             self._closeEarlier()
             return True
         if self._doubted is not None and len(octets) > self.ahead:
@@ -398,12 +399,14 @@ class OutputFile:
         view, written = memoryview(octets), at
         try:
             while written < len(octets):
-                count = os.write(self.descriptor, view[written:])
+                end = self._room.lines(octets, written)
+                count = os.write(self.descriptor, view[written:end])
                 self.size += count
                 self.surplus += count
                 self.dirty = True
                 written += count
         finally:
+            # A write by somebody else beside ours, a quota, a limit can still cut a line.
             if written > at:
                 self._half = written - wholeLines(octets, written)
         ahead = self.size - self._sent
