@@ -45,15 +45,12 @@ def room(octets: int, error: int = errno.ENOSPC) -> Iterator[None]:
 
 def unpacked(path: Path) -> bytes:
     """What is in a file, whatever packs it."""
-    openers: dict[str, Callable[..., object]] = {
-        ".gz": gzip.open,
-        ".bz2": bz2.open,
-        ".xz": lzma.open,
+    unpack: dict[str, Callable[[bytes], bytes]] = {
+        ".gz": gzip.decompress,
+        ".bz2": bz2.decompress,
+        ".xz": lzma.decompress,
     }
-    opener = openers.get(path.suffix, open)
-    with opener(path, "rb") as file:  # type: ignore[attr-defined]
-        octets: bytes = file.read()
-    return octets
+    return unpack.get(path.suffix, bytes)(path.read_bytes())
 
 
 class MovedTestCase(OutputTestCase):
@@ -62,6 +59,7 @@ class MovedTestCase(OutputTestCase):
     seq = 0
 
     def setUp(self) -> None:
+        self.facts: dict[str, dict[str, object]] = {}
         super().setUp()
         self.elsewhere = Path(self.mktemp()).resolve() / "no" / "relation"
         self.elsewhere.mkdir(parents=True)
@@ -143,19 +141,16 @@ class MovedTestCase(OutputTestCase):
     def toOldDirectory(self) -> None:
         self.rename(f"old/master.log.{self.moves + 1}")
 
-    def beside(self) -> None:
-        self.rename(f"../{self.directory.name}-old/master.log.{self.moves + 1}")
-        # Where assertOnce looks.
-        self.addCleanup(lambda: None)
-
     def compress(self, ending: str = ".gz") -> None:
         self.rename()
         plain = self.directory / f"master.log.{self.moves}"
         packed = plain.with_name(plain.name + ending)
-        pack = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}[
-            ending
-        ]
-        packed.write_bytes(pack(plain.read_bytes()))
+        pack: dict[str, Callable[[bytes], bytes]] = {
+            ".gz": gzip.compress,
+            ".bz2": bz2.compress,
+            ".xz": lzma.compress,
+        }
+        packed.write_bytes(pack[ending](plain.read_bytes()))
         status = plain.stat()
         os.utime(packed, ns=(status.st_atime_ns, status.st_mtime_ns))
         plain.unlink()
@@ -352,7 +347,6 @@ class MovedWhileDownTests(MovedTestCase):
         self.save(self.output.sync())
         self.send(*self.batches(2))
         self.toAnotherDisk()
-        self.facts = {}
         self.crash()
         self.send(*self.batches())
         self.assertIn("output-lost", self.events)
@@ -388,7 +382,7 @@ class MovedWhileDownTests(MovedTestCase):
 
     def event(self, name: str, **facts: object) -> None:
         super().event(name, **facts)
-        self.facts = {**getattr(self, "facts", {}), name: facts}
+        self.facts[name] = facts
 
 
 class DeletedWhileWrittenTests(MovedTestCase):

@@ -3,7 +3,8 @@ What is in a worker's files: names, archives, writers. No network, no reactor, n
 """
 
 from ._archives import RESERVE_OCTETS, openArchive, openRegular, unpacking
-from ._codecs import whyUnreadable
+from ._codecs import codecOf, decoderFor, whyUnreadable
+from ._errors import BadOctets, CannotDecode
 from ._names import RotatedIndex, RotatedNames, canonicalPath, isRotatedOf, linksOf
 from ._outcomes import (
     Damaged,
@@ -15,13 +16,15 @@ from ._outcomes import (
     Unsupported,
 )
 from ._outlines import HEAD_OCTETS, Outline, outline
-from ._rotations import COMPRESSED, compressionOf
+from ._rotations import COMPRESSED, compressionOf, rotationsOf, stemsOf
 from ._writers import isOpenForWriting
 
 __all__ = [
     "COMPRESSED",
     "HEAD_OCTETS",
     "RESERVE_OCTETS",
+    "BadOctets",
+    "CannotDecode",
     "Damaged",
     "NoSpace",
     "Outcome",
@@ -33,13 +36,17 @@ __all__ = [
     "Unpacked",
     "Unsupported",
     "canonicalPath",
+    "codecOf",
     "compressionOf",
+    "decoderFor",
     "isOpenForWriting",
     "isRotatedOf",
     "linksOf",
     "openArchive",
     "openRegular",
     "outline",
+    "rotationsOf",
+    "stemsOf",
     "unpacking",
     "whyUnreadable",
 ]

@@ -24,10 +24,17 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 from ..durable import StorageFailed, syncDirectory
-from .outputarchives import isRotatedName, openArchive
+from ..files import (
+    COMPRESSED,
+    BadOctets,
+    CannotDecode,
+    codecOf,
+    decoderFor,
+    rotationsOf,
+    stemsOf,
+)
 from .values import FileLength
 
 __all__ = ["ANCHOR_OCTETS", "Copy", "EarlierFile", "common", "findCopies", "wholeLines"]
@@ -49,7 +56,10 @@ COPIES_MAX = 8
 CLOCKS_DIFFER_S = 2.0
 
 # What is read of an archive at a time.
-BLOCK_OCTETS = 1024 * 1024
+PACKED_OCTETS = 32 * 1024
+
+# Enough to tell how it is packed.
+HEAD_OCTETS = 16
 
 
 def common(ours: bytes, theirs: bytes) -> int:
@@ -73,6 +83,65 @@ def wholeLines(octets: bytes, count: int) -> int:
     return octets.rfind(b"\n", 0, count) + 1
 
 
+class _Unpacked:
+    """
+    The content of an archive, read from its beginning on; it goes back by beginning again.
+
+    @ivar why: why it cannot be read to its end; C{None}: it can, as far as is known.
+    """
+
+    def __init__(self, descriptor: int, codec: str) -> None:
+        self.why: str | None = None
+        self._descriptor = descriptor
+        self._codec = codec
+        self._begin()
+
+    def _begin(self) -> None:
+        self._packedAt = 0
+        # What was read last, and where that begins.
+        self._at = 0
+        self._block = b""
+        self._isEnd = False
+        try:
+            self._decoder = decoderFor(self._codec)
+        except CannotDecode as error:
+            self._isEnd, self.why = True, str(error)
+
+    def read(self, at: int, count: int) -> bytes:
+        """
+        Read octets of the content: less where it ends, or is damaged.
+
+        @raise OSError: the archive cannot be read.
+        """
+        if at < self._at:
+            self._begin()
+        while not self._isEnd and at + count > self._at + len(self._block):
+            more = self._next()
+            # Kept from where it was asked for: after a failure the same is asked again.
+            block = self._block + more
+            gone = min(max(0, at - self._at), len(block))
+            self._block = block[gone:]
+            self._at += gone
+        return self._block[at - self._at :][:count]
+
+    def _next(self) -> bytes:
+        while True:
+            try:
+                plain = self._decoder.read()
+            except (BadOctets, CannotDecode) as error:
+                # What came before it counts.
+                self._isEnd, self.why = True, str(error)
+                return b""
+            if plain:
+                return plain
+            packed = os.pread(self._descriptor, PACKED_OCTETS, self._packedAt)
+            if not packed:
+                self._isEnd = True
+                return b""
+            self._packedAt += len(packed)
+            self._decoder.feed(packed)
+
+
 class Copy:
     """
     A file that may have what an output had, open for reading.
@@ -85,47 +154,24 @@ class Copy:
         self.path = path
         self.isItself = isItself
         self._descriptor = descriptor
-        self._archive: BinaryIO | None = None
-        self._plain = not openArchive.knows(path)
-        # Of an archive: what was read last, and where that begins.
-        self._at = 0
-        self._block = b""
+        head = os.pread(descriptor, HEAD_OCTETS, 0)
+        codec = codecOf(os.path.basename(path), head)
+        self._unpacked = None if codec is None else _Unpacked(descriptor, codec)
+
+    @property
+    def why(self) -> str | None:
+        """Why an archive cannot be unpacked to its end; C{None}: nothing is known against it."""
+        return None if self._unpacked is None else self._unpacked.why
 
     def read(self, at: int, count: int) -> bytes:
         """
         Read octets of the content, unpacked.
 
-        @raise OSError: it cannot be read; or it is packed in a way that is not known here.
+        @raise OSError: it cannot be read.
         """
-        if self._plain:
+        if self._unpacked is None:
             return os.pread(self._descriptor, count, at)
-        if self._archive is None or at < self._at:
-            self._rewind()
-        assert self._archive is not None
-        while at >= self._at + len(self._block) or len(self._block) < (
-            at + count - self._at
-        ):
-            try:
-                more = self._archive.read(BLOCK_OCTETS)
-            except OSError:
-                # Damaged from here on: what came before it counts.
-                break
-            if not more:
-                break
-            # Kept from where it was asked for: after a failure the same is asked again.
-            gone = min(max(0, at - self._at), len(self._block))
-            self._block = self._block[gone:] + more
-            self._at += gone
-            excess = min(max(0, at - self._at), len(self._block))
-            self._block = self._block[excess:]
-            self._at += excess
-        return self._block[at - self._at :][:count]
-
-    def _rewind(self) -> None:
-        if self._archive is not None:
-            self._archive.close()
-        self._archive = openArchive(self.path, self._descriptor)
-        self._at, self._block = 0, b""
+        return self._unpacked.read(at, count)
 
     def holds(self, recorded: FileLength) -> bool:
         """Whether it has what was before the end when the output was counted."""
@@ -133,7 +179,6 @@ class Copy:
         try:
             return self.read(recorded.length - len(anchor), len(anchor)) == anchor
         except OSError:
-            # Damaged, or packed in a way that is not known here: nothing is proved by it.
             return False
 
     def isEnd(self, at: int) -> bool:
@@ -145,7 +190,7 @@ class Copy:
         Write the rest of a line that it ends in the middle of. Whether all of it was
         written: only the output's own file is written to.
         """
-        if not self.isItself or not self._plain:
+        if not self.isItself or self._unpacked is not None:
             return False
         path = f"/proc/self/fd/{self._descriptor}"
         try:
@@ -184,9 +229,6 @@ class Copy:
 
     def close(self) -> None:
         """Close it."""
-        if self._archive is not None:
-            self._archive.close()
-            self._archive = None
         os.close(self._descriptor)
 
 
@@ -219,10 +261,13 @@ class EarlierFile:
         @raise StorageFailed: it cannot be synced.
         """
         best, chosen = self._choose(octets, since)
+        unreadable = [(copy.path, copy.why) for copy in self._copies if copy.why]
         for copy in [copy for copy in self._copies if copy is not chosen]:
             copy.close()
             self._copies.remove(copy)
         if chosen is None:
+            for where, why in unreadable:
+                self._events("output-unreadable", path=self._path, copy=where, why=why)
             return 0
         if not self._isProved:
             self._isProved = True
@@ -303,7 +348,7 @@ def findCopies(path: str, recorded: FileLength) -> list[Copy]:
         itself, or one with the name of a rotated copy, is taken.
     """
     found: list[tuple[bool, int, str]] = []
-    base = os.path.basename(path)
+    mayBeCopy = rotatedNamesOf(os.path.basename(path))
     for entry in _nearby(path):
         try:
             status = entry.stat(follow_symlinks=False)
@@ -312,7 +357,7 @@ def findCopies(path: str, recorded: FileLength) -> list[Copy]:
         if not stat.S_ISREG(status.st_mode) or entry.path == path:
             continue
         isItself = (status.st_dev, status.st_ino) == (recorded.device, recorded.inode)
-        if isItself or isRotatedName(entry.name, base):
+        if isItself or mayBeCopy(entry.name):
             found.append((not isItself, -status.st_mtime_ns, entry.path))
     copies: list[Copy] = []
     for isOther, _, where in sorted(found)[:COPIES_MAX]:
@@ -323,8 +368,25 @@ def findCopies(path: str, recorded: FileLength) -> list[Copy]:
         except OSError:
             # Compressed or deleted since, or not ours to read: no copy.
             continue
-        copies.append(Copy(where, descriptor, not isOther))
+        try:
+            copies.append(Copy(where, descriptor, not isOther))
+        except OSError:
+            os.close(descriptor)
     return copies
+
+
+def rotatedNamesOf(base: str) -> Callable[[str], bool]:
+    """
+    Tell whether a name is that of a copy of an output: rotated, or the same name, also
+    compressed, as it is in another directory.
+    """
+    same = {base, *[base + suffix for suffix in COMPRESSED]}
+    stems = set(stemsOf(base))
+
+    def mayBeCopy(name: str) -> bool:
+        return name in same or any(True for _ in rotationsOf(name, {base}, stems))
+
+    return mayBeCopy
 
 
 def _nearby(path: str) -> Iterator[os.DirEntry[str]]:

@@ -103,6 +103,10 @@ OUTPUT_EVENTS = {
         " received from {since} to {until} may be in it, and are written again; rotate"
         " outputs beside themselves, or to a directory below",
     ),
+    "output-unreadable": (
+        LogLevel.warn,
+        "{copy} may have been {path}, and cannot be read: {why}",
+    ),
     "output-rewritten": (
         LogLevel.warn,
         "{path} was deleted while it was written, and no copy of it is found: its last"

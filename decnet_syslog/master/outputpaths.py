@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from ..errors import UserError
-from .outputarchives import isRotatedName
+from ..files import rotationsOf, stemsOf
 
 __all__ = ["PLACE", "REFUSED", "OutputPaths", "WorkerPaths", "WrongKind"]
 
@@ -118,6 +118,11 @@ class WorkerPaths:
         self._rivals = [rival.split(PLACE) for rival in rivals]
         self._isOneOfMany = isOneOfMany
         self._force = force
+        # Names of fixed files, by directory, and what comes before their extensions.
+        self._fixed: dict[str, set[str]] = {}
+        for other in reserved:
+            directory, name = os.path.split(other)
+            self._fixed.setdefault(directory, set()).add(name)
         self._said: set[str] = set()
 
     def direct(self, worker: str) -> str:
@@ -140,17 +145,19 @@ class WorkerPaths:
 
     def _isOurs(self, path: str) -> bool:
         """Whether a path that a name makes may be used as it is."""
-        directory, name = os.path.split(path)
         return not (
             _REFUSED.search(path)
             or path in self._reserved
             or any(_claims(rival, path) for rival in self._rivals)
-            or any(
-                os.path.dirname(other) == directory
-                and isRotatedName(name, os.path.basename(other))
-                for other in self._reserved
-            )
+            or self._isRotated(path)
         ) and _mayBeOutput(path)
+
+    def _isRotated(self, path: str) -> bool:
+        """Whether rotation would give one of the other files this name."""
+        directory, name = os.path.split(path)
+        names = self._fixed.get(directory, set())
+        stems = {stem for fixed in names for stem in stemsOf(fixed)}
+        return any(True for _ in rotationsOf(name, names, stems))
 
     def check(self, known: Collection[str]) -> None:
         """
