@@ -1,18 +1,19 @@
 """
-A forwarder over a directory of 10,000 files, of which it follows 1,000: what it costs when
-nothing is written, and how long a burst of 3,000 rotated files takes::
+Measure a forwarder that follows 1,000 of the 10,000 files of a directory: its CPU time while
+no line is written, and the time for a burst of 3,000 rotated files::
 
     python -m benchmarks.idle
     python -m benchmarks.idle --files 2000 --followed 200 --rotated 600
 
-A third of the files that are not followed are rotated copies of those that are (delivered
-before it begins, some packed), the others are foreign. The bursts: every log is rotated three
-times within moments, with new lines each time,
+A third of the other files are rotated copies of the followed ones, half of them packed; the
+rest is foreign. In a burst every log is rotated three times within moments, with a new line
+each time,
 
-* while the forwarder runs;
-* while it is stopped: the time is from its start.
+* while the forwarder runs: the time counts from the last rotation;
+* while the forwarder is stopped: the time counts from its start.
 
-Done is when every line is in master.log. CPU time is that of the forwarder, of one core.
+A burst is done when every line is in master.log. Percentages are the forwarder's share of one
+core.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ from .report import save, scratch, table
 
 __all__ = ["Result", "measure"]
 
-# What is to hold.
+# The goals.
 IDLE_PERCENT_MAX = 5.0
 BURST_S_MAX = 10.0
 
 ROTATIONS = 3
 
-# How long all may take that is not measured, in seconds.
+# Give up on a step after this time, in seconds.
 PATIENCE_S = 300.0
 
-# Idle is measured for so long, and so long after what came before, in seconds.
+# The time for which idle CPU is measured, and the pause before it, in seconds.
 IDLE_S = 20.0
 SETTLE_S = 5.0
 
@@ -49,14 +50,15 @@ SETTLE_S = 5.0
 @dataclass(frozen=True)
 class Result:
     """
-    What was measured: CPU in percent of a core, times in seconds.
+    The figures: CPU in percent of a core, times in seconds.
 
-    @ivar start_s: from the start until all followed files are delivered.
-    @ivar idle: CPU, nothing being written.
-    @ivar burst_s: until all lines of the rotated files are delivered, from the last rotation.
-    @ivar burst_cpu_s: CPU time of that.
-    @ivar after: CPU, when the burst is over.
-    @ivar missed_s: the same of rotations that it finds when it is started.
+    @ivar start_s: time from the first start until all followed files are delivered.
+    @ivar idle: CPU while no line is written.
+    @ivar burst_s: time from the last rotation until all lines are delivered.
+    @ivar burst_cpu_s: the forwarder's CPU time in that time.
+    @ivar after: CPU after the burst.
+    @ivar missed_s: time from a start after such a burst until all lines are delivered.
+    @ivar missedAfter: CPU after that.
     @ivar lost: lines that never came; C{repeated}: lines that came again.
     """
 
@@ -72,7 +74,7 @@ class Result:
 
     @property
     def holds(self) -> bool:
-        """Whether it is as it has to be."""
+        """Whether the goals are reached."""
         idle = max(self.idle, self.after, self.missedAfter)
         burst = max(self.burst_s, self.missed_s)
         return (
@@ -147,7 +149,7 @@ class _Run:
         return Counter(octets.splitlines(keepends=True))
 
     def wait(self, lines: Sequence[bytes]) -> float:
-        """Seconds until these have come."""
+        """Wait for lines; the time that it took, in seconds."""
         since = time.monotonic()
         left = set(lines)
         while left and time.monotonic() < since + PATIENCE_S:
@@ -156,7 +158,7 @@ class _Run:
         return time.monotonic() - since
 
     def cpu(self, seconds: float) -> float:
-        """Percent of a core for a while."""
+        """The forwarder's share of a core over some seconds, in percent."""
         before = usage(self.worker.forwarder.pid).cpu_s
         time.sleep(seconds)
         return (usage(self.worker.forwarder.pid).cpu_s - before) / seconds * 100
@@ -189,7 +191,7 @@ class _Run:
         came = self.arrived
         expected = Counter(self.logs.lines)
         old = {line for line in self.logs.lines if b" old " in line}
-        # What was rotated before the first look is not followed; it may come all the same.
+        # The forwarder need not deliver what was rotated before its first start.
         lost = sum(n for line, n in (expected - came).items() if line not in old)
         return Result(
             *(start, idle, burst, burstCPU, after, missed, missedAfter, lost),
@@ -208,7 +210,7 @@ def measure(files: int, followed: int, idleS: float = IDLE_S) -> Result:
 
 
 def main() -> int:
-    """Measure, print, save. The exit status is 1 if it is not as it has to be."""
+    """Measure, print, save. The exit status is 1 if a goal is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.idle")
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--followed", type=int, default=1_000)

@@ -48,12 +48,12 @@ LATE = 20
 BURST = 1500
 BANNER = 80
 
-# How long the forwarder looks at its files before it is ended where files will vanish: what
-# it saw then is on record, what is written later it never sees.
+# Where files will vanish, the forwarder gets this time to see them before it ends, in seconds.
+# So it knows the lines written before, and never sees those written after.
 SEEN_S = 2.0
 
-# How long lines may take to come, or to become a gap record, in seconds; and how long nothing
-# must come behind them.
+# The time in which lines must arrive or become a gap record, and the quiet time after the
+# last line, in seconds.
 PATIENCE_S = 100.0
 QUIET_S = 2.0
 
@@ -64,13 +64,13 @@ BEGIN, END = ".. begin rotations\n", ".. end rotations\n"
 @dataclass(frozen=True)
 class Outcome:
     """
-    What became of the lines of one row.
+    The outcome of one row, in lines.
 
-    @ivar unseen: written while the forwarder did not run, to files that were gone before it
-        ran again: no program could have seen them.
-    @ivar lost: neither delivered, nor in a gap record, nor unseen. Negative: gap records say
-        so of lines that came.
-    @ivar failure: why the row did not come to its end, if it did not.
+    @ivar unseen: written while the forwarder was down, to files that vanished before it ran
+        again: no program could have seen them.
+    @ivar lost: neither delivered, nor in a gap record, nor unseen. Negative: gap records
+        cover lines that were delivered.
+    @ivar failure: the error that ended the row early, or the empty text.
     """
 
     kind: Kind
@@ -97,7 +97,7 @@ class Outcome:
 
 
 class Writer:
-    """A program that writes numbered lines to a log, and opens it anew when it is told to."""
+    """A program that writes numbered lines to a log, and reopens it on demand."""
 
     def __init__(self, path: Path, banner: bool) -> None:
         self._path = path
@@ -116,7 +116,7 @@ class Writer:
         self.lines += lines
 
     def write(self, count: int) -> None:
-        """Write so many more lines."""
+        """Write the next lines."""
         at = len(self.lines)
         self._write([self._line(f"line {n} ") for n in range(at, at + count)])
 
@@ -127,12 +127,12 @@ class Writer:
             self._write([self._line("banner ")] * BANNER)
 
     def close(self) -> None:
-        """Be done."""
+        """Close the log."""
         self._file.close()
 
 
 def _contents(home: Path) -> Iterator[bytes]:
-    """What is in every file of a worker's, unpacked."""
+    """The unpacked content of every file of a worker."""
     openers = {".gz": gzip.decompress, ".xz": lzma.decompress, ".bz2": bz2.decompress}
     for path in home.rglob("*"):
         if path.is_file() and not path.is_symlink() and path.suffix != ".zst":
@@ -175,7 +175,7 @@ class Trial:
         self.pair.startListener()
         self.worker.forwarder.start()
         self.writer.write(CHUNK)
-        # What was there before the first look at a file has not begun to be followed.
+        # The forwarder follows the file once its first line has arrived.
         self.pair.wait(lambda: bool(self._delivered()), "nothing comes")
         if self.kind.away:
             self.pair.listener.stop()
@@ -248,7 +248,7 @@ class Trial:
         return [line for line in lines if b" decnet-syslog - GAP [" not in line]
 
     def _gaps(self) -> int:
-        """Lines in gap records; a piece of one counts."""
+        """The number of lines in gap records, parts of lines included."""
         path, octets = self.pair.jsonPath, 0
         for line in path.read_bytes().splitlines() if path.exists() else ():
             if b'"gap"' in line:

@@ -1,9 +1,9 @@
 """
 The ways in which programs rotate a log: the real logrotate, and three imitated.
 
-A L{Rotator} is told to rotate while its log's writer does nothing, and says what the writer
-does then: it has the old file open and writes a few more lines to it (as programs do until
-they are told of the rotation), or it begins the new file at once.
+A L{Rotator} rotates a log while its writer pauses. The L{Kind} tells how the writer goes on:
+some programs keep the old file open and write a few more lines to it until a signal reaches
+them, others begin the new file at once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Rotator:
     One log that is rotated.
 
     @ivar log: the file that is written.
-    @ivar follow: what C{--log-file} names.
+    @ivar follow: the value of C{--log-file}.
     @ivar options: more options of the forwarder.
     """
 
@@ -54,7 +54,7 @@ class Rotator:
             self.options.append(f"--rotated={home / kind.elsewhere}/")
 
     def rotate(self) -> None:
-        """Rotate once. No line is written meanwhile."""
+        """Rotate once, while the writer pauses."""
         self.number += 1
         if self.kind.rotate is not None:
             self.kind.rotate(self)
@@ -79,7 +79,7 @@ class Rotator:
         assert (done.returncode, done.stderr) == (0, ""), done
 
     def _nextDay(self) -> None:
-        """Give what was rotated today the date of a day before: logrotate does it once a day."""
+        """Date today's rotated file back: logrotate rotates to one date once only."""
         today = time.strftime("%Y%m%d")
         for path in self.log.parent.glob(f"*{today}*"):
             day = f"2026{self.number // 28 + 1:02d}{self.number % 28 + 1:02d}"
@@ -140,19 +140,19 @@ class Kind:
     """
     A way to rotate.
 
-    @ivar title: what the table calls it.
+    @ivar title: its name in the table.
     @ivar options: of logrotate, separated by semicolons.
     @ivar name: of the log.
-    @ivar follow: what is followed, if that is a pattern.
-    @ivar link: whether it is followed through a link from another directory.
-    @ivar late: whether the writer has the old file open and writes to it behind the rotation.
+    @ivar follow: the pattern for C{--log-file}, instead of the name.
+    @ivar link: whether the forwarder follows a link in another directory.
+    @ivar late: whether the writer adds lines to the old file after the rotation.
     @ivar keeps: whether the writer never opens another file (copytruncate).
-    @ivar force: whether logrotate is told to rotate, whatever size and age.
-    @ivar elsewhere: the directory that the rotated files go to.
-    @ivar pause: least time between rotations, in seconds: names may have one.
+    @ivar force: whether logrotate rotates regardless of size and age.
+    @ivar elsewhere: the directory of the rotated files.
+    @ivar pause: minimum time between rotations, in seconds, where names contain the second.
     @ivar banner: whether each file begins with the same 5 KiB.
-    @ivar away: whether the master is away, and the files are gone before it is back.
-    @ivar rotate: how, if not by logrotate.
+    @ivar away: whether the master is down while rotation deletes files.
+    @ivar rotate: the imitation of another program; C{None}: logrotate rotates.
     """
 
     title: str
