@@ -21,17 +21,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from .durable import StorageFailed, isFailure, isFull, syncDirectory, useWAL
+from .durable import StorageFailed, isFailure, syncDirectory, useWAL, whyBlocked
 from .errors import UserError
 from .migration import Schema, SchemaUnknown, bringUp
 from .private import openPrivate
 
-__all__ = ["DatabaseDamaged", "DatabaseKind", "openDatabase"]
+__all__ = ["DatabaseDamaged", "DatabaseKind", "NoSpace", "openDatabase"]
 
 T = TypeVar("T")
 
 # What other exceptions a row of a damaged page can cause in the code that reads it.
 _STRANGE = (ValueError, TypeError, OverflowError, AttributeError, LookupError)
+
+
+class NoSpace(UserError):
+    """It cannot be written now."""
 
 
 class DatabaseDamaged(StorageFailed):
@@ -72,10 +76,14 @@ def openDatabase(
     @raise UserError: it is in use, of an unknown schema, or there is no space.
     @raise StorageFailed: it is damaged, or the disk has failed.
     """
-    os.close(openPrivate(path, kind.what, kind.place))
+    descriptor = openPrivate(path, kind.what, kind.place)
+    isNew = not os.fstat(descriptor).st_size
+    os.close(descriptor)
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=2)
     try:
-        return _opened(db, path, kind, schema, prepare, fill, pageOctets)
+        if isNew:
+            _shape(db, pageOctets)
+        return _opened(db, path, schema, prepare, fill)
     except BaseException as error:
         try:
             db.close()
@@ -87,31 +95,33 @@ def openDatabase(
         raise
 
 
+def _shape(db: sqlite3.Connection, pageOctets: int | None) -> None:
+    """Settle what a database keeps for good, before it is looked at for the first time."""
+    if pageOctets is not None:
+        db.execute(f"PRAGMA page_size = {pageOctets}")
+    # So that pages can be given back to the disk.
+    db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+
+
 def _opened(
     db: sqlite3.Connection,
     path: Path,
-    kind: DatabaseKind,
     schema: Schema,
     prepare: Callable[[sqlite3.Connection], T],
     fill: Callable[[sqlite3.Connection], None],
-    pageOctets: int | None,
 ) -> T:
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
     # Journals of single statements hold nothing that a crash must find again.
     db.execute("PRAGMA temp_store = MEMORY")
-
-    if pageOctets is not None:
-        # Before the first transaction: that fixes it, and for one that is there nothing changes.
-        db.execute(f"PRAGMA page_size = {pageOctets}")
-
-    def make() -> None:
-        useWAL(db)
+    # Some builds write zeros over all that is deleted (Debian's): to delete a batch would take
+    # as much of a disk as to insert it, when it is to free room.
+    db.execute("PRAGMA secure_delete = OFF")
 
     # Before anything of it is changed: WAL mode would be a change.
     (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
         raise sqlite3.DatabaseError(" ".join(found.split()))
-    bringUp(db, schema, make, lambda: fill(db))
+    bringUp(db, schema, lambda: useWAL(db), lambda: fill(db))
     useWAL(db)
     prepared = prepare(db)
     busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -134,8 +144,9 @@ def _meaning(error: BaseException, path: Path, kind: DatabaseKind) -> Exception:
     if isinstance(error, sqlite3.DatabaseError):
         if "locked" in str(error):
             return UserError(f"{kind.what} {path} is in use: {kind.holder}")
-        if isFull(error, path):
-            return UserError(f"no space for {kind.what} {path}: make room")
+        why = whyBlocked(error, path)
+        if why is not None:
+            return NoSpace(f"{why} for {kind.what} {path}: make room, or move it")
         if isFailure(error):
             return StorageFailed(
                 f"{kind.what} {path}: {error}: look at the disk before it is started again"

@@ -2,7 +2,8 @@
 What has to be on disk before anybody is told of it.
 
 An error of a sync is the end of a process: the kernel may have dropped the octets and say
-yes the next time. No space is no such error.
+yes the next time. No space is no such error, nor is a file system that has turned read-only:
+what could not be written was not promised to anybody.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 __all__ = [
+    "BLOCKED",
     "EXIT_SOFTWARE",
     "EXIT_STORAGE",
     "StorageFailed",
@@ -23,6 +25,7 @@ __all__ = [
     "syncData",
     "syncDirectory",
     "useWAL",
+    "whyBlocked",
 ]
 
 # sysexits' EX_IOERR: a disk cannot be trusted. Not to be restarted without a look at it.
@@ -31,7 +34,21 @@ EXIT_STORAGE = 74
 # sysexits' EX_SOFTWARE: an error of ours where going on might break the promise.
 EXIT_SOFTWARE = 70
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Why a file cannot be written now, and can be later: nothing that was written is in doubt.
+BLOCKED = {
+    errno.ENOSPC: "no space",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the limit on the size of files is reached",
+    errno.EROFS: "the file system is read-only",
+}
+
+# What SQLite calls these, when it does not know them. A failed sync is never among them.
+_UNKNOWN = (
+    "SQLITE_IOERR_WRITE",
+    "SQLITE_IOERR_TRUNCATE",
+    "SQLITE_CANTOPEN",
+    "SQLITE_READONLY",
+)
 
 
 # As much as a commit writes at once.
@@ -54,30 +71,34 @@ def bootId() -> str:
         return ""
 
 
-def isFull(error: sqlite3.DatabaseError, path: Path) -> bool:
+def whyBlocked(error: sqlite3.DatabaseError, path: Path) -> str | None:
     """
-    Whether an error of SQLite is only that there is no space.
+    Why SQLite cannot write now, if it can later: there is no space, or the file system has
+    turned read-only. C{None} for any other error.
 
-    SQLite knows ENOSPC. A quota, or a limit on the size of files, it calls a failed write:
-    whether one can be written at all shows beside it.
+    SQLite knows ENOSPC. The others it calls a failed write: whether one can be written at all
+    shows beside it.
 
     @param path: of the database.
     """
     if "database or disk is full" in str(error):
-        return True
-    if getattr(error, "sqlite_errorname", "") != "SQLITE_IOERR_WRITE":
-        return False
+        return BLOCKED[errno.ENOSPC]
+    if not getattr(error, "sqlite_errorname", "").startswith(_UNKNOWN):
+        return None
     try:
         with (
             open(f"{path}-wal", "ab") as wal,
             tempfile.TemporaryFile(dir=path.parent) as probe,
         ):
-            probe.seek(wal.tell())
-            probe.write(bytes(PROBE_OCTETS))
-            probe.flush()
+            os.pwrite(probe.fileno(), bytes(PROBE_OCTETS), wal.tell())
     except OSError as failed:
-        return failed.errno in _FULL
-    return False
+        return BLOCKED.get(failed.errno or 0)
+    return None
+
+
+def isFull(error: sqlite3.DatabaseError, path: Path) -> bool:
+    """Whether an error of SQLite is only that it cannot write now: L{whyBlocked}."""
+    return whyBlocked(error, path) is not None
 
 
 def isFailure(error: sqlite3.DatabaseError) -> bool:

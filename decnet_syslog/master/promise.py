@@ -55,6 +55,8 @@ class JournalPromise(Protocol):
         grant from before is void, and whoever is connected has to offer again what it has.
     @ivar refusals: by worker and address, why a deposit was not committed, if it is not that
         another connection has taken over: a code of C{BYE} and a text. Bounded.
+    @ivar capacity: what it can hold where it is, as far as is known; more is refused.
+    @ivar hasSpare: whether L{giveBack} is to be called soon.
     @ivar mark: the point that is durable: whatever a call here has returned of a position or
         a batch is before it.
     """
@@ -64,6 +66,12 @@ class JournalPromise(Protocol):
 
     @property
     def octets(self) -> int: ...
+
+    @property
+    def capacity(self) -> int: ...
+
+    @property
+    def hasSpare(self) -> bool: ...
 
     @property
     def mark(self) -> Mark: ...
@@ -128,6 +136,14 @@ class JournalPromise(Protocol):
         Say which outputs there are: batches wait for these and for no others.
 
         @return: the cursor of each. A new one begins at the oldest batch still here.
+        """
+
+    def giveBack(self) -> bool:
+        """
+        Give the disk a little of what is not needed any more, and find out what there is
+        room for.
+
+        @return: whether there is more of it: call again, when whatever waits is committed.
         """
 
     def close(self) -> None:

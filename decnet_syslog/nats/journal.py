@@ -44,6 +44,7 @@ from ..errors import UserError
 from ..master.limits import Limits
 from ..master.promise import JournalBlocked
 from ..master.values import Batch, Cursor, Deposit, Grant, Known, Mark, Wish, batchOf
+from ..wire.control import NUMBER_MAX
 from ..wire.record import Provenance
 from .bus import Bus, Silent
 from .chronicle import Chronicle
@@ -195,6 +196,8 @@ class JetStreamJournal:
         self._uncounted: dict[str, int] = {}
         self.octets = self.keptOctets = 0
         self.refusals: dict[tuple[str, str], tuple[str, str]] = {}
+        self.capacity = NUMBER_MAX
+        self.hasSpare = False
         self._bus = bus
         self._stream = stream
         self._outbox = outbox
@@ -279,6 +282,10 @@ class JetStreamJournal:
             self._outbox.leave()
             self._outbox.close()
         self._bus.close()
+
+    def giveBack(self) -> bool:
+        """As L{decnet_syslog.master.promise.JournalPromise.giveBack}: the servers do it."""
+        return False
 
     # History.
 

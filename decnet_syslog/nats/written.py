@@ -52,10 +52,13 @@ class OutputState(Journal):
 
     @classmethod
     def open(
-        cls, path: Path, streamsPerWorkerMax: int = Limits.filesPerWorker
+        cls,
+        path: Path,
+        streamsPerWorkerMax: int = Limits.filesPerWorker,
+        reserve: bool = False,
     ) -> OutputState:
         """As L{Journal.open}."""
-        opened = super().open(path, streamsPerWorkerMax)
+        opened = super().open(path, streamsPerWorkerMax, reserve)
         assert isinstance(opened, cls)
         return opened
 

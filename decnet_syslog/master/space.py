@@ -1,0 +1,350 @@
+"""
+The space that a journal may use, so that a full disk never keeps it from getting free again.
+
+What must be true:
+
+* lines are refused before the last of the room is gone. What remains is for what frees
+  room: the outputs' cursors, the checkpoint that brings the WAL's pages to their places, a
+  stop and a start;
+* that remainder is not an intention but a file that is allocated in advance, the reserve.
+  Other programs cannot take it, and a quota has counted it. When a write that frees room
+  fails for want of it, the reserve is given up first, and taken again when there is room;
+* a deposit is committed only if its pages fit into the WAL I{and} the checkpoint after
+  it fits into the database: both are computed before it begins.
+
+The sizes follow from the disk: a journal on 24 MiB works, with a smaller WAL, smaller
+transactions and a smaller reserve than one on 24 GiB. What is computed is an estimate: other
+programs write, too, and file systems have overheads of their own. SQLite's own error is what
+decides; the estimate sees to it that it is rare, and the reserve that it does no harm.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..wire.control import NUMBER_MAX
+from .limits import PENDING_OCTETS_MIN, Limits
+from .values import Deposit
+
+__all__ = [
+    "Budget",
+    "Reserve",
+    "Space",
+    "available",
+    "fitting",
+    "journalFiles",
+    "pieces",
+]
+
+KIB, MIB = 1024, 1024 * 1024
+
+# Pages that a commit writes beside those of its octets: leaves of the tables and their indices,
+# the free list, the map of pages. Each deposit may touch a leaf of the streams.
+COMMIT_PAGES = 5
+LEAVES_MAX = 32
+SPARE_PAGES = 3
+
+# The names of a journal's files.
+ENDS = "", "-wal", "-shm", "-journal", "-reserve", ".lock", ".crl"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """
+    What a journal may take, by what it has. All in octets.
+
+    @ivar reserve: kept for what frees room: all that a checkpoint may have to add to the
+        database, and a few commits of cursors.
+    @ivar wal: checkpoint when the WAL has so many. On a large disk most pages in it have been
+        written again by then, for other batches, and are copied once: at 16 MiB it takes a
+        fifth of the time.
+    @ivar piece: commit no more than that in one transaction, but at least a deposit.
+    """
+
+    reserve: int
+    wal: int
+    piece: int
+
+    @classmethod
+    def of(cls, octets: int) -> Budget:
+        """@param octets: what is free, and what the journal's files have."""
+        return cls(
+            reserve=_between(MIB, octets // 6, 32 * MIB),
+            wal=_between(MIB // 2, octets // 8, 64 * MIB),
+            piece=_between(PENDING_OCTETS_MIN, octets // 24, 8 * MIB),
+        )
+
+    @property
+    def growth(self) -> int:
+        """Checkpoint when the database is to grow by so many: the reserve has room for it."""
+        return max(self.reserve // 4, self.reserve - self.piece - MIB)
+
+
+def _between(least: int, octets: int, most: int) -> int:
+    return max(least, min(octets, most))
+
+
+def journalFiles(path: Path) -> list[Path]:
+    """Every file that a journal may have: no output may be one of them."""
+    return [path.with_name(path.name + end) for end in ENDS]
+
+
+def available(path: Path) -> int:
+    """
+    What a journal's disk has for it, its own files included; very much if that is not known.
+
+    @param path: of the journal, which need not be there yet.
+    """
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return NUMBER_MAX
+    if not disk.f_blocks:
+        return NUMBER_MAX
+    return disk.f_bavail * disk.f_frsize + sum(map(sizeOf, journalFiles(path)))
+
+
+def sizeOf(path: Path) -> int:
+    """The octets of a file; 0 if there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _allocated(path: Path) -> int:
+    """What a file really has on disk."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0
+    return min(status.st_size, status.st_blocks * 512)
+
+
+def fitting(limits: Limits, octets: int) -> Limits:
+    """The limits, lowered where so small a disk could not take what waits in memory."""
+    piece = Budget.of(octets).piece
+    return replace(
+        limits,
+        pending=min(limits.pending, 4 * piece),
+        pendingPerWorker=min(limits.pendingPerWorker, piece),
+        pendingPerConnection=min(limits.pendingPerConnection, piece),
+    )
+
+
+def pieces(deposits: Iterable[Deposit], most: int) -> Iterator[list[Deposit]]:
+    """Deposits in order, cut into transactions."""
+    piece: list[Deposit] = []
+    octets = 0
+    for deposit in deposits:
+        if piece and octets + len(deposit.octets) > most:
+            yield piece
+            piece, octets = [], 0
+        piece.append(deposit)
+        octets += len(deposit.octets)
+    if piece:
+        yield piece
+
+
+class Reserve:
+    """
+    The file that keeps the last of the room.
+
+    @ivar isHeld: whether it is allocated.
+    """
+
+    def __init__(self, path: Path, octets: int) -> None:
+        """
+        @param path: of the journal.
+        """
+        self.path = path.with_name(path.name + "-reserve")
+        self.octets = octets
+        self.isHeld = _allocated(self.path) >= octets
+
+    @property
+    def lacks(self) -> int:
+        """What is to be left free for it."""
+        return 0 if self.isHeld else self.octets
+
+    def take(self) -> None:
+        """Allocate it, if there is room."""
+        try:
+            descriptor = os.open(
+                self.path,
+                os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK,
+                0o600,
+            )
+        except OSError:
+            return
+        try:
+            os.posix_fallocate(descriptor, 0, self.octets)
+            os.ftruncate(descriptor, self.octets)
+            self.isHeld = True
+        except OSError:
+            os.ftruncate(descriptor, 0)
+        finally:
+            os.close(descriptor)
+
+    def giveUp(self) -> bool:
+        """
+        Give its room to whoever writes next.
+
+        @return: whether there was any.
+        """
+        self.isHeld = False
+        if not sizeOf(self.path):
+            return False
+        try:
+            os.truncate(self.path, 0)
+        except OSError:
+            return False
+        return True
+
+
+class Space:
+    """
+    How much more the journal can take.
+
+    @ivar budget: by what the disk had when it was last looked at.
+    @ivar room: octets of pages that fit into one transaction now, about.
+    @ivar capacity: octets of deposits that can be accepted until it is full, about.
+    """
+
+    def __init__(self, path: Path, db: sqlite3.Connection, reserve: bool) -> None:
+        """
+        @param path: of the journal.
+        @param reserve: whether there is to be a reserve.
+        """
+        self._path = path
+        self._wal = path.with_name(path.name + "-wal")
+        self._db = db
+        # A journal keeps the pages it was made with.
+        self._pageOctets = self.ask("page_size")
+        self._octets = available(path)
+        self.budget = Budget.of(self._octets)
+        self.reserve = Reserve(path, self.budget.reserve if reserve else 0)
+        # What is in the WAL and not yet in the database, at most.
+        self._walOctets = 0
+        # Deposits of so many octets need no look at the disk.
+        self._unlooked = 0
+        self.room = self.capacity = NUMBER_MAX
+
+    def ask(self, pragma: str) -> int:
+        """A pragma's value."""
+        (value,) = self._db.execute(f"PRAGMA {pragma}").fetchone()
+        return int(value)
+
+    @property
+    def fileOctets(self) -> int:
+        """What the database will have when it is checkpointed."""
+        return self.ask("page_count") * self._pageOctets
+
+    @property
+    def walFileOctets(self) -> int:
+        """What the WAL's file has."""
+        return sizeOf(self._wal)
+
+    @property
+    def isScarce(self) -> bool:
+        """Whether the disk is to be looked at again soon."""
+        return self.capacity < 16 * self.budget.piece or bool(self.reserve.lacks)
+
+    @property
+    def isCheckpointDue(self) -> bool:
+        """Whether the WAL is long, or the database is to grow much."""
+        return (
+            self._walOctets >= self.budget.wal
+            or self._walOctets >= self.budget.growth <= self._growth()
+        )
+
+    def _growth(self) -> int:
+        return max(0, self.fileOctets - sizeOf(self._path))
+
+    def cost(self, octets: int, rows: int) -> int:
+        """
+        The octets of the pages that a commit writes, at most, about.
+
+        @param octets: of the deposits, rows counted.
+        @param rows: that it writes.
+        """
+        pages = octets * 33 // 32 // self._pageOctets + COMMIT_PAGES + SPARE_PAGES
+        return (pages + min(rows, LEAVES_MAX)) * self._pageOctets
+
+    def has(self, octets: int) -> bool:
+        """Whether pages of so many octets fit, into the WAL and then into the database."""
+        if octets <= self._unlooked:
+            self._unlooked -= octets
+            return True
+        self.look()
+        self._unlooked = self.room // 4 if self.room >= 4 * octets else 0
+        return octets <= self.room
+
+    def canWrite(self, octets: int) -> bool:
+        """Whether so much can be written that takes no new page of the database."""
+        free = available(self._path) - sum(map(sizeOf, journalFiles(self._path)))
+        unwritten = self.walFileOctets - self._walUsed()
+        return free - self.reserve.lacks + unwritten >= octets
+
+    def look(self) -> None:
+        """Look at the disk."""
+        self._octets = available(self._path)
+        if self._octets == NUMBER_MAX:
+            self.room = self.capacity = NUMBER_MAX
+            return
+        free = self._octets - sum(map(sizeOf, journalFiles(self._path)))
+        if not self.reserve.isHeld and free >= (
+            self.reserve.octets + self.budget.piece
+        ):
+            self.reserve.take()
+            free -= self.reserve.octets - self.reserve.lacks
+        free -= self.reserve.lacks + self._growth()
+        unused = self.ask("freelist_count") * self._pageOctets
+        # Pages need room in the WAL behind what it has, and in the database where none of its
+        # own are free.
+        written = max(0, self.walFileOctets - self._walUsed())
+        both = (free + written + unused) // 2
+        if both < max(written, unused):
+            both = free + min(written, unused)
+        self.room = max(0, both)
+        # In the long run the WAL is written again and again, and the rest is the database's.
+        # What is in memory already is to fit as well.
+        wal = self.budget.wal + self.budget.piece
+        self.capacity = max(
+            0,
+            unused + max(0, free + self.walFileOctets - wal) - 4 * self.budget.piece,
+        )
+
+    def _walUsed(self) -> int:
+        """
+        How far the WAL is written in this round; behind that it has the frames of the round
+        before, which bear another salt (SQLite's file format, section 4).
+        """
+        if not self._walOctets:
+            return 0
+        frame = self._pageOctets + 24
+        try:
+            with open(self._wal, "rb") as file:
+                salt = os.pread(file.fileno(), 8, 16)
+                low, high = 0, max(0, self.walFileOctets - 32) // frame
+                while low < high:
+                    middle = (low + high) // 2
+                    if os.pread(file.fileno(), 8, 32 + middle * frame + 8) == salt:
+                        low = middle + 1
+                    else:
+                        high = middle
+        except OSError:
+            return self._walOctets
+        return 32 + low * frame
+
+    def written(self, octets: int) -> None:
+        """A transaction with deposits of so many octets is committed."""
+        self._walOctets += COMMIT_PAGES * self._pageOctets + octets
+
+    def checkpointed(self) -> None:
+        """Everything is in the database: the WAL is written from its beginning again."""
+        self._walOctets = 0
+        self._unlooked = 0
