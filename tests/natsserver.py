@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -213,6 +214,34 @@ class NatsServer:
             assert self.running is not None
             self.running.terminate()
             self.running.wait(PATIENCE_S)
+
+    @property
+    def store(self) -> Path:
+        """Where JetStream's files are."""
+        return self.directory / "store"
+
+    def copyStore(self, copy: Path) -> None:
+        """Stop it, copy all it has stored, and start it: a backup."""
+        self.stop()
+        shutil.copytree(self.store, copy)
+        self.start()
+
+    def putBackStore(self, copy: Path, part: str = "") -> None:
+        """
+        End it, put a copy of its store in the place of the store, and start it.
+
+        @param part: of the store, what is put back: one stream's directory, say.
+        """
+        self.kill()
+        self.wipe(part)
+        shutil.copytree(copy / part, self.store / part)
+        self.start()
+
+    def wipe(self, part: str = "") -> None:
+        """Lose what it has stored. It must not run."""
+        assert not self.alive
+        if (self.store / part).exists():
+            shutil.rmtree(self.store / part)
 
     def reload(self) -> None:
         """Have it read its configuration anew."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -711,13 +712,13 @@ def use(outbox: Outbox, names: list[str]) -> dict[str, Cursor]:
 class LeaseTests(SingleTestCase):
     """One writes the outputs; another takes over."""
 
-    def outbox(self) -> Outbox:
+    def outbox(self, path: Path | None = None) -> Outbox:
         """Somebody who could write the outputs, in a place of its own."""
         bus = Bus.open(Access(parseServers(self.nats.url)))
         self.addCleanup(bus.close)
         layout = Layout("decnet", None, STREAM_OCTETS_MAX)
         JetStreamJournal.open(bus, layout, 1000)
-        state = OutputState.open(self.directory() / "outputs.db")
+        state = OutputState.open(path or self.directory() / "outputs.db")
         self.addCleanup(state.close)
         outbox = Outbox(bus, layout, state, "test", lambda: self.now)
         outbox.prepare()
@@ -766,6 +767,31 @@ class LeaseTests(SingleTestCase):
         )
         self.assertTrue(again.acquire())
         self.assertRaises(LeaseLost, self.one.renew)
+
+    def test_cloned(self) -> None:
+        """
+        A machine that was cloned with its file waits like any other host: what is in the file
+        proves nothing. After a restart of the machine nobody knows whether the other is one.
+        """
+        home = self.directory()
+        OutputState.open(home / "one.db").close()
+        shutil.copy(home / "one.db", home / "two.db")
+        one, two = self.outbox(home / "one.db"), self.outbox(home / "two.db")
+        self.assertEqual(one.state.identity, two.state.identity)
+        self.now += LEASE_S
+        self.assertFalse(one.acquire())
+        self.now += LEASE_S
+        self.assertTrue(one.acquire())
+        for _ in range(20):
+            self.now += RENEW_S
+            self.assertFalse(two.acquire())
+            one.renew()
+        self.assertFalse(two.acquire())
+        self.now += LEASE_S - 1
+        self.assertFalse(two.acquire())
+        self.now += 1
+        self.assertTrue(two.acquire())
+        self.assertRaises(LeaseLost, one.renew)
 
     def test_answerLost(self) -> None:
         """A value whose answer was lost is ours all the same."""

@@ -118,6 +118,10 @@ class History:
                 return not forked and mark.number <= self._end(at)
         return False
 
+    def erasBehind(self, seq: int) -> int:
+        """How many eras begin behind a sequence."""
+        return sum(era.first > seq for era in self.eras)
+
     def isForkedBehind(self, seq: int) -> bool:
         """Whether somebody has said already that the stream went back behind a sequence."""
         return any(era.forked and era.first > seq for era in self.eras)

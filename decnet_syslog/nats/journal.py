@@ -240,7 +240,8 @@ class JetStreamJournal:
             )
         stream = Stream(bus, layout.name)
         what = f"the journal {layout.name}"
-        opening(bus, what, lambda: stream.ensure(layout))
+        mayMake = outbox is None or outbox.state.history() is None
+        opening(bus, what, lambda: stream.ensure(layout, mayMake))
         chronicle = Chronicle(stream, layout)
         opening(bus, what, chronicle.open)
         return cls(
@@ -729,10 +730,12 @@ class JetStreamJournal:
             f" {stream.octetsMax}, less {self._reserve} for positions"
         )
         written = await releasedOf(self._bus, stream.name)
-        last = self._chronicle.mark.number
-        if written < last:
+        known = self._chronicle.known
+        # Eras are no lines.
+        isWritten = written + known.erasBehind(written) >= known.last
+        if not isWritten:
             return (
-                f"{said}; the outputs have all up to message {written} of {last}: see that"
+                f"{said}; the outputs have all up to message {written} of {known.last}: see that"
                 " decnet-outputs runs and can write"
             )
         return (

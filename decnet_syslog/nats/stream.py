@@ -217,15 +217,19 @@ class Stream:
             raise JournalBlocked(f"JetStream refuses: {error[1]}")
         return answer
 
-    async def ensure(self, layout: Layout) -> None:
+    async def ensure(self, layout: Layout, mayMake: bool = True) -> None:
         """
         Make the stream, or see that the one there can be trusted.
 
+        @param mayMake: whether there may be none yet. An empty one in the place of one that was
+            written could get in the way of whoever puts that back.
         @raise UserError: it cannot.
         @raise JournalBlocked: not now.
         """
         answer = await self.ask("STREAM.INFO")
         if errorOf(answer) is not None:
+            if not mayMake:
+                raise JournalBlocked(self._gone)
             # Without a cluster the account's JetStream knows no peers.
             answer = await self._make(layout)
         self._check(answer["config"], layout)
