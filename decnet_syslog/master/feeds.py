@@ -104,6 +104,7 @@ class Feed:
     Feed one output.
 
     @ivar blocked: why the output cannot be written now, or C{None}.
+    @ivar inThread: call a function in the output's thread, in order of the calls.
     """
 
     _log = Logger()
@@ -126,7 +127,7 @@ class Feed:
         self._journal = journal
         self._commits = commits
         self._lineWork = RECORD_WORK if output.name.startswith("json:") else 1
-        self._inThread = inThread
+        self.inThread = inThread
         self._clock = clock
         self._failed = failed
         self._queue: deque[Batch] = deque()
@@ -197,7 +198,12 @@ class Feed:
 
     def answer(self) -> Deferred[None]:
         """Fire when what the output's thread has to do now is done."""
-        return self._inThread(lambda: None)
+        return self.inThread(lambda: None)
+
+    def halt(self) -> None:
+        """Begin nothing more: the journal is not the one that was read."""
+        self._stopping = True
+        self._cancel()
 
     @inlineCallbacks
     def stop(self) -> Steps:
@@ -214,12 +220,12 @@ class Feed:
         if self._broken:
             return
         try:
-            cursor = yield self._inThread(self.output.sync)
+            cursor = yield self.inThread(self.output.sync)
         except OSError:
             self._log.failure("cannot sync {output}", output=self.output.name)
         else:
             self._commits.saveCursor(cursor)
-        yield self._inThread(self.output.close)
+        yield self.inThread(self.output.close)
 
     def _cancel(self) -> None:
         for timer in (self._timer, self._later):
@@ -302,7 +308,7 @@ class Feed:
                 yield self._lookAtFiles()
             while True:
                 if self._reopen:
-                    yield self._inThread(self.output.reopen)
+                    yield self.inThread(self.output.reopen)
                     self._reopen = False
                 batches = yield self._next()
                 if not batches:
@@ -331,7 +337,7 @@ class Feed:
         @raise UserError: the same.
         """
         try:
-            barrier = yield self._inThread(self.output.apply, batches)
+            barrier = yield self.inThread(self.output.apply, batches)
         except (OSError, UserError):
             self._putBack(batches)
             raise
@@ -450,7 +456,7 @@ class Feed:
 
     @inlineCallbacks
     def _lookAtFiles(self) -> Steps:
-        cursor = yield self._inThread(self.output.look)
+        cursor = yield self.inThread(self.output.look)
         if cursor is not None:
             self._commits.saveCursor(cursor)
 
@@ -460,5 +466,5 @@ class Feed:
     @inlineCallbacks
     def _sync(self) -> Steps:
         self._syncAt = None
-        cursor = yield self._inThread(self.output.sync)
+        cursor = yield self.inThread(self.output.sync)
         self._commits.saveCursor(cursor)

@@ -45,6 +45,7 @@ class Chronicle:
 
     @ivar known: what we know, and everything up to its end was compared.
     @ivar turns: how often the stream was found to have gone back.
+    @ivar former: what we knew when it did for the first time since this was set to C{None}.
     @ivar mark: how far the stream is, for forwarders; read in the reactor's thread.
     @ivar unsafe: why nothing may be accepted: the stream's settings. Empty: they are well.
     @ivar wentBack: called in the bus's thread when the stream has gone back.
@@ -59,6 +60,7 @@ class Chronicle:
         self.known = History.of(stream.identity)
         self.mark = self.known.mark()
         self.turns = 0
+        self.former: History | None = None
         self.unsafe = ""
         self.wentBack: Callable[[], None] = lambda: None
         self._saidAt = float("-inf")
@@ -155,8 +157,9 @@ class Chronicle:
         """
         async with self._lock:
             await self._begin()
+            was = self.known
             await self._append(forked=True)
-            self._turn()
+            self._turn(was)
 
     async def holds(self, mark: Mark) -> bool:
         """
@@ -203,13 +206,13 @@ class Chronicle:
 
     def _adopt(self, view: History) -> None:
         """What we knew is in it."""
-        had = {era.token for era in self.known.eras}
+        was, had = self.known, {era.token for era in self.known.eras}
         fresh = [era for era in view.eras if era.token not in had]
         self.known = view
         self.mark = Mark(max(view.last, self._committed), view.eras[-1].token)
         if any(era.forked for era in fresh):
             # Somebody else has found that it went back.
-            self._turn()
+            self._turn(was)
 
     async def _begin(self) -> None:
         """Begin an era, and compare what we knew with what is before it."""
@@ -234,7 +237,7 @@ class Chronicle:
                 self.known, self.mark = view, view.mark()
             else:
                 await self._append(forked=True)
-            self._turn()
+            self._turn(was)
         else:
             self._adopt(view)
         # What broke meanwhile is a reason to begin another.
@@ -266,7 +269,8 @@ class Chronicle:
             # Somebody else has begun one, or ours was taken and its answer lost.
         raise JournalBlocked("others begin eras all the time")
 
-    def _turn(self) -> None:
+    def _turn(self, was: History) -> None:
+        self.former = self.former or was
         self.turns += 1
         self.wentBack()
 

@@ -507,10 +507,7 @@ class JetStreamJournal:
             self._run(self._commit(progress))
         cursors = list(cursors)
         if cursors and self._outbox is not None:
-            if max(cursor.seq for cursor in cursors) > self._chronicle.known.last:
-                # A cursor is a place in a history that is known up to there.
-                self._run(self._chronicle.look())
-            self._outbox.save(cursors, self._chronicle.known)
+            self.saveCursors(cursors)
             try:
                 self._run(self._reader.release(self._outbox.released))
             except JournalBlocked:
@@ -518,6 +515,19 @@ class JetStreamJournal:
                 pass
         self._progress = []
         return [p.batch for p in progress]
+
+    def saveCursors(self, cursors: Sequence[Cursor]) -> None:
+        """
+        Save what the outputs have on disk, with the history that it was read in: also when the
+        stream has another by now.
+
+        @raise LeaseLost: they are saved, and somebody else has the outputs.
+        """
+        assert self._outbox is not None, "no output is here"
+        if max(cursor.seq for cursor in cursors) > self._reader.history.last:
+            # A cursor is a place in a history that is known up to there.
+            self._run(self._chronicle.look())
+        self._outbox.save(cursors, self._reader.history)
 
     def _started(self, deposit: Deposit) -> _Progress:
         left = [(piece, uuid4().hex) for piece in pieces(deposit, self._pieceOctets)]

@@ -41,7 +41,7 @@ from ..master.promise import JournalBlocked
 from ..master.values import Cursor
 from .bus import Bus, Silent
 from .history import History
-from .lease import LEASE_S, LeaseLost
+from .lease import LEASE_S, LeaseLost, WentBack
 from .stream import EXPECTED, NAME_TAKEN, Layout, Stream, errorOf, opening
 from .written import OutputState, Written
 
@@ -394,7 +394,7 @@ class Outbox:
         if self.isHeld:
             try:
                 self._write("")
-            except (JournalBlocked, LeaseLost):
+            except (JournalBlocked, LeaseLost, WentBack):
                 pass
 
     def close(self) -> None:
@@ -441,6 +441,11 @@ class Outbox:
             if seq is not None:
                 break
             there = await _read(self._stream, self._layout.name)
+            if there.revision < before:
+                raise WentBack(
+                    f"the bucket {_bucket(self._layout.name)} went back: it was at revision"
+                    f" {before} and is at {there.revision}"
+                )
             if there.attempt not in self._attempts or there.revision <= before:
                 raise LeaseLost(
                     f"{there.holder or 'nobody'} has the outputs of {self._layout.name}"

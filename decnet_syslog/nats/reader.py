@@ -33,7 +33,7 @@ from ..master.values import DEPOSIT_COST, Batch, Deposit
 from ..wire.record import Provenance
 from .bus import Silent
 from .chronicle import Chronicle
-from .history import ERA, erasSubject
+from .history import ERA, History, erasSubject
 from .lease import WentBack
 from .messages import (
     HEADERS_OCTETS_MAX,
@@ -102,6 +102,7 @@ class Reader:
         self._stream = stream
         self._chronicle = chronicle
         self._turns = chronicle.turns
+        chronicle.former = None
         self.forgiven = 0
         # Of a small stream as well there must be room again in time.
         self._purgeOctets = min(PURGE_OCTETS, stream.octetsMax // 16)
@@ -119,8 +120,21 @@ class Reader:
         self._ripeOctets = 0
         self._sweepAt: int | None = None
 
+    @property
+    def history(self) -> History:
+        """The history that what was read is of."""
+        chronicle = self._chronicle
+        if chronicle.turns != self._turns and chronicle.former is not None:
+            return chronicle.former
+        return chronicle.known
+
     async def read(self, after: int, costMax: int) -> list[Batch]:
-        """The batches behind C{after}, at least one if there is one."""
+        """
+        The batches behind C{after}, at least one if there is one.
+
+        @raise WentBack: the stream is not the one that was read.
+        """
+        self._refuseOther()
         for _ in range(LOOKS_MAX):
             isMore = True
             while isMore:
@@ -213,6 +227,9 @@ class Reader:
         @raise JournalBlocked: that cannot be known now.
         """
         await self._chronicle.look()
+        self._refuseOther()
+
+    def _refuseOther(self) -> None:
         if self._chronicle.turns != self._turns:
             raise WentBack(
                 "the stream went back: what was read may not be what is there"

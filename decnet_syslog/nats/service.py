@@ -47,6 +47,9 @@ POLL_S = 1.0
 # How often it is looked whether room can be made in the stream, in seconds.
 TIDY_S = 20.0
 
+# How long what was written may take to be saved when the stream went back, in seconds.
+SAVE_S = 10.0
+
 # How often it is looked whether the stream is still the one that is written, in seconds.
 LOOK_S = 1.0
 
@@ -94,7 +97,7 @@ class OutputsService(Service):
         self._signals = ReopenSignals(reactor, self._reopen)
         self._loops: list[LoopingCall] = []
         self.feeds: list[Feed] = []
-        self.isWriting = False
+        self.isWriting = self._isFailing = False
 
     def startService(self) -> None:
         """Reach the journal, and wait until the outputs are ours."""
@@ -107,8 +110,9 @@ class OutputsService(Service):
         except StorageFailed:
             self._fail(Failure())
             return
+        self._inJournal = self._threads.start("journal")
         self._commits = GroupCommit(
-            self._journal, self._threads.start("journal"), self._reactor, self._fail
+            self._journal, self._inJournal, self._reactor, self._fail
         )
         self._reactor.callWhenRunning(self._signals.catch)
         self._saidWaiting = False
@@ -288,10 +292,36 @@ class OutputsService(Service):
             feed.reopen()
 
     def _fail(self, failure: Failure) -> None:
+        if self._isFailing:
+            return
+        self._isFailing = True
         self._log.critical("stopping: {reason}", reason=failure.getErrorMessage())
         if (
             failure.check(LeaseLost, WentBack, StorageFailed, UserError, OSError)
             is None
         ):
             self._log.failure("an error of the outputs", failure)
+        if failure.check(WentBack) is not None:
+            # What is in the files is known now, and is not written again when it comes again.
+            self._reactor.callLater(SAVE_S, self._die, failure)
+            saved = self._saveWritten()
+            saved.addErrback(
+                lambda error: self._log.warn(
+                    "what was written last may be written again: {reason}",
+                    reason=error.getErrorMessage(),
+                )
+            )
+            saved.addCallback(lambda _: self._die(failure))
+            return
         self._die(failure)
+
+    @inlineCallbacks
+    def _saveWritten(self) -> Steps:
+        """Save what every output has written, and nothing else."""
+        for feed in self.feeds:
+            feed.halt()
+        cursors = yield gatherResults(
+            [feed.inThread(feed.output.sync) for feed in self.feeds]
+        )
+        if cursors:
+            yield self._inJournal(self._journal.saveCursors, cursors)
