@@ -34,6 +34,7 @@ BELOW = {
         "migration",
         "private",
         "notify",
+        "signals",
     },
     "master": {
         "master",
@@ -51,6 +52,7 @@ BELOW = {
         "migration",
         "private",
         "notify",
+        "signals",
     },
     # A provider of the master's journal; the outputs, which need not be where it is.
     "nats": {
@@ -66,6 +68,7 @@ BELOW = {
         "migration",
         "private",
         "notify",
+        "signals",
     },
     "doctor": {"doctor", "worker", "files", "wire", "trust", "errors", "options"},
     "commands": {
@@ -91,6 +94,7 @@ BELOW = {
     "private": {"errors"},
     "migration": set(),
     "notify": set(),
+    "signals": set(),
     "logs": set(),
     "errors": set(),
     "options": set(),

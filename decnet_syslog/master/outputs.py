@@ -94,6 +94,7 @@ class FileOutput:
         self._render = render
         self._events = events
         self._paths = (paths or OutputPaths()).of(kind, self.path, events)
+        self._pathOf: dict[str, str] = {}
         self._started = ""
         self._isOpened = False
         self._files: dict[str, OutputFile] = {}
@@ -232,8 +233,13 @@ class FileOutput:
 
     def _pathFor(self, batch: Batch) -> str:
         worker = batch.provenance.worker
-        path = self._paths.direct(worker)
-        return path if path in self._files else self._paths.usable(worker)
+        path = self._pathOf.get(worker)
+        if path is None or path not in self._files:
+            # Looked at again when it is opened again: what is there may be another thing.
+            if len(self._pathOf) > OPEN_FILES_MAX:
+                self._pathOf.clear()
+            path = self._pathOf[worker] = self._paths.usable(worker)
+        return path
 
     def _write(
         self, file: OutputFile, batches: Sequence[Batch], whole: bytes | None

@@ -39,6 +39,7 @@ from zope.interface import implementer
 from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..notify import adoptedSockets
+from ..signals import ServiceSignals
 from ..trust.contexts import RefuseChain
 from ..wire.control import BYE
 from .door import ConnectionLimit, showAddress
@@ -50,7 +51,7 @@ from .outputpaths import WrongKind
 from .outputprocess import ListenerLock
 from .promise import JournalBlocked, JournalPromise, SharedJournal
 from .proxied import Network, ProxiedFactory
-from .threads import ReopenSignals, Threads
+from .threads import Threads
 from .values import Cursor
 
 __all__ = ["ListenerService", "Works", "answers"]
@@ -217,12 +218,13 @@ class ListenerService(Service):
         self._ports: list[IListeningPort] = []
         self._sockets: list[int] = []
         self._proxied: ProxiedFactory | None = None
-        self._signals = ReopenSignals(reactor, self.reopen)
+        self._signals = ServiceSignals(reactor, self.reopen)
         self.port: IListeningPort | None = None
 
     def privilegedStartService(self) -> None:
         """Have the port while we may: its number may take rights that are given up next."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
+        self._signals.ignore()
         self._limit = ConnectionLimit(
             _Later(),
             replace(
@@ -402,7 +404,7 @@ class ListenerService(Service):
     def stopService(self) -> Steps:
         """Stop without losing or repeating anything."""
         super().stopService()  # type: ignore[no-untyped-call]
-        self._signals.release()
+        self._signals.stopping()
         if self._looks is not None and self._looks.running:
             self._looks.stop()
         yield gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
@@ -420,6 +422,7 @@ class ListenerService(Service):
         self._threads.stop()
         if self._lock is not None:
             self._lock.release()
+        self._signals.release()
 
     @property
     def works(self) -> Works:

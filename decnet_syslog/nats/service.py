@@ -26,7 +26,8 @@ from ..master.groupcommit import GroupCommit
 from ..master.outputpaths import WrongKind
 from ..master.outputprocess import ListenerLock
 from ..master.promise import JournalBlocked
-from ..master.threads import ReopenSignals, Threads
+from ..master.threads import Threads
+from ..signals import ServiceSignals
 from .lease import GIVE_UP_S, RENEW_S, LeaseLost, WentBack
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class OutputsService(Service):
         self._lock = lock
         self._die = die
         self._threads = Threads(reactor)
-        self._signals = ReopenSignals(reactor, self._reopen)
+        self._signals = ServiceSignals(reactor, self._reopen)
         self._loops: list[LoopingCall] = []
         self.feeds: list[Feed] = []
         self.isWriting = self._isFailing = False
@@ -102,6 +103,7 @@ class OutputsService(Service):
     def startService(self) -> None:
         """Reach the journal, and wait until the outputs are ours."""
         super().startService()  # type: ignore[no-untyped-call]
+        self._signals.ignore()
         try:
             self._lock.acquire()
             self._journal, self._outbox = self._openJournal()
@@ -277,7 +279,7 @@ class OutputsService(Service):
     def stopService(self) -> Steps:
         """Write what is in memory, say so, and let another take over."""
         super().stopService()  # type: ignore[no-untyped-call]
-        self._signals.release()
+        self._signals.stopping()
         self._endLoops()
         yield gatherResults([feed.stop() for feed in self.feeds])
         yield self._commits.flush()
@@ -285,6 +287,7 @@ class OutputsService(Service):
         yield self._commits.perform(self._journal.close)
         self._threads.stop()
         self._lock.release()
+        self._signals.release()
 
     def _reopen(self) -> None:
         self._log.info("reopening the output files")

@@ -8,7 +8,6 @@ that is killed leave the same promise: the listener knows the position.
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from twisted.python.threadpool import ThreadPool
 
 from ..durable import EXIT_STORAGE, StorageFailed
 from ..errors import UserError
+from ..signals import ServiceSignals
 from ..wire.control import BYE, ControlLine
 from .bookmarks import Bookmarks
 from .connector import EndpointConnector
@@ -117,7 +117,7 @@ class ForwarderService(Service):
         self._pieceOctets = pieceOctets
         self._resend = resendToNewMaster
         self._directory = directory
-        self._hangup: Any = signal.SIG_DFL
+        self._signals = ServiceSignals(reactor, self._hungUp)
         # How long the last look at the files has taken, in seconds.
         self._looking = 0.0
         self._poll: IDelayedCall | None = None
@@ -126,6 +126,7 @@ class ForwarderService(Service):
     def startService(self) -> None:
         """Open the state, look at the files, connect."""
         super().startService()  # type: ignore[no-untyped-call]
+        self._signals.ignore()
         try:
             self._bookmarks = Bookmarks.open(self._statePath, self._failed)
         except UserError as error:
@@ -164,7 +165,7 @@ class ForwarderService(Service):
             self._connector.connect()
         else:
             self._directory.ask().addCallback(lambda _: self._connectFirst())
-        self._reactor.callWhenRunning(self._catchSignal)
+        self._reactor.callWhenRunning(self._signals.catch)
         self._log.info(
             "shipping {files} to {masters}",
             files=", ".join(self._patterns),
@@ -180,7 +181,7 @@ class ForwarderService(Service):
     def stopService(self) -> Any:
         """Stop without losing or repeating anything."""
         super().stopService()  # type: ignore[no-untyped-call]
-        signal.signal(signal.SIGHUP, self._hangup)
+        self._signals.stopping()
         self._watch.stop()
         self._pulse.stop()
         self._homing.stop()
@@ -207,18 +208,10 @@ class ForwarderService(Service):
                 call.cancel()
         self._tails.close()
         self._bookmarks.close()
-
-    def _catchSignal(self) -> None:
-        """
-        SIGHUP: look at the files now. What else could be read anew is watched anyway.
-
-        Without it a rotation script that signals every log daemon would end us.
-        """
-        self._hangup = signal.signal(
-            signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hungUp)
-        )
+        self._signals.release()
 
     def _hungUp(self) -> None:
+        """Look at the files now. What else could be read anew is watched anyway."""
         if self.running:
             self._log.info("looking at the files")
             self._wake()
