@@ -217,6 +217,9 @@ class Trial:
         if not self.kind.keeps:
             if self.kind.late:
                 self.writer.write(LATE)
+            if self.kind.lag and number == 0:
+                time.sleep(self.kind.lag)
+                self.writer.write(LATE)
             self.writer.close()
             self.writer.reopen()
         self.writer.write(CHUNK)

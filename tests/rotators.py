@@ -116,6 +116,14 @@ def _shift(log: Path, suffix: str) -> None:
     log.rename(log.with_name(f"{log.name}.1"))
 
 
+def _deleted(rotator: Rotator) -> None:
+    """Delete the log once; then rotate by numbers."""
+    if rotator.number == 1:
+        rotator.log.unlink()
+    else:
+        _shift(rotator.log, "")
+
+
 def _kubelet(rotator: Rotator) -> None:
     """As the kubelet does: a time behind the name; all but the newest are packed."""
     for path in sorted(rotator.log.parent.glob(f"{rotator.log.name}.2*")):
@@ -152,6 +160,8 @@ class Kind:
     @ivar pause: minimum time between rotations, in seconds, where names contain the second.
     @ivar banner: whether each file begins with the same 5 KiB.
     @ivar away: whether the master is down while rotation deletes files.
+    @ivar lag: time after which the writer adds lines to the old file of the first rotation, in
+        seconds: longer than a file that nobody writes to is watched.
     @ivar rotate: the imitation of another program; C{None}: logrotate rotates.
     """
 
@@ -167,6 +177,7 @@ class Kind:
     pause: float = 0.0
     banner: bool = False
     away: bool = False
+    lag: float = 0.0
     rotate: Callable[[Rotator], None] | None = None
 
 
@@ -192,14 +203,22 @@ KINDS = (
         late=False,
         keeps=True,
     ),
+    Kind("copy", "rotate 30; copy", late=False, keeps=True),
     Kind("olddir", f"{_ALL}; olddir old", elsewhere="old"),
+    Kind(
+        "olddir, compress", f"{_ALL}; olddir old; compress", late=False, elsewhere="old"
+    ),
     Kind("compress, gzip", f"{_ALL}; compress", late=False),
     Kind("compress, xz", f"{_ALL}; {_packed('xz', '.xz')}", late=False),
     Kind("compress, zstd", f"{_ALL}; {_packed('zstd', '.zst')}", late=False),
+    Kind("compress, bzip2", f"{_ALL}; {_packed('bzip2', '.bz2')}", late=False),
     Kind("compress, delaycompress", f"{_ALL}; compress; delaycompress"),
     Kind("nocreate", "rotate 30; nocreate"),
+    Kind("start 0", f"{_ALL}; start 0"),
     Kind("maxsize", f"{_ALL}; monthly; maxsize 4k", force=False),
     Kind("rotate 1, master away", "rotate 1; create 0644", late=False, away=True),
+    Kind("default, late writer", _ALL, lag=12.0),
+    Kind("deleted, late writer", late=False, lag=12.0, rotate=_deleted),
     Kind("svlogd", name="main/current", late=False, rotate=_svlogd),
     Kind("Docker json-file", name="0a1b-json.log", late=False, rotate=_docker),
     Kind(
