@@ -15,15 +15,16 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from decnet_syslog.master.acknowledged import Acknowledged
+from decnet_syslog.master.acknowledged import Acknowledged, Owners
 from decnet_syslog.master.feeds import Feed
 from decnet_syslog.master.groupcommit import GroupCommit
 from decnet_syslog.master.journal import Journal
@@ -32,6 +33,7 @@ from decnet_syslog.master.outputs import FileOutput
 from decnet_syslog.master.reception import Violation
 from decnet_syslog.master.rendering import renderJSON, renderRaw
 from decnet_syslog.master.roster import Roster
+from decnet_syslog.master.values import Batch, Cursor, Deposit
 from decnet_syslog.wire.control import BYE, ControlError, ControlLine, encodeControl
 from decnet_syslog.wire.framing import FramingError
 from decnet_syslog.wire.protocol import OctetCountedReceiver
@@ -40,7 +42,7 @@ from decnet_syslog.worker.incarnation import Vanished
 from decnet_syslog.worker.shipment import Misbehaviour, Shipment
 from decnet_syslog.worker.tails import Tails
 
-from .doubles import LaterThread, atOnce
+from .doubles import KnowsOwners, LaterThread, atOnce
 
 NOW = "2026-04-18T00:00:00.000000Z"
 
@@ -124,7 +126,9 @@ class Master:
         self.journal = Journal.open(journalPath)
         self.thread = LaterThread()
         self.commits = GroupCommit(self.journal, self.thread, world.clock, world.failed)
-        self.roster = Roster(16)
+        self.roster: Owners = Roster(16) if world.hasRoster else KnowsOwners()
+        self.accepted = 0
+        self._watchCursors()
         outputs = [
             FileOutput("raw", str(world.rawPath), renderRaw, world.event),
             FileOutput("json", str(world.jsonPath), renderJSON, world.event),
@@ -139,13 +143,33 @@ class Master:
             self.feeds.append(feed)
             feed.start()
 
+    def _watchCursors(self) -> None:
+        """See that what a cursor counts was synced before: applied <= on disk."""
+        commit = self.journal.commit
+
+        def committed(
+            deposits: Sequence[Deposit], cursors: Iterable[Cursor] = ()
+        ) -> list[Batch | None]:
+            cursors = list(cursors)
+            for cursor in cursors:
+                for path, file in cursor.files.items():
+                    there = self.world.synced.get((file.device, file.inode), 0)
+                    assert there >= file.length, (
+                        f"the cursor counts {file.length} octets of {path}, {there} are"
+                        " on disk"
+                    )
+            return commit(deposits, cursors)
+
+        self.journal.commit = committed  # type: ignore[method-assign]
+
     def accept(self) -> tuple[End, Acknowledged]:
         """A new connection."""
         end = End(None)
+        self.accepted += 1
         reception = Acknowledged(
             "w1",
             "f",
-            "a",
+            f"192.0.2.1:{self.accepted}",
             end,
             self.commits,
             lambda: NOW,
@@ -178,10 +202,18 @@ class World:
         serial: int = 0,
         patterns: Sequence[str] = ("app.log",),
         filesPerConnection: int = 256,
+        hasRoster: bool = True,
     ) -> None:
         """
         @param patterns: of the logs, beside one another.
+        @param hasRoster: whether the master closes an old connection of a stream that a new
+            one opens. The journal must be safe without that.
         """
+        self.hasRoster = hasRoster
+        # What is on disk of each file: device and inode, and its length when it was synced.
+        self.synced: dict[tuple[int, int], int] = {}
+        self._watch = mock.patch("os.fdatasync", self._fdatasync)
+        self._watch.start()
         self.limits = Limits(message=2048, filesPerConnection=filesPerConnection)
         self.directory = directory
         self.logs = directory / "logs"
@@ -204,6 +236,13 @@ class World:
         self.statePath = directory / "forwarder-0.db"
         self.startWorker()
         self.master = Master(self, directory / "listener-0.db")
+
+    def _fdatasync(
+        self, descriptor: int, fdatasync: Callable[[int], None] = os.fdatasync
+    ) -> None:
+        fdatasync(descriptor)
+        status = os.fstat(descriptor)
+        self.synced[status.st_dev, status.st_ino] = status.st_size
 
     def event(self, name: str, **facts: Any) -> None:
         self.events.append(name)
@@ -442,6 +481,7 @@ class World:
         self.tails.close()
         self.bookmarks.close()
         self.master.die()
+        self._watch.stop()
 
 
 def perform(world: World, step: tuple[object, ...]) -> None:
@@ -524,6 +564,7 @@ def run(
     history: list[tuple[object, ...]],
     filesPerConnection: int = 256,
     patience: int = 1,
+    hasRoster: bool = True,
 ) -> None:
     """
     Live through a history and heal.
@@ -531,7 +572,7 @@ def run(
     @param patience: how often to go on without faults until everything must be there.
     @raise AssertionError: a line was lost, repeated, out of order, or vanished.
     """
-    world = World(directory, filesPerConnection=filesPerConnection)
+    world = World(directory, filesPerConnection=filesPerConnection, hasRoster=hasRoster)
     try:
         world.connect()
         world.warmUp()
