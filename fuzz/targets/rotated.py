@@ -66,25 +66,14 @@ def _streams(octets: bytes, begin: Callable[[], Any]) -> bytes:
     parts = []
     while octets:
         stream = begin()
-        parts.append(stream.decompress(octets))
-        if not stream.eof:
+        # At once, zstd also refuses what its checksum proves to be right.
+        for at in range(len(octets)):
+            parts.append(stream.decompress(octets[at : at + 1]))
+            if stream.eof:
+                octets = octets[at + 1 :].lstrip(b"\0")
+                break
+        else:
             raise EOFError
-        octets = stream.unused_data.lstrip(b"\0")
-    return b"".join(parts)
-
-
-def _zstd(octets: bytes) -> bytes:
-    """Frames: theirs refuses zeros after them, and takes a frame that has no end."""
-    packed = octets.rstrip(b"\0")
-    # The last octets of a frame can be zeros, too.
-    packed += bytes(min(len(octets) - len(packed), 8))
-    reader = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
-    parts = []
-    try:
-        while part := reader.read(65536):
-            parts.append(part)
-    except zstandard.ZstdError:
-        pass
     return b"".join(parts)
 
 
@@ -92,7 +81,10 @@ _DECODERS: tuple[tuple[str, Callable[[bytes], bytes]], ...] = (
     (".gz", gzip.decompress),
     (".bz2", lambda octets: _streams(octets, bz2.BZ2Decompressor)),
     (".xz", lambda octets: _streams(octets, lzma.LZMADecompressor)),
-    (".zst", _zstd),
+    (
+        ".zst",
+        lambda octets: _streams(octets, zstandard.ZstdDecompressor().decompressobj),
+    ),
 )
 
 
