@@ -244,6 +244,7 @@ class Journal:
                 granted = [self._streams.grant(wish) for wish in wishes]
             except sqlite3.DatabaseError as error:
                 raise self._failure(error) from error
+            self._space.granted(len(wishes))
             self._commit()
         except BaseException:
             self._streams.undone()

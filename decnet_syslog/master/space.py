@@ -46,6 +46,13 @@ KIB, MIB = 1024, 1024 * 1024
 # the free list, the map of pages. Each deposit may touch a leaf of the streams.
 COMMIT_PAGES = 5
 LEAVES_MAX = 32
+
+# Pages that a grant writes, at most: a stream's leaf or its index's, and a name's index's. They
+# are anywhere in the tables, so hardly one is written twice. Whoever opens thousands of streams
+# must not have everybody else wait for a long checkpoint: after so many octets there is a short
+# one.
+GRANT_PAGES = 2
+GRANTS_OCTETS_MAX = 16 * MIB
 SPARE_PAGES = 3
 
 # The names of a journal's files.
@@ -229,6 +236,7 @@ class Space:
         self.reserve = Reserve(path, self.budget.reserve if reserve else 0)
         # What is in the WAL and not yet in the database, at most.
         self._walOctets = 0
+        self._grantOctets = 0
         # Deposits of so many octets need no look at the disk.
         self._unlooked = 0
         self.room = self.capacity = NUMBER_MAX
@@ -255,9 +263,16 @@ class Space:
 
     @property
     def isCheckpointDue(self) -> bool:
-        """Whether the WAL is long, or the database is to grow much."""
+        """
+        Whether the WAL is long, or the database is to grow much.
+
+        How much was written is an estimate. The file does not lie: when it is longer than it is
+        cut to at the beginning of a round, this round has written all of it.
+        """
         return (
             self._walOctets >= self.budget.wal
+            or self._grantOctets >= GRANTS_OCTETS_MAX
+            or self.walFileOctets > self.budget.wal
             or self._walOctets >= self.budget.growth <= self._growth()
         )
 
@@ -344,7 +359,11 @@ class Space:
         """A transaction with deposits of so many octets is committed."""
         self._walOctets += COMMIT_PAGES * self._pageOctets + octets
 
+    def granted(self, count: int) -> None:
+        """A transaction with so many grants is committed."""
+        self._grantOctets += GRANT_PAGES * count * self._pageOctets
+
     def checkpointed(self) -> None:
         """Everything is in the database: the WAL is written from its beginning again."""
-        self._walOctets = 0
+        self._walOctets = self._grantOctets = 0
         self._unlooked = 0
