@@ -361,10 +361,9 @@ class ForwarderFactory(ReconnectingClientFactory):
         self.refusals: Counter[str] = Counter()
         self.why = "connecting"
         self._connected = connected
-        # Of each master the refusal that was said last, and whether the last end was just that:
-        # what somebody has to mend is not said at each attempt.
+        # Of each master the refusal that was said last: what somebody has to mend is not said at
+        # each attempt.
         self._said: dict[str, str] = {}
-        self._quiet = False
         self._refusal = refusal
         self._masters = masters
         self._superseded = False
@@ -396,14 +395,12 @@ class ForwarderFactory(ReconnectingClientFactory):
             self.refusals[told.kind] += 1
             text = f" (it says: {line.lastBye.text!a})" if line.lastBye else ""
             self._sayOnce(f"{told.reason}{text}; {told.remedy}")
-        else:
-            self._quiet = False
-            if self.continueTrying:
-                self._log.warn(
-                    "no connection to the master {master}: {why}",
-                    master=str(self._masters.current),
-                    why=self.why,
-                )
+        elif self.continueTrying:
+            self._log.warn(
+                "no connection to the master {master}: {why}",
+                master=str(self._masters.current),
+                why=self.why,
+            )
         waiting, self._whenLost = self._whenLost, []
         for call in waiting:
             call()
@@ -413,15 +410,14 @@ class ForwarderFactory(ReconnectingClientFactory):
         Say why a certificate is not accepted, until another reason or a connection comes between.
         """
         master = str(self._masters.current)
-        self._quiet = self._said.get(master) == why
-        if self._quiet:
+        if self._said.get(master) == why:
             return
         if len(self._said) >= SAID_MAX:
             self._said.clear()
         self._said[master] = why
         self._log.warn(
-            "no connection to the master {master}: {reason}. Trying again; further attempts with"
-            " this result are counted, not logged",
+            "no connection to the master {master}: {reason}. Trying again; this reason is logged"
+            " once, and counted",
             event="refused",
             master=master,
             reason=why,
@@ -430,7 +426,6 @@ class ForwarderFactory(ReconnectingClientFactory):
     def greeted(self, line: ForwarderProtocol) -> None:
         """The master has accepted us."""
         self._said.pop(str(self._masters.current), None)
-        self._quiet = False
         self._connected(line)
 
     def whenLost(self, call: Callable[[], None]) -> None:
@@ -439,7 +434,6 @@ class ForwarderFactory(ReconnectingClientFactory):
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
         """Nobody answers."""
-        self._quiet = False
         self.ends[_failureOf(reason)] += 1
         self.why = reason.getErrorMessage()
         self._log.warn(
@@ -463,12 +457,11 @@ class ForwarderFactory(ReconnectingClientFactory):
             self.delay += DELAY_SUPERSEDED_S
         connector = connector or self.connector
         self.connector = connector
-        if not self._quiet:
-            self._log.info(
-                "connecting to {master} in {delay:.1f} s",
-                master=str(self._masters.current),
-                delay=self.delay,
-            )
+        self._log.info(
+            "connecting to {master} in {delay:.1f} s",
+            master=str(self._masters.current),
+            delay=self.delay,
+        )
 
         def again() -> None:
             self._callID = None
