@@ -23,6 +23,7 @@ __all__ = [
     "CanonicalName",
     "canonicalName",
     "digestOf",
+    "identifierOf",
     "isIssued",
     "isSigned",
     "keyId",
@@ -83,6 +84,17 @@ def keyIds(certificates: Iterable[x509.Certificate]) -> list[str]:
             # A key of a kind that the library does not have has signed nothing.
             continue
     return list(dict.fromkeys(found))
+
+
+def identifierOf(authority: x509.Certificate) -> bytes:
+    """How a CA's key is named in what it signs: as it names it itself, else by its SHA-1."""
+    try:
+        return authority.extensions.get_extension_for_class(
+            x509.SubjectKeyIdentifier
+        ).value.digest
+    except x509.ExtensionNotFound:
+        key: Any = authority.public_key()
+        return x509.SubjectKeyIdentifier.from_public_key(key).digest
 
 
 def isSigned(certificate: x509.Certificate, by: x509.Certificate) -> bool:

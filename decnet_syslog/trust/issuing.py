@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ..errors import UserError
-from .issuers import digestOf
+from .issuers import digestOf, identifierOf
 from .roles import OPERATOR_USAGE
 
 __all__ = [
@@ -163,7 +163,11 @@ def issue(
             x509.SubjectKeyIdentifier.from_public_key(key.public_key()),
             critical=False,
         )
-        .add_extension(_identifierOf(by), critical=False)
+        .add_extension(
+            # Another than the CA has for itself, and OpenSSL takes it for another CA's.
+            x509.AuthorityKeyIdentifier(identifierOf(by), None, None),
+            critical=False,
+        )
     )
     if names:
         builder = builder.add_extension(
@@ -171,18 +175,6 @@ def issue(
         )
     edwards = isinstance(signer.key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey)
     return builder.sign(signer.key, None if edwards else SHA256()), key
-
-
-def _identifierOf(authority: x509.Certificate) -> x509.AuthorityKeyIdentifier:
-    """How a CA's key is named: as it names it itself, or OpenSSL takes it for another's."""
-    try:
-        own = authority.extensions.get_extension_for_class(
-            x509.SubjectKeyIdentifier
-        ).value
-    except x509.ExtensionNotFound:
-        key: object = authority.public_key()
-        return x509.AuthorityKeyIdentifier.from_issuer_public_key(key)  # type: ignore[arg-type]
-    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
 def _keyUsage(authority: bool) -> x509.KeyUsage:

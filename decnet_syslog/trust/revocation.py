@@ -15,7 +15,8 @@ appended to each other have them in any order. Of those with the same number all
 
 A list of a CA that is not in C{ca.crt} is passed over: while one CA follows another the two
 files cannot change in one instant. One that says it is of a CA in C{ca.crt}, and is not signed
-by it, is damaged, and with it the file.
+by it, is damaged, and with it the file. It says so by the key that it names; by its name, if it
+names no key, or if that CA has no other list there.
 
 Certificates are looked up here by key and serial number, not by OpenSSL: its check
 refuses everybody when a list is missing or out of date, and can say less about why.
@@ -38,7 +39,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ..errors import UserError
-from .issuers import canonicalName, isSigned, keyId, keyIds
+from .issuers import canonicalName, identifierOf, isSigned, keyId, keyIds
 
 __all__ = [
     "CRL_FILE",
@@ -176,14 +177,22 @@ def _number(crl: x509.CertificateRevocationList) -> int:
     return extension.value.crl_number
 
 
+@dataclass(frozen=True)
+class _Other:
+    """
+    A list that none of the CAs has signed.
+
+    @ivar like: of these, those whose name it has.
+    """
+
+    pem: bytes
+    like: Sequence[x509.Certificate]
+
+
 def _signer(
     crl: x509.CertificateRevocationList, authorities: Sequence[x509.Certificate]
 ) -> x509.Certificate | None:
-    """
-    The CA that a list is from; C{None} if it is from another one.
-
-    @raise UserError: it says that it is from one of them, and is not.
-    """
+    """The CA that has signed a list."""
     for authority in authorities:
         try:
             key: object = authority.public_key()
@@ -192,13 +201,21 @@ def _signer(
         except Exception:
             # A key of another kind has not signed it.
             continue
-    if any(_names(crl, authority) for authority in authorities):
-        raise UserError("it is not signed by the CA")
     return None
 
 
-def _names(crl: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
-    """Whether a list says that it is a CA's: by its key, or, if it names none, by its name."""
+def _ofOther(
+    pem: bytes,
+    crl: x509.CertificateRevocationList,
+    authorities: Sequence[x509.Certificate],
+) -> _Other:
+    """
+    See what a list is that none of the CAs has signed.
+
+    @raise UserError: it says that it is of one of them.
+    """
+    issuer = canonicalName(crl.issuer)
+    like = [ca for ca in authorities if canonicalName(ca.subject) == issuer]
     try:
         identifier = crl.extensions.get_extension_for_class(
             x509.AuthorityKeyIdentifier
@@ -206,23 +223,19 @@ def _names(crl: x509.CertificateRevocationList, authority: x509.Certificate) -> 
     except x509.ExtensionNotFound:
         identifier = None
     if identifier is None:
-        return canonicalName(crl.issuer) == canonicalName(authority.subject)
-    key: object = authority.public_key()
-    made = x509.SubjectKeyIdentifier.from_public_key(key).digest  # type: ignore[arg-type]
-    try:
-        own = authority.extensions.get_extension_for_class(
-            x509.SubjectKeyIdentifier
-        ).value.digest
-    except x509.ExtensionNotFound:
-        own = made
-    return identifier in (made, own)
+        isOurs = bool(like)
+    else:
+        isOurs = identifier in [identifierOf(ca) for ca in authorities]
+    if isOurs:
+        raise UserError("it is not signed by the CA")
+    return _Other(pem, like)
 
 
 def _parse(
     pem: bytes, authorities: Sequence[x509.Certificate]
-) -> tuple[str, _List] | None:
+) -> tuple[str, _List] | _Other:
     """
-    A list and the key that it belongs to; C{None} if that is not one of the CAs'.
+    A list and the key that it belongs to.
 
     @raise UserError: it cannot be believed.
     """
@@ -230,7 +243,7 @@ def _parse(
         crl = x509.load_pem_x509_crl(pem)
         authority = _signer(crl, authorities)
         if authority is None:
-            return None
+            return _ofOther(pem, crl, authorities)
         for extension in crl.extensions:
             if extension.critical and extension.oid not in _UNDERSTOOD:
                 raise UserError(
@@ -263,12 +276,16 @@ def parseLists(octets: bytes, authorities: Sequence[x509.Certificate]) -> Revoca
     others = []
     for pem in _split(octets):
         found = _parse(pem, authorities)
-        if found is None:
-            others.append(pem)
+        if isinstance(found, _Other):
+            others.append(found)
             continue
         key, made = found
         lists[key] = _together(lists[key], made) if key in lists else made
-    return Revocations(lists, octets, others)
+    for other in others:
+        # The name of a CA and another key: of one that it has followed, or its own and damaged.
+        if any(not lists.keys() & keyIds([ca]) for ca in other.like):
+            raise UserError("it is not signed by the CA")
+    return Revocations(lists, octets, [other.pem for other in others])
 
 
 def readLists(path: Path, authorities: Sequence[x509.Certificate]) -> Revocations:
@@ -337,5 +354,5 @@ def otherLists(
     """The lists of a file that are another CA's, as they are."""
     for pem in _split(octets) if octets else ():
         found = _parse(pem, authorities)
-        if found is None or found[0] != keyId(authority):
+        if isinstance(found, _Other) or found[0] != keyId(authority):
             yield pem + b"\n"
