@@ -296,6 +296,20 @@ class DamageTests(TwoTestCase):
                     for word in ("copy crl.pem", "remove the damaged file"):
                         self.assertIn(word, str(error))
 
+    def test_everyOctet(self) -> None:
+        """A copy of which one octet is another does not hide who is revoked."""
+        self.master = replace(self.master, authorities=(self.authority.certificate,))
+        good = self.listOf(self.authority, 2, self.one)
+        for at in range(len(good)):
+            octets = bytearray(good)
+            octets[at] ^= 1
+            self.saved.write_bytes(bytes(octets))
+            try:
+                admission = self.admission()
+            except UserError:
+                continue
+            self.assertIsNotNone(admission.refuse(self.one), at)
+
     def test_oneOfTwo(self) -> None:
         """The list of one CA is good, and the other's cannot be known: it does not start."""
         lists, copies = self.cases()

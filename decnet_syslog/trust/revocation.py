@@ -253,7 +253,10 @@ def _parse(
         serials = {one.serial_number: one.revocation_date_utc for one in crl}
         made = _List(authority, _number(crl), crl.next_update_utc, serials)
         return keyId(authority), made
-    except (ValueError, TypeError, x509.UnsupportedGeneralNameType):
+    except UserError:
+        raise
+    except Exception:
+        # Mostly a ValueError; the library has many others.
         raise UserError("it cannot be read as a revocation list") from None
 
 
