@@ -77,6 +77,8 @@ class Admission:
         self._saidUnsaved = False
         # CAs that were trusted before the last change of the bundle.
         self._retired: tuple[x509.Certificate, ...] = ()
+        self._keysOf: Bundle | None = None
+        self._keys: list[str] = []
         self._revocations = self._firstLists()
         self._allowed: AllowList | None = None
         if allow is not None:
@@ -206,7 +208,10 @@ class Admission:
 
         @param key: of the CA that has made it, as L{keyId} names it; empty if nothing says.
         """
-        ours = keyIds(self.bundle.authorities)
+        if self._keysOf is not self.bundle:
+            # Asked of each of ten thousand.
+            self._keysOf, self._keys = self.bundle, keyIds(self.bundle.authorities)
+        ours = self._keys
         if key and key not in ours:
             return True
         lists = self._revocations.lists

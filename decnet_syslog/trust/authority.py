@@ -36,12 +36,13 @@ from .issuers import isSigned, keyId, keyIds, spki
 from .issuing import (
     CERTIFICATE_DAYS,
     Signer,
+    alternatives,
     issue,
     makeAuthority,
     namesOf,
     pemOfKey,
 )
-from .names import NameRefused, checkName, fingerprint
+from .names import NameRefused, checkName, fingerprint, peerName
 from .revocation import CRL_FILE, Revocations, makeList, otherLists, readLists
 
 __all__ = ["ENROLLED_FILE", "MASTER_NAME", "PREVIOUS", "Authority", "readSigner"]
@@ -145,13 +146,18 @@ class Authority:
             self._issue(MASTER_NAME, out, every, "master", CERTIFICATE_DAYS)
         return out
 
-    def masterCertificate(
-        self, names: Sequence[x509.GeneralName]
-    ) -> tuple[bytes, bytes]:
-        """Make a certificate for the master: its key, then it, in PEM."""
-        made, key = issue(self._signer, MASTER_NAME, names, "master", CERTIFICATE_DAYS)
+    def masterCertificate(self, old: x509.Certificate) -> tuple[bytes, bytes]:
+        """
+        Make a certificate for the master: its key, then it, in PEM.
+
+        @param old: the one that it has, whose names the new one gets.
+        """
+        name = peerName(old)
+        made, key = issue(
+            self._signer, name, alternatives(old), "master", CERTIFICATE_DAYS
+        )
         with self.alone():
-            self._note(MASTER_NAME, made, "master")
+            self._note(name, made, "master")
         return pemOfKey(key), made.public_bytes(Encoding.PEM)
 
     def enroll(
@@ -233,7 +239,12 @@ class Authority:
 
     def signers(self) -> list[Signer]:
         """Whoever has made certificates that are trusted: our CA, and the one it replaces."""
-        return [one for one in (self._signer, self.previous) if one is not None]
+        found = [self._signer]
+        if self.previous is not None:
+            trusted = keyIds(self.authorities())
+            # Not if the last step of the replacement has died in the middle.
+            found += [self.previous] * (keyId(self.previous.certificate) in trusted)
+        return found
 
     def revoke(self, serials: Sequence[int], key: str = "") -> list[int]:
         """

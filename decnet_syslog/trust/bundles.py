@@ -198,17 +198,19 @@ class Bundle:
             path = self.directory / "ca.crt"
         what = "" if isOurs else f"{_called(flaw.certificate)} "
         if flaw.error == NOT_YET:
-            begin = flaw.certificate.not_valid_before_utc
+            begin = _date(
+                flaw.certificate, "not_valid_before_utc", "%Y-%m-%d %H:%M UTC"
+            )
             raise BundleError(
                 path,
-                f"{what}is not valid before {begin:%Y-%m-%d %H:%M} UTC",
+                f"{what}is not valid before {begin}",
                 "look at this machine's clock",
             )
         if flaw.error == EXPIRED:
-            end = flaw.certificate.not_valid_after_utc
+            end = _date(flaw.certificate, "not_valid_after_utc", "%Y-%m-%d")
             raise BundleError(
                 path,
-                f"{what}has expired on {end:%Y-%m-%d}",
+                f"{what}has expired on {end}",
                 'enrol again with "decnet-syslog enroll"'
                 if isOurs
                 else "replace the CA (docs/trust.rst), or put its renewed certificate there",
@@ -227,6 +229,16 @@ class Bundle:
             f" {errorText(flaw.error)}",
             _GET_ONE,
         )
+
+
+def _date(certificate: x509.Certificate, which: str, form: str) -> str:
+    """A date of a certificate, for people."""
+    try:
+        found: datetime = getattr(certificate, which)
+    except Exception:
+        # Dates are parsed only now, and OpenSSL takes more of them.
+        return "a date that cannot be read"
+    return found.strftime(form)
 
 
 def _called(certificate: x509.Certificate) -> str:

@@ -65,6 +65,8 @@ def replaceFile(path: Path, octets: bytes, mode: int = 0o644) -> None:
         with os.fdopen(os.open(beside, flags, mode), "wb") as file:
             if os.geteuid() == 0:
                 os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            # Whatever the umask is: of root's file a service has to read it.
+            os.fchmod(file.fileno(), mode)
             file.write(octets)
             file.flush()
             os.fsync(file.fileno())

@@ -39,7 +39,7 @@ from .authority import PREVIOUS, Authority, readSigner
 from .bundles import readCertificates, readKey
 from .files import makeDirectory, replaceFile
 from .issuers import isSigned, keyId, keyIds, spki
-from .issuing import Signer, alternatives, makeAuthority, pemOfKey
+from .issuing import Signer, makeAuthority, pemOfKey
 
 __all__ = ["Progress", "begin", "finish", "giveBundles", "progress"]
 
@@ -185,7 +185,7 @@ def finish(directory: Path) -> list[str]:
     done = []
     master = directory / "master"
     if (master / "worker.crt").exists():
-        if _renewMaster(authority, master):
+        if _renewMaster(authority, previous, master):
             done.append(f"made the master a certificate of the new CA, in {master}")
         _distrust(master, keyId(previous.certificate))
     with authority.alone():
@@ -200,14 +200,19 @@ def finish(directory: Path) -> list[str]:
     return done
 
 
-def _renewMaster(authority: Authority, master: Path) -> bool:
-    """Give the master a certificate of the new CA, with the names of the one it has."""
+def _renewMaster(authority: Authority, previous: Signer, master: Path) -> bool:
+    """
+    Give the master a certificate of the new CA, with the names of the one it has.
+
+    @return: whether it had one of the old CA, or a key that is not its certificate's: then this
+        has died in the middle before.
+    """
     certificate = readCertificates(master / "worker.crt")[0]
     key = readKey(master / "worker.key")
     fits = spki(key.public_key()) == spki(certificate.public_key())
-    if fits and isSigned(certificate, authority.certificate):
+    if fits and not isSigned(certificate, previous.certificate):
         return False
-    made = authority.masterCertificate(alternatives(certificate))
+    made = authority.masterCertificate(certificate)
     _write(master, "worker.key", made[0], 0o600)
     _write(master, "worker.crt", made[1])
     return True

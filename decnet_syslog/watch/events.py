@@ -65,6 +65,7 @@ _REFUSALS = (
     ("self signed", "authority"),
     ("signature", "authority"),
     ("CA's certificate", "usage"),
+    ("operator's certificate", "usage"),
     ("not for", "usage"),
     ("master's", "name"),
     ("CN", "name"),

@@ -35,6 +35,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..trust.contexts import DELIVERY_PROTOCOLS, STATE_PROTOCOL
+from ..trust.names import showText
 from ..trust.refusals import MASTER_KIND, Told, toldByAlert, toldByCode
 from ..wire.control import BYE, HELLO, ControlError, ControlLine
 from ..wire.framing import FramingError
@@ -393,7 +394,11 @@ class ForwarderFactory(ReconnectingClientFactory):
             self._sayOnce(f"this worker refuses its certificate: {refused}")
         elif told is not None:
             self.refusals[told.kind] += 1
-            text = f" (it says: {line.lastBye.text!a})" if line.lastBye else ""
+            text = (
+                f" (it says: {showText(line.lastBye.text, 200)})"
+                if line.lastBye
+                else ""
+            )
             self._sayOnce(f"{told.reason}{text}; {told.remedy}")
         elif self.continueTrying:
             self._log.warn(
