@@ -272,7 +272,17 @@ class NatsCluster:
     @ivar nodes: the servers.
     """
 
-    def __init__(self, directory: Path, size: int = 3, extra: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        size: int = 3,
+        extra: str = "",
+        user: tuple[str, str] | None = None,
+    ) -> None:
+        """
+        @param user: a name and a password, if C{extra} asks for them.
+        """
+        self.user = user
         addresses = [freeAddress() for _ in range(size)]
         self.nodes = [
             NatsServer(directory / f"n{at}", f"n{at}", address, addresses, extra)
@@ -310,7 +320,7 @@ class NatsCluster:
 
     def _places(self) -> bool:
         """Whether a stream finds place on all nodes, soon."""
-        bus = Bus.open(Access(parseServers(self.journal)))
+        bus = Bus.open(Access(parseServers(self.journal), user=self.user))
         deadline = time.monotonic() + 10
         try:
             while time.monotonic() < deadline:
