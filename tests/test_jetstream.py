@@ -282,12 +282,57 @@ class SpaceTests(SingleTestCase):
         self.assertEqual(list(self.counts(writer).values()), [1])
         self.assertEqual(grant(self.open()).offset, 6)
 
+    def test_manySubjects(self) -> None:
+        """
+        With many streams each message that goes is one question: a purge, which looks through all
+        that there is, is asked for none of them, not when they are written, nor at a start.
+        """
+        self.patch(readers, "PURGE_ALL_OCTETS", 1)
+        path = self.directory() / "o.db"
+        listener, writer = self.open(), openJetStream(self.nats.url, path)
+        writer.useOutputs(["a"])
+        grants = [grant(listener, generation=g) for g in range(30)]
+        purges: list[dict[str, Any]] = []
+        api = Bus.api
+
+        async def asked(bus: Bus, verb: str, **members: Any) -> dict[str, Any]:
+            if verb.startswith("STREAM.PURGE"):
+                purges.append(members)
+            return await api(bus, verb, **members)
+
+        self.patch(Bus, "api", asked)
+
+        def send(rounds: int, first: int) -> int:
+            for at in range(first, first + rounds):
+                for g in grants:
+                    listener.commit([lines(g, 2 * at, b"%d\n" % at)])
+            return writer.read(0, MUCH)[-1].seq
+
+        writer.commit([], [Cursor("a", send(3, 0), {})])
+        self.assertEqual(set(self.counts(writer).values()), {1})
+        self.assertEqual(purges, [])
+        # As many again, of which it is not said that they can go: it dies.
+        self.patch(readers, "PURGE_ALL_OCTETS", 10**9)
+        writer.close()
+        writer = openJetStream(self.nats.url, path)
+        writer.useOutputs(["a"])
+        writer.commit([], [Cursor("a", send(3, 3), {})])
+        self.assertEqual(set(self.counts(writer).values()), {4})
+        writer.close()
+        writer = self.open(state=path)
+        writer.useOutputs(["a"])
+        self.assertEqual(set(self.counts(writer).values()), {1})
+        self.assertLessEqual(len(purges), 1)
+        for g in range(30):
+            self.assertEqual(grant(self.open(), generation=g).offset, 12)
+
     def test_settled(self) -> None:
         """
         Of what is kept for its position only, the position is kept, in few octets; whoever
         holds the stream goes on, and whoever is stale stays so.
         """
         self.patch(readers, "QUIET_S", 0)
+        self.patch(readers, "PURGE_OCTETS", 1)
         listener, writer = self.open(), self.open(state=self.directory() / "o.db")
         writer.useOutputs(["a"])
         granted = [grant(listener, generation=g) for g in range(3)]

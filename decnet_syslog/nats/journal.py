@@ -307,6 +307,7 @@ class JetStreamJournal:
             self._lookAtPayload()
             return
         self._run(self._reader.check())
+        self._run(self._reader.sweepSome())
         if self._outbox.owesFork:
             self._run(self._chronicle.fork())
             self._outbox.hasForked()

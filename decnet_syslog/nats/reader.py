@@ -14,7 +14,8 @@ What must be true:
   behind the long one; where there is no room for that, the long one is removed first, and its
   position is noted in a file until it is there again.
 
-Purging costs the cluster a round each, and so is done when there is something to gain.
+Removing costs the cluster a round each, and so is done when there is something to gain; it costs
+as much for each message however many subjects there are.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 from twisted.logger import Logger
@@ -64,6 +65,16 @@ MESSAGES_MAX = 512
 PURGE_OCTETS = 1024 * 1024
 PURGE_ALL_OCTETS = 16 * 1024 * 1024
 
+# To remove one message is as much work whatever else is in the stream; to purge a subject is
+# as much as there is in the stream. So a subject is purged only of very many messages.
+DELETES_MAX = 512
+
+# Subjects of which we know the last message that is written; of others it goes with a sweep.
+LAST_MAX = 65536
+
+# Messages that a sweep looks at in one go.
+SWEEP_AT_ONCE = 8192
+
 # Messages that were read and are not written by every output that we remember. Of more,
 # the stream is looked through when they are.
 UNWRITTEN_MAX = 65536
@@ -77,7 +88,11 @@ SETTLED_OCTETS = 1024
 # stream is half full; looked at so often, at so many at once.
 QUIET_S = 600
 TIDY_S = 3600
-TIDY_AT_ONCE = 256
+TIDY_AT_ONCE = 1024
+LONG_MAX = 16384
+
+# Questions under way at once.
+AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +102,33 @@ class _Got:
     consumer: str
     deliveries: list[Delivery]
     isMore: bool
+
+
+@dataclass(slots=True)
+class _Ripe:
+    """
+    Messages of a subject that can be removed.
+
+    @ivar octets: of these and of the last one, which stays.
+    """
+
+    seqs: list[int] = field(default_factory=list)
+    octets: int = 0
+
+
+@dataclass(slots=True)
+class _Sweep:
+    """
+    What was written before we were started, and is removed by and by.
+
+    @ivar next: where to look next.
+    @ivar released: behind this nothing is removed.
+    @ivar tails: the last message of each subject when it was begun.
+    """
+
+    next: int
+    released: int
+    tails: Mapping[str, int]
 
 
 class Reader:
@@ -108,6 +150,9 @@ class Reader:
         self._purgeOctets = min(PURGE_OCTETS, stream.octetsMax // 16)
         self._purgeAllOctets = min(PURGE_ALL_OCTETS, stream.octetsMax // 16)
         self._tidied = float("-inf")
+        # Messages that are to be made short, what frees most first, and whether they are all.
+        self._long: deque[Tail] = deque()
+        self._isAll = True
         # By the sequence before the next message.
         self._consumers: OrderedDict[int, str] = OrderedDict()
         # The same, of what a consumer has given that was too much.
@@ -115,9 +160,11 @@ class Reader:
         # Sequence, subject, octets.
         self._unwritten: deque[tuple[int, str, int]] = deque()
         self._seen = 0
-        # What can go: of each subject, up to where, and how much it is.
-        self._ripe: dict[str, tuple[int, int]] = {}
+        # What can go of each subject, and the last that is written, which cannot.
+        self._ripe: dict[str, _Ripe] = {}
         self._ripeOctets = 0
+        self._lastOf: OrderedDict[str, int] = OrderedDict()
+        self._sweeping: _Sweep | None = None
         self._sweepAt: int | None = None
 
     @property
@@ -297,22 +344,42 @@ class Reader:
             self._sweepAt = None
         while self._unwritten and self._unwritten[0][0] <= released:
             seq, subject, octets = self._unwritten.popleft()
-            _, before = self._ripe.get(subject, (0, 0))
-            self._ripe[subject] = seq, before + octets
+            ripe = self._ripe.setdefault(subject, _Ripe())
+            before = self._lastOf.pop(subject, None)
+            if before is not None:
+                ripe.seqs.append(before)
+            # The last one that was written is, or was, the position.
+            self._lastOf[subject] = seq
+            ripe.octets += octets
             self._ripeOctets += octets
-            if before + octets >= self._purgeOctets:
+            if ripe.octets >= self._purgeOctets:
                 await self._purge([subject])
+        while len(self._lastOf) > LAST_MAX:
+            self._lastOf.popitem(last=False)
         if self._ripeOctets >= self._purgeAllOctets:
             await self._purge(list(self._ripe))
 
     async def _purge(self, subjects: Sequence[str]) -> None:
+        """Remove what is ripe of some subjects."""
         await self.check()
+        seqs: list[int] = []
         for subject in subjects:
-            seq, octets = self._ripe[subject]
-            # Before the last one that was written: that is, or was, the position.
-            await self._stream.purge(subject, seq)
-            del self._ripe[subject]
-            self._ripeOctets -= octets
+            ripe = self._ripe.pop(subject)
+            self._ripeOctets -= ripe.octets
+            if len(ripe.seqs) > DELETES_MAX:
+                await self._stream.purge(subject, ripe.seqs[-1] + 1)
+            else:
+                seqs += ripe.seqs
+        await self._delete(seqs)
+
+    async def _delete(self, seqs: Sequence[int]) -> None:
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def deleted(seq: int) -> None:
+            async with gate:
+                await self._stream.delete(seq)
+
+        await asyncio.gather(*map(deleted, seqs))
 
     async def tidy(self, released: int, limbo: Limbo) -> None:
         """
@@ -326,8 +393,30 @@ class Reader:
         isTight = octets >= self._stream.octetsMax // 2
         if isTight:
             await self._purge(list(self._ripe))
-        elif time.monotonic() < self._tidied + TIDY_S:
-            return
+        if not self._long:
+            # Much work where there are many: once for all of these.
+            if not isTight and time.monotonic() < self._tidied + TIDY_S:
+                return
+            self._long = await self._findLong(released, isTight)
+        some = [self._long.popleft() for _ in range(min(TIDY_AT_ONCE, len(self._long)))]
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def settled(tail: Tail) -> Tail | None:
+            async with gate:
+                try:
+                    await self._settle(tail)
+                except StreamFull:
+                    return tail
+            return None
+
+        for tail in await asyncio.gather(*map(settled, some)):
+            if tail is not None:
+                await self._settleFull(tail, limbo)
+        if not self._long and self._isAll:
+            self._tidied = time.monotonic()
+
+    async def _findLong(self, released: int, isTight: bool) -> deque[Tail]:
+        """Messages that are only positions, and long."""
         before = time.time() - (0 if isTight else QUIET_S)
         long = [
             tail
@@ -339,41 +428,63 @@ class Reader:
         ]
         # What frees most comes first: behind it there is room to publish.
         long.sort(key=lambda tail: -int(tail.headers.get("Nats-Msg-Size", 0)))
-        for tail in long[:TIDY_AT_ONCE]:
-            await self._settle(tail, limbo)
-        if len(long) <= TIDY_AT_ONCE:
-            self._tidied = time.monotonic()
+        self._isAll = len(long) <= LONG_MAX
+        return deque(long[:LONG_MAX])
 
-    async def _settle(self, tail: Tail, limbo: Limbo) -> None:
-        """Put a short message behind one that is written, and remove that."""
+    def _short(self, tail: Tail) -> tuple[str, Mapping[str, str] | None] | None:
+        """
+        The subject of a message, and the headers of one that only says its position: C{None}
+        if it has none.
+
+        @return: C{None}: it is none of ours.
+        """
         try:
             entry = decode(tail.seq, tail.headers, b"")
         except Foreign:
-            return
+            return None
         grant = entry.grant()
         subject = subjectOf(self._stream.name, entry.worker, grant)
         if grant is None:
-            # It is no position.
-            await self._stream.purge(subject, tail.seq + 1)
-            return
+            return subject, None
         at = entry.position
         who = Provenance(entry.worker, "-", "-", "-", entry.name)
         deposit = Deposit(who, grant, at.offset, at.offset, b"")
-        headers, body = encode(deposit, at, uuid4().hex)
-        try:
-            await self._chronicle.sure()
-            seq = await self._stream.publish(
-                subject, body, {**headers, EXPECTED: str(tail.seq)}
-            )
-        except StreamFull:
-            # There is not even room for this. What is removed was written; and of whoever
-            # appends behind it just now, nothing is removed.
-            limbo.add(subject, headers)
-            await self._stream.purge(subject, tail.seq + 1)
-            await self.restore(limbo)
+        headers, _ = encode(deposit, at, uuid4().hex)
+        return subject, headers
+
+    async def _settle(self, tail: Tail) -> None:
+        """
+        Put a short message behind one that is written, and remove that.
+
+        @raise StreamFull: there is no room for it.
+        """
+        short = self._short(tail)
+        if short is None:
             return
-        if seq is not None:
-            await self._stream.purge(subject, seq)
+        subject, headers = short
+        if headers is not None:
+            await self._chronicle.sure()
+            self._refuseOther()
+            seq = await self._stream.publish(
+                subject, b"", {**headers, EXPECTED: str(tail.seq)}
+            )
+            if seq is None:
+                # Somebody has appended: it is not the last any more.
+                return
+        await self._stream.delete(tail.seq)
+
+    async def _settleFull(self, tail: Tail, limbo: Limbo) -> None:
+        """The same where there is no room: remove it, and then publish the short one."""
+        short = self._short(tail)
+        if short is None:
+            return
+        subject, headers = short
+        await self.check()
+        if headers is not None:
+            limbo.add(subject, headers)
+        # Of whoever appends behind it just now, nothing is removed.
+        await self._stream.delete(tail.seq)
+        await self.restore(limbo)
 
     async def restore(self, limbo: Limbo) -> None:
         """Publish positions again that were removed to make room, as far as there is room."""
@@ -387,16 +498,66 @@ class Reader:
             limbo.drop(subject)
 
     async def sweep(self, released: int) -> None:
-        """Remove what every output has, also what was written before we were started."""
+        """
+        Begin to remove what every output has, also what was written before we were started.
+        L{sweepSome} goes on with it.
+        """
         await self.check()
         counts = await self._stream.subjects(allOf(self._stream.name))
         if all(count == 1 for count in counts.values()):
             return
+        tails: dict[str, int] = {}
         for tail in await self._stream.tails(allOf(self._stream.name)):
+            subject = self._subjectOf(tail.seq, tail.headers)
+            if subject is not None:
+                tails[subject] = tail.seq
+        if len(tails) < len(counts):
+            # Somebody else's, which are not ours to remove; or just made.
+            first = (await self._stream.state())[1]
+        else:
+            # What is before all positions goes at once.
+            first = min(*tails.values(), released + 1)
+            await self._stream.purgeAll(first)
+        self._sweeping = _Sweep(first, released, tails)
+        await self.sweepSome()
+
+    async def sweepSome(self) -> None:
+        """Remove some more of what L{sweep} has begun with."""
+        sweep = self._sweeping
+        if sweep is None:
+            return
+        await self.check()
+        consumer = await self._stream.consume(
+            deliver_policy="by_start_sequence",
+            opt_start_seq=max(1, sweep.next),
+            headers_only=True,
+        )
+        seqs: list[int] = []
+        isMore, looked = True, 0
+        while isMore and looked < SWEEP_AT_ONCE:
             try:
-                entry = decode(tail.seq, tail.headers, b"")
-            except Foreign:
-                continue
-            subject = subjectOf(self._stream.name, entry.worker, entry.grant())
-            if counts.get(subject, 0) > 1:
-                await self._stream.purge(subject, min(tail.seq, released + 1))
+                some, isMore = await self._stream.fetch(consumer, 2**30, MESSAGES_MAX)
+            except Silent:
+                return
+            for got in some:
+                sweep.next = got.seq + 1
+                subject = self._subjectOf(got.seq, got.message.headers)
+                if got.seq <= sweep.released and got.seq < sweep.tails.get(
+                    subject or "", 0
+                ):
+                    seqs.append(got.seq)
+            looked += len(some)
+            isMore = isMore and sweep.next <= sweep.released
+        await self._delete(seqs)
+        if not isMore:
+            self._sweeping = None
+
+    def _subjectOf(self, seq: int, headers: Mapping[str, str]) -> str | None:
+        """The subject of a message by its headers; C{None}: it is none of ours."""
+        if ERA in headers:
+            return erasSubject(self._stream.name)
+        try:
+            entry = decode(seq, headers, b"")
+        except Foreign:
+            return None
+        return subjectOf(self._stream.name, entry.worker, entry.grant())
