@@ -26,12 +26,12 @@ from .errors import UserError
 from .migration import Schema, SchemaUnknown, bringUp
 from .private import openPrivate
 
-__all__ = ["DatabaseDamaged", "DatabaseKind", "NoSpace", "openDatabase"]
+__all__ = ["STRANGE", "DatabaseDamaged", "DatabaseKind", "NoSpace", "openDatabase"]
 
 T = TypeVar("T")
 
 # What other exceptions a row of a damaged page can cause in the code that reads it.
-_STRANGE = (ValueError, TypeError, OverflowError, AttributeError, LookupError)
+STRANGE = (ValueError, TypeError, OverflowError, AttributeError, LookupError)
 
 
 class NoSpace(UserError):
@@ -90,7 +90,7 @@ def openDatabase(
         except sqlite3.DatabaseError:
             # It has failed already, and that is reported.
             pass
-        if isinstance(error, (sqlite3.Error, OSError, *_STRANGE, SchemaUnknown)):
+        if isinstance(error, (sqlite3.Error, OSError, *STRANGE, SchemaUnknown)):
             raise _meaning(error, path, kind) from None
         raise
 

@@ -38,7 +38,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from ..database import DatabaseKind, NoSpace, openDatabase
+from ..database import STRANGE, DatabaseKind, NoSpace, openDatabase
 from ..durable import StorageFailed, isFull, whyBlocked
 from ..wire.control import NUMBER_MAX
 from .batches import BatchTable
@@ -486,6 +486,11 @@ class Journal:
             return question()
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
+        except STRANGE as error:
+            # A row that was never written so.
+            raise JournalFailed(
+                f"the journal {self.path} is damaged ({error}): {_KIND.remedy}"
+            ) from error
 
     def giveBack(self) -> bool:
         """

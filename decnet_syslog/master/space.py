@@ -160,8 +160,6 @@ def pieces(deposits: Iterable[Deposit], most: int) -> Iterator[list[Deposit]]:
 class Reserve:
     """
     The file that keeps the last of the room.
-
-    @ivar isHeld: whether it is allocated.
     """
 
     def __init__(self, path: Path, octets: int) -> None:
@@ -170,12 +168,17 @@ class Reserve:
         """
         self.path = path.with_name(path.name + "-reserve")
         self.octets = octets
-        self.isHeld = _allocated(self.path) >= octets
+        self._has = _allocated(self.path)
+
+    @property
+    def isHeld(self) -> bool:
+        """Whether it is allocated. One of a disk that was a little smaller then will do."""
+        return self._has >= self.octets * 3 // 4
 
     @property
     def lacks(self) -> int:
         """What is to be left free for it."""
-        return 0 if self.isHeld else self.octets
+        return 0 if self.isHeld else self.octets - self._has
 
     def take(self) -> None:
         """Allocate it, if there is room."""
@@ -190,9 +193,10 @@ class Reserve:
         try:
             os.posix_fallocate(descriptor, 0, self.octets)
             os.ftruncate(descriptor, self.octets)
-            self.isHeld = True
+            self._has = self.octets
         except OSError:
             os.ftruncate(descriptor, 0)
+            self._has = 0
         finally:
             os.close(descriptor)
 
@@ -202,7 +206,7 @@ class Reserve:
 
         @return: whether there was any.
         """
-        self.isHeld = False
+        self._has = 0
         if not sizeOf(self.path):
             return False
         try:
@@ -311,11 +315,10 @@ class Space:
             self.room = self.capacity = NUMBER_MAX
             return
         free = self._octets - sum(map(sizeOf, journalFiles(self._path)))
-        if not self.reserve.isHeld and free >= (
-            self.reserve.octets + self.budget.piece
-        ):
+        if not self.reserve.isHeld and free >= (self.reserve.lacks + self.budget.piece):
+            lacked = self.reserve.lacks
             self.reserve.take()
-            free -= self.reserve.octets - self.reserve.lacks
+            free -= lacked - self.reserve.lacks
         free -= self.reserve.lacks + self._growth()
         unused = self.ask("freelist_count") * self._pageOctets
         # Pages need room in the WAL behind what it has, and in the database where none of its
