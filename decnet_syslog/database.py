@@ -144,6 +144,8 @@ def _meaning(error: BaseException, path: Path, kind: DatabaseKind) -> Exception:
     if isinstance(error, sqlite3.DatabaseError):
         if "locked" in str(error):
             return UserError(f"{kind.what} {path} is in use: {kind.holder}")
+        if "unable to open" in str(error) or "readonly" in str(error):
+            return UserError(f"cannot use {kind.what} {path}: {error}; {kind.place}")
         why = whyBlocked(error, path)
         if why is not None:
             return NoSpace(f"{why} for {kind.what} {path}: make room, or move it")
@@ -151,6 +153,4 @@ def _meaning(error: BaseException, path: Path, kind: DatabaseKind) -> Exception:
             return StorageFailed(
                 f"{kind.what} {path}: {error}: look at the disk before it is started again"
             )
-        if "unable to open" in str(error) or "readonly" in str(error):
-            return UserError(f"cannot use {kind.what} {path}: {error}; {kind.place}")
     return DatabaseDamaged(f"{kind.what} {path} is damaged ({error}): {kind.remedy}")

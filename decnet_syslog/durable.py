@@ -34,7 +34,7 @@ EXIT_STORAGE = 74
 # sysexits' EX_SOFTWARE: an error of ours where going on might break the promise.
 EXIT_SOFTWARE = 70
 
-# Why a file cannot be written now, and can be later: nothing that was written is in doubt.
+# Why a file cannot be written now, and can be later.
 BLOCKED = {
     errno.ENOSPC: "no space",
     errno.EDQUOT: "the disk quota is used up",
@@ -42,8 +42,9 @@ BLOCKED = {
     errno.EROFS: "the file system is read-only",
 }
 
-# What SQLite calls these, when it does not know them. A failed sync is never among them.
-_UNKNOWN = (
+# A write that SQLite has undone: nothing that was written before is in doubt, and it is written
+# again before anybody is told of it. A failed sync is never among these.
+_UNDONE = (
     "SQLITE_IOERR_WRITE",
     "SQLITE_IOERR_TRUNCATE",
     "SQLITE_CANTOPEN",
@@ -73,17 +74,16 @@ def bootId() -> str:
 
 def whyBlocked(error: sqlite3.DatabaseError, path: Path) -> str | None:
     """
-    Why SQLite cannot write now, if it can later: there is no space, or the file system has
-    turned read-only. C{None} for any other error.
+    Why SQLite cannot write now, if it can later. C{None}: it is the disk's end, or ours.
 
-    SQLite knows ENOSPC. The others it calls a failed write: whether one can be written at all
-    shows beside it.
+    SQLite knows ENOSPC. Of any other failed write it does not say why: that shows when one is
+    made beside it, as on a file system that has turned read-only.
 
     @param path: of the database.
     """
     if "database or disk is full" in str(error):
         return BLOCKED[errno.ENOSPC]
-    if not getattr(error, "sqlite_errorname", "").startswith(_UNKNOWN):
+    if not getattr(error, "sqlite_errorname", "").startswith(_UNDONE):
         return None
     try:
         with (
@@ -92,8 +92,8 @@ def whyBlocked(error: sqlite3.DatabaseError, path: Path) -> str | None:
         ):
             os.pwrite(probe.fileno(), bytes(PROBE_OCTETS), wal.tell())
     except OSError as failed:
-        return BLOCKED.get(failed.errno or 0)
-    return None
+        return BLOCKED.get(failed.errno or 0) or f"{failed.strerror}: no write succeeds"
+    return "a write has failed"
 
 
 def isFull(error: sqlite3.DatabaseError, path: Path) -> bool:

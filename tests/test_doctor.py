@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.cli import main
+from decnet_syslog.doctor import journal as doctorJournal
 from decnet_syslog.doctor.ends import examineForwarder, examineListener
 from decnet_syslog.doctor.identity import (
     checkAuthority,
@@ -33,6 +34,7 @@ from decnet_syslog.doctor.identity import (
     refusedAsMaster,
     refusedAsWorker,
 )
+from decnet_syslog.doctor.journal import checkJournalSpace
 from decnet_syslog.doctor.logrotate import checkForwarded, readRotations
 from decnet_syslog.doctor.machine import (
     TIME_ERROR,
@@ -200,6 +202,21 @@ class MachineTests(DoctorTestCase):
         self.report = Report()
         checkSpace(self.report, self.directory, 0, 2**62)
         self.assertFound(NOTE, "may be used", "lower the limit")
+
+    def test_journalSpace(self) -> None:
+        """How the journal's disk is divided; too small, smaller than its limit, well."""
+        path = self.directory / "listener.db"
+        for mebibytes, most, level, what in (
+            (4, 0, FAIL, "8 MiB are needed"),
+            (24, 1024, NOTE, "24 MiB: 4 in reserve, 3 for the write-ahead log"),
+            (4096, 1024, OK, "32 in reserve, 64 for the write-ahead log"),
+        ):
+            self.report = Report()
+            with mock.patch.object(
+                doctorJournal, "available", return_value=mebibytes * 1024**2
+            ):
+                checkJournalSpace(self.report, path, most * 1024**2)
+            self.assertFound(level, what, "make room" if level != OK else "")
 
     def test_noDatabase(self) -> None:
         """A state that is something else; a link to somewhere."""

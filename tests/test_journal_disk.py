@@ -7,7 +7,9 @@ limits of SQLite's own.
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -555,6 +557,48 @@ class Handing:
         raise AssertionError("an error of ours")
 
 
+# Programs that write until it fails, and then until it does not.
+WRITER = {
+    "journal": """
+import pathlib, sys
+from decnet_syslog.master.journal import Journal, JournalFull
+from tests.doubles import STREAM, lines
+journal = Journal.open(pathlib.Path(sys.argv[1]))
+grant = journal.grant("w1", STREAM, 0, 0, "x")
+said, at = [], 0
+for _ in range(300):
+    try:
+        assert journal.commit([lines(grant, at, b"line\\n")]) != [None]
+        at += 5
+        word = "taken"
+    except JournalFull:
+        word = "blocked"
+    if word != (said[-1:] or ["taken"])[0]:
+        said.append(word)
+assert journal.known("w1")[0].offset == at
+assert sum(len(b.octets) for b in journal.read(0, 10**9)) == at
+print(*said)
+""",
+    "state": """
+import pathlib, sqlite3, sys
+from decnet_syslog.worker.bookmarks import Bookmark, Bookmarks
+state = Bookmarks.open(pathlib.Path(sys.argv[1]))
+said, saved = [], 0
+for number in range(300):
+    try:
+        state.save([Bookmark("a" * 32, number, "x", 1, 2)])
+        saved += 1
+        word = "taken"
+    except sqlite3.DatabaseError:
+        word = "blocked"
+    if word != (said[-1:] or ["taken"])[0]:
+        said.append(word)
+assert len(state.all()) == saved
+print(*said)
+""",
+}
+
+
 class ReadOnlyTests(SynchronousTestCase):
     """A file system that turns read-only is waited out like a full one."""
 
@@ -563,13 +607,50 @@ class ReadOnlyTests(SynchronousTestCase):
         error.sqlite_errorname = name
         return error
 
+    def test_journal(self) -> None:
+        """A commit that cannot be written is refused, and taken when it can."""
+        for number in (errno.EROFS, errno.EIO):
+            with self.subTest(error=errno.errorcode[number]):
+                self.assertEqual(self.traced("journal", number), "blocked taken")
+
+    def test_state(self) -> None:
+        """The forwarder goes on without its state: the master has the positions."""
+        for number in (errno.EROFS, errno.ENOSPC):
+            with self.subTest(error=errno.errorcode[number]):
+                self.assertEqual(self.traced("state", number), "blocked taken")
+
+    def traced(self, kind: str, number: int) -> str:
+        """
+        Write to a database whose writes fail for a while: from the second to the last but one
+        of a small program.
+
+        @return: what the program printed.
+        """
+        if shutil.which("strace") is None:
+            raise SkipTest("a failing write takes strace")
+        path = Path(self.mktemp()).resolve()
+        path.mkdir(parents=True)
+        trace = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64"]
+        trace += [
+            "-e",
+            f"inject=pwrite64:error={errno.errorcode[number]}:when=200..219",
+        ]
+        done = subprocess.run(
+            [*trace, sys.executable, "-c", WRITER[kind], str(path / "x.db")],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout.strip()
+
     def test_blocked(self) -> None:
         """A write that fails is looked at; a sync that fails is the end, whatever else."""
         path = Path(self.mktemp()).resolve()
         path.mkdir(parents=True)
         path /= "j.db"
-        self.assertIsNone(whyBlocked(self.error("SQLITE_IOERR_WRITE"), path))
-        real = os.pwrite
+        once = self.error("SQLITE_IOERR_WRITE")
+        self.assertEqual(whyBlocked(once, path), "a write has failed")
         for number, words in BLOCKED.items():
             failing = OSError(number, os.strerror(number))
             self.patch(os, "pwrite", mock.Mock(side_effect=failing))
@@ -578,7 +659,6 @@ class ReadOnlyTests(SynchronousTestCase):
                 self.assertEqual(why, words)
             for name in ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC", ""):
                 self.assertFalse(isFull(self.error(name), path), name)
-        self.patch(os, "pwrite", real)
 
 
 class ProcessTests(PairTestCase):
