@@ -741,18 +741,33 @@ class JetStreamJournal:
             f" {stream.octetsMax}, less {self._reserve} for positions"
         )
         written = await releasedOf(self._bus, stream.name)
-        known = self._chronicle.known
-        # Eras are no lines.
-        isWritten = written + known.erasBehind(written) >= known.last
-        if not isWritten:
+        if not await self._isAllWritten(written):
+            last = self._chronicle.known.last
             return (
-                f"{said}; the outputs have all up to message {written} of {known.last}: see that"
+                f"{said}; the outputs have all up to message {written} of {last}: see that"
                 " decnet-outputs runs and can write"
             )
         return (
             f"{said}; all of it is written, and what is left are positions of streams:"
             " decnet-outputs makes them short within a minute; else give it more max_bytes"
         )
+
+    async def _isAllWritten(self, written: int) -> bool:
+        """Whether what is behind a message that is written has no lines: eras, positions."""
+        known = self._chronicle.known
+        if known.last - written <= known.erasBehind(written):
+            return True
+        return not await self._reader.read(written, 1)
+
+    def isAllWritten(self) -> bool:
+        """
+        Whether every output has everything that is there.
+
+        @raise JournalBlocked: that is not known now.
+        """
+        assert self._outbox is not None, "no output is here"
+        self._run(self._chronicle.look())
+        return self._run(self._isAllWritten(self._outbox.released))
 
     def read(self, after: int, costMax: int) -> list[Batch]:
         """As L{decnet_syslog.master.promise.JournalPromise.read}."""

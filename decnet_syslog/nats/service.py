@@ -283,11 +283,28 @@ class OutputsService(Service):
         self._endLoops()
         yield gatherResults([feed.stop() for feed in self.feeds])
         yield self._commits.flush()
+        if self.isWriting:
+            yield self._sayWhatIsLeft()
         self._commits.stop()
         yield self._commits.perform(self._journal.close)
         self._threads.stop()
         self._lock.release()
         self._signals.release()
+
+    @inlineCallbacks
+    def _sayWhatIsLeft(self) -> Steps:
+        """For whoever moves to another journal: whether this one can be left."""
+        try:
+            isAll = yield self._commits.perform(self._journal.isAllWritten)
+        except JournalBlocked:
+            return
+        if isAll:
+            self._log.info("stopping; everything in the stream is written")
+        else:
+            self._log.info(
+                "stopping; something in the stream is not written yet: whoever is started next"
+                " writes it"
+            )
 
     def _reopen(self) -> None:
         self._log.info("reopening the output files")
