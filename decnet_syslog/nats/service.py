@@ -192,9 +192,15 @@ class OutputsService(Service):
         )
         for feed in self.feeds:
             feed.start()
-        self._journal.onCommitted(
-            lambda: self._reactor.callFromThread(self._wake)  # from the bus's thread
-        )
+        try:
+            self._journal.onCommitted(
+                lambda: self._reactor.callFromThread(
+                    self._wake
+                )  # from the bus's thread
+            )
+        except JournalBlocked:
+            # When it answers again; until then it is asked every second.
+            pass
         self._repeat(POLL_S, self._wake)
         self._repeat(RENEW_S, self._renew)
         self._repeat(1.0, self._look)

@@ -24,7 +24,7 @@ from decnet_syslog.commands.numbered import (
 )
 from decnet_syslog.commands.pair import Process
 
-from .badday import BadDay
+from .badday import FAULTS, BadDay
 from .fleet import Fleet
 
 __all__ = ["Trial", "main"]
@@ -54,7 +54,12 @@ class Trial:
     """
 
     def __init__(
-        self, fleet: Fleet, seed: int, rate: float, overlap: bool, faults: bool = False
+        self,
+        fleet: Fleet,
+        seed: int,
+        rate: float,
+        overlap: bool,
+        faults: Sequence[str] = (),
     ) -> None:
         """
         @param overlap: kill a node of NATS also while another is not whole again.
@@ -63,7 +68,7 @@ class Trial:
         self.fleet = fleet
         self.kills: Counter[str] = Counter()
         self.dice = random.Random(seed)
-        self.badDay = BadDay(fleet, self.dice, self._heal) if faults else None
+        self.badDay = BadDay(fleet, self.dice, self._heal, faults) if faults else None
         self.healed = 0
         self._overlap = overlap
         self.writer = Writer(fleet.workers, seed, rate)
@@ -261,8 +266,11 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument(
         "--faults",
-        action="store_true",
-        help="also put stores back, wipe disks, edit the stream, ...: half of the kills",
+        nargs="*",
+        choices=FAULTS,
+        metavar="FAULT",
+        help="half of the kills are faults: all kinds, or those that are named:"
+        f" {', '.join(FAULTS)}",
     )
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--quiet", action="store_true")
@@ -271,7 +279,8 @@ def main(arguments: Sequence[str]) -> int:
     fleet = Fleet(
         directory, given.listeners, given.workers, balanced=not given.one_port
     )
-    trial = Trial(fleet, given.seed, given.rate, given.overlap, given.faults)
+    faults = () if given.faults is None else given.faults or FAULTS
+    trial = Trial(fleet, given.seed, given.rate, given.overlap, faults)
     bad = 1
     try:
         trial.begin()

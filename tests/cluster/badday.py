@@ -2,7 +2,8 @@
 An operator's bad day: what is done to a cluster beside killing it.
 
 What is put back is a copy of all nodes from one moment, some faults ago; so workers, outputs and
-whatever was not put back know of more than the store does.
+whatever was not put back know of more than the store does. The same copy is put back again, now
+and then.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import random
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from decnet_syslog.commands.pair import Process
@@ -48,11 +49,17 @@ class BadDay:
     """
 
     def __init__(
-        self, fleet: Fleet, dice: random.Random, heal: Callable[[], None]
+        self,
+        fleet: Fleet,
+        dice: random.Random,
+        heal: Callable[[], None],
+        choice: Sequence[str] = FAULTS,
     ) -> None:
         """
         @param heal: have NATS whole again.
+        @param choice: of L{FAULTS}.
         """
+        self._choice = choice
         self.fleet = fleet
         self.faults: Counter[str] = Counter()
         self.clone: Process | None = None
@@ -77,7 +84,7 @@ class BadDay:
 
     def strike(self) -> None:
         """Do one of them."""
-        what = self._dice.choice(FAULTS)
+        what = self._dice.choice(self._choice)
         self._faults[what]()
         self.faults[what] += 1
 
@@ -101,7 +108,9 @@ class BadDay:
         """Put back one, two or all nodes."""
         if not self._copied:
             self._copy()
-            time.sleep(self._dice.choice((1.0, 4.0)))
+            self._heal()
+            # Lines are written meanwhile, and workers are told that they are safe.
+            time.sleep(self._dice.choice((3.0, 6.0, 12.0)))
         count = self._dice.choice((1, 2, 3, 3))
         self.faults[f"of {count} nodes"] += 1
         self._heal()
@@ -122,8 +131,6 @@ class BadDay:
         node.wipe()
         self.fleet.revive()
         self._heal()
-        # What was copied before belongs to the node that was.
-        self._copied = False
 
     def _edit(self) -> None:
         """The stream's settings, and back."""
