@@ -402,6 +402,40 @@ class DeletedWhileWrittenTests(MovedTestCase):
         self.assertEqual(wanted - there, Counter())
         self.assertIn("output-rewritten", self.events)
 
+    def firstAgain(self) -> bytes:
+        """The first line that is written again when one batch came behind the copy."""
+        self.send(*self.batches(2))
+        shutil.copy2(self.path, self.elsewhere / "moved.1")
+        self.send(*self.batches())
+        self.path.unlink()
+        self.send(*self.batches())
+        self.assertIn("output-rewritten", self.events)
+        return self.read().splitlines(True)[0]
+
+    def test_opened(self) -> None:
+        """What was in the file when it was opened is in the copy: only what came behind
+        that is written again."""
+        self.assertIn(self.firstAgain(), self.written[2].octets)
+
+    def test_openedUnseen(self) -> None:
+        """Where opening a file cannot be seen, its last half second is written again."""
+        self.output._opens.close()
+        self.assertIn(self.firstAgain(), self.written[0].octets)
+
+    def test_openedTooOften(self) -> None:
+        """The same where too many have opened it."""
+        with mock.patch.object(self.output._opens, "seen", return_value=None):
+            self.assertIn(self.firstAgain(), self.written[0].octets)
+
+    def test_nothingBehindTheCopy(self) -> None:
+        """Lines come all the time, but none between copy and deletion: none is repeated."""
+        for _ in range(5):
+            self.send(*self.batches(2))
+            self.toAnotherDisk()
+        self.send(*self.batches())
+        self.assertOnce()
+        self.assertNotIn("output-rewritten", self.events)
+
     def test_behindTheArchive(self) -> None:
         """The same with gzip: what the archive lacks is written, no line more."""
         for counted in (True, False):

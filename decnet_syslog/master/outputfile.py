@@ -69,6 +69,7 @@ class OutputFile:
     @ivar ahead: octets behind the cursor that are in earlier files.
     @ivar surplus: octets behind these, at the end of this file.
     @ivar dirty: whether it has octets that were not synced.
+    @ivar watch: the number that L{Opens} has given it.
     @ivar isLost: whether the file that was counted was searched for, and not found.
     """
 
@@ -107,6 +108,7 @@ class OutputFile:
         self.surplus = 0
         self.dirty = False
         self.isLost = False
+        self.watch: int | None = None
         # What the disk was asked to begin with.
         self._sent = status.st_size
         # Octets at the end of the surplus that are no whole line.
@@ -286,6 +288,10 @@ class OutputFile:
         else:
             self._earlier.advance(octets, self.ahead)
             self.dirty = True
+
+    def opened(self, size: int) -> None:
+        """Somebody has opened the file, when it had at least so many octets."""
+        self._sizes.opened(size)
 
     def insert(self, octets: bytes) -> int:
         """

@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
 from itertools import chain
 
+from .outputdeleted import Opens
 from .outputfile import NO_FILE, Events, OutputFile
 from .outputpaths import PLACE, OutputPaths
 from .values import Batch, Cursor, FileLength
@@ -94,6 +95,9 @@ class FileOutput:
         self._render = render
         self._events = events
         self._paths = (paths or OutputPaths()).of(kind, self.path, events)
+        self._opens = Opens()
+        # Of each file, when it was last looked whether it had been opened.
+        self._sizes: dict[str, int] = {}
         self._pathOf: dict[str, str] = {}
         self._started = ""
         self._isOpened = False
@@ -159,6 +163,7 @@ class FileOutput:
                 parts.setdefault(self._pathFor(batch), []).append(batch)
         for path in parts:
             self._file(path)
+        self._noteOpened()
         wholes = {
             path: b"".join(chain.from_iterable(map(self._render, part)))
             for path, part in parts.items()
@@ -174,6 +179,7 @@ class FileOutput:
             path: self._write(self._files[path], part, wholes.get(path))
             for path, part in parts.items()
         }
+        self._noteOpened()
         # Only now: a retry after a failure in between brings all of them again.
         for path, octets in written.items():
             self._files[path].release(octets)
@@ -192,6 +198,7 @@ class FileOutput:
         """
         changed = False
         self._open()
+        self._noteOpened()
         for path, file in list(self._files.items()):
             if file.finished():
                 self._count(path, file)
@@ -230,6 +237,20 @@ class FileOutput:
         for file in self._files.values():
             file.close()
         self._files = {}
+        self._opens.close()
+
+    def _noteOpened(self) -> None:
+        """Note which files somebody has opened: not before this was called last."""
+        seen = self._opens.seen()
+        if seen is None:
+            # Too many to tell: it may have been long ago.
+            for file in self._files.values():
+                file.opened(0)
+        elif seen:
+            for path, file in self._files.items():
+                if file.watch in seen:
+                    file.opened(min(file.size, self._sizes.get(path, 0)))
+        self._sizes = {path: file.size for path, file in self._files.items()}
 
     def _pathFor(self, batch: Batch) -> str:
         worker = batch.provenance.worker
@@ -273,10 +294,15 @@ class FileOutput:
 
     def _close(self, path: str) -> None:
         """Close a file in which nothing is half done."""
-        file = self._files.pop(path)
+        file = self._files[path]
         file.sync()
         self._count(path, file)
         self._finished.add(path)
+        self._drop(path)
+
+    def _drop(self, path: str) -> None:
+        file = self._files.pop(path)
+        self._opens.leave(file.watch)
         file.close()
 
     def _closeSome(self) -> None:
@@ -296,6 +322,7 @@ class FileOutput:
                 recorded = NO_FILE(0)
             reopen = OutputFile.resume if path in self._finished else OutputFile.recover
             file = reopen(path, recorded, self._events)
+            file.watch = self._opens.watch(file.descriptor)
             self._finished.discard(path)
         self._files[path] = file
         return file
@@ -309,7 +336,7 @@ class FileOutput:
             else:
                 # It is searched for as if it had been moved before we started.
                 self._moved[path] = file.counted()
-                self._files.pop(path).close()
+                self._drop(path)
             self._count(path, self._file(path))
         elif not file.resized() and not self._isNew(path, file):
             return self._writeAgain(path)
@@ -330,8 +357,7 @@ class FileOutput:
         file = self._files[path]
         ahead, again = file.leave(octets)
         self._events("output-renamed", path=path)
-        del self._files[path]
-        file.close()
+        self._drop(path)
         self._moved[path] = NO_FILE(ahead)
         if again:
             self._again[path] = again
