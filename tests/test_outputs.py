@@ -176,9 +176,22 @@ class CrashTests(OutputTestCase):
         """A file that was there before is appended to."""
         self.output.close()
         self.path.write_bytes(b"old\n")
+        self.events.clear()
         self.start()
         self.apply(batch(1, b"a\n"))
         self.assertEqual(self.read(), b"old\na\n")
+        # Its journal is another one: what is in it may come again, and that is reported.
+        self.assertEqual(self.events, ["output-older"])
+
+    def test_existingHalfLine(self) -> None:
+        """A line that somebody left half does not take ours with it."""
+        self.output.close()
+        self.path.write_bytes(b"old\nhal")
+        self.start()
+        self.apply(batch(1, b"a\n"))
+        self.crash()
+        self.apply(batch(1, b"a\n"), batch(2, b"b\n"))
+        self.assertEqual(self.read(), b"old\nhal\na\nb\n")
 
 
 class RotationTests(OutputTestCase):

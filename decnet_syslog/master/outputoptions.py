@@ -103,6 +103,11 @@ OUTPUT_EVENTS = {
         " received from {since} to {until} may be in it, and are written again; rotate"
         " outputs beside themselves, or to a directory below",
     ),
+    "output-older": (
+        LogLevel.info,
+        "{path} was there before this journal: of what it has, {octets} octets until {until},"
+        " workers may send lines again that are still on their disks",
+    ),
     "output-unreadable": (
         LogLevel.warn,
         "{copy} may have been {path}, and cannot be read: {why}",
@@ -110,8 +115,8 @@ OUTPUT_EVENTS = {
     "output-rewritten": (
         LogLevel.warn,
         "{path} was deleted while it was written, and no copy of it is found: its last"
-        " {octets} octets, from {offset} on, are written again to the new file, in case"
-        " that they were not copied",
+        " {octets} octets, from {offset} on, are written again to the new file, because the"
+        " copy may lack them",
     ),
     "output-hole": (
         LogLevel.warn,

@@ -134,6 +134,11 @@ class FileOutput:
         self._paths.check(self._saved)
         self._isOpened = False
         self._open()
+        file = self._files.get(self.path)
+        if file is not None and file.size and not (cursor.seq or cursor.files):
+            self._events(
+                "output-older", path=self.path, octets=file.size, until=self._started
+            )
 
     def _open(self) -> None:
         """Open the one file that there is, to see that it can be had."""
