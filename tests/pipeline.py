@@ -15,7 +15,8 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,7 +27,7 @@ from twisted.python.failure import Failure
 
 from decnet_syslog.master.acknowledged import Acknowledged, Owners
 from decnet_syslog.master.feeds import Feed
-from decnet_syslog.master.groupcommit import GroupCommit
+from decnet_syslog.master.groupcommit import Depositor, GroupCommit
 from decnet_syslog.master.journal import Journal
 from decnet_syslog.master.limits import Limits
 from decnet_syslog.master.outputs import FileOutput
@@ -117,6 +118,14 @@ class Link:
             there.dataReceived(octets_)
 
 
+class Commits(GroupCommit):
+    """Group commit that does not end a connection for an error of ours: it is the verdict."""
+
+    @contextmanager
+    def _blaming(self, depositor: Depositor) -> Iterator[None]:
+        yield
+
+
 class Master:
     """The master's process."""
 
@@ -125,7 +134,7 @@ class Master:
         self.path = journalPath
         self.journal = Journal.open(journalPath)
         self.thread = LaterThread()
-        self.commits = GroupCommit(self.journal, self.thread, world.clock, world.failed)
+        self.commits = Commits(self.journal, self.thread, world.clock, world.failed)
         self.roster: Owners = Roster(16) if world.hasRoster else KnowsOwners()
         self.accepted = 0
         self._watchCursors()
@@ -415,7 +424,9 @@ class World:
         now = self.rawPath.read_bytes()
         assert now.startswith(self.seen), "a reader saw octets that are gone"
         self.seen = now
-        assert not self.failures, self.failures
+        for failure in self.failures:
+            # Raised with its own type: only an assertion is a verdict on the pipeline.
+            failure.raiseException()
         self.content()
 
     def content(self) -> None:
