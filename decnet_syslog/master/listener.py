@@ -38,7 +38,7 @@ from ..trust.names import NameRefused, fingerprint, peerName, showText
 from ..trust.refusals import MASTER_REFUSED, alertOf
 from ..trust.roles import Objection
 from ..wire.control import BYE, ControlError, ControlLine
-from ..wire.diagnosis import diagnose
+from ..wire.diagnosis import diagnose, diagnoseHandshake
 from ..wire.framing import FramingError, Oversize
 from ..wire.hostname import firstContradiction
 from ..wire.protocol import OctetCountedReceiver
@@ -553,11 +553,14 @@ class ListenerProtocol(OctetCountedReceiver):
                 remedy=MASTER_REFUSED[alert],
             )
             return
+        text = reason.getErrorMessage()
+        remedy = diagnoseHandshake(text)
         self._log.warn(
-            "refused {address}: no handshake: {reason}",
+            "refused {address}: no handshake: {reason}{remedy}",
             event="refused",
             address=self.address,
-            reason=reason.getErrorMessage(),
+            reason=text,
+            remedy=f"; {remedy}" if remedy else "",
         )
 
 
