@@ -21,6 +21,7 @@ from decnet_syslog.errors import UserError
 from decnet_syslog.master.promise import JournalBlocked
 from decnet_syslog.master.values import Batch, Cursor, Mark
 from decnet_syslog.nats import chronicle as chronicles
+from decnet_syslog.nats import history as histories
 from decnet_syslog.nats import journal as journals
 from decnet_syslog.nats import stream as streams
 from decnet_syslog.nats.history import ERAS_MAX, Era, History
@@ -516,6 +517,45 @@ class PutBackTests(BackTestCase):
         error = self.assertRaises(UserError, self.write)
         self.assertIn("is gone", str(error))
         self.assertRaises(JournalBlocked, journal.look)
+
+    def test_longAway(self) -> None:
+        """
+        Who has not written for so long that nobody knows the eras any more, while others have,
+        goes on behind them; nothing went back.
+        """
+        journal = self.open()
+        self.send(journal, "w1", *ONE[:3])
+        self.assertEqual(self.write(), ONE[:3])
+        self.patch(histories, "ERAS_MAX", 3)
+        elsewhere = self.home / "other.db"
+        for at in range(4, 8):
+            self.send(journal, "w1", *ONE[:at])
+            journal._bus.run(journal._chronicle.doubt())
+            said = self.events(lambda: self.writeAs(elsewhere))
+            self.assertNotIn("went-back", said)
+        self.send(journal, "w1", *ONE)
+        found: list[bytes] = []
+        said = self.events(lambda: found.extend(self.write()))
+        self.assertEqual((said, found), (["diverged"], ONE[7:]))
+
+    def test_quietEras(self) -> None:
+        """Who comes and goes, and sends nothing, begins no era behind another's."""
+        journal = self.open()
+        self.send(journal, "w1", ONE[0])
+        last = journal.size()[1]
+        for _ in range(3):
+            journal._bus.run(journal._chronicle.doubt())
+        self.assertEqual(journal.size()[1], last + 1)
+        for _ in range(2):
+            other = self.open()
+            other._bus.run(other._chronicle.doubt())
+        self.assertEqual(journal.size()[1], last + 1)
+        self.assertEqual(self.write(), ONE[:1])
+        writer = self.open(state=self.path)
+        writer.useOutputs(["a"])
+        writer.read(0, MUCH)
+        writer._bus.run(writer._chronicle.doubt())
+        self.assertEqual((writer.turns, journal.turns), (0, 0))
 
     def test_purged(self) -> None:
         """Somebody has removed what was there: the connection is not told that another one has

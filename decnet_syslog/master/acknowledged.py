@@ -489,6 +489,9 @@ class Acknowledged(Reception):
 
     def journalWentBack(self) -> None:
         """Nothing that we know of any stream is true any more: have all of it offered again."""
+        if self._turns == self._journal.turns:
+            # It connected since.
+            return
         self._discard()
         # What is not acknowledged yet need not be there any more.
         self._owed = {}

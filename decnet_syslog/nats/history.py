@@ -44,7 +44,7 @@ ERA = "Decnet-Era"
 
 # So many eras are named by each: of older ones it is not known any more whether they are this
 # stream's. An era takes some 50 octets.
-ERAS_MAX = 256
+ERAS_MAX = 512
 
 _TOKEN = re.compile(r"[0-9a-f]{32}\Z")
 

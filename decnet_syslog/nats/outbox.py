@@ -297,7 +297,7 @@ class Outbox:
         def still(seq: int, known: History | None) -> int:
             if known is None:
                 return min(seq, now.last) if isTrusted else 0
-            return min(seq, known.common(now))
+            return min(seq, known.upTo(seq).common(now))
 
         cursors: dict[str, Cursor] = {}
         lost: list[int] = []
@@ -305,7 +305,9 @@ class Outbox:
             cursor = local[name]
             said = value.cursors.get(name, value.released)
             here, there = still(cursor.seq, mine), still(said, theirs)
-            if (here, there) != (cursor.seq, said):
+            # What we knew long ago may be forgotten; what was said since then is enough.
+            isKnown = there == said and (here == cursor.seq or cursor.seq <= said)
+            if not isKnown:
                 lost.append(max(here, there))
                 self._log.error(
                     "{output}: the stream is not what was written. It is the same up to message"
@@ -353,6 +355,12 @@ class Outbox:
         self._cursors = {name: cursor.seq for name, cursor in plan.cursors.items()}
         self._write(self._holder)
 
+    def _historyNote(self, known: History) -> dict[str, str | None]:
+        """What to keep of the history: its eras, when there are others than before."""
+        if self.known is not None and self.known.eras == known.eras:
+            return {}
+        return {"history": known.asText()}
+
     @property
     def owesFork(self) -> bool:
         """Whether listeners have not been told yet that the stream went back."""
@@ -376,7 +384,7 @@ class Outbox:
             for cursor in cursors
             if cursor.output in self.written
         }
-        self.state.save(cursors, {"history": known.asText()}, ends)
+        self.state.save(cursors, self._historyNote(known), ends)
         for output in ends:
             surplus = self.written[output].surplus()
             if surplus:
