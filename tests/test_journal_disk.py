@@ -21,6 +21,7 @@ from unittest import SkipTest, mock
 from zlib import crc32
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.durable import BLOCKED, isFull, whyBlocked
@@ -438,16 +439,23 @@ class BudgetTests(SynchronousTestCase):
         self.assertEqual(reserve.lacks, MIB)
 
     def test_link(self) -> None:
-        """A link that somebody planted is not followed."""
+        """A link or a pipe that another user planted in its place is left alone."""
         directory = Path(self.mktemp()).resolve()
         directory.mkdir(parents=True)
         precious = directory / "precious"
         precious.write_bytes(b"x")
         reserve = Reserve(directory / "j.db", MIB)
-        reserve.path.symlink_to(precious)
-        reserve.take()
-        self.assertFalse(reserve.isHeld)
-        self.assertEqual(precious.read_bytes(), b"x")
+        for plant in (
+            lambda: reserve.path.symlink_to(precious),
+            lambda: os.link(precious, reserve.path),
+            lambda: os.mkfifo(reserve.path),
+        ):
+            plant()
+            reserve.take()
+            self.assertFalse(reserve.isHeld)
+            self.assertFalse(reserve.giveUp())
+            self.assertEqual(precious.read_bytes(), b"x")
+            reserve.path.unlink()
 
 
 class WaitingTests(MasterTestCase):
@@ -506,6 +514,33 @@ class WaitingTests(MasterTestCase):
         self.clock.advance(TIDY_S)
         self.assertEqual(waiting.rooms, 1)
         self.assertFalse(self.commits.blocked)
+
+    def test_reported(self) -> None:
+        """A disk that others have filled is reported, once; so is room again."""
+        look = self.journal._look
+
+        def nothing() -> None:
+            self.journal.capacity = 0
+
+        self.journal._look = nothing  # type: ignore[method-assign]
+        self.journal.capacity = 0
+        self.journal.hasSpare = True
+        self.patch(self.journal, "_hasSpare", lambda: True)
+        said: list[str] = []
+        for name in ("error", "info"):
+            self.patch(Logger, name, lambda logger, text: said.append(text))
+        self.commits.waitForRoom(Handing([]))
+        # Not at once: on a small disk it is full for a moment between two cursors.
+        self.clock.advance(TIDY_S)
+        self.assertEqual((said, self.commits.obstacle), ([], None))
+        for _ in range(9):
+            self.clock.advance(TIDY_S)
+        self.assertEqual(len(said), 1, said)
+        self.assertIn("no room", str(self.commits.obstacle))
+        self.journal._look = look  # type: ignore[method-assign]
+        for _ in range(3):
+            self.clock.advance(TIDY_S)
+        self.assertEqual((len(said), self.commits.obstacle), (2, None))
 
     def test_steps(self) -> None:
         """The disk is given back between commits, and no more when we stop."""

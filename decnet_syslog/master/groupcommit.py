@@ -74,6 +74,9 @@ ACK_OCTETS_MAX = 128 * 1024
 TIDY_S = 2.0
 TIDY_STEP_S = 0.02
 
+# Found so often in a row, a disk without room is reported.
+SCARCE_LOOKS = 3
+
 # An idle journal saves the outputs' cursors after so long, in seconds: with an output's own
 # deadline (feeds.SYNC_DELAY_S) less than a second after the octets were written.
 CURSOR_DELAY_S = 0.25
@@ -162,6 +165,8 @@ class GroupCommit:
         self._granting = False
         self._timer: IDelayedCall | None = None
         self._tidyTimer: IDelayedCall | None = None
+        # How often the disk was found too full for those that wait.
+        self._scarce = 0
         self._owing: dict[Depositor, None] = {}
         self._ackTimer: IDelayedCall | None = None
         self._busy = False
@@ -178,6 +183,18 @@ class GroupCommit:
     def journalOctetsMax(self) -> int:
         """What the journal may hold: what it was told, or what its disk has room for."""
         return min(self.limits.journal, self._journal.capacity)
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why nothing is accepted from anybody, or C{None}."""
+        if self.full:
+            return self.why
+        return "no room for lines on the journal's disk" if self.isScarce else None
+
+    @property
+    def isScarce(self) -> bool:
+        """Whether peers have been waiting for room on the journal's disk."""
+        return self._scarce >= SCARCE_LOOKS
 
     @property
     def blocked(self) -> bool:
@@ -482,7 +499,25 @@ class GroupCommit:
     def _tidied(self, more: bool | None) -> None:
         self._tidyTimer = None
         self._tidyIn(TIDY_STEP_S if more else TIDY_S)
+        if not more:
+            self._lookScarce()
         self.room()
+
+    def _lookScarce(self) -> None:
+        """Report a disk that leaves no room for lines, and not only between two cursors."""
+        journal = self._journal
+        wasScarce = self.isScarce
+        if self._waiting and journal.capacity <= journal.octets:
+            self._scarce += 1
+        else:
+            self._scarce = 0
+        if self.isScarce and not wasScarce:
+            self._log.error(
+                "the journal's disk has no room for lines: none is accepted until there is;"
+                " make room, or have the outputs write what waits"
+            )
+        elif wasScarce and not self.isScarce:
+            self._log.info("the journal's disk has room for lines again")
 
     def _notCommitted(self, failure: Failure, group: _Group) -> None:
         failure.trap(JournalBlocked)

@@ -305,8 +305,8 @@ class ListenerService(Service):
         """In one line, what we do and what keeps us from it."""
         connections = len(self._factory.connections)
         said = f"{connections} connection{'' if connections == 1 else 's'}"
-        if self._commits.full:
-            said += f"; {self._commits.why}: nothing is accepted"
+        if self._commits.obstacle is not None:
+            said += f"; {self._commits.obstacle}: nothing is accepted"
         for feed in self._feeds:
             if feed.blocked is not None:
                 said += f"; cannot write {feed.output.name}: {feed.blocked}"

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,7 +119,7 @@ def available(path: Path) -> int:
 def sizeOf(path: Path) -> int:
     """The octets of a file; 0 if there is none."""
     try:
-        return path.stat().st_size
+        return path.lstat().st_size
     except OSError:
         return 0
 
@@ -126,7 +127,7 @@ def sizeOf(path: Path) -> int:
 def _allocated(path: Path) -> int:
     """What a file really has on disk."""
     try:
-        status = path.stat()
+        status = path.lstat()
     except OSError:
         return 0
     return min(status.st_size, status.st_blocks * 512)
@@ -182,13 +183,8 @@ class Reserve:
 
     def take(self) -> None:
         """Allocate it, if there is room."""
-        try:
-            descriptor = os.open(
-                self.path,
-                os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK,
-                0o600,
-            )
-        except OSError:
+        descriptor = self._open(os.O_CREAT)
+        if descriptor is None:
             return
         try:
             os.posix_fallocate(descriptor, 0, self.octets)
@@ -209,11 +205,30 @@ class Reserve:
         self._has = 0
         if not sizeOf(self.path):
             return False
+        descriptor = self._open(0)
+        if descriptor is None:
+            return False
         try:
-            os.truncate(self.path, 0)
+            os.ftruncate(descriptor, 0)
         except OSError:
             return False
+        finally:
+            os.close(descriptor)
         return True
+
+    def _open(self, flags: int) -> int | None:
+        """Open it, if it is a file of ours and of no other name; others may plant one."""
+        flags |= os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            descriptor = os.open(self.path, flags, 0o600)
+        except OSError:
+            return None
+        status = os.fstat(descriptor)
+        isOurs = status.st_uid == os.geteuid() and status.st_nlink == 1
+        if stat.S_ISREG(status.st_mode) and isOurs:
+            return descriptor
+        os.close(descriptor)
+        return None
 
 
 class Space:
