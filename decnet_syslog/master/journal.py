@@ -94,8 +94,9 @@ class Journal:
     @ivar identity: 32 hex digits, made with the file.
     @ivar turns: 0: a file that is open here cannot be put back.
     @ivar refusals: none: a deposit is stale, or committed.
-    @ivar capacity: what it can hold on its disk. Read in the reactor's thread, as the next.
-    @ivar hasSpare: whether L{giveBack} is to be called soon.
+    @ivar capacity: octets that it can hold on its disk. Read in the reactor's thread, like
+        the next.
+    @ivar hasSpare: whether to call L{giveBack} soon.
     """
 
     turns = 0
@@ -134,7 +135,7 @@ class Journal:
         self._space = space
         self._tidying = Tidying(connection, space)
         self._tidying.used(self.octets)
-        # Of a commit that was blocked: its deposits, and what they have become so far.
+        # The deposits of a blocked commit, and the batches made of them so far.
         self._partial: tuple[Sequence[Deposit], list[Batch | None]] = (), []
         self._writtenSince = 0
         # Batches up to here are deleted.
@@ -155,7 +156,7 @@ class Journal:
 
         @param streamsPerWorkerMax: of more the one that advanced longest ago is forgotten,
             but none whose lines are not in every output.
-        @param reserve: whether to keep room for what frees room, in a file beside it.
+        @param reserve: whether to keep a reserve (L{decnet_syslog.master.space}).
         @raise UserError: it is in use, of an unknown version, or there is no space.
         @raise JournalFailed: it is damaged, or the disk has failed.
         """
@@ -271,13 +272,13 @@ class Journal:
         self, deposits: Sequence[Deposit], cursors: Iterable[Cursor] = ()
     ) -> list[Batch | None]:
         """
-        Commit deposits and what the outputs have on disk: in one transaction, or in several,
-        in order, when there is much of it or little room.
+        Commit deposits and the outputs' cursors: in one transaction, or in several, in order,
+        when the deposits are long or room is short.
 
         @return: for each deposit the batch it has become; C{None} if it was stale, or
             behind one of the same connection that was.
-        @raise JournalFull: call again, with the same deposits. What is committed of them is
-            remembered, and not committed again.
+        @raise JournalFull: call again, with the same deposits. The journal remembers which of
+            them are committed and does not commit these again.
         @raise JournalFailed: nothing may be acknowledged any more.
         """
         left = list(cursors)
@@ -308,18 +309,18 @@ class Journal:
 
     def _makeSure(self, octets: int, cursors: list[Cursor]) -> None:
         """
-        See that pages of so many octets fit.
+        Make room for pages of C{octets}.
 
-        @param cursors: what the outputs have: alone it fits, and it frees room. Emptied, if it
-            is committed.
-        @raise JournalFull: they do not.
+        @param cursors: the outputs' cursors. They fit alone and free room. The list is emptied
+            when they are committed.
+        @raise JournalFull: the pages do not fit.
         """
         if self._space.has(octets):
             return
         if cursors:
             self._transact((), cursors, set())
             cursors.clear()
-        # A process that was killed may have left what it had released.
+        # A killed process may have left batches that every output has.
         self._release()
         self._checkpoint()
         if not self._space.has(octets):
@@ -333,14 +334,14 @@ class Journal:
         stale: set[tuple[str, str]],
     ) -> list[Batch | None]:
         """
-        Commit in one transaction. Cursors have the room of the reserve, too.
+        Commit in one transaction. Cursors may use the room of the reserve, too.
 
-        @param stale: the connections of which a deposit was stale.
+        @param stale: the connections that sent a stale deposit.
         """
         try:
             return self._transactOnce(deposits, cursors, stale)
         except JournalFull:
-            # Others have taken what was free when we looked, or a quota was not to be seen.
+            # Another program took the room after we looked, or a quota is used up.
             self._space.reserve.giveUp()
             self._checkpoint()
             if cursors:
@@ -398,10 +399,10 @@ class Journal:
 
     def _release(self) -> None:
         """
-        Delete the batches that every output has, in steps that each need little room.
+        Delete the batches that every output has, in steps that need little room each.
 
-        It is not synced: what a power cut brings back is before the cursors, and is deleted
-        again. Without room it is done with a later commit.
+        The deletion is not synced: a power cut brings back only batches before the cursors, which
+        are deleted again. Without room a later commit does it.
         """
         released = self._cursorTable.released
         space = self._space
@@ -494,7 +495,7 @@ class Journal:
 
     def giveBack(self) -> bool:
         """
-        Look at the disk, and give back a little of what is not needed any more.
+        Look at the disk, and return one step's pages that are not needed any more.
 
         @return: whether to call again at once.
         """
@@ -520,7 +521,7 @@ class Journal:
         return self._tidying.isDue(self.octets) or self._space.isScarce
 
     def _look(self) -> None:
-        """Know how much there is room for, less what may wait in memory."""
+        """Compute the capacity from the room on the disk."""
         self._space.look()
         self.capacity = min(NUMBER_MAX, self.octets + self._space.capacity)
 

@@ -1,8 +1,8 @@
 """
-Who can keep a journal elsewhere than in a file of the listener's.
+The registry of journal providers: journals that are not a file of the listener.
 
-A registry of names, as Twisted's of plugins: what assembles a listener knows what a provider
-is, and none of them by itself.
+Providers are found by name, like Twisted's plugins. The module that assembles a listener knows
+the interface of a provider and imports none itself.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from .promise import JournalPromise
 
 __all__ = ["JournalProvider", "journalProviders", "providerOf"]
 
-# Where each is to be found.
+# Fully qualified names of the providers.
 _NAMES = ("decnet_syslog.nats.provider.provider",)
 
 
 class JournalProvider(Protocol):
     """
-    What can open a journal for a listener.
+    Opens a journal for a listener.
 
-    @ivar parameters: options of its own, as C{optParameters} has them.
-    @ivar flags: as C{optFlags} has them.
+    @ivar parameters: its own options, in the form of C{optParameters}.
+    @ivar flags: the same, in the form of C{optFlags}.
     """
 
     parameters: Sequence[list[Any]]
     flags: Sequence[list[Any]]
 
     def takes(self, journal: str) -> bool:
-        """Whether it is what C{--journal} names."""
+        """Whether the value of C{--journal} is for this provider."""
 
     def opener(
         self,
@@ -42,7 +42,7 @@ class JournalProvider(Protocol):
         streamsPerWorkerMax: int,
     ) -> Callable[[], JournalPromise]:
         """
-        What opens the journal that the options name; it may raise L{UserError}.
+        Return a function that opens the journal; it may raise L{UserError}.
 
         @param messageOctetsMax: the longest line that will come.
         @param streamsPerWorkerMax: files of one worker whose positions are kept.
@@ -50,12 +50,12 @@ class JournalProvider(Protocol):
 
 
 def journalProviders() -> Sequence[JournalProvider]:
-    """Every provider that there is."""
+    """All providers."""
     return [namedAny(name) for name in _NAMES]
 
 
 def providerOf(journal: str | None) -> JournalProvider | None:
-    """Who keeps what C{--journal} names; C{None}: it is a file."""
+    """The provider for a value of C{--journal}; C{None} for a file."""
     if journal is None:
         return None
     return next((p for p in journalProviders() if p.takes(journal)), None)

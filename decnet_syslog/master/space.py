@@ -1,21 +1,21 @@
 """
-The space that a journal may use, so that a full disk never keeps it from getting free again.
+How much of its disk a journal may use, so that a full journal can always get free again.
 
 What must be true:
 
-* lines are refused before the last of the room is gone. What remains is for what frees
-  room: the outputs' cursors, the checkpoint that brings the WAL's pages to their places, a
+* the journal refuses lines while some room is left. That room is for the operations that free
+  more: the outputs' cursors, the checkpoint that copies the WAL's pages to the database, a
   stop and a start;
-* that remainder is not an intention but a file that is allocated in advance, the reserve.
-  Other programs cannot take it, and a quota has counted it. When a write that frees room
-  fails for want of it, the reserve is given up first, and taken again when there is room;
-* a deposit is committed only if its pages fit into the WAL I{and} the checkpoint after
-  it fits into the database: both are computed before it begins.
+* that room is a file, allocated in advance: the reserve. Other programs cannot take it, and
+  a quota has counted it. When such an operation fails for lack of room, the journal gives up
+  the reserve, tries again, and takes the reserve back when there is room;
+* a deposit is committed only if its pages fit into the WAL I{and} the following checkpoint
+  fits into the database. Both are computed before the transaction begins.
 
 The sizes follow from the disk: a journal on 24 MiB works, with a smaller WAL, smaller
-transactions and a smaller reserve than one on 24 GiB. What is computed is an estimate: other
-programs write, too, and file systems have overheads of their own. SQLite's own error is what
-decides; the estimate sees to it that it is rare, and the reserve that it does no harm.
+transactions and a smaller reserve than one on 24 GiB. The computation is an estimate: other
+programs write, too, and file systems have overheads of their own. SQLite's own error decides;
+the estimate makes that error rare, and the reserve makes it harmless.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ __all__ = [
 
 KIB, MIB = 1024, 1024 * 1024
 
-# Pages that a commit writes beside those of its octets: leaves of the tables and their indices,
-# the free list, the map of pages. Each deposit may touch a leaf of the streams.
+# Pages that a commit writes beyond the pages for its octets: leaves of tables and indices, the
+# free list, the pointer map. Each deposit may touch a leaf of the stream table.
 COMMIT_PAGES = 5
 LEAVES_MAX = 32
 
@@ -63,14 +63,14 @@ ENDS = "", "-wal", "-shm", "-journal", "-reserve", ".lock", ".crl"
 @dataclass(frozen=True)
 class Budget:
     """
-    What a journal may take, by what it has. All in octets.
+    How the room of a disk is divided, in octets.
 
-    @ivar reserve: kept for what frees room: all that a checkpoint may have to add to the
-        database, and a few commits of cursors.
-    @ivar wal: checkpoint when the WAL has so many. On a large disk most pages in it have been
-        written again by then, for other batches, and are copied once: at 16 MiB it takes a
+    @ivar reserve: room for everything that a checkpoint may add to the database, and for a few
+        commits of cursors.
+    @ivar wal: checkpoint when the WAL has this size. With 64 MiB most of its pages have been
+        rewritten for other batches by then and are copied once; with 16 MiB checkpoints take a
         fifth of the time.
-    @ivar piece: commit no more than that in one transaction, but at least a deposit.
+    @ivar piece: the most that one transaction commits, unless a single deposit is larger.
     """
 
     reserve: int
@@ -79,7 +79,7 @@ class Budget:
 
     @classmethod
     def of(cls, octets: int) -> Budget:
-        """@param octets: what is free, and what the journal's files have."""
+        """@param octets: the free room plus the sizes of the journal's own files."""
         return cls(
             reserve=_between(MIB, octets // 6, 32 * MIB),
             wal=_between(MIB // 2, octets // 8, 64 * MIB),
@@ -88,7 +88,7 @@ class Budget:
 
     @property
     def growth(self) -> int:
-        """Checkpoint when the database is to grow by so many: the reserve has room for it."""
+        """Checkpoint when the database is about to grow by this: the reserve covers it."""
         return max(self.reserve // 4, self.reserve - self.piece - MIB)
 
 
@@ -97,13 +97,13 @@ def _between(least: int, octets: int, most: int) -> int:
 
 
 def journalFiles(path: Path) -> list[Path]:
-    """Every file that a journal may have: no output may be one of them."""
+    """Every file that a journal may have. No output may use one of these names."""
     return [path.with_name(path.name + end) for end in ENDS]
 
 
 def available(path: Path) -> int:
     """
-    What a journal's disk has for it, its own files included; very much if that is not known.
+    Free room for a journal plus the sizes of its own files; L{NUMBER_MAX} if unknown.
 
     @param path: of the journal, which need not be there yet.
     """
@@ -134,7 +134,7 @@ def _allocated(path: Path) -> int:
 
 
 def fitting(limits: Limits, octets: int) -> Limits:
-    """The limits, lowered where so small a disk could not take what waits in memory."""
+    """The limits, lowered so that everything waiting in memory fits a small disk."""
     piece = Budget.of(octets).piece
     return replace(
         limits,
@@ -173,12 +173,12 @@ class Reserve:
 
     @property
     def isHeld(self) -> bool:
-        """Whether it is allocated. One of a disk that was a little smaller then will do."""
+        """Whether it is allocated. A slightly smaller one counts: the disk may have grown."""
         return self._has >= self.octets * 3 // 4
 
     @property
     def lacks(self) -> int:
-        """What is to be left free for it."""
+        """Octets that must stay free for it."""
         return 0 if self.isHeld else self.octets - self._has
 
     def take(self) -> None:
@@ -243,7 +243,7 @@ class Space:
     def __init__(self, path: Path, db: sqlite3.Connection, reserve: bool) -> None:
         """
         @param path: of the journal.
-        @param reserve: whether there is to be a reserve.
+        @param reserve: whether to keep a reserve.
         """
         self._path = path
         self._wal = path.with_name(path.name + "-wal")
@@ -256,7 +256,7 @@ class Space:
         # What is in the WAL and not yet in the database, at most.
         self._walOctets = 0
         self._grantOctets = 0
-        # Deposits of so many octets need no look at the disk.
+        # Deposits of up to this many octets need no new look at the disk.
         self._unlooked = 0
         self.room = self.capacity = NUMBER_MAX
 
@@ -277,7 +277,7 @@ class Space:
 
     @property
     def isScarce(self) -> bool:
-        """Whether the disk is to be looked at again soon."""
+        """Whether to look at the disk again soon."""
         return self.capacity < 16 * self.budget.piece or bool(self.reserve.lacks)
 
     @property
@@ -309,7 +309,7 @@ class Space:
         return (pages + min(rows, LEAVES_MAX)) * self._pageOctets
 
     def has(self, octets: int) -> bool:
-        """Whether pages of so many octets fit, into the WAL and then into the database."""
+        """Whether pages of C{octets} fit into the WAL and then into the database."""
         if octets <= self._unlooked:
             self._unlooked -= octets
             return True
@@ -318,7 +318,7 @@ class Space:
         return octets <= self.room
 
     def canWrite(self, octets: int) -> bool:
-        """Whether so much can be written that takes no new page of the database."""
+        """Whether C{octets} can be written to the WAL without a new page in the database."""
         free = available(self._path) - sum(map(sizeOf, journalFiles(self._path)))
         unwritten = self.walFileOctets - self._walUsed()
         return free - self.reserve.lacks + unwritten >= octets
@@ -336,15 +336,15 @@ class Space:
             free -= lacked - self.reserve.lacks
         free -= self.reserve.lacks + self._growth()
         unused = self.ask("freelist_count") * self._pageOctets
-        # Pages need room in the WAL behind what it has, and in the database where none of its
-        # own are free.
+        # Pages need room in the WAL after its used part, and in the database unless it has free
+        # pages of its own.
         written = max(0, self.walFileOctets - self._walUsed())
         both = (free + written + unused) // 2
         if both < max(written, unused):
             both = free + min(written, unused)
         self.room = max(0, both)
-        # In the long run the WAL is written again and again, and the rest is the database's.
-        # What is in memory already is to fit as well.
+        # In the long run the WAL is rewritten in place, and the database gets the rest. Deposits
+        # that are in memory already must fit as well.
         wal = self.budget.wal + self.budget.piece
         self.capacity = max(
             0,
@@ -353,8 +353,8 @@ class Space:
 
     def _walUsed(self) -> int:
         """
-        How far the WAL is written in this round; behind that it has the frames of the round
-        before, which bear another salt (SQLite's file format, section 4).
+        Octets of the WAL that are used since the last checkpoint. The frames after that are
+        older and have another salt (https://www.sqlite.org/fileformat2.html, section 4).
         """
         if not self._walOctets:
             return 0
@@ -374,7 +374,7 @@ class Space:
         return 32 + low * frame
 
     def written(self, octets: int) -> None:
-        """A transaction with deposits of so many octets is committed."""
+        """Count a committed transaction with deposits of C{octets}."""
         self._walOctets += COMMIT_PAGES * self._pageOctets + octets
 
     def granted(self, count: int) -> None:
@@ -382,6 +382,6 @@ class Space:
         self._grantOctets += GRANT_PAGES * count * self._pageOctets
 
     def checkpointed(self) -> None:
-        """Everything is in the database: the WAL is written from its beginning again."""
+        """The checkpoint is complete: SQLite will rewrite the WAL from its beginning."""
         self._walOctets = self._grantOctets = 0
         self._unlooked = 0

@@ -1,12 +1,12 @@
 """
-Give the disk back that a backlog had, while the journal is in use.
+Give the disk of a delivered backlog back while the journal is in use.
 
-SQLite keeps the pages of deleted rows for others, and a WAL its length. What was needed lately is
-kept: to give it back and to take it again would be work without end. What is more goes
-back in bounded steps, each about as much work as a commit of a few megabytes, so that
-nobody's line waits for it.
+SQLite keeps the pages of deleted rows for later rows, and a WAL keeps its length. The journal
+keeps the size that it needed recently: returning and taking it again would be endless work. It
+returns the rest in bounded steps. Each step costs about as much as a commit of a few
+megabytes, so that lines do not wait.
 
-A journal that was made without C{auto_vacuum} gets it at a start, when little is in it.
+A journal that was made without C{auto_vacuum} gets it at a start, when it holds little.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from .space import MIB, Space
 
 __all__ = ["Tidying", "useVacuum"]
 
-# Beneath this it is not worth the work.
+# Below this, returning room is not worth the work.
 SLACK_OCTETS = 8 * MIB
 
-# Given back in a step: some 20 ms, when all pages behind have to be moved.
+# Returned in one step: about 20 ms when every page must be moved.
 STEP_OCTETS = 8 * MIB
 
-# A journal is written anew at a start if it has so little in it: half a second.
+# At a start, a journal that holds less than this is rewritten: half a second.
 VACUUM_OCTETS_MAX = 64 * MIB
 
 _INCREMENTAL = 2
@@ -31,7 +31,7 @@ _INCREMENTAL = 2
 
 def useVacuum(db: sqlite3.Connection, space: Space) -> None:
     """
-    Have a journal of an older program give pages back, if it can be had cheaply.
+    Turn incremental vacuum on in a journal of an older program, if that is cheap.
 
     @raise sqlite3.DatabaseError: it has failed; without room for it the journal is as it was.
     """
@@ -48,7 +48,7 @@ def useVacuum(db: sqlite3.Connection, space: Space) -> None:
 
 class Tidying:
     """
-    What was needed lately, and what can go.
+    The room that the journal needed recently, and the rest.
     """
 
     def __init__(self, db: sqlite3.Connection, space: Space) -> None:
@@ -56,18 +56,18 @@ class Tidying:
         self._space = space
         self._canShrink = space.ask("auto_vacuum") == _INCREMENTAL
         self._pageOctets = space.ask("page_size")
-        # The most that the batches had since the last round, and before that.
+        # The largest size of all batches in this round, and in the round before.
         self._peak = self._before = 0
         self._octets = 0
         self._keep: int | None = None
 
     def used(self, octets: int) -> None:
-        """The batches have so many octets now."""
+        """Note the present size of all batches."""
         self._octets = octets
         self._peak = max(self._peak, octets)
 
     def isDue(self, octets: int) -> bool:
-        """Whether the files are much larger than what is in them."""
+        """Whether the files are much larger than their content."""
         space = self._space
         return (
             self._canShrink and space.fileOctets > octets * 5 // 4 + 2 * SLACK_OCTETS
@@ -75,9 +75,9 @@ class Tidying:
 
     def step(self) -> bool:
         """
-        Give a step's worth back, if more is there than was needed in the last two rounds.
+        Return one step's pages, if the file is larger than in the last two rounds was needed.
 
-        @return: whether there is more to do in this round.
+        @return: whether this round has more to return.
         @raise sqlite3.DatabaseError: it cannot.
         """
         if self._keep is None:
@@ -102,10 +102,10 @@ class Tidying:
 
     def isLongFor(self, written: int) -> bool:
         """
-        Whether the WAL's file is much longer than what is written to it now. One that is not
-        is kept: to write where a file has blocks takes less of a disk than to make it longer.
+        Whether the WAL's file is much longer than recent writes need. Otherwise it is kept:
+        writing over existing blocks costs less than making a file longer.
 
-        @param written: octets, since this was last asked.
+        @param written: octets since the last call.
         """
         length = self._space.walFileOctets
         return length > SLACK_OCTETS and length > 4 * written

@@ -26,7 +26,7 @@ class _Provider:
     flags: Sequence[list[Any]] = NATS_FLAGS
 
     def takes(self, journal: str) -> bool:
-        """Whether it is what C{--journal} names."""
+        """Whether the value of C{--journal} is for this provider."""
         return isNats(journal)
 
     def opener(
@@ -35,7 +35,7 @@ class _Provider:
         messageOctetsMax: int,
         streamsPerWorkerMax: int,
     ) -> Callable[[], JournalPromise]:
-        """What opens the journal."""
+        """Return a function that opens the journal."""
         return natsJournal(options, messageOctetsMax, streamsPerWorkerMax)
 
 
