@@ -1,4 +1,4 @@
-"""Who is refused is told why: by BYE behind the handshake, by the right alert in it."""
+"""A refused peer learns the reason: by BYE after the handshake, or by the right alert."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from .test_forwarder import FactoryTestCase
 
 VERSIONS = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
 
-# What the CA has signed, and is refused by its own words.
+# Certificates from our CA that we refuse for their own contents.
 OURS = {
     "an operator's": (
         certificate(["w1"], usages=(CLIENT, OPERATOR_USAGE)),
@@ -57,7 +57,7 @@ OURS = {
     "the master's name": (certificate(["decnet-master"]), "name"),
 }
 
-# What the CA has not signed, or OpenSSL refuses, and the alert for it.
+# Certificates that OpenSSL refuses, with holder and alert.
 OTHERS = {
     "another CA": (certificate(["w1"], ca="other"), "holder", "unknown ca"),
     "itself": (
@@ -91,7 +91,7 @@ def impostor() -> x509.Certificate:
 
 
 class ToldTestCase(TLSTestCase):
-    """A listener that tells, and refuses what a test says."""
+    """A listener with BYE, whose refusals the test chooses."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -140,31 +140,31 @@ class ByeTests(ToldTestCase):
         self.assertEqual(self.listener.handshakes.count, 0)
 
     def test_codes(self) -> None:
-        """Whatever our CA has signed and we refuse is told its code."""
+        """Each kind of refused certificate from our CA gets its code."""
         for what, (cert, code) in OURS.items():
             with self.subTest(what=what):
                 self.assertTold(cert, code)
 
     def test_refused(self) -> None:
-        """What a list refuses, too."""
+        """The same for refusals by a list."""
         for code in ("revoked", "not-allowed"):
             self.objection = Objection(code, "a list says so")
             self.assertTold(worker().certificate, code)
 
     def test_issuer(self) -> None:
-        """An issuer that is refused is told of, whatever the worker's certificate is."""
+        """A refused issuer counts, whatever the worker's certificate is."""
         self.between = Objection("revoked", "it was revoked")
         self.assertTold(worker().certificate, "revoked")
 
     def test_meanwhile(self) -> None:
-        """What is revoked between the handshake and its end."""
+        """A certificate that is revoked during the handshake."""
         self.listener.refuseCertificate = lambda certificate: Objection(
             "revoked", "it was revoked"
         )
         self.assertTold(worker().certificate, "revoked")
 
     def test_strangers(self) -> None:
-        """Who is not our CA's gets no BYE: the handshake ends by an alert."""
+        """A certificate from another CA gets no BYE: an alert ends the handshake."""
         cases = {**OTHERS, "an impostor": (impostor(), "holder", "unknown ca")}
         for what, (cert, holder, alert) in cases.items():
             for version in VERSIONS:
@@ -197,7 +197,7 @@ class ByeTests(ToldTestCase):
         return client.transport
 
     def test_deaf(self) -> None:
-        """A peer that answers nothing has a handshake's place for a moment, no connection's."""
+        """A refused peer that does not close counts as a handshake, for two seconds."""
         self.deaf()
         self.assertEqual(self.listener.handshakes.count, 1)
         self.assertEqual(self.listener.connections, set())
@@ -207,7 +207,7 @@ class ByeTests(ToldTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_flood(self) -> None:
-        """Who goes on to send is not heard, and holds nothing."""
+        """A refused peer that continues to send is ignored and holds no memory."""
         transport = self.deaf()
         for _ in range(20):
             transport._tlsConnection.send(b"5 hello" * 1000)
@@ -234,13 +234,13 @@ class AlertTests(ToldTestCase):
         self.assertEqual(self.stored(), [])
 
     def test_ours(self) -> None:
-        """What our CA has signed and we refuse: never an internal error."""
+        """A refused certificate from our CA never causes an internal error."""
         for what, (cert, _) in OURS.items():
             with self.subTest(what=what):
                 self.assertAlert(cert, "holder", "bad certificate")
 
     def test_lists(self) -> None:
-        """What is revoked, itself or its issuer, and what is not allowed."""
+        """A revoked certificate, a revoked issuer, a worker that is not allowed."""
         self.objection = Objection("revoked", "it was revoked")
         self.assertAlert(worker().certificate, "holder", "certificate revoked")
         self.objection = Objection("not-allowed", "it is not on the allow-list")
@@ -249,14 +249,14 @@ class AlertTests(ToldTestCase):
         self.assertAlert(worker().certificate, "holder", "certificate revoked")
 
     def test_strangers(self) -> None:
-        """What OpenSSL refuses; a signature that is not the CA's is another CA's."""
+        """OpenSSL's refusals; a wrong signature means another CA."""
         cases = {**OTHERS, "an impostor": (impostor(), "holder", "unknown ca")}
         for what, (cert, holder, alert) in cases.items():
             with self.subTest(what=what):
                 self.assertAlert(cert, holder, alert)
 
     def test_operators(self) -> None:
-        """Who looks at the status has no extension: a handshake that is done is accepted."""
+        """The status port has no extension: a completed handshake means acceptance."""
         self.context = operatorContext(
             master(), self.refusals.append, lambda c: None, lambda c: None
         )
@@ -267,7 +267,7 @@ class AlertTests(ToldTestCase):
             self.assertEqual(alertOf(client.lost), "bad certificate")
 
     def test_brokenJudge(self) -> None:
-        """An error of ours in the middle refuses, and does not get to the reactor."""
+        """An internal error refuses the peer and does not reach the reactor."""
 
         def fail(certificate: x509.Certificate) -> Objection | None:
             raise ValueError("an error of ours")
@@ -399,7 +399,7 @@ class ForwarderTests(FactoryTestCase):
         self.assertEqual(delays, [1, 2, 4, 8, 16, 30, 30, 30])
 
     def test_changes(self) -> None:
-        """Another reason is said; and the same one again, when a connection came between."""
+        """A new reason is logged; the same reason again after a connection in between."""
         self.attempt(BYE("revoked", "x"))
         self.attempt(BYE("not-allowed", "x"))
         self.attempt(BYE("not-allowed", "x"))
@@ -442,7 +442,7 @@ class WordsTests(SynchronousTestCase):
     """Alerts and metrics."""
 
     def test_alertOf(self) -> None:
-        """What is no alert is none."""
+        """Other errors are not alerts."""
         for error in (
             SSL.Error(),
             SSL.Error([]),

@@ -1,4 +1,4 @@
-"""Replacing a CA: what each step does, that it may be repeated, and may die anywhere."""
+"""Replacing a CA: each step, repeated, and interrupted at any write."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.cli import main
@@ -26,9 +29,9 @@ from decnet_syslog.trust.bundles import Bundle, BundleError, readCertificates
 from decnet_syslog.trust.issuers import isIssued, keyId, keyIds
 from decnet_syslog.trust.issuing import alternatives
 
-# What is said of a certificate whose CA is not in ca.crt any more.
+# Messages about a certificate whose CA is no longer in ca.crt.
 GONE = (
-    "of a CA that was replaced",
+    "from a CA that was replaced",
     "no certificate of this CA",
     "not signed by the CA in",
 )
@@ -80,7 +83,7 @@ class CommandTestCase(SynchronousTestCase):
 
 
 class KeyTests(CommandTestCase):
-    """A key that is not the CA's signs nothing: nobody would believe it."""
+    """A key that does not match the CA's certificate signs nothing."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -99,7 +102,7 @@ class KeyTests(CommandTestCase):
             ("revoke", "0123"),
             ("revoke", f"--certificate={self.directory}/w1/worker.crt"),
         ):
-            # A serial number that is not in the list is said first.
+            # The first line may report a serial number that is not listed.
             said = self.call(*arguments, status=1).splitlines()[-1]
             self.assertTrue(any(word in said for word in (*words, *GONE)), said)
         self.assertFalse((self.directory / "w2").exists())
@@ -112,7 +115,7 @@ class KeyTests(CommandTestCase):
         self.assertTrue(any(word in found[0].said for word in words), found)
 
     def test_otherKey(self) -> None:
-        """The key of another CA, of the same name."""
+        """The key of another CA with the same name."""
         shutil.copy2(self.other / "ca.key", self.ca / "ca.key")
         self.assertNothing("is not the key of a certificate in")
         said = self.call("ca", "replace", status=1)
@@ -152,11 +155,28 @@ class KeyTests(CommandTestCase):
         self.assertEqual([f for f in report.findings if f.state == FAIL], [])
 
     def test_identifier(self) -> None:
-        """A CA that names its key in a way of its own: OpenSSL wants the same in what it signs."""
-        authority = Authority.open(self.ca)
-        made = authority.enroll("w5", self.directory / "w5")
-        self.assertTrue(isIssued(made, authority.certificate))
-        Bundle.load(self.directory / "w5")
+        """A CA with an unusual key identifier: its certificates need the same one."""
+        signer = Authority.open(self.ca).signers()[0]
+        own = x509.SubjectKeyIdentifier(b"a name of its own")
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(signer.certificate.subject)
+            .issuer_name(signer.certificate.subject)
+            .public_key(signer.certificate.public_key())
+            .serial_number(1)
+            .not_valid_before(signer.certificate.not_valid_before_utc)
+            .not_valid_after(signer.certificate.not_valid_after_utc)
+            .add_extension(x509.BasicConstraints(True, None), critical=True)
+            .add_extension(own, critical=False)
+            .sign(signer.key, SHA256())
+        )
+        pem = made.public_bytes(Encoding.PEM)
+        (self.ca / "ca.crt").write_bytes(pem)
+        shutil.rmtree(self.ca / "master")
+        Authority.open(self.ca).masterIdentity()
+        Bundle.load(self.enroll("w5"))
+        self.call("revoke", "w5")
+        self.assertFalse(self.serves(self.directory / "w5"))
 
 
 class StepTests(CommandTestCase):
@@ -222,11 +242,11 @@ class StepTests(CommandTestCase):
         self.assertFalse(self.serves(new))
         for which in ("w2", "bad"):
             said = self.call("revoke", which, status=1)
-            self.assertIn("of a CA that was replaced", said)
+            self.assertIn("from a CA that was replaced", said)
         said = self.call("ca", "replace", "--finish", status=1)
         self.assertIn("no replacement", said)
         said = self.call("ca", "show")
-        for words in ("of a CA that was replaced", "REVOKED"):
+        for words in ("from a CA that was replaced", "REVOKED"):
             self.assertIn(words, said)
 
     def test_twice(self) -> None:
@@ -276,7 +296,7 @@ class StepTests(CommandTestCase):
 
 
 class DeathTests(CommandTestCase):
-    """The command dies before or after any of its writes, and is said again."""
+    """The command dies before or after any of its writes, and runs again."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -313,7 +333,7 @@ class DeathTests(CommandTestCase):
 
     def assertSound(self, mismatch: bool) -> None:
         """
-        Nothing is lost, and what is signed now is believed.
+        No key is lost, and the master trusts the current signer.
 
         @param mismatch: whether the master's key and certificate may be of two.
         """
@@ -354,7 +374,7 @@ class DeathTests(CommandTestCase):
         return deaths
 
     def test_begin(self) -> None:
-        """In the first step: the workers are served throughout."""
+        """During the first step: the workers are served throughout."""
 
         def begin() -> None:
             made = replacement.begin(self.ca)
@@ -366,7 +386,7 @@ class DeathTests(CommandTestCase):
         self.assertGreater(self.states(begin, False), 15)
 
     def test_finish(self) -> None:
-        """In the last step: who has a new bundle is served, and believes the master."""
+        """During the last step: workers with new bundles and the master accept each other."""
         authority = replacement.begin(self.ca)
         out = self.directory / "bundles"
         replacement.giveBundles(authority, out)

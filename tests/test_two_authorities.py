@@ -1,4 +1,4 @@
-"""Several CAs at once: whose list is whose, and what is known when files are damaged."""
+"""Several CAs at once: lists belong to keys, and damaged files never admit revoked workers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .test_chains import named, pems, signed
 
 
 class TwoTestCase(AdmissionTestCase):
-    """Two CAs of one name, which the master trusts both, and a worker of the second."""
+    """The master trusts two CAs with the same name; each has enrolled two workers."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -97,7 +97,7 @@ class KeyTests(TwoTestCase):
         self.assertRefused(admission, self.one, self.two, self.three, self.four)
 
     def test_appended(self) -> None:
-        """Of two lists of one CA in a file the newer counts, wherever it stands."""
+        """If a file has two lists from one CA, the newer wins, in either order."""
         old = self.listOf(self.second, 1)
         new = self.listOf(self.second, 2, self.three)
         for octets in (old + new, new + old):
@@ -158,7 +158,7 @@ class KeyTests(TwoTestCase):
         self.assertIsNotNone(self.admission().refuse(leaf))
 
     def test_sameNumber(self) -> None:
-        """Another list of the number that is in force must have all of it."""
+        """A list with the number in force must have all entries of that one."""
         self.crl.write_bytes(self.listOf(self.authority, 3, self.one))
         admission = self.admission()
         self.crl.write_bytes(self.listOf(self.authority, 3, self.two))
@@ -170,7 +170,7 @@ class KeyTests(TwoTestCase):
         self.assertRefused(admission, self.one, self.two)
 
     def test_partOfAList(self) -> None:
-        """A list that says it is not all of it (of a delta) is refused."""
+        """An incomplete list (a delta, or for some reasons only) is refused."""
         self.crl.write_bytes(self.listOf(self.authority, 3, self.one))
         admission = self.admission()
         signer = self.authority.signers()[0]
@@ -216,7 +216,7 @@ class KeyTests(TwoTestCase):
         self.assertIn("not signed by the CA", str(error))
 
     def test_expected(self) -> None:
-        """Who is expected: not whose CA is not trusted any more."""
+        """A worker of a CA that is no longer trusted is not expected."""
         admission = self.admission()
         for key_, excluded in (("", False), ("0" * 64, True)):
             self.assertEqual(admission.excludes("w1", "x", 1, key_), excluded)
@@ -228,7 +228,7 @@ class DamageTests(TwoTestCase):
     def cases(
         self,
     ) -> tuple[dict[str, Callable[[], None]], dict[str, Callable[[], None]]]:
-        """What may have become of the list, and of its copy."""
+        """States of the list and of its copy."""
         good = self.listOf(self.authority, 2, self.one)
         impostor = (
             x509.CertificateRevocationListBuilder()
@@ -271,7 +271,7 @@ class DamageTests(TwoTestCase):
             path.unlink(missing_ok=True)
 
     def test_start(self) -> None:
-        """With one of them good it starts, and knows; with a damaged one alone it does not."""
+        """One good file is enough to start. A damaged file without a good one is not."""
         self.master = replace(self.master, authorities=(self.authority.certificate,))
         lists, copies = self.cases()
         for (list_, writeList), (copy, writeCopy) in itertools.product(
@@ -297,7 +297,7 @@ class DamageTests(TwoTestCase):
                         self.assertIn(word, str(error))
 
     def test_everyOctet(self) -> None:
-        """A copy of which one octet is another does not hide who is revoked."""
+        """A copy with one wrong octet never admits a revoked worker."""
         self.master = replace(self.master, authorities=(self.authority.certificate,))
         good = self.listOf(self.authority, 2, self.one)
         for at in range(len(good)):
@@ -311,7 +311,7 @@ class DamageTests(TwoTestCase):
             self.assertIsNotNone(admission.refuse(self.one), at)
 
     def test_oneOfTwo(self) -> None:
-        """The list of one CA is good, and the other's cannot be known: it does not start."""
+        """One CA has a good list, the other's may be lost: the listener does not start."""
         lists, copies = self.cases()
         for damage in ("garbage", "empty", "forged", "impostor"):
             for writeList, writeCopy in (
@@ -323,14 +323,14 @@ class DamageTests(TwoTestCase):
                 writeList()
                 writeCopy()
                 self.assertRaises(UserError, self.admission)
-        # That there is none is known when nothing is damaged.
+        # Without a damaged file, a missing list means that there is none.
         self.remove(self.crl)
         self.remove(self.saved)
         copies["good"]()
         self.assertRefused(self.admission(), self.one)
 
     def test_runs(self) -> None:
-        """While it runs what is in memory counts; a copy that is damaged is written again."""
+        """A running listener uses its memory, and rewrites a damaged copy."""
         lists, copies = self.cases()
         lists["good"]()
         admission = self.admission()
@@ -389,14 +389,14 @@ class BundleTests(TwoTestCase):
         )
         self.assertTrue(self.look(self.running))
         self.assertEqual([event for event, _ in self.events], ["reloaded"] * 2)
-        # Another listener that starts with this is of the same mind.
+        # A listener that starts now decides the same.
         self.master = only
         again = self.admission()
         self.assertIsNotNone(again.refuse(self.three))
         self.assertIsNone(again.refuse(self.two))
 
     def test_damaged(self) -> None:
-        """A CA whose list cannot be read is not trusted before it can."""
+        """A CA is not trusted until its list can be read."""
         good = self.crl.read_bytes()
         self.crl.write_bytes(good[:-40])
         home = self.authority.directory / "master"

@@ -60,11 +60,11 @@ class _ReplaceOptions(Described):
 
     synopsis = "[options]"
     longdesc = """\
-Replace the CA while everything runs. The first time it makes a new CA, which signs from then
-on; the master trusts both. Each time it says who has no certificate of the new CA yet, and with
---out makes bundles for these, to be copied to them. --finish, when everybody has one, gives the
-master a certificate of the new CA, and has it trust that one only. What was begun is gone on
-with.
+Replace the CA while listener and forwarders run. The first run makes a new CA, which signs all
+further certificates; the master trusts both CAs. Each run lists the workers and operators
+without a certificate from the new CA; --out makes bundles for them, to be copied to their
+machines. When all have one, --finish gives the master a certificate from the new CA and makes
+it trust only that CA. An interrupted run is completed by running the same command again.
 
 Examples:
     decnet-syslog ca replace --out ./bundles
@@ -75,14 +75,14 @@ Examples:
 
     optParameters = [
         ["ca-dir", None, "~/.decnet/ca", "Where"],
-        ["out", "o", None, "Make a bundle in DIR/NAME for each who has none"],
+        ["out", "o", None, "Make the missing bundles, in DIR/NAME"],
     ]
 
     def postOptions(self) -> None:
-        """Not both at once: bundles have to reach their machines first."""
+        """Refuse both options at once: the bundles must reach their machines first."""
         if self["finish"] and self["out"]:
             raise usage.UsageError(
-                "--finish comes after the bundles of --out are where they belong"
+                "--finish comes after the bundles of --out are installed"
             )
 
 
@@ -154,13 +154,13 @@ def _show(options: Any) -> int:
         until = datetime.fromisoformat(entry["not_after"].replace("Z", "+00:00"))
         since = revoked.pop((entry["authority"], int(entry["serial"], 16)), None)
         if entry["authority"] not in keys:
-            state = "of a CA that was replaced"
+            state = "from a CA that was replaced"
         elif since is not None:
             state = f"REVOKED {since:%Y-%m-%d}"
         else:
             state = f"until {_days(until)}"
             if entry["authority"] != keyId(authority.certificate):
-                state += ", of the CA before"
+                state += ", from the old CA"
         print(f"{entry['role']:<8} {entry['name']:<20} {state}")
         print(f"         {entry['fingerprint']}")
     for (_, serial), since in revoked.items():
@@ -180,11 +180,11 @@ def _replace(options: Any) -> int:
                 print(f"made      {made}")
     except OSError as error:
         raise UserError(
-            f"cannot replace the CA: {error.filename}: {error.strerror}; mend that, and say"
-            " the same again"
+            f"cannot replace the CA: {error.filename}: {error.strerror}; correct that and run"
+            " the same command again"
         ) from None
     assert authority.previous is not None
-    print(f"new CA    {fingerprint(authority.certificate)}, signs from now on")
+    print(f"new CA    {fingerprint(authority.certificate)}, signs certificates now")
     print(f"old CA    {fingerprint(authority.previous.certificate)}, trusted until")
     print("          decnet-syslog ca replace --finish")
     found = replacement.progress(authority)
@@ -194,14 +194,14 @@ def _replace(options: Any) -> int:
         print(f"still old {name} ({role})")
     if found.old:
         print(
-            "next: give a bundle to each that is still old"
-            f" (--out DIR makes them; or enroll NAME --renew --ca-dir {where}), and revoke who"
-            " is not to send any more"
+            "next: install a new bundle on each machine that is still old"
+            f" (--out DIR makes them; or enroll NAME --renew --ca-dir {where}), or revoke its"
+            " certificate"
         )
     else:
         print(
-            "next: when every bundle is where it belongs (source_fingerprint in master.json"
-            f' shows it): "decnet-syslog ca replace --finish --ca-dir {where}"'
+            "next: when all new bundles are installed (source_fingerprint in master.json shows"
+            f' it): "decnet-syslog ca replace --finish --ca-dir {where}"'
         )
     return 0
 
@@ -210,8 +210,8 @@ def _finish(where: Path) -> int:
     for done in replacement.finish(where):
         print(done)
     print(
-        f"next: copy {where / 'ca.crt'} over ca.crt in each worker's bundle: until then it would"
-        " believe a master of the old CA, too"
+        f"next: copy {where / 'ca.crt'} over ca.crt in each worker's bundle: until then a worker"
+        " also accepts a master from the old CA"
     )
     return 0
 

@@ -92,21 +92,21 @@ def _serials(authority: Authority, which: str) -> list[int]:
     ours = [entry for entry in named if entry["authority"] in keys]
     if not ours:
         raise UserError(
-            f"{showText(which)} is of a CA that was replaced: nobody believes its certificates any"
-            " more, and there is no list to revoke them in"
+            f"{showText(which)} is from a CA that was replaced: its certificates are refused"
+            " already, and there is no list to revoke them in"
         )
     return [int(entry["serial"], 16) for entry in ours]
 
 
 def _ofFile(authority: Authority, path: str) -> tuple[list[int], str]:
-    """The serial number of a certificate, and the key of the CA that has made it."""
+    """The serial number of a certificate, and the L{keyId} of its issuer."""
     certificate = readCertificates(directory(path))[0]
     for signer in authority.signers():
         if isIssued(certificate, signer.certificate):
             return [certificate.serial_number], keyId(signer.certificate)
     raise UserError(
-        f"{path} is not signed by the CA in {authority.directory}: give the --ca-dir of the CA"
-        " that has made it"
+        f"{path} is not signed by the CA in {authority.directory}: give the --ca-dir of its"
+        " issuer"
     )
 
 

@@ -67,7 +67,7 @@ def _checkExpiry(
     until = certificate.not_valid_after_utc
     said = f"valid until {until:%Y-%m-%d}"
     if now > until:
-        # The chain that the other end sees was verified, so it is not in it.
+        # The chain in use has been verified, so this certificate is not part of it.
         report.note(
             check,
             f"{path} has a certificate that has expired on {until:%Y-%m-%d}",
@@ -108,8 +108,7 @@ def refusedAsMaster(certificate: x509.Certificate) -> tuple[str, str] | None:
 
 def checkAuthority(report: Report, directory: Path) -> None:
     """
-    Whether the key of the CA, if it is here, is kept from others, and is the CA's; and whether
-    what it has revoked can be believed.
+    Whether the CA's key, if it is here, is private and matches the CA's certificate.
     """
     key = directory / "ca.key"
     try:
@@ -138,7 +137,7 @@ def _checkSigner(report: Report, directory: Path) -> None:
         report.fail(
             "CA",
             str(error),
-            "until then enroll and revoke are of no use, and refuse",
+            "enroll and revoke refuse to work until then",
         )
         return
     except OSError as error:
@@ -149,5 +148,5 @@ def _checkSigner(report: Report, directory: Path) -> None:
         report.note(
             "CA replacement",
             f"under way: the CA before is in {directory / PREVIOUS}",
-            '"decnet-syslog ca replace" says what is to be done',
+            '"decnet-syslog ca replace" shows the next step',
         )

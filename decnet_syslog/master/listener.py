@@ -64,7 +64,7 @@ CLOSE_S = 5.0
 # The same for one whose certificate is not accepted any more.
 EXPEL_S = 0.25
 
-# The same for one that was not accepted at all: it has little to say, and may be far away.
+# The same for a peer that was never accepted.
 TURN_AWAY_S = 2.0
 
 # What to do about a message whose HOSTNAME is not its worker's: mark its record, nothing,
@@ -234,7 +234,7 @@ class ListenerProtocol(OctetCountedReceiver):
             self.reception.greet()
 
     def _objection(self, certificate: x509.Certificate) -> Objection | None:
-        """Why a certificate is not accepted: what the handshake has found, or what is new."""
+        """The reason to refuse a certificate, found by the handshake or since then."""
         found = turnedAway(cast(Any, self.transport).getHandle())
         if found is not None:
             return Objection(found.code, found.reason)
@@ -247,10 +247,10 @@ class ListenerProtocol(OctetCountedReceiver):
 
     def _turnAway(self, objection: Objection, certificate: x509.Certificate) -> None:
         """
-        The certificate is our CA's, and not accepted: say so. No octet is received.
+        Send the reason to a peer with a certificate from our CA that is not accepted, and close.
 
-        It counts as a handshake that is not done until it is gone, so that who is refused holds
-        no more of us than a stranger.
+        No octet is accepted. The connection counts as an unfinished handshake until it is lost, so
+        a refused peer can hold no more resources than a stranger.
         """
         self._turnedAway = True
         self._log.warn(
@@ -542,7 +542,7 @@ class ListenerProtocol(OctetCountedReceiver):
         )
 
     def _noHandshake(self, reason: Failure) -> None:
-        """Say why a peer was not let in, or why it did not want to."""
+        """Log why a handshake failed: who refused whom."""
         alert = alertOf(reason.value)
         if alert is not None and alert in MASTER_REFUSED:
             self._log.warn(

@@ -8,10 +8,10 @@ and the allow-list are files that are read again when they change. A file that c
 believed is said, once, and what was in force stays in force.
 
 What is revoked must stay so when the listener starts again and C{crl.pem} is broken or
-gone: a copy of the list in force is kept beside the journal. If neither can say what a CA has
-revoked, because one of them is damaged, the listener does not start, and does not begin to
-trust that CA: what is not served waits in the workers' files, what is served cannot be taken
-back.
+gone: a copy of the list in force is kept beside the journal. If one of the two files is damaged
+and the other has no list from a CA, the revocations of that CA are unknown. Then the listener
+does not start, and a running listener does not begin to trust that CA. Refused lines stay in the
+workers' files; accepted lines of a revoked worker could not be taken back.
 """
 
 from __future__ import annotations
@@ -89,10 +89,10 @@ class Admission:
 
     def _firstLists(self) -> Revocations:
         """
-        What is revoked, by what is on disk.
+        The lists on disk.
 
-        @raise UserError: a file is damaged, and of one of the CAs the other has no list: what
-            that CA has revoked cannot be known.
+        @raise UserError: a file is damaged and the other one lacks the list of a CA: its
+            revocations are unknown.
         """
         damaged = ""
         try:
@@ -108,8 +108,8 @@ class Admission:
                 damaged = f"{self._crl}: {flaw}"
         if damaged and lists.unknownOf(self.bundle.authorities):
             raise UserError(
-                f"what is revoked cannot be known: {damaged}; copy crl.pem from the CA to"
-                f" {self._crl}, or, if nothing was ever revoked, remove the damaged file"
+                f"the revoked certificates cannot be known: {damaged}; copy crl.pem from the CA"
+                f" to {self._crl}, or, if nothing was ever revoked, remove the damaged file"
             )
         if flaw is None:
             self._save(lists)
@@ -119,10 +119,10 @@ class Admission:
         self, before: Revocations, bundle: Bundle
     ) -> tuple[Revocations, UserError | None]:
         """
-        The lists of C{crl.pem} if they can be believed; else those of before, and why.
+        The lists in C{crl.pem} if the file is valid; else the previous lists and the error.
         """
         try:
-            # The list of a CA that was trusted until now may still be there.
+            # The file may still have the list of a CA that was trusted until now.
             every = (*bundle.authorities, *self.bundle.authorities, *self._retired)
             lists = readLists(self._crl, every)
             if lists.others and not lists.lists:
@@ -142,7 +142,7 @@ class Admission:
 
     def _saveUnsaved(self) -> None:
         if self._watchedSaved.changed():
-            # By us, or by somebody who has damaged it: what is in force is in memory.
+            # Changed by us, or damaged: write the list in memory again if it differs.
             self._unsaved = self._revocations
         if self._unsaved is None:
             return
@@ -206,10 +206,10 @@ class Admission:
         """
         Whether a certificate that our CA has made, by its list, is not accepted.
 
-        @param key: of the CA that has made it, as L{keyId} names it; empty if nothing says.
+        @param key: the L{keyId} of its issuer; empty if unknown.
         """
         if self._keysOf is not self.bundle:
-            # Asked of each of ten thousand.
+            # Called for each of up to ten thousand workers.
             self._keysOf, self._keys = self.bundle, keyIds(self.bundle.authorities)
         ours = self._keys
         if key and key not in ours:
@@ -247,18 +247,18 @@ class Admission:
         """
         The master has another bundle.
 
-        A CA that it trusts and the one before did not may have a list in C{crl.pem} that was
-        none of ours until now.
+        C{crl.pem} may already have the list of a CA that is trusted only from now on.
 
-        @raise UserError: that file is damaged, and what such a CA has revoked cannot be known.
+        @raise UserError: the file is damaged and the revocations of that CA are unknown.
         """
         lists, flaw = self._read(self._revocations, bundle)
         if flaw is not None:
             damaged = not isinstance(flaw, ListMissing)
             if damaged and lists.unknownOf(bundle.authorities):
                 raise UserError(
-                    f"{self._crl}: {flaw}: what a CA of {bundle.directory / 'ca.crt'} has"
-                    " revoked cannot be known; copy crl.pem from the CA again"
+                    f"{self._crl}: {flaw}: the revocations of a CA in"
+                    f" {bundle.directory / 'ca.crt'} cannot be known; copy crl.pem from the CA"
+                    " again"
                 )
         elif lists.octets != self._revocations.octets or (
             lists.lists.keys() != self._revocations.lists.keys()
@@ -292,7 +292,7 @@ class Admission:
         return True
 
     def _enforce(self, lists: Revocations) -> None:
-        """Go by these lists from now on."""
+        """Put lists in force."""
         # In force first: a full disk must not keep a worker that was broken into.
         self._revocations = self._unsaved = lists
         self._saidOutdated = False

@@ -2,14 +2,14 @@
 The authority: a CA in a directory, DECNET's layout.
 
 C{ca.key} (0600, in a directory of mode 0700), C{ca.crt}, C{master/} with the master's
-bundle, C{enrolled.jsonl}: a line for each certificate made here, with the key that has signed
-it, and C{crl.pem}: those that are revoked. What exists is used as it is and never written over;
-C{crl.pem} is replaced by the next.
+bundle, C{enrolled.jsonl} with a line for each certificate issued here and the L{keyId} of its
+signer, and C{crl.pem} with the revoked certificates. Existing files are used and never
+overwritten, except that C{crl.pem} is replaced by a newer list.
 
-C{ca.crt} can have several certificates. The one that signs here is the one that C{ca.key} is the
-key of; without it nothing is signed, because nobody would believe it. While a CA is replaced
-(L{decnet_syslog.trust.replacement}) the one before is in C{previous/}, and goes on to sign what
-it has to: the list of what it has made and is revoked.
+C{ca.crt} can contain several certificates. The signer is the one that matches C{ca.key}. If none
+does, nothing is signed, because no other end would accept it. While a CA is being replaced
+(L{decnet_syslog.trust.replacement}), the old CA is in C{previous/} and still signs its revocation
+list.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ MASTER_NAME = "decnet-master"
 
 ENROLLED_FILE = "enrolled.jsonl"
 
-# Where the authority is that is being replaced.
+# The directory of the authority that is being replaced.
 PREVIOUS = "previous"
 
 
 def readSigner(directory: Path) -> Signer:
     """
-    The certificate of C{ca.crt} that C{ca.key} is the key of, and the key.
+    The certificate in C{ca.crt} that matches C{ca.key}, and the key.
 
-    @raise UserError: there is none, or others can read the key.
+    @raise UserError: none matches, or other users can read the key.
     """
     key = cast(CertificateIssuerPrivateKeyTypes, readKey(directory / "ca.key"))
     public = spki(key.public_key())
@@ -68,11 +68,11 @@ def readSigner(directory: Path) -> Signer:
             if spki(certificate.public_key()) == public:
                 return Signer(certificate, key)
         except Exception:
-            # A key of a kind that the library does not have is not ours.
+            # The library does not support this kind of key.
             continue
     raise UserError(
         f"{directory / 'ca.key'} is not the key of a certificate in {directory / 'ca.crt'}:"
-        " nobody would believe what it signs; put the two together that belong together"
+        " no other end would accept its signatures; restore the matching pair of files"
         ' ("decnet-syslog ca replace" replaces a CA)'
     )
 
@@ -82,8 +82,8 @@ class Authority:
     A certificate authority.
 
     @ivar directory: where it is.
-    @ivar certificate: the CA's own, of C{ca.crt}.
-    @ivar previous: the one that it replaces, until that is done.
+    @ivar certificate: the CA's own certificate, from C{ca.crt}.
+    @ivar previous: the CA that this one is replacing, if any.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Authority:
         if (directory / PREVIOUS / "ca.key").exists():
             previous = readSigner(directory / PREVIOUS)
             if keyId(previous.certificate) == keyId(signer.certificate):
-                # It is not replaced yet: the command has died in the middle.
+                # Not replaced yet: the command died before it wrote ca.key.
                 previous = None
         return cls(directory, signer, previous)
 
@@ -148,9 +148,10 @@ class Authority:
 
     def masterCertificate(self, old: x509.Certificate) -> tuple[bytes, bytes]:
         """
-        Make a certificate for the master: its key, then it, in PEM.
+        Make a certificate for the master.
 
-        @param old: the one that it has, whose names the new one gets.
+        @param old: its current certificate; the new one gets the same names.
+        @return: the key and the certificate, in PEM.
         """
         name = peerName(old)
         made, key = issue(
@@ -173,8 +174,8 @@ class Authority:
 
         @param name: a worker's is the provenance of everything it sends.
         @param role: C{worker}, or C{operator}.
-        @raise UserError: the name cannot be used, there is a bundle already, or the bundle would
-            be of no use.
+        @raise UserError: the name is unusable, there is a bundle already, or the master and the
+            new bundle would refuse each other.
         """
         try:
             checkName(name)
@@ -187,13 +188,13 @@ class Authority:
 
     def enrolled(self) -> list[dict[str, str]]:
         """
-        What was enrolled here: name, fingerprint, serial, not_after, role, and authority: the key
-        that has signed it, as L{keyId} names it.
+        The certificates issued here: name, fingerprint, serial, not_after, role, and authority,
+        the L{keyId} of the signer.
         """
         path = self.directory / ENROLLED_FILE
         if not path.exists():
             return []
-        # Without that word it is older than the last replacement.
+        # Older versions wrote no "authority". A replacement adds it to all lines.
         first = keyId((self.previous or self._signer).certificate)
         try:
             lines = path.read_text("utf-8").splitlines()
@@ -204,7 +205,7 @@ class Authority:
             ) from None
 
     def good(self) -> list[dict[str, str]]:
-        """Of L{enrolled} what is valid, not revoked, and of a CA that is trusted."""
+        """The L{enrolled} certificates that are valid, not revoked, and from a trusted CA."""
         now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         revoked = self.revoked()
         keys = keyIds(self.authorities())
@@ -217,7 +218,7 @@ class Authority:
         ]
 
     def revoked(self) -> dict[tuple[str, int], datetime]:
-        """What is revoked, by C{crl.pem}: the CA's key and the serial number, and since when."""
+        """The revoked certificates in C{crl.pem}: (L{keyId} of the CA, serial number) to date."""
         lists = self.revocations().lists
         return {
             (key, serial): when
@@ -238,11 +239,11 @@ class Authority:
             raise UserError(f"{path}: {error}; mend it") from None
 
     def signers(self) -> list[Signer]:
-        """Whoever has made certificates that are trusted: our CA, and the one it replaces."""
+        """The trusted signers: this CA, and the one that it is replacing."""
         found = [self._signer]
         if self.previous is not None:
             trusted = keyIds(self.authorities())
-            # Not if the last step of the replacement has died in the middle.
+            # An interrupted last step of the replacement leaves it there, no longer trusted.
             found += [self.previous] * (keyId(self.previous.certificate) in trusted)
         return found
 
@@ -250,11 +251,11 @@ class Authority:
         """
         Revoke certificates by their serial numbers.
 
-        @param key: of the CA that has made them, as L{keyId} names it; empty: as L{enrolled}
-            says, and of what it does not have, each CA that is trusted.
-        @return: those that were not revoked before.
-        @raise UserError: the list that there is cannot be believed, or none be written, or it
-            would be of no use.
+        @param key: the L{keyId} of the CA that issued them. If empty, L{enrolled} shows it; for
+            a serial number that is not listed there, each trusted CA revokes it.
+        @return: the serial numbers that were not revoked before.
+        @raise UserError: the current list is not valid, the new one cannot be written, or
+            revocation would have no effect.
         """
         makers: dict[int, set[str]] = {}
         for entry in [] if key else self.enrolled():
@@ -265,8 +266,8 @@ class Authority:
             of = {key} if key else makers.get(serial, set(signers))
             if not of & signers.keys():
                 raise UserError(
-                    f"serial {serial:x} is of a CA that was replaced: nobody believes it any"
-                    " more, and there is no list to revoke it in"
+                    f"serial {serial:x} is from a CA that was replaced: it is refused already, and"
+                    " there is no list to revoke it in"
                 )
             for one in of & signers.keys():
                 wanted.setdefault(one, []).append(serial)
@@ -279,7 +280,7 @@ class Authority:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """While another process changes the lists, wait: one of the two changes would be lost."""
+        """Hold the lock of the directory, so that concurrent changes are not lost."""
         descriptor = os.open(
             self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         )
@@ -291,7 +292,8 @@ class Authority:
 
     def beginList(self) -> None:
         """
-        Have a list, if there is one of another CA: a file that has none of ours is none for us.
+        Make an empty list if there are only lists of other CAs: a listener does not accept a
+        C{crl.pem} without a list from a CA that it trusts.
         """
         with self.alone():
             lists = self.revocations()
@@ -315,15 +317,15 @@ class Authority:
         return new
 
     def authorities(self) -> list[x509.Certificate]:
-        """Every CA of C{ca.crt}: while one follows the other there are two."""
+        """Each CA in C{ca.crt}: two during a replacement."""
         return readCertificates(self.directory / "ca.crt")
 
     def checkMaster(self, makers: Sequence[x509.Certificate] = ()) -> None:
         """
-        Whether the master that is beside the CA and who is enrolled would believe each other.
+        Check that the master in C{master/} and the enrolled workers would accept each other.
 
-        @param makers: the CAs that have made the certificates of who is enrolled; ours if none.
-        @raise UserError: they would not: what is made is of no use.
+        @param makers: the issuers of the workers' certificates; by default this CA.
+        @raise UserError: one would refuse the other, with the reason.
         """
         makers = makers or [self.certificate]
         master = self.directory / "master"
@@ -339,8 +341,8 @@ class Authority:
         authorities = self.authorities()
         if not any(isSigned(one, ca) for one in chain for ca in authorities):
             raise UserError(
-                f"workers that are given {self.directory / 'ca.crt'} would refuse the master:"
-                f" no CA in it has made {master / 'worker.crt'}; append the one that has"
+                f"workers with {self.directory / 'ca.crt'} would refuse the master: no CA in it"
+                f" issued {master / 'worker.crt'}; append the CA that did"
             )
 
     def _issue(
@@ -383,7 +385,7 @@ class Authority:
             os.fsync(file.fileno())
 
     def label(self) -> None:
-        """Write down of each certificate which key has signed it, before another one does."""
+        """Record the signer of each certificate, before another CA begins to sign."""
         path = self.directory / ENROLLED_FILE
         if path.exists():
             lines = [json.dumps(entry) + "\n" for entry in self.enrolled()]

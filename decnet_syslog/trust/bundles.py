@@ -2,8 +2,9 @@
 Bundles: a certificate, its key and the CA's certificates, in a directory.
 
 The layout is DECNET's, for workers and for the master: C{ca.crt}, C{worker.crt},
-C{worker.key}. A bundle is read, never written here. Everything that would only show as a
-handshake that fails is checked when it is read, by a handshake, and said in one line.
+C{worker.key}. A bundle is read, never written here. Loading a bundle performs a handshake in
+memory (L{decnet_syslog.trust.chains}) and reports each error that a real handshake would have in
+one line.
 """
 
 from __future__ import annotations
@@ -181,7 +182,7 @@ class Bundle:
         """
         Verify the chain as the other end does.
 
-        @raise BundleError: it would refuse it; with the certificate that it is about.
+        @raise BundleError: the other end would refuse it; names the faulty certificate.
         """
         path = self.directory / "worker.crt"
         try:
@@ -236,7 +237,7 @@ def _date(certificate: x509.Certificate, which: str, form: str) -> str:
     try:
         found: datetime = getattr(certificate, which)
     except Exception:
-        # Dates are parsed only now, and OpenSSL takes more of them.
+        # The library parses dates lazily, and accepts fewer of them than OpenSSL.
         return "a date that cannot be read"
     return found.strftime(form)
 
@@ -246,5 +247,5 @@ def _called(certificate: x509.Certificate) -> str:
     try:
         return f"the certificate of {showText(certificate.subject.rfc4514_string())}"
     except Exception:
-        # Names are parsed only now, and the library has many errors.
+        # The library parses names lazily and raises many kinds of errors.
         return "a certificate whose name cannot be read"

@@ -1,12 +1,12 @@
 """
-Chains: whether the other end would believe a bundle, asked of OpenSSL by a handshake in memory.
+Chains: find out by a handshake in memory whether the other end would accept a bundle.
 
-What a handshake refuses is more than can be listed here: signatures, dates and uses of every
-certificate of the chain, constraints, key sizes, digests. So nothing is listed: the bundle is
-shown to a peer that trusts what the bundle itself trusts, and has the flags and the ciphers that
-our ends have. That peer's certificate is made for the occasion, and nobody looks at it.
+A handshake checks signatures, dates and usages of each certificate in the chain, constraints, key
+sizes and digests. This module does not repeat these rules. It presents the bundle to a peer in
+memory that trusts the bundle's own authorities, with the verification flags of our ends. The peer
+uses a temporary certificate that is not verified.
 
-Set aside: C{X509StoreContext}, which knows no use of a certificate and no level of security.
+Set aside: C{X509StoreContext}, which checks neither the purpose nor the security level.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["EXPIRED", "NOT_YET", "UNKNOWN", "Flaw", "findFlaw"]
 EXPIRED = lib.X509_V_ERR_CERT_HAS_EXPIRED
 NOT_YET = lib.X509_V_ERR_CERT_NOT_YET_VALID
 
-# Nobody that is trusted has signed it.
+# No trusted authority signed the certificate.
 UNKNOWN = frozenset(
     [
         lib.X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT,
@@ -45,7 +45,7 @@ UNKNOWN = frozenset(
     ]
 )
 
-# A flight and its answer, and once more, is all of a handshake; and one to be sure.
+# A TLS 1.2 handshake takes two round trips. More rounds do no harm.
 ROUNDS = 6
 
 RECEIVE_OCTETS = 2**16
@@ -54,10 +54,10 @@ RECEIVE_OCTETS = 2**16
 @dataclass(frozen=True)
 class Flaw:
     """
-    Why a chain is not believed.
+    The reason why a chain does not verify.
 
-    @ivar error: OpenSSL's number.
-    @ivar certificate: the one that it is about.
+    @ivar error: OpenSSL's error number.
+    @ivar certificate: the certificate with the error.
     """
 
     error: int
@@ -101,14 +101,14 @@ def findFlaw(
     now: datetime,
 ) -> Flaw | None:
     """
-    What keeps the other end from believing a certificate.
+    The reason why the other end would refuse a certificate.
 
-    It is shown as a client's if it is good for clients, else as a server's.
+    A certificate that is valid for clients is presented by a client, another one by a server.
 
-    @param chain: what is sent with it.
-    @param authorities: who the other end trusts.
-    @param now: its time.
-    @raise Exception: the certificate or the key is not for TLS at all.
+    @param chain: the certificates that are sent with it.
+    @param authorities: the authorities that the other end trusts.
+    @param now: the other end's time.
+    @raise Exception: the certificate or the key does not work with TLS.
     """
     found: list[Flaw] = []
 
@@ -142,7 +142,7 @@ def findFlaw(
 
 
 def _shakeHands(client: SSL.Connection, server: SSL.Connection) -> bool:
-    """Whether both ends are content: neither has refused the other, or is still waiting."""
+    """Whether the handshake completed at both ends."""
     done = set()
     for _ in range(ROUNDS):
         for one, other in ((client, server), (server, client)):

@@ -142,8 +142,8 @@ class ListenerContext:
         """
         @param role: why a certificate is not of those that this end is for.
         @param protocols: what is spoken, the best first.
-        @param hears: of these, those whose connections ask L{turnedAway} before they take an
-            octet, and tell the peer.
+        @param hears: the protocols whose connections call L{turnedAway} before they accept an
+            octet, and send the reason to the peer.
         """
         self._hears = tuple(hears)
         self._refused = refused
@@ -173,7 +173,7 @@ class ListenerContext:
             refuse,
             self._refused,
             self._refuseIssuer,
-            # A server selects the protocol before it asks for the client's certificate.
+            # A server selects the protocol before it requests the client's certificate.
             lambda connection: connection.get_alpn_proto_negotiated() in self._hears,
         )
         for authority in bundle.authorities:
@@ -257,7 +257,7 @@ def listenerContext(
     refuseIssuer: Judge = _accept,
 ) -> ListenerContext:
     """
-    TLS for a listener. Its connections must ask L{turnedAway}.
+    TLS for a listener. Its connections must call L{turnedAway}.
 
     @param refused: told of every certificate that is refused in the handshake.
     @param refuse: why a worker's certificate is not accepted, C{None} if it is; asked for

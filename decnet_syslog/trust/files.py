@@ -1,7 +1,7 @@
 """
-Files of an authority: made once and never written over, or replaced in one step.
+Files of an authority: created once and never overwritten, or replaced atomically.
 
-What was to be written is on disk when a function here returns.
+Each function returns only after the data is on disk.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def makeDirectory(path: Path) -> None:
 
 def replaceFile(path: Path, octets: bytes, mode: int = 0o644) -> None:
     """
-    Replace a file in one step: nobody sees half of it.
+    Replace a file atomically.
 
-    It belongs to the owner of the file that was there, or of the directory: a service that reads
-    it need not be who ran the command.
+    The new file gets the owner of the old file, or of the directory: the service that reads it may
+    run as another user than the command.
 
     @raise UserError: it cannot be written.
     """
@@ -65,7 +65,7 @@ def replaceFile(path: Path, octets: bytes, mode: int = 0o644) -> None:
         with os.fdopen(os.open(beside, flags, mode), "wb") as file:
             if os.geteuid() == 0:
                 os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-            # Whatever the umask is: of root's file a service has to read it.
+            # Independent of the umask: the service must be able to read a file of root's.
             os.fchmod(file.fileno(), mode)
             file.write(octets)
             file.flush()

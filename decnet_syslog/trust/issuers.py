@@ -1,11 +1,10 @@
 """
-Issuers: which authority has signed what.
+Issuers: which authority signed a certificate.
 
-An authority is its key. Two of one name are two (every C{ca init} makes the same name), and one
-whose certificate was renewed, or is named in another kind of string, is still one. So a
-signature is what counts; names, where they are asked for, are compared as RFC 5280 section 7.1
-and OpenSSL do: the kind of string, the case of ASCII letters and the number of spaces make no
-difference.
+A key identifies an authority. Two authorities can share a name (C{ca init} always uses the same
+one); and one authority can renew its certificate, or encode its name in another string type. So
+signatures decide. Where names matter, they are compared as in RFC 5280 section 7.1 and OpenSSL:
+string type, case of ASCII letters and repeated spaces are ignored.
 """
 
 from __future__ import annotations
@@ -31,18 +30,18 @@ __all__ = [
     "spki",
 ]
 
-# Of each relative distinguished name the set of its attributes: type, and value.
+# For each relative distinguished name, the set of its attributes (type, value).
 CanonicalName: TypeAlias = tuple[frozenset[tuple[str, str | bytes]], ...]
 
-# What OpenSSL takes for a space in a name, whatever the locale.
+# OpenSSL's white space in names, in every locale.
 _SPACES = re.compile("[ \t\n\v\f\r]+")
 
-# Of ASCII letters only: OpenSSL leaves the others as they are.
+# OpenSSL ignores the case of ASCII letters only.
 _LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
 
 def canonicalName(name: x509.Name) -> CanonicalName:
-    """A name in the form in which it is compared."""
+    """The canonical form of a name, for comparison."""
 
     def canonical(value: str | bytes) -> str | bytes:
         if isinstance(value, bytes):
@@ -58,36 +57,36 @@ def canonicalName(name: x509.Name) -> CanonicalName:
 
 
 def spki(key: object) -> bytes:
-    """A public key as a certificate has it: SubjectPublicKeyInfo, DER."""
+    """A public key as DER SubjectPublicKeyInfo."""
     anyKey: Any = key
     octets: bytes = anyKey.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return octets
 
 
 def digestOf(key: object) -> str:
-    """A public key's SHA-256, of its SubjectPublicKeyInfo, in 64 hexadecimal digits."""
+    """The SHA-256 of a public key's SubjectPublicKeyInfo, 64 hexadecimal digits."""
     return sha256(spki(key)).hexdigest()
 
 
 def keyId(certificate: x509.Certificate) -> str:
-    """Which key a certificate is of, as L{digestOf} has it."""
+    """The L{digestOf} of a certificate's key."""
     return digestOf(certificate.public_key())
 
 
 def keyIds(certificates: Iterable[x509.Certificate]) -> list[str]:
-    """The keys of certificates, each once, but those that cannot be read."""
+    """The L{keyId} of each certificate, without duplicates and unreadable keys."""
     found = []
     for certificate in certificates:
         try:
             found.append(keyId(certificate))
         except Exception:
-            # A key of a kind that the library does not have has signed nothing.
+            # The library does not support this kind of key, so nothing can verify against it.
             continue
     return list(dict.fromkeys(found))
 
 
 def identifierOf(authority: x509.Certificate) -> bytes:
-    """How a CA's key is named in what it signs: as it names it itself, else by its SHA-1."""
+    """The key identifier of an authority: its own extension, or else the key's SHA-1."""
     try:
         return authority.extensions.get_extension_for_class(
             x509.SubjectKeyIdentifier
@@ -98,7 +97,7 @@ def identifierOf(authority: x509.Certificate) -> bytes:
 
 
 def isSigned(certificate: x509.Certificate, by: x509.Certificate) -> bool:
-    """Whether the key of one certificate has signed another, whatever the names are."""
+    """Whether the key of one certificate signed another certificate; names are ignored."""
     octets, signature = certificate.tbs_certificate_bytes, certificate.signature
     try:
         key: Any = by.public_key()
@@ -111,16 +110,16 @@ def isSigned(certificate: x509.Certificate, by: x509.Certificate) -> bool:
         else:
             key.verify(signature, octets)
     except Exception:
-        # Whatever it is that cannot be verified is not verified.
+        # Any failure to verify means: not verified.
         return False
     return True
 
 
 def isIssued(certificate: x509.Certificate, by: x509.Certificate) -> bool:
-    """Whether an authority has made a certificate: it has signed it, and is named in it."""
+    """Whether an authority issued a certificate: the signature verifies and the names match."""
     try:
         named = canonicalName(certificate.issuer) == canonicalName(by.subject)
     except Exception:
-        # Names are parsed only now, and the library has many errors.
+        # The library parses names lazily and raises many kinds of errors.
         return False
     return named and isSigned(certificate, by)

@@ -1,10 +1,10 @@
 """
-Issuing: how a certificate of ours is made, and written.
+Issuing: make keys and certificates.
 
-Ours are ECDSA P-256 keys; a CA with an RSA key works as well. A worker's certificate is
-good for clients only and the master's for servers only, so that neither can play the
-other; the names are checked besides. An operator's is for who looks at the status, and
-says so.
+New keys are ECDSA P-256; a CA with an RSA key works as well. A worker's certificate is valid
+for clients only and the master's for servers only, so that neither can impersonate the other;
+names are checked too. An operator's certificate, for access to the status, has an extended key
+usage of its own.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ class Signer:
 
 
 def pemOfKey(key: CertificateIssuerPrivateKeyTypes) -> bytes:
-    """A key as a file has it."""
+    """A private key in PEM."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def alternatives(certificate: x509.Certificate) -> list[x509.GeneralName]:
-    """The names that a certificate has besides its CN."""
+    """The subject alternative names of a certificate."""
     try:
         found = certificate.extensions.get_extension_for_class(
             x509.SubjectAlternativeName
@@ -106,7 +106,7 @@ def makeAuthority(name: str, unique: bool = False) -> Signer:
     """
     Make a CA.
 
-    @param unique: whether its name ends in a part of its key's digest.
+    @param unique: whether to append a part of the key's digest to the name.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.now(timezone.utc)
@@ -139,10 +139,10 @@ def issue(
     days: int,
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     """
-    Make a certificate, and its key.
+    Make a certificate and its key.
 
-    @param name: its CN.
-    @param names: those that it has besides.
+    @param name: the CN.
+    @param names: subject alternative names.
     @param role: C{master}, C{worker} or C{operator}.
     """
     key = ec.generate_private_key(ec.SECP256R1())
@@ -164,7 +164,7 @@ def issue(
             critical=False,
         )
         .add_extension(
-            # Another than the CA has for itself, and OpenSSL takes it for another CA's.
+            # OpenSSL rejects the issuer if this differs from the CA's own key identifier.
             x509.AuthorityKeyIdentifier(identifierOf(by), None, None),
             critical=False,
         )

@@ -1,9 +1,9 @@
 """
-Refusals: what an end is told when the other one does not accept its certificate, in words for
-people: why, and what to do.
+Refusals: the reason and the remedy to log when the other end refuses a certificate.
 
-Two things can be told: an alert of TLS, which ends a handshake (RFC 8446 section 6.2), and, with
-the delivery extension, C{BYE} with a code behind it (docs/protocol.rst).
+The refusing end reports its reason in one of two ways: by a TLS alert that ends the handshake (RFC
+8446 section 6.2), or, with the delivery extension, by C{BYE} with a code after the handshake
+(docs/protocol.rst).
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ MASTER_KIND = "master"
 @dataclass(frozen=True)
 class Told:
     """
-    Why a master does not accept a worker's certificate.
+    The reason why a master refuses a worker's certificate.
 
-    @ivar kind: one of a fixed number of words, for metrics.
-    @ivar reason: in words.
-    @ivar remedy: what to do.
+    @ivar kind: a word from a fixed set, for metrics.
+    @ivar reason: the reason in words.
+    @ivar remedy: the remedy in words.
     """
 
     kind: str
@@ -54,8 +54,8 @@ _ENROLL = 'make a bundle for it on the master ("decnet-syslog enroll") and copy 
 _REVOKED = Told(
     "revoked",
     "this worker's certificate is revoked",
-    "somebody has shut it out: ask why; if it may send again,"
-    f" {_ENROLL}; lines wait in its files meanwhile",
+    "ask the master's operator why. If the worker may send again,"
+    f" {_ENROLL}. Its lines stay in its files until then",
 )
 
 # The codes of BYE by which a master refuses a certificate.
@@ -85,7 +85,7 @@ _AUTHORITY = Told(
     ' ("decnet-syslog enroll") and copy it here',
 )
 
-# Alerts, in OpenSSL's words. What says less comes later.
+# Alerts, in OpenSSL's words.
 _ALERTS: Mapping[str, Told] = {
     "certificate revoked": _REVOKED,
     "unknown ca": _AUTHORITY,
@@ -111,7 +111,7 @@ _ALERTS: Mapping[str, Told] = {
             "bad certificate",
             "certificate unknown",
             "decrypt error",
-            # A listener of ours before version 1.1 says this for every refusal of its own.
+            # Older listeners of ours send this for each refusal of their own.
             "internal error",
         )
     },
@@ -122,27 +122,27 @@ KINDS = tuple(
     sorted({MASTER_KIND, *[told.kind for told in (*CODES.values(), *_ALERTS.values())]})
 )
 
-# Alerts by which a forwarder refuses a master, and what to do on the master's side.
+# Alerts by which a forwarder refuses the master, and the remedy on the master's side.
 _NAME = (
-    "the name that it expects (its --master-name) is not one of master/worker.crt, or that is not"
-    " for servers; see the forwarder's log"
+    "master/worker.crt does not have the name that the forwarder expects (--master-name), or is"
+    " not valid for servers; see the forwarder's log"
 )
 MASTER_REFUSED: Mapping[str, str] = {
     "bad certificate": _NAME,
     "certificate unknown": _NAME,
     "unsupported certificate": _NAME,
-    "unknown ca": "its ca.crt does not have the CA that has made master/worker.crt: copy it there,"
-    " or enrol it here",
-    "certificate expired": "master/worker.crt has expired, by its clock: renew it",
-    "certificate revoked": "it has a list that revokes master/worker.crt: renew it",
+    "unknown ca": "its ca.crt does not contain the CA that issued master/worker.crt: add it there,"
+    " or enrol the worker here",
+    "certificate expired": "master/worker.crt has expired by the worker's clock: renew it",
+    "certificate revoked": "the worker has a list that revokes master/worker.crt: renew it",
 }
 
 
 def remedyFor(refusal: Refusal, name: str) -> str:
     """
-    What to do when a worker refuses who answers in the place of the master.
+    The remedy when a worker refuses the certificate of the peer at the master's address.
 
-    @param name: that the master must have.
+    @param name: the expected name of the master.
     """
     reason = refusal.reason
     if any(w in reason for w in ("master's name", "not for servers", "purpose")):
@@ -163,7 +163,7 @@ def remedyFor(refusal: Refusal, name: str) -> str:
 
 
 def alertOf(error: BaseException | None) -> str | None:
-    """The alert by which the other end has closed TLS, in OpenSSL's words; C{None}: by none."""
+    """The alert by which the peer ended TLS, in OpenSSL's words; C{None} if there was none."""
     if not isinstance(error, SSL.Error) or not error.args:
         return None
     try:
@@ -175,10 +175,10 @@ def alertOf(error: BaseException | None) -> str | None:
 
 
 def toldByAlert(error: BaseException | None) -> Told | None:
-    """What the other end has said by an alert, if that is about our certificate."""
+    """The meaning of the peer's alert, if it concerns our certificate."""
     return _ALERTS.get(alertOf(error) or "")
 
 
 def toldByCode(code: str) -> Told | None:
-    """What the code of a C{BYE} says, if that is about our certificate."""
+    """The meaning of a C{BYE} code, if it concerns our certificate."""
     return CODES.get(code)

@@ -3,7 +3,7 @@ Renewal: a bundle that is replaced on disk is used for the next connections.
 
 A new bundle must fit together, be valid now, be for the same use and have the same name
 as the one in use. One that does not is refused, once, with the reason, and the one in
-use stays. So does one that whoever uses it does not want yet: it is offered again.
+use stays. If its user refuses it for another reason, it is offered again at each look.
 Connections that are open stay open, on the certificate they began with.
 """
 
@@ -48,7 +48,7 @@ class Renewal:
         self._usage = usage
         self._use = use
         self._watched = Watched([bundle.directory / name for name in BUNDLE_FILES])
-        # Not wanted yet, for a reason that is not in its files.
+        # Refused by its user, for a reason outside its files.
         self._waiting: Bundle | None = None
         self._said = ""
 

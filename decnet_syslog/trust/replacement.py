@@ -1,25 +1,22 @@
 """
-Replacing a CA, in steps that can be repeated.
+Replace a CA, in repeatable steps.
 
-While it goes on there are two: the new one, which signs from now on, and the one before, in
-C{previous/}, which signs no more than its list of what is revoked. The master trusts both, and
-so does every worker that is given a new bundle; in the end both trust the new one only.
+During the replacement there are two CAs. The new one signs certificates. The old one, in
+C{previous/}, only signs its revocation list. The master trusts both, and so does each worker with
+a new bundle. At the end both ends trust only the new CA.
 
-What must be true after each write, because the next one may never come:
+Invariants after each write, because the process may die right there:
 
-* a certificate is signed by a key whose CA the master trusts already;
-* no key is lost before it is of no use: the old one is in C{previous/} before C{ca.key} is
-  another's;
-* the same command again goes on where it was: what is done is seen in the files themselves.
+* the master already trusts the CA of the key that signs certificates;
+* the old key is in C{previous/} before C{ca.key} is overwritten;
+* running the same command again continues: the files themselves show the progress.
 
-The master's own certificate is replaced at the end, when every worker has been given a bundle
-that knows the new CA. Its key and its certificate are two files. A listener that runs looks
-until they fit together; one that is started between the two writes says that they do not, and
-C{ca replace --finish} again mends it.
+The master's certificate is replaced last, after each worker has a bundle with the new CA. Key and
+certificate are two files. A running listener waits until they match. A listener that starts between
+the two writes reports the mismatch; running C{ca replace --finish} again repairs it.
 
-Set aside: to change C{master/} by renaming directories (two renames are no better than two
-writes, and whoever watches the files would see none); to keep the master's key (it may be the
-reason for it all).
+Set aside: replacing C{master/} by renaming directories (two renames are not better than two
+writes); keeping the master's key (a stolen key may be the reason for the replacement).
 """
 
 from __future__ import annotations
@@ -43,20 +40,20 @@ from .issuing import Signer, makeAuthority, pemOfKey
 
 __all__ = ["Progress", "begin", "finish", "giveBundles", "progress"]
 
-# Where the new CA is made, before it is the one.
+# The new CA is prepared here.
 NEXT = "next"
 
-# Names that an error shows.
+# How many names an error message lists.
 SHOWN_MAX = 8
 
 
 @dataclass(frozen=True)
 class Progress:
     """
-    Who of those that may send, or look at the status, has what.
+    The holders of valid certificates, as (name, role).
 
-    @ivar old: name and role of who has a certificate of the previous CA, and none of the new.
-    @ivar new: of who has one of the new.
+    @ivar old: holders with a certificate from the old CA only.
+    @ivar new: holders with a certificate from the new CA.
     """
 
     old: tuple[tuple[str, str], ...]
@@ -78,21 +75,21 @@ def _pem(certificates: Iterable[x509.Certificate]) -> bytes:
 
 
 def _trust(directory: Path, first: x509.Certificate) -> None:
-    """Have a CA be in C{ca.crt}."""
+    """Add a CA to C{ca.crt}."""
     there = readCertificates(directory / "ca.crt")
     if keyId(first) not in keyIds(there):
         _write(directory, "ca.crt", _pem([first, *there]))
 
 
 def _distrust(directory: Path, key: str) -> None:
-    """Have a CA not be in C{ca.crt}."""
+    """Remove a CA from C{ca.crt}."""
     there = readCertificates(directory / "ca.crt")
     kept = [one for one in there if keyIds([one]) != [key]]
     _write(directory, "ca.crt", _pem(kept))
 
 
 def _store(directory: Path, signer: Signer) -> None:
-    """Keep a CA, the key last: it is what shows that all is there."""
+    """Store a CA. The key is written last and marks it complete."""
     makeDirectory(directory)
     if os.geteuid() == 0:
         owner = directory.parent.stat()
@@ -103,10 +100,10 @@ def _store(directory: Path, signer: Signer) -> None:
 
 
 def _made(directory: Path) -> Signer:
-    """The new CA: the one that was made when this was tried before, or another."""
+    """The new CA: made by an earlier attempt, or now."""
     if (directory / "ca.key").exists():
         return readSigner(directory)
-    # People, and programs that look for a CA by its name, tell the two apart.
+    # A distinct name, for people and for programs that look up a CA by its name.
     made = makeAuthority("DECNET CA", unique=True)
     _store(directory, made)
     return made
@@ -114,10 +111,10 @@ def _made(directory: Path) -> Signer:
 
 def begin(directory: Path) -> Authority:
     """
-    Make the new CA the one that signs, or see that it is.
+    Make the new CA sign certificates, unless it already does.
 
-    @return: the new one; its C{previous} is the old one.
-    @raise UserError: there is no CA, or a file of it cannot be used.
+    @return: the new CA; its C{previous} is the old one.
+    @raise UserError: there is no CA, or one of its files is unusable.
     """
     authority = Authority.open(directory)
     with authority.alone():
@@ -136,7 +133,7 @@ def begin(directory: Path) -> Authority:
 
 
 def progress(authority: Authority) -> Progress:
-    """Who has what, by the list of what was made here and what of it is revoked."""
+    """Which holders already have a certificate from the new CA."""
     new: set[tuple[str, str]] = set()
     old: set[tuple[str, str]] = set()
     current = keyId(authority.certificate)
@@ -149,9 +146,9 @@ def progress(authority: Authority) -> Progress:
 
 def giveBundles(authority: Authority, out: Path) -> list[Path]:
     """
-    Make a bundle of the new CA for each who has none, in a directory of its name.
+    Make a bundle from the new CA for each holder without one, in a directory of that name.
 
-    @return: these. What was there before is left as it is.
+    @return: the directories. Existing files are never overwritten.
     """
     made = []
     for name, role in progress(authority).old:
@@ -162,10 +159,10 @@ def giveBundles(authority: Authority, out: Path) -> list[Path]:
 
 def finish(directory: Path) -> list[str]:
     """
-    Trust the new CA only.
+    Trust only the new CA.
 
-    @return: what was done, in words.
-    @raise UserError: no replacement is under way, or somebody would be left behind.
+    @return: the steps taken, in words.
+    @raise UserError: no replacement is under way, or a holder has no new certificate yet.
     """
     authority = Authority.open(directory)
     previous = authority.previous
@@ -179,7 +176,7 @@ def finish(directory: Path) -> list[str]:
         shown = ", ".join(left[:SHOWN_MAX]) + (", ..." if left[SHOWN_MAX:] else "")
         raise UserError(
             f"{shown}: no certificate of the new CA yet; give them bundles"
-            ' ("decnet-syslog ca replace --out DIR"), and revoke who is not to send any more'
+            ' ("decnet-syslog ca replace --out DIR"), or revoke their old certificates'
         )
     authority.beginList()
     done = []
@@ -189,23 +186,24 @@ def finish(directory: Path) -> list[str]:
             done.append(f"made the master a certificate of the new CA, in {master}")
         _distrust(master, keyId(previous.certificate))
     with authority.alone():
-        # Its list stays in crl.pem, where it is passed over: who looks at the files in the middle
-        # of this misses none.
+        # The old CA's list stays in crl.pem and is ignored: a listener that reads the files
+        # between these writes misses no list.
         _distrust(directory, keyId(previous.certificate))
     done.append("the old CA is not trusted any more here")
     kept = directory / f"retired-{keyId(previous.certificate)[:8]}"
     os.replace(directory / PREVIOUS, kept)
     syncDirectory(directory)
-    done.append(f"its key is kept in {kept}; nothing needs it: remove it when you like")
+    done.append(f"its key is kept in {kept}, unused: remove it at any time")
     return done
 
 
 def _renewMaster(authority: Authority, previous: Signer, master: Path) -> bool:
     """
-    Give the master a certificate of the new CA, with the names of the one it has.
+    Replace a master's certificate from the old CA by one from the new CA, with the same names.
 
-    @return: whether it had one of the old CA, or a key that is not its certificate's: then this
-        has died in the middle before.
+    A key that does not match its certificate shows that an earlier attempt died in between.
+
+    @return: whether it was replaced.
     """
     certificate = readCertificates(master / "worker.crt")[0]
     key = readKey(master / "worker.key")

@@ -4,19 +4,19 @@ Revocation: certificates of the CA that are not to be believed any more.
 A certificate revocation list (RFC 5280 section 5) in C{crl.pem}, one for each CA of
 C{ca.crt}, signed by it. What must be true:
 
-* a list belongs to the key that has signed it, and to nothing else: two CAs of one name have
-  two lists, whose numbers have nothing to do with each other;
+* a list belongs to the key that signed it. Two CAs with the same name have two independent
+  lists, with independent numbers;
 * a list that cannot be read, is not signed by the CA, is out of date or is older than
   the one in force changes nothing: what was revoked stays revoked;
 * the list in force survives a restart, whatever becomes of C{crl.pem} meanwhile.
 
-Of several lists of one key in a file the one with the highest number counts: files that were
-appended to each other have them in any order. Of those with the same number all entries count.
+If a file has several lists from one key (files that were concatenated), the highest number wins;
+lists with equal numbers are merged.
 
-A list of a CA that is not in C{ca.crt} is passed over: while one CA follows another the two
-files cannot change in one instant. One that says it is of a CA in C{ca.crt}, and is not signed
-by it, is damaged, and with it the file. It says so by the key that it names; by its name, if it
-names no key, or if that CA has no other list there.
+A list from a CA that is not in C{ca.crt} is ignored, because C{ca.crt} and C{crl.pem} cannot change
+in the same instant. But a list that claims to be from a CA in C{ca.crt} without its signature makes
+the whole file invalid. The claim is its key identifier; or its issuer name, if it has no key
+identifier, or if that CA has no other list in the file.
 
 Certificates are looked up here by key and serial number, not by OpenSSL: its check
 refuses everybody when a list is missing or out of date, and can say less about why.
@@ -62,13 +62,13 @@ SKEW = timedelta(hours=1)
 _BEGIN = b"-----BEGIN X509 CRL-----"
 _END = b"-----END X509 CRL-----"
 
-# Extensions that may be critical. Another one that is (of a delta, of a part of the certificates)
-# says that the list is not all that is revoked.
+# Extensions that may be critical. Other critical extensions (delta lists, partial lists) mean that
+# the list is not complete.
 _UNDERSTOOD = (x509.CRLNumber.oid, x509.AuthorityKeyIdentifier.oid)
 
 
 class ListMissing(UserError):
-    """The list of a CA has gone that was there before. What is known of it is all there is."""
+    """A CA's list is no longer in the file. The list in force stays valid."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ class _List:
     """
     One CA's list.
 
-    @ivar authority: who has signed it.
-    @ivar number: of RFC 5280 section 5.2.3; 0 if it has none.
-    @ivar serials: what is revoked, and since when.
+    @ivar authority: the signer.
+    @ivar number: the CRL number (RFC 5280 section 5.2.3); 0 if there is none.
+    @ivar serials: revoked serial numbers and their dates.
     """
 
     authority: x509.Certificate
@@ -92,9 +92,9 @@ class Revocations:
     """
     What is revoked.
 
-    @ivar lists: by the CA's key, as L{keyId} names it.
-    @ivar octets: of the file that they are from.
-    @ivar others: of these the lists, in PEM, of CAs that are not asked about.
+    @ivar lists: by the L{keyId} of the CA.
+    @ivar octets: the whole file.
+    @ivar others: lists in the file from other CAs, in PEM.
     """
 
     lists: Mapping[str, _List] = field(default_factory=dict)
@@ -123,7 +123,7 @@ class Revocations:
     def unknownOf(
         self, authorities: Sequence[x509.Certificate]
     ) -> list[x509.Certificate]:
-        """The CAs that there is no list of."""
+        """The CAs without a list."""
         return [ca for ca in authorities if not self.lists.keys() & keyIds([ca])]
 
     def checkNewer(
@@ -132,8 +132,8 @@ class Revocations:
         """
         Refuse to go back.
 
-        @raise ListMissing: the list of one of the CAs is gone.
-        @raise UserError: it has a lower number, or the same one and leaves out what was revoked.
+        @raise ListMissing: a CA's list is gone.
+        @raise UserError: a list has a lower number, or the same number and fewer entries.
         """
         for key in keyIds(authorities):
             old, new = before.lists.get(key), self.lists.get(key)
@@ -150,8 +150,8 @@ class Revocations:
                 new.serials.keys()
             ):
                 raise UserError(
-                    f"list number {new.number} is in force, and another one of that number"
-                    " leaves out what it revokes"
+                    f"list number {new.number} is in force, and this one with the same number"
+                    " leaves out revoked certificates"
                 )
 
     def outdated(self, now: datetime) -> datetime | None:
@@ -180,9 +180,9 @@ def _number(crl: x509.CertificateRevocationList) -> int:
 @dataclass(frozen=True)
 class _Other:
     """
-    A list that none of the CAs has signed.
+    A list that none of the CAs signed.
 
-    @ivar like: of these, those whose name it has.
+    @ivar like: the CAs with the name of its issuer.
     """
 
     pem: bytes
@@ -192,14 +192,14 @@ class _Other:
 def _signer(
     crl: x509.CertificateRevocationList, authorities: Sequence[x509.Certificate]
 ) -> x509.Certificate | None:
-    """The CA that has signed a list."""
+    """The CA that signed a list, if any."""
     for authority in authorities:
         try:
             key: object = authority.public_key()
             if crl.is_signature_valid(key):  # type: ignore[arg-type]
                 return authority
         except Exception:
-            # A key of another kind has not signed it.
+            # A key of another kind cannot verify it.
             continue
     return None
 
@@ -210,9 +210,9 @@ def _ofOther(
     authorities: Sequence[x509.Certificate],
 ) -> _Other:
     """
-    See what a list is that none of the CAs has signed.
+    Classify a list that none of the CAs signed.
 
-    @raise UserError: it says that it is of one of them.
+    @raise UserError: it claims to be from one of them.
     """
     issuer = canonicalName(crl.issuer)
     like = [ca for ca in authorities if canonicalName(ca.subject) == issuer]
@@ -235,9 +235,9 @@ def _parse(
     pem: bytes, authorities: Sequence[x509.Certificate]
 ) -> tuple[str, _List] | _Other:
     """
-    A list and the key that it belongs to.
+    A list and the L{keyId} of its CA.
 
-    @raise UserError: it cannot be believed.
+    @raise UserError: it is not valid.
     """
     try:
         crl = x509.load_pem_x509_crl(pem)
@@ -256,12 +256,12 @@ def _parse(
     except UserError:
         raise
     except Exception:
-        # Mostly a ValueError; the library has many others.
+        # The library raises ValueError and others, such as InvalidVersion.
         raise UserError("it cannot be read as a revocation list") from None
 
 
 def _together(one: _List, other: _List) -> _List:
-    """Of two lists of one CA what counts."""
+    """Combine two lists from one CA."""
     if one.number != other.number:
         return max(one, other, key=lambda each: each.number)
     ends = [each.until for each in (one, other) if each.until is not None]
@@ -285,7 +285,7 @@ def parseLists(octets: bytes, authorities: Sequence[x509.Certificate]) -> Revoca
         key, made = found
         lists[key] = _together(lists[key], made) if key in lists else made
     for other in others:
-        # The name of a CA and another key: of one that it has followed, or its own and damaged.
+        # A known name with another key: from a CA with the same name, or damaged.
         if any(not lists.keys() & keyIds([ca]) for ca in other.like):
             raise UserError("it is not signed by the CA")
     return Revocations(lists, octets, [other.pem for other in others])
@@ -354,7 +354,7 @@ def makeList(
 def otherLists(
     octets: bytes, authority: x509.Certificate, authorities: Sequence[x509.Certificate]
 ) -> Iterable[bytes]:
-    """The lists of a file that are another CA's, as they are."""
+    """The lists of a file from other CAs, unchanged."""
     for pem in _split(octets) if octets else ():
         found = _parse(pem, authorities)
         if isinstance(found, _Other) or found[0] != keyId(authority):

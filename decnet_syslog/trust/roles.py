@@ -3,7 +3,7 @@ Roles: what a certificate of the CA is good for. A master's is for servers, a wo
 clients; an operator's is for clients, too, and says besides that it is an operator's. Each
 is refused in the place of another, and none is for two.
 
-A refusal is an L{Objection}: words for people, and a code for the peer that is refused.
+A refusal is an L{Objection}: a reason in words for the log, and a code for the refused peer.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ OPERATOR_USAGE = x509.ObjectIdentifier("2.25.56664903083111726116958250708218158
 
 class Objection(str):
     """
-    Why a certificate of the CA is not accepted, in words.
+    The reason why a certificate from the CA is not accepted, in words.
 
-    @ivar code: as in C{BYE}: C{revoked}, C{not-allowed}, C{wrong-role} or C{name}.
+    @ivar code: the code in C{BYE}: C{revoked}, C{not-allowed}, C{wrong-role} or C{name}.
     """
 
     __slots__ = ("code",)

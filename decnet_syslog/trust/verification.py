@@ -1,24 +1,24 @@
 """
-Verification: OpenSSL judges a peer's chain of certificates, and we judge after it.
+Verification: OpenSSL verifies the peer's chain of certificates, then we may refuse it as well.
 
-What must be true, in every case fail-closed:
+Invariants, all fail-closed:
 
-* OpenSSL's refusal is final: we add refusals and take none back;
-* every refusal is reported, with where the peer is, and why: afterwards only "certificate
-  verify failed" is left;
-* the peer is told why, too. OpenSSL sends the alert that belongs to the error of its
-  verification, and "internal error" for a refusal that a callback has added without one. So
-  ours come with an error: C{certificate_revoked} for what is revoked, C{bad_certificate} for a
-  name, a role or the allow-list. A signature that is not the CA's is C{unknown_ca}: who has the
-  name of a CA of ours and not its key is another CA.
+* OpenSSL's refusal is final. We can refuse more certificates, never accept more;
+* every refusal is reported with the peer's address and the reason. Later only "certificate
+  verify failed" is known;
+* the peer learns the reason too. OpenSSL derives the alert from its verification error, and
+  sends "internal error" if a callback refuses without setting one. So we set the error:
+  C{certificate_revoked} for a revoked certificate, C{bad_certificate} for a bad name, a wrong
+  role or a missing entry in the allow-list. A wrong signature becomes C{unknown_ca}: an issuer
+  with our CA's name and another key is another CA.
 
-A peer with the delivery extension can hear more than an alert. A certificate that our CA has
-signed, that OpenSSL accepts, and that we refuse all the same, does not end the handshake then:
-the connection carries the refusal (L{turnedAway}), and whoever has the connection says it with
-C{BYE}, takes no octet, and closes. Who does not ask L{turnedAway} must not allow this
-(C{hears}). A certificate of another CA never gets that far.
+With the delivery extension the listener can explain more than an alert does. If our CA signed
+the certificate, and OpenSSL accepts it, and only we refuse it, then the handshake completes.
+The connection keeps the refusal (L{turnedAway}); its protocol sends C{BYE}, accepts no octet, and
+closes. Only protocols that call L{turnedAway} may enable this (C{hears}). A certificate from
+another CA never gets that far.
 
-pyOpenSSL's callback cannot say an error. So it is called from one of ours, which can.
+pyOpenSSL's callback cannot set an error. So our own callback wraps it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = ["Judge", "Refusal", "errorText", "turnedAway", "verifyWith"]
 # Why a certificate is not accepted; None if it is.
 Judge: TypeAlias = Callable[[x509.Certificate], Objection | None]
 
-# Of our own refusals the errors of OpenSSL's, for their alerts.
+# The OpenSSL error for each code of ours. It selects the alert.
 _ERRORS = {
     "revoked": lib.X509_V_ERR_CERT_REVOKED,
     "not-allowed": lib.X509_V_ERR_CERT_REJECTED,
@@ -50,8 +50,7 @@ _ERRORS = {
     "name": lib.X509_V_ERR_CERT_REJECTED,
 }
 
-# Errors of OpenSSL's whose alert would say too little: of the signature it says that a decryption
-# has failed.
+# OpenSSL errors whose alert would mislead: for a bad signature it is "decrypt error".
 _BETTER = {
     lib.X509_V_ERR_CERT_SIGNATURE_FAILURE: (
         lib.X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY
@@ -64,10 +63,10 @@ class Refusal:
     """
     A certificate that was refused.
 
-    @ivar address: who came with it, or where we had connected to.
-    @ivar reason: in words; of an issuer's certificate with its name.
-    @ivar subject: the peer's certificate's, shown without control characters.
-    @ivar code: as of L{Objection}; empty if OpenSSL has refused it.
+    @ivar address: the peer's address.
+    @ivar reason: in words; includes the issuer's name if the issuer's certificate is the cause.
+    @ivar subject: the subject of the peer's certificate, without control characters.
+    @ivar code: the code of the L{Objection}; empty if OpenSSL refused the certificate.
     """
 
     address: str
@@ -106,8 +105,8 @@ def _refusal(
     code: str,
 ) -> Refusal:
     """
-    @param leaf: the peer's own.
-    @param certificate: the one of its chain that is refused, C{depth} above it.
+    @param leaf: the peer's own certificate.
+    @param certificate: the refused certificate of its chain, C{depth} steps above the leaf.
     """
     subject, print_ = _shown(leaf)
     if depth:
@@ -128,9 +127,9 @@ def errorText(error: int) -> str:
 
 def turnedAway(connection: SSL.Connection) -> Refusal | None:
     """
-    Why the peer of a connection must not be served although its handshake is done.
+    The reason not to serve a peer although its handshake completed.
 
-    Only where C{hears} has allowed it; C{None} everywhere else, and for who is accepted.
+    @return: C{None} for an accepted peer, and on contexts without C{hears}.
     """
     if isinstance(connection, GatheringConnection):
         refusal = connection.refusal
@@ -140,7 +139,7 @@ def turnedAway(connection: SSL.Connection) -> Refusal | None:
 
 
 def _leafOf(chain: Any) -> X509:
-    """Of a chain that is being verified the certificate that it is about."""
+    """The leaf of the chain that OpenSSL is verifying."""
     found = lib.X509_STORE_CTX_get0_cert(chain)
     lib.X509_up_ref(found)
     anyKind: Any = X509
@@ -157,17 +156,17 @@ def verifyWith(
     hears: Callable[[SSL.Connection], bool] = lambda connection: False,
 ) -> None:
     """
-    Verify the peers of a context, which no connection has used yet.
+    Install verification in a context that no connection has used yet.
 
-    @param mode: pyOpenSSL's flags of C{set_verify}.
-    @param refuse: asked of the peer's certificate.
-    @param refused: told of each refusal, but of those that L{turnedAway} returns.
-    @param refuseIssuer: asked of each other one of its chain.
-    @param hears: whether a peer is told why behind its handshake.
+    @param mode: flags for pyOpenSSL's C{set_verify}.
+    @param refuse: judges the peer's certificate.
+    @param refused: called with each refusal that ends a handshake.
+    @param refuseIssuer: judges every other certificate of the chain.
+    @param hears: whether the peer of this connection gets C{BYE} instead of an alert.
     """
-    # The error of the refusal that the callback has just made. OpenSSL calls in our thread.
+    # The error of the callback's latest refusal. OpenSSL calls back in our own thread.
     errors = [0]
-    # What the peer is: the certificate that is refused may be one above it.
+    # The peer's own certificate: the refused one may be an issuer's.
     leaf: list[X509 | None] = [None]
 
     def verify(
@@ -209,7 +208,7 @@ def verifyWith(
             lib.X509_STORE_CTX_set_error(chain, errors[0])
         return accepted
 
-    # The context keeps what OpenSSL calls, as pyOpenSSL has it keep its own; and ours keeps that.
+    # The context keeps our callback alive, and that one keeps pyOpenSSL's alive.
     anyContext: Any = context
     anyContext._verify_callback = outer
     lib.SSL_CTX_set_verify(anyContext._context, mode, outer)

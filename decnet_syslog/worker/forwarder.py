@@ -75,7 +75,7 @@ BYE_CODES = (
     "error",
 )
 
-# Masters of which it is kept what was said: the DNS may name other ones each time.
+# The number of masters whose last logged refusal is kept: the DNS can name new ones each time.
 SAID_MAX = 64
 
 # Another connection has taken our stream: somebody has a copy of our state. Whoever waits
@@ -106,8 +106,8 @@ class ForwarderProtocol(OctetCountedReceiver):
     """
     One connection to the master.
 
-    @ivar greeted: whether the master has accepted our certificate: HELLO shows it. Without the
-        extension nothing does; that it has not closed for a moment has to do.
+    @ivar greeted: whether the master has accepted our certificate, as HELLO shows. Without the
+        extension: whether it has left the connection open for a moment.
     @ivar taken: whether the master has taken us.
     @ivar stalled: whether it was cut for want of acknowledgements.
     """
@@ -184,7 +184,7 @@ class ForwarderProtocol(OctetCountedReceiver):
         if isinstance(line, BYE):
             self.lastBye = line
             if toldByCode(line.code) is not None:
-                # It closes now. The factory says why, once.
+                # The master closes the connection. The factory logs the reason once.
                 return
         try:
             self.shipment.controlReceived(line)
@@ -301,7 +301,7 @@ def _endOf(
 
 
 def _toldBy(line: ForwarderProtocol, reason: Failure) -> Told | None:
-    """Why the master does not accept our certificate, if it has said so."""
+    """The reason why the master refuses our certificate, if it sent one."""
     if line.lastBye is not None:
         return toldByCode(line.lastBye.code)
     return toldByAlert(reason.value)
@@ -326,8 +326,8 @@ class ForwarderFactory(ReconnectingClientFactory):
 
     @ivar line: the connection there is, or C{None}.
     @ivar ends: attempts and connections that have ended, by reason.
-    @ivar refusals: certificates that were not accepted, by a kind of
-        L{decnet_syslog.trust.refusals}: ours there, or the master's here.
+    @ivar refusals: how often the master refused our certificate, or we refused its, by kind
+        (L{decnet_syslog.trust.refusals}).
     @ivar why: why there is no connection, as of the last that ended.
     """
 
@@ -350,10 +350,9 @@ class ForwarderFactory(ReconnectingClientFactory):
     ) -> None:
         """
         @param shipmentFor: what a connection carries; C{None} to refuse the master.
-        @param refusal: why our TLS has refused the master's certificate, if it has; and what to
-            do.
+        @param refusal: the reason and the remedy if our TLS refused the master's certificate.
         @param masters: told how connections end; says where the next one goes, and when.
-        @param connected: told when a master has accepted us.
+        @param connected: called when a master has accepted us.
         """
         self.clock = clock
         self.shipmentFor = shipmentFor
@@ -362,8 +361,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         self.refusals: Counter[str] = Counter()
         self.why = "connecting"
         self._connected = connected
-        # Of each master the refusal that was said last: what somebody has to mend is not said at
-        # each attempt.
+        # The last logged refusal of each master. A repeated refusal is counted, not logged.
         self._said: dict[str, str] = {}
         self._refusal = refusal
         self._masters = masters
@@ -412,7 +410,7 @@ class ForwarderFactory(ReconnectingClientFactory):
 
     def _sayOnce(self, why: str) -> None:
         """
-        Say why a certificate is not accepted, until another reason or a connection comes between.
+        Log a refusal, unless it was logged already and nothing has changed since.
         """
         master = str(self._masters.current)
         if self._said.get(master) == why:

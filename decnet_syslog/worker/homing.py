@@ -48,11 +48,11 @@ PROBE_S = 15.0
 @implementer(IHandshakeListener)
 class _Probe(OctetCountedReceiver):
     """
-    Sees whether a master accepts us, says goodbye and is gone.
+    Checks whether a master accepts us, says goodbye and closes.
 
-    A handshake that is done does not show it: under TLS 1.3 the master has not seen our
-    certificate then, and one that refuses it may say so behind the handshake. HELLO shows it.
-    Without the extension nothing does: that it has not closed for a moment has to do.
+    A completed handshake is not enough: under TLS 1.3 the master has not seen our certificate yet,
+    and with the extension it sends its refusal after the handshake. HELLO shows acceptance. Without
+    the extension, the master has accepted us if it leaves the connection open for a moment.
     """
 
     def __init__(self, clock: IReactorTime, done: Deferred[str | None]) -> None:
