@@ -36,7 +36,7 @@ from ..trust.contexts import (
 )
 from ..trust.names import NameRefused, fingerprint, peerName, showText
 from ..trust.refusals import MASTER_REFUSED, alertOf
-from ..trust.roles import Objection
+from ..trust.roles import Objection, eventOf
 from ..wire.control import BYE, ControlError, ControlLine
 from ..wire.diagnosis import diagnose, diagnoseHandshake
 from ..wire.framing import FramingError, Oversize
@@ -255,7 +255,7 @@ class ListenerProtocol(OctetCountedReceiver):
         self._turnedAway = True
         self._log.warn(
             "refused {address}: {reason}; certificate {subject} {fingerprint}",
-            event="revoked" if objection.code == "revoked" else "refused",
+            event=eventOf(objection.code),
             address=self.address,
             reason=str(objection),
             subject=showText(certificate.subject.rfc4514_string()),

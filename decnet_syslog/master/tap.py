@@ -22,6 +22,7 @@ from ..trust.contexts import Refusal, listenerContext, operatorContext
 from ..trust.openssl import TICKETS_SENT, ticketsSent
 from ..trust.renewal import Renewal
 from ..trust.revocation import CRL_FILE
+from ..trust.roles import eventOf
 from ..trust.watching import together
 from ..watch.enrolled import EnrolledList
 from ..watch.service import STATUS_PARAMETERS, statusOptions
@@ -158,7 +159,7 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
 def _refused(refusal: Refusal) -> None:
     _log.warn(
         "refused {address}: {reason}; certificate {subject} {fingerprint}",
-        event="revoked" if refusal.code == "revoked" else "refused",
+        event=eventOf(refusal.code),
         address=refusal.address,
         reason=refusal.reason,
         subject=refusal.subject,

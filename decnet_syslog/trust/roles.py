@@ -22,6 +22,7 @@ from .names import NameRefused, peerName, showText
 __all__ = [
     "OPERATOR_USAGE",
     "Objection",
+    "eventOf",
     "refuseMaster",
     "refuseOperator",
     "refuseOwn",
@@ -49,6 +50,11 @@ class Objection(str):
         made = super().__new__(cls, reason)
         made.code = code
         return made
+
+
+def eventOf(code: str) -> str:
+    """The kind of event for the code of a refusal; the code is empty if OpenSSL refused."""
+    return "revoked" if code in ("revoked", "not-allowed") else "refused"
 
 
 def _unreadable(error: Exception) -> Objection:
