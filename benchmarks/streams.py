@@ -1,9 +1,9 @@
 """
-What very many streams cost a journal in JetStream. C{python -m benchmarks.streams}.
+The cost of very many streams for a journal in JetStream. C{python -m benchmarks.streams}.
 
-With each number of streams, on one nats-server: a worker opens each stream and sends one batch
-of it; the outputs write them; positions are made short; everybody is started anew; and all
-streams are opened again. What is printed is per stream, too: it must not grow.
+For each number of streams, on one nats-server: open each stream, send some batches, write them to
+an output, shorten the positions, restart all processes, and open all streams again. The time per
+stream is printed as well: it must not grow with their number.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LINE = os.urandom(1500).hex().encode() + b"\n"
 
 
 def _grants(journal: JetStreamJournal, count: int) -> list[Grant]:
-    """Open them all, as group commit does."""
+    """Open all streams in groups, like group commit."""
     wishes = [
         Wish(f"w{at // STREAMS_OF_WORKER}", f"{at:032x}", 0, 0, f"/var/log/{at}.log")
         for at in range(count)
@@ -49,7 +49,7 @@ def _grants(journal: JetStreamJournal, count: int) -> list[Grant]:
 
 
 def _send(journal: JetStreamJournal, grants: Sequence[Grant]) -> None:
-    """One batch of each."""
+    """Send a batch of each stream."""
     deposits = [
         Deposit(
             replace(
@@ -68,7 +68,7 @@ def _send(journal: JetStreamJournal, grants: Sequence[Grant]) -> None:
 
 
 def _write(writer: JetStreamJournal) -> None:
-    """Read them all, save that they are written, and remove what is not needed any more."""
+    """Read all batches, save the cursor, and remove written messages."""
     after = writer._outbox.released if writer._outbox is not None else 0
     while batches := writer.written("a").read(after, 1 << 20):
         after = batches[-1].seq
@@ -76,7 +76,7 @@ def _write(writer: JetStreamJournal) -> None:
 
 
 def _tidy(writer: JetStreamJournal, count: int) -> None:
-    """Make all positions short."""
+    """Shorten all positions."""
     for _ in range(count // reader.TIDY_AT_ONCE + 1):
         writer.tidy()
         writer._reader._tidied = float("-inf")

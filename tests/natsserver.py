@@ -217,20 +217,20 @@ class NatsServer:
 
     @property
     def store(self) -> Path:
-        """Where JetStream's files are."""
+        """The directory of JetStream's files."""
         return self.directory / "store"
 
     def copyStore(self, copy: Path) -> None:
-        """Stop it, copy all it has stored, and start it: a backup."""
+        """Back up the store, while the server is stopped."""
         self.stop()
         shutil.copytree(self.store, copy)
         self.start()
 
     def putBackStore(self, copy: Path, part: str = "") -> None:
         """
-        End it, put a copy of its store in the place of the store, and start it.
+        Kill the server, restore its store from a copy, and start it.
 
-        @param part: of the store, what is put back: one stream's directory, say.
+        @param part: a directory in the store to restore; by default all.
         """
         self.kill()
         self.wipe(part)
@@ -238,7 +238,7 @@ class NatsServer:
         self.start()
 
     def wipe(self, part: str = "") -> None:
-        """Lose what it has stored. It must not run."""
+        """Delete the store, or a part of it. The server must not run."""
         assert not self.alive
         if (self.store / part).exists():
             shutil.rmtree(self.store / part)

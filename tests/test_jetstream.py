@@ -284,8 +284,8 @@ class SpaceTests(SingleTestCase):
 
     def test_manySubjects(self) -> None:
         """
-        With many streams each message that goes is one question: a purge, which looks through all
-        that there is, is asked for none of them, not when they are written, nor at a start.
+        With many streams, removing a message takes one request. There is no purge for each subject,
+        because a purge scans the whole stream.
         """
         self.patch(readers, "PURGE_ALL_OCTETS", 1)
         path = self.directory() / "o.db"
@@ -311,7 +311,7 @@ class SpaceTests(SingleTestCase):
         writer.commit([], [Cursor("a", send(3, 0), {})])
         self.assertEqual(set(self.counts(writer).values()), {1})
         self.assertEqual(purges, [])
-        # As many again, of which it is not said that they can go: it dies.
+        # The same again, but without removing anything before the process ends.
         self.patch(readers, "PURGE_ALL_OCTETS", 10**9)
         writer.close()
         writer = openJetStream(self.nats.url, path)
@@ -717,7 +717,7 @@ class QuorumTests(NatsTestCase):
         self.patch(buses, "CONNECT_S", 0.5)
         self.patch(buses, "VERSION_MIN", (99,))
         error = self.assertRaises(UserError, openJetStream, cluster.journal)
-        self.assertIn("is the first that does not", str(error))
+        self.assertIn("is the first version", str(error))
 
     def test_leaderKilled(self) -> None:
         """The stream's leader is killed while much is committed: all of it once, in order."""
@@ -815,8 +815,7 @@ class LeaseTests(SingleTestCase):
 
     def test_cloned(self) -> None:
         """
-        A machine that was cloned with its file waits like any other host: what is in the file
-        proves nothing. After a restart of the machine nobody knows whether the other is one.
+        A clone of the machine, with a copy of the state file, waits like any other host.
         """
         home = self.directory()
         OutputState.open(home / "one.db").close()

@@ -138,7 +138,7 @@ class AddressTests(SynchronousTestCase):
             self.assertIn(said, str(error))
 
     def test_private(self) -> None:
-        """A secret that others can read, or replace, is no secret."""
+        """A secret that other users can read or replace is refused."""
         path = Path(self.mktemp())
         path.write_text("ours:pa55word\n")
         given = {**NOTHING, "credentials": str(path)}
@@ -302,8 +302,8 @@ class ServerTests(NatsTestCase):
 
     def test_changed(self) -> None:
         """
-        What is in the file is used from the next connection on: another password, another
-        user, and also something of another kind; what cannot be used is said, and left out.
+        Each connection uses the file's present content: another password, another user, or another
+        kind of secret. Unusable content is ignored, with a message.
         """
         import nkeys
 

@@ -1,6 +1,6 @@
 """
-Tests for L{decnet_syslog.nats.history}, and for what notices that a stream went back: with real
-servers whose store is put back, edited, filled or made anew.
+Tests for L{decnet_syslog.nats.history} and for the detection of rollbacks, with real servers whose
+stores are restored, edited, filled or created again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ STREAM_STORE = "jetstream/$G/streams/decnet"
 
 
 class Timeline:
-    """A stream as it really is: what each sequence was given to, and who knows what of it."""
+    """A model of a stream: the message with each sequence, and the stream's history."""
 
     def __init__(self, dice: random.Random) -> None:
         self.dice = dice
@@ -49,7 +49,7 @@ class Timeline:
         self.begun = False
 
     def publish(self) -> None:
-        """Somebody publishes; who has just come begins an era first."""
+        """Publish a message; a new publisher begins an era first."""
         if not self.begun or self.dice.random() < 0.2:
             self.begun = True
             token = f"{self.dice.getrandbits(128):032x}"
@@ -59,19 +59,19 @@ class Timeline:
         self.history = self.history.upTo(len(self.messages))
 
     def goBack(self, to: int) -> None:
-        """Everybody is away, and the stream is as it was."""
+        """Restore the stream to an older state. All publishers have to connect again."""
         self.messages = self.messages[:to]
         self.history = self.history.cut(to)
         self.begun = False
 
 
 class HistoryTests(SynchronousTestCase):
-    """Two views of a stream."""
+    """Comparing two views of a stream."""
 
     def test_compared(self) -> None:
         """
-        Whatever happened to a stream: two views of it agree exactly as far as they have the same
-        messages, and a mark holds exactly if everything before it is still there.
+        In random histories, two views agree exactly up to their last common message, and a mark
+        holds exactly if the stream still has all messages up to it.
         """
         dice = random.Random(7)
         for _ in range(300):
@@ -102,7 +102,7 @@ class HistoryTests(SynchronousTestCase):
                 self.assertEqual(now.holds(mark), same == len(had))
 
     def test_forked(self) -> None:
-        """Once somebody has said that it went back, no mark from before holds."""
+        """After a rollback was announced, no earlier mark holds."""
         history = History.of(IDENTITY, 10)
         mark = Mark(3, IDENTITY)
         self.assertTrue(history.holds(mark))
@@ -113,7 +113,7 @@ class HistoryTests(SynchronousTestCase):
         self.assertTrue(history.holds(history.mark()))
 
     def test_bounded(self) -> None:
-        """Of very many eras the oldest are forgotten: then nothing is known to be common."""
+        """The oldest of very many eras are forgotten. A view with only these has no common part."""
         first = History.of(IDENTITY, 5)
         history = first
         for at in range(2 * ERAS_MAX):
@@ -124,7 +124,7 @@ class HistoryTests(SynchronousTestCase):
         self.assertTrue(history.isIn(history))
 
     def test_text(self) -> None:
-        """There and back; what is none of ours is refused, whatever it is."""
+        """A history survives serialization, and any other text is refused."""
         history = History.of(IDENTITY, 5).behind(Era("a" * 32, 6, True))
         again = History.parse(history.asText())
         self.assertEqual(again, history)
@@ -148,7 +148,7 @@ class HistoryTests(SynchronousTestCase):
 
 
 class WrittenTests(SynchronousTestCase):
-    """What an output has written is left out when it comes again, and nothing else."""
+    """An output skips exactly the octets that it has written."""
 
     def setUp(self) -> None:
         self.written = Written("raw", OrderedDict())
@@ -156,20 +156,20 @@ class WrittenTests(SynchronousTestCase):
     def batch(
         self, seq: int, start: int, text: bytes, reason: str | None = None
     ) -> Batch:
-        """Octets of a file, or a gap of as many."""
+        """A batch with some octets of a file, or with a gap of the same length."""
         end = start + len(text)
         kept = b"" if reason else text
         return Batch(seq, PROVENANCE, STREAM, 0, start, end, kept, None, reason)
 
     def write(self, *batches: Batch) -> list[tuple[int, bytes, str | None]]:
-        """Write batches, and save it: what was written."""
+        """Write batches and save the cursor. Return the written parts."""
         fresh = self.written.only(batches)
         self.assertEqual([b.seq for b in fresh], [b.seq for b in batches])
         self.written.saved(batches[-1].seq)
         return [(b.start, b.octets, b.reason) for b in fresh if b.octets or b.reason]
 
     def test_cut(self) -> None:
-        """However the same octets are cut, and whatever is a gap now: each octet once."""
+        """Each octet is written once, however the batches are cut, also if it is in a gap now."""
         text = b"one\ntwo\nthree\nfour\n"
         self.assertEqual(self.write(self.batch(1, 0, text[:8])), [(0, text[:8], None)])
         again = [self.batch(2, 0, text[:4]), self.batch(3, 4, text[4:14])]
@@ -179,7 +179,7 @@ class WrittenTests(SynchronousTestCase):
         self.assertEqual(self.write(self.batch(5, 0, text)), [])
 
     def test_others(self) -> None:
-        """Another worker, stream or generation, and peers without positions, are others."""
+        """Other workers, streams and generations are unaffected, as are plain peers."""
         one = self.batch(1, 0, b"one\n")
         self.write(one)
         others = [
@@ -192,7 +192,7 @@ class WrittenTests(SynchronousTestCase):
         self.assertEqual(len(self.write(*others)), 5)
 
     def test_readTwice(self) -> None:
-        """What is read again before it was written is the same again."""
+        """A batch that is read twice before it is written is cut in the same way."""
         batches = [self.batch(1, 0, b"one\n"), self.batch(2, 4, b"two\n")]
         first = self.written.only(batches)
         self.assertEqual(self.written.only(batches[1:]), first[1:])
@@ -203,7 +203,7 @@ class WrittenTests(SynchronousTestCase):
         self.assertEqual(self.written.only([again]), [rest])
 
     def test_unsaved(self) -> None:
-        """Only what is on disk is remembered."""
+        """Only the ends of batches that are on disk are saved."""
         self.written.only([self.batch(1, 0, b"one\n"), self.batch(2, 4, b"two\n")])
         saved = self.written.saved(1)
         self.assertEqual(list(saved.values()), [(4, 1)])
@@ -211,7 +211,7 @@ class WrittenTests(SynchronousTestCase):
 
 
 class BackTestCase(SingleTestCase):
-    """A server whose store can be put back, a listener and an output."""
+    """A server with a store that can be restored, a listener and an output."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -220,7 +220,7 @@ class BackTestCase(SingleTestCase):
         self.copies = 0
 
     def copy(self) -> Path:
-        """A backup of all that is stored."""
+        """Back up the store."""
         self.copies += 1
         made = self.home / f"copy{self.copies}"
         self.nats.copyStore(made)
@@ -228,7 +228,7 @@ class BackTestCase(SingleTestCase):
         return made
 
     def putBack(self, copy: Path, part: str = "") -> None:
-        """Put it back."""
+        """Restore the store."""
         self.nats.putBackStore(copy, part)
         waitUntil(self.nats.healthy, "JetStream does not start")
 
@@ -240,10 +240,10 @@ class BackTestCase(SingleTestCase):
         generation: int = 0,
     ) -> Mark:
         """
-        Send what a worker's file has and the journal has not, line by line.
+        Send the lines of a worker's file that the journal does not have, one by one.
 
         @param wanted: all lines of the file.
-        @return: the mark behind it.
+        @return: the journal's mark afterwards.
         """
         whole = b"".join(wanted)
         granted = untilTaken(
@@ -261,7 +261,7 @@ class BackTestCase(SingleTestCase):
         return journal.mark
 
     def sendAndLeave(self, worker: str, *wanted: bytes) -> Mark:
-        """The same, by a listener that ends then."""
+        """The same with a new listener, which is closed afterwards."""
         journal = openJetStream(self.nats.url)
         try:
             return self.send(journal, worker, *wanted)
@@ -269,11 +269,11 @@ class BackTestCase(SingleTestCase):
             journal.close()
 
     def write(self) -> list[bytes]:
-        """Write as the outputs do: what there was to write."""
+        """Write like decnet-outputs. Return the written octets."""
         return self.writeAs(self.path)
 
     def writeAs(self, path: Path) -> list[bytes]:
-        """The same, with cursors somewhere else."""
+        """The same with another state file."""
         writer = openJetStream(self.nats.url, path)
         try:
             after = writer.useOutputs(["a"])["a"].seq
@@ -288,7 +288,7 @@ class BackTestCase(SingleTestCase):
             writer.close()
 
     def events(self, work: Callable[[], Any]) -> list[str]:
-        """The events that something causes."""
+        """Collect the events during a call."""
         with capturedLogs() as found:
             work()
         return [e["event"] for e in found if "event" in e and not e.get("over")]
@@ -300,15 +300,15 @@ TWO = [b"two %d\n" % at for at in range(40)]
 
 class PutBackTests(BackTestCase):
     """
-    The whole store goes back, with the bucket: nothing is lost, nothing is written twice, and it
-    is said, whoever comes first and however long the new stream is.
+    After the whole store, including the bucket, was restored, nothing is lost or written twice, and an
+    event reports it: whichever process comes first, and however long the new stream is.
     """
 
     def lose(self, part: str = "") -> Mark:
         """
-        Have a store put back that has lost lines which were acknowledged and written.
+        Restore a store, so that it loses lines that were acknowledged and written.
 
-        @return: a mark of what was lost.
+        @return: a mark of the lost lines.
         """
         self.sendAndLeave("w1", *ONE[:3])
         self.assertEqual(self.write(), ONE[:3])
@@ -320,8 +320,8 @@ class PutBackTests(BackTestCase):
 
     def test_workersFirst(self) -> None:
         """
-        Workers write on before the outputs come back, until the new stream is shorter, as long,
-        or longer than the old one was.
+        Workers send more lines before the outputs start, until the new stream is shorter than
+        the old one, equally long, or longer.
         """
         for more in (0, 1, 3, 4, 40):
             self.setUp()
@@ -329,7 +329,7 @@ class PutBackTests(BackTestCase):
             self.nats.kill()
 
     def workersFirst(self, more: int) -> None:
-        """Somebody else first: their lines are in the sequences of what was lost."""
+        """Another worker's lines get the sequences of the lost ones."""
         mark = self.lose()
         journal = openJetStream(self.nats.url)
         self.send(journal, "w2", *TWO[:more])
@@ -343,8 +343,8 @@ class PutBackTests(BackTestCase):
         self.assertEqual(self.events(self.write), [])
 
     def test_outputsFirst(self) -> None:
-        """The outputs come first, and say it to a listener that has been there all the time, and
-        to one that comes later."""
+        """The outputs start first, and announce the rollback to a listener that was running all the
+        time and to one that starts later."""
         journal = self.open()
         self.send(journal, "w1", *ONE[:3])
         self.write()
@@ -364,8 +364,8 @@ class PutBackTests(BackTestCase):
 
     def test_listenerFirst(self) -> None:
         """
-        A listener that was there all the time: nothing of what it was given is committed, all of
-        its grants are void, and it tells the position that there is.
+        A listener that was running all the time commits no pending deposit. Its grants are void, and
+        it grants the actual position.
         """
         journal = self.open()
         self.send(journal, "w1", *ONE[:3])
@@ -390,8 +390,8 @@ class PutBackTests(BackTestCase):
         self.assertEqual(self.write(), ONE[3:])
 
     def test_heldAtRetry(self) -> None:
-        """What was committed before it went back, in a group that is tried again, is not said to
-        be committed."""
+        """A group is retried after a rollback: deposits that were committed before it are not
+        reported as committed."""
         journal = self.open()
         one, two = grant(journal), grant(journal, generation=1)
         untilTaken(lambda: journal.commit([lines(one, 0, b"a\n")]))
@@ -420,7 +420,7 @@ class PutBackTests(BackTestCase):
         self.assertEqual(grant(journal).offset, 2)
 
     def test_streamOnly(self) -> None:
-        """Only the stream is put back, and the bucket is newer than it."""
+        """Only the stream is restored, so the bucket is newer than the stream."""
         self.lose(STREAM_STORE)
         journal = self.open()
         self.send(journal, "w2", *TWO)
@@ -430,7 +430,7 @@ class PutBackTests(BackTestCase):
         self.assertEqual(sorted(found), sorted([*ONE[6:], *TWO]))
 
     def test_otherHost(self) -> None:
-        """Who writes elsewhere, and has been told where to go on, notices it, too."""
+        """Outputs on another host, which know only the bucket, detect it as well."""
         self.lose(STREAM_STORE)
         journal = self.open()
         self.send(journal, "w2", *TWO)
@@ -441,7 +441,7 @@ class PutBackTests(BackTestCase):
         self.assertEqual(found, TWO)
 
     def test_running(self) -> None:
-        """Outputs that run when it happens write and remove nothing more."""
+        """Outputs that are running write and remove nothing more."""
         journal = self.open()
         self.send(journal, "w1", *ONE[:3])
         copy = self.copy()
@@ -460,7 +460,7 @@ class PutBackTests(BackTestCase):
         self.assertEqual(sorted(octets(self.open())), sorted([*ONE[:3], *TWO]))
 
     def test_again(self) -> None:
-        """Put back to the same copy again and again."""
+        """The same copy is restored several times."""
         journal = self.open()
         self.send(journal, "w1", *ONE[:3])
         found = self.write()
@@ -475,7 +475,7 @@ class PutBackTests(BackTestCase):
         self.assertEqual(sorted(found), sorted([*ONE, *TWO[:18]]))
 
     def test_clocks(self) -> None:
-        """The clocks of the nodes are asked nothing: they can be anywhere."""
+        """The nodes' clocks do not matter."""
         real = streams.nanoseconds
         skews = iter(range(10**6))
         self.patch(
@@ -486,7 +486,7 @@ class PutBackTests(BackTestCase):
         self.workersFirst(4)
 
     def test_madeAnew(self) -> None:
-        """The stream was deleted and made again: what is written of it is not written again."""
+        """The stream was deleted and created again: written lines are not written again."""
         journal = self.open()
         self.send(journal, "w1", *ONE[:6])
         self.assertEqual(self.write(), ONE[:6])
@@ -499,7 +499,7 @@ class PutBackTests(BackTestCase):
         self.assertIn("is gone", str(error))
         fresh = self.open()
         self.assertNotEqual(fresh.identity, before)
-        # The one that was there sees it by itself.
+        # The running listener detects it as well.
         self.assertIn("went-back", self.events(lambda: untilTaken(journal.look)))
         self.assertEqual((journal.identity, journal.turns), (fresh.identity, 1))
         self.send(journal, "w1", *ONE)
@@ -508,7 +508,7 @@ class PutBackTests(BackTestCase):
         self.assertEqual(found, ONE[6:])
 
     def test_outputsMakeNone(self) -> None:
-        """Outputs that have written a stream do not make an empty one in its place."""
+        """Outputs that have written a stream do not create an empty one in its place."""
         journal = self.open()
         self.send(journal, "w1", *ONE)
         self.write()
@@ -520,8 +520,8 @@ class PutBackTests(BackTestCase):
 
     def test_longAway(self) -> None:
         """
-        Who has not written for so long that nobody knows the eras any more, while others have,
-        goes on behind them; nothing went back.
+        Outputs that did not run for a long time, while another host wrote, know only forgotten eras.
+        They continue after the other host, and report no rollback.
         """
         journal = self.open()
         self.send(journal, "w1", *ONE[:3])
@@ -539,7 +539,7 @@ class PutBackTests(BackTestCase):
         self.assertEqual((said, found), (["diverged"], ONE[7:]))
 
     def test_quietEras(self) -> None:
-        """Who comes and goes, and sends nothing, begins no era behind another's."""
+        """A listener without messages begins no era after another empty era."""
         journal = self.open()
         self.send(journal, "w1", ONE[0])
         last = journal.size()[1]
@@ -558,8 +558,8 @@ class PutBackTests(BackTestCase):
         self.assertEqual((writer.turns, journal.turns), (0, 0))
 
     def test_purged(self) -> None:
-        """Somebody has removed what was there: the connection is not told that another one has
-        its stream."""
+        """An operator has removed a position: the connection is not told that another one has taken
+        over its stream."""
         journal = self.open()
         self.send(journal, "w1", *ONE[:3])
         granted = grant(journal)
@@ -572,16 +572,16 @@ class PutBackTests(BackTestCase):
 
 
 class SettingsTests(BackTestCase):
-    """What could lose lines stops us, and what was mended lets us go on."""
+    """Unsafe settings stop the listener; correct settings let it continue."""
 
     def edit(self, journal: JetStreamJournal, **changed: Any) -> None:
-        """Edit the stream as an operator would."""
+        """Edit the stream like an operator."""
         config = self.api(journal, "STREAM.INFO.decnet")["config"]
         answer = self.api(journal, "STREAM.UPDATE.decnet", **{**config, **changed})
         self.assertNotIn("error", answer)
 
     def test_edited(self) -> None:
-        """A stream that is edited while we run is refused, and said, until it is edited back."""
+        """A stream with unsafe settings is refused, with an event, until they are corrected."""
         self.patch(chronicles, "SURE_S", 0.0)
         journal = self.open()
         mark = self.send(journal, "w1", ONE[0])
@@ -613,7 +613,7 @@ class SettingsTests(BackTestCase):
         self.assertTrue(journal.holds(mark))
 
     def test_idle(self) -> None:
-        """Nobody has to send something for that."""
+        """Unsafe settings are detected without new lines."""
         journal = self.open()
         self.edit(journal, max_age=10**13, duplicate_window=10**9)
         self.assertEqual(self.events(journal.look), ["unsafe"])
@@ -621,8 +621,8 @@ class SettingsTests(BackTestCase):
 
     def test_payload(self) -> None:
         """
-        A server that takes shorter messages than before: what can be cut is cut, a line that
-        cannot be waits, alone; and comes in when the server takes it again.
+        The server accepts only shorter messages now: batches are divided, and a single line that is
+        too long waits, without delaying others, until the server accepts it again.
         """
         journal = self.open(encoding="none")
         long, short = b"x" * 99 + b"\n", b"short\n"
@@ -666,7 +666,7 @@ class SettingsTests(BackTestCase):
         self.assertNotEqual(journal.commit([again]), [None])
 
     def test_payloadWhileSending(self) -> None:
-        """The same when a piece was on its way that is too long when it is tried again."""
+        """The same for a piece that was published before without an answer."""
         journal = self.open(encoding="none")
         granted = grant(journal)
         deposit = lines(granted, 0, (b"x" * 99 + b"\n") * 3000)
@@ -679,7 +679,7 @@ class SettingsTests(BackTestCase):
         self.assertEqual(b"".join(octets(other)), deposit.octets)
 
     def test_reloaded(self) -> None:
-        """A server that is only reloaded does the same."""
+        """The same when the server only reloads its configuration."""
         journal = self.open(encoding="none")
         self.send(journal, "w1", b"short\n")
         self.nats.extra = "max_payload: 65536"
@@ -695,10 +695,10 @@ class SettingsTests(BackTestCase):
 
 
 class FullTests(BackTestCase):
-    """A stream that is full of positions becomes free again."""
+    """A stream that is full of positions becomes usable again."""
 
     def fill(self, listener: JetStreamJournal, count: int = 100) -> int:
-        """Have each stream one long message, until there is no room: how many."""
+        """Commit a long message to each stream until the journal is full. Return their number."""
         line = b"x" * 59_999 + b"\n"
         for generation in range(count):
             try:
@@ -709,7 +709,7 @@ class FullTests(BackTestCase):
         raise AssertionError("it is never full")
 
     def full(self, reserve: int) -> tuple[JetStreamJournal, JetStreamJournal, int]:
-        """A listener, who writes, and a stream that is full of what is written."""
+        """A listener, a writer, and a journal that is full of written messages."""
         self.patch(journals, "RESERVE_OCTETS_MAX", reserve)
         listener = self.open(octetsMax=1 << 20, encoding="none")
         writer = self.open(octetsMax=1 << 20, state=self.path)
@@ -725,19 +725,19 @@ class FullTests(BackTestCase):
                     listener.commit([lines(None, 0, b"x" * size + b"\n")])
         while more := writer.read(batches[-1].seq, MUCH):
             batches += more
-        # What is written, and nothing is removed yet.
+        # Everything is written, but nothing is removed yet.
         assert writer._outbox is not None
         writer._outbox.save([Cursor("a", batches[-1].seq, {})], writer._chronicle.known)
         return listener, writer, count
 
     def die(self, writer: JetStreamJournal) -> None:
-        """Let go of the file, and say nothing."""
+        """End a writer like a crash."""
         assert writer._outbox is not None
         writer._outbox.close()
         self.patch(writer, "_outbox", None)
 
     def test_reserve(self) -> None:
-        """Lines leave room for positions."""
+        """Lines leave a reserve for positions."""
         listener, writer, count = self.full(journals.RESERVE_OCTETS_MAX)
         used, _ = writer.size()
         self.assertLess(used, (1 << 20) - (1 << 16))
@@ -751,15 +751,15 @@ class FullTests(BackTestCase):
         self.assertNotEqual(listener.commit([lines(None, 0, b"x\n" * 40000)]), [None])
 
     def test_noReserve(self) -> None:
-        """Where others have left none, the long messages are removed first, and no position is
-        lost, not even when who does it dies in the middle."""
+        """Without a reserve the long messages are removed first. No position is lost, even if the
+        process dies in the middle."""
         listener, writer, count = self.full(0)
         self.assertRaises(StreamFull, listener.commit, [lines(None, 0, b"x" * 999)])
 
         class Died(BaseException):
             """It was killed."""
 
-        # What was removed first is in no message when it dies.
+        # It dies after the removal, before the position is published again.
         delete = streams.Stream.delete
         before = self.counts(writer)
 
@@ -786,7 +786,7 @@ class FullTests(BackTestCase):
         )
 
     def test_fullAndBack(self) -> None:
-        """A stream that is put back full of what is not written is written all the same."""
+        """A restored journal that is full of unwritten messages can be written all the same."""
         self.patch(journals, "RESERVE_OCTETS_MAX", 0)
         listener = self.open(octetsMax=1 << 20, encoding="none")
         self.send(listener, "w3", ONE[0])
@@ -803,7 +803,7 @@ class FullTests(BackTestCase):
         writer = self.open(octetsMax=1 << 20, state=self.path)
         writer.useOutputs(["a"])
         untilTaken(writer.tidy)
-        # Whoever was there learns it when there is room to say it.
+        # The rollback is announced when there is room for it.
         untilTaken(writer.look)
         untilTaken(listener.look)
         self.assertEqual(listener.turns, 1)

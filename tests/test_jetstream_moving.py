@@ -1,6 +1,6 @@
 """
-Moving from a journal in a file to one in JetStream, and back: the walk of docs/jetstream.rst, with
-real processes.
+Moving from a journal in a file to JetStream and back, by the steps in docs/jetstream.rst, with real
+processes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .natsserver import ROOMY, NatsTestCase, waitUntil
 
 
 class MovingTests(NatsTestCase):
-    """A worker writes on all the time; where the journal is changes twice."""
+    """The journal moves twice while a worker writes."""
 
     def setUp(self) -> None:
         self.nats = self.server(ROOMY)
@@ -44,7 +44,7 @@ class MovingTests(NatsTestCase):
         self.addCleanup(self.outputs.kill)
 
     def write(self, count: int) -> None:
-        """Have the worker write so many lines."""
+        """Write a number of lines to the worker's log."""
         fresh = [
             b"<13>1 2026-01-01T00:00:00Z h a - - - line %06d\n"
             % (len(self.written) + at)
@@ -54,12 +54,12 @@ class MovingTests(NatsTestCase):
         self.worker.append(b"".join(fresh))
 
     def lines(self) -> list[bytes]:
-        """What is in the raw log."""
+        """The lines of the raw log."""
         path = self.pair.logPath
         return path.read_bytes().splitlines(keepends=True) if path.exists() else []
 
     def arrived(self) -> None:
-        """Wait until every line is there, and see that it is there once, in order."""
+        """Wait for all lines, and check that each is there once, in order."""
         waitUntil(
             lambda: len(self.lines()) >= len(self.written),
             f"{len(self.lines())} of {len(self.written)} lines",
@@ -74,11 +74,11 @@ class MovingTests(NatsTestCase):
         self.assertEqual(records.read_bytes().count(b"\n"), len(self.written))
 
     def stopListener(self) -> None:
-        """Stop it, as an operator does: what it has taken is written when it is gone."""
+        """Stop the listener cleanly."""
         self.assertIn(self.pair.listener.stop(), (0, -signal.SIGTERM))
 
     def test_thereAndBack(self) -> None:
-        """None is lost, none is repeated, and the files go on where they were."""
+        """No line is lost or repeated, and the output files continue."""
         self.pair.startListener()
         self.worker.forwarder.start()
         self.write(500)
@@ -93,7 +93,7 @@ class MovingTests(NatsTestCase):
         self.arrived()
         self.write(300)
         self.arrived()
-        # And back: the listener first, the outputs when they have written all, a new file.
+        # And back: stop the listener, then the outputs when all is written; use a new file.
         self.write(200)
         self.stopListener()
         self.write(100)

@@ -94,7 +94,7 @@ class Output(Protocol):
 
 
 class Source(Protocol):
-    """What a feed reads: a journal, or what is left of it for one output."""
+    """The part of a journal that a feed uses."""
 
     def read(self, after: int, costMax: int) -> list[Batch]: ...
 
@@ -201,7 +201,7 @@ class Feed:
         return self.inThread(lambda: None)
 
     def halt(self) -> None:
-        """Begin nothing more: the journal is not the one that was read."""
+        """Start no more work, because the journal went back."""
         self._stopping = True
         self._cancel()
 

@@ -656,7 +656,7 @@ class ListenerFactory(Factory):
                 line.expel(reason)
 
     def journalWentBack(self) -> None:
-        """The journal went back: whoever has positions connects again, and is told where it is."""
+        """The journal went back: close all connections that have positions."""
         for line in list(self.connections):
             if isinstance(line.reception, Acknowledged):
                 line.reception.journalWentBack()

@@ -62,7 +62,7 @@ DESCRIPTORS_KEPT = 48
 # How long connections may take to end when we stop, in seconds.
 STOP_S = 3.0
 
-# How often a journal that others share is looked at, in seconds.
+# How often a shared journal is checked, in seconds.
 LOOK_S = 1.0
 
 # A fleet that reconnects after our restart arrives within a second.
@@ -389,7 +389,7 @@ class ListenerService(Service):
             self._looks.start(LOOK_S, now=False)
 
     def _heardWentBack(self) -> None:
-        """The journal went back; told in the thread of whoever found it."""
+        """The journal went back. Called in any thread."""
         self._reactor.callFromThread(self._factory.journalWentBack)
 
     @inlineCallbacks
@@ -397,7 +397,7 @@ class ListenerService(Service):
         try:
             yield self._commits.perform(journal.look)
         except JournalBlocked:
-            # The next time; and whoever commits something says so.
+            # Try again later. Group commit logs it if there is something to commit.
             pass
 
     @inlineCallbacks

@@ -6,16 +6,16 @@ What must be true:
 * every message behind the place where reading begins is given, in order, once for each
   reading. The sequences have no holes there: what is missing was removed by somebody else,
   and is said;
-* reading goes on only in the history that it began in: the eras are read on the way, and the
-  stream is looked at before a consumer is made;
+* reading never continues in another history: the reader checks each era message, and checks the
+  history before it creates a consumer;
 * the last message of a subject stays: it is the position of a stream. What is removed is
   before a message that was read and is written in every output;
-* a stream that is full of what is written becomes free again. A short position is published
-  behind the long one; where there is no room for that, the long one is removed first, and its
-  position is noted in a file until it is there again.
+* a stream that is full of written messages becomes free again. The reader replaces the last
+  message of a quiet subject by a short one. Without room for the short one it removes the long one
+  first, and keeps the position in the database until it is published again.
 
-Removing costs the cluster a round each, and so is done when there is something to gain; it costs
-as much for each message however many subjects there are.
+Each removal costs the cluster a round trip, so messages are removed in groups. The cost of a
+message does not depend on the number of subjects.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ MESSAGES_MAX = 512
 PURGE_OCTETS = 1024 * 1024
 PURGE_ALL_OCTETS = 16 * 1024 * 1024
 
-# To remove one message is as much work whatever else is in the stream; to purge a subject is
-# as much as there is in the stream. So a subject is purged only of very many messages.
+# The cost of a deletion is constant; the cost of a purge grows with the stream. So a subject is
+# purged only if this many of its messages can go.
 DELETES_MAX = 512
 
-# Subjects of which we know the last message that is written; of others it goes with a sweep.
+# Maximum number of subjects whose last written message is remembered. A sweep handles others.
 LAST_MAX = 65536
 
-# Messages that a sweep looks at in one go.
+# Maximum number of messages that one step of a sweep examines.
 SWEEP_AT_ONCE = 8192
 
 # Messages that were read and are not written by every output that we remember. Of more,
@@ -109,7 +109,7 @@ class _Ripe:
     """
     Messages of a subject that can be removed.
 
-    @ivar octets: of these and of the last one, which stays.
+    @ivar octets: their size, including the last one, which stays.
     """
 
     seqs: list[int] = field(default_factory=list)
@@ -119,11 +119,11 @@ class _Ripe:
 @dataclass(slots=True)
 class _Sweep:
     """
-    What was written before we were started, and is removed by and by.
+    The removal, in steps, of messages that were written before we started.
 
-    @ivar next: where to look next.
-    @ivar released: behind this nothing is removed.
-    @ivar tails: the last message of each subject when it was begun.
+    @ivar next: the next sequence to examine.
+    @ivar released: the last sequence that may be removed.
+    @ivar tails: the last message of each subject when the sweep began.
     """
 
     next: int
@@ -135,7 +135,7 @@ class Reader:
     """
     Reads a stream. All coroutines run in the bus's thread.
 
-    @ivar forgiven: what is missing up to here was removed because it was written.
+    @ivar forgiven: messages up to this sequence may be missing, because they were written.
     """
 
     _log = Logger()
@@ -150,7 +150,7 @@ class Reader:
         self._purgeOctets = min(PURGE_OCTETS, stream.octetsMax // 16)
         self._purgeAllOctets = min(PURGE_ALL_OCTETS, stream.octetsMax // 16)
         self._tidied = float("-inf")
-        # Messages that are to be made short, what frees most first, and whether they are all.
+        # Messages to replace by short ones, the largest first, and whether the list is complete.
         self._long: deque[Tail] = deque()
         self._isAll = True
         # By the sequence before the next message.
@@ -160,7 +160,7 @@ class Reader:
         # Sequence, subject, octets.
         self._unwritten: deque[tuple[int, str, int]] = deque()
         self._seen = 0
-        # What can go of each subject, and the last that is written, which cannot.
+        # By subject: messages that can be removed, and the last written one, which stays.
         self._ripe: dict[str, _Ripe] = {}
         self._ripeOctets = 0
         self._lastOf: OrderedDict[str, int] = OrderedDict()
@@ -169,7 +169,7 @@ class Reader:
 
     @property
     def history(self) -> History:
-        """The history that what was read is of."""
+        """The history that the messages read so far belong to."""
         chronicle = self._chronicle
         if chronicle.turns != self._turns and chronicle.former is not None:
             return chronicle.former
@@ -179,7 +179,7 @@ class Reader:
         """
         The batches behind C{after}, at least one if there is one.
 
-        @raise WentBack: the stream is not the one that was read.
+        @raise WentBack: the stream went back.
         """
         self._refuseOther()
         for _ in range(LOOKS_MAX):
@@ -259,7 +259,7 @@ class Reader:
         """
         Read from here on.
 
-        @raise WentBack: what was read before is not what is there.
+        @raise WentBack: the stream went back.
         """
         await self.check()
         return await self._stream.consume(
@@ -268,10 +268,10 @@ class Reader:
 
     async def check(self) -> None:
         """
-        See that the stream is the one that was read, before anything is done with sequences.
+        Make sure that sequences still mean the messages that were read.
 
-        @raise WentBack: it is not.
-        @raise JournalBlocked: that cannot be known now.
+        @raise WentBack: they do not.
+        @raise JournalBlocked: try again later.
         """
         await self._chronicle.look()
         self._refuseOther()
@@ -279,7 +279,7 @@ class Reader:
     def _refuseOther(self) -> None:
         if self._chronicle.turns != self._turns:
             raise WentBack(
-                "the stream went back: what was read may not be what is there"
+                "the stream went back, so its sequences belong to other messages now"
             )
 
     def _readEra(self, seq: int, token: str, octets: int) -> None:
@@ -348,7 +348,7 @@ class Reader:
             before = self._lastOf.pop(subject, None)
             if before is not None:
                 ripe.seqs.append(before)
-            # The last one that was written is, or was, the position.
+            # The last written message is, or was, the position.
             self._lastOf[subject] = seq
             ripe.octets += octets
             self._ripeOctets += octets
@@ -360,7 +360,7 @@ class Reader:
             await self._purge(list(self._ripe))
 
     async def _purge(self, subjects: Sequence[str]) -> None:
-        """Remove what is ripe of some subjects."""
+        """Remove the messages of some subjects that can be removed."""
         await self.check()
         seqs: list[int] = []
         for subject in subjects:
@@ -383,9 +383,9 @@ class Reader:
 
     async def tidy(self, released: int, limbo: Limbo) -> None:
         """
-        Say positions in few octets: see L{SETTLED_OCTETS}.
+        Replace long messages that are only positions by short ones: see L{SETTLED_OCTETS}.
 
-        @param limbo: positions that are in no message.
+        @param limbo: keeps positions while they are in no message.
         """
         await self.check()
         await self.restore(limbo)
@@ -394,7 +394,7 @@ class Reader:
         if isTight:
             await self._purge(list(self._ripe))
         if not self._long:
-            # Much work where there are many: once for all of these.
+            # Listing all subjects is expensive, so the list is used up before the next one.
             if not isTight and time.monotonic() < self._tidied + TIDY_S:
                 return
             self._long = await self._findLong(released, isTight)
@@ -416,7 +416,7 @@ class Reader:
             self._tidied = time.monotonic()
 
     async def _findLong(self, released: int, isTight: bool) -> deque[Tail]:
-        """Messages that are only positions, and long."""
+        """List long messages that are kept for their position only."""
         before = time.time() - (0 if isTight else QUIET_S)
         long = [
             tail
@@ -426,17 +426,17 @@ class Reader:
             and ERA not in tail.headers
             and int(tail.headers.get("Nats-Msg-Size", 0)) > SETTLED_OCTETS
         ]
-        # What frees most comes first: behind it there is room to publish.
+        # The largest first: after it there is room to publish.
         long.sort(key=lambda tail: -int(tail.headers.get("Nats-Msg-Size", 0)))
         self._isAll = len(long) <= LONG_MAX
         return deque(long[:LONG_MAX])
 
     def _short(self, tail: Tail) -> tuple[str, Mapping[str, str] | None] | None:
         """
-        The subject of a message, and the headers of one that only says its position: C{None}
-        if it has none.
+        Find the subject of a message, and the headers of a short message with its position; the
+        headers are C{None} if it has no position.
 
-        @return: C{None}: it is none of ours.
+        @return: C{None} if the message is foreign.
         """
         try:
             entry = decode(tail.seq, tail.headers, b"")
@@ -454,9 +454,9 @@ class Reader:
 
     async def _settle(self, tail: Tail) -> None:
         """
-        Put a short message behind one that is written, and remove that.
+        Publish a short message with the position of a written one, and remove the latter.
 
-        @raise StreamFull: there is no room for it.
+        @raise StreamFull: there is no room for the short message.
         """
         short = self._short(tail)
         if short is None:
@@ -469,12 +469,12 @@ class Reader:
                 subject, b"", {**headers, EXPECTED: str(tail.seq)}
             )
             if seq is None:
-                # Somebody has appended: it is not the last any more.
+                # A listener has appended: this message is not the position any more.
                 return
         await self._stream.delete(tail.seq)
 
     async def _settleFull(self, tail: Tail, limbo: Limbo) -> None:
-        """The same where there is no room: remove it, and then publish the short one."""
+        """Without room for a second message: remove the long one, then publish the short one."""
         short = self._short(tail)
         if short is None:
             return
@@ -482,25 +482,25 @@ class Reader:
         await self.check()
         if headers is not None:
             limbo.add(subject, headers)
-        # Of whoever appends behind it just now, nothing is removed.
+        # A message that a listener appends at this moment is not removed.
         await self._stream.delete(tail.seq)
         await self.restore(limbo)
 
     async def restore(self, limbo: Limbo) -> None:
-        """Publish positions again that were removed to make room, as far as there is room."""
+        """Publish positions that were removed to make room, as far as there is room."""
         for subject, headers in list(limbo.positions.items()):
             try:
                 await self._chronicle.sure()
                 await self._stream.publish(subject, b"", {**headers, EXPECTED: "0"})
             except StreamFull:
                 return
-            # Or the subject has another message by now, and with it a position.
+            # Published, or the subject has a newer message with a position.
             limbo.drop(subject)
 
     async def sweep(self, released: int) -> None:
         """
-        Begin to remove what every output has, also what was written before we were started.
-        L{sweepSome} goes on with it.
+        Begin to remove all messages that every output has written, including those from before
+        our start. L{sweepSome} continues.
         """
         await self.check()
         counts = await self._stream.subjects(allOf(self._stream.name))
@@ -512,17 +512,17 @@ class Reader:
             if subject is not None:
                 tails[subject] = tail.seq
         if len(tails) < len(counts):
-            # Somebody else's, which are not ours to remove; or just made.
+            # Some subjects are foreign or new: do not remove their messages.
             first = (await self._stream.state())[1]
         else:
-            # What is before all positions goes at once.
+            # Everything before the first position, with one request.
             first = min(*tails.values(), released + 1)
             await self._stream.purgeAll(first)
         self._sweeping = _Sweep(first, released, tails)
         await self.sweepSome()
 
     async def sweepSome(self) -> None:
-        """Remove some more of what L{sweep} has begun with."""
+        """Do the next step of the sweep, if there is one."""
         sweep = self._sweeping
         if sweep is None:
             return
@@ -553,7 +553,7 @@ class Reader:
             self._sweeping = None
 
     def _subjectOf(self, seq: int, headers: Mapping[str, str]) -> str | None:
-        """The subject of a message by its headers; C{None}: it is none of ours."""
+        """The subject of a message, from its headers; C{None} if it is foreign."""
         if ERA in headers:
             return erasSubject(self._stream.name)
         try:

@@ -48,10 +48,10 @@ POLL_S = 1.0
 # How often it is looked whether room can be made in the stream, in seconds.
 TIDY_S = 20.0
 
-# How long what was written may take to be saved when the stream went back, in seconds.
+# Maximum time to save the cursors after a rollback, before the process ends, in seconds.
 SAVE_S = 10.0
 
-# How often it is looked whether the stream is still the one that is written, in seconds.
+# How often the stream's history is checked, in seconds.
 LOOK_S = 1.0
 
 
@@ -299,7 +299,7 @@ class OutputsService(Service):
 
     @inlineCallbacks
     def _sayWhatIsLeft(self) -> Steps:
-        """For whoever moves to another journal: whether this one can be left."""
+        """Log whether everything is written: an operator may be moving to another journal."""
         try:
             isAll = yield self._commits.perform(self._journal.isAllWritten)
         except JournalBlocked:
@@ -308,8 +308,8 @@ class OutputsService(Service):
             self._log.info("stopping; everything in the stream is written")
         else:
             self._log.info(
-                "stopping; something in the stream is not written yet: whoever is started next"
-                " writes it"
+                "stopping; the stream has messages that are not written yet, start decnet-outputs"
+                " again before the stream is abandoned"
             )
 
     def _reopen(self) -> None:
@@ -328,12 +328,12 @@ class OutputsService(Service):
         ):
             self._log.failure("an error of the outputs", failure)
         if failure.check(WentBack) is not None:
-            # What is in the files is known now, and is not written again when it comes again.
+            # Save the position of the files, so that lines which come again are recognized.
             self._reactor.callLater(SAVE_S, self._die, failure)
             saved = self._saveWritten()
             saved.addErrback(
                 lambda error: self._log.warn(
-                    "what was written last may be written again: {reason}",
+                    "cannot save the cursors, so the last lines may be repeated: {reason}",
                     reason=error.getErrorMessage(),
                 )
             )
@@ -343,7 +343,7 @@ class OutputsService(Service):
 
     @inlineCallbacks
     def _saveWritten(self) -> Steps:
-        """Save what every output has written, and nothing else."""
+        """Save the cursors of all outputs, without writing more lines."""
         for feed in self.feeds:
             feed.halt()
         cursors = yield gatherResults(

@@ -63,7 +63,7 @@ class Trial:
     ) -> None:
         """
         @param overlap: kill a node of NATS also while another is not whole again.
-        @param faults: also do what L{BadDay} does, as often as kill.
+        @param faults: the faults of L{BadDay} to mix with the kills, half and half.
         """
         self.fleet = fleet
         self.kills: Counter[str] = Counter()
@@ -123,7 +123,7 @@ class Trial:
             if self.badDay is not None and self.dice.random() < 0.5:
                 self.badDay.strike()
                 self.kills["fault"] += 1
-                # With something killed in the middle of it, now and then.
+                # Half of the faults come together with a kill.
                 if self.dice.random() < 0.5:
                     time.sleep(self.dice.random())
                     self.fleet.revive()
@@ -207,9 +207,9 @@ class Trial:
         return self._named(bad, tallies, records - total)
 
     def _named(self, bad: int, tallies: Sequence[Tally], moreRecords: int) -> int:
-        """What is wrong and was not said: on a bad day an event names what is repeated."""
+        """Count the errors that no event has announced."""
         said = self.fleet.outputs.output()
-        events = said.count("the stream is not what was written")
+        events = said.count("the stream went back behind the output")
         repeated = sum(one.repeated for one in tallies)
         print(f"went back: {events} times, said by the outputs; repeated: {repeated}")
         clone = self.fleet.directory / "clone" / "master.log"
@@ -217,7 +217,7 @@ class Trial:
         print(f"written by the clone: {cloned}")
         if not events:
             return bad + abs(moreRecords) + cloned
-        # A line that comes again is out of order, too.
+        # A repeated line is also out of order.
         lost = sum(one.lost for one in tallies)
         return lost + cloned + (moreRecords < 0)
 

@@ -1,9 +1,9 @@
 """
-An operator's bad day: what is done to a cluster beside killing it.
+An operator's bad day: faults of a cluster beside kills.
 
-What is put back is a copy of all nodes from one moment, some faults ago; so workers, outputs and
-whatever was not put back know of more than the store does. The same copy is put back again, now
-and then.
+A store is restored from a copy of all nodes that was made some faults earlier. So the workers, the
+outputs and the other nodes know of newer messages than the restored store. The same copy can be
+restored several times.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ FAULTS = (
     "credentials rotated",
 )
 
-# What servers take on a bad day: less than one of our pieces.
+# Less than one of our messages.
 SMALL = "max_payload: 65536"
 
-# How long a setting stays wrong, in seconds.
+# How long a setting stays unsafe, in seconds.
 WRONG_S = (0.5, 2.0, 4.0)
 
 
 class BadDay:
     """
-    Faults at random.
+    Random faults.
 
-    @ivar faults: so far, by what was done.
-    @ivar clone: the outputs of a cloned machine, with files of its own.
+    @ivar faults: how often each fault was done.
+    @ivar clone: decnet-outputs on a clone of the outputs' machine, with its own files.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class BadDay:
         choice: Sequence[str] = FAULTS,
     ) -> None:
         """
-        @param heal: have NATS whole again.
-        @param choice: of L{FAULTS}.
+        @param heal: wait until NATS is healthy.
+        @param choice: some of L{FAULTS}.
         """
         self._choice = choice
         self.fleet = fleet
@@ -83,7 +83,7 @@ class BadDay:
         )
 
     def strike(self) -> None:
-        """Do one of them."""
+        """Do a random fault."""
         what = self._dice.choice(self._choice)
         self._faults[what]()
         self.faults[what] += 1
@@ -93,7 +93,7 @@ class BadDay:
         return self.fleet.nats.nodes
 
     def _copy(self) -> None:
-        """A backup of all nodes, of one moment."""
+        """Back up all nodes while they are stopped."""
         self._heal()
         for node in self._nodes:
             node.stop()
@@ -105,11 +105,11 @@ class BadDay:
         self.fleet.revive()
 
     def _putBack(self) -> None:
-        """Put back one, two or all nodes."""
+        """Restore one, two or all nodes."""
         if not self._copied:
             self._copy()
             self._heal()
-            # Lines are written meanwhile, and workers are told that they are safe.
+            # Meanwhile lines are committed, acknowledged and written.
             time.sleep(self._dice.choice((3.0, 6.0, 12.0)))
         count = self._dice.choice((1, 2, 3, 3))
         self.faults[f"of {count} nodes"] += 1
@@ -120,11 +120,11 @@ class BadDay:
         for node in some:
             node.wipe()
             shutil.copytree(node.directory / "copy", node.store)
-        # The next is of another moment, now and then.
+        # Keep the copy for the next time, or make a new one.
         self._copied = self._dice.random() < 0.5
 
     def _wipe(self) -> None:
-        """One disk; of two nothing is promised."""
+        """Wipe one disk. A cluster of three does not survive the loss of two."""
         self._heal()
         node = self._dice.choice(self._nodes)
         node.kill()
@@ -133,7 +133,7 @@ class BadDay:
         self._heal()
 
     def _edit(self) -> None:
-        """The stream's settings, and back."""
+        """Make the stream's settings unsafe for a while."""
         wrong, right = self._dice.choice(
             (
                 ({"max_age": 3600 * 10**9}, {"max_age": 0}),
@@ -173,7 +173,7 @@ class BadDay:
                 node.reload()
 
     def _payload(self) -> None:
-        """Servers that take less, and then as much as before."""
+        """Lower max_payload for a while."""
         self.fleet.payload = SMALL
         self._configure()
         time.sleep(self._dice.choice(WRONG_S))
@@ -181,7 +181,7 @@ class BadDay:
         self._configure()
 
     def _cloneOutputs(self) -> None:
-        """The machine of the outputs is cloned, and the clone is started, too."""
+        """Clone the machine of the outputs, and start both."""
         if self.clone is not None:
             self.clone.kill()
         home = self.fleet.directory / "clone"
@@ -191,14 +191,14 @@ class BadDay:
             if not file.name.endswith(".lock"):
                 shutil.copy(file, home / file.name)
         self.clone = self.fleet.outputsIn(home)
-        # Sometimes the clone is there first, but not for as long as a lease is.
+        # Either may start first, but much less than a lease ahead of the other.
         first = [self.clone, self.fleet.outputs]
         self._dice.shuffle(first)
         for process in first:
             process.start()
 
     def _rotate(self) -> None:
-        """Another password: in the servers first, or in the file."""
+        """Change the password, in the servers first or in the file first."""
         self._passwords += 1
         user = "decnet", f"password{self._passwords}"
         self.fleet.nats.user = user

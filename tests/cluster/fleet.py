@@ -125,7 +125,7 @@ class Fleet:
         self.workers = [self._worker(f"w{n:02d}") for n in range(1, workers + 1)]
 
     def configuration(self) -> str:
-        """What every node's configuration has beside what it must have."""
+        """The changeable part of every node's configuration."""
         assert self.nats.user is not None
         name, password = self.nats.user
         return (
@@ -134,7 +134,7 @@ class Fleet:
         )
 
     def writeSecret(self) -> None:
-        """Write what the servers ask for into the file of our processes."""
+        """Write the present password into the credentials file."""
         assert self.nats.user is not None
         fresh = self._secret.with_suffix(".new")
         fresh.touch(0o600)
@@ -142,7 +142,7 @@ class Fleet:
         fresh.rename(self._secret)
 
     def outputsIn(self, directory: Path) -> Process:
-        """Who writes the outputs of a directory."""
+        """A decnet-outputs that writes into a directory."""
         return Process(
             [
                 "decnet-outputs",
