@@ -300,8 +300,8 @@ TWO = [b"two %d\n" % at for at in range(40)]
 
 class PutBackTests(BackTestCase):
     """
-    After the whole store, including the bucket, was restored, nothing is lost or written twice, and an
-    event reports it: whichever process comes first, and however long the new stream is.
+    After a restore of the whole store, including the bucket, nothing is lost or written twice, and
+    an event reports it: whichever process starts first, and however long the new stream is.
     """
 
     def lose(self, part: str = "") -> Mark:
@@ -364,8 +364,8 @@ class PutBackTests(BackTestCase):
 
     def test_listenerFirst(self) -> None:
         """
-        A listener that was running all the time commits no pending deposit. Its grants are void, and
-        it grants the actual position.
+        A listener that was running all the time commits no pending deposit. Its grants are void,
+        and it grants the actual position.
         """
         journal = self.open()
         self.send(journal, "w1", *ONE[:3])
@@ -520,8 +520,8 @@ class PutBackTests(BackTestCase):
 
     def test_longAway(self) -> None:
         """
-        Outputs that did not run for a long time, while another host wrote, know only forgotten eras.
-        They continue after the other host, and report no rollback.
+        Outputs that did not run for a long time, while another host wrote, know only forgotten
+        eras. They continue after the other host, and report no rollback.
         """
         journal = self.open()
         self.send(journal, "w1", *ONE[:3])
