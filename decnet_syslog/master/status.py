@@ -177,6 +177,7 @@ class ListenerStatus:
             "acknowledgements": works.commits.acknowledgements,
             "journal": {
                 "octets": works.journal.octets,
+                "kept_octets": works.journal.keptOctets,
                 "octets_max": works.journalOctetsMax,
                 "full": works.commits.obstacle is not None,
                 "waiting_octets": works.commits.pendingOctets,

@@ -154,8 +154,14 @@ def listenerMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
     yield _one(
         "gauge",
         f"{prefix}_journal_bytes",
-        "What is in the journal and not in every output, rows counted.",
+        "What is in the journal and not in every output, as it takes room on the disk.",
         journal["octets"],
+    )
+    yield _one(
+        "gauge",
+        f"{prefix}_journal_kept_bytes",
+        "Positions, gaps and names in the journal, on the same disk.",
+        journal["kept_octets"],
     )
     yield _one(
         "gauge",
