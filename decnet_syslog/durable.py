@@ -2,7 +2,8 @@
 What has to be on disk before anybody is told of it.
 
 An error of a sync is the end of a process: the kernel may have dropped the octets and say
-yes the next time. No space is no such error.
+yes the next time. No space is no such error, nor is a file system that has turned read-only:
+what could not be written was not promised to anybody.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ import tempfile
 from pathlib import Path
 
 __all__ = [
+    "BLOCKED",
     "EXIT_SOFTWARE",
     "EXIT_STORAGE",
     "StorageFailed",
+    "bootId",
     "isFailure",
     "isFull",
     "syncData",
     "syncDirectory",
     "useWAL",
+    "whyBlocked",
 ]
 
 # sysexits' EX_IOERR: a disk cannot be trusted. Not to be restarted without a look at it.
@@ -30,7 +34,22 @@ EXIT_STORAGE = 74
 # sysexits' EX_SOFTWARE: an error of ours where going on might break the promise.
 EXIT_SOFTWARE = 70
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Why a file cannot be written now, and can be later.
+BLOCKED = {
+    errno.ENOSPC: "no space",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the limit on the size of files is reached",
+    errno.EROFS: "the file system is read-only",
+}
+
+# A write that SQLite has undone: nothing that was written before is in doubt, and it is written
+# again before anybody is told of it. A failed sync is never among these.
+_UNDONE = (
+    "SQLITE_IOERR_WRITE",
+    "SQLITE_IOERR_TRUNCATE",
+    "SQLITE_CANTOPEN",
+    "SQLITE_READONLY",
+)
 
 
 # As much as a commit writes at once.
@@ -41,30 +60,45 @@ class StorageFailed(Exception):
     """A disk cannot be trusted any more: stop, and promise nothing."""
 
 
-def isFull(error: sqlite3.DatabaseError, path: Path) -> bool:
+def bootId() -> str:
     """
-    Whether an error of SQLite is only that there is no space.
+    Tell one boot of the machine from another: 36 characters; C{""} if that is not known.
 
-    SQLite knows ENOSPC. A quota, or a limit on the size of files, it calls a failed write:
-    whether one can be written at all shows beside it.
+    Only a machine that was booted since can have lost what was written and not synced.
+    """
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""
+
+
+def whyBlocked(error: sqlite3.DatabaseError, path: Path) -> str | None:
+    """
+    Why SQLite cannot write now, if it can later. C{None}: it is the disk's end, or ours.
+
+    SQLite knows ENOSPC. Of any other failed write it does not say why: that shows when one is
+    made beside it, as on a file system that has turned read-only.
 
     @param path: of the database.
     """
     if "database or disk is full" in str(error):
-        return True
-    if getattr(error, "sqlite_errorname", "") != "SQLITE_IOERR_WRITE":
-        return False
+        return BLOCKED[errno.ENOSPC]
+    if not getattr(error, "sqlite_errorname", "").startswith(_UNDONE):
+        return None
     try:
         with (
             open(f"{path}-wal", "ab") as wal,
             tempfile.TemporaryFile(dir=path.parent) as probe,
         ):
-            probe.seek(wal.tell())
-            probe.write(bytes(PROBE_OCTETS))
-            probe.flush()
+            os.pwrite(probe.fileno(), bytes(PROBE_OCTETS), wal.tell())
     except OSError as failed:
-        return failed.errno in _FULL
-    return False
+        return BLOCKED.get(failed.errno or 0) or f"{failed.strerror}: no write succeeds"
+    return "a write has failed"
+
+
+def isFull(error: sqlite3.DatabaseError, path: Path) -> bool:
+    """Whether an error of SQLite is only that it cannot write now: L{whyBlocked}."""
+    return whyBlocked(error, path) is not None
 
 
 def isFailure(error: sqlite3.DatabaseError) -> bool:

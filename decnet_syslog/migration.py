@@ -3,14 +3,14 @@ Bring a database of an older program to the newest schema, or leave it as it is.
 
 What must be true:
 
-* what a database holds decides, not the number that it bears: schemas that differ have
-  borne one number. A step is made when what it adds is missing;
+* the tables and columns decide which steps run, not the version number: different schemas
+  have had the same number. A step runs when the table or column that it adds is missing;
 * all steps are one transaction of the caller's. It is committed only when the database then
   has exactly the tables, columns and keys of the newest schema, as many rows in each table
-  as before, and no row that refers to a missing one. Killed anywhere, the database is the
+  as before, and no more that refer to a missing one. Killed anywhere, the database is the
   old one or the new one;
-* a database that no chain of steps makes the newest is refused, and every octet of it stays,
-  so that the program that made it can go on with it.
+* a database that the steps cannot bring to the newest schema is refused. Its file is
+  unchanged, so that the program that made it can use it again.
 
 To change a schema: change the schema's SQL, append a L{Step} with the next number, and keep
 the SQL as it was in C{tests/data/schemas}, where a test brings each past schema up.
@@ -35,7 +35,7 @@ class Column(NamedTuple):
     A column as a statement depends on it.
 
     @ivar isNeeded: whether a row without a value for it is refused.
-    @ivar key: its place in the primary key, from 1; 0 outside of it.
+    @ivar key: its place in the primary key, from 1; 0 for other columns.
     """
 
     type: str
@@ -63,10 +63,10 @@ class Step:
 
     @ivar version: that the schema has after it.
     @ivar adds: C{"table"} or C{"table.column"}: the step is made where this is missing.
-    @ivar statements: SQL, each a single statement. They may read what is there, and must
-        keep the number of rows of each table that is there before and after.
-    @ivar removes: what an earlier step has added and this one takes away: where this step is
-        made already, that one is not made again.
+    @ivar statements: SQL, each a single statement. They must keep the number of rows of each
+        table that exists before and after.
+    @ivar removes: tables and columns of earlier steps that this step removes: a database that
+        has this step does not need those.
     """
 
     version: int
@@ -105,7 +105,7 @@ def bringUp(
     Make the tables in an empty database, or bring those of an older program up.
 
     @param prepare: called outside of a transaction, before an empty database gets its
-        tables: for what cannot be changed later.
+        tables: for settings that cannot change later.
     @param fill: called in the transaction that makes the tables of an empty database.
     @raise SchemaUnknown: nothing was changed. The caller closes the database.
     """
@@ -123,9 +123,9 @@ def bringUp(
 
 class Migration:
     """
-    What is to be done with one database. It has been looked at, and not changed.
+    The steps for one database, found without changing it.
 
-    @ivar isEmpty: whether there is nothing yet.
+    @ivar isEmpty: whether the database has no tables yet.
     """
 
     def __init__(self, db: sqlite3.Connection, schema: Schema) -> None:
@@ -161,7 +161,7 @@ class Migration:
 
     @property
     def isNewest(self) -> bool:
-        """Whether nothing is to be done but to compare."""
+        """Whether no step is needed: the schema is only compared."""
         return (
             not self.isEmpty
             and not self._steps
@@ -170,10 +170,10 @@ class Migration:
 
     def run(self) -> None:
         """
-        Make or change the tables, in a transaction of the caller's, who undoes it when
-        this raises.
+        Make or change the tables, in a transaction of the caller, who rolls it back after an
+        exception.
 
-        @raise SchemaUnknown: what came of it is not the newest schema.
+        @raise SchemaUnknown: the result is not the newest schema.
         """
         db, schema = self._db, self._schema
         if self.isEmpty:
@@ -186,7 +186,12 @@ class Migration:
 
     def _change(self) -> None:
         db, guests = self._db, self._schema.guests
-        before = _counts(db, guests) if self._steps else {}
+        before: dict[str, int] = {}
+        dangling = 0
+        if self._steps:
+            before = _counts(db, guests)
+            # A batch that is delivered and not deleted yet may be of a forgotten stream.
+            dangling = len(db.execute("PRAGMA foreign_key_check").fetchall())
         for step in self._steps:
             try:
                 for statement in step.statements:
@@ -208,13 +213,12 @@ class Migration:
                 raise SchemaUnknown(
                     f"of {before[table]} rows in {table} the steps keep {after[table]}"
                 )
-        dangling = db.execute("PRAGMA foreign_key_check").fetchone()
-        if dangling is not None:
-            raise SchemaUnknown(f"a row of {dangling[0]} refers to one that is missing")
+        if len(db.execute("PRAGMA foreign_key_check").fetchall()) > dangling:
+            raise SchemaUnknown("rows would refer to others that are missing")
 
 
 def _isOfSchema(error: sqlite3.DatabaseError) -> bool:
-    """Whether a statement does not fit what is there; not: the disk is full, or fails."""
+    """Whether a statement does not fit the schema, as opposed to an error of the disk."""
     return isinstance(error, sqlite3.IntegrityError) or str(error).startswith(
         ("no such", "duplicate column", "table ", "there is already", "error in ")
     )
@@ -244,7 +248,7 @@ def _newest(schema: Schema) -> dict[str, Table]:
 
 
 def _tables(db: sqlite3.Connection, guests: frozenset[str]) -> dict[str, Table]:
-    """Everything that is there under a name, but SQLite's own and the guests."""
+    """All tables, views and triggers except SQLite's own and the guests."""
     found = db.execute(
         "SELECT type, name, coalesce(sql, '') FROM sqlite_master"
         " WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!' AND type != 'index'"
@@ -308,7 +312,7 @@ def _difference(found: Mapping[str, Table], wanted: Mapping[str, Table]) -> str 
             if column not in there.columns:
                 return f"it has no column {name}.{column}"
             if there.columns[column] != ours.columns[column]:
-                return f"the column {name}.{column} is of another kind"
+                return f"the column {name}.{column} has another type or key"
         if there != ours:
             return f"the keys of {name} are others"
     return None

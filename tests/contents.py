@@ -24,7 +24,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,7 +173,7 @@ class FilesHistory:
             mark=ledger.mark,
         )
         if not isMet:
-            # What another journal had before is offered if it is on disk, and not owed if it is gone.
+            # What another journal had before is offered if it is on disk, else not owed.
             for other in self.ledgers.values():
                 if other is not ledger:
                     ledger.elsewhere = Counter(other.lines)
@@ -425,7 +425,12 @@ class FilesHistory:
         path = plain[which % len(plain)]
         if any(path == held for _, held in self.writers):
             return
-        pack = {"gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress}[how]
+        packers: dict[str, Callable[[bytes], bytes]] = {
+            "gz": gzip.compress,
+            "xz": lzma.compress,
+            "bz2": bz2.compress,
+        }
+        pack = packers[how]
         packed = path.with_name(f"{path.name}.{how}")
         data = pack(path.read_bytes())
         with open(packed, "wb") as file:

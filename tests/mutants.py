@@ -1,24 +1,141 @@
-"""Mistakes, put in by hand: the model must find each."""
+"""
+Mistakes, put in by hand: each must be found, by an assertion.
+
+A mutant replaces functions by others of the same signature, so that what is found is the
+mistake and not a call that does not fit. Most are the function's own source with an edit; the text
+that is edited must be there. What hunts a mutant is a test that is in the suite: the histories of
+L{tests.pipeline}, or a single case. A mutant counts as found when an assertion of the hunt
+fails, and not when anything else is raised.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
+from decnet_syslog import database
 from decnet_syslog.files._follower import FileFollower
-from decnet_syslog.master import outputfile
 from decnet_syslog.master.acknowledged import Acknowledged
-from decnet_syslog.master.streams import Position, StreamTable
-from decnet_syslog.master.values import Deposit, Grant
+from decnet_syslog.master.outputfile import OutputFile
+from decnet_syslog.master.streams import StreamTable
+from decnet_syslog.trust.admission import Admission
+from decnet_syslog.trust.revocation import Revocations
 from decnet_syslog.wire.control import ACK, RESUME
 from decnet_syslog.worker.acked import AckedSender
 
-__all__ = ["MUTANTS"]
+__all__ = ["HISTORIES", "MUTANTS", "NO_ROSTER", "Mutant", "Replacement"]
+
+# Hunts that are histories of the pipeline: as they are, and in a world where no roster closes
+# an old connection, so that its octets reach the journal after the new one's grant.
+HISTORIES = "histories"
+NO_ROSTER = "histories without a roster"
 
 
-def acknowledgeBeforeCommit() -> AbstractContextManager[object]:
+@dataclass(frozen=True)
+class Replacement:
+    """
+    One function in the place of another.
+
+    @ivar owner: a class or a module.
+    """
+
+    owner: type | ModuleType
+    attribute: str
+    function: Callable[..., Any]
+
+    @property
+    def original(self) -> Callable[..., Any]:
+        """What it replaces, as a plain function."""
+        found = inspect.getattr_static(self.owner, self.attribute)
+        function: Callable[..., Any] = getattr(found, "__func__", found)
+        return function
+
+    def check(self) -> None:
+        """
+        See that it can be called like the original.
+
+        @raise AssertionError: it cannot.
+        """
+        wanted, given = map(_parameters, (self.original, self.function))
+        assert wanted == given, f"{self.attribute}: {given} instead of {wanted}"
+
+    @contextmanager
+    def inPlace(self) -> Iterator[None]:
+        """Put the mistake in, for a while."""
+        found = inspect.getattr_static(self.owner, self.attribute)
+        new: Any = self.function
+        if isinstance(found, classmethod | staticmethod):
+            new = type(found)(new)
+        with mock.patch.object(self.owner, self.attribute, new):
+            yield
+
+
+def _parameters(function: Callable[..., Any]) -> list[tuple[str, object, object]]:
+    return [
+        (one.name, one.kind, one.default)
+        for one in inspect.signature(function).parameters.values()
+    ]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """
+    A mistake.
+
+    @ivar hunt: what finds it: L{HISTORIES}, L{NO_ROSTER}, or the name of a test case.
+    """
+
+    name: str
+    replacements: Sequence[Replacement]
+    hunt: str
+
+    @contextmanager
+    def inPlace(self) -> Iterator[None]:
+        """Put the mistake in, for a while."""
+        with ExitStack() as stack:
+            for one in self.replacements:
+                stack.enter_context(one.inPlace())
+            yield
+
+
+def edited(
+    owner: type | ModuleType, attribute: str, *edits: tuple[str, str]
+) -> Replacement:
+    """
+    A function with its own source, edited.
+
+    @param edits: each a text that occurs once, and what is to stand there.
+    @raise AssertionError: a text does not occur, or more than once: the code is another by now.
+    """
+    found = inspect.getattr_static(owner, attribute)
+    function = getattr(found, "__func__", found)
+    source = textwrap.dedent(inspect.getsource(function))
+    if isinstance(found, classmethod | staticmethod):
+        source = source.partition("\n")[2]
+    for before, after in edits:
+        assert source.count(before) == 1, (
+            f"{attribute}: {source.count(before)} of {before}"
+        )
+        source = source.replace(before, after)
+    names: dict[str, Any] = {}
+    code = compile(
+        "from __future__ import annotations\n" + source,
+        f"<mutant of {attribute}>",
+        "exec",
+    )
+    # The module's own names, as they are when it is called.
+    exec(code, vars(sys.modules[function.__module__]), names)
+    return Replacement(owner, attribute, names[function.__name__])
+
+
+def acknowledgeBeforeCommit() -> Sequence[Replacement]:
     """The listener acknowledges what it has received, not what it has committed."""
     original = Acknowledged.framesReceived
 
@@ -34,18 +151,19 @@ def acknowledgeBeforeCommit() -> AbstractContextManager[object]:
     def committed(self: Acknowledged, batches: Any) -> None:
         self._settled()
 
-    return mock.patch.multiple(
-        Acknowledged, framesReceived=framesReceived, committed=committed
+    return (
+        Replacement(Acknowledged, "framesReceived", framesReceived),
+        Replacement(Acknowledged, "committed", committed),
     )
 
 
-def advanceAtDrain() -> AbstractContextManager[object]:
+def advanceAtDrain() -> Sequence[Replacement]:
     """The forwarder advances when it has written, and believes itself, as DECNET's did."""
-    original = AckedSender._sendChunk
+    send = AckedSender._sendChunk
     resumed = AckedSender._resumed
 
     def _sendChunk(self: AckedSender, content: Any, chunk: Any) -> None:
-        original(self, content, chunk)
+        send(self, content, chunk)
         stream = self._streams.of[content]
         content.acknowledge(*stream.sent.popleft())
         stream.acknowledged = chunk.end
@@ -68,76 +186,127 @@ def advanceAtDrain() -> AbstractContextManager[object]:
         self._cut()
         self._current = stream
 
-    first = mock.patch.multiple(
-        AckedSender,
-        _sendChunk=_sendChunk,
-        _resumed=_resumed,
-        _acknowledged=_acknowledged,
+    return (
+        Replacement(AckedSender, "_sendChunk", _sendChunk),
+        Replacement(AckedSender, "_resumed", _resumed),
+        Replacement(AckedSender, "_acknowledged", _acknowledged),
+        Replacement(Acknowledged, "_at", _at),
     )
-    return _Both(first, mock.patch.object(Acknowledged, "_at", _at))
 
 
-def forgetGeneration() -> AbstractContextManager[object]:
+def forgetGeneration() -> Sequence[Replacement]:
     """A rotated file goes on under the generation of the one before."""
     original = FileFollower.begin
 
-    def begin(self: FileFollower, *arguments: Any, **more: Any) -> Any:
+    def begin(
+        self: FileFollower,
+        descriptor: int,
+        file: Any,
+        life: Any,
+        origin: int = 0,
+        label: str = "",
+    ) -> Any:
         self.generation = -1
-        return original(self, *arguments, **more)
+        return original(self, descriptor, file, life, origin, label)
 
-    return mock.patch.object(FileFollower, "begin", begin)
+    return (Replacement(FileFollower, "begin", begin),)
 
 
-def applyTwice() -> AbstractContextManager[object]:
+def applyTwice() -> Sequence[Replacement]:
     """After a crash the batches behind the cursor are written, whatever the file has."""
-    original = outputfile.OutputFile.recover.__func__  # type: ignore[attr-defined]
-
-    def recover(cls: Any, path: str, recorded: Any, events: Any) -> Any:
-        file = original(cls, path, recorded, events)
-        file.surplus = 0
-        file._doubtful = False
-        return file
-
-    return mock.patch.object(outputfile.OutputFile, "recover", classmethod(recover))
+    return (
+        edited(
+            OutputFile,
+            "_recover",
+            ("self.surplus = self.size - recorded.length", "self.surplus = 0"),
+        ),
+    )
 
 
-def withoutComparing() -> AbstractContextManager[object]:
-    """The journal commits a deposit wherever the stream is."""
-
-    def advance(
-        self: StreamTable,
-        deposit: Deposit,
-        grant: Grant,
-        positions: dict[int, Position],
-    ) -> bool:
-        self._db.execute(
-            "UPDATE stream SET offset = max(offset, ?) WHERE id = ?",
-            (deposit.end, grant.row),
-        )
-        return True
-
-    return mock.patch.object(StreamTable, "advance", advance)
-
-
-class _Both:
-    """Two patches as one."""
-
-    def __init__(self, *parts: Any) -> None:
-        self.parts = parts
-
-    def __enter__(self) -> None:
-        for part in self.parts:
-            part.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        for part in reversed(self.parts):
-            part.__exit__(*error)
+def withoutComparing() -> Sequence[Replacement]:
+    """The journal commits a deposit wherever the stream is, and whoever has it."""
+    return (
+        edited(
+            StreamTable,
+            "advance",
+            (
+                "known[:2] != (grant.epoch, deposit.start):\n        return False",
+                "not known:\n        return False",
+            ),
+            (
+                "WHERE id = ? AND epoch = ? AND offset = ?",
+                "WHERE id = ? AND ? + ? >= 0",
+            ),
+        ),
+    )
 
 
-MUTANTS: dict[str, Callable[[], AbstractContextManager[object]]] = {
-    "acknowledge before commit": acknowledgeBeforeCommit,
-    "advance the offset at drain": advanceAtDrain,
-    "forget the generation on rotation": forgetGeneration,
-    "apply a batch twice after a crash": applyTwice,
-    "commit without comparing": withoutComparing,
-}
+MUTANTS = (
+    Mutant("acknowledge before commit", acknowledgeBeforeCommit(), HISTORIES),
+    Mutant("advance the offset at drain", advanceAtDrain(), HISTORIES),
+    Mutant("forget the generation on rotation", forgetGeneration(), HISTORIES),
+    Mutant("apply a batch twice after a crash", applyTwice(), HISTORIES),
+    Mutant("commit without comparing", withoutComparing(), NO_ROSTER),
+    Mutant(
+        "commit for another worker",
+        (edited(StreamTable, "advance", (" AND worker = ?", " AND ? IS NOT NULL")),),
+        "tests.test_journal.PositionTests.test_rowOfAnother",
+    ),
+    Mutant(
+        "no sync of an output before its cursor",
+        (edited(OutputFile, "sync", ("os.fdatasync(self.descriptor)", "pass")),),
+        HISTORIES,
+    ),
+    Mutant(
+        "no look at the anchor of an output",
+        (edited(OutputFile, "_has", ("== recorded.anchor", "is not None")),),
+        "tests.test_outputs_hostile.CopyTests.test_overwritten",
+    ),
+    Mutant(
+        "no checkpoint when the journal opens",
+        (
+            edited(
+                database,
+                "_opened",
+                (
+                    'db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()',
+                    "(0, 0, 0)",
+                ),
+            ),
+        ),
+        "tests.test_journal.OpenTests.test_onDisk",
+    ),
+    Mutant(
+        "no sync of the directory when the journal opens",
+        (edited(database, "_opened", ("syncDirectory(path.parent)", "pass")),),
+        "tests.test_journal.OpenTests.test_nameOnDisk",
+    ),
+    Mutant(
+        "a missing revocation list is believed",
+        (
+            edited(
+                Revocations,
+                "checkNewer",
+                (
+                    'raise ListMissing("the list of a CA is missing that was there before")',
+                    "continue",
+                ),
+            ),
+        ),
+        "tests.test_admission.RevocationTests.test_brokenAtStart",
+    ),
+    Mutant(
+        "a missing copy of the revocation list is believed",
+        (
+            edited(
+                Admission,
+                "_firstLists",
+                (
+                    "if damaged and lists.unknownOf(self.bundle.authorities):",
+                    "if False:",
+                ),
+            ),
+        ),
+        "tests.test_admission.RevocationTests.test_brokenAndNothingKnown",
+    ),
+)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -214,6 +215,34 @@ class NatsServer:
             self.running.terminate()
             self.running.wait(PATIENCE_S)
 
+    @property
+    def store(self) -> Path:
+        """The directory of JetStream's files."""
+        return self.directory / "store"
+
+    def copyStore(self, copy: Path) -> None:
+        """Back up the store, while the server is stopped."""
+        self.stop()
+        shutil.copytree(self.store, copy)
+        self.start()
+
+    def putBackStore(self, copy: Path, part: str = "") -> None:
+        """
+        Kill the server, restore its store from a copy, and start it.
+
+        @param part: a directory in the store to restore; by default all.
+        """
+        self.kill()
+        self.wipe(part)
+        shutil.copytree(copy / part, self.store / part)
+        self.start()
+
+    def wipe(self, part: str = "") -> None:
+        """Delete the store, or a part of it. The server must not run."""
+        assert not self.alive
+        if (self.store / part).exists():
+            shutil.rmtree(self.store / part)
+
     def reload(self) -> None:
         """Have it read its configuration anew."""
         (self.directory / "nats.conf").write_text(self.configuration(), "utf-8")
@@ -243,7 +272,17 @@ class NatsCluster:
     @ivar nodes: the servers.
     """
 
-    def __init__(self, directory: Path, size: int = 3, extra: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        size: int = 3,
+        extra: str = "",
+        user: tuple[str, str] | None = None,
+    ) -> None:
+        """
+        @param user: a name and a password, if C{extra} asks for them.
+        """
+        self.user = user
         addresses = [freeAddress() for _ in range(size)]
         self.nodes = [
             NatsServer(directory / f"n{at}", f"n{at}", address, addresses, extra)
@@ -281,7 +320,7 @@ class NatsCluster:
 
     def _places(self) -> bool:
         """Whether a stream finds place on all nodes, soon."""
-        bus = Bus.open(Access(parseServers(self.journal)))
+        bus = Bus.open(Access(parseServers(self.journal), user=self.user))
         deadline = time.monotonic() + 10
         try:
             while time.monotonic() < deadline:

@@ -7,13 +7,14 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.commands.pair import Pair
 
-__all__ = ["PairTestCase", "example", "requirePeer"]
+__all__ = ["EXAMPLES", "PairTestCase", "example", "requireModule", "requirePeer"]
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 
@@ -40,6 +41,26 @@ def requirePeer(name: str) -> str:
         path = os.environ.get("DECNET_SYSLOG_SYSLOG_NG")
     if path is not None:
         return path
+    _missing(name)
+
+
+def requireModule(name: str) -> str:
+    """
+    The path of a module of the npm registry, as .ci/npm pins it: see L{requirePeer}.
+
+    C{DECNET_SYSLOG_NPM} names the directory where C{npm ci} has put it.
+    """
+    requirePeer("node")
+    directory = os.environ.get(
+        "DECNET_SYSLOG_NPM", EXAMPLES.parent.parent / ".peers/npm"
+    )
+    path = Path(directory) / "node_modules" / name
+    if not path.is_dir():
+        _missing(f"{name}, a module of node's,")
+    return str(path)
+
+
+def _missing(name: str) -> NoReturn:
     message = f"{name} is not installed"
     if os.environ.get("DECNET_SYSLOG_PEERS") == "required":
         raise AssertionError(message)

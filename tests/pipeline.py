@@ -18,9 +18,11 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -31,15 +33,16 @@ from decnet_syslog.files import (
     StateStore,
     Vanished,
 )
-from decnet_syslog.master.acknowledged import Acknowledged
+from decnet_syslog.master.acknowledged import Acknowledged, Owners
 from decnet_syslog.master.feeds import Feed
-from decnet_syslog.master.groupcommit import GroupCommit
+from decnet_syslog.master.groupcommit import Depositor, GroupCommit
 from decnet_syslog.master.journal import Journal
 from decnet_syslog.master.limits import Limits
 from decnet_syslog.master.outputs import FileOutput
 from decnet_syslog.master.reception import Violation
 from decnet_syslog.master.rendering import renderJSON, renderRaw
 from decnet_syslog.master.roster import Roster
+from decnet_syslog.master.values import Batch, Cursor, Deposit
 from decnet_syslog.wire.control import BYE, ControlError, ControlLine, encodeControl
 from decnet_syslog.wire.framing import FramingError
 from decnet_syslog.wire.protocol import OctetCountedReceiver
@@ -47,7 +50,7 @@ from decnet_syslog.worker.acked import AckedSender
 from decnet_syslog.worker.connection import ListenerProtocolError
 from decnet_syslog.worker.counts import Counts
 
-from .doubles import LaterThread, atOnce
+from .doubles import KnowsOwners, LaterThread, atOnce
 
 NOW = "2026-04-18T00:00:00.000000Z"
 
@@ -121,6 +124,14 @@ class Link:
             there.dataReceived(octets_)
 
 
+class Commits(GroupCommit):
+    """Group commit that does not end a connection for an error of ours: it is the verdict."""
+
+    @contextmanager
+    def _blaming(self, depositor: Depositor) -> Iterator[None]:
+        yield
+
+
 class Master:
     """The master's process."""
 
@@ -135,8 +146,10 @@ class Master:
         self.jsonPath = world.directory / f"master{tag}.json"
         self.journal = Journal.open(journalPath)
         self.thread = LaterThread()
-        self.commits = GroupCommit(self.journal, self.thread, world.clock, world.failed)
-        self.roster = Roster(16)
+        self.commits = Commits(self.journal, self.thread, world.clock, world.failed)
+        self.roster: Owners = Roster(16) if world.hasRoster else KnowsOwners()
+        self.accepted = 0
+        self._watchCursors()
         outputs = [
             FileOutput("raw", str(self.rawPath), renderRaw, world.event),
             FileOutput("json", str(self.jsonPath), renderJSON, world.event),
@@ -151,13 +164,33 @@ class Master:
             self.feeds.append(feed)
             feed.start()
 
+    def _watchCursors(self) -> None:
+        """See that what a cursor counts was synced before: applied <= on disk."""
+        commit = self.journal.commit
+
+        def committed(
+            deposits: Sequence[Deposit], cursors: Iterable[Cursor] = ()
+        ) -> list[Batch | None]:
+            cursors = list(cursors)
+            for cursor in cursors:
+                for path, file in cursor.files.items():
+                    there = self.world.synced.get((file.device, file.inode), 0)
+                    assert there >= file.length, (
+                        f"the cursor counts {file.length} octets of {path}, {there} are"
+                        " on disk"
+                    )
+            return commit(deposits, cursors)
+
+        self.journal.commit = committed  # type: ignore[method-assign]
+
     def accept(self) -> tuple[End, Acknowledged]:
         """A new connection."""
         end = End(None)
+        self.accepted += 1
         reception = Acknowledged(
             self.world.worker,
             "f",
-            "a",
+            f"192.0.2.1:{self.accepted}",
             end,
             self.commits,
             lambda: NOW,
@@ -193,14 +226,22 @@ class World:
         filesPerConnection: int = 256,
         history: bool = True,
         worker: str = "w1",
+        hasRoster: bool = True,
     ) -> None:
         """
         @param patterns: of the logs, beside one another.
         @param history: whether the two speak version 2, with marks of the journal.
         @param worker: the name in our certificate.
+        @param hasRoster: whether the master closes an old connection of a stream that a new
+            one opens. The journal must be safe without that.
         """
         self.history = history
         self.worker = worker
+        self.hasRoster = hasRoster
+        # What is on disk of each file: device and inode, and its length when it was synced.
+        self.synced: dict[tuple[int, int], int] = {}
+        self._watch = mock.patch("os.fdatasync", self._fdatasync)
+        self._watch.start()
         self.limits = Limits(message=2048, filesPerConnection=filesPerConnection)
         self.directory = directory
         self.logs = directory / "logs"
@@ -234,6 +275,13 @@ class World:
     @property
     def jsonPath(self) -> Path:
         return self.master.jsonPath
+
+    def _fdatasync(
+        self, descriptor: int, fdatasync: Callable[[int], None] = os.fdatasync
+    ) -> None:
+        fdatasync(descriptor)
+        status = os.fstat(descriptor)
+        self.synced[status.st_dev, status.st_ino] = status.st_size
 
     def event(self, name: str, **facts: Any) -> None:
         self.events.append(name)
@@ -444,7 +492,9 @@ class World:
         seen = self.seen.get(self.master.tag, b"")
         assert now.startswith(seen), "a reader saw octets that are gone"
         self.seen[self.master.tag] = now
-        assert not self.failures, self.failures
+        for failure in self.failures:
+            # Raised with its own type: only an assertion is a verdict on the pipeline.
+            failure.raiseException()
         self.content()
 
     def content(self) -> None:
@@ -515,6 +565,7 @@ class World:
         for master in (self.master, self.other):
             if master is not None:
                 master.die()
+        self._watch.stop()
 
 
 def perform(world: World, step: tuple[object, ...]) -> None:
@@ -617,6 +668,7 @@ def run(
     filesPerConnection: int = 256,
     patience: int = 1,
     marks: bool = True,
+    hasRoster: bool = True,
 ) -> None:
     """
     Live through a history and heal.
@@ -625,7 +677,12 @@ def run(
     @param marks: whether the two speak version 2.
     @raise AssertionError: a line was lost, repeated, out of order, or vanished.
     """
-    world = World(directory, filesPerConnection=filesPerConnection, history=marks)
+    world = World(
+        directory,
+        filesPerConnection=filesPerConnection,
+        history=marks,
+        hasRoster=hasRoster,
+    )
     try:
         world.connect()
         world.warmUp()

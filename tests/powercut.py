@@ -37,6 +37,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from decnet_syslog.master.journal import Journal
 from decnet_syslog.wire.control import ACK, RESUME, ControlLine
@@ -376,6 +377,15 @@ def check(
     logs = {p: octets for p, (_, octets) in image.items() if b"/logs/" in p}
     wanted = {number for octets in logs.values() for number in lines(octets)}
     # The log may have lost lines that have arrived: the next one is none of them.
+    with mock.patch(
+        "decnet_syslog.master.outputfile.bootId", return_value="another boot"
+    ):
+        _check(directory, wanted, acknowledged)
+
+
+def _check(
+    directory: Path, wanted: set[int], acknowledged: dict[tuple[str, int], int]
+) -> None:
     world = World(directory, serial=LATER)
     try:
         known = {

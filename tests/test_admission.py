@@ -31,6 +31,7 @@ from decnet_syslog.trust.contexts import ForwarderContext
 from decnet_syslog.trust.names import fingerprint
 from decnet_syslog.trust.renewal import BUNDLE_FILES, Renewal
 from decnet_syslog.trust.revocation import CRL_FILE, makeList
+from decnet_syslog.trust.roles import Objection
 from decnet_syslog.trust.watching import LOOK_S, Watched, together
 from decnet_syslog.wire.control import AT, OPEN, encodeControl
 
@@ -40,6 +41,8 @@ from .doubles import STREAM
 from .test_contexts import TLSTestCase
 
 DAY = timedelta(days=1)
+
+REVOKED = Objection("revoked", "it was revoked")
 
 
 def now() -> datetime:
@@ -181,7 +184,7 @@ class RevocationTests(AdmissionTestCase):
             .sign(key("other"), SHA256())
             .public_bytes(Encoding.PEM)
         )
-        own: Any = self.authority._key
+        own: Any = self.authority.signers()[0].key
         expired = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(pem.subject)
@@ -238,11 +241,11 @@ class RevocationTests(AdmissionTestCase):
         """A listener that has never seen a good list does not start with a broken one."""
         self.crl.write_bytes(b"garbage")
         error = self.assertRaises(UserError, self.admission)
-        self.assertIn("mend it", str(error))
+        self.assertIn("remove the damaged file", str(error))
 
     def test_outOfDateAtStart(self) -> None:
         """What an old list revokes stays revoked; that it is old is said."""
-        own: Any = self.authority._key
+        own: Any = self.authority.signers()[0].key
         old = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self.authority.certificate.subject)
@@ -517,9 +520,9 @@ class LiveTests(TLSTestCase):
         pump = self.pump
         transport: Any = two.transport
 
-        def refuse(chain: Sequence[x509.Certificate]) -> str | None:
+        def refuse(chain: Sequence[x509.Certificate]) -> Objection | None:
             name = chain[0].subject.rfc4514_string()
-            return "it was revoked" if "w1" in name else None
+            return REVOKED if "w1" in name else None
 
         one.transport.write(  # type: ignore[union-attr]
             encodeControl(AT(STREAM, 0, 0)) + b"4 kept"
@@ -553,9 +556,9 @@ class LiveTests(TLSTestCase):
         two = self.connect(ForwarderContext(worker("w2"), "decnet-master", False))
         asked: list[list[x509.Certificate]] = []
 
-        def refuse(chain: Sequence[x509.Certificate]) -> str | None:
+        def refuse(chain: Sequence[x509.Certificate]) -> Objection | None:
             asked.append(list(chain))
-            return "it was revoked" if between in chain else None
+            return REVOKED if between in chain else None
 
         self.listener.sweep(refuse)
         self.settle()
@@ -579,7 +582,7 @@ class LiveTests(TLSTestCase):
         """A peer that does not answer is cut off soon."""
         self.connect(ForwarderContext(worker("w1"), "decnet-master", False))
         (line,) = self.listener.connections
-        self.listener.sweep(lambda chain: "it was revoked")
+        self.listener.sweep(lambda chain: REVOKED)
         self.assertFalse(line._lost)
         self.clock.advance(EXPEL_S)
         self.pumps[0].flush()
@@ -588,14 +591,16 @@ class LiveTests(TLSTestCase):
 
     def test_revokedDuringHandshake(self) -> None:
         """What is refused between the handshake's check and its end is refused."""
-        self.listener.refuseCertificate = lambda certificate: "it was revoked"
+        self.listener.refuseCertificate = lambda certificate: REVOKED
         client = self.connect(ForwarderContext(worker("w1"), "decnet-master", False))
         self.assertEqual((self.stored(), client.received), ([], b""))
         self.assertEqual(self.listener.connections, set())
 
     def test_refusedInHandshake(self) -> None:
         """The reason of a refusal in the handshake is told with it."""
-        self.context._refuse = lambda certificate: "it was revoked on a day"
+        self.context._refuse = lambda certificate: Objection(
+            "revoked", "it was revoked on a day"
+        )
         client = self.connect(ForwarderContext(worker("w1"), "decnet-master", False))
         self.assertEqual((self.stored(), client.received), ([], b""))
         self.assertEqual([r.reason for r in self.refusals], ["it was revoked on a day"])

@@ -31,6 +31,7 @@ from decnet_syslog.trust.contexts import (
     ListenerContext,
     Refusal,
 )
+from decnet_syslog.trust.roles import Objection
 from decnet_syslog.wire.control import AT, BEAT, OPEN, SEEN, encodeControl
 
 from .certificates import SERVER, bundle, certificate, key, master, worker
@@ -151,8 +152,9 @@ class ListenerTests(TLSTestCase):
         self.connect(creator)
         self.assertEqual(self.stored(), [("w1", b"hello\n")])
 
-        def refuseIssuer(asked: x509.Certificate) -> str | None:
-            return "it was revoked" if asked == between else None
+        def refuseIssuer(asked: x509.Certificate) -> Objection | None:
+            revoked = Objection("revoked", "it was revoked")
+            return revoked if asked == between else None
 
         self.context = ListenerContext(
             master(), self.refusals.append, refuseIssuer=refuseIssuer
@@ -160,7 +162,11 @@ class ListenerTests(TLSTestCase):
         client = self.connect(creator)
         self.assertEqual(client.received, b"")
         self.assertEqual(self.stored(), [("w1", b"hello\n")])
-        self.assertEqual([r.reason for r in self.refusals], ["it was revoked"])
+        (refusal,) = self.refusals
+        self.assertIn(
+            "it was revoked (the certificate of 'CN=test between'", str(refusal)
+        )
+        self.assertEqual((refusal.subject, refusal.code), ("'CN=w1'", "revoked"))
 
     def assertRefused(self, creator: Any, *words: str) -> None:
         """Nothing is ingested, the reason is said, and the next worker is served."""

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.cli import main
+from decnet_syslog.doctor import journal as doctorJournal
 from decnet_syslog.doctor.ends import examineForwarder, examineListener
 from decnet_syslog.doctor.identity import (
     checkAuthority,
@@ -33,6 +34,7 @@ from decnet_syslog.doctor.identity import (
     refusedAsMaster,
     refusedAsWorker,
 )
+from decnet_syslog.doctor.journal import checkJournalSpace
 from decnet_syslog.doctor.logrotate import checkForwarded, readRotations
 from decnet_syslog.doctor.machine import (
     TIME_ERROR,
@@ -147,7 +149,7 @@ class BundleTests(DoctorTestCase):
         path = self.write(certificate(["w1"], days=(-1, 200)))
         later = datetime.now(timezone.utc) + timedelta(days=150)
         self.check(path, now=later)
-        self.assertFound(FAIL, "ca.crt has expired", "make a new one")
+        self.assertFound(FAIL, "has expired on", "replace the CA")
 
     def test_hostileName(self) -> None:
         """A name that no listener takes; it does not reach the terminal as it is."""
@@ -200,6 +202,21 @@ class MachineTests(DoctorTestCase):
         self.report = Report()
         checkSpace(self.report, self.directory, 0, 2**62)
         self.assertFound(NOTE, "may be used", "lower the limit")
+
+    def test_journalSpace(self) -> None:
+        """How the journal's disk is divided; too small, smaller than its limit, well."""
+        path = self.directory / "listener.db"
+        for mebibytes, most, level, what in (
+            (4, 0, FAIL, "8 MiB are needed"),
+            (24, 1024, NOTE, "24 MiB: 4 in reserve, 3 for the write-ahead log"),
+            (4096, 1024, OK, "32 in reserve, 64 for the write-ahead log"),
+        ):
+            self.report = Report()
+            with mock.patch.object(
+                doctorJournal, "available", return_value=mebibytes * 1024**2
+            ):
+                checkJournalSpace(self.report, path, most * 1024**2)
+            self.assertFound(level, what, "make room" if level != OK else "")
 
     def test_noDatabase(self) -> None:
         """A state that is something else; a link to somewhere."""
@@ -752,7 +769,7 @@ class ProbeTests(DoctorTestCase):
     def test_weAreUnknown(self) -> None:
         """A master that knows another CA than ours: it says so behind our handshake."""
         self.ask(self.server(b"", trusts="other"))
-        self.assertFound(FAIL, "signed our certificate", "the master's CA")
+        self.assertFound(FAIL, "does not trust the CA", "the CA was replaced")
 
     def test_plain(self) -> None:
         """A master without the extension, where one is asked for, wished for, unwanted."""

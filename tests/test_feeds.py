@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from unittest import mock
 
+from decnet_syslog.durable import StorageFailed
 from decnet_syslog.errors import UserError
 from decnet_syslog.master.feeds import APPLY_COST, BLOCKED_RETRY_S, Feed
 from decnet_syslog.master.outputs import FileOutput
@@ -110,7 +111,41 @@ class FeedTests(MasterTestCase):
 
     def test_diskBroken(self) -> None:
         """The disk says that it has lost something."""
-        self.broken(OSError(errno.EIO, "broken"))
+        self.broken(StorageFailed("cannot sync"))
+
+    def test_ourError(self) -> None:
+        """A system call that only we can have made wrong is no reason to wait."""
+        self.broken(OSError(errno.EBADF, "bad"))
+
+    def test_waitedFor(self) -> None:
+        """Whatever else a write or an open says, it is tried again until it works."""
+        number = 0
+        for error in (
+            errno.EIO,
+            errno.EROFS,
+            errno.EDQUOT,
+            errno.EACCES,
+            errno.ENOTDIR,
+            errno.ESTALE,
+            errno.EMFILE,
+        ):
+            with self.subTest(error=errno.errorcode[error]):
+                number += 1
+                before = self.path.read_bytes()
+                failing = OSError(error, os.strerror(error))
+                with mock.patch.object(self.output, "apply", side_effect=failing):
+                    wanted = self.commit(b"line %d\n" % number)
+                    self.thread.run()
+                    self.assertIn(os.strerror(error), str(self.feed.blocked))
+                    for _ in range(3):
+                        self.clock.advance(BLOCKED_RETRY_S)
+                        self.thread.run()
+                self.clock.advance(BLOCKED_RETRY_S)
+                self.thread.run()
+                self.assertEqual(self.written(), before + wanted)
+                self.assertIsNone(self.feed.blocked)
+        self.assertEqual(self.failures, [])
+        self.flushLoggedErrors()
 
     def test_processEnded(self) -> None:
         """The output's process is gone."""
@@ -163,7 +198,8 @@ class FeedTests(MasterTestCase):
             self.clock.advance(0.1)
             self.thread.run()
         self.assertEqual(self.journal._cursorTable.seqs[self.output.name], 1)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        # Nothing but the next look at the files.
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 
     def test_woken(self) -> None:
         """What others have committed is read when somebody says so, also while the feed

@@ -10,7 +10,7 @@ from typing import Any
 from unittest import mock
 from zlib import crc32
 
-from decnet_syslog.files import _examine, _matching
+from decnet_syslog.files import _objects, _reconcile
 from decnet_syslog.files._finish import KEEP_RETRY_S
 from decnet_syslog.files._kept import KeptFiles
 
@@ -72,7 +72,7 @@ class KilledTests(TailTestCase):
         self.restart()
         self.rotate()
         (self.logs / "app.log.2").write_bytes(b"something else\n")
-        real = _examine.openRegular
+        real = _objects.openRegular
         moves = [self.rotate]
 
         def moving(path: str, *arguments: Any) -> int | None:
@@ -80,7 +80,7 @@ class KilledTests(TailTestCase):
                 moves.pop()()
             return real(path, *arguments)
 
-        with mock.patch.object(_examine, "openRegular", moving):
+        with mock.patch("decnet_syslog.files._examine.openRegular", moving):
             self.ship()
         self.assertNotIn("vanished", self.events)
         self.assertTrue(self.settle().startswith(b"a\nb\n"))
@@ -96,14 +96,14 @@ class CopyTests(TailTestCase):
         self.ship()
         copy = self.logs / "app.log.1"
         copy.write_bytes(lines[:2000])
-        real = _matching.reconcile
+        real = _reconcile.reconcile
 
         def judged(*arguments: Any) -> Any:
             copy.write_bytes(lines)
             os.truncate(self.path, 0)
             return real(*arguments)
 
-        with mock.patch.object(_matching, "reconcile", judged):
+        with mock.patch("decnet_syslog.files._matching.reconcile", judged):
             self.ship()
         self.append(b"new\n")
         self.assertEqual(self.settle(), lines + b"new\n")

@@ -5,106 +5,73 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import decnet_syslog
+from decnet_syslog.master.providers import journalProviders, providerOf
 
 PACKAGE = Path(decnet_syslog.__file__).parent
 
-# Who may be imported by whom: each floor by those above it.
-BELOW = {
-    "wire": {"wire"},
-    "trust": {"trust", "errors", "durable", "private"},
-    "files": {"files"},
-    "watch": {"watch", "wire", "trust", "errors", "options"},
-    "worker": {
-        "worker",
-        "files",
-        "watch",
-        "wire",
-        "trust",
-        "errors",
-        "options",
-        "clock",
-        "durable",
-        "database",
-        "migration",
-        "private",
-        "notify",
-    },
-    "master": {
-        "master",
-        # Of its options and what they open only: see test_nats.
-        "nats",
-        "files",
-        "watch",
-        "wire",
-        "trust",
-        "errors",
-        "options",
-        "clock",
-        "durable",
-        "database",
-        "migration",
-        "private",
-        "notify",
-    },
+# The floors, from the ground up. A module imports from its own room, and from floors below.
+# The wings (worker, master) are on one floor: neither knows the other.
+FLOORS: tuple[frozenset[str], ...] = (
+    frozenset({"__init__", "errors", "clock", "durable", "migration"}),
+    frozenset({"options", "private", "notify", "logs", "signals"}),
+    frozenset({"wire", "trust", "files", "database"}),
+    frozenset({"watch"}),
+    frozenset({"worker", "master"}),
     # A provider of the master's journal; the outputs, which need not be where it is.
-    "nats": {
-        "nats",
-        "master",
-        "watch",
-        "wire",
-        "errors",
-        "options",
-        "clock",
-        "durable",
-        "database",
-        "migration",
-        "private",
-        "notify",
-    },
-    "doctor": {"doctor", "worker", "files", "wire", "trust", "errors", "options"},
-    "commands": {
-        "commands",
-        "doctor",
-        "worker",
-        "master",
-        "files",
-        "watch",
-        "wire",
-        "trust",
-        "errors",
-        "options",
-        "clock",
-        "durable",
-        "database",
-        "migration",
-        "private",
-        "logs",
-    },
-    "durable": set(),
-    "database": {"durable", "errors", "migration", "private"},
-    "private": {"errors"},
-    "migration": set(),
-    "notify": set(),
-    "logs": set(),
-    "errors": set(),
-    "options": set(),
-    "clock": set(),
-}
+    frozenset({"nats"}),
+    frozenset({"doctor"}),
+    frozenset({"commands"}),
+    frozenset({"cli"}),
+)
 
 # The lowest floor has no transport, no disk and no clock.
 WIRE_MUST_NOT = {"os", "time", "socket", "sqlite3", "twisted.internet.reactor"}
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Every module that a file imports, as a dotted name."""
+def room(path: Path) -> str:
+    """The package or the module right under ours in which a file is."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def modulePath(path: Path) -> str:
+    """A file's module, as a dotted name."""
+    parts = ["decnet_syslog", *path.relative_to(PACKAGE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _isTypes(node: ast.AST) -> bool:
+    """Whether a statement is C{if TYPE_CHECKING}."""
+    return (
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+    )
+
+
+def _executed(body: Iterable[ast.stmt]) -> Iterator[ast.AST]:
+    """The nodes that are executed when a module is imported."""
+    for node in body:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            if _isTypes(node):
+                continue
+            yield from ast.walk(node)
+
+
+def imports(path: Path, atImport: bool = False) -> Iterator[str]:
+    """
+    Every module that a file imports, as a dotted name.
+
+    @param atImport: only what it needs to be imported itself.
+    """
     package = ["decnet_syslog", *path.relative_to(PACKAGE).with_suffix("").parts][:-1]
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in _executed(tree.body) if atImport else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -117,20 +84,49 @@ def imports(path: Path) -> Iterator[str]:
 class FloorTests(SynchronousTestCase):
     """Imports only go down."""
 
+    def test_everyRoom(self) -> None:
+        """Every room is on one floor, and every floor has the rooms that there are."""
+        rooms = {room(path) for path in PACKAGE.rglob("*.py")}
+        named = [one for floor in FLOORS for one in floor]
+        self.assertEqual(sorted(named), sorted(rooms))
+
     def test_floors(self) -> None:
-        """No module imports from a floor above its own."""
+        """No module imports from another room of its floor, or from a floor above."""
+        number = {one: n for n, floor in enumerate(FLOORS) for one in floor}
         checked = 0
         for path in sorted(PACKAGE.rglob("*.py")):
-            floor = path.relative_to(PACKAGE).with_suffix("").parts[0]
-            if floor not in BELOW:
-                continue
+            own = room(path)
             for name in imports(path):
-                parts = name.split(".")
-                if parts[0] == "decnet_syslog" and len(parts) > 1 and parts[1] in BELOW:
-                    checked += 1
-                    allowed = BELOW[floor]
-                    self.assertIn(parts[1], allowed, f"{path.name} imports {name}")
-        self.assertGreater(checked, 50)
+                top, *rest = name.split(".")
+                if top != "decnet_syslog":
+                    continue
+                other = rest[0] if rest and rest[0] in number else "__init__"
+                checked += 1
+                self.assertTrue(
+                    own == other or number[other] < number[own],
+                    f"{path.relative_to(PACKAGE)} imports {name}",
+                )
+        self.assertGreater(checked, 1000)
+
+    def test_noCycle(self) -> None:
+        """No two modules need each other to be imported."""
+        paths = {modulePath(path): path for path in PACKAGE.rglob("*.py")}
+        needs = {
+            module: {
+                name if name in paths else name.rpartition(".")[0]
+                for name in imports(path, atImport=True)
+            }
+            & paths.keys()
+            for module, path in paths.items()
+        }
+        done: set[str] = set()
+        while ready := {
+            name
+            for name, needed in needs.items()
+            if name not in done and not needed - done - {name}
+        }:
+            done |= ready
+        self.assertEqual(needs.keys() - done, set())
 
     def test_watch(self) -> None:
         """What carries lines does not know that it is watched: only what assembles a wing,
@@ -145,12 +141,16 @@ class FloorTests(SynchronousTestCase):
                         )
 
     def test_nats(self) -> None:
-        """Only what assembles a listener knows that a journal can be elsewhere, and nothing
-        of the library is imported before one is."""
+        """
+        No module of the master knows who else can keep a journal, only a registry of names; and
+        nothing of a library is imported before one is asked for.
+        """
         for path in sorted((PACKAGE / "master").glob("*.py")):
-            if path.name != "tap.py":
-                for name in imports(path):
-                    self.assertFalse(name.startswith("decnet_syslog.nats"), path.name)
+            for name in imports(path):
+                self.assertFalse(name.startswith("decnet_syslog.nats"), path.name)
+        self.assertIsNone(providerOf(None))
+        self.assertIsNone(providerOf("/var/lib/decnet/listener.db"))
+        self.assertIn(providerOf("nats://127.0.0.1:4222"), journalProviders())
         code = (
             "import sys, decnet_syslog.master.tap, decnet_syslog.nats.tap;"
             " print('nats' in sys.modules)"

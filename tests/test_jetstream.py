@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -281,12 +282,57 @@ class SpaceTests(SingleTestCase):
         self.assertEqual(list(self.counts(writer).values()), [1])
         self.assertEqual(grant(self.open()).offset, 6)
 
+    def test_manySubjects(self) -> None:
+        """
+        With many streams, removing a message takes one request. There is no purge for each subject,
+        because a purge scans the whole stream.
+        """
+        self.patch(readers, "PURGE_ALL_OCTETS", 1)
+        path = self.directory() / "o.db"
+        listener, writer = self.open(), openJetStream(self.nats.url, path)
+        writer.useOutputs(["a"])
+        grants = [grant(listener, generation=g) for g in range(30)]
+        purges: list[dict[str, Any]] = []
+        api = Bus.api
+
+        async def asked(bus: Bus, verb: str, **members: Any) -> dict[str, Any]:
+            if verb.startswith("STREAM.PURGE"):
+                purges.append(members)
+            return await api(bus, verb, **members)
+
+        self.patch(Bus, "api", asked)
+
+        def send(rounds: int, first: int) -> int:
+            for at in range(first, first + rounds):
+                for g in grants:
+                    listener.commit([lines(g, 2 * at, b"%d\n" % at)])
+            return writer.read(0, MUCH)[-1].seq
+
+        writer.commit([], [Cursor("a", send(3, 0), {})])
+        self.assertEqual(set(self.counts(writer).values()), {1})
+        self.assertEqual(purges, [])
+        # The same again, but without removing anything before the process ends.
+        self.patch(readers, "PURGE_ALL_OCTETS", 10**9)
+        writer.close()
+        writer = openJetStream(self.nats.url, path)
+        writer.useOutputs(["a"])
+        writer.commit([], [Cursor("a", send(3, 3), {})])
+        self.assertEqual(set(self.counts(writer).values()), {4})
+        writer.close()
+        writer = self.open(state=path)
+        writer.useOutputs(["a"])
+        self.assertEqual(set(self.counts(writer).values()), {1})
+        self.assertLessEqual(len(purges), 1)
+        for g in range(30):
+            self.assertEqual(grant(self.open(), generation=g).offset, 12)
+
     def test_settled(self) -> None:
         """
         Of what is kept for its position only, the position is kept, in few octets; whoever
         holds the stream goes on, and whoever is stale stays so.
         """
         self.patch(readers, "QUIET_S", 0)
+        self.patch(readers, "PURGE_OCTETS", 1)
         listener, writer = self.open(), self.open(state=self.directory() / "o.db")
         writer.useOutputs(["a"])
         granted = [grant(listener, generation=g) for g in range(3)]
@@ -671,7 +717,7 @@ class QuorumTests(NatsTestCase):
         self.patch(buses, "CONNECT_S", 0.5)
         self.patch(buses, "VERSION_MIN", (99,))
         error = self.assertRaises(UserError, openJetStream, cluster.journal)
-        self.assertIn("is the first that does not", str(error))
+        self.assertIn("is the first version", str(error))
 
     def test_leaderKilled(self) -> None:
         """The stream's leader is killed while much is committed: all of it once, in order."""
@@ -711,13 +757,13 @@ def use(outbox: Outbox, names: list[str]) -> dict[str, Cursor]:
 class LeaseTests(SingleTestCase):
     """One writes the outputs; another takes over."""
 
-    def outbox(self) -> Outbox:
+    def outbox(self, path: Path | None = None) -> Outbox:
         """Somebody who could write the outputs, in a place of its own."""
         bus = Bus.open(Access(parseServers(self.nats.url)))
         self.addCleanup(bus.close)
         layout = Layout("decnet", None, STREAM_OCTETS_MAX)
         JetStreamJournal.open(bus, layout, 1000)
-        state = OutputState.open(self.directory() / "outputs.db")
+        state = OutputState.open(path or self.directory() / "outputs.db")
         self.addCleanup(state.close)
         outbox = Outbox(bus, layout, state, "test", lambda: self.now)
         outbox.prepare()
@@ -766,6 +812,30 @@ class LeaseTests(SingleTestCase):
         )
         self.assertTrue(again.acquire())
         self.assertRaises(LeaseLost, self.one.renew)
+
+    def test_cloned(self) -> None:
+        """
+        A clone of the machine, with a copy of the state file, waits like any other host.
+        """
+        home = self.directory()
+        OutputState.open(home / "one.db").close()
+        shutil.copy(home / "one.db", home / "two.db")
+        one, two = self.outbox(home / "one.db"), self.outbox(home / "two.db")
+        self.assertEqual(one.state.identity, two.state.identity)
+        self.now += LEASE_S
+        self.assertFalse(one.acquire())
+        self.now += LEASE_S
+        self.assertTrue(one.acquire())
+        for _ in range(20):
+            self.now += RENEW_S
+            self.assertFalse(two.acquire())
+            one.renew()
+        self.assertFalse(two.acquire())
+        self.now += LEASE_S - 1
+        self.assertFalse(two.acquire())
+        self.now += 1
+        self.assertTrue(two.acquire())
+        self.assertRaises(LeaseLost, one.renew)
 
     def test_answerLost(self) -> None:
         """A value whose answer was lost is ours all the same."""

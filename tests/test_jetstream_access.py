@@ -137,6 +137,23 @@ class AddressTests(SynchronousTestCase):
             )
             self.assertIn(said, str(error))
 
+    def test_private(self) -> None:
+        """A secret that other users can read or replace is refused."""
+        path = Path(self.mktemp())
+        path.write_text("ours:pa55word\n")
+        given = {**NOTHING, "credentials": str(path)}
+        for mode in (0o644, 0o604, 0o602, 0o660, 0o620, 0o601):
+            path.chmod(mode)
+            error = self.assertRaises(
+                UserError, access, "nats://127.0.0.1", given, False
+            )
+            self.assertIn("chmod 600", str(error))
+        for mode in (0o600, 0o400, 0o640):
+            path.chmod(mode)
+            made = access("nats://127.0.0.1", given, False)
+            self.assertEqual(made.user, ("ours", "pa55word"))
+            self.assertNotIn("pa55word", repr(made))
+
     def test_options(self) -> None:
         """The listener writes no outputs then; who writes them needs such a journal."""
         listener = ListenerOptions()
@@ -282,6 +299,50 @@ class ServerTests(NatsTestCase):
             server.extra = text
             server.reload()
             waitUntil(lambda comesIn=comesIn: isIn() is comesIn, f"not {comesIn}")  # type: ignore[misc]
+
+    def test_changed(self) -> None:
+        """
+        Each connection uses the file's present content: another password, another user, or another
+        kind of secret. Unusable content is ignored, with a message.
+        """
+        import nkeys
+
+        self.patch(buses, "COME_AGAIN_S", 0.2)
+        self.patch(buses, "ANSWER_S", 0.5)
+        pair = nkeys.from_seed(nkeys.encode_seed(b"\x05" * 32, nkeys.PREFIX_BYTE_USER))
+        secret = self.home / "secret"
+        secret.touch(0o600)
+        secret.write_text("ours:pa55word\n")
+        user = "authorization {{ users: [{{{}}}] }}".format
+        server = self.server(user("user: ours, password: pa55word"))
+        bus = Bus.open(
+            access(server.url, {**NOTHING, "credentials": str(secret)}, False)
+        )
+        self.addCleanup(bus.close)
+
+        def isIn() -> bool:
+            try:
+                return "limits" in bus.run(bus.api("INFO"))
+            except Silent:
+                return False
+
+        self.assertTrue(isIn())
+        for text, wanted in [
+            ("ours:other\n", "user: ours, password: other"),
+            ("two:third\n", "user: two, password: third"),
+            (bytes(pair.seed).decode(), f"nkey: {pair.public_key.decode()}"),
+            ("ours:pa55word\n", "user: ours, password: pa55word"),
+        ]:
+            server.extra = user(wanted)
+            server.reload()
+            waitUntil(lambda: not isIn(), "the old one is still let in")
+            for wrong, mode in [("nonsense", 0o600), (text, 0o644)]:
+                secret.write_text(wrong)
+                secret.chmod(mode)
+                time.sleep(0.5)
+                self.assertFalse(isIn())
+            secret.chmod(0o600)
+            waitUntil(isIn, f"{wanted} is not let in")
 
     def test_nkey(self) -> None:
         """An nkey's seed: the server knows only what is public of it."""

@@ -106,6 +106,16 @@ class FormatTests(SynchronousTestCase):
             (deposit.octets, deposit.lengths, None),
         )
 
+    def test_tooLong(self) -> None:
+        """A plain peer's message that was too long keeps its length and its first octets."""
+        first = bytes(range(256))
+        deposit = Deposit(PROVENANCE, None, 0, 10**9, first, reason="oversize")
+        headers, body = encode(deposit, Position(0, 0, 0), ATTEMPT)
+        batch = decode(7, onTheWire(headers), body).batch
+        assert batch is not None
+        self.assertEqual((batch.stream, batch.start, batch.end), (None, 0, 10**9))
+        self.assertEqual((batch.octets, batch.reason), (first, "oversize"))
+
     @settings(deadline=None)
     @given(NAMES)
     def test_gap(self, reason: str) -> None:

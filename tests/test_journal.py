@@ -28,6 +28,8 @@ from decnet_syslog.master.values import (
 
 from .doubles import PROVENANCE, STREAM, MasterTestCase, lines
 
+W2 = replace(PROVENANCE, worker="w2")
+
 
 class PositionTests(MasterTestCase):
     """The position of a stream is committed with its octets, or not at all."""
@@ -78,6 +80,21 @@ class PositionTests(MasterTestCase):
         theirs = self.journal.grant("w2", STREAM, 0, 0, "x")
         self.assertEqual(theirs.offset, 0)
         self.assertNotEqual(mine.row, theirs.row)
+
+    def test_rowOfAnother(self) -> None:
+        """
+        The row of a stream that was forgotten is given again, to another worker's stream of the
+        same number: what is still under way of the first one is not committed there.
+        """
+        before = self.journal.grant("w1", STREAM, 0, 0, "x")
+        self.journal._db.execute("DELETE FROM stream")
+        mine = self.journal.grant("w2", STREAM, 0, 0, "x")
+        self.assertEqual((mine.row, mine.epoch), (before.row, before.epoch))
+        self.assertEqual(self.journal.commit([lines(before, 0, b"w1's\n")]), [None])
+        theirs = replace(lines(mine, 0, b"a\n"), provenance=W2)
+        self.assertNotEqual(self.journal.commit([theirs]), [None])
+        (known,) = self.journal.known("w2")
+        self.assertEqual((known.offset, known.crc), (2, crc32(b"a\n")))
 
     def test_gap(self) -> None:
         """A gap moves the position, starts the checksum anew and stays in the ledger."""
@@ -235,6 +252,52 @@ class OpenTests(MasterTestCase):
         other = Journal.open(self.directory / "other.db")
         self.addCleanup(other.close)
         self.assertNotEqual(other.identity, identity)
+
+    def test_onDisk(self) -> None:
+        """
+        What a killed process left in the WAL is in its place, and the WAL is empty, before
+        a position is told of it: SQLite has read it from the page cache, and a power cut could
+        take it back.
+        """
+        path = self.directory / "killed.db"
+        code = (
+            "import sys, pathlib, os\n"
+            "from decnet_syslog.master.journal import Journal\n"
+            "journal = Journal.open(pathlib.Path(sys.argv[1]))\n"
+            "journal.grant('w1', '5' * 32, 0, 17, 'x')\n"
+            "os._exit(0)\n"
+        )
+        subprocess.run(
+            [sys.executable, "-c", code, str(path)],
+            check=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        wal = path.with_name("killed.db-wal")
+        self.assertGreater(wal.stat().st_size, 0)
+        journal = Journal.open(path)
+        self.addCleanup(journal.close)
+        self.assertEqual(wal.stat().st_size, 0)
+        alone = self.directory / "alone.db"
+        alone.write_bytes(path.read_bytes())
+        alone.chmod(0o600)
+        copy = Journal.open(alone)
+        self.addCleanup(copy.close)
+        self.assertEqual([known.offset for known in copy.known("w1")], [17])
+
+    def test_nameOnDisk(self) -> None:
+        """The directory is synced when the files are there: SQLite does not look at that."""
+        synced: list[tuple[int, set[str]]] = []
+
+        def fsync(descriptor: int) -> None:
+            here = {path.name for path in self.directory.iterdir()}
+            synced.append((os.fstat(descriptor).st_ino, here))
+
+        self.patch(os, "fsync", fsync)
+        journal = Journal.open(self.directory / "named.db")
+        self.addCleanup(journal.close)
+        inode, names = synced[-1] if synced else (0, set())
+        self.assertEqual(inode, self.directory.stat().st_ino)
+        self.assertLessEqual({"named.db", "named.db-wal"}, names)
 
     def test_mode(self) -> None:
         """Nobody else can read it."""

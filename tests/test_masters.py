@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from decnet_syslog.commands.pair import Process, freePort
+from decnet_syslog.wire.control import ACK, BYE, HELLO, encodeControl
 from decnet_syslog.worker import srv
 from decnet_syslog.worker.homing import PROBE_S, RETURN_S, Homing
 from decnet_syslog.worker.masters import (
@@ -34,6 +35,7 @@ from decnet_syslog.worker.masters import (
     Address,
     Masters,
 )
+from decnet_syslog.worker.plain import SETTLE_S
 from decnet_syslog.worker.srv import FRESH_MIN_S, RETRY_S, Directory, inOrder
 
 from .peers import PairTestCase
@@ -215,8 +217,12 @@ class HomingTests(FactoryTestCase):
         self.assertEqual(address, A)
         return factory, done
 
-    def answered(self, protocol: bytes | None = b"decnet-syslog/1") -> TLSTransport:
-        """A probe whose handshake succeeds."""
+    def answered(
+        self,
+        protocol: bytes | None = b"decnet-syslog/1",
+        says: bytes = encodeControl(HELLO(1, "0" * 32, 2048, 64)),
+    ) -> TLSTransport:
+        """A probe whose handshake succeeds, and whose master says something then."""
         factory, done = self.looked()
         probe = factory.buildProtocol(None)
         transport = TLSTransport()
@@ -224,8 +230,32 @@ class HomingTests(FactoryTestCase):
         probe.makeConnection(transport)
         done.callback(probe)
         probe.handshakeCompleted()
+        self.assertFalse(transport.disconnecting)
+        if protocol is None:
+            self.clock.advance(SETTLE_S)
+        else:
+            probe.dataReceived(says)
         probe.connectionLost(Failure(ConnectionDone()))
         return transport
+
+    def test_refused(self) -> None:
+        """A master that does not accept us is not back, whatever its handshake says."""
+        self.line.accepted()
+        for says in (
+            encodeControl(BYE("revoked", "it was revoked")),
+            encodeControl(ACK("0" * 32, 0, 0)),
+        ):
+            self.answered(says=says)
+            self.assertFalse(self.transport.disconnecting)
+        factory, done = self.looked()
+        probe, transport = factory.buildProtocol(None), TLSTransport()
+        probe.makeConnection(transport)
+        done.callback(probe)
+        probe.handshakeCompleted()
+        # As an alert ends it that comes behind our handshake.
+        probe.connectionLost(Failure(ConnectionLost()))
+        self.clock.advance(SETTLE_S)
+        self.assertFalse(self.transport.disconnecting)
 
     def test_returns(self) -> None:
         """The preferred master is seen to be back; then we go, and lose no time."""

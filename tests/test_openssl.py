@@ -143,6 +143,11 @@ class ProcessTests(SynchronousTestCase):
         for path in ("/nonexistent", "/dev/null"):
             self.assertEqual(self.show(path), ["False", "False", f"{path} 0\n"])
 
+    def test_sandbox(self) -> None:
+        """Without memfd_create it starts all the same, with tickets."""
+        before = "import os\ndef no(*_):\n raise PermissionError(1, 'no')\nos.memfd_create = no\n"
+        self.assertEqual(self.show(None, before), ["True", "False", "None 0\n"])
+
     def test_late(self) -> None:
         """Where another module has loaded OpenSSL, tickets are sent, and it is seen."""
         said = self.show(None, "import cryptography.x509\n")

@@ -26,6 +26,13 @@ def batch(seq: int, octets: bytes, worker: str = "w1") -> Batch:
     return Batch(seq, provenance, None, 0, 0, 0, octets, None, None)
 
 
+def booted() -> mock._patch[mock.MagicMock]:
+    """The machine was booted since what is on disk was written."""
+    return mock.patch(
+        "decnet_syslog.master.outputfile.bootId", return_value="another boot"
+    )
+
+
 class OutputTestCase(SynchronousTestCase):
     """An output in a directory, and the cursor that a journal would keep for it."""
 
@@ -127,14 +134,32 @@ class CrashTests(OutputTestCase):
         self.assertEqual(self.read(), whole)
 
     def test_zerosOfAPowerCut(self) -> None:
-        """Zeros in place of what was written are written over."""
+        """Zeros in place of what was written are written over when the machine has been
+        booted since."""
         self.apply(batch(1, b"first\n"))
         self.save(self.output.sync())
         with open(self.path, "ab") as file:
             file.write(b"sec\0\0\0\0")
         self.crash()
-        self.apply(batch(2, b"second\n"))
+        with booted():
+            self.apply(batch(2, b"second\n"))
         self.assertEqual(self.read(), b"first\nsecond\n")
+        self.assertEqual(self.events, ["output-mended"])
+
+    def test_zerosOfSomebodyElse(self) -> None:
+        """Zeros that no power cut has left are somebody's: they stay where they are."""
+        for number, theirs in enumerate((b"\0" * 7, b"sec\0\0\0\0", b"\0" * 4096)):
+            with self.subTest(theirs=theirs):
+                seq = 2 * number
+                self.apply(batch(seq + 1, b"first\n"))
+                self.save(self.output.sync())
+                before = self.read()
+                with open(self.path, "ab") as file:
+                    file.write(theirs)
+                self.crash()
+                self.apply(batch(seq + 2, b"second\n"))
+                self.assertEqual(self.read(), before + theirs + b"\nsecond\n")
+                self.save(self.output.sync())
 
     def test_somebodyElsesOctets(self) -> None:
         """What somebody else appended stays, and nothing of ours is left out for it."""
@@ -151,9 +176,22 @@ class CrashTests(OutputTestCase):
         """A file that was there before is appended to."""
         self.output.close()
         self.path.write_bytes(b"old\n")
+        self.events.clear()
         self.start()
         self.apply(batch(1, b"a\n"))
         self.assertEqual(self.read(), b"old\na\n")
+        # Its journal is another one: what is in it may come again, and that is reported.
+        self.assertEqual(self.events, ["output-older"])
+
+    def test_existingHalfLine(self) -> None:
+        """A line that somebody left half does not take ours with it."""
+        self.output.close()
+        self.path.write_bytes(b"old\nhal")
+        self.start()
+        self.apply(batch(1, b"a\n"))
+        self.crash()
+        self.apply(batch(1, b"a\n"), batch(2, b"b\n"))
+        self.assertEqual(self.read(), b"old\nhal\na\nb\n")
 
 
 class RotationTests(OutputTestCase):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from decnet_syslog.master.outputs import REFUSED, FileOutput
+from decnet_syslog.master.outputpaths import REFUSED, OutputPaths
+from decnet_syslog.master.outputs import FileOutput
 from decnet_syslog.master.rendering import renderJSON, renderRaw
 from decnet_syslog.master.values import Cursor, Deposit
 from decnet_syslog.wire.record import Provenance
@@ -42,6 +43,21 @@ class CopyTests(OutputTestCase):
         self.apply(batch(2, b"second\n"))
         self.apply(batch(3, b"third\n"), batch(4, b"fourth\n"))
         self.assertEqual(self.read(), b"third\nfourth\n")
+
+    def test_overwritten(self) -> None:
+        """
+        Somebody has put other octets, and more of them, in the place of the counted ones, in
+        the same file: it is not believed by its number and its length, and what was written
+        behind them is found in the copy.
+        """
+        self.truncated()
+        self.output.close()
+        with open(self.path, "wb") as file:
+            file.write(b"another program's lines\n" * 4)
+        self.start()
+        self.apply(batch(2, b"second\nthird\n"), batch(3, b"fourth\n"))
+        self.assertEqual(self.read().count(b"second\n"), 0)
+        self.assertEqual(self.read().count(b"fourth\n"), 1)
 
     def test_copyGone(self) -> None:
         """A copy is opened at the start: it may be gone by the first line."""
@@ -136,7 +152,10 @@ class NameTests(OutputTestCase):
             str(self.directory / self.template),
             renderRaw,
             self.event,
-            [str(self.directory / "master.json"), str(self.directory / "listener.db")],
+            OutputPaths(
+                (str(self.directory / "listener.db"),),
+                (("json", str(self.directory / "master.json")),),
+            ),
         )
         self.output.start(Cursor("", 0, {}))
         self.addCleanup(self.output.close)

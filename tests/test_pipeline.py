@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from .mutants import MUTANTS
-from .pipeline import Master, World, perform, randomHistory, run
+from .pipeline import Master, World, perform, run
 
 steps = st.one_of(
     st.tuples(st.just("line"), st.integers(0, 200)),
@@ -194,28 +191,3 @@ class HistoryTests(SynchronousTestCase):
         world.line()
         world.heal()
         world.check()
-
-
-class MutantTests(SynchronousTestCase):
-    """The model finds a mistake that is put in by hand."""
-
-    def test_found(self) -> None:
-        """Each of the mistakes shows in some history."""
-        for name, mutant in MUTANTS.items():
-            with self.subTest(mutant=name):
-                self.assertIsNot(self.search(mutant), None, f"{name} was not found")
-
-    def search(
-        self, mutant: Callable[[], AbstractContextManager[object]]
-    ) -> int | None:
-        """The first history in which a mistake shows."""
-        for seed in range(300):
-            directory = Path(self.mktemp()).resolve()
-            with mutant():
-                try:
-                    run(directory, randomHistory(seed))
-                except Exception:
-                    return seed
-                finally:
-                    shutil.rmtree(directory, ignore_errors=True)
-        return None

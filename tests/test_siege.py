@@ -28,7 +28,7 @@ QUICK = (
     *("frame-zero", "frame-over", "frame-half-rst", "frame-octets", "frame-many"),
     *("ctl-behind", "ctl-streams", "ctl-superseded"),
     *("text-forged", "text-nul", "text-not-utf8", "text-host"),
-    *("flood-greetings",),
+    *("flood-greetings", "flood-lists", "flood-long-names", "flood-zero", "flood-over"),
     *("slow-octets",),
     *("path-0", "path-4", "path-log", "path-own"),
 )

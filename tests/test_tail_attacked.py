@@ -415,7 +415,9 @@ class GlobTests(Base):
         self.append(b"a\n")
         self.ship()
         descriptor = next(
-            i.file.descriptor for i in self.files.opened if i.name.endswith("aaa.log")
+            one.file.descriptor
+            for one in self.files.opened
+            if one.file is not None and one.name.endswith("aaa.log")
         )
         real = os.pread
 

@@ -330,6 +330,19 @@ class TailTests(DirectoryTestCase):
         self.tail("w1", count=2)
         self.assertEqual(self.shown[4:], [b"b", b"c"])
 
+    def test_extension(self) -> None:
+        """Also under the names that logrotate's extension and dateext give."""
+        stem, dot, extension = self.path.name.partition(".")
+        for age, name in enumerate(
+            (f"{stem}-20261128{dot}{extension}", f"{stem}.2.json")
+        ):
+            path = self.path.with_name(name)
+            path.write_bytes(records("w1", b"%d" % age))
+            os.utime(path, ns=(0, 10 - age))
+        self.append(records("w1", b"c"))
+        self.tail("w1", count=3)
+        self.assertEqual(self.shown, [b"1", b"0", b"c"])
+
     def test_fileForEach(self) -> None:
         """{worker} in the path: those who are named, or all that there are and come."""
         path = self.directory / "of-{worker}.json"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -13,6 +15,8 @@ from pathlib import Path
 
 from decnet_syslog.commands.pair import Pair, Worker
 from decnet_syslog.trust.authority import Authority
+from decnet_syslog.trust.bundles import Bundle
+from decnet_syslog.trust.names import fingerprint
 from decnet_syslog.trust.renewal import BUNDLE_FILES
 
 from .peers import PairTestCase
@@ -60,6 +64,27 @@ def replaceBundle(home: Path, new: Path) -> None:
     for name in BUNDLE_FILES:
         shutil.copy2(new / name, home / f".{name}")
         os.replace(home / f".{name}", home / name)
+
+
+def knock(pair: Pair, bundle: Path) -> str:
+    """Come to a listener with a bundle, as a plain sender: the alert, or none in a second."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.load_cert_chain(bundle / "worker.crt", bundle / "worker.key")
+    with (
+        socket.create_connection((pair.host, pair.port), 10) as plain,
+        context.wrap_socket(plain) as tls,
+    ):
+        tls.settimeout(1)
+        try:
+            tls.sendall(b"7 knocked")
+            tls.recv(1)
+        except ssl.SSLError as error:
+            return str(error.reason)
+        except TimeoutError:
+            return ""
+    return "closed"
 
 
 class RunningTests(PairTestCase):
@@ -121,6 +146,103 @@ class RunningTests(PairTestCase):
         self.assertIn(
             "REVOKED", decnetSyslog("ca", "show", f"--ca-dir={pair.caDirectory}")
         )
+
+    def assertShutOut(self, pair: Pair, bundle: Path, alert: str) -> None:
+        """Within a second a bundle is refused, and its owner told why."""
+        self.waitFor(
+            pair, lambda: alert in knock(pair, bundle), f"{bundle} is not {alert}"
+        )
+
+    def test_authorityReplaced(self) -> None:
+        """
+        The CA is replaced under load: no line is lost, nothing restarted; revoke works before,
+        during and after; the old CA's certificates are refused at the end.
+        """
+        pair, one, two = self.started()
+        processes = [(process, process.pid) for process in pair.processes]
+        ca = f"--ca-dir={pair.caDirectory}"
+        old = {w.name: self.directory / f"old-{w.name}" for w in (one, two)}
+        for worker in (one, two):
+            shutil.copytree(worker.bundle, old[worker.name])
+        for name in ("before", "during"):
+            old[name] = self.directory / name
+            decnetSyslog("enroll", name, f"--out={old[name]}", ca)
+        writer = Writer(one, two)
+        self.addCleanup(writer.stop)
+        decnetSyslog("revoke", "before", ca)
+        self.assertShutOut(pair, old["before"], "REVOKED")
+
+        said = decnetSyslog("ca", "replace", ca)
+        for name in ("w1", "w2", "during"):
+            self.assertIn(f"still old {name} ", said)
+        self.assertNotIn("before", said)
+        self.assertEqual(decnetSyslog("ca", "replace", ca), said)
+        new = self.directory / "new"
+        decnetSyslog("enroll", "mallory", f"--out={new / 'mallory'}", ca)
+        decnetSyslog("revoke", "during", ca)
+        decnetSyslog("revoke", "mallory", ca)
+        for bundle in (old["during"], new / "mallory", old["before"]):
+            self.assertShutOut(pair, bundle, "REVOKED")
+        refused = self.assertRaises(
+            subprocess.CalledProcessError, decnetSyslog, "ca", "replace", "--finish", ca
+        )
+        self.assertIn("w1, w2: no certificate of the new CA", refused.stderr)
+
+        decnetSyslog("ca", "replace", f"--out={new}", ca)
+        for worker in (one, two):
+            replaceBundle(worker.bundle, new / worker.name)
+        self.waitFor(
+            pair,
+            lambda: all(
+                "using the new certificate" in worker.forwarder.output()
+                for worker in (one, two)
+            ),
+            "a new bundle is not noticed",
+        )
+        decnetSyslog("ca", "replace", "--finish", ca)
+        self.waitFor(
+            pair,
+            lambda: [self.connections(pair, name) for name in ("w1", "w2")] == [2, 2],
+            "a worker does not come back with the new certificate",
+        )
+        for worker in (one, two):
+            shutil.copy2(pair.caDirectory / "ca.crt", worker.bundle / ".new")
+            os.replace(worker.bundle / ".new", worker.bundle / "ca.crt")
+        for name in ("w1", "w2", "before", "during"):
+            self.assertShutOut(pair, old[name], "UNKNOWN_CA")
+        self.assertShutOut(pair, new / "mallory", "REVOKED")
+        decnetSyslog("enroll", "after", f"--out={new / 'after'}", ca)
+        decnetSyslog("revoke", "after", ca)
+        self.assertShutOut(pair, new / "after", "REVOKED")
+
+        count = writer.stop()
+        self.waitFor(
+            pair,
+            lambda: all(
+                len(self.delivered(pair).get(name, ())) == count + 1
+                for name in ("w1", "w2")
+            ),
+            "not everything arrives",
+        )
+        delivered = self.delivered(pair)
+        for name in ("w1", "w2"):
+            self.assertEqual(delivered.pop(name), self.expected(count))
+        # A knock can be accepted until the listener has read the list.
+        self.assertLessEqual(set(delivered), {"before", "during", "mallory", "after"})
+        for process, pid in processes:
+            self.assertTrue(process.alive)
+            self.assertEqual(process.pid, pid)
+            self.assertEqual(process.output().count("starting up"), 1)
+        self.assertNotIn("is not used", pair.listener.output())
+        for worker in (one, two):
+            shown = Bundle.load(worker.bundle)
+            self.assertEqual(len(shown.authorities), 1)
+            prints = [
+                record["source_fingerprint"]
+                for record in map(json.loads, pair.jsonPath.read_bytes().splitlines())
+                if record["source_worker"] == worker.name
+            ]
+            self.assertEqual(prints[-1], fingerprint(shown.certificate))
 
     def test_replaced(self) -> None:
         """Both ends' certificates are replaced under load: no connection is dropped."""

@@ -292,7 +292,7 @@ class Admission:
         """Changes with what is said."""
         return sorted(self.excluded), list(self.allowedNames)
 
-    def excludes(self, name: str, print_: str, serial: int) -> bool:
+    def excludes(self, name: str, print_: str, serial: int, key: str = "") -> bool:
         """As said."""
         self.judged += 1
         return (name, print_, serial) in self.excluded

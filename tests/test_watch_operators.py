@@ -31,7 +31,12 @@ from decnet_syslog.errors import UserError
 from decnet_syslog.master.tap import Options as ListenerOptions
 from decnet_syslog.trust.bundles import Bundle
 from decnet_syslog.trust.contexts import Refusal, operatorContext
-from decnet_syslog.trust.roles import OPERATOR_USAGE, refuseOperator, refuseWorker
+from decnet_syslog.trust.roles import (
+    OPERATOR_USAGE,
+    Objection,
+    refuseOperator,
+    refuseWorker,
+)
 from decnet_syslog.watch import port as ports
 from decnet_syslog.watch.enrolled import EnrolledList
 from decnet_syslog.watch.port import OperatorPort
@@ -168,8 +173,9 @@ class PortTests(SynchronousTestCase):
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
 
-    def refuse(self, certificate: x509.Certificate) -> str | None:
-        return "it was revoked" if certificate in self.revoked else None
+    def refuse(self, certificate: x509.Certificate) -> Objection | None:
+        revoked = Objection("revoked", "it was revoked")
+        return revoked if certificate in self.revoked else None
 
     def connect(
         self, creator: Any, octets: bytes = REQUEST, host: str = "192.0.2.1"

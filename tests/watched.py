@@ -120,7 +120,7 @@ class Watched:
                 connections=[], reported=None, emptyFrames=Counter()
             ),
             commits=self.commits,
-            journal=SimpleNamespace(octets=31_457_280),
+            journal=SimpleNamespace(octets=31_457_280, keptOctets=1_048_576),
             feeds=self.outputs,
             handshakes=1,
             journalOctetsMax=1024**3,

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
+from cryptography import x509
 from twisted.python import usage
 
+from ..errors import UserError
 from ..options import Described, directory
+from ..trust import replacement
 from ..trust.authority import Authority
 from ..trust.bundles import Bundle
+from ..trust.issuers import keyId, keyIds
 from ..trust.names import fingerprint
 
 __all__ = ["Options", "run"]
@@ -50,26 +55,59 @@ Example:
     optParameters = [["ca-dir", None, "~/.decnet/ca", "Where"]]
 
 
+class _ReplaceOptions(Described):
+    """Options of ca replace."""
+
+    synopsis = "[options]"
+    longdesc = """\
+Replace the CA while listener and forwarders run. The first run makes a new CA, which signs all
+further certificates; the master trusts both CAs. Each run lists the workers and operators
+without a certificate from the new CA; --out makes bundles for them, to be copied to their
+machines. When all have one, --finish gives the master a certificate from the new CA and makes
+it trust only that CA. An interrupted run is completed by running the same command again.
+
+Examples:
+    decnet-syslog ca replace --out ./bundles
+    decnet-syslog ca replace
+    decnet-syslog ca replace --finish"""
+
+    optFlags = [["finish", None, "Trust the new CA only"]]
+
+    optParameters = [
+        ["ca-dir", None, "~/.decnet/ca", "Where"],
+        ["out", "o", None, "Make the missing bundles, in DIR/NAME"],
+    ]
+
+    def postOptions(self) -> None:
+        """Refuse both options at once: the bundles must reach their machines first."""
+        if self["finish"] and self["out"]:
+            raise usage.UsageError(
+                "--finish comes after the bundles of --out are installed"
+            )
+
+
 class Options(Described):
     """Options of ca."""
 
-    synopsis = "init|show [options]"
+    synopsis = "init|show|replace [options]"
     longdesc = """\
 The certificate authority, which every worker and the master are enrolled with.
 
 Examples:
     decnet-syslog ca init --san master.example.org
-    decnet-syslog ca show"""
+    decnet-syslog ca show
+    decnet-syslog ca replace"""
 
     subCommands = [
         ["init", None, _InitOptions, "Make a CA and the master's identity."],
         ["show", None, _ShowOptions, "Show the CA, the master and who is enrolled."],
+        ["replace", None, _ReplaceOptions, "Replace the CA, in steps."],
     ]
 
     def postOptions(self) -> None:
-        """One of the two must be given."""
+        """One of them must be given."""
         if self.subCommand is None:
-            raise usage.UsageError('say "ca init" or "ca show"')
+            raise usage.UsageError('say "ca init", "ca show" or "ca replace"')
 
 
 def _init(options: Any) -> int:
@@ -91,13 +129,18 @@ def _days(until: datetime) -> str:
     return f"{when} ({days} days)" if days >= 0 else f"{when} EXPIRED"
 
 
-def _show(options: Any) -> int:
-    authority = Authority.open(directory(options["ca-dir"]))
-    certificate = authority.certificate
-    print(f"CA       {authority.directory}")
-    print(f"         {certificate.subject.rfc4514_string()!r}")
+def _showAuthority(what: str, certificate: x509.Certificate) -> None:
+    print(f"{what:<8} {certificate.subject.rfc4514_string()!r}")
     print(f"         {fingerprint(certificate)}")
     print(f"         until {_days(certificate.not_valid_after_utc)}")
+
+
+def _show(options: Any) -> int:
+    authority = Authority.open(directory(options["ca-dir"]))
+    print(f"CA       {authority.directory}")
+    _showAuthority("", authority.certificate)
+    if authority.previous is not None:
+        _showAuthority("before", authority.previous.certificate)
     master = authority.directory / "master"
     if (master / "worker.crt").exists():
         bundle = Bundle.load(master)
@@ -105,22 +148,75 @@ def _show(options: Any) -> int:
         print(f"         until {_days(bundle.certificate.not_valid_after_utc)}")
     else:
         print(f"master   none in {master}")
-    revoked = dict(authority.revocations().serials(certificate))
+    revoked = authority.revoked()
+    keys = keyIds(authority.authorities())
     for entry in authority.enrolled():
         until = datetime.fromisoformat(entry["not_after"].replace("Z", "+00:00"))
-        since = revoked.pop(int(entry["serial"], 16), None)
-        state = (
-            f"until {_days(until)}" if since is None else f"REVOKED {since:%Y-%m-%d}"
-        )
+        since = revoked.pop((entry["authority"], int(entry["serial"], 16)), None)
+        if entry["authority"] not in keys:
+            state = "from a CA that was replaced"
+        elif since is not None:
+            state = f"REVOKED {since:%Y-%m-%d}"
+        else:
+            state = f"until {_days(until)}"
+            if entry["authority"] != keyId(authority.certificate):
+                state += ", from the old CA"
         print(f"{entry['role']:<8} {entry['name']:<20} {state}")
         print(f"         {entry['fingerprint']}")
-    for serial, since in revoked.items():
+    for (_, serial), since in revoked.items():
         print(f"{'?':<8} {'not enrolled here':<20} REVOKED {since:%Y-%m-%d}")
         print(f"         serial {serial:x}")
     return 0
 
 
+def _replace(options: Any) -> int:
+    where = directory(options["ca-dir"])
+    try:
+        if options["finish"]:
+            return _finish(where)
+        authority = replacement.begin(where)
+        if options["out"]:
+            for made in replacement.giveBundles(authority, directory(options["out"])):
+                print(f"made      {made}")
+    except OSError as error:
+        raise UserError(
+            f"cannot replace the CA: {error.filename}: {error.strerror}; correct that and run"
+            " the same command again"
+        ) from None
+    assert authority.previous is not None
+    print(f"new CA    {fingerprint(authority.certificate)}, signs certificates now")
+    print(f"old CA    {fingerprint(authority.previous.certificate)}, trusted until")
+    print("          decnet-syslog ca replace --finish")
+    found = replacement.progress(authority)
+    for name, role in found.new:
+        print(f"new       {name} ({role})")
+    for name, role in found.old:
+        print(f"still old {name} ({role})")
+    if found.old:
+        print(
+            "next: install a new bundle on each machine that is still old"
+            f" (--out DIR makes them; or enroll NAME --renew --ca-dir {where}), or revoke its"
+            " certificate"
+        )
+    else:
+        print(
+            "next: when all new bundles are installed (source_fingerprint in master.json shows"
+            f' it): "decnet-syslog ca replace --finish --ca-dir {where}"'
+        )
+    return 0
+
+
+def _finish(where: Path) -> int:
+    for done in replacement.finish(where):
+        print(done)
+    print(
+        f"next: copy {where / 'ca.crt'} over ca.crt in each worker's bundle: until then a worker"
+        " also accepts a master from the old CA"
+    )
+    return 0
+
+
 def run(options: Options) -> int:
     """Run the command. The exit status."""
-    call = {"init": _init, "show": _show}[str(options.subCommand)]
+    call = {"init": _init, "show": _show, "replace": _replace}[str(options.subCommand)]
     return call(options.subOptions)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
-
 from twisted.python import usage
 
 from ..errors import UserError
 from ..options import Described, directory
-from ..trust.authority import CERTIFICATE_DAYS, Authority
+from ..trust.authority import Authority
+from ..trust.issuing import CERTIFICATE_DAYS
 from ..trust.names import fingerprint
 
 __all__ = ["Options", "run"]
@@ -32,15 +31,10 @@ def _good(authority: Authority, name: str, role: str) -> list[dict[str, str]]:
 
     @raise UserError: they are of another role: revoking the one would revoke the other.
     """
-    revoked = authority.revocations().serials(authority.certificate)
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     good = [
         entry
-        for entry in authority.enrolled()
-        if entry["name"] == name
-        and entry["role"] != "master"
-        and entry["not_after"] > now
-        and int(entry["serial"], 16) not in revoked
+        for entry in authority.good()
+        if entry["name"] == name and entry["role"] != "master"
     ]
     for entry in good:
         if entry["role"] != role:

@@ -153,7 +153,7 @@ class Pair:
         self.journalPath = directory / "listener.db"
         self.caDirectory = directory / "ca"
         self.authority = Authority.create(self.caDirectory)
-        self.authority.masterIdentity()
+        self.authority.masterIdentity([self.host])
         self.workers: list[Worker] = []
         self.listener = Process(
             [

@@ -9,7 +9,8 @@ from twisted.python import usage
 from ..errors import UserError
 from ..options import Described, directory
 from ..trust.authority import Authority
-from ..trust.bundles import isIssued, readCertificates
+from ..trust.bundles import readCertificates
+from ..trust.issuers import isIssued, keyId, keyIds
 from ..trust.names import showText
 
 __all__ = ["Options", "run"]
@@ -87,24 +88,36 @@ def _serials(authority: Authority, which: str) -> list[int]:
         raise UserError(
             "this is the master's certificate: workers have no revocation list. Replace the CA"
         )
-    return [int(entry["serial"], 16) for entry in named]
+    keys = keyIds(authority.authorities())
+    ours = [entry for entry in named if entry["authority"] in keys]
+    if not ours:
+        raise UserError(
+            f"{showText(which)} is from a CA that was replaced: its certificates are refused"
+            " already, and there is no list to revoke them in"
+        )
+    return [int(entry["serial"], 16) for entry in ours]
 
 
-def _ofFile(authority: Authority, path: str) -> list[int]:
+def _ofFile(authority: Authority, path: str) -> tuple[list[int], str]:
+    """The serial number of a certificate, and the L{keyId} of its issuer."""
     certificate = readCertificates(directory(path))[0]
-    if not isIssued(certificate, authority.certificate):
-        raise UserError(f"{path} is not signed by the CA in {authority.directory}")
-    return [certificate.serial_number]
+    for signer in authority.signers():
+        if isIssued(certificate, signer.certificate):
+            return [certificate.serial_number], keyId(signer.certificate)
+    raise UserError(
+        f"{path} is not signed by the CA in {authority.directory}: give the --ca-dir of its"
+        " issuer"
+    )
 
 
 def run(options: Options) -> int:
     """Run the command. The exit status."""
-    authority = Authority.open(directory(options["ca-dir"]))
+    authority, maker = Authority.open(directory(options["ca-dir"])), ""
     if options["certificate"]:
-        serials = _ofFile(authority, options["certificate"])
+        serials, maker = _ofFile(authority, options["certificate"])
     else:
         serials = _serials(authority, options["which"])
-    new = authority.revoke(serials)
+    new = authority.revoke(serials, maker)
     for serial in serials:
         print(f"{serial:x} {'revoked' if serial in new else 'was revoked already'}")
     return 0

@@ -25,12 +25,12 @@ second cost nothing.
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..errors import UserError
+from ..files import RotatedNames, compressionOf
 
 __all__ = ["Followed", "Place", "findLast", "rotatedFrom"]
 
@@ -43,9 +43,6 @@ LINE_OCTETS_MAX = 64 * 1024 * 1024
 
 # What a place is recognised by. A record ends in its time of arrival: two are not the same.
 ANCHOR_OCTETS = 256
-
-# master.json.1, master.json-20261123: what logrotate makes. It is not unpacked.
-_ROTATED = re.compile(r"[.-][0-9][0-9.-]*\Z")
 
 Wanted = Callable[[bytes], bool]
 
@@ -70,18 +67,20 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 def rotatedFrom(path: str) -> list[str]:
     """What rotation has made of a path and not compressed, newest first."""
-    directory, base = os.path.split(path)
+    names = RotatedNames(path)
     found = []
-    try:
-        for entry in os.scandir(directory):
-            rest = entry.name.removeprefix(base)
-            if entry.name.startswith(base) and _ROTATED.match(rest):
-                status = entry.stat(follow_symlinks=False)
-                if stat.S_ISREG(status.st_mode):
-                    found.append((status.st_mtime_ns, entry.path))
-    except OSError:
-        # The directory may not be listed, or one was renamed meanwhile: there are none.
-        return []
+    for directory in names.directories():
+        try:
+            for entry in os.scandir(directory):
+                if names.matches(directory, entry.name) and not compressionOf(
+                    entry.name
+                ):
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode):
+                        found.append((status.st_mtime_ns, entry.path))
+        except OSError:
+            # The directory may not be listed, or one was renamed meanwhile.
+            continue
     return [sibling for _, sibling in sorted(found, reverse=True)]
 
 

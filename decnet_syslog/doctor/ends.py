@@ -14,6 +14,7 @@ from ..options import directory
 from ..trust.bundles import Bundle
 from ..trust.contexts import forwarderContext
 from .identity import checkAuthority, checkBundle, refusedAsMaster, refusedAsWorker
+from .journal import checkJournalSpace
 from .logrotate import checkForwarded, checkOutput, readRotations
 from .machine import (
     checkClock,
@@ -32,9 +33,6 @@ __all__ = ["examineForwarder", "examineListener"]
 
 # A worker's state: bookmarks, and copies of deleted logs that are not shipped yet.
 STATE_OCTETS_MIN = 16 * 1024 * 1024
-
-# Beneath this a journal cannot take what a fleet sends in a second.
-JOURNAL_OCTETS_MIN = 64 * 1024 * 1024
 
 # Beside its connections a listener has files open.
 DESCRIPTORS_KEPT = 48
@@ -173,7 +171,7 @@ def examineListener(
         )
     elif checkDirectory(report, "journal's directory", journal.parent, True):
         checkDatabase(report, "journal", journal)
-        checkSpace(report, journal.parent, JOURNAL_OCTETS_MIN, options["journal-max"])
+        checkJournalSpace(report, journal, options["journal-max"])
     known = readRotations(report, rotations)
     for path in options.paths["log"] + options.paths["json"]:
         _checkOutput(report, path)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from cryptography import x509
 
+from ..errors import UserError
+from ..trust.authority import PREVIOUS, Authority
 from ..trust.bundles import Bundle, BundleError
 from ..trust.names import fingerprint
 from ..trust.roles import refuseMaster, refuseWorker
@@ -51,6 +53,7 @@ def checkBundle(
         report.fail("identity", *refused)
     for name, certificate in (
         ("worker.crt", bundle.certificate),
+        *[("worker.crt", issuer) for issuer in bundle.chain],
         *[("ca.crt", authority) for authority in bundle.authorities],
     ):
         _checkExpiry(report, directory / name, certificate, now)
@@ -64,10 +67,11 @@ def _checkExpiry(
     until = certificate.not_valid_after_utc
     said = f"valid until {until:%Y-%m-%d}"
     if now > until:
-        report.fail(
+        # The chain in use has been verified, so this certificate is not part of it.
+        report.note(
             check,
-            f"{path} has expired on {until:%Y-%m-%d}",
-            "make a new one; nobody believes this one",
+            f"{path} has a certificate that has expired on {until:%Y-%m-%d}",
+            "nothing needs it: take it out",
         )
     elif until - now < EXPIRY:
         report.note(
@@ -103,7 +107,9 @@ def refusedAsMaster(certificate: x509.Certificate) -> tuple[str, str] | None:
 
 
 def checkAuthority(report: Report, directory: Path) -> None:
-    """Whether the key of the CA, if it is here, is kept from others."""
+    """
+    Whether the CA's key, if it is here, is private and matches the CA's certificate.
+    """
     key = directory / "ca.key"
     try:
         mode = key.stat().st_mode & 0o777
@@ -120,3 +126,27 @@ def checkAuthority(report: Report, directory: Path) -> None:
             )
         else:
             report.ok("CA key", "readable by its owner only")
+            _checkSigner(report, directory)
+
+
+def _checkSigner(report: Report, directory: Path) -> None:
+    try:
+        authority = Authority.open(directory)
+        authority.checkMaster()
+    except UserError as error:
+        report.fail(
+            "CA",
+            str(error),
+            "enroll and revoke refuse to work until then",
+        )
+        return
+    except OSError as error:
+        report.note("CA", f"cannot be looked at ({error.strerror})", "see its files")
+        return
+    report.ok("CA", "ca.key and ca.crt belong together")
+    if authority.previous is not None:
+        report.note(
+            "CA replacement",
+            f"under way: the CA before is in {directory / PREVIOUS}",
+            '"decnet-syslog ca replace" shows the next step',
+        )

@@ -17,6 +17,7 @@ from typing import Any
 from OpenSSL import SSL
 
 from ..trust.contexts import DELIVERY_PROTOCOLS, ForwarderContext, Refusal
+from ..trust.refusals import remedyFor, toldByAlert, toldByCode
 from ..wire.control import (
     BYE,
     HELLO,
@@ -63,43 +64,10 @@ class Unanswered(Exception):
 
 def explainRefusal(refusal: Refusal, name: str) -> tuple[str, str]:
     """Why we do not believe who answers, and what to do."""
-    said = f"{refusal} answers"
-    if any(
-        w in refusal.reason for w in ("master's name", "not for servers", "purpose")
-    ):
-        return said, (
-            f"who answers there is not {name}: look where --master-host leads; if it is the"
-            " master and its certificate has another name, give that with --master-name"
-        )
-    if "expired" in refusal.reason:
-        return said, "renew the master's certificate and reload the listener"
-    if "not yet valid" in refusal.reason:
-        return said, "set this machine's clock"
-    if "issuer" in refusal.reason or "self" in refusal.reason:
-        return said, (
-            "another CA has signed it: copy ca.crt of the master here, or enrol this worker"
-            " with the master's CA"
-        )
-    return said, "make the master's identity anew, with the CA that this worker knows"
+    return f"{refusal} answers", remedyFor(refusal, name)
 
 
 _ALERTS = (
-    (
-        "unknown ca",
-        "another CA has signed our certificate",
-        "enrol this worker with the master's CA and copy the bundle here",
-    ),
-    ("certificate expired", "our certificate has expired", "enrol this worker again"),
-    (
-        "certificate revoked",
-        "our certificate is revoked",
-        "somebody has shut this worker out: ask why, then enrol it again",
-    ),
-    (
-        "certificate required",
-        "the master asks for a certificate and got none",
-        "look at worker.crt",
-    ),
     (
         "handshake failure",
         "there is no cipher that both ends have",
@@ -109,11 +77,6 @@ _ALERTS = (
         "protocol version",
         "there is no version of TLS that both ends have",
         "the master must speak TLS 1.2 or newer",
-    ),
-    (
-        "certificate",
-        "the master refuses our certificate",
-        "the master's log has the reason, with our fingerprint",
     ),
 )
 
@@ -136,6 +99,9 @@ def explainAlert(error: SSL.Error) -> tuple[str, str]:
             f"what answers does not speak TLS ({text})",
             "see what listens there; rsyslog and syslog-ng need TLS on this port",
         )
+    told = toldByAlert(error)
+    if told is not None:
+        return f"{told.reason} ({text})", told.remedy
     if "alert" in text:
         for word, meaning, cure in _ALERTS:
             if word in text:
@@ -368,6 +334,9 @@ def _judge(report: Report, extended: bool, delivery: str) -> None:
 def _greeting(line: _Line, patience: float) -> HELLO:
     said = line.receive(patience)
     if isinstance(said, BYE):
+        told = toldByCode(said.code)
+        if told is not None:
+            raise Unanswered(f"{told.reason}: {said.code}: {said.text}", told.remedy)
         raise Unanswered(
             f"the master sends us away: {said.code}: {said.text}",
             "its limits and its log say more",

@@ -3,9 +3,10 @@ What is in a worker's log files, and which file holds it. No network, no reactor
 """
 
 from ._archives import RESERVE_OCTETS, openArchive, openRegular, unpacking
-from ._codecs import whyUnreadable
+from ._codecs import codecOf, decoderFor, whyUnreadable
 from ._contents import Content, ContentKey, Life, Position, Proof
 from ._directories import DirectoryCache
+from ._errors import BadOctets, CannotDecode
 from ._followed import FILES_MAX, FollowedFiles
 from ._journals import PLAIN
 from ._names import RotatedIndex, RotatedNames, canonicalPath, isRotatedOf, linksOf
@@ -23,7 +24,7 @@ from ._outcomes import (
 )
 from ._outlines import HEAD_OCTETS, Outline, outline
 from ._reader import Changed, Vanished
-from ._rotations import COMPRESSED, compressionOf
+from ._rotations import COMPRESSED, compressionOf, rotationsOf, stemsOf
 from ._store import Authority, JournalSeen, StateStore
 from ._writers import isOpenForWriting
 
@@ -34,6 +35,8 @@ __all__ = [
     "PLAIN",
     "RESERVE_OCTETS",
     "Authority",
+    "BadOctets",
+    "CannotDecode",
     "Changed",
     "Chunk",
     "Content",
@@ -62,7 +65,9 @@ __all__ = [
     "Unsupported",
     "Vanished",
     "canonicalPath",
+    "codecOf",
     "compressionOf",
+    "decoderFor",
     "identify",
     "isOpenForWriting",
     "isRotatedOf",
@@ -71,6 +76,8 @@ __all__ = [
     "openLog",
     "openRegular",
     "outline",
+    "rotationsOf",
+    "stemsOf",
     "unpacking",
     "whyUnreadable",
 ]

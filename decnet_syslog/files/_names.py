@@ -39,22 +39,35 @@ LINKS_MAX = 40
 PATTERN_DIRECTORIES_MAX = 1024
 
 
-def canonicalPath(path: str) -> str:
-    """A path whose directory has no symbolic links; its last component may be one."""
+def canonicalPath(path: str, known: dict[str, str] | None = None) -> str:
+    """
+    A path whose directory has no symbolic links; its last component may be one.
+
+    @param known: canonical directories that were looked up before; gets those that were not.
+    """
     directory, name = os.path.split(path)
-    return os.path.join(os.path.realpath(directory or "."), name)
+    if known is None:
+        known = {}
+    if directory not in known:
+        known[directory] = os.path.realpath(directory or ".")
+    return os.path.join(known[directory], name)
 
 
-def linksOf(path: str) -> list[str]:
-    """A path, and the paths that it leads to while they are symbolic links, canonical."""
-    found = [canonicalPath(path)]
+def linksOf(path: str, known: dict[str, str] | None = None) -> list[str]:
+    """
+    A path, and the paths that it leads to while they are symbolic links, canonical.
+
+    @param known: as for L{canonicalPath}.
+    """
+    found = [canonicalPath(path, known)]
     while len(found) <= LINKS_MAX:
         try:
             target = os.readlink(found[-1])
         except OSError:
             # No link, or gone meanwhile.
             break
-        following = canonicalPath(os.path.join(os.path.dirname(found[-1]), target))
+        beside = os.path.join(os.path.dirname(found[-1]), target)
+        following = canonicalPath(beside, known)
         if following in found:
             break
         found.append(following)
@@ -110,8 +123,9 @@ class RotatedIndex:
         # By the name of a log: what a pattern matches goes to the log that its name fits.
         self._byName = _Place()
         homes: defaultdict[str, dict[str, list[str]]] = defaultdict(dict)
+        known: dict[str, str] = {}
         for path in dict.fromkeys(paths):
-            chain = linksOf(path)
+            chain = linksOf(path, known)
             self._live.update(chain)
             names = list(dict.fromkeys(map(os.path.basename, chain)))
             for name in names:

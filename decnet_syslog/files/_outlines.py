@@ -10,6 +10,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from ._archives import PACKED_OCTETS, openRegular
 from ._codecs import codecOf, decoderFor
@@ -165,13 +166,13 @@ def _xzStream(descriptor: int, end: int) -> tuple[int, int] | None:
         return None
     numbers = _xzIntegers(index[1:-4])
     count = next(numbers, 0)
-    if count > backward:
+    # Each record has two numbers, of an octet at least.
+    records = list(islice(numbers, 2 * count)) if 2 * count <= backward else []
+    if len(records) != 2 * count:
         return None
-    packed = plain = 0
-    for _ in range(count):
-        # Each block is padded to a multiple of four octets.
-        packed += -(-next(numbers, 0) // 4) * 4
-        plain += next(numbers, 0)
+    # Blocks are padded to a multiple of four octets.
+    packed = sum([-(-size // 4) * 4 for size in records[::2]])
+    plain = sum(records[1::2])
     octets = end - at + packed + _XZ_FOOTER_OCTETS
     return (octets, plain) if octets <= end else None
 

@@ -16,8 +16,8 @@ C{app.log.1.gz-2026112813.backup}.
 
 A I{date} has several groups of digits. One group is a year, or the first is a date without
 separators: C{2026-11-28}, C{20261128-120000}, C{2026-11-28T12-00-00.000}, C{28-11-2026},
-C{2026-W48}, C{2026-11-28.1}. An address or a version is not a date (C{10.0.0.1}, C{1.2.3}):
-C{app-10.0.0.1.log} is the log of another machine.
+C{2026-W48}, C{26-11-28}, C{2026-11-28.1}. An address or a version is not a date (C{10.0.0.1},
+C{1.2.3}): C{app-10.0.0.1.log} is the log of another machine.
 """
 
 from __future__ import annotations
@@ -46,10 +46,12 @@ GROUPS_MAX = 10
 _CUT = re.compile(r"[.-](?=[0-9])")
 _GROUP = re.compile(r"([-_.:+, T]|-?W)?([0-9]{1,20})(?![0-9])")
 _YEAR = re.compile(r"(?:19|20)[0-9]{2}\Z")
+# Between two digits each of a day, a month and a year; dots would be a version.
+_SHORT = ("--", "__")
 _LETTER = re.compile(r"[^0-9.]")
 
-# A TAI64N label, in hexadecimal.
-_TAI = re.compile(r"@([0-9a-f]{24})\.[su]\Z")
+# A TAI64N label is 24 hexadecimal digits; other versions of these tools may write another.
+_LABEL = re.compile(r"@([^.]+)\.[su]\Z")
 
 # From this many digits on, a number is a date or a time and grows with it.
 _DATE_DIGITS_MIN = 6
@@ -106,9 +108,9 @@ def _rotationsOf(
     old = text.removesuffix(".old")
     if old != text and old in bases:
         yield Rotation(old, (0, (-1,)))
-    label = _TAI.match(text)
+    label = _LABEL.match(text)
     if label is not None and "current" in bases:
-        yield Rotation("current", (1, (int(label[1], 16),)))
+        yield Rotation("current", (1, tuple(map(ord, label[1]))))
     for cut in reversed([cut.start() for cut in _CUT.finditer(text)]):
         stem = text[:cut]
         whole, partly = stem in bases, stem in stems
@@ -127,21 +129,27 @@ def _rotationsOf(
 def _readings(text: str, at: int) -> Iterator[tuple[int, tuple[int, tuple[int, ...]]]]:
     """Numbers and dates that begin at a place: where each ends, and its age."""
     groups: list[str] = []
+    separators = ""
     while len(groups) < GROUPS_MAX:
         group = _GROUP.match(text, at)
         if group is None or (group[1] is None) != (not groups):
             return
         groups.append(group[2])
+        separators += group[1] or ""
         at = group.end()
-        age = _age(groups)
+        age = _age(groups, separators)
         if age is not None:
             yield at, age
             if text.startswith("Z", at):
                 yield at + 1, age
 
 
-def _age(groups: list[str]) -> tuple[int, tuple[int, ...]] | None:
-    """How old a copy is by its number or date; C{None}: the digits are neither."""
+def _age(groups: list[str], separators: str) -> tuple[int, tuple[int, ...]] | None:
+    """
+    How old a copy is by its number or date; C{None}: the digits are neither.
+
+    @param separators: what stands between the groups.
+    """
     numbers = tuple(map(int, groups))
     first = groups[0]
     if len(first) >= _DATE_DIGITS_MIN:
@@ -153,6 +161,9 @@ def _age(groups: list[str]) -> tuple[int, tuple[int, ...]] | None:
         return 1, numbers
     if len(first) > 2:
         return None
+    if [len(group) for group in groups[:3]] == [2, 2, 2] and separators[:2] in _SHORT:
+        # A year of two digits, first or last: their order tells little.
+        return (1, numbers) if numbers[1] <= 31 else None
     if _YEAR.match(groups[1]) and numbers[0] <= 53:
         return 1, (numbers[1], numbers[0], *numbers[2:])
     if len(groups) > 2 and _YEAR.match(groups[2]) and len(groups[1]) <= 2:

@@ -77,7 +77,7 @@ NAME_OCTETS_MAX = 4096
 # A code of BYE, and its text.
 _WENT_BACK = (
     "journal-went-back",
-    "the journal has lost what it had: connect again, and offer again what you have",
+    "the journal has lost messages: connect again, and offer all files again",
 )
 
 # A stream: worker, id, generation.
@@ -477,7 +477,7 @@ class Acknowledged(Reception):
         self._settled()
 
     def _whyStale(self) -> tuple[str, str]:
-        """Why a deposit was not committed: a code of BYE and a text."""
+        """The reason why a deposit was not committed: a code for BYE and a text."""
         journal = self._journal
         if journal.turns != self._turns:
             return _WENT_BACK
@@ -488,9 +488,12 @@ class Acknowledged(Reception):
         )
 
     def journalWentBack(self) -> None:
-        """Nothing that we know of any stream is true any more: have all of it offered again."""
+        """Close the connection: the journal went back, so our positions are wrong."""
+        if self._turns == self._journal.turns:
+            # This connection was made after the rollback.
+            return
         self._discard()
-        # What is not acknowledged yet need not be there any more.
+        # Commits that are not acknowledged yet may be lost.
         self._owed = {}
         self._close(*_WENT_BACK)
 

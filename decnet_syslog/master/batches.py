@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -72,8 +73,8 @@ class BatchTable:
     def _stored(self, octets: int, lengths: int) -> int:
         return storedOctets(payloadOctets(octets, lengths), self._pageOctets)
 
-    def cost(self, batch: Batch) -> int:
-        """Octets that a batch takes in the file."""
+    def cost(self, batch: Batch | Deposit) -> int:
+        """Octets that a batch takes in the file, or that a deposit will."""
         return self._stored(len(batch.octets), len(batch.lengths or ()))
 
     def oldest(self) -> int:
@@ -144,11 +145,28 @@ class BatchTable:
                 break
         return batches
 
-    def release(self, seq: int) -> dict[str, int]:
-        """Delete the batches that every output has. Their octets, of each worker."""
-        octets = dict(self._db.execute(_COSTS, (seq,)))
-        self._db.execute("DELETE FROM batch WHERE seq <= ?", (seq,))
-        return octets
+    def release(self, seq: int, costMax: int) -> dict[str, int]:
+        """
+        Delete the oldest batches up to C{seq}, in a transaction: at least one if there is one.
+
+        @param costMax: stop behind the batch with which they have so many octets.
+        @return: their octets, of each worker.
+        """
+        removed: Counter[str] = Counter()
+        last = None
+        for number, worker, cost in self._db.execute(
+            "SELECT seq, worker,"
+            " stored_octets(length(octets), coalesce(length(lengths) / 4, 0)) FROM batch"
+            " WHERE seq <= ? ORDER BY seq",
+            (seq,),
+        ):
+            removed[worker] += cost
+            last = number
+            if removed.total() >= costMax:
+                break
+        if last is not None:
+            self._db.execute("DELETE FROM batch WHERE seq <= ?", (last,))
+        return removed
 
     def committed(self, added: Mapping[str, int], removed: Mapping[str, int]) -> None:
         """

@@ -5,10 +5,10 @@ What must be true:
 
 * an output gets every batch in order of C{seq}, from memory while it keeps up, from the
   journal when it does not; what waits in memory for it is bounded;
-* a blocked output (its disk is full, its directory gone) is tried again for ever and
-  holds up nobody but the journal's size;
-* an error that is neither (a failed fsync) stops the process: what the cursor would say
-  could not be believed.
+* a blocked output (its disk is full or read-only, its directory gone) is tried again for
+  ever and holds up nobody but the journal's size;
+* a failed sync stops the process: what the cursor would say could not be believed;
+* an output that gets nothing lets go of files that others have renamed or deleted, too.
 """
 
 from __future__ import annotations
@@ -57,8 +57,12 @@ SYNC_DELAY_S = 0.5
 # How long a blocked output waits before it tries again.
 BLOCKED_RETRY_S = 1.0
 
-# An output is blocked by these, not broken: somebody can make room.
-_BLOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE)
+# How often an output's files are looked at when nothing is written to them, in seconds.
+LOOK_S = 2.0
+
+# Errors of system calls that are ours. Every other one, of anything but a sync, can end by
+# what somebody else does, and nothing is lost by waiting for that.
+_OURS = (errno.EBADF, errno.EFAULT)
 
 
 class Output(Protocol):
@@ -80,6 +84,8 @@ class Output(Protocol):
 
     def apply(self, batches: Sequence[Batch]) -> Cursor | None: ...
 
+    def look(self) -> Cursor | None: ...
+
     def sync(self) -> Cursor: ...
 
     def reopen(self) -> None: ...
@@ -88,7 +94,7 @@ class Output(Protocol):
 
 
 class Source(Protocol):
-    """What a feed reads: a journal, or what is left of it for one output."""
+    """The part of a journal that a feed uses."""
 
     def read(self, after: int, costMax: int) -> list[Batch]: ...
 
@@ -98,6 +104,7 @@ class Feed:
     Feed one output.
 
     @ivar blocked: why the output cannot be written now, or C{None}.
+    @ivar inThread: call a function in the output's thread, in order of the calls.
     """
 
     _log = Logger()
@@ -120,7 +127,7 @@ class Feed:
         self._journal = journal
         self._commits = commits
         self._lineWork = RECORD_WORK if output.name.startswith("json:") else 1
-        self._inThread = inThread
+        self.inThread = inThread
         self._clock = clock
         self._failed = failed
         self._queue: deque[Batch] = deque()
@@ -140,6 +147,7 @@ class Feed:
         self._idle: list[Deferred[None]] = []
         self._timer: IDelayedCall | None = None
         self._later: IDelayedCall | None = None
+        self._lookTimer: IDelayedCall | None = None
         # When the file must be synced; None: everything in it is on disk.
         self._syncAt: float | None = None
         self._stopping = False
@@ -149,7 +157,12 @@ class Feed:
         """Begin with what the journal still has."""
         self._commits.onBatches(self._committed)
         self._commits.limitBy(self.crowdedFor)
+        self._lookLater()
         self._run()
+
+    def block(self, why: str) -> None:
+        """Begin blocked: the output could not be started. It is tried again."""
+        self._say(why)
 
     def wake(self) -> None:
         """There may be more in the journal than we were told of: others commit to it."""
@@ -185,13 +198,20 @@ class Feed:
 
     def answer(self) -> Deferred[None]:
         """Fire when what the output's thread has to do now is done."""
-        return self._inThread(lambda: None)
+        return self.inThread(lambda: None)
+
+    def halt(self) -> None:
+        """Start no more work, because the journal went back."""
+        self._stopping = True
+        self._cancel()
 
     @inlineCallbacks
     def stop(self) -> Steps:
         """Write what is in memory, bring it to disk and close the files."""
         self._stopping = True
         self._cancel()
+        if self._lookTimer is not None and self._lookTimer.active():
+            self._lookTimer.cancel()
         yield self._whenIdle()
         if self.blocked is None:
             self._run()
@@ -200,12 +220,12 @@ class Feed:
         if self._broken:
             return
         try:
-            cursor = yield self._inThread(self.output.sync)
+            cursor = yield self.inThread(self.output.sync)
         except OSError:
             self._log.failure("cannot sync {output}", output=self.output.name)
         else:
             self._commits.saveCursor(cursor)
-        yield self._inThread(self.output.close)
+        yield self.inThread(self.output.close)
 
     def _cancel(self) -> None:
         for timer in (self._timer, self._later):
@@ -282,32 +302,24 @@ class Feed:
     def _work(self) -> Steps:
         """Apply until nothing is left or the output is blocked."""
         self._cancel()
-        while True:
-            if self._reopen:
-                self._reopen = False
-                yield self._inThread(self.output.reopen)
-            batches = yield self._next()
-            if not batches:
-                break
-            try:
-                barrier = yield self._inThread(self.output.apply, batches)
-            except (OSError, UserError) as error:
-                if isinstance(error, OSError) and error.errno not in _BLOCKED:
-                    raise
-                self._block(batches, str(error))
-                return
+        try:
             if self.blocked is not None:
-                self._log.info("{output} is written again", output=self.output.name)
-                self.blocked = None
-            if barrier is not None:
-                # On disk before anything else is written.
-                self._commits.saveCursor(barrier)
-                yield self._commits.flush()
-                self._putBack(batches)
-                continue
-            self._settle(batches)
-            if self._isSyncDue():
-                yield self._sync()
+                # Also when there is nothing to write: then this shows whether it could be.
+                yield self._lookAtFiles()
+            while True:
+                if self._reopen:
+                    yield self.inThread(self.output.reopen)
+                    self._reopen = False
+                batches = yield self._next()
+                if not batches:
+                    break
+                yield self._apply(batches)
+        except (OSError, UserError) as error:
+            if isinstance(error, OSError) and error.errno in _OURS:
+                raise
+            yield self._block(str(error))
+            return
+        self._unblock()
         if self._isSyncDue():
             yield self._sync()
         if self._syncAt is not None and not self._stopping:
@@ -315,6 +327,35 @@ class Feed:
             self._timer = self._clock.callLater(
                 self._syncAt - self._clock.seconds(), self._syncIdle
             )
+
+    @inlineCallbacks
+    def _apply(self, batches: list[Batch]) -> Steps:
+        """
+        Write some batches; if that cannot be done now, they stay where they were.
+
+        @raise OSError: the output is blocked.
+        @raise UserError: the same.
+        """
+        try:
+            barrier = yield self.inThread(self.output.apply, batches)
+        except (OSError, UserError):
+            self._putBack(batches)
+            raise
+        if barrier is not None:
+            # On disk before anything else is written.
+            self._commits.saveCursor(barrier)
+            yield self._commits.flush()
+            self._putBack(batches)
+            return
+        self._unblock()
+        self._settle(batches)
+        if self._isSyncDue():
+            yield self._sync()
+
+    def _unblock(self) -> None:
+        if self.blocked is not None:
+            self._log.info("{output} is written again", output=self.output.name)
+            self.blocked = None
 
     def _isSyncDue(self) -> bool:
         """Whether to sync now; the first octet that is not on disk starts the deadline."""
@@ -373,8 +414,18 @@ class Feed:
         self._queue.extendleft(reversed(batches))
         self._cost += sum([batch.cost for batch in batches])
 
-    def _block(self, batches: list[Batch], why: str) -> None:
-        self._putBack(batches)
+    @inlineCallbacks
+    def _block(self, why: str) -> Steps:
+        """Wait, and try again. What was written is synced first: a wait can be long."""
+        isNew = self.blocked is None
+        self._say(why)
+        self._commits.room()
+        if isNew and self.output.unsynced:
+            yield self._sync()
+        if not self._stopping:
+            self._timer = self._clock.callLater(BLOCKED_RETRY_S, self._run)
+
+    def _say(self, why: str) -> None:
         if self.blocked is None:
             self._log.error(
                 "cannot write {output}: {why}; its lines wait in the journal",
@@ -382,9 +433,32 @@ class Feed:
                 why=why,
             )
         self.blocked = why
-        self._commits.room()
-        if not self._stopping:
-            self._timer = self._clock.callLater(BLOCKED_RETRY_S, self._run)
+
+    def _lookLater(self) -> None:
+        self._lookTimer = self._clock.callLater(LOOK_S, self._lookIdle)
+
+    def _lookIdle(self) -> None:
+        if not (self._stopping or self._broken):
+            self._lookLater()
+            # A blocked output is looked at when it is tried again.
+            if self.blocked is None:
+                self._begin(self._lookAndWork)
+
+    @inlineCallbacks
+    def _lookAndWork(self) -> Steps:
+        """Look, and then do what came meanwhile, or was due and found us looking."""
+        try:
+            yield self._lookAtFiles()
+        except (OSError, UserError):
+            # The next write tells whether that matters.
+            pass
+        yield self._work()
+
+    @inlineCallbacks
+    def _lookAtFiles(self) -> Steps:
+        cursor = yield self.inThread(self.output.look)
+        if cursor is not None:
+            self._commits.saveCursor(cursor)
 
     def _syncIdle(self) -> None:
         self._begin(self._sync)
@@ -392,5 +466,5 @@ class Feed:
     @inlineCallbacks
     def _sync(self) -> Steps:
         self._syncAt = None
-        cursor = yield self._inThread(self.output.sync)
+        cursor = yield self.inThread(self.output.sync)
         self._commits.saveCursor(cursor)

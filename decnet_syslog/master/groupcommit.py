@@ -69,6 +69,14 @@ SPACED_OCTETS_MAX = 128 * 1024
 ACK_SPACING_S = 0.5
 ACK_OCTETS_MAX = 128 * 1024
 
+# How often the journal gives back what it does not need, in seconds, and how long after a step
+# of that comes the next: the commits are to have their turn.
+TIDY_S = 2.0
+TIDY_STEP_S = 0.02
+
+# Found so often in a row, a disk without room is reported.
+SCARCE_LOOKS = 3
+
 # An idle journal saves the outputs' cursors after so long, in seconds: with an output's own
 # deadline (feeds.SYNC_DELAY_S) less than a second after the octets were written.
 CURSOR_DELAY_S = 0.25
@@ -156,6 +164,9 @@ class GroupCommit:
         self._wishes: dict[str, deque[_Asked]] = {}
         self._granting = False
         self._timer: IDelayedCall | None = None
+        self._tidyTimer: IDelayedCall | None = None
+        # How often the disk was found too full for those that wait.
+        self._scarce = 0
         self._owing: dict[Depositor, None] = {}
         self._ackTimer: IDelayedCall | None = None
         self._busy = False
@@ -167,6 +178,23 @@ class GroupCommit:
         self.listings = Listings(self.perform, clock)
         self.acknowledgements = 0
         self.took = 0.0
+
+    @property
+    def journalOctetsMax(self) -> int:
+        """What the journal may hold: what it was told, or what its disk has room for."""
+        return min(self.limits.journal, self._journal.capacity)
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why nothing is accepted from anybody, or C{None}."""
+        if self.full:
+            return self.why
+        return "no room for lines on the journal's disk" if self.isScarce else None
+
+    @property
+    def isScarce(self) -> bool:
+        """Whether peers have been waiting for room on the journal's disk."""
+        return self._scarce >= SCARCE_LOOKS
 
     @property
     def blocked(self) -> bool:
@@ -182,7 +210,8 @@ class GroupCommit:
         has it for years, and must not be stopped by it.
         """
         journal, most = self._journal, self.limits.journal
-        return most - journal.octets - min(journal.keptOctets, most // 2)
+        most -= min(journal.keptOctets, most // 2)
+        return min(most, journal.capacity) - journal.octets
 
     def crowdedFor(self, worker: str, octets: int = 0) -> bool:
         """
@@ -247,6 +276,8 @@ class GroupCommit:
     def waitForRoom(self, depositor: Depositor) -> None:
         """Call C{depositor.room} when there is room again."""
         self._waiting[depositor] = None
+        # The disk may have room again without a commit.
+        self._tidyIn(TIDY_S)
 
     def room(self) -> None:
         """There may be room again for those that wait."""
@@ -258,11 +289,7 @@ class GroupCommit:
 
     def saveCursor(self, cursor: Cursor) -> None:
         """Save an output's cursor with the next commit, or soon if there is none."""
-        before = self._cursors.get(cursor.output)
-        if before is not None:
-            files = {**before.files, **cursor.files}
-            cursor = Cursor(cursor.output, cursor.seq, files)
-        self._cursors[cursor.output] = cursor
+        self._keep(cursor)
         if not self._busy and not self._dead:
             self._commitWithin(CURSOR_DELAY_S)
 
@@ -273,12 +300,29 @@ class GroupCommit:
         """
         done: Deferred[None] = Deferred()
         if self.full:
-            done.callback(None)
+            # Deposits wait for space; cursors need none, or hardly any.
+            cursors, self._cursors = self._cursors, {}
+            saved = self.perform(self._journal.commit, [], list(cursors.values()))
+            saved.addErrback(self._notSaved, cursors)
+            saved.addCallback(lambda _: done.callback(None))
             return done
         self._flushes.append(done)
         if not self._busy:
             self._commit()
         return done
+
+    def _notSaved(self, failure: Failure, cursors: dict[str, Cursor]) -> None:
+        failure.trap(JournalBlocked)
+        later, self._cursors = self._cursors, cursors
+        for cursor in later.values():
+            self._keep(cursor)
+
+    def _keep(self, cursor: Cursor) -> None:
+        before = self._cursors.get(cursor.output)
+        if before is not None:
+            files = {**before.files, **cursor.files}
+            cursor = Cursor(cursor.output, cursor.seq, files)
+        self._cursors[cursor.output] = cursor
 
     def perform(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
         """Call a method of the journal in its thread, behind what is committing."""
@@ -349,6 +393,8 @@ class GroupCommit:
         self._dead = True
         self.listings.stop()
         self._stopTimer()
+        if self._tidyTimer is not None and self._tidyTimer.active():
+            self._tidyTimer.cancel()
         if self._ackTimer is not None:
             self._ackTimer.cancel()
             self._ackTimer = None
@@ -437,7 +483,41 @@ class GroupCommit:
             self._commitInTime()
         elif self._cursors:
             self._commitWithin(CURSOR_DELAY_S)
+        self._tidyIn(TIDY_S)
         self.room()
+
+    def _tidyIn(self, seconds: float) -> None:
+        if self._journal.hasSpare and self._tidyTimer is None and not self._dead:
+            self._tidyTimer = self._clock.callLater(seconds, self._tidy)
+
+    def _tidy(self) -> None:
+        # The timer counts as running until it is done: one step at a time.
+        done = self.perform(self._journal.giveBack)
+        done.addErrback(lambda failure: failure.trap(JournalBlocked) and False)
+        done.addCallback(self._tidied)
+
+    def _tidied(self, more: bool | None) -> None:
+        self._tidyTimer = None
+        self._tidyIn(TIDY_STEP_S if more else TIDY_S)
+        if not more:
+            self._lookScarce()
+        self.room()
+
+    def _lookScarce(self) -> None:
+        """Report a disk that leaves no room for lines, and not only between two cursors."""
+        journal = self._journal
+        wasScarce = self.isScarce
+        if self._waiting and journal.capacity <= journal.octets:
+            self._scarce += 1
+        else:
+            self._scarce = 0
+        if self.isScarce and not wasScarce:
+            self._log.error(
+                "the journal's disk has no room for lines: none is accepted until there is;"
+                " make room, or have the outputs write what waits"
+            )
+        elif wasScarce and not self.isScarce:
+            self._log.info("the journal's disk has room for lines again")
 
     def _notCommitted(self, failure: Failure, group: _Group) -> None:
         failure.trap(JournalBlocked)
@@ -455,6 +535,7 @@ class GroupCommit:
             flush.callback(None)
         if not self._dead:
             self._clock.callLater(FULL_RETRY_S, self._retry, group)
+            self._tidyIn(TIDY_S)
 
     def _retry(self, group: _Group) -> None:
         # Cursors that came meanwhile can release batches, and with them space.

@@ -38,8 +38,9 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from ..database import DatabaseKind, openDatabase
-from ..durable import StorageFailed, isFull
+from ..database import STRANGE, DatabaseKind, NoSpace, openDatabase
+from ..durable import StorageFailed, isFull, whyBlocked
+from ..wire.control import NUMBER_MAX
 from .batches import BatchTable
 from .cursors import CursorTable
 from .eras import EraTable
@@ -48,23 +49,26 @@ from .gaps import GAPS_KEPT
 from .limits import Limits
 from .promise import JournalBlocked
 from .schema import journalSchema
+from .space import Reserve, Space, pieces
 from .stored import KeptOctets
 from .streams import Position, StreamTable
-from .values import Batch, Cursor, Deposit, Grant, Known, Mark, Wish
+from .tidying import Tidying, useVacuum
+from .values import (
+    Absence,
+    Batch,
+    Cursor,
+    Deposit,
+    Grant,
+    Known,
+    Mark,
+    Wish,
+)
 
 __all__ = ["Journal", "JournalFailed", "JournalFull"]
 
 T = TypeVar("T")
 
 PAGE_OCTETS = 32768
-
-# Checkpoint when the WAL has 64 MiB: most pages in it have been written again by then, for
-# other batches, and are copied once. At 16 MiB it took a fifth of the time. It never shrinks
-# while we run, and is read once when we start after a kill.
-WAL_OCTETS = 64 * 1024 * 1024
-
-# Pages that a commit writes beside those of its octets, about.
-COMMIT_PAGES = 4
 
 _KIND = DatabaseKind(
     "the journal",
@@ -90,13 +94,20 @@ class Journal:
     @ivar identity: 32 hex digits, made with the file.
     @ivar turns: 0: a file that is open here cannot be put back.
     @ivar refusals: none: a deposit is stale, or committed.
+    @ivar capacity: octets that it can hold on its disk. Read in the reactor's thread, like
+        the next.
+    @ivar hasSpare: whether to call L{giveBack} soon.
     """
 
     turns = 0
     refusals: Mapping[tuple[str, str], tuple[str, str]] = MappingProxyType({})
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, streamsPerWorkerMax: int
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        streamsPerWorkerMax: int,
+        space: Space,
     ) -> None:
         """L{open} is how to get one."""
         self.path = path
@@ -121,19 +132,31 @@ class Journal:
             self._kept,
             self._eras.mark.number,
         )
-        # A journal keeps the pages it was made with.
-        self._pageOctets: int = self._one("PRAGMA page_size")
-        self._walOctets = 0
+        self._space = space
+        self._tidying = Tidying(connection, space)
+        self._tidying.used(self.octets)
+        # The deposits of a blocked commit, and the batches made of them so far.
+        self._partial: tuple[Sequence[Deposit], list[Batch | None]] = (), []
+        self._writtenSince = 0
+        # Batches up to here are deleted.
+        self._releasedTo = self._cursorTable.released
+        self.capacity = NUMBER_MAX
+        self._look()
+        self.hasSpare = self._hasSpare()
 
     @classmethod
     def open(
-        cls, path: Path, streamsPerWorkerMax: int = Limits.filesPerWorker
+        cls,
+        path: Path,
+        streamsPerWorkerMax: int = Limits.filesPerWorker,
+        reserve: bool = False,
     ) -> Journal:
         """
         Open or make the journal, and bring to disk whatever a killed process left.
 
         @param streamsPerWorkerMax: of more the one that advanced longest ago is forgotten,
             but none whose lines are not in every output.
+        @param reserve: whether to keep a reserve (L{decnet_syslog.master.space}).
         @raise UserError: it is in use, of an unknown version, or there is no space.
         @raise JournalFailed: it is damaged, or the disk has failed.
         """
@@ -142,14 +165,25 @@ class Journal:
             db.execute("INSERT INTO meta VALUES ('identity', ?)", (uuid4().hex,))
 
         def prepare(db: sqlite3.Connection) -> Journal:
-            db.execute(f"PRAGMA journal_size_limit = {WAL_OCTETS}")
+            space = Space(path, db, reserve)
+            db.execute(f"PRAGMA journal_size_limit = {space.budget.wal}")
+            useVacuum(db, space)
             EraTable.prepare(db)
-            return cls(path, db, streamsPerWorkerMax)
+            return cls(path, db, streamsPerWorkerMax, space)
 
-        try:
+        def opened() -> Journal:
             return openDatabase(
                 path, _KIND, journalSchema(), prepare, make, PAGE_OCTETS
             )
+
+        try:
+            try:
+                return opened()
+            except NoSpace:
+                # What a killed process left in the WAL has its room in the reserve.
+                if not Reserve(path, 0).giveUp():
+                    raise
+                return opened()
         except StorageFailed as failed:
             raise JournalFailed(str(failed)) from failed
 
@@ -188,12 +222,20 @@ class Journal:
         return self.grants([Wish(worker, stream, generation, start, name)])[0]
 
     def grants(self, wishes: Sequence[Wish]) -> list[Grant]:
-        """L{grant} them all, in order, in one transaction."""
+        """
+        L{grant} them all, in order, in one transaction.
+
+        @raise JournalFull: none was granted.
+        """
+        cost = self._space.cost(0, len(wishes))
+        if not self._space.has(cost) and not self._areKnown(wishes):
+            # A stream that is known takes no room, and its connection waits with us.
+            self._makeSure(cost, [])
         # Mostly a grant promises nothing that is not on disk already: what a stream holds
         # was synced when it came, and of epochs nobody is left after a power cut. (One of
         # several can have another forgotten, which is then new.)
         cheap = all(wish.start == 0 for wish in wishes) or (
-            len(wishes) == 1 and self._asked(lambda: self._streams.isKnown(wishes[0]))
+            len(wishes) == 1 and self._areKnown(wishes)
         )
         if cheap:
             self._db.execute("PRAGMA synchronous = NORMAL")
@@ -203,6 +245,7 @@ class Journal:
                 granted = [self._streams.grant(wish) for wish in wishes]
             except sqlite3.DatabaseError as error:
                 raise self._failure(error) from error
+            self._space.granted(len(wishes))
             self._commit()
         except BaseException:
             self._streams.undone()
@@ -213,6 +256,9 @@ class Journal:
         self._streams.granted(granted)
         self._batches.committed(self._kept.beyond(), {})
         return granted
+
+    def _areKnown(self, wishes: Sequence[Wish]) -> bool:
+        return self._asked(lambda: all(map(self._streams.isKnown, wishes)))
 
     def known(self, worker: str) -> list[Known]:
         """Every stream of a worker, the newest first."""
@@ -226,19 +272,94 @@ class Journal:
         self, deposits: Sequence[Deposit], cursors: Iterable[Cursor] = ()
     ) -> list[Batch | None]:
         """
-        Commit deposits and what the outputs have on disk, in one transaction.
+        Commit deposits and the outputs' cursors: in one transaction, or in several, in order,
+        when the deposits are long or room is short.
 
         @return: for each deposit the batch it has become; C{None} if it was stale, or
             behind one of the same connection that was.
-        @raise JournalFull: nothing was committed.
+        @raise JournalFull: call again, with the same deposits. The journal remembers which of
+            them are committed and does not commit these again.
         @raise JournalFailed: nothing may be acknowledged any more.
         """
+        left = list(cursors)
+        if not deposits:
+            self._transact((), left, set())
+            return []
+        before, done = self._partial
+        self._partial = (), []
+        if any(a is not b for a, b in zip(before, deposits[: len(done)], strict=False)):
+            done = []
+        senders = [(d.provenance.worker, d.provenance.address) for d in deposits]
+        stale = {
+            sender
+            for sender, batch in zip(senders, done, strict=False)
+            if batch is None
+        }
+        done = list(done)
+        try:
+            for piece in pieces(deposits[len(done) :], self._space.budget.piece):
+                octets = sum(map(self._batches.cost, piece))
+                self._makeSure(self._space.cost(octets, len(piece)), left)
+                done += self._transact(piece, left, stale)
+                left.clear()
+        except JournalFull:
+            self._partial = deposits, done
+            raise
+        return done
+
+    def _makeSure(self, octets: int, cursors: list[Cursor]) -> None:
+        """
+        Make room for pages of C{octets}.
+
+        @param cursors: the outputs' cursors. They fit alone and free room. The list is emptied
+            when they are committed.
+        @raise JournalFull: the pages do not fit.
+        """
+        if self._space.has(octets):
+            return
+        if cursors:
+            self._transact((), cursors, set())
+            cursors.clear()
+        # A killed process may have left batches that every output has.
+        self._release()
+        self._checkpoint()
+        if not self._space.has(octets):
+            self._look()
+            raise JournalFull("no space for the journal")
+
+    def _transact(
+        self,
+        deposits: Sequence[Deposit],
+        cursors: Sequence[Cursor],
+        stale: set[tuple[str, str]],
+    ) -> list[Batch | None]:
+        """
+        Commit in one transaction. Cursors may use the room of the reserve, too.
+
+        @param stale: the connections that sent a stale deposit.
+        """
+        try:
+            return self._transactOnce(deposits, cursors, stale)
+        except JournalFull:
+            # Another program took the room after we looked, or a quota is used up.
+            self._space.reserve.giveUp()
+            self._checkpoint()
+            if cursors:
+                self._transactOnce((), cursors, set())
+            if deposits or not cursors:
+                raise
+        return []
+
+    def _transactOnce(
+        self,
+        deposits: Sequence[Deposit],
+        cursors: Sequence[Cursor],
+        stale: set[tuple[str, str]],
+    ) -> list[Batch | None]:
         added: Counter[str] = Counter()
-        removed: dict[str, int] = {}
         batches: list[Batch | None] = []
         moved = dict(self._cursorTable.seqs)
         positions: dict[int, Position] = {}
-        stale: set[tuple[str, str]] = set()
         last = 0
         self._begin()
         try:
@@ -258,7 +379,6 @@ class Journal:
                 self._cursorTable.save(cursor)
                 moved[cursor.output] = cursor.seq
             if moved != self._cursorTable.seqs:
-                removed = self._batches.release(min(moved.values()))
                 self._streams.released(min(moved.values()))
             if last:
                 self._eras.begin()
@@ -270,8 +390,51 @@ class Journal:
         self._streams.committed(positions, last)
         self._cursorTable.seqs = moved
         added.update(self._kept.beyond())
-        self._batches.committed(added, removed)
+        self._batches.committed(added, {})
+        if self._cursorTable.released > self._releasedTo:
+            self._release()
+        self._tidying.used(self.octets)
+        self.hasSpare = self._hasSpare()
         return batches
+
+    def _release(self) -> None:
+        """
+        Delete the batches that every output has, in steps that need little room each.
+
+        The deletion is not synced: a power cut brings back only batches before the cursors, which
+        are deleted again. Without room a later commit does it.
+        """
+        released = self._cursorTable.released
+        space = self._space
+        needed = space.cost(space.budget.piece, 0)
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        try:
+            while True:
+                if not space.canWrite(needed):
+                    self._checkpoint()
+                try:
+                    removed = self._releaseOnce(released)
+                except JournalFull:
+                    space.reserve.giveUp()
+                    self._checkpoint()
+                    removed = self._releaseOnce(released)
+                if not removed:
+                    break
+                self._batches.committed({}, removed)
+            self._releasedTo = released
+        except JournalFull:
+            pass
+        finally:
+            self._db.execute("PRAGMA synchronous = FULL")
+
+    def _releaseOnce(self, seq: int) -> Mapping[str, int]:
+        self._begin()
+        try:
+            removed = self._batches.release(seq, self._space.budget.piece)
+        except sqlite3.DatabaseError as error:
+            raise self._failure(error) from error
+        self._commit()
+        return removed
 
     def read(self, after: int, costMax: int) -> list[Batch]:
         """
@@ -287,13 +450,26 @@ class Journal:
 
         @return: the cursor of each. A new one begins at the oldest batch still here.
         """
+        try:
+            absences = self._useOnce(names)
+        except JournalFull:
+            # A start needs no room but this.
+            self._space.reserve.giveUp()
+            self._checkpoint()
+            absences = self._useOnce(names)
+        cursors = self._asked(lambda: self._cursorTable.used(names, absences))
+        # What only an absent output lacks stays until another has moved on, or room is short.
+        self._releasedTo = self._cursorTable.released
+        return cursors
+
+    def _useOnce(self, names: Sequence[str]) -> Mapping[str, Absence]:
         self._begin()
         try:
             absences = self._cursorTable.use(names, self._batches.oldest())
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
         self._commit()
-        return self._asked(lambda: self._cursorTable.used(names, absences))
+        return absences
 
     def _insert(self, deposit: Deposit, positions: dict[int, Position]) -> Batch | None:
         grant = deposit.grant
@@ -311,6 +487,43 @@ class Journal:
             return question()
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
+        except STRANGE as error:
+            # A row that was never written so.
+            raise JournalFailed(
+                f"the journal {self.path} is damaged ({error}): {_KIND.remedy}"
+            ) from error
+
+    def giveBack(self) -> bool:
+        """
+        Look at the disk, and return one step's pages that are not needed any more.
+
+        @return: whether to call again at once.
+        """
+        if self._space.isScarce:
+            self._release()
+        more = False
+        try:
+            more = self._tidying.step()
+        except sqlite3.DatabaseError as error:
+            failure = self._failure(error)
+            if not isinstance(failure, JournalFull):
+                raise failure from error
+        if self._space.isCheckpointDue:
+            self._checkpoint()
+        if not more:
+            written, self._writtenSince = self._writtenSince, 0
+            self._checkpoint(truncate=self._tidying.isLongFor(written))
+        self._look()
+        self.hasSpare = self._hasSpare()
+        return more
+
+    def _hasSpare(self) -> bool:
+        return self._tidying.isDue(self.octets) or self._space.isScarce
+
+    def _look(self) -> None:
+        """Compute the capacity from the room on the disk."""
+        self._space.look()
+        self.capacity = min(NUMBER_MAX, self.octets + self._space.capacity)
 
     def _one(self, query: str) -> Any:
         (value,) = self._db.execute(query).fetchone()
@@ -327,31 +540,45 @@ class Journal:
             self._db.execute("COMMIT")
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
-        self._walOctets += COMMIT_PAGES * self._pageOctets + octets
-        if self._walOctets >= WAL_OCTETS:
+        self._writtenSince += octets
+        self._space.written(octets)
+        if self._space.isCheckpointDue:
             self._checkpoint()
 
-    def _checkpoint(self) -> None:
-        """Bring the WAL's pages to their places. What is committed stays committed."""
-        try:
-            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        except sqlite3.DatabaseError as error:
-            if not isFull(error, self.path):
-                raise self._failure(error) from error
-            # The next commit tries again; until then the WAL grows, or is full as well.
+    def _checkpoint(self, truncate: bool = False) -> None:
+        """
+        Bring the WAL's pages to their places. What is committed stays committed.
+
+        @param truncate: give the WAL's room back, too.
+        """
+        reserve = self._space.reserve
+        while True:
+            mode = "TRUNCATE" if truncate or reserve.lacks else "PASSIVE"
+            try:
+                self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            except sqlite3.DatabaseError as error:
+                if not isFull(error, self.path):
+                    raise self._failure(error) from error
+                if reserve.giveUp():
+                    continue
+                # The next commit tries again; until then the WAL grows, or is full as well.
+                return
+            self._space.checkpointed()
+            if reserve.lacks:
+                # The WAL's room is free now.
+                self._look()
             return
-        self._walOctets = 0
 
     def _failure(self, error: sqlite3.DatabaseError) -> Exception:
         """What an error of SQLite means for us. The transaction is undone."""
-        full = isFull(error, self.path)
+        why = whyBlocked(error, self.path)
         try:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
                 self._kept.undone()
                 self._names.undone()
         except sqlite3.DatabaseError:
-            full = False
-        if full:
-            return JournalFull("no space for the journal")
+            why = None
+        if why is not None:
+            return JournalFull(f"{why} for the journal")
         return JournalFailed(f"{type(error).__name__}: {error}")

@@ -99,14 +99,14 @@ CREATE TABLE era (
     first  INTEGER NOT NULL          -- the last batch before it
 );
 
--- Only beside a journal in JetStream (decnet_syslog.nats.written): how far an output has written
--- each stream. What comes again, because the stream went back, is recognised by it.
+-- Only used with a journal in JetStream (decnet_syslog.nats.written): the end of each stream that
+-- an output has written. After a rollback, lines that come again are recognized by it.
 CREATE TABLE written (
     output     TEXT    NOT NULL,
     worker     TEXT    NOT NULL,
     stream     TEXT    NOT NULL,
     generation INTEGER NOT NULL,
-    "end"      INTEGER NOT NULL,  -- octets of the file written, gaps included
-    seq        INTEGER NOT NULL,  -- the batch that has advanced it
+    "end"      INTEGER NOT NULL,  -- octets of the file that are written, including gaps
+    seq        INTEGER NOT NULL,  -- the last batch of the stream
     PRIMARY KEY (output, worker, stream, generation)
 ) WITHOUT ROWID;

@@ -32,10 +32,13 @@ from ..trust.contexts import (
     STATE_PROTOCOLS,
     RefuseChain,
     chainOf,
+    turnedAway,
 )
 from ..trust.names import NameRefused, fingerprint, peerName, showText
+from ..trust.refusals import MASTER_REFUSED, alertOf
+from ..trust.roles import Objection, eventOf
 from ..wire.control import BYE, ControlError, ControlLine
-from ..wire.diagnosis import diagnose
+from ..wire.diagnosis import diagnose, diagnoseHandshake
 from ..wire.framing import FramingError, Oversize
 from ..wire.hostname import firstContradiction
 from ..wire.protocol import OctetCountedReceiver
@@ -61,6 +64,9 @@ CLOSE_S = 5.0
 # The same for one whose certificate is not accepted any more.
 EXPEL_S = 0.25
 
+# The same for a peer that was never accepted.
+TURN_AWAY_S = 2.0
+
 # What to do about a message whose HOSTNAME is not its worker's: mark its record, nothing,
 # or mark it and take no such message.
 HOSTNAME_POLICIES = ("tag", "accept", "reject")
@@ -85,10 +91,10 @@ _EVENTS = {
 }
 
 # Why a certificate is not accepted; None if it is.
-Refuse: TypeAlias = Callable[[x509.Certificate], str | None]
+Refuse: TypeAlias = Callable[[x509.Certificate], Objection | None]
 
 
-def acceptAll(certificate: x509.Certificate) -> str | None:
+def acceptAll(certificate: x509.Certificate) -> Objection | None:
     """Whoever the CA has signed."""
     return None
 
@@ -146,6 +152,7 @@ class ListenerProtocol(OctetCountedReceiver):
         self.certificate: x509.Certificate | None = None
         self._timer: IDelayedCall | None = None
         self._handshaking = True
+        self._turnedAway = False
         self._lost = False
         self._producing = False
         # Why we do not read: the reception has enough, the peer does not read, or sends too
@@ -182,30 +189,17 @@ class ListenerProtocol(OctetCountedReceiver):
         """Take the peer's name from its certificate, or refuse it."""
         transport = cast(Any, self.transport)
         self._stopTimer()
-        self._handshakeOver()
         certificate = transport.getPeerCertificate().to_cryptography()
-        try:
-            # What the handshake has checked may have changed since.
-            reason = self.factory.refuseCertificate(certificate)
-            if reason is None:
-                self.worker = peerName(certificate)
-        except NameRefused as error:
-            reason = str(error)
-        if reason is not None:
-            self._log.warn(
-                "refused {address}: {reason}; certificate {fingerprint}",
-                event="refused",
-                address=self.address,
-                reason=reason,
-                fingerprint=fingerprint(certificate),
-            )
-            self.refuse()
-            transport.abortConnection()
+        self.control = transport.negotiatedProtocol in DELIVERY_PROTOCOLS
+        objection = self._objection(certificate)
+        if objection is not None:
+            self._turnAway(objection, certificate)
             return
+        self._handshakeOver()
+        self.worker = peerName(certificate)
         assert self.worker is not None
         self.certificate = certificate
         self.heard = self.factory.clock.seconds()
-        self.control = transport.negotiatedProtocol in DELIVERY_PROTOCOLS
         self.lenient = not self.control
         self.reports = transport.negotiatedProtocol in STATE_PROTOCOLS
         self.history = transport.negotiatedProtocol == HISTORY_PROTOCOL
@@ -238,6 +232,42 @@ class ListenerProtocol(OctetCountedReceiver):
             self.hold()
         if isinstance(self.reception, Acknowledged):
             self.reception.greet()
+
+    def _objection(self, certificate: x509.Certificate) -> Objection | None:
+        """The reason to refuse a certificate, found by the handshake or since then."""
+        found = turnedAway(cast(Any, self.transport).getHandle())
+        if found is not None:
+            return Objection(found.code, found.reason)
+        try:
+            peerName(certificate)
+        except NameRefused as error:
+            return Objection("name", str(error))
+        # What the handshake has checked may have changed since.
+        return self.factory.refuseCertificate(certificate)
+
+    def _turnAway(self, objection: Objection, certificate: x509.Certificate) -> None:
+        """
+        Send the reason to a peer with a certificate from our CA that is not accepted, and close.
+
+        No octet is accepted. The connection counts as an unfinished handshake until it is lost, so
+        a refused peer can hold no more resources than a stranger.
+        """
+        self._turnedAway = True
+        self._log.warn(
+            "refused {address}: {reason}; certificate {subject} {fingerprint}",
+            event=eventOf(objection.code),
+            address=self.address,
+            reason=str(objection),
+            subject=showText(certificate.subject.rfc4514_string()),
+            fingerprint=fingerprint(certificate),
+        )
+        self.refuse()
+        if self.control:
+            self.goodbye(
+                BYE(objection.code, objection[:BYE_CHARACTERS_MAX]), TURN_AWAY_S
+            )
+        else:
+            self._abort()
 
     def _handshakeOver(self) -> None:
         if self._handshaking:
@@ -395,7 +425,7 @@ class ListenerProtocol(OctetCountedReceiver):
         self.refuse()
         self.goodbye(bye)
 
-    def expel(self, reason: str) -> None:
+    def expel(self, objection: Objection) -> None:
         """The certificate is not accepted any more: nothing more is received."""
         self._log.warn(
             "closing {worker} at {address}: {reason}; what it sent before is kept;"
@@ -403,10 +433,10 @@ class ListenerProtocol(OctetCountedReceiver):
             event="revoked",
             worker=self.worker,
             address=self.address,
-            reason=reason,
+            reason=str(objection),
             fingerprint=fingerprint(cast(x509.Certificate, self.certificate)),
         )
-        self.goodbye(BYE("revoked", reason), EXPEL_S)
+        self.goodbye(BYE(objection.code, str(objection)), EXPEL_S)
 
     def goodbye(self, bye: BYE, seconds: float = CLOSE_S) -> None:
         """
@@ -498,13 +528,8 @@ class ListenerProtocol(OctetCountedReceiver):
             self.proceed()
         self._countHeld(0)
         if self.reception is None:
-            if self.worker is None:
-                self._log.warn(
-                    "refused {address}: no handshake: {reason}",
-                    event="refused",
-                    address=self.address,
-                    reason=reason.getErrorMessage(),
-                )
+            if not self._turnedAway:
+                self._noHandshake(reason)
             return
         self.reception.connectionLost()
         self.factory.gone(self)
@@ -514,6 +539,28 @@ class ListenerProtocol(OctetCountedReceiver):
             address=self.address,
             reason=reason.getErrorMessage(),
             unfinished=self.unfinished,
+        )
+
+    def _noHandshake(self, reason: Failure) -> None:
+        """Log why a handshake failed: who refused whom."""
+        alert = alertOf(reason.value)
+        if alert is not None and alert in MASTER_REFUSED:
+            self._log.warn(
+                "refused {address}: it refuses our certificate ({reason}); {remedy}",
+                event="refused",
+                address=self.address,
+                reason=f"handshake: {alert}",
+                remedy=MASTER_REFUSED[alert],
+            )
+            return
+        text = reason.getErrorMessage()
+        remedy = diagnoseHandshake(text)
+        self._log.warn(
+            "refused {address}: no handshake: {reason}{remedy}",
+            event="refused",
+            address=self.address,
+            reason=text,
+            remedy=f"; {remedy}" if remedy else "",
         )
 
 
@@ -609,7 +656,7 @@ class ListenerFactory(Factory):
                 line.expel(reason)
 
     def journalWentBack(self) -> None:
-        """The journal went back: whoever has positions connects again, and is told where it is."""
+        """The journal went back: close all connections that have positions."""
         for line in list(self.connections):
             if isinstance(line.reception, Acknowledged):
                 line.reception.journalWentBack()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -11,11 +12,23 @@ from twisted.python import usage
 
 from ..options import Described
 from .feeds import Output
+from .outputpaths import PLACE, OutputPaths
 from .outputprocess import ListenerLock, RemoteOutput
 from .outputs import FileOutput
 from .rendering import renderRaw
 
-__all__ = ["OUTPUT_EVENTS", "OutputOptions", "makeOutputs"]
+__all__ = ["OUTPUT_EVENTS", "OUTPUT_FLAGS", "OutputOptions", "makeOutputs"]
+
+OUTPUT_FLAGS = [
+    [
+        "force-output",
+        None,
+        "Append to an output file also when it ends with lines of the other kind",
+    ],
+]
+
+# Linux has 255. A worker's name has 64 at most, and a path that is refused gets 25 more.
+NAME_OCTETS_MAX = 160
 
 _log = Logger()
 
@@ -50,17 +63,20 @@ class OutputOptions(Described):
         if len(set(every)) != len(every):
             raise usage.UsageError("two outputs have the same path")
         for path in every:
-            name = os.path.basename(path)
-            if path.count("{worker}") > 1 or (
-                "{worker}" in path and "{worker}" not in name
-            ):
+            directory, name = os.path.split(path)
+            if re.search(r"[{}]", path.replace(PLACE, "")):
                 raise usage.UsageError(
-                    f"{path}: {{worker}} stands once, in the name of the file"
+                    f"{path}: only {PLACE} may be in braces; it stands for the sender's"
+                    " name"
                 )
-            if not os.path.isdir(os.path.dirname(path)):
+            if path.count(PLACE) > 1 or PLACE in directory:
                 raise usage.UsageError(
-                    f"no directory {os.path.dirname(path)} for the output"
-                    f" {os.path.basename(path)}: make it, or choose another path"
+                    f"{path}: {PLACE} stands once, in the name of the file"
+                )
+            if len(os.fsencode(name)) > NAME_OCTETS_MAX:
+                raise usage.UsageError(
+                    f"{path}: the name of the file is too long; it may have"
+                    f" {NAME_OCTETS_MAX} octets"
                 )
 
     def beside(self, name: str) -> str:
@@ -74,7 +90,38 @@ class OutputOptions(Described):
 OUTPUT_EVENTS = {
     "output-renamed": (
         LogLevel.info,
-        "{path} was renamed: going on in a new file",
+        "{path} was renamed or deleted: going on in a new file",
+    ),
+    "output-followed": (
+        LogLevel.info,
+        "{path} was rotated to {copy} while the listener was down: what that file has is"
+        " not written again",
+    ),
+    "output-lost": (
+        LogLevel.warn,
+        "{path} was moved away while the listener was down, and is not found: lines"
+        " received from {since} to {until} may be in it, and are written again; rotate"
+        " outputs beside themselves, or to a directory below",
+    ),
+    "output-older": (
+        LogLevel.info,
+        "{path} was there before this journal: of what it has, {octets} octets until {until},"
+        " workers may send lines again that are still on their disks",
+    ),
+    "output-unreadable": (
+        LogLevel.warn,
+        "{copy} may have been {path}, and cannot be read: {why}",
+    ),
+    "output-rewritten": (
+        LogLevel.warn,
+        "{path} was deleted while it was written, and no copy of it is found: its last"
+        " {octets} octets, from {offset} on, are written again to the new file, because the"
+        " copy may lack them",
+    ),
+    "output-hole": (
+        LogLevel.warn,
+        "{path} was not among the outputs for a time: lines received from {since} to"
+        " {until} are missing in it ({batches} batches); the other outputs have them",
     ),
     "output-truncated": (
         LogLevel.warn,
@@ -112,13 +159,14 @@ def makeOutputs(
     @param lock: held by whoever writes.
     @param ours: paths of our other files: no worker's name makes one of them an output's.
     """
-    reserved = [*ours, *options.paths["log"], *options.paths["json"]]
+    logs, records = options.paths["log"], options.paths["json"]
+    paths = OutputPaths(
+        tuple(ours),
+        (*[("raw", path) for path in logs], *[("json", path) for path in records]),
+        bool(options["force-output"]),
+    )
     outputs: list[Output] = [
-        FileOutput("raw", path, renderRaw, _event, reserved)
-        for path in options.paths["log"]
+        FileOutput("raw", path, renderRaw, _event, paths) for path in logs
     ]
-    outputs += [
-        RemoteOutput("json", path, _event, lock, reserved)
-        for path in options.paths["json"]
-    ]
+    outputs += [RemoteOutput("json", path, _event, lock, paths) for path in records]
     return outputs

@@ -23,7 +23,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from typing import Any
 from ..errors import UserError
 from ..private import openPrivate
 from .outputfile import Events
+from .outputpaths import OutputPaths
 from .outputs import SYNC_OCTETS, FileOutput, Render
 from .rendering import renderJSON, renderRaw
 from .values import Batch, Cursor
@@ -44,7 +45,13 @@ LOCK_PATIENCE_S = 15.0
 
 # The end of a listener is told by the end of the socket pair, in order; not by signals,
 # which an init system or a terminal sends to every process at once.
-_IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+_IGNORED = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
 
 
 class ListenerLock:
@@ -104,11 +111,11 @@ class RemoteOutput:
         path: str,
         events: Events,
         lock: ListenerLock | None = None,
-        reserved: Collection[str] = (),
+        paths: OutputPaths | None = None,
     ) -> None:
         """
         @param kind: of L{RENDERERS}.
-        @param reserved: as of L{FileOutput}.
+        @param paths: as of L{FileOutput}.
         """
         # Never started: it knows the name that belongs to a path.
         self.path = os.path.abspath(path)
@@ -118,7 +125,7 @@ class RemoteOutput:
         self._kind = kind
         self._events = events
         self._lock = lock
-        self._reserved = list(reserved)
+        self._paths = paths or OutputPaths()
         self._child: subprocess.Popen[bytes] | None = None
         self._line: Connection | None = None
 
@@ -139,12 +146,18 @@ class RemoteOutput:
             kept.append(self._lock.descriptor)
         code = (
             f"import sys; sys.path[:] = {sys.path!r};"
+            " from decnet_syslog.master.outputpaths import OutputPaths;"
             " from decnet_syslog.master.outputprocess import serve;"
-            f" serve({theirs.fileno()}, {self._kind!r}, {self.path!r}, {self._reserved!r})"
+            f" serve({theirs.fileno()}, {self._kind!r}, {self.path!r}, {self._paths!r})"
         )
-        self._child = subprocess.Popen(
-            [sys.executable, "-c", code], pass_fds=kept, stdin=subprocess.DEVNULL
-        )
+        # A child begins with these blocked, and ignores them before it lets them come.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
+        try:
+            self._child = subprocess.Popen(
+                [sys.executable, "-c", code], pass_fds=kept, stdin=subprocess.DEVNULL
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self._line = Connection(ours.detach())
         self._call("start", cursor)
@@ -152,6 +165,11 @@ class RemoteOutput:
     def apply(self, batches: Sequence[Batch]) -> Cursor | None:
         """As of L{FileOutput}."""
         cursor: Cursor | None = self._call("apply", batches)
+        return cursor
+
+    def look(self) -> Cursor | None:
+        """As of L{FileOutput}."""
+        cursor: Cursor | None = self._call("look")
         return cursor
 
     def sync(self) -> Cursor:
@@ -195,16 +213,17 @@ class RemoteOutput:
         return result
 
 
-def serve(descriptor: int, kind: str, path: str, reserved: Collection[str]) -> None:
+def serve(descriptor: int, kind: str, path: str, paths: OutputPaths) -> None:
     """The child: do what the listener says until it is gone."""
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED)
     events: list[tuple[str, dict[str, Any]]] = []
 
     def event(name: str, **facts: Any) -> None:
         events.append((name, facts))
 
-    output = FileOutput(kind, path, RENDERERS[kind], event, reserved)
+    output = FileOutput(kind, path, RENDERERS[kind], event, paths)
     line = Connection(descriptor)
     while True:
         try:

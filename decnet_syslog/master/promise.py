@@ -51,10 +51,12 @@ class JournalPromise(Protocol):
     @ivar octets: of all batches that are not released yet, as far as is known here.
     @ivar octetsOf: of these, each worker's.
     @ivar keptOctets: beside them, of positions, gaps and names, on the same disk.
-    @ivar turns: how often it was found, since it was opened, that the journal went back: every
-        grant from before is void, and whoever is connected has to offer again what it has.
-    @ivar refusals: by worker and address, why a deposit was not committed, if it is not that
-        another connection has taken over: a code of C{BYE} and a text. Bounded.
+    @ivar turns: number of times, since the journal was opened, that it was found to have gone
+        back. Then all grants are void, and the forwarders have to offer their files again.
+    @ivar refusals: by worker and address, the reason why a deposit was not committed, unless
+        another connection has taken over: a code for C{BYE} and a text. Bounded.
+    @ivar capacity: what it can hold where it is, as far as is known; more is refused.
+    @ivar hasSpare: whether L{giveBack} is to be called soon.
     @ivar mark: the point that is durable: whatever a call here has returned of a position or
         a batch is before it.
     """
@@ -64,6 +66,12 @@ class JournalPromise(Protocol):
 
     @property
     def octets(self) -> int: ...
+
+    @property
+    def capacity(self) -> int: ...
+
+    @property
+    def hasSpare(self) -> bool: ...
 
     @property
     def mark(self) -> Mark: ...
@@ -130,20 +138,28 @@ class JournalPromise(Protocol):
         @return: the cursor of each. A new one begins at the oldest batch still here.
         """
 
+    def giveBack(self) -> bool:
+        """
+        Give the disk a little of what is not needed any more, and find out what there is
+        room for.
+
+        @return: whether there is more of it: call again, when whatever waits is committed.
+        """
+
     def close(self) -> None:
         """Close it. What is committed stays."""
 
 
 @runtime_checkable
 class SharedJournal(Protocol):
-    """A journal that others use, put back and edit while it is open here."""
+    """A journal that other processes use, and operators can restore, while it is open here."""
 
     def look(self) -> None:
         """
-        See whether it went back, and whether it still keeps what it takes.
+        Check whether the journal went back, and whether its settings are safe.
 
-        @raise JournalBlocked: not now.
+        @raise JournalBlocked: try again later.
         """
 
     def onWentBack(self, heard: Callable[[], None]) -> None:
-        """Call C{heard}, in any thread, when it is found that the journal went back."""
+        """Call C{heard}, in any thread, whenever the journal is found to have gone back."""

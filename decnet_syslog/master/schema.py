@@ -80,7 +80,7 @@ _STEPS = (
             " seq INTEGER NOT NULL, since TEXT NOT NULL) WITHOUT ROWID",
         ),
     ),
-    # Who writes the outputs of a journal in JetStream knows what it has written.
+    # The outputs of a journal in JetStream record the end of each written stream.
     Step(
         3,
         "written",

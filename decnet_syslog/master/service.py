@@ -23,7 +23,6 @@ from twisted.internet.defer import (
     inlineCallbacks,
     maybeDeferred,
 )
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IListeningPort,
     ILoggingContext,
@@ -40,6 +39,7 @@ from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..notify import adoptedSockets
 from ..openfiles import raiseOpenFiles
+from ..signals import ServiceSignals
 from ..trust.contexts import RefuseChain
 from ..wire.control import BYE
 from .door import ConnectionLimit, showAddress
@@ -47,10 +47,12 @@ from .feeds import Feed, Output, Steps
 from .groupcommit import GroupCommit
 from .limits import DEFAULTS, Limits
 from .listener import ListenerFactory, Refuse, acceptAll
+from .outputpaths import WrongKind
 from .outputprocess import ListenerLock
 from .promise import JournalBlocked, JournalPromise, SharedJournal
 from .proxied import Network, ProxiedFactory
-from .threads import ReopenSignals, Threads
+from .threads import Threads
+from .values import Cursor
 
 __all__ = ["ListenerService", "Works", "answers"]
 
@@ -60,7 +62,7 @@ DESCRIPTORS_KEPT = 48
 # How long connections may take to end when we stop, in seconds.
 STOP_S = 3.0
 
-# How often a journal that others share is looked at, in seconds.
+# How often a shared journal is checked, in seconds.
 LOOK_S = 1.0
 
 # A fleet that reconnects after our restart arrives within a second.
@@ -85,24 +87,30 @@ def connectionsAllowed(wantedConnections: int) -> int:
     return max(1, min(wantedConnections, allowed - DESCRIPTORS_KEPT))
 
 
-def sharedSocket(host: str, port: int) -> socket.socket:
+def boundSocket(host: str, port: int, shared: bool) -> socket.socket:
     """
-    A listening socket whose port others of the same user may have, too: the kernel spreads
-    the connections over them.
+    A socket for connections that does not listen yet.
 
+    @param shared: others of the same user may have the port, too: the kernel spreads the
+        connections over them.
     @raise OSError: it cannot be had.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    shared = socket.socket(family, socket.SOCK_STREAM)
+    (family, kind, protocol, _, address), *_ = socket.getaddrinfo(
+        host or "0.0.0.0",
+        port,
+        type=socket.SOCK_STREAM,
+        flags=socket.AI_PASSIVE,
+    )
+    bound = socket.socket(family, kind, protocol)
     try:
-        shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        shared.bind((host, port))
-        shared.listen(BACKLOG)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind(address)
     except OSError:
-        shared.close()
+        bound.close()
         raise
-    return shared
+    return bound
 
 
 def answers(commits: GroupCommit, feeds: Sequence[Feed]) -> Mapping[str, Deferred[Any]]:
@@ -116,6 +124,24 @@ def answers(commits: GroupCommit, feeds: Sequence[Feed]) -> Mapping[str, Deferre
         "the journal": commits.flush(),
         **{feed.output.name: feed.answer() for feed in feeds},
     }
+
+
+def startOutput(feed: Feed, cursor: Cursor) -> None:
+    """
+    Start an output and what feeds it.
+
+    @raise UserError: it cannot be had, and never could: a mistake. One that was written
+        before is waited for: its disk is not mounted, perhaps.
+    """
+    try:
+        feed.output.start(cursor)
+    except WrongKind:
+        raise
+    except UserError as error:
+        if not cursor.files:
+            raise
+        feed.block(str(error))
+    feed.start()
 
 
 class Works(NamedTuple):
@@ -186,13 +212,15 @@ class ListenerService(Service):
         self._threads = Threads(reactor)
         self._looks: LoopingCall | None = None
         self._ports: list[IListeningPort] = []
+        self._sockets: list[int] = []
         self._proxied: ProxiedFactory | None = None
-        self._signals = ReopenSignals(reactor, self.reopen)
+        self._signals = ServiceSignals(reactor, self.reopen)
         self.port: IListeningPort | None = None
 
     def privilegedStartService(self) -> None:
-        """Open the journal's promise first, then the port: both while we may."""
+        """Have the port while we may: its number may take rights that are given up next."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
+        self._signals.ignore()
         self._limit = ConnectionLimit(
             _Later(),
             replace(
@@ -204,30 +232,43 @@ class ListenerService(Service):
             factory = self._proxied = ProxiedFactory(
                 self._limit, self._proxies, self._reactor
             )
-        self._ports = [
-            self._adopt(descriptor, factory) for descriptor in adoptedSockets()
-        ] or [self._listen(factory)]
-        self.port = self._ports[0]
+        self._portFactory = factory
+        self._sockets = adoptedSockets() or [self._bind()]
 
-    def _listen(self, factory: WrappingFactory[Any]) -> IListeningPort:
+    def _bind(self) -> int:
         """
-        Open our own port.
+        Have our own port, without listening: nobody can connect before there is a journal.
 
+        @return: the socket's descriptor.
         @raise SystemExit: it cannot be had.
         """
         try:
-            if self._reusePort:
-                shared = sharedSocket(self._host, self._portNumber)
-                return self._adopt(shared.detach(), factory)
-            port: IListeningPort = self._reactor.listenTCP(
-                self._portNumber, factory, backlog=BACKLOG, interface=self._host
-            )
-        except (CannotListenError, OSError) as error:
+            return boundSocket(self._host, self._portNumber, self._reusePort).detach()
+        except OSError as error:
             raise SystemExit(
                 f"decnet-listener: cannot listen on {self._host} port {self._portNumber}:"
-                f" {error}; choose another --port, or stop what uses it"
+                f" {error.strerror or error}; choose another --port, or stop what uses it"
             ) from None
-        return port
+
+    def _listen(self) -> None:
+        """
+        Let connections in.
+
+        @raise SystemExit: somebody else listens on our port.
+        """
+        for descriptor in self._sockets:
+            with socket.socket(fileno=os.dup(descriptor)) as given:
+                try:
+                    given.listen(BACKLOG)
+                except OSError as error:
+                    raise SystemExit(
+                        f"decnet-listener: cannot listen on {self._host} port"
+                        f" {self._portNumber}: {error.strerror}; choose another --port, or"
+                        " stop what uses it"
+                    ) from None
+            self._ports.append(self._adopt(descriptor, self._portFactory))
+        self._sockets = []
+        self.port = self._ports[0]
 
     def _adopt(self, descriptor: int, factory: WrappingFactory[Any]) -> IListeningPort:
         """
@@ -260,8 +301,8 @@ class ListenerService(Service):
         """In one line, what we do and what keeps us from it."""
         connections = len(self._factory.connections)
         said = f"{connections} connection{'' if connections == 1 else 's'}"
-        if self._commits.full:
-            said += f"; {self._commits.why}: nothing is accepted"
+        if self._commits.obstacle is not None:
+            said += f"; {self._commits.obstacle}: nothing is accepted"
         for feed in self._feeds:
             if feed.blocked is not None:
                 said += f"; cannot write {feed.output.name}: {feed.blocked}"
@@ -272,12 +313,20 @@ class ListenerService(Service):
         super().startService()  # type: ignore[no-untyped-call]
         try:
             self._open()
-        except UserError as error:
-            self._threads.stop()
-            raise SystemExit(f"decnet-listener: {error}") from None
+            self._listen()
         except StorageFailed:
-            # Without this the threads would keep a listener alive that serves nobody.
-            self._fail(Failure())
+            self._log.critical(
+                "{reason}; nothing is accepted", reason=Failure().getErrorMessage()
+            )
+            self._threads.stop()
+            self._die(Failure())
+            return
+        except BaseException as error:
+            # Or the threads would keep a listener alive that serves nobody.
+            self._threads.stop()
+            if isinstance(error, (UserError, JournalBlocked)):
+                raise SystemExit(f"decnet-listener: {error}") from None
+            raise
         self._reactor.callWhenRunning(self._signals.catch)
         self._log.info(
             "listening on {address}; journal {journal}",
@@ -294,6 +343,10 @@ class ListenerService(Service):
         if self._lock is not None:
             self._lock.acquire()
         journal = self._journal = self._openJournal()
+        cursors = {}
+        if self._outputs:
+            cursors = journal.useOutputs([output.name for output in self._outputs])
+        # Behind this nothing waits for the journal's disk in this thread.
         self._commits = GroupCommit(
             journal,
             self._threads.start("journal"),
@@ -301,12 +354,8 @@ class ListenerService(Service):
             self._fail,
             self._limits,
         )
-        cursors = {}
-        if self._outputs:
-            cursors = journal.useOutputs([output.name for output in self._outputs])
         self._feeds = []
         for output in self._outputs:
-            output.start(cursors[output.name])
             feed = Feed(
                 output,
                 journal,
@@ -316,7 +365,7 @@ class ListenerService(Service):
                 self._fail,
             )
             self._feeds.append(feed)
-            feed.start()
+            startOutput(feed, cursors[output.name])
         self._factory = ListenerFactory(
             self._commits,
             journal,
@@ -336,7 +385,7 @@ class ListenerService(Service):
             self._looks.start(LOOK_S, now=False)
 
     def _heardWentBack(self) -> None:
-        """The journal went back; told in the thread of whoever found it."""
+        """The journal went back. Called in any thread."""
         self._reactor.callFromThread(self._factory.journalWentBack)
 
     @inlineCallbacks
@@ -344,14 +393,14 @@ class ListenerService(Service):
         try:
             yield self._commits.perform(journal.look)
         except JournalBlocked:
-            # The next time; and whoever commits something says so.
+            # Try again later. Group commit logs it if there is something to commit.
             pass
 
     @inlineCallbacks
     def stopService(self) -> Steps:
         """Stop without losing or repeating anything."""
         super().stopService()  # type: ignore[no-untyped-call]
-        self._signals.release()
+        self._signals.stopping()
         if self._looks is not None and self._looks.running:
             self._looks.stop()
         yield gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
@@ -369,6 +418,7 @@ class ListenerService(Service):
         self._threads.stop()
         if self._lock is not None:
             self._lock.release()
+        self._signals.release()
 
     @property
     def works(self) -> Works:
@@ -379,7 +429,7 @@ class ListenerService(Service):
             self._journal,
             self._feeds,
             self._factory.handshakes.count,
-            self._limits.journal,
+            self._commits.journalOctetsMax,
         )
 
     def sweep(self, refuse: RefuseChain) -> None:

@@ -147,8 +147,8 @@ class ListenerStatus:
             for o in outputs
             if o["blocked"] is not None
         ]
-        if works.commits.full:
-            text = f"{works.commits.why}: nothing is accepted"
+        if works.commits.obstacle is not None:
+            text = f"{works.commits.obstacle}: nothing is accepted"
             problems.append(
                 {"kind": "full", "what": "journal", "text": text, "seconds": 0}
             )
@@ -177,8 +177,9 @@ class ListenerStatus:
             "acknowledgements": works.commits.acknowledgements,
             "journal": {
                 "octets": works.journal.octets,
+                "kept_octets": works.journal.keptOctets,
                 "octets_max": works.journalOctetsMax,
-                "full": works.commits.full,
+                "full": works.commits.obstacle is not None,
                 "waiting_octets": works.commits.pendingOctets,
                 "position": max(
                     [self._position, *[feed.output.seq for feed in works.feeds]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -13,32 +14,28 @@ from twisted.python import usage
 
 from ..clock import useMonotonicClock
 from ..errors import UserError
-from ..nats.options import (
-    COMPRESSION_PARAMETERS,
-    NATS_FLAGS,
-    NATS_PARAMETERS,
-    isNats,
-    natsJournal,
-)
 from ..notify import managed
 from ..options import directory, fromEnvironment, portNumber
-from ..trust.admission import REVOKED, Admission
+from ..trust.admission import Admission
 from ..trust.bundles import Bundle
 from ..trust.contexts import Refusal, listenerContext, operatorContext
 from ..trust.openssl import TICKETS_SENT, ticketsSent
 from ..trust.renewal import Renewal
 from ..trust.revocation import CRL_FILE
+from ..trust.roles import eventOf
 from ..trust.watching import together
 from ..watch.enrolled import EnrolledList
 from ..watch.service import STATUS_PARAMETERS, statusOptions
 from .journal import Journal
 from .limits import LIMIT_PARAMETERS, Limits
 from .listener import HOSTNAME_POLICIES
-from .outputoptions import OutputOptions, makeOutputs
+from .outputoptions import OUTPUT_FLAGS, OutputOptions, makeOutputs
 from .outputprocess import ListenerLock
 from .promise import JournalPromise
+from .providers import journalProviders, providerOf
 from .proxied import Network, parseNetworks
 from .service import ListenerService
+from .space import available, fitting, journalFiles
 from .status import watchListener
 
 __all__ = ["Options", "makeService"]
@@ -93,8 +90,7 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
             " reject closes the connection",
         ],
         *LIMIT_PARAMETERS,
-        *NATS_PARAMETERS,
-        *COMPRESSION_PARAMETERS,
+        *[one for provider in journalProviders() for one in provider.parameters],
         *STATUS_PARAMETERS,
     ]
 
@@ -105,7 +101,8 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
             "Let other listeners of this user have the same port (SO_REUSEPORT)",
         ],
         ["hide-lines", None, "Show no line of a worker in the status"],
-        *NATS_FLAGS,
+        *OUTPUT_FLAGS,
+        *[one for provider in journalProviders() for one in provider.flags],
     ]
 
     compData = usage.Completions()
@@ -125,8 +122,8 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
         """Fill in the environment and the defaults, and check."""
         fromEnvironment(self, "host", ENVIRONMENT, str, "0.0.0.0")
         fromEnvironment(self, "port", ENVIRONMENT, portNumber, 6514)
-        if self["journal"] is not None and isNats(self["journal"]):
-            self._useNats()
+        if providerOf(self["journal"]) is not None:
+            self._writeNothing()
         else:
             self.checkPaths()
         try:
@@ -140,12 +137,12 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
         if self["journal"] is None:
             self["journal"] = self.beside("listener.db")
         self.status = statusOptions(self, operators=True)
-        if not isNats(self["journal"]) and not os.path.isdir(
+        if providerOf(self["journal"]) is None and not os.path.isdir(
             os.path.dirname(os.path.abspath(self["journal"]))
         ):
             raise usage.UsageError(f"no directory for the journal {self['journal']}")
 
-    def _useNats(self) -> None:
+    def _writeNothing(self) -> None:
         """
         Write no output here.
 
@@ -162,7 +159,7 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
 def _refused(refusal: Refusal) -> None:
     _log.warn(
         "refused {address}: {reason}; certificate {subject} {fingerprint}",
-        event="revoked" if refusal.reason.startswith(REVOKED) else "refused",
+        event=eventOf(refusal.code),
         address=refusal.address,
         reason=refusal.reason,
         subject=refusal.subject,
@@ -179,7 +176,8 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     useMonotonicClock(reactor)
-    shared, limits = isNats(options["journal"]), options.limits
+    provider, limits = providerOf(options["journal"]), options.limits
+    shared = provider is not None
     journal = Path(
         os.path.abspath(options.beside("listener.db") if shared else options["journal"])
     )
@@ -200,14 +198,15 @@ def makeService(options: Options) -> IService:
     if ticketsSent():
         _log.warn(TICKETS_SENT)
     lock = ListenerLock(journal.with_name(journal.name + ".lock"))
-    ours = [
-        f"{journal}{end}" for end in ("", "-wal", "-shm", "-journal", ".lock", ".crl")
-    ]
-    openJournal: Callable[[], JournalPromise] = (
-        natsJournal(options, limits.message, limits.filesPerWorker)
-        if shared
-        else lambda: Journal.open(journal, limits.filesPerWorker)
-    )
+    ours = list(map(str, journalFiles(journal)))
+    openJournal: Callable[[], JournalPromise]
+    if provider is None:
+        limits = fitting(limits, available(journal))
+        openJournal = partial(
+            Journal.open, journal, limits.filesPerWorker, reserve=True
+        )
+    else:
+        openJournal = provider.opener(options, limits.message, limits.filesPerWorker)
     listener = ListenerService(
         reactor,
         context,
@@ -225,9 +224,10 @@ def makeService(options: Options) -> IService:
     )
 
     def use(bundle: Bundle) -> None:
+        # First: it may refuse.
+        admission.use(bundle)
         context.use(bundle)
         operators.use(bundle)
-        admission.use(bundle)
         sweep()
 
     def sweep() -> None:

@@ -1,8 +1,7 @@
-"""What services that write outputs share: a thread for each thing, and signals."""
+"""What services that write outputs share: a thread for each thing."""
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-__all__ = ["ReopenSignals", "Threads"]
+__all__ = ["Threads"]
 
 
 class Threads:
@@ -37,30 +36,3 @@ class Threads:
         """End them all, when what they do is done."""
         for pool in self._pools:
             pool.stop()
-
-
-class ReopenSignals:
-    """SIGHUP and SIGUSR1: the output files have been renamed."""
-
-    def __init__(self, reactor: Any, reopen: Callable[[], None]) -> None:
-        self._reactor = reactor
-        self._reopen = reopen
-        self._before: dict[int, Any] = {}
-
-    def catch(self) -> None:
-        """From now on."""
-        for number in (signal.SIGHUP, signal.SIGUSR1):
-            self._before[number] = signal.signal(number, self._signalled)
-
-    def release(self) -> None:
-        """No more."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
-
-    def _signalled(self, number: int, frame: Any) -> None:
-        self._reactor.callFromThread(self._reopen)
-        # twistd rotates its own log on SIGUSR1 when it has one.
-        handler = self._before.get(number)
-        if callable(handler):
-            handler(number, frame)

@@ -39,8 +39,8 @@ class Access:
     @ivar user: a name and its password.
     @ivar credentials: the text of a NATS user's file: JWT and seed.
     @ivar seed: an nkey's seed.
-    @ivar renewed: read all files again; it may raise L{UserError}. Passwords, keys and
-        certificates are replaced while we run: each connection is made with what is there then.
+    @ivar renewed: reads all files again; it may raise L{UserError}. Operators replace passwords,
+        keys and certificates while we run, so each connection uses the files' present content.
     """
 
     servers: tuple[tuple[str, int], ...]
@@ -150,9 +150,9 @@ def access(address: str, options: Mapping[str, str | None], plaintext: bool) -> 
 
 def _secret(path: Path) -> str:
     """
-    The text of a file that only we, and perhaps a group, may read.
+    Read a file that only its owner, and perhaps a group, may read.
 
-    @raise UserError: it cannot be read, or others can.
+    @raise UserError: it cannot be read, or other users have access.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -163,8 +163,8 @@ def _secret(path: Path) -> str:
     if status.st_mode & (stat.S_IRWXO | stat.S_IWGRP):
         raise UserError(
             f"--journal-credentials {path}: other users of this machine can read or replace"
-            f" what is in it (mode {stat.S_IMODE(status.st_mode):04o}); chmod 600 {path}, and"
-            " change the password if somebody may have read it"
+            f" the secret (mode {stat.S_IMODE(status.st_mode):04o}); chmod 600 {path}, and"
+            " change the password if another user may have read it"
         )
     if status.st_uid not in (0, os.geteuid()) and os.geteuid() != 0:
         raise UserError(

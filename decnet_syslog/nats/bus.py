@@ -53,7 +53,7 @@ PING_S = 5
 # one (nats-server issue 4320), those before 2.10.19 may store on some nodes a first message
 # that others refuse (pull request 5794). Those before 2.10.23 can lose a whole stream when
 # processes are killed (issue 6888, found by Jepsen, which names the release with the mends).
-# Single servers share the code that recovers a store after a kill.
+# A single server has the same code for recovering its store after a kill.
 VERSION_MIN = (2, 10, 23)
 
 # Messages that come and are not looked at yet, of all subscriptions.
@@ -104,7 +104,7 @@ class _Client(Client):
         """Nothing to prepare."""
 
     def adopt(self, access: Access) -> None:
-        """Use these secrets from the next connection on."""
+        """Use these secrets for the next connection."""
         if access.tls is not None:
             self.options["tls"] = access.tls
         self.options["user"], self.options["password"] = access.user or (None, None)
@@ -117,8 +117,8 @@ class _Client(Client):
 
     def forgetUnsent(self) -> None:
         """
-        Send nothing on the next connection that was meant for the last: whoever wanted it has
-        been told that it was not answered, and the server may have another history by then.
+        Discard unsent octets when a connection breaks. Their callers get L{Silent}, and the stream
+        may have another history when the next connection is made.
         """
         self._pending = []
         self._pending_data_size = 0
@@ -132,7 +132,7 @@ class _Client(Client):
     ) -> None:
         info.pop("connect_urls", None)
         if isinstance(info.get("max_payload"), int):
-            # A server says so when it has read its configuration anew.
+            # Sent when the server has reloaded its configuration.
             self._max_payload = info["max_payload"]
         await super()._process_info(info, initial_connection)
 
@@ -142,15 +142,16 @@ class _Client(Client):
             raise nats.errors.Error("the server does not speak TLS")
         if versionOf(info) < VERSION_MIN:
             raise nats.errors.Error(
-                f"nats-server {info.get('version')} can lose or accept what it should not;"
-                f" {'.'.join(map(str, VERSION_MIN))} is the first that does not: upgrade it"
+                f"nats-server {info.get('version')} has known faults that lose messages or accept"
+                f" conflicting ones; {'.'.join(map(str, VERSION_MIN))} is the first version"
+                " without them: upgrade it"
             )
         try:
             return super()._connect_command()
         except (nats.errors.Error, OSError):
             raise
         except Exception as error:
-            # Of a key that cannot sign: the library would never try again.
+            # A key that cannot sign, for example: the library would stop reconnecting.
             raise nats.errors.Error(
                 f"cannot use --journal-credentials: {error or type(error).__name__}"
             ) from error
@@ -160,8 +161,8 @@ class Bus:
     """
     One connection, mended whenever it breaks.
 
-    @ivar breaks: how often it broke, or a question was not answered: whoever is there
-        afterwards need not be who was there before.
+    @ivar breaks: number of broken connections and unanswered requests. Afterwards another server,
+        or another state, may answer.
     """
 
     _log = Logger()
@@ -229,7 +230,7 @@ class Bus:
             max_reconnect_attempts=-1,
             ping_interval=PING_S,
             max_outstanding_pings=2,
-            # What could not be sent is ours to send again, or not: never later by itself.
+            # The library must not send anything later by itself: our callers decide on retries.
             pending_size=0,
             **options,
         )
@@ -242,7 +243,7 @@ class Bus:
             if self._access.renewed is not None:
                 self._access = self._access.renewed()
         except UserError as error:
-            self._say(f"{error}; using what was there before")
+            self._say(f"{error}; keeping the previous credentials")
         try:
             self._client.adopt(self._access)
         except Exception as error:
@@ -272,7 +273,7 @@ class Bus:
     async def _failed(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
         if "Authorization" in text:
-            text += "; mend --journal-credentials, it is read again at each attempt"
+            text += "; correct --journal-credentials, it is read again at each attempt"
         self._say(text)
 
     def _say(self, text: str) -> None:

@@ -1,14 +1,15 @@
 """
-Keeps up the history of the stream: looks at it, begins eras, notices that it went back.
+Follows the history of the stream: reads it, begins eras, detects a rollback.
 
 L{decnet_syslog.nats.history} has the theory. What must be true here:
 
-* nothing is published but by somebody who is L{sure}: who knows by a look of the last moment, or by
-  an era of its own, that the stream is the one it knew;
-* a look can be answered by a leader that was deposed and has not noticed. So a look alone never
-  says that the stream went back: an era is begun first, which takes a quorum, and its sequence and
-  the eras before it decide;
-* what could lose lines stops us: the stream's settings are looked at with its history.
+* L{sure} precedes every publish. It returns after a recent check, or after a new era of our own,
+  has shown that the stream did not go back;
+* a deposed leader that has not noticed can answer with an old state. So an answer alone never
+  proves a rollback: we begin an era first, which needs a quorum, and decide by its sequence and
+  the eras that precede it;
+* settings that could lose lines stop all commits: each check of the history includes the
+  stream's settings.
 """
 
 from __future__ import annotations
@@ -28,26 +29,27 @@ from .stream import EXPECTED, Layout, Stream
 
 __all__ = ["Chronicle"]
 
-# A look is believed for so long, in seconds. A cluster needs four at least from the death of a
-# leader that somebody puts back to the next leader's first message.
+# How long the result of a check is used, in seconds. After a leader dies, a cluster needs at least
+# four seconds until the next leader takes its first message.
 SURE_S = 0.5
 
-# Settings that could lose lines, and a stream that is gone, are said again so often, in seconds.
+# How often unsafe settings are logged again while they last, in seconds.
 SAID_AGAIN_S = 60.0
 
-# How often an era is tried to be begun while others begin theirs.
+# Maximum number of attempts to begin an era while other processes begin theirs.
 ATTEMPTS_MAX = 20
 
 
 class Chronicle:
     """
-    The history of the stream as we know it. All coroutines run in the bus's thread.
+    The history of the stream, as seen by this process. All coroutines run in the bus's thread.
 
-    @ivar known: what we know, and everything up to its end was compared.
-    @ivar turns: how often the stream was found to have gone back.
-    @ivar mark: how far the stream is, for forwarders; read in the reactor's thread.
-    @ivar unsafe: why nothing may be accepted: the stream's settings. Empty: they are well.
-    @ivar wentBack: called in the bus's thread when the stream has gone back.
+    @ivar known: the history, verified up to its end.
+    @ivar turns: number of rollbacks that were detected.
+    @ivar former: the history before the first rollback since this was set to C{None}.
+    @ivar mark: the end of the stream, for forwarders; read in the reactor's thread.
+    @ivar unsafe: how the stream's settings could lose lines; empty if they cannot.
+    @ivar wentBack: called in the bus's thread after a rollback was detected.
     """
 
     _log = Logger()
@@ -59,47 +61,48 @@ class Chronicle:
         self.known = History.of(stream.identity)
         self.mark = self.known.mark()
         self.turns = 0
+        self.former: History | None = None
         self.unsafe = ""
         self.wentBack: Callable[[], None] = lambda: None
         self._saidAt = float("-inf")
-        # The last sequence that was committed here: every new one is behind it.
+        # The highest sequence of our own commits: later messages must have higher ones.
         self._committed = 0
-        # Of the bus, when we last began an era; None: never.
+        # The bus's count of breaks when we last began an era; None: never.
         self._breaks: int | None = None
         self._lookedAt = float("-inf")
         self._lock = asyncio.Lock()
 
     async def open(self) -> None:
         """
-        Learn the history for the first time.
+        Read the history for the first time.
 
-        @raise JournalBlocked: not now.
+        @raise JournalBlocked: try again later.
         """
         self.known, _ = await self._fetch()
         self.mark = self.known.mark()
 
     def noted(self, seq: int) -> None:
-        """A message was committed here, or is known to be there."""
+        """Record that the stream has a message with this sequence."""
         self._committed = max(self._committed, seq)
         if seq > self.mark.number:
             self.mark = Mark(seq, self.mark.token)
 
     def read(self, seq: int) -> None:
-        """Everything up to a message was read in order, eras too."""
+        """Record that all messages up to this sequence were read in order, including eras."""
         self.known = self.known.upTo(seq)
         self.noted(seq)
 
     def readEra(self, seq: int, token: str) -> bool:
         """
-        The message that begins an era was read.
+        Record that a message that begins an era was read.
 
-        @return: whether it is where it belongs; if not, the stream went back.
+        @return: C{False} if it contradicts the known history: the stream went back.
         """
         for era in self.known.eras:
             if era.first == seq:
                 return era.token == token
         if seq <= self.known.eras[-1].first:
-            # Between those that are known, or before them.
+            # An era that we do not know: fine if it is older than those that we remember.
             return seq < self.known.eras[0].first
         self.known = self.known.behind(Era(token, seq))
         self.mark = Mark(max(self.mark.number, seq), token)
@@ -107,9 +110,9 @@ class Chronicle:
 
     async def sure(self) -> None:
         """
-        Know that the stream is the one that we knew.
+        Make sure that the stream did not go back, before a publish.
 
-        @raise JournalBlocked: not now, or its settings could lose lines.
+        @raise JournalBlocked: try again later, or the settings could lose lines.
         """
         async with self._lock:
             if self._breaks != self._stream.bus.breaks:
@@ -121,18 +124,18 @@ class Chronicle:
 
     async def look(self) -> None:
         """
-        See whether the stream went back, and whether its settings are what they have to be.
+        Check the stream's history and its settings.
 
-        @raise JournalBlocked: not now.
+        @raise JournalBlocked: try again later.
         """
         async with self._lock:
             await self._look()
 
     async def fresh(self) -> None:
         """
-        L{look}, unless we have just looked.
+        Call L{look} unless the last check is recent.
 
-        @raise JournalBlocked: not now.
+        @raise JournalBlocked: try again later.
         """
         async with self._lock:
             if time.monotonic() - self._lookedAt > SURE_S:
@@ -140,39 +143,42 @@ class Chronicle:
 
     async def doubt(self) -> None:
         """
-        Somebody has a reason to think that the stream went back: find out.
+        Find out whether the stream went back, when there is a reason to suspect it.
 
-        @raise JournalBlocked: not now.
+        @raise JournalBlocked: try again later.
         """
         async with self._lock:
             await self._begin()
 
     async def fork(self) -> None:
         """
-        Say to all that the stream has lost something, as somebody has found who knows more.
+        Announce a rollback that only the caller's records show.
 
-        @raise JournalBlocked: not now.
+        @raise JournalBlocked: try again later.
         """
         async with self._lock:
             await self._begin()
+            was = self.known
             await self._append(forked=True)
-            self._turn()
+            self._turn(was)
 
     async def holds(self, mark: Mark) -> bool:
         """
-        Whether what was committed up to a mark is there.
+        Whether the stream still has everything up to a mark.
 
-        @raise JournalBlocked: not now.
+        @raise JournalBlocked: try again later.
         """
         async with self._lock:
-            await self._look()
+            if time.monotonic() - self._lookedAt > SURE_S or not self.known.holds(mark):
+                await self._look()
             return self.known.holds(mark)
 
     async def _fetch(self) -> tuple[History, int]:
         """
-        What the stream says, and the sequence of its last era's message.
+        Read the stream's present history, and the sequence of its last era message.
 
-        Its state first: an era that begins in between is then behind what is known.
+        The state is read first: an era that begins between the two requests then only extends
+        the history.
         """
         last = await self._stream.look(self._layout)
         tail = await self._stream.last(self._subject)
@@ -184,8 +190,9 @@ class Chronicle:
             token = tail.headers[ERA]
         except (ValueError, KeyError) as error:
             raise JournalBlocked(
-                f"message {tail.seq} of the stream begins no era: {error}; somebody else"
-                f" has published on {self._subject}: purge it up to there"
+                f"message {tail.seq} of the stream does not begin an era: {error};"
+                f" another program has published on {self._subject}: purge that subject up to"
+                " there"
             ) from None
         history = before.behind(Era(token, tail.seq, forked)).upTo(last)
         return history, tail.seq
@@ -202,17 +209,17 @@ class Chronicle:
             self._lookedAt = time.monotonic()
 
     def _adopt(self, view: History) -> None:
-        """What we knew is in it."""
-        had = {era.token for era in self.known.eras}
+        """Take over a view that includes everything we knew."""
+        was, had = self.known, {era.token for era in self.known.eras}
         fresh = [era for era in view.eras if era.token not in had]
         self.known = view
         self.mark = Mark(max(view.last, self._committed), view.eras[-1].token)
         if any(era.forked for era in fresh):
-            # Somebody else has found that it went back.
-            self._turn()
+            # Another process has announced a rollback.
+            self._turn(was)
 
     async def _begin(self) -> None:
-        """Begin an era, and compare what we knew with what is before it."""
+        """Begin an era, and compare our history with the one that precedes it."""
         breaks = self._stream.bus.breaks
         was, committed = self.known, self._committed
         view, first = await self._append(forked=False)
@@ -220,9 +227,8 @@ class Chronicle:
         if not was.isIn(view) or first <= committed:
             at = min(was.common(view), first - 1)
             self._log.error(
-                "the stream went back: it was at message {before}, and only what is up to"
-                " message {at} is still the same; workers are asked to offer again what they"
-                " have",
+                "the stream went back: it had {before} messages, and only messages up to {at}"
+                " are unchanged; asking the workers to offer their files again",
                 event="went-back",
                 before=max(was.last, committed),
                 at=at,
@@ -230,25 +236,28 @@ class Chronicle:
             )
             self._committed = 0
             if view.isForkedBehind(at):
-                # Whoever has noticed it first has said it to all.
+                # Another process has announced it already.
                 self.known, self.mark = view, view.mark()
             else:
                 await self._append(forked=True)
-            self._turn()
+            self._turn(was)
         else:
             self._adopt(view)
-        # What broke meanwhile is a reason to begin another.
+        # A break during these requests leads to another era.
         self._breaks = breaks
         self._lookedAt = time.monotonic()
 
     async def _append(self, forked: bool) -> tuple[History, int]:
         """
-        Begin an era behind those that there are, and know nothing but what is there.
+        Append an era to the stream's present history.
 
-        @return: the history with it, and its sequence.
+        @return: the history including it, and a sequence above all earlier messages.
         """
         for _ in range(ATTEMPTS_MAX):
             view, before = await self._fetch()
+            if not forked and before == view.last > 0 and self.known.isIn(view):
+                # The last era has no other message yet: another era would add nothing.
+                return view, before + 1
             token = uuid4().hex
             said = {**json.loads(view.asText()), "forked": forked}
             seq = await self._stream.publish(
@@ -263,28 +272,28 @@ class Chronicle:
                     self.mark = history.mark()
                     self._committed = 0
                 return history, seq
-            # Somebody else has begun one, or ours was taken and its answer lost.
-        raise JournalBlocked("others begin eras all the time")
+            # Another process has begun one, or ours was stored and the answer was lost.
+        raise JournalBlocked("other processes keep beginning eras")
 
-    def _turn(self) -> None:
+    def _turn(self, was: History) -> None:
+        self.former = self.former or was
         self.turns += 1
         self.wentBack()
 
     def _compareSettings(self) -> None:
-        """Say that the stream's settings could lose lines, and that they do no more."""
+        """Log when the stream's settings become unsafe, and when they are safe again."""
         before, self.unsafe = self.unsafe, self._stream.unsafe
         now = time.monotonic()
         if self.unsafe and (not before or now - self._saidAt > SAID_AGAIN_S):
             self._saidAt = now
             self._log.error(
-                "{reason}: nothing is accepted until that is mended, and lines that were"
-                " accepted may be lost meanwhile",
+                "{reason}; accepting nothing until then, lines accepted before may be lost",
                 event="unsafe",
                 reason=self.unsafe,
             )
         elif before and not self.unsafe:
             self._log.info(
-                "the settings of the stream {stream} are as they have to be again",
+                "the settings of the stream {stream} are safe again",
                 event="unsafe",
                 over=True,
                 stream=self._stream.name,

@@ -1,29 +1,30 @@
 """
 The history of a stream, and whether it went back.
 
-A stream goes back when its store is put back from a copy, or loses its end with the power of
-most nodes. Its sequences are then given again, to other messages, and its clock-free numbers
-cannot show it: once the new stream is as long as the old one was, sequence 1000 exists in both.
+A stream goes back when an operator restores its store from a copy, or when most nodes lose power
+and with it the end of the stream. The server then assigns the same sequences again, to other
+messages. Sequences alone cannot show this: once the new stream is as long as the old one was,
+both have a message 1000.
 
 What must be true:
 
-* a stream is divided into I{eras}. An era begins with a message of its own, in the stream, that
-  has a random token and names the eras before it. An era's message is taken only behind the
-  era's before (L{EXPECTED}), so the eras of a stream are one chain;
-* whoever publishes begins an era first, unless it is sure that the stream is the one it knew:
-  at its start, after each connection that broke and each question that was not answered. So
-  the first message behind a place where the stream went back always begins an era;
-* so two views of a stream agree up to the end of the last era that both have, and no further
-  (L{History.common}). No clock is asked, and the octets of no message are compared.
+* a stream is divided into I{eras}. Each era begins with its own message in the stream. That
+  message has a random token and lists the earlier eras. The server accepts it only after the
+  previous era's message (L{EXPECTED}), so the eras of a stream form one chain;
+* a publisher begins an era first, unless it is sure that the stream did not change under it:
+  at its start, after each broken connection and after each unanswered request. So the first
+  message after a rollback always begins an era;
+* therefore two views of a stream agree exactly up to the end of the last era that both
+  contain (L{History.common}). No clock is read, and no message bodies are compared.
 
-A reader keeps the history as it knew it, in a file or in memory, and compares it with what
-the stream says now. If all that the reader knew is still there, the stream did not go back. If not,
-whoever notices begins an era that says so (C{forked}): everybody else learns it from that, and
-a L{Mark} from before does not hold any more.
+A reader keeps the history that it knew, in a file or in memory, and compares it with the
+stream's present history. If the present history contains everything that the reader knew, the
+stream did not go back. Otherwise the reader begins an era that is marked C{forked}. All other
+readers see that era, and no L{Mark} from an earlier era holds any more.
 
-Set aside: the last message's sequence and its time of storing. The message may be gone, because
-it is written; and times are those of the nodes' clocks. A checksum over all messages: listeners
-that publish side by side do not know what comes before their own message.
+Set aside: the last message's sequence and storage time. The message may have been removed after
+it was written, and the time depends on the nodes' clocks. Also a checksum over all messages:
+listeners publish concurrently, so none of them knows which message precedes its own.
 """
 
 from __future__ import annotations
@@ -42,15 +43,15 @@ __all__ = ["ERA", "Era", "History", "erasSubject"]
 # The header of the message that begins an era.
 ERA = "Decnet-Era"
 
-# So many eras are named by each: of older ones it is not known any more whether they are this
-# stream's. An era takes some 50 octets.
-ERAS_MAX = 256
+# Maximum number of eras in a history. Older ones are forgotten, and count as unknown. An era takes
+# about 50 octets.
+ERAS_MAX = 512
 
 _TOKEN = re.compile(r"[0-9a-f]{32}\Z")
 
 
 def erasSubject(name: str) -> str:
-    """Where eras are begun. A worker's subjects have more tokens."""
+    """The subject of the messages that begin eras. A worker's subjects have more tokens."""
     return f"{name}.eras"
 
 
@@ -61,7 +62,7 @@ class Era:
 
     @ivar token: 32 hex digits.
     @ivar first: the sequence of the message that begins it.
-    @ivar forked: whether it was begun because the stream had gone back before it.
+    @ivar forked: whether it was begun because the stream had gone back.
     """
 
     token: str
@@ -72,11 +73,11 @@ class Era:
 @dataclass(frozen=True, slots=True)
 class History:
     """
-    What somebody knows of a stream.
+    A view of a stream.
 
-    @ivar eras: the newest L{ERAS_MAX}, in order. The first of a stream is the stream itself: its
-        token is the stream's identity, and it begins at 0.
-    @ivar last: the last sequence that is known of it.
+    @ivar eras: the newest L{ERAS_MAX} eras, in order. The first era of a stream begins at 0, and
+        its token is the stream's identity.
+    @ivar last: the highest sequence that this view includes.
     """
 
     eras: tuple[Era, ...]
@@ -84,14 +85,14 @@ class History:
 
     @classmethod
     def of(cls, identity: str, last: int = 0) -> History:
-        """Of a stream in which nobody has begun an era."""
+        """The history of a stream without era messages."""
         return cls((Era(identity, 0),), last)
 
     def common(self, other: History) -> int:
         """
-        Up to which sequence another view of the stream has the same messages.
+        Find the last sequence up to which two views have the same messages.
 
-        @return: 0: as far as is known here, none.
+        @return: 0 if they have no known era in common.
         """
         theirs = {era: at for at, era in enumerate(other.eras)}
         for at in range(len(self.eras) - 1, -1, -1):
@@ -107,44 +108,48 @@ class History:
         return self.last
 
     def isIn(self, other: History) -> bool:
-        """Whether another view of the stream has everything that is known here."""
+        """Whether another view includes this whole view."""
         return self.common(other) == self.last
 
     def holds(self, mark: Mark) -> bool:
-        """Whether what was committed up to a mark is in this history."""
+        """Whether this history includes everything up to a mark."""
         for at, era in enumerate(self.eras):
             if era.token == mark.token:
                 forked = any(later.forked for later in self.eras[at + 1 :])
                 return not forked and mark.number <= self._end(at)
         return False
 
+    def erasBehind(self, seq: int) -> int:
+        """Count the eras that begin after a sequence."""
+        return sum(era.first > seq for era in self.eras)
+
     def isForkedBehind(self, seq: int) -> bool:
-        """Whether somebody has said already that the stream went back behind a sequence."""
+        """Whether a rollback to this sequence or earlier has been announced already."""
         return any(era.forked and era.first > seq for era in self.eras)
 
     def mark(self) -> Mark:
-        """How far this history is."""
+        """The end of this history."""
         return Mark(self.last, self.eras[-1].token)
 
     def behind(self, era: Era) -> History:
-        """The same, when another era has begun."""
+        """This history with one more era."""
         eras = (*self.eras, era)[-ERAS_MAX:]
         return History(eras, max(self.last, era.first))
 
     def upTo(self, last: int) -> History:
-        """The same, when more messages are known; never fewer."""
+        """This history extended to a sequence; never shortened."""
         return self if last <= self.last else replace(self, last=last)
 
     def cut(self, last: int) -> History:
-        """The same, as it was when a sequence was the last."""
+        """This history as it was when a sequence was the last one."""
         eras = tuple(era for era in self.eras if era.first <= last)
         return History(eras or self.eras[:1], last)
 
     def asText(self, most: int = ERAS_MAX) -> str:
         """
-        For a file, a bucket or a message.
+        Serialize for a file, a bucket or a message.
 
-        @param most: the newest eras, not more.
+        @param most: maximum number of eras; the newest are kept.
         """
         eras = [[e.token, e.first, int(e.forked)] for e in self.eras[-most:]]
         return json.dumps({"eras": eras, "last": self.last})
@@ -152,9 +157,9 @@ class History:
     @classmethod
     def parse(cls, text: str | bytes) -> History:
         """
-        What L{asText} has made.
+        Parse the output of L{asText}.
 
-        @raise ValueError: it is none of ours.
+        @raise ValueError: the text has another format.
         """
         try:
             said: Mapping[str, Any] = json.loads(text)

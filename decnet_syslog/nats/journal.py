@@ -17,10 +17,10 @@ not noticed could give an old one. The forwarder then hears of a position that i
 and may even decide on a gap; what it sends next names the old number and is refused. So
 nothing comes of it but another connection.
 
-The stream can go back: L{decnet_syslog.nats.history}. Before anything is published here it is
-known that it did not (L{Chronicle.sure}). When it did, every grant is void, nothing that was
-handed over is committed, and all connections end with C{journal-went-back}: forwarders ask
-whether their mark is still held, are told no, and offer again what they have on disk.
+The stream can go back (L{decnet_syslog.nats.history}). L{Chronicle.sure} detects this before each
+publish. After a rollback all grants are void, pending deposits are not committed, and the listener
+closes all connections with C{journal-went-back}. The forwarders then ask about their mark, learn
+that it is lost, and offer all files on their disks again.
 
 Of two connections of one stream, the newer is granted; the older is known to be stale here
 (its row is forgotten), and at another listener when the newer one has committed something.
@@ -44,6 +44,7 @@ from ..errors import UserError
 from ..master.limits import Limits
 from ..master.promise import JournalBlocked
 from ..master.values import Batch, Cursor, Deposit, Grant, Known, Mark, Wish, batchOf
+from ..wire.control import NUMBER_MAX
 from ..wire.record import Provenance
 from .bus import Bus, Silent
 from .chronicle import Chronicle
@@ -86,15 +87,15 @@ AT_ONCE = 64
 ATTEMPTS_MAX = 40
 ATTEMPT_S = 0.05
 
-# What the stream keeps free of lines, for positions and eras: a part of it, and not more than so
-# many octets.
+# Space in the stream that is reserved for positions and eras: this fraction of its size, up to a
+# maximum in octets.
 RESERVE_PART = 16
 RESERVE_OCTETS_MAX = 4 * 1024 * 1024
 
-# A code of C{BYE}: offer again what you have.
+# A code of C{BYE}: the forwarder has to offer its files again.
 WENT_BACK = "journal-went-back"
 
-# Why connections were sent away, of the last so many.
+# Maximum number of connections whose refusal is remembered.
 REFUSALS_MAX = 1024
 
 _NOWHERE = Position(0, 0, 0)
@@ -119,10 +120,10 @@ class _Progress:
     """
     A deposit that is being committed.
 
-    @ivar turns: how often the stream had gone back when it was begun.
-    @ivar pieces: all of it, with the attempt of each piece.
+    @ivar turns: the journal's count of rollbacks at the beginning.
+    @ivar pieces: all pieces, each with its attempt.
     @ivar left: pieces that are not committed.
-    @ivar isCut: whether a piece was made smaller that may have been taken as it was.
+    @ivar isCut: whether a piece was divided after an attempt to publish it.
     """
 
     deposit: Deposit
@@ -136,9 +137,9 @@ class _Progress:
 
 class _Stale(Exception):
     """
-    A deposit cannot be committed, and its connection has to go.
+    A deposit cannot be committed, and its connection must be closed.
 
-    @ivar code: of C{BYE}; C{None}: another connection has taken over the stream.
+    @ivar code: the code for C{BYE}; C{None} if another connection has taken over the stream.
     """
 
     def __init__(self, code: str | None = None, text: str = "") -> None:
@@ -148,19 +149,19 @@ class _Stale(Exception):
 
 
 def _octetsOf(headers: Mapping[str, str], body: bytes) -> int:
-    """What a message has for the server's max_payload, about; never less."""
+    """Estimate the size that counts for the server's max_payload; never too low."""
     return sum(len(k) + len(v) + 4 for k, v in headers.items()) + 128 + len(body)
 
 
 class WrittenView:
-    """The journal as one output reads it."""
+    """The journal without the octets that one output has written."""
 
     def __init__(self, journal: JetStreamJournal, written: Written) -> None:
         self._journal = journal
         self._written = written
 
     def read(self, after: int, costMax: int) -> list[Batch]:
-        """As L{JetStreamJournal.read}; of what is written already nothing remains."""
+        """As L{JetStreamJournal.read}, cut to the octets that are not written yet."""
         return self._written.only(self._journal.read(after, costMax))
 
 
@@ -170,8 +171,8 @@ class JetStreamJournal:
 
     @ivar octets: 0: the stream's own limit is for all, and refuses when it is reached.
     @ivar keptOctets: 0, too.
-    @ivar refusals: by worker and address, why what a connection had handed over was not
-        committed: a code of C{BYE} and a text.
+    @ivar refusals: by worker and address, the reason why a deposit was not committed: a code
+        for C{BYE} and a text.
     """
 
     _log = Logger()
@@ -195,6 +196,8 @@ class JetStreamJournal:
         self._uncounted: dict[str, int] = {}
         self.octets = self.keptOctets = 0
         self.refusals: dict[tuple[str, str], tuple[str, str]] = {}
+        self.capacity = NUMBER_MAX
+        self.hasSpare = False
         self._bus = bus
         self._stream = stream
         self._outbox = outbox
@@ -237,7 +240,8 @@ class JetStreamJournal:
             )
         stream = Stream(bus, layout.name)
         what = f"the journal {layout.name}"
-        opening(bus, what, lambda: stream.ensure(layout))
+        mayMake = outbox is None or outbox.state.history() is None
+        opening(bus, what, lambda: stream.ensure(layout, mayMake))
         chronicle = Chronicle(stream, layout)
         opening(bus, what, chronicle.open)
         return cls(
@@ -257,7 +261,7 @@ class JetStreamJournal:
 
     @property
     def mark(self) -> Mark:
-        """How far the stream is: the last message that is known here, and its era."""
+        """The last message that this process knows, and its era."""
         return self._chronicle.mark
 
     @property
@@ -280,6 +284,10 @@ class JetStreamJournal:
             self._outbox.close()
         self._bus.close()
 
+    def giveBack(self) -> bool:
+        """As L{decnet_syslog.master.promise.JournalPromise.giveBack}: the servers do it."""
+        return False
+
     # History.
 
     def holds(self, mark: Mark) -> bool:
@@ -288,27 +296,28 @@ class JetStreamJournal:
 
     def look(self) -> None:
         """
-        See whether the stream went back, and whether its settings could lose lines. To be
-        called now and then, also when nobody sends anything.
+        Check the stream's history and its settings. Call this regularly, also while no lines
+        arrive.
 
-        @raise JournalBlocked: not now.
-        @raise WentBack: it did, and the outputs are here.
+        @raise JournalBlocked: try again later.
+        @raise WentBack: the stream went back, and this process writes the outputs.
         """
         if self._outbox is None:
             self._run(self._chronicle.look())
             self._lookAtPayload()
             return
         self._run(self._reader.check())
+        self._run(self._reader.sweepSome())
         if self._outbox.owesFork:
             self._run(self._chronicle.fork())
             self._outbox.hasForked()
 
     def onWentBack(self, heard: Callable[[], None]) -> None:
-        """Call C{heard}, in the bus's thread, when the stream went back."""
+        """Call C{heard}, in the bus's thread, after each rollback."""
         self._heardWentBack = heard
 
     def _wentBack(self) -> None:
-        """Nothing that was granted or remembered is worth anything."""
+        """Forget all grants and positions."""
         self._held.clear()
         self._rows.clear()
         self._uncounted.clear()
@@ -322,7 +331,7 @@ class JetStreamJournal:
             del self.refusals[next(iter(self.refusals))]
 
     def _lookAtPayload(self) -> None:
-        """Say that the servers take less than our longest line, and that they take it again."""
+        """Log when the servers stop accepting our longest lines, and when they resume."""
         most = self._bus.payloadMax
         needs = self._messageOctetsMax + 1 + HEADERS_OCTETS_MAX
         if most == self._saidPayload or (most >= needs and not self._saidPayload):
@@ -330,9 +339,8 @@ class JetStreamJournal:
         if most < needs:
             self._saidPayload = most
             self._log.error(
-                "the NATS server takes messages of {most} octets now: lines that are too long"
-                " for that are not accepted, others are; set max_payload there to {needs} or"
-                " more",
+                "the NATS server accepts messages of at most {most} octets now, so longer lines"
+                " wait at their workers; set max_payload to {needs} or more",
                 event="unsafe",
                 most=most,
                 needs=needs,
@@ -341,7 +349,7 @@ class JetStreamJournal:
         else:
             self._saidPayload = 0
             self._log.info(
-                "the NATS server takes messages of {most} octets again",
+                "the NATS server accepts messages of {most} octets again",
                 event="unsafe",
                 over=True,
                 most=most,
@@ -364,8 +372,8 @@ class JetStreamJournal:
         await self._chronicle.fresh()
         found = await asyncio.gather(*(self._find(wish) for wish in wishes))
         if any(self._isBehind(subject, seq) for subject, seq, _ in found):
-            # Either a leader answered that was deposed, or the stream has lost something:
-            # an era finds out, as it takes a quorum.
+            # A deposed leader has answered, or the stream has lost messages. Beginning an era
+            # needs a quorum, so it shows which.
             await self._chronicle.doubt()
             found = await asyncio.gather(*(self._find(wish) for wish in wishes))
         return [
@@ -392,7 +400,7 @@ class JetStreamJournal:
         return grant
 
     def _isBehind(self, subject: str, seq: int) -> bool:
-        """Whether an answer is older than what we have committed ourselves."""
+        """Whether an answer is older than our own last commit."""
         held = self._held.get(self._rows.get(subject, 0))
         return held is not None and held.seq > seq
 
@@ -499,10 +507,7 @@ class JetStreamJournal:
             self._run(self._commit(progress))
         cursors = list(cursors)
         if cursors and self._outbox is not None:
-            if max(cursor.seq for cursor in cursors) > self._chronicle.known.last:
-                # A cursor is a place in a history that is known up to there.
-                self._run(self._chronicle.look())
-            self._outbox.save(cursors, self._chronicle.known)
+            self.saveCursors(cursors)
             try:
                 self._run(self._reader.release(self._outbox.released))
             except JournalBlocked:
@@ -511,13 +516,26 @@ class JetStreamJournal:
         self._progress = []
         return [p.batch for p in progress]
 
+    def saveCursors(self, cursors: Sequence[Cursor]) -> None:
+        """
+        Save the cursors of the outputs, together with the history that their batches were read
+        from. After a rollback that is not the stream's present history.
+
+        @raise LeaseLost: they are saved locally, but another process has the outputs.
+        """
+        assert self._outbox is not None, "no output is here"
+        if max(cursor.seq for cursor in cursors) > self._reader.history.last:
+            # The saved history must include the cursor.
+            self._run(self._chronicle.look())
+        self._outbox.save(cursors, self._reader.history)
+
     def _started(self, deposit: Deposit) -> _Progress:
         left = [(piece, uuid4().hex) for piece in pieces(deposit, self._pieceOctets)]
         return _Progress(deposit, self.turns, tuple(left), left)
 
     @property
     def _pieceOctets(self) -> int:
-        """What a piece may have, as long as its lines are not longer."""
+        """Maximum size of a piece, unless one line is longer."""
         return max(1, min(PIECE_OCTETS, self._bus.payloadMax - HEADERS_OCTETS_MAX))
 
     async def _commit(self, progress: Sequence[_Progress]) -> None:
@@ -531,7 +549,7 @@ class JetStreamJournal:
         )
         failed = [error for error in results if isinstance(error, BaseException)]
         if not failed and not all(map(self._isOfNow, progress)):
-            # Said as committed, it could be what was lost.
+            # Some of these commits may be lost: try the group again.
             failed = [JournalBlocked("the stream went back in the middle")]
         if any(p.batch is not None for p in progress):
             await self._bus.tell(committedSubject(self._stream.name))
@@ -549,8 +567,8 @@ class JetStreamJournal:
         stale = False
         for one in chain:
             if not self._isOfNow(one):
-                # What was committed of it may be lost. Workers have it still; what peers without
-                # positions sent we have, and the server knows the messages that it has.
+                # Its commits may be lost. Workers send their lines again. Lines of plain peers are
+                # published again with the same ids, so the server drops those that it has.
                 one.turns, one.batch = self.turns, None
                 one.stale = one.deposit.grant is not None
                 one.left = list(one.pieces)
@@ -568,9 +586,9 @@ class JetStreamJournal:
 
     async def _deposit(self, one: _Progress) -> None:
         """
-        Commit what is left of a deposit.
+        Commit the remaining pieces of a deposit.
 
-        @raise _Stale: it cannot be, and the connection has to go.
+        @raise _Stale: that is impossible, and the connection must be closed.
         """
         deposit, held = one.deposit, None
         if deposit.grant is not None:
@@ -594,7 +612,7 @@ class JetStreamJournal:
                 try:
                     seq = await self._append(subject, headers, body, held, one)
                 except _Stale:
-                    # What we believe of it is wrong, whatever the reason: asked anew.
+                    # Our position is wrong, whatever the reason: ask again at the next grant.
                     self._forget(subject)
                     raise
             self._chronicle.noted(seq)
@@ -606,9 +624,9 @@ class JetStreamJournal:
 
     def _cut(self, one: _Progress) -> None:
         """
-        Make less of a piece that is too long for the server, which took more before.
+        Divide a piece that is too long since the server's max_payload became smaller.
 
-        @raise _Stale: it is a line that cannot be cut. Its worker waits, and nobody else.
+        @raise _Stale: it is a single line. Its worker has to wait; other workers continue.
         """
         piece, _ = one.left[0]
         smaller = list(pieces(piece, self._pieceOctets))
@@ -621,8 +639,8 @@ class JetStreamJournal:
             f"{len(piece.octets)} octets are too long for the NATS servers' max_payload"
         )
         self._log.error(
-            "{worker}: a line of {octets} octets is too long for the NATS server, which takes"
-            " messages of {most} octets now: it {what}; raise max_payload there",
+            "{worker}: a line of {octets} octets is too long for the NATS server, which accepts"
+            " messages of at most {most} octets now; the line {what}, raise max_payload",
             event="limit",
             worker=piece.provenance.worker,
             octets=len(piece.octets),
@@ -632,7 +650,7 @@ class JetStreamJournal:
         )
         if piece.grant is not None:
             raise _Stale("no-space", why)
-        # Whoever has no positions does not send it again, and must not stop everybody.
+        # A plain peer does not send it again, and must not stop the other peers.
         del one.left[0]
 
     async def _append(
@@ -644,19 +662,19 @@ class JetStreamJournal:
         one: _Progress,
     ) -> int:
         """
-        Publish the first piece of what is left, behind the message that we know.
+        Publish the first remaining piece, as the successor of the last message that we know.
 
-        @param held: C{None}: behind any; whoever has no positions sends once or twice.
-        @return: its sequence.
-        @raise _Stale: there is another behind the one that we know.
-        @raise JournalBlocked: it may have been taken or not.
+        @param held: C{None} for a plain peer, whose messages have no order.
+        @return: the sequence of the new message.
+        @raise _Stale: the last message of the subject is another one.
+        @raise JournalBlocked: the message may have been stored or not.
         """
         _, attempt = one.left[0]
         await self._makeSure(one, _octetsOf(headers, body))
         if held is None:
             headers["Nats-Msg-Id"] = attempt
             seq = await self._stream.publish(subject, body, headers)
-            assert seq is not None, "nothing was expected before it"
+            assert seq is not None, "the server refused a message without a condition"
             return seq
         for _ in range(ATTEMPTS_MAX):
             headers[EXPECTED] = str(held.seq)
@@ -673,9 +691,9 @@ class JetStreamJournal:
                 await self._makeSure(one)
                 continue
             if last is None or last.seq < held.seq:
-                # The stream went back, or somebody has removed the position.
+                # The stream went back, or another program has removed the position.
                 await self._chronicle.doubt()
-                raise _Stale(WENT_BACK, "what was committed of this stream is gone")
+                raise _Stale(WENT_BACK, "the committed lines of this stream are gone")
             entry = self._entry(last)
             if entry.batch is not None or entry.position != held.position:
                 if one.isCut:
@@ -689,10 +707,10 @@ class JetStreamJournal:
 
     async def _makeSure(self, one: _Progress, octets: int = 0) -> None:
         """
-        Know that the stream is the one that we knew, and has room for lines.
+        Make sure that the stream did not go back and has room for lines.
 
         @raise _Stale: it went back.
-        @raise JournalBlocked: not now.
+        @raise JournalBlocked: try again later.
         """
         await self._chronicle.sure()
         if not self._isOfNow(one):
@@ -710,28 +728,45 @@ class JetStreamJournal:
         return min(RESERVE_OCTETS_MAX, self._stream.octetsMax // RESERVE_PART)
 
     def _isFull(self, octets: int) -> bool:
-        """Whether the stream has no room for lines, as far as we know."""
+        """Whether the stream has no room for lines, according to our last check."""
         stream = self._stream
         return stream.octets + octets > stream.octetsMax - self._reserve
 
     async def _whyFull(self) -> str:
-        """What an operator needs to know when nothing is accepted for want of room."""
+        """Explain to the operator why the stream has no room."""
         stream = self._stream
         said = (
             f"the stream {stream.name} is full: {stream.octets} of its maximum bytes,"
             f" {stream.octetsMax}, less {self._reserve} for positions"
         )
         written = await releasedOf(self._bus, stream.name)
-        last = self._chronicle.mark.number
-        if written < last:
+        if not await self._isAllWritten(written):
+            last = self._chronicle.known.last
             return (
                 f"{said}; the outputs have all up to message {written} of {last}: see that"
                 " decnet-outputs runs and can write"
             )
         return (
-            f"{said}; all of it is written, and what is left are positions of streams:"
-            " decnet-outputs makes them short within a minute; else give it more max_bytes"
+            f"{said}; all of it is written, only positions of streams are left:"
+            " decnet-outputs shortens them within a minute; otherwise raise max_bytes"
         )
+
+    async def _isAllWritten(self, written: int) -> bool:
+        """Whether only eras and positions follow the last written message."""
+        known = self._chronicle.known
+        if known.last - written <= known.erasBehind(written):
+            return True
+        return not await self._reader.read(written, 1)
+
+    def isAllWritten(self) -> bool:
+        """
+        Whether every output has all lines of the stream.
+
+        @raise JournalBlocked: try again later.
+        """
+        assert self._outbox is not None, "no output is here"
+        self._run(self._chronicle.look())
+        return self._run(self._isAllWritten(self._outbox.released))
 
     def read(self, after: int, costMax: int) -> list[Batch]:
         """As L{decnet_syslog.master.promise.JournalPromise.read}."""
@@ -746,11 +781,11 @@ class JetStreamJournal:
         plan = self._run(self._plan(outbox, names))
         owes = False
         if plan.at is not None and not self._chronicle.known.isForkedBehind(plan.at):
-            # Before it is forgotten here: listeners and workers must learn it.
+            # Before our own record changes: listeners and workers must learn of the rollback.
             try:
                 self._run(self._chronicle.fork())
             except StreamFull:
-                # Later: what is in it has to be written first.
+                # Announce it later, when written messages have made room.
                 owes = True
         outbox.begin(plan, self.identity, self._chronicle.known, owes)
         self._reader = Reader(self._stream, self._chronicle)
@@ -761,11 +796,11 @@ class JetStreamJournal:
         return plan.cursors
 
     async def _plan(self, outbox: Outbox, names: Sequence[str]) -> Plan:
-        """Where the outputs go on in the stream as it is now."""
+        """Find where the outputs continue in the present stream."""
         await self._chronicle.look()
         before, isTrusted = outbox.before, True
         if before.history is None:
-            # An older program wrote it: all it knows is when its messages were stored.
+            # An older program wrote it: it has only the storage times of the messages.
             isTrusted = before.journal in ("", self.identity)
             for output, seq in before.cursors.items():
                 time = before.times.get(output, 0)
@@ -774,7 +809,7 @@ class JetStreamJournal:
         return outbox.plan(names, self._chronicle.known, isTrusted)
 
     def written(self, output: str) -> WrittenView:
-        """The journal as one output has to read it: without what it has written."""
+        """The journal without the octets that an output has written."""
         assert self._outbox is not None, "no output is here"
         return WrittenView(self, self._outbox.written[output])
 

@@ -12,12 +12,12 @@ What must be true:
 * nobody's clock is compared with another's. A holder writes the value again and again; who
   waits takes it when it has not changed for C{LEASE_S} by its own clock; and a holder
   stops when it has not been able to write for C{GIVE_UP_S}, which is less;
-* the lease is a running process's. A process knows that the holder before it is dead when that had
-  the same file locked: the same inode, since the same start of the machine. A file, and a
-  machine, can be copied: what is in the file proves nothing;
-* a cursor is a place in a history (L{decnet_syslog.nats.history}). Both are kept together, here and
-  in the bucket. Where the stream has another history behind some message, the outputs go on there,
-  and what is written already is recognised (L{decnet_syslog.nats.written}).
+* the lease belongs to a running process. A process may take it over at once only if the last holder
+  had locked the same file: the same inode, since the same boot of the machine. Files and
+  machines can be copied, so the content of the file proves nothing;
+* a cursor is a position in a history (L{decnet_syslog.nats.history}). Both are saved together, in
+  the file and in the bucket. After a rollback the outputs continue after the last message that is
+  unchanged, and skip octets that they have written (L{decnet_syslog.nats.written}).
 
 One host: a second writer waits for a lock on the file as well, and goes on where the first
 was killed, in the same files: every line once. Another host with files of its own goes on
@@ -41,7 +41,7 @@ from ..master.promise import JournalBlocked
 from ..master.values import Cursor
 from .bus import Bus, Silent
 from .history import History
-from .lease import LEASE_S, LeaseLost
+from .lease import LEASE_S, LeaseLost, WentBack
 from .stream import EXPECTED, NAME_TAKEN, Layout, Stream, errorOf, opening
 from .written import OutputState, Written
 
@@ -50,14 +50,14 @@ __all__ = ["Outbox", "Plan", "placeOf", "releasedOf"]
 BUCKET_OCTETS_MAX = 1024 * 1024
 KEY = "outputs"
 
-# Eras that the bucket has: those that others need who have not seen the stream for a while.
+# Maximum number of eras in the bucket's value. It must cover the time between two holders.
 BUCKET_ERAS = 32
 
 
 def placeOf(path: Path) -> str:
     """
-    What no copy of a file has: its inode, and the start of this machine. Of a machine that
-    does not say that, something new each time.
+    Identify a file in a way that no copy shares: its inode and the boot id of this machine. Without
+    a boot id the result is different each time.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
@@ -77,7 +77,7 @@ class _Value:
     @ivar place: the identity of the file that has the cursors.
     @ivar host: as of L{placeOf}; "": not known.
     @ivar journal: the identity of the stream.
-    @ivar history: what is known of the stream; C{None}: an older program wrote it.
+    @ivar history: the history of the cursors; C{None} if an older program wrote the value.
     @ivar times: of each cursor, when its message was stored; only from an older program.
     """
 
@@ -131,10 +131,10 @@ async def _read(stream: Stream, name: str) -> _Value:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """
-    Where the outputs go on.
+    Where the outputs continue.
 
-    @ivar cursors: of each output.
-    @ivar at: behind which message the stream is not what was written; C{None}: it is.
+    @ivar cursors: the cursor of each output.
+    @ivar at: after a rollback, the last message that is unchanged; otherwise C{None}.
     """
 
     cursors: dict[str, Cursor]
@@ -153,9 +153,9 @@ class Outbox:
     @ivar released: every output has what is up to here on disk.
     @ivar before: what the bucket had when we took the outputs.
     @ivar renewed: when the value was last written, begun at.
-    @ivar written: what each output has written of each stream.
+    @ivar written: for each output, the end of each stream.
     @ivar state: the file of the cursors.
-    @ivar known: what is known of the stream, at least up to every cursor.
+    @ivar known: the history that the cursors belong to.
     """
 
     _log = Logger()
@@ -285,10 +285,10 @@ class Outbox:
 
     def plan(self, names: Sequence[str], now: History, isTrusted: bool = True) -> Plan:
         """
-        Find where each output goes on; batches wait for these and for no others.
+        Find where each output continues. Batches wait for these outputs only.
 
-        @param now: what the stream is.
-        @param isTrusted: whether a cursor without a history is believed.
+        @param now: the stream's present history.
+        @param isTrusted: whether to use cursors that have no history.
         """
         value = self._value
         local = self.state.useOutputs(names)
@@ -297,7 +297,7 @@ class Outbox:
         def still(seq: int, known: History | None) -> int:
             if known is None:
                 return min(seq, now.last) if isTrusted else 0
-            return min(seq, known.common(now))
+            return min(seq, known.upTo(seq).common(now))
 
         cursors: dict[str, Cursor] = {}
         lost: list[int] = []
@@ -305,13 +305,14 @@ class Outbox:
             cursor = local[name]
             said = value.cursors.get(name, value.released)
             here, there = still(cursor.seq, mine), still(said, theirs)
-            if (here, there) != (cursor.seq, said):
+            # Our own cursor can be too old to compare. Then the bucket's newer one is enough.
+            isKnown = there == said and (here == cursor.seq or cursor.seq <= said)
+            if not isKnown:
                 lost.append(max(here, there))
                 self._log.error(
-                    "{output}: the stream is not what was written. It is the same up to message"
-                    " {at}, and {output} had all up to message {seq}: it goes on behind message"
-                    " {at}. What comes again of streams is recognised; what peers without"
-                    " positions have sent behind message {at} may be there twice",
+                    "{output}: the stream went back behind the output. The output has messages up"
+                    " to {seq}, but only those up to {at} are unchanged; continuing after {at}."
+                    " Lines of plain senders after message {at} may be repeated",
                     event="went-back",
                     output=name,
                     at=max(here, there),
@@ -319,7 +320,7 @@ class Outbox:
                     reason="put back from a copy, made anew, or its end was lost",
                 )
             elif name in value.cursors and here < there:
-                # Others have written since, into files that are not these.
+                # Another host has written since then, into its own files.
                 self._log.warn(
                     "{output} goes on behind batch {seq}: what comes before is in the"
                     " files of {place}",
@@ -336,12 +337,12 @@ class Outbox:
         self, plan: Plan, journal: str, known: History, owesFork: bool = False
     ) -> None:
         """
-        Go on as planned.
+        Continue as planned.
 
         @param journal: the identity of the stream.
-        @param known: what the stream is.
-        @param owesFork: listeners must still be told that it went back: see L{owesFork}.
-        @raise LeaseLost: somebody else has taken over.
+        @param known: the stream's present history.
+        @param owesFork: whether the rollback must still be announced: see L{owesFork}.
+        @raise LeaseLost: another process has taken over.
         """
         self.written = {
             name: Written(name, self.state.ends(name)) for name in plan.cursors
@@ -353,13 +354,19 @@ class Outbox:
         self._cursors = {name: cursor.seq for name, cursor in plan.cursors.items()}
         self._write(self._holder)
 
+    def _historyNote(self, known: History) -> dict[str, str | None]:
+        """The history to save, if its eras have changed."""
+        if self.known is not None and self.known.eras == known.eras:
+            return {}
+        return {"history": known.asText()}
+
     @property
     def owesFork(self) -> bool:
-        """Whether listeners have not been told yet that the stream went back."""
+        """Whether a rollback must still be announced to the listeners."""
         return self.state.note("fork") is not None
 
     def hasForked(self) -> None:
-        """They have."""
+        """Record that the rollback was announced."""
         self.state.keep("fork", None)
 
     def save(self, cursors: Iterable[Cursor], known: History) -> None:
@@ -367,8 +374,8 @@ class Outbox:
         Save what the outputs have on disk: here first, then where others see it. That
         can wait, for L{renew}: here is what we go on from.
 
-        @param known: what is known of the stream, at least up to every cursor.
-        @raise LeaseLost: somebody else has taken over.
+        @param known: the history that the cursors belong to.
+        @raise LeaseLost: another process has taken over.
         """
         cursors = list(cursors)
         ends = {
@@ -376,7 +383,7 @@ class Outbox:
             for cursor in cursors
             if cursor.output in self.written
         }
-        self.state.save(cursors, {"history": known.asText()}, ends)
+        self.state.save(cursors, self._historyNote(known), ends)
         for output in ends:
             surplus = self.written[output].surplus()
             if surplus:
@@ -394,7 +401,7 @@ class Outbox:
         if self.isHeld:
             try:
                 self._write("")
-            except (JournalBlocked, LeaseLost):
+            except (JournalBlocked, LeaseLost, WentBack):
                 pass
 
     def close(self) -> None:
@@ -441,6 +448,11 @@ class Outbox:
             if seq is not None:
                 break
             there = await _read(self._stream, self._layout.name)
+            if there.revision < before:
+                raise WentBack(
+                    f"the bucket {_bucket(self._layout.name)} went back: it was at revision"
+                    f" {before} and is at {there.revision}"
+                )
             if there.attempt not in self._attempts or there.revision <= before:
                 raise LeaseLost(
                     f"{there.holder or 'nobody'} has the outputs of {self._layout.name}"

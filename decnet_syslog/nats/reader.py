@@ -6,15 +6,16 @@ What must be true:
 * every message behind the place where reading begins is given, in order, once for each
   reading. The sequences have no holes there: what is missing was removed by somebody else,
   and is said;
-* reading goes on only in the history that it began in: the eras are read on the way, and the
-  stream is looked at before a consumer is made;
+* reading never continues in another history: the reader checks each era message, and checks the
+  history before it creates a consumer;
 * the last message of a subject stays: it is the position of a stream. What is removed is
   before a message that was read and is written in every output;
-* a stream that is full of what is written becomes free again. A short position is published
-  behind the long one; where there is no room for that, the long one is removed first, and its
-  position is noted in a file until it is there again.
+* a stream that is full of written messages becomes free again. The reader replaces the last
+  message of a quiet subject by a short one. Without room for the short one it removes the long one
+  first, and keeps the position in the database until it is published again.
 
-Purging costs the cluster a round each, and so is done when there is something to gain.
+Each removal costs the cluster a round trip, so messages are removed in groups. The cost of a
+message does not depend on the number of subjects.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 from twisted.logger import Logger
@@ -33,7 +34,7 @@ from ..master.values import DEPOSIT_COST, Batch, Deposit
 from ..wire.record import Provenance
 from .bus import Silent
 from .chronicle import Chronicle
-from .history import ERA, erasSubject
+from .history import ERA, History, erasSubject
 from .lease import WentBack
 from .messages import (
     HEADERS_OCTETS_MAX,
@@ -64,6 +65,16 @@ MESSAGES_MAX = 512
 PURGE_OCTETS = 1024 * 1024
 PURGE_ALL_OCTETS = 16 * 1024 * 1024
 
+# The cost of a deletion is constant; the cost of a purge grows with the stream. So a subject is
+# purged only if this many of its messages can go.
+DELETES_MAX = 512
+
+# Maximum number of subjects whose last written message is remembered. A sweep handles others.
+LAST_MAX = 65536
+
+# Maximum number of messages that one step of a sweep examines.
+SWEEP_AT_ONCE = 8192
+
 # Messages that were read and are not written by every output that we remember. Of more,
 # the stream is looked through when they are.
 UNWRITTEN_MAX = 65536
@@ -77,7 +88,11 @@ SETTLED_OCTETS = 1024
 # stream is half full; looked at so often, at so many at once.
 QUIET_S = 600
 TIDY_S = 3600
-TIDY_AT_ONCE = 256
+TIDY_AT_ONCE = 1024
+LONG_MAX = 16384
+
+# Questions under way at once.
+AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +104,38 @@ class _Got:
     isMore: bool
 
 
+@dataclass(slots=True)
+class _Ripe:
+    """
+    Messages of a subject that can be removed.
+
+    @ivar octets: their size, including the last one, which stays.
+    """
+
+    seqs: list[int] = field(default_factory=list)
+    octets: int = 0
+
+
+@dataclass(slots=True)
+class _Sweep:
+    """
+    The removal, in steps, of messages that were written before we started.
+
+    @ivar next: the next sequence to examine.
+    @ivar released: the last sequence that may be removed.
+    @ivar tails: the last message of each subject when the sweep began.
+    """
+
+    next: int
+    released: int
+    tails: Mapping[str, int]
+
+
 class Reader:
     """
     Reads a stream. All coroutines run in the bus's thread.
 
-    @ivar forgiven: what is missing up to here was removed because it was written.
+    @ivar forgiven: messages up to this sequence may be missing, because they were written.
     """
 
     _log = Logger()
@@ -102,11 +144,15 @@ class Reader:
         self._stream = stream
         self._chronicle = chronicle
         self._turns = chronicle.turns
+        chronicle.former = None
         self.forgiven = 0
         # Of a small stream as well there must be room again in time.
         self._purgeOctets = min(PURGE_OCTETS, stream.octetsMax // 16)
         self._purgeAllOctets = min(PURGE_ALL_OCTETS, stream.octetsMax // 16)
         self._tidied = float("-inf")
+        # Messages to replace by short ones, the largest first, and whether the list is complete.
+        self._long: deque[Tail] = deque()
+        self._isAll = True
         # By the sequence before the next message.
         self._consumers: OrderedDict[int, str] = OrderedDict()
         # The same, of what a consumer has given that was too much.
@@ -114,13 +160,28 @@ class Reader:
         # Sequence, subject, octets.
         self._unwritten: deque[tuple[int, str, int]] = deque()
         self._seen = 0
-        # What can go: of each subject, up to where, and how much it is.
-        self._ripe: dict[str, tuple[int, int]] = {}
+        # By subject: messages that can be removed, and the last written one, which stays.
+        self._ripe: dict[str, _Ripe] = {}
         self._ripeOctets = 0
+        self._lastOf: OrderedDict[str, int] = OrderedDict()
+        self._sweeping: _Sweep | None = None
         self._sweepAt: int | None = None
 
+    @property
+    def history(self) -> History:
+        """The history that the messages read so far belong to."""
+        chronicle = self._chronicle
+        if chronicle.turns != self._turns and chronicle.former is not None:
+            return chronicle.former
+        return chronicle.known
+
     async def read(self, after: int, costMax: int) -> list[Batch]:
-        """The batches behind C{after}, at least one if there is one."""
+        """
+        The batches behind C{after}, at least one if there is one.
+
+        @raise WentBack: the stream went back.
+        """
+        self._refuseOther()
         for _ in range(LOOKS_MAX):
             isMore = True
             while isMore:
@@ -198,7 +259,7 @@ class Reader:
         """
         Read from here on.
 
-        @raise WentBack: what was read before is not what is there.
+        @raise WentBack: the stream went back.
         """
         await self.check()
         return await self._stream.consume(
@@ -207,15 +268,18 @@ class Reader:
 
     async def check(self) -> None:
         """
-        See that the stream is the one that was read, before anything is done with sequences.
+        Make sure that sequences still mean the messages that were read.
 
-        @raise WentBack: it is not.
-        @raise JournalBlocked: that cannot be known now.
+        @raise WentBack: they do not.
+        @raise JournalBlocked: try again later.
         """
         await self._chronicle.look()
+        self._refuseOther()
+
+    def _refuseOther(self) -> None:
         if self._chronicle.turns != self._turns:
             raise WentBack(
-                "the stream went back: what was read may not be what is there"
+                "the stream went back, so its sequences belong to other messages now"
             )
 
     def _readEra(self, seq: int, token: str, octets: int) -> None:
@@ -280,28 +344,48 @@ class Reader:
             self._sweepAt = None
         while self._unwritten and self._unwritten[0][0] <= released:
             seq, subject, octets = self._unwritten.popleft()
-            _, before = self._ripe.get(subject, (0, 0))
-            self._ripe[subject] = seq, before + octets
+            ripe = self._ripe.setdefault(subject, _Ripe())
+            before = self._lastOf.pop(subject, None)
+            if before is not None:
+                ripe.seqs.append(before)
+            # The last written message is, or was, the position.
+            self._lastOf[subject] = seq
+            ripe.octets += octets
             self._ripeOctets += octets
-            if before + octets >= self._purgeOctets:
+            if ripe.octets >= self._purgeOctets:
                 await self._purge([subject])
+        while len(self._lastOf) > LAST_MAX:
+            self._lastOf.popitem(last=False)
         if self._ripeOctets >= self._purgeAllOctets:
             await self._purge(list(self._ripe))
 
     async def _purge(self, subjects: Sequence[str]) -> None:
+        """Remove the messages of some subjects that can be removed."""
         await self.check()
+        seqs: list[int] = []
         for subject in subjects:
-            seq, octets = self._ripe[subject]
-            # Before the last one that was written: that is, or was, the position.
-            await self._stream.purge(subject, seq)
-            del self._ripe[subject]
-            self._ripeOctets -= octets
+            ripe = self._ripe.pop(subject)
+            self._ripeOctets -= ripe.octets
+            if len(ripe.seqs) > DELETES_MAX:
+                await self._stream.purge(subject, ripe.seqs[-1] + 1)
+            else:
+                seqs += ripe.seqs
+        await self._delete(seqs)
+
+    async def _delete(self, seqs: Sequence[int]) -> None:
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def deleted(seq: int) -> None:
+            async with gate:
+                await self._stream.delete(seq)
+
+        await asyncio.gather(*map(deleted, seqs))
 
     async def tidy(self, released: int, limbo: Limbo) -> None:
         """
-        Say positions in few octets: see L{SETTLED_OCTETS}.
+        Replace long messages that are only positions by short ones: see L{SETTLED_OCTETS}.
 
-        @param limbo: positions that are in no message.
+        @param limbo: keeps positions while they are in no message.
         """
         await self.check()
         await self.restore(limbo)
@@ -309,8 +393,30 @@ class Reader:
         isTight = octets >= self._stream.octetsMax // 2
         if isTight:
             await self._purge(list(self._ripe))
-        elif time.monotonic() < self._tidied + TIDY_S:
-            return
+        if not self._long:
+            # Listing all subjects is expensive, so the list is used up before the next one.
+            if not isTight and time.monotonic() < self._tidied + TIDY_S:
+                return
+            self._long = await self._findLong(released, isTight)
+        some = [self._long.popleft() for _ in range(min(TIDY_AT_ONCE, len(self._long)))]
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def settled(tail: Tail) -> Tail | None:
+            async with gate:
+                try:
+                    await self._settle(tail)
+                except StreamFull:
+                    return tail
+            return None
+
+        for tail in await asyncio.gather(*map(settled, some)):
+            if tail is not None:
+                await self._settleFull(tail, limbo)
+        if not self._long and self._isAll:
+            self._tidied = time.monotonic()
+
+    async def _findLong(self, released: int, isTight: bool) -> deque[Tail]:
+        """List long messages that are kept for their position only."""
         before = time.time() - (0 if isTight else QUIET_S)
         long = [
             tail
@@ -320,66 +426,138 @@ class Reader:
             and ERA not in tail.headers
             and int(tail.headers.get("Nats-Msg-Size", 0)) > SETTLED_OCTETS
         ]
-        # What frees most comes first: behind it there is room to publish.
+        # The largest first: after it there is room to publish.
         long.sort(key=lambda tail: -int(tail.headers.get("Nats-Msg-Size", 0)))
-        for tail in long[:TIDY_AT_ONCE]:
-            await self._settle(tail, limbo)
-        if len(long) <= TIDY_AT_ONCE:
-            self._tidied = time.monotonic()
+        self._isAll = len(long) <= LONG_MAX
+        return deque(long[:LONG_MAX])
 
-    async def _settle(self, tail: Tail, limbo: Limbo) -> None:
-        """Put a short message behind one that is written, and remove that."""
+    def _short(self, tail: Tail) -> tuple[str, Mapping[str, str] | None] | None:
+        """
+        Find the subject of a message, and the headers of a short message with its position; the
+        headers are C{None} if it has no position.
+
+        @return: C{None} if the message is foreign.
+        """
         try:
             entry = decode(tail.seq, tail.headers, b"")
         except Foreign:
-            return
+            return None
         grant = entry.grant()
         subject = subjectOf(self._stream.name, entry.worker, grant)
         if grant is None:
-            # It is no position.
-            await self._stream.purge(subject, tail.seq + 1)
-            return
+            return subject, None
         at = entry.position
         who = Provenance(entry.worker, "-", "-", "-", entry.name)
         deposit = Deposit(who, grant, at.offset, at.offset, b"")
-        headers, body = encode(deposit, at, uuid4().hex)
-        try:
-            await self._chronicle.sure()
-            seq = await self._stream.publish(
-                subject, body, {**headers, EXPECTED: str(tail.seq)}
-            )
-        except StreamFull:
-            # There is not even room for this. What is removed was written; and of whoever
-            # appends behind it just now, nothing is removed.
-            limbo.add(subject, headers)
-            await self._stream.purge(subject, tail.seq + 1)
-            await self.restore(limbo)
+        headers, _ = encode(deposit, at, uuid4().hex)
+        return subject, headers
+
+    async def _settle(self, tail: Tail) -> None:
+        """
+        Publish a short message with the position of a written one, and remove the latter.
+
+        @raise StreamFull: there is no room for the short message.
+        """
+        short = self._short(tail)
+        if short is None:
             return
-        if seq is not None:
-            await self._stream.purge(subject, seq)
+        subject, headers = short
+        if headers is not None:
+            await self._chronicle.sure()
+            self._refuseOther()
+            seq = await self._stream.publish(
+                subject, b"", {**headers, EXPECTED: str(tail.seq)}
+            )
+            if seq is None:
+                # A listener has appended: this message is not the position any more.
+                return
+        await self._stream.delete(tail.seq)
+
+    async def _settleFull(self, tail: Tail, limbo: Limbo) -> None:
+        """Without room for a second message: remove the long one, then publish the short one."""
+        short = self._short(tail)
+        if short is None:
+            return
+        subject, headers = short
+        await self.check()
+        if headers is not None:
+            limbo.add(subject, headers)
+        # A message that a listener appends at this moment is not removed.
+        await self._stream.delete(tail.seq)
+        await self.restore(limbo)
 
     async def restore(self, limbo: Limbo) -> None:
-        """Publish positions again that were removed to make room, as far as there is room."""
+        """Publish positions that were removed to make room, as far as there is room."""
         for subject, headers in list(limbo.positions.items()):
             try:
                 await self._chronicle.sure()
                 await self._stream.publish(subject, b"", {**headers, EXPECTED: "0"})
             except StreamFull:
                 return
-            # Or the subject has another message by now, and with it a position.
+            # Published, or the subject has a newer message with a position.
             limbo.drop(subject)
 
     async def sweep(self, released: int) -> None:
-        """Remove what every output has, also what was written before we were started."""
+        """
+        Begin to remove all messages that every output has written, including those from before
+        our start. L{sweepSome} continues.
+        """
         await self.check()
         counts = await self._stream.subjects(allOf(self._stream.name))
         if all(count == 1 for count in counts.values()):
             return
+        tails: dict[str, int] = {}
         for tail in await self._stream.tails(allOf(self._stream.name)):
+            subject = self._subjectOf(tail.seq, tail.headers)
+            if subject is not None:
+                tails[subject] = tail.seq
+        if len(tails) < len(counts):
+            # Some subjects are foreign or new: do not remove their messages.
+            first = (await self._stream.state())[1]
+        else:
+            # Everything before the first position, with one request.
+            first = min(*tails.values(), released + 1)
+            await self._stream.purgeAll(first)
+        self._sweeping = _Sweep(first, released, tails)
+        await self.sweepSome()
+
+    async def sweepSome(self) -> None:
+        """Do the next step of the sweep, if there is one."""
+        sweep = self._sweeping
+        if sweep is None:
+            return
+        await self.check()
+        consumer = await self._stream.consume(
+            deliver_policy="by_start_sequence",
+            opt_start_seq=max(1, sweep.next),
+            headers_only=True,
+        )
+        seqs: list[int] = []
+        isMore, looked = True, 0
+        while isMore and looked < SWEEP_AT_ONCE:
             try:
-                entry = decode(tail.seq, tail.headers, b"")
-            except Foreign:
-                continue
-            subject = subjectOf(self._stream.name, entry.worker, entry.grant())
-            if counts.get(subject, 0) > 1:
-                await self._stream.purge(subject, min(tail.seq, released + 1))
+                some, isMore = await self._stream.fetch(consumer, 2**30, MESSAGES_MAX)
+            except Silent:
+                return
+            for got in some:
+                sweep.next = got.seq + 1
+                subject = self._subjectOf(got.seq, got.message.headers)
+                if got.seq <= sweep.released and got.seq < sweep.tails.get(
+                    subject or "", 0
+                ):
+                    seqs.append(got.seq)
+            looked += len(some)
+            isMore = isMore and sweep.next <= sweep.released
+        await self._delete(seqs)
+        if not isMore:
+            self._sweeping = None
+
+    def _subjectOf(self, seq: int, headers: Mapping[str, str]) -> str | None:
+        """The subject of a message, from its headers; C{None} if it is foreign."""
+        if ERA in headers:
+            return erasSubject(self._stream.name)
+        try:
+            entry = decode(seq, headers, b"")
+        except Foreign:
+            return None
+        return subjectOf(self._stream.name, entry.worker, entry.grant())

@@ -23,9 +23,11 @@ from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..master.feeds import Feed, Output, Steps
 from ..master.groupcommit import GroupCommit
+from ..master.outputpaths import WrongKind
 from ..master.outputprocess import ListenerLock
 from ..master.promise import JournalBlocked
-from ..master.threads import ReopenSignals, Threads
+from ..master.threads import Threads
+from ..signals import ServiceSignals
 from .lease import GIVE_UP_S, RENEW_S, LeaseLost, WentBack
 
 if TYPE_CHECKING:
@@ -46,7 +48,10 @@ POLL_S = 1.0
 # How often it is looked whether room can be made in the stream, in seconds.
 TIDY_S = 20.0
 
-# How often it is looked whether the stream is still the one that is written, in seconds.
+# Maximum time to save the cursors after a rollback, before the process ends, in seconds.
+SAVE_S = 10.0
+
+# How often the stream's history is checked, in seconds.
 LOOK_S = 1.0
 
 
@@ -90,14 +95,15 @@ class OutputsService(Service):
         self._lock = lock
         self._die = die
         self._threads = Threads(reactor)
-        self._signals = ReopenSignals(reactor, self._reopen)
+        self._signals = ServiceSignals(reactor, self._reopen)
         self._loops: list[LoopingCall] = []
         self.feeds: list[Feed] = []
-        self.isWriting = False
+        self.isWriting = self._isFailing = False
 
     def startService(self) -> None:
         """Reach the journal, and wait until the outputs are ours."""
         super().startService()  # type: ignore[no-untyped-call]
+        self._signals.ignore()
         try:
             self._lock.acquire()
             self._journal, self._outbox = self._openJournal()
@@ -106,8 +112,9 @@ class OutputsService(Service):
         except StorageFailed:
             self._fail(Failure())
             return
+        self._inJournal = self._threads.start("journal")
         self._commits = GroupCommit(
-            self._journal, self._threads.start("journal"), self._reactor, self._fail
+            self._journal, self._inJournal, self._reactor, self._fail
         )
         self._reactor.callWhenRunning(self._signals.catch)
         self._saidWaiting = False
@@ -158,21 +165,26 @@ class OutputsService(Service):
         self._endLoops()
         for output in self._outputs:
             thread = self._threads.start(output.name)
+            feed = Feed(
+                output,
+                self._journal.written(output.name),
+                self._commits,
+                thread,
+                self._reactor,
+                self._fail,
+            )
             try:
                 yield thread(output.start, cursors[output.name])
-            except UserError:
+            except WrongKind:
                 self._fail(Failure())
                 return
-            self.feeds.append(
-                Feed(
-                    output,
-                    self._journal.written(output.name),
-                    self._commits,
-                    thread,
-                    self._reactor,
-                    self._fail,
-                )
-            )
+            except UserError as error:
+                if not cursors[output.name].files:
+                    # Never written: a mistake.
+                    self._fail(Failure())
+                    return
+                feed.block(str(error))
+            self.feeds.append(feed)
         self._log.info(
             "writing the outputs of {journal} as {holder}",
             journal=self.journalName,
@@ -180,9 +192,15 @@ class OutputsService(Service):
         )
         for feed in self.feeds:
             feed.start()
-        self._journal.onCommitted(
-            lambda: self._reactor.callFromThread(self._wake)  # from the bus's thread
-        )
+        try:
+            self._journal.onCommitted(
+                lambda: self._reactor.callFromThread(
+                    self._wake
+                )  # from the bus's thread
+            )
+        except JournalBlocked:
+            # When it answers again; until then it is asked every second.
+            pass
         self._repeat(POLL_S, self._wake)
         self._repeat(RENEW_S, self._renew)
         self._repeat(1.0, self._look)
@@ -267,14 +285,32 @@ class OutputsService(Service):
     def stopService(self) -> Steps:
         """Write what is in memory, say so, and let another take over."""
         super().stopService()  # type: ignore[no-untyped-call]
-        self._signals.release()
+        self._signals.stopping()
         self._endLoops()
         yield gatherResults([feed.stop() for feed in self.feeds])
         yield self._commits.flush()
+        if self.isWriting:
+            yield self._sayWhatIsLeft()
         self._commits.stop()
         yield self._commits.perform(self._journal.close)
         self._threads.stop()
         self._lock.release()
+        self._signals.release()
+
+    @inlineCallbacks
+    def _sayWhatIsLeft(self) -> Steps:
+        """Log whether everything is written: an operator may be moving to another journal."""
+        try:
+            isAll = yield self._commits.perform(self._journal.isAllWritten)
+        except JournalBlocked:
+            return
+        if isAll:
+            self._log.info("stopping; everything in the stream is written")
+        else:
+            self._log.info(
+                "stopping; the stream has messages that are not written yet, start decnet-outputs"
+                " again before the stream is abandoned"
+            )
 
     def _reopen(self) -> None:
         self._log.info("reopening the output files")
@@ -282,10 +318,36 @@ class OutputsService(Service):
             feed.reopen()
 
     def _fail(self, failure: Failure) -> None:
+        if self._isFailing:
+            return
+        self._isFailing = True
         self._log.critical("stopping: {reason}", reason=failure.getErrorMessage())
         if (
             failure.check(LeaseLost, WentBack, StorageFailed, UserError, OSError)
             is None
         ):
             self._log.failure("an error of the outputs", failure)
+        if failure.check(WentBack) is not None:
+            # Save the position of the files, so that lines which come again are recognized.
+            self._reactor.callLater(SAVE_S, self._die, failure)
+            saved = self._saveWritten()
+            saved.addErrback(
+                lambda error: self._log.warn(
+                    "cannot save the cursors, so the last lines may be repeated: {reason}",
+                    reason=error.getErrorMessage(),
+                )
+            )
+            saved.addCallback(lambda _: self._die(failure))
+            return
         self._die(failure)
+
+    @inlineCallbacks
+    def _saveWritten(self) -> Steps:
+        """Save the cursors of all outputs, without writing more lines."""
+        for feed in self.feeds:
+            feed.halt()
+        cursors = yield gatherResults(
+            [feed.inThread(feed.output.sync) for feed in self.feeds]
+        )
+        if cursors:
+            yield self._inJournal(self._journal.saveCursors, cursors)

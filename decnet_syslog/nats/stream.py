@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 class StreamFull(JournalBlocked):
-    """The stream, or what its account may store, is full: nothing was taken."""
+    """The stream, or the storage of its account, is full: the message was not stored."""
 
 
 _log = Logger()
@@ -56,8 +56,8 @@ NAME_TAKEN = 10058
 # peers, not assigned, not available, not the leader.
 NOT_YET = (10004, 10005, 10007, 10008, 10009)
 
-# What it says that has no room: a store that failed (of "maximum bytes exceeded"), resources of
-# the account, of the server.
+# Errors that mean "no room": the store has failed ("maximum bytes exceeded"), or the limits of the
+# account or the server are reached.
 FULL = (10077, 10002, 10023, 10047)
 
 # How long JetStream may take at the start until it answers and has a place for a stream, in
@@ -188,8 +188,8 @@ class Stream:
 
     @ivar identity: 32 hex digits, made with the stream.
     @ivar octetsMax: what it may take; if it has no bound, what one of ours would have.
-    @ivar octets: what it took when we last looked.
-    @ivar unsafe: in what way its settings could lose lines, as of that look. Empty: in none.
+    @ivar octets: its size at the last check, plus our own messages since then.
+    @ivar unsafe: how its settings could lose lines, at the last check; empty if they cannot.
     """
 
     def __init__(self, bus: Bus, name: str) -> None:
@@ -199,7 +199,7 @@ class Stream:
         self.octetsMax = 0
         self.octets = 0
         self.unsafe = ""
-        # Copies that it had when it was opened: it must not get fewer.
+        # Replicas when it was opened; fewer are unsafe.
         self._copies = 0
 
     async def ask(self, verb: str, **members: Any) -> dict[str, Any]:
@@ -217,15 +217,19 @@ class Stream:
             raise JournalBlocked(f"JetStream refuses: {error[1]}")
         return answer
 
-    async def ensure(self, layout: Layout) -> None:
+    async def ensure(self, layout: Layout, mayMake: bool = True) -> None:
         """
         Make the stream, or see that the one there can be trusted.
 
+        @param mayMake: whether to create a missing stream. An empty stream could prevent an
+            operator from restoring the old one.
         @raise UserError: it cannot.
         @raise JournalBlocked: not now.
         """
         answer = await self.ask("STREAM.INFO")
         if errorOf(answer) is not None:
+            if not mayMake:
+                raise JournalBlocked(self._gone)
             # Without a cluster the account's JetStream knows no peers.
             answer = await self._make(layout)
         self._check(answer["config"], layout)
@@ -233,7 +237,7 @@ class Stream:
 
     async def look(self, layout: Layout) -> int:
         """
-        See what the stream is like now, and what its settings are.
+        Check the stream's state and settings.
 
         @return: its last sequence.
         @raise JournalBlocked: it is gone, or does not answer.
@@ -255,16 +259,15 @@ class Stream:
         if wrong:
             self.unsafe = (
                 f"the stream {self.name} was edited and can lose lines: {', '.join(wrong)};"
-                " edit it back with the nats tool"
+                " change it back with the nats tool"
             )
         return int(state["last_seq"])
 
     @property
     def _gone(self) -> str:
         return (
-            f"the stream {self.name} is gone: put it back from a copy; or, if there is none,"
-            " restart a listener, which makes an empty one, and all workers offer again what"
-            " is on their disks"
+            f"the stream {self.name} is gone: restore it from a copy; without a copy restart a"
+            " listener, which creates an empty stream, and the workers send their files again"
         )
 
     def _measure(self, config: Mapping[str, Any], layout: Layout) -> None:
@@ -312,7 +315,7 @@ class Stream:
         )
 
     def _faults(self, config: Mapping[str, Any], layout: Layout) -> list[str]:
-        """What is wrong with a stream's settings: it could lose, or is somebody else's."""
+        """List the settings that could lose lines, or that show a foreign stream."""
         said = {
             "its description is not decnet_syslog's": _OURS.match(
                 str(config.get("description", ""))
@@ -440,6 +443,18 @@ class Stream:
             # all: it would remove everything, and the position with it.
             return
         await self.ask("STREAM.PURGE", filter=subject, seq=before)
+
+    async def purgeAll(self, before: int) -> None:
+        """Remove all messages before a sequence."""
+        if before > 1:
+            await self.ask("STREAM.PURGE", seq=before)
+
+    async def delete(self, seq: int) -> None:
+        """
+        Remove one message. With many subjects this costs a hundredth of L{purge}, which scans the
+        whole stream.
+        """
+        await self.ask("STREAM.MSG.DELETE", seq=seq, no_erase=True)
 
     async def consume(self, **config: Any) -> str:
         """

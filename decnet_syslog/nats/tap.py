@@ -11,7 +11,7 @@ from twisted.python import usage
 
 from ..clock import useMonotonicClock
 from ..master.limits import Limits
-from ..master.outputoptions import OutputOptions, makeOutputs
+from ..master.outputoptions import OUTPUT_FLAGS, OutputOptions, makeOutputs
 from ..master.outputprocess import ListenerLock
 from ..notify import managed
 from ..options import octets
@@ -56,7 +56,7 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
         *STATUS_PARAMETERS,
     ]
 
-    optFlags = [*NATS_FLAGS]
+    optFlags = [*OUTPUT_FLAGS, *NATS_FLAGS]
 
     compData = usage.Completions()
 

@@ -1,21 +1,20 @@
 """
-What each output has written of each stream, so that nothing is written twice.
+How far each output has written each stream, so that nothing is written twice.
 
-A stream of JetStream that went back is filled again by the workers: with the same octets of the
-same files, in other messages. A message's sequence does not show it. What the octets are does:
-(worker, stream, generation, offset), which only one content of one file ever has.
+After a rollback the workers send the lost octets again, in new messages. Sequences do not show
+that these octets were written before. Their identity does: (worker, stream, generation, offset)
+belongs to one content of one file only.
 
 What must be true:
 
-* how far a stream is written is saved in one transaction with the cursor that says so, and with
-  what was known of the history then;
-* a batch of which all is written becomes one that has nothing in it: its sequence counts, and
-  the cursor moves past it. Of a batch of which a part is written the rest remains. So what an
-  output renders is still a function of the batches behind its cursor and of what is saved
-  with that;
-* it is bounded: of very many streams those that advanced longest ago are forgotten.
+* the end of each written stream is saved in one transaction with the output's cursor and the
+  history that the cursor belongs to;
+* a batch that is completely written is replaced by an empty one with the same sequence, so the
+  cursor still moves past it. A batch that is partly written is cut. So the rendering remains a
+  function of the batches after the cursor and of the saved state;
+* the state is bounded: with very many streams, those that advanced longest ago are forgotten.
 
-Peers without positions have none of this: what they sent is written again when it comes again.
+Peers without positions are not covered: their messages are written again when they come again.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from .history import History
 
 __all__ = ["Limbo", "OutputState", "Written"]
 
-# Streams whose ends an output knows. A row has some 200 octets.
+# Maximum number of streams whose ends are kept for an output. A row takes about 200 octets.
 STREAMS_MAX = 65536
 
 # Worker, stream, generation.
@@ -46,26 +45,29 @@ Key: TypeAlias = tuple[str, str, int]
 
 class OutputState(Journal):
     """
-    The file of whoever writes the outputs: cursors, the lengths of files, and how far each
-    stream is written. It has no batches.
+    The database of the process that writes the outputs: cursors, file lengths, and the end of
+    each written stream. It contains no batches.
     """
 
     @classmethod
     def open(
-        cls, path: Path, streamsPerWorkerMax: int = Limits.filesPerWorker
+        cls,
+        path: Path,
+        streamsPerWorkerMax: int = Limits.filesPerWorker,
+        reserve: bool = False,
     ) -> OutputState:
         """As L{Journal.open}."""
-        opened = super().open(path, streamsPerWorkerMax)
+        opened = super().open(path, streamsPerWorkerMax, reserve)
         assert isinstance(opened, cls)
         return opened
 
     def history(self) -> History | None:
-        """What was known of the stream when the cursors were saved; C{None}: nothing."""
+        """The history that the saved cursors belong to; C{None} if there is none."""
         text = self.note("history")
         return None if text is None else History.parse(text)
 
     def note(self, key: str) -> str | None:
-        """A text that was kept."""
+        """Read a text that was kept."""
         found = self._asked(
             lambda: self._db.execute(
                 "SELECT value FROM meta WHERE key = ?", (f"jetstream-{key}",)
@@ -74,7 +76,7 @@ class OutputState(Journal):
         return None if found is None else str(found[0])
 
     def keep(self, key: str, text: str | None) -> None:
-        """Keep a text, or none."""
+        """Keep a text, or delete it."""
         self.save((), {key: text}, {})
 
     def save(
@@ -84,10 +86,10 @@ class OutputState(Journal):
         ends: Mapping[str, Mapping[Key, tuple[int, int]]],
     ) -> None:
         """
-        Save what the outputs have on disk, in one transaction.
+        Save the cursors of the outputs, in one transaction.
 
-        @param ends: of each output the streams that have advanced: their ends, and the
-            sequence of the batch that did it.
+        @param ends: for each output, the streams that have advanced: (end, sequence of the
+            last batch).
         """
         self._begin()
         try:
@@ -118,7 +120,7 @@ class OutputState(Journal):
             self._cursorTable.seqs[cursor.output] = cursor.seq
 
     def ends(self, output: str) -> OrderedDict[Key, int]:
-        """How far an output has written each stream; the one that advanced last is the last."""
+        """The end of each stream that an output has written; the latest to advance is the last."""
         rows = self._asked(
             lambda: self._db.execute(
                 'SELECT worker, stream, generation, "end" FROM written'
@@ -144,10 +146,10 @@ class OutputState(Journal):
 
 class Limbo:
     """
-    Positions that are in no message of the stream for a moment: see
-    L{decnet_syslog.nats.reader}. They are in the file, also when we die right there.
+    Positions whose message was removed to make room, and not yet published again: see
+    L{decnet_syslog.nats.reader}. They are kept in the database, so they survive a crash.
 
-    @ivar positions: of each subject, the headers of the message that says it.
+    @ivar positions: for each subject, the headers of the message to publish.
     """
 
     def __init__(self, state: OutputState) -> None:
@@ -156,12 +158,12 @@ class Limbo:
         self.positions: dict[str, dict[str, str]] = {} if text is None else loads(text)
 
     def add(self, subject: str, headers: Mapping[str, str]) -> None:
-        """A position is about to be removed, and has to be published again."""
+        """Keep a position whose message is about to be removed."""
         self.positions[subject] = dict(headers)
         self._keep()
 
     def drop(self, subject: str) -> None:
-        """It is in the stream again."""
+        """Forget a position that is in the stream again."""
         del self.positions[subject]
         self._keep()
 
@@ -175,19 +177,19 @@ class Written:
     """
     How far one output has written each stream.
 
-    @ivar ends: saved, of each stream.
+    @ivar ends: the saved end of each stream.
     """
 
     output: str
     ends: OrderedDict[Key, int]
     _read: deque[tuple[int, Key, int]] = field(default_factory=deque)
-    # Of streams that have advanced since: their ends.
+    # The ends of streams that have advanced since they were saved.
     _ahead: dict[Key, int] = field(default_factory=dict)
     _readTo: int = 0
     _log = Logger()
 
     def only(self, batches: Sequence[Batch]) -> list[Batch]:
-        """What is not written yet of batches that were read in order."""
+        """Cut batches, given in the order of reading, to the part that is not written yet."""
         return [self._rest(batch) for batch in batches]
 
     def _rest(self, batch: Batch) -> Batch:
@@ -195,7 +197,7 @@ class Written:
             return batch
         key = batch.provenance.worker, batch.stream, batch.generation
         if batch.seq <= self._readTo:
-            # Read again, by an output that was blocked: as it was the first time.
+            # The same batch again, for an output that was blocked: cut it as before.
             end = self._endBefore(batch.seq, key)
         else:
             end = self._ahead.get(key, self.ends.get(key, 0))
@@ -206,8 +208,8 @@ class Written:
         if batch.start >= end:
             return batch
         self._log.warn(
-            "octets {start} to {end} of {name!r} of {worker} are written already, and are not"
-            " written again",
+            "skipping octets {start} to {end} of {name!r} of {worker}: they are in the output"
+            " already",
             worker=batch.provenance.worker,
             stream=batch.stream,
             name=batch.provenance.log,
@@ -223,7 +225,7 @@ class Written:
         )
 
     def _endBefore(self, seq: int, key: Key) -> int:
-        """How far a stream was written before a batch that was read before."""
+        """The end of a stream when a batch was read for the first time."""
         end = self.ends.get(key, 0)
         for at, other, there in self._read:
             if at >= seq:
@@ -234,9 +236,9 @@ class Written:
 
     def saved(self, seq: int) -> dict[Key, tuple[int, int]]:
         """
-        Everything up to a batch is on disk.
+        Record that everything up to a batch is on disk.
 
-        @return: the streams that have advanced by that.
+        @return: the streams that have advanced: (end, sequence of the last batch).
         """
         advanced: dict[Key, tuple[int, int]] = {}
         while self._read and self._read[0][0] <= seq:
@@ -249,7 +251,7 @@ class Written:
         return advanced
 
     def surplus(self) -> list[Key]:
-        """Streams that are too many to be remembered, and are forgotten."""
+        """Forget the oldest streams beyond the limit, and return them."""
         gone: list[Key] = []
         while len(self.ends) > STREAMS_MAX:
             gone.append(self.ends.popitem(last=False)[0])

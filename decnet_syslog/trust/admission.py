@@ -8,7 +8,10 @@ and the allow-list are files that are read again when they change. A file that c
 believed is said, once, and what was in force stays in force.
 
 What is revoked must stay so when the listener starts again and C{crl.pem} is broken or
-gone: a copy of the list in force is kept beside the journal.
+gone: a copy of the list in force is kept beside the journal. If one of the two files is damaged
+and the other has no list from a CA, the revocations of that CA are unknown. Then the listener
+does not start, and a running listener does not begin to trust that CA. Refused lines stay in the
+workers' files; accepted lines of a revoked worker could not be taken back.
 """
 
 from __future__ import annotations
@@ -23,15 +26,14 @@ from twisted.logger import Logger
 
 from ..errors import UserError
 from .allowlist import AllowList, readAllowList
-from .bundles import Bundle, isIssued
-from .revocation import Revocations, readLists, replaceFile
-from .roles import refuseOperator, refuseOwn, refuseWorker
+from .bundles import Bundle
+from .files import replaceFile
+from .issuers import isSigned, keyIds
+from .revocation import ListMissing, Revocations, readLists
+from .roles import Objection, refuseOperator, refuseOwn, refuseWorker
 from .watching import Watched
 
-__all__ = ["REVOKED", "Admission"]
-
-# How the reason begins when it is revocation: the log says it by another event.
-REVOKED = "it was revoked"
+__all__ = ["Admission"]
 
 
 def _utcNow() -> datetime:
@@ -67,6 +69,7 @@ class Admission:
         self._allow = allow
         self._now = now
         self._watched = Watched([crl])
+        self._watchedSaved = Watched([saved])
         self._watchedAllow = None if allow is None else Watched([allow])
         self._saidOutdated = False
         # In force, and its copy is not written: said once, tried at each look.
@@ -74,6 +77,8 @@ class Admission:
         self._saidUnsaved = False
         # CAs that were trusted before the last change of the bundle.
         self._retired: tuple[x509.Certificate, ...] = ()
+        self._keysOf: Bundle | None = None
+        self._keys: list[str] = []
         self._revocations = self._firstLists()
         self._allowed: AllowList | None = None
         if allow is not None:
@@ -83,25 +88,49 @@ class Admission:
                 raise UserError(f"the allow-list {allow}: {error}; mend it") from None
 
     def _firstLists(self) -> Revocations:
+        """
+        The lists on disk.
+
+        @raise UserError: a file is damaged and the other one lacks the list of a CA: its
+            revocations are unknown.
+        """
+        damaged = ""
         try:
             saved = readLists(self._saved, self.bundle.authorities)
         except UserError as error:
-            # The CA was replaced, or the disk has lost it: what the CA says now counts.
+            damaged = f"{self._saved}: {error}"
             self._alarm(self._saved, str(error))
             saved = Revocations()
-        try:
-            lists = readLists(self._crl, self.bundle.authorities)
-            lists.checkNewer(saved, self.bundle.authorities)
-        except UserError as error:
-            if not saved.lists:
-                raise UserError(
-                    f"the revocation list {self._crl}: {error}; mend it, or remove it if"
-                    " nothing was ever revoked"
-                ) from None
-            self._alarm(self._crl, str(error))
-            return saved
-        self._save(lists)
+        lists, flaw = self._read(saved, self.bundle)
+        if flaw is not None:
+            self._alarm(self._crl, str(flaw))
+            if not isinstance(flaw, ListMissing):
+                damaged = f"{self._crl}: {flaw}"
+        if damaged and lists.unknownOf(self.bundle.authorities):
+            raise UserError(
+                f"the revoked certificates cannot be known: {damaged}; copy crl.pem from the CA"
+                f" to {self._crl}, or, if nothing was ever revoked, remove the damaged file"
+            )
+        if flaw is None:
+            self._save(lists)
         return lists
+
+    def _read(
+        self, before: Revocations, bundle: Bundle
+    ) -> tuple[Revocations, UserError | None]:
+        """
+        The lists in C{crl.pem} if the file is valid; else the previous lists and the error.
+        """
+        try:
+            # The file may still have the list of a CA that was trusted until now.
+            every = (*bundle.authorities, *self.bundle.authorities, *self._retired)
+            lists = readLists(self._crl, every)
+            if lists.others and not lists.lists:
+                raise UserError("it is not signed by the CA")
+            lists.checkNewer(before, bundle.authorities)
+        except UserError as error:
+            return before, error
+        return lists, None
 
     def _save(self, lists: Revocations) -> None:
         try:
@@ -112,6 +141,9 @@ class Admission:
             replaceFile(self._saved, lists.octets, 0o600)
 
     def _saveUnsaved(self) -> None:
+        if self._watchedSaved.changed():
+            # Changed by us, or damaged: write the list in memory again if it differs.
+            self._unsaved = self._revocations
         if self._unsaved is None:
             return
         try:
@@ -129,33 +161,36 @@ class Admission:
             return
         self._unsaved, self._saidUnsaved = None, False
 
-    def refuse(self, certificate: x509.Certificate) -> str | None:
+    def refuse(self, certificate: x509.Certificate) -> Objection | None:
         """Why a certificate that the CA has signed is not accepted; C{None} if it is."""
         reason = refuseWorker(certificate) or self._refuseAny(certificate)
         if reason is not None:
             return reason
         if self._allowed is not None and not self._allowed.allows(certificate):
-            return "it is not on the allow-list"
+            return Objection("not-allowed", "it is not on the allow-list")
         return None
 
-    def refuseOperator(self, certificate: x509.Certificate) -> str | None:
+    def refuseOperator(self, certificate: x509.Certificate) -> Objection | None:
         """The same of an operator's. The allow-list is of those who send."""
         return refuseOperator(certificate) or self._refuseAny(certificate)
 
-    def _refuseAny(self, certificate: x509.Certificate) -> str | None:
+    def _refuseAny(self, certificate: x509.Certificate) -> Objection | None:
         """What keeps out everybody, whoever they are."""
         own = refuseOwn(certificate, self.bundle.certificate)
         since = self._revocations.since(certificate)
         if own is not None or since is None:
             return own
-        return f"{REVOKED} on {since:%Y-%m-%d %H:%M:%S} UTC"
+        return Objection("revoked", f"it was revoked on {since:%Y-%m-%d %H:%M:%S} UTC")
 
-    def refuseIssuer(self, certificate: x509.Certificate) -> str | None:
+    def refuseIssuer(self, certificate: x509.Certificate) -> Objection | None:
         """Why a certificate between a worker's and the CA's is not accepted."""
         since = self._revocations.since(certificate)
         if since is None:
             return None
-        return f"{REVOKED} on {since:%Y-%m-%d %H:%M:%S} UTC, and with it what it has signed"
+        return Objection(
+            "revoked",
+            f"it was revoked on {since:%Y-%m-%d %H:%M:%S} UTC, and with it what it has signed",
+        )
 
     @property
     def standing(self) -> object:
@@ -167,15 +202,24 @@ class Admission:
         """Those that the allow-list names, if there is one."""
         return frozenset() if self._allowed is None else self._allowed.names
 
-    def excludes(self, name: str, print_: str, serial: int) -> bool:
-        """Whether a certificate that our CA has made, by its list, is not accepted."""
-        if any(
-            serial in self._revocations.serials(ca) for ca in self.bundle.authorities
-        ):
+    def excludes(self, name: str, print_: str, serial: int, key: str = "") -> bool:
+        """
+        Whether a certificate that our CA has made, by its list, is not accepted.
+
+        @param key: the L{keyId} of its issuer; empty if unknown.
+        """
+        if self._keysOf is not self.bundle:
+            # Called for each of up to ten thousand workers.
+            self._keysOf, self._keys = self.bundle, keyIds(self.bundle.authorities)
+        ours = self._keys
+        if key and key not in ours:
+            return True
+        lists = self._revocations.lists
+        if any(serial in lists[one].serials for one in ours if one in lists):
             return True
         return self._allowed is not None and not self._allowed.allowsNamed(name, print_)
 
-    def refuseOpen(self, chain: Sequence[x509.Certificate]) -> str | None:
+    def refuseOpen(self, chain: Sequence[x509.Certificate]) -> Objection | None:
         """
         As L{refuse}, of a connection whose certificate was accepted earlier.
 
@@ -183,16 +227,16 @@ class Admission:
         """
         return self._refuseChain(chain) or self.refuse(chain[0])
 
-    def refuseOpenOperator(self, chain: Sequence[x509.Certificate]) -> str | None:
+    def refuseOpenOperator(self, chain: Sequence[x509.Certificate]) -> Objection | None:
         """The same of an operator's."""
         return self._refuseChain(chain) or self.refuseOperator(chain[0])
 
-    def _refuseChain(self, chain: Sequence[x509.Certificate]) -> str | None:
+    def _refuseChain(self, chain: Sequence[x509.Certificate]) -> Objection | None:
         def isOf(authorities: Iterable[x509.Certificate]) -> bool:
-            return any(isIssued(one, by) for by in authorities for one in chain)
+            return any(isSigned(one, by) for by in authorities for one in chain)
 
         if isOf(self._retired) and not isOf(self.bundle.authorities):
-            return "its CA is not trusted any more"
+            return Objection("revoked", "its CA is not trusted any more")
         for issuer in chain[1:]:
             reason = self.refuseIssuer(issuer)
             if reason is not None:
@@ -200,7 +244,26 @@ class Admission:
         return None
 
     def use(self, bundle: Bundle) -> None:
-        """The master has another bundle."""
+        """
+        The master has another bundle.
+
+        C{crl.pem} may already have the list of a CA that is trusted only from now on.
+
+        @raise UserError: the file is damaged and the revocations of that CA are unknown.
+        """
+        lists, flaw = self._read(self._revocations, bundle)
+        if flaw is not None:
+            damaged = not isinstance(flaw, ListMissing)
+            if damaged and lists.unknownOf(bundle.authorities):
+                raise UserError(
+                    f"{self._crl}: {flaw}: the revocations of a CA in"
+                    f" {bundle.directory / 'ca.crt'} cannot be known; copy crl.pem from the CA"
+                    " again"
+                )
+        elif lists.octets != self._revocations.octets or (
+            lists.lists.keys() != self._revocations.lists.keys()
+        ):
+            self._enforce(lists)
         gone = [ca for ca in self.bundle.authorities if ca not in bundle.authorities]
         self._retired = tuple(gone)
         self.bundle = bundle
@@ -218,15 +281,18 @@ class Admission:
         return changed
 
     def _newLists(self) -> bool:
-        try:
-            lists = readLists(self._crl, self.bundle.authorities)
-            lists.checkNewer(self._revocations, self.bundle.authorities)
-            ended = lists.outdated(self._now())
-            if ended is not None:
-                raise UserError(f"it is out of date since {ended:%Y-%m-%d}")
-        except UserError as error:
-            self._alarm(self._crl, str(error))
+        lists, flaw = self._read(self._revocations, self.bundle)
+        ended = lists.outdated(self._now())
+        if flaw is None and ended is not None:
+            flaw = UserError(f"it is out of date since {ended:%Y-%m-%d}")
+        if flaw is not None:
+            self._alarm(self._crl, str(flaw))
             return False
+        self._enforce(lists)
+        return True
+
+    def _enforce(self, lists: Revocations) -> None:
+        """Put lists in force."""
         # In force first: a full disk must not keep a worker that was broken into.
         self._revocations = self._unsaved = lists
         self._saidOutdated = False
@@ -236,7 +302,6 @@ class Admission:
             file=str(self._crl),
             count=sum([len(one.serials) for one in lists.lists.values()]),
         )
-        return True
 
     def _newAllowList(self) -> bool:
         assert self._allow is not None

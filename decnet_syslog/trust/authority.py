@@ -2,117 +2,79 @@
 The authority: a CA in a directory, DECNET's layout.
 
 C{ca.key} (0600, in a directory of mode 0700), C{ca.crt}, C{master/} with the master's
-bundle, C{enrolled.jsonl}: a line for each certificate made here, and C{crl.pem}: those
-that are revoked. What exists is used as it is and never written over; C{crl.pem} is
-replaced by the next.
+bundle, C{enrolled.jsonl} with a line for each certificate issued here and the L{keyId} of its
+signer, and C{crl.pem} with the revoked certificates. Existing files are used and never
+overwritten, except that C{crl.pem} is replaced by a newer list.
 
-Ours are ECDSA P-256 keys; a CA with an RSA key works as well. A worker's certificate is
-good for clients only and the master's for servers only, so that neither can play the
-other; the names are checked besides. An operator's is for who looks at the status, and
-says so.
+C{ca.crt} can contain several certificates. The signer is the one that matches C{ca.key}. If none
+does, nothing is signed, because no other end would accept it. While a CA is being replaced
+(L{decnet_syslog.trust.replacement}), the old CA is in C{previous/} and still signs its revocation
+list.
 """
 
 from __future__ import annotations
 
 import fcntl
-import ipaddress
 import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import cast
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
 from cryptography.hazmat.primitives.asymmetric.types import (
     CertificateIssuerPrivateKeyTypes,
 )
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ..errors import UserError
 from .bundles import readCertificates, readKey
-from .names import NameRefused, checkName, fingerprint
-from .revocation import (
-    CRL_FILE,
-    Revocations,
-    makeList,
-    otherLists,
-    readLists,
-    replaceFile,
+from .files import makeDirectory, replaceFile, writeNew
+from .issuers import isSigned, keyId, keyIds, spki
+from .issuing import (
+    CERTIFICATE_DAYS,
+    Signer,
+    alternatives,
+    issue,
+    makeAuthority,
+    namesOf,
+    pemOfKey,
 )
-from .roles import OPERATOR_USAGE
+from .names import NameRefused, checkName, fingerprint, peerName
+from .revocation import CRL_FILE, Revocations, makeList, otherLists, readLists
 
-__all__ = ["MASTER_NAME", "Authority"]
+__all__ = ["ENROLLED_FILE", "MASTER_NAME", "PREVIOUS", "Authority", "readSigner"]
 
 MASTER_NAME = "decnet-master"
 
-CA_DAYS = 3650
-CERTIFICATE_DAYS = 825
+ENROLLED_FILE = "enrolled.jsonl"
 
-# What a certificate of each role is good for.
-_USAGES = {
-    "master": [ExtendedKeyUsageOID.SERVER_AUTH],
-    "worker": [ExtendedKeyUsageOID.CLIENT_AUTH],
-    "operator": [ExtendedKeyUsageOID.CLIENT_AUTH, OPERATOR_USAGE],
-}
-
-# Clocks of a fleet differ by minutes.
-BACKDATE = timedelta(hours=1)
+# The directory of the authority that is being replaced.
+PREVIOUS = "previous"
 
 
-def _writeNew(path: Path, octets: bytes, mode: int) -> None:
+def readSigner(directory: Path) -> Signer:
     """
-    Write a file that must not be there yet, on disk when this returns.
+    The certificate in C{ca.crt} that matches C{ca.key}, and the key.
 
-    @raise UserError: there is one.
+    @raise UserError: none matches, or other users can read the key.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags, mode)
-    except FileExistsError:
-        raise UserError(
-            f"{path} exists and is not written over: remove it, or go elsewhere"
-        ) from None
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(octets)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _makeDirectory(path: Path) -> None:
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the directory {path}: {error.strerror}") from None
-
-
-def _pem(key: CertificateIssuerPrivateKeyTypes) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _name(common: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
-
-
-def _subjectAlternative(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        pass
-    try:
-        return x509.DNSName(name)
-    except ValueError:
-        raise UserError(f"--san {name!a}: neither an address nor a DNS name") from None
+    key = cast(CertificateIssuerPrivateKeyTypes, readKey(directory / "ca.key"))
+    public = spki(key.public_key())
+    for certificate in readCertificates(directory / "ca.crt"):
+        try:
+            if spki(certificate.public_key()) == public:
+                return Signer(certificate, key)
+        except Exception:
+            # The library does not support this kind of key.
+            continue
+    raise UserError(
+        f"{directory / 'ca.key'} is not the key of a certificate in {directory / 'ca.crt'}:"
+        " no other end would accept its signatures; restore the matching pair of files"
+        ' ("decnet-syslog ca replace" replaces a CA)'
+    )
 
 
 class Authority:
@@ -120,18 +82,17 @@ class Authority:
     A certificate authority.
 
     @ivar directory: where it is.
-    @ivar certificate: the CA's own; the first in C{ca.crt}.
+    @ivar certificate: the CA's own certificate, from C{ca.crt}.
+    @ivar previous: the CA that this one is replacing, if any.
     """
 
     def __init__(
-        self,
-        directory: Path,
-        certificate: x509.Certificate,
-        key: CertificateIssuerPrivateKeyTypes,
+        self, directory: Path, signer: Signer, previous: Signer | None = None
     ) -> None:
         self.directory = directory
-        self.certificate = certificate
-        self._key = key
+        self.certificate = signer.certificate
+        self.previous = previous
+        self._signer = signer
 
     @classmethod
     def create(cls, directory: Path, name: str = "DECNET CA") -> Authority:
@@ -145,44 +106,32 @@ class Authority:
                 raise UserError(
                     f"there is a CA in {directory} already: it is left as it is"
                 )
-        _makeDirectory(directory)
+        makeDirectory(directory)
         os.chmod(directory, 0o700)
-        key = ec.generate_private_key(ec.SECP256R1())
-        now = datetime.now(timezone.utc)
-        public = key.public_key()
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(_name(name))
-            .issuer_name(_name(name))
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - BACKDATE)
-            .not_valid_after(now + timedelta(days=CA_DAYS))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_keyUsage(authority=True), critical=True)
-            .add_extension(
-                x509.SubjectKeyIdentifier.from_public_key(public), critical=False
-            )
-            .sign(key, SHA256())
-        )
-        _writeNew(directory / "ca.key", _pem(key), 0o600)
-        _writeNew(directory / "ca.crt", certificate.public_bytes(Encoding.PEM), 0o644)
-        return cls(directory, certificate, key)
+        made = makeAuthority(name)
+        writeNew(directory / "ca.key", pemOfKey(made.key), 0o600)
+        pem = made.certificate.public_bytes(Encoding.PEM)
+        writeNew(directory / "ca.crt", pem, 0o644)
+        return cls(directory, made)
 
     @classmethod
     def open(cls, directory: Path) -> Authority:
         """
         Use the CA that is in a directory.
 
-        @raise UserError: there is none, or others can read its key.
+        @raise UserError: there is none, its key is another's, or others can read it.
         """
         if not (directory / "ca.key").exists():
             raise UserError(
                 f'there is no CA in {directory}: make one with "decnet-syslog ca init"'
             )
-        certificate = readCertificates(directory / "ca.crt")[0]
-        key = cast(CertificateIssuerPrivateKeyTypes, readKey(directory / "ca.key"))
-        return cls(directory, certificate, key)
+        signer, previous = readSigner(directory), None
+        if (directory / PREVIOUS / "ca.key").exists():
+            previous = readSigner(directory / PREVIOUS)
+            if keyId(previous.certificate) == keyId(signer.certificate):
+                # Not replaced yet: the command died before it wrote ca.key.
+                previous = None
+        return cls(directory, signer, previous)
 
     def masterIdentity(self, names: Sequence[str] = ()) -> Path:
         """
@@ -193,15 +142,24 @@ class Authority:
         """
         out = self.directory / "master"
         if not (out / "worker.crt").exists():
-            every = list(dict.fromkeys([MASTER_NAME, "127.0.0.1", *names]))
-            self._issue(
-                MASTER_NAME,
-                out,
-                every,
-                "master",
-                CERTIFICATE_DAYS,
-            )
+            every = namesOf([MASTER_NAME, "127.0.0.1", *names])
+            self._issue(MASTER_NAME, out, every, "master", CERTIFICATE_DAYS)
         return out
+
+    def masterCertificate(self, old: x509.Certificate) -> tuple[bytes, bytes]:
+        """
+        Make a certificate for the master.
+
+        @param old: its current certificate; the new one gets the same names.
+        @return: the key and the certificate, in PEM.
+        """
+        name = peerName(old)
+        made, key = issue(
+            self._signer, name, alternatives(old), "master", CERTIFICATE_DAYS
+        )
+        with self.alone():
+            self._note(name, made, "master")
+        return pemOfKey(key), made.public_bytes(Encoding.PEM)
 
     def enroll(
         self,
@@ -216,7 +174,8 @@ class Authority:
 
         @param name: a worker's is the provenance of everything it sends.
         @param role: C{worker}, or C{operator}.
-        @raise UserError: the name cannot be used, or there is a bundle already.
+        @raise UserError: the name is unusable, there is a bundle already, or the master and the
+            new bundle would refuse each other.
         """
         try:
             checkName(name)
@@ -224,46 +183,104 @@ class Authority:
             raise UserError(f"cannot enrol: {error}") from None
         if name == MASTER_NAME:
             raise UserError(f"{MASTER_NAME} is the master's name, nobody else's")
-        return self._issue(name, out, names, role, days)
+        self.checkMaster()
+        return self._issue(name, out, namesOf(names), role, days)
 
     def enrolled(self) -> list[dict[str, str]]:
-        """What was enrolled here: name, fingerprint, serial, not_after, role."""
-        path = self.directory / "enrolled.jsonl"
+        """
+        The certificates issued here: name, fingerprint, serial, not_after, role, and authority,
+        the L{keyId} of the signer.
+        """
+        path = self.directory / ENROLLED_FILE
         if not path.exists():
             return []
+        # Older versions wrote no "authority". A replacement adds it to all lines.
+        first = keyId((self.previous or self._signer).certificate)
         try:
             lines = path.read_text("utf-8").splitlines()
-            return [json.loads(line) for line in lines]
-        except (OSError, ValueError) as error:
+            return [{"authority": first, **json.loads(line)} for line in lines]
+        except (OSError, ValueError, TypeError) as error:
             raise UserError(
                 f"{path}: not the list of who is enrolled ({error}); mend it"
             ) from None
 
+    def good(self) -> list[dict[str, str]]:
+        """The L{enrolled} certificates that are valid, not revoked, and from a trusted CA."""
+        now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        revoked = self.revoked()
+        keys = keyIds(self.authorities())
+        return [
+            entry
+            for entry in self.enrolled()
+            if entry["not_after"] > now
+            and entry["authority"] in keys
+            and (entry["authority"], int(entry["serial"], 16)) not in revoked
+        ]
+
+    def revoked(self) -> dict[tuple[str, int], datetime]:
+        """The revoked certificates in C{crl.pem}: (L{keyId} of the CA, serial number) to date."""
+        lists = self.revocations().lists
+        return {
+            (key, serial): when
+            for key, one in lists.items()
+            for serial, when in one.serials.items()
+        }
+
     def revocations(self) -> Revocations:
         """
-        What is revoked, by C{crl.pem}.
+        The lists of C{crl.pem}.
 
         @raise UserError: it cannot be believed.
         """
         path = self.directory / CRL_FILE
         try:
-            return readLists(path, self._authorities())
+            return readLists(path, self.authorities())
         except UserError as error:
             raise UserError(f"{path}: {error}; mend it") from None
 
-    def revoke(self, serials: Sequence[int]) -> list[int]:
+    def signers(self) -> list[Signer]:
+        """The trusted signers: this CA, and the one that it is replacing."""
+        found = [self._signer]
+        if self.previous is not None:
+            trusted = keyIds(self.authorities())
+            # An interrupted last step of the replacement leaves it there, no longer trusted.
+            found += [self.previous] * (keyId(self.previous.certificate) in trusted)
+        return found
+
+    def revoke(self, serials: Sequence[int], key: str = "") -> list[int]:
         """
         Revoke certificates by their serial numbers.
 
-        @return: those that were not revoked before.
-        @raise UserError: the list that there is cannot be believed, or none be written.
+        @param key: the L{keyId} of the CA that issued them. If empty, L{enrolled} shows it; for
+            a serial number that is not listed there, each trusted CA revokes it.
+        @return: the serial numbers that were not revoked before.
+        @raise UserError: the current list is not valid, the new one cannot be written, or
+            revocation would have no effect.
         """
-        with self._alone():
-            return self._revoke(serials)
+        makers: dict[int, set[str]] = {}
+        for entry in [] if key else self.enrolled():
+            makers.setdefault(int(entry["serial"], 16), set()).add(entry["authority"])
+        signers = {keyId(one.certificate): one for one in self.signers()}
+        wanted: dict[str, list[int]] = {}
+        for serial in serials:
+            of = {key} if key else makers.get(serial, set(signers))
+            if not of & signers.keys():
+                raise UserError(
+                    f"serial {serial:x} is from a CA that was replaced: it is refused already, and"
+                    " there is no list to revoke it in"
+                )
+            for one in of & signers.keys():
+                wanted.setdefault(one, []).append(serial)
+        self.checkMaster([signers[one].certificate for one in wanted])
+        new: list[int] = []
+        with self.alone():
+            for one, found in wanted.items():
+                new += self._revoke(signers[one], found)
+        return list(dict.fromkeys(new))
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """While another process changes the list, wait: one of the two changes would be lost."""
+    def alone(self) -> Iterator[None]:
+        """Hold the lock of the directory, so that concurrent changes are not lost."""
         descriptor = os.open(
             self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         )
@@ -273,29 +290,66 @@ class Authority:
         finally:
             os.close(descriptor)
 
-    def _revoke(self, serials: Sequence[int]) -> list[int]:
+    def beginList(self) -> None:
+        """
+        Make an empty list if there are only lists of other CAs: a listener does not accept a
+        C{crl.pem} without a list from a CA that it trusts.
+        """
+        with self.alone():
+            lists = self.revocations()
+            if lists.octets and lists.unknownOf([self.certificate]):
+                self._revoke(self._signer, [], begin=True)
+
+    def _revoke(
+        self, signer: Signer, serials: Sequence[int], begin: bool = False
+    ) -> list[int]:
         before = self.revocations()
-        known = dict(before.serials(self.certificate))
+        known = dict(before.serials(signer.certificate))
         new = [serial for serial in dict.fromkeys(serials) if serial not in known]
-        if not new:
+        if not new and not begin:
             return []
         now = datetime.now(timezone.utc).replace(microsecond=0)
         known.update(dict.fromkeys(new, now))
-        number = before.number(self.certificate) + 1
-        others = otherLists(before.octets, self.certificate, self._authorities())
-        made = makeList(self.certificate, self._key, known, number)
+        number = before.number(signer.certificate) + 1
+        others = otherLists(before.octets, signer.certificate, self.authorities())
+        made = makeList(signer.certificate, signer.key, known, number)
         replaceFile(self.directory / CRL_FILE, made + b"".join(others))
         return new
 
-    def _authorities(self) -> list[x509.Certificate]:
-        """Every CA of C{ca.crt}: while one follows the other there are two."""
+    def authorities(self) -> list[x509.Certificate]:
+        """Each CA in C{ca.crt}: two during a replacement."""
         return readCertificates(self.directory / "ca.crt")
+
+    def checkMaster(self, makers: Sequence[x509.Certificate] = ()) -> None:
+        """
+        Check that the master in C{master/} and the enrolled workers would accept each other.
+
+        @param makers: the issuers of the workers' certificates; by default this CA.
+        @raise UserError: one would refuse the other, with the reason.
+        """
+        makers = makers or [self.certificate]
+        master = self.directory / "master"
+        if not (master / "worker.crt").exists():
+            return
+        trusted = keyIds(readCertificates(master / "ca.crt"))
+        if not set(keyIds(makers)) <= set(trusted):
+            raise UserError(
+                f"the master does not trust this CA: it is not in {master / 'ca.crt'}; append"
+                f" {self.directory / 'ca.crt'} to it"
+            )
+        chain = readCertificates(master / "worker.crt")
+        authorities = self.authorities()
+        if not any(isSigned(one, ca) for one in chain for ca in authorities):
+            raise UserError(
+                f"workers with {self.directory / 'ca.crt'} would refuse the master: no CA in it"
+                f" issued {master / 'worker.crt'}; append the CA that did"
+            )
 
     def _issue(
         self,
         name: str,
         out: Path,
-        names: Sequence[str],
+        names: Sequence[x509.GeneralName],
         role: str,
         days: int,
     ) -> x509.Certificate:
@@ -304,48 +358,13 @@ class Authority:
                 raise UserError(
                     f"{out / file} exists and is not written over: go elsewhere"
                 )
-        key = ec.generate_private_key(ec.SECP256R1())
-        now = datetime.now(timezone.utc)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(_name(name))
-            .issuer_name(self.certificate.subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - BACKDATE)
-            .not_valid_after(
-                min(now + timedelta(days=days), self.certificate.not_valid_after_utc)
-            )
-            .add_extension(
-                x509.BasicConstraints(ca=False, path_length=None), critical=True
-            )
-            .add_extension(_keyUsage(authority=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage(_USAGES[role]), critical=False)
-            .add_extension(
-                x509.SubjectKeyIdentifier.from_public_key(key.public_key()),
-                critical=False,
-            )
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(
-                    self.certificate.public_key()  # type: ignore[arg-type]
-                ),
-                critical=False,
-            )
-        )
-        if names:
-            alternatives = [_subjectAlternative(one) for one in names]
-            builder = builder.add_extension(
-                x509.SubjectAlternativeName(alternatives), critical=False
-            )
-        edwards = isinstance(
-            self._key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
-        )
-        certificate = builder.sign(self._key, None if edwards else SHA256())
-        _makeDirectory(out)
-        _writeNew(out / "worker.key", _pem(key), 0o600)
-        _writeNew(out / "worker.crt", certificate.public_bytes(Encoding.PEM), 0o644)
-        _writeNew(out / "ca.crt", (self.directory / "ca.crt").read_bytes(), 0o644)
-        self._note(name, certificate, role)
+        certificate, key = issue(self._signer, name, names, role, days)
+        makeDirectory(out)
+        writeNew(out / "worker.key", pemOfKey(key), 0o600)
+        writeNew(out / "worker.crt", certificate.public_bytes(Encoding.PEM), 0o644)
+        writeNew(out / "ca.crt", (self.directory / "ca.crt").read_bytes(), 0o644)
+        with self.alone():
+            self._note(name, certificate, role)
         return certificate
 
     def _note(self, name: str, certificate: x509.Certificate, role: str) -> None:
@@ -356,24 +375,18 @@ class Authority:
             "fingerprint": fingerprint(certificate),
             "serial": f"{certificate.serial_number:x}",
             "not_after": certificate.not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "authority": keyId(self.certificate),
         }
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(self.directory / "enrolled.jsonl", flags, 0o644)
+        descriptor = os.open(self.directory / ENROLLED_FILE, flags, 0o644)
         with os.fdopen(descriptor, "ab") as file:
             file.write(json.dumps(entry).encode("ascii") + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
-
-def _keyUsage(authority: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not authority,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=authority,
-        crl_sign=authority,
-        encipher_only=False,
-        decipher_only=False,
-    )
+    def label(self) -> None:
+        """Record the signer of each certificate, before another CA begins to sign."""
+        path = self.directory / ENROLLED_FILE
+        if path.exists():
+            lines = [json.dumps(entry) + "\n" for entry in self.enrolled()]
+            replaceFile(path, "".join(lines).encode("ascii"))

@@ -2,8 +2,9 @@
 Bundles: a certificate, its key and the CA's certificates, in a directory.
 
 The layout is DECNET's, for workers and for the master: C{ca.crt}, C{worker.crt},
-C{worker.key}. A bundle is read, never written here. Everything that would only show as a
-handshake that fails is checked when it is read, and said in one line.
+C{worker.key}. A bundle is read, never written here. Loading a bundle performs a handshake in
+memory (L{decnet_syslog.trust.chains}) and reports each error that a real handshake would have in
+one line.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ..errors import UserError
+from .chains import EXPIRED, NOT_YET, UNKNOWN, findFlaw
+from .issuers import isSigned, spki
+from .names import showText
+from .verification import errorText
 
-__all__ = ["Bundle", "BundleError", "isIssued", "readCertificates", "readKey"]
+__all__ = ["Bundle", "BundleError", "readCertificates", "readKey"]
 
 # A chain of a few certificates; a file that is longer is something else.
 FILE_OCTETS_MAX = 1024 * 1024
@@ -113,21 +114,6 @@ def readKey(path: Path) -> PrivateKeyTypes:
         raise BundleError(path, "is not a private key in PEM", _GET_ONE) from None
 
 
-def _spki(key: object) -> bytes:
-    octets: bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined]
-    return octets
-
-
-def isIssued(certificate: x509.Certificate, by: x509.Certificate) -> bool:
-    """Whether a CA has signed a certificate."""
-    try:
-        certificate.verify_directly_issued_by(by)
-    except Exception:
-        # Whatever it is that cannot be verified is not verified.
-        return False
-    return True
-
-
 @dataclass(frozen=True)
 class Bundle:
     """
@@ -168,32 +154,98 @@ class Bundle:
         path = directory / "worker.crt"
         try:
             # These are parsed only now, and the library has many errors.
-            public = _spki(certificate.public_key())
-            begin = certificate.not_valid_before_utc
-            end = certificate.not_valid_after_utc
+            keys = [spki(one.public_key()) for one in (certificate, *chain)]
+            own = spki(key.public_key())
+            selfSigned = isSigned(certificate, certificate)
         except Exception:
             raise BundleError(path, "is not a certificate for TLS", _GET_ONE) from None
-        if _spki(key.public_key()) != public:
+        if own in keys[1:] and own != keys[0]:
+            raise BundleError(
+                path,
+                "the leaf must come first: worker.key is the key of certificate"
+                f" {keys.index(own) + 1} of {len(keys)} in it",
+                "put that one first, then who has signed it, and so on",
+            )
+        if own != keys[0]:
             raise BundleError(
                 directory / "worker.key",
                 "is not the key of worker.crt",
                 "copy both again",
             )
-        if not any(isIssued(certificate, ca) for ca in [*authorities, *chain]):
-            raise BundleError(
-                path, "is not signed by the CA in ca.crt", "copy all three again"
+        if selfSigned:
+            raise BundleError(path, "has signed itself: no CA has made it", _GET_ONE)
+        bundle = cls(directory, certificate, tuple(chain), key, tuple(authorities))
+        bundle._checkChain(now or datetime.now(timezone.utc))
+        return bundle
+
+    def _checkChain(self, now: datetime) -> None:
+        """
+        Verify the chain as the other end does.
+
+        @raise BundleError: the other end would refuse it; names the faulty certificate.
+        """
+        path = self.directory / "worker.crt"
+        try:
+            flaw = findFlaw(
+                self.certificate, self.chain, self.privateKey, self.authorities, now
             )
-        now = now or datetime.now(timezone.utc)
-        if now < begin:
+        except Exception:
+            raise BundleError(path, "is not a certificate for TLS", _GET_ONE) from None
+        if flaw is None:
+            return
+        isOurs = flaw.certificate == self.certificate
+        isAuthority = flaw.certificate in self.authorities
+        if isAuthority:
+            path = self.directory / "ca.crt"
+        what = "" if isOurs else f"{_called(flaw.certificate)} "
+        if flaw.error == NOT_YET:
+            begin = _date(
+                flaw.certificate, "not_valid_before_utc", "%Y-%m-%d %H:%M UTC"
+            )
             raise BundleError(
                 path,
-                f"is not valid before {begin:%Y-%m-%d %H:%M} UTC",
+                f"{what}is not valid before {begin}",
                 "look at this machine's clock",
             )
-        if now > end:
+        if flaw.error == EXPIRED:
+            end = _date(flaw.certificate, "not_valid_after_utc", "%Y-%m-%d")
             raise BundleError(
                 path,
-                f"has expired on {end:%Y-%m-%d}",
-                'enrol again with "decnet-syslog enroll"',
+                f"{what}has expired on {end}",
+                'enrol again with "decnet-syslog enroll"'
+                if isOurs
+                else "replace the CA (docs/trust.rst), or put its renewed certificate there",
             )
-        return cls(directory, certificate, tuple(chain), key, tuple(authorities))
+        if flaw.error in UNKNOWN:
+            raise BundleError(
+                path,
+                "is not signed by the CA in ca.crt"
+                if isOurs
+                else f"leads to {what}and no further: that is not signed by the CA in ca.crt",
+                "copy all three again",
+            )
+        raise BundleError(
+            path,
+            f"{what or 'this certificate '}would be refused by the other end:"
+            f" {errorText(flaw.error)}",
+            _GET_ONE,
+        )
+
+
+def _date(certificate: x509.Certificate, which: str, form: str) -> str:
+    """A date of a certificate, for people."""
+    try:
+        found: datetime = getattr(certificate, which)
+    except Exception:
+        # The library parses dates lazily, and accepts fewer of them than OpenSSL.
+        return "a date that cannot be read"
+    return found.strftime(form)
+
+
+def _called(certificate: x509.Certificate) -> str:
+    """A certificate of a chain, for people."""
+    try:
+        return f"the certificate of {showText(certificate.subject.rfc4514_string())}"
+    except Exception:
+        # The library parses names lazily and raises many kinds of errors.
+        return "a certificate whose name cannot be read"

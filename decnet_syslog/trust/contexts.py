@@ -3,9 +3,8 @@ TLS for both ends: mutual, by the CA of the bundle, and by name.
 
 What must be true, in every case fail-closed:
 
-* OpenSSL's refusal is final: a callback adds refusals and takes none back;
-* the listener accepts clients' certificates of the CA with exactly one usable CN, and
-  says which it has refused, from where and why: afterwards only "verify failed" is left;
+* OpenSSL's refusal is final (L{decnet_syslog.trust.verification});
+* the listener accepts clients' certificates of the CA with exactly one usable CN;
 * the forwarder accepts a certificate of the CA that is good for a server and has the
   master's name. Twisted's own check of names accepts a certificate without any
   (C{optionsForClientTLS} logs what service_identity raises and goes on), and so any
@@ -25,14 +24,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from cryptography import x509
 from OpenSSL import SSL
 from OpenSSL.crypto import X509, X509StoreFlags
 from twisted.internet.interfaces import (
-    IAddress,
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
 )
@@ -47,8 +44,9 @@ from zope.interface import implementer
 
 from .bundles import Bundle
 from .gathering import GatheringConnection
-from .names import fingerprint, showText
-from .roles import refuseMaster, refuseOperator, refuseOwn, refuseWorker
+from .names import showText
+from .roles import Objection, refuseMaster, refuseOperator, refuseOwn, refuseWorker
+from .verification import Judge, Refusal, turnedAway, verifyWith
 
 __all__ = [
     "DELIVERY_PROTOCOL",
@@ -64,6 +62,7 @@ __all__ = [
     "forwarderContext",
     "listenerContext",
     "operatorContext",
+    "turnedAway",
 ]
 
 # The delivery extension, docs/protocol.rst.
@@ -93,46 +92,6 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 MUTUAL = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """
-    A certificate that was refused.
-
-    @ivar address: who came with it, or where we had connected to.
-    @ivar reason: in words.
-    @ivar subject: the certificate's, shown without control characters.
-    """
-
-    address: str
-    reason: str
-    subject: str
-    fingerprint: str
-
-    def __str__(self) -> str:
-        return f"certificate {self.subject} refused: {self.reason} ({self.fingerprint})"
-
-
-def _address(connection: Any) -> str:
-    peer: IAddress = connection.get_app_data().transport.getPeer()
-    host, port = getattr(peer, "host", None), getattr(peer, "port", None)
-    return str(peer) if host is None else f"{host}:{port}"
-
-
-def _refusal(connection: Any, certificate: X509, reason: str) -> Refusal:
-    try:
-        parsed = certificate.to_cryptography()
-        subject = showText(parsed.subject.rfc4514_string())
-        print_ = fingerprint(parsed)
-    except Exception:
-        # A hostile certificate must not get past the check by breaking the report.
-        subject, print_ = "unreadable", "unknown"
-    try:
-        address = _address(connection)
-    except Exception:
-        address = "unknown"
-    return Refusal(address, reason, subject, print_)
-
-
 def _options(bundle: Bundle, protocols: list[bytes]) -> CertificateOptions:
     # It passes cryptography's objects on; its annotations are of pyOpenSSL's.
     make: Any = CertificateOptions
@@ -156,45 +115,8 @@ def _options(bundle: Bundle, protocols: list[bytes]) -> CertificateOptions:
     return options
 
 
-def _verification(
-    refuse: Callable[[x509.Certificate], str | None],
-    refused: Callable[[Refusal], None],
-    refuseIssuer: Callable[[x509.Certificate], str | None] = lambda certificate: None,
-) -> Callable[[SSL.Connection, X509, int, int, int], bool]:
-    """
-    A verify callback that adds refusals and reports every one.
-
-    @param refuse: asked of the peer's certificate.
-    @param refuseIssuer: asked of each other one of its chain.
-    """
-
-    def verify(
-        connection: SSL.Connection, certificate: X509, error: int, depth: int, ok: int
-    ) -> bool:
-        # An exception here would go to the reactor and leave the peer connected.
-        try:
-            if not ok:
-                reason: str | None = _errorText(error)
-            elif depth == 0:
-                reason = refuse(certificate.to_cryptography())
-            else:
-                reason = refuseIssuer(certificate.to_cryptography())
-            if reason is None:
-                return True
-            refused(_refusal(connection, certificate, reason))
-        except Exception:
-            return False
-        return False
-
-    return verify
-
-
-def _errorText(error: int) -> str:
-    from OpenSSL._util import ffi, lib
-
-    text = ffi.string(lib.X509_verify_cert_error_string(error))
-    assert isinstance(text, bytes)
-    return text.decode("ascii", "replace")
+def _accept(certificate: x509.Certificate) -> Objection | None:
+    return None
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -207,17 +129,19 @@ class ListenerContext:
         self,
         bundle: Bundle,
         refused: Callable[[Refusal], None],
-        refuse: Callable[[x509.Certificate], str | None] = lambda certificate: None,
-        refuseIssuer: Callable[[x509.Certificate], str | None] = (
-            lambda certificate: None
-        ),
-        role: Callable[[x509.Certificate], str | None] = refuseWorker,
+        refuse: Judge = _accept,
+        refuseIssuer: Judge = _accept,
+        role: Judge = refuseWorker,
         protocols: Sequence[bytes] = DELIVERY_PROTOCOLS,
+        hears: Sequence[bytes] = (),
     ) -> None:
         """
         @param role: why a certificate is not of those that this end is for.
         @param protocols: what is spoken, the best first.
+        @param hears: the protocols whose connections call L{turnedAway} before they accept an
+            octet, and send the reason to the peer.
         """
+        self._hears = tuple(hears)
         self._refused = refused
         self._refuse = refuse
         self._refuseIssuer = refuseIssuer
@@ -232,16 +156,21 @@ class ListenerContext:
         context.set_alpn_select_callback(self._selectProtocol)
         own = bundle.certificate
 
-        def refuse(certificate: x509.Certificate) -> str | None:
+        def refuse(certificate: x509.Certificate) -> Objection | None:
             return (
                 self._role(certificate)
                 or refuseOwn(certificate, own)
                 or self._refuse(certificate)
             )
 
-        context.set_verify(
+        verifyWith(
+            context,
             MUTUAL | SSL.VERIFY_CLIENT_ONCE,
-            _verification(refuse, self._refused, self._refuseIssuer),
+            refuse,
+            self._refused,
+            self._refuseIssuer,
+            # A server selects the protocol before it requests the client's certificate.
+            lambda connection: connection.get_alpn_proto_negotiated() in self._hears,
         )
         for authority in bundle.authorities:
             context.add_client_ca(X509.from_cryptography(authority))
@@ -265,7 +194,7 @@ class ListenerContext:
 
 
 # Why an open connection is not accepted any more, of what its peer was believed by.
-RefuseChain: TypeAlias = Callable[[Sequence[x509.Certificate]], str | None]
+RefuseChain: TypeAlias = Callable[[Sequence[x509.Certificate]], Objection | None]
 
 
 def chainOf(transport: Any) -> list[x509.Certificate]:
@@ -290,15 +219,17 @@ class ForwarderContext:
         self.lastRefusal: Refusal | None = None
         self._masterName = masterName
         self._protocols = list(DELIVERY_PROTOCOLS) if offerDelivery else []
-        self._verify = _verification(
-            lambda certificate: refuseMaster(certificate, masterName), self._note
-        )
         self.use(bundle)
 
     def use(self, bundle: Bundle) -> None:
         """Use a bundle for the connections from here on."""
         options = _options(bundle, self._protocols)
-        options.getContext().set_verify(MUTUAL, self._verify)
+        verifyWith(
+            options.getContext(),
+            MUTUAL,
+            lambda certificate: refuseMaster(certificate, self._masterName),
+            self._note,
+        )
         self._options = options
 
     def _note(self, refusal: Refusal) -> None:
@@ -318,25 +249,27 @@ class ForwarderContext:
 def listenerContext(
     bundle: Bundle,
     refused: Callable[[Refusal], None],
-    refuse: Callable[[x509.Certificate], str | None] = lambda certificate: None,
-    refuseIssuer: Callable[[x509.Certificate], str | None] = lambda certificate: None,
+    refuse: Judge = _accept,
+    refuseIssuer: Judge = _accept,
 ) -> ListenerContext:
     """
-    TLS for a listener.
+    TLS for a listener. Its connections must call L{turnedAway}.
 
-    @param refused: told of every certificate that is refused.
+    @param refused: told of every certificate that is refused in the handshake.
     @param refuse: why a worker's certificate is not accepted, C{None} if it is; asked for
         each handshake.
     @param refuseIssuer: the same of the certificates between it and the CA's.
     """
-    return ListenerContext(bundle, refused, refuse, refuseIssuer)
+    return ListenerContext(
+        bundle, refused, refuse, refuseIssuer, hears=DELIVERY_PROTOCOLS
+    )
 
 
 def operatorContext(
     bundle: Bundle,
     refused: Callable[[Refusal], None],
-    refuse: Callable[[x509.Certificate], str | None],
-    refuseIssuer: Callable[[x509.Certificate], str | None],
+    refuse: Judge,
+    refuseIssuer: Judge,
 ) -> ListenerContext:
     """
     TLS for what a listener serves to operators, over HTTP/1.1; as L{listenerContext}.

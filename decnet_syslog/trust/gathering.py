@@ -43,11 +43,13 @@ class GatheringConnection(SSL.Connection):
     A connection over memory.
 
     @ivar unknownVersions: of the delivery extension, offered by a peer with none that we have.
+    @ivar refusal: see L{decnet_syslog.trust.verification.turnedAway}.
     """
 
     def __init__(self, context: SSL.Context) -> None:
         super().__init__(context, None)
         self.unknownVersions: list[str] = []
+        self.refusal: object = None
         # Octets that the record under way still needs; a header that is not complete.
         self._needed = 0
         self._header = b""

@@ -127,8 +127,12 @@ def loadOpenSSL() -> None:
     configuration = _configuration(own)
     if configuration is None:
         return
-    # In memory: no other process can change it, and no file remains.
-    file = os.memfd_create("decnet-syslog-openssl.cnf")
+    try:
+        # In memory: no other process can change it, and no file remains.
+        file = os.memfd_create("decnet-syslog-openssl.cnf")
+    except OSError:
+        # A sandbox that forbids it.
+        return
     try:
         os.write(file, configuration.encode("utf-8", "surrogateescape"))
         os.environ["OPENSSL_CONF"] = f"/proc/self/fd/{file}"

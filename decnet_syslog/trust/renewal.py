@@ -3,7 +3,8 @@ Renewal: a bundle that is replaced on disk is used for the next connections.
 
 A new bundle must fit together, be valid now, be for the same use and have the same name
 as the one in use. One that does not is refused, once, with the reason, and the one in
-use stays. Connections that are open stay open, on the certificate they began with.
+use stays. If its user refuses it for another reason, it is offered again at each look.
+Connections that are open stay open, on the certificate they began with.
 """
 
 from __future__ import annotations
@@ -47,22 +48,40 @@ class Renewal:
         self._usage = usage
         self._use = use
         self._watched = Watched([bundle.directory / name for name in BUNDLE_FILES])
+        # Refused by its user, for a reason outside its files.
+        self._waiting: Bundle | None = None
+        self._said = ""
 
     def look(self) -> None:
         """Use what is there if it is new and good."""
-        if not self._watched.changed():
-            return
-        try:
-            bundle = Bundle.load(self.bundle.directory)
-            self._check(bundle)
-            self._use(bundle)
-        except UserError as error:
+        if self._watched.changed():
+            self._waiting, self._said = None, ""
+            try:
+                bundle = Bundle.load(self.bundle.directory)
+                self._check(bundle)
+            except UserError as error:
+                self._refused(error)
+                return
+            self._waiting = bundle
+        if self._waiting is not None:
+            self._offer(self._waiting)
+
+    def _refused(self, error: UserError) -> None:
+        if str(error) != self._said:
+            self._said = str(error)
             self._log.error(
                 "the new certificate is not used, the old one stays: {reason}",
                 event="reload-refused",
                 reason=str(error),
             )
+
+    def _offer(self, bundle: Bundle) -> None:
+        try:
+            self._use(bundle)
+        except UserError as error:
+            self._refused(error)
             return
+        self._waiting = None
         self.bundle = bundle
         self._log.warn(
             "using the new certificate {fingerprint}, until {until:%Y-%m-%d}, for new"

@@ -4,11 +4,21 @@ Revocation: certificates of the CA that are not to be believed any more.
 A certificate revocation list (RFC 5280 section 5) in C{crl.pem}, one for each CA of
 C{ca.crt}, signed by it. What must be true:
 
+* a list belongs to the key that signed it. Two CAs with the same name have two independent
+  lists, with independent numbers;
 * a list that cannot be read, is not signed by the CA, is out of date or is older than
   the one in force changes nothing: what was revoked stays revoked;
 * the list in force survives a restart, whatever becomes of C{crl.pem} meanwhile.
 
-Certificates are looked up here by issuer and serial number, not by OpenSSL: its check
+If a file has several lists from one key (files that were concatenated), the highest number wins;
+lists with equal numbers are merged.
+
+A list from a CA that is not in C{ca.crt} is ignored, because C{ca.crt} and C{crl.pem} cannot change
+in the same instant. But a list that claims to be from a CA in C{ca.crt} without its signature makes
+the whole file invalid. The claim is its key identifier; or its issuer name, if it has no key
+identifier, or if that CA has no other list in the file.
+
+Certificates are looked up here by key and serial number, not by OpenSSL: its check
 refuses everybody when a list is missing or out of date, and can say less about why.
 """
 
@@ -28,17 +38,17 @@ from cryptography.hazmat.primitives.asymmetric.types import (
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ..durable import syncDirectory
 from ..errors import UserError
+from .issuers import canonicalName, identifierOf, isSigned, keyId, keyIds
 
 __all__ = [
     "CRL_FILE",
+    "ListMissing",
     "Revocations",
     "makeList",
     "otherLists",
     "parseLists",
     "readLists",
-    "replaceFile",
 ]
 
 CRL_FILE = "crl.pem"
@@ -52,15 +62,26 @@ SKEW = timedelta(hours=1)
 _BEGIN = b"-----BEGIN X509 CRL-----"
 _END = b"-----END X509 CRL-----"
 
+# Extensions that may be critical. Other critical extensions (delta lists, partial lists) mean that
+# the list is not complete.
+_UNDERSTOOD = (x509.CRLNumber.oid, x509.AuthorityKeyIdentifier.oid)
+
+
+class ListMissing(UserError):
+    """A CA's list is no longer in the file. The list in force stays valid."""
+
 
 @dataclass(frozen=True)
 class _List:
     """
     One CA's list.
 
-    @ivar number: of RFC 5280 section 5.2.3; 0 if it has none.
+    @ivar authority: the signer.
+    @ivar number: the CRL number (RFC 5280 section 5.2.3); 0 if there is none.
+    @ivar serials: revoked serial numbers and their dates.
     """
 
+    authority: x509.Certificate
     number: int
     until: datetime | None
     serials: Mapping[int, datetime]
@@ -69,28 +90,41 @@ class _List:
 @dataclass(frozen=True)
 class Revocations:
     """
-    What is revoked, by the CA's subject (DER).
+    What is revoked.
 
-    @ivar octets: of the file it is from.
+    @ivar lists: by the L{keyId} of the CA.
+    @ivar octets: the whole file.
+    @ivar others: lists in the file from other CAs, in PEM.
     """
 
-    lists: Mapping[bytes, _List] = field(default_factory=dict)
+    lists: Mapping[str, _List] = field(default_factory=dict)
     octets: bytes = b""
+    others: Sequence[bytes] = ()
 
     def since(self, certificate: x509.Certificate) -> datetime | None:
         """When a certificate was revoked; C{None} if it was not."""
-        found = self.lists.get(certificate.issuer.public_bytes())
-        return None if found is None else found.serials.get(certificate.serial_number)
+        serial = certificate.serial_number
+        for one in self.lists.values():
+            when = one.serials.get(serial)
+            if when is not None and isSigned(certificate, one.authority):
+                return when
+        return None
 
     def serials(self, authority: x509.Certificate) -> Mapping[int, datetime]:
         """Of a CA: the serial numbers, and when each was revoked."""
-        found = self.lists.get(authority.subject.public_bytes())
+        found = self.lists.get(keyId(authority))
         return {} if found is None else found.serials
 
     def number(self, authority: x509.Certificate) -> int:
         """The number of a CA's list; 0 if there is none."""
-        found = self.lists.get(authority.subject.public_bytes())
+        found = self.lists.get(keyId(authority))
         return 0 if found is None else found.number
+
+    def unknownOf(
+        self, authorities: Sequence[x509.Certificate]
+    ) -> list[x509.Certificate]:
+        """The CAs without a list."""
+        return [ca for ca in authorities if not self.lists.keys() & keyIds([ca])]
 
     def checkNewer(
         self, before: Revocations, authorities: Sequence[x509.Certificate]
@@ -98,18 +132,26 @@ class Revocations:
         """
         Refuse to go back.
 
-        @raise UserError: the list of one of the CAs is gone, or has a lower number.
+        @raise ListMissing: a CA's list is gone.
+        @raise UserError: a list has a lower number, or the same number and fewer entries.
         """
-        for subject in [ca.subject.public_bytes() for ca in authorities]:
-            old, new = before.lists.get(subject), self.lists.get(subject)
+        for key in keyIds(authorities):
+            old, new = before.lists.get(key), self.lists.get(key)
             if old is None:
                 continue
             if new is None:
-                raise UserError("the list of a CA is missing that was there before")
+                raise ListMissing("the list of a CA is missing that was there before")
             if new.number < old.number:
                 raise UserError(
                     f"list number {new.number} is older than number {old.number}, which is"
                     " in force"
+                )
+            if new.number == old.number and not old.serials.keys() <= (
+                new.serials.keys()
+            ):
+                raise UserError(
+                    f"list number {new.number} is in force, and this one with the same number"
+                    " leaves out revoked certificates"
                 )
 
     def outdated(self, now: datetime) -> datetime | None:
@@ -127,10 +169,6 @@ def _split(octets: bytes) -> list[bytes]:
     return found
 
 
-def _serials(crl: x509.CertificateRevocationList) -> dict[int, datetime]:
-    return {one.serial_number: one.revocation_date_utc for one in crl}
-
-
 def _number(crl: x509.CertificateRevocationList) -> int:
     try:
         extension = crl.extensions.get_extension_for_class(x509.CRLNumber)
@@ -139,23 +177,96 @@ def _number(crl: x509.CertificateRevocationList) -> int:
     return extension.value.crl_number
 
 
+@dataclass(frozen=True)
+class _Other:
+    """
+    A list that none of the CAs signed.
+
+    @ivar like: the CAs with the name of its issuer.
+    """
+
+    pem: bytes
+    like: Sequence[x509.Certificate]
+
+
 def _signer(
     crl: x509.CertificateRevocationList, authorities: Sequence[x509.Certificate]
-) -> x509.Certificate:
-    """
-    The CA that a list is from.
-
-    @raise UserError: it is from none of them.
-    """
+) -> x509.Certificate | None:
+    """The CA that signed a list, if any."""
     for authority in authorities:
-        if authority.subject == crl.issuer:
+        try:
             key: object = authority.public_key()
-            try:
-                if crl.is_signature_valid(key):  # type: ignore[arg-type]
-                    return authority
-            except TypeError:
-                continue
-    raise UserError("it is not signed by the CA")
+            if crl.is_signature_valid(key):  # type: ignore[arg-type]
+                return authority
+        except Exception:
+            # A key of another kind cannot verify it.
+            continue
+    return None
+
+
+def _ofOther(
+    pem: bytes,
+    crl: x509.CertificateRevocationList,
+    authorities: Sequence[x509.Certificate],
+) -> _Other:
+    """
+    Classify a list that none of the CAs signed.
+
+    @raise UserError: it claims to be from one of them.
+    """
+    issuer = canonicalName(crl.issuer)
+    like = [ca for ca in authorities if canonicalName(ca.subject) == issuer]
+    try:
+        identifier = crl.extensions.get_extension_for_class(
+            x509.AuthorityKeyIdentifier
+        ).value.key_identifier
+    except x509.ExtensionNotFound:
+        identifier = None
+    if identifier is None:
+        isOurs = bool(like)
+    else:
+        isOurs = identifier in [identifierOf(ca) for ca in authorities]
+    if isOurs:
+        raise UserError("it is not signed by the CA")
+    return _Other(pem, like)
+
+
+def _parse(
+    pem: bytes, authorities: Sequence[x509.Certificate]
+) -> tuple[str, _List] | _Other:
+    """
+    A list and the L{keyId} of its CA.
+
+    @raise UserError: it is not valid.
+    """
+    try:
+        crl = x509.load_pem_x509_crl(pem)
+        authority = _signer(crl, authorities)
+        if authority is None:
+            return _ofOther(pem, crl, authorities)
+        for extension in crl.extensions:
+            if extension.critical and extension.oid not in _UNDERSTOOD:
+                raise UserError(
+                    "it is not a whole list (it has the critical extension"
+                    f" {extension.oid.dotted_string})"
+                )
+        serials = {one.serial_number: one.revocation_date_utc for one in crl}
+        made = _List(authority, _number(crl), crl.next_update_utc, serials)
+        return keyId(authority), made
+    except UserError:
+        raise
+    except Exception:
+        # The library raises ValueError and others, such as InvalidVersion.
+        raise UserError("it cannot be read as a revocation list") from None
+
+
+def _together(one: _List, other: _List) -> _List:
+    """Combine two lists from one CA."""
+    if one.number != other.number:
+        return max(one, other, key=lambda each: each.number)
+    ends = [each.until for each in (one, other) if each.until is not None]
+    serials = {**one.serials, **other.serials}
+    return _List(one.authority, one.number, min(ends, default=None), serials)
 
 
 def parseLists(octets: bytes, authorities: Sequence[x509.Certificate]) -> Revocations:
@@ -164,16 +275,20 @@ def parseLists(octets: bytes, authorities: Sequence[x509.Certificate]) -> Revoca
 
     @raise UserError: it cannot be believed; with what is wrong.
     """
-    lists: dict[bytes, _List] = {}
+    lists: dict[str, _List] = {}
+    others = []
     for pem in _split(octets):
-        try:
-            crl = x509.load_pem_x509_crl(pem)
-            made = _List(_number(crl), crl.next_update_utc, _serials(crl))
-        except (ValueError, TypeError, x509.UnsupportedGeneralNameType):
-            raise UserError("it cannot be read as a revocation list") from None
-        authority = _signer(crl, authorities)
-        lists[authority.subject.public_bytes()] = made
-    return Revocations(lists, octets)
+        found = _parse(pem, authorities)
+        if isinstance(found, _Other):
+            others.append(found)
+            continue
+        key, made = found
+        lists[key] = _together(lists[key], made) if key in lists else made
+    for other in others:
+        # A known name with another key: from a CA with the same name, or damaged.
+        if any(not lists.keys() & keyIds([ca]) for ca in other.like):
+            raise UserError("it is not signed by the CA")
+    return Revocations(lists, octets, [other.pem for other in others])
 
 
 def readLists(path: Path, authorities: Sequence[x509.Certificate]) -> Revocations:
@@ -239,28 +354,8 @@ def makeList(
 def otherLists(
     octets: bytes, authority: x509.Certificate, authorities: Sequence[x509.Certificate]
 ) -> Iterable[bytes]:
-    """The lists of a file that are another CA's, as they are."""
+    """The lists of a file from other CAs, unchanged."""
     for pem in _split(octets) if octets else ():
-        crl = x509.load_pem_x509_crl(pem)
-        if _signer(crl, authorities) != authority:
+        found = _parse(pem, authorities)
+        if isinstance(found, _Other) or found[0] != keyId(authority):
             yield pem + b"\n"
-
-
-def replaceFile(path: Path, octets: bytes, mode: int = 0o644) -> None:
-    """
-    Replace a file in one step, on disk when this returns: nobody sees half of it.
-
-    @raise UserError: it cannot be written.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        beside.unlink(missing_ok=True)
-        with os.fdopen(os.open(beside, flags, mode), "wb") as file:
-            file.write(octets)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-        syncDirectory(path.parent)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None

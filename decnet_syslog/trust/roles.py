@@ -2,6 +2,8 @@
 Roles: what a certificate of the CA is good for. A master's is for servers, a worker's for
 clients; an operator's is for clients, too, and says besides that it is an operator's. Each
 is refused in the place of another, and none is for two.
+
+A refusal is an L{Objection}: a reason in words for the log, and a code for the refused peer.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from .names import NameRefused, peerName, showText
 
 __all__ = [
     "OPERATOR_USAGE",
+    "Objection",
+    "eventOf",
     "refuseMaster",
     "refuseOperator",
     "refuseOwn",
@@ -29,6 +33,33 @@ __all__ = [
 # The extended key usage of operators, of our own: a UUID, which X.667 makes an OID without
 # asking anybody. A browser and a server's OpenSSL want the clients' beside it.
 OPERATOR_USAGE = x509.ObjectIdentifier("2.25.56664903083111726116958250708218158963")
+
+
+class Objection(str):
+    """
+    The reason why a certificate from the CA is not accepted, in words.
+
+    @ivar code: the code in C{BYE}: C{revoked}, C{not-allowed}, C{wrong-role} or C{name}.
+    """
+
+    __slots__ = ("code",)
+    code: str
+
+    def __new__(cls, code: str, reason: str) -> Objection:
+        """Words with a code."""
+        made = super().__new__(cls, reason)
+        made.code = code
+        return made
+
+
+def eventOf(code: str) -> str:
+    """The kind of event for the code of a refusal; the code is empty if OpenSSL refused."""
+    return "revoked" if code in ("revoked", "not-allowed") else "refused"
+
+
+def _unreadable(error: Exception) -> Objection:
+    # Extensions are parsed only now, and the library has many errors for them.
+    return Objection("wrong-role", f"it cannot be read: {showText(str(error))}")
 
 
 def serves(certificate: x509.Certificate, usage: x509.ObjectIdentifier) -> bool:
@@ -52,21 +83,22 @@ def _isAuthority(certificate: x509.Certificate) -> bool:
     return basic.ca
 
 
-def refuseWorker(certificate: x509.Certificate) -> str | None:
+def refuseWorker(certificate: x509.Certificate) -> Objection | None:
     """Why a certificate of the CA is none of a worker's."""
     try:
         peerName(certificate)
         if _isAuthority(certificate):
-            return "it is a CA's certificate, not a worker's"
+            return Objection("wrong-role", "it is a CA's certificate, not a worker's")
         if not serves(certificate, ExtendedKeyUsageOID.CLIENT_AUTH):
-            return "it is not for clients"
+            return Objection("wrong-role", "it is not for clients")
         if _isOperators(certificate):
-            return "it is an operator's certificate, not a worker's"
+            return Objection(
+                "wrong-role", "it is an operator's certificate, not a worker's"
+            )
     except NameRefused as error:
-        return str(error)
+        return Objection("name", str(error))
     except Exception as error:
-        # Extensions are parsed only now, and the library has many errors for them.
-        return f"it cannot be read: {showText(str(error))}"
+        return _unreadable(error)
     return None
 
 
@@ -81,38 +113,37 @@ def _isOperators(certificate: x509.Certificate) -> bool:
     return OPERATOR_USAGE in usages
 
 
-def refuseOperator(certificate: x509.Certificate) -> str | None:
+def refuseOperator(certificate: x509.Certificate) -> Objection | None:
     """Why a certificate of the CA is none of an operator's."""
     try:
         peerName(certificate)
         if _isAuthority(certificate) or not _isOperators(certificate):
-            return "it is not an operator's certificate"
+            return Objection("wrong-role", "it is not an operator's certificate")
         if not serves(certificate, ExtendedKeyUsageOID.CLIENT_AUTH):
-            return "it is not for clients"
+            return Objection("wrong-role", "it is not for clients")
     except NameRefused as error:
-        return str(error)
+        return Objection("name", str(error))
     except Exception as error:
-        # See above.
-        return f"it cannot be read: {showText(str(error))}"
+        return _unreadable(error)
     return None
 
 
-def refuseOwn(certificate: x509.Certificate, own: x509.Certificate) -> str | None:
+def refuseOwn(certificate: x509.Certificate, own: x509.Certificate) -> Objection | None:
     """Why a certificate is the listener's own: no worker is the master, whatever for."""
     try:
         name = peerName(own)
     except NameRefused:
         name = ""
     if certificate == own or peerName(certificate) == name:
-        return "it is the master's own, or has its name"
+        return Objection("name", "it is the master's own, or has its name")
     return None
 
 
-def refuseMaster(certificate: x509.Certificate, name: str) -> str | None:
+def refuseMaster(certificate: x509.Certificate, name: str) -> Objection | None:
     """Why a certificate of the CA is not the master's."""
     try:
         if not serves(certificate, ExtendedKeyUsageOID.SERVER_AUTH):
-            return "it is not for servers"
+            return Objection("wrong-role", "it is not for servers")
         try:
             ipaddress.ip_address(name)
         except ValueError:
@@ -121,5 +152,5 @@ def refuseMaster(certificate: x509.Certificate, name: str) -> str | None:
             verify_certificate_ip_address(certificate, name)
     except Exception:
         # Whatever it is that cannot be verified is not verified.
-        return f"it does not have the master's name {name}"
+        return Objection("name", f"it does not have the master's name {name}")
     return None

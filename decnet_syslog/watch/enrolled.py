@@ -3,9 +3,9 @@ Who is expected: the certificates that the authority has issued, read from its l
 who is on the allow-list.
 
 The authority's list grows by a line for each certificate. A name is expected while one of
-its certificates is neither revoked nor left out of the allow-list; of these the one that
-ends last counts. An expired one is expected still: that it cannot connect is what an
-operator must hear. Without the authority's list, of another program's authority, those
+its certificates is neither revoked nor left out of the allow-list, and its CA is trusted; of
+these the one that ends last counts. An expired one is expected still: that it cannot connect is
+what an operator must hear. Without the authority's list, of another program's authority, those
 that the allow-list names are expected.
 """
 
@@ -50,7 +50,7 @@ class Standing(Protocol):
     @property
     def allowedNames(self) -> Iterable[str]: ...
 
-    def excludes(self, name: str, print_: str, serial: int) -> bool: ...
+    def excludes(self, name: str, print_: str, serial: int, key: str = "") -> bool: ...
 
 
 class EnrolledList:
@@ -65,7 +65,7 @@ class EnrolledList:
         self._admission = admission
         self._seen: object = None
         self._judged: object = None
-        self._found: list[tuple[str, str, int, float]] = []
+        self._found: list[tuple[str, str, int, float, str]] = []
         self._enrolled: dict[str, Enrolled] = {}
         self._said = False
 
@@ -84,8 +84,9 @@ class EnrolledList:
 
     def _judge(self) -> dict[str, Enrolled]:
         enrolled = {name: Enrolled(None) for name in self._admission.allowedNames}
-        for name, print_, serial, expires in self._found:
-            one = Enrolled(expires, self._admission.excludes(name, print_, serial))
+        for name, print_, serial, expires, key in self._found:
+            excluded = self._admission.excludes(name, print_, serial, key)
+            one = Enrolled(expires, excluded)
             before = enrolled.get(name)
             if before is None or _counts(one) >= _counts(before):
                 enrolled[name] = one
@@ -121,9 +122,9 @@ def _counts(one: Enrolled) -> tuple[bool, bool, float]:
     return one.expires is not None, not one.revoked, one.expires or 0.0
 
 
-def _entry(line: bytes) -> tuple[str, str, int, float] | None:
+def _entry(line: bytes) -> tuple[str, str, int, float, str] | None:
     """
-    Name, fingerprint, serial and end of a worker's line.
+    Name, fingerprint, serial, end, and the CA's key, if it says, of a worker's line.
 
     @return: C{None}: it is none, or is not complete.
     """
@@ -135,6 +136,8 @@ def _entry(line: bytes) -> tuple[str, str, int, float] | None:
         checkName(name)
         expires = datetime.strptime(entry["not_after"], "%Y-%m-%dT%H:%M:%SZ")
         print_ = str(entry["fingerprint"])
+        key = str(entry.get("authority", ""))
     except (ValueError, KeyError, TypeError, NameRefused):
         return None
-    return name, print_, serial, expires.replace(tzinfo=timezone.utc).timestamp()
+    end = expires.replace(tzinfo=timezone.utc).timestamp()
+    return name, print_, serial, end, key

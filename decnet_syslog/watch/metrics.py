@@ -41,15 +41,11 @@ def _common(prefix: str, facts: Mapping[str, Any]) -> Iterator[Metric]:
     )
 
 
-def _trust(prefix: str, facts: Mapping[str, Any]) -> Iterator[Metric]:
+def _trust(
+    prefix: str, facts: Mapping[str, Any], text: str, refusals: Mapping[str, int]
+) -> Iterator[Metric]:
     """What both ends of TLS have."""
-    yield _by(
-        "counter",
-        f"{prefix}_refusals",
-        "Peers that were not let in or sent away, by reason.",
-        "reason",
-        facts["events"]["refusals"],
-    )
+    yield _by("counter", f"{prefix}_refusals", text, "reason", refusals)
     yield Metric(
         "gauge",
         f"{prefix}_certificate_expiry_timestamp_seconds",
@@ -63,7 +59,12 @@ def listenerMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
     """The metrics of a listener."""
     prefix = "decnet_listener"
     yield from _common(prefix, facts)
-    yield from _trust(prefix, facts)
+    yield from _trust(
+        prefix,
+        facts,
+        "Peers that were not let in or sent away, by reason.",
+        facts["events"]["refusals"],
+    )
     workers = facts["workers"]
 
     def each(kind: str, name: str, text: str, key: str) -> Metric:
@@ -153,8 +154,14 @@ def listenerMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
     yield _one(
         "gauge",
         f"{prefix}_journal_bytes",
-        "What is in the journal and not in every output, rows counted.",
+        "What is in the journal and not in every output, as it takes room on the disk.",
         journal["octets"],
+    )
+    yield _one(
+        "gauge",
+        f"{prefix}_journal_kept_bytes",
+        "Positions, gaps and names in the journal, on the same disk.",
+        journal["kept_octets"],
     )
     yield _one(
         "gauge",
@@ -244,7 +251,12 @@ def forwarderMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
     """The metrics of a forwarder."""
     prefix = "decnet_forwarder"
     yield from _common(prefix, facts)
-    yield from _trust(prefix, facts)
+    yield from _trust(
+        prefix,
+        facts,
+        "Connections on which the master refused our certificate, or we its, by reason.",
+        facts["master"]["refusals"],
+    )
     yield _one(
         "gauge",
         f"{prefix}_connected",

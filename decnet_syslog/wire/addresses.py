@@ -36,6 +36,7 @@ KNOWN_MAX = 4096
 
 PORT_MAX = 65535
 
+_INTERFACE = re.compile(r"[0-9A-Za-z_.@-]{1,16}\Z")
 _IPV4 = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
 # Whatever may turn out to be an address, with a port or without.
 _LIKE = (
@@ -54,11 +55,12 @@ _AROUND = "\"'`,;()<>{}"
 
 @lru_cache(maxsize=KNOWN_MAX)
 def _isAddress(text: str) -> bool:
-    """Whether a text is an address; in the name of an interface there is no colon."""
-    if ":" in text.partition("%")[2]:
+    """Whether a text is an address; C{ipaddress} takes anything for an interface."""
+    address, percent, interface = text.partition("%")
+    if percent and not _INTERFACE.match(interface):
         return False
     try:
-        ip_address(text)
+        ip_address(address if percent and ":" in address else text)
     except ValueError:
         return False
     return True

@@ -2,14 +2,15 @@
 What a sender does instead of octet counting, and the remedy, for the log.
 
 RFC 5425 has one framing. Senders have many, and their defaults are others. Each is known by
-the first octets where MSG-LEN should stand. This is a guess for people: nothing depends on it.
+the first octets where MSG-LEN should stand. What goes wrong before that is known by OpenSSL's
+words for it. This is a guess for people: nothing depends on it.
 """
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["diagnose"]
+__all__ = ["diagnose", "diagnoseHandshake"]
 
 _OCTET_COUNTING = (
     'switch on octet counting (rsyslog: TCP_Framing="octet-counted"; syslog-ng: the syslog()'
@@ -90,3 +91,56 @@ def diagnose(seen: bytes) -> str:
         if pattern.match(seen):
             return text
     return _UNKNOWN
+
+
+# OpenSSL's words, and the remedy. The first that is there counts.
+_HANDSHAKES = (
+    (
+        "http request",
+        "it speaks HTTP without TLS: this port is for syslog (RFC 5425); the status has a port of"
+        " its own, --status-port",
+    ),
+    (
+        "did not return a certificate",
+        "it has no certificate: enrol it, and give it worker.crt and worker.key of its bundle",
+    ),
+    (
+        "unsupported protocol",
+        "it speaks older versions only: let it use TLS 1.2 or 1.3",
+    ),
+    (
+        "no shared cipher",
+        "let it offer TLS 1.3, or for TLS 1.2 ECDHE with AES-GCM or ChaCha20-Poly1305",
+    ),
+    (
+        "no suitable key share",
+        "let it offer X25519, or a curve of NIST's",
+    ),
+    *[
+        (
+            words,
+            'it does not speak TLS: switch TLS on in the sender (rsyslog: StreamDriverMode="1";'
+            ' syslog-ng: transport("tls")), or a health check connects here',
+        )
+        for words in ("wrong version number", "packet length too long", "record layer")
+    ],
+    *[
+        (
+            words,
+            "it left without a word: a health check or a port scan, or the network was cut",
+        )
+        for words in ("Connection lost", "closed cleanly", "unexpected eof")
+    ],
+)
+
+
+def diagnoseHandshake(reason: str) -> str:
+    """
+    The remedy for a handshake that came to nothing; empty if there is none to say.
+
+    @param reason: in OpenSSL's words, or Twisted's.
+    """
+    for words, text in _HANDSHAKES:
+        if words in reason:
+            return text
+    return ""

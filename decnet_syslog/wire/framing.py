@@ -26,6 +26,7 @@ upper-case letter and ends in LF, a frame begins with a digit: the first octet d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,6 +54,9 @@ FIRST_OCTETS = 256
 # Digits of a MSG-LEN that is read past: as many as DECNET's own listener takes. What has more
 # is no length of a message, so the stream is not octet-counted, or is out of step.
 SKIPPED_DIGITS_MAX = 10
+
+# Empty frames, any number.
+_EMPTY = re.compile(rb"(?:0 )+").match
 
 # Nearly all lines have a hundred to a thousand octets: four octets, looked up, say how
 # many the whole frame has. Everything else is decoded step by step.
@@ -195,9 +199,10 @@ class FrameDecoder:
                 if self.control and 0x41 <= data[at] <= 0x5A:
                     return self._controlLine(data, at)
                 if self.lenient and data[at] == 0x30:
-                    if data[at + 1 : at + 2] == b" ":
-                        self.empty += 1
-                        at += 2
+                    run = _EMPTY(data, at)
+                    if run is not None:
+                        self.empty += (run.end() - at) // 2
+                        at = run.end()
                         continue
                     if at + 1 == size:
                         self._keep(data, at, 2)

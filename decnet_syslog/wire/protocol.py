@@ -78,15 +78,14 @@ class OctetCountedReceiver(Protocol):
                 found = decoder.decode(data, frames)
             except FramingError as error:
                 self._refused = True
+                self._tellEmpty(decoder)
                 if frames:
                     self.framesReceived(frames)
                 if isinstance(error, LengthError):
                     self.lengthLimitExceeded(error.length)
                 self.frameError(error)
                 return
-            if decoder.empty:
-                count, decoder.empty = decoder.empty, 0
-                self.emptyFramesReceived(count)
+            self._tellEmpty(decoder)
             if frames:
                 self.framesReceived(frames)
             if found is None or self._refused:
@@ -104,6 +103,11 @@ class OctetCountedReceiver(Protocol):
             if self._refused or self._halted:
                 return
             data = b""
+
+    def _tellEmpty(self, decoder: FrameDecoder) -> None:
+        count, decoder.empty = decoder.empty, 0
+        if count:
+            self.emptyFramesReceived(count)
 
     def refuse(self) -> None:
         """Discard whatever else is received."""

@@ -35,7 +35,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..trust.contexts import DELIVERY_PROTOCOLS, STATE_PROTOCOLS
-from ..wire.control import BYE, ControlError, ControlLine
+from ..trust.names import showText
+from ..trust.refusals import MASTER_KIND, Told, toldByAlert, toldByCode
+from ..wire.control import BYE, HELLO, ControlError, ControlLine
 from ..wire.framing import FramingError
 from ..wire.protocol import OctetCountedReceiver
 from .masters import DELAY_MAX_S, DELAY_MIN_S, Masters
@@ -66,8 +68,14 @@ BYE_CODES = (
     "journal-went-back",
     "hostname",
     "revoked",
+    "not-allowed",
+    "wrong-role",
+    "name",
     "error",
 )
+
+# The number of masters whose last logged refusal is kept: the DNS can name new ones each time.
+SAID_MAX = 64
 
 # Another connection has taken our stream: somebody has a copy of our state. Whoever waits
 # longer lets the other ship; nothing is lost or repeated meanwhile. Or the master does not
@@ -97,6 +105,8 @@ class ForwarderProtocol(OctetCountedReceiver):
     """
     One connection to the master.
 
+    @ivar greeted: whether the master has accepted our certificate, as HELLO shows. Without the
+        extension: whether it has left the connection open for a moment.
     @ivar taken: whether the master has taken us.
     @ivar stalled: whether it was cut for want of acknowledgements.
     """
@@ -111,6 +121,7 @@ class ForwarderProtocol(OctetCountedReceiver):
         self._tells = False
         self.stalled = False
         self.taken = False
+        self.greeted = False
         self._timer: IDelayedCall | None = None
         self._closing = False
 
@@ -171,7 +182,17 @@ class ForwarderProtocol(OctetCountedReceiver):
         assert self.session is not None
         if isinstance(line, BYE):
             self.lastBye = line
+            if toldByCode(line.code) is not None:
+                # The master closes the connection. The factory logs the reason once.
+                return
         self.session.controlReceived(line)
+        if isinstance(line, HELLO):
+            self._greet()
+
+    def _greet(self) -> None:
+        if not self.greeted:
+            self.greeted = True
+            self.factory.greeted(self)
 
     def haltReading(self) -> None:
         """There is enough that was not read yet."""
@@ -234,6 +255,7 @@ class ForwarderProtocol(OctetCountedReceiver):
 
     def accepted(self) -> None:
         """The master has taken us: the next failure is a new one."""
+        self._greet()
         self.taken = True
         self.factory.resetDelay()
 
@@ -268,18 +290,29 @@ class ForwarderProtocol(OctetCountedReceiver):
         self.factory.lost(self, reason)
 
 
-def _endOf(line: ForwarderProtocol, refused: str | None, reason: Failure) -> str:
+def _endOf(
+    line: ForwarderProtocol, refused: str | None, told: Told | None, reason: Failure
+) -> str:
     """Why a connection has ended, as one of a fixed number of words."""
     if refused is not None:
         return "certificate"
     if line.lastBye is not None:
         code = line.lastBye.code
         return f"bye-{code}" if code in BYE_CODES else "bye-other"
+    if told is not None:
+        return "alert"
     if line.stalled:
         return "stalled"
     if line.session is None:
         return "handshake"
     return "closed" if reason.check(ConnectionDone) else "lost"
+
+
+def _toldBy(line: ForwarderProtocol, reason: Failure) -> Told | None:
+    """The reason why the master refuses our certificate, if it sent one."""
+    if line.lastBye is not None:
+        return toldByCode(line.lastBye.code)
+    return toldByAlert(reason.value)
 
 
 def _failureOf(reason: Failure) -> str:
@@ -301,6 +334,8 @@ class ForwarderFactory(ReconnectingClientFactory):
 
     @ivar line: the connection there is, or C{None}.
     @ivar ends: attempts and connections that have ended, by reason.
+    @ivar refusals: how often the master refused our certificate, or we refused its, by kind
+        (L{decnet_syslog.trust.refusals}).
     @ivar why: why there is no connection, as of the last that ended.
     """
 
@@ -319,17 +354,23 @@ class ForwarderFactory(ReconnectingClientFactory):
         sessionFor: Callable[[ForwarderProtocol], Session | None],
         refusal: Callable[[], str | None],
         masters: Masters,
+        connected: Callable[[ForwarderProtocol], None] = lambda line: None,
     ) -> None:
         """
         @param sessionFor: what a connection carries; C{None} to refuse the master.
-        @param refusal: why our TLS has refused the master's certificate, if it has.
+        @param refusal: the reason and the remedy if our TLS refused the master's certificate.
         @param masters: told how connections end; says where the next one goes, and when.
+        @param connected: called when a master has accepted us.
         """
         self.clock = clock
         self.sessionFor = sessionFor
         self.line: ForwarderProtocol | None = None
         self.ends: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
         self.why = "connecting"
+        self._connected = connected
+        # The last logged refusal of each master. A repeated refusal is counted, not logged.
+        self._said: dict[str, str] = {}
         self._refusal = refusal
         self._masters = masters
         self._superseded = False
@@ -351,15 +392,20 @@ class ForwarderFactory(ReconnectingClientFactory):
             self.line = None
         self._superseded = line.lastBye is not None and line.lastBye.code in _DELAYED
         refused = self._refusal() if line.session is None else None
-        self.ends[_endOf(line, refused, reason)] += 1
-        self.why = refused or reason.getErrorMessage()
+        told = None if refused is not None else _toldBy(line, reason)
+        self.ends[_endOf(line, refused, told, reason)] += 1
+        self.why = refused or str(told or reason.getErrorMessage())
         if refused is not None:
-            self._log.warn(
-                "no connection to the master {master}: {reason}",
-                event="refused",
-                master=str(self._masters.current),
-                reason=refused,
+            self.refusals[MASTER_KIND] += 1
+            self._sayOnce(f"this worker refuses its certificate: {refused}")
+        elif told is not None:
+            self.refusals[told.kind] += 1
+            text = (
+                f" (it says: {showText(line.lastBye.text, 200)})"
+                if line.lastBye
+                else ""
             )
+            self._sayOnce(f"{told.reason}{text}; {told.remedy}")
         elif self.continueTrying:
             self._log.warn(
                 "no connection to the master {master}: {why}",
@@ -369,6 +415,29 @@ class ForwarderFactory(ReconnectingClientFactory):
         waiting, self._whenLost = self._whenLost, []
         for call in waiting:
             call()
+
+    def _sayOnce(self, why: str) -> None:
+        """
+        Log a refusal, unless it was logged already and nothing has changed since.
+        """
+        master = str(self._masters.current)
+        if self._said.get(master) == why:
+            return
+        if len(self._said) >= SAID_MAX:
+            self._said.clear()
+        self._said[master] = why
+        self._log.warn(
+            "no connection to the master {master}: {reason}. Trying again; this reason is logged"
+            " once, and counted",
+            event="refused",
+            master=master,
+            reason=why,
+        )
+
+    def greeted(self, line: ForwarderProtocol) -> None:
+        """The master has accepted us."""
+        self._said.pop(str(self._masters.current), None)
+        self._connected(line)
 
     def whenLost(self, call: Callable[[], None]) -> None:
         """Call when the connection is gone."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import (
@@ -29,9 +29,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..trust.contexts import DELIVERY_PROTOCOLS
-from ..wire.control import BYE, encodeControl
+from ..wire.control import BYE, HELLO, ControlLine
+from ..wire.protocol import OctetCountedReceiver
 from .forwarder import ForwarderFactory
 from .masters import Address, Masters
+from .plain import SETTLE_S
 
 __all__ = ["RETURN_S", "Homing"]
 
@@ -44,26 +46,54 @@ PROBE_S = 15.0
 
 
 @implementer(IHandshakeListener)
-class _Probe(Protocol):
-    """Sees the end of a handshake, says goodbye and is gone."""
+class _Probe(OctetCountedReceiver):
+    """
+    Checks whether a master accepts us, says goodbye and closes.
 
-    def __init__(self, done: Deferred[str | None]) -> None:
+    A completed handshake is not enough: under TLS 1.3 the master has not seen our certificate yet,
+    and with the extension it sends its refusal after the handshake. HELLO shows acceptance. Without
+    the extension, the master has accepted us if it leaves the connection open for a moment.
+    """
+
+    def __init__(self, clock: IReactorTime, done: Deferred[str | None]) -> None:
         """
         @param done: fires with C{None} if the master is back, or with why it is not.
         """
+        self._clock = clock
         self._done: Deferred[str | None] | None = done
+        self._settling: IDelayedCall | None = None
 
     def handshakeCompleted(self) -> None:
-        """The master's certificate is right: it is back."""
+        """The master's certificate is right."""
         transport: Any = self.transport
-        if transport.negotiatedProtocol in DELIVERY_PROTOCOLS:
+        self.control = transport.negotiatedProtocol in DELIVERY_PROTOCOLS
+        if not self.control:
+            self._settling = self._clock.callLater(SETTLE_S, self._isBack)
+
+    def controlReceived(self, line: ControlLine) -> None:
+        """The first word: HELLO, or why it does not accept us."""
+        self.refuse()
+        if isinstance(line, HELLO):
             bye = BYE("shutdown", "the forwarder sees that this master is back")
-            transport.write(encodeControl(bye))
-        transport.loseConnection()
-        self._fire(None)
+            self.sendControl(bye)
+            self._isBack()
+            return
+        said = f"{line.code}: {line.text!a}" if isinstance(line, BYE) else "no HELLO"
+        self._end(said)
+
+    def _isBack(self) -> None:
+        self._settling = None
+        self._end(None)
+
+    def _end(self, why: str | None) -> None:
+        cast(Any, self.transport).loseConnection()
+        self._fire(why)
 
     def connectionLost(self, reason: Failure = Failure(Exception("closed"))) -> None:  # noqa: B008
         """It is not."""
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
         self.failed(reason)
 
     def failed(self, reason: Failure) -> None:
@@ -72,8 +102,7 @@ class _Probe(Protocol):
 
     def cut(self) -> None:
         """It has taken too long."""
-        transport: Any = self.transport
-        transport.abortConnection()
+        cast(Any, self.transport).abortConnection()
 
     def _fire(self, why: str | None) -> None:
         done, self._done = self._done, None
@@ -165,7 +194,7 @@ class Homing:
     def _probe(self, address: Address) -> Deferred[str | None]:
         """Fire with C{None} if a master answers there, or with why not."""
         done: Deferred[str | None] = Deferred()
-        probe = _Probe(done)
+        probe = _Probe(self._clock, done)
         connecting = self._endpoint(address).connect(_One(probe))
         connecting.addErrback(probe.failed)
         late = self._clock.callLater(PROBE_S, self._late, connecting, probe)

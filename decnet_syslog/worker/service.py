@@ -10,7 +10,6 @@ listener knows the position.
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ from ..durable import EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..files import FILES_MAX, FollowedFiles, StateStore
 from ..openfiles import raiseOpenFiles
+from ..signals import ServiceSignals
 from ..wire.control import BYE, ControlLine
 from .acked import AckedSender
 from .connection import ISender
@@ -136,7 +136,7 @@ class ForwarderService(Service):
         self._isLooking = False
         self._resend = resendToNewMaster
         self._directory = directory
-        self._hangup: Any = signal.SIG_DFL
+        self._signals = ServiceSignals(reactor, self._hungUp)
         # How long the last look at the files has taken, in seconds.
         self._looking = 0.0
         self._poll: IDelayedCall | None = None
@@ -146,6 +146,7 @@ class ForwarderService(Service):
         """Open the state, look at the files, connect."""
         super().startService()  # type: ignore[no-untyped-call]
         raiseOpenFiles(DESCRIPTORS_PER_FILE * self._filesMax + DESCRIPTORS_KEPT)
+        self._signals.ignore()
         try:
             self._store = StateStore.open(
                 self._statePath, self._failed, self._wasSetAside
@@ -167,7 +168,11 @@ class ForwarderService(Service):
         self._thread = FilesThread(self._reactor)
         self._thread.start()
         self._factory = ForwarderFactory(
-            self._reactor, self._sessionFor, self._refusal, self._masters
+            self._reactor,
+            self._sessionFor,
+            self._refusal,
+            self._masters,
+            self._connected,
         )
         self._connector = EndpointConnector(self._endpoint, self._factory)
         self._factory.connector = self._connector
@@ -186,7 +191,7 @@ class ForwarderService(Service):
             self._connector.connect()
         else:
             self._directory.ask().addCallback(lambda _: self._connectFirst())
-        self._reactor.callWhenRunning(self._catchSignal)
+        self._reactor.callWhenRunning(self._signals.catch)
         self._log.info(
             "shipping {files} to {masters}",
             files=", ".join(self._patterns),
@@ -202,7 +207,7 @@ class ForwarderService(Service):
     def stopService(self) -> Any:
         """Stop without losing or repeating anything."""
         super().stopService()  # type: ignore[no-untyped-call]
-        signal.signal(signal.SIGHUP, self._hangup)
+        self._signals.stopping()
         self._watch.stop()
         self._pulse.stop()
         self._homing.stop()
@@ -232,18 +237,10 @@ class ForwarderService(Service):
             self._save.cancel()
         self._files.close()
         self._store.close()
-
-    def _catchSignal(self) -> None:
-        """
-        SIGHUP: look at the files now. What else could be read anew is watched anyway.
-
-        Without it a rotation script that signals every log daemon would end us.
-        """
-        self._hangup = signal.signal(
-            signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hungUp)
-        )
+        self._signals.release()
 
     def _hungUp(self) -> None:
+        """Look at the files now. What else could be read anew is watched anyway."""
         if self.running:
             self._log.info("looking at the files")
             self._wake()
@@ -263,7 +260,7 @@ class ForwarderService(Service):
         """In one line, what we do and what keeps us from it."""
         files = self._pulse.report.followed
         line = self._factory.line
-        if line is None or line.session is None:
+        if line is None or not line.greeted:
             return f"{files} files; no connection to the master"
         kind = "acknowledged" if line.control else "plain RFC 5425"
         return f"{files} files; connected to the master, {kind}"
@@ -303,7 +300,6 @@ class ForwarderService(Service):
         session = Session(self._reactor, self._thread, line)
         sender: ISender
         if line.control:
-            self._log.info("connected to the master, acknowledged delivery")
             sender = AckedSender(
                 self._files,
                 session,
@@ -320,17 +316,23 @@ class ForwarderService(Service):
             )
             return None
         else:
-            if self._delivery == "auto" and self._files.hasJournal:
-                self._log.warn(
-                    "the master acknowledged before and does not now: lines can be lost when"
-                    " it crashes; --delivery=acked would wait for one that does"
-                )
-            self._log.info(
-                "connected to the master, plain RFC 5425 without acknowledgement"
-            )
             sender = PlainSender(self._files, session, session, self._counts)
         session.begin(sender)
         return session
+
+    def _connected(self, line: ForwarderProtocol) -> None:
+        """The master has accepted us."""
+        if line.control:
+            self._log.info("connected to the master, acknowledged delivery")
+            return
+        if self._delivery == "auto" and self._files.hasJournal:
+            self._log.warn(
+                "the master acknowledged before and does not now: lines can be lost when it"
+                " crashes; --delivery=acked would wait for one that does"
+            )
+        self._log.info(
+            "connected to the master, plain RFC 5425 without acknowledgement"
+        )
 
     def _tell(self, lines: Iterable[ControlLine]) -> bool:
         """Say how we are, if there is a master that can hear it."""

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from .. import __version__
 from ..trust.bundles import Bundle
 from ..trust.names import showText
+from ..trust.refusals import KINDS
 from ..watch.alarm import Alarm
 from ..watch.fleet import EXPIRING_S, LAGGING_S
 from ..watch.metrics import forwarderMetrics
@@ -147,6 +148,8 @@ class ForwarderStatus:
                 "connected": connected,
                 "acknowledges": line is not None and line.control,
                 "ends": dict(works.factory.ends),
+                # Those that never were, too: a counter that begins at 1 has not grown.
+                "refusals": {kind: works.factory.refusals[kind] for kind in KINDS},
             },
             "followed": report.followed,
             "files": [

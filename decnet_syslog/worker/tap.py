@@ -27,6 +27,7 @@ from ..options import (
 from ..trust.bundles import Bundle
 from ..trust.contexts import forwarderContext
 from ..trust.names import peerName
+from ..trust.refusals import remedyFor
 from ..trust.renewal import Renewal
 from ..trust.watching import together
 from ..watch.service import STATUS_PARAMETERS, statusOptions
@@ -235,7 +236,9 @@ def makeService(options: Options) -> IService:
 
     def refusal() -> str | None:
         last = context.lastRefusal
-        return None if last is None else str(last)
+        if last is None:
+            return None
+        return f"{last}; {remedyFor(last, options['master-name'])}"
 
     masters = Masters(options.masters, reactor)
     records = None

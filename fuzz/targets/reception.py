@@ -32,6 +32,7 @@ from decnet_syslog.master.journal import Journal, JournalFull
 from decnet_syslog.master.limits import Limits
 from decnet_syslog.master.reception import Plain, Reception, Violation
 from decnet_syslog.master.roster import Roster
+from decnet_syslog.master.space import Space
 from decnet_syslog.master.values import Batch, Mark
 from decnet_syslog.wire.control import (
     ACK,
@@ -297,7 +298,8 @@ def _emptyJournal() -> Journal:
         db.execute(f"DELETE FROM {table}")
     db.execute("DELETE FROM era")
     db.execute("INSERT INTO era (token, first) VALUES (?, 0)", (_STREAMS[0],))
-    return Journal(fresh("journal") / "listener.db", db, 4096)
+    path = fresh("journal") / "listener.db"
+    return Journal(path, db, 4096, Space(path, db, False))
 
 
 class _World:

@@ -1,27 +1,30 @@
 """
-L{decnet_syslog.worker.rotation}: what a rotated file has in it, compressed or not.
+L{decnet_syslog.files}: the names of rotated copies, and the contents of compressed ones.
 
-What is unpacked must be what Python's own gzip unpacks; a name is a rotated one's or not,
-and never both a log's and its copy's.
+An archive is unpacked to the content that another decoder finds in it, or not at all. The two
+ways to judge a name agree.
 """
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
-import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from decnet_syslog.worker.beside import siblings
-from decnet_syslog.worker.bookmarks import Bookmark
-from decnet_syslog.worker.rotation import (
-    HEAD_OCTETS,
-    beginningOf,
-    fits,
-    gzipOutline,
-    isRotatedName,
-    openSibling,
-    pastOf,
-    startOf,
+import zstandard
+
+from decnet_syslog.files import (
+    Damaged,
+    RotatedIndex,
+    RotatedNames,
+    Unpacked,
+    Unsupported,
+    openArchive,
+    outline,
 )
 
 from ..scratch import directory
@@ -32,96 +35,103 @@ __all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 OCTETS_MAX = 8192
 OPAQUE = False
 
+_TEXT = b"".join([b"%d: a line\n" % number for number in range(400)])
+_ZSTD = zstandard.ZstdCompressor(write_checksum=True)
+
 WORDS = (
     *(b"\x1f\x8b\x08\0\0\0\0\0\0\x03", b"\x1f\x8b\x08\x1f", b"\0\0\0\0\0\0\0\0"),
     *(gzip.compress(b"", mtime=0), gzip.compress(b"a line\n", mtime=0)),
-    *(b".1", b"-20260418", b".gz", b".xz", b"app.log", b".2.gz", b"app.log.1"),
+    *(bz2.compress(b"a\n"), lzma.compress(b"a\n"), _ZSTD.compress(b"a\n"), b"YZ"),
+    *(b"\x50\x2a\x4d\x18\x01\0\0\0", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh9"),
+    *(b".1", b"-20260418", b".gz", b".xz", b"app.log", b".2.gz", b"app.log.1", b".log"),
+    *(b"2026-04-18", b"T12:00:00Z", b".old", b"current", b"@4000.s", b"-26-04-18"),
 )
-
-_TEXT = b"".join([b"%d: a line\n" % number for number in range(400)])
 
 SEEDS = (
     b"\0.1.gz\0" + gzip.compress(b"a line\n", mtime=0),
     b"\0.1.gz\0" + gzip.compress(_TEXT, mtime=0),
     b"\0.2.gz\0" + gzip.compress(b"one\n", mtime=0) + gzip.compress(b"", mtime=0),
     b"\0-20260418.gz\0" + gzip.compress(bytes(100_000), mtime=0) + bytes(30),
-    b"\x07.1\0" + _TEXT,
+    b"\1.1\0" + bz2.compress(_TEXT),
+    b"\2.1\0" + lzma.compress(_TEXT) + bytes(4) + lzma.compress(b"a\n"),
+    b"\3.1\0" + _ZSTD.compress(_TEXT) + _ZSTD.compress(b""),
+)
+
+# Logs whose names begin alike, and the names that a place may have besides.
+_LOGS = ("app.log", "app", "app-1", "app.2026-04-18", "current", "app.1.log")
+
+
+def _streams(octets: bytes, begin: Callable[[], Any]) -> bytes:
+    """Streams, and zeros between and behind them, which Python's own functions ignore."""
+    parts = []
+    while octets:
+        stream = begin()
+        # At once, zstd also refuses what its checksum proves to be right.
+        for at in range(len(octets)):
+            parts.append(stream.decompress(octets[at : at + 1]))
+            if stream.eof:
+                octets = octets[at + 1 :].lstrip(b"\0")
+                break
+        else:
+            raise EOFError
+    return b"".join(parts)
+
+
+_DECODERS: tuple[tuple[str, Callable[[bytes], bytes]], ...] = (
+    (".gz", gzip.decompress),
+    (".bz2", lambda octets: _streams(octets, bz2.BZ2Decompressor)),
+    (".xz", lambda octets: _streams(octets, lzma.LZMADecompressor)),
+    (
+        ".zst",
+        lambda octets: _streams(octets, zstandard.ZstdDecompressor().decompressobj),
+    ),
 )
 
 
-def _names(ending: bytes) -> None:
-    """Names are judged one way by both who look at them."""
-    name = os.fsdecode(ending)
-    path = f"/logs/app.log{name}"
-    live = {"/logs/app.log"}
-    rotated = isRotatedName(path, live)
-    if "/" in name or not name:
-        return
-    place = directory() / "names"
-    place.mkdir(exist_ok=True)
-    file = place / f"app.log{name}"
-    try:
-        file.touch()
-    except OSError:
-        # Too long for any file.
-        return
-    base = str(place / "app.log")
-    found = [*siblings(base), *siblings(base, True)]
-    file.unlink()
-    # What has an ending of a compressed file is no log, whatever it belongs to.
-    compressed = name.endswith((".gz", ".bz2", ".xz", ".zst"))
-    assert (found == [str(file)]) == rotated or (rotated and compressed), name
+def _names(name: str) -> None:
+    """A log by itself and among others: the same verdict, but for followed names."""
+    logs = [f"/nowhere/{log}" for log in _LOGS]
+    found = RotatedIndex(logs).pathsOf("/nowhere", name)
+    assert len(set(found)) == len(found)
+    for log in logs:
+        alone = RotatedNames(log)
+        alone.order(name)
+        matches = alone.matches("/nowhere", name)
+        assert not matches or name != os.path.basename(log)
+        assert (log in found) == (matches and name not in _LOGS), (log, name)
 
 
-def _unpacked(octets: bytes) -> bytes | None:
-    """What Python's gzip makes of it."""
-    try:
-        return gzip.decompress(octets)
-    except (OSError, EOFError, zlib.error):
-        return None
+def _archive(path: Path, octets: bytes, decode: Callable[[bytes], bytes]) -> None:
+    """An archive has the content that the other decoder finds, or none."""
+    path.write_bytes(octets)
+    later = path.stat().st_ctime + 3600
+    outcome = openArchive(
+        str(path), directory() / "held", isWritten=lambda _: False, now=lambda: later
+    )
+    seen = outline(str(path))
+    if not isinstance(outcome, Unpacked):
+        assert isinstance(outcome, Damaged | Unsupported), outcome
+        assert outcome.reason
+        return
+    with open(outcome.descriptor, "rb") as file:
+        whole = file.read()
+    assert outcome.octets == len(whole)
+    wanted = decode(octets)
+    assert whole == wanted, (len(whole), len(wanted))
+    assert seen is None or whole.startswith(seen.head)
 
 
 def run(octets: bytes) -> None:
-    """A place in the content, the ending of a name, NUL, and what the file has in it."""
+    """A format, the ending of a name, NUL, and the octets of a file."""
     source = Source(octets)
-    offset = source.octet() * 16
+    suffix, decode = _DECODERS[source.octet() % len(_DECODERS)]
     ending, _, content = source.rest().partition(b"\0")
-    _names(ending)
-    path = directory() / ("app.log.1.gz" if ending.endswith(b".gz") else "app.log.1")
-    path.write_bytes(content)
-    past = pastOf(str(path), "app.log", "5" * 32, 0, directory() / "held")
-    descriptor = openSibling(str(path), directory() / "held")
-    try:
-        _judge(descriptor, path.name, content, past, offset)
-        outline = gzipOutline(str(path))
-        if descriptor is None or not path.name.endswith(".gz"):
-            return
-        assert outline is not None
-        size = os.fstat(descriptor).st_size
-        whole = os.pread(descriptor, size, 0)
-        assert whole.startswith(outline[0]) and outline[1] <= size
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-def _judge(
-    descriptor: int | None, name: str, content: bytes, past: Bookmark | None, at: int
-) -> None:
-    """What was opened has the content, and is recognised by it."""
-    if descriptor is None:
-        assert name.endswith(".gz")
-        return
-    size = os.fstat(descriptor).st_size
-    wanted = _unpacked(content) if name.endswith(".gz") else content
-    whole = os.pread(descriptor, size, 0)
-    assert whole == wanted, (len(whole), wanted and len(wanted))
-    assert beginningOf(descriptor, descriptor)
-    at = min(at, size)
-    mark = Bookmark(
-        *("5" * 32, 0, "app.log", 0, 0, size, whole[:HEAD_OCTETS], at),
-        anchor=whole[max(0, at - 256) : at],
-    )
-    assert fits(descriptor, mark, True)
-    assert not startOf(descriptor, mark)
-    assert past is not None and past.finished
+    name = os.fsdecode(ending)
+    if "/" not in name and len(name) < 200:
+        _names(f"app{name}")
+        _names(name)
+    # A file's first octets decide, not its suffix.
+    magics = {b"\x1f\x8b": 0, b"BZ": 1, b"\xfd7": 2, b"\x28\xb5": 3}
+    if content[:2] in magics:
+        suffix, decode = _DECODERS[magics[content[:2]]]
+    _archive(directory() / f"app.log.1{suffix}", content, decode)

@@ -24,6 +24,7 @@ from decnet_syslog.commands.numbered import (
 )
 from decnet_syslog.commands.pair import Process
 
+from .badday import FAULTS, BadDay
 from .fleet import Fleet
 
 __all__ = ["Trial", "main"]
@@ -52,13 +53,22 @@ class Trial:
     @ivar healed: nodes of NATS that were started anew because they stayed behind.
     """
 
-    def __init__(self, fleet: Fleet, seed: int, rate: float, overlap: bool) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        seed: int,
+        rate: float,
+        overlap: bool,
+        faults: Sequence[str] = (),
+    ) -> None:
         """
         @param overlap: kill a node of NATS also while another is not whole again.
+        @param faults: the faults of L{BadDay} to mix with the kills, half and half.
         """
         self.fleet = fleet
         self.kills: Counter[str] = Counter()
         self.dice = random.Random(seed)
+        self.badDay = BadDay(fleet, self.dice, self._heal, faults) if faults else None
         self.healed = 0
         self._overlap = overlap
         self.writer = Writer(fleet.workers, seed, rate)
@@ -110,6 +120,15 @@ class Trial:
         show = progress(kills, quiet)
         while self.kills.total() < kills:
             time.sleep(self.dice.choice(PAUSES_S))
+            if self.badDay is not None and self.dice.random() < 0.5:
+                self.badDay.strike()
+                self.kills["fault"] += 1
+                # Half of the faults come together with a kill.
+                if self.dice.random() < 0.5:
+                    time.sleep(self.dice.random())
+                    self.fleet.revive()
+                    show(self.kills.total())
+                    continue
             self.kill()
             show(self.kills.total())
 
@@ -157,6 +176,8 @@ class Trial:
         for listener in self.fleet.listeners:
             listener.stop()
         self.fleet.outputs.stop()
+        if self.badDay is not None and self.badDay.clone is not None:
+            self.badDay.clone.kill()
 
     def report(self) -> int:
         """Print the count. How much is wrong."""
@@ -169,13 +190,36 @@ class Trial:
                     f"nodes of NATS that stayed behind and were restarted: {self.healed}"
                 )
             print()
+        if self.badDay is not None:
+            for name, times in sorted(self.badDay.faults.items()):
+                print(f"{name:<20} {times:>5}")
+            print()
         names = [worker.name for worker in self.fleet.workers]
         numbers = delivered(self.fleet.logPath, names)
         written = self.writer.written
-        bad = table([Tally.of(name, written[name], numbers[name]) for name in names])
-        records = recorded(self.fleet.jsonPath) - len(names)
-        print(f"\nall: {sum(written.values())} written, {records} records")
-        return bad + abs(records - sum(written.values()))
+        tallies = [Tally.of(name, written[name], numbers[name]) for name in names]
+        bad = table(tallies)
+        records = recorded(self.fleet.jsonPath)
+        total = sum(written.values()) + len(names)
+        print(f"\nall: {total} written, {records} records")
+        if self.badDay is None:
+            return bad + abs(records - total)
+        return self._named(bad, tallies, records - total)
+
+    def _named(self, bad: int, tallies: Sequence[Tally], moreRecords: int) -> int:
+        """Count the errors that no event has announced."""
+        said = self.fleet.outputs.output()
+        events = said.count("the stream went back behind the output")
+        repeated = sum(one.repeated for one in tallies)
+        print(f"went back: {events} times, said by the outputs; repeated: {repeated}")
+        clone = self.fleet.directory / "clone" / "master.log"
+        cloned = clone.read_bytes().count(b"\n") if clone.exists() else 0
+        print(f"written by the clone: {cloned}")
+        if not events:
+            return bad + abs(moreRecords) + cloned
+        # A repeated line is also out of order.
+        lost = sum(one.lost for one in tallies)
+        return lost + cloned + (moreRecords < 0)
 
     def lateness(self, since: float) -> dict[str, float]:
         """
@@ -220,6 +264,14 @@ def main(arguments: Sequence[str]) -> int:
         action="store_true",
         help="no balancer: the listeners have one port (--reuse-port)",
     )
+    parser.add_argument(
+        "--faults",
+        nargs="*",
+        choices=FAULTS,
+        metavar="FAULT",
+        help="half of the kills are faults: all kinds, or those that are named:"
+        f" {', '.join(FAULTS)}",
+    )
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--quiet", action="store_true")
     given = parser.parse_args(arguments)
@@ -227,7 +279,8 @@ def main(arguments: Sequence[str]) -> int:
     fleet = Fleet(
         directory, given.listeners, given.workers, balanced=not given.one_port
     )
-    trial = Trial(fleet, given.seed, given.rate, given.overlap)
+    faults = () if given.faults is None else given.faults or FAULTS
+    trial = Trial(fleet, given.seed, given.rate, given.overlap, faults)
     bad = 1
     try:
         trial.begin()

@@ -99,7 +99,12 @@ class Fleet:
         """
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
-        self.nats = NatsCluster(directory / "nats", 3, ROOMY)
+        self.nats = NatsCluster(directory / "nats", 3, user=("decnet", "password"))
+        self.payload = ROOMY
+        for node in self.nats.nodes:
+            node.extra = self.configuration()
+        self._secret = directory / "nats.credentials"
+        self.writeSecret()
         self.balancer = Balancer(directory, listeners)
         self._balanced = balanced
         self.logPath = directory / "master.log"
@@ -115,17 +120,40 @@ class Fleet:
                 1,
             )
         ]
-        self.outputs = Process(
+        self._records = records
+        self.outputs = self.outputsIn(directory)
+        self.workers = [self._worker(f"w{n:02d}") for n in range(1, workers + 1)]
+
+    def configuration(self) -> str:
+        """The changeable part of every node's configuration."""
+        assert self.nats.user is not None
+        name, password = self.nats.user
+        return (
+            f"{self.payload}\nauthorization"
+            f' {{ users: [{{ user: "{name}", password: "{password}" }}] }}'
+        )
+
+    def writeSecret(self) -> None:
+        """Write the present password into the credentials file."""
+        assert self.nats.user is not None
+        fresh = self._secret.with_suffix(".new")
+        fresh.touch(0o600)
+        fresh.write_text(":".join(self.nats.user) + "\n")
+        fresh.rename(self._secret)
+
+    def outputsIn(self, directory: Path) -> Process:
+        """A decnet-outputs that writes into a directory."""
+        return Process(
             [
                 "decnet-outputs",
                 f"--journal={self.nats.journal}",
                 f"--journal-max={JOURNAL_OCTETS_MAX}",
-                f"--log-path={self.logPath}",
-                f"--json-path={self.jsonPath if records else ''}",
+                f"--journal-credentials={self._secret}",
+                f"--log-path={directory / 'master.log'}",
+                f"--json-path={directory / 'master.json' if self._records else ''}",
             ],
             directory / "outputs.out",
         )
-        self.workers = [self._worker(f"w{n:02d}") for n in range(1, workers + 1)]
 
     def _listener(self, number: int, host: str, port: int) -> Process:
         home = self.directory / f"l{number}"
@@ -138,6 +166,7 @@ class Fleet:
                 f"--ca-dir={self.directory / 'ca'}",
                 f"--journal={self.nats.journal}",
                 f"--journal-max={JOURNAL_OCTETS_MAX}",
+                f"--journal-credentials={self._secret}",
                 f"--proxy-protocol={self.balancer.source}"
                 if self._balanced
                 else "--reuse-port",

@@ -89,7 +89,12 @@ def _note(outcome: Outcome, done: dict[str, Outcome], of: int, progress: bool) -
 def table(outcomes: Sequence[Outcome], rst: bool = False) -> str:
     """Rows as text, or as a list-table of reStructuredText."""
     cells = [
-        (o.row.kind, o.row.sent, o.row.expected, o.row.expected if o.good else o.seen)
+        (
+            o.row.kind,
+            o.row.sent,
+            o.row.expected,
+            (o.row.expected if o.good else o.seen) + o.beside,
+        )
         for o in outcomes
     ]
     if rst:

@@ -19,7 +19,7 @@ from decnet_syslog.trust.bundles import Bundle, readKey
 
 from .papers import Papers
 from .peer import CLOSED, PATIENCE_S, Peer, TLSPeer, context
-from .witness import NAME, Seen
+from .witness import NAME, WAITS, Seen
 
 __all__ = ["ANY", "REFUSED", "Attack", "Field", "Outcome", "Row", "try_"]
 
@@ -71,11 +71,27 @@ def _words(wire: str, says: str, stored: int) -> str:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a row."""
+    """
+    What came of a row.
+
+    @ivar waits: of each line that the worker beside it wrote meanwhile, how long it took, in
+        seconds; sorted. Only of a row that was tried alone.
+    """
 
     row: Row
     seen: str
     good: bool
+    waits: Sequence[float] = ()
+
+    @property
+    def beside(self) -> str:
+        """In words, how long the lines of the worker beside it took meanwhile."""
+        if not self.waits:
+            return ""
+        middle = self.waits[len(self.waits) // 2]
+        return (
+            f"; beside it {middle * 1000:.0f} ms, {self.waits[-1] * 1000:.0f} at worst"
+        )
 
 
 @dataclass
@@ -140,6 +156,14 @@ class Field:
             self.pair.authority.enroll(name, out)
         bundle = Bundle.load(out)
         return Papers(bundle.certificate, bundle.privateKey)
+
+    def waits(self, since: float) -> list[float]:
+        """How long the worker's lines took that were written since then; sorted."""
+        if not self.witnessed:
+            return []
+        text = self.good.file.with_name(WAITS).read_text()
+        pairs = [map(float, line.split()) for line in text.splitlines()[:-1]]
+        return sorted(wait for at, wait in pairs if at >= since)
 
     def address(self) -> str:
         """An address of loopback that nobody else comes from."""
@@ -248,6 +272,7 @@ def _attack(attack: Attack) -> str:
 def try_(field_: Field, row: Row) -> Outcome:
     """Try a row, and look."""
     attack = Attack(field_, row)
+    begun = time.monotonic()
     wire = _attack(attack)
 
     def said() -> list[str]:
@@ -275,4 +300,4 @@ def try_(field_: Field, row: Row) -> Outcome:
     if not good:
         every = field_.said(f"{attack.source}:", f"{attack.name} ")
         seen += f" -- log: {every[-3:]}; {[m[:60] for m in messages[:4]]}"
-    return Outcome(row, seen, good)
+    return Outcome(row, seen, good, field_.waits(begun) if row.alone else ())

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from OpenSSL import SSL
+
+from benchmarks.processes import residentKiB
+from decnet_syslog.trust.contexts import DELIVERY_PROTOCOL
 
 from .controls import greeted, opened
 from .field import ANY, Attack, Row
@@ -16,6 +20,12 @@ __all__ = ["ROWS"]
 
 # How long a flood lasts, in seconds.
 FLOOD_S = 4.0
+
+# How much more memory a flood may cost, in KiB.
+MEMORY_KIB_MAX = 100 * 1024
+
+# Of all files of the journal: 128 MiB, and 1.25 times what is counted.
+FILES_OCTETS_MAX = (128 + 10) * 1024 * 1024
 
 _M = b"<134>1 - d s - e - x"
 
@@ -54,7 +64,7 @@ def _strangers(attack: Attack) -> str:
     return "the rest refused" if refused else "all held"
 
 
-def _names(attack: Attack) -> str:
+def _connections(attack: Attack) -> str:
     """Forty connections of one name."""
     peers = [attack.tls() for _ in range(40)]
     for number, peer in enumerate(peers):
@@ -92,6 +102,88 @@ def _greetings(attack: Attack) -> str:
         number += 200
         peer.reset()
     return "served"
+
+
+_LONG = b"%F0%9F%98%80" * 1000
+
+
+def _opens(peer: TLSPeer, count: int, name: Callable[[int], bytes]) -> None:
+    """Open so many streams, each with a name."""
+    for at in range(0, count, 50):
+        peer.send(
+            b"".join(
+                b"OPEN %s 0 0 %s\n" % (os.urandom(16).hex().encode(), name(n))
+                for n in range(at, at + 50)
+            )
+        )
+    for _ in range(count):
+        peer.line(b"RESUME")
+
+
+def _lists(attack: Attack) -> str:
+    """LIST on connection after connection, of very many streams, and nothing is read."""
+    for _ in range(5):
+        peer = greeted(attack)
+        _opens(peer, 200, lambda n: _LONG)
+        peer.finish()
+    held: list[TLSPeer] = []
+    deadline = time.monotonic() + FLOOD_S
+    before = residentKiB(attack.field.pair.listener.pid)
+    most = count = 0
+    while time.monotonic() < deadline:
+        held.append(attack.tls(protocols=(DELIVERY_PROTOCOL,)))
+        held[-1].send(b"LIST\n")
+        count += 1
+        if len(held) > 100:
+            held.pop(0).reset()
+        most = max(most, residentKiB(attack.field.pair.listener.pid) - before)
+    for peer in held:
+        peer.reset()
+    if most > MEMORY_KIB_MAX:
+        return f"{most} KiB more memory"
+    return "served" if count > 10 else f"{count} only"
+
+
+def _names(attack: Attack) -> str:
+    """A stream, a name of 4,000 octets and a line, again and again: what the journal takes."""
+    deadline = time.monotonic() + FLOOD_S
+    number = 0
+    while time.monotonic() < deadline:
+        peer = greeted(attack)
+        lines = b""
+        for _ in range(100):
+            number += 1
+            stream = os.urandom(16).hex().encode()
+            peer.send(b"OPEN %s 0 0 %09d%s\n" % (stream, number, b"n" * 4000))
+            lines += b"AT %s 0 0\n%d %s" % (stream, len(_M), _M)
+        for _ in range(100):
+            peer.line(b"RESUME")
+        peer.send(lines)
+        peer.line(b"ACK")
+        peer.finish()
+    octets = sum(
+        path.stat().st_size
+        for path in attack.field.directory.glob("listener.db*")
+        if path.is_file()
+    )
+    # What is counted is little: all is delivered, and of one worker little is kept.
+    if octets > FILES_OCTETS_MAX:
+        return f"{octets >> 20} MiB of files for {number} names"
+    return "served, the files are small"
+
+
+def _decnet(octets: bytes) -> Callable[[Attack], str]:
+    """A plain peer: octets that are read past, and a line, again and again."""
+
+    def attack(attack: Attack) -> str:
+        peer = attack.tls()
+        deadline = time.monotonic() + FLOOD_S
+        while time.monotonic() < deadline:
+            peer.send(octets + b"%d %s" % (len(_M), _M))
+        peer.finish()
+        return "served"
+
+    return attack
 
 
 def _deaf(attack: Attack) -> str:
@@ -160,7 +252,7 @@ ROWS: Sequence[Row] = [
     _row(
         "flood-names",
         "40 connections of one name",
-        _names,
+        _connections,
         "16 of 40 open",
         "limit",
         ANY,
@@ -172,6 +264,34 @@ ROWS: Sequence[Row] = [
         "served",
         "",
         0,
+    ),
+    _row(
+        "flood-lists",
+        "LIST of 1,000 streams with long names, on each connection, and nothing is read",
+        _lists,
+        "served",
+        "",
+        0,
+    ),
+    _row(
+        "flood-long-names",
+        "a stream, a name of 4,000 octets, a line, again and again",
+        _names,
+        "served, the files are small",
+    ),
+    _row(
+        "flood-zero",
+        "MSG-LEN 0 a thousand times, then a line, again and again",
+        _decnet(b"0 " * 1000),
+        "served",
+        "empty frames",
+    ),
+    _row(
+        "flood-over",
+        "a frame of 2 MiB, then a line, again and again",
+        _decnet(b"2097152 " + bytes(2 << 20)),
+        "served",
+        "over the limit",
     ),
     _row(
         "flood-greetings",

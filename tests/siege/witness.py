@@ -25,6 +25,9 @@ NAME = "good"
 # A line each so many seconds.
 EVERY_S = 0.01
 
+# The file beside its log.
+WAITS = "waits"
+
 # How long the last lines may take, in seconds.
 PATIENCE_S = 60.0
 
@@ -57,6 +60,8 @@ class Witness:
     """Write and look."""
 
     def __init__(self, log: Path, output: Path) -> None:
+        # A line for each of its lines: when it was written, and how long it took, in seconds.
+        self.waits = open(log.with_name(WAITS), "a", buffering=1)  # noqa: SIM115
         self._log = open(log, "ab", buffering=0)  # noqa: SIM115
         self._output = output
         self._at = 0
@@ -103,7 +108,9 @@ class Witness:
         self.seen.disordered += number != self._last + 1
         self._last = number
         self.seen.delivered += 1
-        self._delays.append((now - int(words[8])) / 1e9)
+        wait = (now - int(words[8])) / 1e9
+        self._delays.append(wait)
+        self.waits.write(f"{int(words[8]) / 1e9:.6f} {wait:.6f}\n")
 
     def finish(self) -> None:
         """Wait for what was written."""

@@ -1,0 +1,248 @@
+"""
+Measure a forwarder that follows 1,000 of the 10,000 files of a directory: its CPU time while
+no line is written, and the time for a burst of 3,000 rotated files::
+
+    python -m benchmarks.idle
+    python -m benchmarks.idle --files 2000 --followed 200 --rotated 600
+
+A third of the other files are rotated copies of the followed ones, half of them packed; the
+rest is foreign. In a burst every log is rotated three times within moments, with a new line
+each time,
+
+* while the forwarder runs: the time counts from the last rotation;
+* while the forwarder is stopped: the time counts from its start.
+
+A burst is done when every line is in master.log. Percentages are the forwarder's share of one
+core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from decnet_syslog.commands.pair import Pair, Worker
+
+from .processes import usage
+from .report import save, scratch, table
+
+__all__ = ["Result", "measure"]
+
+# The goals.
+IDLE_PERCENT_MAX = 5.0
+BURST_S_MAX = 10.0
+
+ROTATIONS = 3
+
+# Give up on a step after this time, in seconds.
+PATIENCE_S = 300.0
+
+# The time for which idle CPU is measured, and the pause before it, in seconds.
+IDLE_S = 20.0
+SETTLE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """
+    The figures: CPU in percent of a core, times in seconds.
+
+    @ivar start_s: time from the first start until all followed files are delivered.
+    @ivar idle: CPU while no line is written.
+    @ivar burst_s: time from the last rotation until all lines are delivered.
+    @ivar burst_cpu_s: the forwarder's CPU time in that time.
+    @ivar after: CPU after the burst.
+    @ivar missed_s: time from a start after such a burst until all lines are delivered.
+    @ivar missedAfter: CPU after that.
+    @ivar lost: lines that never came; C{repeated}: lines that came again.
+    """
+
+    start_s: float
+    idle: float
+    burst_s: float
+    burst_cpu_s: float
+    after: float
+    missed_s: float
+    missedAfter: float
+    lost: int
+    repeated: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether the goals are reached."""
+        idle = max(self.idle, self.after, self.missedAfter)
+        burst = max(self.burst_s, self.missed_s)
+        return (
+            not (self.lost or self.repeated)
+            and idle < IDLE_PERCENT_MAX
+            and burst <= BURST_S_MAX
+        )
+
+
+class _Logs:
+    """The directory: logs with numbered lines, which are rotated by name."""
+
+    def __init__(self, home: Path, files: int, followed: int) -> None:
+        self.home = home
+        self.lines: list[bytes] = []
+        home.mkdir()
+        self.logs = [home / f"live-{number:04d}.log" for number in range(followed)]
+        rotated = (files - followed) // 3
+        for number in range(rotated):
+            log = self.logs[number % followed]
+            path = log.with_name(f"{log.name}.{40 + number // followed}")
+            old = b"<134>1 - h app - - - old %d\n" % number
+            if number % 2:
+                path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(old))
+            else:
+                path.write_bytes(old)
+            self.lines.append(old)
+        for number in range(files - followed - rotated):
+            (home / f"foreign-{number:05d}.txt").write_bytes(b"not a log\n")
+        for log in self.logs:
+            self.append(log)
+
+    def append(self, log: Path) -> None:
+        """Write a line."""
+        line = b"<134>1 - h app - - - line %d\n" % len(self.lines)
+        with open(log, "ab", buffering=0) as file:
+            file.write(line)
+        self.lines.append(line)
+
+    def rotate(self) -> None:
+        """Rotate every log, the new one with a line."""
+        for log in self.logs:
+            for number in range(2 * ROTATIONS, 0, -1):
+                path = log.with_name(f"{log.name}.{number}")
+                if path.exists():
+                    path.rename(log.with_name(f"{log.name}.{number + 1}"))
+            log.rename(log.with_name(f"{log.name}.1"))
+            self.append(log)
+
+
+class _Run:
+    """A pair over such a directory."""
+
+    def __init__(
+        self, directory: Path, files: int, followed: int, idleS: float
+    ) -> None:
+        self.pair = Pair(directory)
+        self.logs = _Logs(directory / "logs", files, followed)
+        self.idleS = idleS
+        self.worker: Worker = self.pair.enroll(
+            "w1", [f"--log-file={self.logs.home}/live-*.log"]
+        )
+        forwarder = self.worker.forwarder
+        own = f"--log-file={self.worker.file}"
+        forwarder.arguments = [a for a in forwarder.arguments if a != own]
+
+    @property
+    def arrived(self) -> Counter[bytes]:
+        """Lines in master.log."""
+        path = self.pair.logPath
+        octets = path.read_bytes() if path.exists() else b""
+        return Counter(octets.splitlines(keepends=True))
+
+    def wait(self, lines: Sequence[bytes]) -> float:
+        """Wait for lines; the time that it took, in seconds."""
+        since = time.monotonic()
+        left = set(lines)
+        while left and time.monotonic() < since + PATIENCE_S:
+            time.sleep(0.1)
+            left -= self.arrived.keys()
+        return time.monotonic() - since
+
+    def cpu(self, seconds: float) -> float:
+        """The forwarder's share of a core over some seconds, in percent."""
+        before = usage(self.worker.forwarder.pid).cpu_s
+        time.sleep(seconds)
+        return (usage(self.worker.forwarder.pid).cpu_s - before) / seconds * 100
+
+    def measure(self) -> Result:
+        """Everything, one after the other."""
+        forwarder = self.worker.forwarder
+        self.pair.startListener()
+        forwarder.start()
+        start = self.wait(self.logs.lines[-len(self.logs.logs) :])
+        time.sleep(SETTLE_S)
+        idle = self.cpu(self.idleS)
+        at, before = len(self.logs.lines), usage(forwarder.pid).cpu_s
+        for _ in range(ROTATIONS):
+            self.logs.rotate()
+        burst = self.wait(self.logs.lines[at:])
+        burstCPU = usage(forwarder.pid).cpu_s - before
+        time.sleep(SETTLE_S)
+        after = self.cpu(self.idleS)
+        forwarder.stop()
+        at = len(self.logs.lines)
+        for _ in range(ROTATIONS):
+            self.logs.rotate()
+        forwarder.start()
+        missed = self.wait(self.logs.lines[at:])
+        time.sleep(SETTLE_S)
+        missedAfter = self.cpu(self.idleS)
+        forwarder.stop()
+        self.pair.listener.stop()
+        came = self.arrived
+        expected = Counter(self.logs.lines)
+        old = {line for line in self.logs.lines if b" old " in line}
+        # The forwarder need not deliver what was rotated before its first start.
+        lost = sum(n for line, n in (expected - came).items() if line not in old)
+        return Result(
+            *(start, idle, burst, burstCPU, after, missed, missedAfter, lost),
+            (came - expected).total(),
+        )
+
+
+def measure(files: int, followed: int, idleS: float = IDLE_S) -> Result:
+    """Measure in a directory of its own."""
+    with scratch("idle") as directory:
+        run = _Run(directory, files, followed, idleS)
+        try:
+            return run.measure()
+        finally:
+            run.pair.stop()
+
+
+def main() -> int:
+    """Measure, print, save. The exit status is 1 if a goal is missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.idle")
+    parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--followed", type=int, default=1_000)
+    parser.add_argument("--idle", type=float, default=IDLE_S, help="seconds")
+    options = parser.parse_args()
+    result = measure(options.files, options.followed, options.idle)
+    burst = ROTATIONS * options.followed
+    table(
+        (f"{options.files:,} files, {options.followed:,} followed", "", "at most"),
+        (
+            ("idle, % of a core", f"{result.idle:.1f}", f"{IDLE_PERCENT_MAX:.0f}"),
+            (f"{burst:,} rotated, s", f"{result.burst_s:.1f}", f"{BURST_S_MAX:.0f}"),
+            ("its CPU time, s", f"{result.burst_cpu_s:.1f}", ""),
+            ("idle after it, %", f"{result.after:.1f}", f"{IDLE_PERCENT_MAX:.0f}"),
+            (
+                f"{burst:,} rotated while stopped, s",
+                f"{result.missed_s:.1f}",
+                f"{BURST_S_MAX:.0f}",
+            ),
+            (
+                "idle after it, %",
+                f"{result.missedAfter:.1f}",
+                f"{IDLE_PERCENT_MAX:.0f}",
+            ),
+            ("first start, s", f"{result.start_s:.1f}", ""),
+            ("lines lost", str(result.lost), "0"),
+            ("lines repeated", str(result.repeated), "0"),
+        ),
+    )
+    save("idle", vars(options), asdict(result))
+    return 0 if result.holds else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,153 @@
+"""
+The cost of very many streams for a journal in JetStream. C{python -m benchmarks.streams}.
+
+For each number of streams, on one nats-server: open each stream, send some batches, write them to
+an output, shorten the positions, restart all processes, and open all streams again. The time per
+stream is printed as well: it must not grow with their number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from decnet_syslog.master.values import Cursor, Deposit, Grant, Wish
+from decnet_syslog.nats import reader
+from decnet_syslog.nats.journal import JetStreamJournal
+from decnet_syslog.wire.record import Provenance
+from tests.natsserver import ROOMY, NatsServer, openJetStream, waitUntil
+
+__all__ = ["main"]
+
+# A worker has at most 4096.
+STREAMS_OF_WORKER = 1000
+AT_ONCE = 64
+ROUNDS = 8
+OCTETS_MAX = 1 << 30
+MUCH = 1 << 30
+LINE = os.urandom(1500).hex().encode() + b"\n"
+
+
+def _grants(journal: JetStreamJournal, count: int) -> list[Grant]:
+    """Open all streams in groups, like group commit."""
+    wishes = [
+        Wish(f"w{at // STREAMS_OF_WORKER}", f"{at:032x}", 0, 0, f"/var/log/{at}.log")
+        for at in range(count)
+    ]
+    return [
+        granted
+        for at in range(0, count, AT_ONCE)
+        for granted in journal.grants(wishes[at : at + AT_ONCE])
+    ]
+
+
+def _send(journal: JetStreamJournal, grants: Sequence[Grant]) -> None:
+    """Send a batch of each stream."""
+    deposits = [
+        Deposit(
+            replace(
+                Provenance("", "-", f"127.0.0.1:{at}", "2026-04-18T00:00:00Z", "x"),
+                worker=f"w{at // STREAMS_OF_WORKER}",
+            ),
+            granted,
+            granted.offset,
+            granted.offset + len(LINE),
+            LINE,
+        )
+        for at, granted in enumerate(grants)
+    ]
+    for at in range(0, len(deposits), AT_ONCE):
+        assert None not in journal.commit(deposits[at : at + AT_ONCE])
+
+
+def _write(writer: JetStreamJournal) -> None:
+    """Read all batches, save the cursor, and remove written messages."""
+    after = writer._outbox.released if writer._outbox is not None else 0
+    while batches := writer.written("a").read(after, 1 << 20):
+        after = batches[-1].seq
+        writer.commit([], [Cursor("a", after, {})])
+
+
+def _tidy(writer: JetStreamJournal, count: int) -> None:
+    """Shorten all positions."""
+    for _ in range(count // reader.TIDY_AT_ONCE + 1):
+        writer.tidy()
+        writer._reader._tidied = float("-inf")
+
+
+def _measure(directory: Path, count: int) -> None:
+    server = NatsServer(directory, extra=ROOMY)
+    server.start()
+    state = directory / "outputs.db"
+
+    def timed(what: str, work: Callable[[], object]) -> None:
+        began = time.monotonic()
+        work()
+        took = time.monotonic() - began
+        print(
+            f"{count:>7,} {what:<34} {took:>8.2f} s {took / count * 1e6:>8.0f} us each",
+            flush=True,
+        )
+
+    def listener() -> JetStreamJournal:
+        return openJetStream(
+            server.url, octetsMax=OCTETS_MAX, encoding="none", messageOctetsMax=9999
+        )
+
+    try:
+        waitUntil(server.healthy, "JetStream does not start")
+        with closing(listener()) as journal:
+            grants: list[Grant] = []
+            timed("opened, new", lambda: grants.extend(_grants(journal, count)))
+            timed("a batch of each", lambda: _send(journal, grants))
+            for _ in range(ROUNDS - 1):
+                _send(journal, _grants(journal, count))
+        with closing(openJetStream(server.url, state, octetsMax=OCTETS_MAX)) as writer:
+            timed("outputs start, nothing written", lambda: writer.useOutputs(["a"]))
+            timed("read, saved and removed, 8 of each", lambda: _write(writer))
+            timed("positions made short", lambda: _tidy(writer, count))
+            timed("looked at, all short", writer.tidy)
+        server.stop()
+        timed("nats-server starts", server.start)
+        waitUntil(server.healthy, "JetStream does not start")
+        journals: list[JetStreamJournal] = []
+        timed("a listener starts", lambda: journals.append(listener()))
+        with closing(journals[0]) as journal:
+            timed("opened again", lambda: _grants(journal, count))
+            timed("LIST of a worker with 1,000", lambda: journal.known("w0"))
+        writers: list[JetStreamJournal] = []
+        timed(
+            "outputs start, all written",
+            lambda: writers.append(
+                openJetStream(server.url, state, octetsMax=OCTETS_MAX)
+            ),
+        )
+        with closing(writers[0]) as writer:
+            timed("... and know where they are", lambda: writer.useOutputs(["a"]))
+    finally:
+        server.kill()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run it. The exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.streams")
+    parser.add_argument(
+        "--streams", type=int, nargs="*", default=[1000, 3000, 10_000, 30_000]
+    )
+    given = parser.parse_args(arguments)
+    reader.QUIET_S = 0
+    for count in given.streams:
+        with tempfile.TemporaryDirectory(prefix="decnet-syslog-streams-") as made:
+            _measure(Path(made), count)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,76 @@
+"""
+Files of an authority: created once and never overwritten, or replaced atomically.
+
+Each function returns only after the data is on disk.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..durable import syncDirectory
+from ..errors import UserError
+
+__all__ = ["makeDirectory", "replaceFile", "writeNew"]
+
+
+def writeNew(path: Path, octets: bytes, mode: int) -> None:
+    """
+    Write a file that must not be there yet, on disk when this returns.
+
+    @raise UserError: there is one.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, mode)
+    except FileExistsError:
+        raise UserError(
+            f"{path} exists and is not written over: remove it, or go elsewhere"
+        ) from None
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(octets)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def makeDirectory(path: Path) -> None:
+    """
+    Make a directory for keys, if it is not there.
+
+    @raise UserError: it cannot be made.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the directory {path}: {error.strerror}") from None
+
+
+def replaceFile(path: Path, octets: bytes, mode: int = 0o644) -> None:
+    """
+    Replace a file atomically.
+
+    The new file gets the owner of the old file, or of the directory: the service that reads it may
+    run as another user than the command.
+
+    @raise UserError: it cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        beside.unlink(missing_ok=True)
+        owner = os.stat(path if path.exists() else path.parent)
+        with os.fdopen(os.open(beside, flags, mode), "wb") as file:
+            if os.geteuid() == 0:
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            # Independent of the umask: the service must be able to read a file of root's.
+            os.fchmod(file.fileno(), mode)
+            file.write(octets)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+        syncDirectory(path.parent)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None

@@ -1,0 +1,265 @@
+"""Tests for L{decnet_syslog.master.listing}: one worker's LIST starves nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.master import listing
+from decnet_syslog.master.listing import (
+    ASKED_AT_ONCE,
+    HELD_OCTETS_MAX,
+    PIECE_STREAMS,
+    STREAM_OCTETS,
+    Listings,
+)
+from decnet_syslog.master.promise import JournalBlocked
+from decnet_syslog.master.values import Known, cutName
+from decnet_syslog.wire.control import KNOWN, LIST, LISTED, OPEN, encodeControl
+
+from .doubles import RecordingLine
+from .test_reception import ReceptionTestCase
+
+
+def known(count: int) -> list[Known]:
+    return [Known(f"{n:032x}", 0, n, 0, 0, "x") for n in range(count)]
+
+
+class Asker:
+    """A connection that asks for so many streams."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.isRead = True
+        self.pieces: list[int] = []
+        self.streams: list[int] = []
+        self.isDone = self.isRefused = False
+        self.failures: list[Failure] = []
+        self.sent: Callable[[], object] = lambda: None
+
+    def ask(self) -> list[Known]:
+        return known(self.count)
+
+    def reads(self) -> bool:
+        return self.isRead
+
+    def sendKnown(self, known: list[Known], isLast: bool) -> None:
+        assert not self.isDone
+        self.pieces.append(len(known))
+        self.streams += [k.offset for k in known]
+        self.isDone = isLast
+        self.sent()
+
+    def listingFailed(self, failure: Failure) -> None:
+        self.failures.append(failure)
+
+    def listingRefused(self) -> None:
+        self.isRefused = True
+
+
+class ListingsTests(SynchronousTestCase):
+    """Turns, pieces, room."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.calls: list[tuple[Deferred[Any], Callable[[], list[Known]]]] = []
+        self.listings = Listings(self.perform, self.clock)
+
+    def perform(self, call: Callable[[], list[Known]]) -> Deferred[list[Known]]:
+        done: Deferred[list[Known]] = Deferred()
+        self.calls.append((done, call))
+        return done
+
+    def answer(self) -> None:
+        """The journal's thread makes one answer."""
+        done, call = self.calls.pop(0)
+        done.callback(call())
+
+    def begin(self, worker: str, count: int) -> Asker:
+        asker = Asker(count)
+        self.listings.begin(worker, asker)
+        return asker
+
+    def turns(self, count: int = 1000) -> None:
+        """So many turns of the reactor: what a turn schedules is for the next."""
+        for _ in range(count):
+            for call in list(self.clock.calls):
+                self.clock.calls.remove(call)
+                call.called = True
+                call.func(*call.args)
+
+    def test_pieces(self) -> None:
+        """A piece in each turn of the reactor, all in order; nothing is held in the end."""
+        asker = self.begin("w1", 1000)
+        self.answer()
+        self.assertEqual(asker.pieces, [PIECE_STREAMS])
+        self.turns(1)
+        self.assertEqual(asker.pieces, [PIECE_STREAMS] * 2)
+        self.turns()
+        self.assertEqual(asker.streams, list(range(1000)))
+        self.assertTrue(asker.isDone)
+        self.assertEqual(self.listings.octets, 0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_ends(self) -> None:
+        """An empty answer has its end; so has one of whole pieces."""
+        for count in (0, 1, PIECE_STREAMS, 2 * PIECE_STREAMS):
+            asker = self.begin("w1", count)
+            self.answer()
+            self.turns()
+            self.assertEqual((len(asker.streams), asker.isDone), (count, True))
+
+    def test_notRead(self) -> None:
+        """No piece is sent before the peer has read the one before."""
+        asker = self.begin("w1", 1000)
+        asker.sent = lambda: setattr(asker, "isRead", False)
+        self.answer()
+        for pieces in range(1, 9):
+            self.turns()
+            self.assertEqual(len(asker.pieces), pieces)
+            asker.isRead = True
+            self.listings.peerReads(asker)
+        self.turns()
+        self.assertTrue(asker.isDone)
+
+    def test_inTurn(self) -> None:
+        """The journal makes one answer of a worker at a time, and few of all; in turn."""
+        for _ in range(20):
+            self.begin("evil", 4096)
+        others = [self.begin(f"w{n}", 10) for n in range(4)]
+        self.assertEqual(len(self.calls), ASKED_AT_ONCE)
+        # One of evil's is between, not twenty.
+        for _ in range(6):
+            self.answer()
+        self.turns()
+        self.assertTrue(all(other.isDone for other in others))
+        self.assertEqual(len(self.calls), 1)
+
+    def test_room(self) -> None:
+        """Peers that do not read hold no more than is allowed: the oldest of them go."""
+        deaf = []
+        for number in range(50):
+            asker = self.begin(f"w{number}", 4096)
+            asker.isRead = False
+            deaf.append(asker)
+            self.answer()
+            self.turns(2)
+            self.assertLessEqual(self.listings.octets, HELD_OCTETS_MAX)
+        kept = HELD_OCTETS_MAX // (4096 * STREAM_OCTETS)
+        refused = [asker.isRefused for asker in deaf]
+        self.assertEqual(refused, [True] * (50 - kept) + [False] * kept)
+        honest = self.begin("honest", 200)
+        self.answer()
+        self.turns()
+        self.assertTrue(honest.isDone)
+
+    def test_parked(self) -> None:
+        """While all who hold the room are reading, a new answer waits, and nobody is closed."""
+        self.patch(listing, "HELD_OCTETS_MAX", 1000 * STREAM_OCTETS)
+        slow, late = self.begin("w1", 900), self.begin("w2", 900)
+        self.answer()
+        self.answer()
+        third = self.begin("w3", 5)
+        self.assertEqual((len(slow.pieces), late.pieces), (1, []))
+        # The journal is not asked for more than can be kept.
+        self.assertEqual(self.calls, [])
+        self.turns()
+        self.assertTrue(slow.isDone and late.isDone)
+        self.answer()
+        self.assertTrue(third.isDone)
+        self.assertFalse(slow.isRefused or late.isRefused or third.isRefused)
+
+    def test_larger(self) -> None:
+        """An answer that is larger than all the room is given alone."""
+        self.patch(listing, "HELD_OCTETS_MAX", 10 * STREAM_OCTETS)
+        asker = self.begin("w1", 900)
+        self.answer()
+        self.turns()
+        self.assertTrue(asker.isDone)
+
+    def test_gone(self) -> None:
+        """A connection that is gone holds nothing, wherever its answer was."""
+        waiting, asked, sent, deaf = [self.begin("w1", 900) for _ in range(4)]
+        self.listings.forget("w1", asked)
+        self.answer()
+        self.turns(1)
+        self.listings.forget("w1", waiting)
+        self.answer()
+        self.listings.forget("w1", sent)
+        deaf.isRead = False
+        self.answer()
+        self.listings.forget("w1", deaf)
+        self.turns()
+        self.assertEqual(self.listings.octets, 0)
+        self.assertEqual((self.calls, self.clock.getDelayedCalls()), ([], []))
+        self.assertEqual((len(waiting.pieces), asked.pieces), (2, []))
+
+    def test_failed(self) -> None:
+        """A journal that cannot answer: the next is asked all the same."""
+        results = [fail(JournalBlocked("away")), succeed(known(3)), succeed(None)]
+        self.patch(self.listings, "_perform", lambda call: results.pop(0))
+        first, second, third = (self.begin("w1", 3) for _ in range(3))
+        self.turns()
+        self.assertEqual(len(first.failures), 1)
+        self.assertTrue(second.isDone)
+        self.assertEqual(third.pieces, [])
+
+    def test_stopped(self) -> None:
+        """Nothing is sent when the listener stops."""
+        asker = self.begin("w1", 900)
+        self.answer()
+        self.listings.stop()
+        self.turns()
+        self.assertEqual(len(asker.pieces), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class AnswerTests(ReceptionTestCase):
+    """What comes of LIST on a connection."""
+
+    def asked(self, count: int, name: str) -> RecordingLine:
+        reception, line = self.connect()
+        for number in range(count):
+            reception.controlReceived(OPEN(f"{number:032x}", 0, number, name))
+        line.pop()
+        asking, line = self.connect()
+        asking.controlReceived(LIST())
+        for _ in range(100):
+            self.clock.advance(0)
+        return line
+
+    def test_names(self) -> None:
+        """Names are cut to a hundred octets; a piece has 64 KiB at most."""
+        name = "\U0001f600" * 200
+        line = self.asked(300, name)
+        *lines, end = line.pop()
+        self.assertEqual(end, LISTED())
+        found = [sent for sent in lines if isinstance(sent, KNOWN)]
+        self.assertEqual([k.offset for k in found], list(reversed(range(300))))
+        self.assertEqual({k.name for k in found}, {"\U0001f600" * 25})
+        piece = b"".join(map(encodeControl, found[:PIECE_STREAMS]))
+        self.assertLess(len(piece), 64 * 1024)
+
+    def test_cut(self) -> None:
+        """A name of any octets is cut behind the hundredth, and can be said."""
+        for name in ("\udcff" * 200, "x" * 99 + "\U0001f600", "x" * 100, "y"):
+            cut = cutName(name)
+            octets = name.encode("utf-8", "surrogateescape")[:100]
+            self.assertEqual(cut.encode("utf-8", "surrogateescape"), octets)
+            encodeControl(KNOWN("5" * 32, 0, 0, 0, 0, cut))
+
+    def test_refused(self) -> None:
+        """Who is closed for want of room is told why."""
+        asking, line = self.connect()
+        line.isRead = False
+        asking.controlReceived(LIST())
+        asking.listingRefused()
+        (bye,) = line.byes
+        self.assertEqual(bye.code, "limit")
+        self.assertIn("LIST", bye.text)
+        self.assertEqual(self.commits.listings.octets, 0)

@@ -1,0 +1,665 @@
+"""Outputs that others move, compress, truncate and delete, while we run and while we do not."""
+
+from __future__ import annotations
+
+import bz2
+import errno
+import gzip
+import lzma
+import os
+import random
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+from decnet_syslog.durable import StorageFailed
+from decnet_syslog.errors import UserError
+from decnet_syslog.master.outputs import FileOutput
+from decnet_syslog.master.rendering import renderRaw
+from decnet_syslog.master.values import Absence, Batch, Cursor
+
+from .test_outputs import OutputTestCase, batch
+
+_write = os.write
+
+
+@contextmanager
+def room(octets: int, error: int = errno.ENOSPC) -> Iterator[None]:
+    """Writes take so many octets more, also a part of a line."""
+    left = [octets]
+
+    def write(descriptor: int, data: bytes) -> int:
+        if not left[0]:
+            raise OSError(error, os.strerror(error))
+        count = _write(descriptor, data[: left[0]])
+        left[0] -= count
+        return count
+
+    with mock.patch("os.write", write):
+        yield
+
+
+def unpacked(path: Path) -> bytes:
+    """What is in a file, whatever packs it."""
+    unpack: dict[str, Callable[[bytes], bytes]] = {
+        ".gz": gzip.decompress,
+        ".bz2": bz2.decompress,
+        ".xz": lzma.decompress,
+    }
+    return unpack.get(path.suffix, bytes)(path.read_bytes())
+
+
+class MovedTestCase(OutputTestCase):
+    """Batches of lines that can be told apart, and a place that nobody finds."""
+
+    seq = 0
+
+    def setUp(self) -> None:
+        self.facts: dict[str, dict[str, object]] = {}
+        super().setUp()
+        self.elsewhere = Path(self.mktemp()).resolve() / "no" / "relation"
+        self.elsewhere.mkdir(parents=True)
+        self.pending: list[Batch] = []
+        self.written: list[Batch] = []
+        self.moves = 0
+        self.longAgo()
+
+    def longAgo(self) -> None:
+        """What was written so far was written long before whatever comes."""
+        for file in self.output._files.values():
+            file._sizes._noted.clear()
+
+    def batches(self, count: int = 1, lines: int = 3) -> list[Batch]:
+        made = []
+        for _ in range(count):
+            self.seq += 1
+            octets = b"".join(
+                [b"line %d.%d of a batch\n" % (self.seq, n) for n in range(lines)]
+            )
+            made.append(batch(self.seq, octets))
+        return made
+
+    def crash(self) -> None:
+        """Die and start again, with what the journal has and what is behind the cursor."""
+        super().crash()
+        self.pending = [b for b in self.written if b.seq > self.cursor.seq]
+
+    def send(self, *batches: Batch) -> None:
+        """Commit batches, and apply all that are not applied."""
+        self.pending += batches
+        self.written += batches
+        while self.pending:
+            some = self.pending[:2]
+            self.apply(*some)
+            self.pending = self.pending[2:]
+
+    def contents(self) -> bytes:
+        """What is in all files, the oldest first."""
+        paths = [
+            path
+            for place in (self.elsewhere, self.directory)
+            for path in place.rglob("*")
+            if path.is_file() and path != self.path
+        ]
+        paths.sort(key=lambda path: int(re.findall(r"\d+", path.name)[0]))
+        if self.path.exists():
+            paths.append(self.path)
+        return b"".join([unpacked(path) for path in paths])
+
+    def assertOnce(self) -> None:
+        """Every line is in the files once, whole; only ends of files may be cut."""
+        wanted = [line for b in self.written for line in b.octets.splitlines(True)]
+        paths = [
+            path
+            for place in (self.elsewhere, self.directory)
+            for path in place.rglob("*")
+            if path.is_file()
+        ]
+        there = Counter(
+            line
+            for path in paths
+            for line in unpacked(path).splitlines(True)
+            if line.endswith(b"\n")
+        )
+        self.assertEqual(there, Counter(wanted))
+
+    # What others do. Each takes the file away; None: it stays where it is found.
+
+    def rename(self, to: str = "") -> None:
+        self.moves += 1
+        where = self.directory / (to or f"master.log.{self.moves}")
+        where.parent.mkdir(exist_ok=True)
+        self.path.rename(where)
+
+    def dated(self) -> None:
+        self.rename(f"master-2026112{self.moves}.log")
+
+    def toOldDirectory(self) -> None:
+        self.rename(f"old/master.log.{self.moves + 1}")
+
+    def compress(self, ending: str = ".gz") -> None:
+        self.rename()
+        plain = self.directory / f"master.log.{self.moves}"
+        packed = plain.with_name(plain.name + ending)
+        pack: dict[str, Callable[[bytes], bytes]] = {
+            ".gz": gzip.compress,
+            ".bz2": bz2.compress,
+            ".xz": lzma.compress,
+        }
+        packed.write_bytes(pack[ending](plain.read_bytes()))
+        status = plain.stat()
+        os.utime(packed, ns=(status.st_atime_ns, status.st_mtime_ns))
+        plain.unlink()
+
+    def bzip(self) -> None:
+        self.compress(".bz2")
+
+    def xz(self) -> None:
+        self.compress(".xz")
+
+    def compressAtOnce(self) -> None:
+        """As C{gzip master.log}: a copy, then the file is deleted."""
+        self.moves += 1
+        packed = self.directory / f"master.log.{self.moves}.gz"
+        packed.write_bytes(gzip.compress(self.path.read_bytes()))
+        self.path.unlink()
+
+    def copyTruncate(self) -> None:
+        self.moves += 1
+        shutil.copy(self.path, self.directory / f"master.log.{self.moves}")
+        os.truncate(self.path, 0)
+
+    def toAnotherDisk(self) -> None:
+        """As C{mv} across file systems."""
+        self.moves += 1
+        shutil.copy2(self.path, self.elsewhere / f"moved.{self.moves}")
+        self.path.unlink()
+
+    FOUND = (
+        rename,
+        dated,
+        toOldDirectory,
+        compress,
+        bzip,
+        xz,
+        compressAtOnce,
+        copyTruncate,
+    )
+    EVERY = (*FOUND, toAnotherDisk)
+
+
+class HalfLineTests(MovedTestCase):
+    """A line is written half when the file is taken away."""
+
+    def test_every(self) -> None:
+        """Wherever the disk was full, and whatever is done then, each line is there once."""
+        for move in self.EVERY:
+            for octets in (0, 1, 7, 30, 61, 62, 100):
+                with self.subTest(move=move.__name__, octets=octets):
+                    self.send(*self.batches())
+                    with room(octets):
+                        self.assertRaises(OSError, self.send, *self.batches(2))
+                        self.longAgo()
+                    move(self)
+                    self.send(*self.batches())
+                    self.assertOnce()
+
+    def test_killed(self) -> None:
+        """The same, and the process dies: before it looks, or after the cursor is saved."""
+        for move in self.FOUND:
+            for octets in (0, 7, 30, 62, 100):
+                for barriers in (None, 0, 1, 2):
+                    with self.subTest(
+                        move=move.__name__, octets=octets, after=barriers
+                    ):
+                        self.send(*self.batches())
+                        with room(octets):
+                            self.assertRaises(OSError, self.send, *self.batches(2))
+                            self.longAgo()
+                        move(self)
+                        for _ in range(barriers or 0):
+                            cursor = self.output.apply(self.pending[:2])
+                            if cursor is None:
+                                break
+                            self.save(cursor)
+                        self.crash()
+                        self.send(*self.batches())
+                        self.assertOnce()
+                        self.save(self.output.sync())
+
+    def test_completed(self) -> None:
+        """In a file that was renamed the line is completed; one that is gone cannot be."""
+        for move, completed in ((self.rename, True), (self.toAnotherDisk, False)):
+            with self.subTest(move=move.__name__):
+                self.send(*self.batches())
+                with room(30):
+                    self.assertRaises(OSError, self.send, *self.batches())
+                    self.longAgo()
+                move()
+                self.send()
+                old = self.contents()[: -len(self.read())]
+                self.assertEqual(old.endswith(b"\n"), completed)
+                self.assertTrue(self.read().startswith(b"line "))
+
+    def test_stillFull(self) -> None:
+        """A renamed file whose disk stays full is left with half a line; the next one, on
+        another disk, has it whole."""
+        self.send(*self.batches())
+        with room(30):
+            self.assertRaises(OSError, self.send, *self.batches())
+            self.rename()
+            # Not even the rest of the line.
+            self.assertRaises(OSError, self.send)
+        self.send(*self.batches())
+        self.assertOnce()
+
+    def test_deletedIsClosed(self) -> None:
+        """A deleted file is let go of while the disk is still full: its room comes back."""
+        self.send(*self.batches())
+        with room(30):
+            self.assertRaises(OSError, self.send, *self.batches())
+            self.longAgo()
+            descriptor = self.output._files[str(self.path)].descriptor
+            self.toAnotherDisk()
+            self.assertRaises(OSError, self.send)
+            links = [
+                os.readlink(f"/proc/self/fd/{fd}")
+                for fd in os.listdir("/proc/self/fd")
+                if os.path.lexists(f"/proc/self/fd/{fd}")
+            ]
+            self.assertNotIn(f"{self.path} (deleted)", links)
+        self.assertIsNotNone(descriptor)
+        self.send()
+        self.assertOnce()
+
+    def test_foreignBehindIt(self) -> None:
+        """Somebody else writes behind half a line: it comes again, whole, on its own line."""
+        self.send(*self.batches())
+        with room(30):
+            self.assertRaises(OSError, self.send, *self.batches())
+        with open(self.path, "ab") as file:
+            file.write(b"not ours")
+        self.send()
+        lines = self.read().splitlines()
+        wanted = [line for b in self.written for line in b.octets.splitlines()]
+        self.assertEqual([line for line in lines if line in wanted], wanted)
+
+
+class MovedWhileDownTests(MovedTestCase):
+    """The file was moved while no listener ran."""
+
+    def test_every(self) -> None:
+        """What a killed listener wrote and had not counted is not written again."""
+        for move in self.FOUND:
+            for counted in (True, False):
+                with self.subTest(move=move.__name__, counted=counted):
+                    self.send(*self.batches(3))
+                    if counted:
+                        self.save(self.output.sync())
+                    self.send(*self.batches(3))
+                    move(self)
+                    self.events.clear()
+                    self.crash()
+                    self.send(*self.batches())
+                    self.assertOnce()
+                    self.assertNotIn("output-lost", self.events)
+
+    def test_firstFile(self) -> None:
+        """Killed before anything of the first file was counted: it is found by its lines."""
+        for move in self.FOUND:
+            with self.subTest(move=move.__name__):
+                self.send(*self.batches(3))
+                move(self)
+                self.crash()
+                self.send(*self.batches())
+                self.assertOnce()
+                # The next file is the first one again.
+                self.save(self.output.sync())
+                self.rename()
+                self.save(self.output.look() or self.output.sync())
+
+    def test_twice(self) -> None:
+        """Killed again before the cursor has moved over what a copy has."""
+        for move in self.FOUND:
+            with self.subTest(move=move.__name__):
+                self.send(*self.batches())
+                self.save(self.output.sync())
+                self.send(*self.batches(4))
+                move(self)
+                for applied in range(4):
+                    self.crash()
+                    for b in self.pending[:applied]:
+                        self.apply(b)
+                    if applied == 2:
+                        self.save(self.output.sync())
+                self.crash()
+                self.send(*self.batches())
+                self.assertOnce()
+                self.save(self.output.sync())
+
+    def test_reported(self) -> None:
+        """A file that is nowhere: what may be repeated is reported, with its time."""
+        self.send(*self.batches(3))
+        self.save(self.output.sync())
+        self.send(*self.batches(2))
+        self.toAnotherDisk()
+        self.crash()
+        self.send(*self.batches())
+        self.assertIn("output-lost", self.events)
+        self.assertEqual(
+            self.facts["output-lost"]["since"], self.written[3].provenance.receivedAt
+        )
+        # Nothing is missing.
+        there = Counter(self.contents().splitlines(True))
+        wanted = Counter(x for b in self.written for x in b.octets.splitlines(True))
+        self.assertEqual(wanted - there, Counter())
+        self.assertEqual(
+            there - wanted,
+            Counter(x for b in self.written[3:5] for x in b.octets.splitlines(True)),
+        )
+
+    def test_notReported(self) -> None:
+        """Nothing was written that the cursor does not have: nothing can be repeated."""
+        self.send(*self.batches(3))
+        self.save(self.output.sync())
+        self.toAnotherDisk()
+        self.crash()
+        self.seq += 1
+        late = batch(self.seq, b"received after the start\n")
+        who = late.provenance
+        late = Batch(
+            late.seq,
+            type(who)(who.worker, who.fingerprint, who.address, "2999-01-01T00:00:00Z", None),
+            None, 0, 0, 0, late.octets, None, None,
+        )  # fmt: skip
+        self.send(late)
+        self.assertNotIn("output-lost", self.events)
+        self.assertOnce()
+
+    def event(self, name: str, **facts: object) -> None:
+        super().event(name, **facts)
+        self.facts[name] = facts
+
+
+class DeletedWhileWrittenTests(MovedTestCase):
+    """The file is copied and deleted while lines are written to it."""
+
+    def test_behindTheCopy(self) -> None:
+        """Lines that came between the copy and the deletion are written again, and that is
+        reported: they are in no copy."""
+        self.send(*self.batches(2))
+        self.moves += 1
+        shutil.copy2(self.path, self.elsewhere / "moved.1")
+        self.send(*self.batches(2))
+        self.path.unlink()
+        self.send(*self.batches())
+        there = Counter(self.contents().splitlines(True))
+        wanted = Counter(x for b in self.written for x in b.octets.splitlines(True))
+        self.assertEqual(wanted - there, Counter())
+        self.assertIn("output-rewritten", self.events)
+
+    def firstAgain(self) -> bytes:
+        """The first line that is written again when one batch came behind the copy."""
+        self.send(*self.batches(2))
+        shutil.copy2(self.path, self.elsewhere / "moved.1")
+        self.send(*self.batches())
+        self.path.unlink()
+        self.send(*self.batches())
+        self.assertIn("output-rewritten", self.events)
+        return self.read().splitlines(True)[0]
+
+    def test_opened(self) -> None:
+        """What was in the file when it was opened is in the copy: only what came behind
+        that is written again."""
+        self.assertIn(self.firstAgain(), self.written[2].octets)
+
+    def test_openedUnseen(self) -> None:
+        """Where opening a file cannot be seen, its last half second is written again."""
+        self.output._opens.close()
+        self.assertIn(self.firstAgain(), self.written[0].octets)
+
+    def test_openedTooOften(self) -> None:
+        """The same where too many have opened it."""
+        with mock.patch.object(self.output._opens, "seen", return_value=None):
+            self.assertIn(self.firstAgain(), self.written[0].octets)
+
+    def test_nothingBehindTheCopy(self) -> None:
+        """Lines come all the time, but none between copy and deletion: none is repeated."""
+        for _ in range(5):
+            self.send(*self.batches(2))
+            self.toAnotherDisk()
+        self.send(*self.batches())
+        self.assertOnce()
+        self.assertNotIn("output-rewritten", self.events)
+
+    def test_behindTheArchive(self) -> None:
+        """The same with gzip: what the archive lacks is written, no line more."""
+        for counted in (True, False):
+            with self.subTest(counted=counted):
+                self.send(*self.batches(2))
+                if counted:
+                    self.save(self.output.sync())
+                self.moves += 1
+                packed = self.directory / f"master.log.{self.moves}.gz"
+                packed.write_bytes(gzip.compress(self.path.read_bytes()))
+                self.send(*self.batches(2))
+                if counted:
+                    self.save(self.output.sync())
+                self.path.unlink()
+                self.events.clear()
+                self.send(*self.batches())
+                self.assertOnce()
+                self.assertNotIn("output-rewritten", self.events)
+
+    def test_idle(self) -> None:
+        """Nothing more is written: the file is let go of, and nothing is repeated."""
+        self.send(*self.batches(2))
+        self.save(self.output.sync())
+        self.longAgo()
+        self.toAnotherDisk()
+        cursor = self.output.look()
+        assert cursor is not None
+        self.assertEqual(self.output._files, {})
+        self.save(cursor)
+        self.assertIsNone(self.output.look())
+        self.crash()
+        self.send(*self.batches())
+        self.assertOnce()
+        self.assertEqual(self.events, ["output-renamed"])
+
+    def test_idleBehindTheCopy(self) -> None:
+        """Nothing more is written, but the last lines came during the copy."""
+        self.send(*self.batches(2))
+        shutil.copy2(self.path, self.elsewhere / "moved.1")
+        self.send(*self.batches(1))
+        self.path.unlink()
+        self.save(self.output.look() or self.output.sync())
+        self.assertTrue(self.read().endswith(self.written[-1].octets))
+
+
+class DirectoryTests(MovedTestCase):
+    """The directory of an output goes away."""
+
+    template = "out/master.log"
+
+    def setUp(self) -> None:
+        (self.__dict__.setdefault("_made", None))
+        super().setUp()
+
+    def start(self) -> None:
+        (self.directory / "out").mkdir(exist_ok=True)
+        self.path = self.directory / self.template
+        super().start()
+
+    def test_gone(self) -> None:
+        """Renamed, deleted, or with a file in its place: blocked, and on when it is back."""
+        out = self.directory / "out"
+        for case in ("renamed", "file", "deleted", "link to nowhere", "no access"):
+            for synced in (True, False):
+                with self.subTest(case=case, synced=synced):
+                    self.send(*self.batches())
+                    if synced:
+                        self.save(self.output.sync())
+                    self.longAgo()
+                    self.moves += 1
+                    shutil.copytree(out, self.elsewhere / f"{self.moves}")
+                    if case == "renamed":
+                        out.rename(self.elsewhere / f"{self.moves}-renamed")
+                        shutil.rmtree(self.elsewhere / f"{self.moves}")
+                    else:
+                        shutil.rmtree(out)
+                    if case == "file":
+                        out.write_bytes(b"")
+                    if case == "link to nowhere":
+                        out.symlink_to(self.directory / "nowhere")
+                    for _ in range(3):
+                        self.assertRaises(
+                            (OSError, UserError), self.send, *self.batches()
+                        )
+                        self.pending = (
+                            self.pending[-1:] if not self.pending else self.pending
+                        )
+                        # Synced meanwhile, as a feed does when it is blocked.
+                        self.save(self.output.sync())
+                    if os.path.lexists(out):
+                        out.unlink()
+                    out.mkdir()
+                    self.send(*self.batches())
+                    self.assertOnce()
+
+    def test_goneAtStart(self) -> None:
+        """A directory that is not there at start is an error; what was to be written is
+        written when it is back."""
+        self.send(*self.batches())
+        self.save(self.output.sync())
+        out = self.directory / "out"
+        self.output.close()
+        out.rename(self.elsewhere / "1")
+        output = FileOutput("raw", str(self.path), renderRaw, self.event)
+        self.addCleanup(output.close)
+        self.assertRaises(UserError, output.start, self.cursor)
+        self.assertRaises(UserError, output.look)
+        out.mkdir()
+        output.look()
+        self.output = output
+        self.send(*self.batches())
+        self.assertOnce()
+
+
+class ErrorTests(MovedTestCase):
+    """What is waited for, and what is the end."""
+
+    def test_sync(self) -> None:
+        """A sync that fails is the end, whatever it says."""
+        for error in (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            with self.subTest(error=errno.errorcode[error]):
+                self.send(*self.batches())
+                failing = OSError(error, os.strerror(error))
+                with mock.patch("os.fdatasync", side_effect=failing):
+                    raised = self.assertRaises(StorageFailed, self.output.sync)
+                self.assertIn(os.strerror(error), str(raised))
+
+    def test_directorySync(self) -> None:
+        """So is the sync of the name of a new file."""
+        for error in (errno.EIO, errno.ENOSPC):
+            failing = OSError(error, os.strerror(error))
+            with mock.patch(
+                "decnet_syslog.master.outputfile.syncDirectory", side_effect=failing
+            ):
+                output = FileOutput(
+                    "raw", str(self.directory / "new.log"), renderRaw, self.event
+                )
+                self.assertRaises(StorageFailed, output.start, Cursor("", 0, {}))
+
+    def test_write(self) -> None:
+        """A write that fails is not: the same octets are written when it works."""
+        for error in (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+            for octets in (0, 7, 30, 61, 100):
+                with self.subTest(error=errno.errorcode[error], octets=octets):
+                    with room(octets, error):
+                        self.assertRaises(OSError, self.send, *self.batches(2))
+                    self.send()
+                    self.assertOnce()
+
+
+class HistoryTests(MovedTestCase):
+    """Everything, in any order."""
+
+    def test_histories(self) -> None:
+        """Whatever is done between, by whomever, each line is in the files once."""
+        for seed in range(120):
+            with self.subTest(seed=seed):
+                self.history(random.Random(seed))
+
+    def history(self, dice: random.Random) -> None:
+        for _ in range(dice.randint(4, 14)):
+            step = dice.randrange(8)
+            if step < 3:
+                self.send(*self.batches(dice.randint(1, 3), dice.randint(1, 4)))
+            elif step == 3:
+                with room(dice.randint(0, 120)):
+                    try:
+                        self.send(*self.batches(dice.randint(1, 3)))
+                    except OSError:
+                        pass
+            elif step == 4:
+                self.save(self.output.sync())
+            elif step == 5:
+                self.crash()
+                for b in self.pending[: dice.randint(0, 3)]:
+                    cursor = self.output.apply([b])
+                    if cursor is not None:
+                        if dice.random() < 0.7:
+                            self.save(cursor)
+                        self.crash()
+                        break
+                else:
+                    self.crash()
+            elif step == 6 and self.path.exists():
+                self.longAgo()
+                dice.choice(self.FOUND)(self)
+            else:
+                try:
+                    cursor = self.output.look()
+                except (OSError, UserError):
+                    continue
+                if cursor is not None:
+                    self.save(cursor)
+        self.send(*self.batches())
+        self.assertOnce()
+
+
+class AbsenceTests(MovedTestCase):
+    """An output was not configured for a time."""
+
+    def test_hole(self) -> None:
+        """It is reported what its files lack."""
+        self.send(*self.batches(2))
+        self.save(self.output.sync())
+        self.output.close()
+        absence = Absence(self.cursor.seq, "2026-04-18T00:00:00.000000Z")
+        cursor = Cursor("", self.cursor.seq + 5, self.cursor.files, absence)
+        told: dict[str, object] = {}
+        output = FileOutput(
+            "raw", str(self.path), renderRaw, lambda name, **facts: told.update(facts)
+        )
+        self.addCleanup(output.close)
+        output.start(cursor)
+        self.assertEqual((told["since"], told["batches"]), (absence.since, 5))
+
+    def test_noHole(self) -> None:
+        """Nothing was deleted meanwhile: it goes on, and nothing is reported."""
+        self.send(*self.batches(2))
+        self.save(self.output.sync())
+        self.output.close()
+        self.cursor = Cursor(
+            "", self.cursor.seq, self.cursor.files, Absence(self.cursor.seq, "2026")
+        )
+        self.start()
+        self.send(*self.batches())
+        self.assertOnce()
+        self.assertEqual(self.events, [])

@@ -1,0 +1,172 @@
+"""Outputs on disks that fill up, directories that go, files that are moved: real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from unittest import SkipTest
+
+from decnet_syslog.commands.pair import Pair
+
+from . import diskmatrix
+from .diskmatrix import Cell
+from .peers import PairTestCase, requirePeer
+
+_LINE = re.compile(rb"number (\d+) [^\n]*\n")
+
+
+def numbered(count: int, first: int = 0) -> bytes:
+    """Lines of different lengths that can be told apart."""
+    return b"".join(
+        b"<134>1 2026-04-18T00:00:00Z decky ssh - auth - number %d %s\n"
+        % (n, b"x" * (n % 97))
+        for n in range(first, first + count)
+    )
+
+
+class MatrixTests(PairTestCase):
+    """Some of L{tests.diskmatrix}."""
+
+    def hold(self, cell: Cell, words: str, status: int | None = None) -> None:
+        """Nothing is lost or repeated, and the listener did and said what it should."""
+        requirePeer("strace")
+        result = diskmatrix.run(cell)
+        self.assertEqual((result.lost, result.repeated), (0, 0))
+        self.assertEqual(result.status, status)
+        self.assertIn(words, result.words)
+
+    def test_readOnly(self) -> None:
+        """A file system that turns read-only under both outputs is waited for."""
+        self.hold(Cell("both", "EROFS", "running"), "Read-only file system")
+
+    def test_failedSync(self) -> None:
+        """A failed sync is the end."""
+        self.hold(Cell("raw", "EIO on sync", "running"), "cannot be trusted", 74)
+
+    def test_directoryGone(self) -> None:
+        """The directory is a file when the listener starts again: waited for."""
+        self.hold(Cell("JSON", "file in its place", "killed"), "Not a directory")
+
+    def test_compressed(self) -> None:
+        """Compressed while a killed listener is down."""
+        self.hold(Cell("both", "compressed", "killed"), "")
+
+
+class FullTests(PairTestCase):
+    """A disk that fills up in the middle of a batch, and who makes room."""
+
+    def small(self) -> Path:
+        """A disk of 3 MiB."""
+        if os.geteuid():
+            raise SkipTest("only root can mount a small disk")
+        path = self.directory / "small"
+        path.mkdir()
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(path)], check=True
+        )
+        self.addCleanup(subprocess.run, ["umount", "-l", str(path)], check=True)
+        return path
+
+    def full(self) -> tuple[Pair, Path]:
+        """Both outputs on a disk that has become full."""
+        small = self.small()
+        pair = self.pair(
+            [f"--log-path={small}/full.log", f"--json-path={small}/full.json"]
+        )
+        worker = pair.enroll("w1")
+        worker.append(numbered(30_000))
+        worker.forwarder.start()
+        pair.startListener()
+        self.waitFor(
+            pair,
+            lambda: pair.listener.output().count("cannot write") >= 2,
+            "the disk is not full",
+        )
+        return pair, small
+
+    def assertOnce(self, *places: Path) -> None:
+        """Every line is in one of the files of each output, whole, once."""
+        for ending in ("log", "json"):
+            numbers = []
+            for place in places:
+                for path in place.glob(f"*full.{ending}*"):
+                    for line in path.read_bytes().splitlines(True):
+                        if not line.endswith(b"\n"):
+                            continue
+                        if ending == "json":
+                            line = json.loads(line)["raw_line"].encode() + b"\n"
+                        numbers += [int(n) for n in _LINE.findall(line)]
+            self.assertEqual(sorted(numbers), list(range(30_000)), ending)
+
+    def arrived(self, pair: Pair, small: Path) -> bool:
+        """Whether the last line is in both."""
+        return all(
+            (small / name).exists() and b"number 29999 " in (small / name).read_bytes()
+            for name in ("full.log", "full.json")
+        )
+
+    def make(self, small: Path, pair: Pair) -> None:
+        """Make the disk large enough, and wait for the last line."""
+        subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
+        self.waitFor(pair, lambda: self.arrived(pair, small), "it does not go on")
+
+    def test_moved(self) -> None:
+        """Moved to another disk: the deleted files are closed, and nothing is missing."""
+        pair, small = self.full()
+        other = self.directory / "other"
+        other.mkdir()
+        for name in ("full.log", "full.json"):
+            shutil.move(small / name, other / name)
+
+        def held() -> list[str]:
+            main = pair.listener.pid
+            children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+            opened = []
+            for pid in [str(main), *children]:
+                for link in Path(f"/proc/{pid}/fd").iterdir():
+                    try:
+                        opened.append(os.readlink(link))
+                    except OSError:
+                        continue
+            return [name for name in opened if "/full." in name and "deleted" in name]
+
+        self.waitFor(pair, lambda: not held(), "deleted files are held")
+        self.make(small, pair)
+        self.assertOnce(small, other)
+
+    def test_renamedAndKilled(self) -> None:
+        """Renamed on the full disk, and the listener is killed before there is room."""
+        pair, small = self.full()
+        for name in ("full.log", "full.json"):
+            (small / name).rename(small / f"{name}.1")
+        pair.listener.kill()
+        pair.startListener()
+        self.make(small, pair)
+        self.assertOnce(small)
+
+    def test_truncatedAndStopped(self) -> None:
+        """Copied away and truncated, as logrotate does, and the listener is stopped."""
+        pair, small = self.full()
+        other = self.directory / "other"
+        other.mkdir()
+        for name in ("full.log", "full.json"):
+            # Nothing can be written between: the disk is full.
+            shutil.copy(small / name, other / name)
+        pair.listener.signal(signal.SIGSTOP)
+        for name in ("full.log", "full.json"):
+            os.truncate(small / name, 0)
+        pair.listener.signal(signal.SIGCONT)
+        self.waitFor(
+            pair,
+            lambda: all((small / n).stat().st_size for n in ("full.log", "full.json")),
+            "it does not go on",
+        )
+        pair.listener.stop()
+        pair.startListener()
+        self.make(small, pair)
+        self.assertOnce(small, other)

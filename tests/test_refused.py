@@ -1,0 +1,487 @@
+"""A refused peer learns the reason: by BYE after the handshake, or by the right alert."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from decnet_syslog.master.listener import TURN_AWAY_S
+from decnet_syslog.trust.contexts import (
+    DELIVERY_PROTOCOL,
+    DELIVERY_PROTOCOLS,
+    ForwarderContext,
+    ListenerContext,
+    forwarderContext,
+    listenerContext,
+    operatorContext,
+)
+from decnet_syslog.trust.refusals import (
+    CODES,
+    KINDS,
+    MASTER_KIND,
+    MASTER_REFUSED,
+    alertOf,
+    toldByAlert,
+)
+from decnet_syslog.trust.roles import OPERATOR_USAGE, Objection
+from decnet_syslog.watch.metrics import forwarderMetrics
+from decnet_syslog.wire.control import BYE, HELLO, encodeControl
+from decnet_syslog.worker.session import Session
+
+from .certificates import CLIENT, SERVER, authority, certificate, key, master, worker
+from .test_contexts import Client, TLSTestCase, carrying
+from .test_forwarder import FactoryTestCase
+
+VERSIONS = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
+
+# Certificates from our CA that we refuse for their own contents.
+OURS = {
+    "an operator's": (
+        certificate(["w1"], usages=(CLIENT, OPERATOR_USAGE)),
+        "wrong-role",
+    ),
+    "a CA's": (certificate(["w1"], authority=True), "wrong-role"),
+    "no name": (certificate([]), "name"),
+    "two names": (certificate(["w1", "w2"]), "name"),
+    "a path": (certificate(["../w1"]), "name"),
+    "a line feed": (certificate(["w1\nHELLO"]), "name"),
+    "the master's name": (certificate(["decnet-master"]), "name"),
+}
+
+# Certificates that OpenSSL refuses, with holder and alert.
+OTHERS = {
+    "another CA": (certificate(["w1"], ca="other"), "holder", "unknown ca"),
+    "itself": (
+        certificate([], ca="self", holder="self", usages=()),
+        "self",
+        "unknown ca",
+    ),
+    "expired": (certificate(["w1"], days=(-9, -1)), "holder", "certificate expired"),
+    "not yet": (certificate(["w1"], days=(1, 9)), "holder", "bad certificate"),
+    "for servers": (
+        certificate(["w1"], usages=(SERVER,)),
+        "holder",
+        "unsupported certificate",
+    ),
+}
+
+
+def impostor() -> x509.Certificate:
+    """By another CA of the same name as ours."""
+    made = certificate(["w1"], ca="other")
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(made.subject)
+        .issuer_name(authority().subject)
+        .public_key(made.public_key())
+        .serial_number(made.serial_number)
+        .not_valid_before(made.not_valid_before_utc)
+        .not_valid_after(made.not_valid_after_utc)
+    )
+    return builder.sign(key("other"), SHA256())
+
+
+class ToldTestCase(TLSTestCase):
+    """A listener with BYE, whose refusals the test chooses."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.objection: Objection | None = None
+        self.between: Objection | None = None
+        self.context = listenerContext(
+            master(),
+            self.refusals.append,
+            lambda certificate: self.objection,
+            lambda certificate: self.between,
+        )
+
+    def peer(
+        self, cert: Any, holder: str, version: int, protocols: tuple[bytes, ...]
+    ) -> Any:
+        creator = carrying(cert, holder, protocols)
+        creator.context.set_min_proto_version(version)
+        creator.context.set_max_proto_version(version)
+        client = self.connect(creator)
+        for _ in range(4):
+            self.pump.flush()
+        return client
+
+
+class ByeTests(ToldTestCase):
+    """Under the extension: BYE with a code, and not an octet is taken."""
+
+    def assertTold(self, cert: Any, code: str) -> None:
+        for version in VERSIONS:
+            self.said.clear()
+            for protocol in DELIVERY_PROTOCOLS:
+                client = self.peer(cert, "holder", version, (protocol,))
+                self.assertEqual(client.negotiated, protocol)
+                bye, rest = client.received.split(b"\n")
+                self.assertTrue(bye.startswith(b"BYE %s " % code.encode()), bye)
+                self.assertEqual(rest, b"")
+                self.assertIsInstance(client.lost, ConnectionDone)
+            self.assertEqual(
+                [said.split(" ")[0] for said in self.said],
+                ["refused"] * len(DELIVERY_PROTOCOLS),
+                self.said,
+            )
+        self.assertEqual(self.stored(), [])
+        self.assertEqual(self.refusals, [])
+        self.assertEqual(self.listener.connections, set())
+        self.assertEqual(self.listener.handshakes.count, 0)
+
+    def test_codes(self) -> None:
+        """Each kind of refused certificate from our CA gets its code."""
+        for what, (cert, code) in OURS.items():
+            with self.subTest(what=what):
+                self.assertTold(cert, code)
+
+    def test_refused(self) -> None:
+        """The same for refusals by a list."""
+        for code in ("revoked", "not-allowed"):
+            self.objection = Objection(code, "a list says so")
+            self.assertTold(worker().certificate, code)
+
+    def test_issuer(self) -> None:
+        """A refused issuer counts, whatever the worker's certificate is."""
+        self.between = Objection("revoked", "it was revoked")
+        self.assertTold(worker().certificate, "revoked")
+
+    def test_meanwhile(self) -> None:
+        """A certificate that is revoked during the handshake."""
+        self.listener.refuseCertificate = lambda certificate: Objection(
+            "revoked", "it was revoked"
+        )
+        self.assertTold(worker().certificate, "revoked")
+
+    def test_strangers(self) -> None:
+        """A certificate from another CA gets no BYE: an alert ends the handshake."""
+        cases = {**OTHERS, "an impostor": (impostor(), "holder", "unknown ca")}
+        for what, (cert, holder, alert) in cases.items():
+            for version in VERSIONS:
+                with self.subTest(what=what, version=version):
+                    client = self.peer(cert, holder, version, DELIVERY_PROTOCOLS)
+                    self.assertEqual(client.received, b"")
+                    self.assertEqual(alertOf(client.lost), alert)
+        self.assertEqual(self.stored(), [])
+        self.assertEqual(len(self.refusals), 2 * len(cases))
+
+    def deaf(self) -> Any:
+        """The transport of a refused peer that answers no close_notify."""
+        self.objection = Objection("revoked", "it was revoked")
+        complete = Client.handshakeCompleted
+
+        def handshakeCompleted(client: Any) -> None:
+            complete(client)
+            transport = client.transport
+            transport._shutdownTLS = lambda: None
+            # It reads no more then.
+            transport._tlsShutdownFinished = lambda reason: setattr(
+                transport, "_lostTLSConnection", True
+            )
+
+        creator = carrying(worker().certificate, protocols=(DELIVERY_PROTOCOL,))
+        with mock.patch.object(Client, "handshakeCompleted", handshakeCompleted):
+            client = self.connect(creator, b"")
+        self.assertIn(b"BYE revoked", client.received)
+        self.assertIsNone(client.lost)
+        return client.transport
+
+    def test_deaf(self) -> None:
+        """A refused peer that does not close counts as a handshake, for two seconds."""
+        self.deaf()
+        self.assertEqual(self.listener.handshakes.count, 1)
+        self.assertEqual(self.listener.connections, set())
+        self.clock.advance(TURN_AWAY_S)
+        self.pump.flush()
+        self.assertEqual(self.listener.handshakes.count, 0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_flood(self) -> None:
+        """A refused peer that continues to send is ignored and holds no memory."""
+        transport = self.deaf()
+        for _ in range(20):
+            transport._tlsConnection.send(b"5 hello" * 1000)
+            transport._flushSendBIO()
+            self.pump.flush()
+        self.assertEqual((self.stored(), self.listener.held), ([], 0))
+        self.assertEqual(self.listener.handshakes.count, 1)
+        self.clock.advance(TURN_AWAY_S)
+        self.pump.flush()
+        self.assertEqual(self.listener.handshakes.count, 0)
+        self.assertEqual(len(self.said), 1, self.said)
+
+
+class AlertTests(ToldTestCase):
+    """Without the extension: the alert that says why."""
+
+    def assertAlert(self, cert: Any, holder: str, alert: str) -> None:
+        for version in VERSIONS:
+            for protocols in ((), (b"http/1.1",)):
+                client = self.peer(cert, holder, version, protocols)
+                self.assertEqual(alertOf(client.lost), alert)
+                self.assertIsNotNone(toldByAlert(client.lost))
+                self.assertEqual(client.received, b"")
+        self.assertEqual(self.stored(), [])
+
+    def test_ours(self) -> None:
+        """A refused certificate from our CA never causes an internal error."""
+        for what, (cert, _) in OURS.items():
+            with self.subTest(what=what):
+                self.assertAlert(cert, "holder", "bad certificate")
+
+    def test_lists(self) -> None:
+        """A revoked certificate, a revoked issuer, a worker that is not allowed."""
+        self.objection = Objection("revoked", "it was revoked")
+        self.assertAlert(worker().certificate, "holder", "certificate revoked")
+        self.objection = Objection("not-allowed", "it is not on the allow-list")
+        self.assertAlert(worker().certificate, "holder", "bad certificate")
+        self.objection, self.between = None, Objection("revoked", "it was revoked")
+        self.assertAlert(worker().certificate, "holder", "certificate revoked")
+
+    def test_strangers(self) -> None:
+        """OpenSSL's refusals; a wrong signature means another CA."""
+        cases = {**OTHERS, "an impostor": (impostor(), "holder", "unknown ca")}
+        for what, (cert, holder, alert) in cases.items():
+            with self.subTest(what=what):
+                self.assertAlert(cert, holder, alert)
+
+    def test_operators(self) -> None:
+        """The status port has no extension: a completed handshake means acceptance."""
+        self.context = operatorContext(
+            master(), self.refusals.append, lambda c: None, lambda c: None
+        )
+        for protocols in ((b"http/1.1",), DELIVERY_PROTOCOLS):
+            client = self.peer(
+                worker().certificate, "holder", SSL.TLS1_3_VERSION, protocols
+            )
+            self.assertEqual(alertOf(client.lost), "bad certificate")
+
+    def test_brokenJudge(self) -> None:
+        """An internal error refuses the peer and does not reach the reactor."""
+
+        def fail(certificate: x509.Certificate) -> Objection | None:
+            raise ValueError("an error of ours")
+
+        for hears in ((), DELIVERY_PROTOCOLS):
+            self.context = ListenerContext(
+                master(), self.refusals.append, fail, hears=hears
+            )
+            client = self.peer(
+                worker().certificate, "holder", SSL.TLS1_3_VERSION, DELIVERY_PROTOCOLS
+            )
+            self.assertEqual(alertOf(client.lost), "bad certificate")
+            self.assertEqual((client.received, self.stored()), (b"", []))
+
+
+class MasterTests(ToldTestCase):
+    """The other direction: a forwarder that refuses the master says why, too."""
+
+    def test_alerts(self) -> None:
+        """The listener hears the right alert, and says what to do."""
+        for made, name, alert in (
+            (master(), "other", "bad certificate"),
+            (worker("w2"), "decnet-master", "unsupported certificate"),
+            (master(ca="other"), "decnet-master", "unknown ca"),
+            (master(days=(-9, -1)), "decnet-master", "certificate expired"),
+        ):
+            for offers in (True, False):
+                with self.subTest(alert=alert, offers=offers):
+                    self.said.clear()
+                    self.context = listenerContext(made, self.refusals.append)
+                    client = self.connect(forwarderContext(worker(), name, offers))
+                    self.assertFalse(client.done)
+                    (said,) = self.said
+                    self.assertIn(f"refuses our certificate (handshake: {alert})", said)
+                    self.assertIn(MASTER_REFUSED[alert], said)
+
+
+class KeyExchangeTests(ToldTestCase):
+    """Between our ends a key exchange that a quantum computer does not break."""
+
+    def test_group(self) -> None:
+        """X25519MLKEM768, at both ends, with and without the extension."""
+        for offers in (True, False):
+            creator = ForwarderContext(worker(), "decnet-master", offers)
+            client = self.connect(creator, b"")
+            (line,) = self.listener.connections
+            for end in (client, line):
+                handle = end.transport.getHandle()  # type: ignore[union-attr]
+                self.assertEqual(handle.get_group_name(), "X25519MLKEM768")
+                self.assertEqual(handle.get_protocol_version_name(), "TLSv1.3")
+            self.listener.connections.clear()
+
+
+@implementer(ILogObserver)
+class _Heard:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def __call__(self, event: LogEvent) -> None:
+        self.said.append(formatEvent(event))
+
+
+def alert(words: str) -> Failure:
+    """The end of a connection by an alert."""
+    return Failure(SSL.Error([("SSL routines", "", f"ssl/tls alert {words}")]))
+
+
+class ForwarderTests(FactoryTestCase):
+    """The refused forwarder: it goes on, and says why once."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.heard = _Heard()
+        globalLogPublisher.addObserver(self.heard)
+        self.addCleanup(globalLogPublisher.removeObserver, self.heard)
+        self.welcome: list[Any] = []
+        self.factory._connected = self.welcome.append
+        self.connector.connect()
+
+    def attempt(self, *says: Any, reason: Failure | None = None) -> float:
+        """A connection that is done, what the master says, its end; how long to the next."""
+        self.session = mock.Mock(spec=Session, inFlight=0, isStalled=False)
+        line, transport = self.connected()
+        transport.negotiatedProtocol = DELIVERY_PROTOCOL
+        line.handshakeCompleted()
+        for one in says:
+            line.dataReceived(encodeControl(one))
+        line.connectionLost(reason or Failure(ConnectionDone()))
+        return self.delayOfNext()
+
+    def refusals(self) -> list[str]:
+        return [said for said in self.heard.said if "no connection" in said]
+
+    def test_codes(self) -> None:
+        """Each code has a reason and a remedy, said once; each refusal is counted."""
+        for code, told in CODES.items():
+            self.heard.said.clear()
+            for _ in range(5):
+                self.attempt(BYE(code, "its\nwords"))
+            (said,) = self.refusals()
+            for words in (told.reason, told.remedy, r"its\nwords"):
+                self.assertIn(words, said)
+            self.assertEqual(self.factory.ends[f"bye-{code}"], 5)
+            self.assertEqual(self.factory.refusals[told.kind], 5)
+            self.assertEqual(
+                [s for s in self.heard.said if not s.startswith("connecting to")],
+                [said],
+            )
+            self.assertIn(told.reason, self.factory.why)
+        self.assertEqual(self.welcome, [])
+
+    def test_alerts(self) -> None:
+        """The same of alerts, old listeners' "internal error" too."""
+        for words in ("certificate revoked", "unknown ca", "internal error"):
+            self.heard.said.clear()
+            before = self.factory.ends["alert"]
+            for _ in range(5):
+                self.attempt(reason=alert(words))
+            told = toldByAlert(alert(words).value)
+            assert told is not None
+            (said,) = self.refusals()
+            self.assertIn(told.remedy, said)
+            self.assertEqual(self.factory.ends["alert"], before + 5)
+            self.assertLessEqual(5, self.factory.refusals[told.kind])
+
+    def test_goesOn(self) -> None:
+        """It is tried as ever: 1 s, doubling to 30 s, without end."""
+        delays = [self.attempt(BYE("revoked", "x")) for _ in range(8)]
+        self.assertEqual(delays, [1, 2, 4, 8, 16, 30, 30, 30])
+
+    def test_changes(self) -> None:
+        """A new reason is logged; the same reason again after a connection in between."""
+        self.attempt(BYE("revoked", "x"))
+        self.attempt(BYE("not-allowed", "x"))
+        self.attempt(BYE("not-allowed", "x"))
+        self.attempt(reason=Failure(ConnectionLost()))
+        self.attempt(BYE("not-allowed", "x"))
+        self.assertEqual(len(self.refusals()), 3)
+        self.attempt(HELLO(1, "0" * 32, 2048, 64))
+        self.assertEqual(len(self.welcome), 1)
+        self.attempt(BYE("not-allowed", "x"))
+        self.assertEqual(
+            len([s for s in self.refusals() if "allow-list" in s]), 2, self.heard.said
+        )
+
+    def test_connected(self) -> None:
+        """Connected is who was greeted, once a connection."""
+        self.session = mock.Mock(spec=Session, inFlight=0, isStalled=False)
+        line, transport = self.connected()
+        transport.negotiatedProtocol = DELIVERY_PROTOCOL
+        line.handshakeCompleted()
+        self.assertEqual((line.greeted, self.welcome), (False, []))
+        line.dataReceived(encodeControl(HELLO(1, "0" * 32, 2048, 64)))
+        line.accepted()
+        line.accepted()
+        self.assertEqual((line.greeted, self.welcome), (True, [line]))
+
+    def test_ownRefusal(self) -> None:
+        """A master that we refuse, the same: once, counted."""
+        self.factory._refusal = lambda: "certificate 'CN=x' refused: a reason; a remedy"
+        for _ in range(5):
+            line, _ = self.connected()
+            line.connectionLost(Failure(SSL.Error([("", "", "verify failed")])))
+            self.delayOfNext()
+        (said,) = self.refusals()
+        self.assertIn("a reason; a remedy", said)
+        self.assertEqual(self.factory.ends["certificate"], 5)
+        self.assertEqual(self.factory.refusals[MASTER_KIND], 5)
+
+
+class WordsTests(SynchronousTestCase):
+    """Alerts and metrics."""
+
+    def test_alertOf(self) -> None:
+        """Other errors are not alerts."""
+        for error in (
+            SSL.Error(),
+            SSL.Error([]),
+            SSL.Error("x"),
+            SSL.Error([()]),
+            SSL.Error([("SSL routines", "", "certificate verify failed")]),
+            ConnectionLost(),
+            None,
+        ):
+            self.assertIsNone(alertOf(error))
+        self.assertEqual(alertOf(alert("unknown ca").value), "unknown ca")
+
+    def test_metrics(self) -> None:
+        """Every kind of refusal is there from the start, and grows."""
+        facts = mock.MagicMock()
+        facts.__getitem__.side_effect = {
+            "ok": True,
+            "events": {"counts": {}, "refusals": {}},
+            "certificates": [],
+            "master": {
+                "connected": False,
+                "ends": {},
+                "refusals": {**dict.fromkeys(KINDS, 0), "revoked": 3},
+            },
+            "followed": 0,
+            "troubles": [],
+            "behind_octets": 0,
+            "behind_seconds": 0,
+            "in_flight_octets": 0,
+            "acknowledgements": 0,
+            "octets": 0,
+            "gaps": {},
+            "gap_octets": {},
+        }.__getitem__
+        (found,) = [
+            metric
+            for metric in forwarderMetrics(facts)
+            if metric.name == "decnet_forwarder_refusals"
+        ]
+        values = {labels[0]: value for labels, value in found.samples}
+        self.assertEqual(set(values), set(KINDS))
+        self.assertEqual(values["revoked"], 3)
