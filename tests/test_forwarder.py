@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
+from threading import current_thread
 from typing import Any
 from unittest import mock
 from zlib import crc32
@@ -21,6 +23,7 @@ from zope.interface import implementer
 
 from decnet_syslog.files import FollowedFiles, OpenContent, StateStore
 from decnet_syslog.wire.control import (
+    ACK,
     BYE,
     EMPTY,
     HELLO,
@@ -41,6 +44,7 @@ from decnet_syslog.worker.connection import ListenerProtocolError
 from decnet_syslog.worker.connector import EndpointConnector
 from decnet_syslog.worker.counts import Counts
 from decnet_syslog.worker.encoding import encodeLast, encodeLines, encodePlain
+from decnet_syslog.worker.filesthread import FilesThread
 from decnet_syslog.worker.forwarder import (
     CLOSE_S,
     DELAY_SUPERSEDED_S,
@@ -50,8 +54,15 @@ from decnet_syslog.worker.forwarder import (
 )
 from decnet_syslog.worker.masters import Address, Masters
 from decnet_syslog.worker.plain import SETTLE_S, PlainSender
-from decnet_syslog.worker.session import LOOK_S
+from decnet_syslog.worker.session import (
+    AHEAD_OCTETS,
+    LOOK_S,
+    UNREAD_LINES,
+    Session,
+)
 from decnet_syslog.worker.window import ACK_TIMEOUT_S
+
+from .doubles import StepThread
 
 
 class Endpoint:
@@ -401,8 +412,8 @@ class PlainTests(SenderTestCase):
         sender.connectionLost()
 
 
-class SenderTests(SenderTestCase):
-    """With the extension (see also L{tests.test_pipeline})."""
+class AckedTestCase(SenderTestCase):
+    """A sender with the extension."""
 
     def ship(self, worker: str = "w1", resend: bool = True) -> AckedSender:
         self.connection = RecordingConnection(self.clock)
@@ -414,6 +425,10 @@ class SenderTests(SenderTestCase):
         """The listener says something, and what comes of it is sent."""
         sender.controlReceived(line)
         self.clock.advance(0)
+
+
+class SenderTests(AckedTestCase):
+    """With the extension (see also L{tests.test_pipeline} and L{tests.test_journals})."""
 
     def test_nothingBeforeHello(self) -> None:
         """Not an octet leaves before the listener's first line."""
@@ -518,6 +533,250 @@ class SenderTests(SenderTestCase):
         self.tell(sender, BYE("error", "x\n\x1b[2J"))
         (text,) = [text for text in texts if "the master closes" in text]
         self.assertTrue(text.isprintable(), text)
+
+
+class Wire:
+    """A session's connection, in the reactor's thread."""
+
+    def __init__(self) -> None:
+        self.paused = False
+        self.octets = b""
+        self.byes: list[BYE] = []
+        self.acceptedTimes = 0
+        self.isHalted = False
+        self.toArrive = 0
+
+    def writeOctets(self, octets: bytes) -> None:
+        self.octets += octets
+
+    def close(self, bye: BYE) -> None:
+        self.byes.append(bye)
+
+    def accepted(self) -> None:
+        self.acceptedTimes += 1
+
+    def unsent(self) -> int:
+        return self.toArrive
+
+    def haltReading(self) -> None:
+        self.isHalted = True
+
+    def resumeReading(self) -> None:
+        self.isHalted = False
+
+
+class ChattySender:
+    """A sender that notes what it is asked, and sends as long as it may."""
+
+    inFlight = 0
+    isGreeted = isStalled = False
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.asked: list[object] = []
+        self.left = 0
+
+    def connectionMade(self) -> None:
+        self.asked.append("made")
+
+    def controlReceived(self, line: ControlLine) -> None:
+        self.asked.append(line)
+        if isinstance(line, LIST):
+            raise ListenerProtocolError("LIST")
+        if isinstance(line, LISTED):
+            raise OSError("the disk")
+
+    def pump(self) -> None:
+        self.asked.append("pump")
+        while self.left and not self.session.paused:
+            self.left -= 1
+            self.session.sendOctets(b"x" * 65536)
+
+    def connectionLost(self) -> None:
+        self.asked.append("lost")
+
+
+class SessionTests(SynchronousTestCase):
+    """The bridge between the reactor's thread and the files' thread."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.thread = StepThread(self.clock)
+        self.toReactor: list[tuple[Callable[..., object], tuple[object, ...]]] = []
+        self.wire = Wire()
+        self.session = Session(
+            self.clock,
+            self.thread,
+            self.wire,
+            lambda call, *arguments: self.toReactor.append((call, arguments)),
+        )
+        self.sender = ChattySender(self.session)
+        self.session.begin(self.sender)
+
+    def run_(self) -> None:
+        """Let the reactor's thread do what was asked of it."""
+        calls, self.toReactor[:] = list(self.toReactor), []
+        for call, arguments in calls:
+            call(*arguments)
+
+    def test_order(self) -> None:
+        """Nothing is done in the reactor's thread, and everything in its order."""
+        self.session.controlReceived(ACK("5" * 32, 0, 1))
+        self.session.pump()
+        self.session.pump()
+        self.session.connectionLost()
+        self.assertEqual(self.sender.asked, [])
+        self.thread.run()
+        # What was for a connection that is gone is not done any more.
+        self.assertEqual(self.sender.asked, ["lost"])
+
+    def test_pumpOnce(self) -> None:
+        """Many reasons to send are one pump."""
+        for _ in range(5):
+            self.session.pump()
+        self.thread.run()
+        self.assertEqual(self.sender.asked, ["made", "pump"])
+
+    def test_aheadIsBounded(self) -> None:
+        """A sender is a fixed amount ahead of the connection, and goes on when it may."""
+        self.sender.left = 1000
+        self.session.pump()
+        self.thread.run()
+        handed = 1000 - self.sender.left
+        self.assertLessEqual(handed * 65536, AHEAD_OCTETS + 65536)
+        self.assertEqual(self.wire.octets, b"")
+        while self.sender.left:
+            before = self.sender.left
+            self.run_()
+            self.thread.run()
+            self.assertLess(self.sender.left, before)
+            self.assertLessEqual(
+                (before - self.sender.left) * 65536, AHEAD_OCTETS + 65536
+            )
+        self.run_()
+        self.assertEqual(len(self.wire.octets), 1000 * 65536)
+
+    def test_backpressure(self) -> None:
+        """A transport that has enough is not written to until it wants more."""
+        self.sender.left = 100
+        self.wire.paused = True
+        self.session.pump()
+        self.thread.run()
+        self.assertEqual(self.sender.left, 100)
+        self.wire.paused = False
+        self.session.pump()
+        self.thread.run()
+        self.wire.paused = True
+        self.run_()
+        self.thread.run()
+        left = self.sender.left
+        self.assertLess(left, 100)
+        self.run_()
+        self.thread.run()
+        self.assertEqual(self.sender.left, left)
+
+    def test_unreadIsBounded(self) -> None:
+        """A master that says more than is read is not read."""
+        for number in range(UNREAD_LINES):
+            self.assertFalse(self.wire.isHalted)
+            self.session.controlReceived(ACK("5" * 32, 0, number))
+        self.assertTrue(self.wire.isHalted)
+        self.assertFalse(self.session.stalled)
+        self.thread.run()
+        self.run_()
+        self.assertFalse(self.wire.isHalted)
+
+    def test_errors(self) -> None:
+        """What the master breaks, and what fails here, costs the connection."""
+        for line, code in ((LIST(), "protocol"), (LISTED(), "error")):
+            self.session.controlReceived(line)
+            self.thread.run()
+            self.run_()
+            self.assertEqual(self.wire.byes.pop().code, code)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
+    def test_closeComesLast(self) -> None:
+        """What was handed over before a goodbye is written before it."""
+        self.session.sendOctets(b"last words")
+        self.session.close(BYE("error", "x"))
+        self.run_()
+        self.assertEqual((self.wire.octets, len(self.wire.byes)), (b"last words", 1))
+
+    def test_arrived(self) -> None:
+        """All that was sent has arrived only when nothing of it is on this side."""
+        arrived: list[bool] = []
+        self.session.sendOctets(b"x")
+        self.session.whenArrived(lambda: arrived.append(True))
+        self.wire.toArrive = 1
+        self.run_()
+        for _ in range(4):
+            self.clock.advance(1)
+            self.thread.run()
+        self.assertEqual(arrived, [])
+        self.wire.toArrive = 0
+        self.clock.advance(1)
+        self.thread.run()
+        self.assertEqual(arrived, [True])
+
+    def test_lostWhileWaiting(self) -> None:
+        """After the connection is lost nothing is waited for."""
+        self.session.whenArrived(lambda: self.fail("it has not arrived"))
+        self.wire.toArrive = 1
+        self.run_()
+        self.session.connectionLost()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class FilesThreadTests(SynchronousTestCase):
+    """The thread itself."""
+
+    def setUp(self) -> None:
+        self.reactor = Clock()
+        self.fromThread: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        reactor: Any = self.reactor
+        reactor.callFromThread = lambda call, *arguments: self.fromThread.put(
+            lambda: call(*arguments)
+        )
+        self.thread = FilesThread(self.reactor)
+        self.thread.start()
+
+    def test_order(self) -> None:
+        """One call at a time, in order, not in this thread; an error ends nothing."""
+        done: list[object] = []
+        self.thread.post(lambda: 1 / 0)
+        for number in range(5):
+            self.thread.post(lambda number=number: done.append(number))
+        self.thread.post(lambda: done.append(current_thread()))
+        answer = self.thread.ask(lambda: "answer")
+        failure = self.thread.ask(lambda: 1 / 0)
+        self.thread.stop()
+        self.assertEqual(done[:5], [0, 1, 2, 3, 4])
+        self.assertIsNot(done[5], current_thread())
+        self.assertNoResult(answer)
+        while not self.fromThread.empty():
+            self.fromThread.get()()
+        self.assertEqual(self.successResultOf(answer), "answer")
+        self.failureResultOf(failure, ZeroDivisionError)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_later(self) -> None:
+        """A call that is made later is made there; a cancelled one is not."""
+        done: list[object] = []
+        soon = self.thread.callLater(0, done.append, "soon")
+        late = self.thread.callLater(5, done.append, "late")
+        never = self.thread.callLater(5, done.append, "never")
+        self.fromThread.get()()
+        self.fromThread.get()()
+        never.cancel()
+        self.fromThread.get()()
+        self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
+        self.reactor.advance(5)
+        self.thread.callLater(5, done.append, "too late")
+        self.fromThread.get()()
+        self.thread.stop()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertEqual(done, ["soon", "late"])
+        self.assertEqual([call.active() for call in (soon, late, never)], [False] * 3)
 
 
 class EncodingTests(SynchronousTestCase):

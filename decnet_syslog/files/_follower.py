@@ -166,10 +166,10 @@ class FileFollower:
         self._matcher.homes[key] = path
 
     def openPast(self) -> list[OpenContent]:
-        """The rotated files from before our time, to be compared with what a journal holds."""
+        """The rotated files from before our time, the older first, to be compared."""
         return [
             self._matcher.peek(content)
-            for content in list(self.records.values())
+            for content in sorted(self.records.values(), key=lambda c: c.modified)
             if content.life is Life.PAST and content.key in self._matcher.homes
         ]
 

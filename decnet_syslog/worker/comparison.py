@@ -240,8 +240,9 @@ class Comparison:
     def identifyPast(self) -> Slices[None]:
         """
         Continue the rotated files that the journal holds a part of, after the state was lost:
-        they were being shipped.
+        they were being shipped. So were to be those that are younger than one that it holds.
         """
+        held: set[str] = set()
         for content in self._files.past():
             try:
                 match = yield from identify(content, self._candidates(content, set()))
@@ -251,8 +252,11 @@ class Comparison:
             finally:
                 content.close()
             if match is not None:
+                held.add(content.name)
                 self._aliases[match.stream, match.generation] = content.key
                 self._files.proceed(content, _positionOf(match))
+            elif content.name in held:
+                self._files.proceed(content, Position(*content.key))
 
 
 def _positionOf(known: KNOWN) -> Position:

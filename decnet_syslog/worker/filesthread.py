@@ -29,9 +29,17 @@ class _Call:
     """A call that is made later in the files' thread, unless it is cancelled there before."""
 
     def __init__(
-        self, at: float, call: Callable[..., object], arguments: tuple[object, ...]
+        self,
+        at: float,
+        call: Callable[..., object],
+        arguments: tuple[object, ...],
+        disarm: Callable[[_Call], object],
     ) -> None:
+        """
+        @param disarm: told when it is cancelled.
+        """
         self._at = at
+        self._disarm = disarm
         self._call: Callable[..., object] | None = call
         self._arguments = arguments
 
@@ -44,6 +52,7 @@ class _Call:
     def cancel(self) -> None:
         """Do not make it."""
         self._call = None
+        self._disarm(self)
 
     def active(self) -> bool:
         """Whether it is still to be made."""
@@ -72,6 +81,9 @@ class FilesThread:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        # The reactor's timers of calls that are made later: the reactor's thread has them.
+        self._timers: dict[_Call, IDelayedCall] = {}
+        self._isStopping = False
         self._thread = threading.Thread(
             target=self._run, name="decnet-forwarder-files", daemon=True
         )
@@ -81,7 +93,13 @@ class FilesThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """End when everything that was posted is done; wait for that."""
+        """
+        End when everything that was posted is done; wait for that. From the reactor's thread.
+        """
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self._isStopping = True
         self._queue.put(None)
         self._thread.join()
 
@@ -115,14 +133,32 @@ class FilesThread:
     ) -> IDelayedCall:
         """Make a call later, in this thread. From this thread."""
         assert not kw
-        call = _Call(self.seconds() + delay, callable, args)
+        call = _Call(self.seconds() + delay, callable, args, self._cancelled)
         if delay <= 0:
             self._queue.put(call.fire)
         else:
-            self._reactor.callFromThread(
-                self._reactor.callLater, delay, self._queue.put, call.fire
-            )
+            self._reactor.callFromThread(self._arm, delay, call)
         return call
+
+    def _cancelled(self, call: _Call) -> None:
+        self._reactor.callFromThread(self._disarm, call)
+
+    # In the reactor's thread
+
+    def _arm(self, delay: float, call: _Call) -> None:
+        if call.active() and not self._isStopping:
+            self._timers[call] = self._reactor.callLater(delay, self._isDue, call)
+
+    def _disarm(self, call: _Call) -> None:
+        timer = self._timers.pop(call, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _isDue(self, call: _Call) -> None:
+        del self._timers[call]
+        self._queue.put(call.fire)
+
+    # In the files' thread
 
     def _run(self) -> None:
         while (call := self._queue.get()) is not None:
