@@ -108,7 +108,11 @@ class Outcome:
     repeated: int
     gapped: int
     events: frozenset[str]
-    why: str = ""
+
+    @property
+    def isUnreported(self) -> bool:
+        """Whether lines are there too often, and no event has said so."""
+        return self.repeated > 0 and not self.events & REPEATS
 
 
 class FilesHistory:
@@ -673,9 +677,8 @@ def main() -> int:
         lost += outcome.lost > 0
         alike += outcome.alike > 0
         repeated += outcome.repeated > 0
-        isUnreported = outcome.repeated > 0 and not outcome.events & REPEATS
-        unreported += isUnreported
-        if outcome.lost or isUnreported:
+        unreported += outcome.isUnreported
+        if outcome.lost or outcome.isUnreported:
             print(f"seed {seed}: {outcome}")
     print(
         f"{count} histories: {lost} lost octets, {alike} lost some of contents that are alike,"

@@ -1,0 +1,194 @@
+"""Tests for which file holds which content: L{decnet_syslog.files._reconcile}, and histories."""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+from zlib import crc32
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.files import Content, FileId, Life, Proof
+from decnet_syslog.files._contents import TRANSITIONS
+from decnet_syslog.files._reconcile import (
+    Candidate,
+    Rule,
+    SeenFile,
+    Verdict,
+    reconcile,
+)
+
+from .contents import perform, randomHistory
+
+OCTETS = (b"", b"a\n", b"a\nb\n", b"c\n")
+
+
+def fileOf(inode: int, octets: bytes, live: bool = False) -> SeenFile:
+    """A file, settled, with a content."""
+    return SeenFile(
+        FileId(1, inode, inode),
+        len(octets),
+        octets[:4096],
+        lambda start, end, crc: (
+            crc32(octets[start:end], crc) if end <= len(octets) else None
+        ),
+        isLive=live,
+        pread=lambda count, at: octets[at : at + count],
+    )
+
+
+def contentOf(inode: int, octets: bytes, life: Life = Life.ROTATED) -> Content:
+    """A content that was seen, and summed, in a file."""
+    proof = Proof(0, len(octets), crc32(octets))
+    return Content(
+        "s" * 32,
+        inode,
+        "/log",
+        FileId(1, inode, inode),
+        seen=len(octets),
+        proof=proof,
+        delivered=proof,
+        head=octets,
+        life=life,
+    )
+
+
+class SmallWorldTests(SynchronousTestCase):
+    """Every world of up to two contents and two files, with octets that begin alike."""
+
+    def worlds(self) -> list[tuple[list[Candidate], list[tuple[bytes, SeenFile]]]]:
+        found = []
+        for held in product(OCTETS, repeat=2):
+            for there in product(OCTETS, repeat=2):
+                for inodes in permutations((1, 2, 3, 4), 2):
+                    candidates = [
+                        Candidate(contentOf(n + 1, octets), searchIsOver=True)
+                        for n, octets in enumerate(held)
+                    ]
+                    files = [
+                        (octets, fileOf(inode, octets))
+                        for inode, octets in zip(inodes, there, strict=True)
+                    ]
+                    found.append((candidates, files))
+        return found
+
+    def test_oneToOne(self) -> None:
+        """Each file is one content or new; each content is at most one file."""
+        for candidates, files in self.worlds():
+            verdicts = reconcile(candidates, [file for _, file in files])
+            self.assertEqual(len(verdicts), len(files))
+            taken = [v.content.key for v in verdicts if v.content is not None]
+            self.assertEqual(len(taken), len(set(taken)))
+
+    def test_proofBeforeSilence(self) -> None:
+        """A file is taken for a content only if it begins with all that was seen of it."""
+        for candidates, files in self.worlds():
+            verdicts = reconcile(candidates, [file for _, file in files])
+            for (octets, _), verdict in zip(files, verdicts, strict=True):
+                if verdict.content is not None:
+                    seen = verdict.content.head
+                    self.assertTrue(octets.startswith(seen), (octets, verdict))
+
+    def test_nothingWithoutNeed(self) -> None:
+        """A file of the size and octets of a content that lost its file is not new."""
+        for candidates, files in self.worlds():
+            verdicts = reconcile(candidates, [file for _, file in files])
+            taken = [v.content for v in verdicts if v.content is not None]
+            free = [c.content for c in candidates if c.content not in taken]
+            for (octets, _), verdict in zip(files, verdicts, strict=True):
+                if verdict.rule is Rule.NEW and octets:
+                    self.assertNotIn(octets, [c.head for c in free])
+
+
+class RuleTests(SynchronousTestCase):
+    """Rules that a small world does not show."""
+
+    def one(self, candidate: Candidate, file: SeenFile) -> Verdict:
+        (verdict,) = reconcile([candidate], [file])
+        return verdict
+
+    def test_longest(self) -> None:
+        """Of several contents that fit, the longest is taken, in whatever order."""
+        short, long = contentOf(1, b"a\n"), contentOf(2, b"a\nb\n")
+        for pair in ((short, long), (long, short)):
+            (verdict,) = reconcile(
+                [Candidate(content) for content in pair], [fileOf(9, b"a\nb\nc\n")]
+            )
+            self.assertEqual(verdict, Verdict(Rule.GROWN, long))
+
+    def test_changed(self) -> None:
+        """The same object with other octets, or shorter, is another content."""
+        content = contentOf(1, b"a\nb\n")
+        for octets in (b"x\ny\n", b"a\n", b"x\ny\nz\n"):
+            self.assertEqual(
+                self.one(Candidate(content, searchIsOver=True), fileOf(1, octets)),
+                Verdict(Rule.NEW),
+            )
+
+    def test_liveMayNotGrow(self) -> None:
+        """What has the path is a content grown only if the path was not seen empty."""
+        content = contentOf(1, b"a\n")
+        file = fileOf(9, b"a\nb\n", live=True)
+        self.assertEqual(self.one(Candidate(content), file).rule, Rule.NEW)
+        grown = self.one(Candidate(content, mayGrow=True), file)
+        self.assertEqual(grown, Verdict(Rule.GROWN, content))
+
+    def test_copyWhileThere(self) -> None:
+        """Two files with the same octets are two contents when both are there."""
+        content = contentOf(1, b"a\n")
+        candidate = Candidate(content, isThere=True, looksLike=lambda file: True)
+        verdict = self.one(candidate, fileOf(9, b"a\n"))
+        self.assertEqual(verdict, Verdict(Rule.DUPLICATE, content))
+
+    def test_partOnlyBehindDelivered(self) -> None:
+        """A short copy is that content only with everything that was delivered, proved."""
+        content = contentOf(1, b"a\nb\nc\n")
+        content.delivered = Proof(0, 2, crc32(b"a\n"))
+        over = Candidate(content, searchIsOver=True)
+        self.assertEqual(self.one(over, fileOf(9, b"a\nb\n")).rule, Rule.PART)
+        self.assertEqual(self.one(over, fileOf(9, b"x\nb\n")).rule, Rule.NEW)
+        content.delivered = Proof(0, 0, 0)
+        self.assertEqual(self.one(over, fileOf(9, b"a\nb\n")).rule, Rule.NEW)
+
+    def test_transitions(self) -> None:
+        """Every life but the last can go on, and every life is reached."""
+        self.assertEqual({a for a, _ in TRANSITIONS} | {Life.PAST}, set(Life))
+        reached = set(TRANSITIONS.values()) | {Life.LIVE, Life.PAST}
+        self.assertEqual(reached, set(Life))
+
+
+class HistoryTests(SynchronousTestCase):
+    """Histories of one log, two journals, and everything that befalls files."""
+
+    def check(self, seed: int) -> None:
+        outcome = perform(randomHistory(seed))
+        self.assertEqual(
+            outcome.lost, 0, f"python -m tests.contents 1 {seed}: {outcome}"
+        )
+        self.assertFalse(outcome.isUnreported, outcome)
+
+    def test_found(self) -> None:
+        """The ones that have found something."""
+        for seed in (
+            84,
+            135,
+            227,
+            321,
+            368,
+            481,
+            916,
+            1312,
+            1496,
+            2567,
+            3863,
+            6128,
+            103884,
+        ):
+            self.check(seed)
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.integers(1, 2**40))
+    def test_any(self, seed: int) -> None:
+        """Any other."""
+        self.check(seed)
