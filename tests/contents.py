@@ -50,7 +50,7 @@ BANNER = b"service starting\n"
 
 # Reported as something that may repeat lines, or leave octets to a gap that has them.
 REPEATS = frozenset(
-    ("duplicate", "rotated-unseen", "copy-not-certain", "returned", "state-lost")
+    ("duplicate", "rotated-unseen", "copy-not-certain", "returned", "diverged")
 )
 
 Action = tuple[Any, ...]
@@ -234,16 +234,25 @@ class FilesHistory:
             try:
                 crc = one.checksum(held.base, held.offset)
             except Vanished:
-                if not one.isSearching:
+                if one.isSearching or one.hasChanged or one.file is None:
                     return False
+                crc = held.crc ^ 1
+            if crc != held.crc:
+                self.diverge(one)
                 return False
-            assert crc == held.crc, f"{one} is another content than {key}"
         # MARK comes before RESUME, too, if it has moved.
         self.files.remember(self.ledger.mark)
         self.files.adopt({one: Position(*key, held.offset, held.base, held.crc)})
         one.invariants()
         self.met.add(one)
         return True
+
+    def diverge(self, one: OpenContent) -> None:
+        """The journal holds another content by this name: it gets this one by another."""
+        self.events["diverged"] += 1
+        self.serial += 1
+        origin = one.content.origin
+        self.files.adopt({one: Position(f"{self.serial:032x}", 0, origin, origin)})
 
     def ship(self, pieces: int = 10**6, acknowledge: bool = True) -> None:
         """Look, read, let the journal hold it; tell the follower or not."""

@@ -151,6 +151,10 @@ class Examiner:
         self._watched.pop(path, None)
         self._kept.pop(path, None)
 
+    def forgetOne(self, path: str) -> None:
+        """It is not known any more what a file is."""
+        self._judged.pop(path, None)
+
     def known(self) -> list[str]:
         """The files that were judged."""
         return list(self._judged)

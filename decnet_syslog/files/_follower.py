@@ -277,6 +277,10 @@ class FileFollower:
         if one is self.current:
             self.current = None
             one.rotatedAt = self._clock()
+        if one.home is not None:
+            # What is there now was taken for it, and is to be judged anew.
+            self._matcher.forget(one.home)
+            one.home = None
         left = self._leftBehind(one)
         one.close()
         one.content.file = NO_FILE
@@ -356,6 +360,9 @@ class FileFollower:
             if record is not None:
                 record.happened(Event.FILE_GONE)
                 self._around.store.save([record])
+                # A journal that lacks some of it gets a gap.
+                self._around.begun(self)
+                continue
             for one in self.opened:
                 if one.key == key:
                     one.happened(Event.GIVEN_UP)

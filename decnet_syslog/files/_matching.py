@@ -70,6 +70,10 @@ class Matcher:
         if self._examiner.doubt(path):
             self.match()
 
+    def forget(self, path: str) -> None:
+        """It is not known any more what a rotated file is."""
+        self._examiner.forgetOne(path)
+
     def quiet(self) -> list[str]:
         """The rotated files that are not open, and to which somebody may write."""
         return self._examiner.known()
@@ -193,6 +197,7 @@ class Matcher:
                     mayGrow=wasCurrent and not follower.wasEmpty,
                     searchIsOver=now - since >= SEARCH_S,
                     goneAt=goneAt,
+                    isContinued=one.isContinued,
                     own=None if one.file is None else _ownOf(one),
                 )
             )
@@ -539,6 +544,11 @@ class Matcher:
         """What has the path now."""
         follower = self._follower
         content = verdict.content
+        if verdict.rule is Rule.DUPLICATE:
+            self._around.events(
+                "duplicate", path=follower.path, generation=follower.generation + 1
+            )
+            content = None
         if content is not None and content.key in follower.records:
             # It was away, and has come back.
             self._around.events(
@@ -564,6 +574,7 @@ class Matcher:
                         # A daemon may write on to the file that was replaced: it is read,
                         # too, and what the new one begins with is delivered as its.
                         origin = content.extent
+                        open_.isContinued = True
                         break
                 open_.use(follower.openFile(live, content))
                 content.file, content.archived = file, 0

@@ -87,6 +87,7 @@ class OpenContent:
     @ivar trouble: why it cannot be read now, or C{None}.
     @ivar isCopied: its file is a copy of the one that was read, and may lack the last octets.
     @ivar floor: octets before it are not in the file: it is what was kept of a deleted one.
+    @ivar isContinued: a grown copy has taken its path, and goes on as another content.
     @ivar newerOctets: octets that the newer contents of its path have to read: the cap on
         the lag counts all.
     """
@@ -128,6 +129,7 @@ class OpenContent:
         self.newerOctets = 0
         self.floor = 0
         self.rescuedOctets = 0
+        self.isContinued = False
         self.dirty = False
         self._messageOctetsMax = messageOctetsMax
         self._lagOctetsMax = lagOctetsMax
@@ -254,6 +256,9 @@ class OpenContent:
         self.file = file
         self.hasChanged = False
         self._cutAt(file)
+        # It was proved to have what was read: the place in it is known by its own octets.
+        self._known = (0, b"")
+        self._anchor = file.anchorAt(self.position)
         self.look()
 
     def _cutAt(self, file: ContentFile) -> None:
@@ -456,12 +461,15 @@ class OpenContent:
 
     def rewind(self, offset: int) -> None:
         """Read from an offset that is acknowledged."""
-        at, self._anchor = self._known
+        at, anchor = self._known
         if at != offset:
-            self._anchor = b""
+            anchor = b""
+            # The octets before another place are this content's if the file still holds it.
+            self.look()
             if self.file is not None and not self.hasChanged:
-                self._anchor = self.file.anchorAt(offset)
-        self.position = offset
+                anchor = self.file.anchorAt(offset)
+                self.look()
+        self.position, self._anchor = offset, anchor
         self._reading = self.content.delivered
         self._reached.clear()
         self._scanned = self._lagScanned = 0

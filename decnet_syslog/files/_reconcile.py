@@ -37,7 +37,8 @@ WITHIN     an archive whose octets are, proved, a       that content's: they are
 WAIT       a beginning of a content whose own file is   nothing yet: a copy is being made, or
            there, not settled; or an unfinished         was just made
            archive
-DUPLICATE  the same, settled                            a new content, and an event
+DUPLICATE  the same, settled; or it begins with what    a new content, and an event
+           had its path, and did not replace it
 NEW        none of these                                a new content
 =========  ===========================================  =====================================
 
@@ -87,6 +88,7 @@ class Candidate:
         only whether to wait.
     @ivar mayGrow: whether a file at its path can be this content, grown: it had the path, and
         the path was not seen empty since.
+    @ivar isContinued: what its grown copy has more is another content already.
     @ivar goneAt: when its own file has lost its last name, or somewhat later, in nanoseconds:
         a file that was not made before it did not replace it. 0: not known.
     @ivar searchIsOver: whether no better copy is waited for.
@@ -98,6 +100,7 @@ class Candidate:
     looksLike: Callable[[SeenFile], bool] | None = None
     mayGrow: bool = False
     searchIsOver: bool = False
+    isContinued: bool = False
     goneAt: int = 0
 
 
@@ -256,6 +259,7 @@ class _Reconciliation:
             case Rule.GROWN:
                 return (
                     file.size > content.extent
+                    and not candidate.isContinued
                     and content.isProved
                     and proves(file, content.proof)
                 )
@@ -283,7 +287,11 @@ class _Reconciliation:
     def _alone(self, file: SeenFile) -> Verdict:
         """A file that is the home of no content: a copy being made, or news."""
         if file.isLive:
-            # A configured path is nobody's copy.
+            # A configured path is nobody's copy, and may look like one that grew.
+            for candidate in self._candidates:
+                content = candidate.content
+                if candidate.mayGrow and proves(file, content.proof):
+                    return Verdict(Rule.DUPLICATE, content)
             return Verdict(Rule.NEW)
         if not file.isComplete:
             return Verdict(Rule.WAIT)
