@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from fuzz.targets import NAMES, Target, load
 
 # Targets whose examples take milliseconds each, with files and databases.
-SLOW = {"tail": 10, "reception": 40, "shipment": 20, "pipeline": 4}
+SLOW = {"tail": 10, "reception": 40, "sender": 20, "pipeline": 4}
 EXAMPLES = 60
 
 
@@ -31,7 +31,7 @@ def inputs(target: Target) -> st.SearchStrategy[bytes]:
 WIRE = ("framing", "control", "rfc5424", "record", "decnet", "gap", "proxyheader")
 TRUST = ("names", "bundles")
 FILES = ("rotated", "tail")
-CONNECTIONS = ("reception", "shipment", "pipeline")
+CONNECTIONS = ("reception", "sender", "pipeline")
 
 
 class TargetTests(SynchronousTestCase):

@@ -142,7 +142,7 @@ class DeliveryTests(PairTestCase):
         self.assertEqual(worker.forwarder.stop(), -signal.SIGTERM)
         db = sqlite3.connect(worker.bundle / "forwarder.db")
         self.addCleanup(db.close)
-        (offset,) = db.execute("SELECT offset FROM bookmark").fetchone()
+        (offset,) = db.execute("SELECT offset FROM position").fetchone()
         self.assertEqual(offset, worker.file.stat().st_size)
         self.assertEqual(pair.listener.stop(), -signal.SIGTERM)
 

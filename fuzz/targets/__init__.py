@@ -27,7 +27,7 @@ NAMES = (
     "rotated",
     "tail",
     "reception",
-    "shipment",
+    "sender",
     "pipeline",
 )
 

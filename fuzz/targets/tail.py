@@ -1,13 +1,14 @@
 """
-L{decnet_syslog.worker.tail} through any history of a file, with the model of
-L{tests.test_history}: every octet that was written is shipped once, in order.
+L{decnet_syslog.files} through any history of a log's files, with the model of
+L{tests.contents}: octets are delivered, or are in a gap.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TypeVar
 
-from tests.test_history import History
+from tests.contents import ACTIONS, REPEATS, FilesHistory
 
 from ..scratch import fresh
 from ..source import Source
@@ -18,73 +19,44 @@ __all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 OCTETS_MAX = 64
 OPAQUE = False
 
-_LENGTHS = (0, 1, 30, 200, 300, 1500, 2040, 2500)
-_SECONDS = (1.0, 5.0, 20.0)
-
-_PLAIN = ("rotate", "late", "copytruncate", "compress", "expire", "delete", "go", "cut")
-_APPEND, _LINE, _SHIP, _RESTART, _HALT, _WAIT = range(len(_PLAIN), len(_PLAIN) + 6)
-
-WORDS = (
-    bytes([0, 1]),
-    bytes([2, 2]),
-    bytes([_APPEND, 3]) + b"x\ny",
-    bytes([_APPEND, 1]) + b"\n",
-    bytes([_LINE, 2]),
-    bytes([_SHIP, 0]),
-    bytes([_SHIP, 7]),
-    bytes([_RESTART, 0]),
-    bytes([_HALT, 1]),
-    bytes([_WAIT, 2]),
-)
+WORDS = tuple(bytes([number]) for number in range(len(ACTIONS)))
 
 SEEDS = (
-    bytes([_LINE, 2, _SHIP, 1, 0, _LINE, 3, _RESTART, 0, 3, _SHIP, 5]),
-    bytes([_APPEND, 2]) + b"x\n" + bytes([2, 2, 5, _HALT, 0, 3]),
-    bytes([2, _APPEND, 2]) + b"x\n" + bytes([_HALT, 1, 2, _APPEND, 1]) + b"a",
-    bytes([_LINE, 4, 0, 1, _LINE, 2, _SHIP, 0, 4, _WAIT, 2, 7, 0, 3, _SHIP, 2]),
+    bytes([0, 1, 17, 2, 0, 3, 0, 0, 2, 15, 0, 17, 2, 0]),
+    bytes([0, 2, 5, 0, 0, 1, 13, 1, 6, 0, 0, 0, 18, 2, 17, 2, 0]),
+    bytes([0, 0, 17, 2, 0, 20, 3, 0, 0, 0, 17, 2, 0, 21, 17, 2, 0]),
 )
 
-
-class _Past(History):
-    """A history that is no test. Nothing is deleted but by C{expire}, which looks before."""
-
-    rotatedMax = OCTETS_MAX + 1
-
-    def runTest(self) -> None:
-        """Nothing: it is driven from outside."""
-
-    def setUp(self) -> None:
-        """In memory, and always the same place."""
-        self.directory = fresh("tail")
-        self.begin()
+_T = TypeVar("_T")
 
 
-def _action(source: Source) -> tuple[Any, ...]:
-    which = source.below(_WAIT + 1)
-    if which < len(_PLAIN):
-        return (_PLAIN[which],)
-    if which == _APPEND:
-        return "append", source.take(1 + source.below(20)) or b"\n"
-    if which == _LINE:
-        return "line", source.choose(_LENGTHS)
-    if which == _SHIP:
-        kind = source.octet()
-        return "ship", (1, 3, 10**6)[kind % 3], kind % 4 != 3
-    if which == _WAIT:
-        return "wait", source.choose(_SECONDS)
-    return ("restart" if which == _RESTART else "halt"), source.below(2)
+class _Dice:
+    """What chance decides in the model, out of the octets."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def choice(self, among: Sequence[_T]) -> _T:
+        return among[self._source.below(len(among))]
+
+    def randrange(self, end: int) -> int:
+        return self._source.below(end)
+
+    def random(self) -> float:
+        return self._source.octet() / 256
 
 
 def run(octets: bytes) -> None:
     """A history."""
     source = Source(octets)
-    past = _Past("runTest")
-    past.setUp()
+    dice = _Dice(source)
+    world = FilesHistory(fresh("tail"))
     try:
         while source.left:
-            past.act(_action(source))
-        past.finish()
-        past.check()
+            _, make = ACTIONS[source.below(len(ACTIONS))]
+            world.act(make(dice))
+        outcome = world.finish()
+        assert not outcome.lost, outcome
+        assert not outcome.repeated or outcome.events & REPEATS, outcome
     finally:
-        if past.running:
-            past.stop()
+        world.close()

@@ -1,46 +1,47 @@
 """
-L{decnet_syslog.worker.shipment} under a master that says anything in any order.
+L{decnet_syslog.worker.acked} under masters that say anything in any order.
 
-Whatever it says, what is sent is what the file has at that place; a bookmark moves only to
-the end of a piece that was sent, or where the master said it was and the file agrees; a
-pump that has nothing new to send sends nothing; what is remembered is bounded; no error of
-ours is logged, and no control character of the master's.
+Whatever they say, what is sent is what the file has at that place; a position moves only to
+the end of a chunk that was sent, or where the master said it was and the file agrees; no
+number of theirs reaches what the worker knows of a content; a pump that has nothing new to
+send sends nothing; what is remembered is bounded; no error of ours is logged, and no control
+character of the master's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 from zlib import crc32
 
-from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from decnet_syslog.files import FollowedFiles, StateStore
 from decnet_syslog.wire.control import (
     ACK,
     AT,
     BYE,
     EMPTY,
     HELLO,
+    HELLO2,
+    HISTORY,
     KNOWN,
     LAST,
     LIST,
     LISTED,
+    MARK,
     NUMBER_MAX,
     OPEN,
     RESUME,
     SKIP,
     ControlLine,
 )
-from decnet_syslog.worker.bookmarks import Bookmarks
-from decnet_syslog.worker.incarnation import Incarnation
-from decnet_syslog.worker.shipment import KNOWN_MAX, Misbehaviour, Shipment
-from decnet_syslog.worker.tails import Tails
-from tests.doubles import LaterThread
+from decnet_syslog.worker.acked import KNOWN_MAX, AckedSender
+from decnet_syslog.worker.connection import ListenerProtocolError
+from decnet_syslog.worker.counts import Counts
 
 from ..log import watched
 from ..scratch import fresh
-from ..sent import Key, Sent
+from ..sent import Sent
 from ..source import Source
 
 __all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
@@ -49,12 +50,13 @@ OCTETS_MAX = 128
 OPAQUE = False
 
 MESSAGE_OCTETS_MAX = 2048
-_PIECE_OCTETS = 64
+_CHUNK_OCTETS = 64
 
 _JOURNALS = ("a" * 32, "b" * 32)
 _LIMITS = (2048, NUMBER_MAX, 480, 1, 0)
 _STREAMS_MAX = (256, 1, 0, NUMBER_MAX)
-_VERSIONS = (1, 1, 1, 0, 2)
+_VERSIONS = (1, 2, 1, 0, 2)
+_MARKS = ((1, "1" * 32), (2, "1" * 32), (NUMBER_MAX, "2" * 32), (0, "3" * 32))
 _LINES = (
     b"a line\n",
     b"\n",
@@ -75,8 +77,8 @@ _STRANGE: tuple[ControlLine, ...] = (
 
 _HELLO, _RESUME, _ACK, _KNOWN, _LISTED, _BYE, _STRANGER, _APPEND, _ROTATE = range(9)
 _COPYTRUNCATE, _TRUNCATE, _DELETE, _POLL, _PAUSE, _CONNECT, _RUN, _WAIT = range(9, 17)
-_RESTART, _HONEST = 17, 18
-_STEPS = 19
+_RESTART, _HONEST, _HISTORY, _MARK = range(17, 21)
+_STEPS = 21
 
 WORDS = (
     bytes([_HELLO, 0, 0, 0, _LISTED]),
@@ -130,16 +132,15 @@ class _Line:
     def accepted(self) -> None:
         """The delay until the next connection is nobody's here."""
 
-    def pump(self) -> None:
-        if not self.closed:
-            self.world.shipment.pump()
+    def whenArrived(self, call: Callable[[], None]) -> None:
+        """Not asked for with acknowledgements."""
 
 
 class _World:
     """A worker with one log file, and the connection that it has."""
 
     def __init__(self) -> None:
-        directory = fresh("shipment")
+        directory = fresh("sender")
         self.state = directory / "forwarder.db"
         self.logs = directory / "logs"
         self.logs.mkdir()
@@ -148,47 +149,39 @@ class _World:
         self.contents = [b""]
         self.clock = Clock()
         self.serial = 0
-        # Where a bookmark may stand, and where it stood.
-        self.allowed: dict[Key, set[int]] = {}
-        self.offsets: dict[Incarnation, int] = {}
-        self.known: set[int] = set()
+        # Where a position may be.
+        self.allowed: set[int] = {0}
         self.claims: list[RESUME] = []
         self.start()
 
     def start(self) -> None:
-        self.thread = LaterThread()
-        self.bookmarks = Bookmarks.open(self.state)
-        self.tails = Tails(
+        self.store = StateStore.open(self.state)
+        self.files = FollowedFiles(
             [str(self.log)],
-            self.bookmarks,
+            self.store,
             self.clock.seconds,
             messageOctetsMax=MESSAGE_OCTETS_MAX,
             lagOctetsMax=None,
             events=lambda name, **facts: None,
         )
-        self.tails.poll()
-        self.offsets = {i: i.bookmark.offset for i in self.tails.incarnations}
+        self.files.poll()
         self.connect()
-
-    def inThread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-        """Beside the reactor: done when it is asked for."""
-        return self.thread(function, *arguments)
 
     def connect(self) -> None:
         self.line = _Line(self)
-        self.shipment = Shipment(
-            self.tails, self.line, self.clock, self.inThread, True, _PIECE_OCTETS
+        self.sender = AckedSender(
+            self.files, self.line, self.clock, Counts(), "w1", True, _CHUNK_OCTETS
         )
 
     def lose(self) -> None:
         """The connection is gone. Another one."""
-        self.shipment.connectionLost()
+        self.sender.connectionLost()
         self.connect()
 
     def stop(self) -> None:
-        self.shipment.connectionLost()
-        self.tails.close()
-        self.bookmarks.close()
+        self.sender.connectionLost()
+        self.files.close()
+        self.store.close()
 
     def say(self, line: ControlLine) -> None:
         """The master says something."""
@@ -196,10 +189,12 @@ class _World:
             self.claims.append(line)
             self.allow()
         if isinstance(line, KNOWN):
-            self.known.add(line.offset)
+            self.claims.append(
+                RESUME(line.stream, line.generation, line.offset, line.base, line.crc)
+            )
         try:
-            self.shipment.controlReceived(line)
-        except Misbehaviour as error:
+            self.sender.controlReceived(line)
+        except ListenerProtocolError as error:
             assert str(error).isprintable(), str(error)
             self.line.closed = True
         else:
@@ -209,18 +204,17 @@ class _World:
                 assert line.offset <= items[-1][1], line
 
     def allow(self) -> None:
-        """Positions that the file agrees with, now or once: it is asked in a thread."""
+        """Positions that a file agrees with, now or once."""
         for line in self.claims:
             if self.agrees(line):
-                key = (line.stream, line.generation)
-                self.allowed.setdefault(key, set()).add(line.offset)
+                self.allowed.add(line.offset)
 
     def agrees(self, line: RESUME) -> bool:
-        """Whether the file has what a position says, or there is nothing to compare."""
-        if any(i.lost or i.source for i in self.tails.incarnations):
+        """Whether some file has what a position says, or there is nothing to compare."""
+        if any(one.lostReason or one.isCopied for one in self.files.opened):
             return True
         there = (line.offset, line.base, line.crc)
-        marks = [i.bookmark for i in self.tails.incarnations]
+        marks = [one.acknowledged for one in self.files.opened]
         return any(there == (m.offset, m.base, m.crc) for m in marks) or any(
             line.base <= line.offset <= len(content)
             and crc32(content[line.base : line.offset]) == line.crc
@@ -229,8 +223,8 @@ class _World:
 
     def poll(self) -> None:
         self.clock.advance(0.6)
-        self.tails.poll()
-        self.shipment.pump()
+        self.files.poll()
+        self.sender.pump()
 
     def append(self, octets: bytes) -> None:
         if not self.contents[-1]:
@@ -258,32 +252,28 @@ class _World:
         """What must be true at any time."""
         if self.line.closed:
             self.lose()
-        self.shipment.pump()
+        self.sender.pump()
         before = self.line.octets
-        self.shipment.pump()
+        self.sender.pump()
         assert self.line.octets == before, "it sends for ever"
-        for key, items in self.line.sent.items.items():
-            ends = self.allowed.setdefault(key, set())
+        for items in self.line.sent.items.values():
             for start, end, what in items:
-                ends.add(end)
+                self.allowed.add(end)
                 if isinstance(what, bytes):
                     assert any(c[start:end] == what for c in self.contents), what
         self.allow()
-        for incarnation in self.tails.incarnations:
-            incarnation.invariants()
-            mark = incarnation.bookmark
-            before = self.offsets.get(incarnation, 0)
-            if mark.offset != before:
-                ends = self.allowed.get((mark.stream, mark.generation), set())
-                assert mark.offset in ends | self.known, (mark, before)
-            self.offsets[incarnation] = mark.offset
-        assert len(self.shipment._listed or ()) <= KNOWN_MAX
+        most = max(map(len, self.contents))
+        for one in self.files.opened:
+            one.invariants()
+            assert one.acknowledged.offset in self.allowed, one
+            assert one.content.seen <= most and one.content.generation < 1000, one
+        assert len(self.sender._comparison.listed) <= KNOWN_MAX
 
     def honest(self) -> None:
         """Answer as a master would that has taken everything."""
         sent = self.line.sent
-        for incarnation in list(self.tails.incarnations):
-            mark = incarnation.bookmark
+        for one in list(self.files.opened):
+            mark = one.acknowledged
             key = (mark.stream, mark.generation)
             if key not in sent.opened:
                 continue
@@ -299,9 +289,10 @@ def _position(world: _World, source: Source) -> tuple[str, int, int, int, int]:
     stream, generation = opened[source.below(len(opened))]
     mark = next(
         (
-            i.bookmark
-            for i in world.tails.incarnations
-            if (i.stream, i.generation) == (stream, generation)
+            one.acknowledged
+            for one in world.files.opened
+            if (one.acknowledged.stream, one.acknowledged.generation)
+            == (stream, generation)
         ),
         None,
     )
@@ -332,9 +323,15 @@ def _act(world: _World, source: Source) -> None:
     step = source.below(_STEPS)
     if step == _HELLO:
         version, journal = source.choose(_VERSIONS), source.choose(_JOURNALS)
-        world.say(
-            HELLO(version, journal, source.choose(_LIMITS), source.choose(_STREAMS_MAX))
-        )
+        rest = (journal, source.choose(_LIMITS), source.choose(_STREAMS_MAX))
+        if version == 2:
+            world.say(HELLO2(2, *rest, *source.choose(_MARKS)))
+        else:
+            world.say(HELLO(version, *rest))
+    elif step == _HISTORY:
+        world.say(HISTORY(source.below(2) > 0))
+    elif step == _MARK:
+        world.say(MARK(*source.choose(_MARKS)))
     elif step == _RESUME:
         world.say(RESUME(*_position(world, source)))
     elif step == _ACK:
@@ -354,14 +351,15 @@ def _act(world: _World, source: Source) -> None:
     elif step == _CONNECT:
         world.lose()
     elif step == _RUN:
-        world.thread.run(1 + source.below(4))
+        source.below(4)
+        world.clock.advance(0)
     elif step == _WAIT:
         world.clock.advance(source.octet())
     elif step == _HONEST:
         world.honest()
     elif step == _RESTART:
         if source.below(2):
-            world.tails.save()
+            world.files.save()
         world.stop()
         world.start()
     else:
@@ -396,7 +394,7 @@ def run(octets: bytes) -> None:
                 _act(world, source)
                 world.look()
             world.poll()
-            world.thread.run()
+            world.clock.advance(1)
             world.look()
         finally:
             world.stop()
