@@ -37,8 +37,8 @@ WITHIN     an archive whose octets are, proved, a       that content's: they are
 WAIT       a beginning of a content whose own file is   nothing yet: a copy is being made, or
            there, not settled; or an unfinished         was just made
            archive
-DUPLICATE  the same, settled; or it begins with what    a new content, and an event
-           had its path, and did not replace it
+DUPLICATE  the same, settled; or it begins like what    a new content, and an event
+           was deleted, and did not replace that
 NEW        none of these                                a new content
 =========  ===========================================  =====================================
 
@@ -153,6 +153,12 @@ def beginsAlike(file: SeenFile, content: Content) -> bool:
     """Whether a file has the head of a content, as far as both go: a cheap rejection."""
     count = min(len(file.head), len(content.head))
     return file.head[:count] == content.head[:count]
+
+
+def sharesFirstLine(file: SeenFile, content: Content) -> bool:
+    """Whether a file begins with the same line as a content."""
+    line, feed, _ = content.head.partition(b"\n")
+    return feed != b"" and file.head.startswith(line + feed)
 
 
 def proves(file: SeenFile, proof: Proof) -> bool:
@@ -289,9 +295,10 @@ class _Reconciliation:
         if file.isLive:
             # A configured path is nobody's copy, and may look like one that grew.
             for candidate in self._candidates:
-                content = candidate.content
-                if candidate.mayGrow and proves(file, content.proof):
-                    return Verdict(Rule.DUPLICATE, content)
+                hadPath = candidate.mayGrow or candidate.own is not None
+                isGone = hadPath and not candidate.isThere
+                if isGone and sharesFirstLine(file, candidate.content):
+                    return Verdict(Rule.DUPLICATE, candidate.content)
             return Verdict(Rule.NEW)
         if not file.isComplete:
             return Verdict(Rule.WAIT)
