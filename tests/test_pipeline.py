@@ -56,6 +56,15 @@ class HistoryTests(SynchronousTestCase):
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
+    def test_journals(self) -> None:
+        """Masters are put back to snapshots and change: each has everything, once."""
+        for seed in range(40):
+            directory = Path(self.mktemp()).resolve()
+            try:
+                run(directory, journalHistory(seed), marks=seed % 4 > 0)
+            finally:
+                shutil.rmtree(directory, ignore_errors=True)
+
     def test_simple(self) -> None:
         """Without faults."""
         world = self.world()

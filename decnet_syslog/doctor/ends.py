@@ -60,7 +60,7 @@ def examineForwarder(
     known = readRotations(report, rotations)
     for pattern in options.logFiles:
         _checkLog(report, pattern)
-        checkForwarded(report, known, pattern, options.get("rotated", ()))
+        checkForwarded(report, known, pattern, options.rotated)
     if bundle is not None:
         for host, port in options.masters:
             _ask(

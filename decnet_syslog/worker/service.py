@@ -402,8 +402,8 @@ class ForwarderService(Service):
     def _wasSetAside(self, path: Path, reason: str) -> None:
         """The state database was damaged."""
         self._log.error(
-            "the state database is damaged ({reason}): it was renamed to {path}, and a new one"
-            " was begun. The master holds the positions; delete {path} when you have seen it",
+            "the state database is damaged ({reason!r}): it was renamed to {path!r}, and a new one"
+            " was begun. The master holds the positions; delete {path!r} when you have seen it",
             event="other",
             reason=reason,
             path=str(path),

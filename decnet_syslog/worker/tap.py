@@ -157,8 +157,9 @@ Example:
         self.logFiles.append(path)
 
     def opt_rotated(self, pattern: str) -> None:
-        """A pattern of rotated files in another place or with other names; repeatable"""
-        self.rotated.append(os.path.abspath(os.path.expanduser(pattern)))
+        """Where rotated files are, or a pattern of their names, if they are not beside the log
+        or are named otherwise; relative to the log's directory; repeatable"""
+        self.rotated.append(os.path.expanduser(pattern))
 
     def postOptions(self) -> None:
         """Fill in the environment and the defaults, and check."""
