@@ -21,8 +21,9 @@ from collections.abc import Callable
 from uuid import uuid4
 
 from ._contents import BLOCK_OCTETS, Content, ContentKey, Event, Life
+from ._evidence import liveFile
 from ._finish import Finisher
-from ._matching import SEARCH_S, Matcher, liveFile
+from ._matching import SEARCH_S, Matcher
 from ._objects import NO_FILE, FileId, identify, openRegular
 from ._open import OpenContent
 from ._reader import ContentFile
@@ -146,10 +147,10 @@ class FileFollower:
             if not lacks(content):
                 continue
             if content.key in self._matcher.homes:
-                self._matcher.open(content)
+                self._matcher.consequences.open(content)
             elif content.life is Life.GONE:
                 content.reason = "vanished"
-                self._matcher.open(content)
+                self._matcher.consequences.open(content)
 
     def has(self, status: os.stat_result) -> bool:
         """Whether a file is open here, or on record and as it was."""
@@ -168,14 +169,14 @@ class FileFollower:
     def openPast(self) -> list[OpenContent]:
         """The rotated files from before our time, the older first, to be compared."""
         return [
-            self._matcher.peek(content)
+            self._matcher.consequences.peek(content)
             for content in sorted(self.records.values(), key=lambda c: c.modified)
             if content.life is Life.PAST and content.key in self._matcher.homes
         ]
 
     def readAgain(self, content: Content) -> None:
         """Read what is only on record."""
-        self._matcher.open(content)
+        self._matcher.consequences.open(content)
 
     def holds(self, file: FileId) -> OpenContent | None:
         """The content that has a file open."""
@@ -426,7 +427,7 @@ class FileFollower:
             self._around.lagOctetsMax,
             lambda record: self._around.store.save([record]),
             self._around.positionOf(content),
-            self._matcher.reopen,
+            self._matcher.consequences.reopen,
         )
 
     # The start

@@ -1,0 +1,340 @@
+"""
+What follows from the verdicts on files: contents begin, go on with another file, or are known
+to be somewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ._contents import Content, Event, Life
+from ._examine import Examined, Examiner
+from ._homes import Homes
+from ._objects import identify
+from ._open import OpenContent
+from ._reader import ContentFile, Vanished
+from ._reconcile import Rule, Verdict
+from ._surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from ._follower import FileFollower
+
+__all__ = ["Consequences"]
+
+
+class Consequences:
+    """
+    Carries out the verdicts of one path.
+    """
+
+    def __init__(
+        self,
+        follower: FileFollower,
+        around: Surroundings,
+        examiner: Examiner,
+        homes: Homes,
+    ) -> None:
+        self._follower = follower
+        self._around = around
+        self._examiner = examiner
+        self._homes = homes
+
+    def apply(self, one: Examined, verdict: Verdict) -> None:
+        match verdict.rule:
+            case Rule.WAIT:
+                if one.seen.size:
+                    self._holdBack(one, verdict.content)
+                self._examiner.wait(one)
+            case Rule.WITHIN:
+                self._examiner.judged(one.path, one.state)
+                one.close()
+            case Rule.NEW if one.archived and not one.seen.size:
+                # Nobody writes to an archive, and there is nothing in this one.
+                self._examiner.judged(one.path, one.state)
+                one.close()
+            case Rule.NEW | Rule.DUPLICATE:
+                self._beginRotated(one, verdict)
+            case _:
+                assert verdict.content is not None
+                self._found(one, verdict.content, verdict.rule)
+
+    def _holdBack(self, one: Examined, original: Content | None) -> None:
+        """
+        A copy may be being made: what it is a copy of is read no further, or the copy might
+        lack what was read; and what is newer does not begin before it.
+        """
+        for open_ in self._follower.opened:
+            if open_.content is original:
+                if one.seen.isWritten is False and self._isCopy(one, open_):
+                    # Whatever comes now, it is known what this is.
+                    one.copyOf = open_.key
+                    continue
+                open_.limit = max(one.seen.size, open_.position)
+            elif (
+                open_.position == open_.content.origin
+                and open_.content.modified >= one.state.modified
+                and open_.file is not None
+            ):
+                open_.limit = open_.position
+
+    @staticmethod
+    def _isCopy(one: Examined, open_: OpenContent) -> bool:
+        """Whether a file is a beginning of an open content, octet for octet."""
+        if one.copyOf == open_.key:
+            return True
+        try:
+            return one.seen.checksum(0, one.seen.size, 0) == open_.checksum(
+                0, one.seen.size
+            )
+        except Vanished:
+            return False
+
+    def _beginRotated(self, one: Examined, verdict: Verdict) -> None:
+        """A rotated file that nobody knew: rotated between two looks, or while stopped."""
+        follower = self._follower
+        if self._around.claims(one.path):
+            one.close()
+            self._examiner.judged(one.path, one.state)
+            self._around.addLive(one.path)
+            return
+        if self._isStale(one):
+            self._examiner.wait(one)
+            return
+        begun = follower.begin(one.descriptor, one.seen.file, Life.ROTATED)
+        one.descriptor = -1
+        isCopy = verdict.rule is Rule.DUPLICATE
+        self._around.events(
+            "duplicate" if isCopy else "rotated-unseen",
+            path=one.path,
+            generation=begun.content.generation,
+        )
+        self._settle(one, begun)
+        begun.rotatedAt = self._around.clock()
+        self._around.store.save([begun.content])
+        self._beforeUnread(begun)
+
+    def _isStale(self, one: Examined) -> bool:
+        """
+        Whether a file, or what it was compared with, has changed since: logrotate may have
+        finished a copy, and truncated the original.
+        """
+        if not one.archived and self._examiner.hasChanged(one):
+            return True
+        for open_ in self._follower.opened:
+            open_.look()
+        return any(o.hasChanged and not o.isSearching for o in self._follower.opened)
+
+    def _settle(self, one: Examined, open_: OpenContent) -> None:
+        """A content is read from a rotated file from now on."""
+        content = open_.content
+        content.file = one.seen.file
+        self._around.noteObject(content.file, self._follower)
+        content.archived = one.archived
+        content.modified = one.state.modified
+        open_.fromArchive = bool(one.archived)
+        open_.home = one.path
+        open_.dirty = True
+        self._examiner.judged(one.path, one.state)
+
+    def _found(self, one: Examined, content: Content, rule: Rule) -> None:
+        """A rotated file holds a content on record."""
+        follower = self._follower
+        for open_ in follower.opened:
+            if open_.content is content:
+                self._foundOpen(one, open_, rule)
+                return
+        # One that is not open: it is known where it is.
+        follower.searching.pop(content.key, None)
+        if content.life is Life.GONE:
+            content.happened(Event.COPY_FOUND)
+        content.file = one.seen.file
+        content.archived = one.archived
+        content.modified = one.state.modified
+        self._homes.of[content.key] = one.path
+        self._examiner.judged(one.path, one.state)
+        if one.seen.size > content.extent:
+            # Written to after it was finished.
+            self._around.events(
+                "late-write", path=one.path, generation=content.generation
+            )
+            self.open(content, one)
+        else:
+            content.happened(Event.COPY_FOUND)
+            one.close()
+        self._around.store.save([content])
+
+    def _foundOpen(self, one: Examined, open_: OpenContent, rule: Rule) -> None:
+        follower = self._follower
+        if open_.file is not None and one.seen.size <= open_.file.size:
+            # Its own file is open and has it all: this is where it is on disk.
+            self._settle(one, open_)
+            one.close()
+            return
+        if one.descriptor >= 0:
+            open_.use(follower.openFile(one.descriptor, open_.content))
+            one.descriptor = -1
+        # Else it is an archive that was not unpacked: it is when it is read.
+        open_.isCopied = rule is not Rule.SAME
+        self._settle(one, open_)
+        if follower.searching.pop(open_.key, None) is not None:
+            open_.happened(Event.COPY_FOUND)
+        if rule is Rule.UNPROVED:
+            self._around.events(
+                "copy-not-certain", path=one.path, position=open_.position
+            )
+        if open_.position == open_.content.origin:
+            # It may have had nothing when it was seen last: its age is its file's.
+            self._beforeUnread(open_)
+
+    def open(self, content: Content, one: Examined | None = None) -> OpenContent:
+        """Read a content that had ended, or is only on record."""
+        follower = self._follower
+        file = None
+        if one is not None:
+            file = follower.openFile(one.descriptor, content)
+            one.descriptor = -1
+        content.happened(Event.ASKED_FOR)
+        open_ = follower.openContent(content, file)
+        open_.fromArchive = bool(content.archived)
+        open_.home = self._homes.of.pop(content.key, None)
+        open_.rotatedAt = self._around.clock()
+        del follower.records[content.key]
+        follower.opened.append(open_)
+        self._beforeUnread(open_)
+        return open_
+
+    def peek(self, content: Content) -> OpenContent:
+        """A content that is only on record, to be compared and nothing else."""
+        open_ = self._follower.openContent(content, None)
+        open_.fromArchive = bool(content.archived)
+        open_.home = self._homes.of[content.key]
+        return open_
+
+    def reopen(self, open_: OpenContent) -> ContentFile | None:
+        """Open the file of a content that had ended, when it is read."""
+        follower, content = self._follower, open_.content
+        if open_.isSearching:
+            return None
+        if open_.home is None:
+            self._isGone(open_)
+            return None
+        there = {open_.home: content.file.inode}
+        examiner = Examiner(
+            self._around.clock, self._around.kept.directory, self._around.isWritten
+        )
+        for one in examiner.files(there, lambda path, status: False):
+            if one.unreadable is None and (one.seen.file.isSame(content.file)):
+                file = follower.openFile(one.descriptor, content)
+                one.descriptor = -1
+                return file
+            one.close()
+        if content.life is Life.PAST:
+            return None
+        if not examiner.isIncomplete or not os.path.exists(open_.home):
+            self._isGone(open_)
+        return None
+
+    def _isGone(self, open_: OpenContent) -> None:
+        """The file of a content is not where it was, before it was opened."""
+        open_.content.reason = "vanished"
+        open_.happened(Event.FILE_LOST)
+        self._follower.searching[open_.key] = self._around.clock()
+
+    def unreadable(self, one: Examined) -> None:
+        """An archive that nobody can unpack: its octets are a gap that names it."""
+        follower = self._follower
+        assert one.unreadable is not None
+        self._around.tellOnce(one.path, one.unreadable)
+        follower.generation += 1
+        content = Content(
+            follower.stream,
+            follower.generation,
+            follower.path,
+            one.seen.file,
+            seen=one.seen.size,
+            life=Life.LOST,
+            archived=one.archived,
+            modified=one.state.modified,
+            label=one.path,
+            reason="unreadable",
+        )
+        self._around.store.save([content])
+        open_ = follower.openContent(content, None)
+        open_.rotatedAt = self._around.clock()
+        follower.opened.append(open_)
+        self._examiner.judged(one.path, one.state)
+        self._beforeUnread(open_)
+
+    def applyLive(self, live: int, verdict: Verdict, origin: int) -> None:
+        """What has the path now."""
+        follower = self._follower
+        content = verdict.content
+        if verdict.rule is Rule.DUPLICATE:
+            self._around.events(
+                "duplicate", path=follower.path, generation=follower.generation + 1
+            )
+            content = None
+        if content is not None and content.key in follower.records:
+            # It was away, and has come back.
+            self._around.events(
+                "returned", path=follower.path, generation=content.generation
+            )
+            follower.searching.pop(content.key, None)
+            self._homes.of.pop(content.key, None)
+            del follower.records[content.key]
+            content.life = Life.LIVE
+            open_ = follower.openContent(content, follower.openFile(live, content))
+            follower.opened.append(open_)
+            follower.current = open_
+            open_.dirty = True
+            return
+        for open_ in follower.opened:
+            if content is not None and open_.content is content:
+                file = identify(live)
+                if verdict.rule is not Rule.SAME:
+                    self._around.events(
+                        "replaced", path=follower.path, generation=content.generation
+                    )
+                    if self._mayBeWritten(open_):
+                        # A daemon may write on to the file that was replaced: it is read,
+                        # too, and what the new one begins with is delivered as its.
+                        origin = content.extent
+                        open_.isContinued = True
+                        break
+                open_.use(follower.openFile(live, content))
+                content.file, content.archived = file, 0
+                self._around.noteObject(file, follower)
+                content.life = Life.LIVE
+                open_.fromArchive, open_.home, open_.rotatedAt = False, None, None
+                open_.isFinal = False
+                open_.dirty = True
+                follower.searching.pop(content.key, None)
+                follower.current = open_
+                return
+        if origin > os.fstat(live).st_size:
+            origin = 0
+        follower.current = follower.begin(live, identify(live), Life.LIVE, origin)
+
+    def _mayBeWritten(self, open_: OpenContent) -> bool:
+        """Whether somebody may still write to the file of an open content."""
+        file = open_.file
+        if file is None or file.descriptor is None or open_.fromArchive:
+            return False
+        return self._around.isWritten(file.descriptor) is not False
+
+    def _beforeUnread(self, one: OpenContent) -> None:
+        """Put what was found between those of which nothing was read yet, by age."""
+        opened = self._follower.opened
+        opened.remove(one)
+        at = len(opened)
+        siblings = self._around.siblings
+        age = (one.content.modified, siblings.age(one.home or ""))
+        while at:
+            before = opened[at - 1]
+            isRead = before.position != before.content.origin
+            older = (before.content.modified, siblings.age(before.home or ""))
+            if isRead or (before is not self._follower.current and older <= age):
+                break
+            at -= 1
+        opened.insert(at, one)

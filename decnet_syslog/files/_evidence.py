@@ -1,0 +1,136 @@
+"""
+What a file and a content look like to each other: the evidence that L{reconcile} is handed.
+
+Hints (a head, a tail, a birth) say what may be a copy that is being made; checksums prove.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ._contents import Content, Life, Proof
+from ._examine import Examined, checksumOf
+from ._objects import birthTime, identify
+from ._open import OpenContent
+from ._reader import Vanished
+from ._reconcile import Candidate, SeenFile
+
+if TYPE_CHECKING:
+    from ._follower import FileFollower
+
+__all__ = [
+    "isUnchanged",
+    "liveFile",
+    "looksLike",
+    "mayBeCopied",
+    "ownOf",
+    "pastOf",
+    "pending",
+]
+
+# Octets of two files that are compared to see whether one looks like a copy of the other.
+LOOK_OCTETS = 4096
+
+
+def isUnchanged(content: Content, path: str) -> bool:
+    try:
+        return content.isUnchanged(os.stat(path, follow_symlinks=False))
+    except OSError:
+        return False
+
+
+def liveFile(descriptor: int) -> SeenFile:
+    """What has a configured path."""
+    return SeenFile(
+        identify(descriptor),
+        os.fstat(descriptor).st_size,
+        os.pread(descriptor, LOOK_OCTETS, 0),
+        checksumOf(descriptor),
+        isLive=True,
+        birth=birthTime(descriptor),
+    )
+
+
+def ownOf(one: OpenContent) -> Callable[[int, int, int], int | None]:
+    """The checksum of the file of an open content."""
+
+    def checksum(start: int, end: int, crc: int) -> int | None:
+        try:
+            return one.checksum(start, end, crc)
+        except Vanished:
+            return None
+
+    return checksum
+
+
+def pending(live: int, file: SeenFile) -> Candidate:
+    """What has the path now and is no content yet: a rotated file may be a copy of it."""
+
+    def looks(other: SeenFile) -> bool:
+        if other.size > file.size or 0 < other.birth < file.birth:
+            return False
+        count = min(len(other.head), len(file.head))
+        start = max(0, other.size - LOOK_OCTETS)
+        return other.head[:count] == file.head[:count] and other.pread(
+            other.size - start, start
+        ) == os.pread(live, other.size - start, start)
+
+    return Candidate(Content("", 0, ""), isThere=True, looksLike=looks)
+
+
+def pastOf(one: Examined, follower: FileFollower) -> tuple[Content, Examined]:
+    """The record of a file that is not ours to ship, and is known when it is compressed."""
+    size = one.seen.size
+    crc = one.seen.checksum(0, size, 0) if one.unreadable is None else None
+    proof = Proof() if crc is None else Proof(0, size, crc)
+    content = Content(
+        follower.stream,
+        follower.generation,
+        follower.path,
+        one.seen.file,
+        size,
+        size,
+        proof,
+        proof,
+        one.seen.head,
+        Life.PAST,
+        one.archived,
+        one.state.modified,
+    )
+    return content, one
+
+
+def looksLike(one: OpenContent) -> Callable[[SeenFile], bool]:
+    """Whether a file looks like a copy of the beginning of an open content."""
+
+    def looks(file: SeenFile) -> bool:
+        own = one.file
+        if own is None or own.descriptor is None or file.size > own.size:
+            return False
+        if not one.fromArchive and 0 < file.birth < birthTime(own.descriptor):
+            # A copy is younger than what it was copied from.
+            return False
+        count = min(len(file.head), len(own.head))
+        start = max(0, file.size - LOOK_OCTETS)
+        return file.head[:count] == own.head[:count] and file.pread(
+            file.size - start, start
+        ) == os.pread(own.descriptor, file.size - start, start)
+
+    return looks
+
+
+def mayBeCopied(content: Content) -> Callable[[SeenFile], bool]:
+    """The same for a content whose file is there and not open."""
+
+    def looks(file: SeenFile) -> bool:
+        if file.size > content.extent:
+            return False
+        if file.size < content.extent and file.isWritten is False:
+            # Nobody is making a copy.
+            return False
+        count = min(len(file.head), len(content.head))
+        return file.head[:count] == content.head[:count]
+
+    return looks

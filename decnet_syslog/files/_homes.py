@@ -1,0 +1,110 @@
+"""
+Where the files of one path's contents are on disk, as far as that is known by their objects.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ._contents import Content, ContentKey, Life
+from ._evidence import isUnchanged
+from ._objects import NO_FILE
+from ._surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from ._follower import FileFollower
+
+__all__ = ["Homes"]
+
+
+class Homes:
+    """
+    The rotated files that hold contents on record.
+
+    @ivar of: by content, the path; of those that are not open.
+    """
+
+    def __init__(self, follower: FileFollower, around: Surroundings) -> None:
+        self.of: dict[ContentKey, str] = {}
+        self._follower = follower
+        self._around = around
+
+    def find(self) -> None:
+        """Which contents have lost the file on disk that held them."""
+        follower = self._follower
+        there = self._around.siblings.of(follower.path)
+        for one in follower.opened:
+            if one.home is None or one.rescuedOctets:
+                continue
+            if there.get(one.home) != one.content.file.inode:
+                one.home = None
+        paths: dict[int, list[str]] = {}
+        for path, inode in there.items():
+            paths.setdefault(inode, []).append(path)
+        for key, content in follower.records.items():
+            if content.life not in (Life.ENDED, Life.PAST):
+                continue
+            # An inode is given again: the file must be as it was.
+            for path in paths.get(content.file.inode, ()):
+                if isUnchanged(content, path):
+                    self.of[key] = path
+                    follower.searching.pop(key, None)
+                    break
+            else:
+                self.of.pop(key, None)
+                follower.searching.setdefault(key, self._around.clock())
+
+    def owns(self, path: str, status: os.stat_result) -> bool:
+        """Whether a rotated file is known by its object; then it is where a content is."""
+        object_ = (status.st_dev, status.st_ino)
+        follower = self._follower
+        for one in follower.opened:
+            content = one.content
+            if one.file is None or content.file[:2] != object_:
+                continue
+            if one.fromArchive and (content.archived, content.modified) != (
+                status.st_size,
+                status.st_mtime_ns,
+            ):
+                continue
+            one.home = path
+            return True
+        for key, content in follower.records.items():
+            if content.isUnchanged(status):
+                self.of[key] = path
+                follower.searching.pop(key, None)
+                return True
+        if any(content.file[:2] == object_ for content in self.sought()):
+            return False
+        return self._around.isOthers(status, follower)
+
+    def sought(self) -> list[Content]:
+        """The contents that have lost their files."""
+        follower = self._follower
+        found = [one.content for one in follower.opened] + list(
+            follower.records.values()
+        )
+        return [content for content in found if content.key in follower.searching]
+
+    def isDelivered(self, head: bytes, size: int, crc: int) -> bool:
+        """Whether a content that has ended and lost its file is this, by size and checksum."""
+        return any(
+            content.key in self._follower.searching
+            and content.extent == content.proof.end == size
+            and (content.proof.start, content.proof.crc) == (0, crc)
+            and content.head == head[: len(content.head)]
+            for content in self._follower.records.values()
+        )
+
+    def places(self) -> dict[str, int]:
+        """Where to look: rotated names, and whatever has the object of what is looked for."""
+        follower, siblings = self._follower, self._around.siblings
+        there = dict(siblings.of(follower.path))
+        for content in self.sought():
+            inode = content.file.inode
+            if content.file != NO_FILE:
+                for path in siblings.withInode(inode):
+                    if path != follower.path:
+                        there.setdefault(path, inode)
+        return there
