@@ -13,8 +13,9 @@ from ._examine import Examined, Examiner
 from ._homes import Homes
 from ._objects import identify
 from ._open import OpenContent
-from ._reader import ContentFile, Vanished
+from ._reader import Vanished
 from ._reconcile import Rule, Verdict
+from ._reopening import Reopening
 from ._surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -34,11 +35,13 @@ class Consequences:
         around: Surroundings,
         examiner: Examiner,
         homes: Homes,
+        reopening: Reopening,
     ) -> None:
         self._follower = follower
         self._around = around
         self._examiner = examiner
         self._homes = homes
+        self._reopening = reopening
 
     def apply(self, one: Examined, verdict: Verdict) -> None:
         match verdict.rule:
@@ -112,7 +115,7 @@ class Consequences:
         self._settle(one, begun)
         begun.rotatedAt = self._around.clock()
         self._around.store.save([begun.content])
-        self._beforeUnread(begun)
+        self._follower.putByAge(begun)
 
     def _isStale(self, one: Examined) -> bool:
         """
@@ -158,7 +161,7 @@ class Consequences:
             self._around.events(
                 "late-write", path=one.path, generation=content.generation
             )
-            self.open(content, one)
+            self._reopening.open(content, one)
         else:
             content.happened(Event.COPY_FOUND)
             one.close()
@@ -185,61 +188,7 @@ class Consequences:
             )
         if open_.position == open_.content.origin:
             # It may have had nothing when it was seen last: its age is its file's.
-            self._beforeUnread(open_)
-
-    def open(self, content: Content, one: Examined | None = None) -> OpenContent:
-        """Read a content that had ended, or is only on record."""
-        follower = self._follower
-        file = None
-        if one is not None:
-            file = follower.openFile(one.descriptor, content)
-            one.descriptor = -1
-        content.happened(Event.ASKED_FOR)
-        open_ = follower.openContent(content, file)
-        open_.fromArchive = bool(content.archived)
-        open_.home = self._homes.of.pop(content.key, None)
-        open_.rotatedAt = self._around.clock()
-        del follower.records[content.key]
-        follower.opened.append(open_)
-        self._beforeUnread(open_)
-        return open_
-
-    def peek(self, content: Content) -> OpenContent:
-        """A content that is only on record, to be compared and nothing else."""
-        open_ = self._follower.openContent(content, None)
-        open_.fromArchive = bool(content.archived)
-        open_.home = self._homes.of[content.key]
-        return open_
-
-    def reopen(self, open_: OpenContent) -> ContentFile | None:
-        """Open the file of a content that had ended, when it is read."""
-        follower, content = self._follower, open_.content
-        if open_.isSearching:
-            return None
-        if open_.home is None:
-            self._isGone(open_)
-            return None
-        there = {open_.home: content.file.inode}
-        examiner = Examiner(
-            self._around.clock, self._around.kept.directory, self._around.isWritten
-        )
-        for one in examiner.files(there, lambda path, status: False):
-            if one.unreadable is None and (one.seen.file.isSame(content.file)):
-                file = follower.openFile(one.descriptor, content)
-                one.descriptor = -1
-                return file
-            one.close()
-        if content.life is Life.PAST:
-            return None
-        if not examiner.isIncomplete or not os.path.exists(open_.home):
-            self._isGone(open_)
-        return None
-
-    def _isGone(self, open_: OpenContent) -> None:
-        """The file of a content is not where it was, before it was opened."""
-        open_.content.reason = "vanished"
-        open_.happened(Event.FILE_LOST)
-        self._follower.searching[open_.key] = self._around.clock()
+            self._follower.putByAge(open_)
 
     def unreadable(self, one: Examined) -> None:
         """An archive that nobody can unpack: its octets are a gap that names it."""
@@ -264,7 +213,7 @@ class Consequences:
         open_.rotatedAt = self._around.clock()
         follower.opened.append(open_)
         self._examiner.judged(one.path, one.state)
-        self._beforeUnread(open_)
+        self._follower.putByAge(open_)
 
     def applyLive(self, live: int, verdict: Verdict, origin: int) -> None:
         """What has the path now."""
@@ -322,19 +271,3 @@ class Consequences:
         if file is None or file.descriptor is None or open_.fromArchive:
             return False
         return self._around.isWritten(file.descriptor) is not False
-
-    def _beforeUnread(self, one: OpenContent) -> None:
-        """Put what was found between those of which nothing was read yet, by age."""
-        opened = self._follower.opened
-        opened.remove(one)
-        at = len(opened)
-        siblings = self._around.siblings
-        age = (one.content.modified, siblings.age(one.home or ""))
-        while at:
-            before = opened[at - 1]
-            isRead = before.position != before.content.origin
-            older = (before.content.modified, siblings.age(before.home or ""))
-            if isRead or (before is not self._follower.current and older <= age):
-                break
-            at -= 1
-        opened.insert(at, one)

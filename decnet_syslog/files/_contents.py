@@ -24,6 +24,7 @@ __all__ = [
     "BLOCK_OCTETS",
     "HEAD_OCTETS",
     "TRANSITIONS",
+    "UNFINISHED",
     "Content",
     "ContentKey",
     "Event",
@@ -59,6 +60,10 @@ class Life(enum.Enum):
     PAST = "past"
     # Ended, and its file is gone, too.
     GONE = "gone"
+
+
+UNFINISHED = (Life.LIVE, Life.ROTATED, Life.SEARCHING, Life.LOST)
+"""The lives in which a content has octets to deliver, or may get some."""
 
 
 class Event(enum.Enum):

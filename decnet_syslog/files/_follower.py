@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable
 from uuid import uuid4
 
-from ._contents import BLOCK_OCTETS, Content, ContentKey, Event, Life
+from ._contents import BLOCK_OCTETS, UNFINISHED, Content, ContentKey, Event, Life
 from ._evidence import liveFile
 from ._finish import Finisher
 from ._matching import SEARCH_S, Matcher
@@ -28,15 +28,10 @@ from ._objects import NO_FILE, FileId, identify, openRegular
 from ._open import OpenContent
 from ._reader import ContentFile
 from ._reconcile import isSame
+from ._start import Start
 from ._surroundings import Surroundings
 
 __all__ = ["FileFollower"]
-
-# How long a file that was there and is not may be away when we start, in seconds: a mount that
-# comes late.
-ABSENT_S = 5.0
-
-UNFINISHED = (Life.LIVE, Life.ROTATED, Life.SEARCHING, Life.LOST)
 
 # Streams begin anew before a generation that the journal's integers could not hold.
 GENERATION_MAX = 2**31
@@ -73,17 +68,16 @@ class FileFollower:
         self._around = around
         self._clock = around.clock
         self._events = around.events
-        self._startOffset = startOffset
         self._follow = follow
         self.hasStarted = False
         self._unreadable: str | None = None
-        self._firstTry: float | None = None
         self.wasEmpty = False
         # A file that has our path, and that another path's follower reads.
         self.waitsFor: FileId | None = None
         # When the search for a copy began, of opened contents and of records.
         self.searching: dict[ContentKey, float] = {}
-        self._matcher = Matcher(self, around)
+        self.matcher = Matcher(self, around)
+        self._start = Start(self, around, startOffset or 0)
         self._finisher = Finisher(self, around)
         self._isLooking = False
 
@@ -98,8 +92,11 @@ class FileFollower:
         """First, see what has become of the open files, and of the path."""
         self.trouble = None
         self._isLooking = False
-        if not self.hasStarted and not self._tryToStart():
-            return
+        if not self.hasStarted:
+            if not self._start.hasBegun():
+                return
+            self.hasStarted = True
+            self._around.begun(self)
         for one in list(self.opened):
             one.look()
             if one.isStale:
@@ -108,7 +105,7 @@ class FileFollower:
             if one.hasChanged and not one.isSearching:
                 self._fileLost(one)
             if one.trouble is not None:
-                self._cannot(one.trouble)
+                self.cannot(one.trouble)
         self._lookAtName()
         self._isLooking = True
 
@@ -117,7 +114,7 @@ class FileFollower:
         if not self._isLooking:
             return
         self._isLooking = False
-        self._matcher.look()
+        self.matcher.look()
         self._giveUp()
         self._finisher.look()
 
@@ -125,15 +122,15 @@ class FileFollower:
         """Close every file."""
         for one in self.opened:
             one.close()
-        self._matcher.close()
+        self.matcher.close()
 
     def recheck(self, path: str) -> None:
         """See whether somebody has written to a file that was finished."""
-        self._matcher.recheck(path)
+        self.matcher.recheck(path)
 
     def quietPaths(self) -> list[str]:
         """The rotated files that are not open, and to which somebody may write."""
-        return self._matcher.quiet()
+        return self.matcher.quiet()
 
     def objects(self) -> list[FileId]:
         """The files of all contents, open or on record."""
@@ -146,11 +143,11 @@ class FileFollower:
         for content in sorted(self.records.values(), key=lambda c: c.generation):
             if not lacks(content):
                 continue
-            if content.key in self._matcher.homes:
-                self._matcher.consequences.open(content)
+            if content.key in self.matcher.homes:
+                self.matcher.reopening.open(content)
             elif content.life is Life.GONE:
                 content.reason = "vanished"
-                self._matcher.consequences.open(content)
+                self.matcher.reopening.open(content)
 
     def has(self, status: os.stat_result) -> bool:
         """Whether a file is open here, or on record and as it was."""
@@ -164,19 +161,19 @@ class FileFollower:
 
     def endedAt(self, key: ContentKey, path: str) -> None:
         """A content has ended; its file is there, and can be read again."""
-        self._matcher.homes[key] = path
+        self.matcher.homes[key] = path
 
     def openPast(self) -> list[OpenContent]:
         """The rotated files from before our time, the older first, to be compared."""
         return [
-            self._matcher.consequences.peek(content)
+            self.matcher.reopening.peek(content)
             for content in sorted(self.records.values(), key=lambda c: c.modified)
-            if content.life is Life.PAST and content.key in self._matcher.homes
+            if content.life is Life.PAST and content.key in self.matcher.homes
         ]
 
     def readAgain(self, content: Content) -> None:
         """Read what is only on record."""
-        self._matcher.consequences.open(content)
+        self.matcher.reopening.open(content)
 
     def holds(self, file: FileId) -> OpenContent | None:
         """The content that has a file open."""
@@ -197,7 +194,7 @@ class FileFollower:
                 self._nameTaken(self.current)
             return
         except OSError as error:
-            self._cannot(error.strerror or str(error))
+            self.cannot(error.strerror or str(error))
             return
         here = (status.st_dev, status.st_ino)
         if self.current is not None and here == self.current.content.file[:2]:
@@ -220,7 +217,7 @@ class FileFollower:
 
     def _adopt(self, descriptor: int) -> None:
         """Say what the file is that has the path now; what was rotated unseen comes first."""
-        origin = self._originOf(descriptor)
+        origin = self.originOf(descriptor)
         if origin is None:
             os.close(descriptor)
             return
@@ -229,11 +226,11 @@ class FileFollower:
         if replaced is not None:
             self._nameTaken(replaced)
         try:
-            self._matcher.match(descriptor, replaced, origin)
+            self.matcher.match(descriptor, replaced, origin)
         finally:
             self.wasEmpty = False
 
-    def _originOf(self, descriptor: int) -> int | None:
+    def originOf(self, descriptor: int) -> int | None:
         """
         Where our content of a file begins: it may have been shipped when it had another path.
 
@@ -280,7 +277,7 @@ class FileFollower:
             one.rotatedAt = self._clock()
         if one.home is not None:
             # What is there now was taken for it, and is to be judged anew.
-            self._matcher.forget(one.home)
+            self.matcher.forget(one.home)
             one.home = None
         left = self._leftBehind(one)
         one.close()
@@ -300,7 +297,7 @@ class FileFollower:
                 raise
             begun.rotatedAt = self._clock()
         self._around.siblings.lookAgain()
-        self._matcher.match()
+        self.matcher.match()
 
     def _leftBehind(self, one: OpenContent) -> int | None:
         """
@@ -322,25 +319,31 @@ class FileFollower:
     def _open(self) -> int | None:
         """Open what has the path now, if it is a regular file."""
         try:
-            return self._openOrRaise()
+            return self.openPath()
         except OSError as error:
-            self._cannot(error.strerror or str(error))
+            self.cannot(error.strerror or str(error))
             return None
 
-    def _openOrRaise(self) -> int | None:
+    def openPath(self) -> int | None:
+        """
+        Open what has the path now, if it is a regular file.
+
+        @raise OSError: it is there, and cannot be opened.
+        """
         try:
             descriptor = openRegular(self.path, self._follow)
         except FileNotFoundError:
             return None
         if descriptor is None:
-            self._cannot("it is not a regular file")
+            self.cannot("it is not a regular file")
             return None
         if self._unreadable is not None:
             self._events("readable-again", path=self.path)
             self._unreadable = None
         return descriptor
 
-    def _cannot(self, reason: str) -> None:
+    def cannot(self, reason: str) -> None:
+        """Something cannot be read: it is reported when it begins."""
         self.trouble = reason
         if self._unreadable != reason:
             self._events("unreadable", path=self.path, reason=reason)
@@ -352,7 +355,7 @@ class FileFollower:
         for key, since in list(self.searching.items()):
             if now - since < SEARCH_S or self.trouble is not None:
                 continue
-            if not self._matcher.couldLookEverywhere:
+            if not self.matcher.couldLookEverywhere:
                 # It may be in what cannot be read now: the search has not begun.
                 self.searching[key] = now
                 continue
@@ -427,7 +430,7 @@ class FileFollower:
             self._around.lagOctetsMax,
             lambda record: self._around.store.save([record]),
             self._around.positionOf(content),
-            self._matcher.consequences.reopen,
+            self.matcher.reopening.reopen,
         )
 
     # The start
@@ -441,107 +444,32 @@ class FileFollower:
         self._events("stale", path=self.path)
         for one in self.opened:
             self._around.save(one)
+        self.reset()
+        self._start = Start(self, self._around, self._start.startOffset)
+
+    def reset(self) -> None:
+        """Forget everything that is not on disk."""
         self.close()
         self.opened = []
         self.records = {}
         self.current = None
         self.searching.clear()
-        self._matcher = Matcher(self, self._around)
+        self.matcher = Matcher(self, self._around)
         self._finisher = Finisher(self, self._around)
-        self._firstTry = None
         self.hasStarted = False
 
-    def _tryToStart(self) -> bool:
-        """
-        Begin, or begin at the next look.
-
-        What is there and cannot be read is waited for: it is not gone, so its octets are
-        no gap, and not new, so they are not shipped again.
-        """
-        try:
-            contents = self._around.store.contentsOf(self.path)
-            if self._isAbsent(contents):
-                return False
-            self._start(contents)
-        except BaseException as error:
-            self.close()
-            self.opened = []
-            self.records = {}
-            self.current = None
-            self.searching.clear()
-            self._matcher = Matcher(self, self._around)
-            if not isinstance(error, OSError):
-                raise
-            self._cannot(error.strerror or str(error))
-            return False
-        self.hasStarted = True
-        self._around.begun(self)
-        return True
-
-    def _isAbsent(self, contents: list[Content]) -> bool:
-        """Whether nothing is there yet of what was there: a mount that comes late."""
-        if self._firstTry is None:
-            self._firstTry = self._clock()
-        if self._clock() - self._firstTry >= ABSENT_S or os.path.exists(self.path):
-            return False
-        unfinished = [c for c in contents if c.life in UNFINISHED]
-        kept = any(self._around.kept.path(c.key).exists() for c in unfinished)
-        return bool(unfinished) and not kept and not self._around.siblings.of(self.path)
-
-    def _start(self, contents: list[Content]) -> None:
-        """Find what is on record, and what came while we were stopped."""
-        if contents:
-            newest = max(contents, key=lambda c: c.generation)
-            self.stream, self.generation = newest.stream, newest.generation
-        for content in contents:
-            if content.life in UNFINISHED:
-                self._seek(content)
-            else:
-                self.records[content.key] = content
-        if not contents:
-            self._matcher.firstSight()
-        startOffset = 0 if contents else self._startOffset or 0
-        live = self._openOrRaise()
-        if live is not None:
-            origin = self._originOf(live)
-            if origin is None:
-                os.close(live)
-                live = None
-            else:
-                startOffset = max(startOffset, origin)
-        self._matcher.start(live, startOffset)
-        self.opened.sort(key=lambda one: one is self.current)
-
-    def _seek(self, content: Content) -> None:
-        """Open what we have kept of a content, or look for its file."""
-        now = self._clock()
-        if content.life is Life.LIVE:
-            self._matcher.wasLive = content.key
-        one = self._fromKept(content)
-        if one is None:
-            if content.life is not Life.LOST:
-                content.reason = content.reason or "vanished"
-                content.life = Life.SEARCHING
-                self.searching[content.key] = now
-            one = self.openContent(content, None)
-        one.rotatedAt = now
-        self.opened.append(one)
-
-    def _fromKept(self, content: Content) -> OpenContent | None:
-        """A content of which we have made a copy when its file was deleted."""
-        path = self._around.kept.path(content.key)
-        try:
-            descriptor = openRegular(str(path), False)
-        except FileNotFoundError:
-            return None
-        if descriptor is None:
-            return None
-        content.file = identify(descriptor)
-        content.archived = 0
-        content.life = Life.ROTATED
-        one = self.openContent(content, self.openFile(descriptor, content))
-        one.home = str(path)
-        one.rescuedOctets = one.size
-        # What we keep has a hole before the offset.
-        one.floor = content.kept
-        return one
+    def putByAge(self, one: OpenContent) -> None:
+        """Put what was found between those of which nothing was read yet, by age."""
+        opened = self.opened
+        opened.remove(one)
+        at = len(opened)
+        siblings = self._around.siblings
+        age = (one.content.modified, siblings.age(one.home or ""))
+        while at:
+            before = opened[at - 1]
+            isRead = before.position != before.content.origin
+            older = (before.content.modified, siblings.age(before.home or ""))
+            if isRead or (before is not self.current and older <= age):
+                break
+            at -= 1
+        opened.insert(at, one)

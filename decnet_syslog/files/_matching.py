@@ -17,6 +17,7 @@ from ._examine import Examined, Examiner
 from ._homes import Homes
 from ._open import OpenContent
 from ._reconcile import Candidate, reconcile
+from ._reopening import Reopening
 from ._surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Matcher:
     The rotated files of one path.
 
     @ivar wasLive: the content that had the path when the forwarder was stopped.
-    @ivar consequences: opens contents, and carries out verdicts.
+    @ivar reopening: opens contents that are only on record.
     @ivar couldLookEverywhere: whether no file or directory was unreadable at the last look.
     """
 
@@ -50,7 +51,10 @@ class Matcher:
             around.isWritten,
             self._homes.isDelivered,
         )
-        self.consequences = Consequences(follower, around, self._examiner, self._homes)
+        self.reopening = Reopening(follower, around, self._homes)
+        self._consequences = Consequences(
+            follower, around, self._examiner, self._homes, self.reopening
+        )
 
     def close(self) -> None:
         """Close what is still waited for."""
@@ -213,10 +217,10 @@ class Matcher:
         readable = [one for one in examined if one.unreadable is None]
         try:
             for one, verdict in zip(readable, verdicts, strict=False):
-                self.consequences.apply(one, verdict)
+                self._consequences.apply(one, verdict)
             for one in examined:
                 if one.unreadable is not None:
-                    self.consequences.unreadable(one)
+                    self._consequences.unreadable(one)
         except BaseException:
             for one in examined:
                 if one.descriptor >= 0:
@@ -226,7 +230,7 @@ class Matcher:
             raise
         if live is not None:
             try:
-                self.consequences.applyLive(live, verdicts[-1], origin)
+                self._consequences.applyLive(live, verdicts[-1], origin)
             except BaseException:
                 if follower.current is None:
                     os.close(live)

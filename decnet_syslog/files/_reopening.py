@@ -1,0 +1,88 @@
+"""
+Contents that are read again: one that had ended, and that a journal lacks, or to whose file
+somebody has written.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ._contents import Content, Event, Life
+from ._examine import Examined, Examiner
+from ._homes import Homes
+from ._open import OpenContent
+from ._reader import ContentFile
+from ._surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from ._follower import FileFollower
+
+__all__ = ["Reopening"]
+
+
+class Reopening:
+    """
+    Opens the contents of one path that are only on record.
+    """
+
+    def __init__(
+        self, follower: FileFollower, around: Surroundings, homes: Homes
+    ) -> None:
+        self._follower = follower
+        self._around = around
+        self._homes = homes
+
+    def open(self, content: Content, one: Examined | None = None) -> OpenContent:
+        """Read a content that had ended, or is only on record."""
+        follower = self._follower
+        file = None
+        if one is not None:
+            file = follower.openFile(one.descriptor, content)
+            one.descriptor = -1
+        content.happened(Event.ASKED_FOR)
+        open_ = follower.openContent(content, file)
+        open_.fromArchive = bool(content.archived)
+        open_.home = self._homes.of.pop(content.key, None)
+        open_.rotatedAt = self._around.clock()
+        del follower.records[content.key]
+        follower.opened.append(open_)
+        self._follower.putByAge(open_)
+        return open_
+
+    def peek(self, content: Content) -> OpenContent:
+        """A content that is only on record, to be compared and nothing else."""
+        open_ = self._follower.openContent(content, None)
+        open_.fromArchive = bool(content.archived)
+        open_.home = self._homes.of[content.key]
+        return open_
+
+    def reopen(self, open_: OpenContent) -> ContentFile | None:
+        """Open the file of a content that had ended, when it is read."""
+        follower, content = self._follower, open_.content
+        if open_.isSearching:
+            return None
+        if open_.home is None:
+            self._isGone(open_)
+            return None
+        there = {open_.home: content.file.inode}
+        examiner = Examiner(
+            self._around.clock, self._around.kept.directory, self._around.isWritten
+        )
+        for one in examiner.files(there, lambda path, status: False):
+            if one.unreadable is None and (one.seen.file.isSame(content.file)):
+                file = follower.openFile(one.descriptor, content)
+                one.descriptor = -1
+                return file
+            one.close()
+        if content.life is Life.PAST:
+            return None
+        if not examiner.isIncomplete or not os.path.exists(open_.home):
+            self._isGone(open_)
+        return None
+
+    def _isGone(self, open_: OpenContent) -> None:
+        """The file of a content is not where it was, before it was opened."""
+        open_.content.reason = "vanished"
+        open_.happened(Event.FILE_LOST)
+        self._follower.searching[open_.key] = self._around.clock()
