@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from .pipeline import Master, World, perform, run
+from .pipeline import Master, World, journalHistory, perform, run
 
 steps = st.one_of(
     st.tuples(st.just("line"), st.integers(0, 200)),
@@ -58,7 +58,7 @@ class HistoryTests(SynchronousTestCase):
 
     def test_journals(self) -> None:
         """Masters are put back to snapshots and change: each has everything, once."""
-        for seed in range(40):
+        for seed in range(24):
             directory = Path(self.mktemp()).resolve()
             try:
                 run(directory, journalHistory(seed), marks=seed % 4 > 0)
