@@ -171,6 +171,24 @@ class SmallDiskTests(SynchronousTestCase):
                 self.assertGreater(sender.fill(), 5)
                 journal.close()
 
+    def test_grown(self) -> None:
+        """A journal that was opened on a full disk uses the room that comes later."""
+        with disk(self.directory, 24 * MIB) as place:
+            other = takeAll(place)
+            os.truncate(other, 16 * MIB)
+            journal = self.open(place)
+            small = journal._space.budget
+            other.unlink()
+            for _ in range(3):
+                journal.giveBack()
+            self.assertGreater(journal._space.budget.reserve, 2 * small.reserve)
+            self.assertTrue(journal._space.reserve.isHeld)
+            self.assertGreater(sizes(place)["j.db-reserve"], 2 * small.reserve)
+            sender = Sender(journal, 50_000)
+            self.assertGreater(sender.fill() * 50_000, 10 * MIB)
+            self.release(journal)
+            journal.close()
+
     def test_start(self) -> None:
         """It starts on a disk without an octet of room, and gets free."""
         with disk(self.directory, 8 * MIB) as place:

@@ -513,6 +513,7 @@ class Journal:
         if not more:
             written, self._writtenSince = self._writtenSince, 0
             self._checkpoint(truncate=self._tidying.isLongFor(written))
+            self._space.adapt()
         self._look()
         self.hasSpare = self._hasSpare()
         return more
