@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
 from itertools import chain
 
+from ..errors import UserError
 from .outputdeleted import Opens
 from .outputfile import NO_FILE, Events, OutputFile
 from .outputpaths import PLACE, OutputPaths
@@ -142,9 +143,16 @@ class FileOutput:
             )
 
     def _open(self) -> None:
-        """Open the file of an output with one file, to check that this is possible."""
-        if not self._isOpened and PLACE not in self.path:
+        """Open the file of an output with one file; or check where the files will be."""
+        if self._isOpened:
+            return
+        if PLACE not in self.path:
             self._file(self.path)
+        elif not os.path.isdir(os.path.dirname(self.path)):
+            raise UserError(
+                f"no directory {os.path.dirname(self.path)} for the output"
+                f" {os.path.basename(self.path)}: make it, or choose another path"
+            )
         self._isOpened = True
 
     @property
