@@ -402,7 +402,14 @@ class PieceTests(SynchronousTestCase):
         self.assertEqual([b.seq for b in batches if b is not None], [*range(1, 9)])
         self.assertEqual(len(self.journal.read(0, 10**9)), 8)
         self.assertEqual(self.journal.known("w1")[0].offset, 400_000)
-        # And that was that: the same once more are stale.
+        # What was counted on the way is what there is.
+        counted = self.journal.octets, self.journal.keptOctets
+        path = self.journal.path
+        self.journal.close()
+        self.journal = Journal.open(path)
+        self.addCleanup(self.journal.close)
+        self.assertEqual((self.journal.octets, self.journal.keptOctets), counted)
+        # The same once more are stale.
         self.assertEqual(self.journal.commit(deposits[:1]), [None])
 
     def test_staleAcross(self) -> None:
