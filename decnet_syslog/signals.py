@@ -1,13 +1,13 @@
 """
 Signals of a service that runs under twistd.
 
-SIGHUP and SIGUSR1 are what rotation scripts send to whatever writes a log: open, or look at,
-your files again. SIGUSR2 has no meaning here; it is reported. SIGTERM and SIGINT stop the
-service; Twisted logs a traceback for each one that follows, here they are reported.
+Rotation scripts send SIGHUP or SIGUSR1: the listener opens its outputs again, the forwarder
+looks at its files. SIGUSR2 has no meaning here, and is only logged. SIGTERM and SIGINT stop
+the service. Twisted logs a traceback for each further one; here they are logged in a line.
 
-What must be true: none of them ends a process by default, from when the service is set up
-until it has stopped. The promise would hold, but a worker or a master would be gone because
-of a rotation script.
+Requirement: none of these ends the process by default, from the start of the service until
+it has stopped. The promise would hold, but a rotation script would take a worker or a master
+away.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _STOP = (signal.SIGTERM, signal.SIGINT)
 
 
 class ServiceSignals:
-    """The signals of one service."""
+    """Handlers for the signals of a service."""
 
     _log = Logger()
 
@@ -41,28 +41,28 @@ class ServiceSignals:
         self._isEnding = False
 
     def ignore(self) -> None:
-        """Let nobody end the process until L{catch}; SIGTERM and SIGINT may."""
+        """Until L{catch}, ignore the signals that would end the process, but those to stop."""
         for number in (*_AGAIN, *_UNUSED):
             # twistd rotates its own log on SIGUSR1 when it has one.
             if signal.getsignal(number) is signal.SIG_DFL:
                 self._before[number] = signal.signal(number, signal.SIG_IGN)
 
     def catch(self) -> None:
-        """From now on. The reactor runs, and has its own handlers."""
+        """Handle the signals from now on. The reactor has installed its own handlers."""
         for number in (*_AGAIN, *_UNUSED, *_STOP):
             before = signal.signal(number, self._signalled)
             self._before.setdefault(number, before)
 
     def stopping(self) -> None:
-        """The service stops: nothing is opened again."""
+        """Ignore SIGHUP and SIGUSR1 from now on: the service stops."""
         self._isStopping = True
 
     def release(self) -> None:
         """
-        The service has stopped.
+        Restore the handlers: the service has stopped.
 
-        When a signal asked for that, the whole process ends, and others may still have to
-        stop: the signals are kept until then.
+        After a signal the whole process ends, and other services may still have to stop: then
+        the handlers stay.
         """
         if self._isEnding:
             return

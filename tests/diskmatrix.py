@@ -445,7 +445,7 @@ class Run:
             numbers = self._numbers(place)
             lost += len(set(range(self.writer.count)) - set(numbers))
             repeated += numbers.total() - len(numbers)
-        reported = "written again" in said or "send lines again" in said
+        reported = "are written again" in said or "send lines again" in said
         return Result(lost, repeated, reported, status, _words(said, self.directory))
 
 
@@ -466,7 +466,7 @@ def _words(said: str, directory: Path) -> str:
     """The first thing that a log said, above what is usual."""
     for line in said.splitlines():
         found = re.search(r"#(?:warn|error|critical)\] (.*)", line)
-        found = found or re.search(r"\] (.* was there before this journal.*)", line)
+        found = found or re.search(r"\] (.* is older than this journal.*)", line)
         found = found or re.match(r"(decnet-listener: .*)", line)
         if found is None or "silent" in found[1] or "#warn] refused" in line:
             continue

@@ -24,6 +24,7 @@ from decnet_syslog import database
 from decnet_syslog.files._follower import FileFollower
 from decnet_syslog.master.acknowledged import Acknowledged
 from decnet_syslog.master.outputfile import OutputFile
+from decnet_syslog.master.outputsearch import EarlierFile
 from decnet_syslog.master.streams import StreamTable
 from decnet_syslog.trust.admission import Admission
 from decnet_syslog.trust.revocation import Revocations
@@ -261,6 +262,35 @@ MUTANTS = (
         "no look at the anchor of an output",
         (edited(OutputFile, "_has", ("== recorded.anchor", "is not None")),),
         "tests.test_outputs_hostile.CopyTests.test_overwritten",
+    ),
+    Mutant(
+        "forget what is ahead of an output",
+        (edited(OutputFile, "_recover", ("= recorded.ahead", "= 0")),),
+        "tests.test_outputs_moved.HalfLineTests.test_killed",
+    ),
+    Mutant(
+        "believe a copy of an output",
+        (
+            edited(
+                EarlierFile,
+                "_choose",
+                (
+                    "common(octets, copy.read(self.counted.length, len(octets)))",
+                    "len(octets)",
+                ),
+            ),
+        ),
+        "tests.test_outputs_moved.MovedWhileDownTests.test_every",
+    ),
+    Mutant(
+        "forget the end of a deleted output",
+        (edited(OutputFile, "leave", ("late is not None and late < read", "False")),),
+        "tests.test_outputs_moved.DeletedWhileWrittenTests.test_behindTheArchive",
+    ),
+    Mutant(
+        "write over zeros of the same boot",
+        (edited(OutputFile, "_verify", (" and self._doubted != bootId()", "")),),
+        "tests.test_outputs.CrashTests.test_zerosOfSomebodyElse",
     ),
     Mutant(
         "no checkpoint when the journal opens",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from base64 import urlsafe_b64encode
 from pathlib import Path
@@ -32,6 +33,7 @@ NOTHING: dict[str, str | None] = {
 
 def pem(path: Path, *certificates: object) -> str:
     """Write certificates, or a key."""
+    path.touch(0o600)
     path.write_bytes(
         b"".join(
             c.public_bytes(serialization.Encoding.PEM)
@@ -148,6 +150,12 @@ class AddressTests(SynchronousTestCase):
                 UserError, access, "nats://127.0.0.1", given, False
             )
             self.assertIn("chmod 600", str(error))
+        given = {**NOTHING, "ca": "ca", "cert": "cert", "key": str(path)}
+        self.patch(ssl.SSLContext, "load_verify_locations", lambda *_, **__: None)
+        path.chmod(0o644)
+        error = self.assertRaises(UserError, access, "nats://127.0.0.1", given, False)
+        self.assertIn(f"--journal-key {path}: other users", str(error))
+        given = {**NOTHING, "credentials": str(path)}
         for mode in (0o600, 0o400, 0o640):
             path.chmod(mode)
             made = access("nats://127.0.0.1", given, False)
@@ -230,6 +238,38 @@ class ServerTests(NatsTestCase):
         self.assertFalse(self.comesIn(url, self.mine(ca="other")))
         other = pem(self.home / "other.pem", authority("other"))
         self.assertFalse(self.comesIn(url, {**self.mine(), "ca": other}))
+
+    def test_renewed(self) -> None:
+        """Certificates and keys that were replaced are used for the next connection."""
+        self.patch(buses, "COME_AGAIN_S", 0.2)
+        server = self.tls()
+        given = self.mine(ca="other")
+        cert, key_ = Path(str(given["cert"])), Path(str(given["key"]))
+        wrong = cert.read_bytes()
+        given = self.mine()
+        right = cert.read_bytes()
+        bus = Bus.open(access(server.url, given, False))
+        self.addCleanup(bus.close)
+        bus.run(bus.api("INFO"))
+
+        def isIn() -> bool:
+            try:
+                return "limits" in bus.run(bus.api("INFO"))
+            except Silent:
+                return False
+
+        cert.write_bytes(wrong)
+        server.stop()
+        server.start()
+        time.sleep(1)
+        self.assertFalse(isIn())
+        # A half-written file is not used.
+        cert.write_bytes(right[: len(right) // 2])
+        time.sleep(0.5)
+        self.assertFalse(isIn())
+        cert.write_bytes(right)
+        self.assertTrue(key_.exists())
+        waitUntil(isIn, "the new certificate is not used")
 
     def test_wrongName(self) -> None:
         """A server of the CA that is another one is not believed."""

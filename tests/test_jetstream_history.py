@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from decnet_syslog.errors import UserError
 from decnet_syslog.master.promise import JournalBlocked
 from decnet_syslog.master.values import Batch, Cursor, Mark
+from decnet_syslog.nats import bus as buses
 from decnet_syslog.nats import chronicle as chronicles
 from decnet_syslog.nats import history as histories
 from decnet_syslog.nats import journal as journals
@@ -392,6 +393,7 @@ class PutBackTests(BackTestCase):
     def test_heldAtRetry(self) -> None:
         """A group is retried after a rollback: deposits that were committed before it are not
         reported as committed."""
+        self.patch(buses, "ANSWER_S", 0.5)
         journal = self.open()
         one, two = grant(journal), grant(journal, generation=1)
         untilTaken(lambda: journal.commit([lines(one, 0, b"a\n")]))
@@ -465,7 +467,7 @@ class PutBackTests(BackTestCase):
         self.send(journal, "w1", *ONE[:3])
         found = self.write()
         copy = self.copy()
-        for more in (4, 5, 6):
+        for more in (4, 6):
             self.send(journal, "w1", *ONE[:more])
             found += self.write()
             self.putBack(copy)
@@ -556,6 +558,26 @@ class PutBackTests(BackTestCase):
         writer.read(0, MUCH)
         writer._bus.run(writer._chronicle.doubt())
         self.assertEqual((writer.turns, journal.turns), (0, 0))
+
+    def test_caughtUp(self) -> None:
+        """An output that has all lines is not behind because eras and positions follow."""
+        journal = self.open()
+        self.send(journal, "w1", *ONE[:2])
+        writer = self.open(state=self.path)
+        writer.useOutputs(["a"])
+        view = writer.written("a")
+        last = view.read(0, MUCH)[-1].seq
+        self.assertEqual(view.position(0), 0)
+        self.assertEqual(view.read(last, MUCH), [])
+        journal._bus.run(journal._chronicle.doubt())
+        self.assertEqual(view.position(0), 0)
+        self.assertEqual(view.position(last), last)
+        writer.look()
+        self.assertEqual(view.read(last, MUCH), [])
+        self.assertEqual(view.position(last), writer.size()[1])
+        self.send(journal, "w1", *ONE[:3])
+        self.assertEqual(len(view.read(last, MUCH)), 1)
+        self.assertEqual(view.position(last), last)
 
     def test_purged(self) -> None:
         """An operator has removed a position: the connection is not told that another one has taken
@@ -680,6 +702,8 @@ class SettingsTests(BackTestCase):
 
     def test_reloaded(self) -> None:
         """The same when the server only reloads its configuration."""
+        self.patch(buses, "COME_AGAIN_S", 0.1)
+        self.patch(buses, "ANSWER_S", 1.0)
         journal = self.open(encoding="none")
         self.send(journal, "w1", b"short\n")
         self.nats.extra = "max_payload: 65536"

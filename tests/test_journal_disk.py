@@ -171,6 +171,24 @@ class SmallDiskTests(SynchronousTestCase):
                 self.assertGreater(sender.fill(), 5)
                 journal.close()
 
+    def test_grown(self) -> None:
+        """A journal that was opened on a full disk uses the room that comes later."""
+        with disk(self.directory, 24 * MIB) as place:
+            other = takeAll(place)
+            os.truncate(other, 16 * MIB)
+            journal = self.open(place)
+            small = journal._space.budget
+            other.unlink()
+            for _ in range(3):
+                journal.giveBack()
+            self.assertGreater(journal._space.budget.reserve, 2 * small.reserve)
+            self.assertTrue(journal._space.reserve.isHeld)
+            self.assertGreater(sizes(place)["j.db-reserve"], 2 * small.reserve)
+            sender = Sender(journal, 50_000)
+            self.assertGreater(sender.fill() * 50_000, 10 * MIB)
+            self.release(journal)
+            journal.close()
+
     def test_start(self) -> None:
         """It starts on a disk without an octet of room, and gets free."""
         with disk(self.directory, 8 * MIB) as place:
@@ -384,7 +402,14 @@ class PieceTests(SynchronousTestCase):
         self.assertEqual([b.seq for b in batches if b is not None], [*range(1, 9)])
         self.assertEqual(len(self.journal.read(0, 10**9)), 8)
         self.assertEqual(self.journal.known("w1")[0].offset, 400_000)
-        # And that was that: the same once more are stale.
+        # What was counted on the way is what there is.
+        counted = self.journal.octets, self.journal.keptOctets
+        path = self.journal.path
+        self.journal.close()
+        self.journal = Journal.open(path)
+        self.addCleanup(self.journal.close)
+        self.assertEqual((self.journal.octets, self.journal.keptOctets), counted)
+        # The same once more are stale.
         self.assertEqual(self.journal.commit(deposits[:1]), [None])
 
     def test_staleAcross(self) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -93,12 +95,36 @@ class RemoteOutputTests(SynchronousTestCase):
         """A child does not end before the listener: what it has is written first."""
         remote = self.started()
         assert remote._child is not None
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (
+            signal.SIGTERM,
+            signal.SIGINT,
+            signal.SIGHUP,
+            signal.SIGUSR1,
+            signal.SIGUSR2,
+        ):
             remote._child.send_signal(number)
         while remote.apply([batch(1, b"x\n")]) is not None:
             pass
         remote.close()
         self.assertEqual(self.path.read_bytes().count(b"\n"), 1)
+
+    def test_signalsAtOnce(self) -> None:
+        """Nor does one end it that comes before it has begun to ignore signals."""
+        remote = self.output()
+        pids: list[int] = []
+
+        def spawn(*arguments: Any, **named: Any) -> subprocess.Popen[bytes]:
+            child = popen(*arguments, **named)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+                child.send_signal(number)
+            pids.append(child.pid)
+            return child
+
+        popen = subprocess.Popen
+        with mock.patch("subprocess.Popen", spawn):
+            remote.start(Cursor(remote.name, 0, {}))
+        self.assertEqual(len(pids), 1)
+        remote.close()
 
     def test_killed(self) -> None:
         """A child that is gone is an error, not a hang."""

@@ -531,6 +531,16 @@ class DirectoryTests(MovedTestCase):
                     self.send(*self.batches())
                     self.assertOnce()
 
+    def test_goneForEachWorker(self) -> None:
+        """The same for an output with a file for each worker."""
+        where = self.directory / "nowhere"
+        output = FileOutput("raw", str(where / "{worker}.log"), renderRaw, self.event)
+        self.addCleanup(output.close)
+        self.assertRaises(UserError, output.start, Cursor("", 0, {}))
+        self.assertRaises(UserError, output.look)
+        where.mkdir()
+        self.assertIsNone(output.look())
+
     def test_goneAtStart(self) -> None:
         """A directory that is not there at start is an error; what was to be written is
         written when it is back."""

@@ -170,3 +170,63 @@ class FullTests(PairTestCase):
         pair.startListener()
         self.make(small, pair)
         self.assertOnce(small, other)
+
+
+class ConfiguredTests(PairTestCase):
+    """Outputs that are exchanged, left out, and brought back."""
+
+    def test_exchanged(self) -> None:
+        """Exchanged paths are refused in one line; put right, nothing is missing."""
+        pair = self.pair()
+        worker = pair.enroll("w1")
+        worker.append(numbered(10))
+        worker.forwarder.start()
+        pair.startListener()
+        self.waitForLines(pair, 10)
+        pair.listener.stop()
+        right = list(pair.listener.arguments)
+        swap = {"--log-path": "--json-path", "--json-path": "--log-path"}
+        wrong = [
+            swap.get(name, name) + equals + value
+            for name, equals, value in (a.partition("=") for a in right)
+        ]
+        before = len(pair.listener.output())
+        pair.listener.arguments = wrong
+        pair.listener.start()
+        assert pair.listener.running is not None
+        self.assertEqual(pair.listener.running.wait(60), 1)
+        said = pair.listener.output()[before:]
+        self.assertIn("--force-output", said)
+        self.assertNotIn("Traceback", said)
+        pair.listener.arguments = right
+        worker.append(numbered(10, 10))
+        pair.startListener()
+        self.waitForLines(pair, 20)
+        self.assertEqual(pair.logPath.read_bytes(), numbered(20))
+        self.assertNotIn("was not among", pair.listener.output())
+
+    def test_leftOut(self) -> None:
+        """An output that was left out reports at start what it lacks."""
+        pair = self.pair()
+        worker = pair.enroll("w1")
+        worker.append(numbered(10))
+        worker.forwarder.start()
+        pair.startListener()
+        self.waitForLines(pair, 10)
+        pair.listener.stop()
+        whole = list(pair.listener.arguments)
+        pair.listener.arguments = [*whole[:-1], "--json-path="]
+        self.assertTrue(whole[-1].startswith("--json-path"))
+        worker.append(numbered(10, 10))
+        pair.startListener()
+        self.waitForFile(pair, pair.logPath, 20)
+        pair.listener.stop()
+        self.assertNotIn("was not among", pair.listener.output())
+        pair.listener.arguments = whole
+        pair.startListener()
+        self.waitFor(
+            pair,
+            lambda: "was not among the outputs" in pair.listener.output(),
+            "the hole is not reported",
+        )
+        self.assertEqual(pair.jsonPath.read_bytes().count(b"\n"), 10)

@@ -30,6 +30,7 @@ from decnet_syslog.trust.refusals import (
     MASTER_KIND,
     MASTER_REFUSED,
     alertOf,
+    remedyOnMaster,
     toldByAlert,
 )
 from decnet_syslog.trust.roles import OPERATOR_USAGE, Objection
@@ -134,6 +135,8 @@ class ByeTests(ToldTestCase):
                 ["refused"] * len(DELIVERY_PROTOCOLS),
                 self.said,
             )
+            for said in self.said:
+                self.assertTrue(said.endswith(remedyOnMaster(code, "")), said)
         self.assertEqual(self.stored(), [])
         self.assertEqual(self.refusals, [])
         self.assertEqual(self.listener.connections, set())
@@ -232,6 +235,9 @@ class AlertTests(ToldTestCase):
                 self.assertIsNotNone(toldByAlert(client.lost))
                 self.assertEqual(client.received, b"")
         self.assertEqual(self.stored(), [])
+        # Each is reported once, by the callback.
+        self.assertEqual((len(self.refusals), self.said), (4, []))
+        self.refusals.clear()
 
     def test_ours(self) -> None:
         """A refused certificate from our CA never causes an internal error."""
@@ -439,7 +445,29 @@ class ForwarderTests(FactoryTestCase):
 
 
 class WordsTests(SynchronousTestCase):
-    """Alerts and metrics."""
+    """Alerts, remedies and metrics."""
+
+    def test_remedies(self) -> None:
+        """The listener's log has a remedy for each kind of refusal, and the right one."""
+        for code, reason, words in (
+            ("revoked", "it was revoked on a day", "enrol it again"),
+            ("not-allowed", "it is not on the allow-list", "--allow"),
+            ("wrong-role", "it is not for clients", "worker's bundle"),
+            ("wrong-role", "it is not an operator's certificate", "--role operator"),
+            ("name", "a certificate has exactly one CN", "letters, digits"),
+            (
+                "",
+                "certificate has expired (the certificate of 'x', its issuer)",
+                "renew",
+            ),
+            ("", "certificate is not yet valid", "clocks"),
+            ("", "unsuitable certificate purpose", "worker's bundle"),
+            ("", "unable to get local issuer certificate", "from another CA"),
+            ("", "self-signed certificate", "from another CA"),
+            ("", "certificate signature failure", "from another CA"),
+            ("", "path length constraint exceeded", "decnet-syslog enroll"),
+        ):
+            self.assertIn(words, remedyOnMaster(code, reason), reason)
 
     def test_alertOf(self) -> None:
         """Other errors are not alerts."""

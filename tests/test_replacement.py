@@ -9,6 +9,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -285,6 +286,28 @@ class StepTests(CommandTestCase):
         self.call("ca", "replace", f"--out={self.directory / 'b'}")
         self.call("ca", "replace", "--finish")
         self.assertEqual(len(readCertificates(self.ca / "ca.crt")), 1)
+
+    def test_atOnce(self) -> None:
+        """Runs at the same time make one new CA, and give the master one certificate."""
+        with ThreadPoolExecutor(4) as pool:
+            begun = [pool.submit(replacement.begin, self.ca) for _ in range(4)]
+        self.assertEqual(len({keyId(run.result().certificate) for run in begun}), 1)
+        self.assertEqual(len(readCertificates(self.ca / "ca.crt")), 2)
+        replacement.giveBundles(Authority.open(self.ca), self.directory / "bundles")
+        with ThreadPoolExecutor(4) as pool:
+            ended = [pool.submit(replacement.finish, self.ca) for _ in range(4)]
+        self.assertEqual([run.exception() for run in ended].count(None), 1)
+        Bundle.load(self.ca / "master")
+        made = [entry["role"] for entry in Authority.open(self.ca).enrolled()]
+        self.assertEqual(made.count("master"), 2)
+
+    def test_damagedList(self) -> None:
+        """A list that cannot be read stops the command before it changes anything."""
+        (self.ca / "crl.pem").write_bytes(b"garbage")
+        before = {p: p.read_bytes() for p in self.ca.rglob("*") if p.is_file()}
+        self.assertIn("mend it", self.call("ca", "replace", status=1))
+        after = {p: p.read_bytes() for p in self.ca.rglob("*") if p.is_file()}
+        self.assertEqual(before, after)
 
     def test_options(self) -> None:
         """Bundles must reach their machines before the end."""

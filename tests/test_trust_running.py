@@ -244,6 +244,85 @@ class RunningTests(PairTestCase):
             ]
             self.assertEqual(prints[-1], fingerprint(shown.certificate))
 
+    def test_told(self) -> None:
+        """
+        A refused worker logs the reason once and gives up nothing: when the cause is gone, its
+        lines arrive, without a restart.
+        """
+        allow = self.directory / "allow"
+        allow.write_text("revoked\nplain\noperator\nforeign\n")
+        pair = self.pair([f"--allow={allow}"])
+        ca = f"--ca-dir={pair.caDirectory}"
+        other = Authority.create(self.directory / "other")
+        workers = {
+            name: pair.enroll(name, [f"--delivery={delivery}"])
+            for name, delivery in (
+                ("revoked", "auto"),
+                ("plain", "plain"),
+                ("barred", "auto"),
+                ("operator", "auto"),
+                ("foreign", "auto"),
+            )
+        }
+        for name in ("revoked", "plain"):
+            decnetSyslog("revoke", name, ca)
+        for name, authority, role in (
+            ("operator", pair.authority, "operator"),
+            ("foreign", other, "worker"),
+        ):
+            authority.enroll(name, self.directory / f"odd-{name}", role=role)
+            replaceBundle(workers[name].bundle, self.directory / f"odd-{name}")
+        trusts = workers["foreign"].bundle / "ca.crt"
+        trusts.write_bytes(
+            trusts.read_bytes() + (pair.caDirectory / "ca.crt").read_bytes()
+        )
+        pair.startListener()
+        for worker in workers.values():
+            worker.append(numbered(0, 3))
+            worker.forwarder.start()
+        words = {
+            "revoked": "this worker's certificate is revoked (it says",
+            "plain": "this worker's certificate is revoked;",
+            "barred": "not on the master's allow-list (it says",
+            "operator": "this certificate is not a worker's (it says",
+            "foreign": "the master does not trust the CA",
+        }
+        for name, said in words.items():
+            self.waitFor(
+                pair,
+                lambda name=name, said=said: (  # type: ignore[misc]
+                    said in workers[name].forwarder.output()
+                    and workers[name].forwarder.output().count("connecting to") >= 3
+                ),
+                f"{name} is not told",
+            )
+        self.assertEqual(pair.logPath.read_bytes(), b"")
+        for name, said in words.items():
+            output = workers[name].forwarder.output()
+            self.assertEqual(output.count(said), 1, output)
+            self.assertEqual(output.count("no connection to the master"), 1, output)
+            self.assertNotIn("connected to the master", output)
+        # Mended: another bundle, or another list.
+        allow.write_text(allow.read_text() + "barred\n")
+        for name in words:
+            if name != "barred":
+                new = self.directory / f"new-{name}"
+                authority = Authority.open(pair.caDirectory)
+                authority.enroll(name, new)
+                replaceBundle(workers[name].bundle, new)
+        self.waitFor(
+            pair,
+            lambda: (
+                {n: len(m) for n, m in self.delivered(pair).items()}
+                == dict.fromkeys(words, 3)
+            ),
+            "not everything arrives",
+        )
+        for name in words:
+            self.assertEqual(
+                self.delivered(pair)[name], [f"number {n}" for n in range(3)]
+            )
+
     def test_replaced(self) -> None:
         """Both ends' certificates are replaced under load: no connection is dropped."""
         pair, one, _ = self.started()

@@ -79,8 +79,14 @@ class _Commits:
 
     took = 0.002
     full = False
+    why = ""
     acknowledgements = 0
     pendingOctets = 4096
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why nothing is accepted."""
+        return self.why if self.full else None
 
     def onBatches(self, listener: Callable[[list[Batch]], None]) -> None:
         """It is to be told."""

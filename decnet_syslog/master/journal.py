@@ -138,6 +138,8 @@ class Journal:
         # The deposits of a blocked commit, and the batches made of them so far.
         self._partial: tuple[Sequence[Deposit], list[Batch | None]] = (), []
         self._writtenSince = 0
+        # Whether a transaction has begun.
+        self._isChanging = False
         # Batches up to here are deleted.
         self._releasedTo = self._cursorTable.released
         self.capacity = NUMBER_MAX
@@ -167,7 +169,12 @@ class Journal:
         def prepare(db: sqlite3.Connection) -> Journal:
             space = Space(path, db, reserve)
             db.execute(f"PRAGMA journal_size_limit = {space.budget.wal}")
-            useVacuum(db, space)
+            try:
+                useVacuum(db, space)
+            except sqlite3.DatabaseError as error:
+                # A quota may not show before. It is tried again at the next start.
+                if not isFull(error, path):
+                    raise
             EraTable.prepare(db)
             return cls(path, db, streamsPerWorkerMax, space)
 
@@ -325,7 +332,7 @@ class Journal:
         self._checkpoint()
         if not self._space.has(octets):
             self._look()
-            raise JournalFull("no space for the journal")
+            raise JournalFull(f"no space for the journal {self.path}")
 
     def _transact(
         self,
@@ -513,6 +520,7 @@ class Journal:
         if not more:
             written, self._writtenSince = self._writtenSince, 0
             self._checkpoint(truncate=self._tidying.isLongFor(written))
+            self._space.adapt()
         self._look()
         self.hasSpare = self._hasSpare()
         return more
@@ -532,12 +540,14 @@ class Journal:
     def _begin(self) -> None:
         try:
             self._db.execute("BEGIN IMMEDIATE")
+            self._isChanging = True
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
 
     def _commit(self, octets: int = 0) -> None:
         try:
             self._db.execute("COMMIT")
+            self._isChanging = False
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
         self._writtenSince += octets
@@ -575,10 +585,13 @@ class Journal:
         try:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+            if self._isChanging:
+                # SQLite itself may have undone it.
+                self._isChanging = False
                 self._kept.undone()
                 self._names.undone()
         except sqlite3.DatabaseError:
             why = None
         if why is not None:
-            return JournalFull(f"{why} for the journal")
+            return JournalFull(f"{why} for the journal {self.path}")
         return JournalFailed(f"{type(error).__name__}: {error}")

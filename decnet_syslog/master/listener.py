@@ -32,10 +32,11 @@ from ..trust.contexts import (
     STATE_PROTOCOLS,
     RefuseChain,
     chainOf,
+    isReported,
     turnedAway,
 )
 from ..trust.names import NameRefused, fingerprint, peerName, showText
-from ..trust.refusals import MASTER_REFUSED, alertOf
+from ..trust.refusals import MASTER_REFUSED, alertOf, remedyOnMaster
 from ..trust.roles import Objection, eventOf
 from ..wire.control import BYE, ControlError, ControlLine
 from ..wire.diagnosis import diagnose, diagnoseHandshake
@@ -235,7 +236,7 @@ class ListenerProtocol(OctetCountedReceiver):
 
     def _objection(self, certificate: x509.Certificate) -> Objection | None:
         """The reason to refuse a certificate, found by the handshake or since then."""
-        found = turnedAway(cast(Any, self.transport).getHandle())
+        found = turnedAway(self._handle())
         if found is not None:
             return Objection(found.code, found.reason)
         try:
@@ -254,12 +255,13 @@ class ListenerProtocol(OctetCountedReceiver):
         """
         self._turnedAway = True
         self._log.warn(
-            "refused {address}: {reason}; certificate {subject} {fingerprint}",
+            "refused {address}: {reason}; certificate {subject} {fingerprint}; {remedy}",
             event=eventOf(objection.code),
             address=self.address,
             reason=str(objection),
             subject=showText(certificate.subject.rfc4514_string()),
             fingerprint=fingerprint(certificate),
+            remedy=remedyOnMaster(objection.code, objection),
         )
         self.refuse()
         if self.control:
@@ -528,7 +530,7 @@ class ListenerProtocol(OctetCountedReceiver):
             self.proceed()
         self._countHeld(0)
         if self.reception is None:
-            if not self._turnedAway:
+            if not self._turnedAway and not isReported(self._handle()):
                 self._noHandshake(reason)
             return
         self.reception.connectionLost()
@@ -540,6 +542,9 @@ class ListenerProtocol(OctetCountedReceiver):
             reason=reason.getErrorMessage(),
             unfinished=self.unfinished,
         )
+
+    def _handle(self) -> Any:
+        return cast(Any, self.transport).getHandle()
 
     def _noHandshake(self, reason: Failure) -> None:
         """Log why a handshake failed: who refused whom."""

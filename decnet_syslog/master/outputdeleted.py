@@ -1,15 +1,17 @@
 """
-What a deleted output file has that its copy may lack.
+The end of a deleted output file, which its copy may lack.
 
-C{mv} to another disk, C{gzip} and their like read a file to its end and then delete it. What
-we append in between is in no copy, and only we can still read it. So after a deletion
+C{mv} to another disk, C{gzip} and similar programs read a file to its end and then delete it.
+The copy lacks the lines that we append in between, and only we can still read them. After a
+deletion
 
-* what was in the file for C{MOVING_S} and longer is taken to be in the copy; so is what was
-  in it when it was opened by somebody in that time, where that can be seen (L{Opens});
-* the rest is compared with a copy, if one can be found beside the output (it has the name of
-  a rotated file), and what that lacks is written again;
-* where none can be found, all of the rest is written again, and that is reported: a repeat
-  that is reported is better than a loss that is not.
+* the copy is taken to hold everything that was in the file for C{MOVING_S} or longer, and
+  everything that was in it when another program opened it in that time, if the system shows
+  that (L{Opens});
+* the rest is compared with a copy that has the name of a rotated file beside the output.
+  Lines that the copy lacks are written again;
+* without such a copy, all of the rest is written again, and reported: a reported repeat is
+  better than a silent loss.
 """
 
 from __future__ import annotations
@@ -19,23 +21,23 @@ import struct
 import time
 from collections import deque
 
-from .outputcopies import ANCHOR_OCTETS, Events, common, findCopies, wholeLines
+from .outputcopies import ANCHOR_OCTETS, common, wholeLines
+from .outputsearch import Events, findCopies
 from .values import FileLength
 
 __all__ = ["MOVING_S", "Opens", "Sizes", "readByMover"]
 
-# A program that moves a file reads its end before it deletes it, by less than this, in
-# seconds.
+# A program that moves a file deletes it less than this after reading its end, in seconds.
 MOVING_S = 0.5
 
-# How often it is noted how long a file is, in seconds.
+# Note the length of a file this often at most, in seconds.
 NOTED_S = 0.02
 
-# What is read at a time when a line's beginning is searched for.
+# Read this much at a time to find the beginning of a line.
 BLOCK_OCTETS = 64 * 1024
 
 
-# Of an event: watch, mask, cookie, octets of the name that follows (inotify(7)).
+# An event: watch, mask, cookie, and the length of the name that follows it (inotify(7)).
 _EVENT = struct.Struct("iIII")
 _OPENED = 0x20
 _OVERFLOW = 0x4000
@@ -44,9 +46,10 @@ _EVENTS_OCTETS = 64 * 1024
 
 class Opens:
     """
-    Sees that somebody opens a file, where there is inotify: whoever moves it has to.
+    Reports files that other programs open, on systems with inotify.
 
-    One for all files of an output: a user may have few of these.
+    A program that copies a file has to open it. One object serves all files of an output,
+    because a user may have few inotify instances.
     """
 
     def __init__(self) -> None:
@@ -58,11 +61,15 @@ class Opens:
             os.set_inheritable(self._descriptor, False)
             os.set_blocking(self._descriptor, False)
         except Exception:
-            # Not on this system, or there are too many. Then nobody is seen.
+            # The system has no inotify, or no more of them: opens stay unseen.
             return
 
     def watch(self, descriptor: int) -> int | None:
-        """Watch an open file. A number for it; C{None}: it cannot be watched."""
+        """
+        Watch an open file.
+
+        @return: the number of the watch; C{None} if the file cannot be watched.
+        """
         if self._descriptor is None:
             return None
         from twisted.python import _inotify
@@ -75,14 +82,14 @@ class Opens:
             return None
 
     def leave(self, watch: int | None) -> None:
-        """Watch a file no more."""
+        """End a watch."""
         if self._descriptor is not None and watch is not None:
             from twisted.python import _inotify
 
             _inotify.remove(self._descriptor, watch)
 
     def seen(self) -> set[int] | None:
-        """The files that were opened since the last call; C{None}: that is not known."""
+        """The watches whose files were opened since the last call; C{None} if unknown."""
         if self._descriptor is None:
             return set()
         found: set[int] = set()
@@ -102,21 +109,21 @@ class Opens:
                 found.add(watch)
 
     def close(self) -> None:
-        """Watch nothing more."""
+        """End all watches."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
 class Sizes:
-    """How long a file was when, in the last seconds, and when somebody opened it."""
+    """The lengths of a file in the last seconds, and when other programs opened it."""
 
     def __init__(self) -> None:
         self._noted: deque[tuple[float, int]] = deque()
         self._opened: deque[tuple[float, int]] = deque()
 
     def note(self, size: int) -> None:
-        """The file is so long, and is about to be written."""
+        """Note the length of the file before a write."""
         now, noted = time.monotonic(), self._noted
         if noted and now - noted[-1][0] < NOTED_S:
             return
@@ -125,7 +132,7 @@ class Sizes:
             noted.popleft()
 
     def opened(self, size: int) -> None:
-        """Somebody has opened the file, when it had at least so many octets."""
+        """Note that another program opened the file when it had C{size} octets or more."""
         now, opened = time.monotonic(), self._opened
         opened.append((now, size))
         while now - opened[0][0] > 4 * MOVING_S:
@@ -133,12 +140,12 @@ class Sizes:
 
     def before(self, deleted: float) -> int | None:
         """
-        How long the file was C{MOVING_S} before it was deleted, or when it was first opened
-        in that time; C{None}: it has not been written since.
+        The length of the file C{MOVING_S} before its deletion, or at the first open after
+        that; C{None} if the file was not written since.
 
-        @param deleted: a time of the file system, whose clock is the machine's, in seconds.
+        @param deleted: the time of the deletion, in seconds, by the machine's wall clock.
         """
-        # The clock may have been set meanwhile: never in the future.
+        # The clock may have been set meanwhile: a deletion is never in the future.
         then = time.monotonic() - max(0.0, time.time() - deleted) - MOVING_S
         late = next((size for at, size in self._noted if at >= then), None)
         opened = next((size for at, size in self._opened if at >= then), None)
@@ -149,10 +156,10 @@ class Sizes:
 
 def readByMover(path: str, descriptor: int, late: int, end: int, events: Events) -> int:
     """
-    How much of a deleted file is surely in a copy, in whole lines.
+    The length of the whole lines of a deleted file that its copy surely holds.
 
-    @param late: what is before this offset is.
-    @param end: of the last whole line.
+    @param late: the copy holds everything before this offset.
+    @param end: the end of the last whole line.
     @raise OSError: the file cannot be read.
     """
     begin = _lineStart(descriptor, late)
@@ -164,7 +171,7 @@ def readByMover(path: str, descriptor: int, late: int, end: int, events: Events)
     for copy in copies:
         if copy.holds(FileLength(0, 0, begin, anchor)):
             there = common(ours, copy.read(begin, len(ours)))
-            # Without an anchor it is known by its first line.
+            # Without an anchor the first line must be the same.
             if begin or there:
                 found = max(found or 0, wholeLines(ours, there))
         copy.close()
@@ -175,7 +182,7 @@ def readByMover(path: str, descriptor: int, late: int, end: int, events: Events)
 
 
 def _lineStart(descriptor: int, at: int) -> int:
-    """Where the line begins that an offset is in."""
+    """The beginning of the line at an offset."""
     while at > 0:
         begin = max(0, at - BLOCK_OCTETS)
         found = os.pread(descriptor, at - begin, begin).rfind(b"\n")

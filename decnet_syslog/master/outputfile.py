@@ -1,32 +1,31 @@
 """
-One file that an output appends to, while others rotate it.
+One file that an output appends to, while other programs rotate it.
 
-What must be true: octets that a reader has seen never change or vanish, and what is
-appended twice because a crash or a full disk came between is in the files once.
+Requirements: octets that a reader has seen never change or vanish. Octets that are appended
+again after a crash or a full disk are in the files once.
 
-What an output appends for one path is a row of octets that is the same whenever it is
-rendered again; its cursor says from where on. Of the octets behind the cursor
+For one path, an output appends one sequence of octets, and rendering it again gives the same
+octets. The cursor says where the sequence goes on. Of the octets after the cursor
 
 * the first C{ahead} are in earlier files of this path, in whole lines;
 * the next C{surplus} are at the end of this file;
 * the rest is not written yet.
 
-Both are skipped when the octets come (again). C{ahead} is recorded with the file
-(L{FileLength}) before this file gets an octet, so that a process that dies needs to look at
-one file only. Whatever others do to a file that has a surplus turns the surplus into
-C{ahead}: renamed, deleted, truncated or written to, the file is left with its whole lines. A
-line that was written half is completed in a file that was renamed; where that is not
-possible the next file gets it whole.
+The output skips both when these octets come again. L{FileLength} records C{ahead} with the
+file before the file gets an octet, so that a process that dies needs to look at one file only.
+When other programs change a file with a surplus, the surplus becomes C{ahead}, at a line
+boundary: the file was renamed, deleted, truncated or extended. A cut line is completed
+in a file that was renamed; otherwise the next file gets the whole line.
 
-After a crash a surplus is believed only when it is what would be written: compared, every
-octet. Only when the machine was booted meanwhile may octets of NUL stand in their place: a
-power cut leaves them in a file whose length was on disk before its data. Those are written
-over, in place. From the first line that is something else on, it was written by somebody
-else, and stays. A file that is somewhere else by then is searched for (L{EarlierFile}).
+After a crash, a surplus counts only if it equals the octets that the output would write. The
+one exception is a machine that was booted since: a power cut can leave NULs in a file whose
+length was on disk before its data. The output overwrites these in place. Octets that
+differ in another way belong to another program, and stay. If the file is not under its name
+any more, the output searches for it (L{EarlierFile}).
 
-Errors. A write, an open or a look that fails is for waiting: whatever is counted was synced.
-A sync that fails is not (L{StorageFailed}), whatever its number, also "no space": the
-kernel may have dropped the octets and say yes the next time.
+Errors: the caller retries a failed write, open or stat, because the cursor counts only synced
+octets. A failed sync is final (L{StorageFailed}), also for "no space": the kernel may
+have dropped the octets and may report success the next time.
 """
 
 from __future__ import annotations
@@ -40,16 +39,17 @@ from pathlib import Path
 from ..durable import StorageFailed, bootId, syncDirectory
 from ..errors import UserError
 from ..private import make
-from .outputcopies import ANCHOR_OCTETS, EarlierFile, common, wholeLines
+from .outputcopies import ANCHOR_OCTETS, common, wholeLines
 from .outputdeleted import Sizes, readByMover
 from .outputroom import Room
+from .outputsearch import EarlierFile
 from .values import FileLength
 
 __all__ = ["NO_FILE", "Events", "OutputFile"]
 
 Events = Callable[..., None]
 
-# Readable by the group, which whoever ingests the files is in.
+# The programs that ingest the files are in the group.
 MODE = 0o640
 
 # The disk begins to write in pieces of this size.
@@ -57,31 +57,31 @@ SEND_OCTETS = 4 * 1024 * 1024
 
 
 def NO_FILE(ahead: int) -> FileLength:
-    """What is recorded between two files: the next octets go to a new one."""
+    """The record between two files: the next octets go to a new one."""
     return FileLength(0, 0, 0, b"", ahead, bootId())
 
 
 class OutputFile:
     """
-    An open output file and what we expect of it.
+    An open output file, and its expected state.
 
-    @ivar size: of the file after our last write, or when it was opened.
-    @ivar ahead: octets behind the cursor that are in earlier files.
-    @ivar surplus: octets behind these, at the end of this file.
-    @ivar dirty: whether it has octets that were not synced.
-    @ivar watch: the number that L{Opens} has given it.
-    @ivar isLost: whether the file that was counted was searched for, and not found.
+    @ivar size: the file's length after our last write, or when it was opened.
+    @ivar ahead: the number of octets after the cursor in earlier files.
+    @ivar surplus: the number of octets after these, at the end of this file.
+    @ivar dirty: whether the file has octets that were not synced.
+    @ivar watch: the number of the watch in L{Opens}.
+    @ivar isLost: whether the search for the counted file failed.
     """
 
     def __init__(
         self, path: str, events: Events, recorded: FileLength | None = None
     ) -> None:
         """
-        Open a file for appending, or make it.
+        Open a file for appending, or create it.
 
-        @param recorded: the file that is expected, if one is: its name is on disk.
-        @raise UserError: it cannot be had, or is a link or no regular file.
-        @raise StorageFailed: its name cannot be brought to disk.
+        @param recorded: the expected file; its name is on disk already.
+        @raise UserError: the file cannot be opened now, or is not a regular file.
+        @raise StorageFailed: the sync of the directory failed.
         """
         try:
             self.descriptor = make(path, os.O_RDWR | os.O_APPEND, MODE)
@@ -109,13 +109,13 @@ class OutputFile:
         self.dirty = False
         self.isLost = False
         self.watch: int | None = None
-        # What the disk was asked to begin with.
+        # The kernel was asked to write back everything before this offset.
         self._sent = status.st_size
-        # Octets at the end of the surplus that are no whole line.
+        # The length of the cut line at the end of the surplus.
         self._half = 0
-        # Of a surplus that was not compared yet: the boot that it was counted in.
+        # The boot id of a recovered surplus, until it is compared.
         self._doubted: str | None = None
-        # The file before this one, while it may have what comes next.
+        # The file that the cursor names, while it may hold the next octets.
         self._earlier: EarlierFile | None = None
         self._isNew = True
         self._sizes = Sizes()
@@ -123,7 +123,7 @@ class OutputFile:
 
     @classmethod
     def recover(cls, path: str, recorded: FileLength, events: Events) -> OutputFile:
-        """Open a file that had C{recorded.length} octets on disk when it was counted."""
+        """Open a file after a restart."""
         file = cls(path, events, recorded)
         try:
             file._recover(recorded)
@@ -142,19 +142,19 @@ class OutputFile:
         )
         if isSame and self.size:
             self.surplus = self.size - recorded.length
-            # Written, but perhaps not synced, by somebody who died: ours to sync and count.
+            # A killed process may not have synced it.
             self.dirty = self.surplus > 0
             self._doubted = recorded.boot if self.surplus else None
             return
-        # An empty one has nothing to know it by: it may be a new file with the number of
-        # one that was compressed.
+        # An empty file proves nothing: a new file can have the inode number of one that was
+        # compressed.
         self._earlier = EarlierFile(self.path, recorded, self._events)
         self._isNew = not isSame
         self.endLine()
 
     @classmethod
     def resume(cls, path: str, recorded: FileLength, events: Events) -> OutputFile:
-        """Open a file that we closed ourselves, with all that was to be written to it."""
+        """Open a file again that this process closed when it had no surplus."""
         file = cls(path, events, recorded)
         file.ahead = recorded.ahead
         try:
@@ -170,12 +170,12 @@ class OutputFile:
 
     @property
     def isWhole(self) -> bool:
-        """Whether nothing of what comes next is written yet: nothing is to be compared."""
+        """Whether the next octets are not written anywhere yet."""
         return not (self.ahead or self.surplus or self._earlier)
 
     @property
     def isKnown(self) -> bool:
-        """Whether we know what of it is ours: all of its surplus was compared, or written."""
+        """Whether this process compared or wrote the whole surplus."""
         return self._doubted is None and self._earlier is None
 
     @property
@@ -187,7 +187,7 @@ class OutputFile:
         return self.device, self.inode, max(0, self.size - self.surplus)
 
     def counted(self) -> FileLength:
-        """The file without its surplus; or the one before it, while that is read."""
+        """The file without its surplus; the earlier file, while that is compared."""
         if self._earlier is not None:
             return self._earlier.counted
         length = max(0, self.size - self.surplus)
@@ -202,22 +202,22 @@ class OutputFile:
 
     def resized(self) -> bool:
         """
-        Whether somebody else truncated or extended the file. We go on at its end.
+        Whether another program truncated or extended the file. The output goes on at its end.
 
-        @raise OSError: it cannot be looked at, or what is there cannot be ended.
+        @raise OSError: the file cannot be read or written now.
         """
         size = os.fstat(self.descriptor).st_size
         if size == self.size:
             return False
         if size > self.size and self._doubted is not None:
-            # Compared soon, as one.
+            # The comparison will find the difference.
             self.surplus += size - self.size
             self.size = size
             return False
         name = "output-truncated" if size < self.size else "output-foreign-write"
         self._events(name, path=self.path, size=size, expected=self.size)
         if self.surplus and self._doubted is None:
-            # Its lines are in a copy, or were taken away: here is what they were.
+            # The lines were copied or taken away: they do not come again.
             self.ahead += self.surplus - self._half
         self.size, self.surplus, self._half, self._doubted = size, 0, 0, None
         self.endLine()
@@ -225,9 +225,9 @@ class OutputFile:
 
     def isElsewhere(self) -> bool:
         """
-        Whether the file's name leads to another file by now, or to none.
+        Whether the file is not under its name any more.
 
-        @raise OSError: that cannot be seen.
+        @raise OSError: the name cannot be looked up now.
         """
         try:
             status = os.stat(self.path, follow_symlinks=False)
@@ -241,12 +241,13 @@ class OutputFile:
 
     def settle(self, octets: bytes, since: float) -> bool:
         """
-        Compare what comes with what is there, in this file or in copies of the one before.
+        Compare the next octets with this file, or with copies of the earlier file.
 
-        @param octets: all that follows the cursor, or the beginning of that.
-        @param since: when the first of them was received: a copy of them is not older.
-        @return: whether L{counted} has changed, and must be saved before the next write.
-        @raise OSError: it cannot be read, or mended.
+        @param octets: the octets after the cursor, or a prefix of them.
+        @param since: the time when the first octet was received: a copy is not older.
+        @return: whether L{counted} has changed; save it before the next write then.
+        @raise OSError: a file cannot be read or written now.
+        @raise StorageFailed: a copy cannot be synced.
         """
         if self._earlier is not None and len(octets) > self.ahead:
             there = self._earlier.compare(octets[self.ahead :], since)
@@ -262,24 +263,24 @@ class OutputFile:
 
     def append(self, octets: bytes) -> None:
         """
-        Append what the file does not have yet, after L{settle}.
+        Append the octets that no file has yet, after L{settle}.
 
-        @raise OSError: the disk is full, or worse. L{surplus} then counts what the file
-            has of these octets: append the same again.
+        @raise OSError: the disk is full, or the write failed. L{surplus} then counts the
+            octets that were written: append the same octets again.
         """
         if self._earlier is None:
             self._writeAll(octets, min(self.ahead + self.surplus, len(octets)))
 
     def extend(self, octets: bytes) -> None:
         """
-        Append behind what was extended since the last L{release}, to a file that is whole.
+        Append more octets to a file that L{isWhole} at the last L{release}.
 
-        @raise OSError: as of L{append}, which then takes all since that release, in one.
+        @raise OSError: as for L{append}, which then takes all octets since that release.
         """
         self._writeAll(octets, 0)
 
     def release(self, octets: int) -> None:
-        """So many octets will not come again."""
+        """Move on: the first C{octets} do not come again."""
         earlier = min(self.ahead, octets)
         self.ahead -= earlier
         octets -= earlier
@@ -290,14 +291,15 @@ class OutputFile:
             self.dirty = True
 
     def opened(self, size: int) -> None:
-        """Somebody has opened the file, when it had at least so many octets."""
+        """Note that another program opened the file when it had C{size} octets or more."""
         self._sizes.opened(size)
 
     def insert(self, octets: bytes) -> int:
         """
-        Append octets that do not follow the cursor. How many of them.
+        Append octets that do not follow the cursor.
 
-        @raise OSError: the disk is full, or worse.
+        @return: the number of octets that were written.
+        @raise OSError: the disk is full, or the write failed.
         """
         count = os.write(self.descriptor, octets)
         self.size += count
@@ -305,7 +307,7 @@ class OutputFile:
         return count
 
     def endLine(self) -> None:
-        """End a line that somebody else began: ours must not stand behind it."""
+        """End a line that another program left cut: ours must not continue it."""
         if self.size and os.pread(self.descriptor, 1, self.size - 1) != b"\n":
             self.insert(b"\n")
 
@@ -313,19 +315,27 @@ class OutputFile:
         """
         Finish with a file that is not under its name any more.
 
-        @param octets: all that follows the cursor, as far as it is known.
-        @return: what is ahead of the next file, and what must be written there first,
-            because whoever moved this one may not have read it.
-        @raise StorageFailed: it cannot be synced.
+        @param octets: the octets after the cursor, or a prefix of them.
+        @return: C{ahead} for the next file; and the octets that must come first there,
+            because the copy of this file may lack them.
+        @raise OSError: the file cannot be read now.
+        @raise StorageFailed: the file cannot be synced.
         """
-        status = os.fstat(self.descriptor)
         half = self._half
+        try:
+            status = os.fstat(self.descriptor)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            # Another machine deleted it on a network file system: only synced octets count.
+            self.sync()
+            return self.ahead + self.surplus - half, b""
         if status.st_nlink:
             if half:
                 half = self._completeLine(octets, half)
             self.sync()
             return self.ahead + self.surplus - half, b""
-        # What a deleted file has need not come to the disk.
+        # A deleted file need not reach the disk.
         self.dirty = False
         counted = self.size - self.surplus
         late = self._sizes.before(status.st_ctime)
@@ -337,9 +347,9 @@ class OutputFile:
 
     def sync(self) -> None:
         """
-        Bring what was written to disk.
+        Bring all written octets to disk.
 
-        @raise StorageFailed: it is not known to be there.
+        @raise StorageFailed: they may not be there.
         """
         if not self.dirty:
             return
@@ -354,9 +364,10 @@ class OutputFile:
         self.dirty = False
 
     def finished(self) -> bool:
-        """Whether the file before has nothing more. Then it is closed."""
+        """Whether the whole earlier file was compared; it is closed then."""
         if self._earlier is None or not self._earlier.isAtEnd():
             return False
+        self.sync()
         self._closeEarlier()
         return True
 
@@ -369,7 +380,7 @@ class OutputFile:
         return (self.device, self.inode) == (recorded.device, recorded.inode)
 
     def _has(self, recorded: FileLength) -> bool:
-        """Whether it has what was before the end when it was counted."""
+        """Whether the octets before the counted end are the same."""
         return self._anchor(recorded.length, len(recorded.anchor)) == recorded.anchor
 
     def _anchor(self, end: int, count: int = ANCHOR_OCTETS) -> bytes:
@@ -377,14 +388,15 @@ class OutputFile:
         try:
             return os.pread(self.descriptor, count, end - count)
         except OSError:
-            # It cannot be read now: believed by its inode alone.
+            # It cannot be read now: the inode alone identifies it.
             return b""
 
     def _syncName(self) -> None:
         """
-        Bring the name of a file to disk: what is synced in a file without one is lost.
+        Bring the file's name to disk: without it, a power cut takes the whole file.
 
         @raise UserError: the directory was moved meanwhile.
+        @raise StorageFailed: the sync failed.
         """
         try:
             syncDirectory(Path(self.path).parent)
@@ -400,7 +412,7 @@ class OutputFile:
             raise UserError(f"the output {self.path} was moved while it was opened")
 
     def _writeAll(self, octets: bytes, at: int) -> None:
-        """Write from a place on of octets that begin a line."""
+        """Write whole lines, from an offset in them on."""
         self._sizes.note(self.size)
         view, written = memoryview(octets), at
         try:
@@ -412,20 +424,24 @@ class OutputFile:
                 self.dirty = True
                 written += count
         finally:
-            # A write by somebody else beside ours, a quota, a limit can still cut a line.
+            # Another program's write, a quota or a limit can still cut a line.
             if written > at:
                 self._half = written - wholeLines(octets, written)
         ahead = self.size - self._sent
         if not 0 <= ahead < SEND_OCTETS:
-            # Linux begins to write such pages, and keeps them as long as they are not
-            # written: the sync that comes finds less to wait for.
+            # Linux starts to write these pages back, and keeps them until then: the next sync
+            # has less to wait for.
             os.posix_fadvise(
                 self.descriptor, self._sent, max(0, ahead), os.POSIX_FADV_DONTNEED
             )
             self._sent = self.size
 
     def _completeLine(self, octets: bytes, half: int) -> int:
-        """Complete the last line of a file that was renamed. What is left of a half one."""
+        """
+        Complete the cut line of a file that was renamed.
+
+        @return: the length of the line if it is still cut; otherwise 0.
+        """
         at = self.ahead + self.surplus
         rest = octets[at : octets.find(b"\n", at) + 1]
         try:
@@ -445,7 +461,7 @@ class OutputFile:
             self._earlier = None
 
     def _verify(self, octets: bytes) -> bool:
-        """Believe only a surplus that is what we would write."""
+        """Accept a surplus only if it equals the octets that we would write."""
         at = self.size - self.surplus
         count = min(self.surplus, len(octets))
         seen = os.pread(self.descriptor, count, at)
@@ -461,7 +477,7 @@ class OutputFile:
                 self._events(
                     "output-foreign-write", path=self.path, size=self.size, expected=at
                 )
-                # The whole lines before it are ours.
+                # The whole lines before the difference are ours.
                 self.ahead += wholeLines(wanted, common(wanted, seen))
                 self.surplus, self._doubted = 0, None
                 self.endLine()
@@ -472,7 +488,7 @@ class OutputFile:
         return False
 
     def _overwrite(self, offset: int, octets: bytes) -> None:
-        # Linux appends with pwrite, too, on a descriptor that was opened for appending.
+        # On a descriptor that was opened for appending, Linux's pwrite appends.
         path = f"/proc/self/fd/{self.descriptor}"
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:

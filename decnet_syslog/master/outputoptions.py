@@ -85,8 +85,8 @@ class OutputOptions(Described):
         return os.path.join(os.path.dirname(logs[0]) if logs else os.getcwd(), name)
 
 
-# What others do to our outputs, and what became of it. That they are renamed is how they
-# are rotated.
+# What other programs do to our outputs, and how the output goes on. Renaming is usual: it is
+# how they are rotated.
 OUTPUT_EVENTS = {
     "output-renamed": (
         LogLevel.info,
@@ -94,53 +94,53 @@ OUTPUT_EVENTS = {
     ),
     "output-followed": (
         LogLevel.info,
-        "{path} was rotated to {copy} while the listener was down: what that file has is"
+        "{path} was rotated to {copy} while the listener was down: the lines in that file are"
         " not written again",
     ),
     "output-lost": (
         LogLevel.warn,
-        "{path} was moved away while the listener was down, and is not found: lines"
-        " received from {since} to {until} may be in it, and are written again; rotate"
-        " outputs beside themselves, or to a directory below",
-    ),
-    "output-older": (
-        LogLevel.info,
-        "{path} was there before this journal: of what it has, {octets} octets until {until},"
-        " workers may send lines again that are still on their disks",
+        "{path} was moved away while the listener was down, and cannot be found: it may hold"
+        " lines received from {since} to {until}, which are written again; rotate an output"
+        " in its own directory, or to a directory below",
     ),
     "output-unreadable": (
         LogLevel.warn,
-        "{copy} may have been {path}, and cannot be read: {why}",
+        "{copy} may be a copy of {path}, but cannot be read: {why}",
+    ),
+    "output-older": (
+        LogLevel.info,
+        "{path} is older than this journal: workers may send lines again that are in its"
+        " first {octets} octets, received until {until}",
     ),
     "output-rewritten": (
         LogLevel.warn,
-        "{path} was deleted while it was written, and no copy of it is found: its last"
-        " {octets} octets, from {offset} on, are written again to the new file, because the"
-        " copy may lack them",
+        "{path} was deleted while lines were written to it, and no copy can be found: its"
+        " last {octets} octets, from {offset} on, are written again to the new file, because"
+        " a copy may lack them",
     ),
     "output-hole": (
         LogLevel.warn,
-        "{path} was not among the outputs for a time: lines received from {since} to"
-        " {until} are missing in it ({batches} batches); the other outputs have them",
+        "{path} was not among the outputs for a time: it lacks lines received from {since} to"
+        " {until} ({batches} batches); the other outputs have them",
     ),
     "output-truncated": (
         LogLevel.warn,
-        "{path} was truncated, from {expected} octets to {size}: going on at its end; what"
-        " nobody has copied is gone",
+        "{path} was truncated, from {expected} octets to {size}: going on at its end; lines"
+        " that were not copied before that are gone",
     ),
     "output-foreign-write": (
         LogLevel.warn,
-        "somebody else writes to {path}: it has {size} octets and not {expected}; going on at"
-        " its end",
+        "another program writes to {path}: it has {size} octets instead of {expected}; going"
+        " on at its end",
     ),
     "output-mended": (
         LogLevel.warn,
-        "{path} had {octets} octets at {offset} that were not on disk when the power failed:"
-        " written again",
+        "{path} lacked {octets} octets at {offset} that were not on disk when the power"
+        " failed: written again",
     ),
     "output-refused": (
         LogLevel.warn,
-        "{path} is no file of this output's: a worker's lines go to {instead}",
+        "{path} cannot be a worker's file: its lines go to {instead}",
     ),
 }
 

@@ -1,18 +1,17 @@
 """
-Which file an output writes for a worker.
+The file that an output writes for each worker.
 
-What must be true: no two of (output, worker) ever share a file, and none is another file of
-the listener. A worker's name becomes a part of a path, and names may be chosen to collide:
-with C{{worker}} for C{--log-path} a worker may be called C{listener.db}, or as another
-worker's file.
+Requirement: no two pairs of output and worker ever share a file, and no such file is another
+file of the listener. A worker's name becomes a part of a path, and names can be chosen to
+collide: with C{--log-path {worker}}, a worker may have the name C{listener.db}, or the name
+of another worker's file.
 
-So a path that a worker's name makes is used only when nothing else can claim it. It is
-I{refused} when it is another file of ours or the rotated copy of one, when another output has
-a better claim to it, when it ends as the paths of refused ones do, or when something that is
-no regular file is there. A refused one writes beside it, to C{PATH.refused}, which no path
-that is not refused ends with. Where two could be refused the same path, as with several
-outputs, a checksum of output and worker follows. Which path it is depends on nothing that
-has happened before: after a restart it is the same.
+So an output uses a path with a worker's name only if nothing else can claim it. It refuses the
+path of another file of ours or of a rotated copy, a path that another output has a better
+claim to, a path with the suffix of refused paths, and a path with something that is not a
+regular file. A refused path becomes C{PATH.refused}; no other path ends like that. If
+several outputs could refuse the same path, a checksum of output and worker follows. The choice
+does not depend on the past: after a restart it is the same.
 """
 
 from __future__ import annotations
@@ -32,32 +31,32 @@ __all__ = ["PLACE", "REFUSED", "OutputPaths", "WorkerPaths", "WrongKind"]
 
 Events = Callable[..., None]
 
-# What stands for a worker's name.
+# The placeholder of a worker's name.
 PLACE = "{worker}"
 
-# What is put behind a path that a worker's name makes and that is taken.
+# The suffix of refused paths, and the number of refusals that are logged.
 REFUSED = ".refused"
 REFUSED_MAX = 1024
 _REFUSED = re.compile(rf"{re.escape(REFUSED)}(-[0-9a-f]{{16}})?\Z")
 
-# Of a file that was there before us: what is read to see of which kind it is, the last lines
-# that are looked at, and how many files of a {worker} output.
+# To find the kind of an existing file: read this much of its end, look at this many lines, and
+# at this many files of an output with {worker}.
 TAIL_OCTETS = 256 * 1024
 TAIL_LINES = 20
 FILES_MAX = 1000
 
 
 class WrongKind(UserError):
-    """What a file ends with is of another kind than what an output would append."""
+    """A file ends with lines of another kind than the output would append."""
 
 
 @dataclass(frozen=True)
 class OutputPaths:
     """
-    All that may claim a path.
+    Everything that may claim a path.
 
-    @ivar reserved: paths of the listener's other files.
-    @ivar outputs: kind and path of each output, absolute.
+    @ivar reserved: the paths of the listener's other files.
+    @ivar outputs: kind and absolute path of each output.
     @ivar force: whether an output may append to a file of another kind.
     """
 
@@ -66,7 +65,7 @@ class OutputPaths:
     force: bool = False
 
     def of(self, kind: str, path: str, events: Events) -> WorkerPaths:
-        """What one of the outputs needs to know."""
+        """The paths of one output."""
         own = (kind, path)
         templates = [output for output in self.outputs if PLACE in output[1]]
         rivals = [
@@ -108,8 +107,8 @@ class WorkerPaths:
         force: bool,
     ) -> None:
         """
-        @param rivals: paths of other outputs, with C{PLACE}, that come before this one.
-        @param isOneOfMany: whether other outputs have C{PLACE}, too.
+        @param rivals: the paths with C{PLACE} of outputs that take precedence.
+        @param isOneOfMany: whether another output has C{PLACE}, too.
         """
         self._kind = kind
         self._path = path
@@ -118,7 +117,7 @@ class WorkerPaths:
         self._rivals = [rival.split(PLACE) for rival in rivals]
         self._isOneOfMany = isOneOfMany
         self._force = force
-        # Names of fixed files, by directory, and what comes before their extensions.
+        # The names of reserved files, by directory.
         self._fixed: dict[str, set[str]] = {}
         for other in reserved:
             directory, name = os.path.split(other)
@@ -126,7 +125,7 @@ class WorkerPaths:
         self._said: set[str] = set()
 
     def direct(self, worker: str) -> str:
-        """The path that a worker's name makes. A name has no slash, and is not C{..}."""
+        """The path with a worker's name in it. A name has no slash, and is not C{..}."""
         return self._path.replace(PLACE, worker)
 
     def usable(self, worker: str) -> str:
@@ -144,7 +143,7 @@ class WorkerPaths:
         return instead
 
     def _isOurs(self, path: str) -> bool:
-        """Whether a path that a name makes may be used as it is."""
+        """Whether nothing else can claim a path."""
         return not (
             _REFUSED.search(path)
             or path in self._reserved
@@ -153,7 +152,7 @@ class WorkerPaths:
         ) and _mayBeOutput(path)
 
     def _isRotated(self, path: str) -> bool:
-        """Whether rotation would give one of the other files this name."""
+        """Whether rotation can give this name to a reserved file."""
         directory, name = os.path.split(path)
         names = self._fixed.get(directory, set())
         stems = {stem for fixed in names for stem in stemsOf(fixed)}
@@ -161,10 +160,10 @@ class WorkerPaths:
 
     def check(self, known: Collection[str]) -> None:
         """
-        See whether files that are there are of this output's kind.
+        Check that existing files have lines of this output's kind.
 
-        @param known: files that this output has written.
-        @raise WrongKind: one is not.
+        @param known: the files that this output has written.
+        @raise WrongKind: a file has others.
         """
         if self._force:
             return
@@ -194,7 +193,7 @@ class WorkerPaths:
 
 
 def _claims(template: list[str], path: str) -> bool:
-    """Whether an output with C{PLACE} in its path makes a path of some worker's name."""
+    """Whether an output with C{PLACE} can have a path, with some worker's name."""
     before, behind = template
     name = path[len(before) : len(path) - len(behind)]
     return (
@@ -206,7 +205,7 @@ def _claims(template: list[str], path: str) -> bool:
 
 
 def _mayBeOutput(path: str) -> bool:
-    """Whether there is a regular file, or nothing, or nothing can be seen."""
+    """Whether a path has a regular file, or none; or cannot be looked up."""
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except OSError:
@@ -214,7 +213,7 @@ def _mayBeOutput(path: str) -> bool:
 
 
 def _isOtherKind(kind: str, path: str) -> bool:
-    """Whether a file ends with lines of the other kind only."""
+    """Whether the last lines of a file are all of the other kind."""
     lines = _lastLines(path)
     if not lines:
         return False
@@ -223,12 +222,12 @@ def _isOtherKind(kind: str, path: str) -> bool:
 
 
 def _lastLines(path: str) -> list[bytes]:
-    """The last lines of a file that are whole and have something in them."""
+    """The last whole lines of a file, without empty ones."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         descriptor = os.open(path, flags)
     except OSError:
-        # Nothing is there, or it cannot be written either, which is reported then.
+        # There is none; or the output cannot open it either, and reports that.
         return []
     try:
         status = os.fstat(descriptor)
@@ -246,7 +245,7 @@ def _lastLines(path: str) -> list[bytes]:
 
 
 def _isRecord(line: bytes) -> bool:
-    """Whether a line is a record as we write them, or DECNET's own listener."""
+    """Whether a line is a record of this listener, or of DECNET's own."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):

@@ -1,27 +1,27 @@
 """
 File outputs: cursors over the journal.
 
-What must be true:
+Requirements:
 
-* a batch reaches its file once, in the order of the journal, whole;
+* every batch reaches its file once, whole, and in the order of the journal;
 * the cursor says "everything up to this batch is on disk", so it moves only after
   C{fdatasync};
-* rendering is a function of the batch alone. After a crash the batches behind the cursor
-  are rendered again, and what the files already have of them is skipped: a line that was
-  written half is completed.
+* rendering is a function of the batch alone. After a crash the output renders the batches
+  after the cursor again, and skips the octets that the files already have.
 
-Others rotate our files while we write. What we expect is (inode, size) after our last
-write; before the next one we look. A file that is not there under its name any more was
-renamed, moved or deleted: we go on in a new one. A file that got shorter was truncated: we
-go on at its end. Either way the cursor is saved before another octet is written (what
-L{FileOutput.apply} returns), with how much of what follows it is in the files before
-(L{FileLength.ahead}), so that a crash never has to guess across two files. A file that
-nothing is written to is looked at, too (L{FileOutput.look}): its room is not ours to keep.
+Other programs rotate our files while we write. Before each write the output checks that the
+file has the inode and the size of our last write. If the file is not under its name any more,
+it was renamed, moved or deleted: the output goes on in a new file. If it is shorter, it was
+truncated: the output goes on at its end. In both cases the cursor is saved before another
+octet is written (L{FileOutput.apply} returns it), with the number of octets after it that
+are in earlier files (L{FileLength.ahead}). So a crash never has to guess across two files.
+An idle output checks its files, too (L{FileOutput.look}), because an open deleted file
+keeps its room on the disk.
 
-What cannot be done now (a directory that is gone, a disk that is full or read-only) is
-tried again for ever; only a failed sync ends the process.
+When the directory is missing, or the disk is full or read-only, the caller retries for ever.
+Only a failed sync ends the process.
 
-Set aside: writing at recorded offsets without looking (a truncated file would get a hole)
+Set aside: writing at recorded offsets without looking (a truncated file would get a hole),
 and a temporary file with a rename (the consumers tail by inode and offset).
 """
 
@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
 from itertools import chain
 
+from ..errors import UserError
 from .outputdeleted import Opens
 from .outputfile import NO_FILE, Events, OutputFile
 from .outputpaths import PLACE, OutputPaths
@@ -42,8 +43,8 @@ __all__ = ["FileOutput", "Render"]
 # A batch is released, and the cursor moved, at least once in so many written octets.
 SYNC_OCTETS = 32 * 1024 * 1024
 
-# What is written at a time, about: it is still in the processor's cache when the kernel
-# copies it. What is not takes five times as long.
+# Write about this much at a time: the kernel then copies it from the processor's cache.
+# Without the cache a copy takes five times as long.
 WRITE_OCTETS = 64 * 1024
 
 # Files that an output with a {worker} in its path keeps open.
@@ -55,7 +56,7 @@ Render = Callable[[Batch], Iterable[bytes]]
 
 
 def _seconds(time: str) -> float:
-    """A time of a record (RFC 3339, UTC, "Z") in seconds; 0: none is known."""
+    """A time of a record (RFC 3339, UTC, "Z") in seconds; 0 if it cannot be read."""
     try:
         return datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp()
     except ValueError:
@@ -96,33 +97,34 @@ class FileOutput:
         self._events = events
         self._paths = (paths or OutputPaths()).of(kind, self.path, events)
         self._opens = Opens()
-        # Of each file, when it was last looked whether it had been opened.
+        # The sizes of the files at the last check for opens.
         self._sizes: dict[str, int] = {}
         self._pathOf: dict[str, str] = {}
         self._started = ""
         self._isOpened = False
         self._files: dict[str, OutputFile] = {}
-        # Files as the journal has them, and those that have changed since.
+        # The files in the journal, and the ones that have changed since.
         self._saved: dict[str, FileLength] = {}
         self._moved: dict[str, FileLength] = {}
-        # Paths whose file we closed when nothing was half done.
+        # Paths whose file this process closed without a surplus.
         self._finished: set[str] = set()
-        # What must come first in the next file of a path, of one that was deleted.
+        # The end of a deleted file, which must come first in the next file of its path.
         self._again: dict[str, bytes] = {}
 
     def start(self, cursor: Cursor) -> None:
         """
-        Begin behind what the journal says is on disk.
+        Begin after the cursor.
 
-        @raise UserError: the file cannot be had now; when C{cursor} has files it can be
-            tried again (L{apply}), else it is a mistake.
+        @raise WrongKind: a file that this output did not write has lines of another kind.
+        @raise UserError: the file cannot be opened now. If C{cursor} has files, L{apply} tries
+            again; otherwise the options are wrong.
         """
         self.seq = cursor.seq
         self._saved = dict(cursor.files)
         self._started = _now()
         absence = cursor.absence
         if absence is not None and absence.seq < cursor.seq:
-            # What a killed process had begun is in the hole.
+            # The surplus of a killed process belongs to the hole.
             self._saved = {}
             self._events(
                 "output-hole",
@@ -141,9 +143,16 @@ class FileOutput:
             )
 
     def _open(self) -> None:
-        """Open the one file that there is, to see that it can be had."""
-        if not self._isOpened and PLACE not in self.path:
+        """Open the file of an output with one file; or check where the files will be."""
+        if self._isOpened:
+            return
+        if PLACE not in self.path:
             self._file(self.path)
+        elif not os.path.isdir(os.path.dirname(self.path)):
+            raise UserError(
+                f"no directory {os.path.dirname(self.path)} for the output"
+                f" {os.path.basename(self.path)}: make it, or choose another path"
+            )
         self._isOpened = True
 
     @property
@@ -155,11 +164,11 @@ class FileOutput:
         """
         Write the batches that follow L{seq}.
 
-        @return: C{None} when they are written. A cursor when somebody has rotated a file
-            and nothing was written: save it, then call again.
-        @raise OSError: the disk is full, or cannot be written now; call again with the same
+        @return: C{None} when they are written. A cursor when another program has rotated a
+            file and nothing was written: save it, then call again.
+        @raise OSError: the disk is full, or cannot be written now. Call again with the same
             batches.
-        @raise UserError: a file cannot be had now; the same.
+        @raise UserError: a file cannot be opened now. The same.
         @raise StorageFailed: the disk has failed.
         """
         parts: dict[str, list[Batch]] = {}
@@ -185,7 +194,7 @@ class FileOutput:
             for path, part in parts.items()
         }
         self._noteOpened()
-        # Only now: a retry after a failure in between brings all of them again.
+        # Only now: a retry after a failure repeats all of them.
         for path, octets in written.items():
             self._files[path].release(octets)
         self.seq = max(self.seq, batches[-1].seq)
@@ -194,12 +203,12 @@ class FileOutput:
 
     def look(self) -> Cursor | None:
         """
-        Let go of files that others have renamed or deleted: their room is held by us.
+        Close files that other programs have renamed or deleted, to free their room.
 
-        @return: a cursor that is to be saved, if something has changed.
-        @raise OSError: as of L{apply}.
-        @raise UserError: as of L{apply}.
-        @raise StorageFailed: as of L{apply}.
+        @return: the cursor to save, if something has changed.
+        @raise OSError: as for L{apply}.
+        @raise UserError: as for L{apply}.
+        @raise StorageFailed: as for L{apply}.
         """
         changed = False
         self._open()
@@ -218,8 +227,9 @@ class FileOutput:
 
     def sync(self) -> Cursor:
         """
-        Bring what was written to disk, and say so. A half-written batch does not count.
+        Bring everything written to disk.
 
+        @return: the cursor. It does not count a batch that is written in part.
         @raise StorageFailed: the disk has failed.
         """
         for path, file in self._files.items():
@@ -245,10 +255,10 @@ class FileOutput:
         self._opens.close()
 
     def _noteOpened(self) -> None:
-        """Note which files somebody has opened: not before this was called last."""
+        """Note which files other programs opened since the last call."""
         seen = self._opens.seen()
         if seen is None:
-            # Too many to tell: it may have been long ago.
+            # Events were lost: any open may have been long ago.
             for file in self._files.values():
                 file.opened(0)
         elif seen:
@@ -261,7 +271,7 @@ class FileOutput:
         worker = batch.provenance.worker
         path = self._pathOf.get(worker)
         if path is None or path not in self._files:
-            # Looked at again when it is opened again: what is there may be another thing.
+            # Decide again before each open: the file may have become a directory.
             if len(self._pathOf) > OPEN_FILES_MAX:
                 self._pathOf.clear()
             path = self._pathOf[worker] = self._paths.usable(worker)
@@ -271,9 +281,10 @@ class FileOutput:
         self, file: OutputFile, batches: Sequence[Batch], whole: bytes | None
     ) -> int:
         """
-        Write what the file does not have yet of some batches. Their octets.
+        Write some batches, as far as no file has them.
 
-        @param whole: all of them, when some are written already.
+        @param whole: the rendered batches, if some octets are written already.
+        @return: the number of their octets.
         """
         if whole is not None:
             file.append(whole)
@@ -298,7 +309,7 @@ class FileOutput:
         self._moved[path] = file.counted()
 
     def _close(self, path: str) -> None:
-        """Close a file in which nothing is half done."""
+        """Close a file without a surplus."""
         file = self._files[path]
         file.sync()
         self._count(path, file)
@@ -311,7 +322,7 @@ class FileOutput:
         file.close()
 
     def _closeSome(self) -> None:
-        """Keep no more files open than we may; those that are half done are needed."""
+        """Close files over the limit, except the ones with a surplus."""
         excess = len(self._files) - OPEN_FILES_MAX
         if excess > 0:
             whole = [path for path, file in self._files.items() if file.isWhole]
@@ -333,13 +344,13 @@ class FileOutput:
         return file
 
     def _look(self, path: str, octets: bytes) -> bool:
-        """See what others did to a file. True if the cursor must be saved first."""
+        """Check for changes by other programs. True if the cursor must be saved first."""
         file = self._files[path]
         if file.isElsewhere():
             if file.isKnown:
                 self._leave(path, octets)
             else:
-                # It is searched for as if it had been moved before we started.
+                # Search for it, as if it had been moved before the start.
                 self._moved[path] = file.counted()
                 self._drop(path)
             self._count(path, self._file(path))
@@ -350,7 +361,7 @@ class FileOutput:
         return True
 
     def _isNew(self, path: str, file: OutputFile) -> bool:
-        """Whether the journal has another file for a path, or more of it than there is."""
+        """Whether the journal has another file for a path, or a longer one."""
         saved = self._saved.get(path)
         if saved is None:
             return True
@@ -368,7 +379,11 @@ class FileOutput:
             self._again[path] = again
 
     def _writeAgain(self, path: str) -> bool:
-        """Write what a deleted file had and its copy may lack. Whether something was."""
+        """
+        Write the end of a deleted file, which its copy may lack.
+
+        @return: whether there was such an end.
+        """
         octets = self._again.get(path, b"")
         if not octets:
             return False
@@ -381,7 +396,7 @@ class FileOutput:
         return True
 
     def _settle(self, path: str, octets: bytes, first: Batch) -> bool:
-        """Compare what comes with what is there. True if the cursor must be saved first."""
+        """Compare the next octets with the files. True if the cursor must be saved first."""
         file = self._files[path]
         since = first.provenance.receivedAt
         if not file.settle(octets, _seconds(since)):
@@ -389,7 +404,7 @@ class FileOutput:
         if file.isLost:
             file.isLost = False
             if since <= self._started:
-                # Somebody may have written it before us.
+                # The process before this one may have written it.
                 self._events("output-lost", path=path, since=since, until=self._started)
         self._count(path, file)
         return True

@@ -324,8 +324,12 @@ class ListenerService(Service):
         except BaseException as error:
             # Or the threads would keep a listener alive that serves nobody.
             self._threads.stop()
-            if isinstance(error, (UserError, JournalBlocked)):
+            if isinstance(error, UserError):
                 raise SystemExit(f"decnet-listener: {error}") from None
+            if isinstance(error, JournalBlocked):
+                raise SystemExit(
+                    f"decnet-listener: {error}; start it again when that is over"
+                ) from None
             raise
         self._reactor.callWhenRunning(self._signals.catch)
         self._log.info(

@@ -317,6 +317,14 @@ class Space:
         self._unlooked = self.room // 4 if self.room >= 4 * octets else 0
         return octets <= self.room
 
+    def adapt(self) -> None:
+        """Divide the disk anew when it has much more room than when the journal was opened."""
+        budget = Budget.of(self._octets)
+        if budget.reserve > self.budget.reserve * 5 // 4:
+            self.budget = budget
+            if self.reserve.octets:
+                self.reserve.octets = budget.reserve
+
     def canWrite(self, octets: int) -> bool:
         """Whether C{octets} can be written to the WAL without a new page in the database."""
         free = available(self._path) - sum(map(sizeOf, journalFiles(self._path)))

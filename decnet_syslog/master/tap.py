@@ -20,6 +20,7 @@ from ..trust.admission import Admission
 from ..trust.bundles import Bundle
 from ..trust.contexts import Refusal, listenerContext, operatorContext
 from ..trust.openssl import TICKETS_SENT, ticketsSent
+from ..trust.refusals import remedyOnMaster
 from ..trust.renewal import Renewal
 from ..trust.revocation import CRL_FILE
 from ..trust.roles import eventOf
@@ -158,12 +159,13 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
 
 def _refused(refusal: Refusal) -> None:
     _log.warn(
-        "refused {address}: {reason}; certificate {subject} {fingerprint}",
+        "refused {address}: {reason}; certificate {subject} {fingerprint}; {remedy}",
         event=eventOf(refusal.code),
         address=refusal.address,
         reason=refusal.reason,
         subject=refusal.subject,
         fingerprint=refusal.fingerprint,
+        remedy=remedyOnMaster(refusal.code, refusal.reason),
     )
 
 

@@ -17,7 +17,7 @@ from .space import MIB, Space
 
 __all__ = ["Tidying", "useVacuum"]
 
-# Below this, returning room is not worth the work.
+# Below this, and below the size of the WAL, returning room is not worth the work.
 SLACK_OCTETS = 8 * MIB
 
 # Returned in one step: about 20 ms when every page must be moved.
@@ -61,6 +61,10 @@ class Tidying:
         self._octets = 0
         self._keep: int | None = None
 
+    @property
+    def _slack(self) -> int:
+        return min(SLACK_OCTETS, self._space.budget.wal)
+
     def used(self, octets: int) -> None:
         """Note the present size of all batches."""
         self._octets = octets
@@ -70,8 +74,8 @@ class Tidying:
         """Whether the files are much larger than their content."""
         space = self._space
         return (
-            self._canShrink and space.fileOctets > octets * 5 // 4 + 2 * SLACK_OCTETS
-        ) or space.walFileOctets > SLACK_OCTETS
+            self._canShrink and space.fileOctets > octets * 5 // 4 + 2 * self._slack
+        ) or space.walFileOctets > self._slack
 
     def step(self) -> bool:
         """
@@ -81,7 +85,7 @@ class Tidying:
         @raise sqlite3.DatabaseError: it cannot.
         """
         if self._keep is None:
-            self._keep = max(self._peak, self._before) * 5 // 4 + SLACK_OCTETS
+            self._keep = max(self._peak, self._before) * 5 // 4 + self._slack
             self._before, self._peak = self._peak, 0
         space = self._space
         if space.reserve.lacks:
@@ -108,4 +112,4 @@ class Tidying:
         @param written: octets since the last call.
         """
         length = self._space.walFileOctets
-        return length > SLACK_OCTETS and length > 4 * written
+        return length > self._slack and length > 4 * written

@@ -160,18 +160,35 @@ def _secret(path: Path) -> str:
             text = file.read(CREDENTIALS_CHARACTERS_MAX).strip()
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read --journal-credentials {path}: {error}") from None
+    _checkOwner("--journal-credentials", path, status)
+    return text
+
+
+def _refusePublic(option: str, path: Path) -> None:
+    """
+    Refuse a secret file to which other users have access.
+
+    @raise UserError: they have, or there is no such file.
+    """
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise UserError(f"cannot read {option} {path}: {error.strerror}") from None
+    _checkOwner(option, path, status)
+
+
+def _checkOwner(option: str, path: Path, status: os.stat_result) -> None:
     if status.st_mode & (stat.S_IRWXO | stat.S_IWGRP):
         raise UserError(
-            f"--journal-credentials {path}: other users of this machine can read or replace"
-            f" the secret (mode {stat.S_IMODE(status.st_mode):04o}); chmod 600 {path}, and"
-            " change the password if another user may have read it"
+            f"{option} {path}: other users of this machine can read or replace the secret"
+            f" (mode {stat.S_IMODE(status.st_mode):04o}); chmod 600 {path}, and renew the"
+            " secret if another user may have read it"
         )
     if status.st_uid not in (0, os.geteuid()) and os.geteuid() != 0:
         raise UserError(
-            f"--journal-credentials {path} belongs to another user: chown it to the user"
-            " that runs this, or to root"
+            f"{option} {path} belongs to another user: chown it to the user that runs this,"
+            " or to root"
         )
-    return text
 
 
 def _context(options: Mapping[str, str | None]) -> ssl.SSLContext | None:
@@ -195,6 +212,8 @@ def _context(options: Mapping[str, str | None]) -> ssl.SSLContext | None:
             f"cannot use --journal-ca {options['ca']}: {error}; it is a file of"
             " certificates in PEM"
         ) from None
+    if options["key"] is not None:
+        _refusePublic("--journal-key", Path(options["key"]))
     if options["cert"] is not None:
         try:
             context.load_cert_chain(options["cert"], options["key"])

@@ -159,10 +159,26 @@ class WrittenView:
     def __init__(self, journal: JetStreamJournal, written: Written) -> None:
         self._journal = journal
         self._written = written
+        # The last batch that was read, and the end of the stream when no batch followed it.
+        self._last = self._end = 0
 
     def read(self, after: int, costMax: int) -> list[Batch]:
         """As L{JetStreamJournal.read}, cut to the octets that are not written yet."""
-        return self._written.only(self._journal.read(after, costMax))
+        batches = self._journal.read(after, costMax)
+        if batches:
+            self._last = batches[-1].seq
+        else:
+            self._end = self._journal.mark.number
+        return self._written.only(batches)
+
+    def position(self, written: int) -> int:
+        """
+        The position of an output, for its status: eras and short positions at the end of the
+        stream have no lines, so an output can have everything without them.
+
+        @param written: the last batch that the output has.
+        """
+        return max(written, self._end) if written >= self._last else written
 
 
 class JetStreamJournal:

@@ -31,7 +31,7 @@ from ..signals import ServiceSignals
 from .lease import GIVE_UP_S, RENEW_S, LeaseLost, WentBack
 
 if TYPE_CHECKING:
-    from .journal import JetStreamJournal
+    from .journal import JetStreamJournal, WrittenView
     from .outbox import Outbox
 
 __all__ = ["EXIT_AGAIN", "OutputsService"]
@@ -98,6 +98,7 @@ class OutputsService(Service):
         self._signals = ServiceSignals(reactor, self._reopen)
         self._loops: list[LoopingCall] = []
         self.feeds: list[Feed] = []
+        self._views: dict[str, WrittenView] = {}
         self.isWriting = self._isFailing = False
 
     def startService(self) -> None:
@@ -165,9 +166,10 @@ class OutputsService(Service):
         self._endLoops()
         for output in self._outputs:
             thread = self._threads.start(output.name)
+            view = self._views[output.name] = self._journal.written(output.name)
             feed = Feed(
                 output,
-                self._journal.written(output.name),
+                view,
                 self._commits,
                 thread,
                 self._reactor,
@@ -269,6 +271,14 @@ class OutputsService(Service):
     def sizeOfJournal(self) -> Deferred[Any]:
         """Octets and last message of the journal, as L{JetStreamJournal.size}."""
         return self._commits.perform(self._journal.size)
+
+    def facts(self) -> list[dict[str, Any]]:
+        """The state of each output, for the status."""
+        every = [feed.facts() for feed in self.feeds]
+        for facts in every:
+            view = self._views[facts["name"]]
+            facts["position"] = view.position(facts["position"])
+        return every
 
     def status(self) -> str:
         """In one line, what we do and what keeps us from it."""

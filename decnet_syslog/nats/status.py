@@ -64,7 +64,7 @@ class OutputsStatus:
     def facts(self) -> dict[str, Any]:
         """All there is to know."""
         silence = self._clock() - self._heard
-        outputs = [feed.facts() for feed in self._outputs.feeds]
+        outputs = self._outputs.facts()
         problems: list[dict[str, Any]] = [
             {"kind": "blocked", "what": o["name"], "text": o["blocked"], "seconds": 0}
             for o in outputs

@@ -14,11 +14,9 @@ list.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import cast
@@ -31,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ..errors import UserError
 from .bundles import readCertificates, readKey
-from .files import makeDirectory, replaceFile, writeNew
+from .files import alone, makeDirectory, replaceFile, writeNew
 from .issuers import isSigned, keyId, keyIds, spki
 from .issuing import (
     CERTIFICATE_DAYS,
@@ -150,6 +148,8 @@ class Authority:
         """
         Make a certificate for the master.
 
+        The caller holds the lock.
+
         @param old: its current certificate; the new one gets the same names.
         @return: the key and the certificate, in PEM.
         """
@@ -157,8 +157,7 @@ class Authority:
         made, key = issue(
             self._signer, name, alternatives(old), "master", CERTIFICATE_DAYS
         )
-        with self.alone():
-            self._note(name, made, "master")
+        self._note(name, made, "master")
         return pemOfKey(key), made.public_bytes(Encoding.PEM)
 
     def enroll(
@@ -273,32 +272,21 @@ class Authority:
                 wanted.setdefault(one, []).append(serial)
         self.checkMaster([signers[one].certificate for one in wanted])
         new: list[int] = []
-        with self.alone():
+        with alone(self.directory):
             for one, found in wanted.items():
                 new += self._revoke(signers[one], found)
         return list(dict.fromkeys(new))
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Hold the lock of the directory, so that concurrent changes are not lost."""
-        descriptor = os.open(
-            self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        )
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
     def beginList(self) -> None:
         """
         Make an empty list if there are only lists of other CAs: a listener does not accept a
         C{crl.pem} without a list from a CA that it trusts.
+
+        The caller holds the lock.
         """
-        with self.alone():
-            lists = self.revocations()
-            if lists.octets and lists.unknownOf([self.certificate]):
-                self._revoke(self._signer, [], begin=True)
+        lists = self.revocations()
+        if lists.octets and lists.unknownOf([self.certificate]):
+            self._revoke(self._signer, [], begin=True)
 
     def _revoke(
         self, signer: Signer, serials: Sequence[int], begin: bool = False
@@ -363,7 +351,7 @@ class Authority:
         writeNew(out / "worker.key", pemOfKey(key), 0o600)
         writeNew(out / "worker.crt", certificate.public_bytes(Encoding.PEM), 0o644)
         writeNew(out / "ca.crt", (self.directory / "ca.crt").read_bytes(), 0o644)
-        with self.alone():
+        with alone(self.directory):
             self._note(name, certificate, role)
         return certificate
 
@@ -385,7 +373,11 @@ class Authority:
             os.fsync(file.fileno())
 
     def label(self) -> None:
-        """Record the signer of each certificate, before another CA begins to sign."""
+        """
+        Record the signer of each certificate, before another CA begins to sign.
+
+        The caller holds the lock.
+        """
         path = self.directory / ENROLLED_FILE
         if path.exists():
             lines = [json.dumps(entry) + "\n" for entry in self.enrolled()]

@@ -46,7 +46,7 @@ from .bundles import Bundle
 from .gathering import GatheringConnection
 from .names import showText
 from .roles import Objection, refuseMaster, refuseOperator, refuseOwn, refuseWorker
-from .verification import Judge, Refusal, turnedAway, verifyWith
+from .verification import Judge, Refusal, isReported, turnedAway, verifyWith
 
 __all__ = [
     "DELIVERY_PROTOCOL",
@@ -60,6 +60,7 @@ __all__ = [
     "RefuseChain",
     "chainOf",
     "forwarderContext",
+    "isReported",
     "listenerContext",
     "operatorContext",
     "turnedAway",

@@ -6,13 +6,27 @@ Each function returns only after the data is on disk.
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..durable import syncDirectory
 from ..errors import UserError
 
-__all__ = ["makeDirectory", "replaceFile", "writeNew"]
+__all__ = ["alone", "makeDirectory", "replaceFile", "writeNew"]
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Hold the lock of a directory, so that commands that run at once lose no changes."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def writeNew(path: Path, octets: bytes, mode: int) -> None:
@@ -57,7 +71,7 @@ def replaceFile(path: Path, octets: bytes, mode: int = 0o644) -> None:
 
     @raise UserError: it cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         beside.unlink(missing_ok=True)

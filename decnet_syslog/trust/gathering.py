@@ -44,12 +44,14 @@ class GatheringConnection(SSL.Connection):
 
     @ivar unknownVersions: of the delivery extension, offered by a peer with none that we have.
     @ivar refusal: see L{decnet_syslog.trust.verification.turnedAway}.
+    @ivar isReported: see L{decnet_syslog.trust.verification.isReported}.
     """
 
     def __init__(self, context: SSL.Context) -> None:
         super().__init__(context, None)
         self.unknownVersions: list[str] = []
         self.refusal: object = None
+        self.isReported = False
         # Octets that the record under way still needs; a header that is not complete.
         self._needed = 0
         self._header = b""

@@ -23,6 +23,7 @@ __all__ = [
     "Told",
     "alertOf",
     "remedyFor",
+    "remedyOnMaster",
     "toldByAlert",
     "toldByCode",
 ]
@@ -122,6 +123,30 @@ KINDS = tuple(
     sorted({MASTER_KIND, *[told.kind for told in (*CODES.values(), *_ALERTS.values())]})
 )
 
+_OTHER_CA = "its certificate is from another CA: enrol it with this master's CA"
+
+# The remedies for the listener's log, by code.
+_ON_MASTER: Mapping[str, str] = {
+    "revoked": 'if it may send again, enrol it again ("decnet-syslog enroll NAME --out DIR")',
+    "not-allowed": "if it may send, add its name or fingerprint to the --allow file",
+    "wrong-role": 'use a worker\'s bundle there ("decnet-syslog enroll NAME --out DIR")',
+    "name": "enrol it with a name of letters, digits and . _ - @ +",
+}
+
+# The same by the words of a reason: OpenSSL's, or a role's.
+_BY_WORDS = (
+    (
+        "operator's certificate",
+        'make an operator\'s bundle ("decnet-syslog enroll NAME --role operator --out DIR")',
+    ),
+    ("expired", "renew it: enrol the worker again, or replace the CA (docs/trust.rst)"),
+    ("not yet valid", "look at the clocks of the CA's machine and of this one"),
+    ("purpose", _ON_MASTER["wrong-role"]),
+    ("issuer", _OTHER_CA),
+    ("self-signed", _OTHER_CA),
+    ("signature", _OTHER_CA),
+)
+
 # Alerts by which a forwarder refuses the master, and the remedy on the master's side.
 _NAME = (
     "master/worker.crt does not have the name that the forwarder expects (--master-name), or is"
@@ -160,6 +185,20 @@ def remedyFor(refusal: Refusal, name: str) -> str:
             " with the master's CA"
         )
     return "make the master's identity anew, with the CA that this worker knows"
+
+
+def remedyOnMaster(code: str, reason: str) -> str:
+    """
+    The remedy for the listener's log when it refuses a certificate.
+
+    @param code: the code of the L{Objection}; empty if OpenSSL refused the certificate.
+    """
+    if code in _ON_MASTER and "not an operator's" not in reason:
+        return _ON_MASTER[code]
+    for words, remedy in _BY_WORDS:
+        if words in reason:
+            return remedy
+    return _ON_MASTER["wrong-role"]
 
 
 def alertOf(error: BaseException | None) -> str | None:

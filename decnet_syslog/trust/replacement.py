@@ -34,7 +34,7 @@ from ..durable import syncDirectory
 from ..errors import UserError
 from .authority import PREVIOUS, Authority, readSigner
 from .bundles import readCertificates, readKey
-from .files import makeDirectory, replaceFile
+from .files import alone, makeDirectory, replaceFile
 from .issuers import isSigned, keyId, keyIds, spki
 from .issuing import Signer, makeAuthority, pemOfKey
 
@@ -116,8 +116,12 @@ def begin(directory: Path) -> Authority:
     @return: the new CA; its C{previous} is the old one.
     @raise UserError: there is no CA, or one of its files is unusable.
     """
-    authority = Authority.open(directory)
-    with authority.alone():
+    Authority.open(directory)
+    with alone(directory):
+        # Opened under the lock: the same command may run twice at once.
+        authority = Authority.open(directory)
+        # Checked before anything changes.
+        authority.good()
         if authority.previous is None:
             old, new = authority.signers()[0], _made(directory / NEXT)
             for end in (directory / "master", directory):
@@ -126,9 +130,9 @@ def begin(directory: Path) -> Authority:
             _store(directory / PREVIOUS, old)
             authority.label()
             _write(directory, "ca.key", pemOfKey(new.key), 0o600)
+            authority = Authority.open(directory)
         shutil.rmtree(directory / NEXT, ignore_errors=True)
-    authority = Authority.open(directory)
-    authority.beginList()
+        authority.beginList()
     return authority
 
 
@@ -164,8 +168,13 @@ def finish(directory: Path) -> list[str]:
     @return: the steps taken, in words.
     @raise UserError: no replacement is under way, or a holder has no new certificate yet.
     """
-    authority = Authority.open(directory)
-    previous = authority.previous
+    Authority.open(directory)
+    with alone(directory):
+        return _finish(Authority.open(directory))
+
+
+def _finish(authority: Authority) -> list[str]:
+    directory, previous = authority.directory, authority.previous
     if previous is None:
         raise UserError(
             f'no replacement of the CA in {directory} is under way: "decnet-syslog ca'
@@ -185,10 +194,9 @@ def finish(directory: Path) -> list[str]:
         if _renewMaster(authority, previous, master):
             done.append(f"made the master a certificate of the new CA, in {master}")
         _distrust(master, keyId(previous.certificate))
-    with authority.alone():
-        # The old CA's list stays in crl.pem and is ignored: a listener that reads the files
-        # between these writes misses no list.
-        _distrust(directory, keyId(previous.certificate))
+    # The old CA's list stays in crl.pem and is ignored: a listener that reads the files between
+    # these writes misses no list.
+    _distrust(directory, keyId(previous.certificate))
     done.append("the old CA is not trusted any more here")
     kept = directory / f"retired-{keyId(previous.certificate)[:8]}"
     os.replace(directory / PREVIOUS, kept)

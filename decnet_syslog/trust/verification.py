@@ -37,7 +37,14 @@ from .gathering import GatheringConnection
 from .names import fingerprint, showText
 from .roles import Objection
 
-__all__ = ["Judge", "Refusal", "errorText", "turnedAway", "verifyWith"]
+__all__ = [
+    "Judge",
+    "Refusal",
+    "errorText",
+    "isReported",
+    "turnedAway",
+    "verifyWith",
+]
 
 # Why a certificate is not accepted; None if it is.
 Judge: TypeAlias = Callable[[x509.Certificate], Objection | None]
@@ -138,6 +145,11 @@ def turnedAway(connection: SSL.Connection) -> Refusal | None:
     return None
 
 
+def isReported(connection: object) -> bool:
+    """Whether a refusal of the peer's certificate has ended the handshake, and was reported."""
+    return isinstance(connection, GatheringConnection) and connection.isReported
+
+
 def _leafOf(chain: Any) -> X509:
     """The leaf of the chain that OpenSSL is verifying."""
     found = lib.X509_STORE_CTX_get0_cert(chain)
@@ -169,6 +181,11 @@ def verifyWith(
     # The peer's own certificate: the refused one may be an issuer's.
     leaf: list[X509 | None] = [None]
 
+    def report(connection: SSL.Connection, refusal: Refusal) -> None:
+        refused(refusal)
+        if isinstance(connection, GatheringConnection):
+            connection.isReported = True
+
     def verify(
         connection: SSL.Connection, certificate: X509, error: int, depth: int, ok: int
     ) -> bool:
@@ -178,7 +195,10 @@ def verifyWith(
             if not ok:
                 errors[0] = _BETTER.get(error, error)
                 reason = errorText(error)
-                refused(_refusal(connection, leaf[0], certificate, depth, reason, ""))
+                report(
+                    connection,
+                    _refusal(connection, leaf[0], certificate, depth, reason, ""),
+                )
                 return False
             judge = refuse if depth == 0 else refuseIssuer
             objection = judge(certificate.to_cryptography())
@@ -191,7 +211,7 @@ def verifyWith(
             if isinstance(connection, GatheringConnection) and hears(connection):
                 connection.refusal = connection.refusal or refusal
                 return True
-            refused(refusal)
+            report(connection, refusal)
         except Exception:
             return False
         return False
