@@ -24,8 +24,8 @@ __all__ = ["NameTable"]
 # Names whose numbers are known without a look.
 KNOWN_MAX = 1024
 
-# When a worker's names are too many and all are referred to, it is looked again after so many
-# octets more.
+# When all of a worker's too many names are in use, the next sweep comes after this many more
+# octets.
 LOOKED_AGAIN_OCTETS = 256 * 1024
 
 

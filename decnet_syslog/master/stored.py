@@ -107,7 +107,7 @@ class KeptOctets:
         """
         The transaction is committed.
 
-        @return: by how much more than before a worker is beyond what is kept; negative: less.
+        @return: how much a worker's excess over the bound has grown; negative: shrunk.
         """
         moved: dict[str, int] = {}
         for worker in self._changes:
