@@ -24,6 +24,7 @@ from decnet_syslog import database
 from decnet_syslog.master.acknowledged import Acknowledged
 from decnet_syslog.master.listener import ListenerProtocol
 from decnet_syslog.master.outputfile import OutputFile
+from decnet_syslog.master.outputs import FileOutput
 from decnet_syslog.master.outputsearch import EarlierFile
 from decnet_syslog.master.streams import StreamTable
 from decnet_syslog.trust import replacement, revocation
@@ -263,6 +264,11 @@ MUTANTS = (
         "tests.test_outputs_moved.HalfLineTests.test_killed",
     ),
     Mutant(
+        "record the output's old file",
+        (edited(FileOutput, "_look", ("file = self._file(path)", "self._file(path)")),),
+        "tests.test_outputs_moved.HalfLineTests.test_oldFileGone",
+    ),
+    Mutant(
         "believe a copy of an output",
         (
             edited(
@@ -283,7 +289,7 @@ MUTANTS = (
     ),
     Mutant(
         "write over zeros of the same boot",
-        (edited(OutputFile, "_verify", (" and self._doubted != bootId()", "")),),
+        (edited(OutputFile, "_verify", (" and self._doubted.boot != bootId()", "")),),
         "tests.test_outputs.CrashTests.test_zerosOfSomebodyElse",
     ),
     Mutant(
