@@ -23,10 +23,13 @@ from unittest import mock
 from decnet_syslog import database
 from decnet_syslog.files._follower import FileFollower
 from decnet_syslog.master.acknowledged import Acknowledged
+from decnet_syslog.master.listener import ListenerProtocol
 from decnet_syslog.master.outputfile import OutputFile
+from decnet_syslog.master.outputs import FileOutput
 from decnet_syslog.master.outputsearch import EarlierFile
 from decnet_syslog.master.streams import StreamTable
-from decnet_syslog.trust.admission import Admission
+from decnet_syslog.trust import replacement, revocation
+from decnet_syslog.trust.inforce import InForce
 from decnet_syslog.trust.revocation import Revocations
 from decnet_syslog.wire.control import ACK, RESUME
 from decnet_syslog.worker.acked import AckedSender
@@ -269,6 +272,11 @@ MUTANTS = (
         "tests.test_outputs_moved.HalfLineTests.test_killed",
     ),
     Mutant(
+        "record the output's old file",
+        (edited(FileOutput, "_look", ("file = self._file(path)", "self._file(path)")),),
+        "tests.test_outputs_moved.HalfLineTests.test_oldFileGone",
+    ),
+    Mutant(
         "believe a copy of an output",
         (
             edited(
@@ -289,7 +297,7 @@ MUTANTS = (
     ),
     Mutant(
         "write over zeros of the same boot",
-        (edited(OutputFile, "_verify", (" and self._doubted != bootId()", "")),),
+        (edited(OutputFile, "_verify", (" and self._doubted.boot != bootId()", "")),),
         "tests.test_outputs.CrashTests.test_zerosOfSomebodyElse",
     ),
     Mutant(
@@ -316,11 +324,8 @@ MUTANTS = (
         (
             edited(
                 Revocations,
-                "checkNewer",
-                (
-                    'raise ListMissing("the list of a CA is missing that was there before")',
-                    "continue",
-                ),
+                "after",
+                ("if new is None and old is None:", "if new is None:"),
             ),
         ),
         "tests.test_admission.RevocationTests.test_brokenAtStart",
@@ -329,14 +334,43 @@ MUTANTS = (
         "a missing copy of the revocation list is believed",
         (
             edited(
-                Admission,
+                InForce,
                 "_firstLists",
-                (
-                    "if damaged and lists.unknownOf(self.bundle.authorities):",
-                    "if False:",
-                ),
+                ("if damaged and lists.unknownOf(self._authorities):", "if False:"),
             ),
         ),
         "tests.test_admission.RevocationTests.test_brokenAndNothingKnown",
+    ),
+    Mutant(
+        "a list revokes what another CA has made",
+        (
+            edited(
+                Revocations,
+                "since",
+                (" and isSigned(certificate, one.authority)", ""),
+            ),
+        ),
+        "tests.test_two_authorities.KeyTests.test_sameSerial",
+    ),
+    Mutant(
+        "a list with the same number replaces one with more entries",
+        (
+            edited(
+                revocation,
+                "_refuses",
+                ("new.number == old.number and", "False and"),
+            ),
+        ),
+        "tests.test_two_authorities.KeyTests.test_sameNumber",
+    ),
+    Mutant(
+        "serve a peer whose handshake completed only for its BYE",
+        (edited(ListenerProtocol, "_objection", ("found is not None", "False")),),
+        "tests.test_refused.ByeTests.test_codes",
+    ),
+    Mutant(
+        "replace the CA's key without a copy of the old one",
+        (edited(replacement, "begin", ("_store(directory / PREVIOUS, old)", "pass")),),
+        "tests.test_replacement.DeathTests.test_begin",
     ),
 )

@@ -1,4 +1,4 @@
-"""A sample of L{tests.cluster}: everything there is, and ten kills."""
+"""A sample of L{tests.cluster}: all processes, some kills and faults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class ClusterTests(SynchronousTestCase):
 
     def run_(self, *arguments: str) -> str:
         requirePeer("nats-server")
-        requirePeer("haproxy")
+        if "--one-port" not in arguments:
+            requirePeer("haproxy")
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             status = main(["--listeners=2", "--workers=3", "--quiet", *arguments])
@@ -29,6 +30,13 @@ class ClusterTests(SynchronousTestCase):
     def test_killed(self) -> None:
         """Whoever is killed, every line is in the files once and in order."""
         said = self.run_("--kills=10", "--seed=2")
+        self.assertIn("Every line once, in order.", said)
+
+    def test_badDay(self) -> None:
+        """All stores are restored from an older copy, and the stream is edited: no line is lost,
+        and an event announces each repeated one."""
+        faults = ("--faults", "store put back", "stream edited")
+        said = self.run_("--one-port", "--kills=3", "--seed=1", *faults)
         self.assertIn("Every line once, in order.", said)
 
     def test_restarted(self) -> None:

@@ -48,6 +48,7 @@ from decnet_syslog.doctor.probe import askMaster
 from decnet_syslog.doctor.report import FAIL, NOTE, OK, Report
 from decnet_syslog.master.outputprocess import ListenerLock
 from decnet_syslog.master.tap import Options as ListenerOptions
+from decnet_syslog.trust.authority import Authority
 from decnet_syslog.trust.contexts import forwarderContext
 from decnet_syslog.worker.tap import Options as ForwarderOptions
 
@@ -150,6 +151,22 @@ class BundleTests(DoctorTestCase):
         later = datetime.now(timezone.utc) + timedelta(days=150)
         self.check(path, now=later)
         self.assertFound(FAIL, "has expired on", "replace the CA")
+
+    def test_sameName(self) -> None:
+        """Two CAs with one name: OpenSSL needs key identifiers to tell them apart."""
+        path = self.write(certificate(["w1"], days=(-1, 90)))
+        twin = certificate([], ca="ca", holder="ca", usages=(), authority=True)
+        with open(path / "ca.crt", "ab") as file:
+            file.write(twin.public_bytes(Encoding.PEM))
+        self.check(path)
+        self.assertFalse([f for f in self.report.findings if "CAs" in f.check])
+        first = Authority.create(self.directory / "one")
+        first.enroll("w1", self.directory / "w1")
+        second = Authority.create(self.directory / "two")
+        with open(self.directory / "w1" / "ca.crt", "ab") as file:
+            file.write(second.certificate.public_bytes(Encoding.PEM))
+        self.check(self.directory / "w1")
+        self.assertFound(NOTE, "several CAs with one name", "key identifiers")
 
     def test_hostileName(self) -> None:
         """A name that no listener takes; it does not reach the terminal as it is."""

@@ -111,6 +111,24 @@ class RecordTests(SynchronousTestCase):
             made["msg"], "4 octets of /var/log/x of w1 were not delivered: lag-cap"
         )
 
+    @quick
+    @given(st.binary(max_size=256))
+    @example(b'] "\\\x00\n\xff')
+    def test_first(self, first: bytes) -> None:
+        """A message that was too long has its first octets, all of them, in both forms."""
+        gap, who = Gap(0, 10**7, "oversize", first), replace(WHO, log=None)
+        made = json.loads(renderGapRecord(gap, who, "", 0))
+
+        def back(text: str) -> bytes:
+            return text.encode("ascii").decode("unicode_escape").encode("latin-1")
+
+        self.assertEqual(back(made["gap"]["first"]), first)
+        self.assertEqual((made["gap"]["octets"], made["source_offset"]), (10**7, None))
+        line = renderGapMessage(gap, who, "", 0)
+        self.assertEqual(line.count(b"\n"), 1)
+        (element,) = parseMessage(line[:-1]).structuredData
+        self.assertEqual(back(dict(element.params)["first"]), first)
+
     def test_forged(self) -> None:
         """The gap's own line, sent by a worker, does not make the mark."""
         line = renderGapMessage(GAP, WHO, STREAM, 2)

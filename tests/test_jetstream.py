@@ -719,6 +719,39 @@ class QuorumTests(NatsTestCase):
         error = self.assertRaises(UserError, openJetStream, cluster.journal)
         self.assertIn("is the first version", str(error))
 
+    def test_twoDisksLost(self) -> None:
+        """
+        Two of three disks are lost. The stream survives if the node with the third disk starts with
+        only one of the others, as docs/jetstream.rst says: two empty ones would be a quorum.
+        """
+        cluster = self.cluster()
+        journal = openJetStream(cluster.journal)
+        granted = untilTaken(lambda: grant(journal))
+        taken = untilTaken(lambda: journal.commit([lines(granted, 0, b"a\n")]))
+        self.assertNotEqual(taken, [None])
+        before, mark = journal.identity, journal.mark
+        # All replicas must have it before the disks are lost.
+        waitUntil(
+            lambda: all(node.healthy() for node in cluster.nodes), "a node is behind"
+        )
+        journal.close()
+        cluster.kill()
+        for node in cluster.nodes[1:]:
+            node.wipe()
+        intact, empty, last = cluster.nodes
+        intact.start()
+        empty.start()
+        waitUntil(intact.healthy, "the intact node is not healthy")
+        waitUntil(empty.healthy, "the empty node does not catch up")
+        last.start()
+        waitUntil(last.healthy, "the last node does not catch up")
+        again = openJetStream(cluster.journal)
+        self.addCleanup(again.close)
+        self.assertEqual(again.identity, before)
+        self.assertTrue(untilTaken(lambda: again.holds(mark)))
+        self.assertEqual(untilTaken(lambda: grant(again)).offset, 2)
+        self.assertEqual(untilTaken(lambda: octets(again)), [b"a\n"])
+
     def test_leaderKilled(self) -> None:
         """The stream's leader is killed while much is committed: all of it once, in order."""
         self.patch(buses, "ANSWER_S", 2.0)

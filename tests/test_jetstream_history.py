@@ -559,6 +559,45 @@ class PutBackTests(BackTestCase):
         writer._bus.run(writer._chronicle.doubt())
         self.assertEqual((writer.turns, journal.turns), (0, 0))
 
+    def test_otherReplica(self) -> None:
+        """A consumer on a replica with another history is not believed."""
+        journal = self.open()
+        self.send(journal, "w1", *ONE[:3])
+        writer = self.open(state=self.path)
+        writer.useOutputs(["a"])
+        first = writer.read(0, 1)[0].seq
+        fetch = streams.Stream.fetch
+
+        async def other(*given: Any) -> tuple[list[streams.Delivery], bool]:
+            deliveries, isMore = await fetch(*given)
+            return [
+                replace(
+                    each,
+                    message=replace(
+                        each.message,
+                        headers={**each.message.headers, "Decnet-Attempt": "0" * 32},
+                    ),
+                )
+                for each in deliveries
+            ], isMore
+
+        self.patch(streams.Stream, "fetch", other)
+        error = self.assertRaises(JournalBlocked, writer.read, 0, MUCH)
+        self.assertIn("replica", str(error))
+        # The same if a batch has the sequence of an era.
+
+        async def withoutEra(*given: Any) -> tuple[list[streams.Delivery], bool]:
+            deliveries, isMore = await fetch(*given)
+            batch = next(d for d in deliveries if "Decnet-Era" not in d.message.headers)
+            return [replace(batch, seq=d.seq) for d in deliveries[:1]], isMore
+
+        self.patch(streams.Stream, "fetch", withoutEra)
+        error = self.assertRaises(JournalBlocked, writer.read, 0, MUCH)
+        self.assertIn("replica", str(error))
+        self.patch(streams.Stream, "fetch", fetch)
+        self.assertEqual(octets(writer), ONE[:3])
+        self.assertGreater(first, 1)
+
     def test_caughtUp(self) -> None:
         """An output that has all lines is not behind because eras and positions follow."""
         journal = self.open()

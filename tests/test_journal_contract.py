@@ -197,6 +197,23 @@ class Cases:
             (known,) = self.journal.known(who.worker)
             self.assertEqual((known.name, known.offset), (name, 12))
 
+        def test_tooLong(self) -> None:
+            """A plain peer's message that was too long: its length, its first octets, and
+            the lines around it in order."""
+            first = bytes(range(256))
+            gap = Deposit(PROVENANCE, None, 0, 10**9, first, reason="oversize")
+            self.journal.commit([lines(None, 0, b"a\n"), gap, lines(None, 0, b"b\n")])
+            found = [
+                (b.stream, b.reason, b.end, b.octets)
+                for b in self.journal.read(0, 10**9)
+            ]
+            wanted = [
+                (None, None, 0, b"a\n"),
+                (None, "oversize", 10**9, first),
+                (None, None, 0, b"b\n"),
+            ]
+            self.assertEqual(found, wanted)
+
         def test_replay(self) -> None:
             """What is sent again does not commit, nor what the same connection has sent
             behind it."""

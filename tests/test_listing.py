@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.master.listing}: one worker's LIST starves nobody."""
+"""Tests for L{decnet_syslog.master.listing}: one worker's LIST does not starve the others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def known(count: int) -> list[Known]:
 
 
 class Asker:
-    """A connection that asks for so many streams."""
+    """A connection that asks for a number of streams."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -141,7 +141,7 @@ class ListingsTests(SynchronousTestCase):
         self.assertEqual(len(self.calls), 1)
 
     def test_room(self) -> None:
-        """Peers that do not read hold no more than is allowed: the oldest of them go."""
+        """Peers that do not read hold a bounded amount: the oldest of them are closed."""
         deaf = []
         for number in range(50):
             asker = self.begin(f"w{number}", 4096)
@@ -159,7 +159,7 @@ class ListingsTests(SynchronousTestCase):
         self.assertTrue(honest.isDone)
 
     def test_parked(self) -> None:
-        """While all who hold the room are reading, a new answer waits, and nobody is closed."""
+        """While every peer that holds room is reading, a new answer waits; none is closed."""
         self.patch(listing, "HELD_OCTETS_MAX", 1000 * STREAM_OCTETS)
         slow, late = self.begin("w1", 900), self.begin("w2", 900)
         self.answer()
@@ -246,7 +246,7 @@ class AnswerTests(ReceptionTestCase):
         self.assertLess(len(piece), 64 * 1024)
 
     def test_cut(self) -> None:
-        """A name of any octets is cut behind the hundredth, and can be said."""
+        """A name of any octets is cut after the hundredth, and can be encoded."""
         for name in ("\udcff" * 200, "x" * 99 + "\U0001f600", "x" * 100, "y"):
             cut = cutName(name)
             octets = name.encode("utf-8", "surrogateescape")[:100]
@@ -254,7 +254,7 @@ class AnswerTests(ReceptionTestCase):
             encodeControl(KNOWN("5" * 32, 0, 0, 0, 0, cut))
 
     def test_refused(self) -> None:
-        """Who is closed for want of room is told why."""
+        """A peer that is closed for want of room is told the reason."""
         asking, line = self.connect()
         line.isRead = False
         asking.controlReceived(LIST())

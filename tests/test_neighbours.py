@@ -104,12 +104,12 @@ class NeighbourTestCase(PairTestCase):
             )
 
     def arrived(self, wanted: Sequence[bytes]) -> None:
-        """All of these lines are there, once, in order."""
+        """Wait for these lines: each once, in order."""
         got = self.waitForLines(self.master, len(wanted))
         self.assertEqual(got, [line + b"\n" for line in wanted])
 
     def refused(self, *words: str) -> None:
-        """The listener's log has a line with all of these; nothing has arrived."""
+        """Wait for a line with these words in the listener's log; no message has arrived."""
 
         def found() -> bool:
             return any(
@@ -169,7 +169,7 @@ class NeighbourTestCase(PairTestCase):
 
 
 class SenderTests(NeighbourTestCase):
-    """Octet-counted: all that was sent whole arrives, though the sender closes at once."""
+    """Octet-counted: every whole message arrives, though the sender closes at once."""
 
     def test_gnutls(self) -> None:
         """gnutls-cli."""
@@ -334,10 +334,10 @@ class SyslogNgTests(NeighbourTestCase):
 
 
 class RefusedTests(NeighbourTestCase):
-    """What is refused is told apart, with the remedy."""
+    """The log tells the refused senders apart, with the remedy."""
 
     def test_lineFeed(self) -> None:
-        """Programs that can only frame by line feed, or are told to."""
+        """Programs that only frame by line feed, or are configured to."""
         requirePeer("gnutls-cli")
         requireModule("syslog-pro")
         for command in (
@@ -421,7 +421,7 @@ class PageTests(PairTestCase):
             self.assertIn(f"* - {name}", page)
 
     def test_required(self) -> None:
-        """In CI, what has to be installed is required, not skipped."""
+        """In CI a missing program is a failure, not a skip."""
         run = (EXAMPLES.parent.parent / ".ci" / "run").read_text("utf-8")
         if os.environ.get("CI"):
             self.assertEqual(os.environ.get("DECNET_SYSLOG_PEERS"), "required")

@@ -231,6 +231,43 @@ class HalfLineTests(MovedTestCase):
                         self.assertOnce()
                         self.save(self.output.sync())
 
+    def test_oldFileGone(self) -> None:
+        """When the cursor has the next file, the one before is not needed any more: it may
+        be deleted, and the process killed."""
+        for move in self.EVERY:
+            with self.subTest(move=move.__name__):
+                self.send(*self.batches())
+                with room(70):
+                    self.assertRaises(OSError, self.send, *self.batches(2))
+                    self.longAgo()
+                move(self)
+                cursor = self.output.apply(self.pending[:2])
+                assert cursor is not None
+                self.save(cursor)
+                self.moves += 1
+                for path in self.directory.rglob("*"):
+                    if path.is_file() and path != self.path:
+                        path.rename(self.elsewhere / f"{self.moves}-{path.name}")
+                self.crash()
+                self.send(*self.batches())
+                self.assertOnce()
+                self.assertNotIn("output-lost", self.events)
+                self.save(self.output.sync())
+
+    def test_truncatedAndMoved(self) -> None:
+        """Copied, truncated and renamed or deleted between two looks."""
+        for move in self.EVERY:
+            for octets in (0, 30, 70):
+                with self.subTest(move=move.__name__, octets=octets):
+                    self.send(*self.batches())
+                    with room(octets):
+                        self.assertRaises(OSError, self.send, *self.batches(2))
+                        self.longAgo()
+                    self.copyTruncate()
+                    move(self)
+                    self.send(*self.batches())
+                    self.assertOnce()
+
     def test_completed(self) -> None:
         """In a file that was renamed the line is completed; one that is gone cannot be."""
         for move, completed in ((self.rename, True), (self.toAnotherDisk, False)):
@@ -601,7 +638,7 @@ class HistoryTests(MovedTestCase):
 
     def test_histories(self) -> None:
         """Whatever is done between, by whomever, each line is in the files once."""
-        for seed in range(120):
+        for seed in range(400):
             with self.subTest(seed=seed):
                 self.history(random.Random(seed))
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from unittest import mock
+from unittest import SkipTest, mock
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -300,6 +300,32 @@ class StepTests(CommandTestCase):
         Bundle.load(self.ca / "master")
         made = [entry["role"] for entry in Authority.open(self.ca).enrolled()]
         self.assertEqual(made.count("master"), 2)
+
+    def test_owner(self) -> None:
+        """Run as root, it leaves all files to the service's user, readable as before."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root can give files to another user")
+        owner = 65534
+        for path in (self.ca, *self.ca.rglob("*")):
+            os.chown(path, owner, owner)
+        before = os.umask(0o077)
+        try:
+            self.call("ca", "replace", f"--out={self.directory / 'b'}")
+            self.call("revoke", "w1")
+            self.call("ca", "replace", "--finish")
+        finally:
+            os.umask(before)
+        for path in (self.ca, *self.ca.rglob("*")):
+            self.assertEqual(path.stat().st_uid, owner, path)
+        for name, mode in (
+            ("ca.crt", 0o644),
+            ("crl.pem", 0o644),
+            ("ca.key", 0o600),
+            ("master/ca.crt", 0o644),
+            ("master/worker.crt", 0o644),
+            ("master/worker.key", 0o600),
+        ):
+            self.assertEqual(stat.S_IMODE((self.ca / name).stat().st_mode), mode, name)
 
     def test_damagedList(self) -> None:
         """A list that cannot be read stops the command before it changes anything."""

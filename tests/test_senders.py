@@ -1,4 +1,4 @@
-"""Senders as they are: what DECNET's forwarder sends, and what is no octet counting at all."""
+"""Plain senders: the odd frames of DECNET's forwarder, and other framings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONG = b"<134>1 - decky ssh - login - " + b"A" * LIMIT
 
 
 class LenientTests(TLSTestCase):
-    """A plain peer's empty and over-long frames cost nobody's lines."""
+    """A plain peer's empty and over-long frames cost no lines."""
 
     def send(self, octets: bytes, name: str = "w1") -> Client:
         """A plain peer of this name sends."""

@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.master.stored}: what is counted is what the files take."""
+"""Tests for L{decnet_syslog.master.stored}: the counts agree with the size of the files."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class StoredTestCase(MasterTestCase):
         return Path(self.journal.path).stat().st_size
 
     def check(self) -> None:
-        """It is what is counted, about; and a restart counts the same."""
+        """The file agrees with the counts, and a restart counts the same."""
         self.counted()
         self.assertLess(self.file(), RATIO * self.most + FIXED_OCTETS)
         before = (
@@ -109,7 +109,7 @@ class SizeTests(StoredTestCase):
         self.sizes([14_000, 2_500, 15_500, 600] * 150)
 
     def test_overflow(self) -> None:
-        """Around the length from which a row has pages of its own, and a rest of one."""
+        """Around the length at which a row begins to need overflow pages."""
         self.sizes([PAGE_OCTETS - 300, PAGE_OCTETS, 49_000, 66_000, 81_000] * 40)
 
     def test_random(self) -> None:
@@ -118,7 +118,7 @@ class SizeTests(StoredTestCase):
         self.sizes([int(2 ** chance.uniform(0, 17)) for _ in range(1000)])
 
     def test_lengths(self) -> None:
-        """Messages of one octet with line feeds: what is stored for each is counted."""
+        """Messages of one octet with line feeds: the length stored with each is counted."""
         octets = b"\n" * 20_000
         for _ in range(100):
             self.journal.commit(
@@ -151,7 +151,7 @@ class NameTests(StoredTestCase):
         self.check()
 
     def test_anyOctets(self) -> None:
-        """Another worker's, an empty one, one of any octets: each is what it was."""
+        """Another worker's name, an empty one, one of any octets: each comes back unchanged."""
         for number, name in enumerate(("", "x", "/var/\udcff", "x\n", "y")):
             for worker in ("w1", "w2"):
                 grant = self.open(number, name, worker)

@@ -259,6 +259,12 @@ class ShownTests(SynchronousTestCase):
             self.text(gap),
             "2026-04-18T00:00:01 w2 GAP: octets 5 to 9 of /l were lost: lag\\x1b[2J",
         )
+        long = Gap(0, 9000, "oversize", b"a\x1b[2J")
+        self.assertEqual(
+            self.text(renderGapRecord(long, provenance("w2"), "", 0)),
+            "2026-04-18T00:00:01 w2 GAP: a message of 9000 octets was not taken: oversize;"
+            " it begins a\\x1b[2J",
+        )
 
     def test_escapes(self) -> None:
         """Nothing that a terminal would obey, in no member."""

@@ -17,8 +17,9 @@ from decnet_syslog.errors import UserError
 from decnet_syslog.trust.admission import Admission
 from decnet_syslog.trust.authority import Authority
 from decnet_syslog.trust.bundles import Bundle
+from decnet_syslog.trust.listfile import parseLists
 from decnet_syslog.trust.renewal import Renewal
-from decnet_syslog.trust.revocation import makeList, parseLists
+from decnet_syslog.trust.revocation import makeList
 
 from .certificates import authority as testAuthority
 from .certificates import key
@@ -423,4 +424,17 @@ class BundleTests(TwoTestCase):
         """The list of a CA that stays must not go with the change."""
         self.crl.write_bytes(self.listOf(self.second, 1, self.three))
         self.running.use(self.both)
-        self.assertIsNotNone(self.running.refuse(self.one))
+        self.assertRefused(self.running, self.one, self.three)
+
+    def test_each(self) -> None:
+        """A list that goes back, or goes away, does not keep another CA's from being used."""
+        self.running.use(self.both)
+        for number, old in enumerate((self.listOf(self.authority, 0), b""), 2):
+            self.crl.write_bytes(
+                old + self.listOf(self.second, number, self.three, self.four)
+            )
+            self.assertTrue(self.look(self.running))
+            self.assertRefused(self.running, self.one, self.three, self.four)
+            # And so it is after the next start.
+            self.master = self.both
+            self.assertRefused(self.admission(), self.one, self.three, self.four)

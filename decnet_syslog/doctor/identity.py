@@ -11,6 +11,7 @@ from cryptography import x509
 from ..errors import UserError
 from ..trust.authority import PREVIOUS, Authority
 from ..trust.bundles import Bundle, BundleError
+from ..trust.issuers import canonicalName, keyIds
 from ..trust.names import fingerprint
 from ..trust.roles import refuseMaster, refuseWorker
 from .machine import checkDirectory
@@ -57,7 +58,23 @@ def checkBundle(
         *[("ca.crt", authority) for authority in bundle.authorities],
     ):
         _checkExpiry(report, directory / name, certificate, now)
+    _checkNames(report, bundle)
     return bundle
+
+
+def _checkNames(report: Report, bundle: Bundle) -> None:
+    """Whether OpenSSL can tell the CAs apart by their names."""
+    named: dict[object, set[str]] = {}
+    for authority in bundle.authorities:
+        name = canonicalName(authority.subject)
+        named.setdefault(name, set()).update(keyIds([authority]))
+    if any(len(keys) > 1 for keys in named.values()):
+        report.note(
+            "names of the CAs",
+            f"{bundle.directory / 'ca.crt'} has several CAs with one name",
+            "well, if they and their certificates have key identifiers, as ours do; without them"
+            " OpenSSL refuses the certificates of all but one",
+        )
 
 
 def _checkExpiry(

@@ -17,9 +17,12 @@ from .values import Batch, Deposit, batchOf
 __all__ = ["LAST_BATCH", "BatchTable"]
 
 # What each worker has up to a batch. The limit keeps SQLite from sorting the octets, too.
+_COST = (
+    "stored_octets(length(octets), coalesce(length(lengths) / 4, 0),"
+    " coalesce(length(name), 0))"
+)
 _COSTS = (
-    "SELECT worker, sum(cost) FROM (SELECT worker,"
-    " stored_octets(length(octets), coalesce(length(lengths) / 4, 0)) AS cost"
+    f"SELECT worker, sum(cost) FROM (SELECT worker, {_COST} AS cost"
     " FROM batch WHERE seq <= ? LIMIT -1) GROUP BY worker"
 )
 
@@ -58,7 +61,7 @@ class BatchTable:
         self._names = names
         # A journal keeps the pages that it was made with.
         (self._pageOctets,) = db.execute("PRAGMA page_size").fetchone()
-        db.create_function("stored_octets", 2, self._stored, deterministic=True)
+        db.create_function("stored_octets", 3, self._stored, deterministic=True)
         self.octetsOf: dict[str, int] = dict(db.execute(_COSTS, (NUMBER_MAX,)))
         self.octets = sum(self.octetsOf.values())
         # The last batch of each stream. Asked of the table, the journal's one thread would
@@ -70,8 +73,8 @@ class BatchTable:
             )
         )
 
-    def _stored(self, octets: int, lengths: int) -> int:
-        return storedOctets(payloadOctets(octets, lengths), self._pageOctets)
+    def _stored(self, octets: int, lengths: int, name: int = 0) -> int:
+        return storedOctets(payloadOctets(octets, lengths, name), self._pageOctets)
 
     def cost(self, batch: Batch | Deposit) -> int:
         """Octets that a batch takes in the file, or that a deposit will."""
@@ -155,9 +158,7 @@ class BatchTable:
         removed: Counter[str] = Counter()
         last = None
         for number, worker, cost in self._db.execute(
-            "SELECT seq, worker,"
-            " stored_octets(length(octets), coalesce(length(lengths) / 4, 0)) FROM batch"
-            " WHERE seq <= ? ORDER BY seq",
+            f"SELECT seq, worker, {_COST} FROM batch WHERE seq <= ? ORDER BY seq",
             (seq,),
         ):
             removed[worker] += cost

@@ -24,8 +24,8 @@ __all__ = ["NameTable"]
 # Names whose numbers are known without a look.
 KNOWN_MAX = 1024
 
-# When a worker's names are too many and all are referred to, it is looked again after so many
-# octets more.
+# When all of a worker's too many names are in use, the next sweep comes after this many more
+# octets.
 LOOKED_AGAIN_OCTETS = 256 * 1024
 
 
@@ -50,23 +50,25 @@ class NameTable:
         # The last batch with a name.
         self._lastOf: dict[int, int] = {}
         self._known: OrderedDict[tuple[str, str], int] = OrderedDict()
-        self._octetsOf: Counter[str]
+        octets = db.execute(
+            f"SELECT worker, sum(length(name) + {NAME_OCTETS}) FROM name GROUP BY worker"
+        )
+        self._octetsOf: Counter[str] = Counter(dict(octets))
+        # What this transaction has changed.
+        self._changes: Counter[str] = Counter()
         # With how many octets it is looked again.
         self._again: dict[str, int] = {}
-        self.undone()
 
     def undone(self) -> None:
-        """A transaction is undone."""
+        """The transaction is undone."""
         self._known.clear()
         self._again.clear()
-        self._octetsOf = Counter(
-            dict(
-                self._db.execute(
-                    f"SELECT worker, sum(length(name) + {NAME_OCTETS}) FROM name"
-                    " GROUP BY worker"
-                )
-            )
-        )
+        self._octetsOf.subtract(self._changes)
+        self._changes.clear()
+
+    def committed(self) -> None:
+        """The transaction is committed."""
+        self._changes.clear()
 
     def numberOf(self, worker: str, name: str) -> int:
         """The number of a name, which is stored if it is new. In a transaction."""
@@ -94,6 +96,7 @@ class NameTable:
 
     def _count(self, worker: str, octets: int) -> None:
         self._octetsOf[worker] += octets
+        self._changes[worker] += octets
         self._kept.add(worker, octets)
 
     def used(self, number: int, seq: int) -> None:

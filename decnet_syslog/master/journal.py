@@ -132,6 +132,7 @@ class Journal:
             self._kept,
             self._eras.mark.number,
         )
+        self._batches.committed(self._kept.committed(), {})
         self._space = space
         self._tidying = Tidying(connection, space)
         self._tidying.used(self.octets)
@@ -261,7 +262,8 @@ class Journal:
             if cheap:
                 self._db.execute("PRAGMA synchronous = FULL")
         self._streams.granted(granted)
-        self._batches.committed(self._kept.beyond(), {})
+        self._names.committed()
+        self._batches.committed(self._kept.committed(), {})
         return granted
 
     def _areKnown(self, wishes: Sequence[Wish]) -> bool:
@@ -396,7 +398,8 @@ class Journal:
             self._eras.committed(last)
         self._streams.committed(positions, last)
         self._cursorTable.seqs = moved
-        added.update(self._kept.beyond())
+        added.update(self._kept.committed())
+        self._names.committed()
         self._batches.committed(added, {})
         if self._cursorTable.released > self._releasedTo:
             self._release()
@@ -590,6 +593,7 @@ class Journal:
                 self._isChanging = False
                 self._kept.undone()
                 self._names.undone()
+                self._streams.undone()
         except sqlite3.DatabaseError:
             why = None
         if why is not None:

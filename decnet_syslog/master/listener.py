@@ -38,6 +38,7 @@ from ..trust.contexts import (
 from ..trust.names import NameRefused, fingerprint, peerName, showText
 from ..trust.refusals import MASTER_REFUSED, alertOf, remedyOnMaster
 from ..trust.roles import Objection, eventOf
+from ..trust.verification import shown
 from ..wire.control import BYE, ControlError, ControlLine
 from ..wire.diagnosis import diagnose, diagnoseHandshake
 from ..wire.framing import FramingError, Oversize
@@ -254,13 +255,14 @@ class ListenerProtocol(OctetCountedReceiver):
         a refused peer can hold no more resources than a stranger.
         """
         self._turnedAway = True
+        subject, print_ = shown(certificate)
         self._log.warn(
             "refused {address}: {reason}; certificate {subject} {fingerprint}; {remedy}",
             event=eventOf(objection.code),
             address=self.address,
             reason=str(objection),
-            subject=showText(certificate.subject.rfc4514_string()),
-            fingerprint=fingerprint(certificate),
+            subject=subject,
+            fingerprint=print_,
             remedy=remedyOnMaster(objection.code, objection),
         )
         self.refuse()

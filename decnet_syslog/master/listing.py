@@ -11,7 +11,7 @@ What must be true:
   waits for them.
 
 Set aside: a time limit for an answer. A slow link is no attack, and a peer that does not read
-harms nobody while there is room.
+does no harm while there is room.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Asker(Protocol):
         """The answer, the newest first; called in the journal's thread."""
 
     def reads(self) -> bool:
-        """Whether the peer reads what we send."""
+        """Whether the peer keeps up with our answers."""
 
     def sendKnown(self, known: list[Known], isLast: bool) -> None:
         """Send a piece."""
@@ -64,7 +64,7 @@ class Listings:
     """
     The answers of a listener.
 
-    @ivar octets: that all of them hold.
+    @ivar octets: held by all unsent answers.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Listings:
         self._perform = perform
         self._clock = clock
         self.octets = 0
-        # Of each worker, those that the journal is to be asked for.
+        # By worker: connections whose turn at the journal has not come.
         self._waiting: dict[str, deque[Asker]] = {}
         self._asked: set[str] = set()
         # Answers that do not fit yet.
@@ -96,7 +96,7 @@ class Listings:
         self._askNext()
 
     def peerReads(self, asker: Asker) -> None:
-        """The peer has read what was sent."""
+        """The peer has caught up."""
         if asker in self._stalled:
             del self._stalled[asker]
             self._makeReady(asker)

@@ -113,8 +113,8 @@ class OutputFile:
         self._sent = status.st_size
         # The length of the cut line at the end of the surplus.
         self._half = 0
-        # The boot id of a recovered surplus, until it is compared.
-        self._doubted: str | None = None
+        # The record of a file whose recovered surplus was not compared yet.
+        self._doubted: FileLength | None = None
         # The file that the cursor names, while it may hold the next octets.
         self._earlier: EarlierFile | None = None
         self._isNew = True
@@ -144,7 +144,7 @@ class OutputFile:
             self.surplus = self.size - recorded.length
             # A killed process may not have synced it.
             self.dirty = self.surplus > 0
-            self._doubted = recorded.boot if self.surplus else None
+            self._doubted = recorded if self.surplus else None
             return
         # An empty file proves nothing: a new file can have the inode number of one that was
         # compressed.
@@ -216,7 +216,9 @@ class OutputFile:
             return False
         name = "output-truncated" if size < self.size else "output-foreign-write"
         self._events(name, path=self.path, size=size, expected=self.size)
-        if self.surplus and self._doubted is None:
+        if self._doubted is not None:
+            self._earlier = EarlierFile(self.path, self._doubted, self._events)
+        elif self.surplus:
             # The lines were copied or taken away: they do not come again.
             self.ahead += self.surplus - self._half
         self.size, self.surplus, self._half, self._doubted = size, 0, 0, None
@@ -321,15 +323,17 @@ class OutputFile:
         @raise OSError: the file cannot be read now.
         @raise StorageFailed: the file cannot be synced.
         """
-        half = self._half
         try:
+            # It may have been truncated, too.
+            self.resized()
             status = os.fstat(self.descriptor)
         except OSError as error:
             if error.errno != errno.ESTALE:
                 raise
             # Another machine deleted it on a network file system: only synced octets count.
             self.sync()
-            return self.ahead + self.surplus - half, b""
+            return self.ahead + self.surplus - self._half, b""
+        half = self._half
         if status.st_nlink:
             if half:
                 half = self._completeLine(octets, half)
@@ -462,6 +466,7 @@ class OutputFile:
 
     def _verify(self, octets: bytes) -> bool:
         """Accept a surplus only if it equals the octets that we would write."""
+        assert self._doubted is not None
         at = self.size - self.surplus
         count = min(self.surplus, len(octets))
         seen = os.pread(self.descriptor, count, at)
@@ -470,7 +475,7 @@ class OutputFile:
             isHoled = len(seen) == count and all(
                 s in (w, 0) for s, w in zip(seen, wanted, strict=True)
             )
-            if isHoled and self._doubted != bootId():
+            if isHoled and self._doubted.boot != bootId():
                 self._events("output-mended", path=self.path, offset=at, octets=count)
                 self._overwrite(at, wanted)
             else:

@@ -353,7 +353,7 @@ class FileOutput:
                 # Search for it, as if it had been moved before the start.
                 self._moved[path] = file.counted()
                 self._drop(path)
-            self._count(path, self._file(path))
+            file = self._file(path)
         elif not file.resized() and not self._isNew(path, file):
             return self._writeAgain(path)
         self._count(path, file)

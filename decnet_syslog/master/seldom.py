@@ -1,8 +1,8 @@
 """
 Log events that a peer can cause as often as it likes: the first at once, then few.
 
-What must be true: each occurrence is counted, and the counts stand in the next line that is
-logged, so that none is lost between two lines; what is remembered is bounded.
+What must be true: each occurrence is counted, and the next line that is logged has the count,
+so that none is lost between two lines; the memory for this is bounded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 
 __all__ = ["SELDOM_S", "Seldom"]
 
-# Of one worker and kind there is a line so often, in seconds.
+# The least time between two lines of one worker and kind, in seconds.
 SELDOM_S = 60.0
 
 # Workers and kinds that are remembered. Of one that was forgotten there is a line more.
@@ -26,7 +26,7 @@ class Seldom:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        # When a line was logged last, and what has occurred since.
+        # The time of the last line, and the number of occurrences since then.
         self._known: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
 
     def occurred(self, key: Hashable, count: int = 1) -> int:

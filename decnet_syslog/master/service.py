@@ -233,7 +233,10 @@ class ListenerService(Service):
                 self._limit, self._proxies, self._reactor
             )
         self._portFactory = factory
-        self._sockets = adoptedSockets() or [self._bind()]
+        self._sockets = adoptedSockets()
+        self._isOwn = not self._sockets
+        if self._isOwn:
+            self._sockets = [self._bind()]
 
     def _bind(self) -> int:
         """
@@ -245,10 +248,13 @@ class ListenerService(Service):
         try:
             return boundSocket(self._host, self._portNumber, self._reusePort).detach()
         except OSError as error:
-            raise SystemExit(
-                f"decnet-listener: cannot listen on {self._host} port {self._portNumber}:"
-                f" {error.strerror or error}; choose another --port, or stop what uses it"
-            ) from None
+            raise self._noPort(error) from None
+
+    def _noPort(self, error: OSError) -> SystemExit:
+        return SystemExit(
+            f"decnet-listener: cannot listen on {self._host} port {self._portNumber}:"
+            f" {error.strerror or error}; choose another --port, or stop what uses it"
+        )
 
     def _listen(self) -> None:
         """
@@ -256,16 +262,13 @@ class ListenerService(Service):
 
         @raise SystemExit: somebody else listens on our port.
         """
-        for descriptor in self._sockets:
-            with socket.socket(fileno=os.dup(descriptor)) as given:
+        if self._isOwn:
+            with socket.socket(fileno=os.dup(self._sockets[0])) as own:
                 try:
-                    given.listen(BACKLOG)
+                    own.listen(BACKLOG)
                 except OSError as error:
-                    raise SystemExit(
-                        f"decnet-listener: cannot listen on {self._host} port"
-                        f" {self._portNumber}: {error.strerror}; choose another --port, or"
-                        " stop what uses it"
-                    ) from None
+                    raise self._noPort(error) from None
+        for descriptor in self._sockets:
             self._ports.append(self._adopt(descriptor, self._portFactory))
         self._sockets = []
         self.port = self._ports[0]

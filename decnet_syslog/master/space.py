@@ -271,6 +271,11 @@ class Space:
         return self.ask("page_count") * self._pageOctets
 
     @property
+    def unusedOctets(self) -> int:
+        """Of these, pages that hold nothing."""
+        return self.ask("freelist_count") * self._pageOctets
+
+    @property
     def walFileOctets(self) -> int:
         """What the WAL's file has."""
         return sizeOf(self._wal)
@@ -343,7 +348,7 @@ class Space:
             self.reserve.take()
             free -= lacked - self.reserve.lacks
         free -= self.reserve.lacks + self._growth()
-        unused = self.ask("freelist_count") * self._pageOctets
+        unused = self.unusedOctets
         # Pages need room in the WAL after its used part, and in the database unless it has free
         # pages of its own.
         written = max(0, self.walFileOctets - self._walUsed())

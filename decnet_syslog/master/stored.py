@@ -22,6 +22,7 @@ __all__ = [
     "NAMES_OCTETS_MAX",
     "STREAM_OCTETS",
     "KeptOctets",
+    "payloadOctets",
     "storedOctets",
 ]
 
@@ -80,46 +81,49 @@ class KeptOctets:
         @param streamsMax: streams of a worker that are kept.
         @param gapsMax: gaps of a worker that are kept.
         """
-        self._db = db
         self._most = (
             streamsMax * STREAM_OCTETS + gapsMax * GAP_OCTETS + NAMES_OCTETS_MAX
         )
-        self.octets = 0
-        self._octetsOf: Counter[str] = Counter()
-        # As it was when L{beyond} was asked last.
-        self._beyond: Counter[str] = Counter()
-        self._touched: set[str] = set()
-        self.undone()
-
-    def undone(self) -> None:
-        """A transaction is undone: count what there is."""
-        self._touched |= self._octetsOf.keys()
-        self._octetsOf = Counter(dict(self._db.execute(_KEPT)))
-        self._touched |= self._octetsOf.keys()
+        self._octetsOf: Counter[str] = Counter(dict(db.execute(_KEPT)))
         self.octets = self._octetsOf.total()
+        # What this transaction has changed; for the first call of L{committed}, all.
+        self._changes: Counter[str] = Counter(self._octetsOf)
+        # Octets beyond the bound, as they were counted last.
+        self._beyond: Counter[str] = Counter()
 
     def add(self, worker: str, octets: int) -> None:
         """Count octets of a transaction; negative: they are deleted."""
         self._octetsOf[worker] += octets
+        self._changes[worker] += octets
         self.octets += octets
-        self._touched.add(worker)
 
-    def beyond(self) -> dict[str, int]:
-        """By how much more than before a worker has more than is kept; negative: less."""
-        changes: dict[str, int] = {}
-        for worker in self._touched:
+    def undone(self) -> None:
+        """The transaction is undone."""
+        self._octetsOf.subtract(self._changes)
+        self.octets -= self._changes.total()
+        self._changes.clear()
+
+    def committed(self) -> dict[str, int]:
+        """
+        The transaction is committed.
+
+        @return: how much a worker's excess over the bound has grown; negative: shrunk.
+        """
+        moved: dict[str, int] = {}
+        for worker in self._changes:
             now = max(0, self._octetsOf[worker] - self._most)
             if now != self._beyond[worker]:
-                changes[worker] = now - self._beyond[worker]
+                moved[worker] = now - self._beyond[worker]
                 self._beyond[worker] = now
-        self._touched.clear()
-        return changes
+        self._changes.clear()
+        return moved
 
 
-def payloadOctets(octets: int, lengths: int) -> int:
+def payloadOctets(octets: int, lengths: int, name: int = 0) -> int:
     """
     The row of a batch.
 
     @param lengths: how many messages have theirs stored.
+    @param name: octets of the name that a batch of an older schema has.
     """
-    return DEPOSIT_COST + octets + 4 * lengths
+    return DEPOSIT_COST + octets + 4 * lengths + name

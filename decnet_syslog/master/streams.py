@@ -66,6 +66,8 @@ class StreamTable:
         # Workers that have too much, all of it of batches, and the last of these.
         self._overfull: dict[str, int] = {}
         self._last = lastBatch
+        # Of these, the ones that this transaction has freed.
+        self._freed: dict[str, int] = {}
         self._positions: dict[int, Position] = {}
         self._turn: int
         (self._turn,) = db.execute(
@@ -177,6 +179,7 @@ class StreamTable:
     def undone(self) -> None:
         """Grants are not committed: what was counted of them is counted again."""
         self._streamsOf.clear()
+        self._freed.clear()
 
     def committed(self, positions: Mapping[int, Position], last: int = 0) -> None:
         """
@@ -185,6 +188,10 @@ class StreamTable:
         @param last: its last batch, if it has one.
         """
         self._last = max(self._last, last)
+        for worker, freed in self._freed.items():
+            if self._overfull.get(worker) == freed:
+                del self._overfull[worker]
+        self._freed.clear()
         if len(self._positions) >= POSITIONS_MAX:
             self._positions.clear()
         self._positions.update(positions)
@@ -234,7 +241,7 @@ class StreamTable:
         """
         for worker, last in list(self._overfull.items()):
             if last <= seq:
-                del self._overfull[worker]
+                self._freed[worker] = last
                 self._streamsOf.pop(worker, None)
                 self._forgetOldest(worker, self._streamsPerWorkerMax)
                 self._freeNames(worker)

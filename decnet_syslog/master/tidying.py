@@ -74,7 +74,7 @@ class Tidying:
         """Whether the files are much larger than their content."""
         space = self._space
         return (
-            self._canShrink and space.fileOctets > octets * 5 // 4 + 2 * self._slack
+            self._canShrink and space.unusedOctets > octets // 4 + 2 * self._slack
         ) or space.walFileOctets > self._slack
 
     def step(self) -> bool:
@@ -91,11 +91,10 @@ class Tidying:
         if space.reserve.lacks:
             # It comes first.
             self._keep = min(self._keep, self._octets * 5 // 4)
-        pages = min(
-            (space.fileOctets - self._keep) // self._pageOctets,
-            space.ask("freelist_count"),
-            min(STEP_OCTETS, space.budget.piece) // self._pageOctets,
-        )
+        # Positions, gaps and names stay, however many there are: only batches are counted.
+        spare = space.unusedOctets - max(0, self._keep - self._octets)
+        step = min(STEP_OCTETS, space.budget.piece)
+        pages = min(spare, step) // self._pageOctets
         if self._canShrink and pages > 0:
             # Of one pragma: execute() would stop at the first page.
             self._db.executescript(f"PRAGMA incremental_vacuum({pages})")

@@ -92,6 +92,10 @@ class Chronicle:
         self.known = self.known.upTo(seq)
         self.noted(seq)
 
+    def isEra(self, seq: int) -> bool:
+        """Whether the message with this sequence begins a known era."""
+        return any(era.first == seq for era in self.known.eras)
+
     def readEra(self, seq: int, token: str) -> bool:
         """
         Record that a message that begins an era was read.

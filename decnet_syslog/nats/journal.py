@@ -532,18 +532,19 @@ class JetStreamJournal:
         self._progress = []
         return [p.batch for p in progress]
 
-    def saveCursors(self, cursors: Sequence[Cursor]) -> None:
+    def saveCursors(self, cursors: Sequence[Cursor], tell: bool = True) -> None:
         """
         Save the cursors of the outputs, together with the history that their batches were read
         from. After a rollback that is not the stream's present history.
 
+        @param tell: whether other hosts should see them as well.
         @raise LeaseLost: they are saved locally, but another process has the outputs.
         """
         assert self._outbox is not None, "no output is here"
-        if max(cursor.seq for cursor in cursors) > self._reader.history.last:
+        if tell and max(c.seq for c in cursors) > self._reader.history.last:
             # The saved history must include the cursor.
             self._run(self._chronicle.look())
-        self._outbox.save(cursors, self._reader.history)
+        self._outbox.save(cursors, self._reader.history, tell)
 
     def _started(self, deposit: Deposit) -> _Progress:
         left = [(piece, uuid4().hex) for piece in pieces(deposit, self._pieceOctets)]

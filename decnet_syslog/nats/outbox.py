@@ -369,12 +369,15 @@ class Outbox:
         """Record that the rollback was announced."""
         self.state.keep("fork", None)
 
-    def save(self, cursors: Iterable[Cursor], known: History) -> None:
+    def save(
+        self, cursors: Iterable[Cursor], known: History, tell: bool = True
+    ) -> None:
         """
         Save what the outputs have on disk: here first, then where others see it. That
         can wait, for L{renew}: here is what we go on from.
 
         @param known: the history that the cursors belong to.
+        @param tell: whether to write them to the bucket as well.
         @raise LeaseLost: another process has taken over.
         """
         cursors = list(cursors)
@@ -391,6 +394,8 @@ class Outbox:
         self.known = known
         for cursor in cursors:
             self._cursors[cursor.output] = cursor.seq
+        if not tell:
+            return
         try:
             self._write(self._holder)
         except JournalBlocked:

@@ -7,7 +7,9 @@ What must be true:
   reading. The sequences have no holes there: what is missing was removed by somebody else,
   and is said;
 * reading never continues in another history: the reader checks each era message, and checks the
-  history before it creates a consumer;
+  history before it creates a consumer. A consumer's replica can have other messages than the
+  stream's leader, after a restore of some nodes. So the last message of each delivery is compared
+  with the leader's: histories that have diverged do not converge again;
 * the last message of a subject stays: it is the position of a stream. What is removed is
   before a message that was read and is written in every output;
 * a stream that is full of written messages becomes free again. The reader replaces the last
@@ -37,6 +39,7 @@ from .chronicle import Chronicle
 from .history import ERA, History, erasSubject
 from .lease import WentBack
 from .messages import (
+    ATTEMPT,
     HEADERS_OCTETS_MAX,
     Entry,
     Foreign,
@@ -243,7 +246,7 @@ class Reader:
         while True:
             consumer = remembered or await self._consume(after)
             try:
-                return _Got(
+                got = _Got(
                     consumer,
                     *await self._stream.fetch(consumer, octetsMax, MESSAGES_MAX),
                 )
@@ -254,6 +257,32 @@ class Reader:
                     ) from None
                 # Its server is gone, or it was idle for too long.
                 remembered = None
+            else:
+                await self._compare(got)
+                return got
+
+    async def _compare(self, got: _Got) -> None:
+        """
+        Compare a delivery with the stream's leader.
+
+        @raise JournalBlocked: the consumer's replica has another history.
+        """
+        if not got.deliveries:
+            return
+        last = got.deliveries[-1]
+        theirs = await self._stream.at(last.seq)
+        ours = last.message.headers
+        if (
+            theirs is not None
+            and (theirs.headers.get(ATTEMPT), theirs.headers.get(ERA))
+            != (ours.get(ATTEMPT), ours.get(ERA))
+        ) or any(
+            ERA not in each.message.headers and self._chronicle.isEra(each.seq)
+            for each in got.deliveries
+        ):
+            raise JournalBlocked(
+                f"a replica of the stream has another message {last.seq} than its leader"
+            )
 
     async def _consume(self, after: int) -> str:
         """
@@ -462,6 +491,10 @@ class Reader:
         if short is None:
             return
         subject, headers = short
+        theirs = await self._stream.at(tail.seq)
+        if theirs is None or theirs.headers.get(ATTEMPT) != tail.headers.get(ATTEMPT):
+            # It was removed, or the list came from a replica with another history.
+            return
         if headers is not None:
             await self._chronicle.sure()
             self._refuseOther()
@@ -539,6 +572,7 @@ class Reader:
                 some, isMore = await self._stream.fetch(consumer, 2**30, MESSAGES_MAX)
             except Silent:
                 return
+            await self._compare(_Got(consumer, some, isMore))
             for got in some:
                 sweep.next = got.seq + 1
                 subject = self._subjectOf(got.seq, got.message.headers)

@@ -360,4 +360,4 @@ class OutputsService(Service):
             [feed.inThread(feed.output.sync) for feed in self.feeds]
         )
         if cursors:
-            yield self._inJournal(self._journal.saveCursors, cursors)
+            yield self._inJournal(self._journal.saveCursors, cursors, False)

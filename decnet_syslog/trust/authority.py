@@ -14,7 +14,6 @@ list.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -29,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ..errors import UserError
 from .bundles import readCertificates, readKey
+from .enrolledfile import addEnrolled, readEnrolled, rewriteEnrolled
 from .files import alone, makeDirectory, replaceFile, writeNew
 from .issuers import isSigned, keyId, keyIds, spki
 from .issuing import (
@@ -40,14 +40,13 @@ from .issuing import (
     namesOf,
     pemOfKey,
 )
-from .names import NameRefused, checkName, fingerprint, peerName
-from .revocation import CRL_FILE, Revocations, makeList, otherLists, readLists
+from .listfile import readLists
+from .names import NameRefused, checkName, peerName
+from .revocation import CRL_FILE, Revocations, makeList
 
-__all__ = ["ENROLLED_FILE", "MASTER_NAME", "PREVIOUS", "Authority", "readSigner"]
+__all__ = ["MASTER_NAME", "PREVIOUS", "Authority", "readSigner"]
 
 MASTER_NAME = "decnet-master"
-
-ENROLLED_FILE = "enrolled.jsonl"
 
 # The directory of the authority that is being replaced.
 PREVIOUS = "previous"
@@ -186,22 +185,9 @@ class Authority:
         return self._issue(name, out, namesOf(names), role, days)
 
     def enrolled(self) -> list[dict[str, str]]:
-        """
-        The certificates issued here: name, fingerprint, serial, not_after, role, and authority,
-        the L{keyId} of the signer.
-        """
-        path = self.directory / ENROLLED_FILE
-        if not path.exists():
-            return []
-        # Older versions wrote no "authority". A replacement adds it to all lines.
+        """The certificates issued here, as L{readEnrolled} has them."""
         first = keyId((self.previous or self._signer).certificate)
-        try:
-            lines = path.read_text("utf-8").splitlines()
-            return [{"authority": first, **json.loads(line)} for line in lines]
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(
-                f"{path}: not the list of who is enrolled ({error}); mend it"
-            ) from None
+        return readEnrolled(self.directory, first)
 
     def good(self) -> list[dict[str, str]]:
         """The L{enrolled} certificates that are valid, not revoked, and from a trusted CA."""
@@ -299,9 +285,9 @@ class Authority:
         now = datetime.now(timezone.utc).replace(microsecond=0)
         known.update(dict.fromkeys(new, now))
         number = before.number(signer.certificate) + 1
-        others = otherLists(before.octets, signer.certificate, self.authorities())
         made = makeList(signer.certificate, signer.key, known, number)
-        replaceFile(self.directory / CRL_FILE, made + b"".join(others))
+        others = before.otherThan(signer.certificate)
+        replaceFile(self.directory / CRL_FILE, made + others)
         return new
 
     def authorities(self) -> list[x509.Certificate]:
@@ -356,21 +342,8 @@ class Authority:
         return certificate
 
     def _note(self, name: str, certificate: x509.Certificate, role: str) -> None:
-        """Add a line to the list of what was enrolled."""
-        entry = {
-            "name": name,
-            "role": role,
-            "fingerprint": fingerprint(certificate),
-            "serial": f"{certificate.serial_number:x}",
-            "not_after": certificate.not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "authority": keyId(self.certificate),
-        }
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(self.directory / ENROLLED_FILE, flags, 0o644)
-        with os.fdopen(descriptor, "ab") as file:
-            file.write(json.dumps(entry).encode("ascii") + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Add a line to the list of issued certificates. The caller holds the lock."""
+        addEnrolled(self.directory, name, certificate, role, keyId(self.certificate))
 
     def label(self) -> None:
         """
@@ -378,7 +351,4 @@ class Authority:
 
         The caller holds the lock.
         """
-        path = self.directory / ENROLLED_FILE
-        if path.exists():
-            lines = [json.dumps(entry) + "\n" for entry in self.enrolled()]
-            replaceFile(path, "".join(lines).encode("ascii"))
+        rewriteEnrolled(self.directory, self.enrolled())

@@ -42,6 +42,7 @@ __all__ = [
     "Refusal",
     "errorText",
     "isReported",
+    "shown",
     "turnedAway",
     "verifyWith",
 ]
@@ -92,15 +93,20 @@ def _address(connection: Any) -> str:
     return str(peer) if host is None else f"{host}:{port}"
 
 
-def _shown(certificate: X509 | None) -> tuple[str, str]:
-    """A certificate's subject and fingerprint."""
+def shown(certificate: X509 | x509.Certificate | None) -> tuple[str, str]:
+    """A certificate's subject and fingerprint, for the log."""
     try:
         assert certificate is not None
-        parsed = certificate.to_cryptography()
-        return showText(parsed.subject.rfc4514_string()), fingerprint(parsed)
+        if isinstance(certificate, X509):
+            certificate = certificate.to_cryptography()
+        print_ = fingerprint(certificate)
     except Exception:
         # A hostile certificate must not get past the check by breaking the report.
         return "unreadable", "unknown"
+    try:
+        return showText(certificate.subject.rfc4514_string()), print_
+    except Exception:
+        return "unreadable", print_
 
 
 def _refusal(
@@ -115,9 +121,9 @@ def _refusal(
     @param leaf: the peer's own certificate.
     @param certificate: the refused certificate of its chain, C{depth} steps above the leaf.
     """
-    subject, print_ = _shown(leaf)
+    subject, print_ = shown(leaf)
     if depth:
-        reason = f"{reason} (the certificate of {_shown(certificate)[0]}, its issuer)"
+        reason = f"{reason} (the certificate of {shown(certificate)[0]}, its issuer)"
     try:
         address = _address(connection)
     except Exception:

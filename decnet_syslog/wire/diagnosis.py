@@ -2,8 +2,8 @@
 What a sender does instead of octet counting, and the remedy, for the log.
 
 RFC 5425 has one framing. Senders have many, and their defaults are others. Each is known by
-the first octets where MSG-LEN should stand. What goes wrong before that is known by OpenSSL's
-words for it. This is a guess for people: nothing depends on it.
+the first octets where MSG-LEN should stand. A failed handshake is known by OpenSSL's words for
+it. This is a guess for people: nothing depends on it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _OCTET_COUNTING = (
     " driver instead of network())"
 )
 
-# The beginning of the octets, and what it means. The first that fits counts.
+# The beginning of the octets, and its meaning. The first pattern that matches counts.
 _KINDS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
     [
         (re.compile(pattern, re.DOTALL), text)

@@ -24,7 +24,7 @@ FLOOD_S = 4.0
 # How much more memory a flood may cost, in KiB.
 MEMORY_KIB_MAX = 100 * 1024
 
-# Of all files of the journal: 128 MiB, and 1.25 times what is counted.
+# The bound of all files of the journal: 128 MiB, and 1.25 times the counted octets.
 FILES_OCTETS_MAX = (128 + 10) * 1024 * 1024
 
 _M = b"<134>1 - d s - e - x"
@@ -108,7 +108,7 @@ _LONG = b"%F0%9F%98%80" * 1000
 
 
 def _opens(peer: TLSPeer, count: int, name: Callable[[int], bytes]) -> None:
-    """Open so many streams, each with a name."""
+    """Open a number of streams, each with a name."""
     for at in range(0, count, 50):
         peer.send(
             b"".join(
@@ -166,7 +166,7 @@ def _names(attack: Attack) -> str:
         for path in attack.field.directory.glob("listener.db*")
         if path.is_file()
     )
-    # What is counted is little: all is delivered, and of one worker little is kept.
+    # Little is counted: all batches are delivered, and the kept octets of a worker are bounded.
     if octets > FILES_OCTETS_MAX:
         return f"{octets >> 20} MiB of files for {number} names"
     return "served, the files are small"
