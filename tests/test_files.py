@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import decnet_syslog
 import twisted
+from decnet_syslog.durable import StorageFailed
 from decnet_syslog.errors import UserError
 from decnet_syslog.files import StateStore
 from decnet_syslog.master.journal import Journal
@@ -82,8 +83,9 @@ class PlantedTests(SynchronousTestCase):
         target.write_bytes(b"precious" * 1000)
         target.chmod(0o644)
         os.link(target, self.path)
-        for make in (journal, bookmarks):
-            self.assertRefused(make, "cannot use")
+        self.assertRefused(bookmarks, "another kind")
+        error = str(self.assertRaises(StorageFailed, journal, self.path))
+        self.assertIn("not a database", error)
         lock(self.path)
         self.assertEqual(target.read_bytes(), b"precious" * 1000)
         self.assertEqual(target.stat().st_mode & 0o777, 0o644)
