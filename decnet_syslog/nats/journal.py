@@ -64,6 +64,8 @@ from .messages import (
 from .outbox import Outbox, Plan, releasedOf
 from .packing import packer
 from .reader import Reader
+from .removing import Remover
+from .shortening import Shortener
 from .stream import EXPECTED, Layout, Stream, StreamFull, Tail, opening
 from .written import Limbo, Written
 
@@ -220,7 +222,7 @@ class JetStreamJournal:
         self._chronicle = chronicle
         self._chronicle.wentBack = self._wentBack
         self._heardWentBack: Callable[[], None] = lambda: None
-        self._reader = Reader(stream, chronicle)
+        self._makeReader()
         self._held: OrderedDict[int, _Held] = OrderedDict()
         self._rows: dict[str, int] = {}
         self._newRow = count(1)
@@ -269,6 +271,13 @@ class JetStreamJournal:
             encoding,
             messageOctetsMax,
         )
+
+    def _makeReader(self) -> None:
+        """Begin to read in the present history."""
+        stream, chronicle = self._stream, self._chronicle
+        self._reader = Reader(stream, chronicle)
+        self._remover = Remover(stream, self._reader)
+        self._shortener = Shortener(stream, chronicle, self._reader, self._remover)
 
     @property
     def identity(self) -> str:
@@ -323,7 +332,7 @@ class JetStreamJournal:
             self._lookAtPayload()
             return
         self._run(self._reader.check())
-        self._run(self._reader.sweepSome())
+        self._run(self._remover.sweepSome())
         if self._outbox.owesFork:
             self._run(self._chronicle.fork())
             self._outbox.hasForked()
@@ -525,7 +534,7 @@ class JetStreamJournal:
         if cursors and self._outbox is not None:
             self.saveCursors(cursors)
             try:
-                self._run(self._reader.release(self._outbox.released))
+                self._run(self._remover.release(self._outbox.released))
             except JournalBlocked:
                 # Nobody waits for that: the next time.
                 pass
@@ -805,11 +814,11 @@ class JetStreamJournal:
                 # Announce it later, when written messages have made room.
                 owes = True
         outbox.begin(plan, self.identity, self._chronicle.known, owes)
-        self._reader = Reader(self._stream, self._chronicle)
+        self._makeReader()
         self._reader.forgiven = outbox.before.released
         self._limbo = Limbo(outbox.state)
-        self._run(self._reader.restore(self._limbo))
-        self._run(self._reader.sweep(outbox.released))
+        self._run(self._shortener.restore(self._limbo))
+        self._run(self._remover.sweep(outbox.released))
         return plan.cursors
 
     async def _plan(self, outbox: Outbox, names: Sequence[str]) -> Plan:
@@ -838,7 +847,7 @@ class JetStreamJournal:
         @raise JournalBlocked: not now.
         """
         assert self._outbox is not None, "no output is here"
-        self._run(self._reader.tidy(self._outbox.released, self._limbo))
+        self._run(self._shortener.tidy(self._outbox.released, self._limbo))
 
     @property
     def octetsMax(self) -> int:
