@@ -18,8 +18,7 @@ from decnet_syslog.errors import UserError
 from decnet_syslog.master.promise import JournalBlocked
 from decnet_syslog.master.values import Batch, Cursor, Deposit, Grant
 from decnet_syslog.nats import bus as buses
-from decnet_syslog.nats import journal as journals
-from decnet_syslog.nats import removing, shortening
+from decnet_syslog.nats import positions, removing, shortening
 from decnet_syslog.nats.access import Access, parseServers
 from decnet_syslog.nats.bus import Bus, Message, Silent
 from decnet_syslog.nats.history import History
@@ -200,7 +199,7 @@ class TwoListenersTests(SingleTestCase):
     def test_forgotten(self) -> None:
         """Of very many streams the first are forgotten here: their connections are stale,
         and open them again."""
-        self.patch(journals, "STREAMS_MAX", 3)
+        self.patch(positions, "STREAMS_MAX", 3)
         journal = self.open()
         grants = [grant(journal, generation=g) for g in range(5)]
         batches = journal.commit([lines(grants[0], 0, b"a\n")])
