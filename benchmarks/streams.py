@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from decnet_syslog.master.values import Cursor, Deposit, Grant, Wish
-from decnet_syslog.nats import reader
+from decnet_syslog.nats import shortening
 from decnet_syslog.nats.journal import JetStreamJournal
 from decnet_syslog.wire.record import Provenance
 from tests.natsserver import ROOMY, NatsServer, openJetStream, waitUntil
@@ -77,9 +77,9 @@ def _write(writer: JetStreamJournal) -> None:
 
 def _tidy(writer: JetStreamJournal, count: int) -> None:
     """Shorten all positions."""
-    for _ in range(count // reader.TIDY_AT_ONCE + 1):
+    for _ in range(count // shortening.TIDY_AT_ONCE + 1):
         writer.tidy()
-        writer._reader._tidied = float("-inf")
+        writer._shortener._tidied = float("-inf")
 
 
 def _measure(directory: Path, count: int) -> None:
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str]) -> int:
         "--streams", type=int, nargs="*", default=[1000, 3000, 10_000, 30_000]
     )
     given = parser.parse_args(arguments)
-    reader.QUIET_S = 0
+    shortening.QUIET_S = 0
     for count in given.streams:
         with tempfile.TemporaryDirectory(prefix="decnet-syslog-streams-") as made:
             _measure(Path(made), count)

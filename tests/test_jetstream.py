@@ -18,8 +18,7 @@ from decnet_syslog.errors import UserError
 from decnet_syslog.master.promise import JournalBlocked
 from decnet_syslog.master.values import Batch, Cursor, Deposit, Grant
 from decnet_syslog.nats import bus as buses
-from decnet_syslog.nats import journal as journals
-from decnet_syslog.nats import reader as readers
+from decnet_syslog.nats import positions, removing, shortening
 from decnet_syslog.nats.access import Access, parseServers
 from decnet_syslog.nats.bus import Bus, Message, Silent
 from decnet_syslog.nats.history import History
@@ -200,7 +199,7 @@ class TwoListenersTests(SingleTestCase):
     def test_forgotten(self) -> None:
         """Of very many streams the first are forgotten here: their connections are stale,
         and open them again."""
-        self.patch(journals, "STREAMS_MAX", 3)
+        self.patch(positions, "STREAMS_MAX", 3)
         journal = self.open()
         grants = [grant(journal, generation=g) for g in range(5)]
         batches = journal.commit([lines(grants[0], 0, b"a\n")])
@@ -247,7 +246,7 @@ class SpaceTests(SingleTestCase):
 
     def test_purged(self) -> None:
         """What every output has is removed; the position is not."""
-        self.patch(readers, "PURGE_OCTETS", 1)
+        self.patch(removing, "PURGE_OCTETS", 1)
         listener, writer = self.open(), self.open(state=self.directory() / "o.db")
         writer.useOutputs(["a"])
         for generation in range(3):
@@ -287,7 +286,7 @@ class SpaceTests(SingleTestCase):
         With many streams, removing a message takes one request. There is no purge for each subject,
         because a purge scans the whole stream.
         """
-        self.patch(readers, "PURGE_ALL_OCTETS", 1)
+        self.patch(removing, "PURGE_ALL_OCTETS", 1)
         path = self.directory() / "o.db"
         listener, writer = self.open(), openJetStream(self.nats.url, path)
         writer.useOutputs(["a"])
@@ -312,7 +311,7 @@ class SpaceTests(SingleTestCase):
         self.assertEqual(set(self.counts(writer).values()), {1})
         self.assertEqual(purges, [])
         # The same again, but without removing anything before the process ends.
-        self.patch(readers, "PURGE_ALL_OCTETS", 10**9)
+        self.patch(removing, "PURGE_ALL_OCTETS", 10**9)
         writer.close()
         writer = openJetStream(self.nats.url, path)
         writer.useOutputs(["a"])
@@ -331,8 +330,8 @@ class SpaceTests(SingleTestCase):
         Of what is kept for its position only, the position is kept, in few octets; whoever
         holds the stream goes on, and whoever is stale stays so.
         """
-        self.patch(readers, "QUIET_S", 0)
-        self.patch(readers, "PURGE_OCTETS", 1)
+        self.patch(shortening, "QUIET_S", 0)
+        self.patch(removing, "PURGE_OCTETS", 1)
         listener, writer = self.open(), self.open(state=self.directory() / "o.db")
         writer.useOutputs(["a"])
         granted = [grant(listener, generation=g) for g in range(3)]

@@ -22,8 +22,8 @@ from decnet_syslog.master.promise import JournalBlocked
 from decnet_syslog.master.values import Batch, Cursor, Mark
 from decnet_syslog.nats import bus as buses
 from decnet_syslog.nats import chronicle as chronicles
+from decnet_syslog.nats import committing
 from decnet_syslog.nats import history as histories
-from decnet_syslog.nats import journal as journals
 from decnet_syslog.nats import stream as streams
 from decnet_syslog.nats.history import ERAS_MAX, Era, History
 from decnet_syslog.nats.journal import JetStreamJournal
@@ -773,7 +773,7 @@ class FullTests(BackTestCase):
 
     def full(self, reserve: int) -> tuple[JetStreamJournal, JetStreamJournal, int]:
         """A listener, a writer, and a journal that is full of written messages."""
-        self.patch(journals, "RESERVE_OCTETS_MAX", reserve)
+        self.patch(committing, "RESERVE_OCTETS_MAX", reserve)
         listener = self.open(octetsMax=1 << 20, encoding="none")
         writer = self.open(octetsMax=1 << 20, state=self.path)
         writer.useOutputs(["a"])
@@ -801,7 +801,7 @@ class FullTests(BackTestCase):
 
     def test_reserve(self) -> None:
         """Lines leave a reserve for positions."""
-        listener, writer, count = self.full(journals.RESERVE_OCTETS_MAX)
+        listener, writer, count = self.full(committing.RESERVE_OCTETS_MAX)
         used, _ = writer.size()
         self.assertLess(used, (1 << 20) - (1 << 16))
         error = self.assertRaises(
@@ -850,7 +850,7 @@ class FullTests(BackTestCase):
 
     def test_fullAndBack(self) -> None:
         """A restored journal that is full of unwritten messages can be written all the same."""
-        self.patch(journals, "RESERVE_OCTETS_MAX", 0)
+        self.patch(committing, "RESERVE_OCTETS_MAX", 0)
         listener = self.open(octetsMax=1 << 20, encoding="none")
         self.send(listener, "w3", ONE[0])
         self.write()

@@ -30,127 +30,35 @@ Until then either may go on: the one that is later loses.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import count
-from operator import is_
 from typing import Any, TypeVar
-from uuid import uuid4
 
 from twisted.logger import Logger
 
 from ..errors import UserError
 from ..master.limits import Limits
 from ..master.promise import JournalBlocked
-from ..master.values import Batch, Cursor, Deposit, Grant, Known, Mark, Wish, batchOf
+from ..master.values import Batch, Cursor, Deposit, Grant, Known, Mark, Wish
 from ..wire.control import NUMBER_MAX
-from ..wire.record import Provenance
 from .bus import Bus, Silent
 from .chronicle import Chronicle
-from .messages import (
-    ATTEMPT,
-    HEADERS_OCTETS_MAX,
-    PIECE_OCTETS,
-    Entry,
-    Foreign,
-    Position,
-    decode,
-    encode,
-    pieces,
-    streamsOf,
-    subjectOf,
-)
-from .outbox import Outbox, Plan, releasedOf
+from .committing import Committer, committedSubject
+from .messages import HEADERS_OCTETS_MAX
+from .outbox import Outbox, Plan
 from .packing import packer
+from .positions import Positions
 from .reader import Reader
-from .stream import EXPECTED, Layout, Stream, StreamFull, Tail, opening
+from .removing import Remover
+from .shortening import Shortener
+from .stream import Layout, Stream, StreamFull, opening
 from .written import Limbo, Written
 
 __all__ = ["JetStreamJournal", "committedSubject"]
 
 T = TypeVar("T")
 
-# Streams whose last message we remember: those that are open here, mostly. Who holds one
-# that is forgotten is stale and opens it again.
-STREAMS_MAX = 65536
-
-# When a worker has too many streams, a sixteenth of them goes at once; how many it has is asked
-# again after so many more at most: a stream is soon made, a question to a cluster is not.
-COUNTED_AGAIN = 64
-
 # Questions under way at once. Each may have a piece of a quarter megabyte with it.
 AT_ONCE = 64
-
-# How often a message is sent that the server refuses behind one that is the last, and how
-# long after one another, in seconds: others may be storing one.
-ATTEMPTS_MAX = 40
-ATTEMPT_S = 0.05
-
-# Space in the stream that is reserved for positions and eras: this fraction of its size, up to a
-# maximum in octets.
-RESERVE_PART = 16
-RESERVE_OCTETS_MAX = 4 * 1024 * 1024
-
-# A code of C{BYE}: the forwarder has to offer its files again.
-WENT_BACK = "journal-went-back"
-
-# Maximum number of connections whose refusal is remembered.
-REFUSALS_MAX = 1024
-
-_NOWHERE = Position(0, 0, 0)
-
-
-def committedSubject(name: str) -> str:
-    """Where it is said that there is something new. It is none of the journal's."""
-    return f"decnet-committed.{name}"
-
-
-@dataclass(slots=True)
-class _Held:
-    """A stream that was granted here: what we believe of it."""
-
-    subject: str
-    seq: int
-    position: Position
-
-
-@dataclass(slots=True)
-class _Progress:
-    """
-    A deposit that is being committed.
-
-    @ivar turns: the journal's count of rollbacks at the beginning.
-    @ivar pieces: all pieces, each with its attempt.
-    @ivar left: pieces that are not committed.
-    @ivar isCut: whether a piece was divided after an attempt to publish it.
-    """
-
-    deposit: Deposit
-    turns: int
-    pieces: tuple[tuple[Deposit, str], ...]
-    left: list[tuple[Deposit, str]]
-    batch: Batch | None = None
-    stale: bool = False
-    isCut: bool = False
-
-
-class _Stale(Exception):
-    """
-    A deposit cannot be committed, and its connection must be closed.
-
-    @ivar code: the code for C{BYE}; C{None} if another connection has taken over the stream.
-    """
-
-    def __init__(self, code: str | None = None, text: str = "") -> None:
-        super().__init__(text)
-        self.code = code
-        self.text = text
-
-
-def _octetsOf(headers: Mapping[str, str], body: bytes) -> int:
-    """Estimate the size that counts for the server's max_payload; never too low."""
-    return sum(len(k) + len(v) + 4 for k, v in headers.items()) + 128 + len(body)
 
 
 class WrittenView:
@@ -187,8 +95,6 @@ class JetStreamJournal:
 
     @ivar octets: 0: the stream's own limit is for all, and refuses when it is reached.
     @ivar keptOctets: 0, too.
-    @ivar refusals: by worker and address, the reason why a deposit was not committed: a code
-        for C{BYE} and a text.
     """
 
     _log = Logger()
@@ -204,14 +110,10 @@ class JetStreamJournal:
         messageOctetsMax: int,
     ) -> None:
         """L{open} is how to get one."""
-        self._pack = packer(encoding)
         self._streamsPerWorkerMax = streamsPerWorkerMax
         self._messageOctetsMax = messageOctetsMax
         self._saidPayload = 0
-        # Of each worker, how many streams may be made before they are counted again.
-        self._uncounted: dict[str, int] = {}
         self.octets = self.keptOctets = 0
-        self.refusals: dict[tuple[str, str], tuple[str, str]] = {}
         self.capacity = NUMBER_MAX
         self.hasSpare = False
         self._bus = bus
@@ -220,12 +122,18 @@ class JetStreamJournal:
         self._chronicle = chronicle
         self._chronicle.wentBack = self._wentBack
         self._heardWentBack: Callable[[], None] = lambda: None
-        self._reader = Reader(stream, chronicle)
-        self._held: OrderedDict[int, _Held] = OrderedDict()
-        self._rows: dict[str, int] = {}
-        self._newRow = count(1)
-        self._progress: list[_Progress] = []
-        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._makeReader()
+        self._positions = Positions(
+            bus, stream, chronicle, streamsPerWorkerMax, asyncio.Semaphore(AT_ONCE)
+        )
+        self._committer = Committer(
+            bus,
+            stream,
+            chronicle,
+            self._positions,
+            packer(encoding),
+            self._isAllWritten,
+        )
 
     @classmethod
     def open(
@@ -270,6 +178,13 @@ class JetStreamJournal:
             messageOctetsMax,
         )
 
+    def _makeReader(self) -> None:
+        """Begin to read in the present history."""
+        stream, chronicle = self._stream, self._chronicle
+        self._reader = Reader(stream, chronicle)
+        self._remover = Remover(stream, self._reader)
+        self._shortener = Shortener(stream, chronicle, self._reader, self._remover)
+
     @property
     def identity(self) -> str:
         """32 hex digits, made with the stream; the same at every listener."""
@@ -284,6 +199,11 @@ class JetStreamJournal:
     def turns(self) -> int:
         """As L{decnet_syslog.master.promise.JournalPromise.turns}."""
         return self._chronicle.turns
+
+    @property
+    def refusals(self) -> Mapping[tuple[str, str], tuple[str, str]]:
+        """As L{decnet_syslog.master.promise.JournalPromise.refusals}."""
+        return self._committer.refusals
 
     @property
     def octetsOf(self) -> Mapping[str, int]:
@@ -323,7 +243,7 @@ class JetStreamJournal:
             self._lookAtPayload()
             return
         self._run(self._reader.check())
-        self._run(self._reader.sweepSome())
+        self._run(self._remover.sweepSome())
         if self._outbox.owesFork:
             self._run(self._chronicle.fork())
             self._outbox.hasForked()
@@ -334,17 +254,8 @@ class JetStreamJournal:
 
     def _wentBack(self) -> None:
         """Forget all grants and positions."""
-        self._held.clear()
-        self._rows.clear()
-        self._uncounted.clear()
+        self._positions.clear()
         self._heardWentBack()
-
-    def _refuse(self, deposit: Deposit, code: str, text: str) -> None:
-        who = deposit.provenance
-        self.refusals.pop((who.worker, who.address), None)
-        self.refusals[who.worker, who.address] = code, text
-        while len(self.refusals) > REFUSALS_MAX:
-            del self.refusals[next(iter(self.refusals))]
 
     def _lookAtPayload(self) -> None:
         """Log when the servers stop accepting our longest lines, and when they resume."""
@@ -382,130 +293,14 @@ class JetStreamJournal:
 
     def grants(self, wishes: Sequence[Wish]) -> list[Grant]:
         """As L{decnet_syslog.master.promise.JournalPromise.grants}."""
-        return self._run(self._grants(wishes))
-
-    async def _grants(self, wishes: Sequence[Wish]) -> list[Grant]:
-        await self._chronicle.fresh()
-        found = await asyncio.gather(*(self._find(wish) for wish in wishes))
-        if any(self._isBehind(subject, seq) for subject, seq, _ in found):
-            # A deposed leader has answered, or the stream has lost messages. Beginning an era
-            # needs a quorum, so it shows which.
-            await self._chronicle.doubt()
-            found = await asyncio.gather(*(self._find(wish) for wish in wishes))
-        return [
-            self._hold(wish, *where) for wish, where in zip(wishes, found, strict=True)
-        ]
-
-    def _hold(self, wish: Wish, subject: str, seq: int, position: Position) -> Grant:
-        """Remember what was granted; an older grant of the stream is forgotten."""
-        self._held.pop(self._rows.get(subject, 0), None)
-        row = self._rows[subject] = next(self._newRow)
-        grant = Grant(
-            row,
-            1,
-            wish.stream,
-            wish.generation,
-            position.offset,
-            position.base,
-            position.crc,
-        )
-        self._held[row] = _Held(subject, seq, position)
-        while len(self._held) > STREAMS_MAX:
-            _, oldest = self._held.popitem(last=False)
-            del self._rows[oldest.subject]
-        return grant
-
-    def _isBehind(self, subject: str, seq: int) -> bool:
-        """Whether an answer is older than our own last commit."""
-        held = self._held.get(self._rows.get(subject, 0))
-        return held is not None and held.seq > seq
-
-    def _forget(self, subject: str) -> None:
-        row = self._rows.pop(subject, None)
-        if row is not None:
-            del self._held[row]
-
-    async def _find(self, wish: Wish) -> tuple[str, int, Position]:
-        """Subject, last message and position of a stream."""
-        asked = Grant(0, 0, wish.stream, wish.generation, 0, 0, 0)
-        subject = subjectOf(self._stream.name, wish.worker, asked)
-        async with self._gate:
-            last = await self._stream.last(subject)
-            if last is None:
-                await self._makeRoom(wish.worker)
-                if wish.start == 0:
-                    return subject, 0, _NOWHERE
-                # That it begins there is a promise as well.
-                last = await self._begin(wish, asked, subject)
-        entry = self._entry(last)
-        self._chronicle.noted(last.seq)
-        return subject, last.seq, entry.position
-
-    async def _begin(self, wish: Wish, asked: Grant, subject: str) -> Tail:
-        who = Provenance(wish.worker, "-", "-", "-", wish.name)
-        deposit = Deposit(who, asked, wish.start, wish.start, b"")
-        position = Position(wish.start, wish.start, 0)
-        headers, body = encode(deposit, position, uuid4().hex)
-        await self._chronicle.sure()
-        await self._stream.publish(subject, body, {**headers, EXPECTED: "0"})
-        # Ours, or of somebody who was faster.
-        last = await self._stream.last(subject)
-        if last is None:
-            raise JournalBlocked("the stream's leader is behind")
-        return last
-
-    def _entry(self, tail: Tail) -> Entry:
-        try:
-            return decode(tail.seq, tail.headers, tail.data)
-        except Foreign as error:
-            raise JournalBlocked(
-                f"message {tail.seq} of the stream is somebody else's: {error}"
-            ) from None
+        return self._run(self._positions.grants(wishes))
 
     def known(self, worker: str) -> list[Known]:
         """As L{decnet_syslog.master.promise.JournalPromise.known}."""
-        entries = self._run(self._known(worker))
+        entries = self._run(self._positions.known(worker))
         if entries:
             self._chronicle.noted(entries[0].seq)
         return [entry.known() for entry in entries[: self._streamsPerWorkerMax]]
-
-    async def _known(self, worker: str) -> list[Entry]:
-        """The last message of each stream of a worker, without its body, the newest first."""
-        subjects = streamsOf(self._stream.name, worker)
-        entries = {
-            subjectOf(self._stream.name, worker, entry.grant()): entry
-            for entry in map(self._entry, await self._stream.tails(subjects))
-        }
-        # A consumer's replica may be behind; the leader knows them all. Of one that is
-        # missing here the forwarder would think that we have nothing.
-        for subject in (await self._stream.subjects(subjects)).keys() - entries.keys():
-            last = await self._stream.last(subject)
-            if last is not None:
-                entries[subject] = self._entry(last)
-        return sorted(entries.values(), key=lambda entry: -entry.seq)
-
-    async def _makeRoom(self, worker: str) -> None:
-        """Forget the oldest streams of a worker that has too many, but none with a batch."""
-        left = self._uncounted.get(worker, 0)
-        if left > 0:
-            self._uncounted[worker] = left - 1
-            return
-        most = self._streamsPerWorkerMax
-        step = min(COUNTED_AGAIN, most // 16)
-        # For those that are asked for at the same time.
-        self._uncounted[worker] = step
-        subjects = streamsOf(self._stream.name, worker)
-        has = len(await self._stream.subjects(subjects))
-        # Another listener may be making some, too.
-        self._uncounted[worker] = min(step, max(0, most - has) // 2)
-        if has < most:
-            return
-        released = await releasedOf(self._bus, self._stream.name)
-        for entry in (await self._known(worker))[most - 1 - most // 16 :]:
-            if entry.seq <= released:
-                subject = subjectOf(self._stream.name, worker, entry.grant())
-                # Only what was seen: what comes meanwhile keeps the position.
-                await self._stream.purge(subject, entry.seq + 1)
 
     # Batches.
 
@@ -513,24 +308,16 @@ class JetStreamJournal:
         self, deposits: Sequence[Deposit], cursors: Iterable[Cursor] = ()
     ) -> list[Batch | None]:
         """As L{decnet_syslog.master.promise.JournalPromise.commit}."""
-        if not (
-            len(self._progress) == len(deposits)
-            and all(map(is_, deposits, [p.deposit for p in self._progress]))
-        ):
-            self._progress = [self._started(deposit) for deposit in deposits]
-        progress = self._progress
-        if progress:
-            self._run(self._commit(progress))
+        batches = self._run(self._committer.commit(deposits)) if deposits else []
         cursors = list(cursors)
         if cursors and self._outbox is not None:
             self.saveCursors(cursors)
             try:
-                self._run(self._reader.release(self._outbox.released))
+                self._run(self._remover.release(self._outbox.released))
             except JournalBlocked:
                 # Nobody waits for that: the next time.
                 pass
-        self._progress = []
-        return [p.batch for p in progress]
+        return batches
 
     def saveCursors(self, cursors: Sequence[Cursor], tell: bool = True) -> None:
         """
@@ -545,228 +332,6 @@ class JetStreamJournal:
             # The saved history must include the cursor.
             self._run(self._chronicle.look())
         self._outbox.save(cursors, self._reader.history, tell)
-
-    def _started(self, deposit: Deposit) -> _Progress:
-        left = [(piece, uuid4().hex) for piece in pieces(deposit, self._pieceOctets)]
-        return _Progress(deposit, self.turns, tuple(left), left)
-
-    @property
-    def _pieceOctets(self) -> int:
-        """Maximum size of a piece, unless one line is longer."""
-        return max(1, min(PIECE_OCTETS, self._bus.payloadMax - HEADERS_OCTETS_MAX))
-
-    async def _commit(self, progress: Sequence[_Progress]) -> None:
-        chains: dict[tuple[str, str], list[_Progress]] = {}
-        for one in progress:
-            who = one.deposit.provenance
-            chains.setdefault((who.worker, who.address), []).append(one)
-        # All are over before anything is said: none may still be under way then.
-        results = await asyncio.gather(
-            *map(self._chain, chains.values()), return_exceptions=True
-        )
-        failed = [error for error in results if isinstance(error, BaseException)]
-        if not failed and not all(map(self._isOfNow, progress)):
-            # Some of these commits may be lost: try the group again.
-            failed = [JournalBlocked("the stream went back in the middle")]
-        if any(p.batch is not None for p in progress):
-            await self._bus.tell(committedSubject(self._stream.name))
-        if failed:
-            raise next(
-                (e for e in failed if not isinstance(e, JournalBlocked)), failed[0]
-            )
-
-    def _isOfNow(self, one: _Progress) -> bool:
-        return one.turns == self.turns
-
-    async def _chain(self, chain: Sequence[_Progress]) -> None:
-        """Commit what one connection has sent, one after the other."""
-        await self._chronicle.sure()
-        stale = False
-        for one in chain:
-            if not self._isOfNow(one):
-                # Its commits may be lost. Workers send their lines again. Lines of plain peers are
-                # published again with the same ids, so the server drops those that it has.
-                one.turns, one.batch = self.turns, None
-                one.stale = one.deposit.grant is not None
-                one.left = list(one.pieces)
-            if stale and one.deposit.grant is not None:
-                # It comes again, behind what comes again.
-                one.stale = True
-            elif one.batch is None and not one.stale:
-                try:
-                    await self._deposit(one)
-                except _Stale as error:
-                    one.stale = True
-                    if error.code is not None:
-                        self._refuse(one.deposit, error.code, error.text)
-            stale = stale or one.stale
-
-    async def _deposit(self, one: _Progress) -> None:
-        """
-        Commit the remaining pieces of a deposit.
-
-        @raise _Stale: that is impossible, and the connection must be closed.
-        """
-        deposit, held = one.deposit, None
-        if deposit.grant is not None:
-            held = self._held.get(deposit.grant.row)
-            if held is None:
-                raise _Stale
-        subject = subjectOf(self._stream.name, deposit.provenance.worker, deposit.grant)
-        seq = 0
-        while one.left:
-            piece, attempt = one.left[0]
-            position = _NOWHERE
-            if held is not None:
-                if held.position.offset != piece.start:
-                    raise _Stale
-                position = held.position.behind(piece)
-            headers, body = encode(piece, position, attempt, self._pack)
-            if _octetsOf(headers, body) > self._bus.payloadMax:
-                self._cut(one)
-                continue
-            async with self._gate:
-                try:
-                    seq = await self._append(subject, headers, body, held, one)
-                except _Stale:
-                    # Our position is wrong, whatever the reason: ask again at the next grant.
-                    self._forget(subject)
-                    raise
-            self._chronicle.noted(seq)
-            if held is not None:
-                held.seq, held.position = seq, position
-            del one.left[0]
-        if seq:
-            one.batch = batchOf(seq, deposit)
-
-    def _cut(self, one: _Progress) -> None:
-        """
-        Divide a piece that is too long since the server's max_payload became smaller.
-
-        @raise _Stale: it is a single line. Its worker has to wait; other workers continue.
-        """
-        piece, _ = one.left[0]
-        smaller = list(pieces(piece, self._pieceOctets))
-        if len(smaller) > 1:
-            one.left[:1] = [(part, uuid4().hex) for part in smaller]
-            one.isCut = True
-            return
-        most = self._bus.payloadMax
-        why = (
-            f"{len(piece.octets)} octets are too long for the NATS servers' max_payload"
-        )
-        self._log.error(
-            "{worker}: a line of {octets} octets is too long for the NATS server, which accepts"
-            " messages of at most {most} octets now; the line {what}, raise max_payload",
-            event="limit",
-            worker=piece.provenance.worker,
-            octets=len(piece.octets),
-            most=most,
-            what="waits" if piece.grant is not None else "is lost",
-            reason="max_payload",
-        )
-        if piece.grant is not None:
-            raise _Stale("no-space", why)
-        # A plain peer does not send it again, and must not stop the other peers.
-        del one.left[0]
-
-    async def _append(
-        self,
-        subject: str,
-        headers: dict[str, str],
-        body: bytes,
-        held: _Held | None,
-        one: _Progress,
-    ) -> int:
-        """
-        Publish the first remaining piece, as the successor of the last message that we know.
-
-        @param held: C{None} for a plain peer, whose messages have no order.
-        @return: the sequence of the new message.
-        @raise _Stale: the last message of the subject is another one.
-        @raise JournalBlocked: the message may have been stored or not.
-        """
-        _, attempt = one.left[0]
-        await self._makeSure(one, _octetsOf(headers, body))
-        if held is None:
-            headers["Nats-Msg-Id"] = attempt
-            seq = await self._stream.publish(subject, body, headers)
-            assert seq is not None, "the server refused a message without a condition"
-            return seq
-        for _ in range(ATTEMPTS_MAX):
-            headers[EXPECTED] = str(held.seq)
-            seq = await self._stream.publish(subject, body, headers)
-            if seq is not None:
-                return seq
-            last = await self._stream.last(subject)
-            if last is not None and last.headers.get(ATTEMPT) == attempt:
-                # Taken before; only the answer was lost.
-                return last.seq
-            if held.seq == (0 if last is None else last.seq):
-                # Another message is under way, and is not stored yet, or never will be.
-                await asyncio.sleep(ATTEMPT_S)
-                await self._makeSure(one)
-                continue
-            if last is None or last.seq < held.seq:
-                # The stream went back, or another program has removed the position.
-                await self._chronicle.doubt()
-                raise _Stale(WENT_BACK, "the committed lines of this stream are gone")
-            entry = self._entry(last)
-            if entry.batch is not None or entry.position != held.position:
-                if one.isCut:
-                    raise _Stale(
-                        "no-space", "the NATS servers take shorter messages now"
-                    )
-                raise _Stale
-            # Nobody has appended: the same position was only said in fewer octets.
-            held.seq = last.seq
-        raise JournalBlocked("the stream's leader is behind")
-
-    async def _makeSure(self, one: _Progress, octets: int = 0) -> None:
-        """
-        Make sure that the stream did not go back and has room for lines.
-
-        @raise _Stale: it went back.
-        @raise JournalBlocked: try again later.
-        """
-        await self._chronicle.sure()
-        if not self._isOfNow(one):
-            raise _Stale(WENT_BACK, "the journal went back")
-        stream = self._stream
-        if octets and self._isFull(octets):
-            # The outputs may have made room since.
-            await self._chronicle.look()
-            if self._isFull(octets):
-                raise StreamFull(await self._whyFull())
-        stream.octets += octets
-
-    @property
-    def _reserve(self) -> int:
-        return min(RESERVE_OCTETS_MAX, self._stream.octetsMax // RESERVE_PART)
-
-    def _isFull(self, octets: int) -> bool:
-        """Whether the stream has no room for lines, according to our last check."""
-        stream = self._stream
-        return stream.octets + octets > stream.octetsMax - self._reserve
-
-    async def _whyFull(self) -> str:
-        """Explain to the operator why the stream has no room."""
-        stream = self._stream
-        said = (
-            f"the stream {stream.name} is full: {stream.octets} of its maximum bytes,"
-            f" {stream.octetsMax}, less {self._reserve} for positions"
-        )
-        written = await releasedOf(self._bus, stream.name)
-        if not await self._isAllWritten(written):
-            last = self._chronicle.known.last
-            return (
-                f"{said}; the outputs have all up to message {written} of {last}: see that"
-                " decnet-outputs runs and can write"
-            )
-        return (
-            f"{said}; all of it is written, only positions of streams are left:"
-            " decnet-outputs shortens them within a minute; otherwise raise max_bytes"
-        )
 
     async def _isAllWritten(self, written: int) -> bool:
         """Whether only eras and positions follow the last written message."""
@@ -805,11 +370,11 @@ class JetStreamJournal:
                 # Announce it later, when written messages have made room.
                 owes = True
         outbox.begin(plan, self.identity, self._chronicle.known, owes)
-        self._reader = Reader(self._stream, self._chronicle)
+        self._makeReader()
         self._reader.forgiven = outbox.before.released
         self._limbo = Limbo(outbox.state)
-        self._run(self._reader.restore(self._limbo))
-        self._run(self._reader.sweep(outbox.released))
+        self._run(self._shortener.restore(self._limbo))
+        self._run(self._remover.sweep(outbox.released))
         return plan.cursors
 
     async def _plan(self, outbox: Outbox, names: Sequence[str]) -> Plan:
@@ -838,7 +403,7 @@ class JetStreamJournal:
         @raise JournalBlocked: not now.
         """
         assert self._outbox is not None, "no output is here"
-        self._run(self._reader.tidy(self._outbox.released, self._limbo))
+        self._run(self._shortener.tidy(self._outbox.released, self._limbo))
 
     @property
     def octetsMax(self) -> int:

@@ -1,0 +1,216 @@
+"""
+The positions of streams: grants, and what a listener remembers of them.
+
+A grant asks the stream's leader for the last message of a subject. The memory of a granted stream
+only saves a request; the server compares it with each append.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from uuid import uuid4
+
+from ..master.promise import JournalBlocked
+from ..master.values import Deposit, Grant, Wish
+from ..wire.record import Provenance
+from .bus import Bus
+from .chronicle import Chronicle
+from .messages import (
+    Entry,
+    Foreign,
+    Position,
+    decode,
+    encode,
+    streamsOf,
+    subjectOf,
+)
+from .outbox import releasedOf
+from .stream import EXPECTED, Stream, Tail
+
+__all__ = ["NOWHERE", "Held", "Positions"]
+
+# Streams whose last message we remember: those that are open here, mostly. Who holds one
+# that is forgotten is stale and opens it again.
+STREAMS_MAX = 65536
+
+# When a worker has too many streams, a sixteenth of them goes at once; how many it has is asked
+# again after so many more at most: a stream is soon made, a question to a cluster is not.
+COUNTED_AGAIN = 64
+
+NOWHERE = Position(0, 0, 0)
+
+
+@dataclass(slots=True)
+class Held:
+    """A stream that was granted here: what we believe of it."""
+
+    subject: str
+    seq: int
+    position: Position
+
+
+class Positions:
+    """
+    The positions of streams, as a listener grants them. All coroutines run in the bus's thread.
+
+    @ivar gate: limits the number of requests at the same time.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        stream: Stream,
+        chronicle: Chronicle,
+        streamsPerWorkerMax: int,
+        gate: asyncio.Semaphore,
+    ) -> None:
+        """
+        @param streamsPerWorkerMax: as of L{decnet_syslog.nats.journal.JetStreamJournal.open}.
+        """
+        self._bus = bus
+        self._stream = stream
+        self._chronicle = chronicle
+        self._streamsPerWorkerMax = streamsPerWorkerMax
+        self.gate = gate
+        # Of each worker, how many streams may be made before they are counted again.
+        self._uncounted: dict[str, int] = {}
+        self._held: OrderedDict[int, Held] = OrderedDict()
+        self._rows: dict[str, int] = {}
+        self._newRow = count(1)
+
+    def clear(self) -> None:
+        """Forget all grants and positions."""
+        self._held.clear()
+        self._rows.clear()
+        self._uncounted.clear()
+
+    def held(self, grant: Grant) -> Held | None:
+        """The position of a granted stream; C{None} if it was granted again or forgotten."""
+        return self._held.get(grant.row)
+
+    async def grants(self, wishes: Sequence[Wish]) -> list[Grant]:
+        """As L{decnet_syslog.master.promise.JournalPromise.grants}."""
+        await self._chronicle.fresh()
+        found = await asyncio.gather(*(self._find(wish) for wish in wishes))
+        if any(self._isBehind(subject, seq) for subject, seq, _ in found):
+            # A deposed leader has answered, or the stream has lost messages. Beginning an era
+            # needs a quorum, so it shows which.
+            await self._chronicle.doubt()
+            found = await asyncio.gather(*(self._find(wish) for wish in wishes))
+        return [
+            self._hold(wish, *where) for wish, where in zip(wishes, found, strict=True)
+        ]
+
+    def _hold(self, wish: Wish, subject: str, seq: int, position: Position) -> Grant:
+        """Remember what was granted; an older grant of the stream is forgotten."""
+        self._held.pop(self._rows.get(subject, 0), None)
+        row = self._rows[subject] = next(self._newRow)
+        grant = Grant(
+            row,
+            1,
+            wish.stream,
+            wish.generation,
+            position.offset,
+            position.base,
+            position.crc,
+        )
+        self._held[row] = Held(subject, seq, position)
+        while len(self._held) > STREAMS_MAX:
+            _, oldest = self._held.popitem(last=False)
+            del self._rows[oldest.subject]
+        return grant
+
+    def _isBehind(self, subject: str, seq: int) -> bool:
+        """Whether an answer is older than our own last commit."""
+        held = self._held.get(self._rows.get(subject, 0))
+        return held is not None and held.seq > seq
+
+    def forget(self, subject: str) -> None:
+        """Forget what is known of a subject: the next grant asks again."""
+        row = self._rows.pop(subject, None)
+        if row is not None:
+            del self._held[row]
+
+    async def _find(self, wish: Wish) -> tuple[str, int, Position]:
+        """Subject, last message and position of a stream."""
+        asked = Grant(0, 0, wish.stream, wish.generation, 0, 0, 0)
+        subject = subjectOf(self._stream.name, wish.worker, asked)
+        async with self.gate:
+            last = await self._stream.last(subject)
+            if last is None:
+                await self._makeRoom(wish.worker)
+                if wish.start == 0:
+                    return subject, 0, NOWHERE
+                # That it begins there is a promise as well.
+                last = await self._begin(wish, asked, subject)
+        entry = self.entry(last)
+        self._chronicle.noted(last.seq)
+        return subject, last.seq, entry.position
+
+    async def _begin(self, wish: Wish, asked: Grant, subject: str) -> Tail:
+        who = Provenance(wish.worker, "-", "-", "-", wish.name)
+        deposit = Deposit(who, asked, wish.start, wish.start, b"")
+        position = Position(wish.start, wish.start, 0)
+        headers, body = encode(deposit, position, uuid4().hex)
+        await self._chronicle.sure()
+        await self._stream.publish(subject, body, {**headers, EXPECTED: "0"})
+        # Ours, or of somebody who was faster.
+        last = await self._stream.last(subject)
+        if last is None:
+            raise JournalBlocked("the stream's leader is behind")
+        return last
+
+    def entry(self, tail: Tail) -> Entry:
+        """
+        Decode a message.
+
+        @raise JournalBlocked: it is foreign.
+        """
+        try:
+            return decode(tail.seq, tail.headers, tail.data)
+        except Foreign as error:
+            raise JournalBlocked(
+                f"message {tail.seq} of the stream is somebody else's: {error}"
+            ) from None
+
+    async def known(self, worker: str) -> list[Entry]:
+        """The last message of each stream of a worker, without its body, the newest first."""
+        subjects = streamsOf(self._stream.name, worker)
+        entries = {
+            subjectOf(self._stream.name, worker, entry.grant()): entry
+            for entry in map(self.entry, await self._stream.tails(subjects))
+        }
+        # A consumer's replica may be behind; the leader knows them all. Of one that is
+        # missing here the forwarder would think that we have nothing.
+        for subject in (await self._stream.subjects(subjects)).keys() - entries.keys():
+            last = await self._stream.last(subject)
+            if last is not None:
+                entries[subject] = self.entry(last)
+        return sorted(entries.values(), key=lambda entry: -entry.seq)
+
+    async def _makeRoom(self, worker: str) -> None:
+        """Forget the oldest streams of a worker that has too many, but none with a batch."""
+        left = self._uncounted.get(worker, 0)
+        if left > 0:
+            self._uncounted[worker] = left - 1
+            return
+        most = self._streamsPerWorkerMax
+        step = min(COUNTED_AGAIN, most // 16)
+        # For those that are asked for at the same time.
+        self._uncounted[worker] = step
+        subjects = streamsOf(self._stream.name, worker)
+        has = len(await self._stream.subjects(subjects))
+        # Another listener may be making some, too.
+        self._uncounted[worker] = min(step, max(0, most - has) // 2)
+        if has < most:
+            return
+        released = await releasedOf(self._bus, self._stream.name)
+        for entry in (await self.known(worker))[most - 1 - most // 16 :]:
+            if entry.seq <= released:
+                subject = subjectOf(self._stream.name, worker, entry.grant())
+                # Only what was seen: what comes meanwhile keeps the position.
+                await self._stream.purge(subject, entry.seq + 1)
