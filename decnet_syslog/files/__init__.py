@@ -3,6 +3,7 @@ What is in a worker's log files, and which file holds it. No network, no reactor
 """
 
 from ._archives import RESERVE_OCTETS, openArchive, openRegular, unpacking
+from ._chunks import Chunk, FinalLine, Gap, LineChunk
 from ._codecs import codecOf, decoderFor, whyUnreadable
 from ._contents import Content, ContentKey, Life, Position, Proof
 from ._directories import DirectoryCache
@@ -12,7 +13,7 @@ from ._journals import PLAIN
 from ._names import RotatedIndex, RotatedNames, canonicalPath, isRotatedOf, linksOf
 from ._objects import FileId, identify
 from ._objects import openRegular as openLog
-from ._open import Chunk, FinalLine, Gap, LineChunk, OpenContent
+from ._open import OpenContent
 from ._outcomes import (
     Damaged,
     NoSpace,

@@ -7,9 +7,6 @@ one that is connected the ones that count; what another has acknowledged is kept
 
 from __future__ import annotations
 
-import fnmatch
-import glob
-import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,10 +18,9 @@ from ._directories import DirectoryCache, Siblings
 from ._follower import FileFollower
 from ._journals import PLAIN, JournalPositions
 from ._kept import KeptFiles
-from ._names import RotatedIndex
-from ._objects import FileId
 from ._open import OpenContent
-from ._rotations import compressionOf
+from ._owners import FileOwners
+from ._paths import FollowedPaths
 from ._store import Authority, JournalSeen, StateStore
 from ._surroundings import Surroundings
 from ._writers import isOpenForWriting
@@ -79,28 +75,31 @@ class FollowedFiles:
         kept.sweep(store.finished())
         self.store = store
         self._journal = JournalPositions(store)
-        self._patterns = patterns
         self._clock = clock
         self._messageOctetsMax = messageOctetsMax
         self._masterOctetsMax: int | None = None
         self._events = events
-        self._filesMax = filesMax
         self._cache = DirectoryCache(clock)
         self._siblings = Siblings(self._cache, rotated)
         self._followers: dict[str, FileFollower] = {}
         self._expandedAt: float | None = None
-        self._expandedSerials: dict[str, int] = {}
         self._changed: list[Callable[[], None]] = []
-        self._legacy = store.legacyOffset()
-        self._isCrowded = False
         self._troubled: dict[str, str] = {}
-        self._unfollowed: dict[str, str] = {}
         self._unopened: dict[str, str] = {}
         self._told: set[tuple[str, str]] = set()
-        self._unfinished = store.unfinished()
         self._lacks: Callable[[Content], bool] = lambda content: False
-        self._names = store.names()
-        self._objects: dict[tuple[int, int], list[FileFollower]] | None = None
+        self._owners = FileOwners(self._followers, store)
+        self._paths = FollowedPaths(
+            patterns,
+            self._followers,
+            self._siblings,
+            self._cache,
+            store,
+            filesMax,
+            lambda path, start, named: FileFollower(path, self._around, start, named),
+            events,
+            self._tellOnce,
+        )
         self._recheck: list[tuple[FileFollower, str]] = []
         self._around = Surroundings(
             store,
@@ -110,18 +109,18 @@ class FollowedFiles:
             events,
             lambda: self.messageOctetsMax,
             lagOctetsMax,
-            self._ownerOf,
+            self._owners.ownerOf,
             self._positionOf,
-            self._noteObject,
+            self._owners.noteObject,
             lambda path: path in self._followers,
-            self._isLivePath,
-            self._isOthers,
+            self._owners.isLivePath,
+            self._owners.isOthers,
             self._tellOnce,
             lambda follower: follower.offer(self._lacks),
             self._saveOne,
             self._ended,
-            self._claims,
-            self._addLive,
+            self._paths.claims,
+            self._paths.addLive,
             isWritten,
         )
 
@@ -135,7 +134,7 @@ class FollowedFiles:
     @property
     def troubles(self) -> dict[str, str]:
         """What cannot be read now: path and reason."""
-        found = {**self._unfollowed, **self._unopened, **self._troubled}
+        found = {**self._paths.unfollowed, **self._unopened, **self._troubled}
         found.update(self._siblings.trouble)
         for follower in self._followers.values():
             if follower.trouble is not None:
@@ -298,11 +297,11 @@ class FollowedFiles:
     def poll(self) -> None:
         """Look at every file once."""
         now = self._clock()
-        self._objects = None
+        self._owners.forget()
         self._cache.beginLook()
         if self._expandedAt is None or now - self._expandedAt >= EXPAND_S:
             self._expandedAt = now
-            self._expand()
+            self._paths.expand()
         # Before the files are looked at: a copy that is made of one later has all that the
         # look sees of it.
         self._siblings.look()
@@ -371,162 +370,6 @@ class FollowedFiles:
         """Close every file."""
         for follower in self._followers.values():
             follower.close()
-
-    # Paths
-
-    def _expand(self) -> None:
-        before = len(self._followers)
-        for pattern in self._patterns:
-            if not glob.has_magic(pattern):
-                self._add(pattern, True)
-        for pattern in self._patterns:
-            if glob.has_magic(pattern):
-                # A path that is not there now can have contents that are not finished.
-                found = {
-                    *self._found(pattern),
-                    *fnmatch.filter(self._unfinished, pattern),
-                }
-                self._addFound(found - self._followers.keys())
-        self._unfinished = set()
-        if len(self._followers) > before:
-            self._siblings.follow(self._followers)
-
-    def _found(self, pattern: str) -> list[str]:
-        """The paths of a pattern, if they can differ from those that were found before."""
-        directory, base = os.path.split(pattern)
-        if glob.has_magic(directory) or "**" in base:
-            return glob.glob(pattern)
-        try:
-            listing = self._cache.list(directory or ".")
-        except OSError:
-            # It is not there yet, or cannot be read: then there is nothing new.
-            return []
-        if self._expandedSerials.get(pattern) == listing.serial:
-            return []
-        self._expandedSerials[pattern] = listing.serial
-        hidden = base.startswith(".")
-        names = fnmatch.filter(listing.names, base)
-        return [
-            os.path.join(directory, name)
-            for name in names
-            if hidden or not name.startswith(".")
-        ]
-
-    def _addFound(self, found: set[str]) -> None:
-        """
-        Follow what a pattern has found, unless it may be a rotated copy of what is followed:
-        then its content decides.
-        """
-        if not found:
-            return
-        known = self._names & found
-        for path in sorted(known):
-            self._add(path, False)
-        index = RotatedIndex([*self._followers, *self._names])
-        for path in sorted(found - known):
-            directory, name = os.path.split(path)
-            if not index.pathsOf(os.path.realpath(directory), name):
-                self._add(path, False)
-
-    def _claims(self, path: str) -> bool:
-        """Whether a pattern finds a path."""
-        directory, name = os.path.split(path)
-        return any(
-            fnmatch.fnmatchcase(name, os.path.basename(pattern))
-            and fnmatch.fnmatchcase(
-                directory, os.path.realpath(os.path.dirname(pattern))
-            )
-            for pattern in self._patterns
-            if glob.has_magic(pattern)
-        )
-
-    def _addLive(self, path: str) -> None:
-        """A file that looked like a rotated copy by its name is a log of its own."""
-        self._add(path, False)
-        self._siblings.follow(self._followers)
-
-    def _add(self, path: str, named: bool) -> None:
-        if path in self._followers:
-            return
-        if not named and os.path.islink(path):
-            # Whoever gave a path knows where it leads. What a pattern finds, somebody put
-            # there.
-            self._tellOnce(path, "a link that a pattern finds is not followed")
-            return
-        if not named and os.path.exists(path) and not os.path.isfile(path):
-            return
-        if not named and compressionOf(path):
-            return
-        if len(self._followers) >= self._filesMax:
-            if not self._isCrowded:
-                self._isCrowded = True
-                self._events("too-many-files", path=path, limit=self._filesMax)
-            if len(self._unfollowed) < UNFOLLOWED_MAX:
-                self._unfollowed[path] = (
-                    f"more than {self._filesMax} files (--max-files)"
-                )
-            return
-        self._unfollowed.pop(path, None)
-        start, self._legacy = self._legacy, None
-        self._followers[path] = FileFollower(path, self._around, start, named)
-
-    # What other paths have
-
-    def _othersOf(self, object_: tuple[int, int]) -> list[FileFollower]:
-        """The followers that have a file, open or on record, by its object."""
-        if self._objects is None:
-            self._objects = {}
-            for follower in self._followers.values():
-                for file in follower.objects():
-                    self._objects.setdefault(file[:2], []).append(follower)
-        return self._objects.get(object_, [])
-
-    def _noteObject(self, file: FileId, follower: FileFollower) -> None:
-        if self._objects is not None:
-            self._objects.setdefault(file[:2], []).append(follower)
-
-    def _isOthers(self, status: os.stat_result, asking: FileFollower) -> bool:
-        object_ = (status.st_dev, status.st_ino)
-        if any(f is not asking and f.has(status) for f in self._othersOf(object_)):
-            return True
-        return any(
-            self._isUnbegun(content, asking)
-            for content in self.store.at(FileId(*object_, 0))
-        )
-
-    def _isUnbegun(self, content: Content, asking: FileFollower) -> bool:
-        """Whether a content is another path's, which is followed and was not looked at yet."""
-        follower = self._followers.get(content.name)
-        return (
-            follower is not None and follower is not asking and not follower.hasStarted
-        )
-
-    def _ownerOf(
-        self, file: FileId, asking: FileFollower
-    ) -> OpenContent | Content | None:
-        for follower in self._othersOf(file[:2]):
-            if follower is asking:
-                continue
-            one = follower.holds(file)
-            if one is not None:
-                return one
-            for content in follower.records.values():
-                if content.file.isSame(file):
-                    return content
-        for content in self.store.at(file):
-            follower_ = self._followers.get(content.name)
-            # Of a path that is followed and has begun, the follower knows better.
-            if content.name != asking.path and not (follower_ and follower_.hasStarted):
-                return content
-        return None
-
-    def _isLivePath(self, file: FileId, asking: FileFollower) -> bool:
-        return any(
-            follower is not asking
-            and follower.waitsFor is not None
-            and follower.waitsFor.isSame(file)
-            for follower in self._followers.values()
-        )
 
 
 def _unknown(content: Content) -> Position:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ._contents import Content, Event, Life
 from ._examine import Examined, Examiner
+from ._held import HeldContent
 from ._homes import Homes
 from ._open import OpenContent
 from ._reader import ContentFile
@@ -57,7 +58,7 @@ class Reopening:
         open_.home = self._homes.of[content.key]
         return open_
 
-    def reopen(self, open_: OpenContent) -> ContentFile | None:
+    def reopen(self, open_: HeldContent) -> ContentFile | None:
         """Open the file of a content that had ended, when it is read."""
         follower, content = self._follower, open_.content
         if open_.isSearching:
@@ -81,7 +82,7 @@ class Reopening:
             self._isGone(open_)
         return None
 
-    def _isGone(self, open_: OpenContent) -> None:
+    def _isGone(self, open_: HeldContent) -> None:
         """The file of a content is not where it was, before it was opened."""
         open_.content.reason = "vanished"
         open_.happened(Event.FILE_LOST)

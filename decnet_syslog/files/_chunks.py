@@ -1,0 +1,49 @@
+"""What is read of a content at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Chunk", "FinalLine", "Gap", "LineChunk", "endBeforeLong"]
+
+
+@dataclass(frozen=True, slots=True)
+class LineChunk:
+    """Complete lines, each with its LF: the octets [start, end) of the content."""
+
+    start: int
+    end: int
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FinalLine:
+    """The last line of a content, which has no LF."""
+
+    start: int
+    end: int
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Octets that will never be shipped, and why."""
+
+    start: int
+    end: int
+    reason: str
+
+
+Chunk = LineChunk | FinalLine | Gap
+
+
+def endBeforeLong(octets: bytes, end: int, limit: int) -> int:
+    """Where the complete lines before the first over-long one end."""
+    at = 0
+    while at < end:
+        line = octets.index(b"\n", at)
+        if line - at > limit:
+            break
+        # The next line that can be too long ends behind at + limit.
+        at = max(line + 1, octets.rfind(b"\n", at, at + limit + 1) + 1)
+    return at

@@ -1,0 +1,89 @@
+"""
+Which follower has a file: one that was renamed from one followed path to another has two.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from ._contents import Content
+from ._follower import FileFollower
+from ._objects import FileId
+from ._open import OpenContent
+from ._store import StateStore
+
+__all__ = ["FileOwners"]
+
+
+class FileOwners:
+    """
+    The files of all followers, by their objects.
+    """
+
+    def __init__(
+        self, followers: Mapping[str, FileFollower], store: StateStore
+    ) -> None:
+        self._followers = followers
+        self._store = store
+        self._objects: dict[tuple[int, int], list[FileFollower]] | None = None
+
+    def forget(self) -> None:
+        """A look begins: what is known is of the one before."""
+        self._objects = None
+
+    def _othersOf(self, object_: tuple[int, int]) -> list[FileFollower]:
+        """The followers that have a file, open or on record, by its object."""
+        if self._objects is None:
+            self._objects = {}
+            for follower in self._followers.values():
+                for file in follower.objects():
+                    self._objects.setdefault(file[:2], []).append(follower)
+        return self._objects.get(object_, [])
+
+    def noteObject(self, file: FileId, follower: FileFollower) -> None:
+        if self._objects is not None:
+            self._objects.setdefault(file[:2], []).append(follower)
+
+    def isOthers(self, status: os.stat_result, asking: FileFollower) -> bool:
+        object_ = (status.st_dev, status.st_ino)
+        if any(f is not asking and f.has(status) for f in self._othersOf(object_)):
+            return True
+        return any(
+            self._isUnbegun(content, asking)
+            for content in self._store.at(FileId(*object_, 0))
+        )
+
+    def _isUnbegun(self, content: Content, asking: FileFollower) -> bool:
+        """Whether a content is another path's, which is followed and was not looked at yet."""
+        follower = self._followers.get(content.name)
+        return (
+            follower is not None and follower is not asking and not follower.hasStarted
+        )
+
+    def ownerOf(
+        self, file: FileId, asking: FileFollower
+    ) -> OpenContent | Content | None:
+        for follower in self._othersOf(file[:2]):
+            if follower is asking:
+                continue
+            one = follower.holds(file)
+            if one is not None:
+                return one
+            for content in follower.records.values():
+                if content.file.isSame(file):
+                    return content
+        for content in self._store.at(file):
+            follower_ = self._followers.get(content.name)
+            # Of a path that is followed and has begun, the follower knows better.
+            if content.name != asking.path and not (follower_ and follower_.hasStarted):
+                return content
+        return None
+
+    def isLivePath(self, file: FileId, asking: FileFollower) -> bool:
+        return any(
+            follower is not asking
+            and follower.waitsFor is not None
+            and follower.waitsFor.isSame(file)
+            for follower in self._followers.values()
+        )
