@@ -233,6 +233,16 @@ class OpenContent:
         if not self.fromArchive:
             content.modified = self.file.modified
 
+    def settle(self) -> None:
+        """Bring to disk what the record tells of. May be called from a thread."""
+        if self.file is not None:
+            self.file.settle()
+
+    def recordSaved(self) -> None:
+        """The record of a new content is on disk, as it is now."""
+        self._isSaved = self.content.head != b""
+        self.dirty = False
+
     def extendProof(self, octetsMax: int) -> int:
         """
         Sum what was seen and not read yet: a copy is known by it when the file is gone.
@@ -345,6 +355,7 @@ class OpenContent:
             return self._gap(self.floor, "vanished")
         if 0 < self.content.cut <= self.position:
             return self._cutOff()
+        self.file.settle()
         self.file.sync(self.size)
         if not self._isSaved and self.content.head:
             # What the content is recognised by is on disk before any of it leaves; and before
