@@ -598,6 +598,20 @@ class PutBackTests(BackTestCase):
         self.assertEqual(octets(writer), ONE[:3])
         self.assertGreater(first, 1)
 
+    def test_announced(self) -> None:
+        """A listener learns of an announced rollback, also if it has read the announcement."""
+        journal, other = self.open(), self.open()
+        self.send(journal, "w1", *ONE[:3])
+        for reads, turns in ((False, 1), (True, 2)):
+            other._bus.run(other._chronicle.fork())
+            if reads:
+                with contextlib.suppress(WentBack):
+                    journal.read(0, MUCH)
+            journal.look()
+            self.assertEqual(journal.turns, turns)
+            journal.look()
+            self.assertEqual(journal.turns, turns)
+
     def test_caughtUp(self) -> None:
         """An output that has all lines is not behind because eras and positions follow."""
         journal = self.open()

@@ -405,7 +405,7 @@ class RefusedTests(NeighbourTestCase):
         self.listen()
         wrong = str(self.worker.bundle / "worker.crt")
         self.call(self.openssl("-CAfile", wrong), counted(LINES))
-        self.refused("refuses our certificate", "unknown ca", "copy it there")
+        self.refused("refuses our certificate", "unknown ca", "its ca.crt")
 
 
 class PageTests(PairTestCase):

@@ -114,7 +114,6 @@ class Consequences:
         )
         self._settle(one, begun)
         begun.rotatedAt = self._around.clock()
-        self._around.store.save([begun.content])
         self._follower.putByAge(begun)
 
     def _isStale(self, one: Examined) -> bool:
@@ -165,7 +164,7 @@ class Consequences:
         else:
             content.happened(Event.COPY_FOUND)
             one.close()
-        self._around.store.save([content])
+        self._around.unsaved.note(content)
 
     def _foundOpen(self, one: Examined, open_: OpenContent, rule: Rule) -> None:
         follower = self._follower

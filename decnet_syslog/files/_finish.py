@@ -142,8 +142,7 @@ class Finisher:
         follower.records[content.key] = content
         if content.life is Life.ENDED and one.home is not None:
             follower.endedAt(content.key, one.home)
-        self._around.ended(content, one.acknowledged)
-        self._around.kept.release(content.key)
+        self._around.unsaved.ended(content, one.acknowledged)
         one.close()
         for known in (self._growth, self._keepAt):
             known.pop(content.key, None)
@@ -160,7 +159,7 @@ class Finisher:
         for content in old:
             del records[content.key]
         if old:
-            self._around.store.forget([content.key for content in old])
+            self._around.unsaved.forget([content.key for content in old])
 
     # Deleted files
 

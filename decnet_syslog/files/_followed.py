@@ -23,6 +23,7 @@ from ._owners import FileOwners
 from ._paths import FollowedPaths
 from ._store import Authority, JournalSeen, StateStore
 from ._surroundings import Surroundings
+from ._unsaved import UnsavedRecords
 from ._writers import isOpenForWriting
 
 __all__ = ["FILES_MAX", "PLAIN", "FollowedFiles"]
@@ -101,6 +102,7 @@ class FollowedFiles:
             self._tellOnce,
         )
         self._recheck: list[tuple[FileFollower, str]] = []
+        self._unsaved = UnsavedRecords(self._journal, store.forget, kept.release)
         self._around = Surroundings(
             store,
             self._siblings,
@@ -118,7 +120,7 @@ class FollowedFiles:
             self._tellOnce,
             lambda follower: follower.offer(self._lacks),
             self._saveOne,
-            self._ended,
+            self._unsaved,
             self._paths.claims,
             self._paths.addLive,
             isWritten,
@@ -266,14 +268,12 @@ class FollowedFiles:
         return self._journal.of.get(content.key)
 
     def _saveOne(self, one: OpenContent) -> None:
+        one.settle()
         self._journal.write([one.content], {one.key: one.acknowledged})
-
-    def _ended(self, content: Content, position: Position) -> None:
-        """A content has ended: its last position is on disk with its record."""
-        self._journal.write([content], {content.key: position})
 
     def save(self) -> None:
         """Write every record and position that has moved."""
+        self._unsaved.flush()
         dirty = [one for one in self.opened if one.dirty]
         if not dirty:
             return
@@ -313,8 +313,19 @@ class FollowedFiles:
                 self._troubled.pop(follower.path, None)
         self._lookAgain()
         self._sum()
+        self._flush()
         if any(one.dirty for one in self.opened):
             self.changed()
+
+    def _flush(self) -> None:
+        """Bring to disk what this look has found; if there is no space, later."""
+        paths = self._unsaved.paths
+        try:
+            self._unsaved.flush()
+        except (OSError, sqlite3.DatabaseError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            for path in sorted(paths & self._followers.keys()):
+                self._followers[path].cannot(reason)
 
     def _sum(self) -> None:
         """Know what is far behind by its checksum, before its file is gone."""

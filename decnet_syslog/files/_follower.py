@@ -363,7 +363,7 @@ class FileFollower:
             record = self.records.get(key)
             if record is not None:
                 record.happened(Event.FILE_GONE)
-                self._around.store.save([record])
+                self._around.unsaved.note(record)
                 # A journal that lacks some of it gets a gap.
                 self._around.begun(self)
                 continue
@@ -387,7 +387,7 @@ class FileFollower:
         label: str = "",
     ) -> OpenContent:
         """
-        Begin a content; its record is on disk before it is offered.
+        Begin a content; its record is on disk before it is read.
 
         @param descriptor: the caller's still, if this fails.
         """
@@ -403,11 +403,11 @@ class FileFollower:
             label=label,
         )
         open_ = self.openFile(descriptor, content)
+        open_.putOff()
         one = self.openContent(content, open_)
-        open_.sync(one.size)
         # What was seen is recognised after a kill, too: in a copy, if the file is truncated.
         one.extendProof(BLOCK_OCTETS)
-        self._around.store.save([content])
+        self._around.unsaved.begun(one)
         self.generation += 1
         self.opened.append(one)
         return one
@@ -442,6 +442,7 @@ class FileFollower:
         It was deleted or renamed on another machine, or the server itself came back.
         """
         self._events("stale", path=self.path)
+        self._around.unsaved.flush()
         for one in self.opened:
             self._around.save(one)
         self.reset()
@@ -450,6 +451,7 @@ class FileFollower:
     def reset(self) -> None:
         """Forget everything that is not on disk."""
         self.close()
+        self._around.unsaved.drop(self.opened)
         self.opened = []
         self.records = {}
         self.current = None

@@ -158,6 +158,11 @@ class HeldContent:
         if not self.fromArchive:
             content.modified = self.file.modified
 
+    def settle(self) -> None:
+        """Bring to disk what the record tells of. May be called from a thread."""
+        if self.file is not None:
+            self.file.settle()
+
     def extendProof(self, octetsMax: int) -> int:
         """
         Sum what was seen and not read yet: a copy is known by it when the file is gone.

@@ -115,7 +115,7 @@ class Matcher:
             self._examiner.judged(one.path, one.state)
             self._homes.of[content.key] = one.path
         if past:
-            self._around.store.save([content for content, _ in past])
+            self._around.unsaved.note(*[content for content, _ in past])
             self._around.events("before-our-time", path=follower.path, files=len(past))
 
     # Evidence

@@ -82,6 +82,11 @@ class OpenContent(HeldContent):
         self.look()
         self.rewind(self.position)
 
+    def recordSaved(self) -> None:
+        """The record of a new content is on disk, as it is now."""
+        self._isSaved = self.content.head != b""
+        self.dirty = False
+
     # Reading
 
     def read(self, octetsMax: int) -> Chunk | None:
@@ -121,6 +126,7 @@ class OpenContent(HeldContent):
             return self._gap(self.floor, "vanished")
         if 0 < self.content.cut <= self.position:
             return self._cutOff()
+        self.file.settle()
         self.file.sync(self.size)
         if not self._isSaved and self.content.head:
             # What the content is recognised by is on disk before any of it leaves; and before

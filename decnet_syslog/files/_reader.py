@@ -69,6 +69,8 @@ class ContentFile:
         self.grew = 0
         self._bringToDisk = bringToDisk
         self._synced = 0
+        # Up to where it is to be synced later; C{None}: nothing is put off.
+        self._putOff: int | None = None
         # Size, times and position of the last look, if a change since then would show.
         self._looked: tuple[int, int, int, int] | None = None
         self._tail = b""
@@ -141,9 +143,31 @@ class ContentFile:
         @raise OSError: the disk has failed.
         """
         if end > self._synced:
+            if self._putOff is not None:
+                self._putOff = max(end, self._putOff)
+                return
             self._bringToDisk(self._fileno())
             # What was written before the call is there; what came meanwhile may not be.
             self._synced = max(end, min(self.size, end))
+
+    def putOff(self) -> None:
+        """Sync nothing until L{settle}: nothing is read, and no record written, before it."""
+        self._putOff = 0
+
+    def settle(self) -> None:
+        """
+        Sync what was put off. May be called from a thread.
+
+        @raise OSError: the disk has failed.
+        """
+        end = self._putOff
+        if end is not None and self.descriptor is not None:
+            self._putOff = None
+            try:
+                self.sync(end)
+            except BaseException:
+                self._putOff = end
+                raise
 
     def read(self, position: int, count: int, anchor: bytes) -> bytes:
         """

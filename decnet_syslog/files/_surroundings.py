@@ -13,6 +13,7 @@ from ._kept import KeptFiles
 from ._objects import FileId
 from ._open import OpenContent
 from ._store import StateStore
+from ._unsaved import UnsavedRecords
 from ._writers import isOpenForWriting
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Surroundings:
     @ivar tellOnce: report what is wrong with a file, by path and reason.
     @ivar begun: a follower has looked for everything on record.
     @ivar save: write a record and its position, on disk when this returns.
-    @ivar ended: a content is delivered up to a position.
+    @ivar unsaved: records that reach the disk at the end of a look.
     @ivar claims: whether a pattern of the user's finds a path.
     @ivar addLive: follow a path that a pattern finds, and that is nobody's rotated copy.
     @ivar positionOf: how far the journal that is connected, or the last one, has a content.
@@ -58,7 +59,7 @@ class Surroundings:
     tellOnce: Callable[[str, str], None]
     begun: Callable[[FileFollower], None]
     save: Callable[[OpenContent], None]
-    ended: Callable[[Content, Position], None]
+    unsaved: UnsavedRecords
     claims: Callable[[str], bool]
     addLive: Callable[[str], None]
     isWritten: Callable[[int], bool | None] = isOpenForWriting

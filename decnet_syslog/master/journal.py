@@ -334,6 +334,7 @@ class Journal:
         self._checkpoint()
         if not self._space.has(octets):
             self._look()
+            self.hasSpare = self._hasSpare()
             raise JournalFull(f"no space for the journal {self.path}")
 
     def _transact(
@@ -404,7 +405,9 @@ class Journal:
         if self._cursorTable.released > self._releasedTo:
             self._release()
         self._tidying.used(self.octets)
-        self.hasSpare = self._hasSpare()
+        if cursors:
+            # Only a release leaves something to give back.
+            self.hasSpare = self._hasSpare()
         return batches
 
     def _release(self) -> None:

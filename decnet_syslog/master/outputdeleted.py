@@ -170,10 +170,10 @@ def readByMover(path: str, descriptor: int, late: int, end: int, events: Events)
     copies = findCopies(path, FileLength(0, 0, begin, anchor))
     for copy in copies:
         if copy.holds(FileLength(0, 0, begin, anchor)):
-            there = common(ours, copy.read(begin, len(ours)))
+            there = wholeLines(ours, common(ours, copy.read(begin, len(ours))))
             # Without an anchor the first line must be the same.
             if begin or there:
-                found = max(found or 0, wholeLines(ours, there))
+                found = max(found or 0, there)
         copy.close()
     if found is None:
         events("output-rewritten", path=path, offset=begin, octets=end - begin)

@@ -117,7 +117,6 @@ class OutputFile:
         self._doubted: FileLength | None = None
         # The file that the cursor names, while it may hold the next octets.
         self._earlier: EarlierFile | None = None
-        self._isNew = True
         self._sizes = Sizes()
         self._room = Room(self.descriptor, os.path.dirname(path))
 
@@ -146,10 +145,8 @@ class OutputFile:
             self.dirty = self.surplus > 0
             self._doubted = recorded if self.surplus else None
             return
-        # An empty file proves nothing: a new file can have the inode number of one that was
-        # compressed.
+        # An empty file proves nothing: a new one can have the inode number of a deleted one.
         self._earlier = EarlierFile(self.path, recorded, self._events)
-        self._isNew = not isSame
         self.endLine()
 
     @classmethod
@@ -256,7 +253,7 @@ class OutputFile:
             if there is None:
                 return False
             self.ahead += there
-            self.isLost = self._isNew and not self._earlier.isFound
+            self.isLost = not self._earlier.isFound
             self._closeEarlier()
             return True
         if self._doubted is not None and len(octets) > self.ahead:

@@ -102,14 +102,24 @@ class EarlierFile:
             if not (self._isProved or copy.holds(self.counted)):
                 continue
             count = common(octets, copy.read(self.counted.length, len(octets)))
-            if not (self.counted.length or copy.isItself) and (
-                not count or copy.modified() < since - CLOCKS_DIFFER_S
+            if not self.counted.length and not self._isEvidence(
+                copy, octets, count, since
             ):
-                # Without a counted octet, these lines and the time are the only evidence.
                 continue
             if chosen is None or count > best:
                 best, chosen = count, copy
         return best, chosen
+
+    @staticmethod
+    def _isEvidence(copy: Copy, octets: bytes, count: int, since: float) -> bool:
+        """
+        Whether C{count} common octets identify a copy when no octet was counted. An inode
+        number alone does not: a new file can have that of a deleted one.
+        """
+        if copy.isItself:
+            return count > 0
+        isRecent = copy.modified() >= since - CLOCKS_DIFFER_S
+        return isRecent and wholeLines(octets, count) > 0
 
     def advance(self, octets: int, ahead: int) -> None:
         """Move on: the first C{octets} of the last comparison do not come again."""

@@ -89,7 +89,7 @@ class Budget:
     @property
     def growth(self) -> int:
         """Checkpoint when the database is about to grow by this: the reserve covers it."""
-        return max(self.reserve // 4, self.reserve - self.piece - MIB)
+        return max(self.reserve // 4, self.reserve - self.piece - self.wal // 16 - MIB)
 
 
 def _between(least: int, octets: int, most: int) -> int:
@@ -256,6 +256,8 @@ class Space:
         # What is in the WAL and not yet in the database, at most.
         self._walOctets = 0
         self._grantOctets = 0
+        # How much of that there was when the files were last looked at.
+        self._lookedAt = 0
         # Deposits of up to this many octets need no new look at the disk.
         self._unlooked = 0
         self.room = self.capacity = NUMBER_MAX
@@ -293,11 +295,15 @@ class Space:
         How much was written is an estimate. The file does not lie: when it is longer than it is
         cut to at the beginning of a round, this round has written all of it.
         """
-        return (
-            self._walOctets >= self.budget.wal
-            or self._grantOctets >= GRANTS_OCTETS_MAX
-            or self.walFileOctets > self.budget.wal
-            or self._walOctets >= self.budget.growth <= self._growth()
+        budget = self.budget
+        if self._walOctets >= budget.wal or self._grantOctets >= GRANTS_OCTETS_MAX:
+            return True
+        if self._walOctets < self._lookedAt + budget.wal // 16:
+            # Files are not looked at for every line.
+            return False
+        self._lookedAt = self._walOctets
+        return self.walFileOctets > budget.wal or (
+            self._walOctets >= budget.growth <= self._growth()
         )
 
     def _growth(self) -> int:
@@ -396,5 +402,5 @@ class Space:
 
     def checkpointed(self) -> None:
         """The checkpoint is complete: SQLite will rewrite the WAL from its beginning."""
-        self._walOctets = self._grantOctets = 0
+        self._walOctets = self._grantOctets = self._lookedAt = 0
         self._unlooked = 0

@@ -60,6 +60,8 @@ class Chronicle:
         self._subject = erasSubject(stream.name)
         self.known = History.of(stream.identity)
         self.mark = self.known.mark()
+        # The tokens of the eras at the last check. Eras that were only read are not among them.
+        self._adopted: set[str] = set()
         self.turns = 0
         self.former: History | None = None
         self.unsafe = ""
@@ -79,6 +81,7 @@ class Chronicle:
         @raise JournalBlocked: try again later.
         """
         self.known, _ = await self._fetch()
+        self._adopted = {era.token for era in self.known.eras}
         self.mark = self.known.mark()
 
     def noted(self, seq: int) -> None:
@@ -214,11 +217,11 @@ class Chronicle:
 
     def _adopt(self, view: History) -> None:
         """Take over a view that includes everything we knew."""
-        was, had = self.known, {era.token for era in self.known.eras}
-        fresh = [era for era in view.eras if era.token not in had]
+        was, had = self.known, self._adopted
         self.known = view
+        self._adopted = {era.token for era in view.eras}
         self.mark = Mark(max(view.last, self._committed), view.eras[-1].token)
-        if any(era.forked for era in fresh):
+        if any(era.forked and era.token not in had for era in view.eras):
             # Another process has announced a rollback.
             self._turn(was)
 
@@ -236,12 +239,13 @@ class Chronicle:
                 event="went-back",
                 before=max(was.last, committed),
                 at=at,
-                reason="put back from a copy, made anew, or its end was lost",
+                reason="restored from a copy, recreated, or its end was lost",
             )
             self._committed = 0
             if view.isForkedBehind(at):
                 # Another process has announced it already.
                 self.known, self.mark = view, view.mark()
+                self._adopted = {era.token for era in view.eras}
             else:
                 await self._append(forked=True)
             self._turn(was)
@@ -274,6 +278,7 @@ class Chronicle:
                 if forked:
                     self.known = history
                     self.mark = history.mark()
+                    self._adopted = {era.token for era in history.eras}
                     self._committed = 0
                 return history, seq
             # Another process has begun one, or ours was stored and the answer was lost.
@@ -301,5 +306,5 @@ class Chronicle:
                 event="unsafe",
                 over=True,
                 stream=self._stream.name,
-                reason="mended",
+                reason="corrected",
             )

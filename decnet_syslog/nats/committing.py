@@ -33,8 +33,8 @@ from .stream import EXPECTED, Stream, StreamFull
 
 __all__ = ["Committer", "committedSubject"]
 
-# How often a message is sent that the server refuses behind one that is the last, and how
-# long after one another, in seconds: others may be storing one.
+# Maximum number of attempts, and the delay in seconds, when the server refuses a message although
+# its predecessor is the last: another message of the subject may be in progress.
 ATTEMPTS_MAX = 40
 ATTEMPT_S = 0.05
 
@@ -51,7 +51,7 @@ REFUSALS_MAX = 1024
 
 
 def committedSubject(name: str) -> str:
-    """Where it is said that there is something new. It is none of the journal's."""
+    """The subject of notices about new messages. It does not belong to the stream."""
     return f"decnet-committed.{name}"
 
 
@@ -151,7 +151,7 @@ class Committer:
         for one in progress:
             who = one.deposit.provenance
             chains.setdefault((who.worker, who.address), []).append(one)
-        # All are over before anything is said: none may still be under way then.
+        # Wait for all chains: no publish may be under way when we report a result.
         results = await asyncio.gather(
             *map(self._chain, chains.values()), return_exceptions=True
         )
@@ -181,7 +181,7 @@ class Committer:
                 one.stale = one.deposit.grant is not None
                 one.left = list(one.pieces)
             if stale and one.deposit.grant is not None:
-                # It comes again, behind what comes again.
+                # The peer sends it again, after the stale one.
                 one.stale = True
             elif one.batch is None and not one.stale:
                 try:
@@ -294,7 +294,7 @@ class Committer:
                 # Taken before; only the answer was lost.
                 return last.seq
             if held.seq == (0 if last is None else last.seq):
-                # Another message is under way, and is not stored yet, or never will be.
+                # Another message is in progress, and not stored yet, or never will be.
                 await asyncio.sleep(ATTEMPT_S)
                 await self._makeSure(one)
                 continue
@@ -309,7 +309,7 @@ class Committer:
                         "no-space", "the NATS servers take shorter messages now"
                     )
                 raise _Stale
-            # Nobody has appended: the same position was only said in fewer octets.
+            # The outputs have replaced the message by a short one with the same position.
             held.seq = last.seq
         raise JournalBlocked("the stream's leader is behind")
 

@@ -43,6 +43,7 @@ from ..wire.control import NUMBER_MAX
 from .bus import Bus, Silent
 from .chronicle import Chronicle
 from .committing import Committer, committedSubject
+from .lease import WentBack
 from .messages import HEADERS_OCTETS_MAX
 from .outbox import Outbox, Plan
 from .packing import packer
@@ -57,7 +58,7 @@ __all__ = ["JetStreamJournal", "committedSubject"]
 
 T = TypeVar("T")
 
-# Questions under way at once. Each may have a piece of a quarter megabyte with it.
+# Maximum number of concurrent requests. Each can carry a message of 128 KiB.
 AT_ONCE = 64
 
 
@@ -255,6 +256,9 @@ class JetStreamJournal:
     def _wentBack(self) -> None:
         """Forget all grants and positions."""
         self._positions.clear()
+        if self._outbox is None:
+            # A listener reads only to explain a full stream.
+            self._makeReader()
         self._heardWentBack()
 
     def _lookAtPayload(self) -> None:
@@ -338,7 +342,11 @@ class JetStreamJournal:
         known = self._chronicle.known
         if known.last - written <= known.erasBehind(written):
             return True
-        return not await self._reader.read(written, 1)
+        try:
+            return not await self._reader.read(written, 1)
+        except WentBack:
+            # In this moment.
+            return False
 
     def isAllWritten(self) -> bool:
         """

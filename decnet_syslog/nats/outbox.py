@@ -317,7 +317,7 @@ class Outbox:
                     output=name,
                     at=max(here, there),
                     seq=max(cursor.seq, said),
-                    reason="put back from a copy, made anew, or its end was lost",
+                    reason="restored from a copy, recreated, or its end was lost",
                 )
             elif name in value.cursors and here < there:
                 # Another host has written since then, into its own files.

@@ -33,12 +33,12 @@ from .stream import EXPECTED, Stream, Tail
 
 __all__ = ["NOWHERE", "Held", "Positions"]
 
-# Streams whose last message we remember: those that are open here, mostly. Who holds one
-# that is forgotten is stale and opens it again.
+# Maximum number of streams whose last message is remembered. The holder of a forgotten stream is
+# stale and has to open it again.
 STREAMS_MAX = 65536
 
-# When a worker has too many streams, a sixteenth of them goes at once; how many it has is asked
-# again after so many more at most: a stream is soon made, a question to a cluster is not.
+# When a worker has too many streams, a sixteenth of them is removed. Counting them is expensive, so
+# they are counted again after at most this many new streams.
 COUNTED_AGAIN = 64
 
 NOWHERE = Position(0, 0, 0)
@@ -46,7 +46,7 @@ NOWHERE = Position(0, 0, 0)
 
 @dataclass(slots=True)
 class Held:
-    """A stream that was granted here: what we believe of it."""
+    """The last message and the position of a granted stream, as far as we know."""
 
     subject: str
     seq: int
@@ -76,7 +76,7 @@ class Positions:
         self._chronicle = chronicle
         self._streamsPerWorkerMax = streamsPerWorkerMax
         self.gate = gate
-        # Of each worker, how many streams may be made before they are counted again.
+        # By worker: how many streams can be opened before they are counted again.
         self._uncounted: dict[str, int] = {}
         self._held: OrderedDict[int, Held] = OrderedDict()
         self._rows: dict[str, int] = {}
@@ -106,7 +106,7 @@ class Positions:
         ]
 
     def _hold(self, wish: Wish, subject: str, seq: int, position: Position) -> Grant:
-        """Remember what was granted; an older grant of the stream is forgotten."""
+        """Remember a grant, and forget an older grant of the same stream."""
         self._held.pop(self._rows.get(subject, 0), None)
         row = self._rows[subject] = next(self._newRow)
         grant = Grant(
@@ -136,7 +136,7 @@ class Positions:
             del self._held[row]
 
     async def _find(self, wish: Wish) -> tuple[str, int, Position]:
-        """Subject, last message and position of a stream."""
+        """Find the subject, the last message and the position of a stream."""
         asked = Grant(0, 0, wish.stream, wish.generation, 0, 0, 0)
         subject = subjectOf(self._stream.name, wish.worker, asked)
         async with self.gate:
@@ -145,7 +145,7 @@ class Positions:
                 await self._makeRoom(wish.worker)
                 if wish.start == 0:
                     return subject, 0, NOWHERE
-                # That it begins there is a promise as well.
+                # The beginning of the stream must be durable as well.
                 last = await self._begin(wish, asked, subject)
         entry = self.entry(last)
         self._chronicle.noted(last.seq)
@@ -158,7 +158,7 @@ class Positions:
         headers, body = encode(deposit, position, uuid4().hex)
         await self._chronicle.sure()
         await self._stream.publish(subject, body, {**headers, EXPECTED: "0"})
-        # Ours, or of somebody who was faster.
+        # Our message, or that of a faster listener.
         last = await self._stream.last(subject)
         if last is None:
             raise JournalBlocked("the stream's leader is behind")
@@ -174,18 +174,18 @@ class Positions:
             return decode(tail.seq, tail.headers, tail.data)
         except Foreign as error:
             raise JournalBlocked(
-                f"message {tail.seq} of the stream is somebody else's: {error}"
+                f"message {tail.seq} of the stream comes from another program: {error}"
             ) from None
 
     async def known(self, worker: str) -> list[Entry]:
-        """The last message of each stream of a worker, without its body, the newest first."""
+        """The last message of each stream of a worker, without bodies, newest first."""
         subjects = streamsOf(self._stream.name, worker)
         entries = {
             subjectOf(self._stream.name, worker, entry.grant()): entry
             for entry in map(self.entry, await self._stream.tails(subjects))
         }
-        # A consumer's replica may be behind; the leader knows them all. Of one that is
-        # missing here the forwarder would think that we have nothing.
+        # A consumer's replica may be outdated, but the leader knows all subjects. Without this
+        # check the forwarder could believe that a stream is missing.
         for subject in (await self._stream.subjects(subjects)).keys() - entries.keys():
             last = await self._stream.last(subject)
             if last is not None:
@@ -193,18 +193,18 @@ class Positions:
         return sorted(entries.values(), key=lambda entry: -entry.seq)
 
     async def _makeRoom(self, worker: str) -> None:
-        """Forget the oldest streams of a worker that has too many, but none with a batch."""
+        """Remove the oldest streams of a worker with too many, except those with batches."""
         left = self._uncounted.get(worker, 0)
         if left > 0:
             self._uncounted[worker] = left - 1
             return
         most = self._streamsPerWorkerMax
         step = min(COUNTED_AGAIN, most // 16)
-        # For those that are asked for at the same time.
+        # For concurrent requests.
         self._uncounted[worker] = step
         subjects = streamsOf(self._stream.name, worker)
         has = len(await self._stream.subjects(subjects))
-        # Another listener may be making some, too.
+        # Another listener may open streams at the same time.
         self._uncounted[worker] = min(step, max(0, most - has) // 2)
         if has < most:
             return
@@ -212,5 +212,5 @@ class Positions:
         for entry in (await self.known(worker))[most - 1 - most // 16 :]:
             if entry.seq <= released:
                 subject = subjectOf(self._stream.name, worker, entry.grant())
-                # Only what was seen: what comes meanwhile keeps the position.
+                # Keep messages that arrive meanwhile, with their position.
                 await self._stream.purge(subject, entry.seq + 1)

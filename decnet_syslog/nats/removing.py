@@ -28,7 +28,8 @@ from .stream import Stream
 
 __all__ = ["Remover"]
 
-# A subject is purged when so many octets can go, or all are when so many can.
+# Messages of a subject are removed when they have this size, and all messages when they have the
+# second size together.
 PURGE_OCTETS = 1024 * 1024
 PURGE_ALL_OCTETS = 16 * 1024 * 1024
 
@@ -42,11 +43,10 @@ LAST_MAX = 65536
 # Maximum number of messages that one step of a sweep examines.
 SWEEP_AT_ONCE = 8192
 
-# Messages that were read and are not written by every output that we remember. Of more,
-# the stream is looked through when they are.
+# Maximum number of messages to remember between reading and writing. A sweep removes the others.
 UNWRITTEN_MAX = 65536
 
-# Questions under way at once.
+# Maximum number of concurrent requests.
 AT_ONCE = 32
 
 
@@ -78,7 +78,7 @@ class _Sweep:
 
 
 class Remover:
-    """Removes what was read and written. All coroutines run in the bus's thread."""
+    """Removes messages that are written. All coroutines run in the bus's thread."""
 
     def __init__(self, stream: Stream, reader: Reader) -> None:
         self._stream = stream
@@ -112,9 +112,9 @@ class Remover:
 
     async def release(self, released: int) -> None:
         """
-        Remove what every output has, when it is worth it.
+        Remove messages that every output has written, when there are enough of them.
 
-        @param released: every output has what is up to here on disk.
+        @param released: every output has all messages up to this one on disk.
         """
         if self._sweepAt is not None and released >= self._sweepAt:
             await self.sweep(released)

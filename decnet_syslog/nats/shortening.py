@@ -31,12 +31,11 @@ from .written import Limbo
 
 __all__ = ["Shortener"]
 
-# The last message of a subject is kept as the position of its stream. When that is all it is
-# for, and it is longer than so many octets, a short one says the same.
+# A written message that is kept only as a position is replaced if it is longer, in octets.
 SETTLED_OCTETS = 1024
 
-# It is done for streams that have been quiet for so long, in seconds, and for all when the
-# stream is half full; looked at so often, at so many at once.
+# Only streams that are quiet for QUIET_S are shortened, unless the journal is half full; every
+# TIDY_S at most, TIDY_AT_ONCE in one step, and LONG_MAX from one listing.
 QUIET_S = 600
 TIDY_S = 3600
 TIDY_AT_ONCE = 1024

@@ -339,9 +339,9 @@ class Stream:
 
     def _check(self, config: Mapping[str, Any], layout: Layout) -> None:
         """
-        Refuse a stream that could lose, or is somebody else's.
+        Refuse a stream that could lose lines, or that belongs to another program.
 
-        @raise UserError: with what is wrong.
+        @raise UserError: it lists the wrong settings.
         """
         match = _OURS.match(str(config.get("description", "")))
         wrong = self._faults(config, layout)
