@@ -200,6 +200,21 @@ class Trial:
         if self.kind.away:
             self.unseen |= set(self.writer.lines[self._endedAt :]) - there
         self.worker.forwarder.start()
+        if self.kind.away:
+            # What is deleted before the forwarder has opened it, no program could see.
+            self.pair.wait(self._hasOpened, "the forwarder does not open the log")
+
+    def _hasOpened(self) -> bool:
+        """Whether the forwarder has the log open, and what was rotated last."""
+        found = set()
+        for link in Path(f"/proc/{self.worker.forwarder.pid}/fd").iterdir():
+            try:
+                found.add(link.readlink())
+            except OSError:
+                # It was closed meanwhile.
+                continue
+        log = self.rotator.log
+        return {log, log.with_name(f"{log.name}.1")} <= found
 
     def _round(self, number: int) -> None:
         last = ROTATIONS - 1

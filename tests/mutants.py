@@ -21,7 +21,10 @@ from typing import Any
 from unittest import mock
 
 from decnet_syslog import database
+from decnet_syslog.files import _reconcile
 from decnet_syslog.files._follower import FileFollower
+from decnet_syslog.files._journals import JournalPositions
+from decnet_syslog.files._reader import ContentFile
 from decnet_syslog.master.acknowledged import Acknowledged
 from decnet_syslog.master.listener import ListenerProtocol
 from decnet_syslog.master.outputfile import OutputFile
@@ -372,5 +375,64 @@ MUTANTS = (
         "replace the CA's key without a copy of the old one",
         (edited(replacement, "begin", ("_store(directory / PREVIOUS, old)", "pass")),),
         "tests.test_replacement.DeathTests.test_begin",
+    ),
+    Mutant(
+        "no sync of a log before its octets are shipped",
+        (edited(ContentFile, "sync", ("self._bringToDisk(self._fileno())", "pass")),),
+        "tests.test_unsaved.SyncTests.test_beforeShipping",
+    ),
+    Mutant(
+        "no discard when a connection is superseded",
+        (edited(Acknowledged, "supersede", ("self._discard()", "pass")),),
+        "tests.test_reception.AcknowledgedTests.test_supersededOnTheWay",
+    ),
+    Mutant(
+        "base and checksum go on after a gap at the listener",
+        (edited(StreamTable, "advance", ("base, crc = deposit.end, 0", "pass")),),
+        "tests.test_journal.PositionTests.test_gap",
+    ),
+    Mutant(
+        "base and checksum go on after a gap at the forwarder",
+        (
+            edited(
+                AckedSender,
+                "_sendChunk",
+                ("stream.base, stream.crc = chunk.end, 0", "pass"),
+            ),
+        ),
+        "tests.test_many_files.GapTests.test_base",
+    ),
+    Mutant(
+        "the shortest of several fitting contents is taken",
+        (
+            edited(
+                _reconcile._Reconciliation,
+                "verdicts",
+                ("key=lambda c: -c.content.extent", "key=lambda c: c.content.extent"),
+            ),
+        ),
+        "tests.test_contents.RuleTests.test_longest",
+    ),
+    Mutant(
+        "the proof of a copy is not checked",
+        (
+            edited(
+                _reconcile,
+                "proves",
+                ("file.checksum(proof.start, proof.end, 0) == proof.crc", "True"),
+            ),
+        ),
+        "tests.test_contents.RuleTests.test_proved",
+    ),
+    Mutant(
+        "what ended counts as delivered for another journal",
+        (
+            edited(
+                JournalPositions,
+                "connect",
+                ("everyJournal=isPlain or not resend", "everyJournal=True"),
+            ),
+        ),
+        "tests.test_journals.LiarTests.test_nothing",
     ),
 )

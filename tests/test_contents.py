@@ -117,6 +117,21 @@ class RuleTests(SynchronousTestCase):
             )
             self.assertEqual(verdict, Verdict(Rule.GROWN, long))
 
+    def test_proved(self) -> None:
+        """A file of the right size and head, and with other octets behind it, is new."""
+        octets = b"banner\n" * 1000
+        other = octets[:-2] + b"X\n"
+        content = contentOf(1, octets)
+        content.head = octets[:4096]
+        for there, rule in (
+            (octets, Rule.COPY),
+            (octets + b"more\n", Rule.GROWN),
+            (other, Rule.NEW),
+            (other + b"more\n", Rule.NEW),
+        ):
+            verdict = self.one(Candidate(content, searchIsOver=True), fileOf(9, there))
+            self.assertEqual(verdict.rule, rule, there[-9:])
+
     def test_changed(self) -> None:
         """The same object with other octets, or shorter, is another content."""
         content = contentOf(1, b"a\nb\n")

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from zlib import crc32
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -40,6 +41,23 @@ class ManyTestCase(SynchronousTestCase):
             # Patterns are looked at now and then.
             world.clock.advance(1)
             perform(world, ("all",))
+
+
+class GapTests(ManyTestCase):
+    """A gap in the middle of a file."""
+
+    def test_base(self) -> None:
+        """The checksum begins anew behind it, at both ends alike."""
+        world = self.world(5)
+        world.log.write_bytes(b"one\n" + b"x" * 3000 + b"\n" + b"two\n")
+        world.connect()
+        self.go(world, 9)
+        (one,) = world.files.opened
+        position = one.acknowledged
+        self.assertEqual(
+            (position.offset, position.base, position.crc),
+            (3009, 3005, crc32(b"two\n")),
+        )
 
 
 class ManyTests(ManyTestCase):

@@ -455,6 +455,14 @@ class AcknowledgedTests(ReceptionTestCase):
 
     def test_supersededInOrder(self) -> None:
         """What an older connection has of a file cannot get ahead of what it lost of another."""
+        self.supersedes(b"older")
+
+    def test_supersededOnTheWay(self) -> None:
+        """The same, if what it lost of the other had not arrived yet."""
+        self.supersedes()
+
+    def supersedes(self, *messages: bytes) -> None:
+        """Supersede a connection that has messages of one stream, and then of another."""
         thread = LaterThread()
         old, _ = self.open()
         old.controlReceived(OPEN(OTHER, 0, 0, "y"))
@@ -467,7 +475,8 @@ class AcknowledgedTests(ReceptionTestCase):
             ackSpacing=0,
         )
         old.framesReceived([b"committing"])
-        old.framesReceived([b"older"])
+        for message in messages:
+            old.framesReceived([message])
         old.controlReceived(AT(OTHER, 0, 0))
         old.framesReceived([b"newer"])
         new, _ = self.connect()

@@ -107,6 +107,25 @@ class BurstTests(BurstTestCase):
         self.assertEqual(steps, ["sync"] * self.LOGS + ["commit"])
 
 
+class SyncTests(BurstTestCase):
+    """What is shipped is on the worker's disk."""
+
+    LOGS = 1
+
+    def test_beforeShipping(self) -> None:
+        """Octets that came since the last look are synced before they are given out."""
+        self.write("first")
+        self.ship()
+        self.write("second")
+        self.now += 1
+        with self.counted() as steps:
+            self.files.poll()
+            (one,) = self.files.opened
+            self.assertIsNotNone(one.read(64))
+            steps.append("shipped")
+        self.assertIn("sync", steps[: steps.index("shipped")])
+
+
 class NoSpaceTests(BurstTestCase):
     """The state's disk is full for a while."""
 
