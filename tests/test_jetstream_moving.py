@@ -6,6 +6,7 @@ processes.
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 
 from decnet_syslog.commands.pair import Pair, Process, countLines
@@ -74,7 +75,10 @@ class MovingTests(NatsTestCase):
         self.assertEqual(records.read_bytes().count(b"\n"), len(self.written))
 
     def stopListener(self) -> None:
-        """Stop the listener cleanly."""
+        """Stop the listener cleanly, when the worker knows that its lines are acknowledged."""
+        self.arrived()
+        # Acknowledgements are up to half a second later than the lines.
+        time.sleep(2)
         self.assertIn(self.pair.listener.stop(), (0, -signal.SIGTERM))
 
     def test_thereAndBack(self) -> None:

@@ -414,6 +414,12 @@ class ListenerService(Service):
         if self._proxied is not None:
             self._proxied.stop()
         self._factory.stop()
+        # Commit and acknowledge everything that was received before the goodbye. Without the
+        # acknowledgements, forwarders that find another journal next would repeat these lines.
+        for connection in list(self._factory.connections):
+            if connection.control:
+                connection.pause()
+        yield self._commits.flush()
         for connection in list(self._factory.connections):
             connection.goodbye(BYE("shutdown", "the listener is stopping"))
         yield self._commits.flush()
