@@ -1,4 +1,4 @@
-"""Tests for which file holds which content: L{decnet_syslog.files._reconcile}, and histories."""
+"""Tests for which file holds which content (L{decnet_syslog.files._reconcile}), and histories."""
 
 from __future__ import annotations
 
@@ -11,13 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.files import Content, FileId, Life, Proof
 from decnet_syslog.files._contents import TRANSITIONS
-from decnet_syslog.files._reconcile import (
-    Candidate,
-    Rule,
-    SeenFile,
-    Verdict,
-    reconcile,
-)
+from decnet_syslog.files._reconcile import reconcile
+from decnet_syslog.files._rules import Candidate, Rule, SeenFile, Verdict
 
 from .contents import perform, randomHistory
 

@@ -9,13 +9,14 @@ import os
 from typing import TYPE_CHECKING
 
 from ._contents import Content, Event, Life
-from ._examine import Examined, Examiner
+from ._examine import Examiner
+from ._examined import Examined
 from ._homes import Homes
 from ._objects import identify
 from ._open import OpenContent
 from ._reader import Vanished
-from ._reconcile import Rule, Verdict
 from ._reopening import Reopening
+from ._rules import Rule, Verdict
 from ._surroundings import Surroundings
 
 if TYPE_CHECKING:

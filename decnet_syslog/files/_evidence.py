@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ._contents import Content, Life, Proof
-from ._examine import Examined, checksumOf
+from ._examined import Examined, checksumOf
 from ._objects import birthTime, identify
 from ._open import OpenContent
 from ._reader import Vanished
-from ._reconcile import Candidate, SeenFile
+from ._rules import Candidate, SeenFile
 
 if TYPE_CHECKING:
     from ._follower import FileFollower

@@ -16,21 +16,18 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from ._archives import openArchive
-from ._checksums import fileChecksum
-from ._contents import HEAD_OCTETS, ContentKey
-from ._objects import NO_FILE, FileId, birthTime, identify, openRegular
+from ._contents import HEAD_OCTETS
+from ._examined import NOTHING, Examined, FileState, checksumOf, claimOf, stateOf
+from ._objects import FileId, birthTime, identify, openRegular
 from ._outcomes import NoSpace, Unfinished, Unpacked
-from ._outlines import outline
-from ._reconcile import SeenFile
 from ._rotations import compressionOf
+from ._rules import SeenFile
 from ._writers import isOpenForWriting
 
-__all__ = ["Examined", "Examiner", "checksumOf"]
+__all__ = ["Examiner"]
 
 # After so long without a change a file is taken for complete, in seconds: nobody writes to it;
 # somebody may, and the system does not say; somebody does.
@@ -41,77 +38,6 @@ SETTLED_WRITTEN_S = 60.0
 # Until a compressed file that does not fit on the disk is unpacked again, in seconds: each time
 # costs what the disk has left.
 FULL_RETRY_S = 30.0
-
-
-class _State(NamedTuple):
-    """What a judgement holds for."""
-
-    device: int
-    inode: int
-    size: int
-    modified: int
-
-
-def _stateOf(status: os.stat_result) -> _State:
-    return _State(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-@dataclass(eq=False)
-class Examined:
-    """
-    An open file that no judgement holds for.
-
-    @ivar descriptor: of its content; of an archive a nameless file's.
-    @ivar archived: octets of the compressed file; 0: it is not compressed.
-    @ivar copyOf: the content of which it was proved to be the beginning, by a comparison when
-        both were there.
-    @ivar unreadable: why an archive cannot be unpacked, or C{None}.
-    @ivar birth: when the object was made, in nanoseconds; 0: not known.
-    """
-
-    path: str
-    descriptor: int
-    seen: SeenFile
-    state: _State
-    archived: int = 0
-    birth: int = 0
-    unreadable: str | None = None
-    copyOf: ContentKey | None = None
-
-    def close(self) -> None:
-        """Close it."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
-
-
-_NOTHING = SeenFile(NO_FILE, 0, b"", lambda start, end, crc: None)
-
-
-def checksumOf(descriptor: int) -> Callable[[int, int, int], int | None]:
-    """A checksum of an open file, as L{reconcile} asks for it."""
-
-    def checksum(start: int, end: int, crc: int) -> int | None:
-        return fileChecksum(descriptor, start, end, crc)
-
-    return checksum
-
-
-def claimOf(path: str, descriptor: int) -> tuple[bytes, int, int] | None:
-    """
-    What a gzip file says of its content: head, size and CRC-32 (RFC 1952 section 2.3.1).
-
-    Of one of several members it is what the last says, which fits nothing.
-    """
-    if compressionOf(path) != ".gz" or isOpenForWriting(descriptor):
-        return None
-    found = outline(path)
-    octets = os.fstat(descriptor).st_size
-    if found is None or octets < 18:
-        return None
-    trailer = os.pread(descriptor, 8, octets - 8)
-    crc, size = (int.from_bytes(trailer[at : at + 4], "little") for at in (0, 4))
-    return found.head, size, crc
 
 
 class Examiner:
@@ -138,14 +64,14 @@ class Examiner:
         self._clock = clock
         self._directory = directory
         self._isWritten = isWritten
-        self._judged: dict[str, _State] = {}
-        self._watched: dict[str, tuple[_State, float]] = {}
+        self._judged: dict[str, FileState] = {}
+        self._watched: dict[str, tuple[FileState, float]] = {}
         self._retryAt: dict[str, float] = {}
         self._kept: dict[str, Examined] = {}
         self.isIncomplete = False
         self.refused: dict[str, str] = {}
 
-    def judged(self, path: str, state: _State) -> None:
+    def judged(self, path: str, state: FileState) -> None:
         """It is known what a file is, while it stays as it is."""
         self._judged[path] = state
         self._watched.pop(path, None)
@@ -163,7 +89,7 @@ class Examiner:
         """Whether a file is not any more as it was when it was judged."""
         known = self._judged.get(path)
         try:
-            if known is None or known == _stateOf(os.stat(path, follow_symlinks=False)):
+            if known is None or known == stateOf(os.stat(path, follow_symlinks=False)):
                 return False
         except OSError:
             # Its directory has changed: that is looked at.
@@ -219,7 +145,7 @@ class Examiner:
         self, path: str, owns: Callable[[str, os.stat_result], bool]
     ) -> Examined | None:
         status = os.stat(path, follow_symlinks=False)
-        state = _stateOf(status)
+        state = stateOf(status)
         if not stat.S_ISREG(status.st_mode) or self._judged.get(path) == state:
             # No rotation makes a link; somebody who can write here might.
             self.judged(path, state)
@@ -239,7 +165,7 @@ class Examiner:
             self._kept.pop(path).close()
         return self._open(path, state, settledFor)
 
-    def _settledFor(self, path: str, state: _State) -> float:
+    def _settledFor(self, path: str, state: FileState) -> float:
         """How long a file has not changed, in seconds."""
         now = self._clock()
         watched = self._watched.get(path)
@@ -247,21 +173,21 @@ class Examiner:
             self._watched[path] = watched = (state, now)
         return now - watched[1]
 
-    def _open(self, path: str, state: _State, settledFor: float) -> Examined | None:
+    def _open(self, path: str, state: FileState, settledFor: float) -> Examined | None:
         descriptor = openRegular(path, False)
         if descriptor is None:
             return None
         one: Examined | None = None
         try:
             status = os.fstat(descriptor)
-            if _stateOf(status) != state:
+            if stateOf(status) != state:
                 # Another file got the name meanwhile, or it was written to.
                 self.isIncomplete = True
                 return None
             file = identify(descriptor)
             born = birthTime(descriptor)
             if not compressionOf(path):
-                one = Examined(path, descriptor, _NOTHING, state, 0, born)
+                one = Examined(path, descriptor, NOTHING, state, 0, born)
                 one.seen = self._seen(one, settledFor, file)
                 return one
             return self._unpack(path, descriptor, state, file, born)
@@ -270,7 +196,7 @@ class Examiner:
                 os.close(descriptor)
 
     def _unpack(
-        self, path: str, descriptor: int, state: _State, file: FileId, born: int
+        self, path: str, descriptor: int, state: FileState, file: FileId, born: int
     ) -> Examined | None:
         claimed = claimOf(path, descriptor)
         if claimed is not None and self._isKnown(*claimed):
@@ -289,7 +215,7 @@ class Examiner:
             isWritten=self._isWritten,
         )
         if isinstance(outcome, Unpacked):
-            one = Examined(path, outcome.descriptor, _NOTHING, state, state.size, born)
+            one = Examined(path, outcome.descriptor, NOTHING, state, state.size, born)
             one.seen = self._seen(one, SETTLED_WRITTEN_S, file)
             return one
         if isinstance(outcome, Unfinished):
@@ -331,7 +257,7 @@ class Examiner:
 
     def hasChanged(self, one: Examined) -> bool:
         """Whether somebody has written to a file since it was opened."""
-        return _stateOf(os.fstat(one.descriptor)) != one.state
+        return stateOf(os.fstat(one.descriptor)) != one.state
 
     def wait(self, one: Examined) -> None:
         """It cannot be said yet what a file is: keep it for the next look."""

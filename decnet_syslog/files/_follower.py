@@ -27,7 +27,7 @@ from ._matching import SEARCH_S, Matcher
 from ._objects import NO_FILE, FileId, identify, openRegular
 from ._open import OpenContent
 from ._reader import ContentFile
-from ._reconcile import isSame
+from ._rules import isSame
 from ._start import Start
 from ._surroundings import Surroundings
 

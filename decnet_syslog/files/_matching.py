@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 from ._consequences import Consequences
 from ._contents import ContentKey, Life
 from ._evidence import liveFile, looksLike, mayBeCopied, ownOf, pastOf, pending
-from ._examine import Examined, Examiner
+from ._examine import Examiner
+from ._examined import Examined
 from ._homes import Homes
 from ._open import OpenContent
-from ._reconcile import Candidate, reconcile
+from ._reconcile import reconcile
 from ._reopening import Reopening
+from ._rules import Candidate
 from ._surroundings import Surroundings
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import os
 from typing import TYPE_CHECKING
 
 from ._contents import Content, Event, Life
-from ._examine import Examined, Examiner
+from ._examine import Examiner
+from ._examined import Examined
 from ._held import HeldContent
 from ._homes import Homes
 from ._open import OpenContent

@@ -1,0 +1,92 @@
+"""
+An open file of which it is to be found out what it is, and what is seen of it without reading it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ._checksums import fileChecksum
+from ._contents import ContentKey
+from ._objects import NO_FILE
+from ._outlines import outline
+from ._rotations import compressionOf
+from ._rules import SeenFile
+from ._writers import isOpenForWriting
+
+__all__ = ["NOTHING", "Examined", "FileState", "checksumOf", "claimOf", "stateOf"]
+
+
+class FileState(NamedTuple):
+    """What a judgement holds for."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+
+
+def stateOf(status: os.stat_result) -> FileState:
+    return FileState(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@dataclass(eq=False)
+class Examined:
+    """
+    An open file that no judgement holds for.
+
+    @ivar descriptor: of its content; of an archive a nameless file's.
+    @ivar archived: octets of the compressed file; 0: it is not compressed.
+    @ivar copyOf: the content of which it was proved to be the beginning, by a comparison when
+        both were there.
+    @ivar unreadable: why an archive cannot be unpacked, or C{None}.
+    @ivar birth: when the object was made, in nanoseconds; 0: not known.
+    """
+
+    path: str
+    descriptor: int
+    seen: SeenFile
+    state: FileState
+    archived: int = 0
+    birth: int = 0
+    unreadable: str | None = None
+    copyOf: ContentKey | None = None
+
+    def close(self) -> None:
+        """Close it."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+# Nothing is known of a file yet.
+NOTHING = SeenFile(NO_FILE, 0, b"", lambda start, end, crc: None)
+
+
+def checksumOf(descriptor: int) -> Callable[[int, int, int], int | None]:
+    """A checksum of an open file, as L{reconcile} asks for it."""
+
+    def checksum(start: int, end: int, crc: int) -> int | None:
+        return fileChecksum(descriptor, start, end, crc)
+
+    return checksum
+
+
+def claimOf(path: str, descriptor: int) -> tuple[bytes, int, int] | None:
+    """
+    What a gzip file says of its content: head, size and CRC-32 (RFC 1952 section 2.3.1).
+
+    Of one of several members it is what the last says, which fits nothing.
+    """
+    if compressionOf(path) != ".gz" or isOpenForWriting(descriptor):
+        return None
+    found = outline(path)
+    octets = os.fstat(descriptor).st_size
+    if found is None or octets < 18:
+        return None
+    trailer = os.pread(descriptor, 8, octets - 8)
+    crc, size = (int.from_bytes(trailer[at : at + 4], "little") for at in (0, 4))
+    return found.head, size, crc

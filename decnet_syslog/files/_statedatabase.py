@@ -1,0 +1,174 @@
+"""
+The file of the state database: opened, set aside when it is damaged, changed in transactions.
+
+What must be true:
+
+* a database that cannot be brought up to this version is left as it was;
+* a transaction is on disk as a whole, or not at all, and none stays open;
+* a disk that fails ends the process; one that is full does not.
+
+The database may be the one that DECNET's own forwarder has: its table is read once, and
+left alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+from ..database import DatabaseDamaged, DatabaseKind, openDatabase
+from ..durable import StorageFailed, isFull, syncData
+from ..errors import UserError
+from ..private import PRIVATE, openPrivate
+from ._schema import STATE_SCHEMA
+
+__all__ = ["StateDatabase"]
+
+# The WAL is emptied this often: it has a few pages a save.
+SAVES_PER_CHECKPOINT = 64
+
+_KIND = DatabaseKind(
+    "the state database",
+    "give --state-db a file in a directory that this user can write",
+    "is another decnet-forwarder running?",
+    "move it away together with its -wal: the master has the positions",
+)
+
+Die = Callable[[StorageFailed], None]
+
+
+def _raise(failed: StorageFailed) -> None:
+    raise failed
+
+
+class StateDatabase:
+    """
+    The database, whatever its tables hold.
+
+    @ivar path: of its file; what else is kept is kept beside it.
+    @ivar isFresh: whether it knew no content when it was opened.
+    """
+
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, die: Die = _raise
+    ) -> None:
+        self.path = path
+        self._die = die
+        self._saves = 0
+        self._db = connection
+        (count,) = connection.execute("SELECT count(*) FROM content").fetchone()
+        self.isFresh = count == 0
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        die: Die = _raise,
+        setAside: Callable[[Path, str], None] = lambda path, reason: None,
+    ) -> Self:
+        """
+        Open or make the database. One that is damaged is set aside: the master holds the
+        positions, and content tells which file is which.
+
+        @param die: ends the process: a disk has failed.
+        @param setAside: told where a damaged database is now, and what is wrong with it.
+        @raise UserError: it is in use, of an unknown version, or no database.
+        """
+        try:
+            return cls._open(path, die)
+        except DatabaseDamaged as damaged:
+            if "not a database" in str(damaged):
+                raise UserError(
+                    f"cannot use {path} as a state database: it is a file of another kind"
+                ) from None
+            aside = Path(f"{path}.damaged-{time.time_ns()}")
+            for ending in ("", "-wal", "-shm"):
+                if os.path.exists(f"{path}{ending}"):
+                    os.rename(f"{path}{ending}", f"{aside}{ending}")
+            setAside(aside, str(damaged))
+            return cls._open(path, die)
+
+    @classmethod
+    def _open(cls, path: Path, die: Die) -> Self:
+        descriptor = openPrivate(path, _KIND.what, _KIND.place)
+        status = os.fstat(descriptor)
+        ours = status.st_uid == os.geteuid() and status.st_nlink == 1
+        if ours and status.st_mode & 0o077:
+            # DECNET's own forwarder left it to the umask.
+            os.fchmod(descriptor, PRIVATE)
+        os.close(descriptor)
+        try:
+            return openDatabase(
+                path, _KIND, STATE_SCHEMA, lambda db: cls(path, db, die)
+            )
+        except DatabaseDamaged:
+            raise
+        except StorageFailed as failed:
+            die(failed)
+            raise
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def transaction(self) -> Transaction:
+        """A context in which changes are made: on disk when it is left."""
+        return Transaction(self)
+
+    def bringToDisk(self, descriptor: int, name: str) -> None:
+        """Sync a log: what is shipped of it must not be undone by a power cut."""
+        try:
+            syncData(descriptor)
+        except OSError as error:
+            self._die(StorageFailed(f"cannot sync {name}: {error.strerror}"))
+            raise
+
+    def legacyOffset(self) -> int | None:
+        """The offset of DECNET's own forwarder, until there is a record of ours."""
+        if not self.isFresh:
+            return None
+        try:
+            row = self._db.execute(
+                "SELECT offset FROM forwarder_offset WHERE key = 'default'"
+            ).fetchone()
+        except sqlite3.OperationalError:
+            return None
+        return None if row is None else max(0, int(row[0]))
+
+
+class Transaction:
+    """One commit: everything, or nothing and no transaction that stays open."""
+
+    def __init__(self, store: StateDatabase) -> None:
+        self._store = store
+
+    def __enter__(self) -> None:
+        self._store._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(
+        self, kind: object, error: BaseException | None, trace: object
+    ) -> None:
+        store = self._store
+        db = store._db
+        if error is None:
+            try:
+                db.execute("COMMIT")
+                store._saves += 1
+                if store._saves % SAVES_PER_CHECKPOINT == 0:
+                    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                return
+            except sqlite3.DatabaseError as failed:
+                self._failed(failed)
+                raise
+        self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        store = self._store
+        if isinstance(error, sqlite3.DatabaseError) and not isFull(error, store.path):
+            store._die(StorageFailed(f"the state database {store.path}: {error}"))
+        if store._db.in_transaction:
+            store._db.execute("ROLLBACK")
