@@ -21,7 +21,7 @@ from decnet_syslog.wire.control import (
     encodeControl,
 )
 from decnet_syslog.worker.encoding import encodeLines
-from decnet_syslog.worker.forwarder import ForwarderProtocol
+from decnet_syslog.worker.protocol import ForwarderProtocol
 
 from .lines import stamped
 

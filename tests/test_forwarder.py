@@ -45,15 +45,10 @@ from decnet_syslog.worker.connector import EndpointConnector
 from decnet_syslog.worker.counts import Counts
 from decnet_syslog.worker.encoding import encodeLast, encodeLines, encodePlain
 from decnet_syslog.worker.filesthread import FilesThread
-from decnet_syslog.worker.forwarder import (
-    CLOSE_S,
-    DELAY_SUPERSEDED_S,
-    HANDSHAKE_S,
-    ForwarderFactory,
-    ForwarderProtocol,
-)
+from decnet_syslog.worker.forwarder import DELAY_SUPERSEDED_S, ForwarderFactory
 from decnet_syslog.worker.masters import Address, Masters
 from decnet_syslog.worker.plain import SETTLE_S, PlainSender
+from decnet_syslog.worker.protocol import CLOSE_S, HANDSHAKE_S, ForwarderProtocol
 from decnet_syslog.worker.session import (
     AHEAD_OCTETS,
     LOOK_S,

@@ -41,7 +41,8 @@ from decnet_syslog.wire.report import (
     TooMuch,
 )
 from decnet_syslog.worker.counts import DIVERGED_MAX, Counts
-from decnet_syslog.worker.pulse import BEAT_S, NOTES_MAX, FileStates, Pulse
+from decnet_syslog.worker.filestates import NOTES_MAX, FileStates
+from decnet_syslog.worker.pulse import BEAT_S, Pulse
 
 from .doubles import STREAM, KnowsOwners, MasterTestCase, RecordingLine
 from .tailing import TailTestCase

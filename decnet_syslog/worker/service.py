@@ -36,12 +36,14 @@ from .connection import ISender
 from .connector import EndpointConnector
 from .counts import Counts
 from .fileevents import reportFileEvent
+from .filestates import FileStates
 from .filesthread import FilesThread
-from .forwarder import ForwarderFactory, ForwarderProtocol
+from .forwarder import ForwarderFactory
 from .homing import Homing
 from .masters import Address, Masters
 from .plain import PlainSender
-from .pulse import FileStates, Pulse
+from .protocol import ForwarderProtocol
+from .pulse import Pulse
 from .session import Session
 from .srv import Directory
 from .watch import DirectoryWatch

@@ -1,0 +1,80 @@
+"""
+Why a connection to a master has ended, or could not be made.
+
+The words are counted and served (docs/watching.rst), so their number is fixed: a master cannot
+make us keep others.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.error import (
+    ConnectionDone,
+    ConnectionRefusedError,
+    DNSLookupError,
+    NoRouteError,
+    TimeoutError,
+)
+from twisted.python.failure import Failure
+
+from ..trust.refusals import Told, toldByAlert, toldByCode
+from .protocol import ForwarderProtocol
+
+__all__ = ["BYE_CODES", "endOf", "failureOf", "toldBy"]
+
+# The codes that a master gives for its end of a connection: docs/protocol.rst.
+BYE_CODES = (
+    "shutdown",
+    "superseded",
+    "order",
+    "position",
+    "line-feed",
+    "limit",
+    "framing",
+    "protocol",
+    "no-space",
+    "journal-went-back",
+    "hostname",
+    "revoked",
+    "not-allowed",
+    "wrong-role",
+    "name",
+    "error",
+)
+
+
+def endOf(
+    line: ForwarderProtocol, refused: str | None, told: Told | None, reason: Failure
+) -> str:
+    """Why a connection has ended, as one of a fixed number of words."""
+    if refused is not None:
+        return "certificate"
+    if line.lastBye is not None:
+        code = line.lastBye.code
+        return f"bye-{code}" if code in BYE_CODES else "bye-other"
+    if told is not None:
+        return "alert"
+    if line.stalled:
+        return "stalled"
+    if line.session is None:
+        return "handshake"
+    return "closed" if reason.check(ConnectionDone) else "lost"
+
+
+def toldBy(line: ForwarderProtocol, reason: Failure) -> Told | None:
+    """The reason why the master refuses our certificate, if it sent one."""
+    if line.lastBye is not None:
+        return toldByCode(line.lastBye.code)
+    return toldByAlert(reason.value)
+
+
+def failureOf(reason: Failure) -> str:
+    """Why there was no connection, as one of a fixed number of words."""
+    for kind, word in (
+        (ConnectionRefusedError, "refused"),
+        (TimeoutError, "timeout"),
+        (DNSLookupError, "dns"),
+        (NoRouteError, "unreachable"),
+    ):
+        if reason.check(kind):
+            return word
+    return "other"

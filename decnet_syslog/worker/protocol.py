@@ -1,0 +1,250 @@
+"""
+One connection of the forwarder to a master.
+
+The protocol decides by what TLS has negotiated which sender it carries, and is the
+transport's side of it: backpressure, deadlines, goodbye.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import struct
+import termios
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHandshakeListener,
+    IPushProducer,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ..trust.contexts import DELIVERY_PROTOCOLS, STATE_PROTOCOLS
+from ..trust.refusals import toldByCode
+from ..wire.control import BYE, HELLO, ControlError, ControlLine
+from ..wire.framing import FramingError
+from ..wire.protocol import OctetCountedReceiver
+from .session import Session
+
+if TYPE_CHECKING:
+    from .forwarder import ForwarderFactory
+
+__all__ = ["CLOSE_S", "HANDSHAKE_S", "ForwarderProtocol", "kernelUnsent"]
+
+# From connecting to the end of the handshake, in seconds.
+HANDSHAKE_S = 15.0
+
+# How long the master may take to answer our close_notify, in seconds.
+CLOSE_S = 3.0
+
+# How often deadlines are looked at, in seconds.
+WATCH_S = 5.0
+
+
+def kernelUnsent(reactor: Any, transport: Any) -> int:
+    """
+    Octets that the peer's TCP has not acknowledged, ours in user space included.
+
+    @param transport: the TLS transport. Call it in a later turn of the reactor than the
+        write: TLS gathers writes until then.
+    @return: the kernel's count (SIOCOUTQ); at least 1 while any are in user space.
+    """
+    tcp = transport.transport
+    # A TCP transport is among the writers exactly while it holds octets.
+    if tcp in reactor.getWriters():
+        return 1
+    queued = fcntl.ioctl(tcp.getHandle(), termios.TIOCOUTQ, b"\0" * 4)
+    return int(struct.unpack("i", queued)[0])
+
+
+@implementer(IHandshakeListener, IPushProducer)
+class ForwarderProtocol(OctetCountedReceiver):
+    """
+    One connection to the master.
+
+    @ivar greeted: whether the master has accepted our certificate, as HELLO shows. Without the
+        extension: whether it has left the connection open for a moment.
+    @ivar taken: whether the master has taken us.
+    @ivar stalled: whether it was cut for want of acknowledgements.
+    """
+
+    _log = Logger()
+    factory: ForwarderFactory
+
+    def __init__(self) -> None:
+        self.session: Session | None = None
+        self.paused = False
+        self.lastBye: BYE | None = None
+        self._tells = False
+        self.stalled = False
+        self.taken = False
+        self.greeted = False
+        self._timer: IDelayedCall | None = None
+        self._closing = False
+
+    def connectionMade(self) -> None:
+        """Start the clock of the handshake."""
+        self._timer = self.factory.clock.callLater(
+            HANDSHAKE_S, self._late, "no handshake"
+        )
+        self.factory.connected(self)
+
+    def _late(self, what: str) -> None:
+        self._timer = None
+        self._log.warn(
+            "cutting the connection to the master: {what} in time", what=what
+        )
+        self._abort()
+
+    def _abort(self) -> None:
+        self.refuse()
+        cast(Any, self.transport).abortConnection()
+
+    def handshakeCompleted(self) -> None:
+        """TLS is up and the master's name is right: see what it speaks."""
+        transport = cast(Any, self.transport)
+        self._setTimer(WATCH_S, self._watch)
+        self.control = transport.negotiatedProtocol in DELIVERY_PROTOCOLS
+        self._tells = transport.negotiatedProtocol in STATE_PROTOCOLS
+        transport.setTcpKeepAlive(True)
+        transport.setTcpNoDelay(True)
+        transport.registerProducer(self, True)
+        self.session = self.factory.sessionFor(self)
+        if self.session is None:
+            self.close(BYE("no-extension", "the master does not acknowledge"))
+
+    def _watch(self) -> None:
+        self._timer = None
+        if self.session is not None and self.session.stalled:
+            self.stalled = True
+            self._late("no acknowledgement")
+        else:
+            self._setTimer(WATCH_S, self._watch)
+
+    def _setTimer(self, delay: float, then: Callable[[], None]) -> None:
+        self._stopTimer()
+        self._timer = self.factory.clock.callLater(delay, then)
+
+    def _stopTimer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def framesReceived(self, messages: list[bytes]) -> None:
+        """A listener sends no messages."""
+        self.frameError(FramingError("a message from the listener", messages[0][:32]))
+
+    def controlReceived(self, line: ControlLine) -> None:
+        """Hand a control line to the sender."""
+        assert self.session is not None
+        if isinstance(line, BYE):
+            self.lastBye = line
+            if toldByCode(line.code) is not None:
+                # The master closes the connection. The factory logs the reason once.
+                return
+        self.session.controlReceived(line)
+        if isinstance(line, HELLO):
+            self._greet()
+
+    def _greet(self) -> None:
+        if not self.greeted:
+            self.greeted = True
+            self.factory.greeted(self)
+
+    def haltReading(self) -> None:
+        """There is enough that was not read yet."""
+        self.halt()
+        cast(Any, self.transport).pauseProducing()
+
+    def resumeReading(self) -> None:
+        """Decode again."""
+        cast(Any, self.transport).resumeProducing()
+        self.proceed()
+
+    def unsent(self) -> int:
+        """Octets written that the peer's TCP has not acknowledged."""
+        return kernelUnsent(self.factory.clock, self.transport)
+
+    def frameError(self, error: FramingError | ControlError) -> None:
+        """What the master sent cannot be read. A plain peer need not send anything."""
+        self._log.error("cannot read what the master sent: {error}", error=str(error))
+        self.close(BYE("framing", str(error)))
+
+    def pauseProducing(self) -> None:
+        """The transport has enough."""
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        """The transport has handed everything to the kernel."""
+        self.paused = False
+        self.pump()
+
+    def stopProducing(self) -> None:
+        """The transport is gone."""
+        self.paused = True
+
+    def pump(self) -> None:
+        """Send what there is."""
+        if self.session is not None and not self._closing:
+            self.session.pump()
+
+    def tell(self, lines: Iterable[ControlLine]) -> bool:
+        """
+        Say how we are, if the master can hear it now.
+
+        @return: whether it was said. A master that does not read would make it pile up.
+        """
+        if (
+            not self._tells
+            or self._closing
+            or self.paused
+            or self.session is None
+            or not self.session.isGreeted
+        ):
+            return False
+        self.sendControl(*lines)
+        return True
+
+    def writeOctets(self, octets: bytes) -> None:
+        """Write, unless the connection is closing."""
+        if not self._closing:
+            cast(Any, self.transport).write(octets)
+
+    def accepted(self) -> None:
+        """The master has taken us: the next failure is a new one."""
+        self._greet()
+        self.taken = True
+        self.factory.resetDelay()
+
+    def close(self, bye: BYE) -> None:
+        """
+        Say why and close, with a deadline.
+
+        The order matters: what is written after close would be dropped, and a registered
+        producer would keep the connection open.
+        """
+        if self._closing:
+            return
+        self._closing = True
+        self.refuse()
+        transport = cast(Any, self.transport)
+        if self.control:
+            self.sendControl(bye)
+        if self.session is not None:
+            transport.unregisterProducer()
+        transport.loseConnection()
+        self._setTimer(CLOSE_S, self._closeLate)
+
+    def _closeLate(self) -> None:
+        self._timer = None
+        self._abort()
+
+    def connectionLost(self, reason: Failure = Failure(Exception("closed"))) -> None:  # noqa: B008
+        """Go back to what is acknowledged; the factory connects again."""
+        self._stopTimer()
+        if self.session is not None:
+            self.session.connectionLost()
+        self.factory.lost(self, reason)
