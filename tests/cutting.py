@@ -200,7 +200,7 @@ class Sessions:
                 )
                 self.written += text
                 self._worker.append(text)
-                service._wake()
+                service._looks.wake()
                 yield self._until(
                     lambda: self._acknowledged(service) == log.stat().st_size,
                     f"{direction} {octets} {'RST' if reset else 'FIN'}",

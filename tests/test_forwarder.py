@@ -38,7 +38,7 @@ from decnet_syslog.wire.control import (
 )
 from decnet_syslog.wire.framing import FrameDecoder, encodeFrames
 from decnet_syslog.wire.protocol import OctetCountedReceiver
-from decnet_syslog.worker import acked
+from decnet_syslog.worker import recognition
 from decnet_syslog.worker.acked import AckedSender
 from decnet_syslog.worker.connection import ListenerProtocolError
 from decnet_syslog.worker.connector import EndpointConnector
@@ -493,7 +493,7 @@ class SenderTests(AckedTestCase):
         """A list without an end is not kept."""
         sender = self.ship()
         self.tell(sender, HELLO(1, "a" * 32, 4096, 256))
-        with mock.patch.object(acked, "KNOWN_MAX", 8):
+        with mock.patch.object(recognition, "KNOWN_MAX", 8):
             for number in range(8):
                 self.tell(sender, KNOWN("b" * 32, number, 0, 0, 0, "x"))
             more = KNOWN("b" * 32, 8, 0, 0, 0, "x")

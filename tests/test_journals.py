@@ -27,8 +27,9 @@ from decnet_syslog.wire.control import (
     SEEN,
     encodeControl,
 )
-from decnet_syslog.worker.acked import REFUSED_MAX, AckedSender
+from decnet_syslog.worker.acked import AckedSender
 from decnet_syslog.worker.connection import ListenerProtocolError
+from decnet_syslog.worker.opening import REFUSED_MAX
 
 from .pipeline import World, perform
 from .test_forwarder import AckedTestCase

@@ -10,8 +10,7 @@ from typing import Any
 from unittest import mock
 
 from decnet_syslog import durable
-from decnet_syslog.files import Life, StateStore
-from decnet_syslog.files import _store as storeModule
+from decnet_syslog.files import Life, StateStore, _statedatabase
 
 from .tailing import TailTestCase
 
@@ -42,7 +41,7 @@ class BurstTestCase(TailTestCase):
     def counted(self) -> Iterator[list[str]]:
         """Count transactions and syncs."""
         steps: list[str] = []
-        enter, sync = storeModule._Transaction.__enter__, durable.syncData
+        enter, sync = _statedatabase.Transaction.__enter__, durable.syncData
 
         def entered(transaction: Any) -> None:
             steps.append("commit")
@@ -53,8 +52,8 @@ class BurstTestCase(TailTestCase):
             sync(descriptor)
 
         with (
-            mock.patch.object(storeModule._Transaction, "__enter__", entered),
-            mock.patch("decnet_syslog.files._store.syncData", synced),
+            mock.patch.object(_statedatabase.Transaction, "__enter__", entered),
+            mock.patch("decnet_syslog.files._statedatabase.syncData", synced),
         ):
             yield steps
 

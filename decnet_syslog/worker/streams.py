@@ -168,6 +168,20 @@ class StreamTable:
             self._send(CLOSE(*one.opened))
             one.opened = None
 
+    def meet(self, current: Sequence[OpenContent], state: State) -> None:
+        """
+        Have a stream for every content, and none for those that are finished.
+
+        @param state: of new streams of which no journal has acknowledged anything.
+        """
+        for content in current:
+            if content not in self.of:
+                isNew = content.acknowledged.offset <= content.content.origin
+                self.of[content] = OpenStream(
+                    content, state if isNew else State.WAITING
+                )
+        self.dropEnded(current)
+
     def dropEnded(self, current: Sequence[OpenContent]) -> None:
         """Leave what is finished."""
         if len(self.of) <= len(current):

@@ -35,9 +35,10 @@ from decnet_syslog.wire.control import (
     SKIP,
     ControlLine,
 )
-from decnet_syslog.worker.acked import KNOWN_MAX, AckedSender
+from decnet_syslog.worker.acked import AckedSender
 from decnet_syslog.worker.connection import ListenerProtocolError
 from decnet_syslog.worker.counts import Counts
+from decnet_syslog.worker.recognition import KNOWN_MAX
 
 from ..log import watched
 from ..scratch import fresh

@@ -1,0 +1,93 @@
+"""Acknowledged or plain: how it is sent to a master, by what it speaks and what is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.logger import Logger
+
+from ..files import FollowedFiles
+from .acked import AckedSender
+from .connection import ISender
+from .counts import Counts
+from .filesthread import FilesThread
+from .plain import PlainSender
+from .protocol import ForwarderProtocol
+from .session import Session
+
+__all__ = ["Delivery"]
+
+
+class Delivery:
+    """Makes the sender of each connection."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        thread: FilesThread,
+        files: FollowedFiles,
+        counts: Counts,
+        workerName: Callable[[], str],
+        *,
+        delivery: str,
+        resendToNewMaster: bool,
+        chunkOctets: int,
+    ) -> None:
+        """
+        @param workerName: the name that our certificate has now.
+        @param delivery: auto, acked or plain.
+        """
+        self._reactor = reactor
+        self._thread = thread
+        self._files = files
+        self._counts = counts
+        self._workerName = workerName
+        self._delivery = delivery
+        self._resend = resendToNewMaster
+        self._chunkOctets = chunkOctets
+
+    def sessionFor(self, line: ForwarderProtocol) -> Session | None:
+        """
+        What a connection carries.
+
+        @return: C{None}: nothing, this master is refused.
+        """
+        session = Session(self._reactor, self._thread, line)
+        sender: ISender
+        if line.control:
+            sender = AckedSender(
+                self._files,
+                session,
+                session,
+                self._counts,
+                self._workerName(),
+                self._resend,
+                self._chunkOctets,
+            )
+        elif self._delivery == "acked":
+            self._log.error(
+                "the master does not acknowledge (it does not speak decnet-syslog/1) and"
+                " --delivery=acked is set: nothing is sent"
+            )
+            return None
+        else:
+            sender = PlainSender(self._files, session, session, self._counts)
+        session.begin(sender)
+        return session
+
+    def connected(self, line: ForwarderProtocol) -> None:
+        """The master has accepted us: log how it is sent to."""
+        if line.control:
+            self._log.info("connected to the master, acknowledged delivery")
+            return
+        if self._delivery == "auto" and self._files.hasJournal:
+            self._log.warn(
+                "the master acknowledged before and does not now: lines can be lost when it"
+                " crashes; --delivery=acked would wait for one that does"
+            )
+        self._log.info(
+            "connected to the master, plain RFC 5425 without acknowledgement"
+        )

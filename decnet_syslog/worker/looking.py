@@ -1,0 +1,110 @@
+"""
+When the files are looked at: after a change of a directory, and every poll interval.
+
+A look is the files' thread's, and takes as long as the disk does: there is one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from ..files import FollowedFiles
+from .filesthread import FilesThread
+from .watch import DirectoryWatch
+
+__all__ = ["FileLooks"]
+
+# After a directory has changed, look this much later, in seconds: one look for many changes.
+WAKE_S = 0.002
+
+# And so many times as long as the look before has taken, if that is no longer than without a
+# change: of very many files looks are not all that is done.
+LOOK_SHARE = 4
+
+
+class FileLooks:
+    """The looks at the files, until they are stopped."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        thread: FilesThread,
+        files: FollowedFiles,
+        directories: Iterable[str],
+        pollSeconds: float,
+        looked: Callable[[], None],
+    ) -> None:
+        """
+        @param directories: what a change of is a reason to look.
+        @param looked: called after each look.
+        """
+        self._reactor = reactor
+        self._thread = thread
+        self._files = files
+        self._pollSeconds = pollSeconds
+        self._whenLooked = looked
+        self._watch = DirectoryWatch(reactor, directories, self.wake)
+        self._poll: IDelayedCall | None = None
+        self._isLooking = False
+        self._isStopped = False
+        # How long the last look at the files has taken, in seconds.
+        self._looking = 0.0
+
+    def start(self) -> None:
+        """Look now, and again and again."""
+        self._look()
+
+    def stopWatching(self) -> None:
+        """Do not wake for changes any more, nor arrange another look after the one there is."""
+        self._isStopped = True
+        self._watch.stop()
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._poll is not None:
+            self._poll.cancel()
+
+    def wake(self) -> None:
+        """A directory has changed: look soon."""
+        if self._poll is not None:
+            self._poll.cancel()
+        delay = max(WAKE_S, min(LOOK_SHARE * self._looking, self._pollSeconds))
+        self._poll = self._reactor.callLater(delay, self._look)
+
+    def ask(self) -> Deferred[None]:
+        """Have the files looked at behind whatever is under way; fires when it is done."""
+        return self._thread.ask(self._pollFiles)
+
+    def _look(self) -> None:
+        self._poll = None
+        # Armed before the look: what changes meanwhile is seen by the next.
+        self._watch.arm()
+        if self._isLooking:
+            # The disk makes the last look wait: there is one to come.
+            self._poll = self._reactor.callLater(self._pollSeconds, self._look)
+            return
+        self._isLooking = True
+        self.ask().addErrback(
+            lambda failure: self._log.failure(
+                "cannot read the log files; trying again", failure
+            )
+        ).addBoth(self._looked)
+
+    def _looked(self, _: object) -> None:
+        self._isLooking = False
+        self._whenLooked()
+        if self._poll is None and not self._isStopped:
+            self._poll = self._reactor.callLater(self._pollSeconds, self._look)
+
+    def _pollFiles(self) -> None:
+        """In the files' thread."""
+        began = self._reactor.seconds()
+        self._files.poll()
+        self._looking = self._reactor.seconds() - began
