@@ -7,19 +7,37 @@ import io
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.cli import main
+from decnet_syslog.commands import prove
 from decnet_syslog.commands.pair import countLines
 from decnet_syslog.commands.verify import Difference, compare
 from decnet_syslog.wire.gap import Gap, renderGapRecord
 from decnet_syslog.wire.record import Provenance
+from decnet_syslog.worker import protocol
 
 from .peers import PairTestCase
 from .records import renderRecords
 
 WHO = Provenance("w1", "f", "a", "2026-04-18T00:00:00.000000Z", "/x")
+
+
+class ControlTests(SynchronousTestCase):
+    """The control of C{prove} makes the mistake that it is said to make."""
+
+    def test_unsent(self) -> None:
+        """A forwarder of the control takes what it has written for delivered."""
+        self.patch(protocol, "kernelUnsent", protocol.kernelUnsent)
+        mistake, run, _ = prove.CONTROL.partition("from twisted")
+        self.assertTrue(run)
+        exec(mistake, {})
+        connection = protocol.ForwarderProtocol()
+        connection.factory = mock.Mock()
+        connection.makeConnection(mock.Mock())
+        self.assertEqual(connection.unsent(), 0)
 
 
 class CompareTests(SynchronousTestCase):

@@ -26,9 +26,9 @@ from .proxy import Proxy
 __all__ = ["Options", "run"]
 
 # A forwarder that takes "written" for "delivered", as the drain of a buffer invites to.
-_CONTROL = """
-from decnet_syslog.worker import service
-service.kernelUnsent = lambda reactor, transport: 0
+CONTROL = """
+from decnet_syslog.worker import protocol
+protocol.kernelUnsent = lambda reactor, transport: 0
 from twisted.scripts.twistd import run
 run()
 """
@@ -94,7 +94,7 @@ class _Trial:
                     *worker.forwarder.arguments,
                     "--delivery=plain",
                 ]
-                worker.forwarder.code = _CONTROL
+                worker.forwarder.code = CONTROL
         self.writer = Writer(self.workers, seed, RATE)
         self.rotated = 0
 
