@@ -19,7 +19,7 @@ _CONTENT = (
 
 
 class ContentTable(StateDatabase):
-    """What is on record of each content."""
+    """The table of contents."""
 
     def contentsOf(self, name: str) -> list[Content]:
         """The records of a path, the oldest first."""

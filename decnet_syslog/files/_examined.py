@@ -1,6 +1,4 @@
-"""
-An open file of which it is to be found out what it is, and what is seen of it without reading it.
-"""
+"""An open file that is not identified yet, and the facts that cost no reading."""
 
 from __future__ import annotations
 
@@ -62,7 +60,7 @@ class Examined:
             self.descriptor = -1
 
 
-# Nothing is known of a file yet.
+# Stands in until the file has been read.
 NOTHING = SeenFile(NO_FILE, 0, b"", lambda start, end, crc: None)
 
 

@@ -1,5 +1,5 @@
 """
-The journals that were met, and how far each has the contents: rows of the state database.
+The known journals, and their positions in the contents: rows of the state database.
 
 What one journal acknowledged says nothing about another's: positions belong to a journal and to
 the name that the worker has there.
@@ -29,7 +29,7 @@ _POSITION = (
 
 
 class JournalTable(StateDatabase):
-    """What is on record of each journal."""
+    """The tables of journals and positions."""
 
     def positions(self, authority: Authority) -> dict[ContentKey, Position]:
         """

@@ -2,8 +2,8 @@
 Which file holds which content: the one place where that is decided.
 
 L{reconcile} is a function of the contents on record and of the files seen. Each file is one
-known content or new; each content is at most one file. The rules, and what each of them needs,
-are in L{decnet_syslog.files._rules}; here they are tried, in the order of its table.
+known content or new; each content is at most one file. L{decnet_syslog.files._rules} has the
+rules and their evidence; this module tries them, in the order of the table there.
 
 Several contents that fit one file: the longest is taken. Several files that fit one content:
 one of the size that was seen before one that has grown, a rotated one before a live one, the

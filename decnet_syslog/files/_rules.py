@@ -1,7 +1,7 @@
 """
-The rules by which a file is said to hold a content, each with the evidence that it needs.
+The rules that assign a file to a content, and the evidence for each.
 
-They do no I/O but through the checksums that they are handed. Hints (a name, a head, a time)
+Their only I/O is the checksums that the caller passes in. Hints (a name, a head, a time)
 only choose what to compare first. What says "delivered" is a proof: the same object with its
 checksum, or another object with the checksum of everything that was seen. L{reconcile
 <decnet_syslog.files._reconcile.reconcile>} tries them in this order:

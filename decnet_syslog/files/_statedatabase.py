@@ -1,11 +1,11 @@
 """
-The file of the state database: opened, set aside when it is damaged, changed in transactions.
+The file of the state database: opening, setting a damaged one aside, transactions.
 
 What must be true:
 
 * a database that cannot be brought up to this version is left as it was;
 * a transaction is on disk as a whole, or not at all, and none stays open;
-* a disk that fails ends the process; one that is full does not.
+* a failing disk ends the process; a full one does not.
 
 The database may be the one that DECNET's own forwarder has: its table is read once, and
 left alone.
@@ -47,7 +47,7 @@ def _raise(failed: StorageFailed) -> None:
 
 class StateDatabase:
     """
-    The database, whatever its tables hold.
+    The database, without its tables.
 
     @ivar path: of its file; what else is kept is kept beside it.
     @ivar isFresh: whether it knew no content when it was opened.
@@ -116,7 +116,7 @@ class StateDatabase:
         self._db.close()
 
     def transaction(self) -> Transaction:
-        """A context in which changes are made: on disk when it is left."""
+        """A context for changes: they are on disk when it ends."""
         return Transaction(self)
 
     def bringToDisk(self, descriptor: int, name: str) -> None:

@@ -22,7 +22,7 @@ __all__ = ["Authority", "JournalSeen", "StateStore"]
 
 class StateStore(ContentTable, JournalTable):
     """
-    The database, and what is written to both of its tables at once.
+    The database, with the changes that concern several tables.
     """
 
     def save(

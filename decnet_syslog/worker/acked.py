@@ -8,8 +8,8 @@ What must be true:
 * stored <= acknowledged <= sent <= read <= size of the file, always;
 * nothing is kept for a retry: on a new connection the file is read again.
 
-First it is found out what the journal is (L{recognition}); then contents are opened there
-(L{opening}); what is open is sent, and acknowledged, here.
+L{recognition} first recognises the journal, L{opening} then opens contents there; this module
+sends their octets, and takes the acknowledgements.
 
 Set aside: remembering unacknowledged octets in memory (a second queue to lose); trusting
 our own offset when the listener disagrees; taking the lines of a file whose journal was lost

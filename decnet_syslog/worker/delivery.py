@@ -1,4 +1,4 @@
-"""Acknowledged or plain: how it is sent to a master, by what it speaks and what is wanted."""
+"""Chooses acknowledged or plain sending, by the master's protocol and the option."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Delivery:
         return session
 
     def connected(self, line: ForwarderProtocol) -> None:
-        """The master has accepted us: log how it is sent to."""
+        """The master has accepted us: log which delivery it gets."""
         if line.control:
             self._log.info("connected to the master, acknowledged delivery")
             return

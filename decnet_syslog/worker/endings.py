@@ -1,8 +1,8 @@
 """
 Why a connection to a master has ended, or could not be made.
 
-The words are counted and served (docs/watching.rst), so their number is fixed: a master cannot
-make us keep others.
+The status page serves a count for each word (docs/watching.rst), so the number of words is fixed:
+a master cannot add any.
 """
 
 from __future__ import annotations

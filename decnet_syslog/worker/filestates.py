@@ -1,10 +1,10 @@
 """
-How the files are: how far each is delivered, how old what is not, and what is wrong.
+The state of each file: octets delivered, age of the oldest undelivered line, troubles.
 
 What must be true:
 
-* it says what is the case, not what was sent: sizes and times are of the files;
-* it costs a fixed amount a look, however many lines there are.
+* sizes and times are those of the files now, whether a master was told or not;
+* a look costs a fixed amount per file, however many lines there are.
 
 How old a line is, no file says. So sizes are noted with the time, at each look: a line
 that ends behind a size came after that time. A line that was there before we looked is at

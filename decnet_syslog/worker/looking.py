@@ -1,7 +1,7 @@
 """
-When the files are looked at: after a change of a directory, and every poll interval.
+Looks at the files: soon after a directory changes, and every poll interval.
 
-A look is the files' thread's, and takes as long as the disk does: there is one at a time.
+The files' thread does the look, one at a time: a slow disk makes the next look wait.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class FileLooks:
         looked: Callable[[], None],
     ) -> None:
         """
-        @param directories: what a change of is a reason to look.
+        @param directories: a change in one of them causes a look.
         @param looked: called after each look.
         """
         self._reactor = reactor
@@ -62,7 +62,7 @@ class FileLooks:
         self._look()
 
     def stopWatching(self) -> None:
-        """Do not wake for changes any more, nor arrange another look after the one there is."""
+        """Stop waking for changes. A look under way is the last."""
         self._isStopped = True
         self._watch.stop()
 

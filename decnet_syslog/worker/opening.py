@@ -1,8 +1,8 @@
 """
-Opening contents on a connection: asked for, compared with what the master holds, agreed.
+Opening contents on a connection: OPEN, RESUME, and the comparison of checksums.
 
-What must be true: before an octet of a content is sent on a connection, the listener's checksum of
-what it holds of that content equals ours of the same octets.
+What must be true: before the sender sends an octet of a content, the listener's checksum of the
+octets that it holds equals ours of the same octets.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class StreamOpener:
         pumpSoon: Callable[[], None],
     ) -> None:
         """
-        @param lookFor: called when the journal has another content by a name: ours is to be
-            looked for in what it holds.
-        @param pumpSoon: called when there may be something new to send.
+        @param lookFor: called when the journal has another content under our name: it looks for
+            ours under the others.
+        @param pumpSoon: called when new octets may be ready to send.
         """
         self._files = files
         self._streams = streams

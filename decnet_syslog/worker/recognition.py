@@ -1,12 +1,13 @@
 """
-Finding out what the journal is to which a connection leads, before anything is opened there.
+Recognising the journal at the other end of a connection, before opening anything there.
 
 What must be true:
 
-* nothing is opened before it is known whether the journal was met, whether it still has what it
-  acknowledged (HISTORY), and, of one that was never met, which contents it holds (LIST);
-* a journal counts as met only when its contents are compared with ours: whoever dies before that
-  asks again.
+* the sender opens nothing before it knows whether it has met the journal, whether the journal
+  still holds everything that it acknowledged (HISTORY), and, for a new journal, which contents
+  it holds (LIST);
+* a journal counts as met only after its contents were compared with ours: a forwarder that dies
+  earlier asks again.
 
 A connection's way:
 
@@ -15,7 +16,7 @@ A connection's way:
     LISTING     LIST was sent, and every content is compared with what was listed
     READY       contents are opened and sent; each on a way of its own (L{streams})
 
-A journal that was met is asked for its list, too, when it has other octets than we by some name.
+The sender also asks a known journal for its list when their octets differ under some name.
 """
 
 from __future__ import annotations
@@ -53,9 +54,9 @@ class Phase(enum.Enum):
 
 class JournalRecognition:
     """
-    What one connection has found out of its journal.
+    The journal of one connection, as far as it is recognised.
 
-    @ivar phase: how far that is.
+    @ivar phase: how far the connection is.
     @ivar authority: the journal, and our name there.
     @ivar isListing: whether LIST was sent and LISTED has not come.
     """
@@ -78,9 +79,9 @@ class JournalRecognition:
         @param worker: our name there: the certificate's.
         @param resendToNewMaster: whether a master with another journal gets again what
             the one before has acknowledged, as far as it is on disk.
-        @param send: send a line that is answered at once.
-        @param ask: the same, and the time counts that the answer takes.
-        @param pumpSoon: called when there may be something new to send.
+        @param send: sends a line.
+        @param ask: sends a line, and times the answer.
+        @param pumpSoon: called when new octets may be ready to send.
         """
         self._files = files
         self._streams = streams
@@ -178,7 +179,7 @@ class JournalRecognition:
         self._work.begin(self._identify())
 
     def lookFor(self) -> None:
-        """Look among what the journal holds for the contents that it denies by their name."""
+        """Look for contents whose octets differ: the journal may hold them under other names."""
         if not self._comparison.isListed:
             self._askForList()
         elif not self.isListing:

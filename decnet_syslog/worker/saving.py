@@ -1,7 +1,7 @@
 """
-When acknowledged offsets reach the state database. Used by the files' thread.
+Saving acknowledged offsets in the state database. The files' thread uses it.
 
-They are a hint: the listener holds the position. So a disk without room does not stop the sending.
+They are a hint, because the listener holds the position: a full disk does not stop the sending.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SAVE_RETRY_S = 5.0
 
 
 class OffsetSaver:
-    """Saves what has moved, some time after it has."""
+    """Saves offsets a moment after they moved."""
 
     _log = Logger()
 

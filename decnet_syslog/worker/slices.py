@@ -1,4 +1,4 @@
-"""Work that takes long, done in slices, so that others come between."""
+"""Long work in slices, so that the thread serves others in between."""
 
 from __future__ import annotations
 

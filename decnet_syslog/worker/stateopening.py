@@ -1,4 +1,4 @@
-"""Opening the worker's state database, and what is done when its disk or its file is damaged."""
+"""Opens the worker's state database; reacts to a failed disk and a damaged file."""
 
 from __future__ import annotations
 
