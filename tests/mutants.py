@@ -21,7 +21,7 @@ from typing import Any
 from unittest import mock
 
 from decnet_syslog import database
-from decnet_syslog.files import _reconcile
+from decnet_syslog.files import _reconcile, _rules
 from decnet_syslog.files._follower import FileFollower
 from decnet_syslog.files._journals import JournalPositions
 from decnet_syslog.files._reader import ContentFile
@@ -417,7 +417,7 @@ MUTANTS = (
         "the proof of a copy is not checked",
         (
             edited(
-                _reconcile,
+                _rules,
                 "proves",
                 ("file.checksum(proof.start, proof.end, 0) == proof.crc", "True"),
             ),
