@@ -6,14 +6,83 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from typing import Any
 from unittest import mock
 from zlib import crc32
 
 from decnet_syslog.files import Gap, Vanished, _examine
+from decnet_syslog.files._directories import Siblings
 from decnet_syslog.files._finish import QUIET_S
 
 from .peers import requirePeer
 from .tailing import TailTestCase
+
+
+class WithinALookTests(TailTestCase):
+    """What happens between the halves of a look."""
+
+    def between(self, *steps: Callable[[], object]) -> Any:
+        """Do something once the path was looked at, and before its rotated files are."""
+        left, lookAgain = list(steps), Siblings.lookAgain
+
+        def does(siblings: Siblings) -> None:
+            while left:
+                left.pop(0)()
+            lookAgain(siblings)
+
+        return mock.patch.object(Siblings, "lookAgain", does)
+
+    def copy(self) -> None:
+        """As logrotate does with copytruncate and extension, up to the copy."""
+        shutil.copyfile(self.path, self.logs / "app.1.log")
+
+    def truncate(self) -> None:
+        """And then."""
+        os.truncate(self.path, 0)
+
+
+class CopyWithinALookTests(WithinALookTests):
+    """A copy that is larger than the log was at its last look, where a pattern finds both."""
+
+    pattern = "*.log"
+
+    def test_grown(self) -> None:
+        """The copy is no log of its own, and nothing is repeated."""
+        self.append(b"one\n")
+        self.ship()
+        with self.between(lambda: self.append(b"two\n"), self.copy):
+            self.ship()
+        self.truncate()
+        self.append(b"three\n")
+        self.assertEqual(self.settle(), b"one\ntwo\nthree\n")
+
+    def test_truncated(self) -> None:
+        """The same, if the log was truncated by then."""
+        self.append(b"one\n")
+        self.ship()
+        with self.between(lambda: self.append(b"two\n"), self.copy, self.truncate):
+            self.ship()
+        self.append(b"three\n")
+        self.assertEqual(self.settle(), b"one\ntwo\nthree\n")
+
+
+class OtherObjectTests(TailTestCase):
+    """The number of a deleted file is given to another program's file."""
+
+    def test_notOurs(self) -> None:
+        """It is not shipped: only its own object, with its content, would be."""
+        self.append(b"one\ntwo\n")
+        self.ship(pieces=0)
+        self.files.save()
+        self.stop()
+        self.path.unlink()
+        stranger = self.logs / "logrotate.state"
+        stranger.write_bytes(b"logrotate state -- version 2\n")
+        with mock.patch.object(Siblings, "withInode", return_value=[str(stranger)]):
+            self.start()
+            octets = self.settle()
+        self.assertNotIn(b"logrotate", octets)
+        self.assertEqual(octets, b"<vanished>")
 
 
 class RotationTests(TailTestCase):

@@ -97,13 +97,13 @@ class Consequences:
     def _beginRotated(self, one: Examined, verdict: Verdict) -> None:
         """A rotated file that nobody knew: rotated between two looks, or while stopped."""
         follower = self._follower
+        if self._isStale(one):
+            self._examiner.wait(one)
+            return
         if self._around.claims(one.path):
             one.close()
             self._examiner.judged(one.path, one.state)
             self._around.addLive(one.path)
-            return
-        if self._isStale(one):
-            self._examiner.wait(one)
             return
         begun = follower.begin(one.descriptor, one.seen.file, Life.ROTATED)
         one.descriptor = -1

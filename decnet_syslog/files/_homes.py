@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ._contents import Content, ContentKey, Life
 from ._evidence import isUnchanged
 from ._objects import NO_FILE
+from ._reconcile import SeenFile, isSame
 from ._surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -108,3 +109,13 @@ class Homes:
                     if path != follower.path:
                         there.setdefault(path, inode)
         return there
+
+    def isOurs(self, path: str, file: SeenFile) -> bool:
+        """
+        Whether a file has a rotated name, or is the very object that is looked for. A number of
+        an object is given again, to another program's file perhaps.
+        """
+        return path in self._around.siblings.of(self._follower.path) or any(
+            file.file.isSame(content.file) and isSame(file, content)
+            for content in self.sought()
+        )

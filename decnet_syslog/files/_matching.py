@@ -192,7 +192,15 @@ class Matcher:
         there = self._homes.places()
         examined: list[Examined] = []
         try:
-            examined.extend(self._examiner.files(there, self._homes.owns))
+            for one in self._examiner.files(there, self._homes.owns):
+                examined.append(one)
+                if not self._homes.isOurs(one.path, one.seen):
+                    examined.pop()
+                    self._examiner.judged(one.path, one.state)
+                    one.close()
+            for open_ in follower.opened:
+                # After its copies: an original has at least what a copy has.
+                open_.look()
             examined.sort(
                 key=lambda e: (e.state.modified, self._around.siblings.age(e.path))
             )
