@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import subprocess
@@ -64,6 +65,39 @@ class CopyWithinALookTests(WithinALookTests):
             self.ship()
         self.append(b"three\n")
         self.assertEqual(self.settle(), b"one\ntwo\nthree\n")
+
+
+class LateArchiveTests(TailTestCase):
+    """A file is compressed and deleted, and its archive was not complete when looked at."""
+
+    def compressLate(self) -> None:
+        """Deliver a file that ends while its archive is still waited for."""
+        self.append(b"one\ntwo\n")
+        self.ship()
+        self.rotate()
+        self.append(b"three\n")
+        self.ship()
+        archive = self.logs / "app.log.1.gz"
+        packed = gzip.compress(b"one\ntwo\n")
+        archive.write_bytes(packed[:9])
+        self.ship()
+        archive.write_bytes(packed)
+        (self.logs / "app.log.1").unlink()
+        self.ship()
+
+    def test_running(self) -> None:
+        """It is known by its octets, and not shipped again."""
+        self.compressLate()
+        self.assertEqual(self.settle(), b"one\ntwo\nthree\n")
+        self.assertNotIn("rotated-unseen", self.events)
+
+    def test_killed(self) -> None:
+        """Nor after a kill."""
+        self.compressLate()
+        self.files.save()
+        self.restart(save=False)
+        self.assertEqual(self.settle(), b"one\ntwo\nthree\n")
+        self.assertNotIn("rotated-unseen", self.events)
 
 
 class OtherObjectTests(TailTestCase):

@@ -185,7 +185,7 @@ class KeptTests(TailTestCase):
 
         def saved(store: StateStore, contents: Any, *rest: Any) -> None:
             contents = list(contents)
-            if any(content.life is Life.GONE for content in contents):
+            if any(content.life is Life.ENDED for content in contents):
                 ends.append(copy.exists())
             save(store, contents, *rest)
 

@@ -137,7 +137,8 @@ class Finisher:
         )
         one.happened(Event.DELIVERED)
         if content.life is Life.ENDED and not isOnDisk:
-            content.happened(Event.FILE_GONE)
+            # Its archive may be there, and not complete yet: then it is to be known by that.
+            follower.searching[content.key] = self._around.clock()
         follower.opened.remove(one)
         follower.records[content.key] = content
         if content.life is Life.ENDED and one.home is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ._contents import Content, ContentKey, Life
 from ._evidence import isUnchanged
 from ._objects import NO_FILE
-from ._reconcile import SeenFile, isSame
+from ._rules import SeenFile, isSame
 from ._surroundings import Surroundings
 
 if TYPE_CHECKING:
