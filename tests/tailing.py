@@ -61,6 +61,8 @@ class TailTestCase(SynchronousTestCase):
     lagOctetsMax: int | None = None
     messageOctetsMax = 2048
     pattern = "app.log"
+    # Several paths or patterns, instead.
+    configured: Sequence[str] = ()
     rotated: Sequence[str] = ()
     authority = ("journal", "worker")
     # Rotated files that are kept; what is rotated further is deleted.
@@ -84,7 +86,7 @@ class TailTestCase(SynchronousTestCase):
     def start(self) -> None:
         self.store = StateStore.open(self.directory / "forwarder.db")
         self.files = FollowedFiles(
-            [str(self.logs / self.pattern)],
+            [str(self.logs / name) for name in self.configured or [self.pattern]],
             self.store,
             lambda: self.now,
             messageOctetsMax=self.messageOctetsMax,

@@ -35,6 +35,10 @@ SETTLED_S = 2.0
 SETTLED_UNKNOWN_S = 10.0
 SETTLED_WRITTEN_S = 60.0
 
+# An archive stands beside what it was made of until its maker deletes that, in seconds: with
+# many files and sharedscripts that takes longer.
+SETTLED_ARCHIVE_S = 30.0
+
 # Until a compressed file that does not fit on the disk is unpacked again, in seconds: each time
 # costs what the disk has left.
 FULL_RETRY_S = 30.0
@@ -114,7 +118,7 @@ class Examiner:
     def files(
         self,
         there: Mapping[str, int],
-        owns: Callable[[str, os.stat_result], bool],
+        owns: Callable[[str, os.stat_result], bool | None],
     ) -> Iterable[Examined]:
         """
         The files of which it is not known what they are, each open.
@@ -142,7 +146,7 @@ class Examiner:
                 yield one
 
     def _examine(
-        self, path: str, owns: Callable[[str, os.stat_result], bool]
+        self, path: str, owns: Callable[[str, os.stat_result], bool | None]
     ) -> Examined | None:
         status = os.stat(path, follow_symlinks=False)
         state = stateOf(status)
@@ -150,7 +154,11 @@ class Examiner:
             # No rotation makes a link; somebody who can write here might.
             self.judged(path, state)
             return None
-        if owns(path, status):
+        owned = owns(path, status)
+        if owned is None:
+            self.isIncomplete = True
+            return None
+        if owned:
             self.judged(path, state)
             return None
         if self._clock() < self._retryAt.get(path, 0.0):
@@ -190,13 +198,19 @@ class Examiner:
                 one = Examined(path, descriptor, NOTHING, state, 0, born)
                 one.seen = self._seen(one, settledFor, file)
                 return one
-            return self._unpack(path, descriptor, state, file, born)
+            return self._unpack(path, descriptor, state, settledFor, file, born)
         finally:
             if one is None:
                 os.close(descriptor)
 
     def _unpack(
-        self, path: str, descriptor: int, state: FileState, file: FileId, born: int
+        self,
+        path: str,
+        descriptor: int,
+        state: FileState,
+        settledFor: float,
+        file: FileId,
+        born: int,
     ) -> Examined | None:
         claimed = claimOf(path, descriptor)
         if claimed is not None and self._isKnown(*claimed):
@@ -216,7 +230,7 @@ class Examiner:
         )
         if isinstance(outcome, Unpacked):
             one = Examined(path, outcome.descriptor, NOTHING, state, state.size, born)
-            one.seen = self._seen(one, SETTLED_WRITTEN_S, file)
+            one.seen = self._seen(one, settledFor, file)
             return one
         if isinstance(outcome, Unfinished):
             self.isIncomplete = True
@@ -242,6 +256,8 @@ class Examiner:
             False: SETTLED_S,
             None: SETTLED_UNKNOWN_S,
         }[isWritten]
+        if one.archived:
+            needed = SETTLED_ARCHIVE_S
         return SeenFile(
             one.seen.file if file is None else file,
             os.fstat(descriptor).st_size,

@@ -116,6 +116,7 @@ class FollowedFiles:
             self._owners.noteObject,
             lambda path: path in self._followers,
             self._owners.isLivePath,
+            self._owners.isReadElsewhere,
             self._owners.isOthers,
             self._tellOnce,
             lambda follower: follower.offer(self._lacks),

@@ -74,6 +74,7 @@ class FileFollower:
         self.wasEmpty = False
         # A file that has our path, and that another path's follower reads.
         self.waitsFor: FileId | None = None
+        self._linked: tuple[int, int] | None = None
         # When the search for a copy began, of opened contents and of records.
         self.searching: dict[ContentKey, float] = {}
         self.matcher = Matcher(self, around)
@@ -149,15 +150,14 @@ class FileFollower:
                 content.reason = "vanished"
                 self.matcher.reopening.open(content)
 
-    def has(self, status: os.stat_result) -> bool:
-        """Whether a file is open here, or on record and as it was."""
-        object_ = (status.st_dev, status.st_ino)
+    def hasOpen(self, object_: tuple[int, int]) -> bool:
+        """Whether a file is open here, by device and inode."""
         return any(
             one.file is not None
             and not one.fromArchive
             and one.content.file[:2] == object_
             for one in self.opened
-        ) or any(content.isUnchanged(status) for content in self.records.values())
+        )
 
     def endedAt(self, key: ContentKey, path: str) -> None:
         """A content has ended; its file is there, and can be read again."""
@@ -206,14 +206,24 @@ class FileFollower:
             if isRead and isHere:
                 self._nameBack(one)
                 return
+        if self._isStillRead(here):
+            return
         descriptor = self._open()
         if descriptor is None:
             return
-        if os.path.islink(self.path):
+        if os.path.islink(self.path) and here != self._linked:
             # The rotated files are beside the target by now.
+            self._linked = here
             self._around.siblings.changed.add(self.path)
             self._around.events("link-changed", path=self.path)
         self._adopt(descriptor)
+
+    def _isStillRead(self, here: tuple[int, int]) -> bool:
+        """Whether another path's follower still reads the file that has our path."""
+        file = self.waitsFor
+        if file is None or file[:2] != here:
+            return False
+        return isinstance(self._around.ownerOf(file, self), OpenContent)
 
     def _adopt(self, descriptor: int) -> None:
         """Say what the file is that has the path now; what was rotated unseen comes first."""

@@ -56,8 +56,12 @@ class Homes:
                 self.of.pop(key, None)
                 follower.searching.setdefault(key, self._around.clock())
 
-    def owns(self, path: str, status: os.stat_result) -> bool:
-        """Whether a rotated file is known by its object; then it is where a content is."""
+    def owns(self, path: str, status: os.stat_result) -> bool | None:
+        """
+        Whether a rotated file is known by its object; then it is where a content is.
+
+        @return: C{None}: another path's follower reads it now, or will; ask again later.
+        """
         object_ = (status.st_dev, status.st_ino)
         follower = self._follower
         for one in follower.opened:
@@ -76,6 +80,9 @@ class Homes:
                 self.of[key] = path
                 follower.searching.pop(key, None)
                 return True
+        if self._around.isReadElsewhere(status, follower):
+            # What is written to it is the other's, also if it was ours before.
+            return None
         if any(content.file[:2] == object_ for content in self.sought()):
             return False
         return self._around.isOthers(status, follower)
@@ -104,7 +111,8 @@ class Homes:
         there = dict(siblings.of(follower.path))
         for content in self.sought():
             inode = content.file.inode
-            if content.file != NO_FILE:
+            # One name is enough: several names of an object are one file.
+            if content.file != NO_FILE and inode not in there.values():
                 for path in siblings.withInode(inode):
                     if path != follower.path:
                         there.setdefault(path, inode)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from ._contents import Content
+from ._contents import UNFINISHED, Content
 from ._follower import FileFollower
 from ._objects import FileId
 from ._open import OpenContent
@@ -45,13 +45,25 @@ class FileOwners:
         if self._objects is not None:
             self._objects.setdefault(file[:2], []).append(follower)
 
-    def isOthers(self, status: os.stat_result, asking: FileFollower) -> bool:
+    def isReadElsewhere(self, status: os.stat_result, asking: FileFollower) -> bool:
+        """Whether another follower has a file open, or will when it begins."""
         object_ = (status.st_dev, status.st_ino)
-        if any(f is not asking and f.has(status) for f in self._othersOf(object_)):
+        others = [f for f in self._othersOf(object_) if f is not asking]
+        if any(follower.hasOpen(object_) for follower in others):
             return True
         return any(
-            self._isUnbegun(content, asking)
+            content.life in UNFINISHED and self._isUnbegun(content, asking)
             for content in self._store.at(FileId(*object_, 0))
+        )
+
+    def isOthers(self, status: os.stat_result, asking: FileFollower) -> bool:
+        """Whether another follower has a file on record, as it is."""
+        object_ = (status.st_dev, status.st_ino)
+        others = [f for f in self._othersOf(object_) if f is not asking]
+        return any(
+            content.isUnchanged(status)
+            for follower in others
+            for content in follower.records.values()
         )
 
     def _isUnbegun(self, content: Content, asking: FileFollower) -> bool:

@@ -33,6 +33,8 @@ class Surroundings:
     @ivar noteObject: a follower has a file from now on.
     @ivar isFollowed: whether there is a follower of a path.
     @ivar isLivePath: whether another path leads to a file, which this path's content holds.
+    @ivar isReadElsewhere: whether another path's follower has a file open, or will when it
+        begins.
     @ivar isOthers: whether another path's follower has a file, open or on record.
     @ivar tellOnce: report what is wrong with a file, by path and reason.
     @ivar begun: a follower has looked for everything on record.
@@ -55,6 +57,7 @@ class Surroundings:
     noteObject: Callable[[FileId, FileFollower], None]
     isFollowed: Callable[[str], bool]
     isLivePath: Callable[[FileId, FileFollower], bool]
+    isReadElsewhere: Callable[[os.stat_result, FileFollower], bool]
     isOthers: Callable[[os.stat_result, FileFollower], bool]
     tellOnce: Callable[[str, str], None]
     begun: Callable[[FileFollower], None]

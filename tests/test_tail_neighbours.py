@@ -1,0 +1,115 @@
+"""Tests for files that have several names, or stand beside copies of themselves."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections import Counter
+from unittest import mock
+
+from .tailing import TailTestCase
+
+
+class ArchiveTests(TailTestCase):
+    """An archive beside what it was made of."""
+
+    def kept(self, seconds: float) -> bytes:
+        """Compress a finished file; delete it so much later."""
+        self.append(b"a\nb\n")
+        self.ship()
+        self.rotate()
+        self.append(b"new\n")
+        self.settle()
+        plain = self.logs / "app.log.1"
+        octets = plain.read_bytes()
+        (self.logs / "app.log.1.gz").write_bytes(gzip.compress(octets))
+        until = self.now + seconds
+        while self.now < until:
+            self.ship()
+        plain.unlink()
+        return self.settle()
+
+    def test_beside(self) -> None:
+        """While its maker has not deleted the original, it waits, and is then that content."""
+        self.assertEqual(self.kept(5), b"a\nb\nnew\n")
+        self.assertNotIn("duplicate", self.events)
+
+    def test_kept(self) -> None:
+        """An archive that stays beside the original is a content of its own, and reported."""
+        self.assertEqual(self.kept(60), b"a\nb\nnew\na\nb\n")
+        self.assertIn("duplicate", self.events)
+
+
+class NameTests(TailTestCase):
+    """Several configured paths that lead to one file."""
+
+    def lines(self) -> Counter[bytes]:
+        return Counter(self.settle().splitlines())
+
+
+class RotatedNameTests(NameTests):
+    """A configured path that is the rotated name of another."""
+
+    configured = ("app.log", "app.log.1")
+
+    def test_grown(self) -> None:
+        """A file that was renamed from one to the other goes on there, also after a restart."""
+        self.append(b"a\n")
+        (self.logs / "app.log.1").write_bytes(b"before\n")
+        self.settle()
+        self.path.rename(self.logs / "app.log.1")
+        self.append(b"b\n")
+        self.settle()
+        for line in (b"c\n", b"d\n"):
+            with open(self.logs / "app.log.1", "ab") as file:
+                file.write(line)
+            self.settle()
+            self.restart()
+        self.assertEqual(
+            self.lines(), Counter([b"before", b"a", b"b", b"c", b"d"]), self.events
+        )
+
+
+class HardLinkTests(NameTests):
+    """Two names of one file."""
+
+    configured = ("a.log", "b.log")
+
+    def test_once(self) -> None:
+        """Its lines are shipped once, through a rotation and a restart."""
+        self.path = self.logs / "a.log"
+        self.append(b"a\n")
+        os.link(self.path, self.logs / "b.log")
+        self.settle()
+        self.append(b"b\n")
+        self.settle()
+        self.path.rename(self.logs / "a.log.1")
+        self.append(b"new\n")
+        self.settle()
+        for line in (b"c\n", b"d\n"):
+            with open(self.logs / "b.log", "ab") as file:
+                file.write(line)
+            self.settle()
+            self.restart()
+        self.assertEqual(
+            self.lines(), Counter([b"a", b"b", b"c", b"d", b"new"]), self.events
+        )
+
+
+class LinkTests(NameTests):
+    """A log and a symbolic link to it."""
+
+    configured = ("a.log", "link")
+
+    def test_quiet(self) -> None:
+        """The lines come once, and nothing is reported or opened at each look."""
+        self.path = self.logs / "a.log"
+        self.append(b"a\n")
+        (self.logs / "link").symlink_to("a.log")
+        self.settle()
+        self.assertLessEqual(self.events.count("link-changed"), 1)
+        with mock.patch("decnet_syslog.files._follower.openRegular") as opened:
+            for _ in range(5):
+                self.ship()
+            opened.assert_not_called()
+        self.assertEqual(self.lines(), Counter([b"a"]))
