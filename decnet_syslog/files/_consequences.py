@@ -50,6 +50,8 @@ class Consequences:
                 if one.seen.size:
                     self._holdBack(one, verdict.content)
                 self._examiner.wait(one)
+            case Rule.STRANGE:
+                one.close()
             case Rule.WITHIN:
                 self._examiner.judged(one.path, one.state)
                 one.close()
@@ -211,6 +213,7 @@ class Consequences:
         self._around.store.save([content])
         open_ = follower.openContent(content, None)
         open_.rotatedAt = self._around.clock()
+        open_.home = one.path
         follower.opened.append(open_)
         self._examiner.judged(one.path, one.state)
         self._follower.putByAge(open_)

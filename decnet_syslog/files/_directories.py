@@ -26,6 +26,10 @@ DIRECTORY_TICK_NS = 50_000_000
 FRESH_S = 4.0
 
 
+# How often it is looked which directories the patterns of --rotated stand for, in seconds.
+INDEX_S = 2.0
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """
@@ -119,12 +123,19 @@ class Siblings:
     @ivar changed: the paths whose siblings differ since L{take} was asked last.
     """
 
-    def __init__(self, cache: DirectoryCache, patterns: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        cache: DirectoryCache,
+        patterns: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """
         @param patterns: of C{--rotated}.
         """
         self._cache = cache
         self._patterns = patterns
+        self._clock = clock
+        self._indexedAt = clock()
         self._index = RotatedIndex((), patterns)
         self._directories: dict[str, _Directory] = {}
         self._of: dict[str, dict[str, int]] = {}
@@ -141,6 +152,12 @@ class Siblings:
 
     def look(self) -> None:
         """Read what has changed."""
+        if self._patterns and self._clock() - self._indexedAt >= INDEX_S:
+            # What a pattern stands for can have come, or gone.
+            self._indexedAt = self._clock()
+            index = RotatedIndex(self._of, self._patterns)
+            if index.directories() != self._index.directories():
+                self.follow(list(self._of))
         for place, known in self._directories.items():
             try:
                 listing = self._cache.list(place)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ._contents import Content, Life, Proof
 from ._examined import Examined, checksumOf
-from ._objects import birthTime, identify
+from ._objects import FileId, birthTime, identify
 from ._open import OpenContent
 from ._reader import Vanished
 from ._rules import Candidate, SeenFile
@@ -28,6 +28,7 @@ __all__ = [
     "ownOf",
     "pastOf",
     "pending",
+    "unreadPast",
 ]
 
 # Octets of two files that are compared to see whether one looks like a copy of the other.
@@ -80,7 +81,7 @@ def pending(live: int, file: SeenFile) -> Candidate:
     return Candidate(Content("", 0, ""), isThere=True, looksLike=looks)
 
 
-def pastOf(one: Examined, follower: FileFollower) -> tuple[Content, Examined]:
+def pastOf(one: Examined, follower: FileFollower) -> Content:
     """The record of a file that is not ours to ship, and is known when it is compressed."""
     size = one.seen.size
     crc = one.seen.checksum(0, size, 0) if one.unreadable is None else None
@@ -99,7 +100,24 @@ def pastOf(one: Examined, follower: FileFollower) -> tuple[Content, Examined]:
         one.archived,
         one.state.modified,
     )
-    return content, one
+    return content
+
+
+def unreadPast(path: str, follower: FileFollower) -> Content:
+    """The record of a file that is not ours to ship, and that cannot be read now."""
+    status = os.stat(path, follow_symlinks=False)
+    size = status.st_size
+    return Content(
+        follower.stream,
+        follower.generation,
+        follower.path,
+        FileId(status.st_dev, status.st_ino, 0),
+        size,
+        size,
+        life=Life.PAST,
+        archived=size,
+        modified=status.st_mtime_ns,
+    )
 
 
 def looksLike(one: OpenContent) -> Callable[[SeenFile], bool]:

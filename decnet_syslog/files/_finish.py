@@ -136,6 +136,9 @@ class Finisher:
             or self._around.isLivePath(content.file, self._follower)
         )
         one.happened(Event.DELIVERED)
+        if content.label and isOnDisk:
+            # An archive that cannot be read stays where it is, and is told of once.
+            content.happened(Event.COPY_FOUND)
         if content.life is Life.ENDED and not isOnDisk:
             # Its archive may be there, and not complete yet: then it is to be known by that.
             follower.searching[content.key] = self._around.clock()

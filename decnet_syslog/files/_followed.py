@@ -81,7 +81,7 @@ class FollowedFiles:
         self._masterOctetsMax: int | None = None
         self._events = events
         self._cache = DirectoryCache(clock)
-        self._siblings = Siblings(self._cache, rotated)
+        self._siblings = Siblings(self._cache, rotated, clock)
         self._followers: dict[str, FileFollower] = {}
         self._expandedAt: float | None = None
         self._changed: list[Callable[[], None]] = []

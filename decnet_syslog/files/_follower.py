@@ -382,9 +382,10 @@ class FileFollower:
                     one.happened(Event.GIVEN_UP)
                     one.lose(one.content.reason or "truncated")
                     self._around.store.save([one.content])
-                    self._events(
-                        "copy-not-found", path=self.path, position=one.position
-                    )
+                    if one.position < one.size:
+                        self._events(
+                            "copy-not-found", path=self.path, position=one.position
+                        )
 
     # Contents
 

@@ -28,6 +28,8 @@ class Homes:
 
     def __init__(self, follower: FileFollower, around: Surroundings) -> None:
         self.of: dict[ContentKey, str] = {}
+        # Paths that are looked at for their objects only: their names are nobody's copies.
+        self.strange: set[str] = set()
         self._follower = follower
         self._around = around
 
@@ -109,13 +111,15 @@ class Homes:
         """Where to look: rotated names, and whatever has the object of what is looked for."""
         follower, siblings = self._follower, self._around.siblings
         there = dict(siblings.of(follower.path))
+        self.strange.clear()
         for content in self.sought():
             inode = content.file.inode
             # One name is enough: several names of an object are one file.
             if content.file != NO_FILE and inode not in there.values():
                 for path in siblings.withInode(inode):
-                    if path != follower.path:
-                        there.setdefault(path, inode)
+                    if path != follower.path and path not in there:
+                        there[path] = inode
+                        self.strange.add(path)
         return there
 
     def isOurs(self, path: str, file: SeenFile) -> bool:

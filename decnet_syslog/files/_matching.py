@@ -8,11 +8,20 @@ its verdicts.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ._consequences import Consequences
-from ._contents import ContentKey, Life
-from ._evidence import liveFile, looksLike, mayBeCopied, ownOf, pastOf, pending
+from ._contents import Content, ContentKey, Life
+from ._evidence import (
+    liveFile,
+    looksLike,
+    mayBeCopied,
+    ownOf,
+    pastOf,
+    pending,
+    unreadPast,
+)
 from ._examine import Examiner
 from ._examined import Examined
 from ._homes import Homes
@@ -103,21 +112,26 @@ class Matcher:
         """A path without records: its rotated files are from before our time."""
         follower = self._follower
         there = self._around.siblings.of(follower.path)
-        past = []
+        past: dict[str, Content] = {}
         for one in self._examiner.files(there, lambda path, status: False):
             if self._around.claims(one.path):
                 # The match that follows says what it is.
                 self._examiner.wait(one)
                 continue
             follower.generation += 1
-            past.append(pastOf(one, follower))
-            one.close()
-        for content, one in past:
-            follower.records[content.key] = content
+            past[one.path] = pastOf(one, follower)
             self._examiner.judged(one.path, one.state)
-            self._homes.of[content.key] = one.path
+            one.close()
+        for path in there:
+            if path not in past and not self._around.claims(path):
+                # It cannot be read now, and was there, too.
+                follower.generation += 1
+                past[path] = unreadPast(path, follower)
+        for path, content in past.items():
+            follower.records[content.key] = content
+            self._homes.of[content.key] = path
         if past:
-            self._around.unsaved.note(*[content for content, _ in past])
+            self._around.unsaved.note(*past.values())
             self._around.events("before-our-time", path=follower.path, files=len(past))
 
     # Evidence
@@ -204,6 +218,9 @@ class Matcher:
             examined.sort(
                 key=lambda e: (e.state.modified, self._around.siblings.age(e.path))
             )
+            for one in examined:
+                isStrange = one.path in self._homes.strange
+                one.seen = replace(one.seen, isStrange=isStrange)
             files = [one.seen for one in examined if one.unreadable is None]
             if live is not None:
                 files.append(liveFile(live))
@@ -229,7 +246,7 @@ class Matcher:
             for one, verdict in zip(readable, verdicts, strict=False):
                 self._consequences.apply(one, verdict)
             for one in examined:
-                if one.unreadable is not None:
+                if one.unreadable is not None and not one.seen.isStrange:
                     self._consequences.unreadable(one)
         except BaseException:
             for one in examined:

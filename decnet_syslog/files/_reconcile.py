@@ -90,12 +90,16 @@ class _Reconciliation:
         order = sorted(self._open, key=lambda i: (self._files[i].isLive, i))
         for index in order:
             file = self._files[index]
+            if file.isStrange:
+                continue
             if file.isComplete and file.size and fits(rule, candidate, file):
                 return index
         return None
 
     def _alone(self, file: SeenFile) -> Verdict:
         """A file that is the home of no content: a copy being made, or news."""
+        if file.isStrange:
+            return Verdict(Rule.STRANGE)
         if file.isLive:
             # A configured path is nobody's copy, and may look like one that grew.
             for candidate in self._candidates:

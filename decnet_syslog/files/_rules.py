@@ -37,6 +37,8 @@ WAIT       a beginning of a content whose own file is   nothing yet: a copy is b
 DUPLICATE  the same, settled; or it begins like what    a new content, and an event
            was deleted, and did not replace that
 NEW        none of these                                a new content
+STRANGE    none of these, and only its inode's number   somebody else's file
+           led to it
 =========  ===========================================  =====================================
 """
 
@@ -78,6 +80,7 @@ class Rule(enum.Enum):
     WAIT = "wait"
     DUPLICATE = "duplicate"
     NEW = "new"
+    STRANGE = "strange"
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +124,8 @@ class SeenFile:
     @ivar pread: its octets, by count and offset.
     @ivar copyOf: the content of which it was proved to be the beginning, by a comparison when
         both were there.
+    @ivar isStrange: its name is nobody's rotated copy: it is looked at because its inode's
+        number is that of a file that was lost.
     @ivar isArchive: whether it is compressed.
     @ivar isComplete: C{False} for an archive that is still being written.
     """
@@ -137,6 +142,7 @@ class SeenFile:
     birth: int = 0
     pread: Callable[[int, int], bytes] = lambda count, at: b""
     copyOf: ContentKey | None = None
+    isStrange: bool = False
 
 
 @dataclass(frozen=True)
