@@ -113,3 +113,82 @@ class LinkTests(NameTests):
                 self.ship()
             opened.assert_not_called()
         self.assertEqual(self.lines(), Counter([b"a"]))
+
+
+class StrangerTests(TailTestCase):
+    """Files of other names in the directory."""
+
+    def test_renamedAndRewritten(self) -> None:
+        """The log got another name and other octets while stopped: it is nobody's log now."""
+        self.append(b"a\n")
+        self.settle()
+        self.restart()
+        self.stop()
+        self.path.rename(self.logs / "notes.txt")
+        (self.logs / "notes.txt").write_bytes(b"secret, and longer\n")
+        self.append(b"new\n")
+        self.start()
+        self.assertEqual(self.settle(), b"a\nnew\n")
+
+    def test_inodeGivenAgain(self) -> None:
+        """A file that got the inode number of a deleted log is left alone."""
+        for running in (True, False):
+            self.append(b"a\n")
+            before = self.settle()
+            if not running:
+                self.restart()
+                self.stop()
+            inode = self.path.stat().st_ino
+            self.path.unlink()
+            for number in range(50):
+                other = self.logs / f"other{number}.txt"
+                other.write_bytes(b"secret\n")
+                if other.stat().st_ino == inode:
+                    break
+            self.append(b"new\n")
+            if not running:
+                self.start()
+            self.assertEqual(self.settle(), before + b"new\n")
+
+
+class LateDirectoryTests(TailTestCase):
+    """A directory of rotated files that is not there yet."""
+
+    rotated = ("old",)
+
+    def test_comesLater(self) -> None:
+        """It is looked at when it comes, while a content is still looked for."""
+        old, away = self.logs / "old", self.logs / "away"
+        old.mkdir()
+        self.append(b"a\n")
+        self.ship()
+        self.restart()
+        self.stop()
+        self.append(b"b\n")
+        self.path.rename(old / "app.log.1")
+        old.rename(away)
+        self.append(b"new\n")
+        self.start()
+        self.ship()
+        self.ship()
+        away.rename(old)
+        for _ in range(5):
+            self.ship()
+        self.assertEqual(self.settle(), b"a\nb\nnew\n")
+
+
+class UnreadableArchiveTests(TailTestCase):
+    """Archives that nobody can unpack."""
+
+    def test_toldOnce(self) -> None:
+        """It is a gap record once, also after a restart; from before our time it is none."""
+        broken = b"\x1f\x8b" + b"garbage" * 10
+        (self.logs / "app.log.9.gz").write_bytes(broken)
+        os.utime(self.logs / "app.log.9.gz", (1, 1))
+        self.append(b"a\n")
+        self.settle()
+        (self.logs / "app.log.8.gz").write_bytes(broken + b"!")
+        with mock.patch("decnet_syslog.files._archives.UNFINISHED_S", 0.0):
+            self.settle()
+            self.restart()
+            self.assertEqual(self.settle(), b"a\n<unreadable>")

@@ -243,10 +243,16 @@ class FollowedFiles:
         """What contents are called in the connected journal, and how far it has them."""
         for one, position in positions.items():
             one.resume(position)
-        self._journal.write(
-            [one.content for one in positions],
-            {one.key: position for one, position in positions.items()},
-        )
+        found = {one.key: position for one, position in positions.items()}
+        try:
+            self._journal.write([one.content for one in positions], found)
+        except sqlite3.DatabaseError:
+            if self._journal.renames(found):
+                raise
+            # There is no space. The journal has the positions; they are written later.
+            self._journal.of.update(found)
+            for one in positions:
+                one.dirty = True
 
     def past(self) -> list[OpenContent]:
         """

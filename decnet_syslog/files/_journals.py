@@ -20,6 +20,7 @@ Nothing that a master tells reaches a content: a position is what that master ca
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterable
 from uuid import uuid4
 
@@ -91,8 +92,38 @@ class JournalPositions:
         if isMet:
             isPutBack = not isHistoryKept and mark is not None
             written = self.of if isPutBack else credited
-            store.meet(authority, mark, written, isPutBack=isPutBack)
+            self._meet(mark, written, isPutBack)
         return lambda content: self._lacks(content, isMet, resend and not isPlain)
+
+    def _meet(
+        self,
+        mark: JournalSeen | None,
+        written: dict[ContentKey, Position],
+        isPutBack: bool,
+    ) -> None:
+        """
+        Note that the journal is connected.
+
+        Without space on the disk the mark is written with the next position. But the names that
+        the journal has for contents, and that it was put back, must be on disk.
+
+        @raise sqlite3.DatabaseError: there is no space for these.
+        """
+        try:
+            self._store.meet(self.authority, mark, written, isPutBack=isPutBack)
+        except sqlite3.DatabaseError:
+            if isPutBack or written:
+                raise
+            self._mark = mark
+
+    def renames(self, positions: dict[ContentKey, Position]) -> bool:
+        """Whether the journal calls a content otherwise than is on record."""
+        for key, there in positions.items():
+            before = self.of.get(key)
+            known = key if before is None else (before.stream, before.generation)
+            if (there.stream, there.generation) != known:
+                return True
+        return False
 
     def _takeBack(self) -> None:
         """Nothing counts as acknowledged until the journal says so again."""

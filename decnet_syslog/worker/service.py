@@ -56,6 +56,9 @@ STOP_S = 2.0
 DESCRIPTORS_PER_FILE = 4
 DESCRIPTORS_KEPT = 256
 
+# Descriptors of the process itself, at least: sockets, the state database, what it has loaded.
+DESCRIPTORS_MIN = 64
+
 
 class Works(NamedTuple):
     """What a forwarder is made of, once it is started."""
@@ -124,7 +127,7 @@ class ForwarderService(Service):
     def startService(self) -> None:
         """Open the state, look at the files, connect."""
         super().startService()  # type: ignore[no-untyped-call]
-        raiseOpenFiles(DESCRIPTORS_PER_FILE * self._filesMax + DESCRIPTORS_KEPT)
+        self._fitOpenFiles()
         self._signals.ignore()
         self._store = openState(self._statePath)
         self._files = FollowedFiles(
@@ -194,6 +197,21 @@ class ForwarderService(Service):
         if self.running:
             self._masters.restart()
             self._connector.connect()
+
+    def _fitOpenFiles(self) -> None:
+        """Follow no more files than the limit of open files has room for."""
+        wanted = DESCRIPTORS_PER_FILE * self._filesMax + DESCRIPTORS_KEPT
+        allowed = raiseOpenFiles(wanted)
+        # Of each file there may be a rotated one that is not done: a quarter is left for them.
+        fitting = max(1, 3 * (allowed - DESCRIPTORS_MIN) // 4)
+        if fitting < self._filesMax:
+            self._log.warn(
+                "this process may have {allowed} files open: it follows at most {fitting} logs."
+                " Raise LimitNOFILE= of the unit, or ulimit -n, or lower --max-files",
+                allowed=allowed,
+                fitting=fitting,
+            )
+            self._filesMax = fitting
 
     @inlineCallbacks
     def stopService(self) -> Any:

@@ -12,6 +12,7 @@ What must be true:
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -209,6 +210,14 @@ class Session:
                 error=str(error),
             )
             self.close(BYE("protocol", str(error)))
+        except sqlite3.DatabaseError as error:
+            # A disk that has failed ends the process; this one has no room.
+            self._log.warn(
+                "cannot save the state ({error}): closing the connection and trying again."
+                " Make room on the disk of --state-db",
+                error=str(error),
+            )
+            self.close(BYE("no-space", "the forwarder cannot save its state"))
         except Exception:
             self._log.failure("cannot go on sending: closing the connection")
             self.close(BYE("error", "the forwarder cannot read its files or its state"))
