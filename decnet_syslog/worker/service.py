@@ -236,13 +236,14 @@ class ForwarderService(Service):
         self._looks.stop()
         yield self._thread.ask(self._end)
         self._thread.stop()
+        # Only the main thread may: not a part of _end.
+        self._signals.release()
 
     def _end(self) -> None:
         """Save and close, behind whatever was under way."""
         self._saver.end()
         self._files.close()
         self._store.close()
-        self._signals.release()
 
     def _hungUp(self) -> None:
         """Look at the files now. What else could be read anew is watched anyway."""
