@@ -24,13 +24,13 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 
 from ..files import FILES_MAX, FollowedFiles
-from ..openfiles import raiseOpenFiles
 from ..signals import ServiceSignals
 from ..wire.control import BYE, ControlLine
 from .connector import EndpointConnector
 from .counts import Counts
 from .delivery import Delivery
 from .fileevents import reportFileEvent
+from .filelimit import filesThatFit
 from .filestates import FileStates
 from .filesthread import FilesThread
 from .forwarder import ForwarderFactory
@@ -50,14 +50,6 @@ __all__ = ["ForwarderService", "Works"]
 # How long in-flight lines may still be acknowledged when we stop, and the connection to
 # end after that, in seconds.
 STOP_S = 2.0
-
-# Descriptors of one followed file: its own, that of a rotated one which is not done, and of what
-# both are compared with; and those that are not of files.
-DESCRIPTORS_PER_FILE = 4
-DESCRIPTORS_KEPT = 256
-
-# Descriptors of the process itself, at least: sockets, the state database, what it has loaded.
-DESCRIPTORS_MIN = 64
 
 
 class Works(NamedTuple):
@@ -127,7 +119,7 @@ class ForwarderService(Service):
     def startService(self) -> None:
         """Open the state, look at the files, connect."""
         super().startService()  # type: ignore[no-untyped-call]
-        self._fitOpenFiles()
+        filesMax = filesThatFit(self._filesMax)
         self._signals.ignore()
         self._store = openState(self._statePath)
         self._files = FollowedFiles(
@@ -137,7 +129,7 @@ class ForwarderService(Service):
             messageOctetsMax=self._messageOctetsMax,
             lagOctetsMax=self._lagOctetsMax,
             events=reportFileEvent,
-            filesMax=self._filesMax,
+            filesMax=filesMax,
             rotated=self._rotated,
         )
         self._states = FileStates(self._files, self._counts, self._reactor.seconds)
@@ -197,21 +189,6 @@ class ForwarderService(Service):
         if self.running:
             self._masters.restart()
             self._connector.connect()
-
-    def _fitOpenFiles(self) -> None:
-        """Follow no more files than the limit of open files has room for."""
-        wanted = DESCRIPTORS_PER_FILE * self._filesMax + DESCRIPTORS_KEPT
-        allowed = raiseOpenFiles(wanted)
-        # Of each file there may be a rotated one that is not done: a quarter is left for them.
-        fitting = max(1, 3 * (allowed - DESCRIPTORS_MIN) // 4)
-        if fitting < self._filesMax:
-            self._log.warn(
-                "this process may have {allowed} files open: it follows at most {fitting} logs."
-                " Raise LimitNOFILE= of the unit, or ulimit -n, or lower --max-files",
-                allowed=allowed,
-                fitting=fitting,
-            )
-            self._filesMax = fitting
 
     @inlineCallbacks
     def stopService(self) -> Any:
