@@ -13,10 +13,13 @@ from .rotators import KINDS
 
 _KINDS = {kind.title: kind for kind in KINDS}
 
-# One of each nature: logrotate's names and its copies, packed files, and a link.
+# One of each nature: names, copies, packed files, another program, and a link.
 SAMPLE = (
+    ("extension", "stopped"),
     ("copytruncate", "stopped"),
     ("compress, gzip", "killed"),
+    ("compress, xz", "killed"),
+    ("svlogd", "running"),
     ("compress, delaycompress", "stopped"),
     ("kubelet, through a link", "running"),
 )

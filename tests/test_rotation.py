@@ -100,6 +100,28 @@ class LateArchiveTests(TailTestCase):
         self.assertNotIn("rotated-unseen", self.events)
 
 
+class KeptAndCompressedTests(TailTestCase):
+    """A deleted file was kept beside the state, while its archive was not complete."""
+
+    def test_killed(self) -> None:
+        """What was kept and the archive are one content."""
+        self.append(b"one\ntwo\n")
+        self.ship(pieces=0)
+        self.rotate()
+        self.append(b"three\n")
+        archive = self.logs / "app.log.1.gz"
+        packed = gzip.compress(b"one\ntwo\n")
+        archive.write_bytes(packed[:9])
+        self.ship(pieces=0)
+        archive.write_bytes(packed)
+        (self.logs / "app.log.1").unlink()
+        self.ship(pieces=0)
+        self.assertEqual(len(list((self.directory / "forwarder.db.held").iterdir())), 1)
+        self.restart(save=False)
+        self.assertEqual(self.settle(), b"one\ntwo\nthree\n")
+        self.assertNotIn("rotated-unseen", self.events)
+
+
 class OtherObjectTests(TailTestCase):
     """The number of a deleted file is given to another program's file."""
 

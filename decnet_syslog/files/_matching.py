@@ -149,7 +149,9 @@ class Matcher:
                 one.extendProof(max(0, one.size - one.content.proof.end))
             wasCurrent = one is replaced or one.key == self.wasLive
             goneAt = 0
-            if one.file is not None and not isThere and not one.fromArchive:
+            if one.file is not None and not (
+                isThere or one.fromArchive or one.rescuedOctets
+            ):
                 goneAt = one.file.changedAt
             found.append(
                 Candidate(
@@ -185,6 +187,9 @@ class Matcher:
         """Whether the file of a content has no name any more."""
         if one.file is None or one.file.descriptor is None:
             return False
+        if one.rescuedOctets:
+            # What we have kept of it is no file of the user's: its copy may be one.
+            return True
         if one.fromArchive:
             return one.home is None
         return one.file.links == 0
