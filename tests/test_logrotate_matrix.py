@@ -37,7 +37,7 @@ class SampleTests(SynchronousTestCase):
         directory.mkdir(parents=True)
         # Not one that everybody may write: logrotate refuses those.
         directory.chmod(0o755)
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(4) as pool:
             outcomes = list(
                 pool.map(
                     lambda row: run(
