@@ -11,9 +11,12 @@ it equals the octet that the output would write next. A worker can choose lines 
 file of ours, so the beginning of a file proves nothing.
 
 The search covers the directory of the output, the directories below it and the ones beside it.
-The file itself comes first, found by device and inode. Then come files with the names of
-rotated copies (L{decnet_syslog.files}), the newest first. The search is bounded. It cannot
-find a file on another file system or in a distant directory.
+The file itself comes first, found by device and inode in any of them. Then come files with the
+names of rotated copies (L{decnet_syslog.files}), the newest first; but not in a directory beside,
+nor in one that has a file of the output's own name. That may be the directory of another output,
+or of another listener's, with the same octets: its files are not ours, and lines that only they
+hold would be lost. The search is bounded. It cannot find a file on another file system or in a
+distant directory.
 """
 
 from __future__ import annotations
@@ -169,8 +172,17 @@ def findCopies(path: str, recorded: FileLength) -> list[Copy]:
     @return: the file itself first, then the newest.
     """
     found: list[tuple[bool, int, str]] = []
-    mayBeCopy = _copyNames(os.path.basename(path))
-    for entry in _nearby(path):
+    base = os.path.basename(path)
+    mayBeCopy = _copyNames(base)
+    own = os.path.dirname(path)
+    entries = list(_nearby(path))
+    # Directories that may be another output's.
+    strange = {
+        os.path.dirname(entry.path)
+        for entry in entries
+        if entry.name == base and entry.path != path
+    }
+    for entry in entries:
         try:
             status = entry.stat(follow_symlinks=False)
         except OSError:
@@ -178,7 +190,9 @@ def findCopies(path: str, recorded: FileLength) -> list[Copy]:
         if not stat.S_ISREG(status.st_mode) or entry.path == path:
             continue
         isItself = (status.st_dev, status.st_ino) == (recorded.device, recorded.inode)
-        if isItself or mayBeCopy(entry.name):
+        place = os.path.dirname(entry.path)
+        isOurs = place == own or (_isBelow(place, own) and place not in strange)
+        if isItself or (isOurs and mayBeCopy(entry.name)):
             found.append((not isItself, -status.st_mtime_ns, entry.path))
     copies: list[Copy] = []
     for isOther, _, where in sorted(found)[:COPIES_MAX]:
@@ -194,6 +208,11 @@ def findCopies(path: str, recorded: FileLength) -> list[Copy]:
         except OSError:
             os.close(descriptor)
     return copies
+
+
+def _isBelow(place: str, directory: str) -> bool:
+    """Whether a directory is below another."""
+    return place.startswith(directory.rstrip("/") + "/")
 
 
 def _copyNames(base: str) -> Callable[[str], bool]:

@@ -41,6 +41,7 @@ from .issuing import (
     pemOfKey,
 )
 from .listfile import readLists
+from .listnumbers import ListNumbers
 from .names import NameRefused, checkName, peerName
 from .revocation import CRL_FILE, Revocations, makeList
 
@@ -273,11 +274,18 @@ class Authority:
         lists = self.revocations()
         if lists.octets and lists.unknownOf([self.certificate]):
             self._revoke(self._signer, [], begin=True)
+        elif lists.octets:
+            # We may have died between a list and its number.
+            number = lists.number(self.certificate)
+            ListNumbers(self.directory).note(keyId(self.certificate), number)
 
     def _revoke(
         self, signer: Signer, serials: Sequence[int], begin: bool = False
     ) -> list[int]:
         before = self.revocations()
+        numbers = ListNumbers(self.directory)
+        key = keyId(signer.certificate)
+        numbers.check(key, before.number(signer.certificate))
         known = dict(before.serials(signer.certificate))
         new = [serial for serial in dict.fromkeys(serials) if serial not in known]
         if not new and not begin:
@@ -288,6 +296,8 @@ class Authority:
         made = makeList(signer.certificate, signer.key, known, number)
         others = before.otherThan(signer.certificate)
         replaceFile(self.directory / CRL_FILE, made + others)
+        # After the list: if we die in between, the list is newer than its number here.
+        numbers.note(key, number)
         return new
 
     def authorities(self) -> list[x509.Certificate]:

@@ -15,13 +15,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 from cryptography import x509
 
 from ..errors import UserError
 from .issuers import canonicalName, identifierOf, keyId, keyIds
-from .revocation import List, Revocations
+from .revocation import SKEW, List, Revocations
 
 __all__ = ["parseLists", "readLists"]
 
@@ -126,6 +127,12 @@ def _parse(
                     "it is not a whole list (it has the critical extension"
                     f" {extension.oid.dotted_string})"
                 )
+        begins = crl.last_update_utc
+        if begins > datetime.now(timezone.utc) + SKEW:
+            raise UserError(
+                f"it is not valid before {begins:%Y-%m-%d %H:%M} UTC: see the clocks of the CA"
+                " and of this machine"
+            )
         serials = {one.serial_number: one.revocation_date_utc for one in crl}
         made = List(authority, _number(crl), crl.next_update_utc, serials, pem)
         return keyId(authority), made

@@ -26,7 +26,7 @@ from ..options import (
 )
 from ..trust.bundles import Bundle
 from ..trust.contexts import forwarderContext
-from ..trust.names import peerName
+from ..trust.names import NameRefused, peerName
 from ..trust.refusals import remedyFor
 from ..trust.renewal import Renewal
 from ..trust.watching import together
@@ -215,6 +215,14 @@ Example:
             raise usage.UsageError(f"--master-host: {error}") from None
 
 
+def _nameOf(bundle: Bundle) -> str:
+    """The name that the master knows us by; C{?}: it will refuse this certificate."""
+    try:
+        return peerName(bundle.certificate)
+    except NameRefused:
+        return "?"
+
+
 def makeService(options: Options) -> IService:
     """
     Make the forwarder.
@@ -228,6 +236,12 @@ def makeService(options: Options) -> IService:
     offer = options["delivery"] != "plain"
     try:
         bundle = Bundle.load(directory(options["agent-dir"]))
+        if _nameOf(bundle) == "?":
+            raise UserError(
+                f"the certificate in {options['agent-dir']} has no name that a master accepts"
+                " (exactly one CN of letters, digits, dot, hyphen or underscore): enrol this"
+                " worker again (decnet-syslog enroll NAME on the master)"
+            )
         context = forwarderContext(bundle, options["master-name"], offer)
     except UserError as error:
         raise SystemExit(f"decnet-forwarder: {error}") from None
@@ -265,7 +279,7 @@ def makeService(options: Options) -> IService:
         chunkOctets=options["batch-bytes"],
         resendToNewMaster=options["on-new-master"] == "resend",
         directory=records,
-        workerName=lambda: peerName(renewal.bundle.certificate),
+        workerName=lambda: _nameOf(renewal.bundle),
     )
     renewal = Renewal(bundle, ExtendedKeyUsageOID.CLIENT_AUTH, context.use)
     service = together(forwarder, renewal.look)

@@ -1,0 +1,88 @@
+"""Tests for what a CA revokes after its list was lost: L{decnet_syslog.trust.listnumbers}."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from unittest import mock
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.errors import UserError
+from decnet_syslog.trust import revocation
+from decnet_syslog.trust.authority import Authority
+from decnet_syslog.trust.listfile import parseLists
+from decnet_syslog.trust.listnumbers import NUMBERS_FILE
+
+
+class LostListTests(SynchronousTestCase):
+    """A list that would leave out what was revoked is not made."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).resolve()
+        self.directory.mkdir(parents=True)
+        self.authority = Authority.create(self.directory / "ca")
+        self.list = self.authority.directory / "crl.pem"
+        self.serials = [
+            self.authority.enroll(name, self.directory / name).serial_number
+            for name in ("w1", "w2", "w3")
+        ]
+
+    def revoke(self, index: int) -> None:
+        Authority.open(self.authority.directory).revoke([self.serials[index]])
+
+    def refused(self, index: int) -> str:
+        return str(self.assertRaises(UserError, self.revoke, index))
+
+    def test_lost(self) -> None:
+        """After one revocation or two, a lost list is asked for, and nothing is written."""
+        for index in (0, 1):
+            self.revoke(index)
+            octets = self.list.read_bytes()
+            self.list.unlink()
+            self.assertIn("listener.db.crl", self.refused(2))
+            self.assertFalse(self.list.exists())
+            self.list.write_bytes(octets)
+        self.revoke(2)
+        self.assertEqual(
+            {
+                serial
+                for _, serial in Authority.open(self.authority.directory).revoked()
+            },
+            set(self.serials),
+        )
+
+    def test_older(self) -> None:
+        """The same of a list from a backup."""
+        self.revoke(0)
+        octets = self.list.read_bytes()
+        self.revoke(1)
+        self.list.write_bytes(octets)
+        self.assertIn("number 2 was made", self.refused(2))
+
+    def test_diedBetween(self) -> None:
+        """A list whose number was not noted any more is the last one."""
+        self.revoke(0)
+        numbers = self.authority.directory / NUMBERS_FILE
+        before = numbers.read_bytes()
+        self.revoke(1)
+        numbers.write_bytes(before)
+        self.revoke(2)
+
+    def test_damaged(self) -> None:
+        """A file of numbers that cannot be read is an error with a remedy."""
+        self.revoke(0)
+        (self.authority.directory / NUMBERS_FILE).write_bytes(b"[1]")
+        self.assertIn("delete it", self.refused(1))
+
+    def test_future(self) -> None:
+        """A list that is not valid yet is not believed, whatever its number."""
+        later = datetime.now(timezone.utc) + timedelta(days=1)
+        signer = self.authority.signers()[0]
+        with mock.patch.object(revocation, "datetime") as clock:
+            clock.now.return_value = later
+            octets = revocation.makeList(signer.certificate, signer.key, {}, 9)
+        error = self.assertRaises(
+            UserError, parseLists, octets, self.authority.authorities()
+        )
+        self.assertIn("not valid before", str(error))

@@ -1,0 +1,53 @@
+"""Tests for outputs with the same octets, beside one another."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.master.outputsearch import findCopies
+from decnet_syslog.master.values import FileLength
+
+
+class BesideTests(SynchronousTestCase):
+    """Another output's files are not taken for ours, whatever they hold."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).resolve()
+        self.path = self.directory / "a" / "master.log"
+        for name in ("a", "b", "a/old", "a/below"):
+            (self.directory / name).mkdir(parents=True)
+        self.octets = b"line\n" * 100
+
+    def found(self, recorded: FileLength | None = None) -> list[str]:
+        copies = findCopies(str(self.path), recorded or FileLength(0, 0, 10, b"line\n"))
+        for copy in copies:
+            copy.close()
+        return sorted(str(Path(c.path).relative_to(self.directory)) for c in copies)
+
+    def test_live(self) -> None:
+        """A live output beside ours or below it, and what was rotated there, is not looked at."""
+        for place in ("b", "a/below"):
+            for name in ("master.log", "master.log.1"):
+                (self.directory / place / name).write_bytes(self.octets)
+            packed = self.directory / place / "master.log.2.gz"
+            packed.write_bytes(gzip.compress(self.octets))
+        self.assertEqual(self.found(), [])
+
+    def test_own(self) -> None:
+        """Rotated copies in our directory and in one below it are."""
+        for name in ("a/master.log.1", "a/old/master.log.2"):
+            (self.directory / name).write_bytes(self.octets)
+        self.assertEqual(self.found(), ["a/master.log.1", "a/old/master.log.2"])
+
+    def test_itself(self) -> None:
+        """The file itself is found wherever it was moved to."""
+        for name in ("b/master.log", "a/below/master.log", "b/whatever"):
+            moved = self.directory / name
+            moved.write_bytes(self.octets)
+            status = moved.stat()
+            recorded = FileLength(status.st_dev, status.st_ino, 10, b"line\n")
+            self.assertEqual(self.found(recorded), [name])
+            moved.unlink()
