@@ -191,8 +191,8 @@ class ListenerTests(TLSTestCase):
             AT(STREAM, 0, 0)
         )
         client = self.connect(ForwarderContext(worker(), "decnet-master", True), b"")
-        self.assertEqual(client.negotiated, STATE_PROTOCOL)
-        self.assertTrue(client.received.startswith(b"HELLO 1 "))
+        self.assertEqual(client.negotiated, HISTORY_PROTOCOL)
+        self.assertTrue(client.received.startswith(b"HELLO 2 "))
         transport: Any = client.transport
         transport.write(octets + b"5 hello")
         for _ in range(4):
