@@ -1,1 +1,1 @@
-"""The worker's wing: the tail, the bookmarks, the shipment, the forwarder."""
+"""The worker: what a forwarder sends, to which master, and how it is assembled."""
