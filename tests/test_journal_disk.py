@@ -641,19 +641,19 @@ print(*said)
 """,
     "state": """
 import pathlib, sqlite3, sys
-from decnet_syslog.worker.bookmarks import Bookmark, Bookmarks
-state = Bookmarks.open(pathlib.Path(sys.argv[1]))
+from decnet_syslog.files import Content, StateStore
+state = StateStore.open(pathlib.Path(sys.argv[1]))
 said, saved = [], 0
 for number in range(300):
     try:
-        state.save([Bookmark("a" * 32, number, "x", 1, 2)])
+        state.save([Content("a" * 32, number, "x")])
         saved += 1
         word = "taken"
     except sqlite3.DatabaseError:
         word = "blocked"
     if word != (said[-1:] or ["taken"])[0]:
         said.append(word)
-assert len(state.all()) == saved
+assert len(state.contentsOf("x")) == saved
 print(*said)
 """,
 }

@@ -1,4 +1,4 @@
-"""Tests for the tail through rotation: L{decnet_syslog.worker.tail}, rotated, rotation."""
+"""Tests for the tail through rotation: L{decnet_syslog.files}."""
 
 from __future__ import annotations
 

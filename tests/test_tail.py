@@ -1,4 +1,4 @@
-"""Tests for the tail of one file that stays: L{decnet_syslog.worker.incarnation}, tail."""
+"""Tests for the tail of one file that stays: L{decnet_syslog.files}."""
 
 from __future__ import annotations
 
