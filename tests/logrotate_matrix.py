@@ -304,7 +304,8 @@ def table(outcomes: Iterable[Outcome]) -> list[str]:
         row = cells.setdefault(outcome.kind.title, {})
         row[outcome.state] = outcome.cell()
     rows = [
-        [title, *[row.get(state, "") for state in STATES]]
+        # In reStructuredText a lone asterisk begins emphasis.
+        [title.replace("*", r"\*"), *[row.get(state, "") for state in STATES]]
         for title, row in cells.items()
     ]
     heads = ["rotation", *STATES]
