@@ -127,6 +127,18 @@ class RuleTests(SynchronousTestCase):
             verdict = self.one(Candidate(content, searchIsOver=True), fileOf(9, there))
             self.assertEqual(verdict.rule, rule, there[-9:])
 
+    def test_uncertain(self) -> None:
+        """A rotated file that can be a content, grown, or the copy of a file that is there."""
+        gone, there = contentOf(1, b"a\n"), contentOf(2, b"a\nb\nc\n")
+        for end in (b"b\n", b"other\n"):
+            looks = b"a\nb\nc\n".startswith(b"a\n" + end)
+            file = fileOf(9, b"a\n" + end)
+            original = Candidate(
+                there, isThere=True, looksLike=lambda f: f.head == b"a\nb\n"
+            )
+            (verdict,) = reconcile([Candidate(gone), original], [file])
+            self.assertEqual(verdict, Verdict(Rule.GROWN, gone, not looks))
+
     def test_changed(self) -> None:
         """The same object with other octets, or shorter, is another content."""
         content = contentOf(1, b"a\nb\n")
@@ -194,8 +206,29 @@ class HistoryTests(SynchronousTestCase):
             3863,
             6128,
             103884,
+            307607,
+            308141,
         ):
             self.check(seed)
+
+    def test_notCertain(self) -> None:
+        """
+        A copy being made of a file that begins with a content that is gone: it is taken for
+        that content, grown, and what is repeated is reported.
+        """
+        outcome = perform(
+            [
+                ("banner",),
+                ("ship", 3, True),
+                ("truncate",),
+                ("begin", b"service starting\n"),
+                ("compress", 1, "gz", False),
+                ("nuls",),
+                ("copytruncate", True),
+            ]
+        )
+        self.assertEqual(outcome.lost, 0, outcome)
+        self.assertFalse(outcome.isUnreported, outcome)
 
     @settings(max_examples=150, deadline=None, derandomize=True)
     @given(st.integers(1, 2**40))

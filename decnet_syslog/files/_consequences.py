@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ._contents import Content, Event, Life
+from ._evidence import liveFile
 from ._examine import Examiner
 from ._examined import Examined
 from ._homes import Homes
@@ -16,7 +17,7 @@ from ._objects import identify
 from ._open import OpenContent
 from ._reader import Vanished
 from ._reopening import Reopening
-from ._rules import Rule, Verdict
+from ._rules import Rule, Verdict, sharesFirstLine
 from ._surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Consequences:
                 self._beginRotated(one, verdict)
             case _:
                 assert verdict.content is not None
-                self._found(one, verdict.content, verdict.rule)
+                self._found(one, verdict.content, verdict)
 
     def _holdBack(self, one: Examined, original: Content | None) -> None:
         """
@@ -142,12 +143,12 @@ class Consequences:
         open_.dirty = True
         self._examiner.judged(one.path, one.state)
 
-    def _found(self, one: Examined, content: Content, rule: Rule) -> None:
+    def _found(self, one: Examined, content: Content, verdict: Verdict) -> None:
         """A rotated file holds a content on record."""
         follower = self._follower
         for open_ in follower.opened:
             if open_.content is content:
-                self._foundOpen(one, open_, rule)
+                self._foundOpen(one, open_, verdict)
                 return
         # One that is not open: it is known where it is.
         follower.searching.pop(content.key, None)
@@ -159,17 +160,20 @@ class Consequences:
         self._homes.of[content.key] = one.path
         self._examiner.judged(one.path, one.state)
         if one.seen.size > content.extent:
+            if not verdict.isCertain:
+                self._notCertain(one, content.extent)
             # Written to after it was finished.
             self._around.events(
                 "late-write", path=one.path, generation=content.generation
             )
-            self._reopening.open(content, one)
+            open_ = self._reopening.open(content, one)
+            open_.isGrownCopy = verdict.rule is Rule.GROWN
         else:
             content.happened(Event.COPY_FOUND)
             one.close()
         self._around.unsaved.note(content)
 
-    def _foundOpen(self, one: Examined, open_: OpenContent, rule: Rule) -> None:
+    def _foundOpen(self, one: Examined, open_: OpenContent, verdict: Verdict) -> None:
         follower = self._follower
         if open_.file is not None and one.seen.size <= open_.file.size:
             # Its own file is open and has it all: this is where it is on disk.
@@ -180,17 +184,20 @@ class Consequences:
             open_.use(follower.openFile(one.descriptor, open_.content))
             one.descriptor = -1
         # Else it is an archive that was not unpacked: it is when it is read.
-        open_.isCopied = rule is not Rule.SAME
+        open_.isCopied = verdict.rule is not Rule.SAME
+        open_.isGrownCopy = verdict.rule is Rule.GROWN
         self._settle(one, open_)
         if follower.searching.pop(open_.key, None) is not None:
             open_.happened(Event.COPY_FOUND)
-        if rule is Rule.UNPROVED:
-            self._around.events(
-                "copy-not-certain", path=one.path, position=open_.position
-            )
+        if not verdict.isCertain:
+            self._notCertain(one, open_.position)
         if open_.position == open_.content.origin:
             # It may have had nothing when it was seen last: its age is its file's.
             self._follower.putByAge(open_)
+
+    def _notCertain(self, one: Examined, position: int) -> None:
+        """A file may be another content than it was taken for; its octets are shipped."""
+        self._around.events("copy-not-certain", path=one.path, position=position)
 
     def unreadable(self, one: Examined) -> None:
         """An archive that nobody can unpack: its octets are a gap that names it."""
@@ -222,7 +229,9 @@ class Consequences:
         """What has the path now."""
         follower = self._follower
         content = verdict.content
-        if verdict.rule is Rule.DUPLICATE:
+        if verdict.rule is Rule.DUPLICATE or (
+            verdict.rule is Rule.NEW and self._beginsLikeGrown(live)
+        ):
             self._around.events(
                 "duplicate", path=follower.path, generation=follower.generation + 1
             )
@@ -267,6 +276,14 @@ class Consequences:
         if origin > os.fstat(live).st_size:
             origin = 0
         follower.current = follower.begin(live, identify(live), Life.LIVE, origin)
+
+    def _beginsLikeGrown(self, live: int) -> bool:
+        """Whether a new file begins like one that was taken for a content, grown."""
+        file = liveFile(live)
+        return any(
+            open_.isGrownCopy and sharesFirstLine(file, open_.content)
+            for open_ in self._follower.opened
+        )
 
     def _mayBeWritten(self, open_: OpenContent) -> bool:
         """Whether somebody may still write to the file of an open content."""

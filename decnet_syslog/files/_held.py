@@ -33,6 +33,8 @@ class HeldContent:
     @ivar isStale: a file server has forgotten the open file: it must be opened anew.
     @ivar hasChanged: its file holds another content.
     @ivar isCopied: its file is a copy of the one that was read, and may lack the last octets.
+    @ivar isGrownCopy: its file is another one, which has more than its own had: that one may
+        be the copy of a file that only begins alike.
     @ivar floor: octets before it are not in the file: it is what was kept of a deleted one.
     @ivar rescuedOctets: octets of a deleted file that are kept beside the state.
     @ivar isContinued: a grown copy has taken its path, and goes on as another content.
@@ -64,6 +66,7 @@ class HeldContent:
         self.isStale = False
         self.hasChanged = False
         self.isCopied = False
+        self.isGrownCopy = False
         self.floor = 0
         self.rescuedOctets = 0
         self.isContinued = False

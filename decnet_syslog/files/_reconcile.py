@@ -62,7 +62,9 @@ class _Reconciliation:
             for candidate in list(free):
                 index = self._find(rule, candidate)
                 if index is not None:
-                    self._decide(index, Verdict(rule, candidate.content))
+                    isCertain = self._isCertain(rule, self._files[index])
+                    verdict = Verdict(rule, candidate.content, isCertain)
+                    self._decide(index, verdict)
                     free.remove(candidate)
         for index in list(self._open):
             self._decide(index, self._alone(self._files[index]))
@@ -95,6 +97,13 @@ class _Reconciliation:
             if file.isComplete and file.size and fits(rule, candidate, file):
                 return index
         return None
+
+    def _isCertain(self, rule: Rule, file: SeenFile) -> bool:
+        """Whether nothing else explains the octets of a file that was given a content."""
+        if rule is Rule.GROWN and not file.isLive:
+            # It can be the copy of a file that begins like the content, being made now.
+            return not any(c.looksLike and c.looksLike(file) for c in self._candidates)
+        return rule is not Rule.UNPROVED
 
     def _alone(self, file: SeenFile) -> Verdict:
         """A file that is the home of no content: a copy being made, or news."""

@@ -43,6 +43,8 @@ class Reopening:
             file = follower.openFile(one.descriptor, content)
             one.descriptor = -1
         content.happened(Event.ASKED_FOR)
+        # The search for an ended one is over; it begins again if its file cannot be opened.
+        follower.searching.pop(content.key, None)
         open_ = follower.openContent(content, file)
         open_.fromArchive = bool(content.archived)
         open_.home = self._homes.of.pop(content.key, None)

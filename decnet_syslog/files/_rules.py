@@ -16,9 +16,9 @@ CHANGED    the object on record; shorter than what      another content; the one
 COPY       another object of the size that was seen,    that content
            whose octets are proved; the content's own
            file has no name any more
-GROWN      another object that begins with all that     that content, grown
-           was seen, proved, and goes on; the
-           content's own file has no name; the file is
+GROWN      another object that begins with all that     that content, grown; if it begins
+           was seen, proved, and goes on; the           like a file that is there, too, the
+           content's own file has no name; the file is  event says that it is not certain
            a rotated one, or its path was never seen
            empty
 UNPROVED   as COPY or GROWN, but the proof covers only  that content; the event says that it
@@ -147,10 +147,15 @@ class SeenFile:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a file is."""
+    """
+    What a file is.
+
+    @ivar isCertain: C{False} if another content explains the same octets.
+    """
 
     rule: Rule
     content: Content | None = None
+    isCertain: bool = True
 
 
 def isReplacement(candidate: Candidate, file: SeenFile) -> bool:

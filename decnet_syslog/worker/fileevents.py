@@ -27,8 +27,8 @@ _SENTENCES: dict[str, tuple[LogLevel, str]] = {
     ),
     "copy-not-certain": (
         LogLevel.warn,
-        "{path!r} is taken for the copy of a truncated file that had not been read whole; it is"
-        " read from {position} on",
+        "{path!r} is taken for the copy of a file that is gone, and this is not certain; it is"
+        " read from {position} on, and lines may be repeated",
     ),
     "rotated-unseen": (
         LogLevel.info,
