@@ -51,3 +51,19 @@ class BesideTests(SynchronousTestCase):
             recorded = FileLength(status.st_dev, status.st_ino, 10, b"line\n")
             self.assertEqual(self.found(recorded), [name])
             moved.unlink()
+
+    def test_justMoved(self) -> None:
+        """Moved beside a moment ago: it counts, unless somebody writes to it."""
+        moved = self.directory / "b" / "master.log"
+        moved.write_bytes(self.octets)
+        recorded = FileLength(0, 0, 10, b"line\n")
+
+        def found() -> list[str]:
+            copies = findCopies(str(self.path), recorded, isJustMoved=True)
+            for copy in copies:
+                copy.close()
+            return [copy.path for copy in copies]
+
+        self.assertEqual(found(), [str(moved)])
+        with open(moved, "ab"):
+            self.assertEqual(found(), [])

@@ -167,7 +167,7 @@ def readByMover(path: str, descriptor: int, late: int, end: int, events: Events)
     anchor = os.pread(descriptor, count, begin - count)
     ours = os.pread(descriptor, end - begin, begin)
     found = None
-    copies = findCopies(path, FileLength(0, 0, begin, anchor))
+    copies = findCopies(path, FileLength(0, 0, begin, anchor), isJustMoved=True)
     for copy in copies:
         if copy.holds(FileLength(0, 0, begin, anchor)):
             there = wholeLines(ours, common(ours, copy.read(begin, len(ours))))

@@ -15,8 +15,9 @@ The file itself comes first, found by device and inode in any of them. Then come
 names of rotated copies (L{decnet_syslog.files}), the newest first; but not in a directory beside,
 nor in one that has a file of the output's own name. That may be the directory of another output,
 or of another listener's, with the same octets: its files are not ours, and lines that only they
-hold would be lost. The search is bounded. It cannot find a file on another file system or in a
-distant directory.
+hold would be lost. For what was written just before a deletion they count, unless somebody has
+them open for writing. The search is bounded. It cannot find a file on another file system or in
+a distant directory.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from ..durable import StorageFailed
-from ..files import COMPRESSED, rotationsOf, stemsOf
+from ..files import COMPRESSED, isOpenForWriting, rotationsOf, stemsOf
 from .outputcopies import ANCHOR_OCTETS, Copy, common, wholeLines
 from .values import FileLength
 
@@ -164,14 +165,18 @@ class EarlierFile:
         self._copies = []
 
 
-def findCopies(path: str, recorded: FileLength) -> list[Copy]:
+def findCopies(
+    path: str, recorded: FileLength, isJustMoved: bool = False
+) -> list[Copy]:
     """
     Open the file that an output was counted in, and files that may be copies.
 
     @param recorded: the file as it was counted.
+    @param isJustMoved: the file was deleted a moment ago, and may have been moved beside: a
+        file there counts that nobody has open for writing, as another output would be.
     @return: the file itself first, then the newest.
     """
-    found: list[tuple[bool, int, str]] = []
+    found: list[tuple[bool, int, str, bool]] = []
     base = os.path.basename(path)
     mayBeCopy = _copyNames(base)
     own = os.path.dirname(path)
@@ -192,16 +197,20 @@ def findCopies(path: str, recorded: FileLength) -> list[Copy]:
         isItself = (status.st_dev, status.st_ino) == (recorded.device, recorded.inode)
         place = os.path.dirname(entry.path)
         isOurs = place == own or (_isBelow(place, own) and place not in strange)
-        if isItself or (isOurs and mayBeCopy(entry.name)):
-            found.append((not isItself, -status.st_mtime_ns, entry.path))
+        if isItself or ((isOurs or isJustMoved) and mayBeCopy(entry.name)):
+            isSure = isItself or isOurs
+            found.append((not isItself, -status.st_mtime_ns, entry.path, isSure))
     copies: list[Copy] = []
-    for isOther, _, where in sorted(found)[:COPIES_MAX]:
+    for isOther, _, where, isSure in sorted(found)[:COPIES_MAX]:
         try:
             descriptor = os.open(
                 where, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
             )
         except OSError:
             # Compressed or deleted since, or not readable for this user.
+            continue
+        if not isSure and isOpenForWriting(descriptor) is not False:
+            os.close(descriptor)
             continue
         try:
             copies.append(Copy(where, descriptor, not isOther))
