@@ -18,13 +18,17 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING
 
 from ..database import DatabaseDamaged, DatabaseKind, openDatabase
 from ..durable import StorageFailed, isFull, syncData
 from ..errors import UserError
 from ..private import PRIVATE, openPrivate
 from ._schema import STATE_SCHEMA
+
+if TYPE_CHECKING:
+    # Python 3.10 has it only there.
+    from typing_extensions import Self
 
 __all__ = ["StateDatabase"]
 
