@@ -15,6 +15,7 @@ Example::
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from pathlib import Path
 from cryptography import x509
 
 from ..errors import UserError
+from .files import readBounded
 from .names import NameRefused, checkName, fingerprint, peerName, showText
 
 __all__ = ["AllowList", "readAllowList"]
@@ -84,14 +86,9 @@ def readAllowList(path: Path) -> AllowList:
 
     @raise UserError: with the line that is wrong: all of it is refused then.
     """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            octets = file.read(FILE_OCTETS_MAX + 1)
-    except OSError as error:
-        raise UserError(f"it cannot be read: {error.strerror}") from None
-    if len(octets) > FILE_OCTETS_MAX:
-        raise UserError(f"it is longer than {FILE_OCTETS_MAX} octets")
+    octets = readBounded(path, FILE_OCTETS_MAX)
+    if octets is None:
+        raise UserError(f"it cannot be read: {os.strerror(errno.ENOENT)}")
     entries = set()
     for number, line in enumerate(octets.decode("utf-8", "replace").split("\n"), 1):
         words = line.partition("#")[0].split()

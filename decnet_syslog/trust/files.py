@@ -1,7 +1,7 @@
 """
 Files of an authority: created once and never overwritten, or replaced atomically.
 
-Each function returns only after the data is on disk.
+A function that writes returns only after the data is on disk.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from ..durable import syncDirectory
 from ..errors import UserError
 
-__all__ = ["alone", "makeDirectory", "replaceFile", "writeNew"]
+__all__ = ["alone", "makeDirectory", "readBounded", "replaceFile", "writeNew"]
 
 
 @contextmanager
@@ -27,6 +27,29 @@ def alone(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def readBounded(path: Path, octetsMax: int) -> bytes | None:
+    """
+    Read a file that somebody else may have put there.
+
+    @return: C{None}: there is no such file.
+    @raise UserError: it cannot be read, or is longer.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"it cannot be read: {error.strerror}") from None
+    try:
+        with os.fdopen(descriptor, "rb") as file:
+            octets = file.read(octetsMax + 1)
+    except OSError as error:
+        raise UserError(f"it cannot be read: {error.strerror}") from None
+    if len(octets) > octetsMax:
+        raise UserError(f"it is longer than {octetsMax} octets")
+    return octets
 
 
 def writeNew(path: Path, octets: bytes, mode: int) -> None:

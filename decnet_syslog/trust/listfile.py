@@ -12,7 +12,6 @@ identifier, or if that CA has no other list in the file.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -21,6 +20,7 @@ from pathlib import Path
 from cryptography import x509
 
 from ..errors import UserError
+from .files import readBounded
 from .issuers import canonicalName, identifierOf, keyId, keyIds
 from .revocation import SKEW, List, Revocations
 
@@ -181,17 +181,7 @@ def readLists(path: Path, authorities: Sequence[x509.Certificate]) -> Revocation
 
     @raise UserError: it cannot be read, or not be believed.
     """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
+    octets = readBounded(path, FILE_OCTETS_MAX)
+    if octets is None:
         return Revocations()
-    except OSError as error:
-        raise UserError(f"it cannot be read: {error.strerror}") from None
-    try:
-        with os.fdopen(descriptor, "rb") as file:
-            octets = file.read(FILE_OCTETS_MAX + 1)
-    except OSError as error:
-        raise UserError(f"it cannot be read: {error.strerror}") from None
-    if len(octets) > FILE_OCTETS_MAX:
-        raise UserError(f"it is longer than {FILE_OCTETS_MAX} octets")
     return parseLists(octets, authorities)
