@@ -26,7 +26,7 @@ QUICK = (
     *("cert-none", "cert-stranger", "cert-expired", "cert-two-names", "cert-nul"),
     *("hand-plain", "hand-1.1", "hand-null", "hand-1.3", "hand-again"),
     *("frame-zero", "frame-over", "frame-half-rst", "frame-octets", "frame-many"),
-    *("ctl-behind", "ctl-streams", "ctl-superseded"),
+    *("ctl-behind", "ctl-good", "ctl-streams", "ctl-superseded"),
     *("text-forged", "text-nul", "text-not-utf8", "text-host"),
     *("flood-greetings", "flood-lists", "flood-long-names", "flood-zero", "flood-over"),
     *("slow-octets",),

@@ -72,7 +72,7 @@ def _ofGood(attack: Attack) -> str:
     for path in attack.field.good.bundle.glob("forwarder.db*"):
         shutil.copy(path, copies)
     with closing(sqlite3.connect(copies / "forwarder.db")) as opened_:
-        (stream,) = opened_.execute("SELECT stream FROM bookmark").fetchone()
+        (stream,) = opened_.execute("SELECT there FROM position").fetchone()
     peer = opened(attack, str(stream).encode())
     fate = peer.fate(1.0)
     superseded = attack.field.said("closing good ")
