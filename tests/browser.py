@@ -1,8 +1,8 @@
 """
-A real Chromium without a window, driven over the DevTools protocol.
+A real headless Chromium, driven over the DevTools protocol.
 
-It is spoken over two pipes, as JSON with a NUL behind each message: so no port is opened,
-and no client for websockets is needed.
+The protocol runs over two pipes, as JSON messages that each end with a NUL. So no port
+is opened, and no websocket client is needed.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ __all__ = ["Browser", "Steps", "Tab"]
 
 reactor: Any = reactorModule
 
-# What inlineCallbacks runs.
+# The generator type that inlineCallbacks expects.
 Steps = Any
 
 # Pipes that Chromium reads and writes with --remote-debugging-pipe.
 TO_CHROMIUM, FROM_CHROMIUM = 3, 4
 
-# How often a condition is looked at, in seconds.
+# How often a condition is polled, in seconds.
 LOOK_S = 0.05
 
 _OPTIONS = (
     "--headless=new",
     "--remote-debugging-pipe",
-    # A sandbox takes user namespaces or a setuid program, which containers do not have; it
-    # is shown our own page.
+    # The sandbox needs user namespaces or a setuid program, which containers lack. The
+    # browser only loads our own pages.
     "--no-sandbox",
     "--no-first-run",
     "--no-proxy-server",
@@ -56,21 +56,22 @@ _OPTIONS = (
 
 
 class Refused(Exception):
-    """Chromium does not do what it was asked."""
+    """Chromium rejected a command."""
 
 
 class Browser(ProcessProtocol):
     """
-    The process.
+    The browser process.
 
-    @ivar said: what it wrote on its standard error.
-    @ivar complaints: what pages' consoles and policies had to say.
+    @ivar said: the text that it wrote to standard error.
+    @ivar complaints: messages from the pages' consoles and content security policies.
     """
 
     def __init__(self) -> None:
         self.said = b""
-        # Of its own, and not below a test's: it holds a socket, whose path may have 107
-        # octets. It also has what would be left in /tmp otherwise.
+        # The profile has its own short path instead of one below the test's directory:
+        # Chromium puts a socket in it, and a socket's path may have at most 107 octets.
+        # It also receives files that Chromium would otherwise leave in /tmp.
         self._directory = tempfile.mkdtemp(prefix="decnet-syslog-browser-")
         self.complaints: list[str] = []
         self.ended: Deferred[None] = Deferred()
@@ -80,21 +81,21 @@ class Browser(ProcessProtocol):
 
     @classmethod
     def start(cls, program: str) -> Browser:
-        """Start it."""
+        """Start Chromium."""
         browser = cls()
         home = browser._directory
         reactor.spawnProcess(
             browser,
             program,
             [program, *_OPTIONS, f"--user-data-dir={home}"],
-            # Not the user's own settings, nowhere to talk to, nothing left in /tmp.
+            # No user settings, no outside connections, nothing left in /tmp.
             env={"PATH": os.environ.get("PATH", ""), "HOME": home, "TMPDIR": home},
             childFDs={0: "w", 1: "r", 2: "r", TO_CHROMIUM: "w", FROM_CHROMIUM: "r"},
         )
         return browser
 
     def send(self, method: str, session: str = "", **parameters: Any) -> Deferred[Any]:
-        """Ask for something. Fires with the result."""
+        """Send a command. Fires with its result."""
         self._number += 1
         done: Deferred[Any] = Deferred()
         self._waiting[self._number] = done
@@ -106,7 +107,7 @@ class Browser(ProcessProtocol):
         return done
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        """Messages, or words."""
+        """Receive protocol messages, or text on standard error."""
         if childFD != FROM_CHROMIUM:
             self.said = (self.said + data)[-5000:]
             return
@@ -136,7 +137,10 @@ class Browser(ProcessProtocol):
             self.complaints.append(json.dumps(parameters["exceptionDetails"]))
 
     def processEnded(self, reason: Failure) -> None:
-        """It and all that it started have closed their pipes: nobody answers any more."""
+        """
+        Chromium and all its children have closed their pipes: fail the pending
+        commands.
+        """
         shutil.rmtree(self._directory, ignore_errors=True)
         waiting, self._waiting = self._waiting, {}
         for done in waiting.values():
@@ -157,7 +161,7 @@ class Browser(ProcessProtocol):
         return tab
 
     def stop(self) -> Deferred[None]:
-        """End it, whether or not it still does what it is asked. Fires when it has ended."""
+        """End Chromium, whether or not it still responds. Fires when it has ended."""
         transport: Any = self.transport
         with suppress(ProcessExitedAlready):
             transport.signalProcess("KILL")
@@ -165,22 +169,22 @@ class Browser(ProcessProtocol):
 
 
 class Tab:
-    """A page that is shown."""
+    """An open page."""
 
     def __init__(self, browser: Browser, session: str) -> None:
         self._browser = browser
         self._session = session
 
     def send(self, method: str, **parameters: Any) -> Deferred[Any]:
-        """Ask this tab for something."""
+        """Send a command to this tab."""
         return self._browser.send(method, self._session, **parameters)
 
     @inlineCallbacks
     def evaluate(self, expression: str) -> Steps:
         """
-        The value of an expression of JavaScript.
+        Evaluate a JavaScript expression and return its value.
 
-        It is the debugger's, which no page's policy forbids.
+        The debugger evaluates it, so the page's content security policy does not apply.
         """
         answer = yield self.send(
             "Runtime.evaluate", expression=expression, returnByValue=True
@@ -191,20 +195,20 @@ class Tab:
 
     @inlineCallbacks
     def until(self, expression: str) -> Steps:
-        """Wait for an expression to be true; the test's own time bounds it."""
+        """Wait until an expression is true. The test's own timeout limits the wait."""
         while True:
             try:
                 if (yield self.evaluate(expression)):
                     return
             except Refused as error:
-                # Between two pages there is none.
+                # During a page change there is no context to evaluate in.
                 if "context" not in str(error):
                     raise
             yield deferLater(reactor, LOOK_S)
 
     @inlineCallbacks
     def go(self, url: str) -> Steps:
-        """Show a page."""
+        """Load a page."""
         yield self.send("Page.navigate", url=url)
         yield self.until(
             f"location.href === {json.dumps(url)} && document.readyState === 'complete'"
@@ -212,7 +216,7 @@ class Tab:
 
     @inlineCallbacks
     def size(self, width: int, height: int) -> Steps:
-        """Have the window so large."""
+        """Set the window size."""
         yield self.send(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -223,7 +227,7 @@ class Tab:
 
     @inlineCallbacks
     def prefer(self, theme: str) -> Steps:
-        """What the user's system is: light or dark."""
+        """Emulate the user's colour scheme: light or dark."""
         yield self.send(
             "Emulation.setEmulatedMedia",
             features=[{"name": "prefers-color-scheme", "value": theme}],
@@ -231,7 +235,7 @@ class Tab:
 
     @inlineCallbacks
     def click(self, selector: str) -> Steps:
-        """Click on the middle of an element, as a mouse does."""
+        """Click the middle of an element with the mouse."""
         where = yield self.evaluate(
             f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
             " e.scrollIntoView({block: 'center', behavior: 'instant'});"
@@ -249,6 +253,6 @@ class Tab:
 
     @inlineCallbacks
     def picture(self) -> Steps:
-        """What is to be seen, as PNG."""
+        """Take a screenshot, as PNG."""
         found = yield self.send("Page.captureScreenshot", format="png")
         return b64decode(found["data"])

@@ -1,4 +1,4 @@
-"""Certificates of every kind, good and odd. Keys are made once a process."""
+"""Certificates of every kind, valid and odd. Each key is made once per process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 
 @cache
 def key(which: str) -> ec.EllipticCurvePrivateKey:
-    """A key for a purpose."""
+    """The key for a purpose, always the same one."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
@@ -42,7 +42,7 @@ def certificate(
     authority: bool = False,
     days: tuple[float, float] = (-1, 30),
 ) -> x509.Certificate:
-    """A certificate of a CA, or of itself if holder and ca are the same."""
+    """Make a certificate. It is self-signed if C{holder} and C{ca} are the same."""
     now = datetime.now(timezone.utc)
     issuer = [x509.NameAttribute(NameOID.COMMON_NAME, f"test {ca}")]
     subject = [
@@ -70,23 +70,23 @@ def certificate(
 
 @cache
 def authority(ca: str = "ca") -> x509.Certificate:
-    """A CA's own certificate."""
+    """The certificate of a CA."""
     return certificate([], ca=ca, holder=ca, usages=(), authority=True, days=(-10, 100))
 
 
 def bundle(
     cert: x509.Certificate, trusted: str = "ca", holder: str = "holder"
 ) -> Bundle:
-    """A bundle that no directory holds."""
+    """A bundle that exists only in memory."""
     return Bundle(Path("/nowhere"), cert, (), key(holder), (authority(trusted),))
 
 
 def worker(name: str = "w1", **options: Any) -> Bundle:
-    """A worker's bundle."""
+    """The bundle of a worker."""
     return bundle(certificate([name], **options))
 
 
 def master(**options: Any) -> Bundle:
-    """The master's bundle."""
+    """The bundle of the master."""
     options = {"usages": (SERVER,), "alternatives": ("decnet-master",), **options}
     return bundle(certificate(["decnet-master"], **options))

@@ -1,11 +1,12 @@
 """
 Cut the connection at every octet of a session, with FIN and with RST, on real sockets.
 
-A session ships 20 lines in five groups, each written when the one before is acknowledged,
-over real TLS through a proxy that passes so many octets of one direction and then cuts;
-the forwarder connects again and finishes. The listener is a real twistd. In the end
-master.log must be what was written, to the octet. Every octet, both directions, both ways
-of cutting:
+A session ships 20 lines in five groups; each group is written once the previous one is
+acknowledged. The session runs over real TLS through a proxy that forwards a given
+number of octets in one direction and then cuts the connection; the forwarder reconnects
+and finishes. The listener is a real twistd process. At the end, master.log must equal
+the written lines octet for octet. To try every octet, in both directions and with both
+kinds of cut:
 
     python -m tests.cutting [step [direction kind]]
 """
@@ -37,7 +38,8 @@ __all__ = ["DIRECTIONS", "Cutter", "Sessions", "everyOctet"]
 DIRECTIONS = ("up", "down")
 KINDS = [f"{direction} {kind}" for direction in DIRECTIONS for kind in ("FIN", "RST")]
 
-# Acknowledgements at once, not gathered: a session has more of them, and is over sooner.
+# Acknowledge immediately instead of gathering: sessions have more acknowledgements and
+# finish sooner.
 _LISTENER = (
     "from functools import partial;"
     "from decnet_syslog.master import service;"
@@ -48,10 +50,10 @@ _LISTENER = (
 GROUPS = 5
 LINES = 20
 
-# What was passed before an RST must be in the kernel's hands first, in seconds.
+# Octets forwarded before an RST must reach the kernel first, in seconds.
 FLUSH_S = 0.002
 
-# How long a session may take on a busy machine, in seconds.
+# The time limit for a session on a busy machine, in seconds.
 PATIENCE_S = 30.0
 
 
@@ -76,7 +78,7 @@ class _End(Protocol):
             self.cutter.passOn(self, octets)
 
     def hangUp(self, reason: object) -> None:
-        """Nobody is on the other side."""
+        """The other end does not exist: close this one."""
         if self.transport is not None:
             self.transport.loseConnection()
 
@@ -87,10 +89,11 @@ class _End(Protocol):
 
 class Cutter(Factory):
     """
-    A proxy that cuts its first connection behind so many octets of one direction.
+    A proxy that cuts its first connection after a given number of octets in one
+    direction.
 
-    @ivar passed: octets of that direction so far.
-    @ivar cuts: how many connections it has cut.
+    @ivar passed: octets forwarded in that direction up to now.
+    @ivar cuts: the number of connections that it has cut.
     """
 
     noisy = False
@@ -108,7 +111,7 @@ class Cutter(Factory):
         self.passed = self.cuts = 0
 
     def buildProtocol(self, addr: object) -> Protocol:
-        """A connection of the forwarder's."""
+        """Proxy a connection from the forwarder."""
         here = _End(self, "up")
         connected: Deferred[Any] = self._target.connect(
             cast(Any, Factory.forProtocol(lambda: _End(self, "down")))
@@ -122,7 +125,7 @@ class Cutter(Factory):
         here.join(there)
 
     def passOn(self, end: _End, octets: bytes) -> None:
-        """Pass on what an end has received, or a part of it and no more."""
+        """Forward the octets that an end has received, or only those before the cut."""
         assert end.other is not None
         out = cast(Any, end.other.transport)
         if end.direction != self.direction or self.cuts:
@@ -142,9 +145,9 @@ class Cutter(Factory):
 
 class Sessions:
     """
-    Sessions of one worker with one listener, one after the other.
+    Sessions between one worker and one listener, one after another.
 
-    @ivar written: everything that was written, of all sessions.
+    @ivar written: every octet written, in all sessions.
     """
 
     def __init__(self, reactor: Any, pair: Pair) -> None:
@@ -169,7 +172,7 @@ class Sessions:
 
     @inlineCallbacks
     def stop(self) -> Generator[Deferred[Any], Any, None]:
-        """Stop both, and compare."""
+        """Stop both, and compare the output with the written lines."""
         yield maybeDeferred(self._port.stopListening)
         self.pair.listener.stop()
         there = self.pair.logPath.read_bytes()
@@ -182,9 +185,9 @@ class Sessions:
         self, direction: str, octets: int, reset: bool
     ) -> Generator[Deferred[Any], Any, bool]:
         """
-        One session, cut.
+        Run one session and cut it.
 
-        @return: whether it was long enough to be cut there.
+        @return: whether the session was long enough to be cut at that octet.
         """
         self._count += 1
         log = self._worker.file
@@ -248,17 +251,17 @@ def everyOctet(
     kinds: Sequence[str] = KINDS,
 ) -> Generator[Deferred[Any], Any, dict[str, int]]:
     """
-    Cut at some octets, or all.
+    Cut at some octets, or at every one.
 
-    @param steps: the octets; ends when a session was shorter.
-    @param kinds: of L{KINDS}.
-    @return: how many cuts, by direction and kind.
+    @param steps: the octets to cut at; stops after one that a session did not reach.
+    @param kinds: some of L{KINDS}.
+    @return: the number of cuts by direction and kind.
     """
     steps = list(steps)
     pair = Pair(directory)
     sessions = Sessions(reactor, pair)
     counts: dict[str, int] = {}
-    # The series of delays is another test's.
+    # Reconnection delays are tested elsewhere.
     soon = mock.patch.object(masters, "DELAY_MIN_S", 0.005)
     soon.start()
     try:

@@ -1,4 +1,4 @@
-"""Doubles that several rooms' tests use."""
+"""Test doubles shared by several test modules."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ STREAM = "5" * 32
 
 
 def atOnce(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-    """Stand in for a thread: call now."""
+    """Stand in for a thread: make the call immediately."""
     return execute(function, *arguments)
 
 
 class LaterThread:
-    """Stand in for a thread: calls wait until L{run}, in order."""
+    """Stand in for a thread: calls wait until L{run} makes them, in order."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = []
@@ -42,7 +42,7 @@ class LaterThread:
         return done
 
     def run(self, count: int = 1000) -> None:
-        """Make so many of the waiting calls."""
+        """Make a number of the waiting calls."""
         while self.calls and count:
             count -= 1
             done, function, arguments = self.calls.pop(0)
@@ -55,7 +55,7 @@ class LaterThread:
 
 
 class StepThread:
-    """Stand in for the files' thread: calls wait until L{run}, in order."""
+    """Stand in for the thread that reads files: calls wait until L{run}, in order."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -73,7 +73,7 @@ class StepThread:
         return self.clock.callLater(delay, self.post, callable, *args, **kw)
 
     def run(self, count: int = 1000) -> None:
-        """Make so many of the waiting calls."""
+        """Make a number of the waiting calls."""
         while self.calls and count:
             count -= 1
             call, arguments = self.calls.pop(0)
@@ -81,7 +81,7 @@ class StepThread:
 
 
 class RecordingLine:
-    """A reception's connection that remembers what it was asked."""
+    """A connection double that records the calls made by a receiving session."""
 
     def __init__(self) -> None:
         self.sent: list[ControlLine] = []
@@ -102,7 +102,7 @@ class RecordingLine:
         self.byes.append(bye)
 
     def pop(self) -> list[ControlLine]:
-        """What was sent since the last call."""
+        """The calls since the previous C{pop}."""
         sent, self.sent = self.sent, []
         return sent
 
@@ -114,7 +114,7 @@ def lines(grant: Grant | None, start: int, octets: bytes) -> Deposit:
 
 
 class KnowsOwners:
-    """Knows which connection has a stream, and closes none for it."""
+    """Tracks which connection owns each stream, and never closes the previous owner."""
 
     def __init__(self) -> None:
         self.of: dict[Key, Acknowledged] = {}
@@ -128,7 +128,7 @@ class KnowsOwners:
 
 
 class MasterTestCase(SynchronousTestCase):
-    """A journal in a directory of its own, a group commit over it, and a clock."""
+    """A journal in its own directory, a group commit on top of it, and a clock."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
@@ -138,7 +138,7 @@ class MasterTestCase(SynchronousTestCase):
         self.openJournal()
 
     def openJournal(self, inThread: Callable[..., Deferred[Any]] = atOnce) -> None:
-        """Open the journal, as a listener that starts does."""
+        """Open the journal, as a starting listener does."""
         self.journal = Journal.open(self.directory / "listener.db")
         self.addCleanup(self.journal.close)
         self.commits = GroupCommit(
@@ -151,7 +151,7 @@ class MasterTestCase(SynchronousTestCase):
         )
 
     def restart(self) -> None:
-        """Close the journal and open it again."""
+        """Close the journal and reopen it."""
         self.commits.stop()
         self.journal.close()
         self.openJournal()

@@ -1,4 +1,7 @@
-"""A ClientHello made by hand: it offers what no library of today would, and the answer is read."""
+"""
+A handmade ClientHello: it offers options that no current library would; the answer is
+parsed.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +24,18 @@ __all__ = [
 # RFC 8446 section 4.2.1, RFC 6101.
 SSL3, TLS1_0, TLS1_1, TLS1_2 = 0x0300, 0x0301, 0x0302, 0x0303
 
-# RFC 3749: methods of compression.
+# RFC 3749: compression methods.
 NULL, DEFLATE = 0, 1
 
 # RFC 8446 section 6: alerts.
 HANDSHAKE_FAILURE, PROTOCOL_VERSION = 40, 70
 
-# RFC 5746 section 3.3: "I know what a safe renegotiation is".
+# RFC 5746 section 3.3: the client supports secure renegotiation.
 _SIGNALLING = 0x00FF
 
 _ALERT, _HANDSHAKE, _SERVER_HELLO = 21, 22, 2
 
-# How long the listener may take, in seconds.
+# The time limit for the listener's answer, in seconds.
 _PATIENCE_S = 25.0
 
 
@@ -56,10 +59,10 @@ def hello(
     suites: Sequence[int], version: int = TLS1_2, methods: Sequence[int] = (NULL,)
 ) -> bytes:
     """
-    A record with a ClientHello of TLS 1.2 or older.
+    A record with a ClientHello for TLS 1.2 or older.
 
-    @param suites: what it offers, as IANA numbers them.
-    @param methods: of compression.
+    @param suites: the offered cipher suites, by their IANA numbers.
+    @param methods: the offered compression methods.
     """
     offered = b"".join([n.to_bytes(2, "big") for n in [*suites, _SIGNALLING]])
     body = (
@@ -76,10 +79,10 @@ def hello(
 
 def answer(target: tuple[str, int], source: str, octets: bytes) -> dict[str, int]:
     """
-    Send a hello and read the first record that comes back.
+    Send a hello and read the first record of the answer.
 
-    @return: C{alert}; or what was chosen: C{version}, C{suite}, C{method}.
-    @raise ValueError: it is neither.
+    @return: C{alert}; or the server's choice: C{version}, C{suite}, C{method}.
+    @raise ValueError: the record is neither an alert nor a ServerHello.
     """
     with socket.create_connection(target, _PATIENCE_S, (source, 0)) as peer:
         peer.sendall(octets)
@@ -90,7 +93,8 @@ def answer(target: tuple[str, int], source: str, octets: bytes) -> dict[str, int
         return {"alert": body[1]}
     if head[:1] != bytes([_HANDSHAKE]) or body[:1] != bytes([_SERVER_HELLO]):
         raise ValueError(f"{head!r} {body[:40]!r}")
-    # Behind the message's head of 4 octets: version, 32 of chance, a session id, the choice.
+    # After the 4 octets of the message header: version, 32 random octets, session id,
+    # choice.
     behind = 4 + 2 + 32 + 1 + body[4 + 2 + 32]
     return {
         "version": int.from_bytes(body[4:6], "big"),

@@ -1,17 +1,19 @@
 """
-Every way to rotate a log (L{tests.rotators}) against a forwarder that runs, is stopped, or
-is killed: lines lost, repeated, and in gap records::
+Every way to rotate a log (L{tests.rotators}) against a forwarder that runs, is stopped,
+or is killed. Counts lines that are lost, repeated, or covered by gap records::
 
     python -m tests.logrotate_matrix                  # every row, some minutes
     python -m tests.logrotate_matrix --only extension # rows whose title begins so
     python -m tests.logrotate_matrix --write          # the table of docs/proof.rst
 
-Both ends are real processes, run by their command lines. Every line has 64 octets, so that
-the octets of a gap record are lines. All rows have six rotations. The forwarder
+Both ends are real processes, started by their command lines. Every line has 64 octets,
+so the octets of a gap record convert to lines. Every row has six rotations. The
+forwarder
 
 * runs all the time; or
 * is stopped before the second rotation and started before the last; or
-* is killed twice, each time with a burst of lines under way, and started after one rotation.
+* is killed twice, each time in the middle of a burst of lines, and started after one
+  rotation.
 """
 
 from __future__ import annotations
@@ -48,8 +50,8 @@ LATE = 20
 BURST = 1500
 BANNER = 80
 
-# Where files will vanish, the forwarder gets this time to see them before it ends, in seconds.
-# So it knows the lines written before, and never sees those written after.
+# Where a rotation deletes files, the forwarder gets this time to notice them before it
+# ends, in seconds. It then has every line written before, and never sees later ones.
 SEEN_S = 2.0
 
 # The time in which lines must arrive or become a gap record, and the quiet time after the
@@ -66,10 +68,10 @@ class Outcome:
     """
     The outcome of one row, in lines.
 
-    @ivar unseen: written while the forwarder was down, to files that vanished before it ran
-        again: no program could have seen them.
-    @ivar lost: neither delivered, nor in a gap record, nor unseen. Negative: gap records
-        cover lines that were delivered.
+    @ivar unseen: written while the forwarder was down, to files deleted before it ran
+        again: no program could have read them.
+    @ivar lost: neither delivered, nor in a gap record, nor unseen. Negative if gap
+        records cover lines that were delivered.
     @ivar failure: the error that ended the row early, or the empty text.
     """
 
@@ -84,12 +86,14 @@ class Outcome:
 
     @property
     def isGood(self) -> bool:
-        """Whether every line came once, or is accounted for where it had to be."""
+        """
+        Whether every line arrived once, or is accounted for where that is required.
+        """
         allowed = self.kind.away or not (self.gaps or self.unseen)
         return not self.failure and self.lost == self.repeated == 0 and allowed
 
     def cell(self) -> str:
-        """As the table shows it."""
+        """The cell for the table."""
         if self.failure:
             return "failed"
         text = f"{self.lost:,} / {self.repeated:,} / {self.gaps:,}"
@@ -140,7 +144,7 @@ def _contents(home: Path) -> Iterator[bytes]:
 
 
 class Trial:
-    """One row under way."""
+    """One row while it runs."""
 
     def __init__(self, directory: Path, kind: Kind, state: str) -> None:
         self.kind, self.state = kind, state
@@ -161,7 +165,7 @@ class Trial:
         self._endedAt = 0
 
     def run(self) -> Outcome:
-        """Rotate while lines are written, and count."""
+        """Rotate while lines are written, then count."""
         try:
             self._begin()
             for number in range(ROTATIONS):
@@ -201,17 +205,18 @@ class Trial:
             self.unseen |= set(self.writer.lines[self._endedAt :]) - there
         self.worker.forwarder.start()
         if self.kind.away:
-            # What is deleted before the forwarder has opened it, no program could see.
+            # A file deleted before the forwarder opened it: no program could have read
+            # it.
             self.pair.wait(self._hasOpened, "the forwarder does not open the log")
 
     def _hasOpened(self) -> bool:
-        """Whether the forwarder has the log open, and what was rotated last."""
+        """Whether the forwarder has the log and the newest rotated file open."""
         found = set()
         for link in Path(f"/proc/{self.worker.forwarder.pid}/fd").iterdir():
             try:
                 found.add(link.readlink())
             except OSError:
-                # It was closed meanwhile.
+                # It was closed in the meantime.
                 continue
         log = self.rotator.log
         return {log, log.with_name(f"{log.name}.1")} <= found
@@ -289,7 +294,7 @@ class Trial:
 
 
 def run(directory: Path, kind: Kind, state: str) -> Outcome:
-    """Try a row in a new directory."""
+    """Run a row in a new directory."""
     directory.mkdir()
     try:
         return Trial(directory, kind, state).run()
@@ -320,7 +325,7 @@ def table(outcomes: Iterable[Outcome]) -> list[str]:
 
 
 def write(outcomes: Sequence[Outcome]) -> None:
-    """Put the table between its marks in the documentation."""
+    """Insert the table between its markers in the documentation."""
     total = sum(outcome.written for outcome in outcomes)
     version = subprocess.run(["logrotate", "--version"], capture_output=True, text=True)
     program = (version.stdout or version.stderr).splitlines()[0]
@@ -341,7 +346,7 @@ def write(outcomes: Sequence[Outcome]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Try rows. The exit status is 1 if a line was lost or came twice."""
+    """Run rows. The exit status is 1 if a line was lost or came twice."""
     parser = argparse.ArgumentParser(prog="python -m tests.logrotate_matrix")
     parser.add_argument("--only", default="", help="rows whose title begins so")
     parser.add_argument("--state", choices=STATES, help="of the forwarder")

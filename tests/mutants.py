@@ -1,11 +1,11 @@
 """
-Mistakes, put in by hand: each must be found, by an assertion.
+Handmade mistakes: the suite must find each of them through a failing assertion.
 
-A mutant replaces functions by others of the same signature, so that what is found is the
-mistake and not a call that does not fit. Most are the function's own source with an edit; the text
-that is edited must be there. What hunts a mutant is a test that is in the suite: the histories of
-L{tests.pipeline}, or a single case. A mutant counts as found when an assertion of the hunt
-fails, and not when anything else is raised.
+A mutant replaces functions by others with the same signature, so the suite finds the
+mistake itself and not a call that does not fit. Most mutants are the function's own
+source with an edit; the edited text must exist. Each mutant is hunted by a test of the
+suite: either the histories of L{tests.pipeline}, or a single case. A mutant counts as
+found only when an assertion of the hunt fails, not when any other exception is raised.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ from decnet_syslog.worker.acked import AckedSender
 
 __all__ = ["HISTORIES", "MUTANTS", "NO_ROSTER", "Mutant", "Replacement"]
 
-# Hunts that are histories of the pipeline: as they are, and in a world where no roster closes
-# an old connection, so that its octets reach the journal after the new one's grant.
+# Hunts that run histories of the pipeline: the normal ones, and ones in which no roster
+# closes an old connection, so that its octets reach the journal after the new
+# connection's grant.
 HISTORIES = "histories"
 NO_ROSTER = "histories without a roster"
 
@@ -48,9 +49,9 @@ NO_ROSTER = "histories without a roster"
 @dataclass(frozen=True)
 class Replacement:
     """
-    One function in the place of another.
+    A replacement for one function.
 
-    @ivar owner: a class or a module.
+    @ivar owner: the class or the module that has the function.
     """
 
     owner: type | ModuleType
@@ -75,7 +76,7 @@ class Replacement:
 
     @contextmanager
     def inPlace(self) -> Iterator[None]:
-        """Put the mistake in, for a while."""
+        """Install the mistake temporarily."""
         found = inspect.getattr_static(self.owner, self.attribute)
         new: Any = self.function
         if isinstance(found, classmethod | staticmethod):
@@ -96,7 +97,8 @@ class Mutant:
     """
     A mistake.
 
-    @ivar hunt: what finds it: L{HISTORIES}, L{NO_ROSTER}, or the name of a test case.
+    @ivar hunt: the test that finds it: L{HISTORIES}, L{NO_ROSTER}, or the name of a
+        test case.
     """
 
     name: str
@@ -118,8 +120,9 @@ def edited(
     """
     A function with its own source, edited.
 
-    @param edits: each a text that occurs once, and what is to stand there.
-    @raise AssertionError: a text does not occur, or more than once: the code is another by now.
+    @param edits: each a text that occurs exactly once, and its replacement.
+    @raise AssertionError: a text does not occur exactly once, because the code has
+        changed.
     """
     found = inspect.getattr_static(owner, attribute)
     function = getattr(found, "__func__", found)
@@ -137,13 +140,13 @@ def edited(
         f"<mutant of {attribute}>",
         "exec",
     )
-    # The module's own names, as they are when it is called.
+    # The module's own names, as they are at the time of the call.
     exec(code, vars(sys.modules[function.__module__]), names)
     return Replacement(owner, attribute, names[function.__name__])
 
 
 def acknowledgeBeforeCommit() -> Sequence[Replacement]:
-    """The listener acknowledges what it has received, not what it has committed."""
+    """The listener acknowledges received lines before they are committed."""
     original = Acknowledged.framesReceived
 
     def framesReceived(self: Acknowledged, messages: list[bytes]) -> None:
@@ -165,7 +168,9 @@ def acknowledgeBeforeCommit() -> Sequence[Replacement]:
 
 
 def advanceAtDrain() -> Sequence[Replacement]:
-    """The forwarder advances when it has written, and believes itself, as DECNET's did."""
+    """
+    The forwarder advances after writing, without an acknowledgement, as DECNET's did.
+    """
     send = AckedSender._sendChunk
     resumed = AckedSender._resumed
 
@@ -184,10 +189,10 @@ def advanceAtDrain() -> Sequence[Replacement]:
         resumed(self, line)
 
     def _acknowledged(self: AckedSender, line: ACK) -> None:
-        """It does not listen."""
+        """Ignore the acknowledgement."""
 
     def _at(self: Acknowledged, line: Any) -> None:
-        """A listener of that kind does not compare either."""
+        """Accept the position: such a listener would not compare either."""
         stream = self._streams[line.stream, line.generation]
         assert stream is not None
         self._cut()
@@ -202,7 +207,7 @@ def advanceAtDrain() -> Sequence[Replacement]:
 
 
 def forgetGeneration() -> Sequence[Replacement]:
-    """A rotated file goes on under the generation of the one before."""
+    """A rotated file continues under the generation of the previous file."""
     original = FileFollower.begin
 
     def begin(
@@ -220,7 +225,10 @@ def forgetGeneration() -> Sequence[Replacement]:
 
 
 def applyTwice() -> Sequence[Replacement]:
-    """After a crash the batches behind the cursor are written, whatever the file has."""
+    """
+    After a crash, every batch after the cursor is written, whatever the file already
+    has.
+    """
     return (
         edited(
             OutputFile,
@@ -231,7 +239,7 @@ def applyTwice() -> Sequence[Replacement]:
 
 
 def withoutComparing() -> Sequence[Replacement]:
-    """The journal commits a deposit wherever the stream is, and whoever has it."""
+    """The journal commits a deposit at any position of the stream and for any owner."""
     return (
         edited(
             StreamTable,
@@ -331,7 +339,7 @@ MUTANTS = (
                 ("if new is None and old is None:", "if new is None:"),
             ),
         ),
-        "tests.test_admission.RevocationTests.test_brokenAtStart",
+        "tests.test_admission.RevocationTests.test_invalidListAtStartKeepsPrevious",
     ),
     Mutant(
         "a missing copy of the revocation list is believed",
@@ -342,7 +350,7 @@ MUTANTS = (
                 ("if damaged and lists.unknownOf(self._authorities):", "if False:"),
             ),
         ),
-        "tests.test_admission.RevocationTests.test_brokenAndNothingKnown",
+        "tests.test_admission.RevocationTests.test_invalidListAtFirstStart",
     ),
     Mutant(
         "a list revokes what another CA has made",
@@ -411,7 +419,7 @@ MUTANTS = (
                 ("key=lambda c: -c.content.extent", "key=lambda c: c.content.extent"),
             ),
         ),
-        "tests.test_contents.RuleTests.test_longest",
+        "tests.test_contents.RuleTests.test_longestMatchWins",
     ),
     Mutant(
         "the proof of a copy is not checked",
@@ -422,7 +430,7 @@ MUTANTS = (
                 ("file.checksum(proof.start, proof.end, 0) == proof.crc", "True"),
             ),
         ),
-        "tests.test_contents.RuleTests.test_proved",
+        "tests.test_contents.RuleTests.test_differingTailIsNew",
     ),
     Mutant(
         "what ended counts as delivered for another journal",

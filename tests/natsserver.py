@@ -1,9 +1,8 @@
 """
-Real NATS servers with JetStream: one, or a cluster of three.
+Real NATS servers with JetStream: a single one, or a cluster of three.
 
-Each listens on a loopback address of its own, chosen at random, so that any number of
-them run side by side without agreeing on ports, and one that is started again is found
-where it was.
+Each server listens on its own loopback address, chosen at random. So any number of them
+run in parallel without agreeing on ports, and a restarted server keeps its address.
 """
 
 from __future__ import annotations
@@ -49,18 +48,19 @@ CLIENT_PORT = 4222
 ROUTE_PORT = 6222
 MONITOR_PORT = 8222
 
-# Room for the longest line and its headers.
+# Enough for the longest line and its headers.
 ROOMY = "max_payload: 2097152"
 
-# What the stream of a test may take.
+# The size limit of a test's stream.
 STREAM_OCTETS_MAX = 64 * 1024 * 1024
 
-# How long a server may take to start, and a cluster to elect a leader, on a busy machine.
+# The time limit for a server to start and for a cluster to elect a leader, on a busy
+# machine.
 PATIENCE_S = 60.0
 
 
 def waitUntil(condition: Callable[[], bool], what: str) -> None:
-    """Wait until something is so."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:
@@ -78,7 +78,7 @@ def openJetStream(
     encoding: str = "zstd",
 ) -> JetStreamJournal:
     """
-    Open the journal as a listener does, or, with C{state}, as those who write the outputs.
+    Open the journal as a listener does or, with C{state}, as the output process does.
     """
     bus = Bus.open(Access(parseServers(url)))
     layout = Layout("decnet", replicas, octetsMax)
@@ -94,7 +94,7 @@ def openJetStream(
 
 
 def freeAddress() -> str:
-    """A loopback address that nobody uses these ports of."""
+    """A loopback address on which these ports are unused."""
     while True:
         address = ".".join(["127", *(str(random.randint(1, 254)) for _ in range(3))])
         try:
@@ -111,11 +111,11 @@ class NatsServer:
     """
     One server.
 
-    @ivar directory: its configuration, its log and its store; made if need be.
+    @ivar directory: its configuration, log and store; created if missing.
     @ivar routes: the addresses of the other nodes; empty for a single server.
-    @ivar extra: more lines of its configuration: tls, authorization, max_payload ...
-    @ivar storage: another line of its jetstream's: sync_interval ...
-    @ivar storeOctetsMax: what all its streams together may take.
+    @ivar extra: additional configuration lines: tls, authorization, max_payload ...
+    @ivar storage: an additional line for the jetstream section: sync_interval ...
+    @ivar storeOctetsMax: the size limit for all its streams together.
     """
 
     directory: Path
@@ -129,16 +129,16 @@ class NatsServer:
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
+        """The URL for clients."""
         return f"nats://{self.address}:{CLIENT_PORT}"
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the server process runs."""
         return self.running is not None and self.running.poll() is None
 
     def configuration(self) -> str:
-        """What its configuration file says."""
+        """The text of its configuration file."""
         lines = [
             f'server_name: "{self.name}"',
             f'host: "{self.address}"',
@@ -164,7 +164,7 @@ class NatsServer:
         return "\n".join([*lines, self.extra, ""])
 
     def spawn(self) -> None:
-        """Start it, if it does not run, and do not wait."""
+        """Start the server unless it runs, without waiting."""
         if self.alive:
             return
         program = requirePeer("nats-server")
@@ -180,12 +180,12 @@ class NatsServer:
             )
 
     def start(self) -> None:
-        """Start it and wait until clients can connect."""
+        """Start the server and wait until clients can connect."""
         self.spawn()
         waitUntil(self.listens, f"{self.name} does not listen: {self.output()}")
 
     def listens(self) -> bool:
-        """Whether it takes connections."""
+        """Whether the server accepts connections."""
         assert self.alive, self.output()
         try:
             socket.create_connection((self.address, CLIENT_PORT), 1).close()
@@ -194,7 +194,7 @@ class NatsServer:
         return True
 
     def healthy(self) -> bool:
-        """Whether JetStream is up: in a cluster, with a quorum and all that it missed."""
+        """Whether JetStream is up: in a cluster, with a quorum and fully caught up."""
         with (
             suppress(URLError, OSError, ValueError),
             urlopen(f"http://{self.address}:{MONITOR_PORT}/healthz", timeout=2) as got,
@@ -203,13 +203,13 @@ class NatsServer:
         return False
 
     def kill(self) -> None:
-        """End it without a word."""
+        """Kill the server with SIGKILL."""
         if self.running is not None:
             self.running.kill()
             self.running.wait()
 
     def stop(self) -> None:
-        """End it as an init system would, and wait."""
+        """Stop the server as an init system would, and wait."""
         if self.alive:
             assert self.running is not None
             self.running.terminate()
@@ -221,7 +221,7 @@ class NatsServer:
         return self.directory / "store"
 
     def copyStore(self, copy: Path) -> None:
-        """Back up the store, while the server is stopped."""
+        """Back up the store. The server must be stopped."""
         self.stop()
         shutil.copytree(self.store, copy)
         self.start()
@@ -230,7 +230,8 @@ class NatsServer:
         """
         Kill the server, restore its store from a copy, and start it.
 
-        @param part: a directory in the store to restore; by default all.
+        @param part: the subdirectory of the store to restore; by default all of the
+            store.
         """
         self.kill()
         self.wipe(part)
@@ -238,36 +239,38 @@ class NatsServer:
         self.start()
 
     def wipe(self, part: str = "") -> None:
-        """Delete the store, or a part of it. The server must not run."""
+        """Delete the store, or a part. The server must not run."""
         assert not self.alive
         if (self.store / part).exists():
             shutil.rmtree(self.store / part)
 
     def reload(self) -> None:
-        """Have it read its configuration anew."""
+        """Make the server reload its configuration."""
         (self.directory / "nats.conf").write_text(self.configuration(), "utf-8")
         assert self.running is not None
         self.running.send_signal(signal.SIGHUP)
 
     def freeze(self) -> None:
-        """Have it answer nothing, as behind a network that has gone."""
+        """
+        Suspend the server, so that it answers nothing, as after a network failure.
+        """
         assert self.running is not None
         self.running.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Resume the server."""
         assert self.running is not None
         self.running.send_signal(signal.SIGCONT)
 
     def output(self) -> str:
-        """The end of its log."""
+        """The last part of its log."""
         path = self.directory / "nats.out"
         return path.read_text("utf-8", "replace")[-3000:] if path.exists() else ""
 
 
 class NatsCluster:
     """
-    Servers that know one another, three if nothing else is said.
+    Servers that form a cluster, three by default.
 
     @ivar nodes: the servers.
     """
@@ -279,9 +282,7 @@ class NatsCluster:
         extra: str = "",
         user: tuple[str, str] | None = None,
     ) -> None:
-        """
-        @param user: a name and a password, if C{extra} asks for them.
-        """
+        """@param user: a name and a password, if C{extra} requires them."""
         self.user = user
         addresses = [freeAddress() for _ in range(size)]
         self.nodes = [
@@ -291,22 +292,25 @@ class NatsCluster:
 
     @property
     def urls(self) -> list[str]:
-        """Where clients connect."""
+        """The URLs for clients."""
         return [node.url for node in self.nodes]
 
     @property
     def journal(self) -> str:
-        """What C{--journal} takes."""
+        """The value for C{--journal}."""
         return "nats://" + ",".join(
             f"{node.address}:{CLIENT_PORT}" for node in self.nodes
         )
 
     def start(self) -> None:
-        """Start what does not run, and wait until all have a leader and what they missed."""
+        """
+        Start the servers that do not run; wait until all have a leader and have caught
+        up.
+        """
         for _ in range(3):
             for node in self.nodes:
-                # One after the other: of nodes that start in the same moment one may never
-                # hear how much room another has.
+                # One after another: when nodes start at the same moment, one may never
+                # learn how much room another has.
                 node.start()
             waitUntil(
                 lambda: all(node.healthy() for node in self.nodes),
@@ -319,7 +323,7 @@ class NatsCluster:
         raise AssertionError(f"no place for a stream: {self.nodes[0].output()}")
 
     def _places(self) -> bool:
-        """Whether a stream finds place on all nodes, soon."""
+        """Whether a test stream can soon be placed on all nodes."""
         bus = Bus.open(Access(parseServers(self.journal), user=self.user))
         deadline = time.monotonic() + 10
         try:
@@ -345,15 +349,15 @@ class NatsCluster:
         return False
 
     def kill(self) -> None:
-        """End all without a word."""
+        """Kill all servers with SIGKILL."""
         for node in self.nodes:
             node.kill()
 
 
 class NatsTestCase(SynchronousTestCase):
-    """Servers for a test; they are gone when it is over."""
+    """Servers for a test; they end with it."""
 
-    # Seconds; trial's own bound for what waits on processes.
+    # In seconds; trial's own limit for a test that waits for processes.
     timeout = 240
 
     def directory(self) -> Path:

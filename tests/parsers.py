@@ -1,10 +1,10 @@
 """
-The cases that other parsers test, and how ours decides them.
+The cases that other parsers test, and how our parser decides them.
 
-``tests/data/parsers.jsonl`` has a case a line: the situation, octets made here for it, and the
-verdict of the other parser's own tests. A message is accepted or refused, and has values; a
-stream of frames has messages, and is refused or not. Where our verdict is another one, the case
-names the paragraph of the RFC that decides::
+``tests/data/parsers.jsonl`` has one case per line: the situation, octets written for it
+here, and the verdict of the other parser's own tests. A message is accepted or refused,
+and has values. A stream of frames contains messages, and is refused or not. Where our
+verdict differs, the case names the paragraph of the RFC that decides::
 
     python -m tests.parsers          the tables of docs/parsers.rst
     python -m tests.parsers --cases  every case and both verdicts
@@ -38,15 +38,15 @@ class Case:
     """
     A situation that another parser tests.
 
-    @ivar peer: the parser.
+    @ivar peer: the other parser.
     @ivar about: the situation.
     @ivar octets: a message, or a stream of frames.
-    @ivar accepts: whether they accept the message; C{None} for a stream.
-    @ivar values: the values that they find in the message.
-    @ivar frames: the messages that they find in the stream.
-    @ivar refused: whether they refuse the rest of the stream.
-    @ivar limit: the longest message that the stream's receiver takes.
-    @ivar rfc: the paragraph that decides, where we disagree.
+    @ivar accepts: whether the peer accepts the message; C{None} for a stream.
+    @ivar values: the values that the peer finds in the message.
+    @ivar frames: the messages that the peer finds in the stream.
+    @ivar refused: whether the peer refuses the rest of the stream.
+    @ivar limit: the longest message that the stream's receiver accepts.
+    @ivar rfc: the paragraph that decides where the verdicts differ.
     @ivar why: the rule in that paragraph.
     """
 
@@ -63,7 +63,7 @@ class Case:
 
     @property
     def agrees(self) -> bool:
-        """Whether our verdict is theirs."""
+        """Whether our verdict is the peer's."""
         if self.accepts is None:
             return readFrames(self) == (list(self.frames), self.refused)
         values = readMessage(self.octets)
@@ -72,7 +72,7 @@ class Case:
         return {name: values[name] for name in self.values} == self.values
 
     def verdicts(self) -> tuple[str, str]:
-        """Theirs and ours, for people."""
+        """The peer's verdict and ours, as text."""
         if self.accepts is not None:
             accepted = readMessage(self.octets) is not None
             both = self.accepts and accepted
@@ -93,7 +93,7 @@ def _count(frames: Sequence[bytes]) -> str:
 
 
 def _octets(text: str) -> bytes:
-    """Octets of a case: octets that are not UTF-8 are surrogates."""
+    """The octets of a case: those that are not UTF-8 are written as surrogates."""
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -107,7 +107,7 @@ def readCases() -> Iterator[Case]:
 
 
 def readMessage(octets: bytes) -> dict[str, Any] | None:
-    """Our values of a message; C{None} if we refuse it."""
+    """Our values for a message; C{None} if we refuse it."""
     try:
         message = parseMessage(octets)
     except MessageError:
@@ -130,7 +130,10 @@ def readMessage(octets: bytes) -> dict[str, Any] | None:
 
 
 def readFrames(case: Case) -> tuple[list[bytes], bool]:
-    """The messages that our listener takes from a plain sender's stream, and if it refuses."""
+    """
+    The messages that our listener takes from a plain sender's stream, and whether it
+    refuses the rest.
+    """
     decoder = FrameDecoder(case.limit, lenient=True)
     frames: list[bytes] = []
     try:
@@ -153,7 +156,7 @@ def _table(rows: Iterable[Sequence[str]], widths: str) -> Iterator[str]:
 
 
 def _joined(abouts: Iterable[str]) -> str:
-    """Situations as one text; a shared beginning appears once."""
+    """Situations as one text; a common prefix appears once."""
     shared: dict[str, list[str]] = {}
     for about in abouts:
         head, colon, rest = about.partition(": ")

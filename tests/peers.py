@@ -1,4 +1,7 @@
-"""Real programs that tests talk to: rsyslog, syslog-ng, logrotate, strace, haproxy and more."""
+"""
+Real programs that the tests run: rsyslog, syslog-ng, logrotate, strace, haproxy and
+more.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,9 @@ EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 
 def example(name: str, *instead: tuple[str, object]) -> str:
     """
-    A configuration that the documentation shows, with what is of this place.
+    An example configuration from the documentation, adapted to this machine.
 
-    @param instead: text of it, which must be there, and what stands for it.
+    @param instead: texts that must occur in the example, and their replacements.
     """
     text = (EXAMPLES / name).read_text("utf-8")
     for old, new in instead:
@@ -33,9 +36,7 @@ def example(name: str, *instead: tuple[str, object]) -> str:
 
 
 def requirePeer(name: str) -> str:
-    """
-    The path of a program. Where CI says that peers are required, its absence is a failure.
-    """
+    """The path of a program. Its absence is a failure where CI requires peers."""
     path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if name == "syslog-ng" and path is None:
         path = os.environ.get("DECNET_SYSLOG_SYSLOG_NG")
@@ -46,9 +47,9 @@ def requirePeer(name: str) -> str:
 
 def requireModule(name: str) -> str:
     """
-    The path of a module of the npm registry, as .ci/npm pins it: see L{requirePeer}.
+    The path of an npm module, as pinned by .ci/npm: see L{requirePeer}.
 
-    C{DECNET_SYSLOG_NPM} names the directory where C{npm ci} has put it.
+    C{DECNET_SYSLOG_NPM} names the directory where C{npm ci} installed it.
     """
     requirePeer("node")
     directory = os.environ.get(
@@ -68,9 +69,11 @@ def _missing(name: str) -> NoReturn:
 
 
 class PairTestCase(SynchronousTestCase):
-    """A throwaway master with workers as real processes, and peers beside them."""
+    """
+    A temporary master with workers as real processes, and other programs as peers.
+    """
 
-    # Seconds; trial's own bound for what waits on processes.
+    # In seconds; trial's own limit for a test that waits for processes.
     timeout = 240
 
     def setUp(self) -> None:
@@ -80,7 +83,7 @@ class PairTestCase(SynchronousTestCase):
         self.addCleanup(self._endChildren)
 
     def pair(self, options: Sequence[str] = (), port: int | None = None) -> Pair:
-        """A master, not started yet."""
+        """A master that is not started yet."""
         pair = Pair(self.directory, options, port)
         self.addCleanup(pair.stop)
         return pair
@@ -104,7 +107,7 @@ class PairTestCase(SynchronousTestCase):
             child.wait()
 
     def waitFor(self, pair: Pair, condition: Callable[[], bool], what: str) -> None:
-        """Wait, and on failure show what everybody said."""
+        """Wait for a condition; on failure show the output of every process."""
         try:
             pair.wait(condition, what)
         except Exception as error:
@@ -115,13 +118,13 @@ class PairTestCase(SynchronousTestCase):
             raise AssertionError(f"{error}{said}") from None
 
     def waitForLines(self, pair: Pair, count: int) -> list[bytes]:
-        """Wait for so many lines in master.log."""
+        """Wait for a number of lines in master.log."""
         self.waitForFile(pair, pair.logPath, count)
         self.waitForFile(pair, pair.jsonPath, count)
         return pair.logPath.read_bytes().splitlines(keepends=True)
 
     def waitForFile(self, pair: Pair, path: Path, count: int) -> bytes:
-        """Wait for so many lines in a file."""
+        """Wait for a number of lines in a file."""
         self.waitFor(
             pair,
             lambda: path.exists() and path.read_bytes().count(b"\n") >= count,

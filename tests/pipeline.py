@@ -1,14 +1,16 @@
 """
-The whole pipeline in memory: the real worker and the real master, a link that loses.
+The whole pipeline in memory: the real worker and the real master, joined by a lossy
+link.
 
-A L{World} has a worker (files, state database, sender) and a master (reception, group commit,
-journal, outputs) whose octets go through two FIFOs. Time is a number; the journal's thread
-is stepped by hand, so that a crash can fall between a commit and its answer. A crash
-copies the SQLite files as they are at that moment and goes on with the copy; log and
-output files stay where they are, as they do when a process is killed.
+A L{World} has a worker (files, state database, sender) and a master (reception, group
+commit, journal, outputs) whose octets pass through two FIFOs. Time is a number. The
+journal's thread is stepped by hand, so that a crash can fall between a commit and its
+answer. A crash copies the SQLite files as they are at that moment and continues with
+the copy; log and output files stay in place, as they do when a process is killed.
 
-There can be a second master with a journal and outputs of its own, to which the worker goes and
-comes back; and a master can be put back to a snapshot, journal and outputs together.
+There can be a second master with its own journal and outputs, to which the worker fails
+over and from which it returns. A master can also be restored from a snapshot, journal
+and outputs together.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ NOW = "2026-04-18T00:00:00.000000Z"
 
 
 class End(OctetCountedReceiver):
-    """One end of a link: octets out to a FIFO, octets in to a room."""
+    """One end of a link: outgoing octets to a FIFO, incoming octets to a session."""
 
     control = True
     isRead = True
@@ -100,14 +102,14 @@ class End(OctetCountedReceiver):
         self.paused = False
 
     def accepted(self) -> None:
-        """The listener has taken us."""
+        """The listener has accepted this forwarder."""
 
     def whenArrived(self, call: Callable[[], None]) -> None:
-        """Not asked for with acknowledgements."""
+        """Refuse: the pipeline never asks for this notification."""
 
 
 class Link:
-    """A connection: two ends and what is under way between them."""
+    """A connection: two ends and the octets in transit."""
 
     def __init__(self, worker: End, master: End) -> None:
         self.worker = worker
@@ -125,7 +127,10 @@ class Link:
 
 
 class Commits(GroupCommit):
-    """Group commit that does not end a connection for an error of ours: it is the verdict."""
+    """
+    A group commit that raises an internal error instead of closing a connection: the
+    error is the verdict.
+    """
 
     @contextmanager
     def _blaming(self, depositor: Depositor) -> Iterator[None]:
@@ -136,9 +141,7 @@ class Master:
     """The master's process."""
 
     def __init__(self, world: World, journalPath: Path, tag: str = "") -> None:
-        """
-        @param tag: of its outputs.
-        """
+        """@param tag: a suffix for the names of its outputs."""
         self.world = world
         self.path = journalPath
         self.tag = tag
@@ -165,7 +168,9 @@ class Master:
             feed.start()
 
     def _watchCursors(self) -> None:
-        """See that what a cursor counts was synced before: applied <= on disk."""
+        """
+        Check that octets counted by a cursor were synced first: applied <= on disk.
+        """
         commit = self.journal.commit
 
         def committed(
@@ -184,7 +189,7 @@ class Master:
         self.journal.commit = committed  # type: ignore[method-assign]
 
     def accept(self) -> tuple[End, Acknowledged]:
-        """A new connection."""
+        """Accept a new connection."""
         end = End(None)
         self.accepted += 1
         reception = Acknowledged(
@@ -204,7 +209,7 @@ class Master:
         return end, reception
 
     def die(self) -> None:
-        """Stop without a word. The files stay as they are."""
+        """Die without closing anything. The files stay as they are."""
         self.commits.stop()
         for feed in self.feeds:
             feed._stopping = True
@@ -215,7 +220,7 @@ class Master:
 
 
 class World:
-    """Everything, and the clock."""
+    """Both sides, the link and the clock."""
 
     def __init__(
         self,
@@ -229,16 +234,17 @@ class World:
         hasRoster: bool = True,
     ) -> None:
         """
-        @param patterns: of the logs, beside one another.
-        @param history: whether the two speak version 2, with marks of the journal.
-        @param worker: the name in our certificate.
-        @param hasRoster: whether the master closes an old connection of a stream that a new
-            one opens. The journal must be safe without that.
+        @param patterns: of the logs, all in one directory.
+        @param history: whether both ends speak version 2, with marks of the journal.
+        @param worker: the name in the worker's certificate.
+        @param hasRoster: whether the master closes the old connection of a stream that
+            a new connection opens. The journal must be safe without that.
         """
         self.history = history
         self.worker = worker
         self.hasRoster = hasRoster
-        # What is on disk of each file: device and inode, and its length when it was synced.
+        # The on-disk state of each file: device and inode, and its length when last
+        # synced.
         self.synced: dict[tuple[int, int], int] = {}
         self._watch = mock.patch("os.fdatasync", self._fdatasync)
         self._watch.start()
@@ -263,7 +269,7 @@ class World:
         self.statePath = directory / "forwarder-0.db"
         self.startWorker()
         self.master = Master(self, directory / "listener-0.db")
-        # The one that is not spoken to.
+        # The other master, which is not in use.
         self.other: Master | None = None
         self.snapshot: tuple[Path, dict[Path, int]] | None = None
         self.putBack = 0
@@ -309,7 +315,7 @@ class World:
         self.store.close()
 
     def connect(self) -> None:
-        """A new connection; the old one, if there is one, is dying slowly."""
+        """Open a new connection; any old one closes later."""
         if self.link is not None:
             self.dying.append(self.link)
             self.senderLost()
@@ -330,7 +336,7 @@ class World:
         worker.room = self.sender
 
     def warmUp(self) -> None:
-        """Get past the introductions, so that a history begins where lines flow."""
+        """Complete the introductions, so that a history begins while lines flow."""
         self.line()
         for _ in range(5):
             perform(self, ("all",))
@@ -342,14 +348,14 @@ class World:
         self.link = None
 
     def cut(self) -> None:
-        """The connection is gone; what was under way is lost."""
+        """Drop the connection; octets in transit are lost."""
         if self.link is not None:
             if self.reception is not None:
                 self.reception.connectionLost()
             self.senderLost()
 
     def poll(self) -> None:
-        """The worker looks at its files and sends."""
+        """The worker checks its files and sends."""
         self.clock.advance(0.1)
         self.files.poll()
         for content in self.files.opened:
@@ -365,7 +371,9 @@ class World:
                 self.cut()
 
     def deliverLate(self, octets: int) -> None:
-        """What an old connection still has under way reaches the master."""
+        """
+        Let octets that are still in transit on an old connection reach the master.
+        """
         if self.dying:
             link = self.dying[0]
             link.deliver(octets, False)
@@ -373,7 +381,7 @@ class World:
                 self.dying.pop(0)
 
     def step(self, calls: int) -> None:
-        """Let the journal's thread do some of its calls."""
+        """Let the journal's thread make some of its calls."""
         self.master.thread.run(calls)
 
     # Crashes
@@ -394,7 +402,7 @@ class World:
         """
         Kill the master.
 
-        @param committed: in the moment when a commit is done and nobody has heard of it.
+        @param committed: right after a commit, before its result is reported to anyone.
         """
         if committed and self.master.thread.calls:
             _, function, arguments = self.master.thread.calls.pop(0)
@@ -406,7 +414,7 @@ class World:
         self.master = Master(self, fresh, self.master.tag)
 
     def takeSnapshot(self) -> None:
-        """Stop the master, copy journal and outputs, start it."""
+        """Stop the master, copy its journal and outputs, start it."""
         self.crashMaster()
         lengths = {
             path: path.stat().st_size if path.exists() else 0
@@ -415,7 +423,9 @@ class World:
         self.snapshot = (self.copyDatabase(self.master.path), lengths)
 
     def restoreSnapshot(self) -> None:
-        """Put the master back: journal and outputs, as they were at one moment."""
+        """
+        Restore the master from the snapshot: journal and outputs from the same moment.
+        """
         if self.snapshot is None:
             return
         path, lengths = self.snapshot
@@ -431,7 +441,7 @@ class World:
         self.putBack += 1
 
     def changeMaster(self) -> None:
-        """Go to the other master, which has a journal and outputs of its own."""
+        """Switch to the other master, which has its own journal and outputs."""
         self.cut()
         if self.other is None:
             self.other = Master(self, self.directory / "another-0.db", "-other")
@@ -439,7 +449,7 @@ class World:
         self.dying = []
 
     def crashWorker(self, save: bool) -> None:
-        """Kill the worker; its offsets may have been saved or not."""
+        """Kill the worker; its offsets may or may not have been saved."""
         if save:
             self.files.save()
         fresh = self.copyDatabase(self.statePath)
@@ -449,7 +459,7 @@ class World:
         self.startWorker()
 
     def loseState(self) -> None:
-        """The worker's database is gone."""
+        """Delete the worker's database."""
         self.crashWorker(False)
         self.stopWorker()
         self.crashes += 1
@@ -487,19 +497,21 @@ class World:
     # The verdict
 
     def look(self) -> None:
-        """What a reader has seen never vanishes or changes."""
+        """Check that octets which a reader has seen never vanish or change."""
         now = self.rawPath.read_bytes()
         seen = self.seen.get(self.master.tag, b"")
         assert now.startswith(seen), "a reader saw octets that are gone"
         self.seen[self.master.tag] = now
         for failure in self.failures:
-            # Raised with its own type: only an assertion is a verdict on the pipeline.
+            # Raised with its own type: only an assertion failure is a verdict on the
+            # pipeline.
             failure.raiseException()
         self.content()
 
     def content(self) -> None:
         """
-        acknowledged(worker) <= committed(master), and what is committed is the file's.
+        Check that acknowledged (worker) <= committed (master), and that committed lines
+        equal the file's.
         """
         if self.sender is None or self.sender.authority[0] == "":
             return
@@ -527,7 +539,7 @@ class World:
                 assert crc == there.crc, f"other octets of {content} are committed"
 
     def heal(self) -> None:
-        """Without further faults everything arrives."""
+        """Check that everything arrives once there are no more faults."""
         for _ in range(8):
             if self.link is None or self.link.worker.closed:
                 self.connect()
@@ -548,7 +560,7 @@ class World:
         return [int(line[:6]) for line in self.rawPath.read_bytes().splitlines()]
 
     def check(self) -> None:
-        """Every line once, in order, in both outputs."""
+        """Check that both outputs have every line once and in order."""
         numbers = self.numbers()
         wanted = list(range(1, self.serial + 1))
         assert numbers == wanted, (
@@ -616,7 +628,7 @@ def perform(world: World, step: tuple[object, ...]) -> None:
 
 
 def randomHistory(seed: int) -> list[tuple[object, ...]]:
-    """A history like those that hypothesis makes, from a number."""
+    """A history like those that hypothesis makes, derived from a number."""
     dice = random.Random(seed)
     return [randomStep(dice) for _ in range(dice.randint(5, 60))]
 
@@ -650,14 +662,14 @@ def randomStep(dice: random.Random) -> tuple[object, ...]:
 
 
 def journalSteps(dice: random.Random) -> tuple[object, ...]:
-    """A step, of those too that are done to masters."""
+    """A random step, including those that affect masters."""
     if dice.random() < 0.85:
         return randomStep(dice)
     return dice.choice([("snapshot",), ("put back",), ("change master",)])
 
 
 def journalHistory(seed: int) -> list[tuple[object, ...]]:
-    """A history in which masters are put back and change."""
+    """A history in which masters are restored and switched."""
     dice = random.Random(seed)
     return [journalSteps(dice) for _ in range(dice.randint(5, 60))]
 
@@ -671,10 +683,11 @@ def run(
     hasRoster: bool = True,
 ) -> None:
     """
-    Live through a history and heal.
+    Run a history, then heal.
 
-    @param patience: how often to go on without faults until everything must be there.
-    @param marks: whether the two speak version 2.
+    @param patience: the number of fault-free rounds within which everything must
+        arrive.
+    @param marks: whether both ends speak version 2.
     @raise AssertionError: a line was lost, repeated, out of order, or vanished.
     """
     world = World(
@@ -693,7 +706,7 @@ def run(
             world.heal()
         world.check()
         if world.other is not None:
-            # What one journal acknowledged says nothing about the other.
+            # One journal's acknowledgements say nothing about another journal.
             world.changeMaster()
             for _ in range(patience):
                 world.heal()
@@ -704,9 +717,9 @@ def run(
 
 def main(count: int, first: int, journals: bool = False) -> int:
     """
-    Run many random histories. The exit status.
+    Run many random histories. Returns the exit status.
 
-    @param journals: whether masters are put back, and change.
+    @param journals: whether masters are restored and switched.
     """
     make = journalHistory if journals else randomHistory
     for number in range(first, first + count):

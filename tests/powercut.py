@@ -1,22 +1,23 @@
 """
-Cut the power: throw away what was written and not synced, and look whether it mattered.
+Cut the power: discard written octets that were not synced, and check whether it
+mattered.
 
-Simulated at the file layer, as ALICE does (Pillai et al., OSDI 2014): a child process lives
-through histories of L{tests.pipeline} on real files, with the real cores and the real
+Simulated at the file layer, as ALICE does (Pillai et al., OSDI 2014): a child process
+runs histories of L{tests.pipeline} on real files, with the real cores and the real
 SQLite, under C{strace}. The trace has every write, truncation, rename and sync with its
-octets. From it the state of the disk is rebuilt as a power cut after any one call may have
-left it: what was synced is there, of the rest none, all, some whole or torn at sectors, or
-lengths without data; names that their directory was not synced for are there or not. The
-master's files, the worker's, or both are taken back. Then the pipeline is started on what
-is left:
+octets. From the trace, the state of the disk is rebuilt as a power cut after any one
+call may have left it: synced octets are present; of the rest none, all, some whole or
+torn at sectors, or lengths without data; names whose directory was not synced may or
+may not exist. The cut affects the master's files, the worker's, or both. Then the
+pipeline is started on the resulting files:
 
-* no position is behind what the master has acknowledged or reported;
-* every line that the worker's log still has, or that was acknowledged, arrives once and in
-  order.
+* no position is lower than one that the master has acknowledged or reported;
+* every line that the worker's log still has, or that was acknowledged, arrives once and
+  in order.
 
-A child is killed in the middle of its history and the next goes on, so that a power cut
-also follows a kill: what the killed process had written and not synced was read back from
-the page cache by its successor. All cuts of some histories:
+A child is killed in the middle of its history and the next one continues, so that a
+power cut also follows a kill: the successor has read octets back from the page cache
+which the killed process wrote and never synced. To try all cuts of some histories:
 
     python -m tests.powercut 4 1
 """
@@ -52,10 +53,10 @@ SECTOR_OCTETS = 512
 # A serial number that no history reaches.
 LATER = 500_000
 
-# What a power cut leaves of what was not synced.
+# What a power cut keeps of unsynced octets.
 MODES = ("nothing", "some", "lengths", "everything")
 
-# Whose power is cut.
+# Which machine loses power.
 SIDES = ("master", "worker", "both")
 
 _CALLS = "openat,pwrite64,write,ftruncate,truncate,rename,unlink,fsync,fdatasync,link"
@@ -70,10 +71,10 @@ _TEXT = re.compile(rb'"((?:[^"\\]|\\.)*)"')
 @dataclass
 class Node:
     """
-    A file's content: what is on disk, and what was written since.
+    A file's content: the part on disk, and the writes since.
 
     @ivar pending: (offset, octets), or (length, None) for a truncation.
-    @ivar changedAt: when it was last written, in calls.
+    @ivar changedAt: the number of the call that last wrote to the file.
     """
 
     number: int
@@ -95,7 +96,7 @@ class Node:
         self.pending = []
 
     def after(self, changes: list[tuple[int, bytes | None]]) -> bytearray:
-        """What is on disk with some changes."""
+        """The content on disk after some of the changes."""
         content = bytearray(self.durable)
         for offset, octets in changes:
             end = offset + len(octets or b"")
@@ -108,7 +109,7 @@ class Node:
         return content
 
     def left(self, mode: str, dice: random.Random) -> bytes:
-        """What a power cut leaves."""
+        """The content that a power cut leaves."""
         if mode == "nothing":
             return bytes(self.durable)
         if mode == "everything":
@@ -123,7 +124,7 @@ class Node:
 def _torn(
     change: tuple[int, bytes | None], dice: random.Random
 ) -> tuple[int, bytes | None]:
-    """A write of which perhaps only the first sectors came to the disk."""
+    """A write of which only the first sectors may have reached the disk."""
     offset, octets = change
     if octets is None or dice.random() < 0.6:
         return change
@@ -136,7 +137,7 @@ class Disk:
     """
     The files under a directory, call by call.
 
-    @ivar names: what is seen; the keys are paths.
+    @ivar names: the names as processes see them; the keys are paths.
     @ivar durable: the names that are on disk.
     @ivar acknowledged: positions that the master has promised, by stream.
     """
@@ -151,7 +152,7 @@ class Disk:
         self.journal = ""
 
     def apply(self, name: bytes, arguments: bytes, result: int) -> bool:
-        """One call. Whether it changed anything."""
+        """Apply one call. Returns whether it changed anything."""
         self._calls += 1
         files = _FILE.findall(arguments)
         texts = [codecs.escape_decode(text)[0] for text in _TEXT.findall(arguments)]
@@ -199,7 +200,7 @@ class Disk:
         node = self.names.get(path)
         if node is None:
             return False
-        # Whoever writes without an offset appends.
+        # A write without an offset appends.
         at = node.length
         if name == b"pwrite64":
             at = int(arguments.rpartition(b", ")[2])
@@ -231,7 +232,7 @@ class Disk:
         self.acknowledged[key] = max(offset, self.acknowledged.get(key, 0))
 
     def _cut(self, path: bytes, side: str) -> bool:
-        """Whether a file is on a machine whose power was cut."""
+        """Whether a file is on a machine that lost power."""
         inside = path[len(self._root) :]
         owner = "worker" if inside.startswith((b"logs/", b"forwarder")) else "master"
         return side in (owner, "both")
@@ -239,7 +240,7 @@ class Disk:
     def image(
         self, side: str, mode: str, dice: random.Random
     ) -> dict[bytes, tuple[Node, bytes]]:
-        """What a power cut leaves: the names, and each with its content."""
+        """What a power cut leaves: the names, each with its content."""
         strict = mode == "nothing" or (mode == "some" and dice.random() < 0.5)
         names = {p: n for p, n in self.names.items() if not self._cut(p, side)}
         seen = self.durable if strict else self.names
@@ -254,12 +255,12 @@ class Disk:
 
 
 def parse(trace: Path) -> Iterator[tuple[bytes, bytes, int]]:
-    """The calls of a trace: name, arguments, result."""
+    """The calls in a trace: name, arguments, result."""
     with open(trace, "rb") as lines:
         for line in lines:
             call = _CALL.match(line)
             if call is None:
-                # A signal, or the call in which the process was killed.
+                # A signal, or the call during which the process was killed.
                 assert b"+++" in line or b"---" in line or b" = ?" in line, line[:200]
                 continue
             yield call[1], call[2], int(call[3])
@@ -269,7 +270,7 @@ def record(
     directory: Path, seed: int, steps: int, synced: bool = True, children: int = 2
 ) -> Path:
     """
-    Have children live in a directory, one after the other, each killed in the end.
+    Run children in a directory, one after another; each is killed at its end.
 
     @param synced: whether the journal is synced as it should be.
     @return: the trace.
@@ -290,7 +291,7 @@ def record(
 
 
 def doNotSync(journal: Journal) -> None:
-    """Put a mistake in: commit without a sync."""
+    """Install a mistake: commit without a sync."""
     commit = journal.commit
 
     def unsynced(*arguments: Any) -> Any:
@@ -301,7 +302,7 @@ def doNotSync(journal: Journal) -> None:
 
 
 def live(directory: Path, seed: int, steps: int, synced: bool) -> None:
-    """A child: go on with what is in the directory, and be killed."""
+    """The child: continue from the files in the directory, then be killed."""
     world = World(directory, serial=lastLine(directory))
     if not synced:
         doNotSync(world.master.journal)
@@ -322,7 +323,7 @@ def live(directory: Path, seed: int, steps: int, synced: bool) -> None:
     done = 0
     while done < steps:
         step = pipeline.randomStep(dice)
-        # The child's end is the crash; a copy would show as a file that was synced.
+        # The kill is the crash; a copied database would look like a synced file.
         if step[0] not in ("crash worker", "crash master", "copytruncate"):
             perform(world, step)
             done += 1
@@ -335,13 +336,13 @@ def lines(octets: bytes) -> list[int]:
 
 
 def lastLine(directory: Path) -> int:
-    """The last serial number in a worker's logs."""
+    """The highest serial number in a worker's logs."""
     logs = list((directory / "logs").glob("app.log*"))
     return max([0, *[n for log in logs for n in lines(log.read_bytes())]])
 
 
 class Machine:
-    """Puts images in the place of files, so that every file keeps its inode."""
+    """Restores images into existing files, so that every file keeps its inode."""
 
     def __init__(self, directory: Path, disk: Disk) -> None:
         self.directory = directory
@@ -351,7 +352,7 @@ class Machine:
             os.link(path, self._store / str(node.number))
 
     def restore(self, image: dict[bytes, tuple[Node, bytes]]) -> None:
-        """Make the directory what the image says."""
+        """Make the directory match the image."""
         for place in (self.directory, self.directory / "logs"):
             for path in list(place.iterdir()):
                 if path.is_file():
@@ -359,7 +360,7 @@ class Machine:
         for name, (node, octets) in image.items():
             kept = self._store / str(node.number)
             kept.write_bytes(octets)
-            # Rotated files are read by age.
+            # Rotated files are read in order of age.
             os.utime(kept, (node.changedAt, node.changedAt))
             os.link(kept, name)
 
@@ -370,13 +371,14 @@ def check(
     acknowledged: dict[tuple[str, int], int],
 ) -> None:
     """
-    Start on what is left, and see that nothing is missing.
+    Start on the remaining files, and check that nothing is missing.
 
-    @raise AssertionError: something is.
+    @raise AssertionError: something is missing.
     """
     logs = {p: octets for p, (_, octets) in image.items() if b"/logs/" in p}
     wanted = {number for octets in logs.values() for number in lines(octets)}
-    # The log may have lost lines that have arrived: the next one is none of them.
+    # The log may have lost lines that have arrived: the next number must differ from
+    # theirs.
     with mock.patch(
         "decnet_syslog.master.outputfile.bootId", return_value="another boot"
     ):
@@ -414,9 +416,10 @@ def cuts(
     directory: Path, trace: Path, dice: random.Random, share: float = 1.0
 ) -> Iterator[tuple[int, str, str]]:
     """
-    Cut the power after every call that changes a file, or after a share of them.
+    Cut the power after every call that changes a file, or after a share of those calls.
 
-    @return: for each cut that was survived: the number of the call, whose, and the mode.
+    @return: for each cut that was survived: the number of the call, which machine, and
+        the mode.
     """
     disk = Disk(directory)
     last = Disk(directory)
@@ -440,7 +443,7 @@ def cuts(
 
 
 def newHome() -> Path:
-    """A directory in memory, if there is one: it is synced very often."""
+    """A new directory, in memory where possible: it is synced very often."""
     home = "/dev/shm" if os.path.isdir("/dev/shm") else None
     return Path(tempfile.mkdtemp(dir=home, prefix="decnet-syslog-powercut-"))
 
@@ -449,7 +452,7 @@ def run(
     home: Path, seed: int, steps: int = 40, share: float = 1.0, synced: bool = True
 ) -> int:
     """
-    Record a history, and cut the power everywhere in it.
+    Record a history, and cut the power after every one of its calls.
 
     @return: the number of cuts.
     """
@@ -459,7 +462,7 @@ def run(
 
 
 def main(count: int, first: int) -> int:
-    """Cut the power everywhere in some histories. The exit status."""
+    """Cut the power throughout some histories. Returns the exit status."""
     total = 0
     for seed in range(first, first + 2 * count, 2):
         home = newHome()

@@ -1,4 +1,4 @@
-"""The listener's pages as a test asks for them and reads them."""
+"""Request the listener's pages and parse them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .watched import Watched
 
 class Page(HTMLParser):
     """
-    A page, read.
+    A parsed page.
 
-    @ivar rows: of the table of workers: by name, the text of the cells.
+    @ivar rows: the table of workers: by name, the text of the cells.
     """
 
     def __init__(self, text: str) -> None:
@@ -59,11 +59,13 @@ class Page(HTMLParser):
             self.tables[self._table][-1][-1] += data
 
     def having(self, tag: str) -> list[dict[str, str | None]]:
-        """The attributes of each element of a kind."""
+        """The attributes of each element with a tag."""
         return [attributes for name, attributes in self.elements if name == tag]
 
     def workers(self) -> dict[str, list[str]]:
-        """The rows of the workers, by name; the newest line is the last of each."""
+        """
+        The rows of the table of workers, by name; a worker's newest row comes last.
+        """
         rows = [row for row in self.tables["workers"] if row]
         return {
             row[0]: [*row[1:], *newest]
@@ -74,7 +76,7 @@ class Page(HTMLParser):
 def ask(
     watched: Watched, path: str, host: str | None = "127.0.0.1:5", method: str = "GET"
 ) -> tuple[int, dict[str, str], str]:
-    """A request on a connection of its own: status, headers and body."""
+    """Send a request on a connection of its own: status, headers and body."""
     protocol = watched.site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 9))
     transport = StringTransport(IPv4Address("TCP", "127.0.0.1", 5))
     protocol.makeConnection(transport)

@@ -1,4 +1,4 @@
-"""Records as one piece."""
+"""Render records as one piece of octets."""
 
 from __future__ import annotations
 

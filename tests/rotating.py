@@ -1,9 +1,10 @@
 """
 The real logrotate copies and truncates a log under load, once a second.
 
-The forwarder is killed before some of the rotations and started again some later. What is
-in the log and its copies in the end must have arrived once; what logrotate itself loses,
-written between its copy and its truncate, is counted by whether it came:
+The forwarder is killed before some rotations and started again some rotations later.
+Lines in the log and its copies at the end must have arrived once. Lines that logrotate
+itself loses, written between its copy and its truncation, are counted by whether they
+arrived:
 
     python -m tests.rotating 180 1
 """
@@ -35,11 +36,11 @@ WRITE_EVERY_S = 0.002
 @dataclass
 class Outcome:
     """
-    What became of the lines.
+    The lines, counted.
 
     @ivar kept: lines in the log and its copies.
-    @ivar missing: of these, not delivered; C{examples} are some of them.
-    @ivar lost: by logrotate: in none of the files, and not delivered before.
+    @ivar missing: kept lines that were not delivered; C{examples} has some.
+    @ivar lost: lines lost by logrotate: in no file, and not delivered before.
     """
 
     rotations: int
@@ -55,7 +56,7 @@ class Outcome:
 
 
 class Writer(threading.Thread):
-    """Writes numbered lines until told to stop."""
+    """Writes numbered lines until stopped."""
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(daemon=True)
@@ -64,14 +65,14 @@ class Writer(threading.Thread):
         self.number = 0
 
     def run(self) -> None:
-        """Write."""
+        """Write lines."""
         while not self._over.wait(WRITE_EVERY_S):
             here = range(self.number, self.number + LINES_AT_ONCE)
             self._worker.append(b"".join([LINE % n + b"\n" for n in here]))
             self.number += LINES_AT_ONCE
 
     def stop(self) -> None:
-        """Write no more."""
+        """Stop writing."""
         self._over.set()
         self.join()
 
@@ -89,7 +90,7 @@ def rotateUnderLoad(
     configuration.write_text(f'"{worker.file}" {{\n {options}\n}}\n')
     configuration.chmod(0o644)
     command = [program, "-f", "-s", str(pair.directory / "state"), str(configuration)]
-    # What is rotated before the first look at a file is not the forwarder's.
+    # A file rotated before the forwarder first sees it is not followed.
     worker.append(b"the beginning\n")
     pair.wait(lambda: arrived(pair, b"the beginning\n"), "the first line is missing")
     writer = Writer(worker)
@@ -124,7 +125,7 @@ def arrived(pair: Pair, line: bytes) -> bool:
 def outcome(
     pair: Pair, worker: Worker, number: int, rotations: int, stopped: int
 ) -> Outcome:
-    """Count."""
+    """Count the lines."""
     contents = [
         subprocess.run(["gzip", "-dcf", path], capture_output=True, check=True).stdout
         for path in worker.file.parent.glob(worker.file.name + "*")
@@ -150,11 +151,11 @@ def outcome(
 
 def missingFrom(contents: list[bytes], there: Set[bytes]) -> list[bytes]:
     """
-    The lines of these files that are not there.
+    The lines of these files that did not arrive.
 
-    A write that spans two pages is seen half by who reads between, and so logrotate's copy
-    may end within a line, which was in the log in full until it was truncated. It is there
-    as the copy has it, or as it was written.
+    If a write spans two pages, a concurrent reader can see half, so logrotate's copy
+    may end within a line that was complete in the log before its truncation. Either
+    form of that line counts as arrived.
     """
     missing = []
     for content in contents:
@@ -169,7 +170,7 @@ def missingFrom(contents: list[bytes], there: Set[bytes]) -> list[bytes]:
 
 
 def main(rotations: int, seed: int) -> int:
-    """Rotate for a while. The exit status."""
+    """Rotate for some time. Returns the exit status."""
     directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-rotating-"))
     pair = Pair(directory)
     try:

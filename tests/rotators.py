@@ -1,9 +1,9 @@
 """
-The ways in which programs rotate a log: the real logrotate, and three imitated.
+The ways in which programs rotate a log: the real logrotate, and imitations of others.
 
-A L{Rotator} rotates a log while its writer pauses. The L{Kind} tells how the writer goes on:
-some programs keep the old file open and write a few more lines to it until a signal reaches
-them, others begin the new file at once.
+A L{Rotator} rotates a log while its writer pauses. The L{Kind} says how the writer
+continues: some programs keep the old file open and write a few more lines to it until a
+signal reaches them; others switch to the new file immediately.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Rotator:
 
     @ivar log: the file that is written.
     @ivar follow: the value of C{--log-file}.
-    @ivar options: more options of the forwarder.
+    @ivar options: more options for the forwarder.
     """
 
     def __init__(self, home: Path, kind: Kind) -> None:
@@ -42,7 +42,7 @@ class Rotator:
         self.options: list[str] = []
         self.number = 0
         if kind.link:
-            # As Kubernetes has it: the name that is followed leads to another directory.
+            # As in Kubernetes: the followed name is a link into another directory.
             self.follow = home / "containers" / "app_default_app-0.log"
             self.log.parent.mkdir(parents=True)
             self.follow.parent.mkdir()
@@ -79,7 +79,9 @@ class Rotator:
         assert (done.returncode, done.stderr) == (0, ""), done
 
     def _nextDay(self) -> None:
-        """Date today's rotated file back: logrotate rotates to one date once only."""
+        """
+        Backdate today's rotated file: logrotate rotates to the same date only once.
+        """
         today = time.strftime("%Y%m%d")
         for path in self.log.parent.glob(f"*{today}*"):
             day = f"2026{self.number // 28 + 1:02d}{self.number % 28 + 1:02d}"
@@ -87,7 +89,7 @@ class Rotator:
 
 
 def _svlogd(rotator: Rotator) -> None:
-    """As runit's svlogd does, and s6-log: C{current} gets a TAI64N label and C{.s}."""
+    """As runit's svlogd and s6-log do: C{current} gets a TAI64N label and C{.s}."""
     nanoseconds = time.time_ns()
     seconds, rest = divmod(nanoseconds, 10**9)
     label = f"@{_TAI64 + seconds:016x}{rest:08x}.s"
@@ -101,7 +103,10 @@ def _docker(rotator: Rotator) -> None:
 
 
 def _dockerCompressed(rotator: Rotator) -> None:
-    """The same with C{compress}: the newest rotated file is packed beside itself."""
+    """
+    As Docker does with C{max-file} and C{compress}: the newest rotated file is also
+    compressed in place.
+    """
     _shift(rotator.log, ".gz")
     _pack(rotator.log.with_name(f"{rotator.log.name}.1"), "")
 
@@ -125,7 +130,9 @@ def _deleted(rotator: Rotator) -> None:
 
 
 def _kubelet(rotator: Rotator) -> None:
-    """As the kubelet does: a time behind the name; all but the newest are packed."""
+    """
+    As the kubelet does: the names end in a time; all but the newest are compressed.
+    """
     for path in sorted(rotator.log.parent.glob(f"{rotator.log.name}.2*")):
         if path.suffix != ".gz":
             _pack(path, ".tmp")
@@ -134,7 +141,7 @@ def _kubelet(rotator: Rotator) -> None:
 
 
 def _pack(path: Path, suffix: str) -> None:
-    """Compress a file, under another name until it is whole if there is one."""
+    """Compress a file, under a temporary name until complete if the kind has one."""
     packed = path.with_name(path.name + suffix if suffix else f"{path.name}.gz")
     with open(path, "rb") as source, gzip.open(packed, "wb") as target:
         shutil.copyfileobj(source, target)
@@ -149,19 +156,20 @@ class Kind:
     A way to rotate.
 
     @ivar title: its name in the table.
-    @ivar options: of logrotate, separated by semicolons.
-    @ivar name: of the log.
+    @ivar options: logrotate options, separated by semicolons.
+    @ivar name: the name of the log.
     @ivar follow: the pattern for C{--log-file}, instead of the name.
     @ivar link: whether the forwarder follows a link in another directory.
     @ivar late: whether the writer adds lines to the old file after the rotation.
     @ivar keeps: whether the writer never opens another file (copytruncate).
     @ivar force: whether logrotate rotates regardless of size and age.
     @ivar elsewhere: the directory of the rotated files.
-    @ivar pause: minimum time between rotations, in seconds, where names contain the second.
+    @ivar pause: minimum time between rotations, in seconds, where names contain the
+        second.
     @ivar banner: whether each file begins with the same 5 KiB.
     @ivar away: whether the master is down while rotation deletes files.
-    @ivar lag: time after which the writer adds lines to the old file of the first rotation, in
-        seconds: longer than a file that nobody writes to is watched.
+    @ivar lag: delay after which the writer adds lines to the first rotated file, in
+        seconds: longer than an unwritten file is watched.
     @ivar rotate: the imitation of another program; C{None}: logrotate rotates.
     """
 

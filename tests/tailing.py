@@ -1,4 +1,6 @@
-"""A log file, a tail on it, a clock: what the tests of the tail have in common."""
+"""
+Common fixtures for tests of the tail: a log file, a tail that follows it, a clock.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ __all__ = ["Ledger", "TailTestCase"]
 
 
 class Ledger:
-    """What a forwarder would have shipped: pieces by incarnation, in order."""
+    """
+    The pieces that a forwarder would have shipped, by file generation and in order.
+    """
 
     def __init__(self) -> None:
         self.pieces: dict[tuple[str, int], list[Chunk]] = {}
@@ -42,7 +46,7 @@ class Ledger:
         self.order.append(key)
 
     def octets(self) -> bytes:
-        """All lines in the order of shipping; a last line without LF as it is."""
+        """All lines in shipping order; a final line without LF as it is."""
         done: dict[tuple[str, int], int] = {}
         parts = []
         for key in self.order:
@@ -56,16 +60,16 @@ class Ledger:
 
 
 class TailTestCase(SynchronousTestCase):
-    """A log file, a tail on it, a clock."""
+    """A log file, a tail that follows it, a clock."""
 
     lagOctetsMax: int | None = None
     messageOctetsMax = 2048
     pattern = "app.log"
-    # Several paths or patterns, instead.
+    # Several paths or patterns instead of one log.
     configured: Sequence[str] = ()
     rotated: Sequence[str] = ()
     authority = ("journal", "worker")
-    # Rotated files that are kept; what is rotated further is deleted.
+    # The number of rotated files to keep; older ones are deleted.
     rotatedMax = 10
 
     def setUp(self) -> None:
@@ -97,7 +101,7 @@ class TailTestCase(SynchronousTestCase):
         self.files.connect(self.authority, resend=True, isHistoryKept=True)
 
     def stop(self) -> None:
-        """Die: nothing is saved."""
+        """Die without saving anything."""
         self.files.close()
         self.store.close()
 
@@ -112,7 +116,7 @@ class TailTestCase(SynchronousTestCase):
             file.write(octets)
 
     def rotate(self) -> None:
-        """Rename app.log.1 to app.log.2 and so on, app.log to app.log.1."""
+        """Rename app.log.1 to app.log.2 and so on, then app.log to app.log.1."""
         for number in range(self.rotatedMax - 1, 0, -1):
             for ending in ("", ".gz"):
                 old = self.logs / f"app.log.{number}{ending}"
@@ -145,7 +149,7 @@ class TailTestCase(SynchronousTestCase):
     def ship(
         self, octets: int = 64, pieces: int = 10**6, acknowledge: bool = True
     ) -> bytes:
-        """Look, read in order, acknowledge. What was shipped by now."""
+        """Poll, read in order, acknowledge. Returns all octets shipped up to now."""
         self.now += 0.6
         self.files.poll()
         for one in self.files.opened:
@@ -170,7 +174,7 @@ class TailTestCase(SynchronousTestCase):
         return self.ledger.octets()
 
     def settle(self) -> bytes:
-        """Let every grace pass."""
+        """Let every grace period pass."""
         for _ in range(3):
             self.ship()
             self.now += max(QUIET_S, SEARCH_S) + 1

@@ -1,4 +1,4 @@
-"""Tests for who may send: revocation, the allow-list, and bundles that are replaced."""
+"""Tests for admission: revocation, the allow-list, and replaced bundles."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def now() -> datetime:
 
 
 class AdmissionTestCase(SynchronousTestCase):
-    """A CA, a master, two workers, and what was logged as an event."""
+    """A CA, a master, two workers, and the logged events."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
@@ -74,7 +74,7 @@ class AdmissionTestCase(SynchronousTestCase):
         return Admission(self.master, self.crl, self.saved, allow)
 
     def look(self, admission: Admission) -> bool:
-        """Two looks: a change counts when it has stood still."""
+        """Poll twice: a change counts only once a second poll finds it unchanged."""
         return [admission.look(), admission.look()][1]
 
     def assertAlarm(self, *words: str) -> None:
@@ -86,10 +86,13 @@ class AdmissionTestCase(SynchronousTestCase):
 
 
 class RevocationTests(AdmissionTestCase):
-    """What is revoked is refused, and stays refused."""
+    """A revoked certificate is refused, and stays refused."""
 
-    def test_noCopy(self) -> None:
-        """A list is in force although its copy cannot be written, which is tried on."""
+    def test_listInForceWithoutCopy(self) -> None:
+        """
+        A revocation list takes effect even if its copy cannot be written; writing is
+        retried.
+        """
         admission = self.admission()
         self.saved.mkdir()
         self.authority.revoke([self.one.serial_number])
@@ -103,8 +106,8 @@ class RevocationTests(AdmissionTestCase):
         admission.look()
         self.assertEqual(self.saved.read_bytes(), self.crl.read_bytes())
 
-    def test_together(self) -> None:
-        """Of revocations at the same moment none is lost."""
+    def test_concurrentRevocationsAllCount(self) -> None:
+        """Concurrent revocations are all recorded."""
         authorities = [Authority.open(self.authority.directory) for _ in range(8)]
         with ThreadPoolExecutor(8) as pool:
             done = [
@@ -115,8 +118,11 @@ class RevocationTests(AdmissionTestCase):
         revoked = self.authority.revocations().serials(self.authority.certificate)
         self.assertEqual(sorted(revoked), [1000 + number for number in range(8)])
 
-    def test_issuer(self) -> None:
-        """Of a certificate between a worker's and the CA's it is asked, too."""
+    def test_revokedIssuerIsRefused(self) -> None:
+        """
+        The listener also checks certificates between a worker's and the CA's for
+        revocation.
+        """
         admission = self.admission()
         self.assertIsNone(admission.refuseIssuer(self.one))
         self.authority.revoke([self.one.serial_number])
@@ -127,8 +133,11 @@ class RevocationTests(AdmissionTestCase):
         reason = admission.refuseOpen([self.two, self.one, root])
         self.assertIn("with it what it has signed", reason or "")
 
-    def test_issuerRetired(self) -> None:
-        """A CA that has gone takes along what is between it and a worker."""
+    def test_issuerOfRetiredCAIsRefused(self) -> None:
+        """
+        When a CA is no longer trusted, intermediate certificates below it are refused
+        as well.
+        """
         second = Authority.create(self.directory / "ca2", "DECNET CA 2")
         admission = self.admission()
         chain = [self.two, self.one, self.authority.certificate]
@@ -142,13 +151,17 @@ class RevocationTests(AdmissionTestCase):
                 (second.certificate,),
             )
         )
-        # The worker's own was made by the one between, whom nobody trusts now.
+        # The intermediate CA, which is no longer trusted, has signed the worker's
+        # certificate.
         stranger = certificate(["w9"], ca="between")
         reason = admission.refuseOpen([stranger, *chain[1:]])
         self.assertEqual(reason, "its CA is not trusted any more")
 
-    def test_revoked(self) -> None:
-        """A list that appears is in force; others are accepted as before."""
+    def test_newListRefusesOnlyRevoked(self) -> None:
+        """
+        A revocation list takes effect when it appears; other workers are still
+        accepted.
+        """
         admission = self.admission()
         self.assertIsNone(admission.refuse(self.one))
         self.assertEqual(
@@ -163,15 +176,15 @@ class RevocationTests(AdmissionTestCase):
         self.assertIsNotNone(admission.refuse(self.one))
         self.assertIsNotNone(admission.refuse(self.two))
 
-    def test_twice(self) -> None:
-        """To revoke again changes nothing, and does not move the date."""
+    def test_revokingAgainKeepsDate(self) -> None:
+        """Revoking a certificate again changes nothing, and keeps the date."""
         self.authority.revoke([self.one.serial_number])
         before = self.crl.read_bytes()
         self.assertEqual(self.authority.revoke([self.one.serial_number]), [])
         self.assertEqual(self.crl.read_bytes(), before)
 
     def broken(self) -> dict[str, bytes]:
-        """Lists that cannot be believed, and a word of why."""
+        """Invalid revocation lists, each with a word from the expected reason."""
         self.authority.revoke([self.one.serial_number])
         good = self.crl.read_bytes()
         other = makeList(testAuthority("other"), key("other"), {}, 99)
@@ -205,8 +218,8 @@ class RevocationTests(AdmissionTestCase):
             "longer than": good + b"x" * 9_000_000,
         }
 
-    def test_broken(self) -> None:
-        """A list that cannot be believed is an alarm, once; what was in force stays."""
+    def test_invalidListKeepsPrevious(self) -> None:
+        """An invalid list raises one alarm; the previous list stays in force."""
         broken = self.broken()
         admission = self.admission()
         for word, octets in broken.items():
@@ -222,8 +235,11 @@ class RevocationTests(AdmissionTestCase):
         self.assertAlarm("missing")
         self.assertIsNotNone(admission.refuse(self.one))
 
-    def test_brokenAtStart(self) -> None:
-        """The same for a listener that starts: the list that was in force is kept."""
+    def test_invalidListAtStartKeepsPrevious(self) -> None:
+        """
+        A listener that starts with an invalid list uses the list that was in force
+        before.
+        """
         broken = self.broken()
         self.admission()
         for word, octets in broken.items():
@@ -237,14 +253,19 @@ class RevocationTests(AdmissionTestCase):
         self.assertIsNotNone(self.admission().refuse(self.one))
         self.assertAlarm("missing")
 
-    def test_brokenAndNothingKnown(self) -> None:
-        """A listener that has never seen a good list does not start with a broken one."""
+    def test_invalidListAtFirstStart(self) -> None:
+        """
+        A listener that has never had a valid list does not start with an invalid one.
+        """
         self.crl.write_bytes(b"garbage")
         error = self.assertRaises(UserError, self.admission)
         self.assertIn("remove the damaged file", str(error))
 
     def test_outOfDateAtStart(self) -> None:
-        """What an old list revokes stays revoked; that it is old is said."""
+        """
+        A listener that starts with an outdated list still refuses what it revokes, and
+        reports its age.
+        """
         own: Any = self.authority.signers()[0].key
         old = (
             x509.CertificateRevocationListBuilder()
@@ -265,15 +286,15 @@ class RevocationTests(AdmissionTestCase):
         self.assertFalse(self.look(admission))
         self.assertAlarm("out of date")
 
-    def test_unreadable(self) -> None:
-        """A directory in its place is an alarm, too."""
+    def test_directoryInPlaceOfList(self) -> None:
+        """A directory in place of the revocation list raises an alarm."""
         admission = self.admission()
         self.crl.mkdir()
         self.assertFalse(self.look(admission))
         self.assertAlarm("cannot be read")
 
     def test_halfWritten(self) -> None:
-        """A file that is still growing is not judged."""
+        """A list that is still being written is not judged."""
         self.authority.revoke([self.one.serial_number])
         octets = self.crl.read_bytes()
         self.crl.unlink()
@@ -285,22 +306,25 @@ class RevocationTests(AdmissionTestCase):
         self.assertTrue(self.look(admission))
         self.assertEqual([event for event, _ in self.events], ["reloaded"])
 
-    def test_masterAndAuthority(self) -> None:
-        """The master's own certificate and the CA's are no worker's."""
+    def test_masterAndCAAreNoWorkers(self) -> None:
+        """The certificates of the master and of the CA are refused as workers."""
         admission = self.admission()
         self.assertIsNotNone(admission.refuse(self.master.certificate))
         self.assertIsNotNone(admission.refuse(self.authority.certificate))
 
 
 class AllowListTests(AdmissionTestCase):
-    """Of those that the CA has signed, only some may send."""
+    """The allow-list restricts which enrolled workers may send."""
 
     def setUp(self) -> None:
         super().setUp()
         self.file = self.directory / "allow"
 
-    def test_policies(self) -> None:
-        """Names, fingerprints, both; comments and empty lines."""
+    def test_namesAndFingerprints(self) -> None:
+        """
+        The allow-list accepts names, fingerprints, or both, with comments and empty
+        lines.
+        """
         prints = fingerprint(self.one), fingerprint(self.two)
         for text, first, second in (
             ("w1 # the first", True, False),
@@ -318,8 +342,8 @@ class AllowListTests(AdmissionTestCase):
                 text,
             )
 
-    def test_wrong(self) -> None:
-        """A line that is wrong is named, and nothing of the file is used."""
+    def test_invalidLineRejectsFile(self) -> None:
+        """An invalid line is named in the error, and the whole file is rejected."""
         for text in ("w1 w2", "../x", "sha-256:00", "w1\nsha-1:00 x", "\x1b[2J"):
             self.file.write_text(text)
             error = self.assertRaises(UserError, readAllowList, self.file)
@@ -328,8 +352,11 @@ class AllowListTests(AdmissionTestCase):
         self.assertRaises(UserError, self.admission, self.file)
         self.assertRaises(UserError, self.admission, self.directory / "none")
 
-    def test_changed(self) -> None:
-        """It is read again when it changes; a broken one changes nothing."""
+    def test_changedFileIsReloaded(self) -> None:
+        """
+        The allow-list is reloaded when it changes; an invalid new version changes
+        nothing.
+        """
         self.file.write_text("w1\n")
         admission = self.admission(self.file)
         self.assertIsNone(admission.refuse(self.one))
@@ -346,7 +373,7 @@ class AllowListTests(AdmissionTestCase):
 
 
 class RenewalTests(AdmissionTestCase):
-    """A bundle that is replaced."""
+    """A worker's bundle is replaced while the forwarder runs."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -368,15 +395,18 @@ class RenewalTests(AdmissionTestCase):
         (authority or self.authority).enroll(name, out)
         return out
 
-    def test_renewed(self) -> None:
-        """A new bundle of the same name is used, once."""
+    def test_sameNameIsUsedOnce(self) -> None:
+        """A new bundle for the same name is used, and loaded once."""
         self.replace(self.make("w1"))
         (used,) = self.used
         self.assertNotEqual(used.certificate, self.one)
         self.assertEqual([event for event, _ in self.events], ["reloaded"])
 
-    def test_refused(self) -> None:
-        """Another name, a key that does not fit, the master's: the old one stays."""
+    def test_otherNameOrKeyKeepsOld(self) -> None:
+        """
+        A bundle with another name, a key that does not match, or the master's name is
+        refused; the old bundle stays.
+        """
         old = self.directory / "old"
         shutil.copytree(self.home, old)
         for other, word in (
@@ -400,7 +430,7 @@ class RenewalTests(AdmissionTestCase):
         self.assertEqual(len(self.used), 1)
 
     def test_otherUse(self) -> None:
-        """A certificate of this name that is for servers only is refused."""
+        """A certificate with the right name that is only for servers is refused."""
         renewal = Renewal(
             Bundle.load(self.home), ExtendedKeyUsageOID.SERVER_AUTH, self.used.append
         )
@@ -412,8 +442,8 @@ class RenewalTests(AdmissionTestCase):
         self.assertAlarm("not for this end")
         self.assertEqual(self.used, [])
 
-    def test_retired(self) -> None:
-        """After a rollover workers of the CA that has gone are refused."""
+    def test_workersOfRetiredCA(self) -> None:
+        """After a CA rollover, workers of the retired CA are refused."""
         second = Authority.create(self.directory / "ca2", "DECNET CA 2")
         both = (self.authority.certificate, second.certificate)
         newer = second.enroll("w3", self.directory / "w3")
@@ -434,8 +464,10 @@ class RenewalTests(AdmissionTestCase):
             else:
                 self.assertIn(first, reason or "")
 
-    def test_twoLists(self) -> None:
-        """While there are two CAs each has its list, in one file."""
+    def test_eachCAHasItsList(self) -> None:
+        """
+        While two CAs are trusted, each has its own revocation list, all in one file.
+        """
         self.authority.revoke([self.one.serial_number])
         second = Authority.create(self.directory / "ca2", "DECNET CA 2")
         newer = second.enroll("w3", self.directory / "w3")
@@ -460,10 +492,10 @@ class RenewalTests(AdmissionTestCase):
 
 
 class WatchedTests(SynchronousTestCase):
-    """Files that change."""
+    """Watched files that change."""
 
-    def test_mode(self) -> None:
-        """A file that could not be read is mended by its mode alone."""
+    def test_newModeIsAChange(self) -> None:
+        """A changed mode counts as a change, because it can make a file readable."""
         path = Path(self.mktemp())
         path.write_bytes(b"a")
         path.chmod(0o600)
@@ -471,8 +503,11 @@ class WatchedTests(SynchronousTestCase):
         path.chmod(0o644)
         self.assertEqual([watched.changed() for _ in range(3)], [False, True, False])
 
-    def test_error(self) -> None:
-        """An error in a look ends neither it nor another; it is said once."""
+    def test_errorInOneCheck(self) -> None:
+        """
+        An error in one periodic check stops neither it nor the other checks, and is
+        logged once.
+        """
         clock = Clock()
         counts = [0, 0]
 
@@ -495,7 +530,7 @@ class WatchedTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
     def test_standsStill(self) -> None:
-        """A change counts once, when a look has found it unchanged."""
+        """A change counts once, when a second poll finds the file unchanged."""
         path = Path(self.mktemp())
         watched = Watched([path])
         self.assertFalse(watched.changed())
@@ -510,8 +545,11 @@ class WatchedTests(SynchronousTestCase):
 class LiveTests(TLSTestCase):
     """Connections that are open when their certificate is revoked."""
 
-    def test_sweep(self) -> None:
-        """The connection is told and closed, what it sent is kept; another goes on."""
+    def test_revokedConnectionIsClosed(self) -> None:
+        """
+        A revoked worker's connection gets the reason and is closed; lines already sent
+        are kept, and other connections continue.
+        """
         octets = encodeControl(OPEN(STREAM, 0, 0, "x"))
         one = self.connect(
             ForwarderContext(worker("w1"), "decnet-master", True), octets
@@ -543,8 +581,11 @@ class LiveTests(TLSTestCase):
             b"".join([b for w, b in self.stored() if w == "w2"]), b"hello\nmore\n"
         )
 
-    def test_issuer(self) -> None:
-        """Who is between a worker and the CA is revoked: whatever it has signed goes."""
+    def test_revokedIntermediateCloses(self) -> None:
+        """
+        Revoking an intermediate CA closes the connections of every worker that it has
+        signed.
+        """
         between = certificate(
             ["test between"], holder="between", usages=(), authority=True
         )
@@ -579,7 +620,7 @@ class LiveTests(TLSTestCase):
                 pump.flush()
 
     def test_deafPeer(self) -> None:
-        """A peer that does not answer is cut off soon."""
+        """A peer that does not respond to the close is disconnected soon."""
         self.connect(ForwarderContext(worker("w1"), "decnet-master", False))
         (line,) = self.listener.connections
         self.listener.sweep(lambda chain: REVOKED)
@@ -590,14 +631,16 @@ class LiveTests(TLSTestCase):
         self.assertEqual(self.listener.connections, set())
 
     def test_revokedDuringHandshake(self) -> None:
-        """What is refused between the handshake's check and its end is refused."""
+        """
+        A certificate revoked between its check and the end of the handshake is refused.
+        """
         self.listener.refuseCertificate = lambda certificate: REVOKED
         client = self.connect(ForwarderContext(worker("w1"), "decnet-master", False))
         self.assertEqual((self.stored(), client.received), ([], b""))
         self.assertEqual(self.listener.connections, set())
 
-    def test_refusedInHandshake(self) -> None:
-        """The reason of a refusal in the handshake is told with it."""
+    def test_reasonIsLoggedWithHandshake(self) -> None:
+        """A refusal during the handshake is logged with its reason."""
         self.context._refuse = lambda certificate: Objection(
             "revoked", "it was revoked on a day"
         )
@@ -605,8 +648,8 @@ class LiveTests(TLSTestCase):
         self.assertEqual((self.stored(), client.received), ([], b""))
         self.assertEqual([r.reason for r in self.refusals], ["it was revoked on a day"])
 
-    def test_expiredStaysOut(self) -> None:
-        """OpenSSL's own refusal cannot be taken back by ours."""
+    def test_expiredStaysRefused(self) -> None:
+        """Our own check never overrides a refusal by OpenSSL."""
         self.context._refuse = lambda certificate: None
         expired = worker("w1", days=(-9, -1))
         self.connect(ForwarderContext(expired, "decnet-master", False))

@@ -40,16 +40,16 @@ from decnet_syslog.trust.names import (
 
 from .certificates import certificate, key
 
-# id-ecPublicKey, and an OID that nobody has.
+# id-ecPublicKey, and an OID that is not assigned.
 _EC_KEY = bytes.fromhex("06072a8648ce3d0201")
 _NO_KEY = bytes.fromhex("06072a8648ce3d027f")
-# Version 2 has been none since 1997.
+# Version 2 certificates are obsolete since 1997.
 _VERSION_3 = bytes.fromhex("a003020102")
 _VERSION_2 = bytes.fromhex("a003020101")
 
 
 class DirectoryTestCase(SynchronousTestCase):
-    """A directory of its own."""
+    """A temporary directory."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
@@ -61,10 +61,10 @@ class DirectoryTestCase(SynchronousTestCase):
 
 
 class AuthorityTests(DirectoryTestCase):
-    """A CA in DECNET's layout."""
+    """A CA in DECNET's directory layout."""
 
-    def test_layout(self) -> None:
-        """Files and modes are DECNET's."""
+    def test_layoutIsDecnets(self) -> None:
+        """The CA's files have DECNET's names and modes."""
         authority = Authority.create(self.ca)
         master = authority.masterIdentity(["master.example.org", "192.0.2.1"])
         self.assertEqual(master, self.ca / "master")
@@ -83,7 +83,7 @@ class AuthorityTests(DirectoryTestCase):
         addresses = names.get_values_for_type(x509.IPAddress)
         self.assertEqual([str(a) for a in addresses], ["127.0.0.1", "192.0.2.1"])
 
-    def test_roles(self) -> None:
+    def test_certificateUsages(self) -> None:
         """A worker's certificate is for clients only, the master's for servers only."""
         authority = Authority.create(self.ca)
         authority.enroll("w1", self.directory / "w1")
@@ -96,8 +96,8 @@ class AuthorityTests(DirectoryTestCase):
             ).certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
             self.assertEqual(list(found.value), [usage])
 
-    def test_nothingWrittenOver(self) -> None:
-        """What exists is left as it is."""
+    def test_existingFilesAreKept(self) -> None:
+        """Creating a CA or enrolling a worker never overwrites existing files."""
         authority = Authority.create(self.ca)
         before = (self.ca / "ca.crt").read_bytes()
         self.assertRaises(UserError, Authority.create, self.ca)
@@ -108,15 +108,15 @@ class AuthorityTests(DirectoryTestCase):
         self.assertEqual((self.ca / "master" / "worker.crt").read_bytes(), master)
         self.assertEqual((self.ca / "ca.crt").read_bytes(), before)
 
-    def test_names(self) -> None:
-        """A name that could not be provenance is not enrolled."""
+    def test_unsafeNamesAreRefused(self) -> None:
+        """A worker's name is refused if it could not serve as provenance."""
         authority = Authority.create(self.ca)
         for name in ("", "a/b", "..", "x" * 65, "ä", "a\nb", " a", "decnet-master"):
             self.assertRaises(UserError, authority.enroll, name, self.directory / "out")
         self.assertFalse((self.directory / "out").exists())
 
-    def test_decnetsOwn(self) -> None:
-        """A CA of DECNET's, with an RSA key, is used and not rewritten."""
+    def test_decnetsCAIsKept(self) -> None:
+        """An existing DECNET CA with an RSA key is used and not rewritten."""
         self.ca.mkdir(mode=0o700)
         private = rsa.generate_private_key(65537, 2048)
         now = datetime.now(timezone.utc)
@@ -144,8 +144,8 @@ class AuthorityTests(DirectoryTestCase):
         for file, octets in before.items():
             self.assertEqual((self.ca / file).read_bytes(), octets)
 
-    def test_enrolled(self) -> None:
-        """The list of what was enrolled has a line for each."""
+    def test_enrolledListsEachCertificate(self) -> None:
+        """The list of enrolled workers has one entry for each certificate."""
         authority = Authority.create(self.ca)
         made = authority.enroll("w1", self.directory / "w1")
         (entry,) = authority.enrolled()
@@ -154,7 +154,7 @@ class AuthorityTests(DirectoryTestCase):
 
 
 class BundleTests(DirectoryTestCase):
-    """What is wrong with a bundle is said when it is read."""
+    """Errors in a bundle are reported when it is loaded."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -168,57 +168,60 @@ class BundleTests(DirectoryTestCase):
         self.assertIn(words, str(error))
         self.assertNotIn("\n", str(error))
 
-    def test_missing(self) -> None:
-        """Each of the three files."""
+    def test_missingFile(self) -> None:
+        """A bundle without one of its three files is refused."""
         for file in ("worker.key", "worker.crt", "ca.crt"):
             (self.bundle / file).unlink()
             self.assertRefused(file, "no such file")
 
-    def test_deeper(self) -> None:
-        """Copied into its directory instead of in its place: what to type."""
+    def test_copiedOneLevelTooDeep(self) -> None:
+        """
+        If the bundle was copied into its directory as a subdirectory, the error gives
+        the command to fix it.
+        """
         whole = self.bundle
         self.bundle = self.directory / "agent"
         self.bundle.mkdir()
         whole.rename(self.bundle / "w1")
         self.assertRefused("worker.crt", f"mv {self.bundle}/w1/* {self.bundle}/")
 
-    def test_readableKey(self) -> None:
-        """A key that others can read is refused, with what to do."""
+    def test_keyReadableByOthers(self) -> None:
+        """A key that others can read is refused, with the remedy."""
         for mode in (0o640, 0o604, 0o644):
             (self.bundle / "worker.key").chmod(mode)
             self.assertRefused("worker.key", "chmod 600")
 
-    def test_otherKey(self) -> None:
-        """The key of another certificate."""
+    def test_keyOfAnotherCertificate(self) -> None:
+        """A key that belongs to another certificate is refused."""
         self.authority.enroll("w2", self.directory / "w2")
         (self.bundle / "worker.key").write_bytes(
             (self.directory / "w2" / "worker.key").read_bytes()
         )
         self.assertRefused("worker.key", "not the key of")
 
-    def test_otherAuthority(self) -> None:
-        """The certificate of another CA."""
+    def test_certificateOfAnotherCA(self) -> None:
+        """A certificate from another CA is refused."""
         other = Authority.create(self.directory / "other")
         (self.bundle / "ca.crt").write_bytes((other.directory / "ca.crt").read_bytes())
         self.assertRefused("worker.crt", "not signed by")
 
-    def test_passphrase(self) -> None:
-        """A key with a passphrase."""
+    def test_keyWithPassphrase(self) -> None:
+        """A key with a passphrase is refused."""
         pem = key("holder").private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x")
         )
         (self.bundle / "worker.key").write_bytes(pem)
         self.assertRefused("worker.key", "passphrase")
 
-    def test_garbage(self) -> None:
-        """Files that are something else."""
+    def test_garbageInPlaceOfFiles(self) -> None:
+        """A file that is neither a key nor a certificate is refused."""
         (self.bundle / "worker.key").write_bytes(b"hello")
         self.assertRefused("worker.key", "not a private key")
         (self.bundle / "worker.crt").write_bytes(b"hello")
         self.assertRefused("worker.crt", "not a certificate")
 
-    def test_odd(self) -> None:
-        """Certificates that are parsed, and have something inside that is not known."""
+    def test_unknownContentInCertificates(self) -> None:
+        """A certificate that parses but has unknown content is refused."""
         for name, octets, other, why in (
             ("worker.crt", _EC_KEY, _NO_KEY, "not a certificate for TLS"),
             ("ca.crt", _EC_KEY, _NO_KEY, "is not signed by the CA"),
@@ -234,14 +237,14 @@ class BundleTests(DirectoryTestCase):
                 self.assertIn(why, str(error))
                 path.write_bytes(good)
 
-    def test_pipe(self) -> None:
-        """A pipe that stands in for a file does not make anybody wait."""
+    def test_pipeDoesNotBlock(self) -> None:
+        """A FIFO in place of a file is refused without waiting for a writer."""
         (self.bundle / "worker.key").unlink()
         os.mkfifo(self.bundle / "worker.key", 0o600)
         self.assertRefused("worker.key", "not a regular file")
 
-    def test_expired(self) -> None:
-        """Validity is looked at against the clock."""
+    def test_expiredOrNotYetValid(self) -> None:
+        """A certificate's validity is checked against the clock."""
         now = datetime.now(timezone.utc)
         later = now + timedelta(days=4000)
         error = self.assertRaises(BundleError, Bundle.load, self.bundle, later)
@@ -252,12 +255,12 @@ class BundleTests(DirectoryTestCase):
 
 
 class NameTests(SynchronousTestCase):
-    """Names are used as they are or refused."""
+    """A peer's name is used unchanged, or refused."""
 
     @settings(deadline=None, derandomize=True, database=None)
     @given(st.text(max_size=70))
     def test_anyText(self, name: str) -> None:
-        """What is accepted is safe as a part of a file name and of a log line."""
+        """Any accepted name is safe in file names and in log lines."""
         try:
             checkName(name)
         except NameRefused as error:
@@ -266,8 +269,11 @@ class NameTests(SynchronousTestCase):
         self.assertEqual(os.path.basename(name), name)
         self.assertTrue(name.isascii() and name.isprintable() and 0 < len(name) <= 64)
 
-    def test_unreadable(self) -> None:
-        """A subject that is not what it says is refused like any other: it is no error."""
+    def test_unreadableSubjectIsRefused(self) -> None:
+        """
+        A subject that cannot be decoded is refused in the regular way, without an
+        exception.
+        """
         good = certificate(["w123"]).public_bytes(Encoding.DER)
         # Not UTF-8, where a UTF8String should be; a BIT STRING.
         for bad in (b"\x0c\x04w\xc3\x28\xff", b"\x03\x04\x00123"):
@@ -275,13 +281,13 @@ class NameTests(SynchronousTestCase):
             refused = self.assertRaises(NameRefused, peerName, odd)
             self.assertIn("subject cannot be read", str(refused))
 
-    def test_shown(self) -> None:
-        """Hostile text is shown bounded and without control characters."""
+    def test_hostileTextIsEscaped(self) -> None:
+        """Hostile text is shown without control characters and with limited length."""
         self.assertEqual(showText("a\x1b[31m\n\u202e"), r"'a\x1b[31m\n\u202e'")
         self.assertLess(len(showText("x" * 1000)), 100)
 
-    def test_fingerprint(self) -> None:
-        """As RFC 5425 section 4.2.2 shows it."""
+    def test_fingerprintFormat(self) -> None:
+        """A fingerprint is formatted as in RFC 5425 section 4.2.2."""
         self.assertRegex(
             fingerprint(certificate(["w"])), r"\Asha-256(:[0-9A-F]{2}){32}\Z"
         )
@@ -296,8 +302,8 @@ class CommandLineTests(DirectoryTestCase):
             done = self.assertRaises(SystemExit, main, list(arguments))
         return int(done.code or 0), out.getvalue(), error.getvalue()
 
-    def test_lifecycle(self) -> None:
-        """Make a CA, enrol a worker, show both."""
+    def test_initEnrollShow(self) -> None:
+        """The commands create a CA, enroll a worker, and list both."""
         ca = f"--ca-dir={self.ca}"
         status, out, _ = self.call("ca", "init", ca, "--san", "m.example.org")
         self.assertEqual(status, 0)
@@ -308,8 +314,8 @@ class CommandLineTests(DirectoryTestCase):
         self.assertEqual(status, 0)
         self.assertIn("worker   w1", out)
 
-    def test_errors(self) -> None:
-        """One line that says what to do, and a status."""
+    def test_errorsNameTheRemedy(self) -> None:
+        """A usage error prints one line with the remedy, and sets the exit status."""
         for status, words, arguments in (
             (
                 1,
@@ -327,14 +333,14 @@ class CommandLineTests(DirectoryTestCase):
             self.assertIn(words, error)
             self.assertEqual(error.count("\n"), 1)
 
-    def test_version(self) -> None:
-        """--version says it."""
+    def test_versionOption(self) -> None:
+        """C{--version} prints the version."""
         self.assertEqual(
             self.call("--version")[:2], (0, f"decnet-syslog {__version__}\n")
         )
 
-    def test_help(self) -> None:
-        """Help teaches by example."""
+    def test_helpShowsExamples(self) -> None:
+        """Each command's help shows an example."""
         for arguments in (["--help"], ["enroll", "--help"], ["demo", "--help"]):
             status, out, _ = self.call(*arguments)
             self.assertEqual(status, 0)

@@ -13,19 +13,22 @@ from decnet_syslog.commands.pair import Pair, Process
 
 from .peers import PairTestCase, example, requirePeer
 
-# Where the balancer connects from, so that its address is not the forwarder's.
+# The balancer connects from this address, so that it differs from the forwarder's.
 BALANCER = "127.99.99.99"
 
 
 def freePort(host: str) -> int:
-    """A port that nobody has."""
+    """A free port."""
     with socket.create_server((host, 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
 
 
 class BalancedTests(PairTestCase):
-    """A forwarder, HAProxy as the documentation shows it, a listener."""
+    """
+    A forwarder, a listener, and between them HAProxy as configured in the
+    documentation.
+    """
 
     def balance(self, pair: Pair, port: int) -> subprocess.Popen[bytes]:
         """Start HAProxy in front of the listener."""
@@ -43,9 +46,12 @@ class BalancedTests(PairTestCase):
         haproxy = requirePeer("haproxy")
         return self.spawn(haproxy, "-db", "-f", str(configuration))
 
-    def test_haproxy(self) -> None:
-        """Records have the forwarder's address; nobody gets past the balancer; a restart
-        of either loses and repeats nothing; health checks are not said."""
+    def test_balancerIsTransparent(self) -> None:
+        """
+        Behind HAProxy, records have the forwarder's address, only the balancer may
+        connect, a restart of either loses and repeats nothing, and health checks are
+        not logged.
+        """
         requirePeer("haproxy")
         port = freePort("127.0.0.1")
         pair = self.pair([f"--proxy-protocol={BALANCER}"], port)
@@ -84,10 +90,10 @@ class BalancedTests(PairTestCase):
 
 
 class SharedPortTests(PairTestCase):
-    """--reuse-port."""
+    """Listeners that share a port by C{--reuse-port}."""
 
     def send(self, pair: Pair, bundle: Path, number: int) -> None:
-        """A connection of its own, for one line."""
+        """Send one line on a new connection."""
         context = ssl.create_default_context(cafile=str(bundle / "ca.crt"))
         context.check_hostname = False
         context.load_cert_chain(bundle / "worker.crt", bundle / "worker.key")
@@ -97,12 +103,14 @@ class SharedPortTests(PairTestCase):
         ):
             line = b"line %04d" % number
             secure.sendall(b"%d %b" % (len(line), line))
-            # Answered when the listener has read it all.
+            # The listener closes once it has read everything.
             secure.unwrap()
 
-    def test_spread(self) -> None:
-        """Two listeners have one port, both get connections, none gets lost; a third that
-        does not share is refused."""
+    def test_twoListenersSharePort(self) -> None:
+        """
+        Two listeners share a port, both get connections, and no connection is lost; a
+        third listener without C{--reuse-port} is refused.
+        """
         pair = self.pair(["--reuse-port"])
         pair.authority.enroll("w1", self.directory / "w1")
         other = self.directory / "other"

@@ -1,4 +1,7 @@
-"""Bundles that must fail at the handshake do not load: the whole chain, each date, the order."""
+"""
+Tests for bundles that would fail at the handshake: the chain, each date and the order
+are checked when they load.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ def signed(
     path: int | None = None,
     serial: int | None = None,
 ) -> x509.Certificate:
-    """A certificate, with nothing that was not asked for."""
+    """A certificate with only the requested extensions."""
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -64,7 +67,7 @@ def signed(
 
 
 class BundleTestCase(SynchronousTestCase):
-    """A bundle of any certificates."""
+    """Builds bundles from arbitrary certificates."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
@@ -94,7 +97,7 @@ class BundleTestCase(SynchronousTestCase):
 
 
 class ChainTests(BundleTestCase):
-    """Each certificate between ours and the CA's."""
+    """Each certificate between the worker's and the CA's is checked."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -103,8 +106,11 @@ class ChainTests(BundleTestCase):
         )
         self.leaf = certificate(["w1"], ca="between")
 
-    def test_good(self) -> None:
-        """A chain that leads to the CA, in any order behind the leaf, with its root or not."""
+    def test_validChainsLoad(self) -> None:
+        """
+        A chain that leads to the CA loads, in any order after the leaf, with or without
+        its root.
+        """
         for shown in (
             (self.leaf, self.between),
             (self.leaf, self.between, authority()),
@@ -118,8 +124,8 @@ class ChainTests(BundleTestCase):
             self.write((certificate(["w1"]),), (authority("other"), authority()))
         )
 
-    def test_elsewhere(self) -> None:
-        """Leaf and intermediate fit, and lead to a CA that is not there."""
+    def test_chainToUntrustedCA(self) -> None:
+        """A chain is refused if it leads to a CA that ca.crt does not have."""
         self.write((self.leaf, self.between), (authority("other"),))
         self.refused(
             "worker.crt", "'CN=test between'", "not signed by the CA in ca.crt"
@@ -127,16 +133,19 @@ class ChainTests(BundleTestCase):
         self.write((self.leaf, self.between, authority()), (authority("other"),))
         self.refused("worker.crt", "not signed by the CA in ca.crt")
 
-    def test_missing(self) -> None:
-        """The intermediate is missing, or another one is there."""
+    def test_missingIntermediate(self) -> None:
+        """A bundle is refused if its intermediate is missing, or is a different one."""
         self.write((self.leaf,), (authority(),))
         self.refused("worker.crt", "not signed by the CA in ca.crt")
         other = certificate(["test between"], holder="x", usages=(), authority=True)
         self.write((self.leaf, other), (authority(),))
         self.refused("worker.crt", "not signed by the CA in ca.crt")
 
-    def test_dates(self) -> None:
-        """Of each certificate: which has expired, or is not valid yet, and in which file."""
+    def test_datesOfEachCertificate(self) -> None:
+        """
+        If any certificate has expired or is not valid yet, the error names it, its file
+        and the date.
+        """
         for days, words in (
             ((-9.0, -1.0), "has expired on"),
             ((1.0, 9.0), "is not valid before"),
@@ -162,8 +171,8 @@ class ChainTests(BundleTestCase):
             self.write((certificate(["w1"], days=days),), (authority(),))
             self.refused("worker.crt", words, dated)
 
-    def test_clock(self) -> None:
-        """The time is the one that is given: it is looked at for each certificate."""
+    def test_givenTimeIsUsed(self) -> None:
+        """Every certificate's validity is checked against the time passed in."""
         root = certificate(
             [], ca="ca", holder="ca", usages=(), authority=True, days=(-10, 100)
         )
@@ -172,15 +181,17 @@ class ChainTests(BundleTestCase):
         self.refused("ca.crt", "has expired on", now=NOW + timedelta(days=150))
         self.refused("ca.crt", "not valid before", now=NOW - timedelta(days=50))
 
-    def test_otherExpired(self) -> None:
-        """A CA that has expired and that nothing needs does not matter."""
+    def test_unneededExpiredCA(self) -> None:
+        """An expired CA in ca.crt that the chain does not need is ignored."""
         old = certificate(
             [], ca="old", holder="old", usages=(), authority=True, days=(-9, -1)
         )
         Bundle.load(self.write((certificate(["w1"]),), (old, authority())))
 
-    def test_selfSigned(self) -> None:
-        """A leaf that has signed itself, also if it is in ca.crt, or there twice."""
+    def test_selfSignedLeaf(self) -> None:
+        """
+        A self-signed leaf is refused, even if ca.crt contains it or it occurs twice.
+        """
         for isAuthority in (False, True):
             leaf = certificate(
                 [], ca="self", holder="self", usages=(), authority=isAuthority
@@ -194,8 +205,8 @@ class ChainTests(BundleTestCase):
                 self.write(shown, trusted, key("self"))
                 self.refused("worker.crt", "has signed itself")
 
-    def test_noAuthority(self) -> None:
-        """A certificate that signs and is no CA's, or may not sign another CA's."""
+    def test_issuerMayNotSign(self) -> None:
+        """A bundle is refused if an issuer is not a CA, or may not sign another CA."""
         worker = certificate(["test between"], holder="between")
         self.write((self.leaf, worker), (authority(),))
         self.refused("worker.crt", "'CN=test between'")
@@ -214,8 +225,8 @@ class ChainTests(BundleTestCase):
         self.write((leaf, middle), (short,))
         self.refused("ca.crt", "path length")
 
-    def test_weak(self) -> None:
-        """A key that no end takes any more."""
+    def test_weakKeys(self) -> None:
+        """A key too weak for either end is refused."""
         weak = rsa.generate_private_key(65537, 1024)
         leaf = signed(named("w1"), weak, named("test ca"), key("ca"))
         self.write((leaf,), (authority(),), weak)
@@ -224,15 +235,17 @@ class ChainTests(BundleTestCase):
         self.write((signed(named("w1"), key("holder"), named("weak"), weak),), (root,))
         self.refused("ca.crt", "would be refused")
 
-    def test_order(self) -> None:
-        """The leaf behind its intermediate: what to do is not to copy it again."""
+    def test_leafBehindIntermediate(self) -> None:
+        """If the leaf does not come first, the error says to reorder the file."""
         self.write((self.between, self.leaf), (authority(),))
         self.refused("worker.crt", "the leaf must come first", "certificate 2 of 2")
         self.write((authority(), self.between, self.leaf), (authority(),))
         self.refused("worker.crt", "the leaf must come first", "certificate 3 of 3")
 
-    def test_kinds(self) -> None:
-        """Keys of every kind that TLS takes, of the CA and of the worker."""
+    def test_keyTypes(self) -> None:
+        """
+        Every type of key that TLS supports is accepted, for the CA and for the worker.
+        """
         kinds: list[Any] = [
             ec.generate_private_key(ec.SECP384R1()),
             ed25519.Ed25519PrivateKey.generate(),
@@ -248,13 +261,13 @@ class ChainTests(BundleTestCase):
 
 
 class AgreementTests(BundleTestCase, TLSTestCase):
-    """What loads is accepted by the other end, and what does not load is not."""
+    """A bundle loads if and only if the other end accepts it."""
 
     def setUp(self) -> None:
         TLSTestCase.setUp(self)
 
-    def test_agree(self) -> None:
-        """The same answer from the loading of a bundle and from a listener."""
+    def test_loadingAgreesWithListener(self) -> None:
+        """Loading a bundle and connecting to a listener give the same verdict."""
         between = certificate(
             ["test between"], holder="between", usages=(), authority=True
         )
@@ -292,10 +305,10 @@ class AgreementTests(BundleTestCase, TLSTestCase):
 
 
 class NameTests(SynchronousTestCase):
-    """Names are compared as RFC 5280 section 7.1 has it."""
+    """Distinguished names are compared by the rules of RFC 5280 section 7.1."""
 
-    def test_same(self) -> None:
-        """The kind of string, the case of ASCII and spaces make no difference."""
+    def test_equalNames(self) -> None:
+        """The string type, the case of ASCII letters and extra spaces do not matter."""
         first = canonicalName(named("DECNET CA"))
         for other in (
             named("DECNET CA", _ASN1Type.PrintableString),
@@ -305,8 +318,11 @@ class NameTests(SynchronousTestCase):
         ):
             self.assertEqual(first, canonicalName(other))
 
-    def test_other(self) -> None:
-        """Letters that are not ASCII, another type, another order, one more or less."""
+    def test_differentNames(self) -> None:
+        """
+        Names differ by non-ASCII letters, attribute types, attribute order, and number
+        of attributes.
+        """
         first = canonicalName(named("DECNET CÄ"))
         both = [
             x509.NameAttribute(NameOID.COMMON_NAME, "a"),
@@ -330,8 +346,11 @@ class NameTests(SynchronousTestCase):
             canonicalName(x509.Name([x509.RelativeDistinguishedName(both[::-1])])),
         )
 
-    def test_issued(self) -> None:
-        """Who has signed is who has the key, whatever kind of string its name is in."""
+    def test_issuedByKeyAndName(self) -> None:
+        """
+        A certificate counts as issued by a CA if the key matches and the names are
+        equal in any string type.
+        """
         root = signed(named("A b"), key("ca"), named("A b"), key("ca"), ca=True)
         leaf = signed(
             named("w1"),

@@ -1,4 +1,4 @@
-"""The table of commands: each explains itself."""
+"""Tests for the command line: every command explains itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .peers import requirePeer
 def commands(
     options: usage.Options, path: tuple[str, ...] = ()
 ) -> list[tuple[tuple[str, ...], usage.Options]]:
-    """Every command and what it can be told, its own commands too."""
+    """Every command with its options, including subcommands."""
     found = [(path, options)]
     for name, _, make, _ in getattr(options, "subCommands", ()):
         found += commands(make(), (*path, name))
@@ -35,7 +35,7 @@ def commands(
 
 
 def said(*arguments: str) -> tuple[object, str]:
-    """What a command prints, and its status."""
+    """The output of a command, and its exit status."""
     out = io.StringIO()
     status: object = None
     with redirect_stdout(out):
@@ -47,10 +47,12 @@ def said(*arguments: str) -> tuple[object, str]:
 
 
 class HelpTests(SynchronousTestCase):
-    """Help teaches by example."""
+    """The help of each command."""
 
-    def test_examples(self) -> None:
-        """Every command and both services show an example that names them."""
+    def test_helpShowsExamples(self) -> None:
+        """
+        The help of every command and both services shows an example that names it.
+        """
         every: list[tuple[tuple[str, ...], Any]] = [
             *commands(Options()),
             (("decnet-forwarder",), ForwarderOptions()),
@@ -63,13 +65,15 @@ class HelpTests(SynchronousTestCase):
             for word in path:
                 self.assertIn(word, text.partition("Example")[2], path)
             shown = str(options)
-            # As it is written: to be read, and copied.
+            # The example appears unwrapped, so that it can be copied.
             self.assertIn(f"\n{text}\n", shown)
             for line in shown.splitlines():
                 self.assertLess(len(line), 100, line)
 
-    def test_usage(self) -> None:
-        """The first line has the commands that lead to a command, and no others."""
+    def test_usageLine(self) -> None:
+        """
+        The usage line shows the commands that lead to this command, and no others.
+        """
         for words, usage_ in (
             ([], "Usage: decnet-syslog COMMAND [options]"),
             (["ca", "init"], "Usage: decnet-syslog ca init [options]"),
@@ -78,15 +82,15 @@ class HelpTests(SynchronousTestCase):
             status, shown = said(*words, "--help")
             self.assertEqual((status, shown.splitlines()[0]), (0, usage_))
 
-    def test_sizes(self) -> None:
-        """A size that is shown can be typed."""
+    def test_sizesAreReadBack(self) -> None:
+        """A size is printed in a form that the options accept."""
         shown = str(ListenerOptions())
         self.assertIn("[default: 1g]", " ".join(shown.split()))
         for number in (0, 1, 1023, 1024, 1536, 3 * 1024**2, 1024**3, 5 * 1024**4):
             self.assertEqual(octets(asSize(number)), number)
 
-    def test_notUnderstood(self) -> None:
-        """What is wrong, and whose help says more."""
+    def test_misunderstoodCommandLine(self) -> None:
+        """A usage error says what is wrong, and whose help has more."""
         for words, help_ in (
             (["ca", "init", "--foo"], "ca init --help"),
             (["enroll"], "enroll --help"),
@@ -100,7 +104,9 @@ class HelpTests(SynchronousTestCase):
             self.assertEqual(err.getvalue().count("\n"), 1)
 
     def test_anyOrder(self) -> None:
-        """Arguments and options in any order; what is behind -- is no option."""
+        """
+        Arguments and options can be mixed; arguments after C{--} are never options.
+        """
         for words in (["w", "--out", "d", "--renew"], ["--renew", "-o", "d", "w"]):
             options = EnrollOptions()
             options.parseOptions(words)
@@ -114,8 +120,8 @@ class HelpTests(SynchronousTestCase):
         options.parseOptions(["--out=d", "--", "--renew"])
         self.assertEqual((options["name"], options["renew"]), ("--renew", 0))
 
-    def test_statusOf(self) -> None:
-        """A status port is named by its number, too."""
+    def test_statusPortByNumber(self) -> None:
+        """A status port can be given as a bare number."""
         for word, url in (
             ("6515", "http://127.0.0.1:6515/status.json"),
             ("localhost:6515", "http://localhost:6515/status.json"),
@@ -137,12 +143,15 @@ class HelpTests(SynchronousTestCase):
                 StatusOptions().parseOptions(words)
 
     def test_brokenPipe(self) -> None:
-        """Help that nobody reads to its end is no traceback, however short."""
+        """
+        Help written to a pipe that closes early causes no traceback, however short the
+        help.
+        """
         for option in ("--help", "--version"):
             self.unread(option)
 
     def unread(self, option: str) -> None:
-        """Nobody reads what a command prints."""
+        """The output of a command whose reader has gone."""
         reader, writer = os.pipe()
         os.close(reader)
         try:
@@ -156,7 +165,7 @@ class HelpTests(SynchronousTestCase):
                 env={
                     **os.environ,
                     "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-                    # What is printed is written at the end.
+                    # The output is flushed at exit.
                     "PYTHONUNBUFFERED": "",
                 },
             )
@@ -164,14 +173,14 @@ class HelpTests(SynchronousTestCase):
             os.close(writer)
         self.assertEqual((done.returncode, done.stderr), (0, b""))
 
-    def test_version(self) -> None:
-        """A command has the version of the project, not of Twisted."""
+    def test_versionOption(self) -> None:
+        """C{--version} of a command prints the project's version, not Twisted's."""
         for arguments in (["--version"], ["enroll", "--version"]):
             self.assertEqual(said(*arguments), (0, f"decnet-syslog {__version__}\n"))
 
 
 class CompletionTests(SynchronousTestCase):
-    """With a real bash."""
+    """Completion in a real bash."""
 
     def completed(self, *words: str) -> list[str]:
         bash = requirePeer("bash")
@@ -190,8 +199,8 @@ class CompletionTests(SynchronousTestCase):
         self.assertEqual(done.stderr, "")
         return done.stdout.split()
 
-    def test_words(self) -> None:
-        """Commands, commands of commands, options; also behind an argument."""
+    def test_completedWords(self) -> None:
+        """Bash completes commands, subcommands and options, even after an argument."""
         self.assertEqual(self.completed("decnet-syslog", "enr"), ["enroll"])
         self.assertEqual(
             self.completed("decnet-syslog", "doctor", ""),
@@ -205,7 +214,7 @@ class CompletionTests(SynchronousTestCase):
             self.completed("decnet-syslog", "enroll", "decky-01", "--ca"), ["--ca-dir"]
         )
 
-    def test_otherShell(self) -> None:
-        """A shell that we do not know is said."""
+    def test_unknownShell(self) -> None:
+        """An unknown shell is reported."""
         status, _ = said("completion", "fish")
         self.assertEqual(status, 2)

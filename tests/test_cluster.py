@@ -1,4 +1,4 @@
-"""A sample of L{tests.cluster}: all processes, some kills and faults."""
+"""A sample of L{tests.cluster}: all processes, with some kills and faults."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .peers import requirePeer
 
 
 class ClusterTests(SynchronousTestCase):
-    """Three nodes of NATS, two listeners behind HAProxy, the outputs, three workers."""
+    """Three NATS nodes, two listeners behind HAProxy, the outputs, three workers."""
 
-    # Seconds; it waits on processes.
+    # In seconds; the test waits for processes.
     timeout = 400
 
     def run_(self, *arguments: str) -> str:
@@ -27,19 +27,24 @@ class ClusterTests(SynchronousTestCase):
         self.assertEqual(status, 0, said.getvalue())
         return said.getvalue()
 
-    def test_killed(self) -> None:
-        """Whoever is killed, every line is in the files once and in order."""
+    def test_killsLoseNothing(self) -> None:
+        """Whichever process is killed, the files have every line once and in order."""
         said = self.run_("--kills=10", "--seed=2")
         self.assertIn("Every line once, in order.", said)
 
-    def test_badDay(self) -> None:
-        """All stores are restored from an older copy, and the stream is edited: no line is lost,
-        and an event announces each repeated one."""
+    def test_restoredStoresAndEditedStream(self) -> None:
+        """
+        When all stores are restored from an older copy and the stream is edited, no
+        line is lost, and an event announces each repeated one.
+        """
         faults = ("--faults", "store put back", "stream edited")
         said = self.run_("--one-port", "--kills=3", "--seed=1", *faults)
         self.assertIn("Every line once, in order.", said)
 
-    def test_restarted(self) -> None:
-        """Every listener is restarted, one after the other: the same."""
+    def test_rollingRestart(self) -> None:
+        """
+        When the listeners are restarted one after another, the files have every line
+        once and in order.
+        """
         said = self.run_("--roll")
         self.assertIn("longest wait", said)

@@ -1,4 +1,7 @@
-"""Tests for which file holds which content (L{decnet_syslog.files._reconcile}), and histories."""
+"""
+Tests for L{decnet_syslog.files._reconcile}, which decides which file holds which
+content, and histories.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ OCTETS = (b"", b"a\n", b"a\nb\n", b"c\n")
 
 
 def fileOf(inode: int, octets: bytes, live: bool = False) -> SeenFile:
-    """A file, settled, with a content."""
+    """A settled file with a content."""
     return SeenFile(
         FileId(1, inode, inode),
         len(octets),
@@ -34,7 +37,7 @@ def fileOf(inode: int, octets: bytes, live: bool = False) -> SeenFile:
 
 
 def contentOf(inode: int, octets: bytes, life: Life = Life.ROTATED) -> Content:
-    """A content that was seen, and summed, in a file."""
+    """A content that was observed and checksummed in a file."""
     proof = Proof(0, len(octets), crc32(octets))
     return Content(
         "s" * 32,
@@ -50,7 +53,9 @@ def contentOf(inode: int, octets: bytes, life: Life = Life.ROTATED) -> Content:
 
 
 class SmallWorldTests(SynchronousTestCase):
-    """Every world of up to two contents and two files, with octets that begin alike."""
+    """
+    Every possible world of up to two contents and two files whose octets begin alike.
+    """
 
     def worlds(self) -> list[tuple[list[Candidate], list[tuple[bytes, SeenFile]]]]:
         found = []
@@ -69,7 +74,7 @@ class SmallWorldTests(SynchronousTestCase):
         return found
 
     def test_oneToOne(self) -> None:
-        """Each file is one content or new; each content is at most one file."""
+        """Each file is one content or new, and each content is at most one file."""
         for candidates, files in self.worlds():
             verdicts = reconcile(candidates, [file for _, file in files])
             self.assertEqual(len(verdicts), len(files))
@@ -77,7 +82,9 @@ class SmallWorldTests(SynchronousTestCase):
             self.assertEqual(len(taken), len(set(taken)))
 
     def test_proofBeforeSilence(self) -> None:
-        """A file is taken for a content only if it begins with all that was seen of it."""
+        """
+        A file matches a content only if it begins with all octets seen of that content.
+        """
         for candidates, files in self.worlds():
             verdicts = reconcile(candidates, [file for _, file in files])
             for (octets, _), verdict in zip(files, verdicts, strict=True):
@@ -86,7 +93,10 @@ class SmallWorldTests(SynchronousTestCase):
                     self.assertTrue(octets.startswith(seen), (octets, verdict))
 
     def test_nothingWithoutNeed(self) -> None:
-        """A file of the size and octets of a content that lost its file is not new."""
+        """
+        A file with the size and octets of a content that lost its file does not count
+        as new.
+        """
         for candidates, files in self.worlds():
             verdicts = reconcile(candidates, [file for _, file in files])
             taken = [v.content for v in verdicts if v.content is not None]
@@ -97,14 +107,16 @@ class SmallWorldTests(SynchronousTestCase):
 
 
 class RuleTests(SynchronousTestCase):
-    """Rules that a small world does not show."""
+    """Rules that the small worlds do not cover."""
 
     def one(self, candidate: Candidate, file: SeenFile) -> Verdict:
         (verdict,) = reconcile([candidate], [file])
         return verdict
 
-    def test_longest(self) -> None:
-        """Of several contents that fit, the longest is taken, in whatever order."""
+    def test_longestMatchWins(self) -> None:
+        """
+        If several contents match, the longest is taken, in whatever order they come.
+        """
         short, long = contentOf(1, b"a\n"), contentOf(2, b"a\nb\n")
         for pair in ((short, long), (long, short)):
             (verdict,) = reconcile(
@@ -112,8 +124,10 @@ class RuleTests(SynchronousTestCase):
             )
             self.assertEqual(verdict, Verdict(Rule.GROWN, long))
 
-    def test_proved(self) -> None:
-        """A file of the right size and head, and with other octets behind it, is new."""
+    def test_differingTailIsNew(self) -> None:
+        """
+        A file with the right size and head but different octets after the head is new.
+        """
         octets = b"banner\n" * 1000
         other = octets[:-2] + b"X\n"
         content = contentOf(1, octets)
@@ -127,8 +141,11 @@ class RuleTests(SynchronousTestCase):
             verdict = self.one(Candidate(content, searchIsOver=True), fileOf(9, there))
             self.assertEqual(verdict.rule, rule, there[-9:])
 
-    def test_uncertain(self) -> None:
-        """A rotated file that can be a content, grown, or the copy of a file that is there."""
+    def test_ambiguousRotatedFile(self) -> None:
+        """
+        A rotated file may be a grown content or the copy of an existing file; the
+        verdict marks this as uncertain.
+        """
         gone, there = contentOf(1, b"a\n"), contentOf(2, b"a\nb\nc\n")
         for end in (b"b\n", b"other\n"):
             looks = b"a\nb\nc\n".startswith(b"a\n" + end)
@@ -139,8 +156,8 @@ class RuleTests(SynchronousTestCase):
             (verdict,) = reconcile([Candidate(gone), original], [file])
             self.assertEqual(verdict, Verdict(Rule.GROWN, gone, not looks))
 
-    def test_changed(self) -> None:
-        """The same object with other octets, or shorter, is another content."""
+    def test_changedOctetsAreNew(self) -> None:
+        """The same file with changed octets, or a shorter one, is another content."""
         content = contentOf(1, b"a\nb\n")
         for octets in (b"x\ny\n", b"a\n", b"x\ny\nz\n"):
             self.assertEqual(
@@ -149,7 +166,10 @@ class RuleTests(SynchronousTestCase):
             )
 
     def test_liveMayNotGrow(self) -> None:
-        """What has the path is a content grown only if the path was not seen empty."""
+        """
+        The file at the log's path is a grown content only if the path was never seen
+        empty.
+        """
         content = contentOf(1, b"a\n")
         file = fileOf(9, b"a\nb\n", live=True)
         self.assertEqual(self.one(Candidate(content), file).rule, Rule.NEW)
@@ -157,14 +177,16 @@ class RuleTests(SynchronousTestCase):
         self.assertEqual(grown, Verdict(Rule.GROWN, content))
 
     def test_copyWhileThere(self) -> None:
-        """Two files with the same octets are two contents when both are there."""
+        """Two existing files with the same octets are two contents."""
         content = contentOf(1, b"a\n")
         candidate = Candidate(content, isThere=True, looksLike=lambda file: True)
         verdict = self.one(candidate, fileOf(9, b"a\n"))
         self.assertEqual(verdict, Verdict(Rule.DUPLICATE, content))
 
-    def test_partOnlyBehindDelivered(self) -> None:
-        """A short copy is that content only with everything that was delivered, proved."""
+    def test_shortCopyNeedsDeliveredOctets(self) -> None:
+        """
+        A short copy matches a content only if it provably has every delivered octet.
+        """
         content = contentOf(1, b"a\nb\nc\n")
         content.delivered = Proof(0, 2, crc32(b"a\n"))
         over = Candidate(content, searchIsOver=True)
@@ -173,15 +195,20 @@ class RuleTests(SynchronousTestCase):
         content.delivered = Proof(0, 0, 0)
         self.assertEqual(self.one(over, fileOf(9, b"a\nb\n")).rule, Rule.NEW)
 
-    def test_transitions(self) -> None:
-        """Every life but the last can go on, and every life is reached."""
+    def test_lifeTransitions(self) -> None:
+        """
+        Every state of a content's life except the last has a successor, and every state
+        is reachable.
+        """
         self.assertEqual({a for a, _ in TRANSITIONS} | {Life.PAST}, set(Life))
         reached = set(TRANSITIONS.values()) | {Life.LIVE, Life.PAST}
         self.assertEqual(reached, set(Life))
 
 
 class HistoryTests(SynchronousTestCase):
-    """Histories of one log, two journals, and everything that befalls files."""
+    """
+    Histories of one log with two journals and every operation that files can undergo.
+    """
 
     def check(self, seed: int) -> None:
         outcome = perform(randomHistory(seed))
@@ -190,8 +217,8 @@ class HistoryTests(SynchronousTestCase):
         )
         self.assertFalse(outcome.isUnreported, outcome)
 
-    def test_found(self) -> None:
-        """The ones that have found something."""
+    def test_formerFailures(self) -> None:
+        """Histories that once failed still pass."""
         for seed in (
             84,
             135,
@@ -213,8 +240,8 @@ class HistoryTests(SynchronousTestCase):
 
     def test_notCertain(self) -> None:
         """
-        A copy being made of a file that begins with a content that is gone: it is taken for
-        that content, grown, and what is repeated is reported.
+        While a copy is made of a file that begins like a deleted content, the copy is
+        taken for that content, grown; the repeated lines are reported.
         """
         outcome = perform(
             [
@@ -232,6 +259,6 @@ class HistoryTests(SynchronousTestCase):
 
     @settings(max_examples=150, deadline=None, derandomize=True)
     @given(st.integers(1, 2**40))
-    def test_any(self, seed: int) -> None:
-        """Any other."""
+    def test_anyHistory(self, seed: int) -> None:
+        """Any history passes."""
         self.check(seed)

@@ -1,4 +1,6 @@
-"""Tests for L{decnet_syslog.trust.contexts} and the listener, by real TLS in memory."""
+"""
+Tests for L{decnet_syslog.trust.contexts} and the listener, using real TLS in memory.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,10 @@ NOW = "2026-04-18T00:00:00.000000Z"
 
 @implementer(IHandshakeListener)
 class Client(Protocol):
-    """A client that sends as soon as it may, and remembers what it got."""
+    """
+    A client that sends as soon as the handshake completes, and records what it
+    receives.
+    """
 
     def __init__(self, octets: bytes) -> None:
         self.octets = octets
@@ -66,7 +71,7 @@ class Client(Protocol):
 
 @implementer(IOpenSSLClientConnectionCreator)
 class AnyClient:
-    """A client's TLS that checks nothing and has what it is given."""
+    """A client-side TLS context without checks of its own, configured by a function."""
 
     def __init__(self, prepare: Callable[[SSL.Context], None]) -> None:
         self.context = SSL.Context(SSL.TLS_CLIENT_METHOD)
@@ -80,7 +85,7 @@ class AnyClient:
 def carrying(
     cert: Any, holder: str = "holder", protocols: tuple[bytes, ...] = ()
 ) -> AnyClient:
-    """A client's TLS with a certificate."""
+    """A client's TLS context with a certificate."""
 
     def prepare(context: SSL.Context) -> None:
         if cert is not None:
@@ -93,7 +98,7 @@ def carrying(
 
 
 class TLSTestCase(MasterTestCase):
-    """A listener behind TLS in memory."""
+    """A listener with TLS in memory."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -112,7 +117,7 @@ class TLSTestCase(MasterTestCase):
         self.said.append(str(event.get("log_format", "")).format_map(_Lenient(event)))
 
     def connect(self, creator: Any, octets: bytes = b"5 hello") -> Client:
-        """Connect and let everything happen."""
+        """Connect, and let both ends finish their exchange."""
         client = Client(octets)
         server = TLSMemoryBIOFactory(self.context, False, self.listener, self.clock)
         factory = Factory.forProtocol(lambda: client)
@@ -130,7 +135,7 @@ class TLSTestCase(MasterTestCase):
         return client
 
     def stored(self) -> list[tuple[str, bytes]]:
-        """Who has what in the journal."""
+        """The journal's messages, each with its worker's name."""
         return [(b.provenance.worker, b.octets) for b in self.journal.read(0, 10**6)]
 
 
@@ -140,10 +145,10 @@ class _Lenient(dict[str, Any]):
 
 
 class ListenerTests(TLSTestCase):
-    """The listener accepts enrolled workers and nobody else."""
+    """The listener accepts only enrolled workers."""
 
-    def test_issuerRefused(self) -> None:
-        """A certificate between a worker's and the CA's is asked about, too."""
+    def test_refusedIssuer(self) -> None:
+        """The listener also checks certificates between the worker's and the CA's."""
         between = certificate(
             ["test between"], holder="between", usages=(), authority=True
         )
@@ -169,7 +174,10 @@ class ListenerTests(TLSTestCase):
         self.assertEqual((refusal.subject, refusal.code), ("'CN=w1'", "revoked"))
 
     def assertRefused(self, creator: Any, *words: str) -> None:
-        """Nothing is ingested, the reason is said, and the next worker is served."""
+        """
+        Check that no line is stored, that the reason is logged, and that the next
+        worker is served.
+        """
         client = self.connect(creator)
         self.assertEqual(self.stored(), [])
         self.assertEqual(client.received, b"")
@@ -179,14 +187,14 @@ class ListenerTests(TLSTestCase):
         self.connect(ForwarderContext(worker("good"), "decnet-master", False))
         self.assertEqual(self.stored(), [("good", b"hello\n")])
 
-    def test_plain(self) -> None:
-        """A worker without the extension is served as RFC 5425 has it."""
+    def test_plainWorker(self) -> None:
+        """A worker without the extension is served as RFC 5425 requires."""
         client = self.connect(ForwarderContext(worker(), "decnet-master", False))
         self.assertEqual(self.stored(), [("w1", b"hello\n")])
         self.assertEqual((client.negotiated, client.received), (None, b""))
 
-    def test_extension(self) -> None:
-        """A worker with the extension is greeted and acknowledged."""
+    def test_workerWithExtension(self) -> None:
+        """A worker with the extension receives HELLO and acknowledgements."""
         octets = encodeControl(OPEN(STREAM, 0, 0, "x")) + encodeControl(
             AT(STREAM, 0, 0)
         )
@@ -200,15 +208,15 @@ class ListenerTests(TLSTestCase):
         self.assertIn(b"ACK " + STREAM.encode() + b" 0 6\n", client.received)
         self.assertEqual(self.stored(), [("w1", b"hello\n")])
 
-    def test_older(self) -> None:
-        """A worker that does not know to say how it is has the extension as it was."""
+    def test_workerWithFirstVersion(self) -> None:
+        """A worker that offers only the first version of the extension gets HELLO 1."""
         creator = carrying(worker().certificate, protocols=(DELIVERY_PROTOCOL,))
         client = self.connect(creator, b"")
         self.assertEqual(client.negotiated, DELIVERY_PROTOCOL)
         self.assertTrue(client.received.startswith(b"HELLO 1 "))
 
-    def test_history(self) -> None:
-        """A worker that also offers version 2 is told of the journal's history."""
+    def test_workerWithHistory(self) -> None:
+        """A worker that offers version 2 receives the journal's history."""
         offers = (DELIVERY_PROTOCOL, STATE_PROTOCOL, HISTORY_PROTOCOL)
         creator = carrying(worker().certificate, protocols=offers)
         first = encodeControl(SEEN(5, STREAM)) + encodeControl(OPEN(STREAM, 0, 0, "x"))
@@ -246,16 +254,18 @@ class ListenerTests(TLSTestCase):
         self.assertTrue(warning.isprintable(), warning)
         self.assertLess(len(warning), 400)
 
-    def test_otherProtocols(self) -> None:
-        """A client that offers other ALPN protocols is not disturbed."""
+    def test_unknownALPNProtocols(self) -> None:
+        """
+        A client that offers unknown ALPN protocols is served without the extension.
+        """
         cert = worker().certificate
         for protocols in ((b"http/1.1",), (b"h2", b"syslog")):
             client = self.connect(carrying(cert, protocols=protocols))
             self.assertEqual(client.negotiated, None)
         self.assertEqual(len(self.stored()), 2)
 
-    def test_bothVersions(self) -> None:
-        """TLS 1.2 and 1.3 are served, 1.1 is not."""
+    def test_tlsVersions(self) -> None:
+        """TLS 1.2 and 1.3 are accepted, 1.1 is refused."""
         for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
             creator = carrying(worker().certificate)
             creator.context.set_min_proto_version(version)
@@ -271,7 +281,7 @@ class ListenerTests(TLSTestCase):
         self.assertEqual(len(self.stored()), 2)
 
     def test_weakCiphers(self) -> None:
-        """RSA key exchange and CBC are not to be had."""
+        """RSA key exchange and CBC are refused."""
         creator = carrying(worker().certificate)
         creator.context.set_max_proto_version(SSL.TLS1_2_VERSION)
         creator.context.set_cipher_list(
@@ -280,26 +290,26 @@ class ListenerTests(TLSTestCase):
         self.assertFalse(self.connect(creator).done)
 
     def test_noCertificate(self) -> None:
-        """A client without a certificate is refused at the handshake."""
+        """A client without a certificate is refused during the handshake."""
         self.assertRefused(carrying(None), "no handshake", "certificate")
 
     def test_wrongCA(self) -> None:
-        """An impostor CA of the same name is refused."""
+        """A client from another CA with our CA's name is refused."""
         self.assertRefused(
             carrying(certificate(["w1"], ca="other")), "refused", "sha-256:"
         )
 
     def test_selfSigned(self) -> None:
-        """A certificate that signs itself is refused."""
+        """A self-signed certificate is refused."""
         cert = certificate([], ca="self", holder="self", usages=())
         self.assertRefused(carrying(cert, "self"), "self-signed", "sha-256:")
 
-    def test_expired(self) -> None:
-        """A certificate that has expired, or is not valid yet, is refused."""
+    def test_expiredCertificate(self) -> None:
+        """An expired certificate is refused."""
         self.assertRefused(carrying(certificate(["w1"], days=(-20, -1))), "expired")
 
-    def test_notYet(self) -> None:
-        """A certificate that is not valid yet is refused."""
+    def test_certificateNotYetValid(self) -> None:
+        """A certificate whose validity has not begun is refused."""
         self.assertRefused(carrying(certificate(["w1"], days=(1, 20))), "not yet valid")
 
     def test_noName(self) -> None:
@@ -312,39 +322,39 @@ class ListenerTests(TLSTestCase):
             carrying(certificate(["w1", "w2"])), "exactly one CN, this one 2"
         )
 
-    def test_nul(self) -> None:
-        """A CN with a NUL is refused, and shown without it."""
+    def test_nulInName(self) -> None:
+        """A CN with a NUL is refused, and is logged with the NUL escaped."""
         self.assertRefused(
             carrying(certificate(["w1\x00.evil"])), "letters, digits", "w1\\x00.evil"
         )
 
-    def test_path(self) -> None:
+    def test_slashInName(self) -> None:
         """A CN with a slash is refused."""
         self.assertRefused(carrying(certificate(["../w1"])), "letters, digits")
 
-    def test_dots(self) -> None:
-        """A CN that is a directory is refused."""
+    def test_nameIsADirectory(self) -> None:
+        """A CN that means a directory, "..", is refused."""
         self.assertRefused(carrying(certificate([".."])), "letters, digits")
 
-    def test_newline(self) -> None:
-        """A CN with a line feed is refused, and cannot forge a line of our log."""
+    def test_lineFeedInName(self) -> None:
+        """A CN with a line feed is refused, and cannot forge a log line."""
         self.assertRefused(
             carrying(certificate(["w1\nroot connected"])), "letters, digits"
         )
         self.assertFalse([said for said in self.said if "\n" in said])
 
-    def test_forServers(self) -> None:
-        """The master's own certificate is no worker's."""
+    def test_masterIsNoWorker(self) -> None:
+        """The master's own certificate is refused as a worker's."""
         self.assertRefused(carrying(certificate(["w1"], usages=(SERVER,))), "purpose")
 
-    def test_authority(self) -> None:
-        """A certificate that may sign others is no worker's."""
+    def test_caIsNoWorker(self) -> None:
+        """A CA's certificate is refused as a worker's."""
         self.assertRefused(
             carrying(certificate(["w1"], authority=True)), "CA's certificate"
         )
 
-    def test_noHandshake(self) -> None:
-        """Who does not finish the handshake is cut off."""
+    def test_stalledHandshake(self) -> None:
+        """A client that does not finish its handshake is disconnected."""
         server = TLSMemoryBIOFactory(self.context, False, self.listener, self.clock)
         silent = Protocol()
         lost: list[Any] = []
@@ -357,7 +367,7 @@ class ListenerTests(TLSTestCase):
         self.assertEqual(len(lost), 1)
 
     def test_brokenFrame(self) -> None:
-        """A broken frame closes its connection; every complete frame before it is kept."""
+        """A broken frame closes its connection; complete frames before it are kept."""
         client = self.connect(
             ForwarderContext(worker(), "decnet-master", False), b"3 one3 two05 bad"
         )
@@ -365,18 +375,20 @@ class ListenerTests(TLSTestCase):
         self.assertIsNot(client.lost, None)
         self.assertIn("begins with a zero", " ".join(self.said))
 
-    def test_newContext(self) -> None:
-        """A bundle can be replaced while the listener serves."""
+    def test_replacedBundle(self) -> None:
+        """The master's bundle can be replaced while the listener serves."""
         self.context.use(master(days=(-1, 5)))
         self.connect(ForwarderContext(worker(), "decnet-master", False))
         self.assertEqual(len(self.stored()), 1)
 
 
 class ForwarderTests(TLSTestCase):
-    """The forwarder believes the master and nobody else."""
+    """The forwarder trusts only the master."""
 
     def assertDistrusted(self, impostor: Bundle, name: str = "decnet-master") -> None:
-        """Not an octet is sent to it, and the reason is known."""
+        """
+        Check that no octet was sent to the impostor, and that the reason is known.
+        """
         self.context = ListenerContext(impostor, self.refusals.append)
         creator = ForwarderContext(worker(), name, False)
         client = self.connect(creator)
@@ -384,41 +396,49 @@ class ForwarderTests(TLSTestCase):
         self.assertFalse(client.done)
         self.assertIsNot(creator.lastRefusal, None)
 
-    def test_worker(self) -> None:
-        """A worker's certificate cannot play master."""
+    def test_workerIsNoMaster(self) -> None:
+        """A worker's certificate is not accepted as the master's."""
         self.assertDistrusted(worker("w2"))
 
     def test_workerForServers(self) -> None:
-        """Not even one that is good for servers, as DECNET's are."""
+        """
+        A worker's certificate is not accepted as the master's even if it is good for
+        servers, as DECNET's are.
+        """
         self.assertDistrusted(worker("w2", usages=(SERVER, *certificateUsages())))
         self.assertDistrusted(worker("w2", usages=()))
 
-    def test_workerCalledMaster(self) -> None:
-        """A CN is not the name: without a subjectAltName nothing is verified."""
+    def test_commonNameIsIgnored(self) -> None:
+        """
+        A certificate with the master's name only in its CN, not in subjectAltName, is
+        refused.
+        """
         self.assertDistrusted(bundle(certificate(["decnet-master"], usages=())))
 
-    def test_otherName(self) -> None:
-        """Another server's certificate of the same CA is not the master's."""
+    def test_otherServerOfSameCA(self) -> None:
+        """The certificate of another server of the same CA is refused."""
         self.assertDistrusted(master(alternatives=("other-master",)))
         self.assertDistrusted(master(), "192.0.2.1")
 
-    def test_otherCA(self) -> None:
+    def test_masterOfOtherCA(self) -> None:
         """A master of another CA is refused."""
         self.assertDistrusted(master(ca="other"))
 
-    def test_forClients(self) -> None:
-        """A certificate for clients with the master's name is refused."""
+    def test_clientCertificateWithMastersName(self) -> None:
+        """A certificate with the master's name that is only for clients is refused."""
         self.assertDistrusted(worker("decnet-master", alternatives=("decnet-master",)))
 
     def test_decnetMaster(self) -> None:
-        """DECNET's own master certificates, for both uses, are accepted."""
+        """A DECNET master certificate, valid for servers and clients, is accepted."""
         both = master(usages=(SERVER, *certificateUsages()))
         self.context = ListenerContext(both, self.refusals.append)
         client = self.connect(ForwarderContext(worker(), "decnet-master", False))
         self.assertTrue(client.done)
 
     def test_listenerWithoutProtocols(self) -> None:
-        """A server without ALPN is no obstacle to one who offers the extension."""
+        """
+        A forwarder that offers the extension can connect to a server without ALPN.
+        """
         options: Any = CertificateOptions
         plain = options(
             privateKey=master().privateKey,
@@ -448,14 +468,14 @@ class ForwarderTests(TLSTestCase):
 
 
 def certificateUsages() -> tuple[Any, ...]:
-    """What DECNET's workers have besides serverAuth."""
+    """The usages of DECNET's worker certificates besides serverAuth."""
     from .certificates import CLIENT
 
     return (CLIENT,)
 
 
 class LimitTests(TLSTestCase):
-    """What one peer may hold of us."""
+    """The resources that one peer may occupy."""
 
     def plain(self, octets: bytes, name: str = "w1") -> Client:
         return self.connect(
@@ -467,7 +487,10 @@ class LimitTests(TLSTestCase):
             self.pump.flush()
 
     def test_perWorker(self) -> None:
-        """Of many connections of one name the oldest go; another name is not touched."""
+        """
+        When one name has too many connections, its oldest are closed; other names are
+        unaffected.
+        """
         other = self.plain(b"", "w2")
         clients = [self.plain(b"") for _ in range(Limits.connectionsPerWorker + 2)]
         alive = [line for line in self.listener.connections if not line._refused]
@@ -481,7 +504,7 @@ class LimitTests(TLSTestCase):
         )
 
     def test_frameThatDoesNotEnd(self) -> None:
-        """A frame may take a minute."""
+        """A frame that is incomplete after a minute closes its connection."""
         client = self.plain(b"5 hello100 slow")
         for _ in range(3):
             self.clock.advance(Limits.frameSeconds / 2)
@@ -492,8 +515,10 @@ class LimitTests(TLSTestCase):
         self.assertEqual(self.stored(), [("w1", b"hello\n")])
         self.assertEqual(self.listener.held, 0)
 
-    def test_frames(self) -> None:
-        """One unfinished frame after another is nobody's fault."""
+    def test_slowButCompletedFrames(self) -> None:
+        """
+        A connection may always have an unfinished frame, as long as each one completes.
+        """
         client = self.plain(b"5 hello5 he")
         for _ in range(8):
             self.clock.advance(Limits.frameSeconds / 2)
@@ -503,8 +528,8 @@ class LimitTests(TLSTestCase):
         self.assertIsNone(client.lost)
         self.assertEqual(len(self.stored()), 9)
 
-    def test_held(self) -> None:
-        """Unfinished frames of all connections have one budget."""
+    def test_unfinishedFramesShareBudget(self) -> None:
+        """The unfinished frames of all connections share one budget."""
         self.listener.limits = Limits(unfinished=200_000)
         clients = [
             self.plain(b"900000 " + b"x" * 90_000, f"w{number}") for number in range(4)
@@ -515,7 +540,10 @@ class LimitTests(TLSTestCase):
         self.assertIsNone(clients[0].lost)
 
     def test_handshakesCounted(self) -> None:
-        """A connection is counted as a handshake until it is done or gone."""
+        """
+        A connection counts as a handshake until the handshake completes or the
+        connection ends.
+        """
         self.plain(b"")
         self.connect(carrying(certificate(["w1"], ca="other")))
         self.assertEqual(self.listener.handshakes.count, 0)

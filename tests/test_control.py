@@ -61,19 +61,22 @@ controlLines = st.one_of(
 
 
 class ControlLineTests(SynchronousTestCase):
-    """Control lines are values."""
+    """Control lines are parsed to values and encoded back."""
 
     @quick
     @given(controlLines)
     def test_roundTrip(self, line: ControlLine) -> None:
-        """What is encoded is parsed as it was, file names of any octets too."""
+        """
+        A value that is encoded and parsed is unchanged, even with arbitrary octets in a
+        file name.
+        """
         octets = encodeControl(line)
         self.assertEqual(octets.count(b"\n"), 1)
         self.assertTrue(octets.isascii())
         self.assertEqual(parseControl(octets[:-1]), line)
 
-    def test_asItLooks(self) -> None:
-        """A capture can be read by eye."""
+    def test_encodedLines(self) -> None:
+        """Each control line is encoded as documented, readable in a capture."""
         self.assertEqual(
             encodeControl(OPEN("0" * 32, 3, 17, "/var/log/dec net.log")),
             b"OPEN " + b"0" * 32 + b" 3 17 /var/log/dec%20net.log\n",
@@ -83,8 +86,8 @@ class ControlLineTests(SynchronousTestCase):
             b"RESUME " + b"a" * 32 + b" 0 5 1 000000ff\n",
         )
 
-    def test_refused(self) -> None:
-        """What the grammar does not have is refused."""
+    def test_invalidLinesAreRefused(self) -> None:
+        """Octets outside the grammar are refused."""
         for octets in (
             b"",
             b"NOPE",
@@ -114,8 +117,11 @@ class ControlLineTests(SynchronousTestCase):
         ):
             self.assertRaises(ControlError, parseControl, octets)
 
-    def test_otherRelease(self) -> None:
-        """A HELLO of another release names the versions, and what to upgrade."""
+    def test_helloOfOtherRelease(self) -> None:
+        """
+        A HELLO from another release raises an error with both versions and the end to
+        upgrade.
+        """
         journal = b" " + b"0" * 32 + b" 2048 256"
         for octets, *words in (
             (b"HELLO 3" + journal, "version 3", "knows 1 and 2", "older"),
@@ -136,8 +142,8 @@ class ControlLineTests(SynchronousTestCase):
             error = self.assertRaises(ControlError, parseControl, octets)
             self.assertIn("without a version", str(error))
 
-    def test_helloByEye(self) -> None:
-        """Both HELLOs, as they are sent."""
+    def test_encodedHellos(self) -> None:
+        """Both versions of HELLO are encoded as documented."""
         self.assertEqual(
             encodeControl(HELLO2(2, "a" * 32, 2048, 256, 17, "b" * 32)),
             b"HELLO 2 " + b"a" * 32 + b" 2048 256 17 " + b"b" * 32 + b"\n",
@@ -151,7 +157,7 @@ class ControlLineTests(SynchronousTestCase):
     @quick
     @given(st.binary(max_size=200))
     def test_anyOctets(self, octets: bytes) -> None:
-        """Whatever comes is a value or a L{ControlError}."""
+        """Any octets give a value or a L{ControlError}."""
         try:
             line = parseControl(octets)
         except ControlError:

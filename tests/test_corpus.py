@@ -1,8 +1,8 @@
 """
-What the fuzzer has found, and what it begins with, through every target of L{fuzz}.
+Tests that run the fuzzer's findings and seeds through every target of L{fuzz}.
 
-The files of C{tests/corpus/TARGET} are inputs that have once broken it, by what was wrong.
-atheris is not needed.
+The files of C{tests/corpus/TARGET} are inputs that once broke it, named after the
+fault. atheris is not needed.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ CORPUS = Path(__file__).parent / "corpus"
 
 
 class CorpusTests(SynchronousTestCase):
-    """Every target takes every input."""
+    """Every target accepts every input."""
 
-    def test_found(self) -> None:
-        """What has been found once stays found."""
+    def test_formerFindings(self) -> None:
+        """Inputs that once broke a target no longer do."""
         for directory in sorted(path for path in CORPUS.iterdir() if path.is_dir()):
             target = load(directory.name)
             for path in sorted(directory.iterdir()):
                 with self.subTest(target=directory.name, found=path.name):
                     target.run(path.read_bytes())
 
-    def test_seeds(self) -> None:
-        """The seeds of every target, and each without its end, and without its beginning."""
+    def test_seedsAndTheirHalves(self) -> None:
+        """Every target accepts its seeds, and the first and the second half of each."""
         for name in NAMES:
             target = load(name)
             for seed in target.SEEDS:
@@ -38,8 +38,8 @@ class CorpusTests(SynchronousTestCase):
                     with self.subTest(target=name, octets=octets):
                         target.run(octets)
 
-    def test_words(self) -> None:
-        """What inputs are made of is no input that breaks anything."""
+    def test_joinedWords(self) -> None:
+        """Every target accepts its dictionary words joined together."""
         for name in NAMES:
             target = load(name)
             with self.subTest(target=name):

@@ -1,6 +1,4 @@
-"""
-A sample of the cuts of L{tests.cutting} and L{tests.powercut}, which have them all.
-"""
+"""A sample of the cuts that L{tests.cutting} and L{tests.powercut} make in full."""
 
 from __future__ import annotations
 
@@ -18,13 +16,16 @@ from .peers import requirePeer
 
 
 class ConnectionTests(TestCase):
-    """The connection is cut."""
+    """The connection is cut at some octets."""
 
     timeout = 240
 
     @inlineCallbacks
-    def test_everyOctet(self) -> Generator[Deferred[Any], Any, None]:
-        """At some octets of a session, in each direction, with FIN and RST."""
+    def test_someOctets(self) -> Generator[Deferred[Any], Any, None]:
+        """
+        A session that is cut at some octets, in each direction, with FIN and RST, loses
+        and repeats nothing.
+        """
         directory = Path(self.mktemp()).resolve()
         directory.mkdir(parents=True)
         steps = range(0, 10**6, 397)
@@ -32,7 +33,7 @@ class ConnectionTests(TestCase):
         self.assertEqual(
             list(counts), ["up FIN", "up RST", "down FIN", "down RST"], counts
         )
-        # The handshake alone is longer than this.
+        # The handshake alone is longer.
         self.assertGreater(min(counts.values()), 3, counts)
 
 
@@ -45,13 +46,16 @@ class PowerTests(SynchronousTestCase):
         self.home = powercut.newHome()
         self.addCleanup(shutil.rmtree, self.home)
 
-    def test_powerCut(self) -> None:
-        """What was not synced is gone, torn or zero; nothing acknowledged is missing."""
+    def test_nothingAcknowledgedIsLost(self) -> None:
+        """
+        When a power cut removes, tears or zeroes unsynced octets, every acknowledged
+        line survives.
+        """
         requirePeer("strace")
         self.assertGreater(powercut.run(self.home, 1, steps=20, share=0.04), 50)
 
     def test_unsyncedShows(self) -> None:
-        """The harness sees it when a commit is not synced."""
+        """The harness detects a journal that commits without a sync."""
         requirePeer("strace")
         with self.assertRaisesRegex(AssertionError, "acknowledged"):
             powercut.run(self.home, 1, steps=20, share=0.2, synced=False)

@@ -1,9 +1,10 @@
 """
-A damaged database, at a start: one line that says what to do, or all of it as it was.
+Tests for starts on a damaged database: it is refused with a one-line remedy, or is
+complete.
 
-Each page of a journal that has something in every table is damaged in every way that is known of
-disks: zeros, ones, noise, a page of elsewhere in its place, a half of it old; and the file is cut
-off, or longer than it says.
+Every page of a journal with rows in every table is damaged in every way known from
+disks: zeros, ones, noise, another page in its place, half of it outdated. The file is
+also truncated, or its header claims another length.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from .peers import PairTestCase
 
 Damage = Callable[[bytes, bytes, random.Random], bytes]
 
-# Of a page: what it had, another page, and dice.
+# Each damage: a page, another page, and dice.
 DAMAGES: dict[str, Damage] = {
     "zeros": lambda page, other, dice: bytes(len(page)),
     "ones": lambda page, other, dice: b"\xff" * len(page),
@@ -49,14 +50,14 @@ DAMAGES: dict[str, Damage] = {
 }
 
 
-# Of these no page can tell; but they must do no harm.
+# A page cannot reveal this damage, but it must do no harm.
 SUBTLE = {"its second half", "a few octets"}
 
 OUTPUTS = ["raw", "json"]
 
 
 def _flipped(page: bytes, dice: random.Random) -> bytes:
-    """A page with sixteen octets of its head that are others: there its structure is."""
+    """A page with sixteen changed octets in its header, where its structure is."""
     octets = bytearray(page)
     for _ in range(16):
         octets[dice.randrange(min(512, len(octets)))] ^= 1 << dice.randrange(8)
@@ -64,7 +65,7 @@ def _flipped(page: bytes, dice: random.Random) -> bytes:
 
 
 def fill(path: Path) -> None:
-    """A journal with something in every table, in pages of every kind."""
+    """A journal with rows in every table, and pages of every kind."""
     journal = Journal.open(path)
     journal.useOutputs(["raw", "json"])
     grant = journal.grant("w1", STREAM, 0, 0, "/var/log/" + "x" * 3000)
@@ -81,8 +82,8 @@ def fill(path: Path) -> None:
 
 def told(path: Path) -> list[object]:
     """
-    What a journal says to who uses it, without the octets of lines and names: whether these are
-    what they were, no page tells.
+    Everything that the journal reports to its users, except the octets of lines and
+    names: a page cannot reveal a change of those.
     """
     journal = Journal.open(path)
     try:
@@ -101,7 +102,7 @@ class JournalTests(SynchronousTestCase):
     """The listener's database."""
 
     def setUp(self) -> None:
-        # Hundreds of journals are opened, each with its syncs.
+        # Hundreds of journals are opened, each with several syncs.
         where = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         self.directory = Path(tempfile.mkdtemp(dir=where)).resolve()
         self.addCleanup(shutil.rmtree, self.directory)
@@ -114,9 +115,9 @@ class JournalTests(SynchronousTestCase):
 
     def opened(self, octets: bytes) -> list[object] | None:
         """
-        Open a journal of these octets.
+        Open a journal with this content.
 
-        @return: what it says; C{None}: a line said why not.
+        @return: what it reports; C{None} if it was refused with a one-line reason.
         """
         path = self.directory / "damaged.db"
         for end in ("-wal", "-journal"):
@@ -134,7 +135,7 @@ class JournalTests(SynchronousTestCase):
             return None
 
     def damaged(self) -> Iterator[tuple[str, int, bytes]]:
-        """Every damage of every page."""
+        """Every damage to every page."""
         size = self.pageOctets
         count = len(self.octets) // size
         for number in range(count):
@@ -148,10 +149,11 @@ class JournalTests(SynchronousTestCase):
                 )
                 yield what, number, self.octets[:begin] + page + self.octets[end:]
 
-    def test_pages(self) -> None:
+    def test_eachPageDamaged(self) -> None:
         """
-        Each page, damaged in each way: a line that says so, or whole pages of what it said
-        before. Never another exception, and never something else that it says.
+        A journal with any damaged page either is refused with one line, or reports
+        exactly the same as before. It never raises another exception or reports
+        anything else.
         """
         refused: dict[str, set[int]] = {what: set() for what in DAMAGES}
         for what, number, octets in self.damaged():
@@ -167,15 +169,18 @@ class JournalTests(SynchronousTestCase):
                 len(refused[what]), len(self.octets) // self.pageOctets // 2
             )
 
-    def test_length(self) -> None:
-        """Cut off after any page, and within one."""
+    def test_truncatedFile(self) -> None:
+        """A journal truncated between two pages or within one is refused."""
         size = self.pageOctets
         for end in range(size, len(self.octets), size):
             self.assertIsNone(self.opened(self.octets[:end]), end)
             self.assertIsNone(self.opened(self.octets[: end + 100]), end)
 
-    def test_rows(self) -> None:
-        """Rows that are whole pages of SQLite's, and nothing that we ever wrote."""
+    def test_impossibleRows(self) -> None:
+        """
+        Rows in intact pages that this program could never have written are refused with
+        one line or tolerated, without a traceback.
+        """
         strange = (
             "DELETE FROM meta",
             "DELETE FROM era",
@@ -195,17 +200,17 @@ class JournalTests(SynchronousTestCase):
                     db.executescript(script)
                 octets = path.read_bytes()
                 path.unlink()
-                # Whatever it makes of it: no traceback.
+                # The result does not matter: no traceback.
                 self.opened(octets)
 
 
 class StateTests(SynchronousTestCase):
     """The forwarder's database."""
 
-    def test_pages(self) -> None:
+    def test_eachPageDamaged(self) -> None:
         """
-        Each page, damaged in each way: it holds what it held, or it is set aside for a new
-        one, for the master has the positions.
+        A state database with any damaged page either keeps its contents or is set aside
+        for a new one, because the master has the positions.
         """
         directory = Path(self.mktemp()).resolve()
         directory.mkdir(parents=True)
@@ -232,7 +237,7 @@ class StateTests(SynchronousTestCase):
                         path, setAside=lambda where, reason: aside.append(where)
                     )
                 except UserError as error:
-                    # Without the first page it may be anybody's file.
+                    # Without its first page the file cannot be identified as ours.
                     self.assertEqual(number, 0, error)
                     self.assertIn("of another kind", str(error))
                     path.unlink()
@@ -246,15 +251,18 @@ class StateTests(SynchronousTestCase):
 
 
 class ProcessTests(PairTestCase):
-    """The listener, started on it."""
+    """A listener process that starts on a damaged journal."""
 
-    def test_line(self) -> None:
-        """It ends at once with a line and status 74; nobody can connect."""
+    def test_damagedJournalEndsStart(self) -> None:
+        """
+        The listener exits immediately with one line and status 74; connections are
+        impossible.
+        """
         pair = self.pair([f"--journal={self.directory}/j.db"])
         journal = self.directory / "j.db"
         fill(journal)
         octets = bytearray(journal.read_bytes())
-        # Where a page of a table is: behind the head and the map of pages.
+        # A table's page: the bytes after the header and the pointer map.
         octets[3 * 32768 : 4 * 32768] = b"\xff" * 32768
         journal.write_bytes(octets)
         pair.listener.start()
@@ -267,8 +275,11 @@ class ProcessTests(PairTestCase):
         lines = [line for line in said.splitlines() if "j.db" in line]
         self.assertEqual(len(lines), 1, said)
 
-    def test_nobodyBefore(self) -> None:
-        """While the journal is opened the port is ours, and nobody can connect yet."""
+    def test_noConnectionsBeforeJournal(self) -> None:
+        """
+        While the journal is being opened, the listener holds its port but accepts no
+        connections.
+        """
         seen: list[int] = []
         threads = set(threading.enumerate())
 

@@ -1,4 +1,6 @@
-"""Tests for L{decnet_syslog.wire.decnet}, as a reader of the records sees it."""
+"""
+Tests for L{decnet_syslog.wire.decnet}, from the viewpoint of a reader of the records.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,12 @@ DECNET_KEYS = [
 
 
 def rendered(message: bytes) -> dict[str, Any]:
-    """The record of a message, as a reader of the file has it."""
+    """The record of a message, as parsed by a reader of the file."""
     made: dict[str, Any] = json.loads(renderRecords([message], WHO, 0))
     return made
 
 
-# Where a vector's record is DECNET's and not ours (docs/swapping.rst says why).
+# Vectors whose record differs from DECNET's (docs/swapping.rst explains why).
 DIFFERENT: dict[str, dict[str, str]] = {
     "<134>1 2026-04-18T00:00:00Z decky06 smtp - x - \ufeffBOM message 4.4.4.4": {
         "msg": "BOM message 4.4.4.4"
@@ -46,16 +48,18 @@ DIFFERENT: dict[str, dict[str, str]] = {
 
 
 class ReadingTests(SynchronousTestCase):
-    """The values are those that DECNET's consumers know."""
+    """Records have the values that DECNET's consumers expect."""
 
     HEAD = "<134>1 2026-04-18T00:00:00Z h a - m "
 
     def made(self, rest: str, head: str = HEAD) -> dict[str, Any]:
-        """The record of a message that ends so."""
+        """The record of a message with this ending."""
         return rendered((head + rest).encode())
 
-    def test_vectors(self) -> None:
-        """Every line gives the record that DECNET's own parser gives, with two exceptions."""
+    def test_decnetsVectors(self) -> None:
+        """
+        Every vector gives the record of DECNET's own parser, apart from two exceptions.
+        """
         count = 0
         different = dict(DIFFERENT)
         for line in VECTORS.read_text("utf-8").split("\n")[:-1]:
@@ -70,15 +74,16 @@ class ReadingTests(SynchronousTestCase):
                 ours = different.pop(vector["line"], {})
                 self.assertNotEqual({key: wanted[key] for key in ours} or None, ours)
                 wanted = {**wanted, **ours}
-                # Where DECNET's is no date, the record has none: ours has the arrival's.
+                # If the message has no valid date, DECNET's record has none; ours has
+                # the arrival time.
                 known = {"timestamp": "2026-04-18 01:02:03", **wanted}
                 self.assertEqual(list(made)[: len(known)], list(known))
                 self.assertEqual({key: made[key] for key in known}, known)
             count += 1
         self.assertEqual((count, different), (48, {}))
 
-    def test_unparsed(self) -> None:
-        """A message that DECNET would drop has a record with all of its text."""
+    def test_unparsedMessages(self) -> None:
+        """A message that DECNET would drop gets a record with its complete text."""
         for message in (b"", b"hello", b"<134>1 short", b"<134>2 - h a p m - x"):
             made = rendered(message)
             self.assertEqual(
@@ -95,8 +100,11 @@ class ReadingTests(SynchronousTestCase):
                 },
             )
 
-    def test_timestamps(self) -> None:
-        """A time is shown without fraction and offset; in place of no date is the arrival's."""
+    def test_timestampFormats(self) -> None:
+        """
+        Timestamps are shown without fraction and offset; an invalid date is replaced by
+        the arrival time.
+        """
         arrival = "2026-04-18 01:02:03"
         for written, shown in (
             ("2026-04-18T10:11:12.999999-07:00", "2026-04-18 10:11:12"),
@@ -125,11 +133,14 @@ class ReadingTests(SynchronousTestCase):
             for rest in ("- x", '[relay@55555 src_ip="1.2.3.4"] x'):
                 made = self.made(rest, f"<134>1 {written} h a - m ")
                 self.assertEqual(made["timestamp"], shown)
-                # DECNET's database takes it.
+                # DECNET's database accepts the value.
                 self.assertTrue(datetime.fromisoformat(made["timestamp"]))
 
     def test_addressOrder(self) -> None:
-        """The first of the names that is there has the attacker, wherever it stands."""
+        """
+        The attacker's address comes from the first of the known parameters, whatever
+        their order in the message.
+        """
         names = ["src_ip", "src", "client_ip", "remote_ip", "remote_addr"]
         names += ["target_ip", "ip"]
         params = [f'{name}="192.0.2.{at}"' for at, name in enumerate(names)]
@@ -141,8 +152,11 @@ class ReadingTests(SynchronousTestCase):
             self.made("[relay@55555] ip=9.9.9.9")["attacker_ip"], "9.9.9.9"
         )
 
-    def test_ports(self) -> None:
-        """A port is split off, and noted unless there is one; half of IPv6 is no port."""
+    def test_portIsSplitOff(self) -> None:
+        """
+        A port is split off the address and recorded unless another parameter has one;
+        the end of an IPv6 address is not taken for a port.
+        """
         groups = "2001:db8:0:0:0:0:0:1"
         for address, host, port in (
             ("1.2.3.4:99", "1.2.3.4", "99"),
@@ -154,7 +168,7 @@ class ReadingTests(SynchronousTestCase):
             (":99", ":99", None),
             ("1.2.3.4:99999", "1.2.3.4", "99999"),
             ("", "", None),
-            # A group has four digits at most, an address eight groups.
+            # A group has at most four digits, an address at most eight groups.
             ("2001:db8::1:49255", "2001:db8::1", "49255"),
             ("2001:db8::1:00022", "2001:db8::1", "00022"),
             ("::1:65535", "::1", "65535"),
@@ -176,7 +190,7 @@ class ReadingTests(SynchronousTestCase):
             ("2001:db8::1:22", "2001:db8::1:22", None),
             ("::1:22", "::1:22", None),
             ("::", "::", None),
-            # Brackets.
+            # In brackets.
             ("[2001:db8::1\\]", "2001:db8::1", None),
             ("[2001:db8::1]", "2001:db8::1", None),
             ("[2001:db8::1\\]:22", "2001:db8::1", "22"),
@@ -186,7 +200,7 @@ class ReadingTests(SynchronousTestCase):
             ("[\\]:22", "[]:22", None),
             ("[\\]", "[]", None),
             ("[host\\]", "[host]", None),
-            # No address at all.
+            # Not an address.
             ("12:34:56", "12:34:56", None),
             ("00:11:22:33:44:55", "00:11:22:33:44:55", None),
             ("a:b:c:1", "a:b:c:1", None),
@@ -203,7 +217,8 @@ class ReadingTests(SynchronousTestCase):
 
     def test_addressInText(self) -> None:
         """
-        Without a parameter: the first pair, a word for it, or any address.
+        Without a parameter, the address comes from the text: the first known pair, a
+        phrase, or any address.
         """
         for text, attacker in (
             ("remote_addr=1.1.1.1:99 src_ip=2.2.2.2", "1.1.1.1"),
@@ -220,7 +235,7 @@ class ReadingTests(SynchronousTestCase):
             ("x1.1.1.1", "Unknown"),
             ("1234.1.1.1", "Unknown"),
             ("", "Unknown"),
-            # Not a part of the address: its quotes, what follows it, its port.
+            # Quotes, a port and any following text are not part of the address.
             ('src_ip="1.1.1.1"] x', "1.1.1.1"),
             ("src_ip='1.1.1.1', x", "1.1.1.1"),
             ("src=1.1.1.1,dst=2.2.2.2", "1.1.1.1"),
@@ -259,7 +274,7 @@ class ReadingTests(SynchronousTestCase):
             ("from fe80::1%eth0 port 5", "fe80::1%eth0"),
             ("from fe80::1%eth0:22", "fe80::1%eth0"),
             ("rhost=2001:db8::1, x", "2001:db8::1"),
-            # None.
+            # No address.
             ("from 12:34:56 x", "Unknown"),
             ("from 12:34:56 to 1.1.1.1", "1.1.1.1"),
             ("from 12:34:56 from 1.1.1.1", "1.1.1.1"),
@@ -282,8 +297,10 @@ class ReadingTests(SynchronousTestCase):
                 made = self.made(f"{element} {text}")
                 self.assertEqual(made["attacker_ip"], attacker, (element, text))
 
-    def test_relayed(self) -> None:
-        """A message in a message is read, but the time is that of the outer one."""
+    def test_relayedMessage(self) -> None:
+        """
+        A message inside a message is parsed, but the timestamp is the outer one's.
+        """
         inner = "2026-01-01T09:09:09.1+00:00 inner bash 77 command"
         for app, process in (("1", "-"), ("logger", "5")):
             head = f"<14>1 2026-04-18T00:00:00Z outer {app} {process} - "
@@ -303,8 +320,8 @@ class ReadingTests(SynchronousTestCase):
         made = self.made(f"- {inner} - x", "<14>1 2026-04-18T00:00:00Z outer a - m ")
         self.assertEqual((made["decky"], made["event_type"]), ("outer", "m"))
 
-    def test_command(self) -> None:
-        """A shell's line without MSGID is a command."""
+    def test_shellCommand(self) -> None:
+        """A line from bash without MSGID becomes a "command" event."""
         head = "<14>1 2026-04-18T00:00:00Z h bash - - "
         for rest, event in (
             ("- CMD x", "command"),
@@ -315,9 +332,10 @@ class ReadingTests(SynchronousTestCase):
             self.assertEqual(self.made(rest, head)["event_type"], event)
         self.assertEqual(self.made("- CMD x")["event_type"], "m")
 
-    def test_rightByTheRFC(self) -> None:
+    def test_correctWhereDecnetIsWrong(self) -> None:
         """
-        Where DECNET's parser is wrong: escapes, several elements, brackets in the text.
+        Escapes, several elements, and brackets in the text are parsed by the RFC, where
+        DECNET's parser is wrong.
         """
         for rest, fields, msg in (
             ('[relay@55555 a="x\\]y" b="2"] z', {"a": "x]y", "b": "2"}, "z"),
@@ -332,8 +350,11 @@ class ReadingTests(SynchronousTestCase):
             made = self.made(rest)
             self.assertEqual((made["fields"], made["msg"]), (fields, msg))
 
-    def test_tolerant(self) -> None:
-        """What the RFC forbids but has one reading is read; what has none is text."""
+    def test_tolerantParsing(self) -> None:
+        """
+        Invalid structured data is parsed if it is unambiguous; otherwise it becomes
+        text.
+        """
         long = "n" * 40
         for rest, fields, msg in (
             ('[relay@55555 a="x]y"] z', {"a": "x]y"}, "z"),
@@ -350,8 +371,8 @@ class ReadingTests(SynchronousTestCase):
             made = self.made(rest)
             self.assertEqual((made["fields"], made["msg"]), (fields, msg))
 
-    def test_unreadable(self) -> None:
-        """An element or a parameter that cannot be read takes no other with it."""
+    def test_unreadableElementIsIsolated(self) -> None:
+        """An element or parameter that cannot be parsed does not affect the others."""
         ours, found = (
             '[relay@55555 src_ip="1.2.3.4" u="x"]',
             {"src_ip": "1.2.3.4", "u": "x"},
@@ -386,13 +407,13 @@ class ReadingTests(SynchronousTestCase):
             self.assertEqual(made["attacker_ip"], "1.2.3.4", other)
             made = self.made(f'{other}{other}{ours}[t x="1"] z')
             self.assertEqual((made["fields"], made["msg"]), (found, "z"), other)
-            # One that follows takes nothing from it, whatever it leaves in the text.
+            # The next element loses nothing, whatever remains in the text.
             made = self.made(f"{ours}{other} z")
             self.assertEqual(made["fields"], found, other)
             self.assertTrue(made["msg"].endswith("z"), other)
 
-    def test_unreadableOfOurs(self) -> None:
-        """Of DECNET's own element the parameters that can be read."""
+    def test_unreadableParameters(self) -> None:
+        """Of DECNET's own element, every readable parameter is used."""
         for params in (
             'src_ip="1.2.3.4" n=5 u="x"',
             'n=5 src_ip="1.2.3.4" u="x"',
@@ -414,15 +435,18 @@ class ReadingTests(SynchronousTestCase):
                 ({"src_ip": "1.2.3.4", "u": "x"}, "z"),
                 params,
             )
-        # An element that was cut off stays in the text, too.
+        # A truncated element also stays in the text.
         for rest in ("", " ", ' cmd="no', ' cmd="no\\', " cmd"):
             line = f'[relay@55555 src_ip="1.2.3.4"{rest}'
             made = self.made(line)
             self.assertEqual(made["fields"], {"src_ip": "1.2.3.4"})
             self.assertEqual((made["attacker_ip"], made["msg"]), ("1.2.3.4", line))
 
-    def test_noElement(self) -> None:
-        """A text in brackets that has no parameter is no element; and no text makes ours."""
+    def test_bracketsInText(self) -> None:
+        """
+        A bracketed text without parameters is not an element, and no text is taken for
+        DECNET's element.
+        """
         for rest in ("[12:34:56 x] z", "[ ] z", '["x"] z'):
             self.assertEqual(self.made(rest)["msg"], rest)
         forged = '[relay@55555 src_ip="6.6.6.6"]'
@@ -431,8 +455,8 @@ class ReadingTests(SynchronousTestCase):
         for rest in (f"- x {forged}", f'[t x="1"] {forged}', f"[t] x]{forged}"):
             self.assertEqual(self.made(rest)["fields"], {}, rest)
 
-    def test_bom(self) -> None:
-        """A BOM in front of MSG belongs to the line, not to the text."""
+    def test_bomIsDropped(self) -> None:
+        """A BOM before MSG is dropped from the text but stays in the raw line."""
         for rest, msg in (
             ("- \ufeffx", "x"),
             ("- \ufeff", ""),
@@ -447,6 +471,6 @@ class ReadingTests(SynchronousTestCase):
             self.assertTrue(made["raw_line"].endswith(rest))
         head = "<14>1 2026-04-18T00:00:00Z h bash - - "
         self.assertEqual(self.made("- \ufeffCMD x", head)["event_type"], "command")
-        # Also where other octets are not UTF-8.
+        # Even if other octets are not UTF-8.
         made = rendered((self.HEAD + "- \ufeff").encode() + b"\xff")
         self.assertEqual(made["msg"], "\ufffd")

@@ -1,4 +1,4 @@
-"""The wake-up for a directory that changes: a hint, and nothing depends on it."""
+"""Tests for the inotify wake-up, which is only a hint: nothing depends on it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from decnet_syslog.worker.watch import DirectoryWatch
 
 
 class DirectoryWatchTests(TestCase):
-    """With a real inotify."""
+    """Wake-ups from a real inotify."""
 
     timeout = 60
 
@@ -32,15 +32,16 @@ class DirectoryWatchTests(TestCase):
         self.addCleanup(found.stop)
         return found
 
-    async def test_change(self) -> None:
-        """A file that is written to."""
+    async def test_writtenFileWakes(self) -> None:
+        """Writing to a file in the directory causes a wake-up."""
         self.watch(self.here).arm()
         (self.here / "log").write_bytes(b"x")
         await self.woken
 
-    async def test_missing(self) -> None:
-        """A directory that is not there costs nothing, not the others either, and is
-        watched when it is."""
+    async def test_missingDirectory(self) -> None:
+        """
+        A missing directory affects no other directory, and is watched once it exists.
+        """
         missing = self.here / "missing"
         found = self.watch(missing, self.here)
         found.arm()
@@ -51,8 +52,8 @@ class DirectoryWatchTests(TestCase):
         (missing / "log").write_bytes(b"x")
         await self.woken
 
-    async def test_removed(self) -> None:
-        """A directory that is removed and made again while it is watched."""
+    async def test_recreatedDirectory(self) -> None:
+        """A directory that is removed and recreated is watched again."""
         directory = self.here / "directory"
         directory.mkdir()
         found = self.watch(directory)
@@ -66,8 +67,11 @@ class DirectoryWatchTests(TestCase):
         (directory / "log").write_bytes(b"x")
         await self.woken
 
-    def test_none(self) -> None:
-        """The kernel gives no more instances: nobody is woken, nothing fails."""
+    def test_noInotifyInstance(self) -> None:
+        """
+        If the kernel refuses another inotify instance, nothing fails; there are only no
+        wake-ups.
+        """
 
         def fail(reactor: object) -> inotify.INotify:
             raise INotifyError("INotify initialization error.")

@@ -1,5 +1,5 @@
 """
-Everything that a hostile machine may try, at once, while a worker goes on sending.
+Every attack that a hostile machine may try, all at once, while a worker keeps sending.
 
     python -m tests.siege [--kinds K...] [--rst] [--memory]
 """

@@ -31,10 +31,10 @@ ROWS: Sequence[Row] = [
     for row in module.ROWS
 ]
 
-# So many rows at once.
+# The number of rows tried at once.
 ATTACKERS = 6
 
-# The worker's delay, at worst, in seconds.
+# The worst acceptable delay of the worker's lines, in seconds.
 DELAY_S = 1.0
 
 _HEADS = ("kind", "what is sent or done", "expected", "seen")
@@ -46,8 +46,8 @@ def besiege(
     """
     Try rows while a worker sends.
 
-    @return: what came of each, in order; of the worker; and by how many lines the two
-        outputs differ.
+    @return: the outcome of each row, in order; of the worker; and the number of lines
+        by which the two outputs differ.
     """
     field = Field(directory)
     done: dict[str, Outcome] = {}
@@ -123,7 +123,7 @@ def table(outcomes: Sequence[Outcome], rst: bool = False) -> str:
 
 
 def verdict(outcomes: Sequence[Outcome], seen: Seen, differ: int) -> tuple[str, bool]:
-    """What it comes to, in words, and whether all of it is as promised."""
+    """The verdict in words, and whether everything is as promised."""
     good = [outcome for outcome in outcomes if outcome.good]
     words = (
         f"{len(good)} of {len(outcomes)} as expected; the worker beside them: {seen.written:,}"

@@ -1,4 +1,4 @@
-"""Peers that are not who they say, or not who they should be."""
+"""Peers that lie about their identity, or have no right to connect."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ assert len(FRAME) == 43
 
 
 def _shows(make: Callable[[Attack], Papers | None]) -> Callable[[Attack], str]:
-    """Connect with papers, and send a line at once."""
+    """Connect with a certificate, and send a line immediately."""
 
     def attack(attack: Attack) -> str:
         peer = attack.tls(with_=context(make(attack)))
@@ -50,13 +50,13 @@ def _revoked(attack: Attack) -> Papers:
     papers = attack.own
     attack.field.pair.authority.revoke([papers.certificate.serial_number])
     attack.until(lambda: bool(attack.field.said("revocation list")))
-    # It is noticed within a second.
+    # The listener notices within a second.
     attack.until(lambda: False, 1.0)
     return papers
 
 
 def _copied(attack: Attack) -> str:
-    """A stolen bundle, used beside its owner's connection."""
+    """A stolen bundle, used while its owner is connected."""
     owner = attack.tls()
     other = attack.field.address()
     thief = TLSPeer(attack.field.target, other, context(attack.own))
@@ -68,7 +68,7 @@ def _copied(attack: Attack) -> str:
 
 
 def _revokedWhileSending(attack: Attack) -> str:
-    """A live connection of a certificate that is revoked."""
+    """A live connection whose certificate is revoked."""
     peer = attack.tls()
     peer.send(FRAME)
     attack.until(lambda: attack.isThere(FRAME[3:]))
@@ -77,7 +77,7 @@ def _revokedWhileSending(attack: Attack) -> str:
 
 
 def _resumed(version: int) -> Callable[[Attack], str]:
-    """A session that began before the revocation."""
+    """A TLS session that began before the revocation."""
 
     def attack(attack: Attack) -> str:
         made = context(attack.own, (version, version))

@@ -1,4 +1,6 @@
-"""Frames with anything in them: one frame is one line under the right name, as it came."""
+"""
+Frames with arbitrary content: each becomes one line under the right name, unchanged.
+"""
 
 from __future__ import annotations
 

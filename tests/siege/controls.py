@@ -1,4 +1,4 @@
-"""Control lines of a worker that knows the protocol and breaks it."""
+"""Control lines from a worker that knows the protocol and violates it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _F = b"%d %s" % (len(_M), _M)
 
 
 def greeted(attack: Attack) -> TLSPeer:
-    """Connected, and told HELLO."""
+    """A connection that has received HELLO."""
     peer = attack.tls(protocols=(DELIVERY_PROTOCOL,))
     peer.line(b"HELLO")
     return peer
 
 
 def opened(attack: Attack, stream: bytes = _S) -> TLSPeer:
-    """A stream is open and has a line: position 21."""
+    """A connection with an open stream and one line: position 21."""
     peer = greeted(attack)
     peer.send(b"OPEN %s 0 0 x\n" % stream)
     peer.line(b"RESUME")
@@ -37,7 +37,7 @@ def opened(attack: Attack, stream: bytes = _S) -> TLSPeer:
 
 
 def _first(octets: bytes) -> Callable[[Attack], str]:
-    """The first that the listener hears."""
+    """Octets that come first on the connection."""
 
     def attack(attack: Attack) -> str:
         peer = greeted(attack)
@@ -48,7 +48,7 @@ def _first(octets: bytes) -> Callable[[Attack], str]:
 
 
 def _then(octets: bytes, seconds: float = 25.0) -> Callable[[Attack], str]:
-    """Behind a good line, in the same stream."""
+    """Octets that follow a valid line in the same stream."""
 
     def attack(attack: Attack) -> str:
         peer = opened(attack)
@@ -65,8 +65,8 @@ def _streams(attack: Attack) -> str:
 
 
 def _ofGood(attack: Attack) -> str:
-    """Open the stream of the worker that behaves."""
-    # Its forwarder has locked it.
+    """Open the stream of the well-behaved worker."""
+    # Its forwarder holds a lock on it.
     copies = attack.field.directory / attack.name
     copies.mkdir()
     for path in attack.field.good.bundle.glob("forwarder.db*"):
@@ -80,7 +80,7 @@ def _ofGood(attack: Attack) -> str:
 
 
 def _superseded(attack: Attack) -> str:
-    """Two connections, one stream: the newer has it, the older is told."""
+    """Two connections open one stream: the newer gets it, the older is notified."""
     older = opened(attack)
     older.line(b"ACK")
     newer = greeted(attack)

@@ -1,4 +1,4 @@
-"""The listener under siege, and what is seen of it."""
+"""The listener under siege, and the observed outcome."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from .witness import NAME, WAITS, Seen
 
 __all__ = ["ANY", "REFUSED", "Attack", "Field", "Outcome", "Row", "try_"]
 
-# The connection ended, and the listener had not let it in.
+# The connection ended before the listener had accepted it.
 REFUSED = "refused"
 
 ANY = -1
 
-# What is seen late is waited for, and what is too much too, in seconds.
+# How long to wait for late or excess messages, in seconds.
 SEEN_S = 20.0
 SURPLUS_S = 0.2
 
@@ -39,12 +39,13 @@ class Row:
     A hostile input or peer.
 
     @ivar name: also the CN of its certificate.
-    @ivar sent: what it does, in words.
-    @ivar wire: how its connection must end; or what the attack has to say.
-    @ivar says: what the listener's log must say of it.
-    @ivar stored: the messages that must be there under its name, no others.
-    @ivar counted: so many instead, whatever they are; L{ANY}: how many does not matter.
-    @ivar alone: whether nothing else may be tried meanwhile.
+    @ivar sent: a description of the attack.
+    @ivar wire: how its connection must end; or the result that the attack must return.
+    @ivar says: the text that the listener's log must have about it.
+    @ivar stored: the messages that must be stored under its name, and no others.
+    @ivar counted: the required number of messages instead, whatever their content;
+        L{ANY} accepts any number.
+    @ivar alone: whether no other row may run at the same time.
     """
 
     kind: str
@@ -59,7 +60,7 @@ class Row:
 
     @property
     def expected(self) -> str:
-        """In words."""
+        """The expectation in words."""
         return _words(self.wire, self.says, max(self.counted or 0, len(self.stored)))
 
 
@@ -72,10 +73,10 @@ def _words(wire: str, says: str, stored: int) -> str:
 @dataclass(frozen=True)
 class Outcome:
     """
-    What came of a row.
+    The outcome of a row.
 
-    @ivar waits: of each line that the worker beside it wrote meanwhile, how long it took, in
-        seconds; sorted. Only of a row that was tried alone.
+    @ivar waits: how long each line took that the well-behaved worker wrote during the
+        attack, in seconds; sorted. Only for a row that was tried alone.
     """
 
     row: Row
@@ -85,7 +86,7 @@ class Outcome:
 
     @property
     def beside(self) -> str:
-        """In words, how long the lines of the worker beside it took meanwhile."""
+        """In words, how long the well-behaved worker's lines took during the attack."""
         if not self.waits:
             return ""
         middle = self.waits[len(self.waits) // 2]
@@ -97,9 +98,9 @@ class Outcome:
 @dataclass
 class Field:
     """
-    A listener, a worker that behaves, and room for others.
+    A listener, a well-behaved worker, and room for others.
 
-    @ivar options: more for the listener.
+    @ivar options: more options for the listener.
     """
 
     directory: Path
@@ -119,7 +120,7 @@ class Field:
         self._sources = 1
 
     def start(self) -> None:
-        """Start the listener, and the worker."""
+        """Start the listener and the worker."""
         self.pair.startListener()
         if not self.witnessed:
             return
@@ -137,20 +138,20 @@ class Field:
         self.pair.wait(lambda: self.messages(NAME), "the worker's lines do not arrive")
 
     def finish(self) -> Seen:
-        """Have the worker end, and say what became of its lines."""
+        """Have the worker finish, and report the fate of its lines."""
         assert self._witness is not None
         said, _ = self._witness.communicate()
         return Seen(**json.loads(said))
 
     def stop(self) -> None:
-        """End everything."""
+        """End all processes."""
         if self._witness is not None:
             self._witness.kill()
             self._witness.wait()
         self.pair.stop()
 
     def enroll(self, name: str) -> Papers:
-        """Good papers for a name."""
+        """A valid certificate for a name."""
         out = self.directory / f"bundle-{name}"
         with self._lock:
             self.pair.authority.enroll(name, out)
@@ -158,7 +159,7 @@ class Field:
         return Papers(bundle.certificate, bundle.privateKey)
 
     def waits(self, since: float) -> list[float]:
-        """How long the worker's lines took that were written since then; sorted."""
+        """How long the worker's lines took since a time; sorted."""
         if not self.witnessed:
             return []
         text = self.good.file.with_name(WAITS).read_text()
@@ -166,14 +167,14 @@ class Field:
         return sorted(wait for at, wait in pairs if at >= since)
 
     def address(self) -> str:
-        """An address of loopback that nobody else comes from."""
+        """A loopback address that no other peer uses."""
         with self._lock:
             self._sources += 1
             number = self._sources
         return f"127.250.{number // 250}.{number % 250 + 1}"
 
     def said(self, *of: str) -> list[str]:
-        """The lines of the listener's log with one of these in them."""
+        """The lines of the listener's log that contain one of these texts."""
         return [
             line
             for line in self.pair.listener.output().splitlines()
@@ -181,7 +182,7 @@ class Field:
         ]
 
     def messages(self, worker: str) -> list[bytes]:
-        """What master.json has of a worker, as octets."""
+        """The messages in master.json from a worker, as octets."""
         with self._lock:
             self._look()
             return list(self._messages.get(worker, ()))
@@ -206,9 +207,9 @@ class Field:
 
 class Attack:
     """
-    One row, tried.
+    One row while it is tried.
 
-    @ivar source: the address it comes from.
+    @ivar source: the address that it connects from.
     """
 
     def __init__(self, field_: Field, row: Row) -> None:
@@ -220,13 +221,13 @@ class Attack:
 
     @property
     def own(self) -> Papers:
-        """Good papers for the row's name."""
+        """A valid certificate for the row's name."""
         if self._own is None:
             self._own = self.field.enroll(self.name)
         return self._own
 
     def tcp(self) -> Peer:
-        """A connection without TLS."""
+        """Connect without TLS."""
         return Peer(self.field.target, self.source)
 
     def tls(
@@ -235,16 +236,16 @@ class Attack:
         protocols: tuple[bytes, ...] = (),
         with_: SSL.Context | None = None,
     ) -> TLSPeer:
-        """A connection; with good papers if there are none given."""
+        """Connect with TLS; with a valid certificate unless another is given."""
         made = with_ or context(papers or self.own, protocols=protocols)
         return TLSPeer(self.field.target, self.source, made)
 
     def isThere(self, *messages: bytes) -> bool:
-        """Whether these, and no others, are stored."""
+        """Whether exactly the expected messages are stored."""
         return self.field.messages(self.name) == list(messages)
 
     def until(self, condition: Callable[[], bool], seconds: float = PATIENCE_S) -> bool:
-        """Wait for something. Whether it came."""
+        """Wait for a condition. Returns whether it became true."""
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
@@ -257,12 +258,12 @@ def _attack(attack: Attack) -> str:
     try:
         wire = attack.row.attack(attack)
     except (SSL.Error, ConnectionError):
-        # In a handshake, or while sending: the other end has closed.
+        # During a handshake, or while sending: the other end has closed.
         wire = CLOSED
     except TimeoutError:
         wire = "stuck"
     except Exception as error:
-        # One row's, not the others'.
+        # Log lines about this row, not about the others.
         wire = f"not tried: {error!r}"
     if wire == CLOSED and not attack.field.said(f"connected from {attack.source}:"):
         return REFUSED
@@ -270,13 +271,13 @@ def _attack(attack: Attack) -> str:
 
 
 def try_(field_: Field, row: Row) -> Outcome:
-    """Try a row, and look."""
+    """Try a row, and observe the outcome."""
     attack = Attack(field_, row)
     begun = time.monotonic()
     wire = _attack(attack)
 
     def said() -> list[str]:
-        # A certificate without a name is known by its address.
+        # A certificate without a name is identified by its address.
         mine = field_.said(f"{attack.source}:", f"{attack.name} ")
         return [line for line in mine if row.says in line]
 

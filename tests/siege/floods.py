@@ -1,4 +1,7 @@
-"""Too much of everything. Each alone, for some seconds, beside the worker that behaves."""
+"""
+Too much of everything: each flood alone, for some seconds, while a well-behaved worker
+sends.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +24,18 @@ __all__ = ["ROWS"]
 # How long a flood lasts, in seconds.
 FLOOD_S = 4.0
 
-# How much more memory a flood may cost, in KiB.
+# The limit for additional memory during a flood, in KiB.
 MEMORY_KIB_MAX = 100 * 1024
 
-# The bound of all files of the journal: 128 MiB, and 1.25 times the counted octets.
+# The size limit for all files of the journal: 128 MiB, plus 1.25 times the counted
+# octets.
 FILES_OCTETS_MAX = (128 + 10) * 1024 * 1024
 
 _M = b"<134>1 - d s - e - x"
 
 
 def _flood(octets: bytes, acked: bool = False) -> Callable[[Attack], str]:
-    """The same write again and again, as fast as it is taken."""
+    """Send the same octets repeatedly, as fast as the listener accepts them."""
 
     def attack(attack: Attack) -> str:
         peer = opened(attack) if acked else attack.tls()
@@ -42,7 +46,7 @@ def _flood(octets: bytes, acked: bool = False) -> Callable[[Attack], str]:
                 peer.send(octets, 0.1)
                 sent += 1
             except TimeoutError:
-                # A part of it is out: the rest would have to follow.
+                # A part was sent: the rest would have to follow.
                 break
         fate = peer.fate(0.2)
         peer.reset()
@@ -53,7 +57,7 @@ def _flood(octets: bytes, acked: bool = False) -> Callable[[Attack], str]:
 
 
 def _strangers(attack: Attack) -> str:
-    """More connections without a handshake than an address may have."""
+    """More connections without a handshake than an address is allowed."""
     peers: list[Peer] = []
     for _ in range(1200):
         with suppress(ConnectionError):
@@ -65,7 +69,7 @@ def _strangers(attack: Attack) -> str:
 
 
 def _connections(attack: Attack) -> str:
-    """Forty connections of one name."""
+    """Forty connections under one name."""
     peers = [attack.tls() for _ in range(40)]
     for number, peer in enumerate(peers):
         with suppress(SSL.Error, ConnectionError):
@@ -79,7 +83,7 @@ def _connections(attack: Attack) -> str:
 
 
 def _reconnects(attack: Attack) -> str:
-    """Handshakes, one after the other, of a good certificate."""
+    """Handshakes with a valid certificate, one after another."""
     made = context(attack.own)
     deadline = time.monotonic() + FLOOD_S
     count = 0
@@ -90,7 +94,7 @@ def _reconnects(attack: Attack) -> str:
 
 
 def _greetings(attack: Attack) -> str:
-    """OPEN and LIST, then gone, again and again."""
+    """OPEN and LIST, then disconnect, repeatedly."""
     deadline = time.monotonic() + FLOOD_S
     number = 0
     while time.monotonic() < deadline:
@@ -121,7 +125,10 @@ def _opens(peer: TLSPeer, count: int, name: Callable[[int], bytes]) -> None:
 
 
 def _lists(attack: Attack) -> str:
-    """LIST on connection after connection, of very many streams, and nothing is read."""
+    """
+    LIST for very many streams on connection after connection, without reading the
+    answers.
+    """
     for _ in range(5):
         peer = greeted(attack)
         _opens(peer, 200, lambda n: _LONG)
@@ -145,7 +152,10 @@ def _lists(attack: Attack) -> str:
 
 
 def _names(attack: Attack) -> str:
-    """A stream, a name of 4,000 octets and a line, again and again: what the journal takes."""
+    """
+    A stream, a name of 4,000 octets and a line, repeatedly: how large the journal
+    becomes.
+    """
     deadline = time.monotonic() + FLOOD_S
     number = 0
     while time.monotonic() < deadline:
@@ -166,14 +176,15 @@ def _names(attack: Attack) -> str:
         for path in attack.field.directory.glob("listener.db*")
         if path.is_file()
     )
-    # Little is counted: all batches are delivered, and the kept octets of a worker are bounded.
+    # Few octets are counted: all batches are delivered, and the octets kept for a
+    # worker are bounded.
     if octets > FILES_OCTETS_MAX:
         return f"{octets >> 20} MiB of files for {number} names"
     return "served, the files are small"
 
 
 def _decnet(octets: bytes) -> Callable[[Attack], str]:
-    """A plain peer: octets that are read past, and a line, again and again."""
+    """A plain peer that repeatedly sends a run of octets to skip, and a line."""
 
     def attack(attack: Attack) -> str:
         peer = attack.tls()
@@ -187,7 +198,7 @@ def _decnet(octets: bytes) -> Callable[[Attack], str]:
 
 
 def _deaf(attack: Attack) -> str:
-    """Lines without end, and not a word of the answers is read."""
+    """Send lines endlessly without reading any answer."""
     peer = opened(attack)
     deadline = time.monotonic() + FLOOD_S
     position = len(_M) + 1

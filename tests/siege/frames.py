@@ -1,4 +1,4 @@
-"""What is no frame, or stops being one."""
+"""Input that is not a frame, or breaks off within one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _GOOD = FRAME[3:]
 
 
 def _bad(octets: bytes) -> Callable[[Attack], str]:
-    """A good frame, then something else in the same write."""
+    """A valid frame, then other octets in the same write."""
 
     def attack(attack: Attack) -> str:
         peer = attack.tls()
@@ -25,7 +25,7 @@ def _bad(octets: bytes) -> Callable[[Attack], str]:
 
 
 def _left(octets: bytes, reset: bool) -> Callable[[Attack], str]:
-    """A good frame, which arrives; then a part of one, and the end."""
+    """A valid frame, which arrives; then a partial frame, and the end."""
 
     def attack(attack: Attack) -> str:
         peer = attack.tls()
@@ -42,7 +42,7 @@ def _left(octets: bytes, reset: bool) -> Callable[[Attack], str]:
 
 
 def _sent(*writes: bytes) -> Callable[[Attack], str]:
-    """Good frames, in these writes."""
+    """Valid frames, split into these writes."""
 
     def attack(attack: Attack) -> str:
         peer = attack.tls()
@@ -63,7 +63,7 @@ def _row(name: str, sent: str, octets: bytes, says: str, *more: bytes) -> Row:
 def _skipped(
     name: str, sent: str, octets: bytes, says: str, gaps: int = 0, ends: bool = True
 ) -> Row:
-    """Octets between good frames; a frame that is read past has a gap record."""
+    """Octets between valid frames; a skipped frame gets a gap record."""
     behind = FRAME if ends else b""
     attack = _sent(FRAME + octets + behind)
     return Row("frame", name, sent, attack, OPEN, says, (), 1 + ends + gaps)

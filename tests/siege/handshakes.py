@@ -1,4 +1,4 @@
-"""What is no handshake, or not one that we make."""
+"""Input that is not a handshake, or one that the listener must refuse."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["ROWS"]
 # The beginning of a ClientHello: handshake, TLS 1.0, 512 octets; client_hello, 508; 1.2.
 _HELLO = bytes.fromhex("1603010200010001fc0303") + bytes(32)
 
-# The listener gives a handshake 15 seconds.
+# The listener's limit for a handshake is 15 seconds.
 _HANDSHAKE_S = 20.0
 
 
@@ -46,7 +46,7 @@ def _dropped(reset: bool) -> Callable[[Attack], str]:
 
 
 def _drip(attack: Attack) -> str:
-    """A ClientHello, an octet a second."""
+    """Send a ClientHello, one octet a second."""
     peer = attack.tcp()
     for octet in _HELLO:
         peer.send(bytes([octet]))
@@ -61,7 +61,7 @@ def _drip(attack: Attack) -> str:
 def _only(
     versions: tuple[int, int] | None, ciphers: bytes | None = None
 ) -> Callable[[Attack], str]:
-    """A client that is ready for this and nothing else."""
+    """A client that supports only these versions and ciphers."""
 
     def attack(attack: Attack) -> str:
         peer = attack.tls(with_=context(attack.own, versions, ciphers))

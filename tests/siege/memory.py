@@ -1,4 +1,4 @@
-"""What the listener holds while very many take its time or announce very much."""
+"""The listener's memory while very many peers stall or announce large frames."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ SLOW_S = 10
 LARGEST = 100
 MIB = 1024 * 1024
 
-# How long to let it come to rest, in seconds.
+# Time for the listener to come to rest, in seconds.
 REST_S = 2.0
 
 
 @dataclass(frozen=True)
 class Figure:
     """
-    What a crowd costs.
+    The cost of a crowd.
 
-    @ivar sent: what it does, in words.
-    @ivar held: how many of it were there when all had come.
+    @ivar sent: a description of the peers' behaviour.
+    @ivar held: the number of peers still connected after all had come.
     """
 
     sent: str
@@ -46,7 +46,7 @@ class Figure:
     afterKiB: int
 
     def row(self) -> list[str]:
-        """As the table shows it."""
+        """The row of the table."""
         mib = [f"{k / 1024:.0f}" for k in (self.beforeKiB, self.peakKiB, self.afterKiB)]
         return [self.sent, f"{self.held:,}", *mib]
 
@@ -80,7 +80,7 @@ def _nothing(peers: Sequence[Peer]) -> None:
 
 
 def measure(directory: Path) -> str:
-    """Try three crowds. A table."""
+    """Try three crowds. Returns a table."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     options = ["--max-connections-per-worker=4000"]
@@ -129,7 +129,7 @@ def measure(directory: Path) -> str:
 
 
 def _halves(field: Field) -> list[Peer]:
-    """Each address may have 1,024 of them."""
+    """Each address is allowed 1,024 unfinished handshakes."""
     peers: list[Peer] = []
     source = ""
     for number in range(HALF_OPEN):

@@ -1,4 +1,4 @@
-"""Certificates that a hostile peer shows, by a CA that the listener trusts or another."""
+"""Certificates of hostile peers, from a CA that the listener trusts or from another."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 @dataclass(frozen=True)
 class Papers:
     """
-    What a peer shows.
+    The certificate that a peer presents, with its key.
 
-    @ivar chain: what it sends behind its certificate.
+    @ivar chain: certificates sent after its own.
     """
 
     certificate: x509.Certificate
@@ -35,13 +35,13 @@ class Papers:
 
 @cache
 def key(which: str) -> ec.EllipticCurvePrivateKey:
-    """A key, the same for the same word."""
+    """A key, always the same one for the same word."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
 @cache
 def shortKey() -> rsa.RSAPrivateKey:
-    """A key of 1024 bits, as they were made once."""
+    """A key of 1024 bits, a size of former times."""
     return rsa.generate_private_key(65537, 1024)
 
 
@@ -59,12 +59,12 @@ def issue(
     """
     Sign a certificate.
 
-    @param by: who signs; C{None}: itself.
+    @param by: the signer; C{None}: self-signed.
     @param names: its CNs.
-    @param days: from when to when it is valid, from now.
-    @param critical: an extension that nobody knows.
+    @param days: the validity period, relative to now.
+    @param critical: an unknown extension, marked critical.
     @param own: its key.
-    @param kind: how the CNs are written.
+    @param kind: the string type of the CNs.
     """
     own = own or key("peer")
     subject = x509.Name(
@@ -95,5 +95,5 @@ def issue(
 
 @cache
 def strangersCA() -> Papers:
-    """A CA with the name of ours."""
+    """A different CA with our CA's name."""
     return issue(None, ["DECNET CA"], usages=(), authority=True, own=key("stranger"))

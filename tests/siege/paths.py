@@ -1,4 +1,4 @@
-"""What a local user or a worker's name may put in the way of the listener's files."""
+"""Obstacles that a local user or a worker's name can put at the listener's paths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ROWS"]
 
 
 def _planted(plant: Callable[[Field, Path], None]) -> Callable[[Attack], str]:
-    """Another listener, which finds something where its file should be."""
+    """Start another listener that finds a planted object where its file should be."""
 
     def attack(attack: Attack) -> str:
         directory = attack.field.directory / attack.name
@@ -63,7 +63,7 @@ def _fifo(field: Field, precious: Path) -> None:
 
 
 def _eachWorker(attack: Attack) -> str:
-    """A file for each worker; one is called as a file of the listener's own."""
+    """A file for each worker; one worker is named like a file of the listener's own."""
     directory = attack.field.directory / attack.name
     directory.mkdir()
     other = Field(directory, witnessed=False)

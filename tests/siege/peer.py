@@ -1,4 +1,4 @@
-"""A peer that does as it likes: plain TCP, or TLS as OpenSSL lets it."""
+"""A peer without rules: plain TCP, or TLS as far as OpenSSL allows."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["CLOSED", "OPEN", "Peer", "TLSPeer", "context"]
 
 T = TypeVar("T")
 
-# How long the listener may take for anything, in seconds; it has a limit of 15 for one of them.
+# The time limit for the listener's reactions, in seconds; its own longest limit is 15.
 PATIENCE_S = 25.0
 
-# What is still open after so long, in seconds, stays open.
+# A connection that is still open after this time, in seconds, counts as staying open.
 LOOK_S = 0.5
 
 CLOSED = "closed"
@@ -40,11 +40,11 @@ class Peer:
         self.socket.setblocking(False)
 
     def push(self, octets: bytes) -> int:
-        """Send what goes out now. How much that was."""
+        """Send as many octets as possible without waiting. Returns their number."""
         return self.socket.send(octets)
 
     def pull(self) -> bytes:
-        """What is there; nothing at the end."""
+        """Receive the available octets; none at the end of the connection."""
         return self.socket.recv(65536)
 
     def _try(self, call: Callable[[], T], seconds: float) -> T:
@@ -59,16 +59,16 @@ class Peer:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            # Not select: there may be more than 1,024 of us.
+            # poll instead of select: there may be more than 1,024 sockets.
             poll = select.poll()
             poll.register(self.socket, wanted)
             poll.poll(min(left, 0.05) * 1000)
 
     def send(self, octets: bytes, seconds: float = PATIENCE_S) -> None:
         """
-        Send all of it.
+        Send all octets.
 
-        @raise TimeoutError: it is not taken.
+        @raise TimeoutError: the listener does not read them.
         @raise ConnectionError: or another error of a connection that has ended.
         """
         view = memoryview(octets)
@@ -78,9 +78,9 @@ class Peer:
 
     def receive(self, seconds: float) -> bytes:
         """
-        What comes within some time; nothing at the end of the connection.
+        Octets that arrive within some time; none at the end of the connection.
 
-        @raise TimeoutError: nothing comes.
+        @raise TimeoutError: nothing arrives.
         """
         try:
             return self._try(self.pull, seconds)
@@ -90,7 +90,7 @@ class Peer:
             return b""
 
     def fate(self, seconds: float = PATIENCE_S) -> str:
-        """Wait for the listener to close; whether it has."""
+        """Wait for the listener to close. Returns whether it did."""
         deadline = time.monotonic() + seconds
         try:
             while self.receive(max(0.0, deadline - time.monotonic())):
@@ -100,7 +100,7 @@ class Peer:
         return CLOSED
 
     def finish(self) -> None:
-        """Close as one does."""
+        """Close the connection in the regular way."""
         self.socket.close()
 
     def reset(self) -> None:
@@ -116,7 +116,9 @@ def context(
     ciphers: bytes | None = None,
     protocols: tuple[bytes, ...] = (),
 ) -> SSL.Context:
-    """What a peer is ready for: everything, also what is forbidden to us."""
+    """
+    A context that permits everything, including options that the listener forbids.
+    """
     made = SSL.Context(SSL.TLS_CLIENT_METHOD)
     if versions is not None:
         made.set_min_proto_version(versions[0])
@@ -134,9 +136,9 @@ def context(
 
 class TLSPeer(Peer):
     """
-    A TLS connection, made.
+    An established TLS connection.
 
-    @raise SSL.Error: no handshake.
+    @raise SSL.Error: the handshake failed.
     """
 
     def __init__(
@@ -160,18 +162,18 @@ class TLSPeer(Peer):
         self._lines = b""
 
     def push(self, octets: bytes) -> int:
-        """Send what goes out now. How much that was."""
+        """Send as many octets as possible without waiting. Returns their number."""
         return self.tls.send(octets)
 
     def pull(self) -> bytes:
-        """What is there; nothing at the end."""
+        """Receive the available octets; none at the end of the connection."""
         return self.tls.recv(65536)
 
     def line(self, verb: bytes, seconds: float = PATIENCE_S) -> bytes:
         """
         Read control lines up to one with a verb.
 
-        @raise ConnectionError: the connection ended before it.
+        @raise ConnectionError: the connection ended first.
         """
         while True:
             line, end, rest = self._lines.partition(b"\n")
@@ -186,7 +188,7 @@ class TLSPeer(Peer):
             self._lines += octets
 
     def finish(self) -> None:
-        """Close as one does: what was sent arrives first."""
+        """Close in the regular way: octets sent before still arrive."""
         try:
             self.tls.shutdown()
         except SSL.Error:

@@ -1,4 +1,4 @@
-"""Peers that take their time."""
+"""Slow peers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ROWS"]
 
 
 def _dripping(octets: bytes, every: float) -> Callable[[Attack], str]:
-    """An octet now and then."""
+    """One octet at intervals."""
 
     def attack(attack: Attack) -> str:
         peer = attack.tls()
@@ -29,7 +29,7 @@ def _dripping(octets: bytes, every: float) -> Callable[[Attack], str]:
 
 
 def _silent(attack: Attack) -> str:
-    """Nothing, for some seconds; then a line."""
+    """Silence for some seconds, then a line."""
     peer = attack.tls()
     time.sleep(8.0)
     peer.send(FRAME)
@@ -39,14 +39,14 @@ def _silent(attack: Attack) -> str:
 
 
 def _unfinished(attack: Attack) -> str:
-    """A frame that is begun and never goes on."""
+    """A frame that begins and never continues."""
     peer = attack.tls()
     peer.send(FRAME + b"1000 <134>1 - d s")
     return peer.fate(90.0)
 
 
 def _half(attack: Attack) -> str:
-    """A control line that is begun and never goes on."""
+    """A control line that begins and never continues."""
     peer = greeted(attack)
     peer.send(b"OPEN 0123")
     return peer.fate(90.0)

@@ -1,11 +1,12 @@
 """
-The well-behaved worker: writes stamped lines, and looks when they are in master.json.
+The well-behaved worker: writes stamped lines, and checks when they are in master.json.
 
-A process of its own, so that what attacks the listener does not delay the clock:
+It runs in its own process, so that an attack on the listener does not delay its clock:
 
     python -m tests.siege.witness LOG JSON
 
-It writes until its standard input ends, then waits for the rest and prints what it saw.
+It writes until its standard input ends, then waits for the remaining lines and prints
+its observations.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ __all__ = ["Seen"]
 
 NAME = "good"
 
-# A line each so many seconds.
+# The interval between lines, in seconds.
 EVERY_S = 0.01
 
-# The file beside its log.
+# The name of the log in the worker's directory.
 WAITS = "waits"
 
-# How long the last lines may take, in seconds.
+# The time limit for the last lines, in seconds.
 PATIENCE_S = 60.0
 
 
 @dataclass
 class Seen:
     """
-    What became of the lines.
+    The fate of the lines.
 
     @ivar worst: the longest time from a line's append to its record, in seconds.
     """
@@ -50,17 +51,17 @@ class Seen:
 
     @property
     def good(self) -> bool:
-        """Whether all came once, in order, and as ours."""
+        """Whether every line came once, in order, and under the worker's own name."""
         return self.delivered == self.written and not (
             self.repeated or self.disordered or self.foreign
         )
 
 
 class Witness:
-    """Write and look."""
+    """Writes lines and watches the output."""
 
     def __init__(self, log: Path, output: Path) -> None:
-        # A line for each of its lines: when it was written, and how long it took, in seconds.
+        # One entry per line: the time of writing, and the delay, in seconds.
         self.waits = open(log.with_name(WAITS), "a", buffering=1)  # noqa: SIM115
         self._log = open(log, "ab", buffering=0)  # noqa: SIM115
         self._output = output
@@ -72,14 +73,14 @@ class Witness:
         self.seen = Seen()
 
     def write(self) -> None:
-        """A line."""
+        """Write a line."""
         line = b"<134>1 2026-04-18T00:00:00Z %s ssh - login - %d %d\n"
         number = self.seen.written
         self._log.write(line % (NAME.encode(), number, time.monotonic_ns()))
         self.seen.written += 1
 
     def look(self) -> None:
-        """What is new in master.json."""
+        """Read new records from master.json."""
         if not self._output.exists():
             return
         with open(self._output, "rb") as file:
@@ -113,7 +114,7 @@ class Witness:
         self.waits.write(f"{int(words[8]) / 1e9:.6f} {wait:.6f}\n")
 
     def finish(self) -> None:
-        """Wait for what was written."""
+        """Wait for the remaining lines."""
         deadline = time.monotonic() + PATIENCE_S
         while self.seen.delivered < self.seen.written and time.monotonic() < deadline:
             time.sleep(EVERY_S)
@@ -123,7 +124,7 @@ class Witness:
 
 
 def main(log: str, output: str) -> None:
-    """Write until told to stop."""
+    """Write until standard input ends."""
     witness = Witness(Path(log), Path(output))
     due = time.monotonic()
     while True:
