@@ -68,7 +68,7 @@ class AddressTests(SynchronousTestCase):
         """What is none says so."""
         for text in ("", "m:", "m:0", "m:65536", "[::1", "a b", "m/x", "[m]x"):
             error = self.assertRaises(ValueError, Address.parse, text, 6514)
-            self.assertIn("say host, host:port", str(error))
+            self.assertIn("write host, host:port", str(error))
 
 
 class MastersTests(SynchronousTestCase):

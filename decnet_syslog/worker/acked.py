@@ -1,19 +1,19 @@
 """
-Sending with the delivery extension: what is sent, from where, and what is done with it.
+Sending with the delivery extension: which octets are sent, and what an acknowledgement changes.
 
 What must be true:
 
-* the listener's durable position is the only authority on where to go on. Ours is a
-  hint: it finds the file and saves the time to verify what is already known;
+* the listener's durable position alone decides where sending continues. Our own position is a
+  hint: it finds the file, and saves the time to verify octets that are already known;
 * stored <= acknowledged <= sent <= read <= size of the file, always;
-* nothing is kept for a retry: on a new connection the file is read again.
+* nothing is kept in memory for a retry: a new connection reads the file again.
 
-L{recognition} first recognises the journal, L{opening} then opens contents there; this module
-sends their octets, and takes the acknowledgements.
+L{recognition} first recognises the journal, then L{opening} opens contents there; this module
+sends their octets and handles the acknowledgements.
 
-Set aside: remembering unacknowledged octets in memory (a second queue to lose); trusting
-our own offset when the listener disagrees; taking the lines of a file whose journal was lost
-for delivered.
+Set aside: keeping unacknowledged octets in memory (a second queue to lose); trusting our own
+offset when the listener disagrees; treating the lines of a file as delivered when the journal
+that held them is lost.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ __all__ = ["AckedSender"]
 
 class AckedSender:
     """
-    The sending side of one connection.
+    The sending side of a connection.
 
-    @ivar inFlight: octets of files sent and not acknowledged.
+    @ivar inFlight: octets of files that are sent and not acknowledged.
     """
 
     _log = Logger()
@@ -79,9 +79,9 @@ class AckedSender:
         chunkOctets: int = CHUNK_OCTETS,
     ) -> None:
         """
-        @param worker: our name there: the certificate's.
-        @param resendToNewMaster: whether a master with another journal gets again what
-            the one before has acknowledged, as far as it is on disk.
+        @param worker: our name at the master: the one in our certificate.
+        @param resendToNewMaster: whether a master with another journal gets again everything
+            that the previous one acknowledged, as far as it is still on disk.
         """
         self._files = files
         self._connection = connection
@@ -117,17 +117,17 @@ class AckedSender:
 
     @property
     def isGreeted(self) -> bool:
-        """Whether the listener has said HELLO."""
+        """Whether the listener has sent HELLO."""
         return self._journal.phase not in (Phase.GREETING, Phase.OVER)
 
     @property
     def authority(self) -> Authority:
-        """The journal, as far as it is known, and our name there."""
+        """The journal, as far as it is known, and our name in it."""
         return self._journal.authority
 
     @property
     def isStalled(self) -> bool:
-        """Whether an answer is overdue: an acknowledgement, or where to go on."""
+        """Whether an answer is overdue: an acknowledgement, or a position."""
         return self._answers.areLate(self._isOwed)
 
     @property
@@ -141,10 +141,10 @@ class AckedSender:
         )
 
     def connectionMade(self) -> None:
-        """The listener speaks first."""
+        """Do nothing: the listener speaks first."""
 
     def connectionLost(self) -> None:
-        """Go back to what is acknowledged: the next connection reads from there."""
+        """Return to the acknowledged positions: the next connection reads from there."""
         self._journal.connectionLost()
         if self._soon is not None:
             self._soon.cancel()
@@ -160,9 +160,9 @@ class AckedSender:
 
     def controlReceived(self, line: ControlLine) -> None:
         """
-        A control line of the listener.
+        A control line of the listener arrived.
 
-        @raise ListenerProtocolError: it is not one for us, or not now.
+        @raise ListenerProtocolError: the listener must not send it, or not at this point.
         """
         if self._journal.phase is Phase.OVER:
             return
@@ -191,7 +191,9 @@ class AckedSender:
                 self._journal.listed()
             case BYE(code, text):
                 self._log.warn(
-                    "the master closes: {code}: {text!r}", code=code, text=text
+                    "the master closes the connection: {code}: {text!r}",
+                    code=code,
+                    text=text,
                 )
             case _:
                 raise ListenerProtocolError(
@@ -232,8 +234,8 @@ class AckedSender:
 
     def _pumpSoon(self) -> None:
         """
-        Send what there is, when all that has come is read: of a thousand files there can be
-        a thousand answers at once, and each time all of them would be asked for octets.
+        Send once all lines that have arrived are read: a thousand files can have a thousand
+        answers at once, and each single one would ask all the files for new octets.
         """
         if self._soon is None and self._journal.phase is not Phase.OVER:
             self._soon = self._clock.callLater(0, self._pumpNow)
@@ -243,7 +245,7 @@ class AckedSender:
         self.pump()
 
     def pump(self) -> None:
-        """Send what there is, as far as window and transport allow."""
+        """Send new octets, as far as the window and the transport allow."""
         if self._journal.phase is not Phase.READY:
             return
         self._streams.meet(self._files.opened, State.WAITING)

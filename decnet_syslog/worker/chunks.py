@@ -1,4 +1,4 @@
-"""In which order the chunks of all contents are sent."""
+"""The order in which the chunks of all contents are sent."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def nextChunk(
     contents: Sequence[OpenContent], read: Callable[[OpenContent], Chunk | None]
 ) -> tuple[OpenContent, Chunk] | None:
     """
-    The next chunk of a path, its oldest content first: nothing of a newer one is sent before
-    everything of an older one, a last line that is still being written included.
+    The next chunk of a path, from its oldest content. Nothing of a newer content is sent before
+    all of the older one, including a last line that is still being written.
     """
     for one in contents:
         chunk = read(one)

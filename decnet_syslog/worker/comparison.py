@@ -1,14 +1,14 @@
 """
-What a journal says it holds, compared with the files.
+Comparing the journal's claims with the files.
 
 What must be true:
 
-* a RESUME that disagrees costs that journal's name for a content, nothing else: the content
-  goes on, for that journal under another name, for others as it was;
-* a content is adopted under a name that the journal has only if all that the journal holds
-  behind its last gap is proved to be its own, and no other content has that name;
-* a journal that knows nothing of a content that it had acknowledged is asked what it holds,
-  before anything is sent again: it may have it by another name.
+* a RESUME that disagrees costs only the name of the content in that journal. The content
+  continues: in that journal under another name, in other journals unchanged;
+* a content takes over a name that the journal has only if all octets that the journal holds
+  there after its last gap are proved to be its own, and no other content has that name;
+* if a journal no longer knows a content that it acknowledged, the sender asks for its list before
+  it sends anything again: the journal may have the content under another name.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ __all__ = ["Comparison"]
 
 class Comparison:
     """
-    The comparisons of one connection.
+    The comparisons on a connection.
 
-    @ivar listed: what the journal holds.
-    @ivar isListed: whether it was asked.
+    @ivar listed: the streams that the journal holds.
+    @ivar isListed: whether the journal was asked for them.
     """
 
     _log = Logger()
@@ -61,14 +61,14 @@ class Comparison:
         self._aliases: dict[ContentKey, ContentKey] = {}
 
     def connected(self) -> None:
-        """The positions of the journal count."""
+        """The journal is known: its positions count from now on."""
         self._aliases = self._files.aliases()
 
     # RESUME
 
     def isKnown(self, stream: OpenStream) -> bool:
         """
-        Whether a RESUME needs no reading: it says what we know, or there is nothing to read.
+        Whether a RESUME needs no reading: it repeats our position, or there is nothing to read.
         """
         line, content = stream.resume, stream.content
         assert line is not None
@@ -79,8 +79,8 @@ class Comparison:
             if self._isForgotten(stream, before):
                 return False
             self._log.warn(
-                "the master holds {held} octets of {name!r}, it had acknowledged {offset}: it"
-                " has lost some, they are sent again",
+                "the master holds {held} octets of {name!r}, but had acknowledged {offset}: its"
+                " journal lost some. Sending them again",
                 event="went-back",
                 held=line.offset,
                 name=content.name,
@@ -92,12 +92,12 @@ class Comparison:
             and told == (before.offset, before.base, before.crc)
         ):
             return True
-        # There is nothing to compare; what is left of it, if anything, is a gap anyway. We may
-        # have shipped more of it than is stored, and were killed.
+        # No file to compare with: any remaining octets become a gap in any case. The master may
+        # have more than our saved offset, if we were killed before we saved.
         return content.lostReason is not None and own.offset <= line.offset
 
     def _isForgotten(self, stream: OpenStream, before: Position) -> bool:
-        """Whether a journal knows nothing of what it had acknowledged."""
+        """Whether the journal knows nothing of octets that it acknowledged."""
         line, content = stream.resume, stream.content
         assert line is not None
         return (
@@ -107,7 +107,7 @@ class Comparison:
         )
 
     def compare(self, stream: OpenStream) -> Slices[Happening]:
-        """Our octets, and the journal's checksum of them."""
+        """Compare the journal's checksum with that of our octets."""
         line, content = stream.resume, stream.content
         assert line is not None
         before = self._files.rememberedOf(content)
@@ -117,8 +117,8 @@ class Comparison:
         content.look()
         isShort = content.isCopied and content.life is Life.ROTATED
         if isShort and line.base == own.base and line.offset > content.size:
-            # logrotate made the copy before the last octets came. We shipped them from the
-            # file, and were killed before that was saved.
+            # logrotate made the copy before the last octets were written. We sent them from the
+            # original, and were killed before that was saved.
             content.giveUp("truncated")
             return Happening.AGREED
         if line.base == own.base and line.offset >= own.offset:
@@ -128,21 +128,21 @@ class Comparison:
         try:
             crc = yield from checksumInSlices(content, start, line.offset, crc)
         except (Changed, Vanished):
-            self._diverged(stream, "more octets than this file")
+            self._diverged(stream, "more octets than this file has")
             return Happening.DISAGREED
         except OSError as error:
             content.trouble = error.strerror or str(error)
             return Happening.FAILED
         if crc != line.crc:
-            self._diverged(stream, "other octets than this file")
+            self._diverged(stream, "other octets than this file has")
             return Happening.DISAGREED
         return Happening.AGREED
 
     def resume(self, stream: OpenStream) -> None:
-        """What was compared counts from now on."""
+        """Continue from the compared position."""
         line, content = stream.resume, stream.content
         assert line is not None
-        # Of what has no file any more, nothing is taken that we did not see ourselves.
+        # Without a file, accept no octet that we did not see ourselves.
         offset = line.offset
         if content.lostReason is not None:
             offset = min(offset, content.content.seen)
@@ -153,18 +153,19 @@ class Comparison:
 
     def _diverged(self, stream: OpenStream, what: str) -> None:
         """
-        The journal holds another content by this name than we have.
+        The journal holds another content under this name.
 
-        Our state or the worker's disk was restored from a copy, or copied to another
-        machine. What the journal holds is found by content if we have it at all.
+        Our state or the worker's disk was restored from a copy, or copied to another machine. If
+        the journal holds our content under another name, the comparison finds it.
         """
         line, name = stream.resume, stream.content.name
         assert line is not None
         self._counts.divergedFrom(name, self._clock())
         stream.refused.add((line.stream, line.generation))
         self._log.error(
-            "the master holds {reason} for {name!r} (stream {stream}, {offset} octets): it is"
-            " looked for in what the master has, or goes on as a new stream",
+            "the master holds {reason} for {name!r} (stream {stream}, {offset} octets): searching"
+            " its other streams; without a match, the file continues as a new stream. Check"
+            " whether this worker's disk or state was restored or copied to another machine",
             event="diverged",
             reason=what,
             name=name,
@@ -175,7 +176,7 @@ class Comparison:
     # LIST
 
     def identifyAll(self) -> Slices[None]:
-        """Find the contents that have no place yet among the streams the journal has."""
+        """Match the contents that have no stream yet with the journal's streams."""
         found: dict[OpenContent, Position] = {}
         for stream in list(self._streams.of.values()):
             if stream.state not in (State.UNIDENTIFIED, State.DIVERGED):
@@ -183,7 +184,7 @@ class Comparison:
             hasDiverged = stream.state is State.DIVERGED
             stream.happened(Happening.COMPARED)
             content = stream.content
-            # What was acknowledged for certain is delivered, whatever it is called there.
+            # Octets that were acknowledged are delivered, under whichever name.
             known = content.acknowledged.offset
             try:
                 match = yield from identify(
@@ -209,7 +210,7 @@ class Comparison:
     def _candidates(
         self, content: OpenContent, refused: set[ContentKey]
     ) -> list[KNOWN]:
-        """The streams that are not another content's, nor were found not to be this one."""
+        """The streams that no other content has and that were not found to differ from this one."""
         found = []
         for known in self.listed:
             there = (known.stream, known.generation)
@@ -224,14 +225,14 @@ class Comparison:
         content = stream.content
         if match is not None:
             self._log.info(
-                "{name!r} is stream {stream} of the master, which holds {offset} octets of it",
+                "the master has {name!r} as stream {stream} and holds {offset} octets",
                 name=content.name,
                 stream=match.stream,
                 offset=match.offset,
             )
             return _positionOf(match)
         if hasDiverged and stream.alias in stream.refused:
-            self._log.warn("{name!r} goes on as a new stream", name=content.name)
+            self._log.warn("{name!r} continues as a new stream", name=content.name)
             start = content.acknowledged.offset
             return Position(uuid4().hex, 0, start, start)
         stream.isSure = True
@@ -239,15 +240,15 @@ class Comparison:
 
     def identifyPast(self) -> Slices[None]:
         """
-        Continue the rotated files that the journal holds a part of, after the state was lost:
-        they were being shipped. So were to be those that are younger than one that it holds.
+        After a loss of the state: continue the rotated files that the journal holds in part,
+        because they were being sent, and send the younger rotated files of the same paths.
         """
         held: set[str] = set()
         for content in self._files.past():
             try:
                 match = yield from identify(content, self._candidates(content, set()))
             except OSError:
-                # It is reported when its directory is looked at.
+                # The look at its directory reports the error.
                 match = None
             finally:
                 content.close()

@@ -1,4 +1,4 @@
-"""What a sender and its connection ask of one another."""
+"""The interfaces between a sender and its connection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["IClock", "IConnection", "ISender", "ListenerProtocolError"]
 
 @dataclass
 class ListenerProtocolError(Exception):
-    """The listener sent what it must not send here."""
+    """The listener sent a line that it must not send, or not at this point."""
 
     text: str
 
@@ -24,43 +24,43 @@ class ListenerProtocolError(Exception):
 
 
 class IClock(Protocol):
-    """The time, and calls that are made later, by whoever made this one."""
+    """The time, and delayed calls; both in the thread of the caller."""
 
     def seconds(self) -> float:
-        """Seconds that never go back."""
+        """Seconds of a clock that never goes back."""
 
     def callLater(
         self, delay: float, callable: Callable[..., object], *args: object, **kw: object
     ) -> IDelayedCall:
-        """Call later."""
+        """Call after a delay in seconds."""
 
 
 class IConnection(Protocol):
-    """What a sender asks of its connection."""
+    """The services that a sender needs of its connection."""
 
     @property
     def paused(self) -> bool:
-        """Whether there is enough to be written for now. L{ISender.pump} is called after."""
+        """Whether enough is waiting to be written. L{ISender.pump} is called when it is not."""
 
     def sendOctets(self, octets: bytes) -> None:
-        """Send."""
+        """Send octets, in order."""
 
     def close(self, bye: BYE) -> None:
-        """Say why and close."""
+        """Send the reason and close."""
 
     def accepted(self) -> None:
-        """The listener has accepted us: the next failure is a new one."""
+        """The listener accepted us: the next failure begins a new series of delays."""
 
     def whenArrived(self, call: Callable[[], None]) -> None:
-        """Call when the peer's TCP has everything that was sent until now."""
+        """Call when the peer's TCP has acknowledged everything sent until now."""
 
 
 class ISender(Protocol):
-    """What one connection sends. Used by one thread at a time."""
+    """The sender for a connection. Only one thread uses it at a time."""
 
     @property
     def inFlight(self) -> int:
-        """Octets of files sent and not acknowledged."""
+        """Octets of files that are sent and not acknowledged."""
 
     @property
     def isStalled(self) -> bool:
@@ -71,17 +71,17 @@ class ISender(Protocol):
         """Whether the listener has accepted this connection."""
 
     def connectionMade(self) -> None:
-        """Begin."""
+        """The connection is up: begin."""
 
     def controlReceived(self, line: ControlLine) -> None:
         """
-        A control line has come.
+        A control line arrived.
 
-        @raise ListenerProtocolError: it is not one for us, or not now.
+        @raise ListenerProtocolError: the listener must not send it, or not at this point.
         """
 
     def pump(self) -> None:
-        """Send what there is, as far as window and transport allow."""
+        """Send new octets, as far as the window and the transport allow."""
 
     def connectionLost(self) -> None:
-        """Go back to what is acknowledged: the next connection reads from there."""
+        """Return to the acknowledged positions: the next connection reads from there."""

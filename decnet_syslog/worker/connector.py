@@ -1,10 +1,10 @@
 """
 A connector over an endpoint.
 
-L{ReconnectingClientFactory} wants something with C{connect()}; the reactor's own
-connectors know IPv4 names only. This one takes an endpoint (so: both families, the
-fastest address wins) and asks for it anew each time, so that a renewed certificate or
-address is used by the next connection.
+L{ReconnectingClientFactory} needs an object with C{connect()}, and the reactor's own connectors
+resolve IPv4 names only. This one uses an endpoint (so both address families are tried, and the
+fastest address wins). It makes a new endpoint for each connection, so that the next connection
+uses a renewed certificate or a new address.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["EndpointConnector"]
 
 class EndpointConnector:
     """
-    Connect a factory, again and again.
+    Connects a factory, as often as asked.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class EndpointConnector:
         self._connecting: Deferred[Any] | None = None
 
     def connect(self) -> None:
-        """Begin one attempt."""
+        """Start one attempt."""
         try:
             self._connecting = self._endpoint().connect(
                 cast(Any, _Once(self._factory, self))
@@ -48,7 +48,7 @@ class EndpointConnector:
         self._connecting.addCallbacks(self._connected, self._failed)
 
     def stopConnecting(self) -> None:
-        """Give up the attempt under way, if there is one."""
+        """Cancel the attempt under way, if any."""
         if self._connecting is not None:
             self._connecting.cancel()
 
@@ -61,7 +61,7 @@ class EndpointConnector:
 
 
 class _Once:
-    """Stands between an endpoint and the factory: tells it of the protocol's end."""
+    """Adapts the factory to an endpoint: reports the end of the protocol to it."""
 
     noisy = False
 
@@ -76,7 +76,7 @@ class _Once:
         """Nothing to stop."""
 
     def buildProtocol(self, addr: Any) -> Any:
-        """The factory's protocol, its end reported to the factory."""
+        """The factory's protocol, with its end reported to the factory."""
         protocol = self._factory.buildProtocol(addr)
         if protocol is None:
             return None

@@ -1,4 +1,4 @@
-"""Counts of what one forwarder has delivered since it started, for metrics."""
+"""Counts of what one forwarder delivered since it started, for metrics."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections import Counter
 
 __all__ = ["Counts"]
 
-# Files whose divergence is remembered: as many as a report can name, and more.
+# Files whose divergence is remembered: at least as many as a report can name.
 DIVERGED_MAX = 64
 
 
 class Counts:
     """
-    Counts, changed once a piece or an acknowledgement, never for a line.
+    Counters that change once for a chunk or an acknowledgement, never for a line.
 
-    @ivar acknowledgements: heard from the master; of a plain one, rounds that arrived.
-    @ivar octets: of files, acknowledged since the start.
-    @ivar gaps: octet ranges that were given up, by reason. A range that is told again on
+    @ivar acknowledgements: received from the master; with a plain receiver: arrived rounds.
+    @ivar octets: octets of files that were acknowledged since the start.
+    @ivar gaps: octet ranges that were given up, by reason. A range that is reported again on
         another connection counts again.
-    @ivar gapOctets: of these.
-    @ivar diverged: when a file was found to differ from what the master holds, on the
-        clock, by its name.
+    @ivar gapOctets: the octets in the given-up ranges, by reason.
+    @ivar diverged: for the name of each file found to differ from the master's content, the time
+        of the discovery on the clock.
     """
 
     def __init__(self) -> None:
@@ -31,17 +31,17 @@ class Counts:
         self.diverged: dict[str, float] = {}
 
     def acknowledged(self, octets: int) -> None:
-        """The master has so many more."""
+        """The master acknowledged this many more octets."""
         self.acknowledgements += 1
         self.octets += octets
 
     def skipped(self, octets: int, reason: str) -> None:
-        """A gap was told."""
+        """A gap was reported."""
         self.gaps[reason] += 1
         self.gapOctets[reason] += octets
 
     def divergedFrom(self, name: str, now: float) -> None:
-        """The master holds another content of a file."""
+        """The master holds another content for this file."""
         while len(self.diverged) >= DIVERGED_MAX:
             del self.diverged[next(iter(self.diverged))]
         self.diverged[name] = now

@@ -1,4 +1,4 @@
-"""Chooses acknowledged or plain sending, by the master's protocol and the option."""
+"""Chooses acknowledged or plain delivery, by the master's protocol and the option."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Delivery:
         chunkOctets: int,
     ) -> None:
         """
-        @param workerName: the name that our certificate has now.
+        @param workerName: returns the name in the certificate that is in use.
         @param delivery: auto, acked or plain.
         """
         self._reactor = reactor
@@ -51,9 +51,9 @@ class Delivery:
 
     def sessionFor(self, line: ForwarderProtocol) -> Session | None:
         """
-        What a connection carries.
+        Make the session of a connection.
 
-        @return: C{None}: nothing, this master is refused.
+        @return: C{None} to refuse this master.
         """
         session = Session(self._reactor, self._thread, line)
         sender: ISender
@@ -69,8 +69,9 @@ class Delivery:
             )
         elif self._delivery == "acked":
             self._log.error(
-                "the master does not acknowledge (it does not speak decnet-syslog/1) and"
-                " --delivery=acked is set: nothing is sent"
+                "the master does not support acknowledged delivery (decnet-syslog/1), and"
+                " --delivery=acked requires it: closing the connection and trying again. Check"
+                " that --master-host is a decnet-listener"
             )
             return None
         else:
@@ -79,15 +80,15 @@ class Delivery:
         return session
 
     def connected(self, line: ForwarderProtocol) -> None:
-        """The master has accepted us: log which delivery it gets."""
+        """The master accepted us: log which delivery it gets."""
         if line.control:
-            self._log.info("connected to the master, acknowledged delivery")
+            self._log.info("connected to the master with acknowledged delivery")
             return
         if self._delivery == "auto" and self._files.hasJournal:
             self._log.warn(
-                "the master acknowledged before and does not now: lines can be lost when it"
-                " crashes; --delivery=acked would wait for one that does"
+                "the master acknowledged before but does not now: a crash of the receiver can"
+                " lose lines. To wait for a master that acknowledges, set --delivery=acked"
             )
         self._log.info(
-            "connected to the master, plain RFC 5425 without acknowledgement"
+            "connected to the master with plain RFC 5425, without acknowledgements"
         )

@@ -1,4 +1,4 @@
-"""Pieces of a file as the wire has them."""
+"""Encoding the chunks of a file for the wire."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ..wire.framing import encodeFrames
 
 __all__ = ["encodeLast", "encodeLines", "encodePlain"]
 
-# As many as a listener takes in one EMPTY.
+# The most that a listener accepts in one EMPTY.
 EMPTY_LINES_MAX = 1024
 
 _LAST = encodeControl(LAST())
@@ -15,7 +15,7 @@ _LAST = encodeControl(LAST())
 
 def encodeLines(octets: bytes) -> bytes:
     """
-    Complete lines as frames, and as EMPTY where there is nothing to frame.
+    Encode complete lines as frames, and empty lines as EMPTY.
 
     @param octets: lines, each with its LF.
     """
@@ -47,16 +47,16 @@ def _encodeEmpty(count: int) -> bytes:
 
 
 def encodeLast(octets: bytes) -> bytes:
-    """The last line of a file, which has no LF."""
+    """Encode the last line of a file, which has no LF."""
     return _LAST + encodeFrames([octets])
 
 
 def encodePlain(octets: bytes) -> tuple[bytes, int]:
     """
-    Lines for a peer without the extension.
+    Encode lines for a peer without the extension.
 
-    @return: the frames, and how many empty lines were left out: RFC 5425 has no frame
-        without a message.
+    @return: the frames, and the number of empty lines left out: RFC 5425 has no frame without a
+        message.
     """
     lines = octets.removesuffix(b"\n").split(b"\n")
     messages = [line for line in lines if line]

@@ -1,7 +1,7 @@
 """
-Why a connection to a master has ended, or could not be made.
+Why a connection to a master ended, or could not be made.
 
-The status page serves a count for each word (docs/watching.rst), so the number of words is fixed:
+The status page has one counter for each word (docs/watching.rst), so the set of words is fixed:
 a master cannot add any.
 """
 
@@ -21,7 +21,7 @@ from .protocol import ForwarderProtocol
 
 __all__ = ["BYE_CODES", "endOf", "failureOf", "toldBy"]
 
-# The codes that a master gives for its end of a connection: docs/protocol.rst.
+# The codes that a master gives when it ends a connection: docs/protocol.rst.
 BYE_CODES = (
     "shutdown",
     "superseded",
@@ -45,7 +45,7 @@ BYE_CODES = (
 def endOf(
     line: ForwarderProtocol, refused: str | None, told: Told | None, reason: Failure
 ) -> str:
-    """Why a connection has ended, as one of a fixed number of words."""
+    """Why a connection ended, as one of a fixed set of words."""
     if refused is not None:
         return "certificate"
     if line.lastBye is not None:
@@ -61,14 +61,14 @@ def endOf(
 
 
 def toldBy(line: ForwarderProtocol, reason: Failure) -> Told | None:
-    """The reason why the master refuses our certificate, if it sent one."""
+    """Why the master refuses our certificate, if it sent a reason."""
     if line.lastBye is not None:
         return toldByCode(line.lastBye.code)
     return toldByAlert(reason.value)
 
 
 def failureOf(reason: Failure) -> str:
-    """Why there was no connection, as one of a fixed number of words."""
+    """Why a connection could not be made, as one of a fixed set of words."""
     for kind, word in (
         (ConnectionRefusedError, "refused"),
         (TimeoutError, "timeout"),

@@ -1,4 +1,4 @@
-"""What happens to the followed files, as sentences for the log."""
+"""Log messages for events of the followed files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["reportFileEvent"]
 
 _log = Logger()
 
-# By the names that L{decnet_syslog.files} uses: how grave it is, what happened, what to do.
+# For each event name of L{decnet_syslog.files}: its level, what happened, and the remedy.
 _SENTENCES: dict[str, tuple[LogLevel, str]] = {
     "renamed": (
         LogLevel.info,
@@ -18,79 +18,85 @@ _SENTENCES: dict[str, tuple[LogLevel, str]] = {
     ),
     "truncated": (
         LogLevel.info,
-        "{path!r} was truncated at {position} octets or more; looking for its copy",
+        "{path!r} was truncated at {position} octets or more; looking for the copy of its"
+        " old content",
     ),
     "copy-not-found": (
         LogLevel.warn,
-        "no copy of the old content of {path!r} was found: its octets from {position} on become"
-        " a gap record. Give the directory of rotated files with --rotated PATTERN",
+        "no copy of the old content of {path!r} was found: its octets from {position} on are"
+        " reported as a gap record. Give the directory of rotated files with --rotated PATTERN",
     ),
     "copy-not-certain": (
         LogLevel.warn,
-        "{path!r} is taken for the copy of a file that is gone, and this is not certain; it is"
-        " read from {position} on, and lines may be repeated",
+        "{path!r} is probably, but not certainly, the copy of a file that is gone; reading it"
+        " from {position} on, some lines may be repeated",
     ),
     "rotated-unseen": (
         LogLevel.info,
-        "{path!r} was rotated while nobody looked; shipping it",
+        "{path!r} was rotated between two looks; sending it",
     ),
     "duplicate": (
         LogLevel.warn,
-        "{path!r} has the same octets as another rotated file; shipping both",
+        "{path!r} has the same content as another rotated file; sending both",
     ),
     "replaced": (
         LogLevel.info,
-        "{path!r} was replaced by a file that begins with the old content; going on behind it",
+        "{path!r} was replaced by a file that begins with the old content; continuing after"
+        " that content",
     ),
     "returned": (
         LogLevel.info,
-        "{path!r} has an earlier content again; going on where it was left",
+        "{path!r} has an earlier content again; continuing where that content was left",
     ),
     "late-write": (
         LogLevel.warn,
-        "somebody has written to {path!r} after it was finished; shipping the rest",
+        "a process wrote to {path!r} after the file was finished; sending the rest. Have the"
+        " process reopen its log at once after a rotation",
     ),
-    "link-changed": (LogLevel.info, "{path!r} leads to another file"),
+    "link-changed": (
+        LogLevel.info,
+        "{path!r} is a symbolic link and now points to another file",
+    ),
     "writer-left": (
         LogLevel.warn,
-        "a rotated file of {path!r} is closed, and a process may still write to it: {reason}."
+        "closed a rotated file of {path!r}, but a process may still write to it: {reason}."
         " Have the process reopen its log after the rotation",
     ),
     "not-kept": (
         LogLevel.warn,
-        "a deleted file of {path!r} could not be copied beside the state database ({reason}):"
-        " what is not shipped would be lost with this process. Free disk space",
+        "cannot copy a deleted file of {path!r} to the directory of the state database"
+        " ({reason}): lines not yet sent are lost if this process ends. Free disk space",
     ),
     "stale": (
         LogLevel.warn,
-        "the file server has forgotten the open file of {path!r}; opening it anew",
+        "the file server no longer knows the open file of {path!r}; opening it again",
     ),
     "unreadable": (
         LogLevel.warn,
-        "{path!r} cannot be shipped now: {reason}",
+        "cannot read {path!r}: {reason}. It is tried again at every look",
     ),
     "readable-again": (LogLevel.info, "{path!r} can be read again"),
     "too-many-files": (
         LogLevel.warn,
-        "{path!r} and further files are not followed: the limit is {limit} files. Raise"
+        "not following {path!r} and further files: the limit is {limit} files. Raise"
         " --max-files",
     ),
     "before-our-time": (
         LogLevel.info,
-        "{files} rotated files of {path!r} are older than this forwarder's first look; they are"
-        " not shipped",
+        "not sending {files} rotated files of {path!r}: they are older than the first look of"
+        " this forwarder",
     ),
 }
 
 
 def reportFileEvent(name: str, **facts: Any) -> None:
     """
-    Log something that happened to a file.
+    Log an event of a followed file.
 
-    @param name: of the event.
-    @param facts: of it, by name.
+    @param name: the event.
+    @param facts: its details: the fields of the sentence.
     """
     level, sentence = _SENTENCES.get(
-        name, (LogLevel.warn, f"{name} of a followed file: {{path!r}}")
+        name, (LogLevel.warn, f"unexpected event of {{path!r}}: {name}")
     )
     _log.emit(level, sentence, file_event=name, **{"path": "", **facts})

@@ -1,14 +1,14 @@
 """
-The state of each file: octets delivered, age of the oldest undelivered line, troubles.
+The state of each file: octets delivered, age of the oldest undelivered line, trouble.
 
 What must be true:
 
-* sizes and times are those of the files now, whether a master was told or not;
+* sizes and times are those of the files now, whether a master received them or not;
 * a look costs a fixed amount per file, however many lines there are.
 
-How old a line is, no file says. So sizes are noted with the time, at each look: a line
-that ends behind a size came after that time. A line that was there before we looked is at
-least as old as its file's last change.
+A file does not record the age of its lines. So each look notes the size with the time: a line
+that ends beyond a noted size was written after that time. A line that was there before the first
+look is at least as old as the last change of its file.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from .counts import Counts
 
 __all__ = ["FileReport", "FileState", "FileStates", "Report"]
 
-# Sizes that are kept of one file. When there are more, two neighbours become one.
+# Noted sizes per file. When there are more, each two neighbours become one.
 NOTES_MAX = 64
 
-# Of a name and a reason, in characters: both are for people.
+# Maximum length of a name and of a reason, in characters: both are for people.
 NAME_CHARACTERS_MAX = 1000
 REASON_CHARACTERS_MAX = 200
 
-# How long it is told that a file has differed from what the master holds, in seconds:
-# long enough to be seen, though the file has gone on as a new stream.
+# How long a report mentions that a file differed from the master's content, in seconds: long
+# enough to be seen, although the file has continued as a new stream.
 DIVERGED_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
     """
-    How far one file is delivered.
+    How much of a file is delivered.
 
-    @ivar stream: what the master calls it, and C{generation}.
-    @ivar age: of its oldest complete line that is not acknowledged, in seconds; 0: none.
+    @ivar stream: its name in the journal, with C{generation}.
+    @ivar age: age of its oldest complete line that is not acknowledged, in seconds; 0: none.
     """
 
     name: str
@@ -55,18 +55,18 @@ class FileReport:
 
     @property
     def behind(self) -> int:
-        """Octets that are not acknowledged, those of an unfinished line too."""
+        """Octets that are not acknowledged, including those of an unfinished line."""
         return max(0, self.size - self.position)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """
-    How all files are, at one look.
+    The state of all files at one look.
 
-    @ivar files: the furthest behind first, no more than a report has.
-    @ivar followed: how many there are.
-    @ivar troubles: path or kind of what is wrong: kind, name and reason.
+    @ivar files: those furthest behind first, at most as many as a report holds.
+    @ivar followed: the number of followed files.
+    @ivar troubles: present trouble: kind, name (path) and reason.
     """
 
     files: tuple[FileReport, ...] = ()
@@ -78,9 +78,9 @@ class Report:
 
 class FileState:
     """
-    Notes on one file's growth.
+    The notes on a file's growth.
 
-    @ivar age: of its oldest complete line that is not acknowledged, in seconds; 0: none.
+    @ivar age: age of its oldest complete line that is not acknowledged, in seconds; 0: none.
     """
 
     def __init__(self, content: OpenContent) -> None:
@@ -90,7 +90,7 @@ class FileState:
         self._noted = content.acknowledged.offset
 
     def look(self, now: float, wall: float) -> None:
-        """Note the size, and see how old the oldest line is."""
+        """Note the size, and compute the age of the oldest line."""
         content = self.content
         size, offset = content.size, content.acknowledged.offset
         if size < self._noted:
@@ -110,7 +110,7 @@ class FileState:
         self.age = 0.0 if nothing or not self._notes else now - self._notes[0][0]
 
     def report(self) -> FileReport:
-        """How it is."""
+        """The state at the last look."""
         content = self.content
         there = content.acknowledged
         return FileReport(
@@ -123,7 +123,7 @@ class FileState:
         )
 
     def _merge(self) -> None:
-        """Halve the notes: what came in two looks counts as come in the first."""
+        """Halve the notes: octets noted in two looks count as noted in the first."""
         notes = list(self._notes)
         self._notes = deque(
             (first[0], second[1])
@@ -135,7 +135,7 @@ class FileState:
 
 class FileStates:
     """
-    How the files are. Used by the files' thread.
+    The state of all files. Used in the files thread.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class FileStates:
         self._states: dict[OpenContent, FileState] = {}
 
     def look(self) -> Report:
-        """See how the files are."""
+        """Look at all files."""
         now, wall = self._clock(), self._wallClock()
         self._states = {
             content: self._states.get(content) or FileState(content)
@@ -171,10 +171,10 @@ class FileStates:
         )
 
     def _troubles(self, now: float) -> list[TROUBLE]:
-        """What is wrong with files now; as many as a report has."""
+        """Present trouble with files, at most as many as a report holds."""
         found = [("stuck", *item) for item in self._files.troubles.items()]
         found += [
-            ("diverged", name, "the master holds another content of it")
+            ("diverged", name, "the master holds other content for it")
             for name, when in self._counts.diverged.items()
             if now - when < DIVERGED_S
         ]

@@ -1,11 +1,11 @@
 """
-The thread in which everything happens that may wait for the worker's disk.
+The thread for all work that may wait for the worker's disk.
 
-One thread has the files, the state database and the sender, and does one call at a time, in
-the order in which they were posted: so nothing that must be durable before something else is
-overtaken. The reactor's thread has the connection, and is never kept waiting by a disk.
+This one thread owns the files, the state database and the sender. It makes one call at a time, in
+the order in which the calls were posted, so nothing overtakes a write that must be durable first.
+The reactor's thread owns the connection, and never waits for a disk.
 
-Whoever posts bounds what is posted: L{decnet_syslog.worker.session}.
+The queue has no bound of its own. Callers limit what they post: L{decnet_syslog.worker.session}.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["FilesThread"]
 
 @implementer(IDelayedCall)
 class _Call:
-    """A call that is made later in the files' thread, unless it is cancelled there before."""
+    """A delayed call in the files thread; cancel it in that thread."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class _Call:
         disarm: Callable[[_Call], object],
     ) -> None:
         """
-        @param disarm: told when it is cancelled.
+        @param disarm: called on cancellation.
         """
         self._at = at
         self._disarm = disarm
@@ -50,16 +50,16 @@ class _Call:
             call(*self._arguments)
 
     def cancel(self) -> None:
-        """Do not make it."""
+        """Cancel the call."""
         self._call = None
         self._disarm(self)
 
     def active(self) -> bool:
-        """Whether it is still to be made."""
+        """Whether the call is still to come."""
         return self._call is not None
 
     def getTime(self) -> float:
-        """When it is to be made."""
+        """The time of the call."""
         return self._at
 
     def delay(self, secondsLater: float) -> None:
@@ -73,7 +73,7 @@ class _Call:
 
 class FilesThread:
     """
-    Makes calls one after another, in a thread of its own.
+    Makes calls one after another, in its own thread.
     """
 
     _log = Logger()
@@ -81,7 +81,7 @@ class FilesThread:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
-        # The reactor's timers of calls that are made later: the reactor's thread has them.
+        # The reactor's timers of delayed calls; only the reactor's thread uses them.
         self._timers: dict[_Call, IDelayedCall] = {}
         self._isStopping = False
         self._thread = threading.Thread(
@@ -89,12 +89,12 @@ class FilesThread:
         )
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
         """
-        End when everything that was posted is done; wait for that. From the reactor's thread.
+        End the thread after all posted calls, and wait for its end. From the reactor's thread.
         """
         for timer in self._timers.values():
             timer.cancel()
@@ -104,12 +104,12 @@ class FilesThread:
         self._thread.join()
 
     def post(self, call: Callable[..., object], *arguments: object) -> None:
-        """Make a call, after those that were posted before. From any thread."""
+        """Make a call after all calls posted before. From any thread."""
         self._queue.put(lambda: call(*arguments))
 
     def ask(self, call: Callable[..., Any], *arguments: object) -> Deferred[Any]:
         """
-        Make a call, and fire with its result. From the reactor's thread.
+        Make a call and fire with its result. From the reactor's thread.
         """
         done: Deferred[Any] = Deferred()
 
@@ -131,7 +131,7 @@ class FilesThread:
     def callLater(
         self, delay: float, callable: Callable[..., object], *args: object, **kw: object
     ) -> IDelayedCall:
-        """Make a call later, in this thread. From this thread."""
+        """Make a delayed call in this thread. From this thread."""
         assert not kw
         call = _Call(self.seconds() + delay, callable, args, self._cancelled)
         if delay <= 0:
@@ -165,4 +165,6 @@ class FilesThread:
             try:
                 call()
             except Exception:
-                self._log.failure("an error in the files' thread")
+                self._log.failure(
+                    "internal error in the files thread; continuing with the next call"
+                )

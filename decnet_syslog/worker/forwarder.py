@@ -1,8 +1,8 @@
 """
-The factory of the forwarder's connections: one after the other, for ever.
+The factory of the forwarder's connections: one at a time, until the forwarder stops.
 
-It retries; when, and where, L{decnet_syslog.worker.masters} says. It counts how connections end,
-and logs each reason of a refusal once.
+It retries; L{decnet_syslog.worker.masters} decides when, and to which master. It counts why
+connections ended, and logs each reason for a refusal once.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from .session import Session
 
 __all__ = ["DELAY_SUPERSEDED_S", "ForwarderFactory"]
 
-# The number of masters whose last logged refusal is kept: the DNS can name new ones each time.
+# The last logged refusal is kept for this many masters: the DNS can name new ones each time.
 SAID_MAX = 64
 
-# Another connection has taken our stream: somebody has a copy of our state. Whoever waits
-# longer lets the other ship; nothing is lost or repeated meanwhile. Or the master does not
-# take our messages until somebody changes something.
+# Superseded: another connection took over our stream, so another process uses a copy of our
+# state. The side that waits longer lets the other send; nothing is lost or repeated meanwhile.
+# Hostname: the master refuses our messages until an operator changes something.
 DELAY_SUPERSEDED_S = 60.0
 _DELAYED = ("superseded", "hostname")
 
 
 class ForwarderFactory(ReconnectingClientFactory):
     """
-    Connects again for ever.
+    Connects again, until the forwarder stops.
 
-    @ivar line: the connection there is, or C{None}.
-    @ivar ends: attempts and connections that have ended, by reason.
-    @ivar refusals: how often the master refused our certificate, or we refused its, by kind
+    @ivar line: the present connection, or C{None}.
+    @ivar ends: number of attempts and connections that ended, by reason.
+    @ivar refusals: number of refused certificates, ours or a master's, by kind
         (L{decnet_syslog.trust.refusals}).
-    @ivar why: why there is no connection, as of the last that ended.
+    @ivar why: why there is no connection: the reason of the last end.
     """
 
     protocol: Any = ForwarderProtocol
     noisy = False
-    # Both: ReconnectingClientFactory copies one to the other in its class body.
+    # Set both: ReconnectingClientFactory copies one to the other in its class body.
     initialDelay: Any = DELAY_MIN_S
     delay: Any = DELAY_MIN_S
     maxDelay: Any = DELAY_MAX_S
@@ -64,10 +64,10 @@ class ForwarderFactory(ReconnectingClientFactory):
         connected: Callable[[ForwarderProtocol], None] = lambda line: None,
     ) -> None:
         """
-        @param sessionFor: what a connection carries; C{None} to refuse the master.
+        @param sessionFor: returns what a connection carries; C{None} to refuse the master.
         @param refusal: the reason and the remedy if our TLS refused the master's certificate.
-        @param masters: told how connections end; says where the next one goes, and when.
-        @param connected: called when a master has accepted us.
+        @param masters: learns how connections end; decides where the next one goes, and when.
+        @param connected: called when a master has accepted this worker.
         """
         self.clock = clock
         self.sessionFor = sessionFor
@@ -76,7 +76,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         self.refusals: Counter[str] = Counter()
         self.why = "connecting"
         self._connected = connected
-        # The last logged refusal of each master. A repeated refusal is counted, not logged.
+        # The last logged refusal of each master. Repeated refusals are counted, not logged.
         self._said: dict[str, str] = {}
         self._refusal = refusal
         self._masters = masters
@@ -84,7 +84,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         self._whenLost: list[Callable[[], None]] = []
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """A protocol, unless we are stopping."""
+        """A protocol, unless the forwarder is stopping."""
         if not self.continueTrying:
             return None
         return super().buildProtocol(addr)
@@ -94,7 +94,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         self.line = line
 
     def lost(self, line: ForwarderProtocol, reason: Failure) -> None:
-        """A connection is gone: remember why, TLS does not tell the connector."""
+        """A connection is gone. Remember why here: TLS does not tell the connector."""
         if self.line is line:
             self.line = None
         self._superseded = line.lastBye is not None and line.lastBye.code in _DELAYED
@@ -125,7 +125,7 @@ class ForwarderFactory(ReconnectingClientFactory):
 
     def _sayOnce(self, why: str) -> None:
         """
-        Log a refusal, unless it was logged already and nothing has changed since.
+        Log a refusal, unless the last one of this master had the same reason.
         """
         master = str(self._masters.current)
         if self._said.get(master) == why:
@@ -135,7 +135,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         self._said[master] = why
         self._log.warn(
             "no connection to the master {master}: {reason}. Trying again; this reason is logged"
-            " once, and counted",
+            " once, repetitions are counted",
             event="refused",
             master=master,
             reason=why,
@@ -147,15 +147,16 @@ class ForwarderFactory(ReconnectingClientFactory):
         self._connected(line)
 
     def whenLost(self, call: Callable[[], None]) -> None:
-        """Call when the connection is gone."""
+        """Call once, when the connection is gone."""
         self._whenLost.append(call)
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
-        """Nobody answers."""
+        """The connection could not be made: no answer, or no route."""
         self.ends[failureOf(reason)] += 1
         self.why = reason.getErrorMessage()
         self._log.warn(
-            "cannot connect to the master {master}: {why}",
+            "cannot connect to the master {master}: {why}. Check that it runs and that a"
+            " firewall lets the port through",
             master=str(self._masters.current),
             why=self.why,
         )
@@ -163,9 +164,10 @@ class ForwarderFactory(ReconnectingClientFactory):
 
     def retry(self, connector: Any = None) -> None:
         """
-        Connect again, when and where the masters' series say.
+        Connect again, when and where L{Masters} decides.
 
-        The original's own jitter exceeds its maximum, and can make a delay negative.
+        The jitter of L{ReconnectingClientFactory} can exceed its maximum and make a delay
+        negative, so it is not used.
         """
         if not self.continueTrying:
             return
@@ -188,6 +190,6 @@ class ForwarderFactory(ReconnectingClientFactory):
         self._callID = self.clock.callLater(self.delay, again)
 
     def resetDelay(self) -> None:
-        """The master has taken us. Unlike the original this never undoes L{stopTrying}."""
+        """The master accepted us. Unlike the original, this never undoes L{stopTrying}."""
         self._masters.taken()
         self.retries = 0

@@ -1,12 +1,12 @@
 """
-Going back to a master that is preferred.
+Failback to a preferred master.
 
-Who has been taken by another master stays there, until one that comes before it in the order
-of preference is back: now and then a connection is made to it, TLS and all, and ended. Only
-then is the connection that there is given up, so nobody waits for a master that is away, and
-one with a wrong certificate is never returned to. Lines that are under way are acknowledged
-or sent again, as after any end of a connection; to a master that does not acknowledge they
-are settled first.
+Once accepted by a master, the forwarder stays with it until a master earlier in the order of
+preference is back. To find out, it makes a full test connection, TLS included, from time to
+time. It gives up its connection only when that test succeeded: so it never waits for a master
+that is away, and never returns to one with a wrong certificate. Lines in flight are
+acknowledged, or sent again, as after any end of a connection. With a master that does not
+acknowledge, the forwarder changes only while no line is in flight.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from .plain import SETTLE_S
 
 __all__ = ["RETURN_S", "Homing"]
 
-# How often a preferred master is looked for, in seconds; up to half as much is added, so that
-# a fleet does not return in one instant.
+# How often the preferred masters are tested, in seconds. A random part of up to half as much is
+# added, so that a fleet does not return all at once.
 RETURN_S = 300.0
 
-# What it may take, name and handshake included.
+# The longest that a test may take, in seconds: name lookup and handshake included.
 PROBE_S = 15.0
 
 
@@ -57,24 +57,24 @@ class _Probe(OctetCountedReceiver):
 
     def __init__(self, clock: IReactorTime, done: Deferred[str | None]) -> None:
         """
-        @param done: fires with C{None} if the master is back, or with why it is not.
+        @param done: fires with C{None} if the master is back, or with the reason why not.
         """
         self._clock = clock
         self._done: Deferred[str | None] | None = done
         self._settling: IDelayedCall | None = None
 
     def handshakeCompleted(self) -> None:
-        """The master's certificate is right."""
+        """TLS accepted the master's certificate."""
         transport: Any = self.transport
         self.control = transport.negotiatedProtocol in DELIVERY_PROTOCOLS
         if not self.control:
             self._settling = self._clock.callLater(SETTLE_S, self._isBack)
 
     def controlReceived(self, line: ControlLine) -> None:
-        """The first word: HELLO, or why it does not accept us."""
+        """The first control line: HELLO, or the reason why the master refuses us."""
         self.refuse()
         if isinstance(line, HELLO):
-            bye = BYE("shutdown", "the forwarder sees that this master is back")
+            bye = BYE("shutdown", "the forwarder checked that this master is back")
             self.sendControl(bye)
             self._isBack()
             return
@@ -90,18 +90,18 @@ class _Probe(OctetCountedReceiver):
         self._fire(why)
 
     def connectionLost(self, reason: Failure = Failure(Exception("closed"))) -> None:  # noqa: B008
-        """It is not."""
+        """The master is not back."""
         if self._settling is not None:
             self._settling.cancel()
             self._settling = None
         self.failed(reason)
 
     def failed(self, reason: Failure) -> None:
-        """Nobody answers, or somebody else."""
+        """No connection, or not to a master with the right certificate."""
         self._fire(reason.getErrorMessage())
 
     def cut(self) -> None:
-        """It has taken too long."""
+        """The test took too long."""
         cast(Any, self.transport).abortConnection()
 
     def _fire(self, why: str | None) -> None:
@@ -124,7 +124,7 @@ class _One(Factory):
 
 
 class Homing:
-    """Looks for a master that is preferred to the one we are connected to."""
+    """Looks for a master that is preferred to the present one."""
 
     _log = Logger()
 
@@ -137,7 +137,7 @@ class Homing:
         random: Callable[[], float] = random.random,
     ) -> None:
         """
-        @param endpoint: of a connection to a master, TLS included.
+        @param endpoint: makes the endpoint for a connection to a master, TLS included.
         """
         self._clock = clock
         self._masters = masters
@@ -148,12 +148,12 @@ class Homing:
         self._stopped = False
 
     def start(self) -> None:
-        """Look now and then."""
+        """Look from time to time."""
         wait = RETURN_S * (1 + self._random() / 2)
         self._timer = self._clock.callLater(wait, self._look)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
@@ -163,7 +163,9 @@ class Homing:
         self._timer = None
         done = self._seek()
         done.addErrback(
-            lambda failure: self._log.failure("cannot look for a master", failure)
+            lambda failure: self._log.failure(
+                "cannot test the preferred masters; trying again later", failure
+            )
         )
         done.addBoth(lambda _: None if self._stopped else self.start())
 
@@ -178,21 +180,24 @@ class Homing:
                 return
             if why is not None:
                 self._log.info(
-                    "{master} is preferred, and is not back: {why}",
+                    "the preferred master {master} is not back: {why}",
                     master=str(address),
                     why=why,
                 )
                 continue
             if not line.control and line.session is not None and line.session.inFlight:
-                # It acknowledges nothing: what is under way would come twice. Next time.
+                # Without acknowledgements, lines in flight would be sent twice. Try next time.
                 return
-            self._log.info("going back to {master}", master=str(address))
+            self._log.info(
+                "the preferred master {master} is back; returning to it",
+                master=str(address),
+            )
             self._masters.moveTo(address)
-            line.close(BYE("shutdown", "the forwarder goes to another master"))
+            line.close(BYE("shutdown", "the forwarder moves to another master"))
             return
 
     def _probe(self, address: Address) -> Deferred[str | None]:
-        """Fire with C{None} if a master answers there, or with why not."""
+        """Fire with C{None} if this master accepts us, or with the reason why not."""
         done: Deferred[str | None] = Deferred()
         probe = _Probe(self._clock, done)
         connecting = self._endpoint(address).connect(_One(probe))

@@ -1,14 +1,14 @@
 """
-Which of the streams that a journal holds a content is, proved by checksums.
+Finding the stream of a journal that holds a content, proved by checksums.
 
 What must be true:
 
-* only proof counts: the checksum of all octets that the journal holds of a stream behind its
-  last gap. A stream with none is proved by nothing, so it is nobody's;
-* no number is taken from a master that is larger than what the worker itself counts;
-* the longest proved stream is taken: what it lacks is all that is sent.
+* only proof counts: the checksum of all octets that the journal holds of a stream after its last
+  gap. A stream without such octets proves nothing, so no content is matched with it;
+* no number from a master is used that is larger than the worker's own count;
+* the longest proved stream is chosen: then only the missing octets are sent.
 
-Files can be large, so all of this is done in slices: each C{yield} lets others go on.
+Files can be large, so the work is done in slices: at each C{yield} other work may run.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from ..wire.control import KNOWN
 
 __all__ = ["GENERATION_MAX", "Slices", "checksumInSlices", "identify"]
 
-# Octets of a slice: a few hundredths of a second.
+# Octets in a slice: they take a few hundredths of a second.
 SLICE_OCTETS = 32 * 1024 * 1024
 
-# As many contents as a path can have before the worker begins another stream.
+# The maximum number of contents that a path has in one stream.
 GENERATION_MAX = 2**31
 
 _Found = TypeVar("_Found")
 Slices = Generator[None, None, _Found]
-"""Work that yields after each slice."""
+"""A generator that yields after each slice of work, and returns the result."""
 
 
 def checksumInSlices(
     content: OpenContent, start: int, end: int, crc: int = 0
 ) -> Slices[int]:
     """
-    The CRC-32 of octets of a content.
+    The CRC-32 of the octets from C{start} to C{end} of a content.
 
-    @raise Changed: the file holds another content by now.
-    @raise Vanished: the octets are not there.
+    @raise Changed: the file now holds another content.
+    @raise Vanished: the file does not have these octets.
     @raise OSError: they cannot be read.
     """
     while True:
@@ -55,11 +55,11 @@ def identify(
     content: OpenContent, candidates: Sequence[KNOWN], offsetMin: int = 0
 ) -> Slices[KNOWN | None]:
     """
-    The longest of a journal's streams that a content is proved to be.
+    The longest of the journal's streams that is proved to hold this content.
 
-    Reads the file once for each base among the candidates.
+    Reads the file once for each different base of the candidates.
 
-    @param offsetMin: octets that the journal is known to hold: one with fewer is another.
+    @param offsetMin: the octets that the journal is known to hold: a shorter stream is another.
     @raise OSError: the file cannot be read.
     """
     best: KNOWN | None = None

@@ -1,7 +1,7 @@
 """
 Looks at the files: soon after a directory changes, and every poll interval.
 
-The files' thread does the look, one at a time: a slow disk makes the next look wait.
+The files thread does one look at a time, so a slow disk delays the next look.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from .watch import DirectoryWatch
 
 __all__ = ["FileLooks"]
 
-# After a directory has changed, look this much later, in seconds: one look for many changes.
+# Delay between a change of a directory and the look, in seconds: one look serves many changes.
 WAKE_S = 0.002
 
-# And so many times as long as the look before has taken, if that is no longer than without a
-# change: of very many files looks are not all that is done.
+# A look that a change triggers waits at least this many times as long as the previous look took,
+# but no longer than the poll interval: with very many files, looking must not take all the time.
 LOOK_SHARE = 4
 
 
 class FileLooks:
-    """The looks at the files, until they are stopped."""
+    """Looks at the files until it is stopped."""
 
     _log = Logger()
 
@@ -42,7 +42,7 @@ class FileLooks:
         looked: Callable[[], None],
     ) -> None:
         """
-        @param directories: a change in one of them causes a look.
+        @param directories: a change in any directory here causes a look.
         @param looked: called after each look.
         """
         self._reactor = reactor
@@ -54,46 +54,46 @@ class FileLooks:
         self._poll: IDelayedCall | None = None
         self._isLooking = False
         self._isStopped = False
-        # How long the last look at the files has taken, in seconds.
+        # How long the last look at the files took, in seconds.
         self._looking = 0.0
 
     def start(self) -> None:
-        """Look now, and again and again."""
+        """Look now, and then repeatedly."""
         self._look()
 
     def stopWatching(self) -> None:
-        """Stop waking for changes. A look under way is the last."""
+        """Stop reacting to changes. A look under way is the last one."""
         self._isStopped = True
         self._watch.stop()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Cancel the next look."""
         if self._poll is not None:
             self._poll.cancel()
 
     def wake(self) -> None:
-        """A directory has changed: look soon."""
+        """A directory changed: look soon."""
         if self._poll is not None:
             self._poll.cancel()
         delay = max(WAKE_S, min(LOOK_SHARE * self._looking, self._pollSeconds))
         self._poll = self._reactor.callLater(delay, self._look)
 
     def ask(self) -> Deferred[None]:
-        """Have the files looked at behind whatever is under way; fires when it is done."""
+        """Look at the files after all work that is queued; fires when the look is done."""
         return self._thread.ask(self._pollFiles)
 
     def _look(self) -> None:
         self._poll = None
-        # Armed before the look: what changes meanwhile is seen by the next.
+        # Armed before the look: the next look sees a change that happens during this one.
         self._watch.arm()
         if self._isLooking:
-            # The disk makes the last look wait: there is one to come.
+            # A slow disk delays the previous look: try again later.
             self._poll = self._reactor.callLater(self._pollSeconds, self._look)
             return
         self._isLooking = True
         self.ask().addErrback(
             lambda failure: self._log.failure(
-                "cannot read the log files; trying again", failure
+                "cannot look at the log files; trying again at the next look", failure
             )
         ).addBoth(self._looked)
 
@@ -104,7 +104,7 @@ class FileLooks:
             self._poll = self._reactor.callLater(self._pollSeconds, self._look)
 
     def _pollFiles(self) -> None:
-        """In the files' thread."""
+        """Look at the files, in the files thread."""
         began = self._reactor.seconds()
         self._files.poll()
         self._looking = self._reactor.seconds() - began

@@ -1,13 +1,14 @@
 """
-Which master is connected to next, and when.
+The choice of the next master, and of the time to connect.
 
-Each master has a series of delays of its own: 1 s, 2 s, 4 s ... 30 s, each shortened at
-random by up to half so that a fleet does not return in one instant; only a master that has
-really taken us ends its series. Of those that need not be waited for, the first in the order
-of preference is tried; if all are to be waited for, the one that is due first.
+Each master has its own series of delays: 1 s, 2 s, 4 s ... 30 s, each shortened at random by up
+to half so that a fleet does not return all at once. Only a master that has accepted this worker
+ends its series. Among the masters whose delay is over, the first in the order of preference is
+tried; if all delays are still running, the one that ends first.
 
-What must be true: a master that is away costs no more than one attempt in its series, however
-many others there are; whoever has been taken by one stays there (L{homing} goes back).
+What must be true: a master that is away costs no more than one attempt per delay of its series,
+however many other masters there are. Once accepted by a master, the forwarder stays with it
+(L{homing} returns to a preferred one).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ DELAY_MIN_S = 1.0
 DELAY_MAX_S = 30.0
 FACTOR = 2.0
 
-# A fleet that has lost its master comes to the next one spread over so many seconds.
+# A fleet that lost its master spreads its connections to the next one over this time, in seconds.
 FAILOVER_S = 0.5
 
 _ADDRESS = re.compile(
@@ -35,7 +36,7 @@ _ADDRESS = re.compile(
 
 
 class Address(NamedTuple):
-    """Where a master is: a name or an address, and a port."""
+    """The address of a master: a name or an IP address, and a port."""
 
     host: str
     port: int
@@ -45,8 +46,8 @@ class Address(NamedTuple):
         """
         Read C{host}, C{host:port}, C{[address]:port}, or a bare IPv6 address.
 
-        @param port: if none is given.
-        @raise ValueError: with what is wrong.
+        @param port: the port, if the text has none.
+        @raise ValueError: the text is no such address; the message says why.
         """
         text = text.strip()
         if text.count(":") > 1 and "[" not in text:
@@ -54,7 +55,7 @@ class Address(NamedTuple):
         match = _ADDRESS.fullmatch(text)
         if match is None or not 0 < int(match["port"] or port) < 65536:
             raise ValueError(
-                f"{text!r} is no master: say host, host:port or [::1]:port"
+                f"{text!r} is not a master: write host, host:port or [::1]:port"
             )
         return cls(match["v6"] or match["host"], int(match["port"] or port))
 
@@ -66,8 +67,8 @@ class Address(NamedTuple):
 @dataclass
 class _Series:
     """
-    @ivar delay: the next of the series, in seconds.
-    @ivar due: not before then.
+    @ivar delay: the next delay of the series, in seconds.
+    @ivar due: the earliest time of the next attempt.
     """
 
     delay: float = field(default_factory=lambda: DELAY_MIN_S)
@@ -76,9 +77,9 @@ class _Series:
 
 class Masters:
     """
-    The masters there are, the preferred ones first.
+    All masters, the preferred ones first.
 
-    @ivar current: the one that is connected to, or tried next.
+    @ivar current: the connected master, or the one to try next.
     """
 
     def __init__(
@@ -99,40 +100,40 @@ class Masters:
 
     @property
     def preferred(self) -> tuple[Address, ...]:
-        """Those that we would rather be connected to."""
+        """The masters that come before the current one."""
         if self.current not in self._addresses:
             return self._addresses
         return self._addresses[: self._addresses.index(self.current)]
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """All of them."""
+        """All masters."""
         return self._addresses
 
     def use(self, addresses: Sequence[Address]) -> None:
-        """Take others; a connection that there is stays until it ends."""
+        """Replace the list; a present connection stays until it ends."""
         self._addresses = tuple(dict.fromkeys(addresses))
         known, self._series = self._series, {}
         for address in (*self._addresses, self.current):
             self._series[address] = known.get(address) or _Series()
 
     def restart(self) -> None:
-        """Begin with the first."""
+        """Begin with the first master."""
         self.current = self._addresses[0]
 
     def taken(self) -> None:
-        """The current master has taken us: its next failure is a new one."""
+        """The current master accepted us: its next failure begins a new series."""
         self._series[self.current] = _Series()
 
     def moveTo(self, address: Address) -> None:
-        """Connect to this one when the connection that there is has ended."""
+        """Connect to this master when the present connection has ended."""
         self._next = address
 
     def failed(self) -> float:
         """
-        There is no connection, or no more: choose who is tried next.
+        An attempt failed or a connection ended: choose the next master.
 
-        @return: in so many seconds.
+        @return: the delay before the attempt, in seconds.
         """
         now = self._clock.seconds()
         wanted, self._next = self._next, None

@@ -2,7 +2,7 @@
 Opening contents on a connection: OPEN, RESUME, and the comparison of checksums.
 
 What must be true: before the sender sends an octet of a content, the listener's checksum of the
-octets that it holds equals ours of the same octets.
+octets that it holds equals our checksum of the same octets.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from .streams import Happening, OpenStream, State, StreamTable
 
 __all__ = ["REFUSED_MAX", "StreamOpener"]
 
-# Names of one content that a journal may hold other octets by. More than two cannot happen to
-# an honest one, unless somebody else uses our state at this moment.
+# The names under which a journal may hold other octets than ours, for one content. An honest
+# journal has two at most, unless another process uses our state at the same moment.
 REFUSED_MAX = 8
 
 
 class StreamOpener:
-    """Brings the streams of one connection from WAITING to SENDING, or finds that it cannot."""
+    """Brings a connection's streams from WAITING to SENDING, or finds that it cannot."""
 
     def __init__(
         self,
@@ -39,8 +39,8 @@ class StreamOpener:
         pumpSoon: Callable[[], None],
     ) -> None:
         """
-        @param lookFor: called when the journal has another content under our name: it looks for
-            ours under the others.
+        @param lookFor: called when the journal holds another content under our name: it searches
+            the journal's other streams for ours.
         @param pumpSoon: called when new octets may be ready to send.
         """
         self._files = files
@@ -52,16 +52,16 @@ class StreamOpener:
         self._pumpSoon = pumpSoon
 
     def openAll(self) -> None:
-        """Ask for every content that waits, as far as the listener takes it."""
+        """Open every waiting content, as far as the listener has room."""
         unopened: dict[str, str] = {}
         names: dict[str, list[OpenContent]] = {}
         for stream in list(self._streams.of.values()):
             if stream.state is State.WAITING:
                 if self._streams.isOpen(stream):
-                    # It was another file's before we knew better: the listener takes it
-                    # again on the next connection.
+                    # The name belonged to another file before we knew better: the listener
+                    # accepts it again on the next connection.
                     self._connection.close(
-                        BYE("error", "a stream has changed its file")
+                        BYE("error", "a stream now belongs to another file")
                     )
                     return
                 if self._streams.open(stream):
@@ -71,7 +71,8 @@ class StreamOpener:
                     self._streams.giveWay(stream, names) and self._streams.open(stream)
                 ):
                     unopened[stream.content.name] = (
-                        f"the master takes {self._streams.streamsMax} files of a connection"
+                        f"the master accepts at most {self._streams.streamsMax} files on a"
+                        " connection"
                     )
             elif stream.state is State.HELD and not stream.content.isSearching:
                 stream.happened(Happening.FOUND)
@@ -80,16 +81,16 @@ class StreamOpener:
 
     def resumed(self, stream: OpenStream, line: RESUME) -> None:
         """
-        RESUME has come.
+        RESUME arrived.
 
-        @raise ListenerProtocolError: it was not asked for, or contradicts itself.
+        @raise ListenerProtocolError: it answers no OPEN, or contradicts itself.
         """
         if stream.state is not State.ASKED or line.base > line.offset:
             raise ListenerProtocolError("RESUME")
         self._connection.accepted()
         stream.resume = line
         if stream.content.isSearching:
-            # There is nothing to compare with until its copy is found, or given up.
+            # Nothing can be compared until the copy is found or the search is given up.
             stream.happened(Happening.MISSED)
             return
         stream.happened(Happening.ANSWERED)
@@ -111,7 +112,7 @@ class StreamOpener:
         if state is Happening.FAILED:
             return
         if len(stream.refused) > REFUSED_MAX:
-            raise ListenerProtocolError("the journal has other octets by every name")
+            raise ListenerProtocolError("the journal has other octets under every name")
         self._lookFor()
 
     def _agreed(self, stream: OpenStream) -> None:

@@ -1,19 +1,19 @@
 """
-Sending to a peer without the extension: RFC 5425 as it is.
+Sending to a peer without the extension: plain RFC 5425.
 
-There is no acknowledgement, so nothing here can promise more than at-least-once up to a
-crash of the peer's process. What must be true: the offset moves only past octets that
-have left our TLS buffers and that the peer's TCP has acknowledged; after an unclean end
-everything behind it is sent again.
+There are no acknowledgements, so this can promise only at-least-once, and only until the peer's
+process crashes. What must be true: the offset moves only past octets that have left our TLS
+buffers and that the peer's TCP has acknowledged; after an unclean end everything after the
+offset is sent again.
 
-Chosen: rounds. A round is written, then we wait until nothing of it is left on this side;
-only then the offsets move and the next round begins. That costs a round trip per
-C{ROUND_OCTETS}. Set aside: counting the ciphertext against TCP_INFO, which would save
-that round trip and needs to know what each TLS record holds.
+Chosen: rounds. The sender writes a round, then waits until this side holds none of its octets;
+only then the offsets move and the next round begins. That costs one round trip per
+C{ROUND_OCTETS}. Set aside: comparing the count of encrypted octets with TCP_INFO, which would
+save that round trip but needs to know what each TLS record holds.
 
-Under TLS 1.3 a client's handshake is done before the server has looked at its
-certificate, and what it writes until the refusal arrives is lost without a word. So
-nothing is written in the first C{SETTLE_S}.
+Under TLS 1.3 the client's handshake is complete before the server has checked the client's
+certificate. Octets written before the refusal arrives are lost without a notice. So nothing is
+written in the first C{SETTLE_S}.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from .window import CHUNK_OCTETS, turns
 
 __all__ = ["PlainSender"]
 
-# Sent again, at most, after an unclean end.
+# The most that is sent again after an unclean end.
 ROUND_OCTETS = 1024 * 1024
 
-# A refusal takes one round trip, seconds.
+# Longer than the round trip that a refusal takes, in seconds.
 SETTLE_S = 1.0
 
 
 class PlainSender:
     """
-    The sending side of one connection without the extension.
+    The sending side of a connection without the extension.
 
-    @ivar inFlight: octets of files sent in this round.
+    @ivar inFlight: octets of files that are sent in this round.
     """
 
     _log = Logger()
@@ -70,7 +70,12 @@ class PlainSender:
         self.inFlight = 0
 
     def connectionMade(self) -> None:
-        """Whatever any journal has counts as delivered: this peer cannot tell what it has."""
+        """
+        Start waiting for a refusal.
+
+        Everything that any journal holds counts as delivered, because this peer cannot report its
+        own position.
+        """
         authority = (PLAIN, "")
         self._files.connect(authority, resend=False, isHistoryKept=True)
         self._files.meet(authority, None)
@@ -83,10 +88,10 @@ class PlainSender:
         self.pump()
 
     def controlReceived(self, line: ControlLine) -> None:
-        """A plain peer has none."""
+        """A plain peer sends no control lines."""
 
     def connectionLost(self) -> None:
-        """Go back to what has certainly arrived."""
+        """Return to the positions that have certainly arrived."""
         self._isOver = True
         self.inFlight = 0
         if self._settling is not None:
@@ -96,7 +101,7 @@ class PlainSender:
             content.rewind(content.acknowledged.offset)
 
     def pump(self) -> None:
-        """Begin the next round if there is something to send and none is under way."""
+        """Begin the next round if there are new octets and no round is under way."""
         if self._isOver or not self._isReady or self._isUnderWay:
             return
         turns(
@@ -114,10 +119,11 @@ class PlainSender:
         _, base, crc = self._round.get(content, (0, there.base, there.crc))
         octets = chunk.end - chunk.start
         if isinstance(chunk, Gap):
-            # There is nobody at the other end to tell it to.
+            # A plain peer cannot receive a gap record, so the gap is only logged.
             self._counts.skipped(octets, chunk.reason)
             self._log.warn(
-                "{octets} octets of {name!r}, from {start} to {end}, are not shipped: {reason}",
+                "not sending {octets} octets of {name!r}, from {start} to {end}: {reason}. A"
+                " plain receiver cannot get a gap record",
                 octets=octets,
                 name=content.name,
                 start=chunk.start,
@@ -130,7 +136,7 @@ class PlainSender:
             frames, empty = encodePlain(chunk.octets)
             if empty and not self._empty:
                 self._log.warn(
-                    "{name!r} has empty lines: RFC 5425 cannot carry them, they are left out",
+                    "{name!r} has empty lines, which RFC 5425 cannot carry: leaving them out",
                     name=content.name,
                 )
             self._empty += empty
@@ -141,7 +147,7 @@ class PlainSender:
         self.inFlight += octets
 
     def _arrived(self) -> None:
-        """The round has arrived."""
+        """The peer's TCP has acknowledged the round."""
         if self._isOver:
             return
         self._isUnderWay = False

@@ -1,8 +1,8 @@
 """
 One connection of the forwarder to a master.
 
-The protocol decides by what TLS has negotiated which sender it carries, and is the
-transport's side of it: backpressure, deadlines, goodbye.
+The protocol chooses its sender by what TLS negotiated, and serves it as the transport's side:
+backpressure, deadlines, goodbye.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ if TYPE_CHECKING:
 
 __all__ = ["CLOSE_S", "HANDSHAKE_S", "ForwarderProtocol", "kernelUnsent"]
 
-# From connecting to the end of the handshake, in seconds.
+# From the TCP connection to the end of the handshake, in seconds.
 HANDSHAKE_S = 15.0
 
 # How long the master may take to answer our close_notify, in seconds.
 CLOSE_S = 3.0
 
-# How often deadlines are looked at, in seconds.
+# How often deadlines are checked, in seconds.
 WATCH_S = 5.0
 
 
 def kernelUnsent(reactor: Any, transport: Any) -> int:
     """
-    Octets that the peer's TCP has not acknowledged, ours in user space included.
+    Octets that the peer's TCP has not acknowledged, including those still in user space.
 
-    @param transport: the TLS transport. Call it in a later turn of the reactor than the
-        write: TLS gathers writes until then.
-    @return: the kernel's count (SIOCOUTQ); at least 1 while any are in user space.
+    @param transport: the TLS transport. Call this in a later turn of the reactor than the
+        write: TLS collects writes until then.
+    @return: the kernel's count (SIOCOUTQ); at least 1 while octets are in user space.
     """
     tcp = transport.transport
     # A TCP transport is among the writers exactly while it holds octets.
@@ -65,10 +65,10 @@ class ForwarderProtocol(OctetCountedReceiver):
     """
     One connection to the master.
 
-    @ivar greeted: whether the master has accepted our certificate, as HELLO shows. Without the
-        extension: whether it has left the connection open for a moment.
-    @ivar taken: whether the master has taken us.
-    @ivar stalled: whether it was cut for want of acknowledgements.
+    @ivar greeted: whether the master has accepted our certificate. HELLO shows it; without the
+        extension, a connection that stays open for a moment does.
+    @ivar taken: whether the master has answered an OPEN; without the extension, as C{greeted}.
+    @ivar stalled: whether it was cut because no acknowledgement came.
     """
 
     _log = Logger()
@@ -86,7 +86,7 @@ class ForwarderProtocol(OctetCountedReceiver):
         self._closing = False
 
     def connectionMade(self) -> None:
-        """Start the clock of the handshake."""
+        """Start the deadline of the handshake."""
         self._timer = self.factory.clock.callLater(
             HANDSHAKE_S, self._late, "no handshake"
         )
@@ -95,7 +95,8 @@ class ForwarderProtocol(OctetCountedReceiver):
     def _late(self, what: str) -> None:
         self._timer = None
         self._log.warn(
-            "cutting the connection to the master: {what} in time", what=what
+            "cutting the connection to the master: {what} in time. A new one is made",
+            what=what,
         )
         self._abort()
 
@@ -104,7 +105,7 @@ class ForwarderProtocol(OctetCountedReceiver):
         cast(Any, self.transport).abortConnection()
 
     def handshakeCompleted(self) -> None:
-        """TLS is up and the master's name is right: see what it speaks."""
+        """TLS accepted the master's certificate: choose the sender by the negotiated protocol."""
         transport = cast(Any, self.transport)
         self._setTimer(WATCH_S, self._watch)
         self.control = transport.negotiatedProtocol in DELIVERY_PROTOCOLS
@@ -134,11 +135,11 @@ class ForwarderProtocol(OctetCountedReceiver):
             self._timer = None
 
     def framesReceived(self, messages: list[bytes]) -> None:
-        """A listener sends no messages."""
+        """A listener never sends messages."""
         self.frameError(FramingError("a message from the listener", messages[0][:32]))
 
     def controlReceived(self, line: ControlLine) -> None:
-        """Hand a control line to the sender."""
+        """Pass a control line to the sender."""
         assert self.session is not None
         if isinstance(line, BYE):
             self.lastBye = line
@@ -155,7 +156,7 @@ class ForwarderProtocol(OctetCountedReceiver):
             self.factory.greeted(self)
 
     def haltReading(self) -> None:
-        """There is enough that was not read yet."""
+        """Stop decoding: the sender has enough unread lines."""
         self.halt()
         cast(Any, self.transport).pauseProducing()
 
@@ -169,16 +170,20 @@ class ForwarderProtocol(OctetCountedReceiver):
         return kernelUnsent(self.factory.clock, self.transport)
 
     def frameError(self, error: FramingError | ControlError) -> None:
-        """What the master sent cannot be read. A plain peer need not send anything."""
-        self._log.error("cannot read what the master sent: {error}", error=str(error))
+        """The octets from the master are neither frames nor control lines."""
+        self._log.error(
+            "cannot read the master's octets ({error}): closing the connection and trying"
+            " again. Check that --master-host is a syslog receiver",
+            error=str(error),
+        )
         self.close(BYE("framing", str(error)))
 
     def pauseProducing(self) -> None:
-        """The transport has enough."""
+        """The transport's buffer is full."""
         self.paused = True
 
     def resumeProducing(self) -> None:
-        """The transport has handed everything to the kernel."""
+        """The transport has passed everything to the kernel."""
         self.paused = False
         self.pump()
 
@@ -187,15 +192,15 @@ class ForwarderProtocol(OctetCountedReceiver):
         self.paused = True
 
     def pump(self) -> None:
-        """Send what there is."""
+        """Send new octets."""
         if self.session is not None and not self._closing:
             self.session.pump()
 
     def tell(self, lines: Iterable[ControlLine]) -> bool:
         """
-        Say how we are, if the master can hear it now.
+        Send a report, if the master accepts one now.
 
-        @return: whether it was said. A master that does not read would make it pile up.
+        @return: whether it was sent. With a master that does not read, reports would pile up.
         """
         if (
             not self._tells
@@ -214,16 +219,16 @@ class ForwarderProtocol(OctetCountedReceiver):
             cast(Any, self.transport).write(octets)
 
     def accepted(self) -> None:
-        """The master has taken us: the next failure is a new one."""
+        """The master accepted us: the next failure begins a new series of delays."""
         self._greet()
         self.taken = True
         self.factory.resetDelay()
 
     def close(self, bye: BYE) -> None:
         """
-        Say why and close, with a deadline.
+        Send the reason and close, with a deadline.
 
-        The order matters: what is written after close would be dropped, and a registered
+        The order matters: octets written after the close would be dropped, and a registered
         producer would keep the connection open.
         """
         if self._closing:
@@ -243,7 +248,7 @@ class ForwarderProtocol(OctetCountedReceiver):
         self._abort()
 
     def connectionLost(self, reason: Failure = Failure(Exception("closed"))) -> None:  # noqa: B008
-        """Go back to what is acknowledged; the factory connects again."""
+        """Return to the acknowledged positions; the factory connects again."""
         self._stopTimer()
         if self.session is not None:
             self.session.connectionLost()

@@ -1,13 +1,12 @@
 """
-The pulse: what a forwarder says of itself, also when it has nothing to send.
+The forwarder's reports about itself, sent also when there are no lines to send.
 
 What must be true:
 
-* a master that can hear it is told every C{BEAT_S} that we are alive, how far behind we
-  are and what we cannot read; of new trouble at the next look;
-* it says what is the case, not what was sent: sizes and times are of the files;
-* a disk that makes the files' thread wait does not make us silent: the report is of the last
-  look that was done.
+* a master that accepts reports gets one every C{BEAT_S}: that the forwarder is alive, how far
+  behind it is and which files it cannot read. It learns of new trouble at the next look;
+* a report describes the files, not what was sent: sizes and times are those of the files;
+* a slow disk delays the files thread but not the reports: each repeats the last finished look.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ from .filestates import Report
 
 __all__ = ["BEAT_S", "LOOK_S", "Pulse"]
 
-# A master calls us silent when it misses two.
+# A master calls a worker silent when it misses two reports.
 BEAT_S = 10.0
 
-# How often the files' sizes are noted, in seconds: what an age is exact to.
+# How often the sizes of the files are noted, in seconds: the precision of an age.
 LOOK_S = 1.0
 
 
 class Pulse:
     """
-    Have the files looked at, and tell the master how they are.
+    Has the files looked at, and reports their state to the master.
 
-    @ivar report: of the last look.
+    @ivar report: the result of the last look.
     """
 
     _log = Logger()
@@ -47,8 +46,8 @@ class Pulse:
         say: Callable[[Iterable[ControlLine]], bool],
     ) -> None:
         """
-        @param look: see how the files are.
-        @param say: send control lines; whether there was somebody to take them.
+        @param look: finds the state of the files.
+        @param say: sends control lines; returns whether a master accepted them.
         """
         self.report = Report()
         self._look = look
@@ -60,19 +59,19 @@ class Pulse:
         self._isLooking = False
 
     def start(self) -> None:
-        """Look, now and every C{LOOK_S}."""
+        """Look now and every C{LOOK_S}."""
         self._timer = None
         self.look()
         self._timer = self._clock.callLater(LOOK_S, self.start)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def connected(self) -> None:
-        """Somebody new listens: tell at the next look."""
+        """A master connected: report at the next look."""
         self._saidAt = None
 
     @property
@@ -82,15 +81,15 @@ class Pulse:
 
     @property
     def age(self) -> float:
-        """Of the oldest complete line of all that is not acknowledged, in seconds."""
+        """The age of the oldest complete line that is not acknowledged, in seconds."""
         return self.report.age
 
     def troubles(self) -> tuple[TROUBLE, ...]:
-        """What is wrong with files now; as many as a report has."""
+        """Present trouble with files, at most as many as a report holds."""
         return self.report.troubles
 
     def look(self) -> None:
-        """See how the files are, and tell it if it is time."""
+        """Start a look at the files; send a report if one is due."""
         if not self._isLooking:
             self._isLooking = True
             self._look().addCallbacks(self._looked, self._failed)
@@ -105,7 +104,9 @@ class Pulse:
 
     def _failed(self, failure: Failure) -> None:
         self._isLooking = False
-        self._log.failure("cannot see how the files are", failure)
+        self._log.failure(
+            "cannot look at the files for the status report; trying again", failure
+        )
 
     def _tell(self) -> None:
         now, troubles = self._clock.seconds(), self.report.troubles

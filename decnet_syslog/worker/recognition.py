@@ -1,22 +1,22 @@
 """
-Recognising the journal at the other end of a connection, before opening anything there.
+Recognising the listener's journal before opening anything in it.
 
 What must be true:
 
-* the sender opens nothing before it knows whether it has met the journal, whether the journal
-  still holds everything that it acknowledged (HISTORY), and, for a new journal, which contents
-  it holds (LIST);
+* the sender opens nothing until it knows whether it has met this journal, whether the journal
+  still holds everything that it acknowledged (HISTORY) and, for a new journal, which contents it
+  holds (LIST);
 * a journal counts as met only after its contents were compared with ours: a forwarder that dies
-  earlier asks again.
+  before that asks again.
 
-A connection's way:
+The phases of a connection:
 
     GREETING    until HELLO
-    COMPARING   SEEN was sent, until HISTORY
-    LISTING     LIST was sent, and every content is compared with what was listed
-    READY       contents are opened and sent; each on a way of its own (L{streams})
+    COMPARING   SEEN was sent; until HISTORY
+    LISTING     LIST was sent; every content is compared with the listed streams
+    READY       contents are opened and sent, each with a state of its own (L{streams})
 
-The sender also asks a known journal for its list when their octets differ under some name.
+The sender also asks a known journal for its list when the octets under a name differ.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from .streams import State, StreamTable
 
 __all__ = ["KNOWN_MAX", "JournalRecognition", "Phase"]
 
-# Streams that a listener may list. Ours has 4096 of a worker, and those that its
-# outputs do not have yet; a list without an end would fill the memory.
+# Streams that a listener may list. Our listener keeps 4096 of a worker, and those that its outputs
+# have not written yet; a list without a limit would fill the memory.
 KNOWN_MAX = 65536
 
 
 class Phase(enum.Enum):
-    """How far a connection is."""
+    """The phase of a connection."""
 
     GREETING = "HELLO has not come"
     COMPARING = "SEEN was sent"
-    LISTING = "contents are compared with what the journal holds"
+    LISTING = "contents are being compared with the journal's streams"
     READY = "contents are sent"
     OVER = "the connection is gone"
 
@@ -56,8 +56,8 @@ class JournalRecognition:
     """
     The journal of one connection, as far as it is recognised.
 
-    @ivar phase: how far the connection is.
-    @ivar authority: the journal, and our name there.
+    @ivar phase: the connection's phase.
+    @ivar authority: the journal, and our name in it.
     @ivar isListing: whether LIST was sent and LISTED has not come.
     """
 
@@ -76,11 +76,11 @@ class JournalRecognition:
         pumpSoon: Callable[[], None],
     ) -> None:
         """
-        @param worker: our name there: the certificate's.
-        @param resendToNewMaster: whether a master with another journal gets again what
-            the one before has acknowledged, as far as it is on disk.
+        @param worker: our name at the master: the one in our certificate.
+        @param resendToNewMaster: whether a master with another journal gets again everything
+            that the previous one acknowledged, as far as it is still on disk.
         @param send: sends a line.
-        @param ask: sends a line, and times the answer.
+        @param ask: sends a line and starts the time for its answer.
         @param pumpSoon: called when new octets may be ready to send.
         """
         self._files = files
@@ -105,7 +105,7 @@ class JournalRecognition:
     # HELLO and HISTORY
 
     def greeted(self, line: HELLO) -> None:
-        """HELLO has come."""
+        """HELLO arrived."""
         if self.phase is not Phase.GREETING:
             raise ListenerProtocolError("a second HELLO")
         self._streams.streamsMax = line.streamsMax
@@ -121,22 +121,22 @@ class JournalRecognition:
             self._send(SEEN(*self._seen))
 
     def historyTold(self, kept: bool) -> None:
-        """HISTORY has come."""
+        """HISTORY arrived."""
         if self.phase is not Phase.COMPARING:
             raise ListenerProtocolError("HISTORY without SEEN")
         assert self._mark is not None and self._seen is not None
-        # A journal that is behind a point does not have it, whatever it says.
+        # A journal that is before this point cannot hold it, whatever it claims.
         isKept = kept and self._mark[0] >= self._seen[0]
         if not isKept:
             self._log.warn(
-                "the master's journal was put back: everything that is on disk is offered to"
-                " it again, and it takes what it lacks",
+                "the master's journal went back to an older state: offering it everything that"
+                " is still on disk, it takes what it lacks",
                 event="went-back",
             )
         self._connect(isKept)
 
     def _connect(self, isHistoryKept: bool) -> None:
-        """It is known what the journal is: its positions count from now on."""
+        """The journal is known: its positions count from now on."""
         isMet = self._files.isMet(self.authority)
         self._files.connect(
             self.authority,
@@ -151,7 +151,7 @@ class JournalRecognition:
             self._askForList()
 
     def marked(self, mark: tuple[int, str]) -> None:
-        """MARK has come."""
+        """MARK arrived."""
         if self._mark is None or mark[0] < self._mark[0]:
             raise ListenerProtocolError("MARK")
         self._mark = mark
@@ -161,16 +161,16 @@ class JournalRecognition:
     # LIST
 
     def known(self, line: KNOWN) -> None:
-        """KNOWN has come."""
+        """KNOWN arrived."""
         if not self.isListing:
             raise ListenerProtocolError("KNOWN without LIST")
         if len(self._comparison.listed) >= KNOWN_MAX:
-            raise ListenerProtocolError(f"more than {KNOWN_MAX} KNOWN")
-        # What it is called there may be long, and tells nothing here.
+            raise ListenerProtocolError(f"more than {KNOWN_MAX} KNOWN lines")
+        # The path that it has there may be long, and is not needed.
         self._comparison.listed.append(replace(line, name=""))
 
     def listed(self) -> None:
-        """LISTED has come."""
+        """LISTED arrived."""
         if not self.isListing:
             raise ListenerProtocolError("LISTED without LIST")
         self.isListing = False
@@ -179,7 +179,7 @@ class JournalRecognition:
         self._work.begin(self._identify())
 
     def lookFor(self) -> None:
-        """Look for contents whose octets differ: the journal may hold them under other names."""
+        """Search the journal's other names for contents whose octets differ under theirs."""
         if not self._comparison.isListed:
             self._askForList()
         elif not self.isListing:
@@ -191,11 +191,11 @@ class JournalRecognition:
         self._comparison.isListed = True
 
     def _identify(self) -> Slices[None]:
-        """Find the contents that have no place yet among the streams the journal has."""
+        """Match the contents that have no stream yet with the journal's streams."""
         yield from self._comparison.identifyAll()
         if self.phase is Phase.LISTING:
             yield from self._comparison.identifyPast()
-            # Every content has its place: a later connection need not ask.
+            # Every content has its stream, so a later connection need not ask.
             self._files.meet(self.authority, self._mark)
             self.phase = Phase.READY
         self._pumpSoon()

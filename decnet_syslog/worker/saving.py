@@ -1,7 +1,7 @@
 """
-Saving acknowledged offsets in the state database. The files' thread uses it.
+Saving acknowledged offsets in the state database; used in the files thread.
 
-They are a hint, because the listener holds the position: a full disk does not stop the sending.
+The offsets are a hint, because the listener holds the position: a full disk does not stop sending.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from .filesthread import FilesThread
 
 __all__ = ["SAVE_S", "OffsetSaver"]
 
-# Acknowledged offsets reach the database so often at most, in seconds.
+# Acknowledged offsets are saved at most this often, in seconds.
 SAVE_S = 0.5
 
-# There was no space for them, in seconds.
+# When they could not be saved, the next attempt follows after this time, in seconds.
 SAVE_RETRY_S = 5.0
 
 
 class OffsetSaver:
-    """Saves offsets a moment after they moved."""
+    """Saves offsets shortly after they change."""
 
     _log = Logger()
 
@@ -34,12 +34,12 @@ class OffsetSaver:
         self._save: IDelayedCall | None = None
 
     def changed(self) -> None:
-        """Offsets have moved: save them soon."""
+        """Offsets have changed: save them soon."""
         if self._save is None:
             self._save = self._thread.callLater(SAVE_S, self._saveNow)
 
     def end(self) -> None:
-        """Save what there is, now, and no more after that."""
+        """Save a last time, now."""
         if self._save is not None:
             self._save.cancel()
         self._saveNow()
@@ -52,7 +52,9 @@ class OffsetSaver:
             self._files.save()
         except (OSError, sqlite3.DatabaseError) as error:
             self._log.warn(
-                "cannot save the offsets: {error}; trying again. The master holds them too",
+                "cannot save the offsets in the state database: {error}. Trying again; no line is"
+                " lost, because the master holds the offsets too. Free space on the disk of"
+                " --state-db",
                 error=str(error),
             )
             self._save = self._thread.callLater(SAVE_RETRY_S, self._saveNow)

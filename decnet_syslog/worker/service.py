@@ -1,10 +1,10 @@
 """
-The forwarder as a service: its parts assembled, and stopped in order.
+The forwarder as a service: it assembles the parts and stops them in order.
 
-Files, state database and sender are the files' thread's (L{filesthread}); the connection, the
-signals and the reports are the reactor's. Stopping says goodbye and saves what is
-acknowledged. A forwarder that is stopped and one that is killed leave the same promise: the
-listener knows the position.
+The files thread (L{filesthread}) owns the files, the state database and the sender. The reactor
+owns the connection, the signals and the reports. On stop the forwarder says goodbye and saves
+the acknowledged offsets. A forwarder that is killed loses nothing compared with one that is
+stopped: the listener holds the position.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ from .window import CHUNK_OCTETS
 
 __all__ = ["ForwarderService", "Works"]
 
-# How long in-flight lines may still be acknowledged when we stop, and the connection to
-# end after that, in seconds.
+# How long a stopping forwarder waits for acknowledgements of lines in flight, in seconds. After
+# that it closes the connection, which has a deadline of its own (CLOSE_S).
 STOP_S = 2.0
 
 
 class Works(NamedTuple):
-    """What a forwarder is made of, once it is started."""
+    """The parts of a started forwarder."""
 
     counts: Counts
     factory: ForwarderFactory
@@ -90,11 +90,11 @@ class ForwarderService(Service):
         workerName: Callable[[], str] = lambda: "",
     ) -> None:
         """
-        @param rotated: patterns of rotated files elsewhere.
-        @param workerName: the name that our certificate has now.
-        @param directory: asked for masters first, if there is one.
-        @param context: the TLS of the next connection.
-        @param refusal: why it has refused the last one.
+        @param rotated: patterns of rotated files in other directories or under other names.
+        @param workerName: returns the name in the certificate that is in use.
+        @param directory: if given, it is asked for the masters before the first connection.
+        @param context: makes the TLS settings of the next connection.
+        @param refusal: why TLS refused the last master, or C{None}.
         @param delivery: auto, acked or plain.
         """
         self._reactor = reactor
@@ -117,7 +117,7 @@ class ForwarderService(Service):
         self._signals = ServiceSignals(reactor, self._hungUp)
 
     def startService(self) -> None:
-        """Open the state, look at the files, connect."""
+        """Open the state database, start looking at the files, connect."""
         super().startService()  # type: ignore[no-untyped-call]
         filesMax = filesThatFit(self._filesMax)
         self._signals.ignore()
@@ -180,7 +180,7 @@ class ForwarderService(Service):
             self._directory.ask().addCallback(lambda _: self._connectFirst())
         self._reactor.callWhenRunning(self._signals.catch)
         self._log.info(
-            "shipping {files} to {masters}",
+            "following {files}; sending to {masters}",
             files=", ".join(self._patterns),
             masters=", ".join(map(str, self._masters.addresses)),
         )
@@ -192,7 +192,7 @@ class ForwarderService(Service):
 
     @inlineCallbacks
     def stopService(self) -> Any:
-        """Stop without losing or repeating anything."""
+        """Stop without losing or repeating a line."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._signals.stopping()
         self._looks.stopWatching()
@@ -213,26 +213,27 @@ class ForwarderService(Service):
         self._looks.stop()
         yield self._thread.ask(self._end)
         self._thread.stop()
-        # Only the main thread may: not a part of _end.
+        # Only the main thread may change signals, so this is not part of _end.
         self._signals.release()
 
     def _end(self) -> None:
-        """Save and close, behind whatever was under way."""
+        """Save and close, after all calls that were posted before."""
         self._saver.end()
         self._files.close()
         self._store.close()
 
     def _hungUp(self) -> None:
-        """Look at the files now. What else could be read anew is watched anyway."""
+        """SIGHUP: look at the files now. Certificates and lists are watched in any case."""
         if self.running:
-            self._log.info("looking at the files")
+            self._log.info("SIGHUP received: looking at the files now")
             self._looks.wake()
 
     def parts(self) -> Mapping[str, Deferred[Any]]:
         """
-        Ask every part whether it gets on, as L{decnet_syslog.notify} wants it.
+        Ask every part whether it makes progress, for L{decnet_syslog.notify}.
 
-        The files are looked at for it: --poll-interval can be longer than a watchdog.
+        This starts a look at the files, because --poll-interval may be longer than the watchdog's
+        interval.
         """
         return {
             "the files' thread": self._thread.ask(lambda: None),
@@ -240,7 +241,7 @@ class ForwarderService(Service):
         }
 
     def status(self) -> str:
-        """In one line, what we do and what keeps us from it."""
+        """The forwarder's state in one line, with the reason if it cannot send."""
         files = self._pulse.report.followed
         line = self._factory.line
         if line is None or not line.greeted:
@@ -250,11 +251,11 @@ class ForwarderService(Service):
 
     @property
     def works(self) -> Works:
-        """What there is to look at."""
+        """The parts, for the status page and the metrics."""
         return Works(self._counts, self._factory, self._pulse, self._masters)
 
     def _wait(self, condition: Callable[[], bool]) -> Deferred[None]:
-        """Fire when a condition holds, or after STOP_S."""
+        """Fire when the condition holds, when the connection is gone, or after STOP_S."""
         done: Deferred[None] = Deferred()
         deadline = self._reactor.seconds() + STOP_S
 
@@ -282,11 +283,11 @@ class ForwarderService(Service):
         return self._delivery.sessionFor(line)
 
     def _tell(self, lines: Iterable[ControlLine]) -> bool:
-        """Say how we are, if there is a master that can hear it."""
+        """Send a report, if a connected master accepts one now."""
         line = self._factory.line
         return line is not None and line.tell(lines)
 
     def _looked(self) -> None:
-        """There may be something new to send."""
+        """The files may hold new octets: send them."""
         if self._factory.line is not None:
             self._factory.line.pump()

@@ -4,10 +4,11 @@ The bridge between a connection, in the reactor's thread, and its sender, in the
 What must be true:
 
 * both directions keep their order;
-* memory is bounded: what the sender has handed over and was not written yet, and the control
-  lines that have come and were not read yet. The first keeps the sender from reading, the
-  second the connection from decoding;
-* a sender that fails costs its connection, nothing else.
+* memory is bounded, in both directions: octets that the sender has passed on and the connection
+  has not written yet, and control lines that have arrived and the sender has not read yet. Too
+  many of the first stop the sender from reading, too many of the second stop the connection from
+  decoding;
+* a sender that fails costs its own connection and nothing else.
 """
 
 from __future__ import annotations
@@ -25,55 +26,56 @@ from .connection import IClock, ISender, ListenerProtocolError
 
 __all__ = ["IFilesThread", "IWire", "Session"]
 
-# Octets that the sender is ahead of the connection: a few writes, so that neither waits for
-# the other's thread to be scheduled.
+# How far the sender may run ahead of the connection, in octets: a few writes, so that neither
+# thread waits for the other to be scheduled.
 AHEAD_OCTETS = 256 * 1024
 
-# Control lines that have come and were not read yet.
+# Control lines that have arrived and the sender has not read yet.
 UNREAD_LINES = 256
 
-# How soon to look whether everything has arrived, in seconds: from, doubling, to.
+# How soon to check whether everything has arrived, in seconds: the first delay doubles up to the
+# second.
 LOOK_S = 0.005
 LOOK_MAX_S = 0.25
 
 
 class IFilesThread(IClock, Protocol):
-    """Where the sender lives."""
+    """The thread of the sender."""
 
     def post(self, call: Callable[..., object], *arguments: object) -> None:
-        """Make a call there."""
+        """Make a call in that thread."""
 
 
 class IWire(Protocol):
-    """What a session asks of the protocol, in the reactor's thread."""
+    """The services that a session needs of its protocol, in the reactor's thread."""
 
     @property
     def paused(self) -> bool:
-        """Whether the transport has enough for now."""
+        """Whether the transport's buffer is full."""
 
     def writeOctets(self, octets: bytes) -> None:
         """Write, unless the connection is closing."""
 
     def close(self, bye: BYE) -> None:
-        """Say why and close."""
+        """Send the reason and close."""
 
     def accepted(self) -> None:
-        """The listener has accepted us."""
+        """The listener accepted us."""
 
     def unsent(self) -> int:
         """Octets written that the peer's TCP has not acknowledged."""
 
     def haltReading(self) -> None:
-        """Decode no more for now."""
+        """Stop decoding for now."""
 
     def resumeReading(self) -> None:
-        """Go on."""
+        """Decode again."""
 
 
 class Session:
     """
-    One connection's sender. What L{IConnection} and L{IClock} have is for the sender, in the
-    files' thread; the rest for the protocol, in the reactor's.
+    The sender of one connection, between two threads. The sender calls the methods of
+    L{IConnection} and L{IClock} in the files thread; the protocol calls the rest in the reactor's.
     """
 
     _log = Logger()
@@ -103,16 +105,16 @@ class Session:
 
     def begin(self, sender: ISender) -> None:
         """
-        The connection is made.
+        The connection is up.
 
-        @param sender: with this as its connection.
+        @param sender: a sender that has this session as its connection.
         """
         self._sender = sender
         self._thread.post(self._do, sender.connectionMade)
 
     @property
     def inFlight(self) -> int:
-        """Octets of files sent and not acknowledged."""
+        """Octets of files that are sent and not acknowledged."""
         return 0 if self._sender is None else self._sender.inFlight
 
     @property
@@ -122,12 +124,12 @@ class Session:
 
     @property
     def stalled(self) -> bool:
-        """Whether an answer is overdue. One that was not read yet is not."""
+        """Whether an answer is overdue. An answer that the sender has not read yet is not."""
         sender = self._sender
         return sender is not None and not self._unread and sender.isStalled
 
     def controlReceived(self, line: ControlLine) -> None:
-        """A control line of the listener."""
+        """A control line of the listener arrived."""
         assert self._sender is not None
         self._unread += 1
         if self._unread >= UNREAD_LINES and not self._isHalted:
@@ -136,7 +138,7 @@ class Session:
         self._thread.post(self._control, line)
 
     def pump(self) -> None:
-        """Send what there is."""
+        """Send new octets."""
         if self._sender is not None and not self._isPumpPosted and not self._isLost:
             self._isPumpPosted = True
             self._thread.post(self._pump)
@@ -151,7 +153,7 @@ class Session:
             self._thread.post(self._sender.connectionLost)
 
     def _written(self) -> None:
-        """Write what was handed over."""
+        """Write everything that the sender has passed on."""
         with self._lock:
             handed, self._handed = self._handed, []
             wasAhead = self._handedOctets >= AHEAD_OCTETS
@@ -206,39 +208,42 @@ class Session:
             call(*arguments)
         except ListenerProtocolError as error:
             self._log.error(
-                "the master broke the protocol ({error}): closing the connection",
+                "the master broke the protocol ({error}): closing the connection and trying"
+                " again. If it repeats, check the versions at both ends",
                 error=str(error),
             )
             self.close(BYE("protocol", str(error)))
         except sqlite3.DatabaseError as error:
-            # A disk that has failed ends the process; this one has no room.
+            # A disk that has failed ends the process elsewhere; this disk is full.
             self._log.warn(
                 "cannot save the state ({error}): closing the connection and trying again."
-                " Make room on the disk of --state-db",
+                " Free space on the disk of --state-db",
                 error=str(error),
             )
             self.close(BYE("no-space", "the forwarder cannot save its state"))
         except Exception:
-            self._log.failure("cannot go on sending: closing the connection")
+            self._log.failure(
+                "internal error while sending: closing the connection and trying again"
+            )
             self.close(BYE("error", "the forwarder cannot read its files or its state"))
 
     def seconds(self) -> float:
-        """Seconds that never go back."""
+        """Seconds of a clock that never goes back."""
         return self._thread.seconds()
 
     def callLater(
         self, delay: float, callable: Callable[..., object], *args: object, **kw: object
     ) -> IDelayedCall:
-        """Make a call of the sender's later: if it fails, that costs the connection."""
+        """Make a delayed call for the sender: if it fails, that costs only the connection."""
         return self._thread.callLater(delay, self._do, callable, *args, **kw)
 
     @property
     def paused(self) -> bool:
-        """Whether there is enough to be written for now."""
+        """Whether enough is waiting to be written."""
         return self._handedOctets >= AHEAD_OCTETS or self._wire.paused
 
     def sendOctets(self, octets: bytes) -> None:
-        """Send."""
+        """Send octets, in order."""
         with self._lock:
             self._handed.append(octets)
             self._handedOctets += len(octets)
@@ -247,14 +252,14 @@ class Session:
             self._inReactor(self._written)
 
     def close(self, bye: BYE) -> None:
-        """Say why and close, behind what was sent."""
+        """Send the reason and close, after everything sent before."""
         self._inReactor(self._wire.close, bye)
 
     def accepted(self) -> None:
-        """The listener has accepted us: the next failure is a new one."""
+        """The listener accepted us: the next failure begins a new series of delays."""
         self._inReactor(self._wire.accepted)
 
     def whenArrived(self, call: Callable[[], None]) -> None:
-        """Call when the peer's TCP has everything that was sent until now."""
+        """Call when the peer's TCP has acknowledged everything sent until now."""
         self._look_s = LOOK_S
         self._inReactor(self._lookLater, call)

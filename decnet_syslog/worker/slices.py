@@ -1,4 +1,4 @@
-"""Long work in slices, so that the thread serves others in between."""
+"""Long work in slices, so that the thread can do other work between them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["SlicedWork"]
 
 
 class SlicedWork:
-    """The jobs of one connection, the oldest first, one slice a turn."""
+    """The jobs of one connection, oldest first, one slice per turn."""
 
     def __init__(self, clock: IClock) -> None:
         self._clock = clock
@@ -21,13 +21,13 @@ class SlicedWork:
         self._turn: IDelayedCall | None = None
 
     def begin(self, job: Slices[None]) -> None:
-        """Do a job when those that were begun before are done."""
+        """Queue a job; it starts when the earlier ones are done."""
         self._jobs.append(job)
         if self._turn is None:
             self._turn = self._clock.callLater(0, self._goOn)
 
     def stop(self) -> None:
-        """Give up every job."""
+        """Abandon all jobs."""
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None

@@ -1,8 +1,8 @@
 """
-Masters as the DNS has them: C{_syslog-tls._tcp} (RFC 6012's service, RFC 2782's records).
+Masters from the DNS: C{_syslog-tls._tcp} (service name of RFC 6012, records of RFC 2782).
 
-The DNS is believed about where a master may be, never about who it is: whatever it says, the
-certificate must have --master-name. An answer that says nothing changes nothing.
+The DNS is trusted only for the address of a master, never for its identity: whatever it answers,
+the certificate must have --master-name. An answer without masters changes nothing.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ __all__ = ["SERVICE", "Directory", "inOrder"]
 
 SERVICE = "_syslog-tls._tcp"
 
-# How long an answer is good for, whatever it says itself, in seconds.
+# How long an answer is used, in seconds, whatever TTL it has.
 FRESH_MIN_S = 30.0
 FRESH_MAX_S = 3600.0
 
-# When there was none.
+# The time until the next question after an answer without masters, in seconds.
 RETRY_S = 30.0
 
-# How long each of three questions may take, in seconds.
+# The timeout of each of three attempts, in seconds.
 TIMEOUTS_S = (1, 3, 5)
 
-# More are not masters of one fleet.
+# No fleet has more masters.
 RECORDS_MAX = 64
 
 
@@ -43,28 +43,28 @@ def inOrder(
     records: Sequence[dns.Record_SRV], chance: Callable[[Address], float]
 ) -> list[Address]:
     """
-    The targets by priority; those of one priority at random by weight, RFC 2782.
+    The targets by priority; those of the same priority in random order by weight (RFC 2782).
 
-    Each target has a chance of its own, so a list that has changed a little gives an order
-    that has changed a little. Sorted by C{-log(chance) / weight} they are in the order in
-    which RFC 2782 would have drawn them.
+    Each target has its own random number, so a slightly changed list gives a slightly changed
+    order. Sorting by C{-log(chance) / weight} gives the same distribution as the drawing in RFC
+    2782.
 
-    @param chance: of a target, in (0, 1].
+    @param chance: the random number of a target, in (0, 1].
     """
     found: list[tuple[int, float, Address]] = []
     for record in records:
         host = record.target.name.decode("ascii", "replace").rstrip(".")
-        # A target of "." says that there is no such service.
+        # The target "." means that the domain does not offer this service.
         if host and record.port:
             address = Address(host, record.port)
-            # One of weight 0 has a small chance, too.
+            # A target of weight 0 gets a small chance, too.
             drawn = -math.log(chance(address)) / (record.weight or 0.01)
             found.append((record.priority, drawn, address))
     return [address for _, _, address in sorted(found)]
 
 
 class Directory:
-    """Asks the DNS, again when its answer is stale."""
+    """Asks the DNS for the masters, and again when the answer has expired."""
 
     _log = Logger()
 
@@ -77,10 +77,10 @@ class Directory:
         seed: int | None = None,
     ) -> None:
         """
-        @param seed: of our order of those that have one priority. It stays ours for as long
-            as we run: another order for each answer would send us from one equal to another.
-        @param resolver: L{twisted.names.client.Resolver}, or like it.
-        @param use: told the masters when there are any.
+        @param seed: of the order of masters with the same priority. One seed for the life of the
+            process: another order after each answer would move us between equal masters.
+        @param resolver: L{twisted.names.client.Resolver}, or an object like it.
+        @param use: called with the masters of each answer that has any.
         """
         self._clock = clock
         self._resolver = resolver
@@ -91,14 +91,14 @@ class Directory:
         self._stopped = False
 
     def ask(self) -> Deferred[None]:
-        """Ask now, and again later. Fires when there is an answer, or none."""
+        """Ask now, and repeat later. Fires when the question is answered or has failed."""
         self._timer = None
         asked = self._resolver.lookupService(self._name, timeout=TIMEOUTS_S)
         done: Deferred[None] = asked.addCallbacks(self._answered, self._failed)
         return done
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop asking."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
@@ -114,7 +114,11 @@ class Directory:
         records = cast("list[dns.Record_SRV]", found)
         addresses = inOrder(records[:RECORDS_MAX], self._chance)
         if not addresses:
-            self._log.warn("the DNS has no masters at {service}", service=self._name)
+            self._log.warn(
+                "the DNS has no masters at {service}; using the last known ones. Add SRV"
+                " records there, or use --master-host",
+                service=self._name,
+            )
             self._later(RETRY_S)
             return
         fresh = min(record.ttl or 0 for record in records)
@@ -131,7 +135,8 @@ class Directory:
 
     def _failed(self, failure: Failure) -> None:
         self._log.warn(
-            "cannot ask the DNS for {service}: {why}",
+            "cannot look up {service} in the DNS: {why}. Using the last known masters and"
+            " asking again",
             service=self._name,
             why=failure.getErrorMessage() or type(failure.value).__name__,
         )

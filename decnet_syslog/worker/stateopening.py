@@ -1,4 +1,4 @@
-"""Opens the worker's state database; reacts to a failed disk and a damaged file."""
+"""Opening the worker's state database; reactions to a failed disk and a damaged file."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _log = Logger()
 
 def openState(path: Path) -> StateStore:
     """
-    Open or make the state database.
+    Open or create the state database.
 
-    @raise SystemExit: it cannot be used; the reason and the remedy.
+    @raise SystemExit: it cannot be used; the message has the reason and the remedy.
     """
     try:
         return StateStore.open(path, _failed, _wasSetAside)
@@ -29,16 +29,21 @@ def openState(path: Path) -> StateStore:
 
 
 def _failed(failed: StorageFailed) -> None:
-    """A disk has failed: stop at once. What is acknowledged, the master has."""
-    _log.critical("the disk cannot be trusted: {reason}; stopping", reason=str(failed))
+    """A disk has failed: stop at once. The master has all acknowledged lines."""
+    _log.critical(
+        "the disk of the state database cannot be trusted: {reason}. Stopping; nothing is lost,"
+        " because the master holds the offsets. Check the disk, then start again",
+        reason=str(failed),
+    )
     os._exit(EXIT_STORAGE)
 
 
 def _wasSetAside(path: Path, reason: str) -> None:
     """The state database was damaged."""
     _log.error(
-        "the state database is damaged ({reason!r}): it was renamed to {path!r}, and a new one"
-        " was begun. The master holds the positions; delete {path!r} when you have seen it",
+        "the state database is damaged ({reason!r}): it was renamed to {path!r} and a new one"
+        " was created. No line is lost, because the master holds the offsets; delete {path!r}"
+        " after you have looked at it",
         event="other",
         reason=reason,
         path=str(path),

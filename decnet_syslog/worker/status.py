@@ -1,4 +1,4 @@
-"""What there is to know of a forwarder, gathered when somebody asks."""
+"""The status of a forwarder, gathered on request."""
 
 from __future__ import annotations
 
@@ -21,8 +21,22 @@ from .service import ForwarderService
 
 __all__ = ["ForwarderStatus", "watchForwarder"]
 
-# How long a thing must be good again to be over, in seconds.
+# A problem counts as over when it has been gone for this long, in seconds.
 EASE_S = 10.0
+
+# The remedy for a certificate that expires soon, by its role.
+_RENEWAL = {
+    "ca": "replace the CA (decnet-syslog ca replace on the master)",
+    "master": "enroll the master again",
+    "worker": "enroll this worker again",
+}
+
+# Logged when a problem is over, by its kind.
+_OVER = {
+    "stuck": "every followed file can be delivered again",
+    "lagging": "the oldest undelivered line is no longer too old",
+    "expiring": "no certificate expires soon any more",
+}
 
 
 class ForwarderStatus:
@@ -38,14 +52,14 @@ class ForwarderStatus:
         wallClock: Callable[[], float] = time.time,
     ) -> None:
         """
-        @param bundle: ours, as it is in use.
+        @param bundle: returns our certificates in use.
         """
         self._forwarder = forwarder
         self._clock = clock
         self._wallClock = wallClock
         self._bundle = bundle
         self._started = wallClock()
-        # Of the certificate that the master last had.
+        # The end of the validity of the certificate that the last master had.
         self._masterEnds: float | None = None
         self._alarms = {
             "stuck": Alarm(EASE_S),
@@ -54,24 +68,26 @@ class ForwarderStatus:
         }
 
     def look(self) -> None:
-        """Compare what is the case with what was said, and say what is new."""
+        """Raise and clear alarms; log each change."""
         now = self._clock()
         works = self._forwarder.works
         stuck = [
-            f"{showText(trouble.name, 300)}: {showText(trouble.reason, 200)}"
+            f"cannot deliver {showText(trouble.name, 300)}: {showText(trouble.reason, 200)}"
             for trouble in works.pulse.troubles()
             if trouble.kind == "stuck"
         ]
         lagging = self._alarms["lagging"].raised
         age = works.pulse.age
         late = age >= (LAGGING_S / 2 if lagging else LAGGING_S)
-        ends = min([certificate["expires"] for certificate in self._certificates()])
+        first = min(self._certificates(), key=lambda one: float(one["expires"]))
+        ends, role = first["expires"], first["role"]
         wrong = {
             "stuck": stuck[0] if stuck else None,
-            "lagging": f"the oldest undelivered line is {age:.0f} s old"
+            "lagging": f"the oldest undelivered line is {age:.0f} s old: check the connection to"
+            " the master, and its outputs"
             if late
             else None,
-            "expiring": f"a certificate ends on {utcText(ends)}: enrol again"
+            "expiring": f"the {role} certificate expires on {utcText(ends)}: {_RENEWAL[role]}"
             if ends - self._wallClock() < EXPIRING_S
             else None,
         }
@@ -79,11 +95,11 @@ class ForwarderStatus:
             alarm = self._alarms[kind]
             if alarm.see(text, now):
                 if alarm.raised:
-                    self._log.warn(
-                        "{kind}: {reason}", event=kind, kind=kind, reason=text
-                    )
+                    self._log.warn("{reason}", event=kind, reason=text)
                 else:
-                    self._log.info("no longer {kind}", event=kind, kind=kind, over=True)
+                    self._log.info(
+                        "{reason}", event=kind, reason=_OVER[kind], over=True
+                    )
 
     def _certificates(self) -> list[dict[str, Any]]:
         bundle = self._bundle()
@@ -105,12 +121,12 @@ class ForwarderStatus:
         return found
 
     def facts(self) -> dict[str, Any]:
-        """All there is to know."""
+        """The complete status, for JSON."""
         works = self._forwarder.works
         pulse, counts = works.pulse, works.counts
         line = works.factory.line
         session = None if line is None else line.session
-        # Without a file to open, the greeting is all that is heard.
+        # With no file to open, only the greeting shows that the master accepts us.
         greeted = session is not None and session.isGreeted
         connected = line is not None and (line.taken or greeted)
         now = self._clock()
@@ -148,7 +164,7 @@ class ForwarderStatus:
                 "connected": connected,
                 "acknowledges": line is not None and line.control,
                 "ends": dict(works.factory.ends),
-                # Those that never were, too: a counter that begins at 1 has not grown.
+                # All kinds, including those at 0: a counter that first appears at 1 shows no rise.
                 "refusals": {kind: works.factory.refusals[kind] for kind in KINDS},
             },
             "followed": report.followed,
@@ -184,7 +200,7 @@ def watchForwarder(
     options: StatusOptions,
     bundle: Callable[[], Bundle],
 ) -> WatchService:
-    """The service that watches a forwarder; to be started after it."""
+    """The status service of a forwarder; start it after the forwarder."""
     status = ForwarderStatus(forwarder, reactor.seconds, bundle)
     return WatchService(
         reactor,

@@ -1,7 +1,7 @@
 """
-The contents that one connection sends, each as a stream: its states, and what is open.
+The streams of one connection, one for each content: their states, and which are open.
 
-A stream's way on one connection is a table, L{TRANSITIONS}. What is not in it does not happen.
+L{TRANSITIONS} is the complete table of state changes; any other change is an internal error.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ __all__ = ["TRANSITIONS", "Happening", "OpenStream", "State", "StreamTable"]
 
 
 class State(enum.Enum):
-    """Where a stream is on its way."""
+    """The state of a stream on this connection."""
 
     UNIDENTIFIED = "the journal may hold it under another name"
-    IDENTIFYING = "its content is compared with what the journal holds"
-    WAITING = "it is to be opened"
+    IDENTIFYING = "its content is being compared with the journal's streams"
+    WAITING = "OPEN is not sent yet"
     ASKED = "OPEN was sent"
     HELD = "RESUME has come, and its file is being looked for"
-    VERIFYING = "the master's checksum is compared with the file"
-    SENDING = "its chunks are sent, its acknowledgements counted"
+    VERIFYING = "the master's checksum is being compared with the file"
+    SENDING = "its chunks are sent and acknowledged"
     DIVERGED = "the journal holds another content by this name, or has lost it"
     UNREADABLE = "its file cannot be read on this connection"
 
 
 class Happening(enum.Enum):
-    """What moves a stream from one L{State} to the next."""
+    """The event that moves a stream from one L{State} to the next."""
 
-    COMPARED = "the comparison with what the journal holds begins"
-    NAMED = "it is known what the journal calls it"
-    OPENED = "there was room for it"
+    COMPARED = "the comparison with the journal's streams begins"
+    NAMED = "its name in the journal is known"
+    OPENED = "the listener had room for it"
     ANSWERED = "RESUME has come"
     MISSED = "RESUME has come, and there is no file to compare"
-    FOUND = "its file was found, or given up"
-    AGREED = "the checksums are the same"
-    DISAGREED = "they are not"
+    FOUND = "its file was found, or the search was given up"
+    AGREED = "the checksums are equal"
+    DISAGREED = "the checksums differ"
     FAILED = "the file cannot be read"
     GAVE_WAY = "it was closed for an older content of the same path"
 
@@ -67,22 +67,22 @@ TRANSITIONS: dict[tuple[State, Happening], State] = {
     (State.VERIFYING, Happening.FAILED): State.UNREADABLE,
     (State.SENDING, Happening.GAVE_WAY): State.WAITING,
 }
-"""A stream's way on one connection."""
+"""The state changes of a stream on one connection."""
 
-# An answer is still to come, or being used.
+# States in which an answer is outstanding or being used.
 BUSY = (State.ASKED, State.HELD, State.VERIFYING, State.IDENTIFYING)
 
 
 @dataclass(eq=False)
 class OpenStream:
     """
-    One content on this connection. The crc is of the octets [base, position) sent.
+    One content on this connection. The crc is that of the octets [base, position) sent.
 
-    @ivar acknowledged: octets that the master has on this connection.
+    @ivar acknowledged: octets that the master has acknowledged on this connection.
     @ivar sent: end, base and crc of the chunks that are not acknowledged.
-    @ivar opened: by what name it is open, and C{nameOctets} what its path counts.
+    @ivar opened: the name under which it is open; C{nameOctets}: the octets its path counts for.
     @ivar refused: names under which the journal holds another content.
-    @ivar isSure: whether the journal has lost it: nothing that it holds has this content.
+    @ivar isSure: whether the journal certainly does not hold this content under any name.
     """
 
     content: OpenContent
@@ -99,24 +99,24 @@ class OpenStream:
 
     @property
     def alias(self) -> ContentKey:
-        """What the journal calls it."""
+        """Its name in the journal."""
         there = self.content.acknowledged
         return (there.stream, there.generation)
 
     def happened(self, what: Happening) -> None:
         """
-        Go on.
+        Change the state.
 
-        @raise KeyError: that cannot happen now: an error of ours.
+        @raise KeyError: the table has no such change: an internal error.
         """
         self.state = TRANSITIONS[self.state, what]
 
 
 class StreamTable:
     """
-    All contents of a connection, and which of them are open there.
+    All streams of a connection, and which of them are open.
 
-    @ivar streamsMax: how many may be open: the listener's HELLO.
+    @ivar streamsMax: the maximum number of open streams, from the listener's HELLO.
     """
 
     def __init__(self, send: Callable[[ControlLine], None]) -> None:
@@ -128,22 +128,22 @@ class StreamTable:
 
     @property
     def isAsking(self) -> bool:
-        """Whether an OPEN is not answered."""
+        """Whether an OPEN is unanswered."""
         return any(s.state is State.ASKED for s in self._opened.values())
 
     def opened(self, stream: str, generation: int) -> OpenStream | None:
-        """What is open by a name."""
+        """The stream that is open under a name."""
         return self._opened.get((stream, generation))
 
     def isOpen(self, one: OpenStream) -> bool:
-        """Whether another content is open by the name of this one."""
+        """Whether a stream is open under this one's name."""
         return one.alias in self._opened
 
     def open(self, one: OpenStream) -> bool:
         """
-        Ask for a stream.
+        Send OPEN.
 
-        @return: C{False}: the listener takes no more; when one is finished.
+        @return: C{False} if the listener has no room: try again when another stream is closed.
         """
         content = one.content
         name = content.content.label or content.name
@@ -161,7 +161,7 @@ class StreamTable:
         return True
 
     def close(self, one: OpenStream) -> None:
-        """Nothing more of it comes: the listener need not keep it open."""
+        """Send CLOSE: nothing more follows, so the listener need not keep the stream open."""
         if one.opened is not None:
             del self._opened[one.opened]
             self._nameOctets -= one.nameOctets
@@ -170,9 +170,9 @@ class StreamTable:
 
     def meet(self, current: Sequence[OpenContent], state: State) -> None:
         """
-        Have a stream for every content, and none for those that are finished.
+        Have a stream for every content, and drop the streams of finished contents.
 
-        @param state: of new streams of which no journal has acknowledged anything.
+        @param state: the state of a new stream of which no journal has acknowledged an octet.
         """
         for content in current:
             if content not in self.of:
@@ -183,23 +183,23 @@ class StreamTable:
         self.dropEnded(current)
 
     def dropEnded(self, current: Sequence[OpenContent]) -> None:
-        """Leave what is finished."""
+        """Drop the streams of finished contents."""
         if len(self.of) <= len(current):
             return
         alive = set(current)
         for content in [one for one in self.of if one not in alive]:
             stream = self.of[content]
-            # An answer that is still to come needs its stream.
+            # A stream with an outstanding answer must stay until the answer arrives.
             if not stream.sent and stream.state not in BUSY:
                 del self.of[content]
                 self.close(stream)
 
     def giveWay(self, one: OpenStream, names: dict[str, list[OpenContent]]) -> bool:
         """
-        Close a newer content of the same path, which has to wait for this one anyway.
+        Close a newer content of the same path: it must wait for this older one anyway.
 
-        @param names: as of L{decnet_syslog.worker.chunks.byName}.
-        @return: whether there was one.
+        @param names: the result of L{decnet_syslog.worker.chunks.byName}.
+        @return: whether a stream was closed.
         """
         same = names.get(one.content.name, [])
         at = same.index(one.content) if one.content in same else len(same)

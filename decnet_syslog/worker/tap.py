@@ -1,4 +1,4 @@
-"""twistd decnet-forwarder: options, and a service made of them."""
+"""twistd decnet-forwarder: its options, and the service that they describe."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from .window import CHUNK_OCTETS
 
 __all__ = ["Options", "makeService"]
 
-# DECNET's own default. A worker that is behind by more has lost its master for hours.
+# DECNET's own default. A worker that is further behind has lost its master for hours.
 LAG_OCTETS_MAX = 128 * 1024 * 1024
 
 ENVIRONMENT = {
@@ -54,9 +54,9 @@ class Options(Described):
 
     synopsis = "[options]"
     longdesc = """\
-Ship the complete lines of local log files to the master over mutual TLS (RFC 5425). To a
-decnet-listener every line arrives once, whatever dies; to any other receiver as well as
-the protocol allows. Get the bundle of certificates with "decnet-syslog enroll".
+Follow local log files and send every complete line to the master over mutual TLS (RFC 5425).
+A decnet-listener gets every line exactly once, whichever side crashes; any other receiver gets
+what RFC 5425 allows. Get the certificates with "decnet-syslog enroll" on the master.
 
 Example:
     twistd -n decnet-forwarder --master-host master.example.org \\
@@ -67,20 +67,20 @@ Example:
             "master-port",
             None,
             None,
-            "The port of masters given without one [DECNET_SWARM_SYSLOG_PORT, 6514]",
+            "Port of each master given without one [DECNET_SWARM_SYSLOG_PORT, 6514]",
             portNumber,
         ],
         [
             "master-domain",
             None,
             None,
-            "Ask the DNS for the masters: _syslog-tls._tcp of this domain",
+            "Look up the masters in the DNS: _syslog-tls._tcp of this domain",
         ],
         [
             "master-name",
             None,
             "decnet-master",
-            "The name that the master's certificate must have",
+            "Name that the master's certificate must have",
         ],
         [
             "agent-dir",
@@ -88,40 +88,40 @@ Example:
             None,
             "Directory of ca.crt, worker.crt, worker.key [DECNET_AGENT_DIR, ~/.decnet/agent]",
         ],
-        ["state-db", None, None, "The offsets [forwarder.db in --agent-dir]"],
+        ["state-db", None, None, "State database [forwarder.db in --agent-dir]"],
         [
             "poll-interval",
             None,
             0.5,
-            "Look at the files at least so often, in seconds",
+            "Look at the files at least this often, in seconds",
             seconds,
         ],
         [
             "delivery",
             None,
             "auto",
-            "acked: only to a master that acknowledges; plain: RFC 5425 and no more; auto: the"
-            " best that the master speaks",
+            "acked: only to a master that acknowledges; plain: RFC 5425 only; auto: the best"
+            " that the master supports",
         ],
         [
             "on-new-master",
             None,
             "resend",
-            "A master with another journal gets again what is on disk (resend), or only what"
-            " was never acknowledged (resume)",
+            "What a master with another journal gets: everything still on disk (resend), or"
+            " only lines that no master has acknowledged (resume)",
         ],
         [
             "max-message",
             None,
             MESSAGE_OCTETS_MAX,
-            "The longest line shipped, in octets",
+            "Longest line to send, in octets; longer ones are cut into parts",
             octets,
         ],
         [
             "max-lag-bytes",
             None,
             LAG_OCTETS_MAX,
-            "Skip the oldest lines of a file that is behind by more octets; 0: never",
+            "Skip the oldest lines of a file that is further behind, in octets; 0: never",
             octets,
         ],
         [
@@ -135,7 +135,7 @@ Example:
             "batch-bytes",
             None,
             CHUNK_OCTETS,
-            "Octets read and sent at a time",
+            "Octets read and sent at a time, from 1k to 16m",
             octets,
         ],
         *STATUS_PARAMETERS,
@@ -149,20 +149,20 @@ Example:
         self.masters: list[Address] = []
 
     def opt_master_host(self, host: str) -> None:
-        """A master: host or host:port; repeatable, the best first [DECNET_SWARM_MASTER_HOST]"""
+        """Master, as host or host:port; repeatable, best first [DECNET_SWARM_MASTER_HOST]"""
         self.hosts.append(host)
 
     def opt_log_file(self, path: str) -> None:
-        """The log to ship, or a pattern of them; repeatable [DECNET_INGEST_LOG_FILE]"""
+        """Log file to follow, or a pattern; repeatable [DECNET_INGEST_LOG_FILE]"""
         self.logFiles.append(path)
 
     def opt_rotated(self, pattern: str) -> None:
-        """Where rotated files are, or a pattern of their names, if they are not beside the log
-        or are named otherwise; relative to the log's directory; repeatable"""
+        """Pattern of the rotated files, if they are not in the log's directory or have other
+        names; relative to the log's directory; repeatable"""
         self.rotated.append(os.path.expanduser(pattern))
 
     def postOptions(self) -> None:
-        """Fill in the environment and the defaults, and check."""
+        """Fill in the environment and the defaults, then check the values."""
         fromEnvironment(self, "master-port", ENVIRONMENT, portNumber, 6514)
         fromEnvironment(self, "agent-dir", ENVIRONMENT, str, "~/.decnet/agent")
         if not self.logFiles:
@@ -174,26 +174,30 @@ Example:
         ]
         self._findMasters()
         if not self.logFiles:
-            raise usage.UsageError("say what to ship: --log-file PATH")
+            raise usage.UsageError("no log file given: add --log-file PATH")
         if self["delivery"] not in ("auto", "acked", "plain"):
-            raise usage.UsageError("--delivery is auto, acked or plain")
+            raise usage.UsageError("--delivery must be auto, acked or plain")
         if self["on-new-master"] not in ("resend", "resume"):
-            raise usage.UsageError("--on-new-master is resend or resume")
+            raise usage.UsageError("--on-new-master must be resend or resume")
         if self["max-message"] < 2048:
             raise usage.UsageError(
-                "--max-message: RFC 5425 asks for at least 2048 octets"
+                "--max-message must be at least 2048 octets (RFC 5425)"
             )
         if not 1024 <= self["batch-bytes"] <= 16 * 1024 * 1024:
-            raise usage.UsageError("--batch-bytes is from 1k to 16m")
+            raise usage.UsageError("--batch-bytes must be from 1k to 16m")
         if 0 < self["max-lag-bytes"] < self["max-message"]:
-            raise usage.UsageError("--max-lag-bytes must not be below --max-message")
+            raise usage.UsageError(
+                "--max-lag-bytes must be 0 or at least --max-message"
+            )
         self.status = statusOptions(self, operators=False)
         if self["state-db"] is None:
-            # If there is no such directory, there is no bundle: that will be said.
+            # A missing directory has no certificates either: loading them reports it.
             self["state-db"] = directory(self["agent-dir"]) / "forwarder.db"
         elif not os.path.isdir(os.path.dirname(os.path.abspath(self["state-db"]))):
             state = os.path.dirname(os.path.abspath(self["state-db"]))
-            raise usage.UsageError(f"no directory {state} for --state-db: make it")
+            raise usage.UsageError(
+                f"directory {state} of --state-db does not exist: create it"
+            )
 
     def _findMasters(self) -> None:
         if not self.hosts:
@@ -201,12 +205,14 @@ Example:
             self.hosts = [host for host in map(str.strip, listed) if host]
         domain = self["master-domain"]
         if domain is not None and self.hosts:
-            raise usage.UsageError("--master-host or --master-domain, not both")
+            raise usage.UsageError(
+                "--master-host and --master-domain exclude each other: give one"
+            )
         if domain is not None:
-            # Where the DNS has no records, RFC 2782 has the domain's own address tried.
+            # RFC 2782: if the DNS has no SRV records, try the address of the domain itself.
             self.hosts = [domain]
         if not self.hosts:
-            raise usage.UsageError("say where the master is: --master-host NAME")
+            raise usage.UsageError("no master given: add --master-host NAME")
         try:
             self.masters = [
                 Address.parse(host, self["master-port"]) for host in self.hosts
@@ -216,7 +222,7 @@ Example:
 
 
 def _nameOf(bundle: Bundle) -> str:
-    """The name that the master knows us by; C{?}: it will refuse this certificate."""
+    """The name that the master knows us by; C{?}: a master would refuse this certificate."""
     try:
         return peerName(bundle.certificate)
     except NameRefused:
@@ -227,7 +233,7 @@ def makeService(options: Options) -> IService:
     """
     Make the forwarder.
 
-    @raise SystemExit: something is missing; one line says what to do.
+    @raise SystemExit: the certificates are missing or unusable; one line gives the remedy.
     """
     from twisted.internet import reactor as reactorModule
 
@@ -239,7 +245,7 @@ def makeService(options: Options) -> IService:
         if _nameOf(bundle) == "?":
             raise UserError(
                 f"the certificate in {options['agent-dir']} has no name that a master accepts"
-                " (exactly one CN of letters, digits, dot, hyphen or underscore): enrol this"
+                " (exactly one CN of letters, digits, dot, hyphen or underscore): enroll this"
                 " worker again (decnet-syslog enroll NAME on the master)"
             )
         context = forwarderContext(bundle, options["master-name"], offer)
@@ -258,7 +264,7 @@ def makeService(options: Options) -> IService:
     masters = Masters(options.masters, reactor)
     records = None
     if options["master-domain"] is not None:
-        # Only who needs it has it in memory.
+        # Imported here, because it costs memory and most forwarders do not need it.
         from twisted.names.client import Resolver
 
         resolver = Resolver(resolv="/etc/resolv.conf", reactor=reactor)

@@ -1,15 +1,14 @@
 """
 A wake-up when a directory changes, where the system has inotify.
 
-It is a hint and nothing else: every look at the files finds out by itself what has
-changed, and happens at the poll interval anyway. So an overflow or a missing inotify
-costs latency only.
+The wake-up is only a hint: every look at the files finds out for itself what changed, and looks
+happen at the poll interval in any case. So an overflow or a missing inotify costs latency only.
 
-A watch is taken away at the first event and set again before the next look: a file that
-is appended to ten thousand times a second costs one event a look.
+A watch is removed at its first event and set again before the next look: a file that grows ten
+thousand times a second costs one event per look.
 
-When a directory that is watched is removed, Twisted ends the whole instance. The next look
-gets another one.
+When a watched directory is removed, Twisted closes the whole inotify instance. The next look
+makes another one.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ __all__ = ["DirectoryWatch"]
 
 class DirectoryWatch:
     """
-    Call back once when something changes in one of some directories.
+    Calls back once when one of the directories changes.
     """
 
     def __init__(
@@ -50,13 +49,13 @@ class DirectoryWatch:
         self._stopped = INotify is None
 
     def _begin(self) -> None:
-        """Have an instance, if there is none."""
+        """Make an inotify instance, if there is none."""
         if self._notify is not None or self._stopped:
             return
         try:
             self._notify = INotify(self._reactor)
         except INotifyError:
-            # The user has as many as the kernel allows: poll.
+            # The user has no inotify instances left: rely on polling.
             return
         self._notify.startReading()
 
@@ -75,12 +74,12 @@ class DirectoryWatch:
                     callbacks=[self._happened],
                 )
             except INotifyError:
-                # The directory is not there yet, or watches have run out: poll.
+                # The directory does not exist, or no watches are left: rely on polling.
                 continue
             self._armed = True
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._stopped = True
         if self._notify is not None:
             self._notify.loseConnection()
@@ -91,7 +90,7 @@ class DirectoryWatch:
             return
         self._armed = False
         if mask & IN_DELETE_SELF:
-            # Twisted takes this watch away itself, then all the others.
+            # Twisted removes this watch itself, and then all the others.
             self._notify = None
             self._changed()
             return
@@ -99,6 +98,6 @@ class DirectoryWatch:
             try:
                 self._notify.ignore(directory)
             except KeyError:
-                # It was not there when the others were.
+                # The directory did not exist when the watches were set.
                 continue
         self._changed()

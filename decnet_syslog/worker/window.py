@@ -1,5 +1,5 @@
 """
-How much is sent ahead of acknowledgements, in which turns, and how long an answer may take.
+How much is sent ahead of acknowledgements, in which order, and how long an answer may take.
 """
 
 from __future__ import annotations
@@ -12,26 +12,25 @@ from .chunks import byName, nextChunk
 
 __all__ = ["ACK_TIMEOUT_S", "CHUNK_OCTETS", "Answers", "turns"]
 
-# One read of a file and one write to the connection: large enough that the cost of each
-# is small against its octets; small enough that its copies stay in the processor's cache,
-# and in memory that malloc does not give back to the kernel each time (measured: twice as
-# fast as 256 KiB).
+# Octets of one read from a file and one write to the connection. Large enough that the fixed cost
+# of each is small; small enough that the copies stay in the processor's cache, and in memory that
+# malloc does not return to the kernel each time (measured: twice as fast as 256 KiB).
 CHUNK_OCTETS = 64 * 1024
 
-# Sent and not yet acknowledged, all files together. More than a fast disk commits in the
-# time of a round trip; what a lost connection makes us read again.
+# Octets sent and not yet acknowledged, all files together. More than a fast disk commits within a
+# round trip; and the most that is read again after a lost connection.
 WINDOW_OCTETS = 8 * 1024 * 1024
 
-# Up to this many contents are all asked whether they have grown since the last look. Of more,
-# only those in which it has found something: else the asking is most of the work.
+# Up to this many contents are all asked for new octets. With more, only those in which the last
+# look found something: otherwise asking would be most of the work.
 ASKED_MAX = 64
 
-# In flight, and no acknowledgement for this long: the connection is of no use, in seconds.
+# Without an acknowledgement for this long, in seconds, a connection with octets in flight is dead.
 ACK_TIMEOUT_S = 60.0
 
 
 class Answers:
-    """When the listener was last heard of, while it owes an answer."""
+    """When the listener last answered, while it owes an answer."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -43,15 +42,15 @@ class Answers:
 
     def expected(self, isOwed: bool) -> None:
         """
-        We are about to ask: from now on it counts how long an answer takes.
+        A request is about to be sent: the time for its answer starts now.
 
-        @param isOwed: whether one was owed already.
+        @param isOwed: whether an answer was outstanding already.
         """
         if not isOwed:
             self._heardAt = self._clock()
 
     def areLate(self, isOwed: bool) -> bool:
-        """Whether one is overdue."""
+        """Whether an answer is overdue."""
         return isOwed and self._clock() - self._heardAt > ACK_TIMEOUT_S
 
 
@@ -62,9 +61,9 @@ def turns(
     mayGoOn: Callable[[int], bool],
 ) -> None:
     """
-    Send what there is, one chunk of each path in turn.
+    Send new octets, one chunk of each path in turn.
 
-    @param mayGoOn: whether more is to be sent, after this many octets.
+    @param mayGoOn: whether to send more, given the number of octets sent so far.
     """
     names = list(byName(contents).values())
     if len(contents) > ASKED_MAX:
