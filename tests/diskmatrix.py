@@ -528,7 +528,7 @@ def render(results: dict[Cell, Result]) -> str:
         for when in WHENS
     ]
     text = _table(["fault; the listener", *SUBJECTS], rows)
-    text += "\nWhat the listener's log says first about it:\n\n"
+    text += "\nThe first message about the fault in the listener's log:\n\n"
     for fault in FAULTS:
         text += f"{fault}\n"
         for subject in ("journal", "raw"):
@@ -541,7 +541,7 @@ def render(results: dict[Cell, Result]) -> str:
     lost = sum(result.lost for result in results.values())
     silent = sum(r.repeated for r in results.values() if not r.reported)
     return (
-        f"{text}{len(results)} runs: {lost} lost, {silent} repeated without a word;"
+        f"{text}{len(results)} runs: {lost} lost, {silent} repeated without a report;"
         " ``*``: repeated, and reported.\n"
     )
 
