@@ -37,7 +37,7 @@ ATTACKERS = 6
 # The worst acceptable delay of the worker's lines, in seconds.
 DELAY_S = 1.0
 
-_HEADS = ("kind", "what is sent or done", "expected", "seen")
+_HEADS = ("kind", "attack", "expected", "seen")
 
 
 def besiege(
@@ -126,10 +126,10 @@ def verdict(outcomes: Sequence[Outcome], seen: Seen, differ: int) -> tuple[str, 
     """The verdict in words, and whether everything is as promised."""
     good = [outcome for outcome in outcomes if outcome.good]
     words = (
-        f"{len(good)} of {len(outcomes)} as expected; the worker beside them: {seen.written:,}"
+        f"{len(good)} of {len(outcomes)} as expected; the well-behaved worker: {seen.written:,}"
         f" lines written, {seen.delivered:,} delivered, {seen.repeated} repeated,"
-        f" {seen.disordered} out of order, {seen.foreign} of others under its name; delay"
-        f" {seen.median * 1000:.0f} ms in the middle, {seen.worst * 1000:.0f} ms at worst;"
+        f" {seen.disordered} out of order, {seen.foreign} from others under its name; delay"
+        f" {seen.median * 1000:.0f} ms median, {seen.worst * 1000:.0f} ms at worst;"
         f" master.log and master.json differ by {differ} lines"
     )
     return words, (

@@ -108,20 +108,20 @@ def _row(
 
 
 _REFUSED: Sequence[Row] = [
-    _row("cert-none", "none at all", lambda a: None, "peer did not return"),
+    _row("cert-none", "none", lambda a: None, "peer did not return"),
     _row(
         "cert-stranger",
-        "of another CA that has our CA's name",
+        "from another CA with our CA's name",
         lambda a: issue(strangersCA(), [a.name]),
         "certificate",
     ),
-    _row("cert-self", "signed by itself", lambda a: issue(None, [a.name]), "self"),
+    _row("cert-self", "self-signed", lambda a: issue(None, [a.name]), "self"),
     _row("cert-expired", "expired yesterday", _issued(days=(-30, -1)), "expired"),
     _row("cert-early", "valid from tomorrow", _issued(days=(1, 30)), "not yet valid"),
     _row("cert-ca", "the CA's own", lambda a: a.field.ca, "unsuitable"),
     _row(
         "cert-sub-ca",
-        "of a CA that our CA made",
+        "of an intermediate CA of ours",
         _issued(authority=True),
         "it is a CA's certificate",
     ),
@@ -138,7 +138,7 @@ _REFUSED: Sequence[Row] = [
     _row("cert-nul", "CN good NUL evil", _issued("good\0evil"), "refused"),
     _row("cert-lf", "CN with a line feed", _issued("good\nforged log line"), "refused"),
     _row("cert-escape", "CN with terminal escapes", _issued("\x1b[2Jgood"), "refused"),
-    _row("cert-blank", "CN with a blank behind", _issued("good "), "refused"),
+    _row("cert-blank", "CN with a trailing space", _issued("good "), "refused"),
     _row("cert-wide", "CN in look-alike letters", _issued("gооd"), "refused"),
     _row("cert-right-to-left", "CN with U+202E", _issued("\u202edoog"), "refused"),
     _row("cert-long", "CN of 300 characters", _issued("g" * 300), "refused"),
@@ -150,12 +150,14 @@ _REFUSED: Sequence[Row] = [
     ),
     _row(
         "cert-unknown-critical",
-        "a critical extension of nobody's",
+        "an unknown critical extension",
         _issued(critical=ObjectIdentifier("1.3.6.1.4.1.55555.9")),
         "critical extension",
     ),
     _row("cert-by-worker", "signed by a worker", _byWorker, "certificate"),
-    _row("cert-no-chain", "whose signer is not shown", _missing, "certificate"),
+    _row(
+        "cert-no-chain", "an issuer that is not in the chain", _missing, "certificate"
+    ),
     _row(
         "cert-weak-key",
         "an RSA key of 1024 bits",
@@ -204,7 +206,7 @@ ROWS: Sequence[Row] = [
     Row(
         "certificate",
         "cert-session-12",
-        "revoked, then a session of before resumed, TLS 1.2",
+        "revoked, then an earlier session resumed, TLS 1.2",
         _resumed(SSL.TLS1_2_VERSION),
         REFUSED,
         "",
@@ -213,7 +215,7 @@ ROWS: Sequence[Row] = [
     Row(
         "certificate",
         "cert-session-13",
-        "revoked, then a session of before resumed, TLS 1.3",
+        "revoked, then an earlier session resumed, TLS 1.3",
         _resumed(SSL.TLS1_3_VERSION),
         REFUSED,
         "",

@@ -38,7 +38,9 @@ _GAP = (
 
 ROWS: Sequence[Row] = [
     _row("text-lf", "line feeds inside", _HEAD + b"- a\nb\n\nc"),
-    _row("text-forged", "an LF, then a record of another's", _HEAD + b"-\n" + _RECORD),
+    _row(
+        "text-forged", "an LF, then another worker's record", _HEAD + b"-\n" + _RECORD
+    ),
     _row("text-json", "JSON instead of syslog", _RECORD),
     _row("text-cr", "carriage returns", _HEAD + b"- a\rb\r\nc"),
     _row("text-nul", "NULs", _HEAD + b"- a\0b"),
@@ -75,18 +77,18 @@ ROWS: Sequence[Row] = [
     ),
     _row(
         "text-open",
-        "a value that does not end",
+        "a value without an end",
         _HEAD + b'[relay@55555 src_ip="1.2.3.4',
     ),
     _row(
         "text-pri",
-        "PRI 999 and a time of no year",
+        "PRI 999 and a time without a year",
         b"<999>1 9999-99-99T99:99:99Z d s - e - x",
     ),
-    _row("text-blank", "blanks only", b" " * 50),
+    _row("text-blank", "spaces only", b" " * 50),
     _row("text-short", "single octets", *[bytes([octet]) for octet in b"<1 -x"]),
     _row(
         "text-host", "another's HOSTNAME", b"<134>1 2026-04-18T00:00:00Z good s - e - x"
     ),
-    _row("text-gap", "what looks like a gap of another's", _GAP),
+    _row("text-gap", "a line that imitates another worker's gap", _GAP),
 ]

@@ -110,12 +110,12 @@ _AT = b"AT %s 0 %%d\n" % _S
 ROWS: Sequence[Row] = [
     _row(
         "ctl-unknown",
-        "a verb of nobody's",
+        "an unknown verb",
         _first(b"FROB 1\n"),
         "an unknown control line",
     ),
-    _row("ctl-lower", "a verb in small letters", _first(b"list\n"), "framing"),
-    _row("ctl-words", "a word too many", _first(b"LIST x\n"), "takes 0 fields"),
+    _row("ctl-lower", "a verb in lower case", _first(b"list\n"), "framing"),
+    _row("ctl-words", "one field too many", _first(b"LIST x\n"), "takes 0 fields"),
     _row("ctl-cr", "CR before the LF", _first(b"LIST\r\n"), "an unknown control line"),
     _row(
         "ctl-nul", "NUL in a name", _first(b"OPEN %s 0 0 a\0b\n" % _S), "malformed name"
@@ -128,7 +128,7 @@ ROWS: Sequence[Row] = [
     ),
     _row(
         "ctl-endless",
-        "a line that does not end",
+        "a line without an end",
         _first(b"OPEN " + b"x" * 100_000),
         "framing",
     ),
@@ -161,7 +161,13 @@ ROWS: Sequence[Row] = [
     _row("ctl-twice", "OPEN twice", _then(b"OPEN %s 0 0 x\n" % _S), "order", 1),
     _row("ctl-streams", "2049 streams", _streams, "limit"),
     _row("ctl-ahead", "AT ahead of the position", _then(_AT % 1000), "position", 1),
-    _row("ctl-behind", "AT behind: the line again", _then(_AT % 0 + _F), "position", 1),
+    _row(
+        "ctl-behind",
+        "AT behind the position: the line again",
+        _then(_AT % 0 + _F),
+        "position",
+        1,
+    ),
     _row("ctl-skip-zero", "SKIP 0", _then(b"SKIP 0 x\n"), "order", 1),
     _row("ctl-skip-minus", "SKIP -21", _then(b"SKIP -21 x\n"), "malformed number", 1),
     _row(
@@ -178,23 +184,23 @@ ROWS: Sequence[Row] = [
     _row("ctl-list", "LIST twice", _then(b"LIST\nLIST\n"), "limit", 1),
     _row(
         "ctl-hello",
-        "HELLO, as if it were a master",
+        "HELLO, as a master would send it",
         _first(b"HELLO 1 %s 2048 256\n" % _S),
         "order",
     ),
     _row(
         "ctl-resume",
-        "RESUME, as if it were a master",
+        "RESUME, as a master would send it",
         _first(b"RESUME %s 0 0 0 00000000\n" % _S),
         "order",
     ),
     _row("ctl-ack", "ACK of its own lines", _then(b"ACK %s 0 21\n" % _S), "order", 1),
-    _row("ctl-bye", "a line behind BYE", _first(b"BYE shutdown x\nLIST\n"), "order"),
+    _row("ctl-bye", "a line after BYE", _first(b"BYE shutdown x\nLIST\n"), "order"),
     _row("ctl-lf", "a frame with an LF inside", _then(b"3 a\nb"), "line-feed", 1),
     _row("ctl-frame-broken", "MSG-LEN 0 between frames", _then(b"0 "), "framing", 1),
     _row(
         "ctl-good",
-        "the stream of the worker that behaves",
+        "the stream of the well-behaved worker",
         _ofGood,
         "",
         1,

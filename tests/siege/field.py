@@ -90,9 +90,7 @@ class Outcome:
         if not self.waits:
             return ""
         middle = self.waits[len(self.waits) // 2]
-        return (
-            f"; beside it {middle * 1000:.0f} ms, {self.waits[-1] * 1000:.0f} at worst"
-        )
+        return f"; delay {middle * 1000:.0f} ms, {self.waits[-1] * 1000:.0f} at worst"
 
 
 @dataclass

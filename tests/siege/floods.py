@@ -231,14 +231,16 @@ _KIB = b"1000 " + b"<134>1 - d s - e - ".ljust(1000, b"x")
 
 ROWS: Sequence[Row] = [
     _row(
-        "flood-frames", "frames of 1,000 octets, as fast as it goes", _flood(_KIB * 60)
+        "flood-frames", "frames of 1,000 octets, as fast as possible", _flood(_KIB * 60)
     ),
     _row(
-        "flood-octets", "frames of one octet, as fast as it goes", _flood(b"1 x" * 5000)
+        "flood-octets",
+        "frames of one octet, as fast as possible",
+        _flood(b"1 x" * 5000),
     ),
     _row(
         "flood-skips",
-        "gaps of one octet, reasons in turns",
+        "gaps of one octet, with alternating reasons",
         _flood(b"SKIP 1 a\nSKIP 1 b\n" * 500, True),
     ),
     _row(
@@ -248,10 +250,10 @@ ROWS: Sequence[Row] = [
     ),
     _row(
         "flood-largest",
-        "frames of 1 MiB, as fast as it goes",
+        "frames of 1 MiB, as fast as possible",
         _flood(b"1048576 " + b"<13>1 - ".ljust(1048576, b"x")),
     ),
-    _row("flood-deaf", "lines, and no answer is read", _deaf, "served"),
+    _row("flood-deaf", "lines, without reading the answers", _deaf, "served"),
     _row(
         "flood-strangers",
         "1,200 connections without a handshake",
@@ -278,7 +280,7 @@ ROWS: Sequence[Row] = [
     ),
     _row(
         "flood-lists",
-        "LIST of 1,000 streams with long names, on each connection, and nothing is read",
+        "LIST of 1,000 streams with long names, on each connection, without reading",
         _lists,
         "served",
         "",

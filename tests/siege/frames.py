@@ -97,7 +97,7 @@ ROWS: Sequence[Row] = [
     ),
     _skipped(
         "frame-2-31",
-        "MSG-LEN 2^31, and it never ends",
+        "MSG-LEN 2^31, without an end",
         b"2147483648 " + b"x" * 4096,
         "over the limit",
         1,
@@ -109,8 +109,8 @@ ROWS: Sequence[Row] = [
     _row("frame-underscore", "MSG-LEN 1_0", b"1_0 0123456789", "framing"),
     _row("frame-hex", "MSG-LEN 0x5", b"0x5 hello", "framing"),
     _row("frame-arabic", "MSG-LEN in Arabic digits", "٥ hello".encode(), "framing"),
-    _row("frame-blank", "MSG-LEN behind a blank", b" 5 hello", "framing"),
-    _row("frame-tab", "a TAB for the SP", b"5\thello", "framing"),
+    _row("frame-blank", "MSG-LEN after a space", b" 5 hello", "framing"),
+    _row("frame-tab", "a TAB instead of the SP", b"5\thello", "framing"),
     _row("frame-no-space", "no SP", b"5hello", "framing"),
     _row("frame-leading-zeros", "MSG-LEN 00", b"00 ", "framing"),
     _row("frame-digits", "MSG-LEN of 40 digits", b"9" * 40 + b" x", "over the limit"),
@@ -122,7 +122,7 @@ ROWS: Sequence[Row] = [
     ),
     _row(
         "frame-lf-behind",
-        "an LF behind the frame",
+        "an LF after the frame",
         b"\n5 hello",
         "a line feed between frames",
     ),
@@ -154,7 +154,7 @@ ROWS: Sequence[Row] = [
     Row(
         "frame",
         "frame-octets",
-        "good, an octet a write",
+        "valid, one octet a write",
         _sent(*[bytes([o]) for o in FRAME]),
         OPEN,
         "",
@@ -163,7 +163,7 @@ ROWS: Sequence[Row] = [
     Row(
         "frame",
         "frame-many",
-        "good, 3,000 in one write",
+        "valid, 3,000 in one write",
         _sent(b"".join(b"%d %s" % (len(m), m) for m in _MANY)),
         OPEN,
         "",
@@ -172,7 +172,7 @@ ROWS: Sequence[Row] = [
     Row(
         "frame",
         "frame-largest",
-        "good, of 1 MiB",
+        "valid, 1 MiB",
         _sent(b"%d %s" % (_MIB, _LARGEST)),
         OPEN,
         "",

@@ -121,7 +121,7 @@ _KEPT = (FRAME[3:],)
 ROWS: Sequence[Row] = [
     _row("hand-plain", "syslog without TLS", _raw(FRAME)),
     _row("hand-http", "an HTTP request", _raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")),
-    _row("hand-garbage", "4096 octets of chance", _raw(_GARBAGE)),
+    _row("hand-garbage", "4096 random octets", _raw(_GARBAGE)),
     _row(
         "hand-ssl2",
         "an SSLv2 hello",
@@ -147,7 +147,9 @@ ROWS: Sequence[Row] = [
         _raw(_HELLO, _HANDSHAKE_S),
         says="no handshake in 15 s",
     ),
-    _row("hand-drip", "a hello, an octet a second", _drip, says="no handshake in 15 s"),
+    _row(
+        "hand-drip", "a hello, one octet a second", _drip, says="no handshake in 15 s"
+    ),
     _row("hand-fin", "half a hello, then FIN", _dropped(False), "left", ""),
     _row("hand-rst", "half a hello, then RST", _dropped(True), "left", ""),
     _row("hand-1.0", "TLS 1.0 only", _only(_1_0, b"ALL:@SECLEVEL=0")),

@@ -98,7 +98,7 @@ def _eachWorker(attack: Attack) -> str:
                 for name in ("listener.db", "master.json", "ca")
             )
         )
-        return "kept beside them" if good else "not beside them"
+        return "kept next to them" if good else "not next to them"
     finally:
         other.stop()
 
@@ -124,8 +124,8 @@ ROWS: Sequence[Row] = [
     Row(
         "path",
         "path-own",
-        "CNs that are the listener's own files, a file a worker",
+        "CNs equal to the listener's own file names, with a file per worker",
         _eachWorker,
-        "kept beside them",
+        "kept next to them",
     ),
 ]

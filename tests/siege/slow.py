@@ -58,7 +58,7 @@ ROWS: Sequence[Row] = [
     Row(
         "slow",
         "slow-octets",
-        "a frame, an octet in 0.2 s",
+        "a frame, one octet each 0.2 s",
         _dripping(FRAME, 0.2),
         OPEN,
         "",
