@@ -170,7 +170,7 @@ class CrashTests(OutputTestCase):
         self.crash()
         self.apply(batch(2, b"second\n"))
         self.assertEqual(self.read(), b"first\nnot ours\nsecond\n")
-        self.assertIn("output-foreign-write", self.events)
+        self.assertIn("output-unlike", self.events)
 
     def test_existingFile(self) -> None:
         """A file that was there before is appended to."""

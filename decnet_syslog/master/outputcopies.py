@@ -143,12 +143,18 @@ class Copy:
         return self._unpacked.read(at, count)
 
     def holds(self, recorded: FileLength) -> bool:
-        """Whether the octets before the counted end are in the same place here."""
-        anchor = recorded.anchor
+        """
+        Whether the octets before the counted end are in the same place here.
+
+        Without an anchor only the length is compared.
+        """
+        end, anchor = recorded.length, recorded.anchor
+        count = len(anchor) or min(1, end)
         try:
-            return self.read(recorded.length - len(anchor), len(anchor)) == anchor
+            octets = self.read(end - count, count)
         except OSError:
             return False
+        return octets == anchor if anchor else len(octets) == count
 
     def isEnd(self, at: int) -> bool:
         """Whether the content ends at an offset."""

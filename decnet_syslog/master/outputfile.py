@@ -20,8 +20,9 @@ in a file that was renamed; otherwise the next file gets the whole line.
 After a crash, a surplus counts only if it equals the octets that the output would write. The
 one exception is a machine that was booted since: a power cut can leave NULs in a file whose
 length was on disk before its data. The output overwrites these in place. Octets that
-differ in another way belong to another program, and stay. If the file is not under its name
-any more, the output searches for it (L{EarlierFile}).
+differ in another way stay: another program wrote them, or a version of this one that rendered
+the same lines differently, so that the file has them twice (C{unlike}). If the file is not
+under its name any more, the output searches for it (L{EarlierFile}).
 
 Errors: the caller retries a failed write, open or stat, because the cursor counts only synced
 octets. A failed sync is final (L{StorageFailed}), also for "no space": the kernel may
@@ -71,6 +72,8 @@ class OutputFile:
     @ivar dirty: whether the file has octets that were not synced.
     @ivar watch: the number of the watch in L{Opens}.
     @ivar isLost: whether the search for the counted file failed.
+    @ivar unlike: a file that was recovered, and the offset where it has octets that the output
+        would not write; C{None} if there are none.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class OutputFile:
         self.surplus = 0
         self.dirty = False
         self.isLost = False
+        self.unlike: tuple[str, int] | None = None
         self.watch: int | None = None
         # The kernel was asked to write back everything before this offset.
         self._sent = status.st_size
@@ -254,6 +258,7 @@ class OutputFile:
                 return False
             self.ahead += there
             self.isLost = not self._earlier.isFound
+            self.unlike = self._earlier.unlike
             self._closeEarlier()
             return True
         if self._doubted is not None and len(octets) > self.ahead:
@@ -476,11 +481,10 @@ class OutputFile:
                 self._events("output-mended", path=self.path, offset=at, octets=count)
                 self._overwrite(at, wanted)
             else:
-                self._events(
-                    "output-foreign-write", path=self.path, size=self.size, expected=at
-                )
                 # The whole lines before the difference are ours.
-                self.ahead += wholeLines(wanted, common(wanted, seen))
+                whole = wholeLines(wanted, common(wanted, seen))
+                self.unlike = self.path, at + whole
+                self.ahead += whole
                 self.surplus, self._doubted = 0, None
                 self.endLine()
                 return True

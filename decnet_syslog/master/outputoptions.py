@@ -103,6 +103,12 @@ OUTPUT_EVENTS = {
         " lines received from {since} to {until}, which are written again; rotate an output"
         " in its own directory, or to a directory below",
     ),
+    "output-unlike": (
+        LogLevel.warn,
+        "{copy} has octets from {offset} on that this listener would not write: another program"
+        " wrote them, or an earlier version of the listener; in that case {path} gets lines"
+        " again that were received from {since} to {until}",
+    ),
     "output-unreadable": (
         LogLevel.warn,
         "{copy} may be a copy of {path}, but cannot be read: {why}",

@@ -399,12 +399,28 @@ class FileOutput:
         """Compare the next octets with the files. True if the cursor must be saved first."""
         file = self._files[path]
         since = first.provenance.receivedAt
+        size = file.size
         if not file.settle(octets, _seconds(since)):
             return False
-        if file.isLost:
-            file.isLost = False
-            if since <= self._started:
-                # The process before this one may have written it.
-                self._events("output-lost", path=path, since=since, until=self._started)
+        # Only the process before this one can have written octets that come again.
+        mayRepeat = since <= self._started
+        if file.isLost and mayRepeat:
+            self._events("output-lost", path=path, since=since, until=self._started)
+        if file.unlike is not None:
+            where, offset = file.unlike
+            if mayRepeat:
+                self._events(
+                    "output-unlike",
+                    path=path,
+                    copy=where,
+                    offset=offset,
+                    since=since,
+                    until=self._started,
+                )
+            else:
+                self._events(
+                    "output-foreign-write", path=where, size=size, expected=offset
+                )
+        file.isLost, file.unlike = False, None
         self._count(path, file)
         return True

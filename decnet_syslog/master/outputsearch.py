@@ -53,11 +53,14 @@ class EarlierFile:
     The file that the cursor names, while it may hold octets that come again.
 
     @ivar counted: the file as the cursor has it; then, as far as it was compared.
+    @ivar unlike: the chosen copy and the offset where it goes on with octets that the output
+        would not write; C{None} if it does not.
     """
 
     def __init__(self, path: str, counted: FileLength, events: Events) -> None:
         """Search for the file and its copies."""
         self.counted = counted
+        self.unlike: tuple[str, int] | None = None
         self._path = path
         self._events = events
         self._copies = findCopies(path, counted)
@@ -91,7 +94,9 @@ class EarlierFile:
             self._compared = octets
             return None
         whole = wholeLines(octets, best)
-        if best > whole and chosen.isEnd(self.counted.length + best):
+        if not chosen.isEnd(self.counted.length + best):
+            self.unlike = chosen.path, self.counted.length + whole
+        elif best > whole:
             rest = octets[best : octets.find(b"\n", best) + 1]
             if rest and chosen.complete(rest):
                 whole = best + len(rest)
@@ -106,22 +111,25 @@ class EarlierFile:
             if not (self._isProved or copy.holds(self.counted)):
                 continue
             count = common(octets, copy.read(self.counted.length, len(octets)))
-            if not self.counted.length and not self._isEvidence(
-                copy, octets, count, since
+            if not (
+                self._isProved
+                or self.counted.anchor
+                or self._isEvidence(copy, octets, count, since)
             ):
                 continue
             if chosen is None or count > best:
                 best, chosen = count, copy
         return best, chosen
 
-    @staticmethod
-    def _isEvidence(copy: Copy, octets: bytes, count: int, since: float) -> bool:
+    def _isEvidence(self, copy: Copy, octets: bytes, count: int, since: float) -> bool:
         """
-        Whether C{count} common octets identify a copy when no octet was counted. An inode
+        Whether C{count} common octets identify a copy when the cursor has no anchor. An inode
         number alone does not: a new file can have that of a deleted one.
         """
+        length = self.counted.length
         if copy.isItself:
-            return count > 0
+            isAtEnd = length + count > 0 and copy.isEnd(length + count)
+            return isAtEnd or wholeLines(octets, count) > 0
         isRecent = copy.modified() >= since - CLOCKS_DIFFER_S
         return isRecent and wholeLines(octets, count) > 0
 
