@@ -5,9 +5,13 @@ Rotation scripts send SIGHUP or SIGUSR1: the listener opens its outputs again, t
 looks at its files. SIGUSR2 has no meaning here, and is only logged. SIGTERM and SIGINT stop
 the service. Twisted logs a traceback for each further one; here they are logged in a line.
 
-Requirement: none of these ends the process by default, from the start of the service until
-it has stopped. The promise would hold, but a rotation script would take a worker or a master
-away.
+Requirement: none of these ends the process by default, from the moment when twistd has found
+the command until the service has stopped. The promise would hold, but a rotation script would
+take a worker or a master away. SIGTERM and SIGINT end a process that is still starting.
+
+Until there are handlers, the signals are blocked and wait (L{holdSignals}): imports and the
+recovery of a journal take seconds. Set aside: ignoring them that early. twistd rotates its own
+log on SIGUSR1, but only if nothing else was decided for that signal before.
 """
 
 from __future__ import annotations
@@ -16,13 +20,29 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from twisted.application.service import ServiceMaker
 from twisted.logger import Logger
 
-__all__ = ["ServiceSignals"]
+__all__ = ["ServiceSignals", "SignalSafeServiceMaker", "holdSignals"]
 
 _AGAIN = (signal.SIGHUP, signal.SIGUSR1)
 _UNUSED = (signal.SIGUSR2,)
 _STOP = (signal.SIGTERM, signal.SIGINT)
+
+
+def holdSignals() -> None:
+    """Block the signals of rotation scripts until L{ServiceSignals.catch}."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, (*_AGAIN, *_UNUSED))
+
+
+class SignalSafeServiceMaker(ServiceMaker):
+    """A twistd command that holds signals before it imports the module of its service."""
+
+    @property
+    def options(self) -> Any:
+        """The class of the command's options: the first thing that twistd asks for."""
+        holdSignals()
+        return super().options
 
 
 class ServiceSignals:
@@ -47,11 +67,26 @@ class ServiceSignals:
             if signal.getsignal(number) is signal.SIG_DFL:
                 self._before[number] = signal.signal(number, signal.SIG_IGN)
 
+    def catchWhenRunning(self) -> None:
+        """
+        Call L{catch} when the reactor runs.
+
+        Twisted logs a traceback for a second SIGTERM between the reactor's handlers and ours:
+        signals that stop the service wait for that moment, too.
+        """
+        if not self._reactor.running:
+            self._reactor.addSystemEventTrigger(
+                "before", "startup", signal.pthread_sigmask, signal.SIG_BLOCK, _STOP
+            )
+        self._reactor.callWhenRunning(self.catch)
+
     def catch(self) -> None:
         """Handle the signals from now on. The reactor has installed its own handlers."""
-        for number in (*_AGAIN, *_UNUSED, *_STOP):
+        every = (*_AGAIN, *_UNUSED, *_STOP)
+        for number in every:
             before = signal.signal(number, self._signalled)
             self._before.setdefault(number, before)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, every)
 
     def stopping(self) -> None:
         """Ignore SIGHUP and SIGUSR1 from now on: the service stops."""

@@ -2,13 +2,159 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from twisted.application.service import IServiceMaker
+from twisted.plugin import getPlugins
+from twisted.trial.unittest import SynchronousTestCase
+
+from decnet_syslog.commands.pair import Process
+from decnet_syslog.signals import ServiceSignals
 
 from .peers import PairTestCase
+
+ROTATION = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class FakeReactor:
+    """A reactor that can be started, as far as signal handlers need one."""
+
+    def __init__(self) -> None:
+        self.running = False
+        self._before: list[Callable[[], object]] = []
+        self._after: list[Callable[[], object]] = []
+        self.calls: list[Callable[[], object]] = []
+
+    def addSystemEventTrigger(
+        self, phase: str, event: str, call: Callable[..., object], *arguments: object
+    ) -> None:
+        assert (phase, event) == ("before", "startup")
+        self._before.append(lambda: call(*arguments))
+
+    def callWhenRunning(self, call: Callable[[], object]) -> None:
+        self._after.append(call)
+
+    def callFromThread(self, call: Callable[..., object], *arguments: object) -> None:
+        self.calls.append(lambda: call(*arguments))
+
+    def start(self, between: Callable[[], object]) -> None:
+        """Start up, and let something happen behind each step."""
+        for call in self._before:
+            call()
+        self.running = True
+        between()
+        for call in self._after:
+            call()
+
+
+class StartTests(SynchronousTestCase):
+    """Signals that come while a service starts."""
+
+    def setUp(self) -> None:
+        every = (*ROTATION, signal.SIGTERM, signal.SIGINT)
+        for number in every:
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self.addCleanup(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
+
+    def blocked(self) -> set[int]:
+        return set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+    def test_beforeTheImport(self) -> None:
+        """Each command holds the signals before it imports its service."""
+        makers = [
+            maker
+            for maker in getPlugins(IServiceMaker)
+            if maker.tapname.startswith("decnet-")
+        ]
+        self.assertEqual(len(makers), 3)
+        for maker in makers:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ROTATION)
+            seen: list[set[int]] = []
+
+            def imported(name: str, seen: list[set[int]] = seen) -> Any:
+                seen.append(self.blocked())
+                return mock.Mock()
+
+            with mock.patch("twisted.application.service.namedAny", imported):
+                self.assertIsNotNone(maker.options)
+            (held,) = seen
+            self.assertEqual(set(ROTATION) - held, set(), maker.tapname)
+            self.assertNotIn(signal.SIGTERM, held)
+
+    def test_waiting(self) -> None:
+        """Signals that came before there were handlers are handled then, and stop once."""
+        again: list[str] = []
+        stops: list[int] = []
+        reactor = FakeReactor()
+        signals = ServiceSignals(reactor, lambda: again.append("again"))
+        signal.pthread_sigmask(signal.SIG_BLOCK, ROTATION)
+        for number in ROTATION:
+            signal.signal(number, signal.SIG_DFL)
+        signals.catchWhenRunning()
+
+        def sent() -> None:
+            # The reactor's own handlers.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda number, frame: stops.append(number))
+            for number in (*ROTATION, signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+                os.kill(os.getpid(), number)
+            self.assertEqual(stops, [])
+
+        reactor.start(sent)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+        for call in reactor.calls:
+            call()
+        self.assertEqual(len(stops), 1)
+        self.assertEqual(self.blocked() & {*ROTATION, signal.SIGTERM}, set())
+
+    def test_again(self) -> None:
+        """A signal to open files again that came too early is not forgotten."""
+        again: list[str] = []
+        reactor = FakeReactor()
+        signals = ServiceSignals(reactor, lambda: again.append("again"))
+        signal.pthread_sigmask(signal.SIG_BLOCK, ROTATION)
+        signals.catchWhenRunning()
+        os.kill(os.getpid(), signal.SIGHUP)
+        reactor.start(lambda: None)
+        for call in reactor.calls:
+            call()
+        self.assertEqual(again, ["again"])
 
 
 class ProcessTests(PairTestCase):
     """Both ends as real processes."""
+
+    def hurry(self, process: Process) -> None:
+        """Send every signal as soon as the process holds them."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and process.alive:
+            held = int(_field(process.pid, "SigBlk"), 16)
+            if all(held >> (number - 1) & 1 for number in ROTATION):
+                break
+        else:
+            self.fail(f"the signals were never held: {process.output()}")
+        for number in ROTATION:
+            process.signal(number)
+
+    def test_start(self) -> None:
+        """Neither do they end one that has not even imported its modules."""
+        pair = self.pair()
+        worker = pair.enroll("w1")
+        worker.append(b"line\n")
+        for process in pair.processes:
+            process.start()
+            self.hurry(process)
+        self.waitForLines(pair, 1)
+        for process in pair.processes:
+            self.assertTrue(process.alive, process.output())
 
     def test_every(self) -> None:
         """No signal of a rotation script ends an end; lines flow on."""
@@ -36,3 +182,11 @@ class ProcessTests(PairTestCase):
             self.assertNotIn("Traceback", process.output())
             self.assertNotIn("Unhandled", process.output())
         self.assertEqual(pair.logPath.read_bytes().count(b"\n"), count + 1)
+
+
+def _field(process: int, name: str) -> str:
+    """A field of a process's status; see proc(5)."""
+    for line in Path(f"/proc/{process}/status").read_text("ascii").splitlines():
+        if line.startswith(f"{name}:"):
+            return line.partition(":")[2].strip()
+    raise AssertionError(name)

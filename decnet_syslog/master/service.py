@@ -334,7 +334,7 @@ class ListenerService(Service):
                     f"decnet-listener: {error}; start it again when that is over"
                 ) from None
             raise
-        self._reactor.callWhenRunning(self._signals.catch)
+        self._signals.catchWhenRunning()
         self._log.info(
             "listening on {address}; journal {journal}",
             address=", ".join([showAddress(port.getHost()) for port in self._ports]),

@@ -117,7 +117,7 @@ class OutputsService(Service):
         self._commits = GroupCommit(
             self._journal, self._inJournal, self._reactor, self._fail
         )
-        self._reactor.callWhenRunning(self._signals.catch)
+        self._signals.catchWhenRunning()
         self._saidWaiting = False
         self._repeat(ACQUIRE_S, self._acquire)
 

@@ -178,7 +178,7 @@ class ForwarderService(Service):
             self._connector.connect()
         else:
             self._directory.ask().addCallback(lambda _: self._connectFirst())
-        self._reactor.callWhenRunning(self._signals.catch)
+        self._signals.catchWhenRunning()
         self._log.info(
             "following {files}; sending to {masters}",
             files=", ".join(self._patterns),

@@ -1,22 +1,22 @@
 """The twistd commands: decnet-forwarder (worker), decnet-listener and decnet-outputs (master)."""
 
-from twisted.application.service import ServiceMaker
+from decnet_syslog.signals import SignalSafeServiceMaker
 
-decnetForwarder = ServiceMaker(
+decnetForwarder = SignalSafeServiceMaker(
     "DECNET forwarder",
     "decnet_syslog.worker.tap",
     "Ship a local log over mutual TLS to the master (RFC 5425).",
     "decnet-forwarder",
 )
 
-decnetListener = ServiceMaker(
+decnetListener = SignalSafeServiceMaker(
     "DECNET listener",
     "decnet_syslog.master.tap",
     "Collect the workers' logs over mutual TLS into the ingest files (RFC 5425).",
     "decnet-listener",
 )
 
-decnetOutputs = ServiceMaker(
+decnetOutputs = SignalSafeServiceMaker(
     "DECNET outputs",
     "decnet_syslog.nats.tap",
     "Write the ingest files of a journal that many listeners share (NATS JetStream).",
