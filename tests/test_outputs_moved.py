@@ -16,8 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from decnet_syslog.durable import StorageFailed
 from decnet_syslog.errors import UserError
+from decnet_syslog.master import outputdeleted
+from decnet_syslog.master.outputfile import OutputFile
 from decnet_syslog.master.outputs import FileOutput
 from decnet_syslog.master.rendering import renderRaw
 from decnet_syslog.master.values import Absence, Batch, Cursor
@@ -463,6 +467,40 @@ class DeletedWhileWrittenTests(MovedTestCase):
         with mock.patch.object(self.output._opens, "seen", return_value=None):
             self.assertIn(self.firstAgain(), self.written[0].octets)
 
+    def test_openedJustNow(self) -> None:
+        """A copy that was made between two looks at the system's events counts, too."""
+        self.send(*self.batches(2))
+        isElsewhere = OutputFile.isElsewhere
+        moved: list[int] = []
+
+        def look(file: OutputFile) -> bool:
+            if not moved:
+                moved.append(1)
+                self.toAnotherDisk()
+            return isElsewhere(file)
+
+        with mock.patch.object(OutputFile, "isElsewhere", look):
+            self.send(*self.batches())
+        self.assertOnce()
+        self.assertNotIn("output-rewritten", self.events)
+
+    def test_watchedLater(self) -> None:
+        """The system had no room for one more watcher at the start, and has it later."""
+        self.output.close()
+        full = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        with mock.patch("twisted.python._inotify.init", side_effect=full):
+            self.start()
+            self.send(*self.batches(2))
+        self.save(self.output.look() or self.output.sync())
+        with mock.patch.object(outputdeleted, "COPYING_S", -1.0):
+            # Whoever had it open before the watch has closed it since.
+            self.output._files[str(self.path)]._sizes._forget()
+        self.send(*self.batches())
+        self.toAnotherDisk()
+        self.send(*self.batches())
+        self.assertOnce()
+        self.assertNotIn("output-rewritten", self.events)
+
     def test_nothingBehindTheCopy(self) -> None:
         """Lines come all the time, but none between copy and deletion: none is repeated."""
         for _ in range(5):
@@ -515,6 +553,86 @@ class DeletedWhileWrittenTests(MovedTestCase):
         self.path.unlink()
         self.save(self.output.look() or self.output.sync())
         self.assertTrue(self.read().endswith(self.written[-1].octets))
+
+
+class SizesTests(SynchronousTestCase):
+    """What a copy of a deleted file surely holds, by what other programs did to the file."""
+
+    def setUp(self) -> None:
+        self.now = 1000.0
+        self.sizes = outputdeleted.Sizes()
+        clock = mock.Mock(monotonic=lambda: self.now, time=lambda: self.now)
+        self.patch(outputdeleted, "time", clock)
+
+    def write(self, seconds: float) -> None:
+        """Write an octet each eighth of a second."""
+        for _ in range(round(seconds * 8)):
+            self.now += 0.125
+            self.sizes.note(self.size)
+
+    @property
+    def size(self) -> int:
+        return round((self.now - 1000.0) * 8)
+
+    def test_mover(self) -> None:
+        """It opened the file in the last half second: its copy holds what was there then."""
+        self.write(2.0)
+        self.sizes.opened(self.size)
+        at = self.size
+        self.write(0.25)
+        self.sizes.closed()
+        self.assertEqual(self.sizes.before(self.now), at)
+
+    def test_slowMover(self) -> None:
+        """It opened the file before; somebody else who opens it meanwhile moves nothing."""
+        self.write(2.0)
+        self.sizes.opened(self.size)
+        self.write(1.0)
+        late = self.size - 1
+        self.write(0.25)
+        self.sizes.opened(self.size)
+        self.sizes.closed()
+        self.write(0.125)
+        self.sizes.closed()
+        self.assertEqual(self.sizes.before(self.now), late)
+
+    def test_reader(self) -> None:
+        """One that opened and closed it before has moved nothing either."""
+        self.write(1.0)
+        for _ in range(5):
+            self.sizes.opened(self.size)
+            self.sizes.closed()
+            self.write(0.625)
+        self.sizes.opened(self.size)
+        at = self.size
+        self.sizes.closed()
+        self.assertEqual(self.sizes.before(self.now), at)
+
+    def test_consumer(self) -> None:
+        """Nor has one that has read it for a long time, and goes on."""
+        self.sizes.opened(0)
+        self.now += outputdeleted.COPYING_S
+        self.write(2.0)
+        self.sizes.opened(self.size)
+        at = self.size
+        self.sizes.closed()
+        self.assertEqual(self.sizes.before(self.now), at)
+
+    def test_many(self) -> None:
+        """So many readers that they are not all noted: nothing is concluded from them."""
+        self.write(2.0)
+        late = self.size - 4
+        for _ in range(outputdeleted.READERS_MAX + 1):
+            self.sizes.opened(self.size)
+        self.assertEqual(self.sizes.before(self.now), late)
+
+    def test_lost(self) -> None:
+        """Events were lost: any program may have opened it at any time."""
+        self.write(2.0)
+        late = self.size - 4
+        self.sizes.opened(0)
+        self.sizes.opened(self.size)
+        self.assertEqual(self.sizes.before(self.now), late)
 
 
 class DirectoryTests(MovedTestCase):

@@ -6,8 +6,9 @@ The copy lacks the lines that we append in between, and only we can still read t
 deletion
 
 * the copy is taken to hold everything that was in the file for C{MOVING_S} or longer, and
-  everything that was in it when another program opened it in that time, if the system shows
-  that (L{Opens});
+  everything that was in it when the program that moved it opened it, if the system shows
+  that (L{Opens}). It shows no names: any reader in that time may have been that program
+  (L{Sizes});
 * the rest is compared with a copy that has the name of a rotated file beside the output.
   Lines that the copy lacks are written again;
 * without such a copy, all of the rest is written again, and reported: a reported repeat is
@@ -20,6 +21,7 @@ import os
 import struct
 import time
 from collections import deque
+from dataclasses import dataclass
 
 from .outputcopies import ANCHOR_OCTETS, common, wholeLines
 from .outputsearch import Events, findCopies
@@ -30,8 +32,14 @@ __all__ = ["MOVING_S", "Opens", "Sizes", "readByMover"]
 # A program that moves a file deletes it less than this after reading its end, in seconds.
 MOVING_S = 0.5
 
+# A program that has had a file open for longer reads it for other purposes, in seconds.
+COPYING_S = 600.0
+
 # Note the length of a file this often at most, in seconds.
 NOTED_S = 0.02
+
+# Note this many readers of a file at most.
+READERS_MAX = 256
 
 # Read this much at a time to find the beginning of a line.
 BLOCK_OCTETS = 64 * 1024
@@ -40,13 +48,14 @@ BLOCK_OCTETS = 64 * 1024
 # An event: watch, mask, cookie, and the length of the name that follows it (inotify(7)).
 _EVENT = struct.Struct("iIII")
 _OPENED = 0x20
+_CLOSED = 0x08 | 0x10
 _OVERFLOW = 0x4000
 _EVENTS_OCTETS = 64 * 1024
 
 
 class Opens:
     """
-    Reports files that other programs open, on systems with inotify.
+    Reports files that other programs open and close, on systems with inotify.
 
     A program that copies a file has to open it. One object serves all files of an output,
     because a user may have few inotify instances.
@@ -54,6 +63,9 @@ class Opens:
 
     def __init__(self) -> None:
         self._descriptor: int | None = None
+        self._begin()
+
+    def _begin(self) -> None:
         try:
             from twisted.python import _inotify
 
@@ -61,15 +73,17 @@ class Opens:
             os.set_inheritable(self._descriptor, False)
             os.set_blocking(self._descriptor, False)
         except Exception:
-            # The system has no inotify, or no more of them: opens stay unseen.
+            # The system has no inotify, or no more of them now: opens stay unseen.
             return
 
     def watch(self, descriptor: int) -> int | None:
         """
         Watch an open file.
 
-        @return: the number of the watch; C{None} if the file cannot be watched.
+        @return: the number of the watch; C{None} if the file cannot be watched now.
         """
+        if self._descriptor is None:
+            self._begin()
         if self._descriptor is None:
             return None
         from twisted.python import _inotify
@@ -77,7 +91,7 @@ class Opens:
 
         path = FilePath(f"/proc/self/fd/{descriptor}")
         try:
-            return _inotify.add(self._descriptor, path, _OPENED)
+            return _inotify.add(self._descriptor, path, _OPENED | _CLOSED)
         except _inotify.INotifyError:
             return None
 
@@ -88,11 +102,16 @@ class Opens:
 
             _inotify.remove(self._descriptor, watch)
 
-    def seen(self) -> set[int] | None:
-        """The watches whose files were opened since the last call; C{None} if unknown."""
+    def seen(self) -> list[tuple[int, bool]] | None:
+        """
+        What other programs did since the last call, in order.
+
+        @return: the watch of each file, and whether it was opened; otherwise it was closed.
+            C{None} if events were lost.
+        """
         if self._descriptor is None:
-            return set()
-        found: set[int] = set()
+            return []
+        found: list[tuple[int, bool]] = []
         while True:
             try:
                 octets = os.read(self._descriptor, _EVENTS_OCTETS)
@@ -106,7 +125,8 @@ class Opens:
                 at += _EVENT.size + length
                 if mask & _OVERFLOW:
                     return None
-                found.add(watch)
+                if mask & (_OPENED | _CLOSED):
+                    found.append((watch, bool(mask & _OPENED)))
 
     def close(self) -> None:
         """End all watches."""
@@ -115,12 +135,29 @@ class Opens:
             self._descriptor = None
 
 
+@dataclass
+class _Reader:
+    """Another program that opened the file when it had C{size} octets or more."""
+
+    size: int
+    opened: float
+    closed: float | None = None
+
+
 class Sizes:
-    """The lengths of a file in the last seconds, and when other programs opened it."""
+    """
+    The lengths of a file in the last seconds, and the programs that had it open.
+
+    Events show no names. A reader that had the file open before the last C{MOVING_S} and
+    closed it since may have read the end before anything that was written in that time, whoever
+    else opened the file later. So which reader closes is not known either: the one that opened
+    first is taken for it, which leaves those that may have read least.
+    """
 
     def __init__(self) -> None:
         self._noted: deque[tuple[float, int]] = deque()
-        self._opened: deque[tuple[float, int]] = deque()
+        self._readers: deque[_Reader] = deque()
+        self._isCrowded = False
 
     def note(self, size: int) -> None:
         """Note the length of the file before a write."""
@@ -133,10 +170,28 @@ class Sizes:
 
     def opened(self, size: int) -> None:
         """Note that another program opened the file when it had C{size} octets or more."""
-        now, opened = time.monotonic(), self._opened
-        opened.append((now, size))
-        while now - opened[0][0] > 4 * MOVING_S:
-            opened.popleft()
+        self._forget()
+        self._isCrowded |= len(self._readers) >= READERS_MAX
+        if not self._isCrowded:
+            self._readers.append(_Reader(size, time.monotonic()))
+
+    def closed(self) -> None:
+        """Note that another program closed the file."""
+        self._forget()
+        for reader in self._readers:
+            if reader.closed is None:
+                reader.closed = time.monotonic()
+                return
+
+    def _forget(self) -> None:
+        """Forget readers that cannot have moved a file that is deleted from now on."""
+        now = time.monotonic()
+        while self._readers:
+            first = self._readers[0]
+            ended = now if first.closed is None else first.closed
+            if now - ended <= 4 * MOVING_S and now - first.opened <= COPYING_S:
+                return
+            self._readers.popleft()
 
     def before(self, deleted: float) -> int | None:
         """
@@ -148,10 +203,13 @@ class Sizes:
         # The clock may have been set meanwhile: a deletion is never in the future.
         then = time.monotonic() - max(0.0, time.time() - deleted) - MOVING_S
         late = next((size for at, size in self._noted if at >= then), None)
-        opened = next((size for at, size in self._opened if at >= then), None)
-        if late is None or opened is None:
+        if late is None:
+            return None
+        self._forget()
+        readers = [r for r in self._readers if r.closed is None or r.closed >= then]
+        if self._isCrowded or not readers or readers[0].opened < then:
             return late
-        return max(late, opened)
+        return max(late, readers[0].size)
 
 
 def readByMover(path: str, descriptor: int, late: int, end: int, events: Events) -> int:

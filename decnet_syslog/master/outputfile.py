@@ -298,6 +298,10 @@ class OutputFile:
         """Note that another program opened the file when it had C{size} octets or more."""
         self._sizes.opened(size)
 
+    def closed(self) -> None:
+        """Note that another program closed the file."""
+        self._sizes.closed()
+
     def insert(self, octets: bytes) -> int:
         """
         Append octets that do not follow the cursor.

@@ -214,6 +214,8 @@ class FileOutput:
         self._open()
         self._noteOpened()
         for path, file in list(self._files.items()):
+            if file.watch is None:
+                self._watch(file)
             if file.finished():
                 self._count(path, file)
                 changed = True
@@ -262,9 +264,16 @@ class FileOutput:
             for file in self._files.values():
                 file.opened(0)
         elif seen:
-            for path, file in self._files.items():
-                if file.watch in seen:
-                    file.opened(min(file.size, self._sizes.get(path, 0)))
+            watched = {file.watch: path for path, file in self._files.items()}
+            for watch, isOpen in seen:
+                path = watched.get(watch)
+                if path is None:
+                    continue
+                if isOpen:
+                    size = min(self._files[path].size, self._sizes.get(path, 0))
+                    self._files[path].opened(size)
+                else:
+                    self._files[path].closed()
         self._sizes = {path: file.size for path, file in self._files.items()}
 
     def _pathFor(self, batch: Batch) -> str:
@@ -338,10 +347,17 @@ class FileOutput:
                 recorded = NO_FILE(0)
             reopen = OutputFile.resume if path in self._finished else OutputFile.recover
             file = reopen(path, recorded, self._events)
-            file.watch = self._opens.watch(file.descriptor)
+            self._watch(file)
             self._finished.discard(path)
         self._files[path] = file
         return file
+
+    def _watch(self, file: OutputFile) -> None:
+        """Watch for programs that open a file."""
+        file.watch = self._opens.watch(file.descriptor)
+        if file.size and file.watch is not None:
+            # Others may have opened it before.
+            file.opened(0)
 
     def _look(self, path: str, octets: bytes) -> bool:
         """Check for changes by other programs. True if the cursor must be saved first."""
@@ -371,6 +387,8 @@ class FileOutput:
     def _leave(self, path: str, octets: bytes) -> None:
         """Finish with a file that is not under its name any more."""
         file = self._files[path]
+        # It may have been opened since the last time, too.
+        self._noteOpened()
         ahead, again = file.leave(octets)
         self._events("output-renamed", path=path)
         self._drop(path)
