@@ -20,13 +20,14 @@ from types import ModuleType
 from typing import Any
 from unittest import mock
 
-from decnet_syslog import database
+from decnet_syslog import database, signals
 from decnet_syslog.files import _reconcile, _rules
 from decnet_syslog.files._follower import FileFollower
 from decnet_syslog.files._journals import JournalPositions
 from decnet_syslog.files._reader import ContentFile
 from decnet_syslog.master.acknowledged import Acknowledged
 from decnet_syslog.master.listener import ListenerProtocol
+from decnet_syslog.master.outputdeleted import Sizes
 from decnet_syslog.master.outputfile import OutputFile
 from decnet_syslog.master.outputs import FileOutput
 from decnet_syslog.master.outputsearch import EarlierFile
@@ -305,6 +306,27 @@ MUTANTS = (
         "forget the end of a deleted output",
         (edited(OutputFile, "leave", ("late is not None and late < read", "False")),),
         "tests.test_outputs_moved.DeletedWhileWrittenTests.test_behindTheArchive",
+    ),
+    Mutant(
+        "take any reader of a deleted output for its mover",
+        (
+            edited(
+                Sizes,
+                "before",
+                ("r.closed is None or r.closed >= then", "r.opened >= then"),
+            ),
+        ),
+        "tests.test_outputs_moved.SizesTests.test_slowMover",
+    ),
+    Mutant(
+        "report no repeat of lines that an output has in another form",
+        (edited(FileOutput, "_settle", ("file.unlike is not None", "False")),),
+        "tests.test_outputs_unlike.UnlikeTests.test_rewritten",
+    ),
+    Mutant(
+        "import a service before its signals are held",
+        (edited(signals, "holdSignals", ("signal.SIG_BLOCK", "signal.SIG_UNBLOCK")),),
+        "tests.test_signals.StartTests.test_beforeTheImport",
     ),
     Mutant(
         "write over zeros of the same boot",

@@ -66,7 +66,8 @@ class UnlikeTests(MovedTestCase):
         self.send(*self.batches())
         self.assertEqual(set(wanted) - set(self.read().splitlines(True)), set())
         reported = self.facts.get("output-unlike") or self.facts.get("output-lost")
-        assert reported is not None, self.events
+        self.assertIsNotNone(reported, self.events)
+        assert reported is not None
         self.assertEqual(reported["since"], first)
         self.assertGreater(str(reported["until"]), first)
 

@@ -195,8 +195,8 @@ class Sizes:
 
     def before(self, deleted: float) -> int | None:
         """
-        The length of the file C{MOVING_S} before its deletion, or at the first open after
-        that; C{None} if the file was not written since.
+        The length of the file C{MOVING_S} before its deletion, or when the program that moved
+        it may have opened it after that; C{None} if the file was not written since.
 
         @param deleted: the time of the deletion, in seconds, by the machine's wall clock.
         """
@@ -207,8 +207,9 @@ class Sizes:
             return None
         self._forget()
         readers = [r for r in self._readers if r.closed is None or r.closed >= then]
-        if self._isCrowded or not readers or readers[0].opened < then:
+        if self._isCrowded or not readers:
             return late
+        # The first of them may have moved the file. If it opened the file before, this is late.
         return max(late, readers[0].size)
 
 
