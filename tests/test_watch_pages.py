@@ -106,10 +106,10 @@ class FleetPageTests(PagesTestCase):
         self.watched.clock.advance(1)
         page = self.page("/")
         self.assertIn("5 problems", page.text)
-        self.assertIn(f"{SILENT} not heard of for", page.sections["problems"])
+        self.assertIn(f"{SILENT} nothing received for", page.sections["problems"])
         kinds = re.findall("\u25b2 ([a-z]+)", page.sections["problems"])
         self.assertEqual(kinds, ["blocked", "silent", "gap", "lagging", "expiring"])
-        self.assertIn("octets in 1 gap will never come", page.sections["problems"])
+        self.assertIn("octets in 1 gap will never arrive", page.sections["problems"])
         self.assertEqual(
             page.tables["outputs"][1:],
             [
@@ -121,7 +121,7 @@ class FleetPageTests(PagesTestCase):
             ],
         )
         self.assertIn("30.0 MiB of 1.0 GiB", page.sections["works"])
-        self.assertIn("Master certificate ends2027-09-19", page.sections["works"])
+        self.assertIn("Master certificate expires2027-09-19", page.sections["works"])
         kinds = [row[1] for row in page.tables["events"][1:]]
         self.assertEqual(
             sorted(kinds), sorted(["silent", "lagging", "expiring", "gap", "refused"])
@@ -132,7 +132,7 @@ class FleetPageTests(PagesTestCase):
         """A listener that nobody has come to has a page, too."""
         page = self.page("/")
         self.assertIn("all is well", page.text)
-        self.assertIn("None yet.", page.sections["workers"])
+        self.assertIn("No workers yet.", page.sections["workers"])
         self.assertIn("None.", page.sections["events"])
 
     def test_many(self) -> None:
@@ -153,7 +153,7 @@ class FleetPageTests(PagesTestCase):
         self.watched.clock.advance(1)
         self.assertEqual(list(self.page("/?q=ok").workers()), ["w007"])
         self.assertEqual(list(self.page("/?q=198.51").workers()), ["w007"])
-        self.assertIn("None that is looked for.", self.page("/?q=nobody").text)
+        self.assertIn("No matching workers.", self.page("/?q=nobody").text)
 
 
 class WorkerPageTests(PagesTestCase):
@@ -163,7 +163,7 @@ class WorkerPageTests(PagesTestCase):
         """What is wrong with it, its files, gaps, rates and events; and no other's."""
         twelve(self.watched)
         page = self.page(f"/worker/{GAPPED}")
-        self.assertIn("73112 octets in 1 gap will never come", page.sections["how"])
+        self.assertIn("73112 octets in 1 gap will never arrive", page.sections["how"])
         (gap,) = page.tables["gaps"][1:]
         self.assertEqual(
             [gap[1], gap[2], gap[4]], ["/var/log/decnet.log", "73\u202f112", "deleted"]
@@ -190,7 +190,9 @@ class WorkerPageTests(PagesTestCase):
         self.watched.enroll("decky-01")
         self.watched.look()
         self.assertIn("None since the start.", self.page("/worker/decky-01").text)
-        self.assertIn("No worker of that name", self.page("/worker/decky-02", 404).text)
+        self.assertIn(
+            "There is no worker with this name", self.page("/worker/decky-02", 404).text
+        )
         self.assertEqual(ask(self.watched, "/worker/decky-01/x")[0], 404)
         self.assertEqual(ask(self.watched, "/worker")[0], 404)
 
@@ -291,7 +293,7 @@ class HostileTests(PagesTestCase):
         page = self.page(f"/worker/{HOSTILE}")
         self.assertInert(page)
         shown = f"/var/log/{SCRIPT}\"'&\\udcff\\n.log"
-        self.assertIn(f"of {shown}", page.sections["newest"])
+        self.assertIn(f"file {shown}", page.sections["newest"])
         self.assertEqual(
             [row[0] for row in page.tables["files"][1:]], [f"/{SCRIPT}", shown]
         )

@@ -117,9 +117,13 @@ class FleetTests(WatchTestCase):
         self.whenever(pair, lambda: "decky-04" in silent(), "nobody misses decky-04")
         self.assertEqual(silent(), {"decky-01", "decky-03", "decky-04"})
         self.assertEqual(self.state(pair, running), "ok")
-        self.assertIn("decky-01: silent: not heard of for", pair.listener.output())
-        self.assertIn("decky-03: silent: not heard of for", pair.listener.output())
-        self.assertNotIn("decky-02: silent", pair.listener.output())
+        self.assertIn(
+            "worker decky-01 is silent: nothing received for", pair.listener.output()
+        )
+        self.assertIn(
+            "worker decky-03 is silent: nothing received for", pair.listener.output()
+        )
+        self.assertNotIn("decky-02 is silent", pair.listener.output())
         stopped.forwarder.signal(signal.SIGCONT)
         self.whenever(pair, lambda: self.state(pair, stopped) == "ok", "it is not over")
 
@@ -240,7 +244,7 @@ class StatusTests(WatchTestCase):
         line = numbered(0, 1).rstrip(b"\n").decode()
         self.assertIn(escape(line, quote=False), get(pair.listener, "/").decode())
         found = get(pair.listener, "/worker/decky-01").decode()
-        self.assertIn(f"of {worker.file}", found)
+        self.assertIn(f"file {worker.file}", found)
         self.assertIn(b"/status.json", get(worker.forwarder, "/"))
         self.assertNotIn(b"<", get(worker.forwarder, "/"))
 

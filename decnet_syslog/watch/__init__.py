@@ -1,1 +1,1 @@
-"""What an operator sees: events, alarms, metrics, status. Belongs to neither wing."""
+"""Monitoring, for both ends: events, alarms, metrics, status page."""

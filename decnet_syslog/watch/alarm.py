@@ -1,14 +1,14 @@
 """
-An alarm: one thing that can be wrong, without flapping.
+An alarm: one possible problem, reported without flapping.
 
 The states are a table::
 
-    quiet   --bad-->                 raised   (said)
-    raised  --good-->                easing
-    easing  --bad-->                 raised
-    easing  --good for so long-->    quiet    (said)
+    quiet   --bad-->                       raised   (reported)
+    raised  --good-->                      easing
+    easing  --bad-->                       raised
+    easing  --good for easeSeconds-->      quiet    (reported)
 
-So a thing that goes to and fro is said once, and once more when it is over.
+So a problem that comes and goes is reported once, and once more when it is over.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ __all__ = ["Alarm"]
 @dataclass
 class Alarm:
     """
-    One thing that can be wrong.
+    One possible problem.
 
-    @ivar easeSeconds: how long it must have been good to be over.
-    @ivar text: what was last bad about it.
-    @ivar since: when it was raised, on the caller's clock; C{None}: it is not.
+    @ivar easeSeconds: how long the problem must be absent before it is over.
+    @ivar text: the last description of the problem.
+    @ivar since: when the alarm was raised, on the caller's clock; C{None}: it is not raised.
     """
 
     easeSeconds: float
@@ -35,15 +35,15 @@ class Alarm:
 
     @property
     def raised(self) -> bool:
-        """Whether it is raised, easing included."""
+        """Whether the alarm is raised; an easing one is."""
         return self.since is not None
 
     def see(self, text: str | None, now: float) -> bool:
         """
-        Take what is the case.
+        Take the present state.
 
-        @param text: what is bad; C{None}: nothing is.
-        @return: whether something is to be said: look at L{raised} for what.
+        @param text: the problem; C{None}: there is none.
+        @return: whether to report a change; L{raised} says which.
         """
         if text is not None:
             self.text = text

@@ -1,12 +1,12 @@
 """
-A command for each event, C{--on-event}: to page somebody, or to post it somewhere.
+A command for each event, C{--on-event}: to page an operator, or to post the event to a service.
 
-What must be true: however many events there are, few processes run at a time, each for
-a bounded time, and none of them is given more than it can take. Kinds have budgets of
-their own: what a stranger can cause thousands of keeps nothing else from being told.
+What must be true: however many events there are, few processes run at a time, each for a bounded
+time, and each gets a bounded input. Each kind of event has its own budget, so a kind that a
+stranger can cause by the thousand does not keep the others from being reported.
 
-The command is started without a shell, with the event as one line of JSON on its
-standard input, and nothing of the event in its arguments.
+The command is started without a shell. It gets the event as one line of JSON on its standard
+input, and nothing of the event in its arguments.
 """
 
 from __future__ import annotations
@@ -28,36 +28,40 @@ from .events import Event
 
 __all__ = ["EventCommand", "commandLine"]
 
-# At once. A command that pages somebody takes a second.
+# Commands that run at once. A command that pages an operator takes about a second.
 RUNNING_MAX = 4
 
-# Waiting for one of these to end. More are left out, and counted.
+# Events that wait for a running command to end. Further events are left out and counted.
 WAITING_MAX = 64
 
-# Of each kind: so many at once, and one more after so many seconds.
+# The budget of each kind of event: this many at once, and one more after each REFILL_S seconds.
 BURST = 10
 REFILL_S = 10.0
 
-# Then a command is killed, in seconds.
+# A command that runs longer is killed, in seconds.
 RUN_S = 30.0
 
-# What of its output is logged when it fails, in octets.
+# The part of its output that is logged when it fails, in octets.
 OUTPUT_OCTETS_MAX = 500
 
 
 def commandLine(text: str) -> list[str]:
     """
-    A command line's words, the program's path first.
+    The words of a command line, the program's absolute path first.
 
     @raise UserError: there is no such program.
     """
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise UserError(f"--on-event: {error}: {text}") from None
+        raise UserError(
+            f"--on-event: cannot read the command {text!r}: {error}"
+        ) from None
     program = shutil.which(words[0]) if words else None
     if program is None:
-        raise UserError(f"--on-event: no program to run: {text!r}")
+        raise UserError(
+            f"--on-event: there is no executable program {text!r}: give the path of one"
+        )
     return [os.path.abspath(program), *words[1:]]
 
 
@@ -81,16 +85,16 @@ class _Run(ProcessProtocol):
 
     def _late(self) -> None:
         self._timer = None
-        self._said = f"killed: not done in {RUN_S:.0f} s".encode()
+        self._said = f"killed after {RUN_S:.0f} s".encode()
         self.stop()
 
     def stop(self) -> None:
-        """Kill it."""
+        """Kill the command."""
         transport: Any = self.transport
         try:
             transport.signalProcess("KILL")
         except Exception:
-            # It has just ended.
+            # The process has just ended.
             pass
 
     def processEnded(self, reason: Failure) -> None:
@@ -102,9 +106,10 @@ class _Run(ProcessProtocol):
 
 class EventCommand:
     """
-    Run a command for each event.
+    Runs a command for each event.
 
-    @ivar leftOut: events that were not told for want of budget, by kind.
+    @ivar leftOut: events that were not passed to the command because the budget was used up, by
+        kind.
     """
 
     _log = Logger()
@@ -118,7 +123,7 @@ class EventCommand:
         self._budget: dict[str, tuple[float, float]] = {}
 
     def __call__(self, event: Event) -> None:
-        """Tell an event, now or when another has been told."""
+        """Run the command for an event, now or when another run ends."""
         if len(self._waiting) >= WAITING_MAX or not self._afford(event.kind):
             self.leftOut[event.kind] += 1
             return
@@ -145,7 +150,7 @@ class EventCommand:
                 self._fail(error.strerror or str(error))
 
     def ended(self, run: _Run, status: int | None, said: bytes) -> None:
-        """A run is over."""
+        """A run ended."""
         self._running.discard(run)
         if status != 0:
             self._fail(f"status {status}: {said.decode('utf-8', 'replace')!a}")
@@ -153,11 +158,14 @@ class EventCommand:
 
     def _fail(self, reason: str) -> None:
         self._log.warn(
-            "{command} for an event: {reason}", command=self._words[0], reason=reason
+            "the --on-event command {command} failed: {reason}. Run it by hand with an event"
+            " on its standard input",
+            command=self._words[0],
+            reason=reason,
         )
 
     def stop(self) -> None:
-        """Tell nothing more."""
+        """Stop all runs and drop the waiting events."""
         self._waiting.clear()
         for run in list(self._running):
             run.stop()

@@ -1,4 +1,4 @@
-"""A curve of a few numbers, as SVG inside a page."""
+"""A curve of a few numbers, as SVG within a page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from twisted.web.template import Tag
 
 __all__ = ["curve"]
 
-# Units of the picture; the page stretches it.
+# The height of the picture in its own units; the page stretches the picture.
 HEIGHT = 24
 
 
@@ -16,8 +16,8 @@ def curve(values: Sequence[float], steps: int, said: str) -> Tag:
     """
     Values over time, the newest at the right edge, the greatest at the top.
 
-    @param steps: how many values there can be; what there is not yet is left free.
-    @param said: the same in words.
+    @param steps: the number of values in a full curve; missing old ones leave space at the left.
+    @param said: the same in words, for screen readers.
     """
     top = max(values, default=0.0) or 1.0
     first = steps - len(values)

@@ -1,12 +1,12 @@
 """
-Who is expected: the certificates that the authority has issued, read from its list, and
-who is on the allow-list.
+The expected workers: those with a certificate in the authority's list, and those on the
+allow-list.
 
-The authority's list grows by a line for each certificate. A name is expected while one of
-its certificates is neither revoked nor left out of the allow-list, and its CA is trusted; of
-these the one that ends last counts. An expired one is expected still: that it cannot connect is
-what an operator must hear. Without the authority's list, of another program's authority, those
-that the allow-list names are expected.
+The authority's list grows by a line for each certificate. A name is expected while one of its
+certificates is neither revoked nor missing from the allow-list, and its CA is trusted; among such
+certificates the one that expires last counts. A worker with an expired certificate is still
+expected: an operator must learn that it cannot connect. Without the list, because another program
+is the authority, the names on the allow-list are expected.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from ..trust.names import NameRefused, checkName
 
 __all__ = ["Enrolled", "EnrolledList", "Standing"]
 
-# A fleet of ten thousand with a few certificates each; a longer list is not one of ours.
+# A fleet of ten thousand with a few certificates each; a larger file is not our list.
 LIST_OCTETS_MAX = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
     """
-    A worker that is known beforehand.
+    A worker that is known in advance.
 
-    @ivar expires: seconds since the epoch; C{None}: its certificate is not known.
+    @ivar expires: seconds since the epoch; C{None}: its certificate is unknown.
     @ivar revoked: whether none of its certificates is accepted.
     """
 
@@ -42,7 +42,7 @@ class Enrolled:
 
 
 class Standing(Protocol):
-    """Which of the authority's certificates are accepted now."""
+    """Which certificates of the authority are accepted now."""
 
     @property
     def standing(self) -> object: ...
@@ -55,7 +55,7 @@ class Standing(Protocol):
 
 class EnrolledList:
     """
-    The list C{enrolled.jsonl} of an authority, and who of it is accepted.
+    The authority's list C{enrolled.jsonl}, and which of its workers are accepted.
     """
 
     _log = Logger()
@@ -71,9 +71,10 @@ class EnrolledList:
 
     def read(self) -> Mapping[str, Enrolled]:
         """
-        Who is expected now, and who is not any more. Empty: nobody has said.
+        All enrolled workers, revoked ones included. Empty: there is neither a list nor an
+        allow-list.
 
-        It is asked for often; what has not changed is not worked out again.
+        Called often, so it computes again only after a change.
         """
         self._readAgain()
         basis = (self._seen, self._admission.standing)
@@ -107,7 +108,8 @@ class EnrolledList:
             if not self._said:
                 self._said = True
                 self._log.warn(
-                    "cannot read {path!r}: {reason}; who is missing cannot be told",
+                    "cannot read the list of enrolled workers {path!r}: {reason}. Silent workers"
+                    " are not reported until it can be read: check its permissions",
                     path=str(self._path),
                     reason=error.strerror,
                 )
@@ -118,15 +120,15 @@ class EnrolledList:
 
 
 def _counts(one: Enrolled) -> tuple[bool, bool, float]:
-    """Of two certificates of a name the one for which this is more counts."""
+    """A sort key: of two certificates with the same name, the one with the greater key counts."""
     return one.expires is not None, not one.revoked, one.expires or 0.0
 
 
 def _entry(line: bytes) -> tuple[str, str, int, float, str] | None:
     """
-    Name, fingerprint, serial, end, and the CA's key, if it says, of a worker's line.
+    The name, fingerprint, serial, end and, if given, the CA's key of a worker's line.
 
-    @return: C{None}: it is none, or is not complete.
+    @return: C{None}: the line is not a worker's, or is incomplete.
     """
     try:
         entry = json.loads(line)

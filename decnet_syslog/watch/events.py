@@ -1,12 +1,12 @@
 """
-Events: what an operator must know, out of our own log.
+Events: the log entries that an operator must know.
 
-Whatever is logged with the keyword C{event} is one; nobody has to know this module to
-raise one. They are counted by kind, and the last of each kind are kept: a stranger who
-causes thousands of one kind pushes no other out.
+A log entry with the keyword C{event} is one; code that raises one need not import this module.
+Events are counted by kind, and the last few of each kind are kept: a stranger who causes thousands
+of one kind does not push out the others.
 
-A log event can come from any thread. What is kept is of built-in types that one
-operation changes; L{EventLog.subscribe} calls in the reactor's thread.
+A log entry can come from any thread. So the counters and lists are of built-in types, each changed
+by a single operation; L{EventLog.subscribe} calls in the reactor's thread.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ from ..trust.names import showText
 
 __all__ = ["KINDS", "REFUSALS", "Event", "EventLog", "refusalClass"]
 
-# Kinds and what each says; docs/watching.rst says what to do.
+# Each kind of event and its meaning; docs/watching.rst gives the remedies.
 KINDS: Mapping[str, str] = {
-    "refused": "A peer was not let in, or was sent away for what it sent.",
-    "revoked": "A peer came with a certificate that is revoked or not allowed.",
+    "refused": "A peer was refused, or disconnected because of the data it sent.",
+    "revoked": "A peer showed a certificate that is revoked or not allowed.",
     "collision": "One name or stream is used from two addresses.",
     "superseded": "A newer connection has taken over a stream.",
-    "limit": "A limit was reached and a connection closed or refused for it.",
-    "gap": "Octets of a worker's file will never come.",
-    "skipped": "A peer sends frames without octets; they are skipped.",
-    "silent": "A worker that is expected was not heard of.",
+    "limit": "A connection was closed or refused because of a limit.",
+    "gap": "Octets of a worker's file are lost.",
+    "skipped": "A peer sends empty frames; they are skipped.",
+    "silent": "Nothing was received from an expected worker.",
     "lagging": "A worker's oldest undelivered line is too old.",
     "stuck": "A worker cannot read one of its files.",
-    "expiring": "A certificate ends soon.",
-    "diverged": "The two ends hold different contents of one file.",
+    "expiring": "A certificate expires soon.",
+    "diverged": "The two ends hold different contents for one file.",
     "went-back": "The journal has lost messages and continues from an older state.",
-    "unsafe": "The settings of the journal could lose lines; nothing is accepted.",
+    "unsafe": "The journal's settings could lose lines; the listener accepts nothing.",
     "reloaded": "Certificates or lists were read again.",
-    "reload-refused": "Certificates or lists cannot be used; the old ones still are.",
+    "reload-refused": "New certificates or lists are unusable; the old ones stay in use.",
     "other": "An event of a kind that this table does not have.",
 }
 
-# Of each kind; all of them fit a page of a few hundred rows.
+# Events kept per kind; together they fit a page of a few hundred rows.
 KEPT_OF_KIND = 50
 
-# What a text may have: several of ours are a sentence or two.
+# Maximum length of a text: some of our messages have two sentences.
 TEXT_CHARACTERS_MAX = 500
 
-# Words of a reason, and the class that a metric has for it. Reasons have peers' words and
-# OpenSSL's in them: as labels they would be without number.
+# Words in a reason, and the class that a metric uses for them. Reasons contain the words of peers
+# and of OpenSSL: as labels, their number would be unlimited.
 _REFUSALS = (
     ("expired", "expired"),
     ("not yet valid", "not-yet-valid"),
@@ -82,14 +82,14 @@ _CODES = (
     "error",
 )
 
-# Every class of a refusal.
+# All classes of refusals.
 REFUSALS = (*sorted({name for _, name in _REFUSALS}), *_CODES, "other")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def refusalClass(code: object, reason: str) -> str:
-    """What kind of refusal one was: one of a fixed number of words."""
+    """The class of a refusal: one of a fixed set of words."""
     if code in _CODES:
         return str(code)
     for words, name in _REFUSALS:
@@ -101,10 +101,10 @@ def refusalClass(code: object, reason: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Event:
     """
-    Something that an operator must know.
+    An event that an operator must know.
 
     @ivar time: RFC 3339, UTC.
-    @ivar over: whether it says that this is over.
+    @ivar over: whether it reports the end of a problem.
     """
 
     time: str
@@ -117,12 +117,12 @@ class Event:
     over: bool = False
 
     def asRecord(self) -> dict[str, Any]:
-        """For JSON."""
+        """The event for JSON."""
         return asdict(self)
 
 
 def _shown(value: object, most: int = TEXT_CHARACTERS_MAX) -> str:
-    """Text without control characters, bounded; "" for nothing."""
+    """Text without control characters, bounded; "" for C{None}."""
     if value is None:
         return ""
     text = str(value)
@@ -136,15 +136,15 @@ class EventLog:
     """
     A log observer that keeps events.
 
-    @ivar counts: of each kind; what says that something is over is not counted.
-    @ivar refusals: of each class.
+    @ivar counts: the number of events of each kind, except those with C{over}.
+    @ivar refusals: the number of refusals of each class.
     """
 
     def __init__(
         self, inReactor: Callable[..., object] = lambda call, event: call(event)
     ) -> None:
         """
-        @param inReactor: call a function in the reactor's thread.
+        @param inReactor: calls a function in the reactor's thread.
         """
         self.counts: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
@@ -153,11 +153,11 @@ class EventLog:
         self._subscribers: list[Callable[[Event], None]] = []
 
     def subscribe(self, call: Callable[[Event], None]) -> None:
-        """Call with every event, in the reactor's thread."""
+        """Call with every event from now on, in the reactor's thread."""
         self._subscribers.append(call)
 
     def __call__(self, event: Mapping[str, Any]) -> None:
-        """Take a log event; most are none of ours."""
+        """Take a log entry; most are not events."""
         kind = event.get("event")
         if kind is None:
             return

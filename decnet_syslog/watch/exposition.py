@@ -1,7 +1,7 @@
 """
-Metrics as Prometheus takes them: the shapes, and the text.
+Metrics in Prometheus' text format: the shapes, and the text.
 
-prometheus_client is an extra. It is imported by L{Exposition} only, and not before.
+prometheus_client is an optional extra: only L{Exposition} imports it, when it is made.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Durations:
     """
     A histogram of durations.
 
-    @ivar seconds: the sum of them.
+    @ivar seconds: the sum of all durations.
     """
 
     def __init__(self) -> None:
@@ -33,12 +33,12 @@ class Durations:
         self._counts = [0] * (len(BUCKETS_S) + 1)
 
     def add(self, seconds: float) -> None:
-        """One more."""
+        """Add one duration."""
         self._counts[bisect_left(BUCKETS_S, seconds)] += 1
         self.seconds += seconds
 
     def asRecord(self) -> dict[str, Any]:
-        """Count, sum, and how many took at most so long."""
+        """Count, sum, and for each bound the number of durations up to it."""
         total = 0
         buckets = []
         for bound, count in zip(
@@ -55,8 +55,8 @@ class Metric:
     One metric.
 
     @ivar kind: counter, gauge or histogram.
-    @ivar samples: the labels' values, and the value; for a histogram what
-        L{Durations.asRecord} gives.
+    @ivar samples: the values of the labels, and the value; for a histogram the record that
+        L{Durations.asRecord} returns.
     """
 
     kind: str
@@ -68,7 +68,7 @@ class Metric:
 
 class Exposition:
     """
-    Metrics in Prometheus' text format, and this process's own.
+    Metrics in Prometheus' text format, including those of this process.
     """
 
     contentType = b"text/plain; version=0.0.4; charset=utf-8"
@@ -81,7 +81,7 @@ class Exposition:
             from prometheus_client import CollectorRegistry, ProcessCollector
         except ImportError:
             raise UserError(
-                f"--status-port needs prometheus-client, which is not installed: {EXTRA}"
+                f"--status-port needs prometheus-client, which is not installed: run {EXTRA}"
             ) from None
         self._metrics = metrics
         self._registry = CollectorRegistry()
@@ -89,11 +89,11 @@ class Exposition:
         self._registry.register(self)
 
     def describe(self) -> Iterable[Any]:
-        """Nothing beforehand: names are known when they are collected."""
+        """Nothing in advance: the names are known only when they are collected."""
         return ()
 
     def collect(self) -> Iterator[Any]:
-        """The metrics as prometheus_client has them."""
+        """The metrics as objects of prometheus_client."""
         from prometheus_client.core import (
             CounterMetricFamily,
             GaugeMetricFamily,
@@ -119,7 +119,7 @@ class Exposition:
             yield family
 
     def render(self) -> bytes:
-        """The text."""
+        """The metrics as text."""
         from prometheus_client import generate_latest
 
         octets: bytes = generate_latest(self._registry)

@@ -1,19 +1,19 @@
 """
-The fleet: is every worker that is expected alive, and how far behind is it?
+The fleet: whether every expected worker is alive, and how far behind each one is.
 
 What must be true:
 
-* a worker that is expected and of which nothing was heard for C{SILENT_S} is said to be
-  silent, by name, at most C{LOOK_S} later;
-* nobody is called silent for what is our doing: that we do not read, or have just started;
-* a name is kept only if it is enrolled or has been authenticated, and not too many: no
-  peer makes up entries here.
+* an expected worker from which nothing was received for C{SILENT_S} is reported as silent, by
+  name, at most C{LOOK_S} later;
+* a worker is not called silent because of us: because we do not read, or have just started;
+* a name is kept only if it is enrolled or was authenticated, and only a limited number of names:
+  no peer can make up entries here.
 
-Hearing is octets. Under decnet-syslog/1.1 a forwarder says something every ten seconds;
-of other peers all that can be known is that their connection is there.
+Any received octet counts as a sign of life. Under decnet-syslog/1.1 a forwarder reports every ten
+seconds; of other peers only the connection is known.
 
-A look compares what is the case with what was said (L{decnet_syslog.watch.alarm}). Lines
-are not looked at here, only what commits and looks have summed up.
+A look compares the present state with the reported one (L{decnet_syslog.watch.alarm}). It does
+not touch lines, only the sums that commits and earlier looks have made.
 """
 
 from __future__ import annotations
@@ -32,52 +32,66 @@ from .known import ADDRESSES_MAX, Committed, Presence, Worker
 
 __all__ = ["EXPIRING_S", "LAGGING_S", "LOOK_S", "SILENT_S", "Fleet"]
 
-# Two reports of a forwarder may be missing; together with LOOK_S below half a minute.
+# Two missed reports of a forwarder; together with LOOK_S less than half a minute.
 SILENT_S = 25.0
 
-# How often the fleet is looked at.
+# The interval between two looks at the fleet, in seconds.
 LOOK_S = 3.0
 
-# After our start nobody is silent for so long: a forwarder tries again after at most half
-# a minute.
+# No worker is called silent for this long after our start, in seconds: a forwarder connects again
+# after at most half a minute.
 GRACE_S = 45.0
 
-# A worker that is enrolled while we run needs somebody to carry its bundle there.
+# A worker enrolled while we run is not missed for this long, in seconds: an operator has to carry
+# its certificates to it first.
 NEW_S = 600.0
 
-# A line that was written so long ago and is not delivered; over when half as old.
+# A line undelivered for this long raises an alarm, in seconds; the alarm ends at half that age.
 LAGGING_S = 60.0
 
-# Certificates that end sooner than this should be renewed: a month of warnings.
+# Certificates that expire within this time should be renewed, in seconds: a month of warnings.
 EXPIRING_S = 30 * 86400.0
 
-# A gap is no state that ends; it is shown for so long, and others with it.
+# A gap is an event, not a state; its alarm stays raised for this long, in seconds.
 GAP_S = 600.0
 
-# What a rate is an average over, in seconds.
+# The time over which a rate is averaged, in seconds.
 RATE_S = 30.0
 
-# Names that are watched. Each is about 4 KiB.
+# The maximum number of watched names. Each takes about 4 KiB.
 WORKERS_MAX = 10_000
 
-_TODO = {
-    "silent": "see that decnet-forwarder runs there and reaches this machine's port; if the"
-    " worker is retired, revoke its certificate",
-    "stuck": "give decnet-forwarder's user the right to read the file there",
-    "diverged": "its state or disk was restored or copied; compare with decnet-syslog verify",
-    "gap": "see the gap records in the outputs",
-    "lagging": "see its link and this machine's disk",
-    "expiring": "enrol it again with decnet-syslog enroll",
+# For each kind of problem: the log message when it begins, with the remedy, and when it is over.
+_BEGUN = {
+    "silent": "worker {worker} is silent: {reason}. Check that decnet-forwarder runs there and"
+    " reaches this machine's port; if the worker is retired, revoke its certificate",
+    "stuck": "worker {worker} cannot read a file: {reason}. Give decnet-forwarder's user the"
+    " right to read the file",
+    "diverged": "worker {worker} and this listener hold different content: {reason}. The worker's"
+    " state or disk was restored or copied; compare with decnet-syslog verify",
+    "gap": "worker {worker} has lost octets: {reason}. See the gap records in the outputs",
+    "lagging": "worker {worker} is behind: {reason}. Check its network link and this machine's"
+    " disk",
+    "expiring": "the certificate of worker {worker} {reason}. Enroll the worker again with"
+    " decnet-syslog enroll",
+}
+_OVER = {
+    "silent": "worker {worker} is no longer silent",
+    "stuck": "worker {worker} can read its files again",
+    "diverged": "worker {worker} no longer reports different content",
+    "gap": "no further gap of worker {worker} for 10 minutes",
+    "lagging": "worker {worker} is no longer behind",
+    "expiring": "the certificate of worker {worker} was renewed",
 }
 
 
 class Fleet:
     """
-    Every worker that is expected, or was seen.
+    Every worker that is expected or was seen.
 
     @ivar workers: by name.
-    @ivar ends: when our own certificates end, by what they are.
-    @ivar ours: their alarms.
+    @ivar ends: when our own certificates expire, by their role.
+    @ivar ours: the alarms of our own certificates, by role.
     """
 
     _log = Logger()
@@ -91,9 +105,9 @@ class Fleet:
         laggingSeconds: float = LAGGING_S,
     ) -> None:
         """
-        @param clock: seconds that never go back.
+        @param clock: seconds of a clock that never goes back.
         @param wallClock: seconds since the epoch.
-        @param ends: when our own certificates end: by what they are.
+        @param ends: when our own certificates expire, by their role.
         """
         self.workers: dict[str, Worker] = {}
         self.ends = dict(ends)
@@ -107,7 +121,7 @@ class Fleet:
         self._crowded = False
 
     def _worker(self, name: str) -> Worker | None:
-        """What is kept of a name; C{None}: there are too many."""
+        """The entry of a name; C{None}: there are too many names."""
         worker = self.workers.get(name)
         if worker is not None:
             return worker
@@ -115,7 +129,8 @@ class Fleet:
             if not self._crowded:
                 self._crowded = True
                 self._log.warn(
-                    "more than {most} names: the others are served, not watched",
+                    "more than {most} worker names: further workers are served but not watched."
+                    " Revoke the certificates of retired workers",
                     most=WORKERS_MAX,
                     event="limit",
                     reason="watched names",
@@ -125,20 +140,20 @@ class Fleet:
         return worker
 
     def reported(self, name: str, report: Report) -> None:
-        """A forwarder has said how it is."""
+        """A forwarder sent a report."""
         worker = self._worker(name)
         if worker is not None:
             worker.report = report
             worker.heard = self._clock()
 
     def committed(self, name: str, batch: Committed) -> None:
-        """Something of a worker's is in the journal."""
+        """A batch of a worker was committed to the journal."""
         worker = self._worker(name)
         if worker is not None:
             worker.took(batch, self._clock())
 
     def look(self, present: Mapping[str, Presence]) -> None:
-        """Compare what is the case with what was said, and say what is new."""
+        """Raise and clear alarms; log each change."""
         now = self._clock()
         wall = self._wallClock()
         self._meet(present, now)
@@ -152,7 +167,7 @@ class Fleet:
             alarm = self.ours[what]
             if alarm.see(_ending(ends - wall, ends), now) and alarm.raised:
                 self._log.warn(
-                    "the {certificate} certificate {reason}",
+                    "the {certificate} certificate {reason}. Renew it (docs/trust.rst)",
                     event="expiring",
                     certificate=what,
                     reason=alarm.text,
@@ -165,10 +180,10 @@ class Fleet:
         for name, worker in list(self.workers.items()):
             entry, presence = enrolled.get(name), present.get(name)
             worker.revoked = entry is not None and entry.revoked
-            # Without a list, whoever was here is missed.
+            # Without a list, every worker that was here is expected.
             worker.expected = not worker.revoked and (entry is not None or not enrolled)
             if presence is not None and presence.expires is not None:
-                # What it has in use, not what was made for it last.
+                # The certificate in use, not the one issued last.
                 worker.expires = presence.expires
             else:
                 worker.expires = None if entry is None else entry.expires
@@ -198,9 +213,9 @@ class Fleet:
     def _wrong(
         self, worker: Worker, now: float, wall: float
     ) -> Iterable[tuple[str, str | None]]:
-        """What is wrong with a worker: each alarm's text, or C{None}."""
+        """Every alarm of a worker, with its text; C{None}: no such problem."""
         yield "silent", self._silent(worker, now)
-        # Of who is not expected any more, nothing that it said last is to be mended.
+        # A revoked worker is not expected any more, so its last report needs no repair.
         report = None if worker.revoked else worker.report
         troubles = () if report is None else report.troubles
         for kind in ("stuck", "diverged"):
@@ -213,7 +228,7 @@ class Fleet:
         if worker.gapAt is not None and now - worker.gapAt < GAP_S:
             gap = (
                 f"{worker.gapOctets} octets in {worker.gaps} gap{'s'[: worker.gaps > 1]} will never"
-                f" come, the last for {showText(worker.gapReason)}"
+                f" arrive; reason of the last gap: {showText(worker.gapReason)}"
             )
         yield "gap", gap
         yield "lagging", self._lagging(worker, report)
@@ -230,12 +245,12 @@ class Fleet:
             isNew = worker.since - self._started > GRACE_S
             if known < (NEW_S if isNew else GRACE_S):
                 return None
-            return f"never heard of, for {known:.0f} s that we know of it"
+            return f"nothing received in the {known:.0f} s since it became known"
         silence = now - worker.heard
         if silence < SILENT_S:
             return None
-        how = "connected, and says nothing" if worker.connections else "not connected"
-        return f"not heard of for {silence:.0f} s, {how}"
+        how = "connected, but sends nothing" if worker.connections else "not connected"
+        return f"nothing received for {silence:.0f} s, {how}"
 
     def _lagging(self, worker: Worker, report: Report | None) -> str | None:
         if report is None:
@@ -246,7 +261,7 @@ class Fleet:
             return None
         return (
             f"its oldest undelivered line is {age:.0f} s old,"
-            f" {report.behindOctets} octets are behind"
+            f" {report.behindOctets} octets are undelivered"
         )
 
     def _say(self, worker: Worker, kind: str, alarm: Alarm) -> None:
@@ -256,22 +271,14 @@ class Fleet:
             "kind": kind,
         }
         if alarm.raised:
-            self._log.warn(
-                "{worker}: {kind}: {reason}; {todo}",
-                event=kind,
-                reason=alarm.text,
-                todo=_TODO[kind],
-                **facts,
-            )
+            self._log.warn(_BEGUN[kind], event=kind, reason=alarm.text, **facts)
         else:
-            self._log.info(
-                "{worker}: no longer {kind}", event=kind, over=True, reason="", **facts
-            )
+            self._log.info(_OVER[kind], event=kind, over=True, reason="", **facts)
 
 
 def _ending(seconds: float, ends: float) -> str | None:
-    """What to say of a certificate that ends in so long."""
+    """The text for a certificate that expires in this many seconds; C{None}: not soon."""
     if seconds >= EXPIRING_S:
         return None
     day = datetime.fromtimestamp(ends, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    return f"ended on {day}" if seconds <= 0 else f"ends on {day}"
+    return f"expired on {day}" if seconds <= 0 else f"expires on {day}"

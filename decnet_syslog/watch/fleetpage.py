@@ -1,4 +1,4 @@
-"""The page of the fleet: every worker, what is wrong, outputs, journal, events."""
+"""The page of the fleet: all workers, problems, outputs, journal, events."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from .shown import day, moment, octets, quantity, rate, span, visible, visibleLi
 
 __all__ = ["SEARCH_CHARACTERS_MAX", "View", "fleetPage"]
 
-# Workers of one page. It is made in the reactor's thread, which has lines to carry.
+# Workers per page. The page is made in the reactor's thread, which also has to receive lines.
 ROWS_MAX = 50
 
-# Events of one page.
+# Events per page.
 EVENTS_MAX = 30
 
-# A name has 64 at most, a state fewer.
+# A name has at most 64 characters, a state fewer.
 SEARCH_CHARACTERS_MAX = 64
 
 _HEAD = (
     "Worker",
     "State",
-    "Heard",
+    "Last received",
     "Behind",
     "Lines a second",
     "From",
-    "Certificate ends",
+    "Certificate expires",
     "Gaps",
 )
 
-# The worst first; who is not expected any more last.
+# The order of states: the worst first, revoked workers last.
 _ORDER = (*ALARMS, "absent", "gone", "ok", "revoked")
 
 WorkerNamed = Callable[[str], Worker | None]
@@ -47,10 +47,10 @@ WorkerNamed = Callable[[str], Worker | None]
 @dataclass(frozen=True)
 class View:
     """
-    Which workers are asked for.
+    The selection of workers to show.
 
-    @ivar search: a part of their names, addresses or states; "": all of them.
-    @ivar page: of L{ROWS_MAX} each, from 1.
+    @ivar search: a part of a name or address, or a whole state; "": all workers.
+    @ivar page: the page number, from 1, with L{ROWS_MAX} workers each.
     """
 
     search: str = ""
@@ -60,7 +60,7 @@ class View:
 def _chosen(
     workers: Iterable[Mapping[str, Any]], search: str
 ) -> list[Mapping[str, Any]]:
-    """Those that are asked for, the worst first."""
+    """The selected workers, the worst first."""
     words = search.lower()
     found = [
         w
@@ -102,7 +102,7 @@ def _behind(fact: Mapping[str, Any]) -> str:
 
 
 def _row(fact: Mapping[str, Any], worker: Worker | None, hidden: bool) -> Tag:
-    """A worker: a row of numbers, and one for its newest line."""
+    """A worker: a row of numbers, and a row with its newest line."""
     addresses = fact["addresses"]
     first = addresses[0] if addresses else "-"
     more = f" +{len(addresses) - 1}" if len(addresses) > 1 else ""
@@ -137,9 +137,9 @@ def _pages(view: View, last: int) -> Flattenable:
     if last == 1:
         return ""
     return tags.p(
-        to(view.page - 1, "\u2190 before"),
+        to(view.page - 1, "\u2190 previous"),
         f" page {view.page} of {last} ",
-        to(view.page + 1, "more \u2192"),
+        to(view.page + 1, "next \u2192"),
         class_="pages",
     )
 
@@ -157,9 +157,9 @@ def _workers(
     ]
     if not rows:
         return empty(
-            "None that is looked for."
+            "No matching workers."
             if view.search
-            else "None yet. decnet-syslog enroll makes a worker's bundle."
+            else "No workers yet. Run decnet-syslog enroll to make a worker's certificates."
         )
     return tags.transparent(
         tags.table(
@@ -172,7 +172,7 @@ def _workers(
 
 
 def _search(view: View) -> Tag:
-    """What to look for; it is no part of what is replaced, somebody may be typing."""
+    """The search form. It is not replaced on refresh, because somebody may be typing in it."""
     return tags.form(
         tags.label(
             "Search ",
@@ -208,9 +208,9 @@ def fleetPage(
     """
     The page of the fleet.
 
-    @param status: the facts, as C{/status.json} has them.
-    @param worker: what else is known of a worker.
-    @param hidden: whether no line of a worker is shown.
+    @param status: the facts, as in C{/status.json}.
+    @param worker: returns further knowledge of a worker.
+    @param hidden: whether to show no worker's lines.
     """
     connected = status["connected_workers"]
     total = sum([w["lines_per_second"] for w in status["workers"]])

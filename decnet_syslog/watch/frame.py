@@ -1,13 +1,12 @@
 """
-What every page has: its head, its first line, its last line, and the pieces in between.
+The parts that all pages share: head, first line, last line, and the building blocks between.
 
-Pages are trees of L{twisted.web.template}, which escapes every text that is put into them.
-Nothing here or in the pages is ever made of strings of HTML. Text of peers goes through
-L{decnet_syslog.watch.shown.visible} before, because much that needs no escape should not
-reach an eye either.
+Pages are trees of L{twisted.web.template}, which escapes every text that they contain. No page
+is ever made from strings of HTML. Text from peers goes through L{decnet_syslog.watch.shown.visible}
+first, because some characters need no escape but should not reach an eye either.
 
-A page holds no script and no style: both are files of ours, and the policy that
-L{decnet_syslog.watch.site} sends has a browser take no others.
+A page contains no script and no style: both are separate files of ours, and the policy that
+L{decnet_syslog.watch.site} sends makes a browser accept no others.
 """
 
 from __future__ import annotations
@@ -33,23 +32,23 @@ __all__ = [
     "table",
 ]
 
-# Without JavaScript a page is asked for again so often, in seconds.
+# Without JavaScript, the page reloads at this interval, in seconds.
 AGAIN_S = 10
 
-# Of an event's text, in characters.
+# Maximum length of an event's text, in characters.
 TEXT_CHARACTERS_MAX = 500
 
-# What is replaced when the page is fetched again; each has an id.
+# Marks the parts that are replaced when the page is fetched again; each has an id.
 LIVE: Mapping[bytes | str, Flattenable] = {"data-live": ""}
 
 _MARKS = {"ok": "\u25cf", "revoked": "\u2298", "gone": "\u25cb", "absent": "\u25cb"}
 
-# States that an operator need not look at.
+# States that need no attention.
 _QUIET = ("revoked", "gone", "absent")
 
 
 def badge(state: str) -> Tag:
-    """A state as a word with a mark, so that no colour has to be seen."""
+    """A state as a word with a mark, so that it does not rely on colour."""
     kind = "good" if state == "ok" else "quiet" if state in _QUIET else "bad"
     return tags.span(
         f"{_MARKS.get(state, chr(0x25B2))} {state}", class_=f"badge {kind}"
@@ -57,13 +56,13 @@ def badge(state: str) -> Tag:
 
 
 def link(name: str, up: str) -> Tag:
-    """To a worker's page."""
+    """A link to a worker's page."""
     path = quote(name, safe="", errors="replace")
     return tags.a(visible(name, 80), href=f"{up}worker/{path}")
 
 
 def cells(head: Sequence[str], row: Iterable[Flattenable]) -> Tag:
-    """A row; in a narrow window each cell has its column's name before it."""
+    """A row; in a narrow window each cell shows its column's name."""
     return tags.tr(
         [
             Tag("td", {"data-label": title})(cell)
@@ -90,17 +89,17 @@ def facts(pairs: Iterable[tuple[str, Flattenable]]) -> Tag:
 
 
 def empty(text: str) -> Tag:
-    """Instead of a table without rows."""
+    """A text in place of an empty table."""
     return tags.p(text, class_="empty")
 
 
 def section(name: str, title: str, *children: Flattenable) -> Tag:
-    """A part of a page that is kept up to date."""
+    """A part of a page that is updated without a reload."""
     return Tag("section", {"id": name, **LIVE})(tags.h2(title), *children)
 
 
 def events(found: Iterable[Mapping[str, Any]], up: str) -> Tag:
-    """Events, the newest first, as C{Event.asRecord} gives them."""
+    """A table of events, newest first, from the records of C{Event.asRecord}."""
     rows = [
         (
             tags.time(moment(event["time"]), datetime=event["time"]),
@@ -144,10 +143,10 @@ def document(
     """
     A page.
 
-    @param status: the facts, as C{/status.json} has them.
-    @param record: where the same is as JSON.
-    @param up: what leads from the page's path to the root: all links are relative, so that
-        a proxy can have them below a path of its own.
+    @param status: the facts, as in C{/status.json}.
+    @param record: the address of the same facts as JSON.
+    @param up: the relative path to the root: all links are relative, so that a proxy can serve
+        the pages below a path of its own.
     """
     count = len(status["problems"])
     mark = "\u25cf" if not count else f"\u25b2{count}"
@@ -166,7 +165,7 @@ def document(
             tags.header(
                 tags.a("decnet-listener", href=up or ".", class_="home"),
                 _verdict(status, up),
-                # Of no use without the script, which shows it.
+                # Hidden until the script, which it needs, shows it.
                 Tag("button", {"id": "theme", "type": "button", "hidden": ""})("Dark"),
             ),
             Tag("p", {"id": "stale", "role": "alert", "hidden": ""}),

@@ -1,7 +1,7 @@
 """
-What a rate was, lately: the mean of each of the last steps, for a curve.
+The recent history of a rate: the mean of each of the last steps, for a curve.
 
-A look adds to it, no commit and no line; each value takes four octets.
+A look adds to it; commits and lines do not. Each value takes four octets.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Sequence
 
 __all__ = ["DAY_S", "DAY_STEPS", "LATELY_S", "LATELY_STEPS", "History", "Steps"]
 
-# Half an hour, for a curve of a glance.
+# Half an hour, for a curve to glance at.
 LATELY_S = 20.0
 LATELY_STEPS = 90
 
-# A day, for the nights.
+# A day, to see the nights.
 DAY_S = 600.0
 DAY_STEPS = 144
 
 
 class Steps:
-    """When a step is over: not oftener than looks, and without drift."""
+    """Tells when a step is over: never more often than a look, and without drift."""
 
     def __init__(self, seconds: float, now: float) -> None:
         self._seconds = seconds
@@ -29,19 +29,19 @@ class Steps:
         self._due = now + seconds
 
     def over(self, now: float) -> float:
-        """How many seconds a step that is over took; 0: it is not."""
+        """The length of a step that is over, in seconds; 0: it is not over."""
         if now < self._due:
             return 0.0
         passed, self._since = now - self._since, now
         self._due += self._seconds
         if self._due <= now:
-            # The machine was asleep.
+            # The machine was suspended.
             self._due = now + self._seconds
         return passed
 
 
 class History:
-    """The means of a counter's growth in the last steps."""
+    """The mean growth of a counter in each of the last steps."""
 
     __slots__ = ("_counted", "_steps", "_values")
 
@@ -51,7 +51,7 @@ class History:
         self._values = array("f")
 
     def note(self, counter: int, seconds: float) -> None:
-        """A step is over that took so many seconds."""
+        """A step of this many seconds is over."""
         self._values.append((counter - self._counted) / seconds)
         self._counted = counter
         if len(self._values) > self._steps:
@@ -59,5 +59,5 @@ class History:
 
     @property
     def values(self) -> Sequence[float]:
-        """A second each, the oldest first."""
+        """The means per second, the oldest first."""
         return self._values

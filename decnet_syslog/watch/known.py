@@ -1,4 +1,4 @@
-"""What is known of one worker, as the fleet has it."""
+"""The entry of one worker in the fleet."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ __all__ = [
     "Worker",
 ]
 
-# How long a thing must be good again to be over.
+# A problem counts as over when it has been gone for this long, in seconds.
 EASE_S = 10.0
 
-# Addresses of one name that are shown.
+# Addresses shown per name.
 ADDRESSES_MAX = 4
 
-# Of the newest line. It is to be recognized, not to be read.
+# Octets shown of the newest line: enough to recognize it, not to read it.
 EXCERPT_OCTETS_MAX = 200
 
-# Of a file's name, in characters. A path has at most 4096, and most have less than this.
+# Characters shown of a file's name. A path has at most 4096, and most paths have fewer than this.
 NAME_CHARACTERS_MAX = 200
 
-# Files of one name that sent last, and its last gaps.
+# Per name: the files that sent last, and the last gaps.
 STREAMS_KEPT = 8
 GAPS_KEPT = 8
 
-# What can be wrong with a worker, in the order of how much it matters.
+# The possible problems of a worker, the worst first, with the time for each to be over.
 ALARMS: Mapping[str, float] = {
     "silent": EASE_S,
     "stuck": EASE_S,
@@ -50,7 +50,7 @@ ALARMS: Mapping[str, float] = {
 
 
 class Committed(Protocol):
-    """What is known of a committed deposit."""
+    """The facts of a committed deposit."""
 
     @property
     def provenance(self) -> Provenance: ...
@@ -82,11 +82,11 @@ class Committed(Protocol):
 
 class Stream(NamedTuple):
     """
-    A file that has sent.
+    A file that sent octets.
 
-    @ivar name: as the worker calls it; hostile text.
-    @ivar end: what of it is committed.
-    @ivar at: when the last of it came, RFC 3339.
+    @ivar name: its name at the worker; hostile text.
+    @ivar end: the octets committed so far.
+    @ivar at: when the last octets came, RFC 3339.
     """
 
     name: str
@@ -96,10 +96,10 @@ class Stream(NamedTuple):
 
 class Gap(NamedTuple):
     """
-    Octets that will never come.
+    Octets that will never arrive.
 
-    @ivar name: of the file; hostile text, as C{reason} is.
-    @ivar at: when that was told, RFC 3339.
+    @ivar name: the file's name; hostile text, as is C{reason}.
+    @ivar at: when the gap was reported, RFC 3339.
     """
 
     name: str
@@ -112,10 +112,10 @@ class Gap(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Presence:
     """
-    The connections of a name, as they are now.
+    The present connections of a name.
 
-    @ivar heard: when the last octet came, or now if that says nothing.
-    @ivar expires: the first end of the certificates in use.
+    @ivar heard: when the last octet came; now, if that is unknown.
+    @ivar expires: the earliest expiry of the certificates in use.
     """
 
     connections: int
@@ -129,15 +129,15 @@ class Worker:
     """
     One name.
 
-    @ivar since: when it was first known of, on the clock.
-    @ivar expected: whether it is missed when it is not there.
-    @ivar revoked: no certificate of this name is accepted.
-    @ivar heard: when it was last heard, on the clock; C{None}: never since the start.
-    @ivar lineRate: lines a second, of late; C{octetRate} likewise.
-    @ivar newest: the beginning of the newest line, one octet more than is shown of it.
-    @ivar newestFrom: where that came from; C{None}: there is none.
-    @ivar streams: the files that sent last, by stream and generation, the last one last.
-    @ivar lately: lines a second in the last half hour; C{day} in the last day.
+    @ivar since: when the name became known, on the clock.
+    @ivar expected: whether its absence is a problem.
+    @ivar revoked: whether no certificate of this name is accepted.
+    @ivar heard: when something was last received, on the clock; C{None}: not since the start.
+    @ivar lineRate: recent lines per second; C{octetRate} likewise.
+    @ivar newest: the beginning of the newest line, one octet longer than shown.
+    @ivar newestFrom: the provenance of that line; C{None}: there is none.
+    @ivar streams: the files that sent last, by stream and generation, the latest at the end.
+    @ivar lately: lines per second in the last half hour; C{day}: in the last day.
     """
 
     name: str
@@ -170,10 +170,10 @@ class Worker:
 
     def took(self, batch: Committed, now: float) -> None:
         """
-        Something of it is in the journal.
+        A batch of this worker was committed to the journal.
 
-        Also of who came and went between two looks. A few numbers and one excerpt for each
-        batch; what it holds is not gone through.
+        This also counts a worker that connected and left between two looks. It costs a few
+        numbers and one excerpt per batch; the batch's lines are not read.
         """
         self.heard = now
         who = batch.provenance
@@ -201,7 +201,7 @@ class Worker:
                 del streams[next(iter(streams))]
 
     def weigh(self, passed: float, share: float) -> None:
-        """Let what came in the seconds that passed have a share in the rates."""
+        """Add the growth during the passed seconds to the rates, with this weight."""
         lines, octets = self._weighed
         self._weighed = self.lines, self.octets
         self.lineRate += share * ((self.lines - lines) / passed - self.lineRate)
@@ -209,7 +209,7 @@ class Worker:
 
     @property
     def state(self) -> str:
-        """In one word: the first of its alarms, or how it is otherwise."""
+        """The state in one word: the first raised alarm, or else the connection's state."""
         if self.revoked:
             return "revoked"
         for kind, alarm in self.alarms.items():
@@ -221,7 +221,7 @@ class Worker:
 
 
 def _newest(batch: Committed) -> bytes:
-    """The beginning of a batch's last line: of its own, not a view that keeps the batch."""
+    """The beginning of a batch's last line, as a copy: a view would keep the whole batch."""
     octets = batch.octets
     if batch.lengths is None:
         start = octets.rfind(b"\n", 0, -1) + 1

@@ -2,9 +2,9 @@
 Metrics: the facts of a status as tables of names and values.
 
 A metric is a function of the facts (L{decnet_syslog.master.status},
-L{decnet_syslog.worker.status}, L{decnet_syslog.nats.status}), made when somebody asks;
-nothing is kept here. Labels are names that the authority has signed, our own outputs, and
-words of tables: no peer makes one up.
+L{decnet_syslog.worker.status}, L{decnet_syslog.nats.status}), computed on request; nothing is kept
+here. Labels are names that the authority has signed, our own outputs, and words from fixed tables:
+no peer can make one up.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _by(
 
 
 def _common(prefix: str, facts: Mapping[str, Any]) -> Iterator[Metric]:
-    """What all have."""
+    """The metrics that every program has."""
     yield _one(
         "gauge", f"{prefix}_ok", "1 if there is no problem, else 0.", int(facts["ok"])
     )
@@ -44,12 +44,12 @@ def _common(prefix: str, facts: Mapping[str, Any]) -> Iterator[Metric]:
 def _trust(
     prefix: str, facts: Mapping[str, Any], text: str, refusals: Mapping[str, int]
 ) -> Iterator[Metric]:
-    """What both ends of TLS have."""
+    """The metrics that both ends of TLS have."""
     yield _by("counter", f"{prefix}_refusals", text, "reason", refusals)
     yield Metric(
         "gauge",
         f"{prefix}_certificate_expiry_timestamp_seconds",
-        "When a certificate ends, in seconds since the epoch.",
+        "When a certificate expires, in seconds since the epoch.",
         ("role", "name"),
         [((c["role"], c["name"]), c["expires"]) for c in facts["certificates"]],
     )
@@ -62,7 +62,7 @@ def listenerMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
     yield from _trust(
         prefix,
         facts,
-        "Peers that were not let in or sent away, by reason.",
+        "Peers that were refused or disconnected, by reason.",
         facts["events"]["refusals"],
     )
     workers = facts["workers"]
@@ -73,8 +73,8 @@ def listenerMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
 
     yield each("counter", "lines", "Lines committed.", "lines")
     yield each("counter", "bytes", "Octets of lines committed.", "octets")
-    yield each("counter", "gaps", "Octet ranges that will never come.", "gaps")
-    yield each("counter", "gap_bytes", "Octets that will never come.", "gap_octets")
+    yield each("counter", "gaps", "Octet ranges that will never arrive.", "gaps")
+    yield each("counter", "gap_bytes", "Octets that will never arrive.", "gap_octets")
     yield each(
         "counter", "empty_frames", "Frames without octets, skipped.", "empty_frames"
     )
@@ -84,25 +84,25 @@ def listenerMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
     yield each(
         "gauge",
         "worker_silence_seconds",
-        "Since a worker was last heard; missing: never since the start.",
+        "Time since a worker last sent anything; missing: not since the start.",
         "silence",
     )
     yield each(
         "gauge",
         "worker_lag_bytes",
-        "Octets of a worker's files that are not acknowledged, as it says.",
+        "Octets of a worker's files that are not acknowledged, as it reports.",
         "behind_octets",
     )
     yield each(
         "gauge",
         "worker_lag_seconds",
-        "Age of a worker's oldest undelivered line, as it says; 0: none.",
+        "Age of a worker's oldest undelivered line, as it reports; 0: none.",
         "behind_seconds",
     )
     yield each(
         "gauge",
         "worker_expected",
-        "1 if a worker is missed when it is not there, else 0.",
+        "1 if a worker's absence is a problem, else 0.",
         "expected",
     )
     yield Metric(
@@ -154,49 +154,49 @@ def listenerMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
     yield _one(
         "gauge",
         f"{prefix}_journal_bytes",
-        "What is in the journal and not in every output, as it takes room on the disk.",
+        "Disk space of messages that are in the journal and not yet in every output.",
         journal["octets"],
     )
     yield _one(
         "gauge",
         f"{prefix}_journal_kept_bytes",
-        "Positions, gaps and names in the journal, on the same disk.",
+        "Disk space of positions, gaps and names in the journal.",
         journal["kept_octets"],
     )
     yield _one(
         "gauge",
         f"{prefix}_journal_limit_bytes",
-        "Beyond this nothing is accepted: --journal-max.",
+        "The journal accepts nothing beyond this: --journal-max.",
         journal["octets_max"],
     )
     yield _one(
         "gauge",
         f"{prefix}_journal_full",
-        "1 while the journal takes nothing, as its disk is full or it is away, else 0.",
+        "1 while the journal accepts nothing because its disk is full or gone, else 0.",
         int(journal["full"]),
     )
     yield _one(
         "gauge",
         f"{prefix}_journal_position",
-        "Number of the newest batch that is committed.",
+        "Number of the newest committed batch.",
         journal["position"],
     )
     yield _one(
         "gauge",
         f"{prefix}_waiting_bytes",
-        "Received and not committed yet.",
+        "Octets received and not yet committed.",
         journal["waiting_octets"],
     )
     yield from _outputs(prefix, facts)
 
 
 def _outputs(prefix: str, facts: Mapping[str, Any]) -> Iterator[Metric]:
-    """Of whoever writes files."""
+    """The metrics of a program that writes output files."""
     outputs = facts["outputs"]
     yield _by(
         "gauge",
         f"{prefix}_output_position",
-        "Number of the newest batch that an output has.",
+        "Number of the newest batch that an output has written.",
         "output",
         {output["name"]: output["position"] for output in outputs},
     )
@@ -210,26 +210,26 @@ def _outputs(prefix: str, facts: Mapping[str, Any]) -> Iterator[Metric]:
 
 
 def outputsMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
-    """The metrics of the outputs of a journal that listeners share."""
+    """The metrics of the output writer for a journal that several listeners share."""
     prefix = "decnet_outputs"
     yield from _common(prefix, facts)
     yield _one(
         "gauge",
         f"{prefix}_writing",
-        "1 if the outputs are ours, 0 while we wait to take over.",
+        "1 while this process writes the outputs, 0 while it waits to take over.",
         int(facts["writing"]),
     )
     journal = facts["journal"]
     yield _one(
         "gauge",
         f"{prefix}_journal_bytes",
-        "What the journal's stream takes, written ones until they are removed included.",
+        "Size of the journal's stream, including written messages that are not removed yet.",
         journal["octets"],
     )
     yield _one(
         "gauge",
         f"{prefix}_journal_limit_bytes",
-        "Beyond this listeners accept nothing.",
+        "Listeners accept nothing beyond this size.",
         journal["octets_max"],
     )
     yield _one(
@@ -241,7 +241,7 @@ def outputsMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
     yield _one(
         "gauge",
         f"{prefix}_journal_silence_seconds",
-        "Since the journal last answered.",
+        "Time since the journal last answered.",
         journal["silence"],
     )
     yield from _outputs(prefix, facts)
@@ -254,22 +254,22 @@ def forwarderMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
     yield from _trust(
         prefix,
         facts,
-        "Connections on which the master refused our certificate, or we its, by reason.",
+        "Connections on which the master refused our certificate or we refused its, by reason.",
         facts["master"]["refusals"],
     )
     yield _one(
         "gauge",
         f"{prefix}_connected",
-        "1 while the master has taken us, else 0.",
+        "1 while a master accepts this forwarder, else 0.",
         int(facts["master"]["connected"]),
     )
     yield _one(
-        "gauge", f"{prefix}_files", "Files that are followed.", facts["followed"]
+        "gauge", f"{prefix}_files", "Number of followed files.", facts["followed"]
     )
     yield _one(
         "gauge",
         f"{prefix}_stuck_files",
-        "Files that are in trouble.",
+        "Number of files with a problem.",
         len(facts["troubles"]),
     )
     yield _one(
@@ -293,7 +293,7 @@ def forwarderMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
     yield _one(
         "counter",
         f"{prefix}_acknowledgements",
-        "Acknowledgements heard.",
+        "Acknowledgements received.",
         facts["acknowledgements"],
     )
     yield _one(
@@ -302,21 +302,21 @@ def forwarderMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
     yield _by(
         "counter",
         f"{prefix}_gaps",
-        "Octet ranges told as gaps, by reason.",
+        "Octet ranges reported as gaps, by reason.",
         "reason",
         facts["gaps"],
     )
     yield _by(
         "counter",
         f"{prefix}_gap_bytes",
-        "Octets told as gaps, by reason.",
+        "Octets reported as gaps, by reason.",
         "reason",
         facts["gap_octets"],
     )
     yield _by(
         "counter",
         f"{prefix}_reconnects",
-        "Attempts and connections that have ended, by reason.",
+        "Attempts and connections that ended, by reason.",
         "reason",
         facts["master"]["ends"],
     )

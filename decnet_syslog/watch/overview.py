@@ -1,4 +1,4 @@
-"""Parts of the fleet's page that are of no one worker: problems, journal, outputs."""
+"""The parts of the fleet's page that belong to no single worker: problems, journal, outputs."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from .shown import day, octets, quantity, span, visible
 
 __all__ = ["problems", "works"]
 
-# Problems of one page.
+# Problems per page.
 PROBLEMS_MAX = 20
 
 # The worst first.
 _ORDER = ("full", "blocked", *ALARMS)
 
-# Certificates of our own, as people call them.
+# Our own certificates, in words for people.
 _OURS = {"ca": "CA", "master": "Master"}
 
 
 def problems(status: Mapping[str, Any]) -> Flattenable:
-    """What is wrong, the first of it."""
+    """The worst problems."""
     every = sorted(
         status["problems"], key=lambda problem: _ORDER.index(problem["kind"])
     )
@@ -39,7 +39,7 @@ def problems(status: Mapping[str, Any]) -> Flattenable:
             if problem["what"] in workers
             else tags.b(visible(problem["what"], 80)),
             f" {visible(problem['text'], 500)}",
-            # What has no beginning that is known is so now.
+            # A problem without a known beginning shows no time.
             tags.span(f" raised {span(problem['seconds'])} ago", class_="when")
             if problem["seconds"]
             else "",
@@ -52,7 +52,7 @@ def problems(status: Mapping[str, Any]) -> Flattenable:
 
 
 def works(status: Mapping[str, Any]) -> Flattenable:
-    """Outputs and journal."""
+    """The journal and the outputs."""
     journal = status["journal"]
     position = journal["position"]
     used, most = journal["octets"], journal["octets_max"]
@@ -70,7 +70,7 @@ def works(status: Mapping[str, Any]) -> Flattenable:
                         meter,
                     ),
                 ),
-                ("Waits for a commit", octets(journal["waiting_octets"])),
+                ("Waiting for a commit", octets(journal["waiting_octets"])),
                 (
                     "Connections",
                     f"{status['connections']}, {status['handshakes']} in handshake",
@@ -78,7 +78,7 @@ def works(status: Mapping[str, Any]) -> Flattenable:
                 ("Commits", quantity(status["commits"]["count"])),
                 *[
                     (
-                        f"{_OURS[one['role']]} certificate ends",
+                        f"{_OURS[one['role']]} certificate expires",
                         day(one["expires"]),
                     )
                     for one in status["certificates"]

@@ -1,9 +1,9 @@
 """
-The pages as resources: what is asked for, and what may be asked for.
+The pages as web resources: what a browser can ask for, and how often.
 
-A page is made in the reactor's thread, which has lines to carry: of the same facts each is
-made once and no more than L{PAGES_MAX} are made, so of those that ask for different ones
-all the time some are told to come again.
+A page is made in the reactor's thread, which also has to receive lines. So each page is made once
+for the same facts, and at most L{PAGES_MAX} pages are made for them: a browser that keeps asking
+for different pages is sometimes told to ask again later.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from .workerrecord import workerRecord
 
 __all__ = ["makePages"]
 
-# Of the same facts, which are gathered at most once a second.
+# Different pages made of the same facts, which are gathered at most once a second.
 PAGES_MAX = 8
 
-# Of the events of one worker.
+# Events on a worker's page.
 EVENTS_MAX = 50
 
 _HTML = b"text/html; charset=utf-8"
@@ -42,7 +42,7 @@ EventsOf = Callable[[str, int], list[Event]]
 
 
 class Printer:
-    """Pages as octets, made once of the same facts."""
+    """Pages as octets, each made once for the same facts."""
 
     def __init__(self, facts: Callable[[], Status]) -> None:
         self._facts = facts
@@ -51,10 +51,10 @@ class Printer:
 
     def __call__(self, key: Hashable, make: Callable[[Status], bytes]) -> bytes | None:
         """
-        A page.
+        Return a page.
 
-        @param key: which it is.
-        @return: C{None}: too many others were asked for.
+        @param key: which page.
+        @return: C{None}: too many other pages were asked for.
         """
         status = self._facts()
         if status is not self._of:
@@ -67,7 +67,7 @@ class Printer:
 
 
 def _flat(page: Tag) -> bytes:
-    """A page that waits for nothing."""
+    """Render a page that contains nothing asynchronous."""
     done: list[bytes] = []
     failed: list[Any] = []
     flattenString(None, page).addCallbacks(done.append, failed.append)
@@ -78,7 +78,7 @@ def _flat(page: Tag) -> bytes:
 
 
 class _Page(Resource):
-    """A page of the printer's."""
+    """A page from the printer."""
 
     isLeaf = True
     render_HEAD = withoutBody
@@ -94,19 +94,19 @@ class _Page(Resource):
         make: Callable[[Status], bytes],
         contentType: bytes = _HTML,
     ) -> bytes:
-        """Send the page, or say that somebody asks too much."""
+        """Send the page, or 503 if too many were asked for."""
         octets = self._printer(key, make)
         if octets is None:
             request.setResponseCode(SERVICE_UNAVAILABLE)
             request.setHeader(b"retry-after", b"1")
             request.setHeader(b"content-type", b"text/plain; charset=utf-8")
-            return b"too many pages are asked for; ask again in a second\n"
+            return b"too many different pages are requested; try again in a second\n"
         request.setHeader(b"content-type", contentType)
         return octets
 
 
 def _view(request: Request) -> View:
-    """What is looked for: a query that is none of ours looks for nothing."""
+    """The selection that a request asks for; an invalid query selects everything."""
     arguments = request.args or {}
     search = arguments.get(b"q", [b""])[0].decode("utf-8", "replace").strip()
     number = arguments.get(b"page", [b""])[0]
@@ -123,7 +123,7 @@ class _Fleet(_Page):
         self._hidden = hidden
 
     def render_GET(self, request: Request) -> bytes:
-        """As it is asked for."""
+        """Render the selected workers."""
         view = _view(request)
         return self.answer(
             request,
@@ -150,7 +150,7 @@ class _OneWorker(_Page):
         self._hidden = hidden
 
     def render_GET(self, request: Request) -> bytes:
-        """As it is now, or that it is not known."""
+        """The present state, or 404 for an unknown name."""
         name, worker = self._name, self._worker(self._name)
         if worker is None:
             request.setResponseCode(NOT_FOUND)
@@ -168,7 +168,7 @@ class _OneWorker(_Page):
 
 
 class _OneRecord(_Page):
-    """The same as JSON."""
+    """A worker's page as JSON."""
 
     def __init__(
         self, printer: Printer, name: str, worker: WorkerNamed, events: EventsOf
@@ -179,7 +179,7 @@ class _OneRecord(_Page):
         self._events = events
 
     def render_GET(self, request: Request) -> bytes:
-        """As it is now, or C{null}: it is not known."""
+        """The present state, or C{null} for an unknown name."""
         name, worker = self._name, self._worker(self._name)
         if worker is None:
             request.setResponseCode(NOT_FOUND)
@@ -197,7 +197,7 @@ class _OneRecord(_Page):
 
 
 def _fact(status: Status, name: str) -> Mapping[str, Any] | None:
-    """What the facts have of a worker."""
+    """The facts about a worker."""
     for fact in status["workers"]:
         if fact["name"] == name:
             found: Mapping[str, Any] = fact
@@ -210,7 +210,7 @@ def _strangerPage(status: Status) -> bytes:
 
 
 class _Workers(Resource):
-    """What is below C{/worker/}."""
+    """The resources below C{/worker/}."""
 
     def __init__(
         self, page: Callable[[str], Resource], record: Callable[[str], Resource]
@@ -220,11 +220,11 @@ class _Workers(Resource):
         self._record = record
 
     def render_GET(self, request: Request) -> Any:
-        """There is nothing without a name."""
+        """404: a name is missing."""
         return notFound().render(request)
 
     def getChild(self, path: bytes, request: Request) -> IResource:
-        """The page of the worker of that name, below which is its JSON."""
+        """The page of the worker with this name; below it, the same as JSON."""
         name = path.decode("utf-8", "replace")
         if not request.postpath:
             return self._page(name)
@@ -240,11 +240,11 @@ def makePages(
     hidden: bool = False,
 ) -> Mapping[bytes, Resource]:
     """
-    What is served for people, by its path's first word.
+    The resources for people, by the first segment of their path.
 
-    @param worker: what is known of a name, beside the facts.
-    @param events: the last events of a name, and at most how many.
-    @param hidden: whether no line of a worker is shown.
+    @param worker: returns further knowledge of a name.
+    @param events: returns the last events of a name, at most the given number.
+    @param hidden: whether to show no worker's lines.
     """
     printer = Printer(facts)
 

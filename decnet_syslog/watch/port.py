@@ -1,4 +1,4 @@
-"""Who may connect to the status port, and how many of them."""
+"""Limits on connections to the status port."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..trust.names import peerName
 
 __all__ = ["OperatorPort", "StatusPort"]
 
-# Somebody who scrapes, somebody who looks, and a few who try.
+# Enough for a scraper, an operator, and a few attempts.
 CONNECTIONS_MAX = 32
 
-# Connections that have not shown a certificate, and of these from one address (or /64).
-# The port may be anybody's to connect to.
+# Connections that have not shown a certificate: all of them, and those from one address (or /64).
+# Anybody may be able to connect to this port.
 STRANGERS_MAX = 64
 STRANGERS_PER_ADDRESS_MAX = 8
 
@@ -39,10 +39,10 @@ class StatusPort(WrappingFactory):
 
 class OperatorPort(StatusPort):
     """
-    The same over TLS, for operators from elsewhere.
+    The same over TLS, for operators on other machines.
 
-    Whether a certificate is accepted is the handshake's business, and L{sweep}'s later on.
-    A stranger who begins none, or many, does not take an operator's place.
+    The handshake decides whether a certificate is accepted, and L{sweep} checks again later. A
+    stranger who begins no handshake, or many, does not take an operator's place.
     """
 
     _log = Logger()
@@ -61,7 +61,7 @@ class OperatorPort(StatusPort):
         return WrappingFactory.buildProtocol(self, addr)
 
     def sweep(self, refuse: RefuseChain) -> None:
-        """Close the connections whose certificates are not accepted any more."""
+        """Close the connections whose certificates are no longer accepted."""
         for protocol in list(self.protocols):
             certificate = _certificate(protocol)
             if certificate is None:
@@ -71,7 +71,7 @@ class OperatorPort(StatusPort):
                 continue
             peer = protocol.getPeer()
             self._log.warn(
-                "closed the status connection of operator {operator} at {address}: {reason}",
+                "closed the status connection of operator {operator} from {address}: {reason}",
                 event="revoked",
                 operator=peerName(certificate),
                 address=f"{peer.host}:{peer.port}",
@@ -81,7 +81,7 @@ class OperatorPort(StatusPort):
 
 
 def _network(address: Any) -> object:
-    """Whoever has one address of IPv6 has the network that it is in."""
+    """An address for counting: an IPv6 host has its whole /64, so that network counts."""
     try:
         number = ipaddress.IPv6Address(address.host.partition("%")[0])
     except ValueError:
@@ -90,6 +90,6 @@ def _network(address: Any) -> object:
 
 
 def _certificate(protocol: Any) -> x509.Certificate | None:
-    """The peer's, as soon as it has sent one that is accepted."""
+    """The peer's certificate, once it has sent an accepted one."""
     certificate = protocol.wrappedProtocol.getPeerCertificate()
     return None if certificate is None else certificate.to_cryptography()

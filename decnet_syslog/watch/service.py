@@ -1,4 +1,4 @@
-"""Watching as a service: the event log, a look now and then, the command, the port."""
+"""Monitoring as a service: event log, regular looks, event command, status port."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ from .site import Facts, isLoopback, makeSite
 
 __all__ = ["STATUS_PARAMETERS", "StatusOptions", "WatchService", "statusOptions"]
 
-# Options of both ends.
+# The options that both ends have.
 STATUS_PARAMETERS: list[list[Any]] = [
     [
         "status-port",
         None,
         None,
-        "Serve the status over HTTP on this port: /status.json, /metrics, /healthz; the"
-        " listener a page for people, too [off]",
+        "Serve the status over HTTP on this port: /status.json, /metrics, /healthz, and for"
+        " the listener also a page for people [off]",
         portNumber,
     ],
     [
         "status-address",
         None,
         "127.0.0.1",
-        "The address to serve it on; a listener's can be elsewhere than on loopback, and is"
-        " over TLS then, for operators' certificates",
+        "Address of the status port; a listener's can be other than loopback, and then uses"
+        " TLS and operators' certificates",
     ],
     [
         "on-event",
         None,
         None,
-        "A command, run without a shell for each event an operator must know; the event is"
-        " JSON on its standard input",
+        "Command to run, without a shell, for each event that an operator must know; it gets"
+        " the event as JSON on its standard input",
     ],
 ]
 
@@ -62,11 +62,11 @@ STATUS_PARAMETERS: list[list[Any]] = [
 @dataclass(frozen=True)
 class StatusOptions:
     """
-    What was asked for.
+    The options of the status, checked.
 
     @ivar port: C{None}: no status port.
     @ivar command: run for each event; C{None}: none.
-    @ivar hideLines: whether the listener's page shows no line of a worker.
+    @ivar hideLines: whether the listener's page shows no worker's lines.
     """
 
     port: int | None = None
@@ -77,22 +77,22 @@ class StatusOptions:
 
 def statusOptions(options: Mapping[str, Any], operators: bool) -> StatusOptions:
     """
-    Check what was asked for.
+    Check the options of the status.
 
-    @param operators: whether it can be elsewhere than on loopback, for operators.
-    @raise usage.UsageError: it cannot be had; one line says what to do.
+    @param operators: whether an address other than loopback is allowed, for operators.
+    @raise usage.UsageError: they cannot be used; one line gives the remedy.
     """
     host = options["status-address"]
     if not isLoopback(host):
         if not operators:
             raise usage.UsageError(
-                f"--status-address {host}: this status asks for no password, so it is served"
-                " on loopback only; a listener's can be elsewhere"
+                f"--status-address {host}: a forwarder's status has no password, so it is"
+                " served on loopback only: use 127.0.0.1 or ::1"
             )
         if not isIPAddress(host) and not isIPv6Address(host):
             raise usage.UsageError(
-                f"--status-address {host!r} is no address of this machine's: give one, or"
-                " 0.0.0.0 for all"
+                f"--status-address {host!r} is not an IP address: give an address of this"
+                " machine, or 0.0.0.0 for all"
             )
     try:
         if options["status-port"] is not None:
@@ -107,10 +107,10 @@ def statusOptions(options: Mapping[str, Any], operators: bool) -> StatusOptions:
 
 class WatchService(Service):
     """
-    Watch one end while it runs.
+    Monitors a listener or forwarder while it runs.
 
-    @ivar events: what an operator must know.
-    @ivar port: the status port, once started, if there is one.
+    @ivar events: the events that an operator must know.
+    @ivar port: the status port, once it is open; C{None} without one.
     """
 
     _log = Logger()
@@ -127,12 +127,12 @@ class WatchService(Service):
         context: IOpenSSLServerConnectionCreator | None = None,
     ) -> None:
         """
-        @param name: of the program, for what it says when it cannot start.
+        @param name: the program's name, for messages when it cannot start.
         @param look: called every C{LOOK_S}.
-        @param gather: the facts, but for the events.
-        @param metrics: of the facts.
-        @param pages: more that is served, of the facts and the events; C{None}: nothing.
-        @param context: the TLS of operators, for an address that is not loopback's.
+        @param gather: returns the facts, except the events.
+        @param metrics: makes the metrics from the facts.
+        @param pages: makes further resources from the facts and the events; C{None}: none.
+        @param context: the TLS for operators, for an address other than loopback.
         """
         self.events = EventLog(reactor.callFromThread)
         self.port: IListeningPort | None = None
@@ -149,11 +149,11 @@ class WatchService(Service):
         self._command: EventCommand | None = None
 
     def facts(self) -> dict[str, Any]:
-        """All there is to know."""
+        """The complete status, for JSON."""
         return {
             **self._gather(),
             "events": {
-                # Those that never were, too: a counter that begins at 1 has not grown.
+                # All kinds, including those at 0: a counter that first appears at 1 shows no rise.
                 "counts": {kind: self.events.counts[kind] for kind in KINDS},
                 "refusals": {name: self.events.refusals[name] for name in REFUSALS},
                 "recent": [event.asRecord() for event in self.events.recent()],
@@ -161,13 +161,13 @@ class WatchService(Service):
         }
 
     def privilegedStartService(self) -> None:
-        """Take the port: what cannot be had is said before there are threads to end."""
+        """Open the port. A failure must be reported before any thread is started."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         if self._options.port is not None:
             self._serve(self._options.port, self._options.host)
 
     def startService(self) -> None:
-        """Listen to the log, and look."""
+        """Observe the log, and begin to look."""
         super().startService()  # type: ignore[no-untyped-call]
         globalLogPublisher.addObserver(self.events)
         if self._options.command is not None:
@@ -208,7 +208,7 @@ class WatchService(Service):
         )
 
     def sweep(self, refuse: RefuseChain) -> None:
-        """Close the connections of operators who are not accepted any more."""
+        """Close the connections of operators whose certificates are no longer accepted."""
         if isinstance(self._site, OperatorPort):
             self._site.sweep(refuse)
 
@@ -217,10 +217,12 @@ class WatchService(Service):
         try:
             self._look()
         except Exception:
-            self._log.failure("cannot look at what is to be watched; trying again")
+            self._log.failure(
+                "internal error while checking for problems; trying again in 3 s"
+            )
 
     def stopService(self) -> Deferred[Any] | None:
-        """Look no more."""
+        """Stop looking, and close the port."""
         super().stopService()  # type: ignore[no-untyped-call]
         if self._timer is not None:
             self._timer.cancel()

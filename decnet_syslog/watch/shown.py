@@ -1,4 +1,4 @@
-"""Words for people: quantities, times, and what peers have written."""
+"""Text for people: quantities, times, and text from peers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _decoder = codecs.getincrementaldecoder("utf-8")
 
 
 def utcText(seconds: float) -> str:
-    """A time, of seconds since the epoch, as a status has it: RFC 3339, UTC."""
+    """A time in seconds since the epoch, in RFC 3339 and UTC, as the status has it."""
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -37,7 +37,7 @@ def octets(count: float | None) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """A time that something took."""
+    """A duration."""
     if seconds is None:
         return "-"
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
@@ -47,12 +47,12 @@ def span(seconds: float | None) -> str:
 
 
 def quantity(count: int) -> str:
-    """A large number, readable."""
+    """A large number with its digits grouped."""
     return f"{count:,}".replace(",", "\u202f")
 
 
 def rate(aSecond: float) -> str:
-    """How many a second."""
+    """A number per second."""
     if aSecond >= 100:
         return quantity(round(aSecond))
     if aSecond >= 1:
@@ -68,17 +68,17 @@ def day(seconds: float | None) -> str:
 
 
 def moment(rfc3339: str) -> str:
-    """A moment of ours, in RFC 3339 and UTC, to the second."""
+    """An RFC 3339 time in UTC, cut to the second."""
     return rfc3339[:19].replace("T", " ")
 
 
 def visible(text: str, most: int) -> str:
     """
-    Hostile text with everything in it to be seen, bounded.
+    Hostile text with all its characters made visible, bounded.
 
-    What would not be, or would turn the text around it, is shown as Python writes it: a
-    lone surrogate, which stands for an octet that is not UTF-8 and which no page can hold,
-    too. It is not escaped for HTML: that is the template's.
+    Characters that would be invisible, or would turn the text around them, appear as Python
+    escapes. So do lone surrogates, which stand for octets that are not UTF-8 and which a page
+    cannot contain. The text is not escaped for HTML: the template does that.
     """
     cut = text[:most]
     if not cut.isprintable():
@@ -93,7 +93,7 @@ def visible(text: str, most: int) -> str:
 
 def visibleLine(line: bytes, most: int) -> str:
     """
-    The beginning of a line as L{visible}.
+    The beginning of a line, as L{visible} shows it.
 
     @param most: octets; a character that is cut there is left out.
     """

@@ -1,12 +1,11 @@
 """
 The status over HTTP: C{/status.json}, C{/metrics}, C{/healthz}, and pages. Read only.
 
-On loopback it asks for no password. Attackers can be on the same machine, so what they can
-make it hold or compute is bounded; and a browser on it can be made to ask for any name, so
-only requests for loopback are answered. Elsewhere it is for operators' certificates
-(L{decnet_syslog.watch.port}), and the name that a browser asks for is in ours or it
-shows nothing. What a browser may do with an answer is the same for all of them: run and
-show what we serve, and nothing else.
+On loopback there is no password. Attackers can be on the same machine, so the memory and the work
+that they can cause are bounded; and a browser there can be made to ask for any name, so only
+requests for loopback are answered. On other addresses the status requires an operator's
+certificate (L{decnet_syslog.watch.port}), and the browser accepts only a server certificate with
+the name that it asked for. In all cases, a browser may run and show only files that we serve.
 """
 
 from __future__ import annotations
@@ -31,11 +30,10 @@ __all__ = [
     "withoutBody",
 ]
 
-# A connection that says nothing for so long is closed, in seconds.
+# A connection that sends nothing for this long is closed, in seconds.
 IDLE_S = 15
 
-# The facts of a large fleet take a while to put together: not more often than this, in
-# seconds.
+# Gathering the facts of a large fleet takes a while: do it at most this often, in seconds.
 FACTS_S = 1.0
 
 _HEADERS = {
@@ -49,16 +47,16 @@ _HEADERS = {
     b"x-frame-options": b"DENY",
 }
 
-# Where there is no page: a forwarder's is its master's.
+# Shown where there is no page: a forwarder has none, its master's page shows it.
 _INDEX = b"""\
-/status.json  all there is to know
+/status.json  the complete status
 /metrics      for Prometheus
-/healthz      answers while the process does
+/healthz      answers while the process is alive
 """
 
 
 def isLoopback(host: str) -> bool:
-    """Whether a host's name or address is this machine's own."""
+    """Whether a host name or address is this machine's loopback."""
     if host == "localhost":
         return True
     try:
@@ -88,7 +86,7 @@ class Facts:
 
 
 class _Once:
-    """What is made of the facts, made once of the same: of a large fleet it is megabytes."""
+    """A rendering of the facts, made once for the same facts: it can be megabytes."""
 
     def __init__(
         self,
@@ -101,7 +99,7 @@ class _Once:
         self._made = b""
 
     def __call__(self) -> bytes:
-        """It, of the facts that there are now."""
+        """The rendering of the present facts."""
         found = self._facts()
         if found is not self._of:
             self._made = self._make(found)
@@ -110,7 +108,7 @@ class _Once:
 
 
 def withoutBody(resource: Any, request: Request) -> bytes:
-    """Answer HEAD as GET, but for the body; Twisted would log each time that it left it out."""
+    """Answer HEAD like GET without the body; otherwise Twisted would log every removed body."""
     octets = resource.render_GET(request)
     request.setHeader(b"content-length", b"%d" % len(octets))
     return b""
@@ -127,7 +125,7 @@ class Document(Resource):
         self._render = render
 
     def render_GET(self, request: Request) -> bytes:
-        """What the path has."""
+        """The document."""
         request.setHeader(b"content-type", self._type)
         return self._render()
 
@@ -135,12 +133,12 @@ class Document(Resource):
 
 
 class _Refusal(Resource):
-    """What somebody is told who asks for another host than this one."""
+    """The answer to a request for a host other than this one."""
 
     isLeaf = True
 
     def render(self, request: Request) -> bytes:
-        """Whatever the method."""
+        """Refuse, whatever the method."""
         request.setResponseCode(FORBIDDEN)
         request.setHeader(b"content-type", b"text/plain")
         return b"ask for 127.0.0.1\n"
@@ -148,10 +146,10 @@ class _Refusal(Resource):
 
 def _isForUs(request: Request) -> bool:
     """
-    Whether a request is for loopback.
+        Whether a request is for loopback.
 
-    A name of somebody's own can be made to lead here; then a browser takes their page and
-    ours for one site's (DNS rebinding). It says the name that it believes in.
+    Anybody can make a name of their own point here; then a browser treats their page and ours as
+    one site (DNS rebinding). But the browser sends the name that it asked for.
     """
     if len(request.requestHeaders.getRawHeaders(b"host", [])) > 1:
         return False
@@ -160,7 +158,7 @@ def _isForUs(request: Request) -> bool:
 
 class _Site(Site):
     """
-    A site that keeps no log of who has asked, and has each answer under our rules.
+    A site without an access log, whose answers all have our headers.
 
     @ivar loopback: whether only requests for loopback are answered.
     """
@@ -169,14 +167,14 @@ class _Site(Site):
     loopback = True
 
     def acceptableProtocols(self) -> list[bytes]:
-        """No HTTP/2, whatever is installed: it is much code for a few pages."""
+        """HTTP/1.1 only, whatever is installed: HTTP/2 is much code for a few pages."""
         return [b"http/1.1"]
 
     def log(self, request: Request) -> None:
-        """A scrape every few seconds is no news."""
+        """Log nothing: a scrape every few seconds is no news."""
 
     def getResourceFor(self, request: Request) -> Any:
-        """The resource, whose answer has our headers; also one that is not found."""
+        """The resource, with our headers on its answer; also on that of a missing one."""
         for name, value in _HEADERS.items():
             request.setHeader(name, value)
         if self.loopback and not _isForUs(request):
@@ -195,9 +193,9 @@ def makeSite(
     """
     The factory for the status port.
 
-    @param metrics: the text for Prometheus.
-    @param pages: what else there is, by its path's first word; of "" an index by default.
-    @param context: the TLS of operators; C{None}: it is on loopback, and plain.
+    @param metrics: makes the text for Prometheus.
+    @param pages: further resources by the first segment of their path; "" replaces the index.
+    @param context: the TLS for operators; C{None}: plain HTTP on loopback.
     """
 
     status = _Once(facts, lambda found: json.dumps(found).encode("ascii") + b"\n")

@@ -1,4 +1,4 @@
-"""The page of one worker: how it is, its files, its gaps, its last day."""
+"""The page of one worker: its state, its files, its gaps, its last day."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .shown import day, moment, octets, quantity, rate, span, visible, visibleLi
 
 __all__ = ["strangerPage", "workerPage"]
 
-# From the page's path to the root.
+# The relative path from this page to the root.
 UP = "../"
 
-# Of a stream's 32 hexdigits: enough to tell one from another.
+# Digits shown of a stream's 32 hexdigits: enough to tell one from another.
 STREAM_CHARACTERS = 8
 
 
 def _how(fact: Mapping[str, Any]) -> Flattenable:
-    """The alarms, and the facts."""
+    """The alarms and the facts."""
     alarms = [
         tags.li(
             badge(kind),
@@ -38,17 +38,20 @@ def _how(fact: Mapping[str, Any]) -> Flattenable:
     told = fact["behind_octets"] is not None
     addresses = ", ".join([visible(address, 80) for address in fact["addresses"]])
     pairs: list[tuple[str, Flattenable]] = [
-        ("Heard", "not since the start" if silence is None else f"{span(silence)} ago"),
+        (
+            "Last received",
+            "not since the start" if silence is None else f"{span(silence)} ago",
+        ),
         ("Connections", str(fact["connections"])),
         ("From", addresses or "-"),
         ("Expected", "yes" if fact["expected"] else "no"),
-        ("Certificate ends", day(fact["expires"])),
+        ("Certificate expires", day(fact["expires"])),
         ("Lines since the start", quantity(fact["lines"])),
         ("Octets since the start", octets(fact["octets"])),
         ("Now", f"{rate(fact['lines_per_second'])} lines a second"),
-        ("Files", str(fact["files"]) if told else "it does not say"),
-        ("Behind", octets(fact["behind_octets"]) if told else "it does not say"),
-        ("Oldest line", span(fact["behind_seconds"]) if told else "it does not say"),
+        ("Files", str(fact["files"]) if told else "not reported"),
+        ("Behind", octets(fact["behind_octets"]) if told else "not reported"),
+        ("Oldest line", span(fact["behind_seconds"]) if told else "not reported"),
         ("Gaps", f"{quantity(fact['gaps'])}, {octets(fact['gap_octets'])}"),
     ]
     return tags.transparent(
@@ -59,14 +62,14 @@ def _how(fact: Mapping[str, Any]) -> Flattenable:
 def _newest(worker: Worker, hidden: bool) -> Flattenable:
     who = worker.newestFrom
     if hidden:
-        return empty("Lines are not shown: --hide-lines.")
+        return empty("Lines are hidden by --hide-lines.")
     if who is None:
         return empty("None since the start.")
     return tags.transparent(
         tags.pre(visibleLine(worker.newest, EXCERPT_OCTETS_MAX)),
         tags.p(
             f"{moment(who.receivedAt)} UTC, from {visible(who.address, 80)}",
-            f", of {visible(who.log, 200)}" if who.log else "",
+            f", file {visible(who.log, 200)}" if who.log else "",
             class_="when",
         ),
     )
@@ -80,13 +83,13 @@ def _curve(history: History, steps: int, title: str) -> Tag:
 
 
 def _files(fact: Mapping[str, Any], worker: Worker) -> Flattenable:
-    """What has sent, the last first, and what is behind though it has not."""
+    """The files that sent, the latest first, and those that are behind without having sent."""
     behind = {(s["stream"], s["generation"]): s for s in fact["streams"]}
     sent = dict(reversed(worker.streams.items()))
     rows = []
     for key in dict.fromkeys([*sent, *behind]):
         stream, state = sent.get(key), behind.get(key)
-        size = "all of it" if state is None else octets(state["size"])
+        size = "everything" if state is None else octets(state["size"])
         have = stream.end if stream is not None else behind[key]["position"]
         rows.append(
             (
@@ -99,8 +102,8 @@ def _files(fact: Mapping[str, Any], worker: Worker) -> Flattenable:
             )
         )
     if not rows:
-        return empty("None has sent since the start.")
-    head = ("File", "Stream", "Delivered", "Of", "Oldest line", "Last came, UTC")
+        return empty("No file has sent since the start.")
+    head = ("File", "Stream", "Delivered", "Of", "Oldest line", "Last received, UTC")
     return table("files", head, rows)
 
 
@@ -109,7 +112,7 @@ def _gaps(worker: Worker) -> Flattenable:
         return empty("None since the start.")
     return table(
         "gaps",
-        ("Told, UTC", "File", "Octets", "From", "Why"),
+        ("Reported, UTC", "File", "Octets", "From", "Reason"),
         [
             (
                 moment(gap.at),
@@ -133,9 +136,9 @@ def workerPage(
     """
     The page of a worker.
 
-    @param status: the facts, as C{/status.json} has them; C{fact} is of this worker.
-    @param recent: what has happened to it, the newest first.
-    @param hidden: whether no line of a worker is shown.
+    @param status: the facts, as in C{/status.json}; C{fact} is the part about this worker.
+    @param recent: its events, the newest first.
+    @param hidden: whether to show no worker's lines.
     """
     name = visible(worker.name, 80)
     return document(
@@ -143,7 +146,7 @@ def workerPage(
         status,
         UP,
         Tag("h1", {"id": "name", "data-live": ""})(name, " ", badge(fact["state"])),
-        section("how", "How it is", _how(fact)),
+        section("how", "State", _how(fact)),
         section("newest", "Newest line", _newest(worker, hidden)),
         section(
             "rates",
@@ -162,12 +165,12 @@ def workerPage(
 
 
 def strangerPage(status: Mapping[str, Any]) -> Tag:
-    """Instead of the page of a worker that is not known."""
+    """The page for an unknown worker name."""
     return document(
-        "nobody",
+        "unknown worker",
         status,
         UP,
-        tags.h1("Nobody"),
-        empty("No worker of that name is known."),
+        tags.h1("Unknown worker"),
+        empty("There is no worker with this name."),
         record=f"{UP}status.json",
     )

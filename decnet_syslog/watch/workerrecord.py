@@ -1,4 +1,4 @@
-"""What there is to know of one worker, as JSON has it: what its page shows, and no less."""
+"""The facts about one worker for JSON: everything that its page shows."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["newestRecord", "workerRecord"]
 
 def newestRecord(worker: Worker, hidden: bool) -> dict[str, Any] | None:
     """
-    The beginning of a worker's newest line, as it is, and where it came from. An octet that
-    is not UTF-8 is C{\\xNN}.
+    The beginning of a worker's newest line, unescaped, with its provenance. An octet that is not
+    UTF-8 becomes C{\\xNN}.
 
-    @return: C{None}: there is none, or it is not to be shown.
+    @return: C{None}: there is none, or lines are hidden.
     """
     who = worker.newestFrom
     if hidden or who is None:
@@ -32,7 +32,7 @@ def newestRecord(worker: Worker, hidden: bool) -> dict[str, Any] | None:
 
 
 def _curve(history: History, seconds: float) -> dict[str, Any]:
-    """The oldest first; each is the mean of so many seconds."""
+    """A curve, the oldest value first; each value is the mean over C{seconds}."""
     values = [round(value, 3) for value in history.values]
     return {"step": seconds, "values": values}
 
@@ -44,10 +44,10 @@ def workerRecord(
     recent: Iterable[Event],
 ) -> dict[str, Any]:
     """
-    All of a worker.
+    Everything about a worker.
 
-    @param fact: what C{/status.json} has of it; C{status} is the rest of that.
-    @param recent: what has happened to it, the newest first.
+    @param fact: the part of C{/status.json} about it; C{status}: all of that.
+    @param recent: its events, the newest first.
     """
     return {
         "role": status["role"],
