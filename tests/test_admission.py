@@ -131,7 +131,7 @@ class RevocationTests(AdmissionTestCase):
         root = self.authority.certificate
         self.assertIsNone(admission.refuseOpen([self.two, root]))
         reason = admission.refuseOpen([self.two, self.one, root])
-        self.assertIn("with it what it has signed", reason or "")
+        self.assertIn("every certificate that it signed", reason or "")
 
     def test_issuerOfRetiredCAIsRefused(self) -> None:
         """
@@ -155,7 +155,7 @@ class RevocationTests(AdmissionTestCase):
         # certificate.
         stranger = certificate(["w9"], ca="between")
         reason = admission.refuseOpen([stranger, *chain[1:]])
-        self.assertEqual(reason, "its CA is not trusted any more")
+        self.assertEqual(reason, "its CA is no longer trusted")
 
     def test_newListRefusesOnlyRevoked(self) -> None:
         """
@@ -439,7 +439,7 @@ class RenewalTests(AdmissionTestCase):
             shutil.copy2(out / name, self.home / name)
         for _ in range(3):
             renewal.look()
-        self.assertAlarm("not for this end")
+        self.assertAlarm("not valid for this end")
         self.assertEqual(self.used, [])
 
     def test_workersOfRetiredCA(self) -> None:
@@ -448,7 +448,7 @@ class RenewalTests(AdmissionTestCase):
         both = (self.authority.certificate, second.certificate)
         newer = second.enroll("w3", self.directory / "w3")
         admission = self.admission()
-        for authorities, first in ((both, None), (both[1:], "not trusted any more")):
+        for authorities, first in ((both, None), (both[1:], "no longer trusted")):
             bundle = Bundle(
                 self.master.directory,
                 self.master.certificate,

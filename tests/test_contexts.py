@@ -314,12 +314,12 @@ class ListenerTests(TLSTestCase):
 
     def test_noName(self) -> None:
         """A certificate without a CN is refused."""
-        self.assertRefused(carrying(certificate([])), "exactly one CN, this one 0")
+        self.assertRefused(carrying(certificate([])), "exactly one CN, this one has 0")
 
     def test_twoNames(self) -> None:
         """A certificate with two CNs is refused."""
         self.assertRefused(
-            carrying(certificate(["w1", "w2"])), "exactly one CN, this one 2"
+            carrying(certificate(["w1", "w2"])), "exactly one CN, this one has 2"
         )
 
     def test_nulInName(self) -> None:

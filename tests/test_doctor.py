@@ -133,7 +133,7 @@ class BundleTests(DoctorTestCase):
     def test_expired(self) -> None:
         """Too late."""
         self.check(self.write(certificate(["w1"], days=(-9, -1))))
-        self.assertFound(FAIL, "has expired", "enrol again")
+        self.assertFound(FAIL, "expired on", "enroll again")
 
     def test_clock(self) -> None:
         """Too early: this machine's clock."""
@@ -150,7 +150,7 @@ class BundleTests(DoctorTestCase):
         path = self.write(certificate(["w1"], days=(-1, 200)))
         later = datetime.now(timezone.utc) + timedelta(days=150)
         self.check(path, now=later)
-        self.assertFound(FAIL, "has expired on", "replace the CA")
+        self.assertFound(FAIL, "expired on", "replace the CA")
 
     def test_sameName(self) -> None:
         """Two CAs with one name: OpenSSL needs key identifiers to tell them apart."""
@@ -770,12 +770,12 @@ class ProbeTests(DoctorTestCase):
             alternatives=("decnet-master",),
         )
         self.ask(self.server(b"", other))
-        self.assertFound(FAIL, "CN=decnet-master", "another CA has signed it")
+        self.assertFound(FAIL, "CN=decnet-master", "it comes from another CA")
 
     def test_workerAsMaster(self) -> None:
         """A worker's certificate that plays master."""
         self.ask(self.server(b"", certificate(["w2"])))
-        self.assertFound(FAIL, "CN=w2", "look where --master-host leads")
+        self.assertFound(FAIL, "CN=w2", "check --master-host")
 
     def test_otherName(self) -> None:
         """A master by another name."""

@@ -58,7 +58,7 @@ class LostListTests(SynchronousTestCase):
         octets = self.list.read_bytes()
         self.revoke(1)
         self.list.write_bytes(octets)
-        self.assertIn("number 2 was made", self.refused(2))
+        self.assertIn("number 2 exists", self.refused(2))
 
     def test_diedBetween(self) -> None:
         """A list whose number was not noted any more is the last one."""

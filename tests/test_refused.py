@@ -473,18 +473,18 @@ class WordsTests(SynchronousTestCase):
     def test_remedies(self) -> None:
         """The listener's log has a remedy for each kind of refusal, and the right one."""
         for code, reason, words in (
-            ("revoked", "it was revoked on a day", "enrol it again"),
+            ("revoked", "it was revoked on a day", "enroll it again"),
             ("not-allowed", "it is not on the allow-list", "--allow"),
-            ("wrong-role", "it is not for clients", "worker's bundle"),
+            ("wrong-role", "it is not for clients", "worker's certificate"),
             ("wrong-role", "it is not an operator's certificate", "--role operator"),
-            ("name", "a certificate has exactly one CN", "letters, digits"),
+            ("name", "a certificate must have exactly one CN", "letters, digits"),
             (
                 "",
                 "certificate has expired (the certificate of 'x', its issuer)",
                 "renew",
             ),
             ("", "certificate is not yet valid", "clocks"),
-            ("", "unsuitable certificate purpose", "worker's bundle"),
+            ("", "unsuitable certificate purpose", "worker's certificate"),
             ("", "unable to get local issuer certificate", "from another CA"),
             ("", "self-signed certificate", "from another CA"),
             ("", "certificate signature failure", "from another CA"),

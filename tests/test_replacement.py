@@ -218,7 +218,7 @@ class StepTests(CommandTestCase):
             [False, False, True, True],
         )
         said = self.call("ca", "replace", "--finish", status=1)
-        self.assertIn("alice, w2: no certificate of the new CA yet", said)
+        self.assertIn("no certificate from the new CA yet: alice, w2", said)
         self.assertEqual(said.count("\n"), 1)
         self.call("revoke", "w2")
         self.assertFalse(self.serves(self.two))
@@ -228,7 +228,7 @@ class StepTests(CommandTestCase):
 
         names = alternatives(Bundle.load(self.ca / "master").certificate)
         said = self.call("ca", "replace", "--finish")
-        self.assertIn("not trusted any more", said)
+        self.assertIn("no longer trusted", said)
         master = Bundle.load(self.ca / "master")
         self.assertEqual(alternatives(master.certificate), names)
         self.assertEqual(len(master.authorities), 1)
@@ -331,7 +331,7 @@ class StepTests(CommandTestCase):
         """A list that cannot be read stops the command before it changes anything."""
         (self.ca / "crl.pem").write_bytes(b"garbage")
         before = {p: p.read_bytes() for p in self.ca.rglob("*") if p.is_file()}
-        self.assertIn("mend it", self.call("ca", "replace", status=1))
+        self.assertIn("repair it", self.call("ca", "replace", status=1))
         after = {p: p.read_bytes() for p in self.ca.rglob("*") if p.is_file()}
         self.assertEqual(before, after)
 

@@ -186,7 +186,7 @@ class RunningTests(PairTestCase):
         refused = self.assertRaises(
             subprocess.CalledProcessError, decnetSyslog, "ca", "replace", "--finish", ca
         )
-        self.assertIn("w1, w2: no certificate of the new CA", refused.stderr)
+        self.assertIn("no certificate from the new CA yet: w1, w2", refused.stderr)
 
         decnetSyslog("ca", "replace", f"--out={new}", ca)
         for worker in (one, two):

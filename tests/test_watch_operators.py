@@ -126,12 +126,12 @@ class EnrollTests(AdmissionTestCase):
         self.assertEqual(self.run_("alice", "--role=operator", "--renew", again), 0)
 
     def test_retired(self) -> None:
-        """An operator of a CA that is not trusted any more is out."""
+        """An operator of a CA that is no longer trusted is out."""
         alice = self.authority.enroll("alice", self.directory / "a", role="operator")
         admission = self.admission()
         admission.use(master(ca="other"))
         self.assertEqual(
-            admission.refuseOpenOperator([alice]), "its CA is not trusted any more"
+            admission.refuseOpenOperator([alice]), "its CA is no longer trusted"
         )
 
 
@@ -214,7 +214,10 @@ class PortTests(SynchronousTestCase):
         for cert, reason in (
             (certificate(["w1"]), "it is not an operator's certificate"),
             (certificate(["decnet-master"]), "it is not an operator's certificate"),
-            (operator("decnet-master"), "it is the master's own, or has its name"),
+            (
+                operator("decnet-master"),
+                "it is the master's own, or has the master's name",
+            ),
             (operator(ca="other"), "unable to get local issuer certificate"),
             (operator(days=(-3, -1)), "certificate has expired"),
             (None, None),

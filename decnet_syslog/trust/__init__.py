@@ -1,6 +1,6 @@
-"""Certificates and TLS: names, bundles, the authority, contexts. Belongs to neither wing."""
+"""Certificates and TLS, for both ends: names, bundles, the authority, contexts."""
 
 from .openssl import loadOpenSSL
 
-# Before any module of ours imports cryptography: OpenSSL reads its configuration only then.
+# Runs before any module of ours imports cryptography: OpenSSL reads its configuration only then.
 loadOpenSSL()

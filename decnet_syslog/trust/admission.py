@@ -1,11 +1,11 @@
 """
-Admission: whose certificate the listener accepts, now.
+Admission: the certificates that the listener accepts now.
 
-A certificate must be a worker's (L{decnet_syslog.trust.roles.refuseWorker}), not be
-the master's own, not be revoked, and, if there is an allow-list, be on it. An operator's,
-who looks at the status, is judged likewise, but for the allow-list. The revocation list
-(L{decnet_syslog.trust.inforce}) and the allow-list are files that are read again when they
-change. A file that cannot be believed is said, once, and what was in force stays in force.
+An accepted certificate is a worker's (L{decnet_syslog.trust.roles.refuseWorker}), is not the
+master's own, is not revoked, and is on the allow-list if there is one. The same rules, except the
+allow-list, apply to an operator's certificate, which gives access to the status. The revocation
+list (L{decnet_syslog.trust.inforce}) and the allow-list are files, which are read again when they
+change. If a file is not valid, that is reported once, and the previous list stays in force.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ __all__ = ["Admission"]
 
 class Admission:
     """
-    Who may send.
+    The rules of admission that are in force.
 
-    @ivar bundle: the master's, in use.
+    @ivar bundle: the master's certificates in use.
     """
 
     _log = Logger()
@@ -46,10 +46,10 @@ class Admission:
         now: Callable[[], datetime] = utcNow,
     ) -> None:
         """
-        @param crl: the revocation list; nothing is revoked while there never was one.
-        @param saved: where the list in force is kept.
+        @param crl: the revocation list; nothing is revoked until it exists for the first time.
+        @param saved: the copy of the list in force.
         @param allow: the allow-list.
-        @raise UserError: a file cannot be believed, and nothing else is known.
+        @raise UserError: a file is not valid, and no earlier version is known.
         """
         self.bundle = bundle
         self._allow = allow
@@ -64,10 +64,12 @@ class Admission:
             try:
                 self._allowed = readAllowList(allow)
             except UserError as error:
-                raise UserError(f"the allow-list {allow}: {error}; mend it") from None
+                raise UserError(
+                    f"the allow-list {allow}: {error}; correct it"
+                ) from None
 
     def refuse(self, certificate: x509.Certificate) -> Objection | None:
-        """Why a certificate that the CA has signed is not accepted; C{None} if it is."""
+        """Why a worker's certificate from the CA is not accepted; C{None} if it is."""
         reason = refuseWorker(certificate) or self._refuseAny(certificate)
         if reason is not None:
             return reason
@@ -76,11 +78,11 @@ class Admission:
         return None
 
     def refuseOperator(self, certificate: x509.Certificate) -> Objection | None:
-        """The same of an operator's. The allow-list is of those who send."""
+        """The same for an operator's certificate. The allow-list does not concern operators."""
         return refuseOperator(certificate) or self._refuseAny(certificate)
 
     def _refuseAny(self, certificate: x509.Certificate) -> Objection | None:
-        """What keeps out everybody, whoever they are."""
+        """The reasons that apply to every role."""
         own = refuseOwn(certificate, self.bundle.certificate)
         since = self._inForce.revocations.since(certificate)
         if own is not None or since is None:
@@ -94,22 +96,23 @@ class Admission:
             return None
         return Objection(
             "revoked",
-            f"it was revoked on {since:%Y-%m-%d %H:%M:%S} UTC, and with it what it has signed",
+            f"it was revoked on {since:%Y-%m-%d %H:%M:%S} UTC, and so is every certificate that it"
+            " signed",
         )
 
     @property
     def standing(self) -> object:
-        """Another value when what L{excludes} and L{allowedNames} say may have changed."""
+        """A value that changes whenever L{excludes} or L{allowedNames} may change."""
         return self._inForce.revocations, self._allowed, self.bundle
 
     @property
     def allowedNames(self) -> frozenset[str]:
-        """Those that the allow-list names, if there is one."""
+        """The names on the allow-list, if there is one."""
         return frozenset() if self._allowed is None else self._allowed.names
 
     def excludes(self, name: str, print_: str, serial: int, key: str = "") -> bool:
         """
-        Whether a certificate that our CA has made, by its list, is not accepted.
+        Whether a certificate from the CA's list of issued certificates is not accepted.
 
         @param key: the L{keyId} of its issuer; empty if unknown.
         """
@@ -126,14 +129,14 @@ class Admission:
 
     def refuseOpen(self, chain: Sequence[x509.Certificate]) -> Objection | None:
         """
-        As L{refuse}, of a connection whose certificate was accepted earlier.
+        As L{refuse}, for an open connection whose certificate was accepted earlier.
 
-        @param chain: it, and those by which it was.
+        @param chain: the certificate, and those up to the CA that verified it.
         """
         return self._refuseChain(chain) or self.refuse(chain[0])
 
     def refuseOpenOperator(self, chain: Sequence[x509.Certificate]) -> Objection | None:
-        """The same of an operator's."""
+        """The same for an operator's certificate."""
         return self._refuseChain(chain) or self.refuseOperator(chain[0])
 
     def _refuseChain(self, chain: Sequence[x509.Certificate]) -> Objection | None:
@@ -141,7 +144,7 @@ class Admission:
             return any(isSigned(one, by) for by in authorities for one in chain)
 
         if isOf(self._retired) and not isOf(self.bundle.authorities):
-            return Objection("revoked", "its CA is not trusted any more")
+            return Objection("revoked", "its CA is no longer trusted")
         for issuer in chain[1:]:
             reason = self.refuseIssuer(issuer)
             if reason is not None:
@@ -150,7 +153,7 @@ class Admission:
 
     def use(self, bundle: Bundle) -> None:
         """
-        The master has another bundle.
+        Use other certificates for the master.
 
         @raise UserError: the revocations of one of its CAs are unknown.
         """
@@ -160,7 +163,7 @@ class Admission:
         self.bundle = bundle
 
     def look(self) -> bool:
-        """Read again what has changed. Whether somebody may be refused who was not."""
+        """Read changed files again. Whether a certificate may now be refused that was accepted."""
         changed = self._inForce.look()
         if self._watchedAllow is not None and self._watchedAllow.changed():
             changed = self._newAllowList() or changed
@@ -172,14 +175,15 @@ class Admission:
             self._allowed = readAllowList(self._allow)
         except UserError as error:
             self._log.error(
-                "{file} is not used, what was in force stays: {reason}",
+                "the new allow-list {file} is not valid, the old one stays in force: {reason}."
+                " Correct the file",
                 event="reload-refused",
                 file=str(self._allow),
                 reason=str(error),
             )
             return False
         self._log.warn(
-            "the allow-list {file} is in force: {count} entries",
+            "the new allow-list {file} is in force: {count} entries",
             event="reloaded",
             file=str(self._allow),
             count=len(self._allowed.entries),

@@ -1,9 +1,9 @@
 """
-The allow-list: of the certificates that the CA has signed, those that may send.
+The allow-list: which workers may send, among those with a certificate from the CA.
 
-A text file, a line for each: a name, a fingerprint, or both; C{#} begins a comment. These
-are the policies of RFC 5425 section 5: subject-name match, fingerprint match; a line
-with both wants both. Names are compared as they are: no wildcards, no case.
+It is a text file with a line for each worker: a name, a fingerprint, or both; C{#} begins a
+comment. These are the policies of RFC 5425 section 5, subject-name match and fingerprint match; a
+line with both requires both. Names are compared exactly: there are no wildcards, and case matters.
 
 Example::
 
@@ -29,7 +29,7 @@ from .names import NameRefused, checkName, fingerprint, peerName, showText
 
 __all__ = ["AllowList", "readAllowList"]
 
-# A hundred thousand workers; a file that is longer is something else.
+# A hundred thousand workers; a longer file is not an allow-list.
 FILE_OCTETS_MAX = 16 * 1024 * 1024
 
 _FINGERPRINT = re.compile(r"sha-256(:[0-9A-F]{2}){32}")
@@ -38,7 +38,7 @@ _FINGERPRINT = re.compile(r"sha-256(:[0-9A-F]{2}){32}")
 @dataclass(frozen=True)
 class AllowList:
     """
-    Who may send.
+    The workers that may send.
 
     @ivar entries: (name or C{None}, fingerprint or C{None}), never both C{None}.
     """
@@ -46,17 +46,17 @@ class AllowList:
     entries: frozenset[tuple[str | None, str | None]]
 
     def allows(self, certificate: x509.Certificate) -> bool:
-        """Whether an entry fits a certificate."""
+        """Whether an entry matches a certificate."""
         return self.allowsNamed(peerName(certificate), fingerprint(certificate))
 
     def allowsNamed(self, name: str, print_: str) -> bool:
-        """The same, of a certificate with a name and a fingerprint."""
+        """Whether an entry matches a certificate with this name and this fingerprint."""
         fitting = {(name, None), (None, print_), (name, print_)}
         return not fitting.isdisjoint(self.entries)
 
     @property
     def names(self) -> frozenset[str]:
-        """Those that are named."""
+        """The names in the list."""
         return frozenset([name for name, _ in self.entries if name is not None])
 
 
@@ -67,10 +67,10 @@ def _entry(words: list[str]) -> tuple[str | None, str | None]:
             if print_ is not None or not _FINGERPRINT.fullmatch(
                 f"sha-256{word[7:].upper()}"
             ):
-                raise UserError(f"{showText(word)} is no fingerprint of SHA-256")
+                raise UserError(f"{showText(word)} is not a SHA-256 fingerprint")
             print_ = f"sha-256{word[7:].upper()}"
         elif name is not None:
-            raise UserError("a line has a name, a fingerprint, or both")
+            raise UserError("a line contains a name, a fingerprint, or both")
         else:
             try:
                 checkName(word)
@@ -84,7 +84,7 @@ def readAllowList(path: Path) -> AllowList:
     """
     Read the file.
 
-    @raise UserError: with the line that is wrong: all of it is refused then.
+    @raise UserError: a line is wrong, so the whole file is refused; the message names the line.
     """
     octets = readBounded(path, FILE_OCTETS_MAX)
     if octets is None:

@@ -102,7 +102,7 @@ class Authority:
         for file in ("ca.key", "ca.crt"):
             if (directory / file).exists():
                 raise UserError(
-                    f"there is a CA in {directory} already: it is left as it is"
+                    f"there is already a CA in {directory}: it was not changed"
                 )
         makeDirectory(directory)
         os.chmod(directory, 0o700)
@@ -179,9 +179,9 @@ class Authority:
         try:
             checkName(name)
         except NameRefused as error:
-            raise UserError(f"cannot enrol: {error}") from None
+            raise UserError(f"cannot enroll: {error}") from None
         if name == MASTER_NAME:
-            raise UserError(f"{MASTER_NAME} is the master's name, nobody else's")
+            raise UserError(f"{MASTER_NAME} is the master's own name: choose another")
         self.checkMaster()
         return self._issue(name, out, namesOf(names), role, days)
 
@@ -222,7 +222,9 @@ class Authority:
         try:
             return readLists(path, self.authorities())
         except UserError as error:
-            raise UserError(f"{path}: {error}; mend it") from None
+            raise UserError(
+                f"{path}: {error}; repair it, or restore it from a backup"
+            ) from None
 
     def signers(self) -> list[Signer]:
         """The trusted signers: this CA, and the one that it is replacing."""
@@ -340,7 +342,8 @@ class Authority:
         for file in ("ca.crt", "worker.crt", "worker.key"):
             if (out / file).exists():
                 raise UserError(
-                    f"{out / file} exists and is not written over: go elsewhere"
+                    f"{out / file} exists and is not overwritten: choose another"
+                    " directory"
                 )
         certificate, key = issue(self._signer, name, names, role, days)
         makeDirectory(out)

@@ -27,7 +27,7 @@ from .verification import errorText
 
 __all__ = ["Bundle", "BundleError", "readCertificates", "readKey"]
 
-# A chain of a few certificates; a file that is longer is something else.
+# A chain of a few certificates; a longer file is something else.
 FILE_OCTETS_MAX = 1024 * 1024
 
 
@@ -36,8 +36,8 @@ class BundleError(UserError):
     A bundle that cannot be used.
 
     @ivar path: the file.
-    @ivar reason: what is wrong with it.
-    @ivar remedy: what to do.
+    @ivar reason: the reason.
+    @ivar remedy: the remedy.
     """
 
     def __init__(self, path: Path, reason: str, remedy: str) -> None:
@@ -48,14 +48,14 @@ class BundleError(UserError):
 
 
 _GET_ONE = (
-    'copy the bundle there that "decnet-syslog enroll" makes on the master (a master'
+    'copy the certificates here that "decnet-syslog enroll" makes on the master (for a master'
     ' itself: "decnet-syslog ca init")'
 )
 
 
 def _read(path: Path, secret: bool = False) -> bytes:
     try:
-        # O_NONBLOCK: a pipe that stands in for a key must not make us wait.
+        # O_NONBLOCK: a pipe in place of a key must not block us.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         raise BundleError(path, "there is no such file", _GET_ONE) from None
@@ -91,15 +91,15 @@ def readCertificates(path: Path) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(octets)
     except Exception:
-        # Mostly a ValueError; of a version that is none, another.
+        # Usually a ValueError; an unknown certificate version raises another error.
         raise BundleError(path, "is not a certificate in PEM", _GET_ONE) from None
 
 
 def readKey(path: Path) -> PrivateKeyTypes:
     """
-    The private key of a PEM file that nobody else can read.
+    The private key of a PEM file that no other user can read.
 
-    @raise BundleError: others can read it, it has a passphrase, or it is no key.
+    @raise BundleError: others can read it, it has a passphrase, or it is not a key.
     """
     octets = _read(path, secret=True)
     try:
@@ -108,7 +108,7 @@ def readKey(path: Path) -> PrivateKeyTypes:
         raise BundleError(
             path,
             "the key has a passphrase",
-            f"a service cannot type it: openssl pkey -in {path} writes one without",
+            f"a service cannot enter it: remove it with openssl pkey -in {path}",
         ) from None
     except Exception:
         raise BundleError(path, "is not a private key in PEM", _GET_ONE) from None
@@ -117,10 +117,10 @@ def readKey(path: Path) -> PrivateKeyTypes:
 @dataclass(frozen=True)
 class Bundle:
     """
-    What one end of a connection has.
+    The certificates and the key of one connection end.
 
     @ivar chain: certificates between ours and the CA's, usually none.
-    @ivar authorities: who the other end's certificate must be from.
+    @ivar authorities: the CAs that the other end's certificate must come from.
     """
 
     directory: Path
@@ -131,7 +131,7 @@ class Bundle:
 
     @staticmethod
     def _lookDeeper(directory: Path) -> None:
-        """Find the bundle that was copied into its directory instead of in its place."""
+        """Report a bundle that was copied one directory too deep."""
         deeper = sorted(directory.glob("*/worker.crt"))
         if len(deeper) == 1 and not (directory / "worker.crt").exists():
             raise BundleError(
@@ -145,7 +145,7 @@ class Bundle:
         """
         Read and check a bundle.
 
-        @raise BundleError: something is missing, or does not fit.
+        @raise BundleError: a file is missing, or the files do not match.
         """
         cls._lookDeeper(directory)
         authorities = readCertificates(directory / "ca.crt")
@@ -153,7 +153,7 @@ class Bundle:
         key = readKey(directory / "worker.key")
         path = directory / "worker.crt"
         try:
-            # These are parsed only now, and the library has many errors.
+            # The library parses these lazily, and raises many kinds of errors.
             keys = [spki(one.public_key()) for one in (certificate, *chain)]
             own = spki(key.public_key())
             selfSigned = isSigned(certificate, certificate)
@@ -162,18 +162,20 @@ class Bundle:
         if own in keys[1:] and own != keys[0]:
             raise BundleError(
                 path,
-                "the leaf must come first: worker.key is the key of certificate"
-                f" {keys.index(own) + 1} of {len(keys)} in it",
-                "put that one first, then who has signed it, and so on",
+                "the worker's own certificate must come first: worker.key is the key of certificate"
+                f" {keys.index(own) + 1} of {len(keys)} in the file",
+                "put that one first, then its issuer, and so on",
             )
         if own != keys[0]:
             raise BundleError(
                 directory / "worker.key",
                 "is not the key of worker.crt",
-                "copy both again",
+                "copy both files again",
             )
         if selfSigned:
-            raise BundleError(path, "has signed itself: no CA has made it", _GET_ONE)
+            raise BundleError(
+                path, "is self-signed: it does not come from a CA", _GET_ONE
+            )
         bundle = cls(directory, certificate, tuple(chain), key, tuple(authorities))
         bundle._checkChain(now or datetime.now(timezone.utc))
         return bundle
@@ -205,14 +207,14 @@ class Bundle:
             raise BundleError(
                 path,
                 f"{what}is not valid before {begin}",
-                "look at this machine's clock",
+                "check this machine's clock",
             )
         if flaw.error == EXPIRED:
             end = _date(flaw.certificate, "not_valid_after_utc", "%Y-%m-%d")
             raise BundleError(
                 path,
-                f"{what}has expired on {end}",
-                'enrol again with "decnet-syslog enroll"'
+                f"{what}expired on {end}",
+                'enroll again with "decnet-syslog enroll"'
                 if isOurs
                 else "replace the CA (docs/trust.rst), or put its renewed certificate there",
             )
@@ -222,7 +224,7 @@ class Bundle:
                 "is not signed by the CA in ca.crt"
                 if isOurs
                 else f"leads to {what}and no further: that is not signed by the CA in ca.crt",
-                "copy all three again",
+                "copy all three files again",
             )
         raise BundleError(
             path,

@@ -1,20 +1,19 @@
 """
-TLS for both ends: mutual, by the CA of the bundle, and by name.
+TLS for both ends: mutual authentication by the CA, and by name.
 
 What must be true, in every case fail-closed:
 
 * OpenSSL's refusal is final (L{decnet_syslog.trust.verification});
-* the listener accepts clients' certificates of the CA with exactly one usable CN;
-* the forwarder accepts a certificate of the CA that is good for a server and has the
-  master's name. Twisted's own check of names accepts a certificate without any
-  (C{optionsForClientTLS} logs what service_identity raises and goes on), and so any
-  worker's; so the check is here.
+* the listener accepts clients with a certificate from the CA and exactly one usable CN;
+* the forwarder accepts a certificate from the CA that is valid for a server and has the master's
+  name. Twisted's own check accepts a certificate without any name (C{optionsForClientTLS} logs the
+  error of service_identity and continues), and so any worker's; therefore we check here.
 
-TLS 1.2 and newer, forward secrecy and AEAD only (RFC 9662), no compression, no
-renegotiation, no sessions and no tickets that would skip the certificates.
+TLS 1.2 and newer, forward secrecy and AEAD only (RFC 9662); no compression, no renegotiation, and
+no sessions or tickets, which would skip the certificates.
 
-ALPN: a server of Twisted's that selects nothing kills every client that offers anything,
-so ours says that it takes no part.
+ALPN: a Twisted server that selects no protocol fails every client that offers one, so ours answers
+that it does not take part.
 
 Our servers send no session tickets: see L{decnet_syslog.trust.openssl}. With tickets, a TLS 1.3
 client that never reads loses its last lines.
@@ -69,22 +68,22 @@ __all__ = [
 # The delivery extension, docs/protocol.rst.
 DELIVERY_PROTOCOL = b"decnet-syslog/1"
 
-# The same with the forwarder's state. An end that does not know it takes the other.
+# The same with reports on the forwarder's state. An end without it uses the other.
 STATE_PROTOCOL = b"decnet-syslog/1.1"
 
-# Also with the journal's history, so that one that was put back is noticed.
+# Also with the journal's history, so that a forwarder notices a journal that went back.
 HISTORY_PROTOCOL = b"decnet-syslog/2"
 
 # The best first.
 DELIVERY_PROTOCOLS = (HISTORY_PROTOCOL, STATE_PROTOCOL, DELIVERY_PROTOCOL)
 
-# Those with which the forwarder says how it is.
+# Those with which the forwarder reports its state.
 STATE_PROTOCOLS = (HISTORY_PROTOCOL, STATE_PROTOCOL)
 
-# Of a peer's versions that we do not have, as many are shown.
+# The number of unknown versions of a peer that are shown.
 SHOWN_MAX = 4
 
-# Of each version of the extension, also of those to come.
+# The prefix of every version of the extension, including later ones.
 _EXTENSION = b"decnet-syslog/"
 
 # RFC 9662: ECDHE with AES-GCM; ChaCha20 for machines without AES instructions.
@@ -94,7 +93,7 @@ MUTUAL = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
 
 
 def _options(bundle: Bundle, protocols: list[bytes]) -> CertificateOptions:
-    # It passes cryptography's objects on; its annotations are of pyOpenSSL's.
+    # It passes on cryptography's objects; its annotations require pyOpenSSL's.
     make: Any = CertificateOptions
     options: CertificateOptions = make(
         privateKey=bundle.privateKey,
@@ -109,7 +108,7 @@ def _options(bundle: Bundle, protocols: list[bytes]) -> CertificateOptions:
     )
     context = options.getContext()
     context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
-    # A CA that is itself signed by another need not be the end of the chain.
+    # A CA that is itself signed by another CA may end the chain.
     store = context.get_cert_store()
     assert store is not None
     store.set_flags(X509StoreFlags.PARTIAL_CHAIN)
@@ -123,7 +122,7 @@ def _accept(certificate: x509.Certificate) -> Objection | None:
 @implementer(IOpenSSLServerConnectionCreator)
 class ListenerContext:
     """
-    The listener's end. What it has can be replaced while it serves: L{use}.
+    The listener's end. The certificates can be replaced while it runs: L{use}.
     """
 
     def __init__(
@@ -137,8 +136,8 @@ class ListenerContext:
         hears: Sequence[bytes] = (),
     ) -> None:
         """
-        @param role: why a certificate is not of those that this end is for.
-        @param protocols: what is spoken, the best first.
+        @param role: why a certificate does not have the role that this end requires.
+        @param protocols: the supported protocols, the best first.
         @param hears: the protocols whose connections call L{turnedAway} before they accept an
             octet, and send the reason to the peer.
         """
@@ -151,7 +150,7 @@ class ListenerContext:
         self.use(bundle)
 
     def use(self, bundle: Bundle) -> None:
-        """Use a bundle for the connections from here on."""
+        """Use these certificates for new connections."""
         options = _options(bundle, list(self._protocols))
         context = options.getContext()
         context.set_alpn_select_callback(self._selectProtocol)
@@ -178,7 +177,7 @@ class ListenerContext:
         self._options = options
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
-        """Make the TLS of one connection."""
+        """Make the TLS state of one connection."""
         return GatheringConnection(self._options.getContext())
 
     def _selectProtocol(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
@@ -194,15 +193,15 @@ class ListenerContext:
         return SSL.NO_OVERLAPPING_PROTOCOLS
 
 
-# Why an open connection is not accepted any more, of what its peer was believed by.
+# Why an open connection is no longer accepted, given the chain that verified its peer.
 RefuseChain: TypeAlias = Callable[[Sequence[x509.Certificate]], Objection | None]
 
 
 def chainOf(transport: Any) -> list[x509.Certificate]:
     """
-    What a peer was believed by: its own certificate, who has signed it, ..., a CA of ours.
+    The chain that verified a peer: its own certificate, its issuer, ..., one of our CAs.
 
-    @param transport: of a connection over TLS, behind its handshake.
+    @param transport: the transport of a TLS connection, after its handshake.
     """
     chain = transport.getHandle().get_verified_chain(as_cryptography=True)
     return list(chain or ())
@@ -211,9 +210,9 @@ def chainOf(transport: Any) -> list[x509.Certificate]:
 @implementer(IOpenSSLClientConnectionCreator)
 class ForwarderContext:
     """
-    The forwarder's end. What it has can be replaced while it serves: L{use}.
+    The forwarder's end. The certificates can be replaced while it runs: L{use}.
 
-    @ivar lastRefusal: the last certificate of a master's that was refused.
+    @ivar lastRefusal: the refusal of the last connection's master; C{None}: it was accepted.
     """
 
     def __init__(self, bundle: Bundle, masterName: str, offerDelivery: bool) -> None:
@@ -223,7 +222,7 @@ class ForwarderContext:
         self.use(bundle)
 
     def use(self, bundle: Bundle) -> None:
-        """Use a bundle for the connections from here on."""
+        """Use these certificates for new connections."""
         options = _options(bundle, self._protocols)
         verifyWith(
             options.getContext(),
@@ -237,7 +236,7 @@ class ForwarderContext:
         self.lastRefusal = refusal
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
-        """Make the TLS of one connection."""
+        """Make the TLS state of one connection."""
         self.lastRefusal = None
         connection = self._options.clientConnectionForTLS(tlsProtocol)
         try:
@@ -256,10 +255,10 @@ def listenerContext(
     """
     TLS for a listener. Its connections must call L{turnedAway}.
 
-    @param refused: told of every certificate that is refused in the handshake.
-    @param refuse: why a worker's certificate is not accepted, C{None} if it is; asked for
-        each handshake.
-    @param refuseIssuer: the same of the certificates between it and the CA's.
+    @param refused: called with every refusal that ends a handshake.
+    @param refuse: why a worker's certificate is not accepted, C{None} if it is; called in each
+        handshake.
+    @param refuseIssuer: the same for the certificates between it and the CA's.
     """
     return ListenerContext(
         bundle, refused, refuse, refuseIssuer, hears=DELIVERY_PROTOCOLS
@@ -273,7 +272,7 @@ def operatorContext(
     refuseIssuer: Judge,
 ) -> ListenerContext:
     """
-    TLS for what a listener serves to operators, over HTTP/1.1; as L{listenerContext}.
+    TLS for the status port of a listener, for operators, over HTTP/1.1; as L{listenerContext}.
     """
     return ListenerContext(
         bundle, refused, refuse, refuseIssuer, refuseOperator, (b"http/1.1",)

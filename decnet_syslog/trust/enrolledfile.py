@@ -38,7 +38,8 @@ def readEnrolled(directory: Path, first: str) -> list[dict[str, str]]:
         return [{"authority": first, **json.loads(line)} for line in lines]
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
-            f"{path}: not the list of who is enrolled ({error}); mend it"
+            f"{path} is not a list of issued certificates ({error}): repair it, or restore it"
+            " from a backup"
         ) from None
 
 

@@ -31,10 +31,10 @@ def alone(directory: Path) -> Iterator[None]:
 
 def readBounded(path: Path, octetsMax: int) -> bytes | None:
     """
-    Read a file that somebody else may have put there.
+    Read a file that another program may have written.
 
     @return: C{None}: there is no such file.
-    @raise UserError: it cannot be read, or is longer.
+    @raise UserError: it cannot be read, or is longer than C{octetsMax}.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -54,16 +54,16 @@ def readBounded(path: Path, octetsMax: int) -> bytes | None:
 
 def writeNew(path: Path, octets: bytes, mode: int) -> None:
     """
-    Write a file that must not be there yet, on disk when this returns.
+    Write a file that must not exist yet; it is on disk when this returns.
 
-    @raise UserError: there is one.
+    @raise UserError: it exists, or cannot be written.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, mode)
     except FileExistsError:
         raise UserError(
-            f"{path} exists and is not written over: remove it, or go elsewhere"
+            f"{path} exists and is not overwritten: remove it, or choose another directory"
         ) from None
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
@@ -75,7 +75,7 @@ def writeNew(path: Path, octets: bytes, mode: int) -> None:
 
 def makeDirectory(path: Path) -> None:
     """
-    Make a directory for keys, if it is not there.
+    Make a directory for keys, unless it exists.
 
     @raise UserError: it cannot be made.
     """
@@ -102,7 +102,7 @@ def replaceFile(path: Path, octets: bytes, mode: int = 0o644) -> None:
         with os.fdopen(os.open(beside, flags, mode), "wb") as file:
             if os.geteuid() == 0:
                 os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-            # Independent of the umask: the service must be able to read a file of root's.
+            # Independent of the umask: the service must be able to read a file that root wrote.
             os.fchmod(file.fileno(), mode)
             file.write(octets)
             file.flush()

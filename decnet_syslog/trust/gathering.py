@@ -1,22 +1,22 @@
 """
-TLS that gives at once what a receive has brought.
+TLS that returns everything a receive has brought in one piece.
 
-Twisted asks a connection for octets until there are none, and hands each answer to the
-protocol. An answer is a record: 16 KiB of a flood, a line of a trickle. So a flood costs
-four turns where one would do; and half the questions of a trickle are there to hear that
-there was nothing more, which is an error that OpenSSL makes and Python raises.
+Twisted asks a connection for octets until there are none, and passes each answer to the protocol.
+An answer is one record: 16 KiB of a flood, a line of a trickle. So a flood costs four turns where
+one would do; and half the questions of a trickle only learn that nothing more is there, which is
+an error that OpenSSL makes and Python raises.
 
 What must be true:
 
-* whatever OpenSSL says, the protocol hears, in the same order: octets before the error that
-  followed them. (OpenSSL has failed by then: what is answered to these octets at once, the
-  peer does not hear any more. It has broken the connection itself.)
-* it is left unasked only when it must have nothing. A record that was read had come; when
-  as many were read as have come whole, and nothing has come behind them, all were read. Any
-  other record (of the handshake, an alert, a new key) is one more that has come, so then it
-  is asked.
+* the protocol gets everything that OpenSSL returns, in the same order: octets before the error that
+  followed them. (OpenSSL has failed by then, so the peer does not receive an immediate answer to
+  these octets. The peer broke the connection itself.)
+* OpenSSL is left unasked only when it cannot have anything. The records that arrived whole are
+  counted, and so are those that were read; when the counts are equal and no further octet has
+  arrived, everything was read. Any other record (handshake, alert, key update) adds one to the
+  arrived records, so then OpenSSL is asked.
 
-Set aside: reading into one buffer of ours (pyOpenSSL copies all the same).
+Set aside: reading into one buffer of ours (pyOpenSSL copies in any case).
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ __all__ = ["GatheringConnection"]
 # Type, version and length in front of each record (RFC 8446 section 5.1).
 HEADER_OCTETS = 5
 
-# What a record can hold: asked for less, OpenSSL may keep some of it.
+# The most that a record can hold: if asked for less, OpenSSL may keep a part.
 PLAINTEXT_OCTETS_MAX = 2**14
 
-# What is given at once, about: what Twisted takes from a socket. Whoever paces a peer does it
+# About how much one answer returns: as much as Twisted takes from a socket. Rate limits apply
 # between one piece and the next.
 GATHERED_OCTETS = 2**16
 
 
 class GatheringConnection(SSL.Connection):
     """
-    A connection over memory.
+    A TLS connection over memory.
 
-    @ivar unknownVersions: of the delivery extension, offered by a peer with none that we have.
+    @ivar unknownVersions: unknown versions of the delivery extension that the peer offered.
     @ivar refusal: see L{decnet_syslog.trust.verification.turnedAway}.
     @ivar isReported: see L{decnet_syslog.trust.verification.isReported}.
     """
@@ -52,16 +52,16 @@ class GatheringConnection(SSL.Connection):
         self.unknownVersions: list[str] = []
         self.refusal: object = None
         self.isReported = False
-        # Octets that the record under way still needs; a header that is not complete.
+        # Octets missing from the record under way; an incomplete header.
         self._needed = 0
         self._header = b""
-        # Records that have come whole and were not read, since OpenSSL last had nothing.
+        # Records that arrived whole and were not read, since OpenSSL last had nothing.
         self._records = 0
         self._isDry = False
         self._later: Exception | None = None
 
     def bio_write(self, buf: Any) -> int:
-        """Take what was received."""
+        """Take received octets."""
         self._isDry = False
         data = self._header + buf if self._header else buf
         size = len(data)
@@ -80,13 +80,14 @@ class GatheringConnection(SSL.Connection):
 
     def recv(self, bufsiz: int, flags: int | None = None) -> bytes:
         """
-        All that there is, in one piece, or so much of it.
+        All available octets in one piece, up to a limit.
 
-        @param bufsiz: of one record. For less than one, or with flags, it is as pyOpenSSL's.
-        @raise SSL.Error: as pyOpenSSL's.
+        @param bufsiz: the size for one record. For less than a record, or with flags, this does
+            the same as pyOpenSSL's C{recv}.
+        @raise SSL.Error: as pyOpenSSL's C{recv}.
         """
         if flags is not None or bufsiz < PLAINTEXT_OCTETS_MAX:
-            # Of a record that is not read whole it is still to come.
+            # The record that is read in part still counts as arrived.
             return super().recv(bufsiz, flags)
         if self._isDry:
             self._isDry = False

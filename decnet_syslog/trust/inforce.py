@@ -1,8 +1,8 @@
 """
 The revocation lists in force, and the two files that they come from.
 
-What is revoked must stay so when the listener starts again and C{crl.pem} is broken or
-gone: a copy of the lists in force is kept beside the journal. If one of the two files is damaged
+A revoked certificate must stay revoked when the listener starts again and C{crl.pem} is broken or
+missing: a copy of the lists in force is kept with the journal. If one of the two files is damaged
 and the other has no list from a CA, the revocations of that CA are unknown. Then the listener
 does not start, and a running listener does not begin to trust that CA. Refused lines stay in the
 workers' files; accepted lines of a revoked worker could not be taken back.
@@ -31,7 +31,7 @@ __all__ = ["InForce", "utcNow"]
 
 
 def utcNow() -> datetime:
-    """The time."""
+    """The present time."""
     return datetime.now(timezone.utc)
 
 
@@ -61,12 +61,12 @@ class InForce:
         self._saved = saved
         self._now = now
         self._authorities = bundle.authorities
-        # Their lists may still be in the file.
+        # CAs that are no longer trusted, whose lists may still be in the file.
         self._retired: tuple[x509.Certificate, ...] = ()
         self._watched = Watched([crl])
         self._watchedSaved = Watched([saved])
         self._saidOutdated = False
-        # In force and not saved yet: reported once, tried at each look.
+        # In force but not saved yet: reported once, tried again at each look.
         self._unsaved = False
         self._saidUnsaved = False
         self.revocations = self._firstLists()
@@ -91,8 +91,8 @@ class InForce:
                 damaged = f"{self._crl}: {flaw}"
         if damaged and lists.unknownOf(self._authorities):
             raise UserError(
-                f"the revoked certificates cannot be known: {damaged}; copy crl.pem from the CA"
-                f" to {self._crl}, or, if nothing was ever revoked, remove the damaged file"
+                f"the revoked certificates are unknown: {damaged}; copy crl.pem from the CA to"
+                f" {self._crl}, or, if nothing was ever revoked, remove the damaged file"
             )
         self._save(lists)
         return lists
@@ -119,7 +119,7 @@ class InForce:
 
     def use(self, bundle: Bundle) -> None:
         """
-        The master has another bundle.
+        Use other certificates for the master.
 
         C{crl.pem} may already have the list of a CA that is trusted only from now on.
 
@@ -130,7 +130,7 @@ class InForce:
         if damaged and lists.unknownOf(bundle.authorities):
             raise UserError(
                 f"{self._crl}: {flaw}: the revocations of a CA in"
-                f" {bundle.directory / 'ca.crt'} cannot be known; copy crl.pem from the CA"
+                f" {bundle.directory / 'ca.crt'} are unknown; copy crl.pem from the CA"
                 " again"
             )
         gone = [ca for ca in self._authorities if ca not in bundle.authorities]
@@ -138,18 +138,22 @@ class InForce:
         self._enforceNew(lists)
 
     def look(self) -> bool:
-        """Read the file again if it has changed. Whether other lists are in force."""
+        """Read the file again if it changed. Whether other lists are now in force."""
         changed = self._watched.changed() and self._newLists()
         if self._watchedSaved.changed():
-            # Changed by us, or damaged: write the lists in memory again if they differ.
+            # We changed it, or it was damaged: write the lists in memory again if they differ.
             self._unsaved = True
         if self._unsaved:
             self._saveAgain()
         ended = self.revocations.outdated(self._now())
         if ended is not None and not self._saidOutdated:
             self._saidOutdated = True
-            self._alarm(
-                self._crl, UserError(f"it is out of date since {ended:%Y-%m-%d}")
+            self._log.error(
+                "the revocation list {file} stays in force, but {reason}. Copy a newer crl.pem"
+                " from the CA",
+                event="reload-refused",
+                file=str(self._crl),
+                reason=f"it is out of date since {ended:%Y-%m-%d}",
             )
         return changed
 
@@ -160,15 +164,15 @@ class InForce:
         return self._enforceNew(lists)
 
     def _enforceNew(self, lists: Revocations) -> bool:
-        """Put lists in force, unless they are already."""
+        """Put lists in force, unless they are in force already."""
         if lists.lists == self.revocations.lists:
             return False
-        # In force first: a full disk must not keep a worker that was broken into.
+        # In force first: a full disk must not keep a compromised worker accepted.
         self.revocations = lists
         self._unsaved = True
         self._saidOutdated = False
         self._log.warn(
-            "the revocation list {file} is in force: {count} certificates",
+            "the new revocation list {file} is in force: {count} revoked certificates",
             event="reloaded",
             file=str(self._crl),
             count=sum([len(one.serials) for one in lists.lists.values()]),
@@ -190,8 +194,8 @@ class InForce:
             if not self._saidUnsaved:
                 self._saidUnsaved = True
                 self._log.error(
-                    "the revocation list {file} is in force; no copy of it is kept yet:"
-                    " {reason}",
+                    "the new revocation list {file} is in force, but cannot be saved: {reason}."
+                    " Trying again; free space on that disk, a restart needs the copy",
                     event="reload-refused",
                     file=str(self._crl),
                     reason=str(error),
@@ -201,7 +205,8 @@ class InForce:
 
     def _alarm(self, path: Path, flaw: UserError) -> None:
         self._log.error(
-            "{file} is not used, what was in force stays: {reason}",
+            "the revocation list {file} is not used, the previous one stays in force: {reason}."
+            " Copy crl.pem from the CA again",
             event="reload-refused",
             file=str(path),
             reason=str(flaw),

@@ -1,5 +1,5 @@
 """
-Files of revocation lists: C{crl.pem}, and the copy of it beside the journal.
+Files of revocation lists: C{crl.pem}, and its copy with the journal.
 
 If a file has several lists from one key (files that were concatenated), the highest number wins;
 lists with equal numbers are merged.
@@ -26,7 +26,7 @@ from .revocation import SKEW, List, Revocations
 
 __all__ = ["parseLists", "readLists"]
 
-# A hundred thousand entries; a file that is longer is something else.
+# A hundred thousand entries; a longer file is something else.
 FILE_OCTETS_MAX = 8 * 1024 * 1024
 
 _BEGIN = b"-----BEGIN X509 CRL-----"
@@ -124,14 +124,14 @@ def _parse(
         for extension in crl.extensions:
             if extension.critical and extension.oid not in _UNDERSTOOD:
                 raise UserError(
-                    "it is not a whole list (it has the critical extension"
+                    "it is not a complete list (it has the critical extension"
                     f" {extension.oid.dotted_string})"
                 )
         begins = crl.last_update_utc
         if begins > datetime.now(timezone.utc) + SKEW:
             raise UserError(
-                f"it is not valid before {begins:%Y-%m-%d %H:%M} UTC: see the clocks of the CA"
-                " and of this machine"
+                f"it is not valid before {begins:%Y-%m-%d %H:%M} UTC: check the clocks of the CA's"
+                " machine and of this one"
             )
         serials = {one.serial_number: one.revocation_date_utc for one in crl}
         made = List(authority, _number(crl), crl.next_update_utc, serials, pem)
@@ -157,7 +157,7 @@ def parseLists(octets: bytes, authorities: Sequence[x509.Certificate]) -> Revoca
     """
     The lists of a file.
 
-    @raise UserError: it cannot be believed; with what is wrong.
+    @raise UserError: the file is not valid; the message says why.
     """
     lists: dict[str, List] = {}
     others = []
@@ -179,7 +179,7 @@ def readLists(path: Path, authorities: Sequence[x509.Certificate]) -> Revocation
     """
     The lists of a file; nothing is revoked if there is no such file.
 
-    @raise UserError: it cannot be read, or not be believed.
+    @raise UserError: the file cannot be read, or is not valid.
     """
     octets = readBounded(path, FILE_OCTETS_MAX)
     if octets is None:

@@ -1,9 +1,9 @@
 """
 The numbers of the revocation lists that a CA has made.
 
-A list that is made after its predecessor was lost leaves out what that one had revoked, and
-masters refuse it: it is older than the list in force. So the CA remembers the number of its last
-list beside the lists, and makes no new one from a list that is missing or older.
+A list made after its predecessor was lost would omit the revocations of that one, and masters would
+refuse it, because it is older than the list in force. So the CA stores the number of its last list
+with the lists, and makes no new list when C{crl.pem} is missing or older.
 """
 
 from __future__ import annotations
@@ -32,33 +32,33 @@ class ListNumbers:
             found = json.loads(self._path.read_text("ascii"))
             return {str(key): int(number) for key, number in found.items()}
         except FileNotFoundError:
-            # A CA of an older version, or one that has revoked nothing.
+            # A CA from an older version, or one that has revoked nothing.
             return {}
         except (ValueError, AttributeError, TypeError):
             raise UserError(
-                f"{self._path} is damaged: put it back from a backup, or delete it if crl.pem is"
-                " the newest list that this CA has made"
+                f"{self._path} is damaged: restore it from a backup, or delete it if crl.pem is"
+                " the newest list of this CA"
             ) from None
 
     def check(self, key: str, number: int) -> None:
         """
-        Check that a list is the last one that was made.
+        Check that a list is the CA's latest.
 
-        @param key: of the CA.
-        @param number: of its list in C{crl.pem}; 0 if it has none there.
-        @raise UserError: it is missing, or older.
+        @param key: the L{keyId} of the CA.
+        @param number: the number of its list in C{crl.pem}; 0 without one.
+        @raise UserError: the latest list is missing, or this one is older.
         """
         last = self._read().get(key, 0)
         if number < last:
             seen = f"has list number {number}" if number else "has no list of this CA"
             raise UserError(
-                f"crl.pem {seen}, and number {last} was made: a new list would leave out what"
-                " that one revoked, and masters would refuse it. Put the newest crl.pem back:"
-                " from a backup, or a master's copy (listener.db.crl beside its journal)"
+                f"crl.pem {seen}, but number {last} exists: a new list would omit the revocations"
+                " of that one, and masters would refuse it. Restore the newest crl.pem from a"
+                " backup, or from a master's copy (listener.db.crl beside its journal)"
             )
 
     def note(self, key: str, number: int) -> None:
-        """A list was made."""
+        """Store the number of a new list."""
         replaceFile(
             self._path,
             json.dumps({**self._read(), key: number}, sort_keys=True).encode("ascii"),

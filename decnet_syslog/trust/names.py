@@ -1,8 +1,8 @@
 """
-Names: what a certificate says its holder is called.
+Names: the name in a certificate, and rules for it.
 
-The worker's name is the only provenance there is, and it becomes a part of paths. So a
-certificate has exactly one usable name or it is refused; nothing is trimmed or mapped.
+The worker's name is its only provenance, and it becomes a part of paths. So a certificate has
+exactly one usable name or is refused; nothing is trimmed or mapped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 __all__ = ["NameRefused", "checkName", "fingerprint", "peerName", "showText"]
 
-# ub-common-name of RFC 5280; and with a suffix still a file name everywhere.
+# ub-common-name of RFC 5280; even with a suffix it is a valid file name everywhere.
 NAME_CHARACTERS_MAX = 64
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*\Z")
@@ -27,8 +27,8 @@ class NameRefused(Exception):
     """
     A certificate without exactly one usable CN.
 
-    @ivar reason: what is wrong.
-    @ivar seen: the CNs, shown without control characters.
+    @ivar reason: the reason.
+    @ivar seen: the CNs, without control characters.
     """
 
     reason: str
@@ -39,7 +39,7 @@ class NameRefused(Exception):
 
 
 def showText(text: str, most: int = 80) -> str:
-    """Hostile text for our own log: printable ASCII, bounded, quoted."""
+    """Hostile text for our log: printable ASCII, bounded, quoted."""
     shown = ascii(text[:most])
     return shown + "..." if len(text) > most else shown
 
@@ -48,8 +48,8 @@ def checkName(name: str) -> None:
     """
     Refuse a name that cannot be a worker's.
 
-    @raise NameRefused: it is empty, too long, or has a character that could mean something
-        in a path, a pattern, a log or a page.
+    @raise NameRefused: it is empty, too long, or has a character with a special meaning in a
+        path, a pattern, a log or a page.
     """
     if not 0 < len(name) <= NAME_CHARACTERS_MAX:
         raise NameRefused(
@@ -57,7 +57,7 @@ def checkName(name: str) -> None:
         )
     if _NAME.match(name) is None:
         raise NameRefused(
-            "a name has letters, digits and . _ - @ + only, a letter or digit first",
+            "a name has only letters, digits and . _ - @ +, and begins with a letter or digit",
             showText(name),
         )
 
@@ -66,13 +66,13 @@ def peerName(certificate: x509.Certificate) -> str:
     """
     The one usable CN of a certificate.
 
-    @raise NameRefused: there is none, more than one, or one that cannot be used.
+    @raise NameRefused: there is none, more than one, or an unusable one.
     """
     try:
         subject = certificate.subject
     except Exception as error:
-        # It is parsed only now, and what is odd in it is a ValueError, a TypeError, or
-        # whatever else the library has for it.
+        # The library parses the subject lazily; for an odd one it raises ValueError, TypeError or
+        # other errors.
         raise NameRefused(
             "a certificate's subject cannot be read", showText(str(error))
         ) from None
@@ -83,14 +83,14 @@ def peerName(certificate: x509.Certificate) -> str:
     if len(names) != 1:
         seen = ", ".join([showText(name) for name in names[:4]]) or "none"
         raise NameRefused(
-            f"a certificate has exactly one CN, this one {len(names)}", seen
+            f"a certificate must have exactly one CN, this one has {len(names)}", seen
         )
     checkName(names[0])
     return names[0]
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
-    """The fingerprint as RFC 5425 section 4.2.2 shows it, of SHA-256."""
+    """The SHA-256 fingerprint in the form of RFC 5425 section 4.2.2."""
     return "sha-256:" + ":".join(
         [f"{octet:02X}" for octet in certificate.fingerprint(SHA256())]
     )

@@ -1,7 +1,7 @@
 """
 OpenSSL, loaded with a configuration that sends no session tickets.
 
-A TLS 1.3 server sends two tickets behind the handshake. A sender that never reads leaves them
+A TLS 1.3 server sends two tickets after the handshake. A sender that never reads leaves them
 unread, so its C{close} is an RST, and the last lines it sent are lost with the connection.
 Resumption is off here in any case: a ticket would skip the certificates.
 
@@ -30,7 +30,7 @@ __all__ = ["CONFIGURATION", "TICKETS_SENT", "loadOpenSSL", "merged", "ticketsSen
 
 _LIBRARY = "cryptography.hazmat.bindings._rust"
 
-#: What OpenSSL reads if the operator has no configuration.
+#: The configuration that OpenSSL reads if the operator has none.
 CONFIGURATION = """\
 openssl_conf = decnet_syslog
 [decnet_syslog]
@@ -41,14 +41,14 @@ system_default = decnet_syslog_tls
 NumTickets = 0
 """
 
-#: What a listener logs if L{ticketsSent}.
+#: The warning of a listener when L{ticketsSent}.
 TICKETS_SENT = (
     "OpenSSL sends session tickets, so a TLS 1.3 sender that never reads can lose its last"
     " lines when it closes: put NumTickets = 0 into the system_default section of OpenSSL's"
     " configuration (OPENSSL_CONF names it), and start again"
 )
 
-# From a configuration's first word to the section that every context takes.
+# From a configuration's first keyword to the section that every context uses.
 _PATH = ("openssl_conf", "ssl_conf", "system_default")
 
 _SECTION = re.compile(r"\[\s*([^]\s]+)\s*\]\Z")
@@ -74,9 +74,9 @@ def merged(path: str, text: str) -> str | None:
     """
     An operator's configuration with C{NumTickets = 0}.
 
-    @param path: of the operator's file.
+    @param path: the path of the operator's file.
     @param text: its contents.
-    @return: C{None} if the file already decides, or if its sections are not plain to see.
+    @return: C{None} if the file already sets C{NumTickets}, or if its sections are not explicit.
     """
     sections = _sections(text)
     includes = re.search(r"^\s*\.include", text, re.M) is not None
@@ -146,7 +146,7 @@ def loadOpenSSL() -> None:
 
 
 def ticketsSent() -> bool:
-    """Whether a TLS 1.3 server of this process sends anything behind its handshake."""
+    """Whether a TLS 1.3 server of this process sends anything after its handshake."""
     from datetime import datetime, timedelta, timezone
 
     from cryptography import x509

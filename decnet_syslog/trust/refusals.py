@@ -50,7 +50,9 @@ class Told:
         return f"{self.reason}; {self.remedy}"
 
 
-_ENROLL = 'make a bundle for it on the master ("decnet-syslog enroll") and copy it here'
+_ENROLL = (
+    'run "decnet-syslog enroll" for it on the master and copy the certificates here'
+)
 
 _REVOKED = Told(
     "revoked",
@@ -65,7 +67,7 @@ CODES: Mapping[str, Told] = {
     "not-allowed": Told(
         "not-allowed",
         "this worker is not on the master's allow-list",
-        "add its name or fingerprint to the file that the listener has as --allow",
+        "add its name or fingerprint to the listener's --allow file",
     ),
     "wrong-role": Told(
         "usage",
@@ -75,15 +77,15 @@ CODES: Mapping[str, Told] = {
     "name": Told(
         "name",
         "the name in this certificate cannot be a worker's",
-        f"choose one of letters, digits and . _ - @ +, and {_ENROLL}",
+        f"choose a name of letters, digits and . _ - @ +, and {_ENROLL}",
     ),
 }
 
 _AUTHORITY = Told(
     "authority",
-    "the master does not trust the CA that has made this worker's certificate",
-    "the CA was replaced, or this is another master's bundle: make one on this master"
-    ' ("decnet-syslog enroll") and copy it here',
+    "the master does not trust the CA that issued this worker's certificate",
+    "the CA was replaced, or the certificate comes from another master: run"
+    ' "decnet-syslog enroll" on this master and copy the certificates here',
 )
 
 # Alerts, in OpenSSL's words.
@@ -93,20 +95,20 @@ _ALERTS: Mapping[str, Told] = {
     "certificate expired": Told(
         "expired",
         "this worker's certificate has expired, by the master's clock",
-        f"look at both clocks, and {_ENROLL}",
+        f"check both clocks, and {_ENROLL}",
     ),
     "unsupported certificate": CODES["wrong-role"],
     "certificate required": Told(
         "certificate",
-        "the master asks for a certificate and got none",
-        "look at worker.crt",
+        "the master requires a certificate but received none",
+        "check worker.crt",
     ),
     "access denied": CODES["not-allowed"],
     **{
         alert: Told(
             "certificate",
             f"the master refuses this worker's certificate ({alert})",
-            "its log has the reason, with the fingerprint",
+            "the master's log has the reason, with the fingerprint",
         )
         for alert in (
             "bad certificate",
@@ -123,24 +125,28 @@ KINDS = tuple(
     sorted({MASTER_KIND, *[told.kind for told in (*CODES.values(), *_ALERTS.values())]})
 )
 
-_OTHER_CA = "its certificate is from another CA: enrol it with this master's CA"
+_OTHER_CA = "its certificate is from another CA: enroll it with this master's CA"
 
 # The remedies for the listener's log, by code.
 _ON_MASTER: Mapping[str, str] = {
-    "revoked": 'if it may send again, enrol it again ("decnet-syslog enroll NAME --out DIR")',
+    "revoked": 'if it may send again, enroll it again ("decnet-syslog enroll NAME --out DIR")',
     "not-allowed": "if it may send, add its name or fingerprint to the --allow file",
-    "wrong-role": 'use a worker\'s bundle there ("decnet-syslog enroll NAME --out DIR")',
-    "name": "enrol it with a name of letters, digits and . _ - @ +",
+    "wrong-role": "it needs a worker's certificate: make one with"
+    ' "decnet-syslog enroll NAME --out DIR"',
+    "name": "enroll it with a name of letters, digits and . _ - @ +",
 }
 
 # The same by the words of a reason: OpenSSL's, or a role's.
 _BY_WORDS = (
     (
         "operator's certificate",
-        'make an operator\'s bundle ("decnet-syslog enroll NAME --role operator --out DIR")',
+        'make an operator\'s certificate ("decnet-syslog enroll NAME --role operator --out DIR")',
     ),
-    ("expired", "renew it: enrol the worker again, or replace the CA (docs/trust.rst)"),
-    ("not yet valid", "look at the clocks of the CA's machine and of this one"),
+    (
+        "expired",
+        "renew it: enroll the worker again, or replace the CA (docs/trust.rst)",
+    ),
+    ("not yet valid", "check the clocks of the CA's machine and of this one"),
     ("purpose", _ON_MASTER["wrong-role"]),
     ("issuer", _OTHER_CA),
     ("self-signed", _OTHER_CA),
@@ -157,7 +163,7 @@ MASTER_REFUSED: Mapping[str, str] = {
     "certificate unknown": _NAME,
     "unsupported certificate": _NAME,
     "unknown ca": "its ca.crt does not contain the CA that issued master/worker.crt: add it there,"
-    " or enrol the worker here",
+    " or enroll the worker here",
     "certificate expired": "master/worker.crt has expired by the worker's clock: renew it",
     "certificate revoked": "the worker has a list that revokes master/worker.crt: renew it",
 }
@@ -172,8 +178,8 @@ def remedyFor(refusal: Refusal, name: str) -> str:
     reason = refusal.reason
     if any(w in reason for w in ("master's name", "not for servers", "purpose")):
         return (
-            f"who answers there is not {name}: look where --master-host leads; if it is the"
-            " master and its certificate has another name, give that with --master-name"
+            f"the peer at that address is not {name}: check --master-host; if it is the master and"
+            " its certificate has another name, give that name with --master-name"
         )
     if "expired" in reason:
         return "renew the master's certificate and reload the listener"
@@ -181,10 +187,10 @@ def remedyFor(refusal: Refusal, name: str) -> str:
         return "set this machine's clock"
     if any(w in reason for w in ("issuer", "self", "signature")):
         return (
-            "another CA has signed it: copy ca.crt of the master here, or enrol this worker"
-            " with the master's CA"
+            "it comes from another CA: copy ca.crt of the master here, or enroll this worker with"
+            " the master's CA"
         )
-    return "make the master's identity anew, with the CA that this worker knows"
+    return "make the master's certificate again, with the CA in this worker's ca.crt"
 
 
 def remedyOnMaster(code: str, reason: str) -> str:

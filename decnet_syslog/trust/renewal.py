@@ -1,10 +1,10 @@
 """
-Renewal: a bundle that is replaced on disk is used for the next connections.
+Renewal: certificates that are replaced on disk are used for new connections.
 
-A new bundle must fit together, be valid now, be for the same use and have the same name
-as the one in use. One that does not is refused, once, with the reason, and the one in
-use stays. If its user refuses it for another reason, it is offered again at each look.
-Connections that are open stay open, on the certificate they began with.
+The files of a new bundle must match, and its certificate must be valid now, for the same use, and
+have the same name as the one in use. Otherwise it is refused once, with the reason, and the old one
+stays in use. If C{use} refuses it for a reason outside the files, it is offered again at each look.
+Open connections stay open, with the certificate that they began with.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ BUNDLE_FILES = ("ca.crt", "worker.crt", "worker.key")
 
 class Renewal:
     """
-    Watch the directory of a bundle.
+    Watches the directory of a bundle.
 
-    @ivar bundle: in use.
+    @ivar bundle: the bundle in use.
     """
 
     _log = Logger()
@@ -41,19 +41,19 @@ class Renewal:
         use: Callable[[Bundle], None],
     ) -> None:
         """
-        @param usage: the extended key usage that the certificate must be good for.
-        @param use: use a bundle for the connections from here on.
+        @param usage: the extended key usage that the certificate must have.
+        @param use: uses a bundle for new connections.
         """
         self.bundle = bundle
         self._usage = usage
         self._use = use
         self._watched = Watched([bundle.directory / name for name in BUNDLE_FILES])
-        # Refused by its user, for a reason outside its files.
+        # The bundle that C{use} refused, for a reason outside its files.
         self._waiting: Bundle | None = None
         self._said = ""
 
     def look(self) -> None:
-        """Use what is there if it is new and good."""
+        """Use the files if they are new and valid."""
         if self._watched.changed():
             self._waiting, self._said = None, ""
             try:
@@ -70,7 +70,7 @@ class Renewal:
         if str(error) != self._said:
             self._said = str(error)
             self._log.error(
-                "the new certificate is not used, the old one stays: {reason}",
+                "the new certificate is not used, the old one stays in use: {reason}",
                 event="reload-refused",
                 reason=str(error),
             )
@@ -84,7 +84,7 @@ class Renewal:
         self._waiting = None
         self.bundle = bundle
         self._log.warn(
-            "using the new certificate {fingerprint}, until {until:%Y-%m-%d}, for new"
+            "using the new certificate {fingerprint}, valid until {until:%Y-%m-%d}, for new"
             " connections",
             event="reloaded",
             fingerprint=fingerprint(bundle.certificate),
@@ -96,7 +96,7 @@ class Renewal:
         try:
             new, old = peerName(bundle.certificate), peerName(self.bundle.certificate)
         except NameRefused as error:
-            raise BundleError(path, str(error), "copy the right one") from None
+            raise BundleError(path, str(error), "copy the right certificate") from None
         if new != old:
             raise BundleError(
                 path,
@@ -104,4 +104,6 @@ class Renewal:
                 "restart to change the name",
             )
         if not serves(bundle.certificate, self._usage):
-            raise BundleError(path, "is not for this end", "copy the right one")
+            raise BundleError(
+                path, "is not valid for this end", "copy the right certificate"
+            )

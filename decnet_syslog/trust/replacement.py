@@ -177,14 +177,14 @@ def _finish(authority: Authority) -> list[str]:
     directory, previous = authority.directory, authority.previous
     if previous is None:
         raise UserError(
-            f'no replacement of the CA in {directory} is under way: "decnet-syslog ca'
-            ' replace" begins one'
+            f"no replacement of the CA in {directory} is under way: begin one with"
+            ' "decnet-syslog ca replace"'
         )
     left = [name for name, _ in progress(authority).old]
     if left:
         shown = ", ".join(left[:SHOWN_MAX]) + (", ..." if left[SHOWN_MAX:] else "")
         raise UserError(
-            f"{shown}: no certificate of the new CA yet; give them bundles"
+            f"these have no certificate from the new CA yet: {shown}. Give them one"
             ' ("decnet-syslog ca replace --out DIR"), or revoke their old certificates'
         )
     authority.beginList()
@@ -192,16 +192,18 @@ def _finish(authority: Authority) -> list[str]:
     master = directory / "master"
     if (master / "worker.crt").exists():
         if _renewMaster(authority, previous, master):
-            done.append(f"made the master a certificate of the new CA, in {master}")
+            done.append(
+                f"made a certificate from the new CA for the master, in {master}"
+            )
         _distrust(master, keyId(previous.certificate))
     # The old CA's list stays in crl.pem and is ignored: a listener that reads the files between
     # these writes misses no list.
     _distrust(directory, keyId(previous.certificate))
-    done.append("the old CA is not trusted any more here")
+    done.append("the old CA is no longer trusted here")
     kept = directory / f"retired-{keyId(previous.certificate)[:8]}"
     os.replace(directory / PREVIOUS, kept)
     syncDirectory(directory)
-    done.append(f"its key is kept in {kept}, unused: remove it at any time")
+    done.append(f"its key is kept, unused, in {kept}: you can remove it")
     return done
 
 

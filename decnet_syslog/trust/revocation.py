@@ -1,20 +1,20 @@
 """
-Revocation: certificates of the CA that are not to be believed any more.
+Revocation: certificates from the CA that are no longer accepted.
 
-A certificate revocation list (RFC 5280 section 5) in C{crl.pem}, one for each CA of
-C{ca.crt}, signed by it. What must be true:
+C{crl.pem} contains a certificate revocation list (RFC 5280 section 5) for each CA in C{ca.crt},
+signed by that CA. What must be true:
 
-* a list belongs to the key that signed it. Two CAs with the same name have two independent
-  lists, with independent numbers;
-* a list that cannot be read, is not signed by the CA, is out of date or is older than
-  the one in force changes nothing: what was revoked stays revoked. Each CA's list counts for
-  itself;
-* the list in force survives a restart, whatever becomes of C{crl.pem} meanwhile.
+* a list belongs to the key that signed it. Two CAs with the same name have two independent lists,
+  with independent numbers;
+* a list that cannot be read, is not signed by the CA, is out of date or is older than the one in
+  force changes nothing: a revoked certificate stays revoked. The lists of the CAs are judged
+  separately;
+* the list in force survives a restart, whatever happens to C{crl.pem} meanwhile.
 
-How a file is read is in L{decnet_syslog.trust.listfile}.
+L{decnet_syslog.trust.listfile} describes how a file is read.
 
-Certificates are looked up here by key and serial number, not by OpenSSL: its check
-refuses everybody when a list is missing or out of date, and can say less about why.
+We look up certificates by key and serial number ourselves, not through OpenSSL: its check refuses
+every peer when a list is missing or out of date, and gives less precise reasons.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = [
 
 CRL_FILE = "crl.pem"
 
-# Clocks of the CA's machine and of the master's differ by minutes.
+# The clocks of the CA's machine and the master's differ by minutes.
 SKEW = timedelta(hours=1)
 
 
@@ -60,7 +60,8 @@ class List:
     @ivar authority: the signer.
     @ivar number: the CRL number (RFC 5280 section 5.2.3); 0 if there is none.
     @ivar serials: revoked serial numbers and their dates.
-    @ivar pem: the list as it is in the file; several that count together one after the other.
+    @ivar until: when the list goes out of date; C{None}: never.
+    @ivar pem: the list as in the file; several lists that count together, one after the other.
     """
 
     authority: x509.Certificate
@@ -73,7 +74,7 @@ class List:
 @dataclass(frozen=True)
 class Revocations:
     """
-    What is revoked.
+    The revocations in force.
 
     @ivar lists: by the L{keyId} of the CA.
     @ivar octets: the whole file.
@@ -94,7 +95,7 @@ class Revocations:
         return None
 
     def serials(self, authority: x509.Certificate) -> Mapping[int, datetime]:
-        """Of a CA: the serial numbers, and when each was revoked."""
+        """The revoked serial numbers of a CA, and when each was revoked."""
         found = self.lists.get(keyId(authority))
         return {} if found is None else found.serials
 
@@ -125,7 +126,7 @@ class Revocations:
         The lists to put in force, CA by CA: a CA's list never goes back.
 
         @param before: the lists in force.
-        @param now: if given, a list that is out of date by then does not replace another one.
+        @param now: if given, a list that is out of date at this time does not replace another.
         @return: the lists, and why some of C{before} stay: L{ListMissing} if that is the only
             reason.
         """
@@ -159,7 +160,7 @@ def _refuses(
 ) -> UserError | None:
     """Why a list must not replace another one; C{None} if it may."""
     if new is None:
-        return ListMissing("the list of a CA is missing that was there before")
+        return ListMissing("the list of a CA that was there before is missing")
     if now is not None and new.until is not None and new.until + SKEW < now:
         return UserError(f"it is out of date since {new.until:%Y-%m-%d}")
     if old is None:
@@ -170,7 +171,7 @@ def _refuses(
         )
     if new.number == old.number and not old.serials.keys() <= new.serials.keys():
         return UserError(
-            f"list number {new.number} is in force, and this one with the same number leaves out"
+            f"list number {new.number} is in force, but this list with the same number omits"
             " revoked certificates"
         )
     return None
@@ -183,10 +184,10 @@ def makeList(
     number: int,
 ) -> bytes:
     """
-    A list, in PEM.
+    Make a list, in PEM.
 
-    It is good for as long as the CA is: who can replace the file to bring an old one back
-    could as well remove it. The number is what shows an older one.
+    It is valid as long as the CA: an attacker who can replace the file by an old one could also
+    remove it. The number identifies an old list.
     """
     now = datetime.now(timezone.utc)
     builder = (

@@ -1,7 +1,7 @@
 """
-Roles: what a certificate of the CA is good for. A master's is for servers, a worker's for
-clients; an operator's is for clients, too, and says besides that it is an operator's. Each
-is refused in the place of another, and none is for two.
+Roles: the purpose of a certificate from the CA. A master's is for servers, a worker's for clients;
+an operator's is for clients, too, and in addition marked as an operator's. Each is refused in the
+place of another, and no certificate has two roles.
 
 A refusal is an L{Objection}: a reason in words for the log, and a code for the refused peer.
 """
@@ -30,8 +30,8 @@ __all__ = [
     "serves",
 ]
 
-# The extended key usage of operators, of our own: a UUID, which X.667 makes an OID without
-# asking anybody. A browser and a server's OpenSSL want the clients' beside it.
+# The extended key usage of operators is our own: a UUID, which X.667 makes an OID without a
+# registration. Browsers and a server's OpenSSL require the usage for clients as well.
 OPERATOR_USAGE = x509.ObjectIdentifier("2.25.56664903083111726116958250708218158963")
 
 
@@ -58,12 +58,12 @@ def eventOf(code: str) -> str:
 
 
 def _unreadable(error: Exception) -> Objection:
-    # Extensions are parsed only now, and the library has many errors for them.
+    # The library parses extensions lazily, and raises many kinds of errors.
     return Objection("wrong-role", f"it cannot be read: {showText(str(error))}")
 
 
 def serves(certificate: x509.Certificate, usage: x509.ObjectIdentifier) -> bool:
-    """Whether an extended key usage, if there is any, includes a use."""
+    """Whether the certificate's extended key usage, if it has any, includes a usage."""
     try:
         usages = certificate.extensions.get_extension_for_class(
             x509.ExtendedKeyUsage
@@ -84,7 +84,7 @@ def _isAuthority(certificate: x509.Certificate) -> bool:
 
 
 def refuseWorker(certificate: x509.Certificate) -> Objection | None:
-    """Why a certificate of the CA is none of a worker's."""
+    """Why a certificate from the CA is not a worker's."""
     try:
         peerName(certificate)
         if _isAuthority(certificate):
@@ -103,7 +103,7 @@ def refuseWorker(certificate: x509.Certificate) -> Objection | None:
 
 
 def _isOperators(certificate: x509.Certificate) -> bool:
-    """Whether a certificate says so itself: one that is good for anything does not."""
+    """Whether a certificate is explicitly an operator's; one for any usage is not."""
     try:
         usages = certificate.extensions.get_extension_for_class(
             x509.ExtendedKeyUsage
@@ -114,7 +114,7 @@ def _isOperators(certificate: x509.Certificate) -> bool:
 
 
 def refuseOperator(certificate: x509.Certificate) -> Objection | None:
-    """Why a certificate of the CA is none of an operator's."""
+    """Why a certificate from the CA is not an operator's."""
     try:
         peerName(certificate)
         if _isAuthority(certificate) or not _isOperators(certificate):
@@ -129,18 +129,18 @@ def refuseOperator(certificate: x509.Certificate) -> Objection | None:
 
 
 def refuseOwn(certificate: x509.Certificate, own: x509.Certificate) -> Objection | None:
-    """Why a certificate is the listener's own: no worker is the master, whatever for."""
+    """Why a certificate is the listener's own: a worker must not be the master."""
     try:
         name = peerName(own)
     except NameRefused:
         name = ""
     if certificate == own or peerName(certificate) == name:
-        return Objection("name", "it is the master's own, or has its name")
+        return Objection("name", "it is the master's own, or has the master's name")
     return None
 
 
 def refuseMaster(certificate: x509.Certificate, name: str) -> Objection | None:
-    """Why a certificate of the CA is not the master's."""
+    """Why a certificate from the CA is not the master's."""
     try:
         if not serves(certificate, ExtendedKeyUsageOID.SERVER_AUTH):
             return Objection("wrong-role", "it is not for servers")
@@ -151,6 +151,6 @@ def refuseMaster(certificate: x509.Certificate, name: str) -> Objection | None:
         else:
             verify_certificate_ip_address(certificate, name)
     except Exception:
-        # Whatever it is that cannot be verified is not verified.
+        # Any failure to verify means: not verified.
         return Objection("name", f"it does not have the master's name {name}")
     return None

@@ -1,9 +1,9 @@
 """
-Files that others replace while we run: looked at four times a second.
+Files that other programs replace while we run: checked four times a second.
 
-Looking is a C{stat} of each: it needs no thread and no descriptor, and works on every
-file system. A change counts when it has stood still for one look, so that files that are
-copied one after the other are not judged in the middle.
+A check is a C{stat} of each file: it needs no thread and no descriptor, and works on every file
+system. A change counts when the files stayed the same for one further check, so that files that
+are copied one after the other are not read half-way.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 __all__ = ["LOOK_S", "Watched", "together"]
 
-# What is revoked is refused within a second: two looks, and the work.
+# A revoked certificate is refused within a second: two checks, and the work.
 LOOK_S = 0.25
 
 _Signature = tuple[tuple[int, ...] | None, ...]
@@ -26,11 +26,11 @@ _Signature = tuple[tuple[int, ...] | None, ...]
 
 class Watched:
     """
-    Some files, and whether they have changed.
+    A group of files, and whether they have changed.
 
-    The signature of a file is its device, inode, size and times: C{None} if there is none.
-    The time of change is among them: a file that could not be read is mended by a chmod,
-    and nothing else of it is different then.
+    The signature of a file is its device, inode, size and times; C{None} if it does not exist. The
+    time of change is included: a C{chmod} can make an unreadable file readable, and changes nothing
+    else.
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
@@ -58,7 +58,7 @@ class Watched:
         return tuple(found)
 
     def changed(self) -> bool:
-        """Whether they have changed since this was last true, and stood still since."""
+        """Whether the files have changed since this was last true, and are stable since."""
         now = self._signature()
         still, self._before = now == self._before, now
         if not still or now == self._judged:
@@ -69,9 +69,9 @@ class Watched:
 
 class _Looker:
     """
-    Looks, and goes on looking.
+    Checks the files, whatever happens.
 
-    A L{TimerService} ends with the first error: nothing that is revoked later would be.
+    A L{TimerService} ends with the first error: then no later revocation would take effect.
     """
 
     _log = Logger()
@@ -84,16 +84,18 @@ class _Looker:
         try:
             self._look()
         except Exception as error:
-            # Four times a second is too often to say the same.
+            # Four times a second is too often to repeat a message.
             if repr(error) != self._said:
                 self._said = repr(error)
-                self._log.failure("an error in a look at changed files; looking again")
+                self._log.failure(
+                    "internal error while reading changed certificates or lists; trying again"
+                )
         else:
             self._said = ""
 
 
 def together(service: Service, *looks: Callable[[], None]) -> MultiService:
-    """A service, and beside it looks at files while it runs, each L{LOOK_S}."""
+    """A service, with checks of files every L{LOOK_S} while it runs."""
     both = MultiService()
     service.setServiceParent(both)
     for look in looks:

@@ -129,7 +129,7 @@ _REFUSED: Sequence[Row] = [
         "cert-master-name",
         "the master's name, for clients",
         _issued("decnet-master"),
-        "the master's own, or has its name",
+        "the master's own, or has the master's name",
     ),
     _row("cert-server", "for servers only", _issued(usages=(SERVER,)), "certificate"),
     _row("cert-no-name", "no CN", _issued(""), "refused"),
