@@ -122,8 +122,8 @@ def measure(directory: Path) -> str:
     return "\n".join(
         [
             *[rule, lines[0], rule, *lines[1:], rule, ""],
-            f"The well-behaved worker: {seen.written:,} lines written, {seen.delivered:,} delivered,"
-            f" {seen.repeated} repeated; delay {seen.worst * 1000:.0f} ms at worst.",
+            f"The well-behaved worker: {seen.written:,} lines written,"
+            f" {seen.delivered:,} delivered, {seen.repeated} repeated; delay {seen.worst * 1000:.0f} ms at worst.",
         ]
     )
 
