@@ -123,7 +123,8 @@ def measure(directory: Path) -> str:
         [
             *[rule, lines[0], rule, *lines[1:], rule, ""],
             f"The well-behaved worker: {seen.written:,} lines written,"
-            f" {seen.delivered:,} delivered, {seen.repeated} repeated; delay {seen.worst * 1000:.0f} ms at worst.",
+            f" {seen.delivered:,} delivered, {seen.repeated} repeated;"
+            f" delay {seen.worst * 1000:.0f} ms at worst.",
         ]
     )
 
