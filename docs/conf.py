@@ -1,8 +1,7 @@
 """
 The documentation: ``sphinx-build -W -b html docs docs/_build``.
 
-Options are not written down a second time: the directive ``options`` takes them from the
-program.
+The directive ``options`` takes the options from the programs, so that no page repeats them.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ extensions: list[str] = []
 exclude_patterns = ["_build", "examples"]
 html_theme = "alabaster"
 html_theme_options = {
-    "description": "Log lines from machines under attack to a master, once, provably",
+    "description": "Log lines from machines under attack, delivered exactly once",
     "page_width": "1080px",
     "fixed_sidebar": True,
 }
