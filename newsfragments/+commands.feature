@@ -1,1 +1,1 @@
-``decnet-syslog`` makes and revokes certificates (``ca``, ``enroll``, ``revoke``), finds what is in the way (``doctor``), shows how an end is (``status``), compares both ends' files (``verify``), and tries the promise on your machine (``demo``, ``prove``).
+``decnet-syslog`` creates and revokes certificates (``ca``, ``enroll``, ``revoke``), checks the setup (``doctor``), shows the state of a service (``status``), compares the files of both ends (``verify``), and tests the promise on your machine (``demo``, ``prove``).

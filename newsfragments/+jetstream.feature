@@ -1,1 +1,1 @@
-``--journal nats://...``: many listeners share a journal in NATS JetStream and keep no state; any of them can go, and another goes on where it was, to the octet. ``twistd decnet-outputs`` then writes the files, on one host or on several, one at a time.
+``--journal nats://...``: many listeners share a journal in NATS JetStream and keep no state. If one stops, another continues at the same octet. ``twistd decnet-outputs`` then writes the files, on one host or on several, one at a time.

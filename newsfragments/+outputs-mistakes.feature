@@ -1,3 +1,3 @@
-``--log-path`` and ``--json-path`` that were exchanged are refused (``--force-output``), and so is a path with braces other than
-``{worker}``. An output that was left out for a time reports at start what it lacks. Two workers whose names make one path
-have files of their own.
+The listener refuses ``--log-path`` and ``--json-path`` that were swapped (``--force-output`` overrides), and a path with braces
+other than ``{worker}``. An output that was disabled for a time reports at start which lines it lacks. Two workers whose names lead
+to the same path get separate files.

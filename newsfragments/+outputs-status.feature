@@ -1,2 +1,2 @@
-``decnet-outputs`` has ``--status-port`` and ``--on-event``: who writes, how far behind each output is, what the stream
-holds; ``decnet-syslog status`` shows it.
+``decnet-outputs`` has ``--status-port`` and ``--on-event``. They report which process writes, how far each output lags, and how much
+the stream holds; ``decnet-syslog status`` shows it.

@@ -1,3 +1,3 @@
-The listener takes what a receive brings in one piece, and does not ask TLS for what cannot be there.
-A lone line waits for no commit spacing: half the delay at a hundred lines a second. The journal's
-pages are of 32 KiB: a lone line writes half as much.
+The listener processes each receive in one piece, and no longer queries TLS for data that cannot be there.
+A single line does not wait for the spacing of commits, which halves the delay at a hundred lines a second. The journal uses
+pages of 32 KiB, so a single line writes half as much.

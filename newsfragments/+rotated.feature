@@ -1,1 +1,1 @@
-``--rotated PATTERN`` tells the forwarder where rotated files are that are not beside their log, or are named otherwise.
+``--rotated PATTERN`` tells the forwarder where to find rotated files that are in another directory than their log, or have other names.

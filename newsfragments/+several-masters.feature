@@ -1,1 +1,1 @@
-A forwarder may know several masters (``--master-host`` more than once, or ``--master-domain`` for DNS SRV records): it goes to the next when one is away, stays there, and goes home when a better one is back. Of each the certificate must have ``--master-name``.
+A forwarder may have several masters (``--master-host`` more than once, or ``--master-domain`` for DNS SRV records). It connects to the next when one is away, stays there, and returns when a preferred one is back. The certificate of each must have ``--master-name``.

@@ -1,1 +1,1 @@
-``decnet-syslog tail NAME`` shows a worker's lines at the master, live, through rotations: of the certificate's name, whatever a line says, with gaps and foreign HOSTNAMEs marked, and nothing in it that a terminal would obey.
+``decnet-syslog tail NAME`` shows a worker's lines on the master, live, through rotations. It selects them by the certificate's name, whatever a line claims, marks gaps and foreign HOSTNAMEs, and escapes everything that a terminal would interpret.
