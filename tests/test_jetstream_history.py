@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -19,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.errors import UserError
 from decnet_syslog.master.promise import JournalBlocked
-from decnet_syslog.master.values import Batch, Cursor, Mark
+from decnet_syslog.master.values import Cursor, Mark
 from decnet_syslog.nats import bus as buses
 from decnet_syslog.nats import chronicle as chronicles
 from decnet_syslog.nats import committing
@@ -29,9 +28,8 @@ from decnet_syslog.nats.history import ERAS_MAX, Era, History
 from decnet_syslog.nats.journal import JetStreamJournal
 from decnet_syslog.nats.lease import WentBack
 from decnet_syslog.nats.stream import StreamFull
-from decnet_syslog.nats.written import Written
 
-from .doubles import PROVENANCE, STREAM, lines
+from .doubles import PROVENANCE, lines
 from .natsserver import openJetStream, waitUntil
 from .test_jetstream import SingleTestCase, untilTaken
 from .test_journal_contract import MUCH, grant, octets
@@ -146,69 +144,6 @@ class HistoryTests(SynchronousTestCase):
             "[" * 10000,
         ):
             self.assertRaises(ValueError, History.parse, wrong)
-
-
-class WrittenTests(SynchronousTestCase):
-    """An output skips exactly the octets that it has written."""
-
-    def setUp(self) -> None:
-        self.written = Written("raw", OrderedDict())
-
-    def batch(
-        self, seq: int, start: int, text: bytes, reason: str | None = None
-    ) -> Batch:
-        """A batch with some octets of a file, or with a gap of the same length."""
-        end = start + len(text)
-        kept = b"" if reason else text
-        return Batch(seq, PROVENANCE, STREAM, 0, start, end, kept, None, reason)
-
-    def write(self, *batches: Batch) -> list[tuple[int, bytes, str | None]]:
-        """Write batches and save the cursor. Return the written parts."""
-        fresh = self.written.only(batches)
-        self.assertEqual([b.seq for b in fresh], [b.seq for b in batches])
-        self.written.saved(batches[-1].seq)
-        return [(b.start, b.octets, b.reason) for b in fresh if b.octets or b.reason]
-
-    def test_cut(self) -> None:
-        """Each octet is written once, however the batches are cut, also if it is in a gap now."""
-        text = b"one\ntwo\nthree\nfour\n"
-        self.assertEqual(self.write(self.batch(1, 0, text[:8])), [(0, text[:8], None)])
-        again = [self.batch(2, 0, text[:4]), self.batch(3, 4, text[4:14])]
-        self.assertEqual(self.write(*again), [(8, text[8:14], None)])
-        gap = self.batch(4, 0, text, "vanished")
-        self.assertEqual(self.write(gap), [(14, b"", "vanished")])
-        self.assertEqual(self.write(self.batch(5, 0, text)), [])
-
-    def test_others(self) -> None:
-        """Other workers, streams and generations are unaffected, as are plain peers."""
-        one = self.batch(1, 0, b"one\n")
-        self.write(one)
-        others = [
-            replace(one, seq=2, generation=1),
-            replace(one, seq=3, stream="6" * 32),
-            replace(one, seq=4, provenance=replace(PROVENANCE, worker="w2")),
-            replace(one, seq=5, stream=None),
-            replace(one, seq=6, stream=None),
-        ]
-        self.assertEqual(len(self.write(*others)), 5)
-
-    def test_readTwice(self) -> None:
-        """A batch that is read twice before it is written is cut in the same way."""
-        batches = [self.batch(1, 0, b"one\n"), self.batch(2, 4, b"two\n")]
-        first = self.written.only(batches)
-        self.assertEqual(self.written.only(batches[1:]), first[1:])
-        self.assertEqual(self.written.only(batches), first)
-        again = self.batch(3, 0, b"one\ntwo\nthree\n")
-        (rest,) = self.written.only([again])
-        self.assertEqual((rest.start, rest.octets), (8, b"three\n"))
-        self.assertEqual(self.written.only([again]), [rest])
-
-    def test_unsaved(self) -> None:
-        """Only the ends of batches that are on disk are saved."""
-        self.written.only([self.batch(1, 0, b"one\n"), self.batch(2, 4, b"two\n")])
-        saved = self.written.saved(1)
-        self.assertEqual(list(saved.values()), [(4, 1)])
-        self.assertEqual(list(self.written.ends.values()), [4])
 
 
 class BackTestCase(SingleTestCase):

@@ -38,12 +38,19 @@ OCTETS = b"one\ntwo\n"
 # A table's row, by the columns that the table may have.
 ROWS: dict[str, dict[str, object]] = {
     "meta": {"key": "identity", "value": IDENTITY},
+    "name": {
+        "id": 1,
+        "worker": PROVENANCE.worker,
+        "digest": None,
+        "name": b"/var/log/\xff",
+    },
     "stream": {
         "id": 1,
         "worker": PROVENANCE.worker,
         "stream": STREAM,
         "generation": 3,
         "name": b"/var/log/\xff",
+        "name_id": 1,
         "offset": 17,
         "base": 9,
         "crc": crc32(OCTETS),
@@ -69,6 +76,7 @@ ROWS: dict[str, dict[str, object]] = {
         "stream": STREAM,
         "generation": 3,
         "name": b"/var/log/\xff",
+        "name_id": 1,
         "start": 2,
         "end": 9,
         "reason": "lag-cap",
@@ -95,7 +103,7 @@ STRANGE = {
     "a trigger": "CREATE TRIGGER colour AFTER DELETE ON batch BEGIN SELECT 1; END",
     "no table": "DROP TABLE cursor",
     "no column": "ALTER TABLE batch RENAME COLUMN address TO peer",
-    "another key": "CREATE UNIQUE INDEX colour ON stream (worker, name)",
+    "another key": "CREATE UNIQUE INDEX colour ON stream (worker, crc)",
     "a later version": "PRAGMA user_version = 99",
     "no version": "PRAGMA user_version = 0",
 }
@@ -121,6 +129,8 @@ def make(path: Path, schema: Path) -> None:
         for table, row in ROWS.items():
             has = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
             columns = [column for column in has if column in row]
+            if not has:
+                continue
             names = ", ".join(f'"{column}"' for column in columns)
             marks = ", ".join("?" * len(columns))
             db.execute(

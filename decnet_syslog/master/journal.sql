@@ -100,7 +100,7 @@ CREATE TABLE era (
 );
 
 -- Only used with a journal in JetStream (decnet_syslog.nats.written): the end of each stream that
--- an output has written. After a rollback, lines that come again are recognized by it.
+-- an output has written. After a rollback, lines that come again are recognized by its checksum.
 CREATE TABLE written (
     output     TEXT    NOT NULL,
     worker     TEXT    NOT NULL,
@@ -108,5 +108,20 @@ CREATE TABLE written (
     generation INTEGER NOT NULL,
     "end"      INTEGER NOT NULL,  -- octets of the file that are written, including gaps
     seq        INTEGER NOT NULL,  -- the last batch of the stream
+    base       INTEGER,           -- crc is the checksum of the octets [base, "end");
+    crc        INTEGER,           -- both NULL: not known
+    PRIMARY KEY (output, worker, stream, generation)
+) WITHOUT ROWID;
+
+-- The same: streams whose batches behind a message an output writes from an earlier offset than
+-- its end above, because nothing proves that they are the same octets. A row stays until the
+-- output's cursor is behind the message.
+CREATE TABLE written_again (
+    output     TEXT    NOT NULL,
+    worker     TEXT    NOT NULL,
+    stream     TEXT    NOT NULL,
+    generation INTEGER NOT NULL,
+    seq        INTEGER NOT NULL,  -- the message
+    start      INTEGER NOT NULL,
     PRIMARY KEY (output, worker, stream, generation)
 ) WITHOUT ROWID;

@@ -132,6 +132,25 @@ _STEPS = (
         ),
     ),
     Step(4, "batch.name_id", ("ALTER TABLE batch ADD COLUMN name_id INTEGER",)),
+    # Of what an older program has written the checksum is not known.
+    Step(
+        5,
+        "written.crc",
+        (
+            "ALTER TABLE written ADD COLUMN base INTEGER",
+            "ALTER TABLE written ADD COLUMN crc INTEGER",
+        ),
+    ),
+    Step(
+        5,
+        "written_again",
+        (
+            "CREATE TABLE written_again (output TEXT NOT NULL, worker TEXT NOT NULL,"
+            " stream TEXT NOT NULL, generation INTEGER NOT NULL, seq INTEGER NOT NULL,"
+            " start INTEGER NOT NULL, PRIMARY KEY (output, worker, stream, generation))"
+            " WITHOUT ROWID",
+        ),
+    ),
 )
 
 

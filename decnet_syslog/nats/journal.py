@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from twisted.logger import Logger
@@ -44,15 +45,16 @@ from .bus import Bus, Silent
 from .chronicle import Chronicle
 from .committing import Committer, committedSubject
 from .lease import WentBack
-from .messages import HEADERS_OCTETS_MAX
+from .messages import HEADERS_OCTETS_MAX, Entry
 from .outbox import Outbox, Plan
+from .outputstate import End, Limbo
 from .packing import packer
 from .positions import Positions
+from .proving import Prover, WrittenView
 from .reader import Reader
 from .removing import Remover
 from .shortening import Shortener
 from .stream import Layout, Stream, StreamFull, opening
-from .written import Limbo, Written
 
 __all__ = ["JetStreamJournal", "committedSubject"]
 
@@ -60,34 +62,6 @@ T = TypeVar("T")
 
 # Maximum number of concurrent requests. Each can carry a message of 128 KiB.
 AT_ONCE = 64
-
-
-class WrittenView:
-    """The journal without the octets that one output has written."""
-
-    def __init__(self, journal: JetStreamJournal, written: Written) -> None:
-        self._journal = journal
-        self._written = written
-        # The last batch that was read, and the end of the stream when no batch followed it.
-        self._last = self._end = 0
-
-    def read(self, after: int, costMax: int) -> list[Batch]:
-        """As L{JetStreamJournal.read}, cut to the octets that are not written yet."""
-        batches = self._journal.read(after, costMax)
-        if batches:
-            self._last = batches[-1].seq
-        else:
-            self._end = self._journal.mark.number
-        return self._written.only(batches)
-
-    def position(self, written: int) -> int:
-        """
-        The position of an output, for its status: eras and short positions at the end of the
-        stream have no lines, so an output can have everything without them.
-
-        @param written: the last batch that the output has.
-        """
-        return max(written, self._end) if written >= self._last else written
 
 
 class JetStreamJournal:
@@ -360,6 +334,11 @@ class JetStreamJournal:
 
     def read(self, after: int, costMax: int) -> list[Batch]:
         """As L{decnet_syslog.master.promise.JournalPromise.read}."""
+        entries = self._entries(after, costMax)
+        return [entry.batch for entry in entries if entry.batch is not None]
+
+    def _entries(self, after: int, costMax: int) -> list[Entry]:
+        """The messages with batches behind C{after}, as of L{Reader.read}."""
         if self._outbox is not None:
             after = max(after, self._outbox.released)
         return self._run(self._reader.read(after, costMax))
@@ -380,6 +359,7 @@ class JetStreamJournal:
         outbox.begin(plan, self.identity, self._chronicle.known, owes)
         self._makeReader()
         self._reader.forgiven = outbox.before.released
+        self._prover = Prover(self._stream, self._reader)
         self._limbo = Limbo(outbox.state)
         self._run(self._shortener.restore(self._limbo))
         self._run(self._remover.sweep(outbox.released))
@@ -401,7 +381,17 @@ class JetStreamJournal:
     def written(self, output: str) -> WrittenView:
         """The journal without the octets that an output has written."""
         assert self._outbox is not None, "no output is here"
-        return WrittenView(self, self._outbox.written[output])
+
+        def judge(entry: Entry, end: End) -> bool:
+            return self._run(self._prover.judge(entry, end))
+
+        return WrittenView(
+            self._entries,
+            lambda: self.mark.number,
+            self._outbox.written[output],
+            judge,
+            partial(self._outbox.state.decide, output),
+        )
 
     def tidy(self) -> None:
         """

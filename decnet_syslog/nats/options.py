@@ -168,8 +168,8 @@ def natsOutbox(
         bus = _bus(options)
         from .journal import JetStreamJournal
         from .outbox import Outbox
+        from .outputstate import OutputState
         from .stream import Layout
-        from .written import OutputState
 
         layout = Layout(
             options["journal-name"], options["journal-replicas"], options["journal-max"]

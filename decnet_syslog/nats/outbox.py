@@ -42,8 +42,9 @@ from ..master.values import Cursor
 from .bus import Bus, Silent
 from .history import History
 from .lease import LEASE_S, LeaseLost, WentBack
+from .outputstate import OutputState
 from .stream import EXPECTED, NAME_TAKEN, Layout, Stream, errorOf, opening
-from .written import OutputState, Written
+from .written import Written
 
 __all__ = ["Outbox", "Plan", "placeOf", "releasedOf"]
 
@@ -344,9 +345,12 @@ class Outbox:
         @param owesFork: whether the rollback must still be announced: see L{owesFork}.
         @raise LeaseLost: another process has taken over.
         """
-        self.written = {
-            name: Written(name, self.state.ends(name)) for name in plan.cursors
-        }
+        for name in plan.cursors:
+            if plan.at is not None:
+                self.state.carryOut(name)
+            self.written[name] = Written(
+                name, self.state.ends(name), self.state.again(name)
+            )
         # A new holder's first word: the cursors of the one before are refused from now on.
         notes = {"history": known.asText(), "fork": "owed" if owesFork else None}
         self.state.save(list(plan.cursors.values()), notes, {})
@@ -381,13 +385,13 @@ class Outbox:
         @raise LeaseLost: another process has taken over.
         """
         cursors = list(cursors)
-        ends = {
+        advances = {
             cursor.output: self.written[cursor.output].saved(cursor.seq)
             for cursor in cursors
             if cursor.output in self.written
         }
-        self.state.save(cursors, self._historyNote(known), ends)
-        for output in ends:
+        self.state.save(cursors, self._historyNote(known), advances)
+        for output in advances:
             surplus = self.written[output].surplus()
             if surplus:
                 self.state.forget(output, surplus)

@@ -24,7 +24,6 @@ from dataclasses import dataclass, replace
 from twisted.logger import Logger
 
 from ..master.promise import JournalBlocked
-from ..master.values import Batch
 from .bus import Silent
 from .chronicle import Chronicle
 from .history import ERA, History, erasSubject
@@ -92,9 +91,9 @@ class Reader:
             return chronicle.former
         return chronicle.known
 
-    async def read(self, after: int, costMax: int) -> list[Batch]:
+    async def read(self, after: int, costMax: int) -> list[Entry]:
         """
-        The batches behind C{after}, at least one if there is one.
+        The messages with batches behind C{after}, at least one if there is one.
 
         @raise WentBack: the stream went back.
         """
@@ -103,9 +102,9 @@ class Reader:
             isMore = True
             while isMore:
                 entries, after, isMore = await self._some(after, costMax)
-                batches = [e.batch for e in entries if e.batch is not None]
-                if batches:
-                    return batches
+                entries = [entry for entry in entries if entry.batch is not None]
+                if entries:
+                    return entries
                 # Of these nothing is to be written.
             if after >= (await self._stream.state())[2]:
                 return []

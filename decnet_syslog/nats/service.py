@@ -31,8 +31,9 @@ from ..signals import ServiceSignals
 from .lease import GIVE_UP_S, RENEW_S, LeaseLost, WentBack
 
 if TYPE_CHECKING:
-    from .journal import JetStreamJournal, WrittenView
+    from .journal import JetStreamJournal
     from .outbox import Outbox
+    from .proving import WrittenView
 
 __all__ = ["EXIT_AGAIN", "OutputsService"]
 

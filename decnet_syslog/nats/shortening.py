@@ -24,10 +24,10 @@ from ..wire.record import Provenance
 from .chronicle import Chronicle
 from .history import ERA
 from .messages import ATTEMPT, Foreign, allOf, decode, encode, subjectOf
+from .outputstate import Limbo
 from .reader import Reader
 from .removing import AT_ONCE, Remover
 from .stream import EXPECTED, Stream, StreamFull, Tail
-from .written import Limbo
 
 __all__ = ["Shortener"]
 

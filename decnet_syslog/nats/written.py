@@ -2,16 +2,22 @@
 How far each output has written each stream, so that nothing is written twice.
 
 After a rollback the workers send the lost octets again, in new messages. Sequences do not show
-that these octets were written before. Their identity does: (worker, stream, generation, offset)
-belongs to one content of one file only.
+that these octets were written before, and the name of a stream does not prove it: a worker that
+was restored from a snapshot as well has other octets at the same offsets of the same stream and
+generation. The checksum in each message does.
 
 What must be true:
 
-* the end of each written stream is saved in one transaction with the output's cursor and the
-  history that the cursor belongs to;
+* octets are skipped only if the checksum of a message proves that the output has written the
+  same octets (L{decnet_syslog.nats.proving}). Octets without a proof are written, and an event
+  reports the range;
+* the end of each written stream is saved with its checksum in one transaction with the output's
+  cursor and the history that the cursor belongs to;
 * a batch that is completely written is replaced by an empty one with the same sequence, so the
   cursor still moves past it. A batch that is partly written is cut. So the rendering remains a
-  function of the batches after the cursor and of the saved state;
+  function of the batches after the cursor and of the saved state. A proof is a function of the
+  stream. The decision that there is none depends on time, so it is saved before the
+  octets are written (L{decnet_syslog.nats.outputstate.Again});
 * the state is bounded: with very many streams, those that advanced longest ago are forgotten.
 
 Peers without positions are not covered: their messages are written again when they come again.
@@ -19,157 +25,27 @@ Peers without positions are not covered: their messages are written again when t
 
 from __future__ import annotations
 
-import sqlite3
 from collections import OrderedDict, deque
-from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from json import dumps, loads
-from pathlib import Path
-from typing import TypeAlias
 
 from twisted.logger import Logger
 
-from ..master.journal import Journal
-from ..master.limits import Limits
-from ..master.values import Batch, Cursor
-from .history import History
+from ..master.values import Batch
+from .messages import Entry
+from .outputstate import Advance, Again, End, Key
 
-__all__ = ["Limbo", "OutputState", "Written"]
+__all__ = ["Written", "keyOf"]
 
 # Maximum number of streams whose ends are kept for an output. A row takes about 200 octets.
 STREAMS_MAX = 65536
 
-# Worker, stream, generation.
-Key: TypeAlias = tuple[str, str, int]
+_NOTHING = End(0)
 
 
-class OutputState(Journal):
-    """
-    The database of the process that writes the outputs: cursors, file lengths, and the end of
-    each written stream. It contains no batches.
-    """
-
-    @classmethod
-    def open(
-        cls,
-        path: Path,
-        streamsPerWorkerMax: int = Limits.filesPerWorker,
-        reserve: bool = False,
-    ) -> OutputState:
-        """As L{Journal.open}."""
-        opened = super().open(path, streamsPerWorkerMax, reserve)
-        assert isinstance(opened, cls)
-        return opened
-
-    def history(self) -> History | None:
-        """The history that the saved cursors belong to; C{None} if there is none."""
-        text = self.note("history")
-        return None if text is None else History.parse(text)
-
-    def note(self, key: str) -> str | None:
-        """Read a text that was kept."""
-        found = self._asked(
-            lambda: self._db.execute(
-                "SELECT value FROM meta WHERE key = ?", (f"jetstream-{key}",)
-            ).fetchone()
-        )
-        return None if found is None else str(found[0])
-
-    def keep(self, key: str, text: str | None) -> None:
-        """Keep a text, or delete it."""
-        self.save((), {key: text}, {})
-
-    def save(
-        self,
-        cursors: Collection[Cursor],
-        notes: Mapping[str, str | None],
-        ends: Mapping[str, Mapping[Key, tuple[int, int]]],
-    ) -> None:
-        """
-        Save the cursors of the outputs, in one transaction.
-
-        @param ends: for each output, the streams that have advanced: (end, sequence of the
-            last batch).
-        """
-        self._begin()
-        try:
-            for cursor in cursors:
-                self._cursorTable.save(cursor)
-            for key, text in notes.items():
-                if text is None:
-                    self._db.execute(
-                        "DELETE FROM meta WHERE key = ?", (f"jetstream-{key}",)
-                    )
-                else:
-                    self._db.execute(
-                        "INSERT OR REPLACE INTO meta VALUES (?, ?)",
-                        (f"jetstream-{key}", text),
-                    )
-            self._db.executemany(
-                "INSERT OR REPLACE INTO written VALUES (?, ?, ?, ?, ?, ?)",
-                [
-                    (output, *key, *end)
-                    for output, advanced in ends.items()
-                    for key, end in advanced.items()
-                ],
-            )
-        except sqlite3.DatabaseError as error:
-            raise self._failure(error) from error
-        self._commit()
-        for cursor in cursors:
-            self._cursorTable.seqs[cursor.output] = cursor.seq
-
-    def ends(self, output: str) -> OrderedDict[Key, int]:
-        """The end of each stream that an output has written; the latest to advance is the last."""
-        rows = self._asked(
-            lambda: self._db.execute(
-                'SELECT worker, stream, generation, "end" FROM written'
-                " WHERE output = ? ORDER BY seq",
-                (output,),
-            ).fetchall()
-        )
-        return OrderedDict(((w, s, g), end) for w, s, g, end in rows)
-
-    def forget(self, output: str, keys: Sequence[Key]) -> None:
-        """Forget streams of an output."""
-        self._begin()
-        try:
-            self._db.executemany(
-                "DELETE FROM written WHERE output = ? AND worker = ? AND stream = ?"
-                " AND generation = ?",
-                [(output, *key) for key in keys],
-            )
-        except sqlite3.DatabaseError as error:
-            raise self._failure(error) from error
-        self._commit()
-
-
-class Limbo:
-    """
-    Positions whose message was removed to make room, and not yet published again: see
-    L{decnet_syslog.nats.reader}. They are kept in the database, so they survive a crash.
-
-    @ivar positions: for each subject, the headers of the message to publish.
-    """
-
-    def __init__(self, state: OutputState) -> None:
-        self._state = state
-        text = state.note("limbo")
-        self.positions: dict[str, dict[str, str]] = {} if text is None else loads(text)
-
-    def add(self, subject: str, headers: Mapping[str, str]) -> None:
-        """Keep a position whose message is about to be removed."""
-        self.positions[subject] = dict(headers)
-        self._keep()
-
-    def drop(self, subject: str) -> None:
-        """Forget a position that is in the stream again."""
-        del self.positions[subject]
-        self._keep()
-
-    def _keep(self) -> None:
-        text = dumps(self.positions) if self.positions else None
-        self._state.keep("limbo", text)
+def keyOf(batch: Batch) -> Key:
+    """The stream of a batch that has one."""
+    assert batch.stream is not None
+    return batch.provenance.worker, batch.stream, batch.generation
 
 
 @dataclass
@@ -178,38 +54,68 @@ class Written:
     How far one output has written each stream.
 
     @ivar ends: the saved end of each stream.
+    @ivar again: decisions that no batch has met yet.
     """
 
     output: str
-    ends: OrderedDict[Key, int]
-    _read: deque[tuple[int, Key, int]] = field(default_factory=deque)
+    ends: OrderedDict[Key, End]
+    again: dict[Key, Again] = field(default_factory=dict)
+    # In the order of reading: sequence, stream, and the stream's end after that message. An end
+    # without a proof is a decision of L{again}.
+    _read: deque[tuple[int, Key, End]] = field(default_factory=deque)
     # The ends of streams that have advanced since they were saved.
-    _ahead: dict[Key, int] = field(default_factory=dict)
+    _ahead: dict[Key, End] = field(default_factory=dict)
+    # Ends up to which the octets that come again are proved to be the written ones.
+    _proved: dict[Key, End] = field(default_factory=dict)
     _readTo: int = 0
     _log = Logger()
 
-    def only(self, batches: Sequence[Batch]) -> list[Batch]:
-        """Cut batches, given in the order of reading, to the part that is not written yet."""
-        return [self._rest(batch) for batch in batches]
+    def doubt(self, entry: Entry) -> End | None:
+        """
+        Ask whether a batch needs a decision before L{cut}.
 
-    def _rest(self, batch: Batch) -> Batch:
+        @return: the output's end, if the batch begins before that end and it is undecided whether
+            the octets are the same; otherwise C{None}.
+        """
+        batch = entry.batch
+        if batch is None or batch.stream is None or batch.seq <= self._readTo:
+            return None
+        key = keyOf(batch)
+        again = self.again.get(key)
+        if again is not None and batch.seq > again.seq:
+            return None
+        end = self._end(key)
+        if batch.start >= end.offset or self._proved.get(key) == end:
+            return None
+        return end
+
+    def prove(self, entry: Entry, end: End) -> None:
+        """Record that the stream has the same octets as the output up to an end."""
+        assert entry.batch is not None
+        self._proved[keyOf(entry.batch)] = end
+
+    def decide(self, key: Key, again: Again) -> None:
+        """Record a saved decision."""
+        self.again[key] = again
+
+    def cut(self, entry: Entry) -> Batch:
+        """Cut a batch, given in the order of reading, to the part that is not written yet."""
+        batch = entry.batch
+        assert batch is not None
         if batch.stream is None:
             return batch
-        key = batch.provenance.worker, batch.stream, batch.generation
+        key = keyOf(batch)
         if batch.seq <= self._readTo:
             # The same batch again, for an output that was blocked: cut it as before.
-            end = self._endBefore(batch.seq, key)
+            end = self._endBefore(batch.seq, key).offset
         else:
-            end = self._ahead.get(key, self.ends.get(key, 0))
-            self._readTo = batch.seq
-            if batch.end > end:
-                self._ahead[key] = batch.end
-                self._read.append((batch.seq, key, batch.end))
+            end = self._extend(entry, batch, key).offset
         if batch.start >= end:
             return batch
-        self._log.warn(
-            "skipping octets {start} to {end} of {name!r} of {worker}: they are in the output"
-            " already",
+        self._log.info(
+            "skipping octets {start} to {end} of {name!r} of {worker}: {output} has them, as their"
+            " checksum proves",
+            output=self.output,
             worker=batch.provenance.worker,
             stream=batch.stream,
             name=batch.provenance.log,
@@ -224,9 +130,30 @@ class Written:
             batch, start=end, octets=batch.octets[end - batch.start :], lines=-1
         )
 
-    def _endBefore(self, seq: int, key: Key) -> int:
+    def _end(self, key: Key) -> End:
+        return self._ahead.get(key) or self.ends.get(key, _NOTHING)
+
+    def _extend(self, entry: Entry, batch: Batch, key: Key) -> End:
+        """Record a batch that is read for the first time, and return the stream's previous end."""
+        again = self.again.get(key)
+        if again is not None and batch.seq > again.seq:
+            del self.again[key]
+            self._put(batch.seq - 1, key, End(again.start))
+        end = self._end(key)
+        self._readTo = batch.seq
+        if batch.end > end.offset:
+            self._proved.pop(key, None)
+            at = entry.position
+            self._put(batch.seq, key, End(batch.end, (at.base, at.crc)))
+        return end
+
+    def _put(self, seq: int, key: Key, end: End) -> None:
+        self._ahead[key] = end
+        self._read.append((seq, key, end))
+
+    def _endBefore(self, seq: int, key: Key) -> End:
         """The end of a stream when a batch was read for the first time."""
-        end = self.ends.get(key, 0)
+        end = self.ends.get(key, _NOTHING)
         for at, other, there in self._read:
             if at >= seq:
                 break
@@ -234,25 +161,28 @@ class Written:
                 end = there
         return end
 
-    def saved(self, seq: int) -> dict[Key, tuple[int, int]]:
+    def saved(self, seq: int) -> Advance:
         """
         Record that everything up to a batch is on disk.
 
-        @return: the streams that have advanced: (end, sequence of the last batch).
+        @return: what to save with the cursor.
         """
-        advanced: dict[Key, tuple[int, int]] = {}
+        advance = Advance()
         while self._read and self._read[0][0] <= seq:
             at, key, end = self._read.popleft()
             self.ends[key] = end
             self.ends.move_to_end(key)
-            advanced[key] = end, at
+            advance.ends[key] = end, at
+            if end.proof is None:
+                advance.settled.append(key)
             if self._ahead.get(key) == end:
                 del self._ahead[key]
-        return advanced
+        return advance
 
     def surplus(self) -> list[Key]:
         """Forget the oldest streams beyond the limit, and return them."""
         gone: list[Key] = []
         while len(self.ends) > STREAMS_MAX:
             gone.append(self.ends.popitem(last=False)[0])
+            self._proved.pop(gone[-1], None)
         return gone

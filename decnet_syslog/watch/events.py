@@ -40,6 +40,7 @@ KINDS: Mapping[str, str] = {
     "expiring": "A certificate expires soon.",
     "diverged": "The two ends hold different contents for one file.",
     "went-back": "The journal has lost messages and continues from an older state.",
+    "repeated": "Lines were written again: nothing proved that the output has them.",
     "unsafe": "The journal's settings could lose lines; the listener accepts nothing.",
     "reloaded": "Certificates or lists were read again.",
     "reload-refused": "New certificates or lists are unusable; the old ones stay in use.",
