@@ -281,7 +281,7 @@ MUTANTS = (
     Mutant(
         "forget what is ahead of an output",
         (edited(OutputFile, "_recover", ("= recorded.ahead", "= 0")),),
-        "tests.test_outputs_moved.HalfLineTests.test_killed",
+        "tests.test_outputs_moved.HalfLineTests.test_killedAfterOperation",
     ),
     Mutant(
         "record the output's old file",
@@ -300,7 +300,7 @@ MUTANTS = (
                 ),
             ),
         ),
-        "tests.test_outputs_moved.MovedWhileDownTests.test_every",
+        "tests.test_outputs_moved.MovedWhileDownTests.test_uncountedLinesAreFound",
     ),
     Mutant(
         "forget the end of a deleted output",
@@ -331,7 +331,7 @@ MUTANTS = (
     Mutant(
         "write over zeros of the same boot",
         (edited(OutputFile, "_verify", (" and self._doubted.boot != bootId()", "")),),
-        "tests.test_outputs.CrashTests.test_zerosOfSomebodyElse",
+        "tests.test_outputs.CrashTests.test_foreignZerosAreKept",
     ),
     Mutant(
         "no checkpoint when the journal opens",
@@ -345,12 +345,12 @@ MUTANTS = (
                 ),
             ),
         ),
-        "tests.test_journal.OpenTests.test_onDisk",
+        "tests.test_journal.OpenTests.test_walIsCheckpointed",
     ),
     Mutant(
         "no sync of the directory when the journal opens",
         (edited(database, "_opened", ("syncDirectory(path.parent)", "pass")),),
-        "tests.test_journal.OpenTests.test_nameOnDisk",
+        "tests.test_journal.OpenTests.test_directoryIsSynced",
     ),
     Mutant(
         "a missing revocation list is believed",
@@ -399,12 +399,12 @@ MUTANTS = (
     Mutant(
         "serve a peer whose handshake completed only for its BYE",
         (edited(ListenerProtocol, "_objection", ("found is not None", "False")),),
-        "tests.test_refused.ByeTests.test_codes",
+        "tests.test_refused.ByeTests.test_codesForCertificates",
     ),
     Mutant(
         "replace the CA's key without a copy of the old one",
         (edited(replacement, "begin", ("_store(directory / PREVIOUS, old)", "pass")),),
-        "tests.test_replacement.DeathTests.test_begin",
+        "tests.test_replacement.DeathTests.test_diedInFirstStep",
     ),
     Mutant(
         "no sync of a log before its octets are shipped",
@@ -414,12 +414,12 @@ MUTANTS = (
     Mutant(
         "no discard when a connection is superseded",
         (edited(Acknowledged, "supersede", ("self._discard()", "pass")),),
-        "tests.test_reception.AcknowledgedTests.test_supersededOnTheWay",
+        "tests.test_reception.AcknowledgedTests.test_supersededInTransit",
     ),
     Mutant(
         "base and checksum go on after a gap at the listener",
         (edited(StreamTable, "advance", ("base, crc = deposit.end, 0", "pass")),),
-        "tests.test_journal.PositionTests.test_gap",
+        "tests.test_journal.PositionTests.test_gapMovesPosition",
     ),
     Mutant(
         "base and checksum go on after a gap at the forwarder",
@@ -430,7 +430,7 @@ MUTANTS = (
                 ("stream.base, stream.crc = chunk.end, 0", "pass"),
             ),
         ),
-        "tests.test_many_files.GapTests.test_base",
+        "tests.test_many_files.GapTests.test_checksumRestartsAfterGap",
     ),
     Mutant(
         "the shortest of several fitting contents is taken",
@@ -463,6 +463,6 @@ MUTANTS = (
                 ("everyJournal=isPlain or not resend", "everyJournal=True"),
             ),
         ),
-        "tests.test_journals.LiarTests.test_nothing",
+        "tests.test_journals.LiarTests.test_checksumOfNothing",
     ),
 )

@@ -1,4 +1,6 @@
-"""The documentation: builds, knows every option, and what it says to type works."""
+"""
+Tests for the documentation: it builds, covers every option, and its commands work.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,12 @@ DOCS = ROOT / "docs"
 
 
 def shown(text: str) -> str:
-    """The text of a page, without its tags."""
+    """The text of a page without its tags."""
     return html.unescape(re.sub(r"<[^>]*>", "", text))
 
 
 class BuildTests(SynchronousTestCase):
-    """Sphinx has no complaint."""
+    """Sphinx builds the documentation without a warning."""
 
     timeout = 240
 
@@ -57,9 +59,11 @@ class BuildTests(SynchronousTestCase):
     def page(self, name: str) -> str:
         return (self.out / "html" / f"{name}.html").read_text("utf-8")
 
-    def test_pages(self) -> None:
-        """Every page is there, in the index, and linked by its own kind of link; every
-        option of every command and service is in the reference."""
+    def test_everyPageAndOption(self) -> None:
+        """
+        Every page is built, listed in the index, and linked in Sphinx's way; the
+        reference has every option of every command and service.
+        """
         index = self.page("index")
         names = [path.stem for path in DOCS.glob("*.rst") if path.stem != "index"]
         self.assertGreater(len(names), 10)
@@ -82,10 +86,10 @@ class BuildTests(SynchronousTestCase):
 
 
 class NewsTests(SynchronousTestCase):
-    """What changed for users."""
+    """The news for users."""
 
-    def test_draft(self) -> None:
-        """Every fragment is a text that the next release's news have, once."""
+    def test_newsHasEachFragmentOnce(self) -> None:
+        """The next release's news contain every fragment exactly once."""
         if importlib.util.find_spec("towncrier") is None:
             raise SkipTest("towncrier is not installed: pip install '.[test]'")
         done = subprocess.run(
@@ -108,16 +112,16 @@ class NewsTests(SynchronousTestCase):
             text = " ".join(path.read_text("utf-8").split())
             self.assertEqual(news.count(text), 1, path)
             self.assertGreater(len(text), 20)
-        # What is gathered is taken away, and stands in the file.
+        # towncrier deletes the collected fragments; their text is in NEWS.rst.
         if not fragments:
             self.assertRegex((ROOT / "NEWS.rst").read_text("utf-8"), r"\n[0-9.]+ \(")
 
 
 class ClaimTests(SynchronousTestCase):
-    """What the pages tell people to do."""
+    """Instructions and facts in the documentation are true."""
 
-    def test_back(self) -> None:
-        """The statement that gives DECNET's forwarder our offset does so."""
+    def test_returnToDecnet(self) -> None:
+        """The documented SQL statement gives DECNET's forwarder our offset."""
         directory = Path(self.mktemp()).resolve()
         directory.mkdir(parents=True)
         path = directory / "forwarder.db"
@@ -162,9 +166,11 @@ class ClaimTests(SynchronousTestCase):
             for name in re.findall(r"\w+", line)
         ]
 
-    def test_records(self) -> None:
-        """Every member of a record is in the reference, in its order, and no other; and so
-        are those of a gap."""
+    def test_recordMembers(self) -> None:
+        """
+        The reference lists every member of a record in the right order, and no other,
+        and likewise those of a gap record.
+        """
         provenance = Provenance("w", "f", "a", "2026-04-18T00:00:00Z", "/l", True)
         all_: list[str] = []
         gap: list[str] = []
@@ -180,8 +186,8 @@ class ClaimTests(SynchronousTestCase):
         for name in gap:
             self.assertIn(f"``{name}``", text.partition("\nIn ``gap`` are ")[2])
 
-    def test_environment(self) -> None:
-        """Every variable that the code reads is in the reference."""
+    def test_environmentVariables(self) -> None:
+        """The reference lists every environment variable that the code reads."""
         code = "".join(
             [path.read_text("utf-8") for path in (ROOT / "decnet_syslog").rglob("*.py")]
         )
@@ -193,8 +199,8 @@ class ClaimTests(SynchronousTestCase):
         self.assertGreater(len(here), 8)
         self.assertEqual(set(self.table("Environment", "Exit statuses")), here)
 
-    def test_examples(self) -> None:
-        """Every configuration that is shown is run by a test, and every one is shown."""
+    def test_examplesAreTestedAndShown(self) -> None:
+        """Every example configuration is used by a test, and is shown on a page."""
         pages = "".join([path.read_text("utf-8") for path in DOCS.glob("*.rst")])
         tests = "".join(
             [

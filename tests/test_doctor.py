@@ -1,4 +1,4 @@
-"""Broken set-ups: each is found, its cause named and its cure."""
+"""Tests for the doctor: each broken setup is found, with its cause and its remedy."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ from .peers import PairTestCase
 def writeBundle(
     directory: Path, cert: x509.Certificate, holder: str = "holder", ca: str = "ca"
 ) -> Path:
-    """A bundle as enroll writes it."""
+    """A bundle as C{enroll} writes it."""
     directory.mkdir(parents=True)
     (directory / "ca.crt").write_bytes(authority(ca).public_bytes(Encoding.PEM))
     (directory / "worker.crt").write_bytes(cert.public_bytes(Encoding.PEM))
@@ -72,7 +72,7 @@ def writeBundle(
 
 
 class DoctorTestCase(SynchronousTestCase):
-    """With a directory and a report."""
+    """Tests with a directory and a report."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
@@ -80,7 +80,7 @@ class DoctorTestCase(SynchronousTestCase):
         self.report = Report()
 
     def assertFound(self, state: str, cause: str, cure: str) -> None:
-        """There is a finding of this state; nothing else is worse than it."""
+        """Check for a finding with this state, and that no other finding is worse."""
         for finding in self.report.findings:
             if (
                 finding.state == state
@@ -95,7 +95,7 @@ class DoctorTestCase(SynchronousTestCase):
 
 
 class BundleTests(DoctorTestCase):
-    """What an end is."""
+    """A worker's or a master's bundle is checked."""
 
     def check(self, path: Path, refuses: Any = refusedAsWorker, **options: Any) -> None:
         checkBundle(self.report, path, refuses, **options)
@@ -103,57 +103,60 @@ class BundleTests(DoctorTestCase):
     def write(self, cert: x509.Certificate, **options: Any) -> Path:
         return writeBundle(self.directory / "b", cert, **options)
 
-    def test_well(self) -> None:
-        """Nothing is wrong with a good one."""
+    def test_validBundle(self) -> None:
+        """A valid bundle has no findings."""
         self.check(self.write(certificate(["w1"], days=(-1, 90))))
         self.assertEqual({f.state for f in self.report.findings}, {OK})
 
-    def test_missing(self) -> None:
-        """No bundle."""
+    def test_missingBundle(self) -> None:
+        """A missing bundle is found."""
         self.check(self.directory / "b")
         self.assertFound(FAIL, "No such file", "decnet-syslog enroll")
 
-    def test_keyReadable(self) -> None:
-        """A key that others can read."""
+    def test_keyReadableByOthers(self) -> None:
+        """A key that others can read is found."""
         path = self.write(certificate(["w1"]))
         (path / "worker.key").chmod(0o644)
         self.check(path)
         self.assertFound(FAIL, "others can read this key", "chmod 600")
 
-    def test_otherKey(self) -> None:
-        """A key of another certificate."""
+    def test_keyOfAnotherCertificate(self) -> None:
+        """A key that belongs to another certificate is found."""
         self.check(self.write(certificate(["w1"]), holder="other"))
         self.assertFound(FAIL, "is not the key of worker.crt", "copy both")
 
-    def test_otherAuthority(self) -> None:
-        """A certificate of another CA than the bundle's."""
+    def test_certificateOfAnotherCA(self) -> None:
+        """A certificate from a CA that the bundle does not have is found."""
         self.check(self.write(certificate(["w1"]), ca="other"))
         self.assertFound(FAIL, "not signed by the CA in ca.crt", "copy all three")
 
     def test_expired(self) -> None:
-        """Too late."""
+        """An expired certificate is found."""
         self.check(self.write(certificate(["w1"], days=(-9, -1))))
         self.assertFound(FAIL, "expired on", "enroll again")
 
-    def test_clock(self) -> None:
-        """Too early: this machine's clock."""
+    def test_clockBehindCertificate(self) -> None:
+        """A certificate whose validity has not begun points to this machine's clock."""
         self.check(self.write(certificate(["w1"], days=(1, 9))))
         self.assertFound(FAIL, "is not valid before", "clock")
 
-    def test_expiring(self) -> None:
-        """Soon too late."""
+    def test_expiresSoon(self) -> None:
+        """A certificate that expires soon is noted."""
         self.check(self.write(certificate(["w1"], days=(-1, 5))))
         self.assertFound(NOTE, "in 4 days", "renew")
 
     def test_authorityExpired(self) -> None:
-        """The CA is too old, the certificate is not."""
+        """An expired CA is found even if the certificate is still valid."""
         path = self.write(certificate(["w1"], days=(-1, 200)))
         later = datetime.now(timezone.utc) + timedelta(days=150)
         self.check(path, now=later)
         self.assertFound(FAIL, "expired on", "replace the CA")
 
-    def test_sameName(self) -> None:
-        """Two CAs with one name: OpenSSL needs key identifiers to tell them apart."""
+    def test_sameNamedCAs(self) -> None:
+        """
+        Two CAs with the same name are found if they lack the key identifiers that
+        OpenSSL needs to distinguish them.
+        """
         path = self.write(certificate(["w1"], days=(-1, 90)))
         twin = certificate([], ca="ca", holder="ca", usages=(), authority=True)
         with open(path / "ca.crt", "ab") as file:
@@ -169,30 +172,32 @@ class BundleTests(DoctorTestCase):
         self.assertFound(NOTE, "several CAs with one name", "key identifiers")
 
     def test_hostileName(self) -> None:
-        """A name that no listener takes; it does not reach the terminal as it is."""
+        """
+        A name that every listener would refuse is found, and escaped on the terminal.
+        """
         self.check(self.write(certificate(["w\x1b[2J/../\u202e"])))
         self.assertFound(FAIL, "a listener refuses", "enroll NAME")
         self.assertNotRegex(self.report.asText(), "[\x1b\u202e]")
 
-    def test_serverOnly(self) -> None:
-        """A certificate for servers is no worker's."""
+    def test_serverOnlyCertificate(self) -> None:
+        """A worker's certificate that is only for servers is found."""
         self.check(self.write(certificate(["w1"], usages=(SERVER,))))
         self.assertFound(FAIL, "not for clients", "enroll NAME")
 
     def test_masterWithoutName(self) -> None:
-        """A worker's certificate is no master's."""
+        """A master's certificate without the master's name is found."""
         self.check(self.write(certificate(["w1"])), refusedAsMaster)
         self.assertFound(FAIL, "not for servers", "ca init")
 
     def test_openDirectory(self) -> None:
-        """A directory where anybody can put other files."""
+        """A bundle's directory in which anybody can create files is found."""
         path = self.write(certificate(["w1"]))
         path.chmod(0o777)
         self.check(path)
         self.assertFound(FAIL, "everybody can replace", "chmod o-w")
 
-    def test_authorityKey(self) -> None:
-        """A CA whose key others can read."""
+    def test_readableCAKey(self) -> None:
+        """A CA's key that others can read is found."""
         (self.directory / "ca.key").write_text("x")
         (self.directory / "ca.key").chmod(0o640)
         checkAuthority(self.report, self.directory)
@@ -200,20 +205,20 @@ class BundleTests(DoctorTestCase):
 
 
 class MachineTests(DoctorTestCase):
-    """What is around an end."""
+    """The machine around the worker or the master is checked."""
 
-    def test_clock(self) -> None:
-        """A clock that nobody keeps in step, and one that somebody does."""
+    def test_clockSynchronisation(self) -> None:
+        """An unsynchronised clock is noted; a synchronised one is good."""
         checkClock(self.report, lambda: TIME_ERROR)
         self.assertFound(NOTE, "not synchronised", "chrony")
         self.report = Report()
         checkClock(self.report, lambda: 0)
         self.assertFound(OK, "synchronised", "")
-        # The real one answers something.
+        # The real clock has one state or the other.
         checkClock(self.report)
 
     def test_noSpace(self) -> None:
-        """A disk without room, or without enough for the limit."""
+        """A disk that is full, or too small for the configured limit, is found."""
         checkSpace(self.report, self.directory, 2**62, 0)
         self.assertFound(FAIL, "MiB are needed", "make room")
         self.report = Report()
@@ -221,7 +226,10 @@ class MachineTests(DoctorTestCase):
         self.assertFound(NOTE, "may be used", "lower the limit")
 
     def test_journalSpace(self) -> None:
-        """How the journal's disk is divided; too small, smaller than its limit, well."""
+        """
+        The division of the journal's disk is reported: too small, smaller than its
+        limit, or sufficient.
+        """
         path = self.directory / "listener.db"
         for mebibytes, most, level, what in (
             (4, 0, FAIL, "8 MiB are needed"),
@@ -235,8 +243,8 @@ class MachineTests(DoctorTestCase):
                 checkJournalSpace(self.report, path, most * 1024**2)
             self.assertFound(level, what, "make room" if level != OK else "")
 
-    def test_noDatabase(self) -> None:
-        """A state that is something else; a link to somewhere."""
+    def test_invalidDatabase(self) -> None:
+        """A state database that is another file or a link is found."""
         path = self.directory / "forwarder.db"
         path.write_text("PRIVATE KEY and more of that")
         checkDatabase(self.report, "state", path)
@@ -246,8 +254,11 @@ class MachineTests(DoctorTestCase):
         checkDatabase(self.report, "state", link)
         self.assertFound(FAIL, "no regular file", "another path")
 
-    def test_inUse(self) -> None:
-        """A state that another process has; it is named, and not disturbed."""
+    def test_databaseInUse(self) -> None:
+        """
+        A state database in use by another process is reported with the process, and not
+        disturbed.
+        """
         path = self.directory / "forwarder.db"
         code = (
             "import sys; from pathlib import Path;"
@@ -274,8 +285,8 @@ class MachineTests(DoctorTestCase):
         checkDatabase(self.report, "state", path)
         self.assertFound(OK, "not in use", "")
 
-    def test_lock(self) -> None:
-        """A listener's lock is seen, and is not taken."""
+    def test_lockIsDetected(self) -> None:
+        """A listener's lock is detected without being taken."""
         path = self.directory / "listener.db.lock"
         self.assertFalse(isFlocked(path))
         lock = ListenerLock(path)
@@ -284,15 +295,17 @@ class MachineTests(DoctorTestCase):
         lock.release()
         self.assertFalse(isFlocked(path))
 
-    def test_descriptors(self) -> None:
-        """A limit on open files that is below the one on connections."""
+    def test_descriptorLimit(self) -> None:
+        """A limit on open files below the limit on connections is noted."""
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         checkDescriptors(self.report, hard + 1)
         self.assertFound(NOTE, "fewer are accepted", "LimitNOFILE")
 
 
 class ForwarderTests(DoctorTestCase):
-    """A worker's files; its way to the master is in L{ProbeTests}."""
+    """
+    A worker's files are checked; for its connection to the master see L{ProbeTests}.
+    """
 
     def examine(self, *more: str, log: str = "app.log") -> None:
         home = self.directory
@@ -320,8 +333,11 @@ class ForwarderTests(DoctorTestCase):
             f"weekly\n{self.directory}/*.log {{\n{settings}\n}}\n"
         )
 
-    def test_well(self) -> None:
-        """A worker that is set up as the docs say, and then asks the master."""
+    def test_workerAsDocumented(self) -> None:
+        """
+        A worker that is set up as documented has no findings, and its master is
+        contacted.
+        """
         (self.directory / "app.log").write_bytes(b"x\n")
         self.rotate("rotate 7\ncreate\ncompress\ndelaycompress")
         self.examine()
@@ -330,22 +346,22 @@ class ForwarderTests(DoctorTestCase):
         self.assertEqual(self.asked[0][1:3], ("master", 6514))
 
     def test_noLog(self) -> None:
-        """A log that is not there; a directory that is not."""
+        """A missing log or directory is found."""
         self.rotate("rotate 7")
         self.examine()
         self.assertFound(NOTE, "not there yet", "correct --log-file")
         self.examine(log="nowhere/app.log")
         self.assertFound(FAIL, "No such file", "install -d")
 
-    def test_pipe(self) -> None:
-        """A log that is a pipe: looked at, not opened."""
+    def test_pipeInPlaceOfLog(self) -> None:
+        """A log that is a FIFO is found without opening it."""
         os.mkfifo(self.directory / "app.log")
         self.rotate("rotate 7")
         self.examine()
         self.assertFound(FAIL, "no regular file", "not followed")
 
-    def test_rotations(self) -> None:
-        """What logrotate is told that loses lines on a worker."""
+    def test_lossyRotations(self) -> None:
+        """logrotate settings that lose a worker's lines are found."""
         (self.directory / "app.log").write_bytes(b"x\n")
         for settings, state, cause, cure in (
             ("rotate 7\nolddir /var/old", FAIL, "olddir", "--rotated '/var/old/'"),
@@ -431,7 +447,7 @@ class ForwarderTests(DoctorTestCase):
             self.assertFound(state, cause, cure)
 
     def test_noZstd(self) -> None:
-        """zstd without its library."""
+        """Rotation with zstd is found if Python lacks its library."""
         (self.directory / "app.log").write_bytes(b"x\n")
         self.rotate("rotate 7\ncompress\ncompresscmd zstd")
         missing = {"zstandard": None, "compression.zstd": None, "compression": None}
@@ -439,8 +455,8 @@ class ForwarderTests(DoctorTestCase):
             self.examine()
         self.assertFound(FAIL, "pip install zstandard", "where the forwarder runs")
 
-    def test_rotated(self) -> None:
-        """The remedy that is printed is one: with it nothing is found any more."""
+    def test_suggestedPatternsSuffice(self) -> None:
+        """With the suggested C{--rotated} option, no findings remain."""
         log = self.directory / "app.log"
         log.write_bytes(b"x\n")
         for settings in (
@@ -463,8 +479,10 @@ class ForwarderTests(DoctorTestCase):
             checkForwarded(report, known, str(log), patterns)
             self.assertEqual([f.state for f in report.findings], [OK], settings)
 
-    def test_link(self) -> None:
-        """logrotate rotates the file that a link leads to."""
+    def test_rotationOfLinkTarget(self) -> None:
+        """
+        The rotation settings for a link's target apply: logrotate rotates that file.
+        """
         (self.directory / "far").mkdir()
         (self.directory / "far" / "0.log").write_bytes(b"x\n")
         (self.directory / "app.log").symlink_to("far/0.log")
@@ -474,9 +492,11 @@ class ForwarderTests(DoctorTestCase):
         self.examine()
         self.assertFound(OK, "loses nothing", "")
 
-    def test_inherited(self) -> None:
-        """What is said for all files holds for each; what is included is read; what does
-        not cover the file is not its; a file that includes itself ends."""
+    def test_globalAndIncludedSettings(self) -> None:
+        """
+        Global settings apply to each file, included files are read, blocks for other
+        files are ignored, and a file that includes itself causes no loop.
+        """
         (self.directory / "app.log").write_bytes(b"x\n")
         more = self.directory / "more"
         more.write_text(f"'{self.directory}/app.log' '/other' {{ rotate 3 }}\n")
@@ -489,15 +509,17 @@ class ForwarderTests(DoctorTestCase):
         self.assertFound(NOTE if self.report.well else FAIL, "olddir", "")
         self.assertNotIn("shred", self.report.asText())
 
-    def test_uncovered(self) -> None:
-        """A log without a rotation, and a configuration that cannot be read."""
+    def test_logWithoutRotation(self) -> None:
+        """
+        A log without rotation, and an unreadable logrotate configuration, are noted.
+        """
         (self.directory / "app.log").write_bytes(b"x\n")
         self.examine()
         self.assertFound(NOTE, "none is configured", "finite")
         self.assertFound(NOTE, "No such file", "--logrotate")
 
-    def test_twice(self) -> None:
-        """A log that two configurations rotate."""
+    def test_logRotatedTwice(self) -> None:
+        """A log that two configurations rotate is noted."""
         (self.directory / "app.log").write_bytes(b"x\n")
         rotate = self.directory / "rotate"
         rotate.mkdir()
@@ -509,7 +531,7 @@ class ForwarderTests(DoctorTestCase):
 
 
 class ListenerTests(DoctorTestCase):
-    """A master."""
+    """A master's setup is checked."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -552,8 +574,10 @@ class ListenerTests(DoctorTestCase):
         lock.acquire()
         self.addCleanup(lock.release)
 
-    def test_well(self) -> None:
-        """A listener that runs is asked, as the worker whose bundle there is."""
+    def test_runningListener(self) -> None:
+        """
+        A running listener is contacted with a worker's bundle found on this machine.
+        """
         self.lock()
         writeBundle(self.directory / "w1", certificate(["w1"], days=(-1, 90)))
         self.examine()
@@ -561,40 +585,40 @@ class ListenerTests(DoctorTestCase):
         self.assertFound(OK, "a listener serves", "")
         self.assertEqual(self.asked[0][1:3], ("127.0.0.1", self.port))
 
-    def test_taken(self) -> None:
-        """A port that another program has."""
+    def test_portTaken(self) -> None:
+        """A port in use by another program is found."""
         self.examine()
         self.assertFound(FAIL, "is taken", "ss -ltnp")
         self.assertEqual(self.asked, [])
 
     def test_sharedPort(self) -> None:
-        """Others may have the port as well, if they are to."""
+        """A port in use is accepted with C{--reuse-port}."""
         self.examine("--reuse-port")
         self.assertFound(NOTE, "is taken", "--reuse-port")
         self.assertEqual(self.asked, [])
 
-    def test_balanced(self) -> None:
-        """Behind a balancer nobody else may connect: it is not tried."""
+    def test_balancedListener(self) -> None:
+        """If only balancers may connect, the listener is not contacted."""
         self.lock()
         self.examine("--proxy-protocol=192.0.2.1")
         self.assertFound(NOTE, "only balancers", "--master-host of the balancer")
         self.assertEqual(self.asked, [])
 
-    def test_stopped(self) -> None:
-        """No listener."""
+    def test_stoppedListener(self) -> None:
+        """A stopped listener is noted."""
         self.socket.close()
         self.examine()
         self.assertFound(NOTE, "no listener runs", "systemctl start")
 
     def test_otherListener(self) -> None:
-        """A listener with this journal, on another port."""
+        """A listener with the same journal on another port is found."""
         self.lock()
         self.socket.close()
         self.examine()
         self.assertFound(FAIL, "nobody listens", "the same --host and --port")
 
-    def test_shared(self) -> None:
-        """A journal that is not on this machine."""
+    def test_journalElsewhere(self) -> None:
+        """A journal on another machine is reported as such."""
         writeBundle(self.directory / "w1", certificate(["w1"], days=(-1, 90)))
         options = ListenerOptions()
         options.parseOptions(
@@ -617,19 +641,19 @@ class ListenerTests(DoctorTestCase):
         self.assertFound(NOTE, "not looked at", "nats stream info decnet")
         self.assertEqual(len(asked), 1)
 
-    def test_notOurAddress(self) -> None:
-        """An address of another machine."""
+    def test_addressOfAnotherMachine(self) -> None:
+        """A listening address that belongs to another machine is found."""
         self.examine(host="192.0.2.1")
         self.assertFound(FAIL, "192.0.2.1", "an address of this machine")
 
-    def test_output(self) -> None:
-        """An output that is a link."""
+    def test_outputIsALink(self) -> None:
+        """An output that is a symbolic link is found."""
         (self.directory / "master.log").symlink_to("/etc/passwd")
         self.examine()
         self.assertFound(FAIL, "no regular file", "remove it")
 
-    def test_rotations(self) -> None:
-        """What loses acknowledged lines on a master."""
+    def test_lossyRotations(self) -> None:
+        """logrotate settings that lose acknowledged lines on a master are found."""
         self.lock()
         for settings, cause, cure in (
             ("rotate 9\ncopytruncate", "has been acknowledged", "create 0640"),
@@ -644,7 +668,7 @@ class ListenerTests(DoctorTestCase):
 
 
 class Answering(threading.Thread):
-    """A program that listens, and does with one connection what it is told to."""
+    """A server that applies a behaviour to one connection."""
 
     def __init__(self, behaviour: Any) -> None:
         super().__init__(daemon=True)
@@ -663,7 +687,7 @@ class Answering(threading.Thread):
                     pass
 
     def close(self) -> None:
-        """Let a thread go that nobody came to."""
+        """Unblock the thread if no client has come."""
         try:
             socket.create_connection(("127.0.0.1", self.port), 1).close()
         except OSError:
@@ -672,7 +696,7 @@ class Answering(threading.Thread):
 
 
 class ProbeTests(DoctorTestCase):
-    """The way to the master, and who may be there instead of it."""
+    """The connection to the master, and impostors in its place."""
 
     def ask(
         self,
@@ -697,7 +721,7 @@ class ProbeTests(DoctorTestCase):
     def server(
         self, says: bytes, cert: Any = None, alpn: bool = True, trusts: str = "ca"
     ) -> Any:
-        """What a TLS server does that says something and listens."""
+        """A TLS server's behaviour: say something, then read."""
         path = writeBundle(
             self.directory / f"s{len(list(self.directory.iterdir()))}",
             cert or master().certificate,
@@ -719,8 +743,8 @@ class ProbeTests(DoctorTestCase):
 
         return serve
 
-    def test_noName(self) -> None:
-        """A name that nobody knows."""
+    def test_unknownHost(self) -> None:
+        """An unknown host name is found."""
 
         def resolve(*_: Any, **__: Any) -> Any:
             raise socket.gaierror(-2, "Name or service not known")
@@ -738,8 +762,8 @@ class ProbeTests(DoctorTestCase):
         )
         self.assertFound(FAIL, "Name or service not known", "--master-host")
 
-    def test_refused(self) -> None:
-        """A port on which nobody listens."""
+    def test_connectionRefused(self) -> None:
+        """A port without a listener is found."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
         context = forwarderContext(worker(), "decnet-master", True)
@@ -748,21 +772,21 @@ class ProbeTests(DoctorTestCase):
         )
         self.assertFound(FAIL, "Connection refused", "start the listener")
 
-    def test_noTLS(self) -> None:
-        """A program that speaks, but not TLS."""
+    def test_notTLS(self) -> None:
+        """A server that does not speak TLS is found."""
         self.ask(lambda line: line.sendall(b"220 mail.example.org ESMTP\r\n" * 9))
         self.assertFound(FAIL, "does not speak TLS", "what listens there")
 
-    def test_silent(self) -> None:
-        """A program that accepts and says nothing; one that hangs up."""
+    def test_silentServer(self) -> None:
+        """A server that accepts and stays silent, or hangs up, is found."""
         self.ask(lambda line: line.recv(1) and threading.Event().wait(1), patience=0.2)
         self.assertFound(FAIL, "no answer", "listener's log")
         self.report = Report()
         self.ask(lambda line: line.recv(4096))
         self.assertFound(FAIL, "hangs up", "says why")
 
-    def test_otherAuthority(self) -> None:
-        """A master of another CA."""
+    def test_masterOfAnotherCA(self) -> None:
+        """A master from another CA is found."""
         other = certificate(
             ["decnet-master"],
             ca="other",
@@ -772,24 +796,30 @@ class ProbeTests(DoctorTestCase):
         self.ask(self.server(b"", other))
         self.assertFound(FAIL, "CN=decnet-master", "it comes from another CA")
 
-    def test_workerAsMaster(self) -> None:
-        """A worker's certificate that plays master."""
+    def test_workerInPlaceOfMaster(self) -> None:
+        """A master with a worker's certificate is found."""
         self.ask(self.server(b"", certificate(["w2"])))
         self.assertFound(FAIL, "CN=w2", "check --master-host")
 
-    def test_otherName(self) -> None:
-        """A master by another name."""
+    def test_masterWithOtherName(self) -> None:
+        """A master with another name is found."""
         named = certificate(["m"], usages=(SERVER,), alternatives=("logs.example",))
         self.ask(self.server(b"", named))
         self.assertFound(FAIL, "does not have the master's name", "--master-name")
 
-    def test_weAreUnknown(self) -> None:
-        """A master that knows another CA than ours: it says so behind our handshake."""
+    def test_masterDoesNotTrustUs(self) -> None:
+        """
+        A master that does not trust our CA is found, although it refuses only after our
+        side of the handshake.
+        """
         self.ask(self.server(b"", trusts="other"))
         self.assertFound(FAIL, "does not trust the CA", "the CA was replaced")
 
-    def test_plain(self) -> None:
-        """A master without the extension, where one is asked for, wished for, unwanted."""
+    def test_plainMaster(self) -> None:
+        """
+        A master without the extension is reported by whether C{--delivery} requires,
+        prefers or excludes the extension.
+        """
         self.ask(self.server(b"", alpn=False), delivery="acked")
         self.assertFound(FAIL, "does not acknowledge", "decnet-listener")
         self.report = Report()
@@ -799,14 +829,16 @@ class ProbeTests(DoctorTestCase):
         self.ask(self.server(b"", alpn=False), delivery="plain")
         self.assertEqual({f.state for f in self.report.findings}, {OK})
 
-    def test_sentAway(self) -> None:
-        """A master that does not want us; its words are shown without their effect."""
+    def test_byeFromMaster(self) -> None:
+        """A master's BYE is found, and its text is escaped on the terminal."""
         self.ask(self.server(b"BYE limit go%20%1B%5D0%3Bowned%07away\n"))
         self.assertFound(FAIL, r"go \x1b]0;owned\x07away", "its limits")
         self.assertNotIn("\x1b", self.report.asText())
 
-    def test_stranger(self) -> None:
-        """A program that has our ALPN name and says something else, or without end."""
+    def test_unrelatedServer(self) -> None:
+        """
+        A server with our ALPN name that sends other lines, or an endless one, is found.
+        """
         self.ask(self.server(b"HELO \x1b[2J\n"))
         self.assertFound(FAIL, "no listener of ours", "what listens there")
         self.assertNotIn("\x1b", self.report.asText())
@@ -814,21 +846,21 @@ class ProbeTests(DoctorTestCase):
         self.ask(self.server(b"A" * 300_000))
         self.assertFound(FAIL, "a line without an end", "what listens there")
 
-    def test_stuck(self) -> None:
-        """A master that greets, and whose journal does not answer."""
+    def test_stuckJournal(self) -> None:
+        """A master that greets but whose journal does not respond is found."""
         hello = b"HELLO 1 %b 2048 256\n" % (b"5" * 32)
         self.ask(self.server(hello), patience=0.5)
         self.assertFound(FAIL, "no answer in 0.5 s", "does not work")
         self.assertIn("accepts our certificate", self.report.asText())
 
-    def test_shortMessages(self) -> None:
-        """A master that takes shorter lines than ours are."""
+    def test_shorterMessageLimit(self) -> None:
+        """A master whose message limit is below ours is noted."""
         self.ask(self.server(b"HELLO 1 %b 2048 256\nLISTED\n" % (b"5" * 32)))
         self.assertFound(NOTE, "the master takes 2048", "raise the listener's")
 
 
 class CommandTests(PairTestCase):
-    """The command, with a real listener."""
+    """The doctor command and a real listener."""
 
     def doctor(self, *arguments: str) -> tuple[int, dict[str, Any]]:
         out = io.StringIO()
@@ -842,8 +874,11 @@ class CommandTests(PairTestCase):
         assert isinstance(status, int)
         return status, json.loads(out.getvalue())
 
-    def test_bothEnds(self) -> None:
-        """From either end a round trip to the journal; no line, no stream, no gap of it."""
+    def test_roundTripFromBothEnds(self) -> None:
+        """
+        The doctor, run on either end, makes a round trip to the journal without leaving
+        a line, a stream or a gap.
+        """
         pair = self.pair()
         worker_ = pair.enroll("w1")
         pair.startListener()
@@ -860,7 +895,7 @@ class CommandTests(PairTestCase):
             "listener", *pair.listener.arguments[1:], f"--as-worker={worker_.bundle}"
         )
         self.assertEqual((status, found["ok"]), (0, True), found)
-        # The forwarder kept its streams, and goes on.
+        # The forwarder kept its streams, and continues.
         worker_.append(b"two\n")
         self.assertEqual(self.waitForLines(pair, 2), [b"one\n", b"two\n"])
         self.assertNotIn("superseded", pair.listener.output())
@@ -869,8 +904,8 @@ class CommandTests(PairTestCase):
         self.assertEqual((status, found["ok"]), (1, False))
         self.assertEqual(pair.logPath.read_bytes(), b"one\ntwo\n")
 
-    def test_options(self) -> None:
-        """What the service would refuse is a finding."""
+    def test_invalidOptions(self) -> None:
+        """Options that the service would refuse are a finding."""
         status, found = self.doctor("forwarder")
         self.assertEqual(status, 1)
         self.assertIn("--master-host", found["findings"][0]["said"])

@@ -1,4 +1,4 @@
-"""Kills at chosen system calls; L{tests.enumeration} has them all."""
+"""Kills at selected system calls; L{tests.enumeration} has all of them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from .peers import PairTestCase, requirePeer
 
 
 class KillTests(PairTestCase):
-    """An end is killed at its n-th call of a kind, and nothing is missing."""
+    """A process is killed at its n-th call of a kind, and nothing is lost."""
 
-    def test_listener(self) -> None:
-        """Around the first commits, in the middle of a write, in the recovery."""
+    def test_killedListener(self) -> None:
+        """
+        A listener killed at the first commits, during a write, or during recovery loses
+        nothing.
+        """
         requirePeer("strace")
         for call, when, again in (
             ("fdatasync", 4, 0),
@@ -31,8 +34,10 @@ class KillTests(PairTestCase):
                 directory.mkdir()
                 attempt(directory, "listener", call, when, again=again)
 
-    def test_forwarder(self) -> None:
-        """Before the bookmark is on disk, and after."""
+    def test_killedForwarder(self) -> None:
+        """
+        A forwarder killed before or after its positions are on disk loses nothing.
+        """
         requirePeer("strace")
         for call, when in (
             ("fdatasync", 2),
@@ -46,7 +51,7 @@ class KillTests(PairTestCase):
                 attempt(directory, "forwarder", call, when)
 
     def test_failedSync(self) -> None:
-        """An error of fdatasync is the end of the process, and nothing acknowledged is lost."""
+        """A failed fdatasync ends the process, and nothing acknowledged is lost."""
         requirePeer("strace")
         for side, when in (("listener", 5), ("listener", 7), ("forwarder", 4)):
             with self.subTest(side=side, when=when):
@@ -57,11 +62,11 @@ class KillTests(PairTestCase):
 
 
 class OrderTests(PairTestCase):
-    """What is acknowledged is on disk."""
+    """Acknowledged lines are on disk."""
 
     def calls(self, trace: Path) -> list[str]:
-        """What the listener did to its journal and its connection, in order."""
-        # strace goes on at its own offset: what was emptied reads as NULs.
+        """The listener's calls on its journal and its connection, in order."""
+        # strace continues at its own offset: the truncated part reads as NULs.
         text = trace.read_bytes().replace(b"\0", b"").decode("utf-8", "replace")
         calls = re.findall(r"^\d+ +(\w+)\(\d+<([^>]*)>", text, re.M)
         return [
@@ -71,7 +76,9 @@ class OrderTests(PairTestCase):
         ]
 
     def test_syncBeforeAcknowledgement(self) -> None:
-        """Between the lines' arrival and the ACK there is an fdatasync of the journal."""
+        """
+        Between receiving lines and sending their ACK, the listener syncs the journal.
+        """
         strace = requirePeer("strace")
         pair = self.pair()
         worker = pair.enroll("w1")
@@ -95,11 +102,11 @@ class OrderTests(PairTestCase):
         self.assertIn("sync", kinds[written:answered])
 
 
-class CleanUp(PairTestCase):
-    """What a run leaves."""
+class CleanUpTests(PairTestCase):
+    """Runs clean up after themselves."""
 
     def test_nothingLeftOpen(self) -> None:
-        """A traced process that was killed leaves no process behind."""
+        """After a traced process was killed, no child process remains."""
         strace = requirePeer("strace")
         directory: Path = self.directory / "left"
         directory.mkdir()

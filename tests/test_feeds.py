@@ -1,4 +1,7 @@
-"""Tests for L{decnet_syslog.master.feeds}: a journal, an output, a thread that waits."""
+"""
+Tests for L{decnet_syslog.master.feeds}: a journal, an output, and a thread stepped by
+hand.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from .doubles import LaterThread, MasterTestCase, lines
 
 
 class FeedTests(MasterTestCase):
-    """What comes behind batches that are not written is not written before them."""
+    """Output keeps the journal's order: later batches wait for earlier ones."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -39,24 +42,24 @@ class FeedTests(MasterTestCase):
             self.failures.append,
         )
         self.feed.start()
-        # What the journal had: nothing.
+        # The journal's content before: nothing.
         self.thread.run()
 
     def commit(self, *many: bytes) -> bytes:
-        """Commit some batches, and tell the feed."""
+        """Commit some batches, and notify the feed."""
         batches = self.journal.commit([lines(None, 0, octets) for octets in many])
         self.feed._committed([batch for batch in batches if batch is not None])
         return b"".join(many)
 
     def big(self, count: int) -> list[bytes]:
-        """Batches of which each is enough for a call."""
+        """A number of batches, each large enough for a call of its own."""
         return [b"%d" % n * APPLY_COST + b"\n" for n in range(count)]
 
     def written(self) -> bytes:
         return self.path.read_bytes()
 
     def full(self, times: int) -> mock._patch[mock.MagicMock]:
-        """The disk is full so many times, and then not."""
+        """The disk is full for a number of writes."""
         real = self.output.apply
         left = iter(range(times))
 
@@ -67,8 +70,8 @@ class FeedTests(MasterTestCase):
 
         return mock.patch.object(self.output, "apply", side_effect=apply)
 
-    def test_blocked(self) -> None:
-        """What comes behind a failure is not written before it."""
+    def test_fullDiskKeepsOrder(self) -> None:
+        """Batches after a failed write wait until it succeeds."""
         wanted = self.commit(b"first\n")
         self.thread.run()
         with self.full(1):
@@ -82,8 +85,8 @@ class FeedTests(MasterTestCase):
         self.assertIsNone(self.feed.blocked)
         self.assertEqual(len(self.flushLoggedErrors()), 0)
 
-    def test_rotated(self) -> None:
-        """What comes behind a rotated file is in the next, once."""
+    def test_rotationKeepsOrder(self) -> None:
+        """Batches after a rotation are written once, to the new file."""
         first = self.commit(b"first\n")
         self.thread.run()
         os.rename(self.path, self.directory / "master.log.1")
@@ -93,7 +96,7 @@ class FeedTests(MasterTestCase):
         self.assertEqual(self.written(), wanted)
 
     def broken(self, error: Exception) -> None:
-        """An error that is not for waiting is the end, and nothing comes behind it."""
+        """An unrecoverable error stops the feed; no later batch is written."""
         self.commit(b"first\n")
         self.thread.run()
         with mock.patch.object(self.output, "apply", side_effect=error):
@@ -109,16 +112,16 @@ class FeedTests(MasterTestCase):
         (cursor,) = self.journal.useOutputs([self.output.name]).values()
         self.assertLessEqual(cursor.seq, 1)
 
-    def test_diskBroken(self) -> None:
-        """The disk says that it has lost something."""
+    def test_dataLossStopsFeed(self) -> None:
+        """A disk error that reports lost data stops the feed."""
         self.broken(StorageFailed("cannot sync"))
 
-    def test_ourError(self) -> None:
-        """A system call that only we can have made wrong is no reason to wait."""
+    def test_invalidCallStopsFeed(self) -> None:
+        """A system call error that only our own mistake can cause stops the feed."""
         self.broken(OSError(errno.EBADF, "bad"))
 
-    def test_waitedFor(self) -> None:
-        """Whatever else a write or an open says, it is tried again until it works."""
+    def test_otherErrorsAreRetried(self) -> None:
+        """Any other error of a write or an open is retried until it succeeds."""
         number = 0
         for error in (
             errno.EIO,
@@ -147,12 +150,12 @@ class FeedTests(MasterTestCase):
         self.assertEqual(self.failures, [])
         self.flushLoggedErrors()
 
-    def test_processEnded(self) -> None:
-        """The output's process is gone."""
+    def test_endedProcessIsRetried(self) -> None:
+        """When the output's process has ended, the feed tries again."""
         self.broken(RuntimeError("its process has ended"))
 
-    def test_cannotBeOpened(self) -> None:
-        """An error with a remedy is waited for."""
+    def test_openFailureIsRetried(self) -> None:
+        """An output that cannot be opened for a reason with a remedy is retried."""
         with mock.patch.object(self.output, "apply", side_effect=UserError("no")):
             wanted = self.commit(b"first\n")
             self.thread.run()
@@ -163,10 +166,10 @@ class FeedTests(MasterTestCase):
 
     def trickle(self, behind: float) -> None:
         """
-        Commit ten lines a second for two minutes, and look at the saved cursor each time.
+        Commit ten lines a second for two minutes, and check the saved cursor each time.
 
-        @param behind: how old the newest line may be that the cursor does not have, in
-            seconds.
+        @param behind: the maximum age of the newest line that the cursor does not
+            include, in seconds.
         """
         step = 0.1
         late = 0.0
@@ -180,30 +183,41 @@ class FeedTests(MasterTestCase):
             )
         self.assertLessEqual(late, behind)
 
-    def test_trickle(self) -> None:
-        """A cursor is at most a second behind, also when a line comes every tenth of one."""
+    def test_cursorLagWithSlowLines(self) -> None:
+        """
+        The cursor lags by at most a second, even when a line arrives every tenth of a
+        second.
+        """
         self.trickle(1.0)
         self.assertLess(self.journal.octets, 20 * 1024)
 
-    def test_trickleOfOthers(self) -> None:
-        """The same when other listeners commit, and the feed is only woken."""
+    def test_cursorLagWithOtherListeners(self) -> None:
+        """
+        When other listeners commit and the feed is only woken, the cursor lags as
+        little.
+        """
         with mock.patch.object(self.feed, "_committed", lambda _: self.feed.wake()):
             self.trickle(1.0)
 
-    def test_idleSynced(self) -> None:
-        """A single line is synced as soon, and an idle output has no timer afterwards."""
+    def test_singleLineIsSynced(self) -> None:
+        """
+        A single line is synced just as soon, and an idle output has no timer
+        afterwards.
+        """
         self.commit(b"line\n")
         self.thread.run()
         for _ in range(8):
             self.clock.advance(0.1)
             self.thread.run()
         self.assertEqual(self.journal._cursorTable.seqs[self.output.name], 1)
-        # Nothing but the next look at the files.
+        # Only the next check of the files remains.
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 
-    def test_woken(self) -> None:
-        """What others have committed is read when somebody says so, also while the feed
-        is writing something else."""
+    def test_wakeReadsOtherCommits(self) -> None:
+        """
+        A wake-up makes the feed read lines that other listeners committed, even while
+        it is writing.
+        """
         first = self.journal.commit([lines(None, 0, b"1\n")])
         self.feed.wake()
         self.journal.commit([lines(None, 0, b"2\n")])
@@ -211,13 +225,13 @@ class FeedTests(MasterTestCase):
         self.thread.run()
         self.assertEqual(self.written(), b"1\n2\n")
         self.assertEqual(len(first), 1)
-        # Read to the end, and then told: it is not asked again without need.
+        # Everything was read before the last wake-up: no needless read follows.
         with mock.patch.object(self.journal, "read", side_effect=AssertionError):
             self.thread.run()
         self.assertEqual(self.failures, [])
 
-    def test_journalBlocked(self) -> None:
-        """A journal that cannot be read now is asked again, and nothing is lost by it."""
+    def test_unreadableJournalIsRetried(self) -> None:
+        """A journal that cannot be read is retried, and nothing is lost."""
         self.journal.commit([lines(None, 0, b"1\n")])
         blocked = mock.patch.object(self.journal, "read", side_effect=JournalBlocked())
         with blocked as read:

@@ -1,4 +1,4 @@
-"""Files of our own: what somebody may have planted there, modes, users."""
+"""Tests for the program's own files: planted objects, modes, users."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .peers import PairTestCase
 from .tailing import TailTestCase
 from .test_processes import numbered
 
-# Nobody's, by convention; no name is needed.
+# The conventional uid of nobody; no name is needed.
 NOBODY = 65534
 
 
@@ -52,7 +52,10 @@ PRIVATE: list[Callable[[Path], None]] = [journal, bookmarks, lock]
 
 
 class PlantedTests(SynchronousTestCase):
-    """Whatever is there instead of a file of ours is refused, untouched, in one line."""
+    """
+    Any other object in place of one of our files is refused with one line, and left
+    untouched.
+    """
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
@@ -66,7 +69,7 @@ class PlantedTests(SynchronousTestCase):
         self.assertNotIn("\n", error)
 
     def test_symbolicLink(self) -> None:
-        """To a file that is there, or to one that would be made."""
+        """A symbolic link is refused whether or not its target exists."""
         target = self.directory / "target"
         for octets in (None, b"precious"):
             if octets is not None:
@@ -77,8 +80,11 @@ class PlantedTests(SynchronousTestCase):
             self.path.unlink()
         self.assertEqual(target.read_bytes(), b"precious")
 
-    def test_secondName(self) -> None:
-        """A hard link to another file of ours: it stays as it is, its mode, too."""
+    def test_hardLinkToAnotherFile(self) -> None:
+        """
+        A hard link to another of our files is refused; the file and its mode stay
+        unchanged.
+        """
         target = self.directory / "target"
         target.write_bytes(b"precious" * 1000)
         target.chmod(0o644)
@@ -90,28 +96,28 @@ class PlantedTests(SynchronousTestCase):
         self.assertEqual(target.read_bytes(), b"precious" * 1000)
         self.assertEqual(target.stat().st_mode & 0o777, 0o644)
 
-    def test_snapshot(self) -> None:
-        """A hard link to our own file, as a backup makes it, is no obstacle."""
+    def test_hardLinkOfBackup(self) -> None:
+        """A second hard link to our own file, as made by a backup, is accepted."""
         for make in PRIVATE:
             self.path.unlink(missing_ok=True)
             make(self.path)
             os.link(self.path, self.directory / f"backup-{make.__name__}")
             make(self.path)
 
-    def test_pipe(self) -> None:
-        """Nobody waits for its other end."""
+    def test_pipeDoesNotBlock(self) -> None:
+        """A FIFO is refused without waiting for its other end."""
         os.mkfifo(self.path)
         for make in (*PRIVATE, output):
             self.assertRefused(make, "not a regular file")
 
-    def test_directory(self) -> None:
-        """A directory of that name."""
+    def test_directoryInPlaceOfFile(self) -> None:
+        """A directory in place of the file is refused."""
         self.path.mkdir()
         for make in (*PRIVATE, output):
             self.assertRefused(make, "cannot open")
 
     def test_everybodysDirectory(self) -> None:
-        """Where every user can put another file; /tmp, where they cannot, will do."""
+        """A world-writable directory is refused, unless it is sticky like /tmp."""
         self.directory.chmod(0o777)
         for make in PRIVATE:
             self.assertRefused(make, "chmod o-w")
@@ -121,7 +127,10 @@ class PlantedTests(SynchronousTestCase):
             make(self.path)
 
     def test_otherUsers(self) -> None:
-        """Another user's file, and our own file where another user may replace it."""
+        """
+        A file of another user is refused, and so is our own file where another user may
+        replace it.
+        """
         us = os.geteuid()
         if us == 0:
             os.chown(self.directory, NOBODY - 1, -1)
@@ -138,8 +147,10 @@ class PlantedTests(SynchronousTestCase):
         ):
             self.assertRefused(lock, "who can put another one there")
 
-    def test_modes(self) -> None:
-        """They do not depend on the umask; a file that is there keeps its own."""
+    def test_modesIgnoreUmask(self) -> None:
+        """
+        New files have fixed modes, whatever the umask; existing files keep their mode.
+        """
         for umask in (0o000, 0o077, 0o777):
             before = os.umask(umask)
             self.addCleanup(os.umask, before)
@@ -155,12 +166,15 @@ class PlantedTests(SynchronousTestCase):
 
 
 class LinkTests(TailTestCase):
-    """A log that is a link, where a pattern finds it."""
+    """Symbolic links among the logs that a pattern matches."""
 
     pattern = "*.log"
 
-    def test_found(self) -> None:
-        """It is left, and said once; the others are shipped."""
+    def test_matchedLinkIsSkipped(self) -> None:
+        """
+        A link that a pattern matches is skipped and reported once; other logs are
+        shipped.
+        """
         secret = self.directory / "secret"
         secret.write_bytes(b"secret\n")
         (self.logs / "planted.log").symlink_to(secret)
@@ -169,8 +183,8 @@ class LinkTests(TailTestCase):
             self.assertEqual(self.settle(), b"a\n")
         self.assertEqual(self.events.count("unreadable"), 1)
 
-    def test_replaced(self) -> None:
-        """A log that is replaced by one is not followed, either."""
+    def test_logReplacedByLink(self) -> None:
+        """A log that is replaced by a link is not followed."""
         secret = self.directory / "secret"
         secret.write_bytes(b"secret\n")
         self.append(b"a\n")
@@ -180,8 +194,8 @@ class LinkTests(TailTestCase):
         self.assertNotIn(b"secret", self.settle())
         self.assertIn("unreadable", self.events)
 
-    def test_rotated(self) -> None:
-        """Nor one in the place of a rotated file."""
+    def test_linkInPlaceOfRotatedFile(self) -> None:
+        """A link in place of a rotated file is not read."""
         secret = self.directory / "secret"
         secret.write_bytes(b"secret\n")
         self.append(b"a\n")
@@ -193,10 +207,10 @@ class LinkTests(TailTestCase):
 
 
 class GivenTests(TailTestCase):
-    """A log that is a link, by its own name."""
+    """A log given by its own name that is a symbolic link."""
 
-    def test_given(self) -> None:
-        """Whoever gave it knows where it leads."""
+    def test_givenLinkIsFollowed(self) -> None:
+        """A link given as C{--log-file} is followed: the operator chose it."""
         real = self.directory / "real"
         real.write_bytes(b"a\n")
         self.path.symlink_to(real)
@@ -204,10 +218,13 @@ class GivenTests(TailTestCase):
 
 
 class UserTests(PairTestCase):
-    """twistd --uid --gid."""
+    """Services started with twistd's C{--uid} and C{--gid}."""
 
-    def test_changed(self) -> None:
-        """Root starts it, nobody runs it: everything that is made is nobody's, and serves."""
+    def test_servesAsNobody(self) -> None:
+        """
+        Services started by root that run as nobody create all their files as nobody,
+        and work.
+        """
         if os.geteuid() != 0:
             raise SkipTest("it takes root to become somebody else")
         places = {
@@ -215,12 +232,12 @@ class UserTests(PairTestCase):
         }
         environment = {"PYTHONPATH": os.pathsep.join(places)}
         python = self.pythonOf(NOBODY, environment)
-        # What trial makes is root's alone, all the way down.
+        # The directory that trial makes is accessible to root only.
         self.directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-user-"))
         self.addCleanup(shutil.rmtree, self.directory)
         pair = self.pair()
         worker = pair.enroll("decky-01")
-        # The certificates stay root's; what is made while it runs is the user's.
+        # The certificates belong to root; files made at run time belong to the user.
         out = self.directory / "out"
         state = worker.file.parent / "state"
         for made in (out, state):
@@ -261,14 +278,14 @@ class UserTests(PairTestCase):
             self.assertEqual((owner.st_uid, owner.st_gid), (NOBODY, NOBODY), file)
             wanted = 0o640 if file in (pair.logPath, pair.jsonPath) else 0o600
             self.assertEqual(owner.st_mode & 0o777, wanted, file)
-        # And again, on what is there.
+        # A second run, with the existing files.
         pair.listener.stop()
         pair.startListener()
         worker.append(numbered(10, 10))
         self.waitForLines(pair, 20)
 
     def pythonOf(self, user: int, environment: dict[str, str]) -> str:
-        """A Python that another user can run, with what we need."""
+        """A Python interpreter that another user can run, with our dependencies."""
         for python in (sys.executable, shutil.which("python3", path="/usr/bin:/bin")):
             if python is None:
                 continue

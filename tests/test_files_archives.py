@@ -46,7 +46,7 @@ def zstd(octets: bytes, **parameters: Any) -> bytes:
 
 
 def zstdStreamed(octets: bytes) -> bytes:
-    """As "zstd" makes it of a pipe: without a size."""
+    """The output of "zstd" for a pipe: the size is missing."""
     stream = zstandard.ZstdCompressor(write_checksum=True).compressobj()
     return stream.compress(octets) + stream.flush()
 
@@ -77,13 +77,13 @@ class ArchiveTestCase(SynchronousTestCase):
         self.descriptors = self.open()
 
     def tearDown(self) -> None:
-        """No descriptor is left, and no file."""
+        """Check that no descriptor and no file is left."""
         self.assertEqual(self.open(), self.descriptors)
         if self.held.exists():
             self.assertEqual(os.listdir(self.held), [])
 
     def open(self) -> list[str]:
-        """Descriptors of files in our directory."""
+        """Open descriptors of files in our directory."""
         found = []
         for name in os.listdir("/proc/self/fd"):
             try:
@@ -95,7 +95,7 @@ class ArchiveTestCase(SynchronousTestCase):
         return found
 
     def write(self, suffix: str, octets: bytes, ago: float = 3600) -> Path:
-        """Write an archive whose last change was some seconds ago."""
+        """Write an archive that last changed some seconds ago."""
         path = self.directory / f"app.log.1{suffix}"
         path.write_bytes(octets)
         self.now = path.stat().st_ctime + ago
@@ -106,7 +106,7 @@ class ArchiveTestCase(SynchronousTestCase):
         return openArchive(str(path), self.held, **more)
 
     def content(self, path: Path, **more: Any) -> bytes:
-        """The content, which must be whole."""
+        """The content, which must be complete."""
         outcome = self.unpack(path, **more)
         assert isinstance(outcome, Unpacked), outcome
         with open(outcome.descriptor, "rb") as file:
@@ -116,44 +116,52 @@ class ArchiveTestCase(SynchronousTestCase):
 
 
 class ContentTests(ArchiveTestCase):
-    """What is in an archive comes out."""
+    """The content of valid archives is unpacked."""
 
-    def test_formats(self) -> None:
-        """Each format that can be read, with contents of each kind."""
+    def test_everyFormat(self) -> None:
+        """Every readable format is unpacked, with various contents."""
         for suffix, compress in COMPRESSORS.items():
             for content in (b"", b"a", LINES, NOISE, bytes(3_000_000), LINES + NOISE):
                 path = self.write(suffix, compress(content))
                 self.assertEqual(self.content(path), content, suffix)
 
-    def test_strung(self) -> None:
-        """Several streams, short and long and empty, one behind the other."""
+    def test_severalStreams(self) -> None:
+        """
+        An archive of several streams, short, long and empty, is unpacked as one
+        content.
+        """
         for suffix in COMPRESSORS:
             compress = COMPRESSORS[suffix]
             parts = [LINES[:100], b"", LINES[100:], NOISE, b"", b"a"]
             path = self.write(suffix, b"".join(map(compress, parts)))
             self.assertEqual(self.content(path), b"".join(parts), suffix)
 
-    def test_members(self) -> None:
-        """Very many short ones, in time that does not grow with their square."""
+    def test_manyShortStreams(self) -> None:
+        """Very many short streams are unpacked in less than quadratic time."""
         for suffix in COMPRESSORS:
             path = self.write(suffix, COMPRESSORS[suffix](b"a\n") * 5000)
             self.assertEqual(self.content(path), b"a\n" * 5000, suffix)
 
-    def test_padding(self) -> None:
-        """Zeros behind and between streams: the blocks of a tape."""
+    def test_zeroPadding(self) -> None:
+        """Zeros between and after streams, as in the blocks of a tape, are skipped."""
         for suffix in COMPRESSORS:
             packed = COMPRESSORS[suffix](LINES)
             path = self.write(suffix, packed + bytes(512) + packed + bytes(10_240))
             self.assertEqual(self.content(path), 2 * LINES, suffix)
 
     def test_otherSuffix(self) -> None:
-        """What the file begins with counts, not its suffix: compressext can say anything."""
+        """
+        The format is recognised by the file's first octets, not its suffix, because
+        logrotate's compressext can set any suffix.
+        """
         for compress in COMPRESSORS.values():
             path = self.write(".gz", compress(LINES))
             self.assertEqual(self.content(path), LINES)
 
-    def test_programs(self) -> None:
-        """What the real programs make, of a file and of a pipe."""
+    def test_realPrograms(self) -> None:
+        """
+        The output of the real programs is unpacked, made from a file or from a pipe.
+        """
         for program, suffix in (
             ("gzip", ".gz"),
             ("bzip2", ".bz2"),
@@ -183,8 +191,11 @@ class ContentTests(ArchiveTestCase):
                     self.assertEqual(seen.head, LINES[:HEAD_OCTETS])
                     self.assertTrue(seen.admits(len(LINES)))
 
-    def test_descriptor(self) -> None:
-        """Of an open file, wherever it stands; it stays open and stays there."""
+    def test_openDescriptor(self) -> None:
+        """
+        An open file is unpacked whatever its position; it stays open, and the position
+        is kept.
+        """
         path = self.write(".gz", gzip.compress(LINES))
         with open(path, "rb") as file:
             file.seek(7)
@@ -195,8 +206,8 @@ class ContentTests(ArchiveTestCase):
             os.close(outcome.descriptor)
             self.assertEqual(file.tell(), 7)
 
-    def test_skippable(self) -> None:
-        """Frames of zstd that are no content (pzstd writes one before each)."""
+    def test_skippableFrames(self) -> None:
+        """zstd's skippable frames are ignored (pzstd writes one before each frame)."""
         skip = b"\x5f\x2a\x4d\x18" + (50_000).to_bytes(4, "little") + bytes(50_000)
         empty = b"\x50\x2a\x4d\x18" + bytes(4)
         octets = skip + zstd(LINES) + empty + skip + zstd(b"b\n") + skip
@@ -209,19 +220,22 @@ class ContentTests(ArchiveTestCase):
 
     @settings(deadline=None, derandomize=True, database=None, max_examples=100)
     @given(st.sampled_from(sorted(COMPRESSORS)), st.lists(st.binary(), max_size=4))
-    def test_any(self, suffix: str, parts: list[bytes]) -> None:
-        """Whatever was compressed."""
+    def test_anyParts(self, suffix: str, parts: list[bytes]) -> None:
+        """Any content is unpacked unchanged."""
         packed = [COMPRESSORS[suffix](part) for part in parts or [b""]]
         path = self.write(suffix, b"".join(packed))
         self.assertEqual(self.content(path), b"".join(parts))
 
 
 class TroubleTests(ArchiveTestCase):
-    """Archives whose content cannot be had."""
+    """Archives whose content is unavailable."""
 
-    def test_cut(self) -> None:
-        """Cut at each octet: not finished while it is written or has just changed, damaged
-        afterwards; never complete, and never an exception."""
+    def test_truncatedAnywhere(self) -> None:
+        """
+        An archive truncated at any octet is unfinished while a process writes to it or
+        it has just changed, and damaged afterwards; it never counts as complete or
+        causes an exception.
+        """
         content = LINES[:2000] + NOISE[:300]
         for suffix, compress in COMPRESSORS.items():
             packed = compress(content)
@@ -237,14 +251,17 @@ class TroubleTests(ArchiveTestCase):
                     assert isinstance(outcome, Unfinished), f"{suffix} {cut}"
                     self.assertAlmostEqual(outcome.wait, 50, delta=1)
 
-    def test_cutBetween(self) -> None:
-        """An archive whose first stream is complete while a process still writes to it."""
+    def test_growingAfterFirstStream(self) -> None:
+        """
+        An archive is unfinished if its first stream is complete but a process still
+        writes to it.
+        """
         path = self.write(".gz", gzip.compress(b"a\n"))
         outcome = self.unpack(path, isWritten=lambda fd: True)
         self.assertIsInstance(outcome, Unfinished)
 
-    def test_flipped(self) -> None:
-        """A changed bit is found by the format's checksum, wherever it is in the content."""
+    def test_flippedBit(self) -> None:
+        """The format's checksum detects a changed bit anywhere in the content."""
         for suffix in (".gz", ".bz2", ".xz", ".zstd"):
             packed = COMPRESSORS[suffix](LINES)
             for at in range(20, len(packed), len(packed) // 20):
@@ -252,14 +269,14 @@ class TroubleTests(ArchiveTestCase):
                 octets[at] ^= 4
                 outcome = self.unpack(self.write(suffix, bytes(octets)))
                 if isinstance(outcome, Unpacked):
-                    # An unused bit: the content is right.
+                    # An unused bit: the content is correct.
                     with open(outcome.descriptor, "rb") as file:
                         self.assertEqual(file.read(), LINES)
                 else:
                     self.assertIsInstance(outcome, Damaged, f"{suffix} {at}")
 
     def test_garbage(self) -> None:
-        """Something else behind the last stream, or instead of the first."""
+        """Garbage after the last stream, or instead of the first, counts as damage."""
         for suffix, compress in COMPRESSORS.items():
             for octets in (b"no archive at all\n", NOISE, bytes(4096)):
                 outcome = self.unpack(self.write(suffix, octets))
@@ -268,15 +285,17 @@ class TroubleTests(ArchiveTestCase):
                 outcome = self.unpack(self.write(suffix, compress(b"a\n") + b"garbage"))
                 self.assertIsInstance(outcome, Damaged, suffix)
 
-    def test_hole(self) -> None:
-        """A file with a hole behind its content is not read for hours."""
+    def test_holeAfterContent(self) -> None:
+        """
+        An archive with a huge hole after its content is recognised as damaged quickly.
+        """
         for suffix in COMPRESSORS:
             path = self.write(suffix, COMPRESSORS[suffix](b"a\n"))
             os.truncate(path, 2**40)
             self.now = path.stat().st_ctime + 3600
             self.assertIsInstance(self.unpack(path), Damaged, suffix)
 
-    def test_unsupported(self) -> None:
+    def test_unsupportedFormats(self) -> None:
         """Known but unreadable formats are reported with the remedy."""
         for suffix, octets in (
             (".lz4", b"\x04\x22\x4d\x18rest"),
@@ -293,8 +312,8 @@ class TroubleTests(ArchiveTestCase):
             self.assertIsNone(outline(str(path)))
         self.assertIsInstance(self.unpack(self.write("", b"plain\n")), Unsupported)
 
-    def test_noLibrary(self) -> None:
-        """zstd without a library: which one, and how to get it."""
+    def test_zstdWithoutLibrary(self) -> None:
+        """If zstd's library is missing, the error names it and how to install it."""
         path = self.write(".zst", zstd(LINES))
         missing = {"zstandard": None, "compression.zstd": None, "compression": None}
         with mock.patch.dict(sys.modules, missing):
@@ -304,8 +323,8 @@ class TroubleTests(ArchiveTestCase):
         self.assertEqual(outcome.codec, "zstd")
         self.assertIn("pip install zstandard", outcome.reason)
 
-    def test_dictionary(self) -> None:
-        """A frame that needs a dictionary."""
+    def test_zstdDictionary(self) -> None:
+        """A zstd frame that needs a dictionary is reported as unsupported."""
         words = zstandard.train_dictionary(
             4096, [b"line %d of a log, of many alike\n" % n for n in range(1000)]
         )
@@ -314,8 +333,8 @@ class TroubleTests(ArchiveTestCase):
         assert isinstance(outcome, Unsupported)
         self.assertIn("dictionary", outcome.reason)
 
-    def test_gone(self) -> None:
-        """A file that is not there, a link, a directory, a pipe."""
+    def test_notARegularFile(self) -> None:
+        """A missing file, a link, a directory and a FIFO all count as missing."""
         (self.directory / "link.gz").symlink_to(self.write(".gz", gzip.compress(b"")))
         (self.directory / "directory.gz").mkdir()
         os.mkfifo(self.directory / "pipe.gz")
@@ -324,8 +343,11 @@ class TroubleTests(ArchiveTestCase):
             self.assertRaises(FileNotFoundError, self.unpack, path)
             self.assertRaises(FileNotFoundError, outline, str(path))
 
-    def test_stopped(self) -> None:
-        """Whoever stops in the middle leaves nothing (tearDown looks)."""
+    def test_stoppedHalfway(self) -> None:
+        """
+        Unpacking that is stopped halfway leaves no file or descriptor (checked by
+        tearDown).
+        """
         path = self.write(".gz", gzip.compress(LINES))
         for steps in range(4):
             work = unpacking(str(path), self.held)
@@ -335,11 +357,12 @@ class TroubleTests(ArchiveTestCase):
 
 
 class BoundTests(ArchiveTestCase):
-    """Archives that stand for more than there is room."""
+    """Archives whose content exceeds the available room."""
 
     def bombs(self) -> dict[str, bytes]:
         zeros = bytes(64 * 1024 * 1024)
-        # Blocks of zstd that are one octet each, 128 KiB plain: 32 KiB would be a GiB.
+        # zstd blocks that store 128 KiB in one octet each: 32 KiB would unpack to a
+        # GiB.
         block = (128 * 1024 << 3 | 1 << 1).to_bytes(3, "little") + b"\0"
         return {
             ".gz": gzip.compress(zeros),
@@ -348,8 +371,8 @@ class BoundTests(ArchiveTestCase):
             ".zst": b"\x28\xb5\x2f\xfd\x00\x60" + block * 8000,
         }
 
-    def test_memory(self) -> None:
-        """A piece is at most a MiB, whatever the format."""
+    def test_memoryPerPiece(self) -> None:
+        """Content is unpacked in pieces of at most a MiB, whatever the format."""
         bombs = self.bombs()
         for suffix, octets in bombs.items():
             path = self.write(suffix, octets)
@@ -369,18 +392,24 @@ class BoundTests(ArchiveTestCase):
             tracemalloc.stop()
             self.assertLessEqual(max(sizes), 1024 * 1024, suffix)
             self.assertGreater(sum(sizes), 30 * 1024 * 1024, suffix)
-            # Of xz 8 MiB are the window.
+            # xz uses 8 MiB for its window.
             self.assertLess(peak, 16 * 1024 * 1024, suffix)
 
-    def test_limit(self) -> None:
-        """More content than the caller allows; exactly as much is fine."""
+    def test_contentLimit(self) -> None:
+        """
+        Content over the caller's limit is refused; content of exactly that size is
+        accepted.
+        """
         path = self.write(".gz", gzip.compress(LINES))
         self.assertEqual(self.content(path, octetsMax=len(LINES)), LINES)
         outcome = self.unpack(path, octetsMax=len(LINES) - 1)
         self.assertEqual(outcome, TooLarge(len(LINES) - 1))
 
-    def test_reserve(self) -> None:
-        """Some octets of the disk stay free, also when others write to it meanwhile."""
+    def test_reservedDiskSpace(self) -> None:
+        """
+        Unpacking keeps a reserve of disk space, even when others use up space in the
+        meantime.
+        """
         path = self.write(".gz", gzip.compress(bytes(40 * 1024 * 1024)))
         free = [RESERVE_OCTETS // 4096 + 512]
         disk = mock.Mock(f_frsize=4096)
@@ -390,7 +419,7 @@ class BoundTests(ArchiveTestCase):
             assert isinstance(outcome, NoSpace)
             self.assertLessEqual(outcome.octets, 512 * 4096)
             self.assertEqual(outcome.reserve, RESERVE_OCTETS)
-            # There was enough room; then another program took it.
+            # At first there is enough room; then another program uses it.
             free[0] = 10**6
             work = unpacking(str(path), self.held, isWritten=nobodyWrites)
             for _ in range(5):
@@ -402,8 +431,11 @@ class BoundTests(ArchiveTestCase):
             self.assertIsInstance(ended.exception.value, NoSpace)
             self.assertLess(ended.exception.value.octets, 17 * 1024 * 1024)
 
-    def test_full(self) -> None:
-        """The disk is full although it said otherwise: a quota."""
+    def test_diskQuota(self) -> None:
+        """
+        A write that fails for lack of space, despite free space in statvfs (a quota),
+        counts as no space.
+        """
         path = self.write(".gz", gzip.compress(LINES))
         for number in (errno.ENOSPC, errno.EDQUOT):
             refused = OSError(number, os.strerror(number))
@@ -412,14 +444,17 @@ class BoundTests(ArchiveTestCase):
         with mock.patch("os.write", side_effect=OSError(errno.EIO, "EIO")):
             self.assertRaises(OSError, self.unpack, path)
 
-    def test_window(self) -> None:
-        """A frame that wants more memory than the format's usual programs take."""
+    def test_largeWindow(self) -> None:
+        """
+        An archive that needs more memory than its usual programs is reported as
+        unsupported.
+        """
         # RFC 8878 section 3.1.1.1.2: 2**41 octets.
         path = self.write(".zst", b"\x28\xb5\x2f\xfd\x00\xf8" + bytes(100))
         outcome = self.unpack(path)
         assert isinstance(outcome, Unsupported)
         self.assertIn("--long", outcome.reason)
-        # The same of xz: the size of the dictionary, and the header's checksum.
+        # In xz: the size of the dictionary, and the header's checksum.
         packed = bytearray(lzma.compress(LINES))
         at = packed.index(b"\x21\x01") + 2
         packed[at] = 36
@@ -429,8 +464,8 @@ class BoundTests(ArchiveTestCase):
         assert isinstance(outcome, Unsupported), outcome
         self.assertIn("memory", outcome.reason)
 
-    def test_noTemporary(self) -> None:
-        """A file system that has no files without a name."""
+    def test_noUnnamedFiles(self) -> None:
+        """Unpacking also works on a file system without unnamed temporary files."""
         real = os.open
 
         def opened(path: Any, flags: int, *more: Any, **others: Any) -> int:
@@ -444,15 +479,15 @@ class BoundTests(ArchiveTestCase):
 
 
 class OutlineTests(ArchiveTestCase):
-    """Head and size at a glance."""
+    """The head and the size of a content, read without unpacking everything."""
 
     def outline(self, suffix: str, octets: bytes) -> Outline:
         found = outline(str(self.write(suffix, octets)))
         assert found is not None, suffix
         return found
 
-    def test_formats(self) -> None:
-        """Those that tell their size do, and the others tell none."""
+    def test_headAndSize(self) -> None:
+        """The outline has the content's head, and its size if the format stores one."""
         for suffix, compress in COMPRESSORS.items():
             for content in (LINES, NOISE, LINES + NOISE):
                 found = self.outline(suffix, compress(content))
@@ -461,21 +496,23 @@ class OutlineTests(ArchiveTestCase):
                 knows = suffix in (".gz", ".xz", ".zst")
                 self.assertEqual(found.admits(len(content) + 1), not knows, suffix)
 
-    def test_short(self) -> None:
-        """The head of a short content is the content, and so its size is known."""
+    def test_shortContent(self) -> None:
+        """If the content is shorter than the head, its size is known."""
         for suffix, compress in COMPRESSORS.items():
             for content in (b"", b"a\n"):
                 found = self.outline(suffix, compress(content))
                 self.assertEqual(found, Outline(content, len(content)), suffix)
 
-    def test_modulo(self) -> None:
-        """gzip tells 32 bits of the size."""
+    def test_sizeModulo(self) -> None:
+        """gzip stores only 32 bits of the size."""
         found = Outline(b"", 5, 2**32)
         self.assertTrue(found.admits(5) and found.admits(5 + 2**32))
         self.assertFalse(found.admits(6))
 
-    def test_strung(self) -> None:
-        """Of several streams only xz knows them all; no format tells a wrong size."""
+    def test_severalStreams(self) -> None:
+        """
+        For several streams only xz gives the total size; no format gives a wrong one.
+        """
         for suffix in COMPRESSORS:
             compress = COMPRESSORS[suffix]
             for parts in ([LINES, NOISE], [b"a\n", LINES], [b"", LINES]):
@@ -484,12 +521,16 @@ class OutlineTests(ArchiveTestCase):
                 found = self.outline(suffix, octets)
                 self.assertEqual(found.head, whole[:HEAD_OCTETS], suffix)
                 if suffix == ".gz" and len(parts[0]) > HEAD_OCTETS:
-                    # It shows the size of the last: the first is longer than our look.
+                    # gzip stores the size of the last stream; the first is longer than
+                    # the octets read.
                     continue
                 self.assertTrue(found.admits(len(whole)), suffix)
 
-    def test_cut(self) -> None:
-        """Cut anywhere: no outline, or one of the head, and never an exception."""
+    def test_truncatedAnywhere(self) -> None:
+        """
+        A truncated archive gives no outline, or one whose head is right, and never an
+        exception.
+        """
         for suffix, compress in COMPRESSORS.items():
             packed = compress(LINES)
             for cut in range(0, len(packed), 97):
@@ -498,7 +539,9 @@ class OutlineTests(ArchiveTestCase):
                     self.assertEqual(found.head, LINES[: len(found.head)])
 
     def test_hostileIndex(self) -> None:
-        """An index of xz that claims very many blocks, or a number without an end."""
+        """
+        An xz index that claims very many blocks, or has an endless number, is handled.
+        """
         packed = lzma.compress(LINES + NOISE)
         footer = packed[-12:]
         for index in (
@@ -514,7 +557,7 @@ class OutlineTests(ArchiveTestCase):
 
 
 class WritersTests(ArchiveTestCase):
-    """Finding out whether a process can still write to a file."""
+    """Detects whether a process can still write to a file."""
 
     def ask(self, path: Path) -> bool:
         with open(path, "rb") as file:
@@ -525,8 +568,10 @@ class WritersTests(ArchiveTestCase):
             )
         return writing
 
-    def test_writer(self) -> None:
-        """Our own writer, another process, and none; readers do not count."""
+    def test_writersOnly(self) -> None:
+        """
+        Our own and other processes' writers are detected; readers are not counted.
+        """
         path = self.write("", b"a\n")
         self.assertFalse(self.ask(path))
         with open(path, "rb"):
@@ -540,22 +585,27 @@ class WritersTests(ArchiveTestCase):
         other.communicate()
         self.assertFalse(self.ask(path))
 
-    def test_afterwards(self) -> None:
-        """Nobody who opens it then is held up, or makes the kernel send us a signal."""
+    def test_nobodyIsDisturbed(self) -> None:
+        """
+        After the check, a process that opens the file is not delayed, and no signal
+        arrives.
+        """
         path = self.write("", b"a\n")
         with open(path, "rb") as file:
             isOpenForWriting(file.fileno())
             descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
             os.close(descriptor)
 
-    def test_unknown(self) -> None:
-        """Without leases the answer is unknown."""
+    def test_unknownWithoutLeases(self) -> None:
+        """Where leases do not work, the answer is unknown."""
         for number in (errno.EACCES, errno.EINVAL, errno.ENOLCK):
             with mock.patch("fcntl.fcntl", side_effect=OSError(number, "no")):
                 self.assertIsNone(isOpenForWriting(0))
 
-    def test_archive(self) -> None:
-        """A growing archive is unfinished until its writer closes it."""
+    def test_archiveBeingWritten(self) -> None:
+        """
+        An archive that a process is writing is unfinished until its writer closes it.
+        """
         path = self.write(".gz", b"")
         self.ask(path)
         packed = gzip.compress(LINES)

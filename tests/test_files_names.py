@@ -22,7 +22,7 @@ from decnet_syslog.files import (
 
 LABEL = "@4000000065a1b2c3d4e5f607"
 
-# What rotation makes of app.log, the oldest first where a tool makes several.
+# Names that rotation gives to app.log, oldest first where a tool makes several.
 ROTATED: Sequence[Sequence[str]] = (
     # logrotate, Python's RotatingFileHandler, Docker's json-file, savelog, newsyslog.
     ("app.log.10", "app.log.2", "app.log.1", "app.log.0"),
@@ -52,7 +52,7 @@ ROTATED: Sequence[Sequence[str]] = (
     # Python's TimedRotatingFileHandler.
     ("app.log.2026-11-28_13-05-01", "app.log.2026-11-28_13-05-02"),
     ("app.log.2026-11-28 13:05:01", "app.log.2026-11-28 13:05:02"),
-    # log4j, logback, NLog: an index behind a date rises.
+    # log4j, logback, NLog: an index after a date increases.
     ("app.log.2026-11-28-13", "app.log.2026-11-28-14"),
     ("app.log.2026-11-28.0", "app.log.2026-11-28.1", "app.log.2026-11-28.10"),
     ("app-2026-11-28.log", "app-2026-11-29.log"),
@@ -68,7 +68,7 @@ ROTATED: Sequence[Sequence[str]] = (
     ("app.log.old",),
 )
 
-# Foreign files.
+# Unrelated files.
 OTHERS = (
     "app.log",
     "app.log.1.filtered",
@@ -109,7 +109,7 @@ OTHERS = (
     "app-192.168.2026.1.log",
     "app-web-1.log",
     "error-app.log.1",
-    # logrotate while it works, and when it was killed.
+    # logrotate while running, and after it was killed.
     "app.log.tmp",
     "app.log.1.gz-2026112813.backup",
     "app.log-2026112813.backup",
@@ -118,7 +118,7 @@ OTHERS = (
     ".app.log.1.XyZ123",
     "app.log.20261128-130501.tmp",
     "app.log.dpkg-old",
-    # Not compressed by rotation: without a number.
+    # Without a number: not compressed by rotation.
     "app.log.gz",
     "app.log.1.gz.gz",
     "app.log.1gz",
@@ -142,17 +142,17 @@ class NamesTestCase(SynchronousTestCase):
         return RotatedNames(str(self.directory / path), patterns)
 
     def matching(self, names: RotatedNames, place: str | Path = ".") -> set[str]:
-        """The names in this module that match."""
+        """The names listed in this module that match."""
         here = os.path.normpath(self.directory / place)
         known = {name for group in ROTATED for name in group} | set(OTHERS)
         return {name for name in known if names.matches(here, name)}
 
 
 class UsualTests(NamesTestCase):
-    """The names that tools give without being told."""
+    """Names that tools use by default."""
 
-    def test_rotated(self) -> None:
-        """Each tool's, also compressed, and no other."""
+    def test_eachToolsNames(self) -> None:
+        """The names of every known tool match, compressed or not, and no others."""
         names = self.names()
         self.assertEqual(names.directories(), [str(self.directory)])
         self.assertEqual(
@@ -163,12 +163,12 @@ class UsualTests(NamesTestCase):
                 for suffix in COMPRESSED:
                     self.assertTrue(names.matches(str(self.directory), name + suffix))
 
-    def test_elsewhere(self) -> None:
-        """The same name in another directory does not count."""
+    def test_otherDirectory(self) -> None:
+        """A matching name in another directory does not count."""
         self.assertEqual(self.matching(self.names(), "other"), set())
 
-    def test_order(self) -> None:
-        """Numbers fall and dates rise with time, compressed or not."""
+    def test_orderByAge(self) -> None:
+        """Numbers decrease and dates increase with time, compressed or not."""
         names = self.names()
         for group in ROTATED:
             mixed = [n + (".gz" if i % 2 else "") for i, n in enumerate(group)]
@@ -176,8 +176,11 @@ class UsualTests(NamesTestCase):
             random.Random(1).shuffle(shuffled)
             self.assertEqual(sorted(shuffled, key=names.order), mixed)
 
-    def test_current(self) -> None:
-        """multilog, svlogd and s6-log rename "current" to a label, finished or not."""
+    def test_currentIsLabelled(self) -> None:
+        """
+        multilog, svlogd and s6-log rename "current" to a label; finished and unfinished
+        files match.
+        """
         names = self.names("current")
         here = str(self.directory)
         for name in (f"{LABEL}.s", f"{LABEL}.u", f"{LABEL}.s.gz", "current.1"):
@@ -192,7 +195,7 @@ class UsualTests(NamesTestCase):
         self.assertEqual(sorted(backwards, key=names.order), labels)
 
     def test_extensions(self) -> None:
-        """An extension can have several dots, and a log none."""
+        """An extension may have several dots, and a log may have none."""
         here = str(self.directory)
         names = self.names("web.access.log")
         for name in ("web.1.access.log", "web.access.1.log", "web.access.log.1"):
@@ -204,26 +207,28 @@ class UsualTests(NamesTestCase):
         names = self.names("app.1")
         self.assertTrue(names.matches(here, "app.1.2"))
         self.assertFalse(names.matches(here, "app.2.1"))
-        # Nor is a log that begins with a dot all extension.
+        # Likewise, a name that begins with a dot is not all extension.
         self.assertFalse(self.names(".log").matches(here, "1.log"))
 
     def test_compressedLog(self) -> None:
-        """A log whose own name ends like a compressed file's."""
+        """
+        A log whose own name ends like a compressed file's has rotated copies as well.
+        """
         names = self.names("data.Z")
         here = str(self.directory)
         self.assertTrue(names.matches(here, "data.Z.1"))
         self.assertTrue(names.matches(here, "data.1.Z"))
         self.assertFalse(names.matches(here, "data.1"))
 
-    def test_octets(self) -> None:
-        """Names that are not UTF-8."""
+    def test_namesNotUTF8(self) -> None:
+        """Names that are not UTF-8 match."""
         name = os.fsdecode(b"\xff.log")
         names = self.names(name)
         self.assertTrue(names.matches(str(self.directory), name + ".1"))
         self.assertFalse(names.matches(str(self.directory), os.fsdecode(b"\xfe.log.1")))
 
-    def test_compression(self) -> None:
-        """A suffix alone is a name, not a compression."""
+    def test_compressionSuffix(self) -> None:
+        """A name that consists only of a suffix is not compressed."""
         self.assertEqual(compressionOf("app.log.1.gz"), ".gz")
         self.assertEqual(compressionOf("app.log.1"), "")
         self.assertEqual(compressionOf(".gz"), "")
@@ -234,9 +239,10 @@ class UsualTests(NamesTestCase):
         st.text(st.sampled_from("app.log-120@WTZ:_ s"), min_size=1, max_size=24),
         st.sampled_from(["app.log", "app", "a.p", "current", "2026.log"]),
     )
-    def test_shape(self, name: str, log: str) -> None:
-        """Whatever matches has the log's name or its stem in front, and digits or "old"
-        behind: nothing else is taken."""
+    def test_matchingNamesShareStem(self, name: str, log: str) -> None:
+        """
+        Any match begins with the log's name or its stem, and ends in digits or "old".
+        """
         names = RotatedNames(f"/nowhere/{log}")
         names.order(name)
         if names.matches("/nowhere", name):
@@ -247,15 +253,15 @@ class UsualTests(NamesTestCase):
 
 
 class LiveTests(NamesTestCase):
-    """A followed log is never a rotated copy."""
+    """A followed log is never another log's rotated copy."""
 
     def pathsOf(self, logs: Sequence[str], name: str) -> list[str]:
         index = RotatedIndex([str(self.directory / log) for log in logs])
         found = index.pathsOf(str(self.directory), name)
         return [os.path.basename(path) for path in found]
 
-    def test_beginAlike(self) -> None:
-        """Logs whose names begin alike."""
+    def test_logsBeginAlike(self) -> None:
+        """Logs whose names begin alike are not each other's rotated copies."""
         logs = ("web", "web-01", "web.2", "web-2.log", "web.log", "web.old")
         for name in logs:
             self.assertEqual(self.pathsOf(logs, name), [], name)
@@ -271,14 +277,14 @@ class LiveTests(NamesTestCase):
         self.assertEqual(self.pathsOf(logs, "web-2.1.log"), ["web-2.log"])
         self.assertEqual(self.pathsOf(logs, "web.2.gz"), ["web"])
 
-    def test_several(self) -> None:
-        """A name that fits two logs: the longer one first."""
+    def test_longerLogFirst(self) -> None:
+        """A name that fits two logs belongs to the longer-named log first."""
         logs = ("app", "app.2026-11-28")
         name = "app.2026-11-28.1"
         self.assertEqual(self.pathsOf(logs, name), ["app.2026-11-28", "app"])
 
-    def test_spelled(self) -> None:
-        """The same file by another way to spell its directory."""
+    def test_otherSpelling(self) -> None:
+        """A followed log is recognised by any spelling of its directory."""
         (self.directory / "here").mkdir()
         (self.directory / "there").symlink_to("here")
         live = [str(self.directory / "there" / name) for name in ("a", "a.1")]
@@ -292,7 +298,7 @@ class LinkTests(NamesTestCase):
     """A log that is a symbolic link."""
 
     def test_kubernetes(self) -> None:
-        """Rotated beside the target, by the name of the target."""
+        """Rotated files are found in the target's directory under the target's name."""
         pod = self.directory / "pods" / "ns_pod_uid" / "container"
         pod.mkdir(parents=True)
         containers = self.directory / "containers"
@@ -302,14 +308,17 @@ class LinkTests(NamesTestCase):
         self.assertEqual(names.directories(), [str(containers), str(pod)])
         for name in ("0.log.20261128-130501", "0.log.20261128-130501.gz", "x.log.1"):
             self.assertTrue(names.matches(str(pod), name), name)
-        # The log itself, and the next one of the container.
+        # The log itself, and the container's next log.
         for name in ("0.log", "1.log", "0.log.20261128-130501.tmp"):
             self.assertFalse(names.matches(str(pod), name), name)
         self.assertFalse(names.matches(str(containers), "x.log"))
         self.assertTrue(names.matches(str(containers), "x.log.1"))
 
-    def test_chain(self) -> None:
-        """Links that lead to links, relative and absolute, and through one to a directory."""
+    def test_chainOfLinks(self) -> None:
+        """
+        Rotated files are found along a chain of links, relative and absolute, including
+        one to a directory.
+        """
         for name in ("a", "b", "c", "d"):
             (self.directory / name).mkdir()
         (self.directory / "e").symlink_to("d")
@@ -324,16 +333,22 @@ class LinkTests(NamesTestCase):
                 self.assertTrue(names.matches(place, name))
         self.assertFalse(names.matches(places[3], "four"))
 
-    def test_dangling(self) -> None:
-        """A target that is not there (between two steps of a rotation), and a loop."""
+    def test_danglingLinks(self) -> None:
+        """
+        A missing target, as in the middle of a rotation, and a loop of links are
+        tolerated.
+        """
         (self.directory / "a").symlink_to("other/b")
         self.assertTrue(self.names("a").matches(str(self.directory / "other"), "b.1"))
         (self.directory / "x").symlink_to("y")
         (self.directory / "y").symlink_to("x")
         self.assertEqual(self.names("x").directories(), [str(self.directory)])
 
-    def test_dated(self) -> None:
-        """A link that leads to a file named after the day: yesterday's is a rotated copy."""
+    def test_linkToDatedFile(self) -> None:
+        """
+        If the link leads to a file named after the day, yesterday's file is a rotated
+        copy.
+        """
         (self.directory / "app.log").symlink_to("app-20261128.log")
         names = self.names()
         self.assertTrue(names.matches(str(self.directory), "app-20261127.log"))
@@ -341,10 +356,13 @@ class LinkTests(NamesTestCase):
 
 
 class PatternTests(NamesTestCase):
-    """--rotated."""
+    """The C{--rotated} option."""
 
     def test_olddir(self) -> None:
-        """A directory, below the log's or anywhere, has the usual names."""
+        """
+        A directory as pattern, below the log's or elsewhere, matches the default names
+        there.
+        """
         (self.directory / "old").mkdir()
         (self.directory / "far").mkdir()
         (self.directory / "logs").mkdir()
@@ -364,8 +382,8 @@ class PatternTests(NamesTestCase):
             self.assertFalse(names.matches(str(self.directory / place), "app.log"))
             self.assertTrue(names.matches(str(self.directory), "app.log.1"))
 
-    def test_names(self) -> None:
-        """A pattern of names matches in its directories only."""
+    def test_patternDirectories(self) -> None:
+        """A pattern of names matches only in its own directories."""
         names = self.names("app.log", ["app.log_*", "old/app*", "*/x/app?"])
         here = str(self.directory)
         self.assertTrue(names.matches(here, "app.log_20261128"))
@@ -376,29 +394,34 @@ class PatternTests(NamesTestCase):
         (self.directory / "old" / "x").mkdir(parents=True)
         names = self.names("app.log", ["*/x/app?"])
         self.assertTrue(names.matches(f"{here}/old/x", "app2"))
-        # The log itself stays live, and the order is that of the digits.
+        # The log itself is still live, and the order is that of the digits.
         self.assertFalse(self.names("app.log", ["*"]).matches(here, "app.log"))
         mixed = ["app.log_20261127", "app.log_20261128"]
         backwards = mixed[::-1]
         self.assertEqual(sorted(backwards, key=names.order), mixed)
 
-    def test_special(self) -> None:
-        """A log's own directory is not taken for a pattern."""
+    def test_specialCharacters(self) -> None:
+        """
+        Special characters in the log's own directory are not treated as a pattern.
+        """
         (self.directory / "[a]").mkdir()
         names = self.names("[a]/app.log", ["app_*"])
         self.assertTrue(names.matches(str(self.directory / "[a]"), "app_1"))
         self.assertEqual(names.directories(), [str(self.directory / "[a]")])
 
-    def test_link(self) -> None:
-        """A relative one counts beside the link and beside its target."""
+    def test_relativePatternAndLink(self) -> None:
+        """A relative pattern applies in the link's directory and in its target's."""
         (self.directory / "target").mkdir()
         (self.directory / "app.log").symlink_to("target/0.log")
         names = self.names("app.log", ["old/"])
         for place in ("old", "target/old"):
             self.assertTrue(names.matches(str(self.directory / place), "0.log.1"))
 
-    def test_several(self) -> None:
-        """What a pattern matches goes to the log that its name fits, or to all it is for."""
+    def test_patternForSeveralLogs(self) -> None:
+        """
+        A file that matches a pattern belongs to the log that its name fits, otherwise
+        to every log of the pattern.
+        """
         logs = [str(self.directory / name) for name in ("app.log", "web.log")]
         index = RotatedIndex(logs, [f"{self.directory}/old/*"])
         old = str(self.directory / "old")
@@ -408,10 +431,12 @@ class PatternTests(NamesTestCase):
 
 
 class CostTests(NamesTestCase):
-    """Many names, many logs."""
+    """Many names and many logs."""
 
     def calls(self, index: RotatedIndex, names: Sequence[str]) -> int:
-        """Function calls that it takes to look at some names, a measure without a clock."""
+        """
+        The number of function calls for a set of names: a measure without a clock.
+        """
         count = 0
 
         def tell(frame: object, event: str, argument: object) -> None:
@@ -426,8 +451,10 @@ class CostTests(NamesTestCase):
             sys.setprofile(None)
         return count
 
-    def test_linear(self) -> None:
-        """The work for a name does not grow with the number of logs, whatever their names."""
+    def test_linearInNames(self) -> None:
+        """
+        The cost of a name does not grow with the number of logs, whatever their names.
+        """
         for shape in ("app{}.log", "app.{}.log", "app-{}", "app.x{}"):
             few = RotatedIndex(["/logs/" + shape.format(n) for n in range(10)])
             many = RotatedIndex(["/logs/" + shape.format(n) for n in range(1000)])
@@ -435,14 +462,14 @@ class CostTests(NamesTestCase):
             names += ["other.log.1", "app.5.1.log", "app.x.log"]
             self.assertLessEqual(self.calls(many, names), self.calls(few, names) + 10)
 
-    def test_hostile(self) -> None:
-        """A long name made of cuts costs no more than a few calls for each."""
+    def test_hostileName(self) -> None:
+        """A long name with many separators costs only a few calls for each."""
         index = RotatedIndex([f"/logs/a{'.2026' * n}.log" for n in range(40)])
         name = "a" + ".2026" * 50 + ".log"
         self.assertLess(self.calls(index, [name]), 50 * 40 * 6)
 
-    def test_found(self) -> None:
-        """A thousand logs, each with its ten rotated copies, and no other's."""
+    def test_thousandLogs(self) -> None:
+        """Each of a thousand logs is assigned its ten rotated copies, and no others."""
         logs = [f"/logs/app-{n:04}.log" for n in range(1000)]
         index = RotatedIndex(logs)
         for log in logs:

@@ -1,4 +1,7 @@
-"""Tests for L{decnet_syslog.worker.forwarder}, plain, encoding and connector."""
+"""
+Tests for L{decnet_syslog.worker.forwarder} and the modules plain, encoding and
+connector.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,7 @@ from .doubles import StepThread
 
 
 class Endpoint:
-    """An endpoint whose attempts wait for the test."""
+    """An endpoint whose connection attempts wait for the test."""
 
     def __init__(self) -> None:
         self.attempts: list[tuple[Any, Deferred[Any]]] = []
@@ -77,24 +80,24 @@ class Endpoint:
 
 
 class TLSTransport(StringTransport):
-    """A transport like TLS's, as far as the forwarder looks."""
+    """A transport that resembles TLS's as far as the forwarder uses it."""
 
     negotiatedProtocol: bytes | None = None
     aborted = False
-    # StringTransport refuses a producer while another is there; TLS as well.
+    # StringTransport refuses a second producer; so does TLS.
 
     def abortConnection(self) -> None:
         self.aborted = True
 
     def setTcpKeepAlive(self, on: bool) -> None:
-        """As TCP has it."""
+        """As in TCP's transport."""
 
     def setTcpNoDelay(self, on: bool) -> None:
-        """As TCP has it."""
+        """As in TCP's transport."""
 
 
 class FactoryTestCase(SynchronousTestCase):
-    """A factory whose clock, endpoint and dice are the test's."""
+    """A factory with a fake clock, a fake endpoint and predictable randomness."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -109,7 +112,7 @@ class FactoryTestCase(SynchronousTestCase):
         self.connector = connector
 
     def connected(self) -> tuple[ForwarderProtocol, TLSTransport]:
-        """The last attempt succeeds."""
+        """Make the last attempt succeed."""
         factory, done = self.endpoint.attempts[-1]
         protocol = factory.buildProtocol(None)
         transport = TLSTransport()
@@ -118,7 +121,7 @@ class FactoryTestCase(SynchronousTestCase):
         return protocol, transport
 
     def delayOfNext(self) -> float:
-        """How long until the next attempt."""
+        """The delay before the next attempt."""
         count = len(self.endpoint.attempts)
         begun = self.clock.seconds()
         while len(self.endpoint.attempts) == count:
@@ -128,10 +131,12 @@ class FactoryTestCase(SynchronousTestCase):
 
 
 class BackoffTests(FactoryTestCase):
-    """The forwarder comes back, and does not hammer."""
+    """The forwarder reconnects without hammering the master."""
 
-    def test_refused(self) -> None:
-        """1 s, doubling to 30 s, for ever."""
+    def test_delaysDouble(self) -> None:
+        """
+        After refusals the delay doubles from 1 s to 30 s, and attempts never stop.
+        """
         self.connector.connect()
         delays = []
         for _ in range(8):
@@ -139,8 +144,10 @@ class BackoffTests(FactoryTestCase):
             delays.append(self.delayOfNext())
         self.assertEqual(delays, [1, 2, 4, 8, 16, 30, 30, 30])
 
-    def test_jitter(self) -> None:
-        """Each delay is shortened at random, by half at most, and never over 30 s."""
+    def test_delaysAreJittered(self) -> None:
+        """
+        Each delay is shortened at random, by at most half, and never exceeds 30 s.
+        """
         self.masters._random = lambda: 1.0
         self.connector.connect()
         delays = []
@@ -150,7 +157,7 @@ class BackoffTests(FactoryTestCase):
         self.assertEqual(delays, [0.5, 1, 2, 4, 8, 15, 15])
 
     def test_connectedIsNotAccepted(self) -> None:
-        """A master that takes TCP and refuses TLS does not reset the series."""
+        """A master that accepts TCP but refuses TLS does not reset the delays."""
         self.connector.connect()
         delays = []
         for _ in range(4):
@@ -159,8 +166,8 @@ class BackoffTests(FactoryTestCase):
             delays.append(self.delayOfNext())
         self.assertEqual(delays, [1, 2, 4, 8])
 
-    def test_accepted(self) -> None:
-        """A master that has taken us does."""
+    def test_acceptanceResetsDelays(self) -> None:
+        """A master that has accepted the forwarder resets the delays."""
         self.connector.connect()
         for _ in range(4):
             protocol, _ = self.connected()
@@ -169,23 +176,26 @@ class BackoffTests(FactoryTestCase):
             self.assertEqual(self.delayOfNext(), 1)
 
     def test_superseded(self) -> None:
-        """When another has taken our stream, we let it ship for a while."""
+        """
+        When another connection has taken over the stream, the forwarder waits before it
+        reconnects.
+        """
         self.assertDelayed("superseded")
 
     def test_hostname(self) -> None:
-        """A master that does not take our HOSTNAME is not hammered."""
+        """A master that refuses the worker's HOSTNAME is not hammered."""
         self.assertDelayed("hostname")
 
     def assertDelayed(self, code: str) -> None:
-        """A goodbye after which we wait for longer."""
+        """Check that the forwarder waits longer after this BYE."""
         self.connector.connect()
         protocol, _ = self.connected()
         protocol.lastBye = BYE(code, "x")
         protocol.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(self.delayOfNext(), 1 + DELAY_SUPERSEDED_S)
 
-    def test_stopped(self) -> None:
-        """After stopTrying nothing connects, not even after a late acceptance."""
+    def test_nothingAfterStopTrying(self) -> None:
+        """After stopTrying no connection is attempted, even after a late acceptance."""
         self.connector.connect()
         protocol, _ = self.connected()
         self.factory.stopTrying()
@@ -196,7 +206,7 @@ class BackoffTests(FactoryTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_stopConnecting(self) -> None:
-        """An attempt under way can be given up."""
+        """A pending attempt can be cancelled."""
         self.connector.connect()
         self.factory.stopTrying()
         self.connector.stopConnecting()
@@ -204,24 +214,24 @@ class BackoffTests(FactoryTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_endpointFails(self) -> None:
-        """An endpoint that cannot even begin is one more failure."""
+        """An endpoint that fails immediately counts as a failed attempt."""
         self.endpoint.connect = lambda factory: fail(ValueError("no such name"))  # type: ignore[method-assign]
         self.connector.connect()
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 
 
 class ProtocolTests(FactoryTestCase):
-    """Deadlines and closing."""
+    """Deadlines, and closing the connection."""
 
     def test_noHandshake(self) -> None:
-        """A master that never finishes the handshake is cut off."""
+        """A master that never finishes the handshake is disconnected."""
         self.connector.connect()
         _, transport = self.connected()
         self.clock.advance(HANDSHAKE_S)
         self.assertTrue(transport.aborted)
 
     def test_noHello(self) -> None:
-        """A master that never answers is cut off."""
+        """A master that never sends HELLO is disconnected."""
         self.session = mock.Mock(stalled=False, inFlight=0)
         self.connector.connect()
         protocol, transport = self.connected()
@@ -232,8 +242,8 @@ class ProtocolTests(FactoryTestCase):
         self.clock.advance(5)
         self.assertTrue(transport.aborted)
 
-    def test_close(self) -> None:
-        """Closing says goodbye, lets go of the producer, and has a deadline."""
+    def test_closeSendsBye(self) -> None:
+        """Closing sends BYE, unregisters the producer, and has a deadline."""
         self.session = mock.Mock(stalled=False, inFlight=0)
         self.connector.connect()
         protocol, transport = self.connected()
@@ -247,14 +257,14 @@ class ProtocolTests(FactoryTestCase):
         self.assertTrue(transport.aborted)
 
     def test_refusesPlainMaster(self) -> None:
-        """Without a sender for what the master speaks, the connection is closed."""
+        """If no sender fits the master's protocol, the connection is closed."""
         self.connector.connect()
         protocol, transport = self.connected()
         protocol.handshakeCompleted()
         self.assertTrue(transport.disconnecting)
 
     def test_messageFromMaster(self) -> None:
-        """A listener has no messages for us."""
+        """A message from the listener is a protocol error."""
         self.session = mock.Mock(stalled=False, inFlight=0)
         self.connector.connect()
         protocol, transport = self.connected()
@@ -264,7 +274,7 @@ class ProtocolTests(FactoryTestCase):
 
 
 class RecordingConnection:
-    """A sender's connection."""
+    """A double for a sender's connection."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -293,12 +303,12 @@ class RecordingConnection:
         self.byes.append(bye)
 
     def verbs(self) -> list[bytes]:
-        """The control lines that were sent, without the frames."""
+        """The control lines that were sent, without frames."""
         return [line for line in self.octets.split(b"\n") if line[:1].isupper()]
 
 
 class SenderTestCase(SynchronousTestCase):
-    """A log file, its followers, a state."""
+    """A log file, the tails that follow it, and a state database."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
@@ -338,7 +348,7 @@ class SenderTestCase(SynchronousTestCase):
 
 
 class PlainTests(SenderTestCase):
-    """RFC 5425 as it is: the offset moves when the peer's TCP has it."""
+    """Plain RFC 5425: the offset advances once the peer's TCP has the octets."""
 
     def ship(self) -> PlainSender:
         self.connection.unsent = 0
@@ -346,8 +356,8 @@ class PlainTests(SenderTestCase):
         sender.connectionMade()
         return sender
 
-    def test_settles(self) -> None:
-        """Nothing is sent before a refusal would have come."""
+    def test_waitsForRefusal(self) -> None:
+        """Nothing is sent until a refusal would have arrived."""
         self.append(b"a\n")
         sender = self.ship()
         sender.pump()
@@ -361,8 +371,8 @@ class PlainTests(SenderTestCase):
         )
         sender.connectionLost()
 
-    def test_rounds(self) -> None:
-        """The offset moves only when nothing of the round is on this side any more."""
+    def test_offsetAdvancesWhenRoundIsSent(self) -> None:
+        """The offset advances only when no octet of the round remains on this side."""
         self.append(b"a\nb\n")
         sender = self.ship()
         self.clock.advance(SETTLE_S)
@@ -380,15 +390,15 @@ class PlainTests(SenderTestCase):
         )
         sender.connectionLost()
 
-    def test_lost(self) -> None:
-        """After an unclean end everything that may not have arrived is sent again."""
+    def test_unsentLinesAreRepeated(self) -> None:
+        """After an unclean end, every line that may not have arrived is sent again."""
         self.append(b"a\n")
         sender = self.ship()
         self.clock.advance(SETTLE_S)
         self.connection.unsent = 3
         self.clock.advance(1)
         sender.connectionLost()
-        # An answer that comes late is nobody's.
+        # A late answer is ignored.
         self.connection.unsent = 0
         self.clock.advance(1)
         self.assertEqual(self.acknowledged(), 0)
@@ -398,7 +408,7 @@ class PlainTests(SenderTestCase):
         again.connectionLost()
 
     def test_emptyLines(self) -> None:
-        """Empty lines cannot be framed: they are left out, and the offset goes on."""
+        """Empty lines cannot be framed: they are skipped, and the offset advances."""
         self.append(b"\na\n\n\nb\n")
         sender = self.ship()
         self.clock.advance(SETTLE_S)
@@ -417,23 +427,26 @@ class AckedTestCase(SenderTestCase):
         )
 
     def tell(self, sender: AckedSender, line: ControlLine) -> None:
-        """The listener says something, and what comes of it is sent."""
+        """Pass a line from the listener to the sender, and send the response."""
         sender.controlReceived(line)
         self.clock.advance(0)
 
 
 class SenderTests(AckedTestCase):
-    """With the extension (see also L{tests.test_pipeline} and L{tests.test_journals})."""
+    """
+    The sender with the extension (see also L{tests.test_pipeline} and
+    L{tests.test_journals}).
+    """
 
     def test_nothingBeforeHello(self) -> None:
-        """Not an octet leaves before the listener's first line."""
+        """No octet is sent before the listener's HELLO."""
         self.append(b"a\n")
         sender = self.ship()
         sender.pump()
         self.assertEqual(self.connection.octets, b"")
 
-    def test_stalled(self) -> None:
-        """A listener that owes an answer for too long is noticed; one that owes none not."""
+    def test_missingAnswerIsStalled(self) -> None:
+        """The sender is stalled if an answer is overdue, and only then."""
         sender = self.ship()
         self.clock.advance(ACK_TIMEOUT_S + 1)
         self.assertTrue(sender.isStalled)
@@ -441,7 +454,7 @@ class SenderTests(AckedTestCase):
         self.assertFalse(sender.isStalled)
 
     def test_stalledBeforeLines(self) -> None:
-        """An answer to LIST or OPEN that does not come is noticed as well."""
+        """The sender is stalled if LIST or OPEN is not answered."""
         self.append(b"a\n")
         sender = self.ship()
         self.clock.advance(ACK_TIMEOUT_S - 1)
@@ -456,8 +469,8 @@ class SenderTests(AckedTestCase):
         self.tell(sender, RESUME(*self.content().key, 0, 0, 0))
         self.assertFalse(sender.isStalled)
 
-    def test_limit(self) -> None:
-        """The listener's limit on a message is kept."""
+    def test_messageLimit(self) -> None:
+        """A line over the listener's message limit is not sent."""
         sender = self.ship()
         self.tell(sender, HELLO(1, "a" * 32, 100, 256))
         self.append(b"x" * 200 + b"\n")
@@ -465,7 +478,7 @@ class SenderTests(AckedTestCase):
         self.assertEqual(getattr(piece, "reason", None), "oversize")
 
     def test_listedOnce(self) -> None:
-        """LISTED ends the answer to LIST, and is nothing else."""
+        """LISTED is valid only as the end of the answer to LIST."""
         sender = self.ship()
         self.tell(sender, HELLO(1, "a" * 32, 4096, 256))
         self.assertEqual(self.connection.octets, encodeControl(LIST()))
@@ -473,13 +486,15 @@ class SenderTests(AckedTestCase):
         self.assertRaises(ListenerProtocolError, sender.controlReceived, LISTED())
 
     def test_staleList(self) -> None:
-        """A stream that is not what was listed is asked for once."""
+        """
+        If a stream's position differs from the list, the list is requested again, once.
+        """
         self.append(b"a\nb\n")
         sender = self.ship()
         self.tell(sender, HELLO(1, "a" * 32, 4096, 256))
         self.tell(sender, KNOWN("b" * 32, 0, 2, 0, crc32(b"a\n"), "x"))
         self.tell(sender, LISTED())
-        # Somebody with a copy of our state has gone on with it.
+        # Another worker with a copy of our state has advanced the stream.
         self.tell(sender, RESUME("b" * 32, 0, 4, 0, crc32(b"a\nZ\n")))
         opened = [
             o.split()[1] for o in self.connection.octets.splitlines() if b"OPEN" in o
@@ -490,7 +505,7 @@ class SenderTests(AckedTestCase):
         self.assertIn(b"CLOSE " + b"b" * 32 + b" 0\n", self.connection.octets)
 
     def test_endlessList(self) -> None:
-        """A list without an end is not kept."""
+        """An endless list is not stored."""
         sender = self.ship()
         self.tell(sender, HELLO(1, "a" * 32, 4096, 256))
         with mock.patch.object(recognition, "KNOWN_MAX", 8):
@@ -499,8 +514,11 @@ class SenderTests(AckedTestCase):
             more = KNOWN("b" * 32, 8, 0, 0, 0, "x")
             self.assertRaises(ListenerProtocolError, sender.controlReceived, more)
 
-    def test_behindTheEnd(self) -> None:
-        """A position that the file does not reach is none of it, also with nothing to compare."""
+    def test_positionBeyondFile(self) -> None:
+        """
+        A position beyond the file's end does not match the file, even if there are no
+        octets to compare.
+        """
         self.append(b"a\n")
         sender = self.ship()
         self.tell(sender, HELLO(1, "a" * 32, 4096, 256))
@@ -508,14 +526,16 @@ class SenderTests(AckedTestCase):
         stream = self.content().key[0]
         self.tell(sender, RESUME(stream, 0, 9, 9, 0))
         self.assertEqual(self.acknowledged(), 0)
-        # It goes on as a stream of its own.
+        # The file continues as a new stream.
         opened = self.connection.octets.splitlines()[-1].decode("ascii")
         self.assertEqual(opened.split()[0], "OPEN")
         self.assertNotEqual(opened.split()[1], stream)
         self.assertEqual(self.connection.octets.count(b"OPEN"), 2)
 
-    def test_goodbye(self) -> None:
-        """What a master says when it closes cannot move the cursor of who reads the log."""
+    def test_byeIsEscapedInLog(self) -> None:
+        """
+        A master's BYE text is escaped in the log, so that it cannot control a terminal.
+        """
         texts: list[str] = []
 
         @implementer(ILogObserver)
@@ -531,7 +551,7 @@ class SenderTests(AckedTestCase):
 
 
 class Wire:
-    """A session's connection, in the reactor's thread."""
+    """A double for a session's connection in the reactor's thread."""
 
     def __init__(self) -> None:
         self.paused = False
@@ -561,7 +581,7 @@ class Wire:
 
 
 class ChattySender:
-    """A sender that notes what it is asked, and sends as long as it may."""
+    """A sender that records its calls, and sends as long as it is allowed."""
 
     inFlight = 0
     isGreeted = isStalled = False
@@ -609,31 +629,37 @@ class SessionTests(SynchronousTestCase):
         self.session.begin(self.sender)
 
     def run_(self) -> None:
-        """Let the reactor's thread do what was asked of it."""
+        """Run the calls that wait for the reactor's thread."""
         calls, self.toReactor[:] = list(self.toReactor), []
         for call, arguments in calls:
             call(*arguments)
 
-    def test_order(self) -> None:
-        """Nothing is done in the reactor's thread, and everything in its order."""
+    def test_callsRunInFilesThread(self) -> None:
+        """
+        Calls run in the files' thread in order; those for a lost connection are
+        dropped.
+        """
         self.session.controlReceived(ACK("5" * 32, 0, 1))
         self.session.pump()
         self.session.pump()
         self.session.connectionLost()
         self.assertEqual(self.sender.asked, [])
         self.thread.run()
-        # What was for a connection that is gone is not done any more.
+        # Calls for the lost connection are not made any more.
         self.assertEqual(self.sender.asked, ["lost"])
 
     def test_pumpOnce(self) -> None:
-        """Many reasons to send are one pump."""
+        """Several requests to send cause one pump."""
         for _ in range(5):
             self.session.pump()
         self.thread.run()
         self.assertEqual(self.sender.asked, ["made", "pump"])
 
     def test_aheadIsBounded(self) -> None:
-        """A sender is a fixed amount ahead of the connection, and goes on when it may."""
+        """
+        A sender is at most a fixed amount ahead of the connection, and continues when
+        allowed.
+        """
         self.sender.left = 1000
         self.session.pump()
         self.thread.run()
@@ -652,7 +678,9 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(len(self.wire.octets), 1000 * 65536)
 
     def test_backpressure(self) -> None:
-        """A transport that has enough is not written to until it wants more."""
+        """
+        A transport that has paused the session is not written to until it resumes.
+        """
         self.sender.left = 100
         self.wire.paused = True
         self.session.pump()
@@ -671,7 +699,9 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(self.sender.left, left)
 
     def test_unreadIsBounded(self) -> None:
-        """A master that says more than is read is not read."""
+        """
+        A session stops reading while too many of the master's lines are unprocessed.
+        """
         for number in range(UNREAD_LINES):
             self.assertFalse(self.wire.isHalted)
             self.session.controlReceived(ACK("5" * 32, 0, number))
@@ -681,8 +711,10 @@ class SessionTests(SynchronousTestCase):
         self.run_()
         self.assertFalse(self.wire.isHalted)
 
-    def test_errors(self) -> None:
-        """What the master breaks, and what fails here, costs the connection."""
+    def test_errorsCloseConnection(self) -> None:
+        """
+        A protocol violation by the master or an internal error closes the connection.
+        """
         for line, code in ((LIST(), "protocol"), (LISTED(), "error")):
             self.session.controlReceived(line)
             self.thread.run()
@@ -691,14 +723,14 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
     def test_closeComesLast(self) -> None:
-        """What was handed over before a goodbye is written before it."""
+        """Octets handed over before a BYE are written before it."""
         self.session.sendOctets(b"last words")
         self.session.close(BYE("error", "x"))
         self.run_()
         self.assertEqual((self.wire.octets, len(self.wire.byes)), (b"last words", 1))
 
-    def test_arrived(self) -> None:
-        """All that was sent has arrived only when nothing of it is on this side."""
+    def test_arrivedWhenNothingIsUnsent(self) -> None:
+        """Octets count as arrived only once none of them remains on this side."""
         arrived: list[bool] = []
         self.session.sendOctets(b"x")
         self.session.whenArrived(lambda: arrived.append(True))
@@ -714,7 +746,7 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(arrived, [True])
 
     def test_lostWhileWaiting(self) -> None:
-        """After the connection is lost nothing is waited for."""
+        """After the connection is lost, pending waits are dropped."""
         self.session.whenArrived(lambda: self.fail("it has not arrived"))
         self.wire.toArrive = 1
         self.run_()
@@ -723,7 +755,7 @@ class SessionTests(SynchronousTestCase):
 
 
 class FilesThreadTests(SynchronousTestCase):
-    """The thread itself."""
+    """The thread that reads files."""
 
     def setUp(self) -> None:
         self.reactor = Clock()
@@ -735,8 +767,10 @@ class FilesThreadTests(SynchronousTestCase):
         self.thread = FilesThread(self.reactor)
         self.thread.start()
 
-    def test_order(self) -> None:
-        """One call at a time, in order, not in this thread; an error ends nothing."""
+    def test_callsRunInOrder(self) -> None:
+        """
+        Calls run one at a time, in order, in that thread; an exception stops nothing.
+        """
         done: list[object] = []
         self.thread.post(lambda: 1 / 0)
         for number in range(5):
@@ -754,8 +788,8 @@ class FilesThreadTests(SynchronousTestCase):
         self.failureResultOf(failure, ZeroDivisionError)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_later(self) -> None:
-        """A call that is made later is made there; a cancelled one is not."""
+    def test_delayedCalls(self) -> None:
+        """A delayed call runs in that thread; a cancelled one does not run."""
         done: list[object] = []
         soon = self.thread.callLater(0, done.append, "soon")
         late = self.thread.callLater(5, done.append, "late")
@@ -775,14 +809,14 @@ class FilesThreadTests(SynchronousTestCase):
 
 
 class EncodingTests(SynchronousTestCase):
-    """Lines on the wire."""
+    """Encoding of lines."""
 
     @settings(deadline=None, derandomize=True, database=None)
     @given(
         st.lists(st.binary(max_size=9).map(lambda b: b.replace(b"\n", b"")), min_size=1)
     )
     def test_anyLines(self, lines: list[bytes]) -> None:
-        """Frames and EMPTY give back the lines."""
+        """Frames and EMPTY decode to the same lines."""
         octets = b"".join([line + b"\n" for line in lines])
         decoder = FrameDecoder(control=True)
         got: list[bytes] = []
@@ -798,17 +832,17 @@ class EncodingTests(SynchronousTestCase):
         kept = [line for line in lines if line]
         self.assertEqual((frames, left), (encodeFrames(kept), len(lines) - len(kept)))
 
-    def test_last(self) -> None:
-        """The last line of a file is marked."""
+    def test_finalLine(self) -> None:
+        """The final line without LF is preceded by LAST."""
         self.assertEqual(encodeLast(b"end"), encodeControl(LAST()) + b"3 end")
 
     def test_manyEmpty(self) -> None:
-        """More empty lines than one EMPTY may have."""
+        """A run of empty lines longer than EMPTY's limit is split."""
         self.assertEqual(encodeLines(b"\n" * 1025), b"EMPTY 1024\nEMPTY 1\n")
 
 
 class ReceiverTests(SynchronousTestCase):
-    """The framing protocol, in the manner of Int32StringReceiver."""
+    """The framing protocol, an API like Int32StringReceiver's."""
 
     def receiver(self) -> tuple[Any, StringTransport]:
         receiver: Any = OctetCountedReceiver()
@@ -821,8 +855,8 @@ class ReceiverTests(SynchronousTestCase):
         receiver.makeConnection(transport)
         return receiver, transport
 
-    def test_strings(self) -> None:
-        """stringReceived for each, sendString back."""
+    def test_stringReceivedAndSendString(self) -> None:
+        """Each frame calls stringReceived, and sendString sends one."""
         receiver, transport = self.receiver()
         receiver.dataReceived(b"3 one3 tw")
         receiver.dataReceived(b"o5 three")
@@ -832,12 +866,14 @@ class ReceiverTests(SynchronousTestCase):
         self.assertRaises(ValueError, receiver.sendString, b"")
         self.assertRaises(ValueError, receiver.sendString, b"x" * 101)
 
-    def test_limit(self) -> None:
-        """lengthLimitExceeded, and the connection is closed."""
+    def test_lengthLimitExceeded(self) -> None:
+        """
+        A frame over the limit calls lengthLimitExceeded and closes the connection.
+        """
         receiver, transport = self.receiver()
         receiver.dataReceived(b"2 ok101 ")
         self.assertEqual((receiver.got, receiver.exceeded), ([b"ok"], [101]))
         self.assertTrue(transport.disconnecting)
-        # TLS goes on delivering what it has read.
+        # TLS still delivers octets that it has read.
         receiver.dataReceived(b"2 no")
         self.assertEqual(receiver.got, [b"ok"])

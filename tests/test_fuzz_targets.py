@@ -1,7 +1,9 @@
 """
-The targets of L{fuzz} by hypothesis: inputs of what a target says inputs are made of.
+Tests for the targets of L{fuzz}, using hypothesis: inputs made of each target's own
+parts.
 
-Few examples, and always the same: C{python -m fuzz} looks for what is new.
+There are few examples, and always the same ones: C{python -m fuzz} searches for new
+ones.
 """
 
 from __future__ import annotations
@@ -12,13 +14,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from fuzz.targets import NAMES, Target, load
 
-# Targets whose examples take milliseconds each, with files and databases.
+# Targets with files and databases, whose examples take milliseconds each.
 SLOW = {"tail": 10, "reception": 40, "sender": 20, "pipeline": 4}
 EXAMPLES = 60
 
 
 def inputs(target: Target) -> st.SearchStrategy[bytes]:
-    """A seed, or nothing, cut somewhere; behind it words and a few octets in any order."""
+    """A truncated seed or nothing, followed by words and a few octets in any order."""
     seeds = st.sampled_from([b"", *target.SEEDS])
     bits = st.lists(st.sampled_from(target.WORDS) | st.binary(max_size=6), max_size=12)
 
@@ -49,22 +51,22 @@ class TargetTests(SynchronousTestCase):
                     max_examples=SLOW.get(name, EXAMPLES),
                 )(run)()
 
-    def test_wire(self) -> None:
-        """Octets to values and back."""
+    def test_wireTargets(self) -> None:
+        """No input breaks the targets for parsing and encoding."""
         self.attempt(WIRE)
 
-    def test_trust(self) -> None:
-        """Certificates and bundles."""
+    def test_trustTargets(self) -> None:
+        """No input breaks the targets for certificates and bundles."""
         self.attempt(TRUST)
 
-    def test_files(self) -> None:
-        """What rotation has made of a file, and the tail of one."""
+    def test_fileTargets(self) -> None:
+        """No input breaks the targets for rotated files and the tail."""
         self.attempt(FILES)
 
-    def test_connections(self) -> None:
-        """Both ends of a connection, with a strange peer and with each other."""
+    def test_connectionTargets(self) -> None:
+        """No input breaks the targets for either end of a connection."""
         self.attempt(CONNECTIONS)
 
-    def test_all(self) -> None:
-        """No target is left out above."""
+    def test_everyTargetIsTested(self) -> None:
+        """Every target is in one of the groups above."""
         self.assertEqual({*WIRE, *TRUST, *FILES, *CONNECTIONS}, set(NAMES))

@@ -22,15 +22,17 @@ STREAM = "0123456789abcdef" * 2
 GAP = Gap(5, 9, "lag-cap")
 
 quick = settings(deadline=None, derandomize=True, database=None, max_examples=300)
-# Surrogates too: a file's name is octets, and comes as Python names such octets.
+# Including surrogates: a file name is octets, and Python represents them so.
 texts = st.text(st.characters(exclude_categories=()), max_size=40)
 
 
 class MessageTests(SynchronousTestCase):
-    """A gap is a message in the raw log."""
+    """A gap is reported in the raw log as a message."""
 
-    def test_message(self) -> None:
-        """It says whose octets, of which file, how many and why."""
+    def test_messageHasFacts(self) -> None:
+        """
+        The message names the worker, the file, the number of octets and the reason.
+        """
         self.assertEqual(
             renderGapMessage(GAP, WHO, STREAM, 2),
             b"<108>1 2026-04-18T01:02:03.000004Z - decnet-syslog - GAP"
@@ -41,7 +43,7 @@ class MessageTests(SynchronousTestCase):
         )
 
     def test_noName(self) -> None:
-        """A file that has no name has none, not a made-up one."""
+        """A file whose name is unknown gets no invented name."""
         octets = renderGapMessage(GAP, replace(WHO, log=None), STREAM, 2)
         (element,) = parseMessage(octets[:-1]).structuredData
         self.assertNotIn("file", dict(element.params))
@@ -52,7 +54,7 @@ class MessageTests(SynchronousTestCase):
     @example('a] b"\\', "\n\r\x00\x7f\x85\u2028", "\ud800\udcff")
     @example("\udcff", "\ud800", "w1")
     def test_hostileText(self, log: str, reason: str, worker: str) -> None:
-        """What a worker says ends no line, no value and no element."""
+        """Text from a worker cannot end a line, a value or an element."""
         who = replace(WHO, log=log, worker=worker)
         octets = renderGapMessage(Gap(0, 1, reason), who, STREAM, 0)
         self.assertEqual(octets[-1:], b"\n")
@@ -80,10 +82,10 @@ class MessageTests(SynchronousTestCase):
 
 
 class RecordTests(SynchronousTestCase):
-    """A gap is a record that cannot be mistaken or forged."""
+    """A gap is a record that is unambiguous and cannot be forged."""
 
-    def test_record(self) -> None:
-        """It has the keys of a record, and last the mark."""
+    def test_recordHasGapLast(self) -> None:
+        """The record has every usual member, and C{gap} as the last one."""
         made: dict[str, Any] = json.loads(renderGapRecord(GAP, WHO, STREAM, 2))
         self.assertEqual(list(made), [*record(b"", WHO, 0), "gap"])
         facts = {
@@ -114,8 +116,11 @@ class RecordTests(SynchronousTestCase):
     @quick
     @given(st.binary(max_size=256))
     @example(b'] "\\\x00\n\xff')
-    def test_first(self, first: bytes) -> None:
-        """A message that was too long has its first octets, all of them, in both forms."""
+    def test_firstOctets(self, first: bytes) -> None:
+        """
+        For an oversize message, the message and the record both contain its first
+        octets unchanged.
+        """
         gap, who = Gap(0, 10**7, "oversize", first), replace(WHO, log=None)
         made = json.loads(renderGapRecord(gap, who, "", 0))
 
@@ -130,7 +135,7 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual(back(dict(element.params)["first"]), first)
 
     def test_forged(self) -> None:
-        """The gap's own line, sent by a worker, does not make the mark."""
+        """A gap message sent by a worker gets a record without C{gap}."""
         line = renderGapMessage(GAP, WHO, STREAM, 2)
         for message in (line, line[:-1], renderGapRecord(GAP, WHO, STREAM, 2)):
             made = json.loads(renderRecords([message], WHO, 0))
@@ -141,13 +146,16 @@ class RecordTests(SynchronousTestCase):
     @example('a] b"\\', "\n\r\x00\x7f\x85\u2028", "\ud800\udcff")
     @example("\udcff", "\ud800", "w1")
     def test_hostileText(self, log: str, reason: str, worker: str) -> None:
-        """One line of ASCII that every JSON reader takes, and the text in it."""
+        """
+        Any text gives one line of ASCII that every JSON parser accepts, with the text
+        intact.
+        """
         who = replace(WHO, log=log, worker=worker)
         octets = renderGapRecord(Gap(0, 1, reason), who, STREAM, 0)
         self.assertEqual((octets.count(b"\n"), octets[-1:]), (1, b"\n"))
         self.assertTrue(octets.isascii())
         made = json.loads(octets)
-        # No lone surrogate: other languages' readers refuse the whole line for one.
+        # No lone surrogate: parsers in other languages refuse the whole line for one.
         json.dumps(made, ensure_ascii=False).encode("utf-8")
         self.assertTrue(made["msg"].startswith("1 octets of "))
         self.assertTrue(made["raw_line"].endswith("] " + made["msg"]))

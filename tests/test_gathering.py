@@ -19,7 +19,7 @@ from decnet_syslog.trust.gathering import (
 
 from .certificates import SERVER, certificate, key
 
-# What Twisted asks for.
+# The number of octets that Twisted requests per read.
 ASKED = 2**15
 
 _KEY = key("holder")
@@ -27,7 +27,7 @@ _CERTIFICATE = certificate(["master"], usages=(SERVER,))
 
 
 class _Counting(GatheringConnection):
-    """Counts what OpenSSL is asked."""
+    """Counts the calls to OpenSSL."""
 
     asked = 0
 
@@ -37,7 +37,7 @@ class _Counting(GatheringConnection):
 
 
 def pair(version: int) -> tuple[SSL.Connection, _Counting]:
-    """A client and a server behind their handshake."""
+    """A client and a server after their handshake."""
     contexts = [SSL.Context(SSL.TLS_METHOD) for _ in range(2)]
     for context in contexts:
         context.set_min_proto_version(version)
@@ -57,14 +57,14 @@ def pair(version: int) -> tuple[SSL.Connection, _Counting]:
             octets = sent(one)
             if octets:
                 other.bio_write(octets)
-    # Tickets; and nothing of the handshake is counted any more.
+    # Read the session tickets; calls of the handshake are not counted.
     for connection in (client, server):
         assert drained(connection) == (b"", SSL.WantReadError)
     return client, server
 
 
 def sent(connection: SSL.Connection) -> bytes:
-    """What it wants to send."""
+    """The octets that a connection has to send."""
     octets = b""
     while True:
         try:
@@ -74,7 +74,7 @@ def sent(connection: SSL.Connection) -> bytes:
 
 
 def drained(connection: SSL.Connection) -> tuple[bytes, type[Exception]]:
-    """What Twisted would deliver, and what ends it."""
+    """The plaintext that Twisted would deliver, and the exception at its end."""
     octets = b""
     while True:
         try:
@@ -87,7 +87,7 @@ VERSIONS = st.sampled_from([SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
 
 
 class GatheringTests(SynchronousTestCase):
-    """What comes out is what went in, as soon as it can."""
+    """Plaintext is delivered unchanged, as soon as possible."""
 
     @given(
         VERSIONS,
@@ -100,21 +100,21 @@ class GatheringTests(SynchronousTestCase):
         st.lists(
             st.one_of(
                 st.integers(0, 120_000),
-                # Within a header, and where records end.
+                # Inside a header, and at the ends of records.
                 st.tuples(st.integers(0, 9), st.integers(-2, 7)),
             ),
             max_size=12,
         ),
         st.lists(st.sampled_from([None, 5, 20_000]), max_size=4),
     )
-    def test_cuts(
+    def test_anySplit(
         self,
         version: int,
         sizes: list[int],
         cuts: list[int | tuple[int, int]],
         odd: list[int | None],
     ) -> None:
-        """However the octets are cut, every record that is whole has come out."""
+        """However the octets are split, every complete record is delivered."""
         client, server = pair(version)
         wire, plain = b"", b""
         whole = [(0, 0)]
@@ -146,14 +146,14 @@ class GatheringTests(SynchronousTestCase):
             got += octets
             self.assertIs(ended, SSL.WantReadError)
             self.assertEqual(got, plain[: len(got)])
-            # Of a message of several records some may be there already.
+            # Of a message with several records, some may have arrived.
             self.assertGreaterEqual(
                 len(got), max(octets for at, octets in whole if at <= end)
             )
         self.assertEqual(got, plain)
 
-    def test_questions(self) -> None:
-        """A flood is one piece; a lone line is one question."""
+    def test_callsToOpenSSL(self) -> None:
+        """A flood is delivered as one piece, and a single line takes one call."""
         for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
             client, server = pair(version)
             for _ in range(3):
@@ -176,8 +176,8 @@ class GatheringTests(SynchronousTestCase):
             self.assertEqual(len(server.recv(ASKED)), 60_000)
             self.assertRaises(SSL.WantReadError, server.recv, ASKED)
 
-    def test_bounded(self) -> None:
-        """However much has come at once, whoever takes it can stop between pieces."""
+    def test_piecesAreBounded(self) -> None:
+        """However many octets arrive at once, each read returns a bounded piece."""
         client, server = pair(SSL.TLS1_3_VERSION)
         client.sendall(b"x" * 1_000_000)
         server.bio_write(sent(client))
@@ -190,8 +190,11 @@ class GatheringTests(SynchronousTestCase):
         self.assertEqual(sum(sizes), 1_000_000)
         self.assertLess(max(sizes), GATHERED_OCTETS + PLAINTEXT_OCTETS_MAX)
 
-    def test_ends(self) -> None:
-        """The end, or an error, that came with octets comes behind them, with its reason."""
+    def test_endComesAfterOctets(self) -> None:
+        """
+        An end or an error that arrives together with octets is reported after them,
+        with its reason.
+        """
         for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
             client, server = pair(version)
             client.sendall(b"last")
@@ -212,16 +215,19 @@ class GatheringTests(SynchronousTestCase):
             server.bio_write(sent(client))
             self.assertEqual(drained(server), (b"", SSL.Error))
 
-    def test_noRecords(self) -> None:
-        """What is no TLS, or a record longer than any, is refused when it comes."""
+    def test_noTLSRecords(self) -> None:
+        """
+        Input that is not TLS, or a record over the maximum length, is refused on
+        arrival.
+        """
         for octets in (b"\x17\x03\x03\xff\xff" + bytes(100), b"GET / HTTP/1.1\r\n"):
             client, server = pair(SSL.TLS1_3_VERSION)
             client.sendall(b"line")
             server.bio_write(sent(client) + octets)
             self.assertEqual(drained(server), (b"line", SSL.Error))
 
-    def test_empty(self) -> None:
-        """Nothing received is nothing to read; a part of a header is none."""
+    def test_incompleteRecord(self) -> None:
+        """Without octets, or with an incomplete record, there is nothing to read."""
         client, server = pair(SSL.TLS1_3_VERSION)
         self.assertEqual(drained(server), (b"", SSL.WantReadError))
         client.sendall(b"line")

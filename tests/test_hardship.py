@@ -1,4 +1,6 @@
-"""Tests for the tail when things go wrong: killed, deleted, refused, moved meanwhile."""
+"""
+Tests for the tail in adverse conditions: killed, deleted, unreadable or moved files.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,12 @@ from .tailing import TailTestCase
 
 
 class KilledTests(TailTestCase):
-    """The forwarder is gone for a while; the file is not what it was."""
+    """The forwarder is down while its file changes."""
 
     def test_killedUnsaved(self) -> None:
-        """Killed without saving, the file is found by what was known before."""
+        """
+        After a kill without saving, the file is found by its previously saved identity.
+        """
         self.append(b"a\n")
         self.ship()
         self.restart()
@@ -31,7 +35,10 @@ class KilledTests(TailTestCase):
         self.assertEqual(self.settle(), b"a\nb\nnew\n")
 
     def test_killedAndTruncated(self) -> None:
-        """Killed after the first read of a file that was empty, and truncated: found again."""
+        """
+        A forwarder killed after the first read of a new file finds the file's copy
+        after a truncation.
+        """
         self.ship()
         self.path.touch()
         self.ship()
@@ -44,11 +51,13 @@ class KilledTests(TailTestCase):
         self.files.poll()
         old, _ = self.files.opened
         self.assertEqual(old.key, (before.key[0], 0))
-        # What the master says it holds is in the file that was found.
+        # The position that the master reports is in the file that was found.
         self.assertEqual(old.checksum(0, 2), crc32(b"a\n"))
 
     def test_vanishedWhileStopped(self) -> None:
-        """A file that is gone is a gap, as far as it was known."""
+        """
+        A file that vanished while the forwarder was down is a gap, up to its known end.
+        """
         self.append(b"a\nb\n")
         self.ship(pieces=1, octets=2)
         self.restart()
@@ -57,7 +66,7 @@ class KilledTests(TailTestCase):
         self.assertEqual(self.settle(), b"a\n<vanished>new\n")
 
     def test_inodeReused(self) -> None:
-        """Another file with the inode of the old one is another file."""
+        """A different file that reuses the old inode is treated as a new file."""
         self.append(b"a\n")
         self.ship()
         self.restart()
@@ -66,7 +75,9 @@ class KilledTests(TailTestCase):
         self.assertEqual(self.settle(), b"a\nother content\n")
 
     def test_renamedDuringTheSearch(self) -> None:
-        """A rotation while the file is searched for does not make it vanish."""
+        """
+        A rotation during the search for a file does not make it count as vanished.
+        """
         self.append(b"a\nb\n")
         self.ship(pieces=1, octets=2)
         self.restart()
@@ -87,10 +98,13 @@ class KilledTests(TailTestCase):
 
 
 class CopyTests(TailTestCase):
-    """logrotate copies and truncates while we look."""
+    """logrotate copies and truncates while the tail reads."""
 
     def test_truncatedWhileJudged(self) -> None:
-        """A copy that is half done when it is looked at, and whole a moment later."""
+        """
+        A copy that is incomplete at the first check and complete a moment later is
+        recognised.
+        """
         lines = b"".join([b"%04d line\n" % n for n in range(500)])
         self.append(lines)
         self.ship()
@@ -108,7 +122,7 @@ class CopyTests(TailTestCase):
         self.append(b"new\n")
         self.assertEqual(self.settle(), lines + b"new\n")
 
-    def test_saidOnce(self) -> None:
+    def test_shortCopyGivesUpOnce(self) -> None:
         """A content whose copy is too short is given up once."""
         lines = b"".join([b"%04d line\n" % n for n in range(500)])
         self.append(lines)
@@ -126,10 +140,10 @@ class CopyTests(TailTestCase):
 
 
 class KeptTests(TailTestCase):
-    """A file that is deleted while its lines are not acknowledged."""
+    """A file is deleted before its lines are acknowledged."""
 
     def test_keptFromDeletion(self) -> None:
-        """A file that was renamed and deleted is not lost by a restart."""
+        """A file that was renamed and deleted survives a restart."""
         self.append(b"a\nb\n")
         self.ship(pieces=1, octets=2)
         self.rotate()
@@ -142,7 +156,7 @@ class KeptTests(TailTestCase):
         self.assertEqual(list((self.directory / "forwarder.db.held").iterdir()), [])
 
     def test_keptFromWhereSaved(self) -> None:
-        """What is kept of a deleted file begins where a killed forwarder goes on."""
+        """The kept copy of a deleted file begins where a killed forwarder continues."""
         lines = b"".join([b"%05d line\n" % n for n in range(900)])
         self.append(lines)
         self.ship(pieces=20, octets=110)
@@ -156,7 +170,7 @@ class KeptTests(TailTestCase):
         self.assertEqual(self.settle(), lines)
 
     def test_notKept(self) -> None:
-        """What cannot be kept of a deleted file is said once, and tried again later."""
+        """If a deleted file cannot be kept, this is reported once and retried later."""
         self.append(b"a\nb\n")
         self.ship(pieces=1, octets=2)
         self.rotate()
@@ -174,10 +188,10 @@ class KeptTests(TailTestCase):
 
 
 class RefusedTests(TailTestCase):
-    """What is there and cannot be opened is neither gone nor new."""
+    """A file that exists but cannot be opened is neither gone nor new."""
 
     def refusing(self, error: int, name: str = "") -> Any:
-        """Log files, or one of them, cannot be opened."""
+        """Make all log files, or one, impossible to open."""
         real = os.open
 
         def refuse(path: Any, *arguments: Any, **keywords: Any) -> int:
@@ -188,7 +202,10 @@ class RefusedTests(TailTestCase):
         return mock.patch("os.open", refuse)
 
     def test_unreadableAtStart(self) -> None:
-        """What cannot be opened at the start is waited for: no gap, nothing twice."""
+        """
+        A file that cannot be opened at the start is waited for, without a gap or
+        repeated lines.
+        """
         for number, error in enumerate([errno.EACCES, errno.EMFILE, errno.EIO]):
             for move in (lambda: None, self.rotate, self.copytruncate):
                 with self.subTest(error=error, move=move):
@@ -207,7 +224,7 @@ class RefusedTests(TailTestCase):
                     self.assertEqual(self.settle(), before + want)
 
     def test_unreadableCopy(self) -> None:
-        """A rotated file that we are in, and may not read, is waited for."""
+        """A rotated file that is being read but becomes unreadable is waited for."""
         self.append(b"a\nb\n")
         self.ship(pieces=1, octets=2)
         self.restart()
@@ -217,8 +234,11 @@ class RefusedTests(TailTestCase):
             self.assertEqual(self.ship(), b"a\n")
         self.assertEqual(self.settle(), b"a\nb\nnew\n")
 
-    def test_somebodysUnreadable(self) -> None:
-        """A rotated file that we may not read and are not in holds nothing up; said once."""
+    def test_unrelatedUnreadable(self) -> None:
+        """
+        An unreadable rotated file that is not being read delays nothing, and is
+        reported once.
+        """
         self.append(b"a\nb\n")
         self.ship(pieces=1, octets=2)
         (self.logs / "app.log.7").write_bytes(b"somebody's\n")
@@ -229,7 +249,10 @@ class RefusedTests(TailTestCase):
         self.assertEqual(self.events.count("unreadable"), 1)
 
     def test_legacyUnreadableAtStart(self) -> None:
-        """The offset of DECNET's forwarder counts when the file can be read at last."""
+        """
+        The offset of DECNET's forwarder is applied when an unreadable file becomes
+        readable.
+        """
         self.stop()
         (self.directory / "forwarder.db").unlink()
         with closing(sqlite3.connect(self.directory / "forwarder.db")) as db:

@@ -1,4 +1,7 @@
-"""A worker with a good certificate and bad intentions: what it can make a listener hold."""
+"""
+Tests for hostile workers with a valid certificate: the resources that they can occupy
+are bounded.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +38,10 @@ from .test_reception import NOW, OTHER, ReceptionTestCase
 
 
 class PositionTests(ReceptionTestCase):
-    """A position that no file can have is refused, not handed to the journal."""
+    """A position that no file can have is refused before it reaches the journal."""
 
-    def test_overflow(self) -> None:
-        """Whatever moves it, a position never passes the largest number."""
+    def test_positionOverflow(self) -> None:
+        """No control line or frame moves a position past the largest number."""
         moves: list[Callable[[Any], object]] = [
             lambda r: r.framesReceived([b"a"]),
             lambda r: r.controlReceived(SKIP(2, "x")),
@@ -52,15 +55,17 @@ class PositionTests(ReceptionTestCase):
                 self.assertRaises(Violation, move, reception)
         self.assertEqual(self.failures, [])
 
-    def test_sum(self) -> None:
-        """Nor the sum of two."""
+    def test_sumOverflows(self) -> None:
+        """A gap and a line that together pass the largest number are refused."""
         reception, _ = self.open()
         reception.controlReceived(SKIP(NUMBER_MAX, "x"))
         self.assertRaises(Violation, reception.framesReceived, [b"a"])
         self.assertEqual(self.failures, [])
 
     def test_lastIsEmpty(self) -> None:
-        """LAST announces a line, which has octets."""
+        """
+        LAST followed by an empty frame is refused: the final line cannot be empty.
+        """
         reception, _ = self.open()
         reception.controlReceived(LAST())
         self.assertRaises(Violation, reception.controlReceived, EMPTY(1))
@@ -68,10 +73,10 @@ class PositionTests(ReceptionTestCase):
 
 
 class CostTests(ReceptionTestCase):
-    """Few octets must not become much memory or disk."""
+    """Few octets on the wire must not become much memory or disk."""
 
     def busy(self, reception: Any) -> LaterThread:
-        """Nothing is committed from here on."""
+        """Keep the journal from committing anything from here on."""
         thread = LaterThread()
         reception._commits = self.commits = GroupCommit(
             self.journal,
@@ -84,7 +89,7 @@ class CostTests(ReceptionTestCase):
         return thread
 
     def pausedAfter(self, step: Callable[[int], int], line: RecordingLine) -> int:
-        """Octets on the wire until the connection is not read any more."""
+        """The number of octets on the wire until the connection is paused."""
         octets = number = 0
         while not line.paused:
             octets += step(number)
@@ -92,8 +97,8 @@ class CostTests(ReceptionTestCase):
             self.assertLess(octets, 4 * Limits.pendingPerConnection)
         return octets
 
-    def test_gaps(self) -> None:
-        """Gaps count, though they have no octets."""
+    def test_gapsCount(self) -> None:
+        """Gaps count towards the budget, although they carry no octets."""
         reception, line = self.open()
         self.busy(reception)
 
@@ -105,7 +110,7 @@ class CostTests(ReceptionTestCase):
         self.assertLess(self.pausedAfter(step, line), Limits.pendingPerConnection // 20)
 
     def test_gapsJoined(self) -> None:
-        """Gaps that follow one another for one reason are one."""
+        """Consecutive gaps with the same reason are joined."""
         reception, _ = self.open()
         thread = self.busy(reception)
         for _ in range(1000):
@@ -115,7 +120,7 @@ class CostTests(ReceptionTestCase):
         self.assertEqual(gaps, [(0, 2), (2, 2000)])
 
     def test_emptyLines(self) -> None:
-        """Empty lines count, though no frame carries them."""
+        """Empty lines count towards the budget, although no frame carries them."""
         reception, line = self.open()
         self.busy(reception)
 
@@ -129,8 +134,8 @@ class CostTests(ReceptionTestCase):
             Violation, reception.controlReceived, EMPTY(EMPTY_LINES_MAX + 1)
         )
 
-    def test_switches(self) -> None:
-        """To and fro between two files: each turn is a deposit."""
+    def test_switchingFiles(self) -> None:
+        """Alternating between two files counts one deposit per switch."""
         reception, line = self.open()
         reception.controlReceived(OPEN(OTHER, 0, 0, "y"))
         self.busy(reception)
@@ -144,19 +149,22 @@ class CostTests(ReceptionTestCase):
         self.assertLess(self.pausedAfter(step, line), Limits.pendingPerConnection // 4)
 
     def test_listOnce(self) -> None:
-        """The list of streams is long: once a connection."""
+        """LIST is answered once per connection, because the answer is long."""
         reception, _ = self.open()
         reception.controlReceived(LIST())
         self.assertRaises(Violation, reception.controlReceived, LIST())
 
     def test_byeOnce(self) -> None:
-        """BYE is the end."""
+        """Lines after BYE are refused."""
         reception, _ = self.open()
         reception.controlReceived(BYE("shutdown", "x"))
         self.assertRaises(Violation, reception.controlReceived, BYE("shutdown", "x"))
 
     def test_longName(self) -> None:
-        """A name that no path can be is refused; the longest that can fits every answer."""
+        """
+        A name too long for a path is refused; the longest valid name fits in every
+        answer.
+        """
         reception, line = self.connect()
         self.assertRaises(
             Violation,
@@ -168,13 +176,15 @@ class CostTests(ReceptionTestCase):
         self.assertEqual(len([encodeControl(sent) for sent in line.pop()]), 3)
 
     def reopen(self, streamsMax: int) -> None:
-        """As a listener with --max-files-per-worker does."""
+        """Reopen the journal with a limit on streams, as for --max-files-per-worker."""
         self.journal.close()
         self.journal = Journal.open(self.journal.path, streamsMax)
         self.addCleanup(self.journal.close)
 
-    def test_streams(self) -> None:
-        """The streams that advanced longest ago are forgotten, gaps or not."""
+    def test_oldestStreamsAreForgotten(self) -> None:
+        """
+        The streams that advanced least recently are forgotten, with or without gaps.
+        """
         self.reopen(10)
         self.journal.useOutputs(["raw"])
         first = self.journal.grant("w1", STREAM, 0, 0, "x")
@@ -188,7 +198,7 @@ class CostTests(ReceptionTestCase):
                 last = cast(Batch, batches[-1]).seq
                 self.journal.commit([], [Cursor("raw", last, {})])
         known = {k.stream for k in self.journal.known("w1")}
-        # What the output does not have yet is not forgotten, however much it is.
+        # Batches not yet written to the output are kept, however many there are.
         waiting = {f"{number:032x}" for number in range(20, 30)}
         self.assertEqual(known, {STREAM, *waiting})
         self.journal.commit([], [Cursor("raw", 10**6, {})])
@@ -197,8 +207,8 @@ class CostTests(ReceptionTestCase):
 
     def test_rowOfAnother(self) -> None:
         """
-        The number of a forgotten row is given to another worker's stream. Who still has the
-        old grant moves nothing of it, and leaves no gap there.
+        When the row of a forgotten stream is reused for another worker's stream, a
+        holder of the old grant cannot move the new stream or record a gap for it.
         """
         self.reopen(2)
         self.journal.useOutputs(["raw"])
@@ -207,7 +217,8 @@ class CostTests(ReceptionTestCase):
         (batch,) = self.journal.commit([first])
         assert batch is not None
         self.journal.commit([], [Cursor("raw", batch.seq, {})])
-        # The second is forgotten, then the third: the number is free, and given to w2.
+        # The second stream is forgotten, then the third: the row is free, and reused
+        # for w2.
         self.journal.grant("w1", "e" * 32, 0, 0, "x")
         self.journal._db.execute("DELETE FROM stream WHERE stream = ?", ("e" * 32,))
         victim = self.journal.grant("w2", STREAM, 0, 0, "x")
@@ -221,7 +232,7 @@ class CostTests(ReceptionTestCase):
         self.assertEqual((known.offset, known.base, known.crc), (0, 0, 0))
         gaps = self.journal._db.execute("SELECT count(*) FROM gap").fetchone()
         self.assertEqual(gaps, (0,))
-        # Nor does what was remembered of it.
+        # Nor does the state kept in memory for it.
         who = replace(PROVENANCE, worker="w2")
         mine = [Deposit(who, victim, at, at + 2, b"b\n") for at in (0, 2)]
         self.assertNotIn(None, self.journal.commit(mine))
@@ -229,7 +240,7 @@ class CostTests(ReceptionTestCase):
         self.assertEqual((known.offset, known.crc), (4, crc32(b"b\nb\n")))
 
     def test_streamsAfterRestart(self) -> None:
-        """Nor after a restart."""
+        """Streams are also forgotten after a restart."""
         self.reopen(2)
         self.journal.useOutputs(["raw"])
         grant = self.journal.grant("w1", STREAM, 0, 0, "x")
@@ -253,14 +264,14 @@ class CostTests(ReceptionTestCase):
 
 
 class ReconnectTests(ReceptionTestCase):
-    """A new connection is no way around a budget."""
+    """Reconnecting does not evade a budget."""
 
     def plain(self) -> tuple[Plain, RecordingLine]:
         line = RecordingLine()
         return Plain("w1", "f", "a", line, self.commits, lambda: NOW), line
 
     def test_journalFull(self) -> None:
-        """While the journal is at its limit no connection is read."""
+        """While the journal is full, no connection is read."""
         self.commits = GroupCommit(
             self.journal,
             atOnce,
@@ -277,7 +288,10 @@ class ReconnectTests(ReceptionTestCase):
         self.assertTrue(line.paused)
 
     def test_diskFull(self) -> None:
-        """What a closed connection had waits for no disk: it is sent again."""
+        """
+        Lines of a closed connection do not wait for disk space: the worker sends them
+        again.
+        """
         thread = LaterThread()
         self.commits = GroupCommit(
             self.journal,
@@ -297,7 +311,7 @@ class ReconnectTests(ReceptionTestCase):
         self.assertLess(self.commits.pendingOctets, Limits.pending)
 
     def test_orderBehindRetry(self) -> None:
-        """A commit that waits for space keeps its place before a newer connection's."""
+        """A commit that waits for space stays ahead of a newer connection's commit."""
         full = [False]
 
         def thread(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
@@ -332,8 +346,8 @@ class ReconnectTests(ReceptionTestCase):
         self.assertEqual(getattr(resume, "offset", None), 6)
         self.assertEqual(self.stored(), b"older\nnewer\n")
 
-    def test_grants(self) -> None:
-        """A grant that nobody waits for any more is not made, however many were asked for."""
+    def test_abandonedGrants(self) -> None:
+        """Grants whose connection is gone are not made, however many were requested."""
         thread = LaterThread()
         self.commits = GroupCommit(
             self.journal,
@@ -353,12 +367,12 @@ class ReconnectTests(ReceptionTestCase):
                 reception.connectionLost()
         thread.run()
         known = self.journal.known("w1")
-        # One had been begun when the first was lost.
+        # One had begun when the first connection was lost.
         self.assertEqual(len(known), 1 + 200)
         self.assertEqual(len(line.pop()), 200)
 
     def test_commitBetweenGrants(self) -> None:
-        """Who opens very many streams does not hold up the lines of others."""
+        """A worker that opens very many streams does not delay other workers' lines."""
         thread = LaterThread()
         self.commits = GroupCommit(
             self.journal,
@@ -389,8 +403,8 @@ class ReconnectTests(ReceptionTestCase):
 
     def test_lostConnection(self) -> None:
         """
-        What a lost connection had gathered of a newer file does not get ahead of an older
-        one's lines, which come again.
+        When a connection is lost, lines gathered from a newer file do not overtake an
+        older file's lines, which are sent again.
         """
         thread = LaterThread()
         self.commits = GroupCommit(
@@ -405,7 +419,7 @@ class ReconnectTests(ReceptionTestCase):
         old.controlReceived(OPEN(STREAM, 0, 0, "x"))
         old.controlReceived(OPEN(OTHER, 0, 0, "x"))
         thread.run()
-        # A commit is under way.
+        # A commit is in progress.
         busy, _ = self.connect("w2")
         busy.controlReceived(OPEN(STREAM, 0, 0, "y"))
         thread.run()
@@ -416,7 +430,7 @@ class ReconnectTests(ReceptionTestCase):
             old.framesReceived([message])
         old.connectionLost()
         new, line = self.connect()
-        # Its second OPEN is late.
+        # Its second OPEN arrives late.
         for stream, message in ((STREAM, b"older"), (OTHER, b"newer")):
             new.controlReceived(OPEN(stream, 0, 0, "x"))
             thread.run()
@@ -429,7 +443,7 @@ class ReconnectTests(ReceptionTestCase):
         self.assertEqual(self.stored(), b"busy\nolder\nnewer\n")
 
     def test_stopWhileFull(self) -> None:
-        """Who stops does not wait for somebody to make room."""
+        """Stopping does not wait for free disk space."""
 
         def thread(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
             return fail(JournalFull("no space"))
@@ -449,10 +463,12 @@ class ReconnectTests(ReceptionTestCase):
 
 
 class ErrorTests(ReceptionTestCase):
-    """An error of ours costs one connection, not the listener."""
+    """An internal error closes one connection and does not stop the listener."""
 
-    def test_take(self) -> None:
-        """What cannot be taken closes its own connection."""
+    def test_errorInTake(self) -> None:
+        """
+        An internal error while taking frames closes only the connection concerned.
+        """
         bad, badLine = self.open()
         self.patch(bad, "take", lambda: 1 // 0)
         bad.framesReceived([b"a"])
@@ -465,7 +481,7 @@ class ErrorTests(ReceptionTestCase):
 
 
 class HaltingReceiver(OctetCountedReceiver):
-    """Stops after every so many control lines."""
+    """A receiver that halts after a number of control lines."""
 
     control = True
 
@@ -482,10 +498,10 @@ class HaltingReceiver(OctetCountedReceiver):
 
 
 class HaltTests(ReceptionTestCase):
-    """A receiver that has enough is not given the rest of a receive."""
+    """A halted receiver gets no more of the received octets."""
 
-    def test_halt(self) -> None:
-        """What is left waits, in order, and so does what comes meanwhile."""
+    def test_haltedOctetsWait(self) -> None:
+        """The remaining octets wait in order, and later ones queue behind them."""
         receiver = HaltingReceiver()
         receiver.dataReceived(b"EMPTY 1\n" * 25 + b"3 ab")
         self.assertEqual(len(receiver.seen), 10)

@@ -1,4 +1,7 @@
-"""A HOSTNAME that is not the worker's: what is one, and what becomes of its message."""
+"""
+Tests for a HOSTNAME that differs from the worker's name: detection, and treatment of
+the message.
+"""
 
 from __future__ import annotations
 
@@ -23,23 +26,29 @@ MARKING = replace(PROVENANCE, marks=True)
 
 
 class NameTests(SynchronousTestCase):
-    """Which names are of one machine."""
+    """Names that mean the same machine."""
 
-    def test_same(self) -> None:
-        """Equal but for case, short and full; nothing said is nothing contradicted."""
+    def test_sameMachine(self) -> None:
+        """
+        Names agree if they are equal except for case, or one is the short form of the
+        other; a missing HOSTNAME contradicts nothing.
+        """
         for hostname in ("decky-01", "DECKY-01", "decky-01.example.org", "-"):
             self.assertFalse(contradicts(hostname, "decky-01"), hostname)
         for hostname in ("decky-01", "Decky-01.Example.org"):
             self.assertFalse(contradicts(hostname, "decky-01.example.org"), hostname)
 
-    def test_other(self) -> None:
-        """Another name, another domain, a part of a name."""
+    def test_otherMachine(self) -> None:
+        """Another name, another domain, or a part of the name is a contradiction."""
         for hostname in ("web", "decky-0", "decky-011", "decky-02.example.org", ""):
             self.assertTrue(contradicts(hostname, "decky-01"), hostname)
         self.assertTrue(contradicts("decky-01.example.com", "decky-01.example.org"))
 
-    def test_first(self) -> None:
-        """The first that names another machine; what is no header names none."""
+    def test_firstContradiction(self) -> None:
+        """
+        The first message that names another machine is found; text without a header
+        names none.
+        """
         same = [LINE % b"w1", LINE % b"-", b"", b"no header", b"<134>1 "]
         self.assertIsNone(firstContradiction(same, "w1"))
         found = firstContradiction([*same, LINE % b"\xff\x1b[2J", LINE % b"x"], "w1")
@@ -47,10 +56,10 @@ class NameTests(SynchronousTestCase):
 
 
 class RecordTests(SynchronousTestCase):
-    """The mark in a record."""
+    """The mismatch mark in a record."""
 
-    def test_marked(self) -> None:
-        """It is there when it is true, behind everything of DECNET's, and only then."""
+    def test_markedOnlyIfDifferent(self) -> None:
+        """The mark is present only for a mismatch, after DECNET's members."""
         made = record(LINE % b"web", MARKING, 0)
         self.assertIs(made[MISMATCH], True)
         self.assertEqual(list(made)[-1], MISMATCH)
@@ -59,19 +68,19 @@ class RecordTests(SynchronousTestCase):
         self.assertNotIn(MISMATCH, record(b"what is this", MARKING, 0))
 
     def test_notMarked(self) -> None:
-        """Nor when it is not wanted."""
+        """Without the option there is no mark."""
         self.assertNotIn(MISMATCH, record(LINE % b"web", PROVENANCE, 0))
 
 
 class RestartTests(MasterTestCase):
-    """What is configured may change between a crash and the next start."""
+    """The configuration may change between a crash and the next start."""
 
     def deposit(self, marks: bool) -> None:
         who = MARKING if marks else PROVENANCE
         self.journal.commit([Deposit(who, None, 0, 0, LINE % b"web" + b"\n")])
 
     def write(self, output: FileOutput) -> None:
-        """Everything that the output does not have."""
+        """Write every batch that the output lacks."""
         output.start(self.journal.useOutputs([output.name])[output.name])
         self.addCleanup(output.close)
         batches = self.journal.read(output.seq, 10**6)
@@ -79,7 +88,10 @@ class RestartTests(MasterTestCase):
             self.journal.commit([], [barrier])
 
     def test_renderedAgain(self) -> None:
-        """A batch is rendered as it came: what was written half is completed."""
+        """
+        A batch is rendered again with its original setting, so that a partial write is
+        completed.
+        """
         said: list[str] = []
         path = self.directory / "master.json"
 
@@ -101,7 +113,9 @@ class RestartTests(MasterTestCase):
         self.assertEqual(marked, [True, False])
 
     def test_olderJournal(self) -> None:
-        """A journal without marks is taken over; what was in it stays without."""
+        """
+        A journal without marks is upgraded; its existing batches stay without marks.
+        """
         self.deposit(False)
         (before,) = self.journal.read(0, 10**6)
         self.commits.stop()

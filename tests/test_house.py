@@ -1,4 +1,4 @@
-"""The house rules that a program can check."""
+"""Tests for the architecture rules that a program can check."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from decnet_syslog.master.providers import journalProviders, providerOf
 
 PACKAGE = Path(decnet_syslog.__file__).parent
 
-# The floors, from the ground up. A module imports from its own room, and from floors below.
-# The wings (worker, master) are on one floor: neither knows the other.
+# The floors, from the bottom up. A module imports from its own package and from lower
+# floors. The wings (worker, master) share a floor and do not know each other.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"__init__", "errors", "clock", "durable", "migration", "openfiles"}),
     frozenset({"options", "private", "notify", "logs", "signals"}),
@@ -24,7 +24,8 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"files"}),
     frozenset({"watch"}),
     frozenset({"worker", "master"}),
-    # A provider of the master's journal; the outputs, which need not be where it is.
+    # A provider of the master's journal; the outputs process, which may run on another
+    # machine.
     frozenset({"nats"}),
     frozenset({"doctor"}),
     frozenset({"commands"}),
@@ -36,12 +37,12 @@ WIRE_MUST_NOT = {"os", "time", "socket", "sqlite3", "twisted.internet.reactor"}
 
 
 def room(path: Path) -> str:
-    """The package or the module right under ours in which a file is."""
+    """The top-level package or module that contains a file."""
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
 def modulePath(path: Path) -> str:
-    """A file's module, as a dotted name."""
+    """A file's module as a dotted name."""
     parts = ["decnet_syslog", *path.relative_to(PACKAGE).with_suffix("").parts]
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -56,7 +57,7 @@ def _isTypes(node: ast.AST) -> bool:
 
 
 def _executed(body: Iterable[ast.stmt]) -> Iterator[ast.AST]:
-    """The nodes that are executed when a module is imported."""
+    """The nodes that run when a module is imported."""
     for node in body:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             if _isTypes(node):
@@ -68,7 +69,7 @@ def imports(path: Path, atImport: bool = False) -> Iterator[str]:
     """
     Every module that a file imports, as a dotted name.
 
-    @param atImport: only what it needs to be imported itself.
+    @param atImport: only the imports that run when the file itself is imported.
     """
     package = ["decnet_syslog", *path.relative_to(PACKAGE).with_suffix("").parts][:-1]
     tree = ast.parse(path.read_text("utf-8"))
@@ -86,13 +87,15 @@ class FloorTests(SynchronousTestCase):
     """Imports only go down."""
 
     def test_everyRoom(self) -> None:
-        """Every room is on one floor, and every floor has the rooms that there are."""
+        """Every top-level package and module is on exactly one floor."""
         rooms = {room(path) for path in PACKAGE.rglob("*.py")}
         named = [one for floor in FLOORS for one in floor]
         self.assertEqual(sorted(named), sorted(rooms))
 
-    def test_floors(self) -> None:
-        """No module imports from another room of its floor, or from a floor above."""
+    def test_importsOnlyGoDown(self) -> None:
+        """
+        No module imports from another package on its floor, or from a higher floor.
+        """
         number = {one: n for n, floor in enumerate(FLOORS) for one in floor}
         checked = 0
         for path in sorted(PACKAGE.rglob("*.py")):
@@ -110,7 +113,7 @@ class FloorTests(SynchronousTestCase):
         self.assertGreater(checked, 1000)
 
     def test_noCycle(self) -> None:
-        """No two modules need each other to be imported."""
+        """No two modules import each other at import time."""
         paths = {modulePath(path): path for path in PACKAGE.rglob("*.py")}
         needs = {
             module: {
@@ -129,9 +132,11 @@ class FloorTests(SynchronousTestCase):
             done |= ready
         self.assertEqual(needs.keys() - done, set())
 
-    def test_watch(self) -> None:
-        """What carries lines does not know that it is watched: only what assembles a wing,
-        and what gathers its facts, knows the watch."""
+    def test_monitoringIsNotImported(self) -> None:
+        """
+        Modules that carry lines do not import the watch package; only taps and status
+        modules do.
+        """
         for wing in ("worker", "master", "nats"):
             for path in sorted((PACKAGE / wing).glob("*.py")):
                 if path.name not in ("tap.py", "status.py"):
@@ -141,10 +146,10 @@ class FloorTests(SynchronousTestCase):
                             f"{wing}/{path.name}",
                         )
 
-    def test_nats(self) -> None:
+    def test_natsIsOptional(self) -> None:
         """
-        No module of the master knows who else can keep a journal, only a registry of names; and
-        nothing of a library is imported before one is asked for.
+        The master's modules know only a registry of journal providers, and no
+        provider's library is imported until it is needed.
         """
         for path in sorted((PACKAGE / "master").glob("*.py")):
             for name in imports(path):
@@ -161,20 +166,20 @@ class FloorTests(SynchronousTestCase):
         )
         self.assertEqual(said.stdout.strip(), "False")
 
-    def test_wire(self) -> None:
-        """The lowest floor takes octets and values, nothing else."""
+    def test_wireHasNoInputOrOutput(self) -> None:
+        """Modules of the wire package have no transport, disk or clock."""
         for path in sorted((PACKAGE / "wire").glob("*.py")):
             self.assertEqual(WIRE_MUST_NOT & set(imports(path)), set(), path.name)
 
-    def test_files(self) -> None:
-        """What is in files has nothing to do with networks or Twisted."""
+    def test_filesHaveNoNetwork(self) -> None:
+        """Modules of the files package use neither networks nor Twisted."""
         never = {"twisted", "OpenSSL", "socket", "asyncio"}
         for path in sorted((PACKAGE / "files").glob("*.py")):
             roots = {name.split(".")[0] for name in imports(path)}
             self.assertEqual(never & roots, set(), path.name)
 
     def test_noReactorAtImport(self) -> None:
-        """No module takes the global reactor when it is imported."""
+        """No module imports the global reactor at import time."""
         for path in sorted(PACKAGE.rglob("*.py")):
             for node in ast.parse(path.read_text("utf-8")).body:
                 if (

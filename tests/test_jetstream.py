@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.nats.journal} and what it is made of, with real servers."""
+"""Tests for L{decnet_syslog.nats.journal} and its parts, with real servers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ OTHER = replace(PROVENANCE, address="192.0.2.9:9")
 
 
 class LossyBus:
-    """Has answers to publishes get lost, or the publishes themselves."""
+    """A bus that loses answers to publishes, or the publishes themselves."""
 
     def __init__(self, case: SynchronousTestCase, journal: JetStreamJournal) -> None:
         self.lost = 0
@@ -69,23 +69,23 @@ class LossyBus:
 
 
 class SingleTestCase(NatsTestCase):
-    """One server."""
+    """Tests with one server."""
 
     def setUp(self) -> None:
         self.nats = self.server(ROOMY)
 
     def open(self, **options: Any) -> JetStreamJournal:
-        """Another listener, or with C{state} those who write the outputs."""
+        """Open another listener's journal or, with C{state}, the outputs'."""
         journal = openJetStream(self.nats.url, **options)
         self.addCleanup(journal.close)
         return journal
 
     def api(self, journal: JetStreamJournal, verb: str, **members: Any) -> Any:
-        """Ask JetStream as an operator would."""
+        """Call JetStream's API as an operator would."""
         return journal._bus.run(journal._bus.api(verb, **members))
 
     def counts(self, journal: JetStreamJournal) -> dict[str, int]:
-        """How many messages each subject has, without the eras."""
+        """The number of messages per subject, without the eras."""
         info = self.api(journal, "STREAM.INFO.decnet", subjects_filter=">")
         counts: dict[str, int] = dict(info["state"]["subjects"])
         del counts["decnet.eras"]
@@ -93,7 +93,7 @@ class SingleTestCase(NatsTestCase):
 
 
 class AnswerTests(SingleTestCase):
-    """An answer that is lost is no answer."""
+    """Answers from the server get lost."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -101,10 +101,14 @@ class AnswerTests(SingleTestCase):
         self.lossy = LossyBus(self, self.journal)
 
     def test_answerLost(self) -> None:
-        """What was taken is not taken again, and is acknowledged when that is known."""
+        """
+        A message whose answer was lost is not stored twice, and is acknowledged once
+        its fate is known.
+        """
         granted = grant(self.journal)
         deposits = [lines(granted, 0, b"a\n"), lines(granted, 2, b"b\n")]
-        # Of the message; of the refusal of the second attempt; of what is behind it.
+        # Lost: the answer for the message, for the refused second attempt, and for the
+        # next message.
         for lost, there in [(1, 1), (1, 1), (0, 2)]:
             self.lossy.lost = lost
             if lost:
@@ -117,7 +121,10 @@ class AnswerTests(SingleTestCase):
         self.assertNotEqual(third, [None])
 
     def test_notSent(self) -> None:
-        """What was not taken is."""
+        """
+        A message that was lost before the server stored it is stored by the next
+        attempt.
+        """
         granted = grant(self.journal)
         deposits = [lines(granted, 0, b"a\n"), lines(None, 0, b"p\n")]
         self.lossy.unsent = 1
@@ -125,8 +132,8 @@ class AnswerTests(SingleTestCase):
         self.assertNotIn(None, self.journal.commit(deposits))
         self.assertEqual(sorted(octets(self.journal)), [b"a\n", b"p\n"])
 
-    def test_plain(self) -> None:
-        """A peer without positions: our own attempts make one message."""
+    def test_plainMessageIsStoredOnce(self) -> None:
+        """For a peer without positions, repeated attempts store a message once."""
         deposits = [lines(None, 0, b"p\n")]
         self.lossy.lost = 2
         for _ in range(2):
@@ -134,10 +141,10 @@ class AnswerTests(SingleTestCase):
         self.assertNotEqual(self.journal.commit(deposits), [None])
         self.assertEqual(octets(self.journal), [b"p\n"])
 
-    def test_overtaken(self) -> None:
+    def test_overtakenByOtherListener(self) -> None:
         """
-        Lost, and another listener has extended the stream by then: it is not acknowledged
-        here, and nothing is twice.
+        If the answer is lost and another listener has extended the stream since, the
+        commit is not acknowledged here, and no message is stored twice.
         """
         granted = grant(self.journal)
         deposits = [lines(granted, 0, b"a\n"), lines(granted, 2, b"b\n")]
@@ -150,8 +157,11 @@ class AnswerTests(SingleTestCase):
         self.assertEqual(self.journal.commit(deposits), [None, None])
         self.assertEqual(octets(self.journal), [b"a\n", b"B\n"])
 
-    def test_pieces(self) -> None:
-        """Lost in the middle of a deposit that is several messages: the rest follows."""
+    def test_lostWithinDeposit(self) -> None:
+        """
+        If an answer is lost within a deposit of several messages, the remaining ones
+        follow.
+        """
         granted = grant(self.journal)
         long = lines(granted, 0, (b"x" * 99 + b"\n") * 5000)
         for _ in range(3):
@@ -160,19 +170,21 @@ class AnswerTests(SingleTestCase):
         self.assertEqual(self.journal.commit([long])[0].__class__, Batch)
         self.assertEqual(b"".join(octets(self.journal)), long.octets)
 
-    def test_begin(self) -> None:
-        """Where a stream begins is not lost with an answer, either."""
+    def test_lostBeginning(self) -> None:
+        """The start position of a stream survives a lost answer."""
         self.lossy.lost = 1
         self.assertRaises(JournalBlocked, grant, self.journal, start=17)
         self.assertEqual(grant(self.journal, start=5).offset, 17)
 
 
 class TwoListenersTests(SingleTestCase):
-    """Two listeners, one stream of a worker."""
+    """Two listeners share one stream of a worker."""
 
-    def test_fenced(self) -> None:
-        """Who has not seen the last message cannot append; what it hands over behind, of
-        another file, is not taken either."""
+    def test_staleListenerIsFenced(self) -> None:
+        """
+        A listener that has not seen the last message cannot append; its subsequent
+        deposit for another file is refused as well.
+        """
         one, two = self.open(), self.open()
         self.assertEqual(one.identity, two.identity)
         old = grant(one)
@@ -185,8 +197,8 @@ class TwoListenersTests(SingleTestCase):
         self.assertEqual(batches, [None, None])
         self.assertEqual(octets(one), [b"a\n", b"b\n"])
 
-    def test_raced(self) -> None:
-        """Two that both believe to have it: one commits."""
+    def test_racingListeners(self) -> None:
+        """If two listeners both believe they own a stream, exactly one commits."""
         one, two = self.open(), self.open()
         deposits = [lines(grant(j), 0, b"a\n") for j in (one, two)]
         batches = [
@@ -196,9 +208,11 @@ class TwoListenersTests(SingleTestCase):
         self.assertEqual([b is None for b in batches], [False, True])
         self.assertEqual(octets(one), [b"a\n"])
 
-    def test_forgotten(self) -> None:
-        """Of very many streams the first are forgotten here: their connections are stale,
-        and open them again."""
+    def test_forgottenGrantsAreStale(self) -> None:
+        """
+        When a listener forgets the oldest of very many streams, their grants become
+        stale, and connections can open the streams again.
+        """
         self.patch(positions, "STREAMS_MAX", 3)
         journal = self.open()
         grants = [grant(journal, generation=g) for g in range(5)]
@@ -210,14 +224,17 @@ class TwoListenersTests(SingleTestCase):
 
 
 class SpaceTests(SingleTestCase):
-    """What is written goes; what is full refuses."""
+    """Written batches are removed, and a full stream refuses new ones."""
 
     def open(self, **options: Any) -> JetStreamJournal:
-        """What is counted here is as long as it looks."""
+        """Open a journal whose counted size is always current."""
         return super().open(encoding="none", **options)
 
     def fill(self, journal: JetStreamJournal, granted: Grant) -> tuple[int, Deposit]:
-        """Commit until there is no room: how many, and the one that was refused."""
+        """
+        Commit until the stream is full. Returns the number of commits, and the refused
+        deposit.
+        """
         line = b"x" * 59_999 + b"\n"
         for count in range(1000):
             deposit = lines(granted, count * len(line), line)
@@ -228,8 +245,10 @@ class SpaceTests(SingleTestCase):
                 return count, deposit
         raise AssertionError("it is never full")
 
-    def test_full(self) -> None:
-        """A full stream takes nothing, and what it was offered when there is room."""
+    def test_fullStreamRefuses(self) -> None:
+        """
+        A full stream refuses deposits, and accepts the refused one once there is room.
+        """
         listener = self.open(octetsMax=1 << 20)
         writer = self.open(octetsMax=1 << 20, state=self.directory() / "outputs.db")
         writer.useOutputs(["a"])
@@ -244,8 +263,8 @@ class SpaceTests(SingleTestCase):
         self.assertNotEqual(listener.commit([refused]), [None])
         self.assertEqual(octets(writer, written[-1].seq), [refused.octets])
 
-    def test_purged(self) -> None:
-        """What every output has is removed; the position is not."""
+    def test_writtenBatchesArePurged(self) -> None:
+        """Batches that every output has are removed; the stream's position is kept."""
         self.patch(removing, "PURGE_OCTETS", 1)
         listener, writer = self.open(), self.open(state=self.directory() / "o.db")
         writer.useOutputs(["a"])
@@ -259,9 +278,11 @@ class SpaceTests(SingleTestCase):
         for generation in range(3):
             self.assertEqual(grant(self.open(), generation=generation).offset, 10)
 
-    def test_swept(self) -> None:
-        """Also what was written before we were started, and nothing that is not: not by a
-        bound that the server takes for none."""
+    def test_purgeAfterRestart(self) -> None:
+        """
+        Batches written before a restart are removed as well, and no unwritten one is:
+        the purge never uses a bound that the server would read as unlimited.
+        """
         path = self.directory() / "o.db"
         listener, writer = self.open(), openJetStream(self.nats.url, path)
         writer.useOutputs(["a"])
@@ -310,7 +331,7 @@ class SpaceTests(SingleTestCase):
         writer.commit([], [Cursor("a", send(3, 0), {})])
         self.assertEqual(set(self.counts(writer).values()), {1})
         self.assertEqual(purges, [])
-        # The same again, but without removing anything before the process ends.
+        # Repeat, but end the process without removing anything.
         self.patch(removing, "PURGE_ALL_OCTETS", 10**9)
         writer.close()
         writer = openJetStream(self.nats.url, path)
@@ -325,10 +346,10 @@ class SpaceTests(SingleTestCase):
         for g in range(30):
             self.assertEqual(grant(self.open(), generation=g).offset, 12)
 
-    def test_settled(self) -> None:
+    def test_shortenedPositions(self) -> None:
         """
-        Of what is kept for its position only, the position is kept, in few octets; whoever
-        holds the stream goes on, and whoever is stale stays so.
+        A batch kept only for its position is replaced by a short message with the same
+        position; the stream's owner continues, and stale owners stay stale.
         """
         self.patch(shortening, "QUIET_S", 0)
         self.patch(removing, "PURGE_OCTETS", 1)
@@ -359,8 +380,8 @@ class SpaceTests(SingleTestCase):
         self.assertNotIn(None, listener.commit(more))
         self.assertEqual(octets(writer), [line, b"a\n", b"c\n"])
 
-    def test_tight(self) -> None:
-        """Positions of many streams do not fill a stream for ever."""
+    def test_positionsFreeSpace(self) -> None:
+        """The positions of many streams do not fill a stream permanently."""
         listener = self.open(octetsMax=1 << 20)
         writer = self.open(octetsMax=1 << 20, state=self.directory() / "outputs.db")
         writer.useOutputs(["a"])
@@ -374,8 +395,10 @@ class SpaceTests(SingleTestCase):
         self.assertEqual(len(listener.known("w1")), 60)
 
     def test_manyStreams(self) -> None:
-        """Of very many streams of a worker the oldest are forgotten, but none with a batch
-        that is not written."""
+        """
+        The oldest of a worker's very many streams are forgotten, except streams with an
+        unwritten batch.
+        """
         listener = self.open(streamsPerWorkerMax=3)
         writer = self.open(state=self.directory() / "o.db")
         writer.useOutputs(["a"])
@@ -397,10 +420,12 @@ class SpaceTests(SingleTestCase):
 
 
 class ReaderTests(SingleTestCase):
-    """What others do to the stream."""
+    """Other programs change the stream."""
 
-    def test_removed(self) -> None:
-        """Messages that somebody else has removed are missed, and said; the rest is read."""
+    def test_removedMessages(self) -> None:
+        """
+        Messages that another program has removed are logged as a gap; the rest is read.
+        """
         journal = self.open()
         journal.commit([lines(None, 0, b"%d\n" % at) for at in range(4)])
         for seq in (3, 4):
@@ -410,8 +435,8 @@ class ReaderTests(SingleTestCase):
         (said,) = [event for event in events if event.get("event") == "gap"]
         self.assertEqual((said["first"], said["last"]), (3, 4))
 
-    def test_foreign(self) -> None:
-        """A message that is none of ours is left out, and said."""
+    def test_foreignMessage(self) -> None:
+        """A message from another program is skipped and logged."""
         journal = self.open()
         journal.commit([lines(None, 0, b"0\n")])
         journal._bus.run(journal._bus.ask("decnet.w1.plain", b"\x1b[2Jforged"))
@@ -420,8 +445,11 @@ class ReaderTests(SingleTestCase):
             self.assertEqual(octets(journal), [b"0\n", b"1\n"])
         self.assertEqual([e["seq"] for e in events if e.get("event") == "refused"], [3])
 
-    def test_packed(self) -> None:
-        """What is packed takes less, and is read as it was, beside what is not."""
+    def test_compressedMessages(self) -> None:
+        """
+        Compressed messages take less space, and are read together with uncompressed
+        ones.
+        """
         packs, plain = self.open(), self.open(encoding="none")
         line = b"x" * 9999 + b"\n"
         granted = grant(packs)
@@ -435,7 +463,10 @@ class ReaderTests(SingleTestCase):
         self.assertEqual(octets(self.open()), [line * 10, line])
 
     def test_longUnpacked(self) -> None:
-        """What was short on its way is given in pieces that are not too long, in order."""
+        """
+        A deposit that was compressed to one message is read as several batches of
+        limited size, in order.
+        """
         journal = self.open()
         granted = grant(journal)
         line = b"x" * 9999 + b"\n"
@@ -449,12 +480,14 @@ class ReaderTests(SingleTestCase):
             after, reads = batches[-1].seq, reads + 1
         self.assertEqual(starts, [at * 10_000 for at in range(20)])
         self.assertGreaterEqual(reads, 7)
-        # From the middle again: another output is there.
+        # Read from the middle again: another output exists.
         self.assertEqual(journal.read(6, 1)[0].start, 50_000)
         self.assertEqual(len(journal.read(0, MUCH)), 20)
 
-    def test_newerPacked(self) -> None:
-        """What only a newer program can unpack is waited for, not left out."""
+    def test_newerCompression(self) -> None:
+        """
+        A message that only a newer release can decompress is waited for, not skipped.
+        """
         journal = self.open()
         journal.commit([lines(None, 0, b"0\n")])
         headers, body = encode(lines(None, 0, b"1\n"), Position(0, 0, 0), "a" * 32)
@@ -465,7 +498,7 @@ class ReaderTests(SingleTestCase):
         self.assertIn("lz9", str(error))
 
     def test_deliveryLost(self) -> None:
-        """What a consumer has sent, and nobody has heard, is read all the same."""
+        """A message whose delivery to the consumer was lost is still read."""
         journal = self.open()
         journal.commit([lines(None, 0, b"0\n")])
         (first,) = journal.read(0, MUCH)
@@ -475,7 +508,10 @@ class ReaderTests(SingleTestCase):
         self.assertEqual(octets(journal, first.seq), [b"1\n"])
 
     def test_consumerGone(self) -> None:
-        """A place that is read on from is found again when the server was restarted."""
+        """
+        Reading continues at its position after the server was restarted and lost the
+        consumer.
+        """
         journal = self.open()
         journal.commit([lines(None, 0, b"0\n")])
         (first,) = journal.read(0, MUCH)
@@ -487,7 +523,7 @@ class ReaderTests(SingleTestCase):
 
 
 def untilTaken(work: Callable[[], Any]) -> Any:
-    """Call again whatever is blocked, as group commit does."""
+    """Repeat a blocked call, as group commit does."""
     deadline = time.monotonic() + 60
     while True:
         try:
@@ -499,14 +535,14 @@ def untilTaken(work: Callable[[], Any]) -> Any:
 
 
 class WentBackTests(SingleTestCase):
-    """A stream that has lost what it had said to have."""
+    """A stream that has lost messages it had confirmed."""
 
     def setUp(self) -> None:
         super().setUp()
         self.path = self.directory() / "outputs.db"
 
     def accept(self, *some: bytes) -> int:
-        """Commit as a listener: where the stream was before."""
+        """Commit as a listener, at the stream's previous position."""
         listener = openJetStream(self.nats.url)
         begins = grant(listener).offset
         for one in some:
@@ -517,7 +553,7 @@ class WentBackTests(SingleTestCase):
         return begins
 
     def write(self) -> list[bytes]:
-        """Write as the outputs do: what there was to write."""
+        """Write as the outputs do, every available batch."""
         writer = openJetStream(self.nats.url, self.path)
         after = writer.useOutputs(["a"])["a"].seq
         batches = writer.read(after, MUCH)
@@ -528,8 +564,9 @@ class WentBackTests(SingleTestCase):
 
     def test_lostEnd(self) -> None:
         """
-        What was written and lost its place is sent again, and is written again; what comes
-        in its sequences is written, and not taken for it.
+        Written batches that the stream lost are sent again and written again; new
+        batches under the same sequence numbers are written and not confused with the
+        lost ones.
         """
         self.accept(b"1\n", b"2\n")
         self.assertEqual(self.write(), [b"1\n", b"2\n"])
@@ -562,7 +599,10 @@ class WentBackTests(SingleTestCase):
             lose()
 
     def test_listenerStays(self) -> None:
-        """A listener that was there all the time believes what it remembers, once."""
+        """
+        A listener that was running all the time repairs the stream's positions from
+        memory, once.
+        """
         journal = self.open()
         granted = grant(journal)
         journal.commit([lines(granted, 0, b"1\n")])
@@ -583,8 +623,11 @@ class WentBackTests(SingleTestCase):
         self.assertEqual((again.offset, again.crc), (2, crc32(b"1\n")))
         self.assertNotEqual(journal.commit([lines(again, 2, b"2\n")]), [None])
 
-    def test_madeAnew(self) -> None:
-        """A stream that was deleted and made again is another: all of it is written."""
+    def test_recreatedStream(self) -> None:
+        """
+        A stream that was deleted and recreated is a different stream: all its batches
+        are written.
+        """
         self.accept(b"1\n", b"2\n", b"3\n")
         self.assertEqual(len(self.write()), 3)
         journal = openJetStream(self.nats.url)
@@ -598,7 +641,7 @@ class WentBackTests(SingleTestCase):
         self.assertNotEqual(self.open().identity, before)
 
     def test_whileReading(self) -> None:
-        """Who reads on when that has happened stops."""
+        """A reader stops if the stream loses messages while it reads."""
         self.accept(b"1\n", b"2\n")
         writer = self.open(state=self.path)
         after = writer.useOutputs(["a"])["a"].seq
@@ -612,10 +655,13 @@ class WentBackTests(SingleTestCase):
 
 
 class FrozenTests(SingleTestCase):
-    """A server that takes nothing more, and does not say so."""
+    """The server stops responding."""
 
-    def test_frozen(self) -> None:
-        """A commit ends, whatever is on its way; all of it is there once afterwards."""
+    def test_frozenServer(self) -> None:
+        """
+        A commit to a frozen server ends with an error; after the server resumes,
+        everything is stored once.
+        """
         self.patch(buses, "ANSWER_S", 0.5)
         journal = self.open()
         granted = [grant(journal, f"w{n}") for n in range(8)]
@@ -638,11 +684,13 @@ class FrozenTests(SingleTestCase):
 
 
 class QuorumTests(NatsTestCase):
-    """Three nodes, and fewer."""
+    """A cluster of three nodes, and parts of it."""
 
     def test_noQuorum(self) -> None:
-        """Without most of its nodes the cluster takes nothing and nothing is said to be
-        taken; when they are back, everything is there once."""
+        """
+        A cluster without quorum confirms nothing; when its nodes are back, everything
+        is stored once.
+        """
         self.patch(buses, "ANSWER_S", 1.0)
         cluster = self.cluster()
         journal, other = (openJetStream(cluster.journal) for _ in range(2))
@@ -670,7 +718,7 @@ class QuorumTests(NatsTestCase):
             ]
             for _ in range(2):
                 self.assertRaises(JournalBlocked, journal.commit, deposits)
-            # A leader that is alone answers questions for a while; it has taken no more.
+            # An isolated leader answers requests for a while, but confirms nothing.
             for generation, offset in [(0, end + 2), (1, 0)]:
                 try:
                     asked = grant(other, generation=generation)
@@ -688,8 +736,11 @@ class QuorumTests(NatsTestCase):
             )
             self.assertEqual(untilTaken(lambda: grant(other)).offset, end)
 
-    def test_fenced(self) -> None:
-        """Of several listeners that believe the same at the same time, one commits."""
+    def test_concurrentListeners(self) -> None:
+        """
+        Of several listeners with the same grant at the same moment, exactly one
+        commits.
+        """
         cluster = self.cluster()
         everybody = [openJetStream(url) for url in cluster.urls * 2]
         for journal in everybody:
@@ -711,7 +762,7 @@ class QuorumTests(NatsTestCase):
         self.assertEqual(octets(everybody[0]), [b"x\n"] * 50)
 
     def test_oldServer(self) -> None:
-        """A cluster of servers that let several in is refused."""
+        """A cluster with server versions that do not fence listeners is refused."""
         cluster = self.cluster()
         self.patch(buses, "CONNECT_S", 0.5)
         self.patch(buses, "VERSION_MIN", (99,))
@@ -720,8 +771,9 @@ class QuorumTests(NatsTestCase):
 
     def test_twoDisksLost(self) -> None:
         """
-        Two of three disks are lost. The stream survives if the node with the third disk starts with
-        only one of the others, as docs/jetstream.rst says: two empty ones would be a quorum.
+        When two of three disks are lost, the stream survives if the node with the third
+        disk is first started with only one of the others, as docs/jetstream.rst says:
+        two empty nodes would form a quorum.
         """
         cluster = self.cluster()
         journal = openJetStream(cluster.journal)
@@ -729,7 +781,7 @@ class QuorumTests(NatsTestCase):
         taken = untilTaken(lambda: journal.commit([lines(granted, 0, b"a\n")]))
         self.assertNotEqual(taken, [None])
         before, mark = journal.identity, journal.mark
-        # All replicas must have it before the disks are lost.
+        # Every replica must be complete before the disks are lost.
         waitUntil(
             lambda: all(node.healthy() for node in cluster.nodes), "a node is behind"
         )
@@ -752,7 +804,10 @@ class QuorumTests(NatsTestCase):
         self.assertEqual(untilTaken(lambda: octets(again)), [b"a\n"])
 
     def test_leaderKilled(self) -> None:
-        """The stream's leader is killed while much is committed: all of it once, in order."""
+        """
+        When the stream's leader is killed during many commits, every line is stored
+        once and in order.
+        """
         self.patch(buses, "ANSWER_S", 2.0)
         cluster = self.cluster()
         journal = openJetStream(cluster.journal)
@@ -780,17 +835,17 @@ KNOWN = History.of("a" * 32, MUCH)
 
 
 def use(outbox: Outbox, names: list[str]) -> dict[str, Cursor]:
-    """Have the outputs go on where they are."""
+    """Start the outputs at their saved cursors."""
     plan = outbox.plan(names, KNOWN)
     outbox.begin(plan, "a" * 32, KNOWN)
     return plan.cursors
 
 
 class LeaseTests(SingleTestCase):
-    """One writes the outputs; another takes over."""
+    """One process writes the outputs; another takes over."""
 
     def outbox(self, path: Path | None = None) -> Outbox:
-        """Somebody who could write the outputs, in a place of its own."""
+        """A candidate for writing the outputs, with its own directory."""
         bus = Bus.open(Access(parseServers(self.nats.url)))
         self.addCleanup(bus.close)
         layout = Layout("decnet", None, STREAM_OCTETS_MAX)
@@ -808,15 +863,18 @@ class LeaseTests(SingleTestCase):
         self.assertTrue(self.one.acquire())
         use(self.one, ["a"])
 
-    def test_renewed(self) -> None:
-        """Nobody takes over from one who says that it is there."""
+    def test_renewedLeaseIsKept(self) -> None:
+        """No candidate takes over while the owner renews its lease."""
         for _ in range(30):
             self.now += RENEW_S
             self.one.renew()
             self.assertFalse(self.two.acquire())
 
-    def test_silent(self) -> None:
-        """From one who is silent for so long; who then can move no cursor, and hears it."""
+    def test_expiredLease(self) -> None:
+        """
+        When the owner has been silent for the lease's duration, another takes over; the
+        old owner can save no cursor, and learns of the loss.
+        """
         self.one.save([Cursor("a", 7, {})], KNOWN)
         self.assertFalse(self.two.acquire())
         self.now += LEASE_S - 1
@@ -828,9 +886,11 @@ class LeaseTests(SingleTestCase):
         self.assertRaises(LeaseLost, self.one.renew)
         self.assertEqual(use(self.two, ["a"])["a"], Cursor("a", 7, {}))
 
-    def test_left(self) -> None:
-        """From one who has gone, at once; with another output the oldest batch is where it
-        begins."""
+    def test_releasedLease(self) -> None:
+        """
+        A released lease is taken over immediately; a new output begins with the oldest
+        batch.
+        """
         self.one.save([Cursor("a", 7, {})], KNOWN)
         self.one.leave()
         self.assertTrue(self.two.acquire())
@@ -838,17 +898,15 @@ class LeaseTests(SingleTestCase):
         self.assertEqual(self.two.released, 7)
 
     def test_samePlace(self) -> None:
-        """One that was killed and is started again in the same place does not wait."""
+        """A process that was killed and restarted with the same state does not wait."""
         again = Outbox(
             self.one._bus, self.one._layout, self.one.state, "test", lambda: self.now
         )
         self.assertTrue(again.acquire())
         self.assertRaises(LeaseLost, self.one.renew)
 
-    def test_cloned(self) -> None:
-        """
-        A clone of the machine, with a copy of the state file, waits like any other host.
-        """
+    def test_clonedState(self) -> None:
+        """A cloned machine with a copy of the state file waits like any other host."""
         home = self.directory()
         OutputState.open(home / "one.db").close()
         shutil.copy(home / "one.db", home / "two.db")
@@ -870,7 +928,9 @@ class LeaseTests(SingleTestCase):
         self.assertRaises(LeaseLost, one.renew)
 
     def test_answerLost(self) -> None:
-        """A value whose answer was lost is ours all the same."""
+        """
+        A lease stored by a request whose answer was lost still belongs to its writer.
+        """
         ask, lost = self.one._bus.ask, [True]
 
         async def asked(
@@ -890,7 +950,7 @@ class LeaseTests(SingleTestCase):
         self.assertEqual(self.one.released, 3)
 
     def test_foreignValue(self) -> None:
-        """A value that is none of ours is nobody's lease."""
+        """A value that another program wrote counts as no lease."""
         bus = self.two._bus
         bus.run(bus.ask("$KV.decnet-outputs.outputs", b"[1]"))
         self.assertFalse(self.two.acquire())

@@ -1,4 +1,7 @@
-"""Tests for L{decnet_syslog.nats.access}: who is believed, and what is sent to whom."""
+"""
+Tests for L{decnet_syslog.nats.access}: which servers are trusted, and which secrets
+they receive.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ NOTHING: dict[str, str | None] = {
 
 
 def pem(path: Path, *certificates: object) -> str:
-    """Write certificates, or a key."""
+    """Write certificates or a key."""
     path.touch(0o600)
     path.write_bytes(
         b"".join(
@@ -60,12 +63,12 @@ def keyPair(number: int, prefix: str) -> Any:
 
 
 def public(pair: Any) -> str:
-    """What others know of it."""
+    """The public part of a key pair."""
     return bytes(pair.public_key).decode("ascii")
 
 
 def signed(issuer: Any, subject: Any, kind: str, claims: dict[str, Any]) -> str:
-    """What NATS calls a JWT, version 2."""
+    """A version 2 JWT as NATS defines it."""
 
     def encoded(octets: bytes) -> str:
         return urlsafe_b64encode(octets).decode("ascii").rstrip("=")
@@ -84,10 +87,10 @@ def signed(issuer: Any, subject: Any, kind: str, claims: dict[str, Any]) -> str:
 
 
 class AddressTests(SynchronousTestCase):
-    """What an operator says."""
+    """Addresses and options from the operator."""
 
-    def test_servers(self) -> None:
-        """One server or more, with ports or without."""
+    def test_serverAddresses(self) -> None:
+        """C{--journal} takes one or more servers, with or without ports."""
         self.assertEqual(
             parseServers("nats://a,b:5,[::1]:6/"), (("a", 4222), ("b", 5), ("::1", 6))
         )
@@ -103,14 +106,17 @@ class AddressTests(SynchronousTestCase):
         ):
             self.assertRaises(ValueError, parseServers, wrong)
 
-    def test_names(self) -> None:
-        """A stream's name means nothing in a subject."""
+    def test_streamNames(self) -> None:
+        """A stream's name must have no special meaning in a subject."""
         self.assertEqual(checkName("decnet_2-x"), "decnet_2-x")
         for wrong in ("", "a.b", "*", ">", "a b", "x" * 65, "a\n"):
             self.assertRaises(ValueError, checkName, wrong)
 
-    def test_plaintext(self) -> None:
-        """Nothing leaves this machine in the clear unless somebody says so."""
+    def test_plaintextOnlyLocally(self) -> None:
+        """
+        Connections to other machines require TLS unless the operator explicitly allows
+        plaintext.
+        """
         for here in ("127.0.0.1", "[::1]", "localhost", "127.9.9.9:5"):
             access(f"nats://{here}", NOTHING, False)
         for away in ("192.0.2.1", "n1.example", "127.0.0.1,n2.example"):
@@ -121,8 +127,8 @@ class AddressTests(SynchronousTestCase):
             access(f"nats://{away}", NOTHING, True)
         self.assertRaises(UserError, access, "tls://127.0.0.1", NOTHING, True)
 
-    def test_files(self) -> None:
-        """Files that do not do are named."""
+    def test_invalidFilesAreNamed(self) -> None:
+        """An invalid certificate, key or credentials file is named in the error."""
         path = Path(self.mktemp())
         path.write_text("what is this\n")
         path.chmod(0o600)
@@ -139,7 +145,7 @@ class AddressTests(SynchronousTestCase):
             )
             self.assertIn(said, str(error))
 
-    def test_private(self) -> None:
+    def test_secretsMustBePrivate(self) -> None:
         """A secret that other users can read or replace is refused."""
         path = Path(self.mktemp())
         path.write_text("ours:pa55word\n")
@@ -162,8 +168,11 @@ class AddressTests(SynchronousTestCase):
             self.assertEqual(made.user, ("ours", "pa55word"))
             self.assertNotIn("pa55word", repr(made))
 
-    def test_options(self) -> None:
-        """The listener writes no outputs then; who writes them needs such a journal."""
+    def test_optionsExcludeOutputs(self) -> None:
+        """
+        A listener with a NATS journal writes no outputs, and the outputs process
+        requires such a journal.
+        """
         listener = ListenerOptions()
         listener.parseOptions(["--journal=nats://127.0.0.1"])
         self.assertEqual(listener.paths, {"log": [], "json": []})
@@ -190,7 +199,7 @@ class ServerTests(NatsTestCase):
         self.ca = pem(self.home / "ca.pem", authority())
 
     def tls(self, name: str | None = None, verify: bool = True) -> NatsServer:
-        """A server that has its address, or a name, in its certificate."""
+        """A server whose certificate has its address, or another name."""
         address = freeAddress()
         cert = certificate(["nats"], usages=(SERVER,), alternatives=(name or address,))
         server = NatsServer(
@@ -209,7 +218,7 @@ class ServerTests(NatsTestCase):
         return server
 
     def mine(self, ca: str = "ca") -> dict[str, str | None]:
-        """What we show."""
+        """Options with our certificate."""
         cert = certificate(["listener"], ca=ca, holder="ours", usages=(CLIENT,))
         return {
             **NOTHING,
@@ -219,7 +228,7 @@ class ServerTests(NatsTestCase):
         }
 
     def comesIn(self, url: str, options: dict[str, str | None]) -> bool:
-        """Whether a server lets us in, and we it."""
+        """Whether a server accepts us, and we accept it."""
         try:
             bus = Bus.open(access(url, options, False))
         except UserError as error:
@@ -230,8 +239,11 @@ class ServerTests(NatsTestCase):
         finally:
             bus.close()
 
-    def test_tls(self) -> None:
-        """Both show certificates of the CA; another CA's or none is not let in."""
+    def test_mutualTLS(self) -> None:
+        """
+        Both ends require a certificate from the CA; a peer without one, or from another
+        CA, is refused.
+        """
         url = self.tls().url
         self.assertTrue(self.comesIn(url, self.mine()))
         self.assertFalse(self.comesIn(url, {**NOTHING, "ca": self.ca}))
@@ -239,8 +251,8 @@ class ServerTests(NatsTestCase):
         other = pem(self.home / "other.pem", authority("other"))
         self.assertFalse(self.comesIn(url, {**self.mine(), "ca": other}))
 
-    def test_renewed(self) -> None:
-        """Certificates and keys that were replaced are used for the next connection."""
+    def test_renewedCertificates(self) -> None:
+        """Replaced certificates and keys are used for the next connection."""
         self.patch(buses, "COME_AGAIN_S", 0.2)
         server = self.tls()
         given = self.mine(ca="other")
@@ -263,7 +275,7 @@ class ServerTests(NatsTestCase):
         server.start()
         time.sleep(1)
         self.assertFalse(isIn())
-        # A half-written file is not used.
+        # A half-written file is ignored.
         cert.write_bytes(right[: len(right) // 2])
         time.sleep(0.5)
         self.assertFalse(isIn())
@@ -271,13 +283,15 @@ class ServerTests(NatsTestCase):
         self.assertTrue(key_.exists())
         waitUntil(isIn, "the new certificate is not used")
 
-    def test_wrongName(self) -> None:
-        """A server of the CA that is another one is not believed."""
+    def test_wrongServerName(self) -> None:
+        """A server with a certificate from the CA but another name is refused."""
         server = self.tls("other.example", verify=False)
         self.assertFalse(self.comesIn(server.url, self.mine()))
 
-    def test_stripped(self) -> None:
-        """Where TLS is wanted, a server that does not ask for it hears no password."""
+    def test_noPasswordWithoutTLS(self) -> None:
+        """
+        If TLS is required, a server that does not offer it never receives the password.
+        """
         secret = self.home / "secret"
         secret.touch(0o600)
         secret.write_text("ours:pa55word\n")
@@ -293,8 +307,8 @@ class ServerTests(NatsTestCase):
         after = (self.home / "trace.log").read_text().count("[CONNECT")
         self.assertEqual(after, before)
 
-    def test_password(self) -> None:
-        """A wrong password, or none, is not let in."""
+    def test_passwordIsChecked(self) -> None:
+        """A client with a wrong password or none is refused."""
         secret = self.home / "secret"
         secret.touch(0o600)
         server = self.server(
@@ -306,8 +320,11 @@ class ServerTests(NatsTestCase):
             self.assertEqual(self.comesIn(server.url, options), isIn)
         self.assertFalse(self.comesIn(server.url, NOTHING))
 
-    def test_lockedOut(self) -> None:
-        """Who is not let in for a while comes in when that is mended."""
+    def test_refusedClientRetries(self) -> None:
+        """
+        A client that is refused for a while is accepted once its credentials are
+        corrected.
+        """
         secret = self.home / "secret"
         secret.touch(0o600)
         secret.write_text("ours:pa55word\n")
@@ -333,17 +350,18 @@ class ServerTests(NatsTestCase):
                     return False
 
             waitUntil(isIn, "it never comes in again")
-        # The same without a restart: the server ends the connection.
+        # Without a restart: the server ends the connection.
         self.patch(buses, "COME_AGAIN_S", 0.5)
         for text, comesIn in [(good.replace("pa55word", "other"), False), (good, True)]:
             server.extra = text
             server.reload()
             waitUntil(lambda comesIn=comesIn: isIn() is comesIn, f"not {comesIn}")  # type: ignore[misc]
 
-    def test_changed(self) -> None:
+    def test_changedCredentials(self) -> None:
         """
-        Each connection uses the file's present content: another password, another user, or another
-        kind of secret. Unusable content is ignored, with a message.
+        Each connection uses the credentials file's current content: another password,
+        another user, or another kind of secret. Unusable content is ignored, with a
+        message.
         """
         import nkeys
 
@@ -385,7 +403,10 @@ class ServerTests(NatsTestCase):
             waitUntil(isIn, f"{wanted} is not let in")
 
     def test_nkey(self) -> None:
-        """An nkey's seed: the server knows only what is public of it."""
+        """
+        A client can authenticate with an nkey's seed; the server knows only the public
+        key.
+        """
         import nkeys
 
         pair = nkeys.from_seed(nkeys.encode_seed(b"\x05" * 32, nkeys.PREFIX_BYTE_USER))
@@ -399,8 +420,11 @@ class ServerTests(NatsTestCase):
         self.assertTrue(self.comesIn(server.url, options))
         self.assertFalse(self.comesIn(server.url, NOTHING))
 
-    def test_creds(self) -> None:
-        """A C{.creds} file as nsc makes it, of an account with an operator's signature."""
+    def test_credsFile(self) -> None:
+        """
+        A client can authenticate with nsc's C{.creds} file for an account that an
+        operator has signed.
+        """
         operator, account, system, user, other = (
             keyPair(number, prefix) for number, prefix in enumerate("OAAUU", 1)
         )

@@ -67,7 +67,7 @@ class Timeline:
 class HistoryTests(SynchronousTestCase):
     """Comparing two views of a stream."""
 
-    def test_compared(self) -> None:
+    def test_commonPartAndMarks(self) -> None:
         """
         In random histories, two views agree exactly up to their last common message, and a mark
         holds exactly if the stream still has all messages up to it.
@@ -100,7 +100,7 @@ class HistoryTests(SynchronousTestCase):
                 self.assertEqual(known.isIn(now), same == len(had))
                 self.assertEqual(now.holds(mark), same == len(had))
 
-    def test_forked(self) -> None:
+    def test_marksAfterRollback(self) -> None:
         """After a rollback was announced, no earlier mark holds."""
         history = History.of(IDENTITY, 10)
         mark = Mark(3, IDENTITY)
@@ -111,8 +111,11 @@ class HistoryTests(SynchronousTestCase):
         self.assertFalse(history.holds(mark))
         self.assertTrue(history.holds(history.mark()))
 
-    def test_bounded(self) -> None:
-        """The oldest of very many eras are forgotten. A view with only these has no common part."""
+    def test_oldErasAreForgotten(self) -> None:
+        """
+        The oldest of very many eras are forgotten. A view that knows only those has no
+        common part.
+        """
         first = History.of(IDENTITY, 5)
         history = first
         for at in range(2 * ERAS_MAX):
@@ -122,7 +125,7 @@ class HistoryTests(SynchronousTestCase):
         self.assertFalse(history.holds(first.mark()))
         self.assertTrue(history.isIn(history))
 
-    def test_text(self) -> None:
+    def test_serialization(self) -> None:
         """A history survives serialization, and any other text is refused."""
         history = History.of(IDENTITY, 5).behind(Era("a" * 32, 6, True))
         again = History.parse(history.asText())
@@ -197,7 +200,7 @@ class BackTestCase(SingleTestCase):
         return journal.mark
 
     def sendAndLeave(self, worker: str, *wanted: bytes) -> Mark:
-        """The same with a new listener, which is closed afterwards."""
+        """Send with a new listener, which is closed afterwards."""
         journal = openJetStream(self.nats.url)
         try:
             return self.send(journal, worker, *wanted)
@@ -209,7 +212,7 @@ class BackTestCase(SingleTestCase):
         return self.writeAs(self.path)
 
     def writeAs(self, path: Path) -> list[bytes]:
-        """The same with another state file."""
+        """Write with another state file."""
         writer = openJetStream(self.nats.url, path)
         try:
             after = writer.useOutputs(["a"])["a"].seq
@@ -377,8 +380,8 @@ class PutBackTests(BackTestCase):
         self.assertIn("went-back", said)
         self.assertEqual(found, TWO)
 
-    def test_running(self) -> None:
-        """Outputs that are running write and remove nothing more."""
+    def test_runningOutputsStop(self) -> None:
+        """Running outputs detect the rollback, and write and remove nothing more."""
         journal = self.open()
         self.send(journal, "w1", *ONE[:3])
         copy = self.copy()
@@ -396,8 +399,8 @@ class PutBackTests(BackTestCase):
         self.assertRaises(WentBack, lambda: untilTaken(writer.look))
         self.assertEqual(sorted(octets(self.open())), sorted([*ONE[:3], *TWO]))
 
-    def test_again(self) -> None:
-        """The same copy is restored several times."""
+    def test_sameCopyRestoredAgain(self) -> None:
+        """The same copy is restored several times, without a loss or a repetition."""
         journal = self.open()
         self.send(journal, "w1", *ONE[:3])
         found = self.write()
@@ -411,8 +414,8 @@ class PutBackTests(BackTestCase):
         found += self.write()
         self.assertEqual(sorted(found), sorted([*ONE, *TWO[:18]]))
 
-    def test_clocks(self) -> None:
-        """The nodes' clocks do not matter."""
+    def test_clocksDoNotMatter(self) -> None:
+        """The nodes' clocks do not matter for the detection."""
         real = streams.nanoseconds
         skews = iter(range(10**6))
         self.patch(
@@ -422,8 +425,11 @@ class PutBackTests(BackTestCase):
         )
         self.workersFirst(4)
 
-    def test_madeAnew(self) -> None:
-        """The stream was deleted and created again: written lines are not written again."""
+    def test_recreatedStream(self) -> None:
+        """
+        When the stream is deleted and created again, written lines are not written
+        again.
+        """
         journal = self.open()
         self.send(journal, "w1", *ONE[:6])
         self.assertEqual(self.write(), ONE[:6])
@@ -444,8 +450,10 @@ class PutBackTests(BackTestCase):
         self.assertIn("went-back", self.events(lambda: found.extend(self.write())))
         self.assertEqual(found, ONE[6:])
 
-    def test_outputsMakeNone(self) -> None:
-        """Outputs that have written a stream do not create an empty one in its place."""
+    def test_outputsCreateNoStream(self) -> None:
+        """
+        Outputs that have written a stream do not create an empty one in its place.
+        """
         journal = self.open()
         self.send(journal, "w1", *ONE)
         self.write()
@@ -495,7 +503,7 @@ class PutBackTests(BackTestCase):
         self.assertEqual((writer.turns, journal.turns), (0, 0))
 
     def test_otherReplica(self) -> None:
-        """A consumer on a replica with another history is not believed."""
+        """A consumer on a replica with another history is not trusted."""
         journal = self.open()
         self.send(journal, "w1", *ONE[:3])
         writer = self.open(state=self.path)
@@ -533,8 +541,11 @@ class PutBackTests(BackTestCase):
         self.assertEqual(octets(writer), ONE[:3])
         self.assertGreater(first, 1)
 
-    def test_announced(self) -> None:
-        """A listener learns of an announced rollback, also if it has read the announcement."""
+    def test_announcedRollback(self) -> None:
+        """
+        A listener learns of an announced rollback even if it has already read the
+        announcement.
+        """
         journal, other = self.open(), self.open()
         self.send(journal, "w1", *ONE[:3])
         for reads, turns in ((False, 1), (True, 2)):
@@ -548,7 +559,9 @@ class PutBackTests(BackTestCase):
             self.assertEqual(journal.turns, turns)
 
     def test_caughtUp(self) -> None:
-        """An output that has all lines is not behind because eras and positions follow."""
+        """
+        An output that has all lines is not behind if only eras and positions follow.
+        """
         journal = self.open()
         self.send(journal, "w1", *ONE[:2])
         writer = self.open(state=self.path)
@@ -567,9 +580,11 @@ class PutBackTests(BackTestCase):
         self.assertEqual(len(view.read(last, MUCH)), 1)
         self.assertEqual(view.position(last), last)
 
-    def test_purged(self) -> None:
-        """An operator has removed a position: the connection is not told that another one has taken
-        over its stream."""
+    def test_purgedPosition(self) -> None:
+        """
+        If an operator removes a position, the connection is told that the journal went
+        back, not that another connection has taken over its stream.
+        """
         journal = self.open()
         self.send(journal, "w1", *ONE[:3])
         granted = grant(journal)
@@ -590,7 +605,7 @@ class SettingsTests(BackTestCase):
         answer = self.api(journal, "STREAM.UPDATE.decnet", **{**config, **changed})
         self.assertNotIn("error", answer)
 
-    def test_edited(self) -> None:
+    def test_unsafeSettings(self) -> None:
         """A stream with unsafe settings is refused, with an event, until they are corrected."""
         self.patch(chronicles, "SURE_S", 0.0)
         journal = self.open()
@@ -622,17 +637,18 @@ class SettingsTests(BackTestCase):
         self.assertEqual(journal.turns, 0)
         self.assertTrue(journal.holds(mark))
 
-    def test_idle(self) -> None:
+    def test_unsafeSettingsWhileIdle(self) -> None:
         """Unsafe settings are detected without new lines."""
         journal = self.open()
         self.edit(journal, max_age=10**13, duplicate_window=10**9)
         self.assertEqual(self.events(journal.look), ["unsafe"])
         self.assertEqual(self.events(journal.look), [])
 
-    def test_payload(self) -> None:
+    def test_lowerMaxPayload(self) -> None:
         """
-        The server accepts only shorter messages now: batches are divided, and a single line that is
-        too long waits, without delaying others, until the server accepts it again.
+        If the server now accepts only shorter messages, batches are divided; a single
+        line that is too long waits, without delaying others, until the server accepts
+        it again.
         """
         journal = self.open(encoding="none")
         long, short = b"x" * 99 + b"\n", b"short\n"
@@ -676,7 +692,10 @@ class SettingsTests(BackTestCase):
         self.assertNotEqual(journal.commit([again]), [None])
 
     def test_payloadWhileSending(self) -> None:
-        """The same for a piece that was published before without an answer."""
+        """
+        If the limit falls after a message was published without an answer, the message
+        is divided as well.
+        """
         journal = self.open(encoding="none")
         granted = grant(journal)
         deposit = lines(granted, 0, (b"x" * 99 + b"\n") * 3000)
@@ -688,8 +707,11 @@ class SettingsTests(BackTestCase):
         other = self.open(messageOctetsMax=1000)
         self.assertEqual(b"".join(octets(other)), deposit.octets)
 
-    def test_reloaded(self) -> None:
-        """The same when the server only reloads its configuration."""
+    def test_reloadedMaxPayload(self) -> None:
+        """
+        If the server lowers its limit by reloading its configuration, batches are
+        divided as well.
+        """
         self.patch(buses, "COME_AGAIN_S", 0.1)
         self.patch(buses, "ANSWER_S", 1.0)
         journal = self.open(encoding="none")
@@ -748,7 +770,7 @@ class FullTests(BackTestCase):
         writer._outbox.close()
         self.patch(writer, "_outbox", None)
 
-    def test_reserve(self) -> None:
+    def test_reserveForPositions(self) -> None:
         """Lines leave a reserve for positions."""
         listener, writer, count = self.full(committing.RESERVE_OCTETS_MAX)
         used, _ = writer.size()
@@ -769,7 +791,7 @@ class FullTests(BackTestCase):
         self.assertRaises(StreamFull, listener.commit, [lines(None, 0, b"x" * 999)])
 
         class Died(BaseException):
-            """It was killed."""
+            """Stands for a kill of the process."""
 
         # It dies after the removal, before the position is published again.
         delete = streams.Stream.delete
@@ -798,7 +820,9 @@ class FullTests(BackTestCase):
         )
 
     def test_fullAndBack(self) -> None:
-        """A restored journal that is full of unwritten messages can be written all the same."""
+        """
+        A restored journal that is full of unwritten messages can still be written.
+        """
         self.patch(committing, "RESERVE_OCTETS_MAX", 0)
         listener = self.open(octetsMax=1 << 20, encoding="none")
         self.send(listener, "w3", ONE[0])

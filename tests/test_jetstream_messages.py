@@ -36,7 +36,7 @@ from .doubles import PROVENANCE, STREAM, lines
 ATTEMPT = "a" * 32
 GRANT = Grant(1, 1, STREAM, 3, 0, 0, 0)
 
-# Whatever a name can be: a CN, or a path of octets that are no UTF-8.
+# Any possible name: a CN, or a path whose octets are not UTF-8.
 NAMES = st.one_of(
     st.text(max_size=40, alphabet=st.characters(exclude_categories=["Cs"])),
     st.binary(max_size=40).map(lambda o: o.decode("utf-8", "surrogateescape")),
@@ -52,7 +52,10 @@ MESSAGES = st.lists(st.binary(max_size=30), min_size=1, max_size=20)
 
 
 def onTheWire(headers: dict[str, str]) -> dict[str, str]:
-    """What a reader of the protocol sees: lines, each a name and what is not around it."""
+    """
+    Headers as a reader of the protocol sees them: lines with a name and a stripped
+    value.
+    """
     text = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return {
         name: value.strip()
@@ -62,7 +65,7 @@ def onTheWire(headers: dict[str, str]) -> dict[str, str]:
 
 
 def roundTrip(deposit: Deposit, position: Position) -> Entry:
-    """Through the format and back, packed or not."""
+    """Encode and decode, with or without compression."""
     headers, body = encode(deposit, position, ATTEMPT)
     packed, short = encode(deposit, position, ATTEMPT, zlib.compress)
     with mock.patch.object(messages, "unpack", lambda name, octets: decompress(octets)):
@@ -72,14 +75,14 @@ def roundTrip(deposit: Deposit, position: Position) -> Entry:
 
 
 class FormatTests(SynchronousTestCase):
-    """What was committed is what is read."""
+    """A committed deposit is read back unchanged."""
 
     @settings(deadline=None)
     @given(WHO, NUMBERS, NUMBERS, st.integers(0, 2**32 - 1), MESSAGES)
-    def test_lines(
+    def test_linesOfStream(
         self, who: Provenance, start: int, base: int, crc: int, some: list[bytes]
     ) -> None:
-        """Lines of a stream, with the position behind them."""
+        """Lines of a stream are read back, with the position after them."""
         octets = b"".join(m.replace(b"\n", b"") + b"\n" for m in some)
         deposit = Deposit(who, GRANT, start, start + len(octets), octets)
         position = Position(deposit.end, base, crc)
@@ -96,8 +99,10 @@ class FormatTests(SynchronousTestCase):
 
     @settings(deadline=None)
     @given(WHO, MESSAGES)
-    def test_framed(self, who: Provenance, some: list[bytes]) -> None:
-        """Messages with line feeds inside, of a peer without streams."""
+    def test_framedMessages(self, who: Provenance, some: list[bytes]) -> None:
+        """
+        Messages of a peer without streams are read back, even with line feeds inside.
+        """
         deposit = Deposit(who, None, 0, 0, b"".join(some), tuple(map(len, some)))
         batch = roundTrip(deposit, Position(0, 0, 0)).batch
         assert batch is not None
@@ -107,7 +112,10 @@ class FormatTests(SynchronousTestCase):
         )
 
     def test_tooLong(self) -> None:
-        """A plain peer's message that was too long keeps its length and its first octets."""
+        """
+        A plain peer's oversize message is read back with its length and its first
+        octets.
+        """
         first = bytes(range(256))
         deposit = Deposit(PROVENANCE, None, 0, 10**9, first, reason="oversize")
         headers, body = encode(deposit, Position(0, 0, 0), ATTEMPT)
@@ -118,8 +126,8 @@ class FormatTests(SynchronousTestCase):
 
     @settings(deadline=None)
     @given(NAMES)
-    def test_gap(self, reason: str) -> None:
-        """What will never come."""
+    def test_gapOfStream(self, reason: str) -> None:
+        """A gap is read back with its reason, and moves the position."""
         deposit = Deposit(PROVENANCE, GRANT, 5, 9, b"", reason=reason)
         position = Position(5, 0, 77).behind(deposit)
         self.assertEqual(position, Position(9, 9, 0))
@@ -129,8 +137,11 @@ class FormatTests(SynchronousTestCase):
 
     @settings(deadline=None)
     @given(NAMES, NAMES)
-    def test_subject(self, one: str, other: str) -> None:
-        """A name is one token without a meaning; no two have the same."""
+    def test_subjectIsUnique(self, one: str, other: str) -> None:
+        """
+        A name becomes one token of the subject without special meaning, and different
+        names stay different.
+        """
         subject = subjectOf("decnet", one, GRANT)
         self.assertTrue(
             re.fullmatch(r"decnet\.[A-Za-z0-9_%-]*\.[0-9a-f]{32}\.3", subject)
@@ -138,16 +149,19 @@ class FormatTests(SynchronousTestCase):
         self.assertEqual(subject == subjectOf("decnet", other, GRANT), one == other)
         self.assertEqual(streamsOf("decnet", one), subject.rsplit(".", 2)[0] + ".*.*")
 
-    def test_longest(self) -> None:
-        """The longest names that a peer can have fit."""
+    def test_longestNames(self) -> None:
+        """The longest names that a peer can have fit into the headers."""
         who = Provenance("w" * 64, "f" * 128, "a" * 64, "t" * 32, "\xff" * 2048)
         deposit = Deposit(who, GRANT, 2**63, 2**63, b"", reason="r" * 64)
         headers, _ = encode(deposit, Position(2**63, 2**63, 2**32 - 1), ATTEMPT)
         octets = sum(len(name) + len(value) + 4 for name, value in headers.items())
         self.assertLess(octets + 512, HEADERS_OCTETS_MAX)
 
-    def test_foreign(self) -> None:
-        """What is none of ours is said to be, whatever it lacks."""
+    def test_foreignMessage(self) -> None:
+        """
+        A message that lacks a header or has an invalid one is recognised as another
+        program's.
+        """
         headers, body = encode(lines(GRANT, 0, b"a\n"), Position(2, 0, 1), ATTEMPT)
         for name in headers:
             less = {n: v for n, v in headers.items() if n != name}
@@ -166,7 +180,7 @@ class FormatTests(SynchronousTestCase):
 
 
 class PackingTests(SynchronousTestCase):
-    """Bodies on their way, and what pretends to be one."""
+    """Compressed bodies, and bodies that falsely claim to be."""
 
     def entry(self, body: bytes, encoding: str = "zstd") -> Entry:
         headers, _ = encode(lines(GRANT, 0, b"a\n"), Position(2, 0, 1), ATTEMPT)
@@ -174,8 +188,10 @@ class PackingTests(SynchronousTestCase):
 
     @settings(deadline=None)
     @given(st.lists(st.binary(min_size=1, max_size=300), max_size=50))
-    def test_packed(self, some: list[bytes]) -> None:
-        """Shorter, or as it was."""
+    def test_packedOrUnchanged(self, some: list[bytes]) -> None:
+        """
+        A body is compressed if that makes it shorter, and otherwise left unchanged.
+        """
         octets = b"".join(m.replace(b"\n", b"") + b"\n" for m in some)
         deposit = lines(GRANT, 0, octets)
         position = Position(len(octets), 0, 7)
@@ -188,7 +204,10 @@ class PackingTests(SynchronousTestCase):
         self.assertEqual(b"" if batch is None else batch.octets, octets)
 
     def test_worthIt(self) -> None:
-        """Lines are packed; what is short, or random, is not; nor if it is not wanted."""
+        """
+        Lines are compressed; short or random octets are not, nor is anything if
+        compression is off.
+        """
         pack = packer("zstd")
         text = b"a line like another\n" * 100
         self.assertLess(len(pack(text) or text), 200)
@@ -197,34 +216,42 @@ class PackingTests(SynchronousTestCase):
         self.assertIs(packer("none")(text), None)
 
     def test_headersOnly(self) -> None:
-        """Of a message without its body the position is read all the same."""
+        """The position can be read from a message without its body."""
         entry = self.entry(b"")
         self.assertEqual((entry.position.offset, entry.batch), (2, None))
 
     def test_notPacked(self) -> None:
-        """What cannot be unpacked, or is without an end, is none of ours."""
+        """
+        A body that cannot be decompressed, or has no limit, counts as another
+        program's.
+        """
         whole = zstandard.ZstdCompressor().compress(b"x" * 1000)
         stream = zstandard.ZstdCompressor().compressobj()
         endless = stream.compress(b"x" * 1000) + stream.flush()
-        # Magic number, a single segment with eight octets of its size: 2^62.
+        # Magic number, a single segment with eight octets for its size: 2^62.
         bomb = b"\x28\xb5\x2f\xfd\xe0" + b"\0" * 7 + b"\x40" + whole[6:]
         for body in (b"x", whole[:-5], whole[:20] + b"\xff" * 30, endless, bomb):
             error = self.assertRaises(Foreign, self.entry, body)
             self.assertIn("not packed", str(error))
 
-    def test_unknown(self) -> None:
-        """What is packed in another way is another program's to read, and is not left out."""
+    def test_unknownCompression(self) -> None:
+        """
+        A message in an unknown compression blocks the journal and is not skipped: a
+        newer program must read it.
+        """
         self.assertRaises(JournalBlocked, self.entry, b"x", "lz9")
         self.assertRaises(JournalBlocked, self.entry, b"x", "")
 
 
 class PieceTests(SynchronousTestCase):
-    """A deposit is cut behind lines, and is all there."""
+    """A deposit is split after lines, completely."""
 
     @settings(deadline=None)
     @given(MESSAGES, st.integers(1, 60), st.booleans())
-    def test_lines(self, some: list[bytes], most: int, ends: bool) -> None:
-        """Lines: each piece begins where the one before ended, and ends with a line."""
+    def test_splitLines(self, some: list[bytes], most: int, ends: bool) -> None:
+        """
+        Each piece of lines begins where the previous one ended, and ends with a line.
+        """
         octets = b"".join(m.replace(b"\n", b"") + b"\n" for m in some)
         octets = octets if ends else octets + b"x"
         deposit = Deposit(PROVENANCE, GRANT, 100, 100 + len(octets), octets)
@@ -245,8 +272,8 @@ class PieceTests(SynchronousTestCase):
 
     @settings(deadline=None)
     @given(MESSAGES, st.integers(1, 60))
-    def test_messages(self, some: list[bytes], most: int) -> None:
-        """Messages: each whole, in order."""
+    def test_splitMessages(self, some: list[bytes], most: int) -> None:
+        """Pieces contain whole messages, in order."""
         deposit = Deposit(PROVENANCE, None, 0, 0, b"".join(some), tuple(map(len, some)))
         cut = list(pieces(deposit, most))
         self.assertEqual(b"".join(p.octets for p in cut), deposit.octets)
@@ -258,7 +285,7 @@ class PieceTests(SynchronousTestCase):
             assert piece.lengths is not None
             self.assertTrue(len(body) <= most or len(piece.lengths) == 1)
 
-    def test_gap(self) -> None:
+    def test_gapIsOnePiece(self) -> None:
         """A gap is one piece."""
         gap = Deposit(PROVENANCE, GRANT, 0, 10**12, b"", reason="x")
         self.assertEqual(list(pieces(gap, 10)), [gap])

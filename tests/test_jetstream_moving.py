@@ -75,14 +75,19 @@ class MovingTests(NatsTestCase):
         self.assertEqual(records.read_bytes().count(b"\n"), len(self.written))
 
     def stopListener(self) -> None:
-        """Stop the listener cleanly, when the worker knows that its lines are acknowledged."""
+        """
+        Stop the listener cleanly once the worker knows that its lines are acknowledged.
+        """
         self.arrived()
-        # Acknowledgements are up to half a second later than the lines.
+        # Acknowledgements arrive up to half a second after the lines.
         time.sleep(2)
         self.assertIn(self.pair.listener.stop(), (0, -signal.SIGTERM))
 
     def test_thereAndBack(self) -> None:
-        """No line is lost or repeated, and the output files continue."""
+        """
+        Moving to JetStream and back loses and repeats no line, and the output files
+        continue.
+        """
         self.pair.startListener()
         self.worker.forwarder.start()
         self.write(500)
@@ -97,7 +102,8 @@ class MovingTests(NatsTestCase):
         self.arrived()
         self.write(300)
         self.arrived()
-        # And back: stop the listener, then the outputs when all is written; use a new file.
+        # And back: stop the listener, then the outputs once everything is written; use
+        # a new file.
         self.write(200)
         self.stopListener()
         self.write(100)

@@ -1,4 +1,4 @@
-"""Tests for how the journal in JetStream is opened, with real servers."""
+"""Tests for opening the journal in JetStream, with real servers."""
 
 from __future__ import annotations
 
@@ -24,10 +24,13 @@ from .test_jetstream import SingleTestCase
 
 
 class EarlyTests(SingleTestCase):
-    """Whoever comes before JetStream can answer waits, and not for ever."""
+    """A process that starts before JetStream is ready waits, but not forever."""
 
     def silence(self, count: int, verb: str) -> list[str]:
-        """Have the first C{count} questions of a kind find no leader; what was asked."""
+        """
+        Make the first C{count} requests of a kind fail for want of a leader. Returns
+        the requests.
+        """
         asked: list[str] = []
         ask = Bus.ask
 
@@ -42,8 +45,11 @@ class EarlyTests(SingleTestCase):
         self.patch(streams, "OPENING_AGAIN_S", 0.01)
         return asked
 
-    def test_stream(self) -> None:
-        """No leader at first: it is said, once, and the stream is there afterwards."""
+    def test_noLeaderYet(self) -> None:
+        """
+        Without a leader at first, the journal waits and logs this once, and then opens
+        the stream.
+        """
         asked = self.silence(5, "STREAM.INFO.decnet")
         with capturedLogs() as events:
             journal = self.open()
@@ -54,13 +60,15 @@ class EarlyTests(SingleTestCase):
         self.assertIn("no leader", said[0])
 
     def test_answerLost(self) -> None:
-        """Nobody hears that the stream was made: the one that is there is used."""
+        """
+        If the answer to the stream's creation is lost, the existing stream is used.
+        """
         made = self.open()
         self.silence(1, "STREAM.INFO.decnet")
         self.assertEqual(self.open().identity, made.identity)
 
-    def test_making(self) -> None:
-        """A leader that is elected while the stream, or the bucket, is made."""
+    def test_leaderElectedDuringCreation(self) -> None:
+        """Creating the stream and the bucket waits for a leader to be elected."""
         asked = [
             self.silence(3, f"STREAM.CREATE.{name}")
             for name in ("decnet", "KV_decnet-outputs")
@@ -69,7 +77,9 @@ class EarlyTests(SingleTestCase):
         self.assertGreater(min(map(len, asked)), 3)
 
     def refuse(self, verb: str, code: int, count: int = 3) -> list[str]:
-        """Have the first C{count} questions of a kind refused, with an error's number."""
+        """
+        Make the server refuse the first C{count} requests of a kind with an error code.
+        """
         asked: list[str] = []
         api = Bus.api
 
@@ -85,7 +95,7 @@ class EarlyTests(SingleTestCase):
         return asked
 
     def test_notYet(self) -> None:
-        """A cluster that says itself that it cannot do it yet is asked again."""
+        """A cluster that answers that it is not ready yet is asked again."""
         for code in NOT_YET:
             asked = self.refuse("STREAM.CREATE.decnet", code)
             journal = self.open()
@@ -93,13 +103,16 @@ class EarlyTests(SingleTestCase):
             self.api(journal, "STREAM.DELETE.decnet")
 
     def test_notThereYet(self) -> None:
-        """Somebody else is just making it: it is waited for."""
+        """If another process is just creating the stream, it is waited for."""
         asked = self.refuse("STREAM.CREATE.decnet", NAME_TAKEN)
         self.open()
         self.assertGreater(len(asked), 3)
 
     def test_copiesOfTheBucket(self) -> None:
-        """The bucket has as many copies as the stream, also when it cannot say it at first."""
+        """
+        The bucket has as many replicas as the stream, even if the number is not known
+        at first.
+        """
         self.open()
         infos = self.refuse("STREAM.INFO.decnet", 10008, 0)
         made: list[int] = []
@@ -123,13 +136,14 @@ class EarlyTests(SingleTestCase):
         self.addCleanup(state.close)
         self.patch(streams, "OPENING_S", 1.0)
         JetStreamJournal.open(bus, layout, 1000)
-        # The single server refuses three copies; what matters is how many are asked for.
+        # The single server refuses three replicas; the number requested is what
+        # matters.
         outbox = Outbox(bus, layout, state, "test", time.monotonic)
         self.assertRaises(UserError, outbox.prepare)
         self.assertEqual(set(made), {3})
 
     def test_givesUp(self) -> None:
-        """A server that never answers ends it, with what to do."""
+        """A server that never answers ends the start, with a remedy."""
         self.patch(streams, "OPENING_S", 0.2)
         self.silence(10**6, "STREAM")
         error = self.assertRaises(UserError, openJetStream, self.nats.url)
@@ -138,10 +152,10 @@ class EarlyTests(SingleTestCase):
 
 
 class OpenTests(SingleTestCase):
-    """A stream that could lose what it took is not used."""
+    """A stream whose settings could lose messages is not used."""
 
     def open_(self, **config: Any) -> str:
-        """What is wrong with a stream of this configuration."""
+        """The error for a stream with this configuration."""
         made: dict[str, Any] = {
             "name": "decnet",
             "description": f"decnet_syslog journal {'a' * 32}",
@@ -167,8 +181,8 @@ class OpenTests(SingleTestCase):
         finally:
             bus.close()
 
-    def test_refused(self) -> None:
-        """Each setting that could lose is named."""
+    def test_unsafeSettingsAreNamed(self) -> None:
+        """Each setting that could lose messages is named in the error."""
         self.assertEqual(self.open_(), "")
         faults: list[tuple[dict[str, Any], str]] = [
             ({"discard": "old"}, "discard is not new"),
@@ -184,27 +198,33 @@ class OpenTests(SingleTestCase):
         for config, said in faults:
             self.assertIn(said, self.open_(**config))
 
-    def test_replicas(self) -> None:
-        """Copies that the server cannot make are refused, not made fewer."""
+    def test_tooFewReplicas(self) -> None:
+        """
+        If the server cannot provide the number of replicas, the journal is refused, not
+        created with fewer.
+        """
         error = self.assertRaises(UserError, openJetStream, self.nats.url, replicas=3)
         self.assertIn("--journal-replicas", str(error))
 
-    def test_payload(self) -> None:
-        """A line that the server would refuse for ever is not accepted from a worker."""
+    def test_payloadBelowMessageLimit(self) -> None:
+        """
+        A message limit above the server's max_payload is refused, because such a line
+        could never be stored.
+        """
         error = self.assertRaises(
             UserError, openJetStream, self.nats.url, messageOctetsMax=3 << 20
         )
         self.assertIn("max_payload", str(error))
 
     def test_noJetStream(self) -> None:
-        """A server without JetStream, or none at all, is said in one line."""
+        """A server without JetStream, or no server at all, gives a one-line error."""
         self.nats.kill()
         self.patch(buses, "CONNECT_S", 0.5)
         error = self.assertRaises(UserError, openJetStream, self.nats.url)
         self.assertIn("no NATS server", str(error))
 
-    def test_identity(self) -> None:
-        """The bucket and the stream can be looked at with the tools of NATS."""
+    def test_readableWithNatsTools(self) -> None:
+        """The bucket and the stream can be inspected with NATS's own tools."""
         journal = self.open(state=self.directory() / "o.db")
         journal.useOutputs(["a"])
         got = self.api(

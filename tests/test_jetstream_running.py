@@ -1,4 +1,6 @@
-"""Real processes over a real cluster: what is killed loses nothing and repeats nothing."""
+"""
+Tests with real processes and a real cluster: kills lose nothing and repeat nothing.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from .natsserver import NatsTestCase, waitUntil
 
 
 class RunningTests(NatsTestCase):
-    """Worker, listener, cluster, outputs."""
+    """A worker, a listener, a cluster and the outputs."""
 
     def setUp(self) -> None:
         self.cluster_ = self.cluster()
@@ -36,9 +38,9 @@ class RunningTests(NatsTestCase):
 
     def outputs(self, directory: Path, code: str = "") -> Process:
         """
-        Who writes the files of a directory.
+        The process that writes the files of a directory.
 
-        @param code: run in its process first.
+        @param code: run first in its process.
         """
         directory.mkdir(exist_ok=True)
         process = Process(
@@ -56,7 +58,7 @@ class RunningTests(NatsTestCase):
         return process
 
     def append(self, worker: Worker, count: int) -> None:
-        """Write so many lines."""
+        """Write a number of lines."""
         fresh = [
             b"<13>1 2026-01-01T00:00:00Z h a - - - line %06d\n"
             % (len(self.written) + at)
@@ -66,12 +68,12 @@ class RunningTests(NatsTestCase):
         worker.append(b"".join(fresh))
 
     def lines(self, directory: Path) -> list[bytes]:
-        """What is in the file."""
+        """The lines in the file."""
         path = directory / "master.log"
         return path.read_bytes().splitlines(keepends=True) if path.exists() else []
 
     def await_(self, directory: Path) -> None:
-        """Wait until every line is there, once and in order, in both files."""
+        """Wait until both files have every line once and in order."""
         waitUntil(
             lambda: len(self.lines(directory)) >= len(self.written),
             f"{len(self.lines(directory))} of {len(self.written)} lines are there:"
@@ -87,16 +89,16 @@ class RunningTests(NatsTestCase):
         self.assertEqual(records.read_bytes().count(b"\n"), len(self.written))
 
     def said(self) -> str:
-        """The ends of everybody's logs."""
+        """The last part of every process's log."""
         return "".join(
             f"\n--- {path}\n{path.read_text('utf-8', 'replace')[-2000:]}"
             for path in sorted(self.home.glob("**/*.out"))
         )
 
-    def test_killed(self) -> None:
+    def test_kills(self) -> None:
         """
-        The listener is killed and another one, without any state, takes its place; the
-        outputs are killed; a node of the cluster is.
+        Killing the listener (replaced by another without any state), the outputs and a
+        node of the cluster loses and repeats nothing.
         """
         files = self.home / "files"
         outputs = self.outputs(files)
@@ -125,7 +127,10 @@ class RunningTests(NatsTestCase):
         self.assertIn(self.pair.listener.stop(), (0, -signal.SIGTERM))
 
     def test_severalMasters(self) -> None:
-        """A forwarder that knows two listeners goes on at the other one, to the octet."""
+        """
+        A forwarder that knows two listeners continues at the other one, at the exact
+        octet.
+        """
         files = self.home / "files"
         self.outputs(files)
         other = "127.7.6.5"
@@ -152,10 +157,11 @@ class RunningTests(NatsTestCase):
 
     def test_takeover(self) -> None:
         """
-        Outputs on two hosts: one writes. When it is stopped, killed or hangs, the other goes
-        on; who hangs and comes back writes no more. What is in neither's files is nothing.
+        Of two hosts with outputs one writes. When it is stopped, killed or hangs, the
+        other continues; one that hung and resumes writes nothing more. Together their
+        files have every line once.
         """
-        # A test need not wait as long as an operator.
+        # The test shortens the lease's times.
         hasty = (
             "import decnet_syslog.nats.lease as lease;"
             " lease.LEASE_S, lease.RENEW_S, lease.GIVE_UP_S = 4.0, 0.5, 2.0\n"
@@ -202,8 +208,10 @@ class RunningTests(NatsTestCase):
             self.assertEqual(len(set(self.lines(home))), len(self.lines(home)))
 
     def test_noQuorum(self) -> None:
-        """Most nodes are gone: nothing is acknowledged, nothing ends, and all is delivered
-        once when they are back."""
+        """
+        While most nodes are down, nothing is acknowledged and no process ends; when
+        they are back, every line is delivered once.
+        """
         files = self.home / "files"
         self.outputs(files)
         self.pair.startListener()
@@ -223,9 +231,11 @@ class RunningTests(NatsTestCase):
         self.await_(files)
         self.assertTrue(self.pair.listener.alive and self.worker.forwarder.alive)
 
-    def test_full(self) -> None:
-        """Nobody writes, the stream is full: the backlog stays with the worker, and all is
-        delivered once when somebody does."""
+    def test_fullStream(self) -> None:
+        """
+        When the stream is full because no outputs run, the backlog stays with the
+        worker; once outputs run, every line is delivered once.
+        """
         files = self.home / "files"
         self.pair.listener.arguments = [
             *self.pair.listener.arguments,

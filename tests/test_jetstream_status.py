@@ -1,4 +1,4 @@
-"""What an operator sees of the outputs of a shared journal."""
+"""Tests for the status of the outputs of a shared journal."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .test_watch_running import CLI, address, facts, get
 
 
 class StatusTests(NatsTestCase):
-    """Two that could write; one does."""
+    """Two outputs processes, of which one writes."""
 
     def outputs(self, name: str, *options: str) -> Process:
-        """One of them."""
+        """One of the outputs processes."""
         home = self.home / name
         home.mkdir()
         process = Process(
@@ -41,7 +41,7 @@ class StatusTests(NatsTestCase):
         self.home = self.directory()
 
     def status(self, process: Process) -> tuple[int, str]:
-        """What the command says of one."""
+        """The status command's exit status and text for a process."""
         done = subprocess.run(
             [sys.executable, "-c", CLI, "status", address(process)],
             capture_output=True,
@@ -50,8 +50,11 @@ class StatusTests(NatsTestCase):
         )
         return done.returncode, done.stdout + done.stderr
 
-    def test_status(self) -> None:
-        """Who writes, how far behind, and what the journal holds; and that it is away."""
+    def test_writerLagAndJournal(self) -> None:
+        """
+        The status has the writer, the lag and the journal's size, and reports a journal
+        that does not respond.
+        """
         one = self.outputs("one")
         waitUntil(lambda: facts(one)["writing"], one.output())
         two = self.outputs("two")
@@ -88,8 +91,8 @@ class StatusTests(NatsTestCase):
         self.nats.thaw()
         waitUntil(lambda: bool(facts(two)["ok"]), "it is not well again")
 
-    def test_elsewhere(self) -> None:
-        """Elsewhere than on loopback it is refused."""
+    def test_loopbackOnly(self) -> None:
+        """A status address other than loopback is refused."""
         process = Process(
             [
                 "decnet-outputs",

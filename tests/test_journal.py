@@ -32,27 +32,27 @@ W2 = replace(PROVENANCE, worker="w2")
 
 
 class PositionTests(MasterTestCase):
-    """The position of a stream is committed with its octets, or not at all."""
+    """The position of a stream is committed together with its octets, or neither is."""
 
     def test_newStream(self) -> None:
-        """A stream that is not known begins where its sender says."""
+        """An unknown stream begins where its sender says."""
         grant = self.journal.grant("w1", STREAM, 0, 17, "/var/log/x")
         self.assertEqual(
             (grant.offset, grant.base, grant.crc, grant.epoch), (17, 17, 0, 1)
         )
 
-    def test_committed(self) -> None:
-        """What was committed is the position that the next connection is granted."""
+    def test_committedPositionIsGranted(self) -> None:
+        """The next connection is granted the committed position."""
         grant = self.journal.grant("w1", STREAM, 0, 0, "x")
         self.journal.commit([lines(grant, 0, b"a\nb\n"), lines(grant, 4, b"c\n")])
         self.restart()
         grant = self.journal.grant("w1", STREAM, 0, 0, "x")
         self.assertEqual((grant.offset, grant.crc), (6, crc32(b"a\nb\nc\n")))
 
-    def test_replay(self) -> None:
+    def test_staleStartIsRefused(self) -> None:
         """
-        A deposit that starts where the stream is no more does not commit, nor what the same
-        connection has sent behind it.
+        A deposit that does not start at the stream's position is not committed, nor are
+        later deposits of the same connection.
         """
         grant = self.journal.grant("w1", STREAM, 0, 0, "x")
         first = lines(grant, 0, b"a\n")
@@ -67,14 +67,16 @@ class PositionTests(MasterTestCase):
         )
 
     def test_staleConnection(self) -> None:
-        """A connection whose stream was granted to a newer one cannot commit."""
+        """
+        A connection cannot commit once its stream was granted to a newer connection.
+        """
         old = self.journal.grant("w1", STREAM, 0, 0, "x")
         new = self.journal.grant("w1", STREAM, 0, 0, "x")
         self.assertEqual(self.journal.commit([lines(old, 0, b"a\n")]), [None])
         self.assertIsNot(self.journal.commit([lines(new, 0, b"a\n")])[0], None)
 
     def test_otherWorker(self) -> None:
-        """The same stream id of another worker is another stream."""
+        """The same stream id from another worker is another stream."""
         mine = self.journal.grant("w1", STREAM, 0, 0, "x")
         self.journal.commit([lines(mine, 0, b"a\n")])
         theirs = self.journal.grant("w2", STREAM, 0, 0, "x")
@@ -83,8 +85,9 @@ class PositionTests(MasterTestCase):
 
     def test_rowOfAnother(self) -> None:
         """
-        The row of a stream that was forgotten is given again, to another worker's stream of the
-        same number: what is still under way of the first one is not committed there.
+        When the row of a forgotten stream is reused for another worker's stream with
+        the same number, deposits still in transit for the first stream are not
+        committed there.
         """
         before = self.journal.grant("w1", STREAM, 0, 0, "x")
         self.journal._db.execute("DELETE FROM stream")
@@ -96,8 +99,11 @@ class PositionTests(MasterTestCase):
         (known,) = self.journal.known("w2")
         self.assertEqual((known.offset, known.crc), (2, crc32(b"a\n")))
 
-    def test_gap(self) -> None:
-        """A gap moves the position, starts the checksum anew and stays in the ledger."""
+    def test_gapMovesPosition(self) -> None:
+        """
+        A gap moves the position, restarts the checksum and is recorded in the table of
+        gaps.
+        """
         grant = self.journal.grant("w1", STREAM, 0, 0, "x")
         gap = Deposit(PROVENANCE, grant, 2, 9, b"", reason="lag-cap")
         self.journal.commit([lines(grant, 0, b"a\n"), gap, lines(grant, 9, b"b\n")])
@@ -108,8 +114,8 @@ class PositionTests(MasterTestCase):
         ).fetchall()
         self.assertEqual(rows, [(2, 9, "lag-cap")])
 
-    def test_gapsOfTwo(self) -> None:
-        """A worker's gaps are bounded whenever another's come between."""
+    def test_gapsOfTwoWorkers(self) -> None:
+        """A worker's gaps are bounded even if another worker's gaps come in between."""
         self.patch(gaps, "GAPS_PER_WORKER_MAX", 10)
         self.patch(gaps, "GAPS_PER_LOOK", 10)
         at = {"w1": 0, "w2": 0}
@@ -126,8 +132,8 @@ class PositionTests(MasterTestCase):
         ).fetchone()
         self.assertLess(count, 20)
 
-    def test_known(self) -> None:
-        """A worker's streams are listed, names of any octets as they were."""
+    def test_knownStreams(self) -> None:
+        """A worker's streams are listed, with names of any octets unchanged."""
         name = os.fsdecode(b"/var/\xff/x")
         self.journal.grant("w1", STREAM, 0, 5, name)
         self.journal.grant("w2", STREAM, 0, 6, "y")
@@ -136,10 +142,10 @@ class PositionTests(MasterTestCase):
 
 
 class BatchTests(MasterTestCase):
-    """Batches wait until every output has them."""
+    """Batches are kept until every output has them."""
 
     def test_roundTrip(self) -> None:
-        """A batch is read as it was committed."""
+        """A batch is read back as it was committed."""
         deposits = [
             lines(None, 0, b"a\n\x00\xff\n"),
             Deposit(PROVENANCE, None, 0, 0, b"x\ny", lengths=(3,)),
@@ -148,8 +154,8 @@ class BatchTests(MasterTestCase):
         self.restart()
         self.assertEqual(self.journal.read(0, 10**6), committed)
 
-    def test_released(self) -> None:
-        """A batch is deleted when the last output has it."""
+    def test_releasedByLastOutput(self) -> None:
+        """A batch is deleted once the last output has it."""
         self.journal.useOutputs(["a", "b"])
         self.journal.commit([lines(None, 0, b"1\n"), lines(None, 0, b"2\n")])
         self.journal.commit([], [Cursor("a", 2, {})])
@@ -159,8 +165,9 @@ class BatchTests(MasterTestCase):
         self.assertEqual(self.journal.octets, DEPOSIT_COST + 2)
 
     def test_newOutput(self) -> None:
-        """An output that is new begins with the oldest batch there is; one that is gone
-        holds nothing back."""
+        """
+        A new output begins with the oldest batch; a removed one holds nothing back.
+        """
         self.journal.useOutputs(["a"])
         self.journal.commit([lines(None, 0, b"1\n"), lines(None, 0, b"2\n")])
         self.journal.commit([], [Cursor("a", 1, {})])
@@ -170,7 +177,7 @@ class BatchTests(MasterTestCase):
         self.assertEqual(self.journal.read(0, 10**6), [])
 
     def test_cursorFiles(self) -> None:
-        """The lengths of an output's files are kept with its cursor."""
+        """The lengths of an output's files are stored with its cursor."""
         self.journal.useOutputs(["a"])
         files = {"/x/m.log": FileLength(1, 2, 3)}
         self.journal.commit([], [Cursor("a", 0, files)])
@@ -178,8 +185,10 @@ class BatchTests(MasterTestCase):
         self.assertEqual(self.journal.useOutputs(["a"])["a"].files, files)
 
     def test_absentOutput(self) -> None:
-        """An output that comes back goes on where it was as long as nothing is deleted;
-        after that its cursor tells where it was, until it has saved another."""
+        """
+        An output that returns continues where it was as long as nothing was deleted;
+        after that, its cursor shows where it was until it saves another.
+        """
         self.journal.useOutputs(["a", "b"])
         self.journal.commit([lines(None, 0, b"%d\n" % n) for n in range(5)])
         files = {"/x/m.log": FileLength(1, 2, 3, b"x", 4, "boot")}
@@ -199,7 +208,9 @@ class BatchTests(MasterTestCase):
         self.assertIsNone(self.journal.useOutputs(["a", "b"])["b"].absence)
 
     def test_absentOutputsBounded(self) -> None:
-        """Of outputs that are not configured any more only so many are remembered."""
+        """
+        Only a limited number of outputs that are no longer configured are remembered.
+        """
         for n in range(ABSENT_MAX + 10):
             self.journal.useOutputs([f"output {n}"])
             self.journal.commit(
@@ -210,7 +221,7 @@ class BatchTests(MasterTestCase):
             self.assertLessEqual(count, ABSENT_MAX + 1)
 
     def test_sequenceSurvivesDeletion(self) -> None:
-        """A seq is never given twice, or an output would leave a batch out."""
+        """A sequence number is never reused; otherwise an output would skip a batch."""
         self.journal.useOutputs(["a"])
         self.journal.commit([lines(None, 0, b"1\n")])
         self.journal.commit([], [Cursor("a", 1, {})])
@@ -222,9 +233,9 @@ class BatchTests(MasterTestCase):
 
 
 class FailureTests(MasterTestCase):
-    """A full disk is waited out; anything else ends the journal."""
+    """A full disk is waited out; any other error ends the journal."""
 
-    def test_full(self) -> None:
+    def test_noSpace(self) -> None:
         """Without space nothing is committed, and the next commit can succeed."""
         (pages,) = self.journal._db.execute("PRAGMA page_count").fetchone()
         self.journal._db.execute(f"PRAGMA max_page_count = {pages}")
@@ -235,8 +246,8 @@ class FailureTests(MasterTestCase):
         self.journal._db.execute("PRAGMA max_page_count = 100000")
         self.assertIsNot(self.journal.commit([deposit])[0], None)
 
-    def test_broken(self) -> None:
-        """Any other error is the end."""
+    def test_brokenDatabase(self) -> None:
+        """Any error other than a lack of space ends the journal."""
         self.journal._db.execute("DROP TABLE batch")
         self.assertRaises(JournalFailed, self.journal.commit, [lines(None, 0, b"a\n")])
 
@@ -244,8 +255,8 @@ class FailureTests(MasterTestCase):
 class OpenTests(MasterTestCase):
     """Opening a journal."""
 
-    def test_identity(self) -> None:
-        """A journal keeps its identity; another has another."""
+    def test_identityIsKept(self) -> None:
+        """A journal keeps its identity, and another journal has a different one."""
         identity = self.journal.identity
         self.restart()
         self.assertEqual(self.journal.identity, identity)
@@ -253,11 +264,11 @@ class OpenTests(MasterTestCase):
         self.addCleanup(other.close)
         self.assertNotEqual(other.identity, identity)
 
-    def test_onDisk(self) -> None:
+    def test_walIsCheckpointed(self) -> None:
         """
-        What a killed process left in the WAL is in its place, and the WAL is empty, before
-        a position is told of it: SQLite has read it from the page cache, and a power cut could
-        take it back.
+        Before a position is reported, the WAL of a killed process is checkpointed to
+        disk and emptied: SQLite has read it from the page cache, and a power cut could
+        revert it.
         """
         path = self.directory / "killed.db"
         code = (
@@ -284,8 +295,8 @@ class OpenTests(MasterTestCase):
         self.addCleanup(copy.close)
         self.assertEqual([known.offset for known in copy.known("w1")], [17])
 
-    def test_nameOnDisk(self) -> None:
-        """The directory is synced when the files are there: SQLite does not look at that."""
+    def test_directoryIsSynced(self) -> None:
+        """The directory is synced once the files exist: SQLite does not do that."""
         synced: list[tuple[int, set[str]]] = []
 
         def fsync(descriptor: int) -> None:
@@ -299,13 +310,13 @@ class OpenTests(MasterTestCase):
         self.assertEqual(inode, self.directory.stat().st_ino)
         self.assertLessEqual({"named.db", "named.db-wal"}, names)
 
-    def test_mode(self) -> None:
-        """Nobody else can read it."""
+    def test_onlyOwnerCanRead(self) -> None:
+        """The journal's mode allows only its owner to read it."""
         mode = stat.S_IMODE((self.directory / "listener.db").stat().st_mode)
         self.assertEqual(mode, 0o600)
 
     def test_inUse(self) -> None:
-        """A second listener is told that there is a first."""
+        """A second listener gets an error that the journal is in use."""
         code = (
             "import sys, pathlib\n"
             "from decnet_syslog.master.journal import Journal\n"
@@ -322,19 +333,19 @@ class OpenTests(MasterTestCase):
         self.assertIn("another decnet-listener", done.stdout, done.stderr)
 
     def test_notAJournal(self) -> None:
-        """Another file is not taken for a journal."""
+        """Another file is not accepted as a journal."""
         path = self.directory / "text"
         path.write_bytes(b"not a database, but long enough to look" * 100)
         self.assertRaises(JournalFailed, Journal.open, path)
 
-    def test_link(self) -> None:
-        """A link that somebody planted is not followed."""
+    def test_plantedLink(self) -> None:
+        """A planted link is not followed."""
         path = self.directory / "link.db"
         path.symlink_to(self.directory / "elsewhere.db")
         self.assertRaises(UserError, Journal.open, path)
 
     def test_unknownVersion(self) -> None:
-        """A journal of a later program is left alone."""
+        """A journal of a newer program version is left unchanged."""
         path = self.directory / "later.db"
         db = sqlite3.connect(path)
         db.execute("PRAGMA user_version = 99")

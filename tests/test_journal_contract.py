@@ -1,7 +1,7 @@
 """
-What every journal keeps, whoever keeps it: one set of cases, two providers.
+The contract of every journal: one set of cases for two providers.
 
-The words are in L{decnet_syslog.master.promise}.
+The contract's wording is in L{decnet_syslog.master.promise}.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def grant(
 
 
 def octets(journal: JournalPromise, after: int = 0) -> list[bytes]:
-    """What waits behind a batch."""
+    """The octets of the batches after a sequence."""
     found: list[bytes] = []
     while batches := journal.read(after, MUCH):
         found += [batch.octets for batch in batches]
@@ -45,32 +45,32 @@ def octets(journal: JournalPromise, after: int = 0) -> list[bytes]:
 
 
 class Cases:
-    """A namespace: what is in it is not itself collected by trial."""
+    """A namespace that keeps trial from collecting the contract itself."""
 
     class Contract(NatsTestCase):
-        """The cases. A provider says how to open its journal."""
+        """The cases. A provider defines how to open its journal."""
 
         journal: JournalPromise
 
         def open(self) -> JournalPromise:
-            """Open the journal; again: as it was left."""
+            """Open the journal, each time in the state in which it was left."""
             raise NotImplementedError
 
         def restart(self) -> None:
-            """Close the journal and open it again."""
+            """Close the journal and reopen it."""
             self.journal.close()
             self.journal = self.open()
 
         def copy(self) -> Path:
-            """Close the journal, copy what it is made of, and open it again."""
+            """Close the journal, copy its files, and reopen it."""
             raise NotImplementedError
 
         def putBack(self, copy: Path) -> None:
-            """Close the journal, put a copy in its place, and open it."""
+            """Close the journal, restore a copy, and reopen it."""
             raise NotImplementedError
 
         def take(self, octets: bytes = b"a\n", worker: str = "w1") -> Mark:
-            """Commit something of a stream; the mark behind it."""
+            """Commit a line to a stream. Returns the mark after it."""
             granted = grant(self.journal, worker)
             who = replace(PROVENANCE, worker=worker)
             deposit = replace(lines(granted, granted.offset, octets), provenance=who)
@@ -82,10 +82,10 @@ class Cases:
             self.assertTrue(self.journal.holds(mark))
             return mark
 
-        def test_mark(self) -> None:
+        def test_markMovesWithCommits(self) -> None:
             """
-            The mark moves with each commit, and only then; the newest is held after a
-            restart, and what was never committed is not.
+            The mark advances with every commit and only then; after a restart the
+            journal holds the newest mark, and none that was never committed.
             """
             first = self.journal.mark
             self.assertRegex(first.token, r"\A[0-9a-f]{32}\Z")
@@ -108,17 +108,17 @@ class Cases:
             self.assertFalse(self.journal.holds(Mark(2**63 - 1, marks[-1].token)))
 
         def test_markOfPosition(self) -> None:
-            """Whoever is told of a position can be told of a mark behind it."""
+            """A client that knows a position can obtain a mark that covers it."""
             held = self.take()
             self.restart()
             self.assertEqual(grant(self.journal).offset, 2)
             self.assertGreaterEqual(self.journal.mark.number, held.number)
             self.assertTrue(self.journal.holds(self.journal.mark))
 
-        def test_putBack(self) -> None:
+        def test_restoredJournalHoldsNoLostMarks(self) -> None:
             """
-            A journal that was put back does not hold the marks of what it lost, however far
-            it grows again; those of before it holds.
+            A restored journal does not hold marks of lost commits, however far it grows
+            again; it holds those from before the copy.
             """
             self.take()
             kept = self.take()
@@ -137,8 +137,11 @@ class Cases:
                 self.assertTrue(self.journal.holds(grown[-1]))
                 self.restart()
 
-        def test_putBackTwice(self) -> None:
-            """Put back to the same copy again, it holds nothing of either time."""
+        def test_restoredTwice(self) -> None:
+            """
+            A journal restored twice from the same copy holds no lost mark from either
+            time.
+            """
             self.take()
             copy = self.copy()
             lost = [self.take()]
@@ -149,23 +152,23 @@ class Cases:
             self.take()
             self.assertEqual([self.journal.holds(mark) for mark in lost], [False] * 2)
 
-        def test_identity(self) -> None:
-            """The same journal has the same identity."""
+        def test_identityIsKept(self) -> None:
+            """A journal has the same identity after a restart."""
             before = self.journal.identity
             self.assertRegex(before, r"\A[0-9a-f]{32}\Z")
             self.restart()
             self.assertEqual(self.journal.identity, before)
 
         def test_newStream(self) -> None:
-            """A stream that is not known begins where its sender says, and stays there."""
+            """An unknown stream begins where its sender says, and stays there."""
             granted = grant(self.journal, start=17)
             self.assertEqual((granted.offset, granted.base, granted.crc), (17, 17, 0))
             self.restart()
             granted = grant(self.journal, start=3)
             self.assertEqual((granted.offset, granted.base, granted.crc), (17, 17, 0))
 
-        def test_committed(self) -> None:
-            """What was committed is the position that the next connection is granted."""
+        def test_committedPositionIsGranted(self) -> None:
+            """The next connection is granted the committed position."""
             granted = grant(self.journal)
             self.journal.commit(
                 [lines(granted, 0, b"a\nb\n"), lines(granted, 4, b"c\n")]
@@ -176,7 +179,7 @@ class Cases:
             self.assertEqual(granted.crc, crc32(b"a\nb\nc\n"))
 
         def test_roundTrip(self) -> None:
-            """A batch is read as it was committed, whatever is in it."""
+            """A batch with any content is read back as it was committed."""
             name = os.fsdecode(b"/var/\xff\r\nX: y/%41 \xe2\x98\x83")
             who = replace(PROVENANCE, worker="w1.x@y", log=name, marks=True)
             granted = grant(self.journal, who.worker, name=name)
@@ -198,8 +201,10 @@ class Cases:
             self.assertEqual((known.name, known.offset), (name, 12))
 
         def test_tooLong(self) -> None:
-            """A plain peer's message that was too long: its length, its first octets, and
-            the lines around it in order."""
+            """
+            A plain peer's oversize message is read back with its length and first
+            octets, and with the lines around it in order.
+            """
             first = bytes(range(256))
             gap = Deposit(PROVENANCE, None, 0, 10**9, first, reason="oversize")
             self.journal.commit([lines(None, 0, b"a\n"), gap, lines(None, 0, b"b\n")])
@@ -214,9 +219,11 @@ class Cases:
             ]
             self.assertEqual(found, wanted)
 
-        def test_replay(self) -> None:
-            """What is sent again does not commit, nor what the same connection has sent
-            behind it."""
+        def test_repeatedDepositIsRefused(self) -> None:
+            """
+            A repeated deposit is not committed, nor are later deposits of the same
+            connection.
+            """
             granted = grant(self.journal)
             first, behind = lines(granted, 0, b"a\n"), lines(granted, 2, b"b\n")
             again = lines(granted, 0, b"a\n")
@@ -234,8 +241,10 @@ class Cases:
             self.assertEqual(octets(self.journal), [b"a\n", b"b\n"])
 
         def test_behindStale(self) -> None:
-            """Behind a stale deposit the same connection's next file is stale, too; a peer
-            without positions is not."""
+            """
+            After a stale deposit, the same connection's deposit for its next file is
+            stale as well; a peer without positions is unaffected.
+            """
             old = grant(self.journal)
             grant(self.journal)
             next = grant(self.journal, generation=1)
@@ -246,7 +255,10 @@ class Cases:
             self.assertEqual(grant(self.journal, generation=1).offset, 0)
 
         def test_olderGrant(self) -> None:
-            """A connection whose stream was granted to a newer one cannot commit."""
+            """
+            A connection cannot commit once its stream was granted to a newer
+            connection.
+            """
             old, new = grant(self.journal), grant(self.journal)
             other = replace(PROVENANCE, address="192.0.2.9:9")
             stale = replace(lines(old, 0, b"a\n"), provenance=other)
@@ -254,8 +266,10 @@ class Cases:
             self.assertEqual([b is None for b in batches], [True, False])
 
         def test_grantBeforeRestart(self) -> None:
-            """A connection of a listener that was restarted has no right any more, or the
-            right place: never the wrong one."""
+            """
+            A grant from before the listener's restart is either void or has the right
+            position.
+            """
             old = grant(self.journal)
             self.journal.commit([lines(old, 0, b"a\n")])
             self.restart()
@@ -265,8 +279,8 @@ class Cases:
             )
             self.assertEqual(self.journal.commit([lines(old, 2, b"b\n")]), [None])
 
-        def test_gap(self) -> None:
-            """A gap moves the position and starts the checksum anew."""
+        def test_gapMovesPosition(self) -> None:
+            """A gap moves the position and restarts the checksum."""
             granted = grant(self.journal)
             gap = Deposit(PROVENANCE, granted, 2, 9, b"", reason="lag-cap")
             self.journal.commit(
@@ -277,8 +291,8 @@ class Cases:
                 (known.offset, known.base, known.crc), (11, 9, crc32(b"b\n"))
             )
 
-        def test_known(self) -> None:
-            """A worker's streams are listed, the newest first, and nobody else's."""
+        def test_knownStreams(self) -> None:
+            """A worker's own streams are listed, newest first."""
             for worker, generation in [("w1", 0), ("w1", 1), ("w2", 0), ("w", 0)]:
                 granted = grant(self.journal, worker, generation=generation)
                 who = replace(PROVENANCE, worker=worker, log="x")
@@ -289,13 +303,13 @@ class Cases:
             self.assertEqual(self.journal.known("nobody"), [])
 
         def test_otherWorker(self) -> None:
-            """The same stream id of another worker is another stream."""
+            """The same stream id from another worker is another stream."""
             mine = grant(self.journal)
             self.journal.commit([lines(mine, 0, b"a\n")])
             self.assertEqual(grant(self.journal, "w2").offset, 0)
 
-        def test_long(self) -> None:
-            """A deposit of any length is committed, whole and in order."""
+        def test_longDeposits(self) -> None:
+            """A deposit of any length is committed completely and in order."""
             granted = grant(self.journal)
             line = b"x" * 999 + b"\n"
             first = lines(granted, 0, line * 4000)
@@ -327,8 +341,8 @@ class Cases:
                 (at, crc32(long + b"z\n", crc32(first.octets))),
             )
 
-        def test_released(self) -> None:
-            """A batch is there until the last output has it; its position stays."""
+        def test_releasedByLastOutput(self) -> None:
+            """A batch is kept until the last output has it; its position stays."""
             self.journal.useOutputs(["a", "b"])
             granted = grant(self.journal)
             self.journal.commit([lines(granted, 0, b"1\n")])
@@ -343,9 +357,11 @@ class Cases:
             self.restart()
             self.assertEqual(grant(self.journal).offset, 4)
 
-        def test_outputs(self) -> None:
-            """A new output begins with the oldest batch there is; one that is gone holds
-            nothing back; cursors and the lengths of files stay."""
+        def test_outputsAndCursors(self) -> None:
+            """
+            A new output begins with the oldest batch; a removed one holds nothing back;
+            cursors and file lengths are kept.
+            """
             self.journal.useOutputs(["a"])
             batches = self.journal.commit(
                 [lines(None, 0, b"1\n"), lines(None, 0, b"2\n")]
@@ -364,7 +380,7 @@ class Cases:
 
 
 class SQLiteTests(Cases.Contract):
-    """The embedded journal: a file."""
+    """The embedded journal in a file."""
 
     def setUp(self) -> None:
         self.path = self.directory() / "listener.db"

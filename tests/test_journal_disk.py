@@ -1,8 +1,8 @@
 """
-The journal's disk: full, small, and given back.
+Tests for the journal's disk: full, small, and given back.
 
-On real file systems of a few megabytes, where the right to mount one is there; the rest with
-limits of SQLite's own.
+They use real file systems of a few megabytes where mounting is permitted, and otherwise
+SQLite's own limits.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from .peers import PairTestCase
 
 @contextmanager
 def disk(directory: Path, octets: int) -> Iterator[Path]:
-    """A disk of that size, for a while."""
+    """A temporary disk of this size."""
     place = directory / "disk"
     place.mkdir()
     done = subprocess.run(
@@ -55,12 +55,12 @@ def disk(directory: Path, octets: int) -> Iterator[Path]:
 
 
 def sizes(place: Path) -> dict[str, int]:
-    """The files of a directory."""
+    """The sizes of the files in a directory."""
     return {path.name: path.stat().st_size for path in place.iterdir()}
 
 
 class Sender:
-    """Somebody who sends to a journal until it takes no more."""
+    """A client that sends to a journal until the journal refuses."""
 
     def __init__(self, journal: Journal, octets: int) -> None:
         self.journal = journal
@@ -75,7 +75,7 @@ class Sender:
         self.at, self.crc = batch.end, crc32(self.line, self.crc)
 
     def fill(self) -> int:
-        """Send until the journal is full. How many were taken."""
+        """Send until the journal is full. Returns the number of accepted deposits."""
         taken = 0
         while True:
             try:
@@ -86,7 +86,7 @@ class Sender:
 
 
 def takeAll(place: Path) -> Path:
-    """Another program takes all that is free."""
+    """Another program uses all free space."""
     other = place / "other"
     with open(other, "wb", buffering=0) as file:
         try:
@@ -98,7 +98,7 @@ def takeAll(place: Path) -> Path:
 
 
 class SmallDiskTests(SynchronousTestCase):
-    """A disk of a few megabytes, for the journal alone or not."""
+    """A disk of a few megabytes, used by the journal alone or shared."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
@@ -110,18 +110,18 @@ class SmallDiskTests(SynchronousTestCase):
         return journal
 
     def release(self, journal: Journal) -> None:
-        """The output has everything."""
+        """Move the output's cursor to the end."""
         journal.commit([], [Cursor("raw", journal.mark.number, {})])
 
     def look(self, journal: Journal, sender: Sender) -> None:
-        """What was taken is there, and nothing else."""
+        """Check that the journal has exactly the accepted deposits."""
         (known,) = journal.known("w1")
         self.assertEqual((known.offset, known.crc), (sender.at, sender.crc))
 
-    def test_filled(self) -> None:
+    def test_filledRepeatedly(self) -> None:
         """
-        Filled by deposits of any size, again and again: each time the cursor of the output is
-        taken, all is given free, and as much is taken as before.
+        A journal that deposits of any size fill repeatedly accepts the output's cursor
+        each time, releases everything, and takes as much as before.
         """
         for mebibytes, octets in (
             (4, 500),
@@ -144,13 +144,17 @@ class SmallDiskTests(SynchronousTestCase):
                     self.assertTrue(journal._space.reserve.isHeld)
                     self.release(journal)
                     self.assertEqual((journal.octets, journal.read(0, 1)), (0, []))
-                # The rest is for rows, for the WAL, and for what frees room.
+                # The rest is for rows, the WAL, and the reserve that lets cursors be
+                # saved.
                 self.assertGreater(taken[0] * octets, mebibytes * MIB * 3 // 10)
                 self.assertGreater(min(taken), max(taken) * 8 // 10)
                 journal.close()
 
-    def test_others(self) -> None:
-        """When others take the rest, what frees room has it all the same."""
+    def test_spaceTakenByOthers(self) -> None:
+        """
+        When others use up the disk, the journal can still save cursors and release
+        batches.
+        """
         for mebibytes, octets in ((8, 2_000), (24, 100_000)):
             with (
                 self.subTest(mebibytes=mebibytes, octets=octets),
@@ -171,8 +175,10 @@ class SmallDiskTests(SynchronousTestCase):
                 self.assertGreater(sender.fill(), 5)
                 journal.close()
 
-    def test_grown(self) -> None:
-        """A journal that was opened on a full disk uses the room that comes later."""
+    def test_reserveGrowsWithDisk(self) -> None:
+        """
+        A journal that was opened on a full disk uses space that becomes free later.
+        """
         with disk(self.directory, 24 * MIB) as place:
             other = takeAll(place)
             os.truncate(other, 16 * MIB)
@@ -189,8 +195,8 @@ class SmallDiskTests(SynchronousTestCase):
             self.release(journal)
             journal.close()
 
-    def test_start(self) -> None:
-        """It starts on a disk without an octet of room, and gets free."""
+    def test_startOnFullDisk(self) -> None:
+        """A journal starts on a completely full disk, and frees space."""
         with disk(self.directory, 8 * MIB) as place:
             code = (
                 "import os, sys, pathlib\n"
@@ -216,7 +222,7 @@ class SmallDiskTests(SynchronousTestCase):
             journal = self.open(place)
             (known,) = journal.known("w1")
             self.assertEqual(said.stdout.split(), [str(known.offset), str(known.crc)])
-            # A connection that comes back is not refused for want of room.
+            # A returning connection is not refused for lack of space.
             sender = Sender(journal, 20000)
             sender.fill()
             self.release(journal)
@@ -229,8 +235,9 @@ class SmallDiskTests(SynchronousTestCase):
 
     def test_killedBeforeRelease(self) -> None:
         """
-        Killed between the cursors and the deletion of what they release: the outputs have it
-        all, no cursor will move, and the room is found nevertheless.
+        A process is killed after it saved the cursors and before it deleted the
+        released batches: the outputs have everything and no cursor will move, yet the
+        space is freed.
         """
         with disk(self.directory, 8 * MIB) as place:
             journal = self.open(place)
@@ -246,15 +253,15 @@ class SmallDiskTests(SynchronousTestCase):
             self.look(journal, sender)
             journal.close()
 
-    def test_capacity(self) -> None:
-        """Those who send are asked to wait before anything is refused."""
+    def test_capacityIsBelowLimit(self) -> None:
+        """Senders are throttled before the journal refuses anything."""
         with disk(self.directory, 24 * MIB) as place:
             journal = self.open(place)
             sender = Sender(journal, 100_000)
             while journal.octets < journal.capacity:
                 sender.send()
                 journal.giveBack()
-            # All that may be in memory by then fits.
+            # Everything that may be in memory by then fits.
             waiting = fitting(Limits(), space.available(journal.path)).pending
             for _ in range(waiting // 100_000):
                 sender.send()
@@ -263,7 +270,7 @@ class SmallDiskTests(SynchronousTestCase):
             journal.close()
 
     def test_noReserve(self) -> None:
-        """On a disk where there is never room for a reserve nothing is taken."""
+        """On a disk that never has room for the reserve, nothing is accepted."""
         with disk(self.directory, 2 * MIB) as place:
             takeAll(place)
             os.truncate(place / "other", MIB * 8 // 10)
@@ -274,17 +281,17 @@ class SmallDiskTests(SynchronousTestCase):
 
 
 class GivenBackTests(SynchronousTestCase):
-    """The disk of a backlog that was worked off."""
+    """The disk space of a finished backlog."""
 
     def setUp(self) -> None:
         directory = Path(self.mktemp()).resolve()
         directory.mkdir(parents=True)
         self.path = directory / "j.db"
 
-    def test_givenBack(self) -> None:
+    def test_spaceIsGivenBack(self) -> None:
         """
-        It is given back while the journal is in use, in steps that are bounded; what comes
-        between is kept.
+        Space is given back in bounded steps while the journal is in use; new batches
+        are kept.
         """
         journal = Journal.open(self.path)
         self.addCleanup(journal.close)
@@ -311,8 +318,8 @@ class GivenBackTests(SynchronousTestCase):
         self.assertEqual(len(journal.read(0, 10**9)), kept)
         self.assertEqual(journal.known("w1")[0].offset, sender.at)
 
-    def test_needed(self) -> None:
-        """What is needed again and again is kept."""
+    def test_reusedSpaceIsKept(self) -> None:
+        """Space that is needed repeatedly is kept."""
         journal = Journal.open(self.path)
         self.addCleanup(journal.close)
         journal.useOutputs(["raw"])
@@ -327,12 +334,15 @@ class GivenBackTests(SynchronousTestCase):
             lengths.append(journal._space.fileOctets)
         self.assertEqual(len(set(lengths)), 1, lengths)
 
-    def test_older(self) -> None:
-        """A journal of an older program, which could not, can after a start."""
+    def test_olderJournalGivesBack(self) -> None:
+        """
+        A journal from an older program, which could not give space back, can do so
+        after a start.
+        """
         with sqlite3.connect(self.path, isolation_level=None) as db:
             db.execute("PRAGMA page_size = 32768")
             db.execute("PRAGMA journal_mode = WAL")
-            # Made as it was made then.
+            # Created as in that version.
             schema = Path(__file__).parent / "data" / "schemas" / "journal-2.sql"
             db.executescript(schema.read_text("utf-8"))
             db.execute("PRAGMA user_version = 2")
@@ -359,7 +369,7 @@ class GivenBackTests(SynchronousTestCase):
 
 
 class PieceTests(SynchronousTestCase):
-    """Much, or little room: several transactions."""
+    """Large commits, or commits with little space, use several transactions."""
 
     def setUp(self) -> None:
         directory = Path(self.mktemp()).resolve()
@@ -372,8 +382,10 @@ class PieceTests(SynchronousTestCase):
         octets = b"x" * 49_999 + b"\n"
         return [lines(grant, n * len(octets), octets) for n in range(count)]
 
-    def test_cut(self) -> None:
-        """Pieces are in order, none is too long, one deposit is always in it."""
+    def test_piecesInOrder(self) -> None:
+        """
+        Pieces are in order and within the limit, but have at least one deposit each.
+        """
         grant = self.journal.grant("w1", STREAM, 0, 0, "x")
         deposits = self.deposits(grant, 7)
         cut = list(pieces(deposits, 120_000))
@@ -383,8 +395,8 @@ class PieceTests(SynchronousTestCase):
 
     def test_calledAgain(self) -> None:
         """
-        Full after some of them: called again with the same deposits, those that are
-        committed are not committed again, and none is left out.
+        If the disk fills up after some pieces, a second call with the same deposits
+        commits the remaining ones, without repetition or omission.
         """
         grant = self.journal.grant("w1", STREAM, 0, 0, "x")
         deposits = self.deposits(grant, 8)
@@ -394,7 +406,7 @@ class PieceTests(SynchronousTestCase):
         self.assertRaises(JournalFull, self.journal.commit, deposits)
         some = self.journal.known("w1")[0].offset // 50_000
         self.assertIn(some, range(1, 8))
-        # Cursors come between, and others' deposits do not.
+        # Cursors are saved in between, and other clients' deposits are not.
         self.assertEqual(self.journal.commit([], [Cursor("raw", 0, {})]), [])
         self.assertRaises(JournalFull, self.journal.commit, deposits)
         db.execute("PRAGMA max_page_count = 100000")
@@ -402,18 +414,21 @@ class PieceTests(SynchronousTestCase):
         self.assertEqual([b.seq for b in batches if b is not None], [*range(1, 9)])
         self.assertEqual(len(self.journal.read(0, 10**9)), 8)
         self.assertEqual(self.journal.known("w1")[0].offset, 400_000)
-        # What was counted on the way is what there is.
+        # The counters match the content.
         counted = self.journal.octets, self.journal.keptOctets
         path = self.journal.path
         self.journal.close()
         self.journal = Journal.open(path)
         self.addCleanup(self.journal.close)
         self.assertEqual((self.journal.octets, self.journal.keptOctets), counted)
-        # The same once more are stale.
+        # A third call finds all of them stale.
         self.assertEqual(self.journal.commit(deposits[:1]), [None])
 
     def test_staleAcross(self) -> None:
-        """What a connection sent behind a stale deposit is stale in the next piece, too."""
+        """
+        Deposits that a connection sent after a stale deposit are stale in the next
+        piece as well.
+        """
         grant = self.journal.grant("w1", STREAM, 0, 0, "x")
         other = self.journal.grant("w1", STREAM, 1, 0, "y")
         stale = replace(self.deposits(grant, 1)[0], start=9, end=50_009)
@@ -423,10 +438,12 @@ class PieceTests(SynchronousTestCase):
 
 
 class BudgetTests(SynchronousTestCase):
-    """How a disk is divided."""
+    """The division of a disk."""
 
-    def test_fits(self) -> None:
-        """On any disk the reserve has room for what a checkpoint may add, and all fits."""
+    def test_budgetFitsDisk(self) -> None:
+        """
+        On any disk, the reserve covers the growth by a checkpoint, and everything fits.
+        """
         for mebibytes in (4, 8, 16, 24, 64, 120, 1000, 100_000):
             budget = Budget.of(mebibytes * MIB)
             with self.subTest(mebibytes=mebibytes, budget=budget):
@@ -438,15 +455,18 @@ class BudgetTests(SynchronousTestCase):
                 self.assertLessEqual(budget.reserve, 32 * MIB)
                 self.assertLessEqual(budget.wal, 64 * MIB)
 
-    def test_limits(self) -> None:
-        """What waits in memory fits the disk; on a large one limits are what was said."""
+    def test_memoryLimitsFitDisk(self) -> None:
+        """
+        The octets waiting in memory fit on the disk; on a large disk the configured
+        limits apply.
+        """
         small = fitting(Limits(), 24 * MIB)
         self.assertLess(small.pending, 5 * MIB)
         self.assertLessEqual(small.pendingPerConnection, small.pending)
         self.assertEqual(fitting(Limits(), 10**12), Limits())
 
-    def test_reserve(self) -> None:
-        """The reserve is allocated, not only as long; nobody else reads it."""
+    def test_reserveIsAllocated(self) -> None:
+        """The reserve's blocks are allocated, and only the owner can read it."""
         directory = Path(self.mktemp()).resolve()
         directory.mkdir(parents=True)
         reserve = Reserve(directory / "j.db", MIB)
@@ -463,8 +483,8 @@ class BudgetTests(SynchronousTestCase):
         self.assertEqual((reserve.giveUp(), reserve.giveUp()), (True, False))
         self.assertEqual(reserve.lacks, MIB)
 
-    def test_link(self) -> None:
-        """A link or a pipe that another user planted in its place is left alone."""
+    def test_plantedLinkOrPipe(self) -> None:
+        """A link or a FIFO planted in place of the reserve is left alone."""
         directory = Path(self.mktemp()).resolve()
         directory.mkdir(parents=True)
         precious = directory / "precious"
@@ -484,10 +504,10 @@ class BudgetTests(SynchronousTestCase):
 
 
 class WaitingTests(MasterTestCase):
-    """What the listener does meanwhile."""
+    """The listener while the journal is full."""
 
     def test_cursorsOfAFullJournal(self) -> None:
-        """Whoever stops while deposits wait for room leaves the cursors on disk."""
+        """A listener that stops while deposits wait for space saves the cursors."""
         commit = self.journal.commit
         self.journal.useOutputs(["raw"])
 
@@ -511,7 +531,7 @@ class WaitingTests(MasterTestCase):
         self.assertEqual(self.journal.useOutputs(["raw"])["raw"].seq, 5)
 
     def test_cursorsWait(self) -> None:
-        """Where not even they can be saved they are not forgotten."""
+        """Cursors that cannot be saved for lack of space are saved later."""
         self.journal.useOutputs(["raw"])
         commit = self.journal.commit
         self.journal.commit = mock.Mock(side_effect=JournalFull("x"))  # type: ignore[method-assign]
@@ -527,7 +547,10 @@ class WaitingTests(MasterTestCase):
         self.assertEqual(self.journal.useOutputs(["raw"])["raw"].seq, 5)
 
     def test_roomAgain(self) -> None:
-        """Who waits because the disk was nearly full goes on when it has room again."""
+        """
+        Connections throttled because the disk was nearly full resume when there is
+        space again.
+        """
         self.journal.capacity = 0
         self.journal.hasSpare = True
         self.assertTrue(self.commits.blocked)
@@ -535,13 +558,15 @@ class WaitingTests(MasterTestCase):
         waiting = Handing([])
         self.commits.waitForRoom(waiting)
         self.assertEqual(waiting.rooms, 0)
-        # The disk is looked at; it has room.
+        # The disk is checked; it has space.
         self.clock.advance(TIDY_S)
         self.assertEqual(waiting.rooms, 1)
         self.assertFalse(self.commits.blocked)
 
-    def test_reported(self) -> None:
-        """A disk that others have filled is reported, once; so is room again."""
+    def test_fullDiskIsReportedOnce(self) -> None:
+        """
+        A disk filled by others is reported once, and so is the return of free space.
+        """
         look = self.journal._look
 
         def nothing() -> None:
@@ -555,7 +580,7 @@ class WaitingTests(MasterTestCase):
         for name in ("error", "info"):
             self.patch(Logger, name, lambda logger, text: said.append(text))
         self.commits.waitForRoom(Handing([]))
-        # Not at once: on a small disk it is full for a moment between two cursors.
+        # Not immediately: a small disk is full for a moment between two cursors.
         self.clock.advance(TIDY_S)
         self.assertEqual((said, self.commits.obstacle), ([], None))
         for _ in range(9):
@@ -567,8 +592,8 @@ class WaitingTests(MasterTestCase):
             self.clock.advance(TIDY_S)
         self.assertEqual((len(said), self.commits.obstacle), (2, None))
 
-    def test_steps(self) -> None:
-        """The disk is given back between commits, and no more when we stop."""
+    def test_stepsBetweenCommits(self) -> None:
+        """Disk space is given back between commits, and no longer after a stop."""
         calls: list[Deferred[bool]] = []
 
         class Spare(GroupCommit):
@@ -580,7 +605,7 @@ class WaitingTests(MasterTestCase):
         commits = Spare(self.journal, mock.Mock(), self.clock, self.failures.append)
         commits.waitForRoom(Handing([]))
         self.clock.advance(TIDY_S)
-        # One at a time, however many ask for it.
+        # One step at a time, however many callers ask.
         commits.waitForRoom(Handing([]))
         self.clock.advance(TIDY_S)
         self.assertEqual(len(calls), 1)
@@ -594,7 +619,7 @@ class WaitingTests(MasterTestCase):
 
 
 class Handing:
-    """A depositor that has these."""
+    """A depositor with these deposits."""
 
     def __init__(self, deposits: list[Deposit]) -> None:
         self.deposits = deposits
@@ -605,10 +630,10 @@ class Handing:
         return deposits
 
     def committed(self, batches: Sequence[Batch | None]) -> None:
-        """They are."""
+        """The deposits are committed."""
 
     def acknowledge(self) -> None:
-        """Nobody is to be told."""
+        """No acknowledgement is needed."""
 
     def room(self) -> None:
         self.rooms += 1
@@ -617,7 +642,7 @@ class Handing:
         raise AssertionError("an error of ours")
 
 
-# Programs that write until it fails, and then until it does not.
+# Programs that write until a write fails, and then until writes succeed again.
 WRITER = {
     "journal": """
 import pathlib, sys
@@ -667,24 +692,29 @@ class ReadOnlyTests(SynchronousTestCase):
         error.sqlite_errorname = name
         return error
 
-    def test_journal(self) -> None:
-        """A commit that cannot be written is refused, and taken when it can."""
+    def test_blockedJournal(self) -> None:
+        """
+        A commit that cannot be written is refused, and accepted once writing works
+        again.
+        """
         for number in (errno.EROFS, errno.EIO):
             with self.subTest(error=errno.errorcode[number]):
                 self.assertEqual(self.traced("journal", number), "blocked taken")
 
-    def test_state(self) -> None:
-        """The forwarder goes on without its state: the master has the positions."""
+    def test_blockedState(self) -> None:
+        """
+        The forwarder continues without its state database: the master has the
+        positions.
+        """
         for number in (errno.EROFS, errno.ENOSPC):
             with self.subTest(error=errno.errorcode[number]):
                 self.assertEqual(self.traced("state", number), "blocked taken")
 
     def traced(self, kind: str, number: int) -> str:
         """
-        Write to a database whose writes fail for a while: from the second to the last but one
-        of a small program.
+        Write to a database whose writes fail for a while: from the 200th to the 219th.
 
-        @return: what the program printed.
+        @return: the program's output.
         """
         if shutil.which("strace") is None:
             raise SkipTest("a failing write takes strace")
@@ -704,8 +734,10 @@ class ReadOnlyTests(SynchronousTestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout.strip()
 
-    def test_blocked(self) -> None:
-        """A write that fails is looked at; a sync that fails is the end, whatever else."""
+    def test_failedSyncIsFatal(self) -> None:
+        """
+        A failed write is examined for a temporary cause; a failed sync is always fatal.
+        """
         path = Path(self.mktemp()).resolve()
         path.mkdir(parents=True)
         path /= "j.db"
@@ -722,13 +754,13 @@ class ReadOnlyTests(SynchronousTestCase):
 
 
 class ProcessTests(PairTestCase):
-    """A listener and a forwarder."""
+    """A listener and a forwarder as processes."""
 
     def test_fullKilled(self) -> None:
         """
-        The journal's disk is small and the output's is full for a while; then others take
-        what is left of the journal's, and the listener is killed and started again: all arrives
-        once, in order.
+        With a small disk for the journal and an output disk that is full for a while,
+        others use up the journal's disk and the listener is killed and restarted: every
+        line arrives once, in order.
         """
         with disk(self.directory, 16 * MIB) as place:
             output = self.directory / "output"

@@ -1,6 +1,6 @@
 """
-What one journal acknowledged counts for that journal: masters that change, that are put back,
-that lie.
+Tests for several journals: acknowledgements of one journal count only for that journal,
+if masters change, are restored, or lie.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ DATA = b"one\ntwo\n"
 
 
 class ConversationTestCase(AckedTestCase):
-    """A sender, and a master whose every word is the test's."""
+    """A sender, and a master whose lines all come from the test."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -48,7 +48,7 @@ class ConversationTestCase(AckedTestCase):
         self.sender: AckedSender | None = None
 
     def opened(self) -> list[tuple[str, int, int]]:
-        """What was asked for: stream, generation, start."""
+        """The OPEN requests sent: stream, generation, start."""
         found = []
         for line in self.connection.octets.decode("latin-1").splitlines():
             if line.startswith("OPEN "):
@@ -57,7 +57,7 @@ class ConversationTestCase(AckedTestCase):
         return found
 
     def settle(self, seconds: float = 15) -> None:
-        """Look at the files until nothing is under way."""
+        """Poll the files until nothing is in transit."""
         for _ in range(int(seconds)):
             self.clock.advance(1)
             self.files.poll()
@@ -66,7 +66,7 @@ class ConversationTestCase(AckedTestCase):
             self.clock.advance(0)
 
     def greet(self, journal: str, mark: tuple[int, str] | None = None) -> None:
-        """A new connection, and its HELLO."""
+        """Open a new connection and send its HELLO."""
         self.sender = self.ship()
         hello = (
             HELLO(1, journal, 4096, 256)
@@ -76,13 +76,15 @@ class ConversationTestCase(AckedTestCase):
         self.tell(self.sender, hello)
 
     def lose(self) -> None:
-        """The connection is gone."""
+        """End the connection."""
         assert self.sender is not None
         self.sender.connectionLost()
         self.sender = None
 
     def takeAll(self) -> None:
-        """Answer as a master that has what it acknowledged, and takes everything else."""
+        """
+        Answer as a master that has everything it acknowledged, and accepts the rest.
+        """
         assert self.sender is not None
         for content in list(self.files.opened):
             there = content.acknowledged
@@ -101,7 +103,9 @@ class ConversationTestCase(AckedTestCase):
                 )
 
     def deliver(self, journal: str, mark: tuple[int, str] | None = None) -> None:
-        """A journal that was never met takes everything, and the connection ends."""
+        """
+        Let a previously unknown journal accept everything, then end the connection.
+        """
         self.greet(journal, mark)
         if encodeControl(LIST()) in self.connection.octets:
             assert self.sender is not None
@@ -111,19 +115,19 @@ class ConversationTestCase(AckedTestCase):
         self.lose()
 
     def rotate(self) -> None:
-        """Rename the log; it is looked at, and finished, if it was delivered."""
+        """Rename the log and poll; the log is finished if it was delivered."""
         self.log.rename(self.rotated)
         self.log.write_bytes(b"")
         self.files.poll()
 
     def lives(self) -> list[Life]:
-        """Of all contents on record."""
+        """The states of all recorded contents."""
         self.files.save()
         return [one.life for one in self.store.contentsOf(str(self.log))]
 
 
 class HistoryTests(ConversationTestCase):
-    """Marks, and journals that were put back."""
+    """Marks, and journals restored from a copy."""
 
     def delivered(self) -> None:
         """A rotated file that journal A has, up to its mark 5."""
@@ -141,7 +145,7 @@ class HistoryTests(ConversationTestCase):
         self.assertEqual(self.store.seen(A), (5, OLD))
 
     def test_markWithPosition(self) -> None:
-        """A mark is on disk no later than the position that it covers."""
+        """A mark is stored no later than the position that it covers."""
         self.append(DATA)
         self.greet(A, (4, OLD))
         assert self.sender is not None
@@ -157,16 +161,16 @@ class HistoryTests(ConversationTestCase):
         self.assertEqual(self.store.seen(A), (5, OLD))
 
     def test_asksFirst(self) -> None:
-        """Nothing is opened before it is known whether the journal was put back."""
+        """No stream is opened before it is known whether the journal was restored."""
         self.delivered()
         self.greet(A, (9, OLD))
         self.settle(3)
         self.assertEqual(self.connection.octets, encodeControl(SEEN(5, OLD)))
-        # The old mark stays until the answer.
+        # The old mark is kept until the answer.
         self.assertEqual(self.store.seen(A), (5, OLD))
 
-    def test_kept(self) -> None:
-        """What had ended is not offered again."""
+    def test_finishedFileIsNotOffered(self) -> None:
+        """If the journal holds the mark, finished files are not offered again."""
         self.delivered()
         self.greet(A, (9, OLD))
         assert self.sender is not None
@@ -176,14 +180,18 @@ class HistoryTests(ConversationTestCase):
         self.files.save()
         self.assertEqual(self.store.seen(A), (9, OLD))
 
-    def test_lost(self) -> None:
-        """What had ended is offered, also after a kill; RESUME decides."""
+    def test_lostMarkOffersFinishedFiles(self) -> None:
+        """
+        If the journal lost the mark, finished files are offered again, even after a
+        kill; RESUME decides about each.
+        """
         self.delivered()
         self.greet(A, (3, NEW))
         assert self.sender is not None
         self.tell(self.sender, HISTORY(False))
         self.assertEqual([one[1:] for one in self.opened()], [(0, 0), (1, 0)])
-        # Killed here. The new mark is known, and so is that nothing counts any more.
+        # Killed here. The state has the new mark, and that earlier deliveries no longer
+        # count.
         self.assertEqual(self.store.seen(A), (3, NEW))
         self.lose()
         self.stop()
@@ -200,8 +208,8 @@ class HistoryTests(ConversationTestCase):
         self.settle()
         self.assertEqual(self.lives(), [Life.ENDED, Life.LIVE])
 
-    def test_lostIsCheap(self) -> None:
-        """What RESUME says as it was need not be read again."""
+    def test_unchangedPositionIsNotRead(self) -> None:
+        """If RESUME has the known position, the file is not read again."""
         self.delivered()
         self.greet(A, (3, NEW))
         assert self.sender is not None
@@ -216,7 +224,10 @@ class HistoryTests(ConversationTestCase):
         self.assertEqual(content.acknowledged.offset, 8)
 
     def test_keptButBehind(self) -> None:
-        """A journal that is behind a point does not have it, whatever it says."""
+        """
+        A journal whose position is lower does not have the lines, whatever its HISTORY
+        says.
+        """
         self.delivered()
         self.greet(A, (4, OLD))
         assert self.sender is not None
@@ -224,7 +235,10 @@ class HistoryTests(ConversationTestCase):
         self.assertEqual([one[1:] for one in self.opened()], [(0, 0), (1, 0)])
 
     def test_goneIsAGap(self) -> None:
-        """What the journal lost of a file that is gone becomes a gap record."""
+        """
+        If the journal lost lines of a file that no longer exists, they become a gap
+        record.
+        """
         self.delivered()
         self.rotated.unlink()
         self.settle(20)
@@ -236,8 +250,8 @@ class HistoryTests(ConversationTestCase):
         self.tell(self.sender, RESUME(*key, 4, 0, crc32(b"one\n")))
         self.assertIn(b"SKIP 4 vanished\n", self.connection.octets)
 
-    def test_archive(self) -> None:
-        """A compressed file is offered, too."""
+    def test_compressedFile(self) -> None:
+        """If the journal lost lines of a compressed file, they are sent from it."""
         self.delivered()
         (self.directory / "app.log.2.gz").write_bytes(gzip.compress(DATA))
         self.rotated.unlink()
@@ -250,7 +264,7 @@ class HistoryTests(ConversationTestCase):
         self.assertTrue(self.connection.octets.endswith(b" 4\n3 two"))
 
     def test_withoutMarks(self) -> None:
-        """A journal that tells no marks is offered everything each time."""
+        """A journal without marks is offered every file each time."""
         self.append(DATA)
         self.deliver(A)
         self.rotate()
@@ -259,8 +273,8 @@ class HistoryTests(ConversationTestCase):
         self.greet(A)
         self.assertEqual([one[1:] for one in self.opened()], [(0, 0), (1, 0)])
 
-    def test_order(self) -> None:
-        """HISTORY without SEEN, and a mark that goes back, are errors."""
+    def test_protocolErrors(self) -> None:
+        """HISTORY without SEEN, and a mark that decreases, are protocol errors."""
         self.append(DATA)
         self.greet(A, (4, OLD))
         assert self.sender is not None
@@ -269,10 +283,10 @@ class HistoryTests(ConversationTestCase):
 
 
 class LiarTests(ConversationTestCase):
-    """Whoever has the master's bundle."""
+    """A false master that holds the master's bundle."""
 
     def lie(self, journal: str = B) -> OpenContent:
-        """A false master's connection, up to its first RESUME."""
+        """Connect to a false master, up to its first RESUME."""
         self.greet(journal)
         assert self.sender is not None
         if encodeControl(LIST()) in self.connection.octets:
@@ -280,7 +294,7 @@ class LiarTests(ConversationTestCase):
         return self.files.opened[0]
 
     def assertOwed(self) -> None:
-        """The true master is offered everything, from the beginning."""
+        """Check that the true master is offered everything from the beginning."""
         self.greet(A, (1, OLD))
         assert self.sender is not None
         self.tell(self.sender, LISTED())
@@ -289,8 +303,11 @@ class LiarTests(ConversationTestCase):
         self.tell(self.sender, RESUME(*key, 0, 0, 0))
         self.assertIn(b"3 one3 two", self.connection.octets)
 
-    def test_known(self) -> None:
-        """No number is taken that is larger than what we count, and rotating still works."""
+    def test_absurdKnownNumbers(self) -> None:
+        """
+        Numbers in KNOWN that exceed our own counts are ignored, and rotation still
+        works.
+        """
         self.append(DATA)
         self.greet(B)
         assert self.sender is not None
@@ -308,8 +325,8 @@ class LiarTests(ConversationTestCase):
         self.lose()
         self.assertOwed()
 
-    def test_adopted(self) -> None:
-        """A false name for a content is that journal's, and nobody else's."""
+    def test_falseStreamName(self) -> None:
+        """A false stream name for a content counts only for that journal."""
         self.append(DATA)
         self.greet(B)
         assert self.sender is not None
@@ -321,8 +338,11 @@ class LiarTests(ConversationTestCase):
         self.lose()
         self.assertOwed()
 
-    def test_nothing(self) -> None:
-        """The checksum of nothing: for that journal it is as it says, for others not."""
+    def test_checksumOfNothing(self) -> None:
+        """
+        If a journal claims a position with an empty checksum, its claim counts for that
+        journal only.
+        """
         self.append(DATA)
         content = self.lie()
         assert self.sender is not None
@@ -333,7 +353,10 @@ class LiarTests(ConversationTestCase):
         self.assertOwed()
 
     def test_acknowledgedAndLost(self) -> None:
-        """Everything is acknowledged; then another checksum."""
+        """
+        A journal that acknowledges everything and then reports another checksum counts
+        for nothing.
+        """
         self.append(DATA)
         self.lie()
         self.takeAll()
@@ -349,8 +372,11 @@ class LiarTests(ConversationTestCase):
         self.lose()
         self.assertOwed()
 
-    def test_endless(self) -> None:
-        """Other octets by every name: it ends."""
+    def test_endlessRefusals(self) -> None:
+        """
+        A journal that claims different octets for every stream name is disconnected
+        after a limit.
+        """
         self.append(DATA)
         self.lie()
         assert self.sender is not None
@@ -358,8 +384,8 @@ class LiarTests(ConversationTestCase):
             for _ in range(REFUSED_MAX + 1):
                 self.tell(self.sender, RESUME(*self.opened()[-1][:2], 8, 0, 7))
 
-    def test_ofTheLost(self) -> None:
-        """Of what has no file no number is taken that we did not count ourselves."""
+    def test_numbersForLostFiles(self) -> None:
+        """For contents without a file, only our own counts are used."""
         self.append(DATA)
         self.lie()
         self.lose()
@@ -375,8 +401,8 @@ class LiarTests(ConversationTestCase):
 
     def test_sameJournal(self) -> None:
         """
-        The name of the true journal, and no marks: the true one is not believed to have what
-        the false one has acknowledged.
+        If a false journal has the true one's identity and no marks, the true journal is
+        not assumed to have what the false one acknowledged.
         """
         self.append(DATA[:4])
         self.deliver(A, (5, OLD))
@@ -395,7 +421,7 @@ class LiarTests(ConversationTestCase):
 
 
 class JournalsTests(SynchronousTestCase):
-    """Worker and masters, over real journals."""
+    """A worker and masters with real journals."""
 
     def world(self, **options: object) -> World:
         world = World(Path(self.mktemp()).resolve(), **options)  # type: ignore[arg-type]
@@ -410,13 +436,16 @@ class JournalsTests(SynchronousTestCase):
             perform(world, ("all",))
 
     def rename(self, world: World, name: str) -> None:
-        """The worker's certificate has another name."""
+        """Give the worker's certificate another name."""
         world.cut()
         world.worker = name
         world.connect()
 
     def test_renamedAndBack(self) -> None:
-        """Another CN, and back, with the same state: nothing is repeated, nothing lost."""
+        """
+        After a change of the CN and back, with the same state, nothing is repeated or
+        lost.
+        """
         for marks in (True, False):
             world = self.world(history=marks)
             for name in ("w2", "w1", "w2"):
@@ -431,8 +460,8 @@ class JournalsTests(SynchronousTestCase):
             world.heal()
             world.check()
 
-    def test_alternating(self) -> None:
-        """Two masters in turns: each has everything, once."""
+    def test_alternatingMasters(self) -> None:
+        """With two masters in turn, each has every line once."""
         world = self.world()
         for _ in range(3):
             for act in (world.line, world.rotate, world.line):
@@ -448,7 +477,10 @@ class JournalsTests(SynchronousTestCase):
         world.check()
 
     def test_putBackOften(self) -> None:
-        """Put back, grown again, put back to the same snapshot: everything is there, once."""
+        """
+        A master that is restored, grows, and is restored again from the same snapshot
+        has every line once.
+        """
         world = self.world()
         world.takeSnapshot()
         for _ in range(3):
@@ -464,8 +496,9 @@ class JournalsTests(SynchronousTestCase):
 
     def test_stateLostRotated(self) -> None:
         """
-        The state is lost while a rotated file was being shipped: what the master has a part
-        of is continued, what is younger is shipped, and what it has is not repeated.
+        The state is lost while a rotated file is being shipped: a file that the master
+        has in part is continued, newer ones are shipped, and complete ones are not
+        repeated.
         """
         for octets in (200, 300, 400, 500):
             world = self.world()
@@ -479,7 +512,7 @@ class JournalsTests(SynchronousTestCase):
             world.step(10)
             perform(world, ("hear",))
             world.poll()
-            # A part of the second file arrives, or nothing.
+            # A part of the second file arrives, or none.
             world.deliver(octets, False)
             world.step(10)
             world.rotate()
@@ -488,8 +521,8 @@ class JournalsTests(SynchronousTestCase):
             world.heal()
             world.check()
 
-    def test_olderThanUs(self) -> None:
-        """Rotated files from before the first look that no master knows stay where they are."""
+    def test_rotatedBeforeFirstStart(self) -> None:
+        """Files rotated before the first start that no master knows are not shipped."""
         directory = Path(self.mktemp()).resolve()
         (directory / "logs").mkdir(parents=True)
         (directory / "logs" / "app.log.1").write_bytes(b"000009 older\n")
@@ -500,8 +533,11 @@ class JournalsTests(SynchronousTestCase):
         world.heal()
         world.check()
 
-    def test_masterWithout(self) -> None:
-        """A journal that was lost, with the outputs: what is on disk is there again."""
+    def test_lostJournalAndOutputs(self) -> None:
+        """
+        After the loss of a journal and its outputs, every line still on the worker's
+        disk is delivered again.
+        """
         world = self.world()
         for _ in range(3):
             world.line()

@@ -1,4 +1,4 @@
-"""What one worker may take of us, and that the others get what they need."""
+"""Tests for the limits: one worker's resources are bounded, and others get theirs."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from .certificates import worker
 from .doubles import STREAM, LaterThread, MasterTestCase, RecordingLine
 from .test_contexts import NOW, Client, TLSTestCase
 
-# So much as a connection may have, and more.
+# More than the budget of a connection.
 FLOOD = [b"x" * 60_000] * (Limits.pendingPerConnection // 60_000 + 1)
 
 
 class FairnessTests(MasterTestCase):
-    """Who floods waits; who sends a line now and then does not."""
+    """A flooding worker waits; one that sends occasional lines does not."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -64,14 +64,14 @@ class FairnessTests(MasterTestCase):
         return reception, line
 
     def flood(self, reception: Plain, line: RecordingLine) -> None:
-        """As much as is read."""
+        """Send as much as the listener reads."""
         for message in FLOOD:
             if line.paused:
                 break
             reception.framesReceived([message])
 
     def owners(self) -> list[str]:
-        """Whose batches the journal has got since the last call."""
+        """The workers whose batches were committed since the last call."""
         batches = self.journal.read(self.seen, 10**12)
         self.seen = batches[-1].seq if batches else self.seen
         return [batch.provenance.worker for batch in batches]
@@ -79,11 +79,14 @@ class FairnessTests(MasterTestCase):
     seen = 0
 
     def test_nextGroup(self) -> None:
-        """Beside senders without end, a line is in the next commit, every time."""
+        """
+        Despite endless senders, another worker's line is in the next commit, every
+        time.
+        """
         flooders = [self.connect(f"evil{n % 5}") for n in range(80)]
         trickle, line = self.connect("good")
         for _ in range(5):
-            # A commit is under way, and everybody has sent what may be sent.
+            # A commit is in progress, and every worker has sent as much as it may.
             for flooder in flooders:
                 self.flood(*flooder)
             self.assertGreaterEqual(self.commits.pendingOctets, Limits.pending)
@@ -97,8 +100,10 @@ class FairnessTests(MasterTestCase):
             self.thread.run(1)
             self.assertIn("good", self.owners())
 
-    def test_memory(self) -> None:
-        """Many connections of a name have one budget, and others have theirs."""
+    def test_memoryPerWorker(self) -> None:
+        """
+        The connections of one name share a memory budget, and others have their own.
+        """
         flooders = [self.connect("evil") for _ in range(16)]
         for flooder in flooders:
             self.flood(*flooder)
@@ -112,8 +117,8 @@ class FairnessTests(MasterTestCase):
         self.assertFalse(any(line.paused for _, line in flooders))
         self.assertEqual(self.commits.pendingOctets, 0)
 
-    def test_journal(self) -> None:
-        """One worker cannot fill the journal: half of it is left, and it goes on later."""
+    def test_journalShare(self) -> None:
+        """One worker can fill only half of the journal, and continues later."""
         self.limit(1_000_000)
         self.journal.useOutputs(["raw"])
         evil, evilLine = self.connect("evil")
@@ -137,7 +142,7 @@ class FairnessTests(MasterTestCase):
         self.assertFalse(evilLine.paused)
 
     def test_journalAfterRestart(self) -> None:
-        """The shares are known after a start."""
+        """The workers' shares of the journal are known after a restart."""
         self.journal.useOutputs(["raw"])
         for name in ("a", "b", "a"):
             self.connect(name)[0].framesReceived([b"x" * 1000])
@@ -150,15 +155,17 @@ class FairnessTests(MasterTestCase):
 
 
 class PacingTests(SynchronousTestCase):
-    """The token bucket of a name."""
+    """The token bucket of a worker's name."""
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.paid: list[str] = []
         self.pacing = Pacing(self.clock, RATE_MIN, self.paid.append)
 
-    def test_rate(self) -> None:
-        """Over any time no more than a burst and the rate, but for one receive."""
+    def test_rateOverTime(self) -> None:
+        """
+        Over any period, at most a burst plus the rate is accepted, within one receive.
+        """
         sent = 0
         while self.clock.seconds() < 100:
             while not self.pacing.owes("w"):
@@ -168,13 +175,13 @@ class PacingTests(SynchronousTestCase):
         most = BURST_OCTETS + 101 * RATE_MIN + 60_000
         self.assertTrue(most - 2 * 60_000 < sent <= most, sent)
 
-    def test_others(self) -> None:
-        """Another name has another bucket."""
+    def test_bucketPerName(self) -> None:
+        """Each name has its own bucket."""
         self.assertTrue(self.pacing.spend("w", BURST_OCTETS + 1))
         self.assertFalse(self.pacing.spend("v", BURST_OCTETS))
 
-    def test_reconnect(self) -> None:
-        """To go and come again pays nothing."""
+    def test_reconnectKeepsDebt(self) -> None:
+        """Reconnecting does not clear a debt."""
         self.pacing.spend("w", BURST_OCTETS + RATE_MIN)
         self.pacing.forget("w")
         self.assertTrue(self.pacing.owes("w"))
@@ -188,15 +195,15 @@ class PacingTests(SynchronousTestCase):
         pacing = Pacing(self.clock, 0, self.paid.append)
         self.assertFalse(pacing.spend("w", 10**12))
 
-    def test_stop(self) -> None:
-        """Nothing is left of it."""
+    def test_stopLeavesNoTimer(self) -> None:
+        """Stopping leaves no timer."""
         self.pacing.spend("w", 10**9)
         self.pacing.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class LimitedTestCase(TLSTestCase):
-    """A listener with limits; what it said is kept as it was said."""
+    """A listener with limits, whose events are recorded unformatted."""
 
     def setUp(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -208,7 +215,7 @@ class LimitedTestCase(TLSTestCase):
         super().hear(event)
 
     def limit(self, policy: str = "tag", **limits: Any) -> None:
-        """Another listener, with limits."""
+        """Start another listener with these limits."""
         self.listener = ListenerFactory(
             self.commits,
             self.journal,
@@ -225,7 +232,7 @@ class LimitedTestCase(TLSTestCase):
         )
 
     def acknowledged(self, name: str = "w1") -> Client:
-        """A connection with a stream that it may extend."""
+        """A connection with an open stream."""
         context = ForwarderContext(worker(name), "decnet-master", True)
         client = self.connect(context, b"")
         control = encodeControl(OPEN(STREAM, 0, 0, "x")) + encodeControl(
@@ -247,10 +254,13 @@ class LimitedTestCase(TLSTestCase):
 
 
 class RateTests(LimitedTestCase):
-    """--max-rate."""
+    """The C{--max-rate} option."""
 
-    def test_rate(self) -> None:
-        """What is too much waits, on every connection of the name, and then comes."""
+    def test_excessWaits(self) -> None:
+        """
+        Octets over the rate wait, on every connection of the name, and are then
+        accepted.
+        """
         self.limit(rate=RATE_MIN)
         lines = b"1000 " + b"x" * 1000
         first = self.plain(b"5 hello")
@@ -262,7 +272,7 @@ class RateTests(LimitedTestCase):
         transport: Any = first.transport
         transport.write(b"5 hello")
         pumps[0].flush()
-        # A new connection is no way around it.
+        # A new connection does not evade the limit.
         self.plain(b"4 late")
         pumps.append(self.pump)
         self.assertEqual(self.octets("w1"), before)
@@ -281,7 +291,10 @@ class RateTests(LimitedTestCase):
         return sum(len(b.octets) for b in batches if b.provenance.worker == name)
 
     def test_unfinishedFrame(self) -> None:
-        """A frame that could not end, because it was not read, is nobody's fault."""
+        """
+        A frame that is incomplete because the listener paused the connection does not
+        time out.
+        """
         self.limit(rate=RATE_MIN)
         self.listener.pacing.spend("w1", BURST_OCTETS - 10)
         client = self.plain(b"5 hello5 he")
@@ -296,10 +309,10 @@ class RateTests(LimitedTestCase):
 
 
 class TimeTests(LimitedTestCase):
-    """--handshake-timeout, --frame-timeout, --peer-timeout."""
+    """The options C{--handshake-timeout}, C{--frame-timeout} and C{--peer-timeout}."""
 
-    def test_handshake(self) -> None:
-        """A handshake may take as long as it is said."""
+    def test_handshakeTimeout(self) -> None:
+        """A handshake may take as long as configured."""
         self.limit(handshakeSeconds=2.5)
         line: Any = self.listener.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
         line.makeConnection(StringTransport())
@@ -309,8 +322,8 @@ class TimeTests(LimitedTestCase):
         self.assertEqual(self.kinds(), ["refused"])
         self.assertEqual(self.events[0]["reason"], "no handshake in 2.5 s")
 
-    def test_frame(self) -> None:
-        """A frame may take as long as it is said."""
+    def test_frameTimeout(self) -> None:
+        """A frame may take as long as configured."""
         self.limit(frameSeconds=4)
         client = self.plain(b"5 hello5 he")
         for _ in range(3):
@@ -323,8 +336,8 @@ class TimeTests(LimitedTestCase):
         self.assertEqual(self.events[0]["reason"], "a frame that has not ended in 4 s")
         self.assertEqual(self.stored(), [("w1", b"hello\n")])
 
-    def test_peer(self) -> None:
-        """TCP asks, and gives up, within the time that is said."""
+    def test_peerTimeout(self) -> None:
+        """TCP probes a silent peer, and gives up, within the configured time."""
         for seconds in (120, 10, 1, 0.5):
             with socket.socket() as handle:
                 setTimeouts(handle, seconds)
@@ -338,15 +351,15 @@ class TimeTests(LimitedTestCase):
                     )
                 )
             self.assertEqual(most, seconds * 1000)
-            # TCP has no less than a second for each.
+            # TCP's minimum for each value is a second.
             self.assertLessEqual(idle + interval * count, max(seconds, 5))
 
 
 class SilenceTests(LimitedTestCase):
-    """--max-silence."""
+    """The C{--max-silence} option."""
 
-    def test_silent(self) -> None:
-        """Who has not said one octet in time is closed, with a reason."""
+    def test_silentPeerIsClosed(self) -> None:
+        """A peer that has not sent one octet in time is closed, with a reason."""
         self.limit(silenceSeconds=60)
         quiet = self.plain(b"5 hello", "w2")
         silent = self.plain()
@@ -358,8 +371,8 @@ class SilenceTests(LimitedTestCase):
         self.assertEqual(self.kinds(), ["limit"])
         self.assertEqual(self.events[0]["reason"], "not one octet in 60 s")
 
-    def test_never(self) -> None:
-        """By default a peer may be silent: it may have nothing to say."""
+    def test_unlimitedByDefault(self) -> None:
+        """By default a peer may stay silent: it may have nothing to send."""
         self.limit()
         silent = self.plain()
         for _ in range(1000):
@@ -368,10 +381,10 @@ class SilenceTests(LimitedTestCase):
 
 
 class HandshakeTests(SynchronousTestCase):
-    """One address cannot have all places of those without a certificate."""
+    """Peers without a verified certificate cannot occupy every connection."""
 
-    def test_all(self) -> None:
-        """Those without a certificate do not take all places, wherever they are."""
+    def test_handshakesLeaveConnections(self) -> None:
+        """Unfinished handshakes, from any addresses, do not occupy every connection."""
         limit = ConnectionLimit(
             Factory.forProtocol(Protocol), Limits(connections=5, handshakes=2)
         )
@@ -384,7 +397,7 @@ class HandshakeTests(SynchronousTestCase):
         )
 
     def test_perAddress(self) -> None:
-        """The neighbours of a flood are refused, all others are not."""
+        """A flood's address and its neighbours are refused, all others are not."""
         limit = ConnectionLimit(
             Factory.forProtocol(Protocol), Limits(handshakesPerAddress=3)
         )
@@ -407,20 +420,23 @@ class HandshakeTests(SynchronousTestCase):
 
 
 class CollisionTests(LimitedTestCase):
-    """One name, or one stream, from two addresses."""
+    """The same name, or the same stream, from two addresses."""
 
     def setUp(self) -> None:
         super().setUp()
         self.limit()
 
     def from_(self, host: str) -> None:
-        """The next connections come from there."""
+        """Make the next connections come from an address."""
         from decnet_syslog.master import listener as listeners
 
         self.patch(listeners, "showAddress", lambda peer: f"{host}:1000")
 
-    def test_name(self) -> None:
-        """It is said, and the newest is served."""
+    def test_sameNameTwoAddresses(self) -> None:
+        """
+        The same name from a second address is reported, and the newest connection is
+        served.
+        """
         self.from_("192.0.2.1")
         self.plain(b"3 one")
         self.plain(b"3 two")
@@ -435,8 +451,11 @@ class CollisionTests(LimitedTestCase):
         )
         self.assertEqual(len(self.stored()), 4)
 
-    def test_stream(self) -> None:
-        """The newest has the stream; the older one is told, and nothing is interleaved."""
+    def test_sameStreamTwoAddresses(self) -> None:
+        """
+        The newest connection gets the stream; the older one is notified, and lines are
+        not interleaved.
+        """
         self.from_("192.0.2.1")
         older = self.acknowledged()
         olderPump = self.pump
@@ -458,7 +477,9 @@ class CollisionTests(LimitedTestCase):
         self.assertEqual(stream["other"], "192.0.2.1:1000")
 
     def test_sameHost(self) -> None:
-        """A forwarder that comes back before its dead connection is gone is no collision."""
+        """
+        A forwarder that reconnects before its dead connection is gone causes no report.
+        """
         self.from_("192.0.2.1")
         self.acknowledged()
         self.acknowledged()
@@ -466,7 +487,7 @@ class CollisionTests(LimitedTestCase):
 
 
 class HostnameTests(LimitedTestCase):
-    """--on-hostname-mismatch."""
+    """The C{--on-hostname-mismatch} option."""
 
     GOOD = b"<1>1 - w1 a - - - good"
     BAD = b"<1>1 - web\x1b[2J a - - - bad"
@@ -477,16 +498,19 @@ class HostnameTests(LimitedTestCase):
     def marks(self) -> list[bool]:
         return [b.provenance.marks for b in self.journal.read(0, 10**6)]
 
-    def test_policies(self) -> None:
-        """Tag is the default; neither it nor accept says a word for each message."""
+    def test_tagAndAccept(self) -> None:
+        """Tagging is the default; neither it nor accepting logs each message."""
         for policy, marks in ("tag", True), ("accept", False):
             self.limit(policy)
             self.plain(self.frames(self.GOOD, self.BAD, self.GOOD))
             self.assertEqual(self.marks()[-1], marks)
         self.assertEqual(self.kinds(), [])
 
-    def test_reject(self) -> None:
-        """What comes before is kept; then goodbye. The message is not acknowledged."""
+    def test_rejectClosesConnection(self) -> None:
+        """
+        With reject, messages before the mismatch are kept, the connection is closed
+        with BYE, and the mismatching message is not acknowledged.
+        """
         self.limit("reject")
         client = self.acknowledged()
         self.send(client, self.frames(self.GOOD, self.GOOD, self.BAD, self.GOOD))
@@ -500,8 +524,8 @@ class HostnameTests(LimitedTestCase):
         self.assertEqual((event["event"], event["worker"]), ("refused", "w1"))
         self.assertNotIn("\x1b", event["reason"])
 
-    def test_rejectLast(self) -> None:
-        """Nor is a last line without a line feed."""
+    def test_rejectFinalLine(self) -> None:
+        """With reject, a mismatching final line without LF is not accepted either."""
         self.limit("reject")
         client = self.acknowledged()
         self.send(client, encodeControl(LAST()) + self.frames(self.BAD))
@@ -510,34 +534,37 @@ class HostnameTests(LimitedTestCase):
 
 
 class OptionTests(MasterTestCase):
-    """The options of the limits."""
+    """Options for the limits."""
 
     def parse(self, *arguments: str) -> Options:
         options = Options()
         options.parseOptions([f"--log-path={self.directory}/master.log", *arguments])
         return options
 
-    def test_defaults(self) -> None:
-        """Nothing is limited that a fleet of today would notice."""
+    def test_defaultsAreGenerous(self) -> None:
+        """By default nothing is limited that a normal fleet would notice."""
         options = self.parse()
         self.assertEqual(options["max-rate"], 0)
         self.assertEqual(options["max-silence"], 0)
         self.assertEqual(options["on-hostname-mismatch"], "tag")
 
-    def test_each(self) -> None:
-        """Every limit has an option, and the option is that limit."""
+    def test_optionForEachLimit(self) -> None:
+        """Each limit has an option that sets exactly that limit."""
         defaults = asdict(Limits())
         for field, (name, _, default, _, _) in zip(
             defaults, LIMIT_PARAMETERS, strict=True
         ):
             self.assertEqual(default, defaults[field], name)
-            # What goes with it is far enough away.
+            # Related limits are far enough away.
             other = 7_654_321 if default == 1024**2 else int(default) + 65_536
             options = self.parse("--max-files-per-worker=999999", f"--{name}={other}")
             self.assertEqual(getattr(options.limits, field), other)
 
-    def test_together(self) -> None:
-        """What could receive nothing, or forget what is open, is refused with the reason."""
+    def test_impossibleLimits(self) -> None:
+        """
+        Limits with which nothing could be received, or open streams would be forgotten,
+        are refused with the reason.
+        """
         for given, why in (
             (["--max-message=2047"], "RFC 5425"),
             (["--max-rate=1"], "--max-rate is 0, or"),
@@ -552,8 +579,8 @@ class OptionTests(MasterTestCase):
             error = self.assertRaises(UsageError, self.parse, *given)
             self.assertIn(why, str(error))
 
-    def test_given(self) -> None:
-        """Values and their units."""
+    def test_valuesWithUnits(self) -> None:
+        """Options accept values with their units."""
         options = self.parse(
             "--max-rate=2m",
             "--max-silence=0",
@@ -565,8 +592,8 @@ class OptionTests(MasterTestCase):
         self.assertEqual(options["on-hostname-mismatch"], "reject")
         self.assertEqual(options["max-handshakes-per-address"], 7)
 
-    def test_wrong(self) -> None:
-        """What cannot be meant is refused, and it is said what could be."""
+    def test_invalidValues(self) -> None:
+        """An invalid value is refused, and the error lists the valid ones."""
         for argument, word in (
             ("--max-rate=1k", str(RATE_MIN)),
             ("--max-rate=fast", "64k"),

@@ -31,7 +31,7 @@ def known(count: int) -> list[Known]:
 
 
 class Asker:
-    """A connection that asks for a number of streams."""
+    """A connection that requests a list of a number of streams."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -63,7 +63,7 @@ class Asker:
 
 
 class ListingsTests(SynchronousTestCase):
-    """Turns, pieces, room."""
+    """Lists take turns, in pieces, within a budget."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -76,7 +76,7 @@ class ListingsTests(SynchronousTestCase):
         return done
 
     def answer(self) -> None:
-        """The journal's thread makes one answer."""
+        """Let the journal's thread produce one answer."""
         done, call = self.calls.pop(0)
         done.callback(call())
 
@@ -86,15 +86,17 @@ class ListingsTests(SynchronousTestCase):
         return asker
 
     def turns(self, count: int = 1000) -> None:
-        """So many turns of the reactor: what a turn schedules is for the next."""
+        """Run a number of reactor turns; calls scheduled in a turn run in the next."""
         for _ in range(count):
             for call in list(self.clock.calls):
                 self.clock.calls.remove(call)
                 call.called = True
                 call.func(*call.args)
 
-    def test_pieces(self) -> None:
-        """A piece in each turn of the reactor, all in order; nothing is held in the end."""
+    def test_onePiecePerTurn(self) -> None:
+        """
+        One piece is sent per reactor turn, all in order, and nothing stays in memory.
+        """
         asker = self.begin("w1", 1000)
         self.answer()
         self.assertEqual(asker.pieces, [PIECE_STREAMS])
@@ -106,16 +108,16 @@ class ListingsTests(SynchronousTestCase):
         self.assertEqual(self.listings.octets, 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_ends(self) -> None:
-        """An empty answer has its end; so has one of whole pieces."""
+    def test_emptyAndWholePieces(self) -> None:
+        """An empty list is ended by LISTED, as is one of whole pieces."""
         for count in (0, 1, PIECE_STREAMS, 2 * PIECE_STREAMS):
             asker = self.begin("w1", count)
             self.answer()
             self.turns()
             self.assertEqual((len(asker.streams), asker.isDone), (count, True))
 
-    def test_notRead(self) -> None:
-        """No piece is sent before the peer has read the one before."""
+    def test_waitsForReader(self) -> None:
+        """A piece is sent only once the peer has read the previous one."""
         asker = self.begin("w1", 1000)
         asker.sent = lambda: setattr(asker, "isRead", False)
         self.answer()
@@ -127,21 +129,23 @@ class ListingsTests(SynchronousTestCase):
         self.turns()
         self.assertTrue(asker.isDone)
 
-    def test_inTurn(self) -> None:
-        """The journal makes one answer of a worker at a time, and few of all; in turn."""
+    def test_workersTakeTurns(self) -> None:
+        """
+        The journal produces one list at a time per worker, and few in total, in turn.
+        """
         for _ in range(20):
             self.begin("evil", 4096)
         others = [self.begin(f"w{n}", 10) for n in range(4)]
         self.assertEqual(len(self.calls), ASKED_AT_ONCE)
-        # One of evil's is between, not twenty.
+        # One of evil's lists comes in between, not twenty.
         for _ in range(6):
             self.answer()
         self.turns()
         self.assertTrue(all(other.isDone for other in others))
         self.assertEqual(len(self.calls), 1)
 
-    def test_room(self) -> None:
-        """Peers that do not read hold a bounded amount: the oldest of them are closed."""
+    def test_boundedMemory(self) -> None:
+        """Peers that do not read hold a bounded amount; the oldest are closed."""
         deaf = []
         for number in range(50):
             asker = self.begin(f"w{number}", 4096)
@@ -158,15 +162,18 @@ class ListingsTests(SynchronousTestCase):
         self.turns()
         self.assertTrue(honest.isDone)
 
-    def test_parked(self) -> None:
-        """While every peer that holds room is reading, a new answer waits; none is closed."""
+    def test_waitsWhileAllRead(self) -> None:
+        """
+        While every peer with a pending list is reading, a new list waits, and no peer
+        is closed.
+        """
         self.patch(listing, "HELD_OCTETS_MAX", 1000 * STREAM_OCTETS)
         slow, late = self.begin("w1", 900), self.begin("w2", 900)
         self.answer()
         self.answer()
         third = self.begin("w3", 5)
         self.assertEqual((len(slow.pieces), late.pieces), (1, []))
-        # The journal is not asked for more than can be kept.
+        # The journal is not asked for more than fits.
         self.assertEqual(self.calls, [])
         self.turns()
         self.assertTrue(slow.isDone and late.isDone)
@@ -174,16 +181,16 @@ class ListingsTests(SynchronousTestCase):
         self.assertTrue(third.isDone)
         self.assertFalse(slow.isRefused or late.isRefused or third.isRefused)
 
-    def test_larger(self) -> None:
-        """An answer that is larger than all the room is given alone."""
+    def test_oversizeList(self) -> None:
+        """A list larger than the whole budget is sent alone."""
         self.patch(listing, "HELD_OCTETS_MAX", 10 * STREAM_OCTETS)
         asker = self.begin("w1", 900)
         self.answer()
         self.turns()
         self.assertTrue(asker.isDone)
 
-    def test_gone(self) -> None:
-        """A connection that is gone holds nothing, wherever its answer was."""
+    def test_lostConnection(self) -> None:
+        """A lost connection holds nothing, whatever the state of its list."""
         waiting, asked, sent, deaf = [self.begin("w1", 900) for _ in range(4)]
         self.listings.forget("w1", asked)
         self.answer()
@@ -199,8 +206,10 @@ class ListingsTests(SynchronousTestCase):
         self.assertEqual((self.calls, self.clock.getDelayedCalls()), ([], []))
         self.assertEqual((len(waiting.pieces), asked.pieces), (2, []))
 
-    def test_failed(self) -> None:
-        """A journal that cannot answer: the next is asked all the same."""
+    def test_failedList(self) -> None:
+        """
+        After the journal fails to produce a list, the next one is still requested.
+        """
         results = [fail(JournalBlocked("away")), succeed(known(3)), succeed(None)]
         self.patch(self.listings, "_perform", lambda call: results.pop(0))
         first, second, third = (self.begin("w1", 3) for _ in range(3))
@@ -210,7 +219,7 @@ class ListingsTests(SynchronousTestCase):
         self.assertEqual(third.pieces, [])
 
     def test_stopped(self) -> None:
-        """Nothing is sent when the listener stops."""
+        """Nothing is sent once the listener stops."""
         asker = self.begin("w1", 900)
         self.answer()
         self.listings.stop()
@@ -220,7 +229,7 @@ class ListingsTests(SynchronousTestCase):
 
 
 class AnswerTests(ReceptionTestCase):
-    """What comes of LIST on a connection."""
+    """The answer to LIST on a connection."""
 
     def asked(self, count: int, name: str) -> RecordingLine:
         reception, line = self.connect()
@@ -233,8 +242,8 @@ class AnswerTests(ReceptionTestCase):
             self.clock.advance(0)
         return line
 
-    def test_names(self) -> None:
-        """Names are cut to a hundred octets; a piece has 64 KiB at most."""
+    def test_namesAreCut(self) -> None:
+        """Names are cut to a hundred octets; a piece has at most 64 KiB."""
         name = "\U0001f600" * 200
         line = self.asked(300, name)
         *lines, end = line.pop()
@@ -245,7 +254,7 @@ class AnswerTests(ReceptionTestCase):
         piece = b"".join(map(encodeControl, found[:PIECE_STREAMS]))
         self.assertLess(len(piece), 64 * 1024)
 
-    def test_cut(self) -> None:
+    def test_cutNamesAreEncodable(self) -> None:
         """A name of any octets is cut after the hundredth, and can be encoded."""
         for name in ("\udcff" * 200, "x" * 99 + "\U0001f600", "x" * 100, "y"):
             cut = cutName(name)
@@ -253,8 +262,8 @@ class AnswerTests(ReceptionTestCase):
             self.assertEqual(cut.encode("utf-8", "surrogateescape"), octets)
             encodeControl(KNOWN("5" * 32, 0, 0, 0, 0, cut))
 
-    def test_refused(self) -> None:
-        """A peer that is closed for want of room is told the reason."""
+    def test_refusedPeerGetsReason(self) -> None:
+        """A peer that is closed for lack of memory gets the reason."""
         asking, line = self.connect()
         line.isRead = False
         asking.controlReceived(LIST())

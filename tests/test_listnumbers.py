@@ -1,4 +1,4 @@
-"""Tests for what a CA revokes after its list was lost: L{decnet_syslog.trust.listnumbers}."""
+"""Tests for L{decnet_syslog.trust.listnumbers}: revocations after the list was lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from decnet_syslog.trust.listnumbers import NUMBERS_FILE
 
 
 class LostListTests(SynchronousTestCase):
-    """A list that would leave out what was revoked is not made."""
+    """No list is issued that would omit earlier revocations."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
@@ -34,8 +34,10 @@ class LostListTests(SynchronousTestCase):
     def refused(self, index: int) -> str:
         return str(self.assertRaises(UserError, self.revoke, index))
 
-    def test_lost(self) -> None:
-        """After one revocation or two, a lost list is asked for, and nothing is written."""
+    def test_lostList(self) -> None:
+        """
+        After one or two revocations, a lost list is asked for, and nothing is written.
+        """
         for index in (0, 1):
             self.revoke(index)
             octets = self.list.read_bytes()
@@ -52,8 +54,8 @@ class LostListTests(SynchronousTestCase):
             set(self.serials),
         )
 
-    def test_older(self) -> None:
-        """The same of a list from a backup."""
+    def test_outdatedList(self) -> None:
+        """After one or two revocations, an outdated list from a backup is refused."""
         self.revoke(0)
         octets = self.list.read_bytes()
         self.revoke(1)
@@ -61,7 +63,10 @@ class LostListTests(SynchronousTestCase):
         self.assertIn("number 2 exists", self.refused(2))
 
     def test_diedBetween(self) -> None:
-        """A list whose number was not noted any more is the last one."""
+        """
+        If the process died before recording the number of the newest list, that list is
+        accepted.
+        """
         self.revoke(0)
         numbers = self.authority.directory / NUMBERS_FILE
         before = numbers.read_bytes()
@@ -69,14 +74,14 @@ class LostListTests(SynchronousTestCase):
         numbers.write_bytes(before)
         self.revoke(2)
 
-    def test_damaged(self) -> None:
-        """A file of numbers that cannot be read is an error with a remedy."""
+    def test_damagedNumbers(self) -> None:
+        """An unreadable file of list numbers is an error with a remedy."""
         self.revoke(0)
         (self.authority.directory / NUMBERS_FILE).write_bytes(b"[1]")
         self.assertIn("delete it", self.refused(1))
 
-    def test_future(self) -> None:
-        """A list that is not valid yet is not believed, whatever its number."""
+    def test_futureList(self) -> None:
+        """A list that is not valid yet is not accepted, whatever its number."""
         later = datetime.now(timezone.utc) + timedelta(days=1)
         signer = self.authority.signers()[0]
         with mock.patch.object(revocation, "datetime") as clock:

@@ -1,4 +1,4 @@
-"""The real logrotate, copying and truncating under load."""
+"""Tests with the real logrotate, which copies and truncates under load."""
 
 from __future__ import annotations
 
@@ -22,20 +22,23 @@ from .rotating import LINE, missingFrom, rotateUnderLoad
 
 
 class MissingTests(SynchronousTestCase):
-    """What is in the files and did not arrive."""
+    """Finds lines in the files that did not arrive."""
 
     def missing(self, content: bytes, *there: int) -> list[bytes]:
-        """Of one file, where these lines arrived."""
+        """The missing lines of one file, if these lines arrived."""
         return missingFrom([content], {LINE % number for number in there})
 
-    def test_whole(self) -> None:
-        """A line is missing unless it arrived as it is."""
+    def test_wholeLines(self) -> None:
+        """A line is missing unless it arrived unchanged."""
         content = LINE % 1 + b"\n" + LINE % 2 + b"\n"
         self.assertEqual(self.missing(content, 1, 2), [])
         self.assertEqual(self.missing(content, 1, 20), [LINE % 2])
 
-    def test_torn(self) -> None:
-        """A copy that ends within a line: what was written there arrived, or this piece."""
+    def test_tornLine(self) -> None:
+        """
+        If a copy ends within a line, the line counts as arrived if either its complete
+        form or the fragment did.
+        """
         content = LINE % 119 + b"\n" + LINE % 12
         self.assertEqual(self.missing(content, 119, 120), [])
         self.assertEqual(self.missing(content, 119, 12), [])
@@ -44,10 +47,15 @@ class MissingTests(SynchronousTestCase):
 
 
 class UnderLoadTests(PairTestCase):
-    """copytruncate loses what is written between its copy and its truncate; we nothing."""
+    """
+    copytruncate itself loses lines written between its copy and its truncation; we lose
+    none.
+    """
 
     def test_copytruncate(self) -> None:
-        """What is in the files arrives, once; with the forwarder running and stopped."""
+        """
+        Every line in the files arrives once, with the forwarder running or stopped.
+        """
         requirePeer("logrotate")
         result = rotateUnderLoad(self.pair(), 8, 0.6, random.Random(4))
         self.assertEqual((result.missing, result.repeated), (0, 0), result)
@@ -56,17 +64,17 @@ class UnderLoadTests(PairTestCase):
 
 
 class NamesTests(SynchronousTestCase):
-    """The names that the real logrotate gives are recognized, by us and by the doctor."""
+    """We and the doctor recognise the names that the real logrotate gives."""
 
     def setUp(self) -> None:
         self.directory = Path(os.path.realpath(self.mktemp()))
         (self.directory / "logs").mkdir(parents=True)
-        # logrotate refuses directories that others may write.
+        # logrotate refuses directories that others can write to.
         for path in (self.directory, self.directory / "logs"):
             path.chmod(0o755)
 
     def rotate(self, settings: str) -> set[Path]:
-        """Rotate a log twice; the files that there are then, without the log."""
+        """Rotate a log twice. Returns the resulting files, without the log."""
         program = requirePeer("logrotate")
         log = self.directory / "logs" / "app.log"
         configuration = self.directory / "logrotate.conf"
@@ -80,16 +88,20 @@ class NamesTests(SynchronousTestCase):
             log.write_bytes(b"line %d\n" % number)
             command = [program, "-f", "-s", str(state), str(configuration)]
             done = subprocess.run(command, capture_output=True, text=True)
-            # With dates both have the same name: logrotate refuses the second.
+            # With dates both rotations have the same name: logrotate refuses the
+            # second.
             if number == 0:
                 self.assertEqual((done.returncode, done.stderr), (0, ""), settings)
         kept = (state, configuration, log)
         files = {path for path in self.directory.rglob("*") if path.is_file()}
         return files.difference(kept)
 
-    def test_names(self) -> None:
-        """Every rotated file has a name that we look for, by itself or with the --rotated that
-        the doctor asks for; and the doctor asks only where that is so."""
+    def test_namesAreRecognised(self) -> None:
+        """
+        Every rotated file's name is recognised, either by default or with the
+        C{--rotated} option that the doctor suggests; and the doctor suggests it only
+        where needed.
+        """
         packers = [
             f"compress\ncompresscmd {path}"
             for path in map(shutil.which, ("gzip", "bzip2", "xz", "zstd"))
@@ -135,7 +147,7 @@ class NamesTests(SynchronousTestCase):
 
 
 class SampleTests(PairTestCase):
-    """The configurations of the documentation lose nothing."""
+    """The example configurations of the documentation lose nothing."""
 
     def configuration(self, name: str, *instead: tuple[str, object]) -> Path:
         us = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
@@ -144,11 +156,13 @@ class SampleTests(PairTestCase):
         path.chmod(0o644)
         return path
 
-    def test_samples(self) -> None:
-        """Worker and master rotate again and again: every line once, in order, and the
-        doctor has nothing to say."""
+    def test_documentedExamples(self) -> None:
+        """
+        With repeated rotations on worker and master, every line arrives once and in
+        order, and the doctor has no findings.
+        """
         program = requirePeer("logrotate")
-        # Not one that everybody may write: logrotate refuses those.
+        # Not world-writable: logrotate refuses such directories.
         self.directory.chmod(0o755)
         pair = self.pair()
         worker = pair.enroll("w1")
@@ -177,7 +191,7 @@ class SampleTests(PairTestCase):
             )
             worker.append(lines)
             written += lines
-            # Shipped and written in part, at a moment that nobody has chosen.
+            # Shipped and written in part, at an arbitrary moment.
             self.waitFor(
                 pair,
                 lambda: pair.logPath.exists() and pair.logPath.stat().st_size > 0,
@@ -197,7 +211,7 @@ class SampleTests(PairTestCase):
         self.assertEqual(self.lines(pair.jsonPath).count(b"\n"), 1500)
 
     def lines(self, path: Path) -> bytes:
-        """What is in a file and its rotated ones, the oldest first."""
+        """The lines of a file and its rotated files, oldest first."""
         octets = b""
         for number in range(9, 0, -1):
             packed = Path(f"{path}.{number}.gz")

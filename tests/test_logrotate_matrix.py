@@ -13,7 +13,7 @@ from .rotators import KINDS
 
 _KINDS = {kind.title: kind for kind in KINDS}
 
-# One of each nature: names, copies, packed files, another program, and a link.
+# One of each type: names, copies, compressed files, another program, and a link.
 SAMPLE = (
     ("extension", "stopped"),
     ("copytruncate", "stopped"),
@@ -26,16 +26,19 @@ SAMPLE = (
 
 
 class SampleTests(SynchronousTestCase):
-    """No line is lost or comes twice, whichever way its file goes."""
+    """No line is lost or repeated, whichever way its file is rotated."""
 
     timeout = 300
 
-    def test_sample(self) -> None:
-        """Some rows; C{python -m tests.logrotate_matrix} tries all."""
+    def test_sampleOfRotations(self) -> None:
+        """
+        A sample of rotations loses and repeats nothing; C{python -m
+        tests.logrotate_matrix} runs all.
+        """
         requirePeer("logrotate")
         directory = Path(self.mktemp()).resolve()
         directory.mkdir(parents=True)
-        # Not one that everybody may write: logrotate refuses those.
+        # Not world-writable: logrotate refuses such directories.
         directory.chmod(0o755)
         with ThreadPoolExecutor(4) as pool:
             outcomes = list(
@@ -52,16 +55,19 @@ class SampleTests(SynchronousTestCase):
 
 
 class OutcomeTests(SynchronousTestCase):
-    """What counts as good, and how it is shown."""
+    """Which outcomes are good, and how they are shown."""
 
     def outcome(self, title: str = "default", **what: object) -> Outcome:
-        """An outcome in which nothing happened but this."""
+        """An outcome with zeros except for these values."""
         facts = dict.fromkeys(("repeated", "gaps", "unseen", "lost"), 0)
         everything: dict[str, object] = {**facts, "written": 9, **what}
         return Outcome(_KINDS[title], "running", **everything)  # type: ignore[arg-type]
 
-    def test_good(self) -> None:
-        """A line that is lost or repeated is not, nor a gap where every file is there."""
+    def test_goodOutcomes(self) -> None:
+        """
+        An outcome is good without lost or repeated lines, and without gaps if every
+        file exists.
+        """
         away = "rotate 1, master away"
         self.assertTrue(self.outcome().isGood)
         self.assertTrue(self.outcome(away, gaps=3, unseen=5).isGood)
@@ -76,8 +82,8 @@ class OutcomeTests(SynchronousTestCase):
         ):
             self.assertFalse(bad.isGood, bad)
 
-    def test_table(self) -> None:
-        """A line for each kind, a column for each state."""
+    def test_tableOfOutcomes(self) -> None:
+        """The table has a row for each kind of rotation and a column for each state."""
         lines = table([self.outcome(lost=1234), self.outcome("svlogd", gaps=1)])
         self.assertEqual(lines[1].split(), ["rotation", *STATES])
         self.assertEqual(lines[3].split(), ["default", "1,234", "/", "0", "/", "0"])

@@ -1,4 +1,7 @@
-"""Our own logs: no flood, no hostile text, one line of JSON an event."""
+"""
+Tests for the programs' own logs: no floods, no hostile text, one line of JSON per
+event.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ PACKAGE = Path(decnet_syslog.__file__).parent
 
 
 def event(words: str = "refused {address}: {reason}", **fields: Any) -> LogEvent:
-    """A warning."""
+    """A warning event."""
     return {
         "log_format": words,
         "log_level": LogLevel.warn,
@@ -42,7 +45,7 @@ def event(words: str = "refused {address}: {reason}", **fields: Any) -> LogEvent
 
 
 class SummingTests(SynchronousTestCase):
-    """Lines that are alike."""
+    """Similar lines are summed up."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -54,7 +57,10 @@ class SummingTests(SynchronousTestCase):
         return written
 
     def test_flood(self) -> None:
-        """A host that knocks a thousand times: a few lines, and a count of the rest."""
+        """
+        When a host connects a thousand times, a few lines and a count of the rest are
+        logged.
+        """
         for port in range(1000):
             self.summing(event(address=f"192.0.2.1:{port}"))
         self.assertEqual(len(self.pop()), ALIKE_MAX)
@@ -64,15 +70,17 @@ class SummingTests(SynchronousTestCase):
             asText(summary, True),
             "<4>refused 192.0.2.1:999: unknown ... and the like, 995 times\n",
         )
-        # A new minute: shown again, and no timer is left when it is quiet.
+        # A new minute: events are shown again, and no timer remains when it is quiet.
         self.summing(event())
         self.assertEqual(len(self.pop()), 1)
         self.clock.advance(600)
         self.assertEqual((self.pop(), self.clock.getDelayedCalls()), ([], []))
 
-    def test_others(self) -> None:
-        """One host's flood hides no other host, worker or word, and nothing that is no
-        warning."""
+    def test_otherEventsAreShown(self) -> None:
+        """
+        One host's flood hides no event of another host, worker or kind, and no event
+        above or below a warning.
+        """
         for _ in range(50):
             self.summing(event())
         self.pop()
@@ -88,8 +96,10 @@ class SummingTests(SynchronousTestCase):
             self.assertEqual(len(self.pop()), 1, other)
 
     def test_manyHosts(self) -> None:
-        """Ten thousand hosts that knock once each, or ten times: bounded, counted to the
-        last."""
+        """
+        When ten thousand hosts connect once or ten times each, the log stays short and
+        the counts are exact.
+        """
         self.knock(1)
         self.knock(10)
 
@@ -104,12 +114,12 @@ class SummingTests(SynchronousTestCase):
         self.assertEqual(counted, 10_000)
         shown = [e for e in written if "repeated" not in e]
         self.assertEqual(len(shown), ALIKE_OF_ALL_MAX)
-        # A summary for each of the first hosts at most, until all are summed up.
+        # At most a summary for each of the first hosts, until all are summed up.
         self.assertLess(len(written), 2 * ALIKE_OF_ALL_MAX)
         self.assertLessEqual(len(self.summing._windows), KINDS_MAX)
 
-    def test_end(self) -> None:
-        """When the process ends, what was not shown is said."""
+    def test_summaryAtExit(self) -> None:
+        """When the process ends, the number of suppressed lines is logged."""
         for _ in range(ALIKE_MAX + 2):
             self.summing(event())
         self.pop()
@@ -119,11 +129,13 @@ class SummingTests(SynchronousTestCase):
 
 
 class FormatTests(SynchronousTestCase):
-    """Text and JSON."""
+    """Text and JSON formats."""
 
-    def test_text(self) -> None:
-        """Time and level, or a level for journald before each line; control characters as
-        escapes."""
+    def test_textFormat(self) -> None:
+        """
+        Each line has a time and a level, or a level for journald; control characters
+        are escaped.
+        """
         hostile = event(reason="\x1b[2J\nforged")
         self.assertEqual(
             asText(hostile, False),
@@ -136,8 +148,8 @@ class FormatTests(SynchronousTestCase):
         self.assertEqual({line[:3] for line in lines}, {"<4>"})
         self.assertNotIn("\x07", "".join(lines))
 
-    def test_json(self) -> None:
-        """One line with the fields, whatever they are."""
+    def test_jsonFormat(self) -> None:
+        """An event is one line of JSON with its fields, whatever their values."""
         line = asJSON(
             event(
                 kind="refused",
@@ -158,10 +170,10 @@ class FormatTests(SynchronousTestCase):
 
 
 class OutputEventTests(SynchronousTestCase):
-    """What others do to the listener's files."""
+    """Events about changes that others make to the listener's files."""
 
-    def test_words(self) -> None:
-        """Every event that the code raises is said in words."""
+    def test_everyEventHasWords(self) -> None:
+        """Every event that the code raises has a text."""
         code = "".join(
             [path.read_text("utf-8") for path in (PACKAGE / "master").glob("out*.py")]
         )
@@ -170,9 +182,9 @@ class OutputEventTests(SynchronousTestCase):
 
 
 class ProcessTests(PairTestCase):
-    """With twistd's --logger."""
+    """Real processes with twistd's C{--logger}."""
 
-    def test_json(self) -> None:
+    def test_everyLineIsJSON(self) -> None:
         """Every line that a listener writes is a JSON object."""
         pair = self.pair()
         pair.listener.arguments = [

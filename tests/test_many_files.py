@@ -1,4 +1,7 @@
-"""Very many files: what is open at once has a limit, and the rest has its turn."""
+"""
+Tests for very many files: the number of open streams is limited, and the others take
+turns.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from .pipeline import World, perform, randomHistory, run
 
 
 class ManyTestCase(SynchronousTestCase):
-    """A worker whose logs are a pattern's."""
+    """A worker that follows a pattern of logs."""
 
     def world(self, limit: int) -> World:
         directory = Path(self.mktemp()).resolve()
@@ -26,19 +29,19 @@ class ManyTestCase(SynchronousTestCase):
         return world
 
     def write(self, world: World, numbers: range) -> None:
-        """A line into each of some files."""
+        """Write a line to each of some files."""
         for number in numbers:
             with (world.logs / f"{number:04}.log").open("ab") as log:
                 log.write(b"of %d\n" % number)
 
     def arrived(self, world: World) -> list[int]:
-        """Of which files lines have arrived."""
+        """The numbers of the files whose lines have arrived."""
         octets = world.rawPath.read_bytes()
         return sorted(int(line.split()[1]) for line in octets.splitlines())
 
     def go(self, world: World, rounds: int = 4) -> None:
         for _ in range(rounds):
-            # Patterns are looked at now and then.
+            # Patterns are evaluated at intervals.
             world.clock.advance(1)
             perform(world, ("all",))
 
@@ -46,8 +49,8 @@ class ManyTestCase(SynchronousTestCase):
 class GapTests(ManyTestCase):
     """A gap in the middle of a file."""
 
-    def test_base(self) -> None:
-        """The checksum begins anew behind it, at both ends alike."""
+    def test_checksumRestartsAfterGap(self) -> None:
+        """After a gap the checksum restarts, in the same way on both ends."""
         world = self.world(5)
         world.log.write_bytes(b"one\n" + b"x" * 3000 + b"\n" + b"two\n")
         world.connect()
@@ -61,15 +64,18 @@ class GapTests(ManyTestCase):
 
 
 class ManyTests(ManyTestCase):
-    """Files that a listener has room for, and more."""
+    """As many files as a listener accepts, and more."""
 
-    def test_defaults(self) -> None:
-        """A forwarder may have as many files as a listener lets it open, and more."""
+    def test_defaultLimits(self) -> None:
+        """
+        By default a listener lets a forwarder open as many streams as it follows files,
+        and more.
+        """
         self.assertLess(FILES_MAX, Limits.filesPerConnection)
         self.assertLess(Limits.filesPerConnection, Limits.filesPerWorker)
 
-    def test_many(self) -> None:
-        """Hundreds of files, over one connection."""
+    def test_hundredsOfFiles(self) -> None:
+        """Hundreds of files are shipped over one connection."""
         world = self.world(Limits.filesPerConnection)
         self.write(world, range(400))
         world.connect()
@@ -81,8 +87,11 @@ class ManyTests(ManyTestCase):
         self.assertIs(world.link, link)
         self.assertEqual(world.files.troubles, {})
 
-    def test_tooMany(self) -> None:
-        """Those that have no place wait, and that is said; when one is done the next comes."""
+    def test_moreFilesThanStreams(self) -> None:
+        """
+        Files over the limit wait, and this is reported; when a file is finished, the
+        next one follows.
+        """
         world = self.world(5)
         world.log.unlink()
         for _ in range(2):
@@ -105,8 +114,8 @@ class ManyTests(ManyTestCase):
         self.assertEqual(world.files.troubles, {})
         self.assertIs(world.link, link)
 
-    def test_rotations(self) -> None:
-        """A connection lives as long as it may, however often its file is rotated."""
+    def test_manyRotations(self) -> None:
+        """A connection persists however often its file is rotated."""
         world = self.world(3)
         world.connect()
         link = world.link
@@ -121,15 +130,20 @@ class ManyTests(ManyTestCase):
         self.assertIs(world.link, link)
         world.check()
 
-    def test_histories(self) -> None:
-        """Crashes and rotations with hardly a place: every line once and in order."""
+    def test_crashesWithFewStreams(self) -> None:
+        """
+        With crashes, rotations and hardly any streams, every line arrives once and in
+        order.
+        """
         for seed in range(12):
             directory = Path(self.mktemp()).resolve()
             run(directory, randomHistory(seed), filesPerConnection=2, patience=4)
             shutil.rmtree(directory)
 
     def test_rotatedBehindAll(self) -> None:
-        """A rotated file that is found late goes first: the newer one gives it its place."""
+        """
+        A rotated file found late goes first: a newer file gives up its stream for it.
+        """
         world = self.world(2)
         for _ in range(2):
             self.go(world)
@@ -148,8 +162,8 @@ class ManyTests(ManyTestCase):
         self.assertEqual([int(n) for n in numbers], [1, 2])
         self.assertEqual(world.files.troubles, {})
 
-    def test_toldNoMore(self) -> None:
-        """Without a connection nobody refuses a file."""
+    def test_warningEndsWithConnection(self) -> None:
+        """Without a connection, no files are reported as waiting for a stream."""
         world = self.world(1)
         self.write(world, range(1))
         world.connect()
@@ -160,10 +174,10 @@ class ManyTests(ManyTestCase):
 
 
 class LookTests(ManyTestCase):
-    """What happens while very many files are looked at."""
+    """Events during a poll of very many files."""
 
     def between(self, world: World, act: Callable[[], None]) -> None:
-        """Do something between the looks at two files."""
+        """Do something between the checks of two files."""
         first, *_ = world.files._followers.values()
         look = first.lookAtPath
 
@@ -188,7 +202,10 @@ class LookTests(ManyTestCase):
         return [n for n in world.rawPath.read_bytes().splitlines() if n != b"a"]
 
     def test_copytruncate(self) -> None:
-        """Truncated behind the look at another file: the copy is shipped first."""
+        """
+        If a file is copied and truncated during the poll of another, the copy is
+        shipped first.
+        """
         world, log = self.started()
 
         def act() -> None:
@@ -200,7 +217,10 @@ class LookTests(ManyTestCase):
         self.assertEqual(self.lines(world), [b"old", b"new"])
 
     def test_twiceRotated(self) -> None:
-        """Made, renamed and made again behind it: in this order."""
+        """
+        A file that is created, renamed and created again during a poll is shipped in
+        this order.
+        """
         world, log = self.started()
         log.rename(world.logs / "b.log.2")
         self.go(world)
@@ -215,7 +235,9 @@ class LookTests(ManyTestCase):
         self.assertEqual(self.lines(world), [b"old", b"new"])
 
     def test_timeSetBack(self) -> None:
-        """A tool that sets the directory's time back hides nothing for long."""
+        """
+        A tool that resets the directory's modification time hides no file for long.
+        """
         world, _ = self.started()
         os.utime(world.logs, (1_700_000_000,) * 2)
         self.go(world)

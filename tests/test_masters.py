@@ -47,10 +47,13 @@ A, B, C = (Address(name, 6514) for name in "abc")
 
 
 class AddressTests(SynchronousTestCase):
-    """Where a master is, as people write it."""
+    """A master's address as people write it."""
 
-    def test_forms(self) -> None:
-        """With and without a port, IPv6 with and without brackets; shown as written."""
+    def test_addressForms(self) -> None:
+        """
+        Addresses are accepted with or without a port, IPv6 with or without brackets,
+        and shown as written.
+        """
         for text, host, port, shown in (
             ("m", "m", 6514, "m:6514"),
             (" m.example.org:1 ", "m.example.org", 1, "m.example.org:1"),
@@ -64,15 +67,15 @@ class AddressTests(SynchronousTestCase):
             self.assertEqual(str(address), shown)
             self.assertEqual(Address.parse(shown, 1), address)
 
-    def test_wrong(self) -> None:
-        """What is none says so."""
+    def test_invalidAddresses(self) -> None:
+        """An invalid address gives an error with the accepted forms."""
         for text in ("", "m:", "m:0", "m:65536", "[::1", "a b", "m/x", "[m]x"):
             error = self.assertRaises(ValueError, Address.parse, text, 6514)
             self.assertIn("write host, host:port", str(error))
 
 
 class MastersTests(SynchronousTestCase):
-    """Who is tried next, and when."""
+    """The choice of the next master, and the delay before it."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -82,13 +85,16 @@ class MastersTests(SynchronousTestCase):
         return Masters(addresses, self.clock, lambda: self.dice)
 
     def fail(self, masters: Masters) -> tuple[Address, float]:  # type: ignore[override]
-        """An attempt fails; the time of the next one comes."""
+        """Let an attempt fail. Returns the next master and the delay before it."""
         wait = masters.failed()
         self.clock.advance(wait)
         return masters.current, wait
 
-    def test_one(self) -> None:
-        """One master: the series that it always was."""
+    def test_singleMaster(self) -> None:
+        """
+        With a single master, the delay doubles from 1 s to 30 s and restarts after
+        acceptance.
+        """
         masters = self.masters(A)
         waits = [self.fail(masters) for _ in range(7)]
         self.assertEqual(
@@ -99,19 +105,22 @@ class MastersTests(SynchronousTestCase):
         self.assertEqual(self.fail(masters), (A, 0.5))
 
     def test_failover(self) -> None:
-        """The next is tried at once, spread; who has taken us is stayed with."""
+        """
+        The next master is tried at once, with a random delay; the forwarder stays with
+        a master that has accepted it.
+        """
         masters = self.masters(A, B, C)
         self.dice = 0.5
         self.assertEqual(self.fail(masters), (B, FAILOVER_S / 2))
         masters.taken()
-        # B goes; by then A is no longer to be waited for, and is preferred.
+        # B fails; A's delay has passed by then, and A is preferred.
         self.clock.advance(10)
         self.assertEqual(self.fail(masters), (A, FAILOVER_S / 2))
         self.assertEqual(self.fail(masters), (C, FAILOVER_S / 2))
         self.assertEqual(masters.preferred, (A, B))
 
     def test_allAway(self) -> None:
-        """Each has its own series; all together are not tried more often than that."""
+        """Each master has its own delays; together they are not tried more often."""
         masters = self.masters(A, B)
         begun = self.clock.seconds()
         tries: dict[Address, list[float]] = {A: [begun], B: []}
@@ -129,10 +138,13 @@ class MastersTests(SynchronousTestCase):
         st.lists(st.sampled_from("abc"), min_size=1, max_size=5),
         st.lists(st.tuples(st.sampled_from("ftmu"), st.floats(0, 60), st.floats(0, 1))),
     )
-    def test_anything(
+    def test_anyHistory(
         self, names: list[str], steps: list[tuple[str, float, float]]
     ) -> None:
-        """No delay is negative or over the longest; the current one is one of ours."""
+        """
+        In any history, delays are between zero and the maximum, and the current master
+        is one of the configured ones.
+        """
         masters = self.masters(*[Address(name, 1) for name in names])
         for step, passed, self.dice in steps:
             self.clock.advance(passed)
@@ -148,26 +160,29 @@ class MastersTests(SynchronousTestCase):
                 self.assertLessEqual(wait, DELAY_MAX_S)
                 self.assertIn(masters.current, masters.addresses)
 
-    def test_move(self) -> None:
-        """A planned move is made at once, and is nobody's failure."""
+    def test_plannedMove(self) -> None:
+        """A planned move happens immediately and does not count as a failure."""
         masters = self.masters(A, B)
         self.fail(masters)
         masters.taken()
         masters.moveTo(A)
         self.assertEqual(self.fail(masters), (A, 0.0))
         self.assertEqual(masters.preferred, ())
-        # B's series was not begun by it.
+        # The move did not start B's delays.
         self.assertEqual(self.fail(masters), (B, 0.0))
 
     def test_movedAway(self) -> None:
-        """A move to a master that is none any more is not made."""
+        """A move to a master that is no longer configured is not made."""
         masters = self.masters(A, B)
         masters.moveTo(A)
         masters.use([C])
         self.assertEqual(self.fail(masters), (C, 0.0))
 
-    def test_others(self) -> None:
-        """Other masters: who stays keeps the series, and a connection stays until it ends."""
+    def test_newListOfMasters(self) -> None:
+        """
+        With a new list of masters, a remaining master keeps its delays, and an open
+        connection stays until it ends.
+        """
         masters = self.masters(A, B)
         self.fail(masters)
         masters.use([C, B])
@@ -176,13 +191,13 @@ class MastersTests(SynchronousTestCase):
         self.assertEqual((masters.current, masters.preferred), (B, (C,)))
         self.assertEqual(self.fail(masters), (C, 0.0))
         masters.use([A])
-        # A is new again: what was known of it went with it.
+        # A is new again: its earlier delays are forgotten.
         self.assertEqual(self.fail(masters)[0], A)
         self.assertEqual(self.fail(masters), (A, DELAY_MIN_S))
 
 
 class HomingTests(FactoryTestCase):
-    """Back to the preferred master, when it is back."""
+    """Return to the preferred master when it is back."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -210,7 +225,7 @@ class HomingTests(FactoryTestCase):
         return Endpoint()
 
     def looked(self) -> tuple[Any, Deferred[Any]]:
-        """The time to look has come: the probe."""
+        """Advance to the next probe."""
         count = len(self.probes)
         self.clock.advance(RETURN_S)
         ((address, factory, done),) = self.probes[count:]
@@ -222,7 +237,7 @@ class HomingTests(FactoryTestCase):
         protocol: bytes | None = b"decnet-syslog/1",
         says: bytes = encodeControl(HELLO(1, "0" * 32, 2048, 64)),
     ) -> TLSTransport:
-        """A probe whose handshake succeeds, and whose master says something then."""
+        """A probe whose handshake succeeds, followed by some octets from the master."""
         factory, done = self.looked()
         probe = factory.buildProtocol(None)
         transport = TLSTransport()
@@ -238,8 +253,11 @@ class HomingTests(FactoryTestCase):
         probe.connectionLost(Failure(ConnectionDone()))
         return transport
 
-    def test_refused(self) -> None:
-        """A master that does not accept us is not back, whatever its handshake says."""
+    def test_refusedProbe(self) -> None:
+        """
+        A master that does not accept the probe does not count as back, even after a
+        complete handshake.
+        """
         self.line.accepted()
         for says in (
             encodeControl(BYE("revoked", "it was revoked")),
@@ -252,13 +270,16 @@ class HomingTests(FactoryTestCase):
         probe.makeConnection(transport)
         done.callback(probe)
         probe.handshakeCompleted()
-        # As an alert ends it that comes behind our handshake.
+        # As when an alert arrives after our side of the handshake.
         probe.connectionLost(Failure(ConnectionLost()))
         self.clock.advance(SETTLE_S)
         self.assertFalse(self.transport.disconnecting)
 
-    def test_returns(self) -> None:
-        """The preferred master is seen to be back; then we go, and lose no time."""
+    def test_returnsToPreferred(self) -> None:
+        """
+        When the preferred master is found to be back, the forwarder moves there without
+        delay.
+        """
         self.assertEqual(self.masters.current, B)
         self.line.accepted()
         transport = self.answered()
@@ -269,20 +290,20 @@ class HomingTests(FactoryTestCase):
         self.clock.advance(0.01)
         self.assertEqual(self.masters.current, A)
         self.assertEqual(len(self.endpoint.attempts), 3)
-        # At home nobody is looked for.
+        # At the preferred master no probes are made.
         line, _ = self.connected()
         line.accepted()
         self.clock.advance(10 * RETURN_S)
         self.assertEqual(len(self.probes), 1)
 
-    def test_plain(self) -> None:
-        """A master that speaks nothing but RFC 5425 is not spoken to."""
+    def test_plainMasterIsNotProbed(self) -> None:
+        """A probe sends nothing to a master that speaks only plain RFC 5425."""
         self.line.accepted()
         self.assertEqual(self.answered(None).value(), b"")
         self.assertTrue(self.transport.disconnecting)
 
     def test_settlesFirst(self) -> None:
-        """What nobody acknowledges and is under way is not sent twice for it."""
+        """Unacknowledged octets in transit are not sent twice because of a return."""
         self.line.accepted()
         self.line.session = mock.Mock(inFlight=1, stalled=False)
         self.transport.registerProducer(self.line, True)
@@ -292,8 +313,11 @@ class HomingTests(FactoryTestCase):
         self.answered()
         self.assertTrue(self.transport.disconnecting)
 
-    def test_away(self) -> None:
-        """As long as it is away, has no TLS, or does not answer, nothing changes."""
+    def test_preferredStaysAway(self) -> None:
+        """
+        While the preferred master is unreachable, fails TLS, or does not answer,
+        nothing changes.
+        """
         self.line.accepted()
         factory, done = self.looked()
         done.errback(Failure(ConnectionRefusedError()))
@@ -313,8 +337,11 @@ class HomingTests(FactoryTestCase):
         self.looked()
         self.assertFalse(self.transport.disconnecting)
 
-    def test_meanwhile(self) -> None:
-        """Who is not taken looks for nobody; nor does it matter any more when we have gone."""
+    def test_noProbeWithoutMaster(self) -> None:
+        """
+        A forwarder that no master has accepted does not probe, and a probe's result is
+        ignored once the connection is lost.
+        """
         self.clock.advance(RETURN_S)
         self.assertEqual(self.probes, [])
         self.line.accepted()
@@ -330,10 +357,13 @@ class HomingTests(FactoryTestCase):
 
 
 class FailoverTests(PairTestCase):
-    """Real listeners, each with a journal of its own."""
+    """Real listeners, each with its own journal."""
 
     def test_eachHasAll(self) -> None:
-        """What one master has, the other gets when the forwarder comes to it; each once."""
+        """
+        When the forwarder moves to another master, that master receives everything the
+        first one has, once.
+        """
         pair = self.pair()
         other = "127.9.8.7"
         port = freePort(other)
@@ -374,10 +404,13 @@ class FailoverTests(PairTestCase):
 
 
 class OrderTests(SynchronousTestCase):
-    """RFC 2782."""
+    """The order of SRV records by RFC 2782."""
 
-    def test_priority(self) -> None:
-        """By priority; then by weight, all of them; "." is none."""
+    def test_priorityAndWeight(self) -> None:
+        """
+        Records are sorted by priority, then chosen at random by weight, using all of
+        them; "." is skipped.
+        """
         records = [
             dns.Record_SRV(20, 0, 6514, b"far.example.org"),
             dns.Record_SRV(10, 1, 6514, b"small.example.org"),
@@ -396,28 +429,28 @@ class OrderTests(SynchronousTestCase):
 
 
 class _Zone(FileAuthority):
-    """A zone made of records."""
+    """A DNS zone made of records."""
 
     def __init__(self, records: dict[bytes, list[Any]]) -> None:
         self._given: Any = records
         super().__init__("zone")
 
     def loadFile(self, filename: str) -> None:
-        """There is no file."""
+        """There is no file to load."""
         ours: Any = self
         ours.soa = (b"example.org", self._given[b"example.org"][0])
         ours.records = self._given
 
 
 class DirectoryTests(TestCase):
-    """With a real server of the DNS, on UDP."""
+    """Lookups with a real DNS server over UDP."""
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.used: list[list[Address]] = []
 
     def ask(self, records: list[Any]) -> Deferred[None]:
-        """Ask a server that has these records."""
+        """Ask a server with these records."""
         zone = _Zone(
             {
                 b"_syslog-tls._tcp.example.org": records,
@@ -439,8 +472,8 @@ class DirectoryTests(TestCase):
         return self.directory.ask()
 
     @inlineCallbacks
-    def test_answer(self) -> Any:
-        """The records are used, and asked for again when they are stale."""
+    def test_answerIsUsed(self) -> Any:
+        """The records are used, and looked up again when they expire."""
         yield self.ask(
             [
                 dns.Record_SRV(20, 0, 6514, b"two.example.org", ttl=5),
@@ -453,16 +486,18 @@ class DirectoryTests(TestCase):
         self.assertEqual(call.getTime(), FRESH_MIN_S)
 
     @inlineCallbacks
-    def test_equals(self) -> Any:
-        """Equals are in an order of our own, which no later answer changes; others have
-        another, so that a fleet spreads."""
+    def test_equalRecords(self) -> Any:
+        """
+        Records with equal priority get an order of this forwarder's own that no later
+        answer changes; other forwarders have other orders, so that a fleet spreads.
+        """
         records = [
             dns.Record_SRV(10, 1, 6514, b"m%d.example.org" % n, ttl=60)
             for n in range(6)
         ]
         yield self.ask(records)
         (first,) = self.used
-        # The DNS turns its answers round.
+        # The DNS reverses its answers.
         self.directory._answered(
             (
                 [dns.RRHeader(type=dns.SRV, payload=r) for r in reversed(records)],
@@ -486,15 +521,18 @@ class DirectoryTests(TestCase):
         self.assertGreater(len(orders), 10)
 
     @inlineCallbacks
-    def test_none(self) -> Any:
-        """No records: nothing changes, and it is asked again."""
+    def test_noRecords(self) -> Any:
+        """Without records nothing changes, and the lookup is repeated."""
         yield self.ask([dns.Record_TXT(b"x", ttl=900)])
         self.assertEqual(self.used, [])
         (call,) = self.clock.getDelayedCalls()
         self.assertEqual(call.getTime(), RETRY_S)
 
     def test_serverFails(self) -> None:
-        """Nor when the server cannot say, or nobody answers."""
+        """
+        If the server fails or does not answer, nothing changes, and the lookup is
+        repeated.
+        """
         asked: list[Deferred[Any]] = []
 
         class Dumb:
@@ -508,7 +546,7 @@ class DirectoryTests(TestCase):
         self.successResultOf(done)
         self.clock.advance(srv.RETRY_S)
         self.assertEqual(len(asked), 2)
-        # Stopped while it is asked: not again.
+        # Stopped during a lookup: no further lookup.
         directory.stop()
         asked[1].errback(DNSServerError())
         self.assertEqual((self.used, self.clock.getDelayedCalls()), ([], []))

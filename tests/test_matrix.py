@@ -1,4 +1,7 @@
-"""Versions, suites and certificates that a listener takes, asked by C{openssl s_client}."""
+"""
+Tests for the TLS versions, cipher suites and certificates that a listener accepts,
+using C{openssl s_client}.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ from .hellos import (
 from .peers import PairTestCase, requirePeer
 from .siege.papers import SERVER, Papers, issue, strangersCA
 
-# Whatever the library can do, also what it would not do by itself.
+# All that the library supports, including options that it would not use by default.
 ANYTHING = "-cipher", "ALL:COMPLEMENTOFALL:@SECLEVEL=0"
 
 # RFC 9662 and RFC 8446, with a master whose key is ECDSA and one whose key is RSA.
@@ -47,7 +50,8 @@ GOOD_1_3 = (
     "TLS_CHACHA20_POLY1305_SHA256",
 )
 
-# One of each kind that is not: what it lacks, and its number, for what s_client lacks too.
+# One forbidden suite of each type: its weakness, and its number, in case s_client lacks
+# it.
 ECDHE_ECDSA_AES128_GCM, ECDHE_RSA_AES128_GCM = 0xC02B, 0xC02F
 BAD = {
     "RC4": 0x0005,
@@ -82,7 +86,7 @@ BAD_NAMES = (
 
 
 def _save(papers: Papers, directory: Path) -> Path:
-    """A bundle's certificate and key, as files."""
+    """Save a bundle's certificate and key as files."""
     directory.mkdir(exist_ok=True)
     pem = papers.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     for name, octets in (
@@ -96,7 +100,7 @@ def _save(papers: Papers, directory: Path) -> Path:
 
 
 class MatrixTests(PairTestCase):
-    """A listener as a process, and OpenSSL's own client."""
+    """A listener process and OpenSSL's own client."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -109,19 +113,23 @@ class MatrixTests(PairTestCase):
         self.asked = 0
 
     def source(self) -> str:
-        """An address of loopback for each client, to find it in the listener's log."""
+        """
+        A loopback address for each client, to find the client in the listener's log.
+        """
         self.asked += 1
         return f"127.251.0.{self.asked}"
 
     def said(self, source: str, *words: str) -> bool:
-        """Whether the listener's log has a line on a client with one of these in it."""
+        """
+        Whether the listener's log has a line about a client with one of these texts.
+        """
         return any(
             f"{source}:" in line and any(word in line for word in words)
             for line in self.master.listener.output().splitlines()
         )
 
     def lines(self) -> list[str]:
-        """What is stored, all of it good's."""
+        """The stored lines, all from the valid worker."""
         if not self.master.jsonPath.exists():
             return []
         whole, _, _ = self.master.jsonPath.read_bytes().rpartition(b"\n")
@@ -132,7 +140,7 @@ class MatrixTests(PairTestCase):
     def start(
         self, source: str, papers: Path | None, *options: str
     ) -> subprocess.Popen[bytes]:
-        """C{openssl s_client}, which verifies the master."""
+        """Start C{openssl s_client}, which verifies the master."""
         shown: list[object] = []
         if papers is not None:
             shown = ["-cert", papers / "worker.crt", "-key", papers / "worker.key"]
@@ -156,11 +164,11 @@ class MatrixTests(PairTestCase):
         return child
 
     def words(self, source: str) -> str:
-        """What a client printed."""
+        """The output of a client."""
         return (self.directory / f"{source}.said").read_text("utf-8", "replace")
 
     def send(self, child: subprocess.Popen[bytes], what: str) -> str:
-        """Send a line in a frame. The line."""
+        """Send a line in a frame. Returns the line."""
         line = f"<134>1 2026-04-18T00:00:00Z d s - e - {what}"
         assert child.stdin is not None
         try:
@@ -170,13 +178,13 @@ class MatrixTests(PairTestCase):
         return line
 
     def end(self, child: subprocess.Popen[bytes]) -> None:
-        """Have it close."""
+        """Let the client close."""
         assert child.stdin is not None
         child.stdin.close()
         child.wait(60)
 
     def assertTaken(self, papers: Path | None, *options: str) -> str:
-        """A line arrives, once. What the client printed."""
+        """Check that a line arrives, once. Returns the client's output."""
         source = self.source()
         child = self.start(source, papers, *options)
         self.stored.append(self.send(child, f"{self.asked} {options}"))
@@ -192,7 +200,7 @@ class MatrixTests(PairTestCase):
     def assertRefused(
         self, papers: Path | None, words: tuple[str, ...], *options: str
     ) -> None:
-        """The client has to give up, and the reason is in the listener's log."""
+        """Check that the client gives up, and that the listener logs the reason."""
         source = self.source()
         child = self.start(source, papers, *options)
         self.send(child, f"{self.asked} {options}")
@@ -205,12 +213,14 @@ class MatrixTests(PairTestCase):
         self.assertFalse(self.said(source, "connected from"), self.words(source))
 
     def finish(self) -> None:
-        """What was refused has left nothing; who is good is served."""
+        """
+        Check that refused clients have stored nothing, and that a valid one is served.
+        """
         self.assertTaken(self.good, "-tls1_3")
         self.assertTrue(self.master.listener.alive)
 
     def test_versionsAndCertificates(self) -> None:
-        """TLS 1.2 and 1.3 with a certificate of the CA, and nothing else."""
+        """A client needs TLS 1.2 or 1.3 and a certificate from the CA."""
         self.master.startListener()
         for version in ("-tls1", "-tls1_1"):
             for papers in (self.good, None, self.foreign):
@@ -221,8 +231,8 @@ class MatrixTests(PairTestCase):
             self.assertTaken(self.good, version)
         self.finish()
 
-    def test_suites(self) -> None:
-        """RFC 9662's suites, one by one, and none of the others."""
+    def test_cipherSuites(self) -> None:
+        """Each of RFC 9662's suites is accepted, and all others are refused."""
         self.master.startListener()
         for suite in GOOD_ECDSA:
             said = self.assertTaken(self.good, "-tls1_2", "-cipher", suite)
@@ -241,8 +251,11 @@ class MatrixTests(PairTestCase):
         )
         self.finish()
 
-    def test_rsa(self) -> None:
-        """The same of a master whose key is RSA; RFC 9662's mandatory suite is one of it."""
+    def test_masterWithRSAKey(self) -> None:
+        """
+        A master with an RSA key accepts the suites for it, including RFC 9662's
+        mandatory one.
+        """
         ca = Papers(
             self.master.authority.certificate,
             readKey(self.master.caDirectory / "ca.key"),
@@ -257,8 +270,10 @@ class MatrixTests(PairTestCase):
         self._offer(ECDHE_RSA_AES128_GCM)
         self.finish()
 
-    def test_offers(self) -> None:
-        """What s_client cannot offer any more: by hand."""
+    def test_handmadeHellos(self) -> None:
+        """
+        Offers that s_client no longer supports are refused, using handmade hellos.
+        """
         self.master.startListener()
         self._offer(ECDHE_ECDSA_AES128_GCM)
         target = self.master.host, self.master.port
@@ -280,7 +295,7 @@ class MatrixTests(PairTestCase):
         self.assertEqual(found, chosen)
 
     def test_renegotiation(self) -> None:
-        """A client of TLS 1.2 that asks for another handshake does not get one."""
+        """A TLS 1.2 client that requests renegotiation does not get it."""
         self.master.startListener()
         source = self.source()
         child = self.start(source, self.good, "-tls1_2")
@@ -299,12 +314,12 @@ class MatrixTests(PairTestCase):
         self.end(child)
         self.finish()
 
-    def test_sessions(self) -> None:
-        """No session is resumed, with a certificate or without."""
+    def test_sessionResumption(self) -> None:
+        """No session is resumed, with or without a certificate."""
         self.master.startListener()
         for version in ("-tls1_2", "-tls1_3"):
             saved = self.directory / f"session{version}"
-            # A master that gives no session at all leaves nothing to try again with.
+            # A master that issues no session leaves nothing to retry with.
             self.assertTaken(self.good, version, "-sess_out", str(saved))
             if not saved.exists():
                 continue

@@ -1,8 +1,9 @@
 """
-Tests for L{decnet_syslog.migration}: every schema that a journal has had comes up, or stays.
+Tests for L{decnet_syslog.migration}: every schema that a journal ever had is upgraded,
+or left unchanged.
 
-C{tests/data/schemas} has each past C{journal.sql}; the number in its name is the version
-that it bore.
+C{tests/data/schemas} has each past C{journal.sql}; the number in its name is its
+version.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ PAST = sorted(SCHEMAS.glob("journal-*.sql"))
 IDENTITY = "0123456789abcdef" * 2
 OCTETS = b"one\ntwo\n"
 
-# A table's row, by the columns that the table may have.
+# The values of a table's row, by its possible columns.
 ROWS: dict[str, dict[str, object]] = {
     "meta": {"key": "identity", "value": IDENTITY},
     "name": {
@@ -95,7 +96,7 @@ ROWS: dict[str, dict[str, object]] = {
     },
 }
 
-# What makes a schema one that this program has never had.
+# Changes that produce a schema which this program never had.
 STRANGE = {
     "a column": "ALTER TABLE stream ADD COLUMN colour TEXT",
     "a table": "CREATE TABLE colour (name TEXT)",
@@ -110,19 +111,19 @@ STRANGE = {
 
 
 def versionOf(path: Path) -> int:
-    """The version that a past schema bore."""
+    """The version of a past schema."""
     return int(re.sub(r"\D", "", path.stem))
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[sqlite3.Connection]:
-    """Another program's hands on a database."""
+    """Open a database as another program would."""
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         yield db
 
 
 def make(path: Path, schema: Path) -> None:
-    """A journal as a past program left it, stopped in good order."""
+    """A journal as a past program left it after a clean stop."""
     with writing(path) as db:
         db.execute("PRAGMA journal_mode = WAL")
         db.executescript(schema.read_text("utf-8"))
@@ -142,35 +143,35 @@ def make(path: Path, schema: Path) -> None:
 
 
 def using(schema: Schema) -> AbstractContextManager[object]:
-    """A program whose newest schema is this."""
+    """A program whose newest schema is this one."""
     return mock.patch.object(journals, "journalSchema", lambda: schema)
 
 
 def smallDisk(
     *arguments: Any, connect: Any = sqlite3.connect, **named: Any
 ) -> sqlite3.Connection:
-    """A database on a disk where it cannot become any larger."""
+    """A database on a disk that has no room for growth."""
     db: sqlite3.Connection = connect(*arguments, **named)
     db.execute("PRAGMA max_page_count = 1")
     return db
 
 
 class PastTests(SynchronousTestCase):
-    """Every journal that a past program can have left."""
+    """Journals of every past version."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
         self.directory.mkdir(parents=True)
 
     def journals(self, why: str) -> Iterator[tuple[str, Path]]:
-        """A journal of each past schema."""
+        """A journal for each past schema."""
         for schema in PAST:
             path = self.directory / f"{why.replace(' ', '-')}-{schema.stem}.db"
             make(path, schema)
             yield schema.stem, path
 
-    def test_each(self) -> None:
-        """There is a past schema of each version before the newest."""
+    def test_everyVersionIsCovered(self) -> None:
+        """There is a past schema for each version before the newest."""
         versions = set(map(versionOf, PAST))
         newest = journalSchema().version
         self.assertEqual(
@@ -179,14 +180,17 @@ class PastTests(SynchronousTestCase):
             "copy the journal.sql that bore it into tests/data/schemas",
         )
 
-    def test_up(self) -> None:
-        """All that it holds is there, and it takes lines."""
+    def test_upgradeKeepsContent(self) -> None:
+        """An upgraded journal has everything, and accepts lines."""
         for name, path in self.journals("up"):
             with self.subTest(schema=name):
                 self.look(path)
 
-    def test_halfway(self) -> None:
-        """A journal of version 1 that a program of version 2 altered, and then refused."""
+    def test_halfUpgradedJournal(self) -> None:
+        """
+        A journal of version 1 that a program of version 2 altered and then refused is
+        upgraded.
+        """
         for schema in [path for path in PAST if versionOf(path) == 1]:
             with self.subTest(schema=schema.stem):
                 path = self.directory / f"{schema.stem}.db"
@@ -200,7 +204,7 @@ class PastTests(SynchronousTestCase):
 
     def look(self, path: Path) -> None:
         for _ in range(2):
-            # The second time it is the newest already.
+            # At the second opening it is the newest version already.
             journal = Journal.open(path)
             try:
                 self.assertEqual(journal.identity, IDENTITY)
@@ -232,8 +236,11 @@ class PastTests(SynchronousTestCase):
         finally:
             journal.close()
 
-    def test_untouched(self) -> None:
-        """One that no steps make the newest is refused, and no octet of it changes."""
+    def test_unknownSchemaIsUntouched(self) -> None:
+        """
+        A journal with a schema that cannot be upgraded is refused, and no octet of it
+        changes.
+        """
         for what, statement in STRANGE.items():
             for name, path in self.journals(what):
                 with self.subTest(strange=what, schema=name):
@@ -247,13 +254,13 @@ class PastTests(SynchronousTestCase):
         self.assertIn(str(path), str(error))
         self.assertNotIn("\n", str(error))
         self.assertEqual(path.read_bytes(), before)
-        # Nor did its WAL mode, or a file beside it, come or go.
+        # Neither its WAL mode nor the files next to it changed.
         self.assertEqual(
             [p.name for p in self.directory.glob(f"{path.name}*")], [path.name]
         )
 
     def test_noWAL(self) -> None:
-        """Another program's database is not even given a write-ahead log."""
+        """Another program's database is not switched to a write-ahead log."""
         path = self.directory / "other.db"
         with writing(path) as db:
             db.execute("CREATE TABLE stream (id INTEGER)")
@@ -261,7 +268,7 @@ class PastTests(SynchronousTestCase):
         self.refused(path)
 
     def test_rowsLost(self) -> None:
-        """Steps that would lose a row, or leave one that refers to nothing, are undone."""
+        """Steps that lose a row, or break a reference, are rolled back."""
         schema = journalSchema()
         lossy = {
             "a row": "DELETE FROM gap",
@@ -276,8 +283,10 @@ class PastTests(SynchronousTestCase):
                     with using(worse):
                         self.refused(path)
 
-    def test_full(self) -> None:
-        """Without room for the steps it stays what it was, and comes up later."""
+    def test_noSpaceForUpgrade(self) -> None:
+        """
+        Without space for the upgrade a journal stays unchanged, and is upgraded later.
+        """
         schema = journalSchema()
         fill = "INSERT INTO meta VALUES ('x', zeroblob(1000000))", "DELETE FROM meta"
         for name, path in self.journals("full"):
@@ -297,10 +306,10 @@ class PastTests(SynchronousTestCase):
 
 
 class StepTests(SynchronousTestCase):
-    """Steps that take away what others have added."""
+    """Steps that remove something an earlier step added."""
 
-    def test_removed(self) -> None:
-        """A step is not made again where a later one has taken away what it adds."""
+    def test_stepIsNotRepeated(self) -> None:
+        """A step is not repeated if a later one has removed its addition."""
         first = Step(2, "a.old", ("ALTER TABLE a ADD COLUMN old TEXT",))
         second = Step(
             3,
@@ -327,10 +336,12 @@ class StepTests(SynchronousTestCase):
 
 
 class StateTests(SynchronousTestCase):
-    """The forwarder's database."""
+    """The forwarder's state database."""
 
-    def test_untouched(self) -> None:
-        """One that is not ours is refused, and no octet of it changes."""
+    def test_unknownSchemaIsUntouched(self) -> None:
+        """
+        A state database with an unknown schema is refused, and no octet of it changes.
+        """
         directory = Path(self.mktemp()).resolve()
         directory.mkdir(parents=True)
         strange = {

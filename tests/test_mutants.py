@@ -1,4 +1,7 @@
-"""Mistakes that are put in by hand are found, each by an assertion: L{tests.mutants}."""
+"""
+Tests that the handmade mistakes of L{tests.mutants} are found, each through a failing
+assertion.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from .mutants import HISTORIES, MUTANTS, NO_ROSTER, Mutant, Replacement, edited
 from .pipeline import randomHistory, run
 
-# Histories until one must have shown a mistake.
+# The number of histories within which one must reveal a mistake.
 HISTORIES_MAX = 300
 
 
 def theCase(name: str) -> unittest.TestResult:
-    """Run a single test case."""
+    """Load a single test case by name."""
     result = unittest.TestResult()
     suite = TestLoader().loadByName(name)
     assert suite.countTestCases() == 1, name
@@ -27,12 +30,12 @@ def theCase(name: str) -> unittest.TestResult:
 
 
 class MutantTests(SynchronousTestCase):
-    """Each mistake is found; a case for each is made below."""
+    """Each mistake is found; a test for each is added below."""
 
     def hunt(self, mutant: Mutant) -> None:
         """
-        See a mistake fail an assertion. Any other exception is an error of this test: the
-        mistake, or the hunt, is not what it says.
+        Check that a mistake fails an assertion. Any other exception is an error in this
+        test: the mistake or the hunt does not do what it claims.
         """
         if mutant.hunt in (HISTORIES, NO_ROSTER):
             self.assertTrue(self.inHistories(mutant), f"{mutant.name} was not found")
@@ -47,7 +50,9 @@ class MutantTests(SynchronousTestCase):
         self.assertEqual(len(result.failures), 1, f"{mutant.name} was not found")
 
     def inHistories(self, mutant: Mutant) -> bool:
-        """Whether a history fails an assertion with a mistake, and none without it."""
+        """
+        Whether some history fails an assertion with the mistake, and passes without it.
+        """
         hasRoster = mutant.hunt == HISTORIES
         for seed in range(HISTORIES_MAX):
             if self.fails(seed, hasRoster, mutant):
@@ -56,7 +61,7 @@ class MutantTests(SynchronousTestCase):
         return False
 
     def fails(self, seed: int, hasRoster: bool, mutant: Mutant | None) -> bool:
-        """Live through a history. Whether an assertion has failed."""
+        """Run a history. Returns whether an assertion failed."""
         directory = Path(self.mktemp()).resolve()
         try:
             if mutant is None:
@@ -86,27 +91,27 @@ for _mutant in MUTANTS:
 
 
 class ReplacementTests(SynchronousTestCase):
-    """What is put in fits the place."""
+    """Replacements fit the replaced functions."""
 
-    def test_signatures(self) -> None:
-        """Each mistake can be called like what it replaces."""
+    def test_signaturesMatch(self) -> None:
+        """Each mistake can be called like the original."""
         for mutant in MUTANTS:
             for one in mutant.replacements:
                 with self.subTest(mutant=mutant.name, replaces=one.attribute):
                     one.check()
 
     def test_otherSignature(self) -> None:
-        """One that cannot is found out."""
+        """A replacement with another signature is detected."""
 
         def fails(self: object, other: object) -> None:
-            """Has a parameter more."""
+            """Has an additional parameter."""
 
         replacement = Replacement(MutantTests, "hunt", lambda self: None)
         self.assertRaises(AssertionError, replacement.check)
         replacement = Replacement(MutantTests, "fails", fails)
         self.assertRaises(AssertionError, replacement.check)
 
-    def test_edit(self) -> None:
-        """A text that is to be edited must be there, once."""
+    def test_editedTextIsUnique(self) -> None:
+        """A text to be edited must occur exactly once."""
         self.assertRaises(AssertionError, edited, MutantTests, "fails", ("nowhere", ""))
         self.assertRaises(AssertionError, edited, MutantTests, "fails", ("seed", ""))

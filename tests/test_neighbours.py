@@ -1,8 +1,8 @@
 """
-Senders that others wrote, with TLS 1.2 and 1.3: every complete message arrives, and every
-refusal has its reason and the remedy in the listener's log.
+Tests with other projects' senders, with TLS 1.2 and 1.3: every complete message
+arrives, and every refusal is logged with its reason and remedy.
 
-docs/neighbours.rst has a row for each; a test here holds the two together.
+docs/neighbours.rst has a row for each sender; a test here compares the two.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from .peers import EXAMPLES, PairTestCase, example, requireModule, requirePeer
 
 VERSIONS = ("1.2", "1.3")
 
-# Few, so that the last ones are on their way when the sender closes; with octets that are no
-# characters of their own.
+# Few lines, so that the last ones are in transit when the sender closes; with octets
+# that are invalid as UTF-8.
 LINES = [
     "<14>1 2026-11-28T00:00:00Z h app - - - line %d \u00e9".encode() % number
     for number in range(40)
 ]
 
-# syslog-pro sends its message as it is: the caller frames. It makes a connection for each.
+# syslog-pro sends its message unchanged: the caller does the framing. It opens a
+# connection for each message.
 SYSLOG_PRO = """
 const {Syslog} = require(process.argv[1]);
 const [, , host, port, bundle, framing] = process.argv;
@@ -44,7 +45,7 @@ const sender = new Syslog({
 })().catch((error) => { console.log(error); process.exit(1); });
 """
 
-# rfc5424-logging-handler makes the header itself, and never reads.
+# rfc5424-logging-handler builds the header itself, and never reads.
 HANDLER = """
 import logging, socket, ssl, sys
 host, port, bundle, framing, version = sys.argv[1:]
@@ -70,17 +71,17 @@ handler.close()
 
 
 def counted(lines: Sequence[bytes]) -> bytes:
-    """Octet-counted."""
+    """Lines with octet-counted frames."""
     return b"".join([b"%d %b" % (len(line), line) for line in lines])
 
 
 def byLineFeed(lines: Sequence[bytes]) -> bytes:
-    """Each with a line feed."""
+    """Lines that end with line feeds."""
     return b"".join([line + b"\n" for line in lines])
 
 
 class NeighbourTestCase(PairTestCase):
-    """A listener and a worker's bundle, which another's program uses."""
+    """A listener, and a worker's bundle for another program."""
 
     master: Pair
     worker: Worker
@@ -92,7 +93,7 @@ class NeighbourTestCase(PairTestCase):
         self.master.startListener()
 
     def call(self, command: Sequence[str], octets: bytes) -> None:
-        """Have a program send octets and end; how is its own."""
+        """Let a program send octets and end; its exit status does not matter."""
         with open(self.directory / "peer.out", "ab") as out:
             subprocess.run(
                 command,
@@ -104,12 +105,15 @@ class NeighbourTestCase(PairTestCase):
             )
 
     def arrived(self, wanted: Sequence[bytes]) -> None:
-        """Wait for these lines: each once, in order."""
+        """Wait for these lines, each once and in order."""
         got = self.waitForLines(self.master, len(wanted))
         self.assertEqual(got, [line + b"\n" for line in wanted])
 
     def refused(self, *words: str) -> None:
-        """Wait for a line with these words in the listener's log; no message has arrived."""
+        """
+        Wait for a line with these words in the listener's log, and check that no
+        message has arrived.
+        """
 
         def found() -> bool:
             return any(
@@ -169,10 +173,13 @@ class NeighbourTestCase(PairTestCase):
 
 
 class SenderTests(NeighbourTestCase):
-    """Octet-counted: every whole message arrives, though the sender closes at once."""
+    """
+    With octet counting, every complete message arrives even if the sender closes
+    immediately.
+    """
 
-    def test_gnutls(self) -> None:
-        """gnutls-cli."""
+    def test_gnutlsCli(self) -> None:
+        """Lines from gnutls-cli arrive."""
         requirePeer("gnutls-cli")
         self.listen()
         for version in VERSIONS:
@@ -181,7 +188,7 @@ class SenderTests(NeighbourTestCase):
         self.arrived(LINES * len(VERSIONS))
 
     def test_socat(self) -> None:
-        """socat, which only writes."""
+        """Lines from socat, which only writes, arrive."""
         requirePeer("socat")
         self.listen()
         for version in VERSIONS:
@@ -191,8 +198,8 @@ class SenderTests(NeighbourTestCase):
             self.call(self.socat(*limits), counted(LINES))
         self.arrived(LINES * len(VERSIONS))
 
-    def test_openssl(self) -> None:
-        """openssl s_client."""
+    def test_opensslClient(self) -> None:
+        """Lines from C{openssl s_client} arrive."""
         self.listen()
         for version in VERSIONS:
             command = self.openssl(f"-tls{version.replace('.', '_')}")
@@ -200,26 +207,28 @@ class SenderTests(NeighbourTestCase):
         self.arrived(LINES * len(VERSIONS))
 
     def test_syslogPro(self) -> None:
-        """syslog-pro of the npm registry, which makes a connection for each message."""
+        """
+        Messages from npm's syslog-pro, which opens a connection for each one, arrive.
+        """
         requireModule("syslog-pro")
         self.listen()
         for version in VERSIONS:
             self.call(self.syslogPro(version), byLineFeed(LINES))
         self.arrived(LINES * len(VERSIONS))
 
-    def test_handler(self) -> None:
-        """rfc5424-logging-handler of PyPI, which never reads."""
+    def test_loggingHandler(self) -> None:
+        """Messages from PyPI's rfc5424-logging-handler, which never reads, arrive."""
         self.listen()
         for version in VERSIONS:
             self.call(self.handler(version), byLineFeed(LINES))
         got = self.waitForLines(self.master, len(VERSIONS) * len(LINES))
-        # It makes a header of its own, and a mark of UTF-8 before the text.
+        # It adds its own header, and a byte order mark before the text.
         ends = [re.sub(rb".*<14>", b"<14>", line, flags=re.DOTALL) for line in got]
         self.assertEqual(ends, [line + b"\n" for line in LINES * len(VERSIONS)])
 
 
 class RsyslogTests(NeighbourTestCase):
-    """rsyslog with both of its TLS drivers."""
+    """rsyslog with each of its TLS drivers."""
 
     VERSION = {
         ("ossl", "1.2"): "MinProtocol=TLSv1.2\nMaxProtocol=TLSv1.2",
@@ -257,24 +266,27 @@ class RsyslogTests(NeighbourTestCase):
         self.send(driver, version)
         self.arrived(LINES)
 
-    def test_ossl12(self) -> None:
-        """OpenSSL's, TLS 1.2."""
+    def test_osslTLS12(self) -> None:
+        """rsyslog's OpenSSL driver works with TLS 1.2."""
         self.versions("ossl", "1.2")
 
-    def test_ossl13(self) -> None:
-        """OpenSSL's, TLS 1.3."""
+    def test_osslTLS13(self) -> None:
+        """rsyslog's OpenSSL driver works with TLS 1.3."""
         self.versions("ossl", "1.3")
 
-    def test_gtls12(self) -> None:
-        """GnuTLS's, TLS 1.2."""
+    def test_gtlsTLS12(self) -> None:
+        """rsyslog's GnuTLS driver works with TLS 1.2."""
         self.versions("gtls", "1.2")
 
-    def test_gtls13(self) -> None:
-        """GnuTLS's, TLS 1.3."""
+    def test_gtlsTLS13(self) -> None:
+        """rsyslog's GnuTLS driver works with TLS 1.3."""
         self.versions("gtls", "1.3")
 
-    def test_traditional(self) -> None:
-        """Its own default framing is by line feed: refused, with the name of the option."""
+    def test_traditionalFraming(self) -> None:
+        """
+        rsyslog's default framing by line feed is refused, and the log names the option
+        to change.
+        """
         requirePeer("rsyslogd")
         self.listen()
         self.send("ossl", "1.3", "traditional")
@@ -317,16 +329,19 @@ class SyslogNgTests(NeighbourTestCase):
         ends = [line[line.index(b"<14>") :] for line in got]
         self.assertEqual(ends, [line + b"\n" for line in LINES])
 
-    def test_12(self) -> None:
-        """TLS 1.2."""
+    def test_syslogDriverTLS12(self) -> None:
+        """syslog-ng's syslog() driver works with TLS 1.2."""
         self.versions("1.2")
 
-    def test_13(self) -> None:
-        """TLS 1.3."""
+    def test_syslogDriverTLS13(self) -> None:
+        """syslog-ng's syslog() driver works with TLS 1.3."""
         self.versions("1.3")
 
-    def test_network(self) -> None:
-        """Its driver network() frames by line feed: refused, with the driver that does not."""
+    def test_networkDriver(self) -> None:
+        """
+        syslog-ng's network() driver, which frames by line feed, is refused, and the log
+        names the driver to use.
+        """
         requirePeer("syslog-ng")
         self.listen()
         self.send("1.3", "network")
@@ -334,10 +349,10 @@ class SyslogNgTests(NeighbourTestCase):
 
 
 class RefusedTests(NeighbourTestCase):
-    """The log tells the refused senders apart, with the remedy."""
+    """The log distinguishes the refused senders, with a remedy for each."""
 
     def test_lineFeed(self) -> None:
-        """Programs that only frame by line feed, or are configured to."""
+        """Programs that frame by line feed are refused with the remedy."""
         requirePeer("gnutls-cli")
         requireModule("syslog-pro")
         for command in (
@@ -352,8 +367,11 @@ class RefusedTests(NeighbourTestCase):
             self.refused("framing", "frames by line feed", "octet counting")
             self.master.stop()
 
-    def test_inside(self) -> None:
-        """Inside TLS: HTTP, NULs between frames, line feeds between frames."""
+    def test_otherProtocolsInTLS(self) -> None:
+        """
+        HTTP inside TLS, and NULs or line feeds between frames, are refused with the
+        remedy.
+        """
         self.listen()
         for octets, words in (
             (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", ("speaks HTTP", "--status-port")),
@@ -363,8 +381,8 @@ class RefusedTests(NeighbourTestCase):
             self.call(self.openssl(), octets)
             self.refused("framing", *words)
 
-    def test_handshakes(self) -> None:
-        """Before TLS is there: each has a line of its own."""
+    def test_failedHandshakes(self) -> None:
+        """Each kind of failed handshake has its own log line."""
         for program in ("gnutls-cli", "socat", "logger"):
             requirePeer(program)
         self.listen()
@@ -400,8 +418,8 @@ class RefusedTests(NeighbourTestCase):
 
         self.waitFor(self.master, found, f"the log has no line with {words}")
 
-    def test_ours(self) -> None:
-        """A sender that does not trust our CA."""
+    def test_senderDoesNotTrustUs(self) -> None:
+        """A sender that does not trust our CA is logged with the remedy."""
         self.listen()
         wrong = str(self.worker.bundle / "worker.crt")
         self.call(self.openssl("-CAfile", wrong), counted(LINES))
@@ -409,10 +427,10 @@ class RefusedTests(NeighbourTestCase):
 
 
 class PageTests(PairTestCase):
-    """docs/neighbours.rst."""
+    """The page docs/neighbours.rst."""
 
-    def test_rows(self) -> None:
-        """Each sender that is tried here has a row."""
+    def test_rowForEachSender(self) -> None:
+        """The page has a row for each sender tested here."""
         page = (EXAMPLES.parent / "neighbours.rst").read_text("utf-8")
         for name in (
             *("rsyslog, ossl", "rsyslog, gtls", "syslog-ng", "gnutls-cli", "socat"),
@@ -420,7 +438,7 @@ class PageTests(PairTestCase):
         ):
             self.assertIn(f"* - {name}", page)
 
-    def test_required(self) -> None:
+    def test_programsAreRequiredInCI(self) -> None:
         """In CI a missing program is a failure, not a skip."""
         run = (EXAMPLES.parent.parent / ".ci" / "run").read_text("utf-8")
         if os.environ.get("CI"):

@@ -1,4 +1,4 @@
-"""What a service manager is told, and what it hands over."""
+"""Tests for the messages to a service manager, and the sockets that it passes on."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Manager:
         self.socket.setblocking(False)
 
     def heard(self) -> list[str]:
-        """Every line since the last call."""
+        """Every line since the previous call."""
         lines: list[str] = []
         while True:
             try:
@@ -53,17 +53,17 @@ class Manager:
 
 
 class ReactorClock(Clock):
-    """A clock with a reactor that runs."""
+    """A clock that also acts as a running reactor."""
 
     def callWhenRunning(self, call: Any) -> None:
         call()
 
 
 class ManagerTestCase(SynchronousTestCase):
-    """With a manager that listens."""
+    """Tests with a listening manager."""
 
     def setUp(self) -> None:
-        # The path of a socket has at most 107 octets: a relative one is short.
+        # A socket's path has at most 107 octets: a relative one is short.
         self.path = self.mktemp()
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         self.path = os.path.relpath(self.path)
@@ -75,13 +75,13 @@ class ManagerTestCase(SynchronousTestCase):
 class ServiceManagerTests(ManagerTestCase):
     """The protocol of sd_notify(3)."""
 
-    def test_path(self) -> None:
-        """A datagram of lines reaches a socket that is a file."""
+    def test_socketPath(self) -> None:
+        """Messages reach a socket in the file system, as one datagram of lines."""
         self.client.say(READY="1", STATUS="serving")
         self.assertEqual(self.manager.heard(), ["READY=1", "STATUS=serving"])
 
-    def test_abstract(self) -> None:
-        """A socket in the abstract name space is named with an @."""
+    def test_abstractSocket(self) -> None:
+        """An @ in the socket's name means the abstract namespace."""
         name = f"decnet-syslog-test-{os.getpid()}-{id(self)}"
         manager = Manager(b"\0" + name.encode())
         self.addCleanup(manager.socket.close)
@@ -91,17 +91,22 @@ class ServiceManagerTests(ManagerTestCase):
         self.assertEqual(manager.heard(), ["STOPPING=1"])
 
     def test_oneLine(self) -> None:
-        """Text of a peer in a status cannot say READY or anything else for us."""
+        """A peer's text in a status cannot add READY or any other variable."""
         self.client.say(STATUS="x\nREADY=1\x1b[2J\udcff")
         self.assertEqual(self.manager.heard(), ["STATUS=x?READY=1?[2J?"])
 
-    def test_nobody(self) -> None:
-        """Without a manager, or with one of another kind, there is nobody to tell."""
+    def test_noManager(self) -> None:
+        """
+        Without a manager, or with an unsupported kind of socket, there is no client.
+        """
         for name in ({}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1"}):
             self.assertIsNone(ServiceManager.take(dict(name)))
 
-    def test_taken(self) -> None:
-        """A child does not find what is ours; another process's watchdog is not ours."""
+    def test_variablesAreRemoved(self) -> None:
+        """
+        The variables are removed from the environment of children; a watchdog for
+        another process is ignored.
+        """
         environment = {
             "NOTIFY_SOCKET": "/run/x",
             "WATCHDOG_USEC": "30000000",
@@ -115,8 +120,8 @@ class ServiceManagerTests(ManagerTestCase):
         self.assertEqual(environment, {"HOME": "/"})
         self.assertEqual(ServiceManager.take(other), ServiceManager(b"/run/x", None))
 
-    def test_sockets(self) -> None:
-        """Sockets that were opened for another process are not ours."""
+    def test_foreignSockets(self) -> None:
+        """Sockets that were opened for another process are not adopted."""
         self.assertEqual(adoptedSockets({"LISTEN_FDS": "2", "LISTEN_PID": "1"}), [])
         ours = {"LISTEN_PID": str(os.getpid())}
         self.assertEqual(adoptedSockets({**ours, "LISTEN_FDS": "x"}), [])
@@ -124,7 +129,7 @@ class ServiceManagerTests(ManagerTestCase):
 
 
 class NotifierTests(ManagerTestCase):
-    """Ready, status, watchdog, stopping."""
+    """The states ready, status, watchdog and stopping."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -142,8 +147,11 @@ class NotifierTests(ManagerTestCase):
         self.asked.append(Deferred())
         return {"at once": succeed(None), "later": self.asked[-1]}
 
-    def test_life(self) -> None:
-        """Ready once, beats while all answer, and a word at the end; no timer is left."""
+    def test_readyBeatsAndStops(self) -> None:
+        """
+        The manager is notified of readiness once, of the watchdog as long as every part
+        responds, and of the stop; no timer remains.
+        """
         self.notifier.startService()
         self.assertEqual(self.manager.heard(), ["READY=1", "STATUS=serving"])
         for _ in range(3):
@@ -158,8 +166,10 @@ class NotifierTests(ManagerTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_noAnswer(self) -> None:
-        """A part that does not answer: no beat, however often the clock ticks, and it is
-        asked no second time; when it answers, the beats go on."""
+        """
+        While a part does not respond, no watchdog message is sent and the part is not
+        asked again; when it responds, the messages continue.
+        """
         self.notifier.startService()
         self.clock.pump([10] * 6)
         self.assertNotIn("WATCHDOG=1", self.manager.heard())
@@ -170,8 +180,10 @@ class NotifierTests(ManagerTestCase):
         self.asked[1].callback(None)
         self.assertEqual(self.manager.heard(), ["WATCHDOG=1", "WATCHDOG=1"])
 
-    def test_unwell(self) -> None:
-        """A part that fails is no beat, and is asked again."""
+    def test_failedPart(self) -> None:
+        """
+        When a part fails, no watchdog message is sent, and the part is asked again.
+        """
         self.notifier.startService()
         self.asked[0].errback(OSError("no such luck"))
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
@@ -181,7 +193,7 @@ class NotifierTests(ManagerTestCase):
         self.assertEqual(self.manager.heard(), ["WATCHDOG=1"])
 
     def test_noWatchdog(self) -> None:
-        """Who does not watch is told the status only, and nobody is asked."""
+        """Without a watchdog only the status is sent, and no part is asked."""
         manager = ServiceManager(os.fsencode(self.path))
         notifier = Notifier(manager, self.clock, self.parts, lambda: self.says)
         notifier.startService()
@@ -190,15 +202,17 @@ class NotifierTests(ManagerTestCase):
         self.assertEqual(self.asked, [])
 
     def test_managerGone(self) -> None:
-        """A manager that does not hear stops nothing."""
+        """If the manager does not receive messages, nothing stops."""
         os.unlink(self.path)
         self.notifier.startService()
         self.asked[0].callback(None)
         self.assertTrue(self.clock.getDelayedCalls())
 
-    def test_order(self) -> None:
-        """The manager hears that we are ready behind the service's start, and that we stop
-        before its stop. Without a manager the service is alone."""
+    def test_orderOfMessages(self) -> None:
+        """
+        The manager is notified of readiness after the service has started, and of the
+        stop before it stops. Without a manager the service runs by itself.
+        """
         steps: list[str] = []
         test = self
 
@@ -232,7 +246,7 @@ class NotifierTests(ManagerTestCase):
 
 
 class ProgressTests(MasterTestCase):
-    """The listener's beat is the work of its threads."""
+    """The listener's watchdog messages depend on the work of its threads."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -243,7 +257,7 @@ class ProgressTests(MasterTestCase):
         self.openListener()
 
     def openListener(self) -> None:
-        """A group commit and a feed, each with a thread that does what it is told to."""
+        """A group commit and a feed, each with a thread stepped by the test."""
         self.restart()
         self.commits._inThread = self.journalThread
         output = FileOutput(
@@ -279,15 +293,18 @@ class ProgressTests(MasterTestCase):
     def beats(self) -> int:
         return self.manager.heard().count("WATCHDOG=1")
 
-    def test_works(self) -> None:
-        """One beat for every time that both threads have answered."""
+    def test_beatForEachAnswer(self) -> None:
+        """One watchdog message is sent each time both threads have responded."""
         for _ in range(3):
             self.run_()
             self.time.advance(10)
         self.assertEqual(self.beats(), 3)
 
     def test_commitHangs(self) -> None:
-        """Commits that do not return: no beat, though the reactor turns."""
+        """
+        If a commit does not return, no watchdog message is sent, although the reactor
+        runs.
+        """
         self.run_()
         self.assertEqual(self.beats(), 1)
         for _ in range(10):
@@ -298,7 +315,10 @@ class ProgressTests(MasterTestCase):
         self.assertEqual(self.beats(), 1)
 
     def test_outputHangs(self) -> None:
-        """An output whose write does not return: no beat, though commits go on."""
+        """
+        If a write to an output does not return, no watchdog message is sent, although
+        commits continue.
+        """
         self.run_()
         self.beats()
         for _ in range(10):
@@ -306,8 +326,8 @@ class ProgressTests(MasterTestCase):
             self.journalThread.run()
         self.assertEqual(self.beats(), 0)
 
-    def test_full(self) -> None:
-        """A full disk is no hang: a restart would make no room."""
+    def test_fullJournalIsNoHang(self) -> None:
+        """With a full disk, watchdog messages continue: a restart would not help."""
         self.run_()
         self.beats()
         self.commits.full = True
@@ -316,8 +336,8 @@ class ProgressTests(MasterTestCase):
             self.run_()
         self.assertEqual(self.beats(), 3)
 
-    def test_outputBlocked(self) -> None:
-        """Nor is an output that cannot be written."""
+    def test_blockedOutputIsNoHang(self) -> None:
+        """With an output that cannot be written, watchdog messages continue."""
         self.run_()
         self.beats()
         self.feed.blocked = "No space left on device"
@@ -329,8 +349,8 @@ class ProgressTests(MasterTestCase):
 class UnitTests(SynchronousTestCase):
     """The units in systemd/."""
 
-    def test_verified(self) -> None:
-        """systemd finds nothing wrong with them."""
+    def test_unitsAreValid(self) -> None:
+        """C{systemd-analyze verify} accepts the units."""
         program = requirePeer("systemd-analyze")
         directory = Path(self.mktemp()).resolve()
         shutil.copytree(SYSTEMD, directory)
@@ -340,7 +360,8 @@ class UnitTests(SynchronousTestCase):
         self.assertEqual(len(units), 4)
         for unit in directory.glob("*.service"):
             text = unit.read_text()
-            # What it says must be there is there; the package need not be in /opt here.
+            # Whatever the units refer to exists, except that the package is not in /opt
+            # here.
             command = "/opt/decnet-syslog/bin/twistd"
             self.assertIn(f"ExecStart={command} ", text)
             unit.write_text(text.replace(command, sys.executable))
@@ -355,7 +376,7 @@ class UnitTests(SynchronousTestCase):
         self.assertEqual((done.returncode, said), (0, []), done)
 
     def test_exposure(self) -> None:
-        """systemd's own measure of what a service could do is not above what docs say."""
+        """systemd's exposure score for each service is at most the documented one."""
         program = requirePeer("systemd-analyze")
         for unit in SYSTEMD.glob("*.service"):
             done = subprocess.run(
@@ -365,8 +386,8 @@ class UnitTests(SynchronousTestCase):
             )
             self.assertEqual(done.returncode, 0, done.stdout[-200:] + done.stderr)
 
-    def test_options(self) -> None:
-        """The units' own options are options, and the rest is taken from the environment."""
+    def test_optionsExist(self) -> None:
+        """The options in the units exist; all others come from the environment."""
         from decnet_syslog.master.tap import Options as Listener
         from decnet_syslog.worker.tap import Options as Forwarder
 
@@ -384,11 +405,12 @@ class ProcessTests(PairTestCase):
         name = f"decnet-syslog-test-{os.getpid()}-{id(self)}"
         manager = Manager(b"\0" + name.encode())
         self.addCleanup(manager.socket.close)
-        # Short, so that a few beats come soon; a machine that is slow beats later.
+        # A short interval, so that a few messages arrive soon; a slow machine sends
+        # them later.
         return manager, {"NOTIFY_SOCKET": "@" + name, "WATCHDOG_USEC": "600000"}
 
-    def test_told(self) -> None:
-        """Both say that they are ready, beat, and say that they stop."""
+    def test_readyBeatsAndStops(self) -> None:
+        """Both services send readiness, watchdog and stop messages."""
         pair = self.pair()
         worker = pair.enroll("w1")
         for process in (pair.listener, worker.forwarder):
@@ -418,8 +440,10 @@ class ProcessTests(PairTestCase):
             manager.socket.close()
 
     def test_socketActivation(self) -> None:
-        """The listener takes the socket that was opened for it, whatever its options say,
-        and the connection that has waited in it."""
+        """
+        The listener takes over the socket that was opened for it, whatever its options,
+        with the connection that waited in it.
+        """
         program = requirePeer("systemd-socket-activate")
         pair = self.pair()
         worker = pair.enroll("w1")
@@ -427,7 +451,7 @@ class ProcessTests(PairTestCase):
         process.prefix = [
             program,
             f"--listen={pair.host}:{pair.port}",
-            # It passes on little of its own environment.
+            # systemd-socket-activate passes on little of its own environment.
             "--setenv=PYTHONPATH=" + os.pathsep.join(p for p in sys.path if p),
         ]
         process.arguments = [
@@ -436,7 +460,7 @@ class ProcessTests(PairTestCase):
         ]
         worker.append(b"<13>1 - h a - - - it waited\n")
         pair.startListener()
-        # Nothing runs behind the socket before the first connection.
+        # The service starts with the first connection.
         self.assertNotIn("listening on", process.output())
         worker.forwarder.start()
         self.assertEqual(self.waitForLines(pair, 1), [b"<13>1 - h a - - - it waited\n"])

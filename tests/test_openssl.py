@@ -1,4 +1,7 @@
-"""Tests for L{decnet_syslog.trust.openssl}: no octet behind the handshake, in any process."""
+"""
+Tests for L{decnet_syslog.trust.openssl}: the listener sends nothing after the
+handshake, in any process.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from .peers import PairTestCase
 from .siege.papers import Papers
 from .siege.peer import TLSPeer, context
 
-# Imports the listener as twistd does, and shows what the process has then.
+# Imports the listener as twistd does, and prints the process's settings.
 SHOW = """
 import os
 import decnet_syslog.master.tap
@@ -41,7 +44,7 @@ WHOLE = "openssl_conf = a\n[a]\nssl_conf = b\n[ b ]\nsystem_default = c # d\n[c]
 
 
 class MergedTests(SynchronousTestCase):
-    """An operator's configuration stays in force, with one more line."""
+    """An operator's configuration stays in force, with an additional line."""
 
     def end(self, text: str) -> str | None:
         found = merged("/etc/own.cnf", text)
@@ -51,8 +54,8 @@ class MergedTests(SynchronousTestCase):
         self.assertEqual(first, ".include = /etc/own.cnf")
         return rest
 
-    def test_sections(self) -> None:
-        """The line goes into the section that the operator's file names."""
+    def test_lineGoesIntoSection(self) -> None:
+        """The line is added to the section that the operator's file names."""
         for text in (
             WHOLE,
             WHOLE.replace("= c", "= \\\nc"),
@@ -63,8 +66,8 @@ class MergedTests(SynchronousTestCase):
         ):
             self.assertEqual(self.end(text), "[c]\nNumTickets = 0\n", text)
 
-    def test_missing(self) -> None:
-        """Sections that are not there are added."""
+    def test_missingSections(self) -> None:
+        """Missing sections are added."""
         added = (
             "[decnet_syslog_ssl_conf]\nsystem_default = decnet_syslog_system_default\n"
         )
@@ -80,8 +83,11 @@ class MergedTests(SynchronousTestCase):
             f"{added}{end}",
         )
 
-    def test_operators(self) -> None:
-        """A file that decides itself, or cannot be read with certainty, is left alone."""
+    def test_operatorsChoice(self) -> None:
+        """
+        A file that sets the option itself, or cannot be interpreted safely, is left
+        unchanged.
+        """
         for text in (
             WHOLE + "NumTickets = 2\n",
             WHOLE + "numtickets = 2\n",
@@ -94,7 +100,7 @@ class MergedTests(SynchronousTestCase):
 
 
 class ProcessTests(SynchronousTestCase):
-    """The configuration as a new process has it."""
+    """The configuration in a new process."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
@@ -119,12 +125,18 @@ class ProcessTests(SynchronousTestCase):
         path.write_text(text)
         return str(path)
 
-    def test_none(self) -> None:
-        """Without a configuration of the operator's, no ticket is sent; none is named later."""
+    def test_noConfiguration(self) -> None:
+        """
+        Without an operator's configuration no tickets are sent, and no file is named
+        afterwards.
+        """
         self.assertEqual(self.show(None), ["False", "False", "None 0\n"])
 
-    def test_operators(self) -> None:
-        """With one, no ticket is sent, and the operator's settings are in force."""
+    def test_operatorsConfiguration(self) -> None:
+        """
+        With an operator's configuration no tickets are sent, and the operator's
+        settings apply.
+        """
         for text, option in (
             (WHOLE + OPTION, "True"),
             (CONFIGURATION + OPTION, "True"),
@@ -133,23 +145,26 @@ class ProcessTests(SynchronousTestCase):
             path = self.file(text)
             self.assertEqual(self.show(path), ["False", option, f"{path} 0\n"], text)
 
-    def test_wins(self) -> None:
-        """An operator who wants tickets has them."""
+    def test_operatorWantsTickets(self) -> None:
+        """An operator who enables tickets gets them."""
         path = self.file(WHOLE + OPTION + "NumTickets = 3\n")
         self.assertEqual(self.show(path), ["True", "True", f"{path} 0\n"])
 
-    def test_unusable(self) -> None:
-        """A file that is not there, as OpenSSL sees it, is as good as none."""
+    def test_unusableConfiguration(self) -> None:
+        """A file that OpenSSL treats as missing is handled like no file."""
         for path in ("/nonexistent", "/dev/null"):
             self.assertEqual(self.show(path), ["False", "False", f"{path} 0\n"])
 
-    def test_sandbox(self) -> None:
-        """Without memfd_create it starts all the same, with tickets."""
+    def test_noMemfd(self) -> None:
+        """Without memfd_create the process starts anyway, with tickets."""
         before = "import os\ndef no(*_):\n raise PermissionError(1, 'no')\nos.memfd_create = no\n"
         self.assertEqual(self.show(None, before), ["True", "False", "None 0\n"])
 
-    def test_late(self) -> None:
-        """Where another module has loaded OpenSSL, tickets are sent, and it is seen."""
+    def test_opensslLoadedEarlier(self) -> None:
+        """
+        If another module loaded OpenSSL earlier, tickets are sent, and this is
+        detected.
+        """
         said = self.show(None, "import cryptography.x509\n")
         self.assertEqual(said, ["True", "False", "None 0\n"])
 
@@ -161,7 +176,7 @@ class ListenerTests(PairTestCase):
         pair = self.pair()
         pair.listener.arguments = [*twistd, *pair.listener.arguments]
         pair.listener.code = code
-        # As the service has it, whatever the tests' own environment.
+        # As in the service, whatever the environment of the tests.
         pair.listener.environment["OPENSSL_CONF"] = "/nonexistent"
         worker = pair.enroll("w1")
         bundle = Bundle.load(worker.bundle)
@@ -174,28 +189,31 @@ class ListenerTests(PairTestCase):
         peer = TLSPeer((pair.host, pair.port), "127.0.0.1", made)
         self.addCleanup(peer.socket.close)
         peer.send(b"5 hello")
-        # It has read them, so its handshake is done.
+        # The listener has read them, so its handshake is complete.
         self.waitForLines(pair, 1)
         try:
             return len(peer.socket.recv(65536))
         except BlockingIOError:
             return 0
 
-    def test_octets(self) -> None:
-        """Not one octet follows the handshake."""
+    def test_nothingAfterHandshake(self) -> None:
+        """The listener sends no octet after the handshake."""
         pair, papers = self.listener("--logger=decnet_syslog.logs.text")
         self.assertEqual(self.behindHandshake(pair, papers), 0)
         self.assertNotIn(TICKETS_SENT, pair.listener.output())
 
-    def test_late(self) -> None:
-        """A listener in whose process OpenSSL was loaded before says what to do."""
+    def test_opensslLoadedEarlier(self) -> None:
+        """If OpenSSL was loaded earlier, the listener logs the remedy."""
         code = f"import cryptography.x509\n{_TWISTD}"
         pair, papers = self.listener(code=code)
         self.assertGreater(self.behindHandshake(pair, papers), 0)
         self.assertIn(TICKETS_SENT, pair.listener.output())
 
     def test_writeOnly(self) -> None:
-        """Who writes, never reads and closes loses nothing: few lines or many, any version."""
+        """
+        A client that writes, never reads and closes loses nothing, with few lines or
+        many, in any TLS version.
+        """
         pair, papers = self.listener()
         sent: list[bytes] = []
         for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):

@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.master.outputpaths}: who writes to which file."""
+"""Tests for L{decnet_syslog.master.outputpaths}: which output writes to which file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from decnet_syslog.master.values import Cursor
 
 from .test_outputs import batch
 
-# What the names of workers and of files are made of, so that they collide.
+# Parts of workers' names and file names, chosen so that they collide.
 _PARTS = st.sampled_from(
     ["a", "b", ".log", ".json", ".refused", ".1", "-", "listener.db"]
 )
@@ -31,7 +31,7 @@ _TEMPLATES = st.tuples(
 
 
 class PathsTestCase(SynchronousTestCase):
-    """A directory, and outputs in it."""
+    """Outputs in a temporary directory."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
@@ -42,7 +42,7 @@ class PathsTestCase(SynchronousTestCase):
         self.events.append(name)
 
     def paths(self, *outputs: tuple[str, str], reserved: str = "") -> list[WorkerPaths]:
-        """What each of some outputs knows."""
+        """The paths object of each of some outputs."""
         absolute = [(kind, str(self.directory / path)) for kind, path in outputs]
         ours = (str(self.directory / reserved),) if reserved else ()
         every = OutputPaths(ours, tuple(absolute))
@@ -53,7 +53,7 @@ class PathsTestCase(SynchronousTestCase):
 
 
 class OwnerTests(PathsTestCase):
-    """A file has one owner."""
+    """Each file has one owner."""
 
     @settings(deadline=None, derandomize=True, database=None, max_examples=200)
     @given(
@@ -61,14 +61,16 @@ class OwnerTests(PathsTestCase):
         st.lists(_NAMES, min_size=2, max_size=8, unique=True),
         st.lists(st.tuples(st.booleans(), _NAMES), max_size=2),
     )
-    def test_once(
+    def test_noSharedFiles(
         self,
         templates: list[tuple[str, str]],
         workers: list[str],
         taken: list[tuple[bool, str]],
     ) -> None:
-        """No two of (output, worker) share a file, none is a file of the listener's, none is
-        a directory."""
+        """
+        No two pairs of output and worker share a file, none uses one of the listener's
+        files, and none is a directory.
+        """
         outputs = [
             ("json" if n % 2 else "raw", f"{before}{{worker}}{behind}")
             for n, (before, behind) in enumerate(templates)
@@ -96,8 +98,8 @@ class OwnerTests(PathsTestCase):
             self.assertNotIn(os.path.basename(path), {"listener.db", "master.log"})
             self.assertNotIn(Path(path), made)
 
-    def test_plain(self) -> None:
-        """Usual names are used as they are, also by two outputs."""
+    def test_usualNames(self) -> None:
+        """Usual names are used unchanged, even by two outputs."""
         raw, records = self.paths(("raw", "{worker}.log"), ("json", "{worker}.json"))
         for worker in ("decky-01", "web.example.org", "a.json"):
             self.assertEqual(self.name(raw, worker), f"{worker}.log")
@@ -105,7 +107,9 @@ class OwnerTests(PathsTestCase):
         self.assertEqual(self.events, [])
 
     def test_refusedTwice(self) -> None:
-        """A worker that is called as another one's refused file has a file of its own."""
+        """
+        A worker whose name equals another worker's replacement file has its own file.
+        """
         (raw,) = self.paths(("raw", "{worker}"), reserved="listener.db")
         self.assertEqual(self.name(raw, "listener.db"), "listener.db.refused")
         self.assertEqual(
@@ -118,13 +122,13 @@ class OwnerTests(PathsTestCase):
         )
 
     def test_rotatedCopyOfOurs(self) -> None:
-        """A worker is not called as what rotation makes of a fixed output."""
+        """A worker's file never has the name of a rotated copy of a fixed output."""
         raw, _ = self.paths(("raw", "{worker}"), ("json", "master.json"))
         for name in ("master.json.1", "master.json-20261128", "master.json.1.gz"):
             self.assertIn(".refused", self.name(raw, name))
 
     def test_twoWriters(self) -> None:
-        """Two workers whose names make one path, as real files."""
+        """Two workers whose names lead to the same path get two real files."""
         path = str(self.directory / "{worker}")
         reserved = OutputPaths((str(self.directory / "listener.db"),), (("raw", path),))
         output = FileOutput("raw", path, renderRaw, self.event, reserved)
@@ -142,7 +146,7 @@ class OwnerTests(PathsTestCase):
 
 
 class KindTests(PathsTestCase):
-    """What a file ends with."""
+    """The kind of an existing file is recognised by its last lines."""
 
     RECORDS = b"".join(renderJSON(batch(1, b"one\ntwo\n")))
     RAW = b"<134>1 2026-04-18T00:00:00Z d s - e - line\n" * 3
@@ -158,8 +162,11 @@ class KindTests(PathsTestCase):
         output.start(cursor or Cursor("", 0, {}))
         self.last = output
 
-    def test_exchanged(self) -> None:
-        """Files that were exchanged are refused, unless that is meant; no octet changes."""
+    def test_exchangedFiles(self) -> None:
+        """
+        If two outputs' files were exchanged, they are refused unless forced, and no
+        octet changes.
+        """
         for kind, octets in (("json", self.RAW), ("raw", self.RECORDS)):
             for end in (b"", b"half a line", b"\n\n"):
                 with self.subTest(kind=kind, end=end):
@@ -171,8 +178,8 @@ class KindTests(PathsTestCase):
                     self.assertEqual(path.read_bytes(), octets + end)
                     self.start(kind, path.name, force=True)
 
-    def test_right(self) -> None:
-        """What is of the kind, or empty, or not there, is taken."""
+    def test_acceptedFiles(self) -> None:
+        """A file of the right kind, an empty one, or a missing one is accepted."""
         other = b'{"a worker": "logs JSON"}\n'
         for kind, octets in (
             ("json", self.RECORDS),
@@ -189,9 +196,11 @@ class KindTests(PathsTestCase):
                 path.write_bytes(octets)
                 self.start(kind, path.name)
 
-    def test_known(self) -> None:
-        """A file that this output has written is not judged: a worker chooses what raw
-        lines are, and must not keep the listener from starting."""
+    def test_knownFile(self) -> None:
+        """
+        A file that this output has written is accepted without a check: a worker
+        chooses the raw lines, and must not be able to prevent the listener's start.
+        """
         path = self.directory / "master.log"
         self.start("raw", path.name)
         forged = [batch(1, self.RECORDS)]
@@ -200,17 +209,20 @@ class KindTests(PathsTestCase):
         self.start("raw", path.name, Cursor("", 0, files))
 
     def test_eachWorker(self) -> None:
-        """The files of an output with a file for each worker are looked at, too."""
+        """The files of an output with one file per worker are checked as well."""
         (self.directory / "w1.json").write_bytes(self.RAW)
         self.assertRaises(WrongKind, self.start, "json", "{worker}.json")
 
     def test_longLine(self) -> None:
-        """The last line is longer than what is read: nothing is known of it."""
+        """If the last line is longer than the octets checked, the file is accepted."""
         (self.directory / "x").write_bytes(b"x" * 1_000_000 + b"\n")
         self.start("json", "x")
 
-    def test_deep(self) -> None:
-        """Nesting that no reader takes is no record, and no error."""
+    def test_deepNesting(self) -> None:
+        """
+        JSON nested too deeply for any parser counts as no record, and causes no
+        exception.
+        """
         (self.directory / "x").write_bytes(b"[" * 100_000 + b"\n")
         self.assertRaises(WrongKind, self.start, "json", "x")
         record = json.loads(self.RECORDS.splitlines()[0])
@@ -218,15 +230,15 @@ class KindTests(PathsTestCase):
 
 
 class OptionTests(SynchronousTestCase):
-    """Paths as they are given."""
+    """Path options."""
 
     def parse(self, *arguments: str) -> Options:
         options = Options()
         options.parseOptions(arguments)
         return options
 
-    def test_braces(self) -> None:
-        """What is in braces and is not the worker is a mistake."""
+    def test_bracesOtherThanWorker(self) -> None:
+        """Anything in braces except {worker} is refused."""
         for path in ("{workr}.log", "{Worker}.log", "{worker.log", "worker}.log", "{}.log",
                      "{worker}{x}.log", "{{worker}}.log", "/tmp/{host}/{worker}.log"):  # fmt: skip
             for option in ("--log-path", "--json-path"):
@@ -236,17 +248,17 @@ class OptionTests(SynchronousTestCase):
                     )
                     self.assertIn("{worker}", str(error))
 
-    def test_place(self) -> None:
-        """It stands once, in the name of the file."""
+    def test_workerOnceInFileName(self) -> None:
+        """{worker} may occur once, in the file's name."""
         for path in ("{worker}/x.log", "{worker}-{worker}.log"):
             self.assertRaises(usage.UsageError, self.parse, f"--log-path={path}")
 
-    def test_long(self) -> None:
-        """A name that no file can have with a worker's name in it is a mistake."""
+    def test_longName(self) -> None:
+        """A name too long for a file once a worker's name is inserted is refused."""
         self.assertRaises(usage.UsageError, self.parse, "--log-path=" + "x" * 200)
 
-    def test_same(self) -> None:
-        """Two outputs with one path are a mistake, however it is written."""
+    def test_samePathTwice(self) -> None:
+        """Two outputs with the same path are refused, however it is spelled."""
         self.assertRaises(
             usage.UsageError, self.parse, "--log-path=x.log", "--json-path=./x.log"
         )

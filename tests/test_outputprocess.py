@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.master.outputprocess}: real children."""
+"""Tests for L{decnet_syslog.master.outputprocess}, with real child processes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def batch(seq: int, octets: bytes) -> Batch:
 
 
 class RemoteOutputTests(SynchronousTestCase):
-    """An output in a child does what one in this process does."""
+    """An output in a child process behaves like one in this process."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
@@ -50,8 +50,8 @@ class RemoteOutputTests(SynchronousTestCase):
         output.start(Cursor(output.name, 0, {}))
         return output
 
-    def test_same(self) -> None:
-        """The same files, the same cursors, the same name for them."""
+    def test_sameAsLocal(self) -> None:
+        """Files, cursors and names are the same as for a local output."""
         local = FileOutput(
             "json", str(self.directory / "local.json"), renderJSON, self.event
         )
@@ -71,8 +71,8 @@ class RemoteOutputTests(SynchronousTestCase):
         lines = [json.loads(line)["raw_line"] for line in octets.splitlines()]
         self.assertEqual(lines, ["one", "two", "three"])
 
-    def test_events(self) -> None:
-        """What others do to the file is told here."""
+    def test_eventsAreForwarded(self) -> None:
+        """Events about the file are forwarded from the child."""
         remote = self.started()
         for seq in (1, 2):
             while remote.apply([batch(seq, b"x\n")]) is not None:
@@ -82,8 +82,8 @@ class RemoteOutputTests(SynchronousTestCase):
         self.assertEqual([name for name, _ in self.events], ["output-truncated"])
         remote.close()
 
-    def test_errors(self) -> None:
-        """What goes wrong there is raised here; the child goes on."""
+    def test_errorsAreRaisedHere(self) -> None:
+        """Errors in the child are raised here, and the child continues."""
         other = self.directory / "a directory"
         other.mkdir()
         remote = self.output(other)
@@ -91,8 +91,11 @@ class RemoteOutputTests(SynchronousTestCase):
         self.assertIn("cannot open the output", str(error))
         remote.reopen()
 
-    def test_signals(self) -> None:
-        """A child does not end before the listener: what it has is written first."""
+    def test_signalsAreIgnored(self) -> None:
+        """
+        A child ignores termination signals, so that the listener can write everything
+        first.
+        """
         remote = self.started()
         assert remote._child is not None
         for number in (
@@ -109,7 +112,9 @@ class RemoteOutputTests(SynchronousTestCase):
         self.assertEqual(self.path.read_bytes().count(b"\n"), 1)
 
     def test_signalsAtOnce(self) -> None:
-        """Nor does one end it that comes before it has begun to ignore signals."""
+        """
+        A signal that arrives before the child ignores signals does not end it either.
+        """
         remote = self.output()
         pids: list[int] = []
 
@@ -126,8 +131,8 @@ class RemoteOutputTests(SynchronousTestCase):
         self.assertEqual(len(pids), 1)
         remote.close()
 
-    def test_killed(self) -> None:
-        """A child that is gone is an error, not a hang."""
+    def test_killedChild(self) -> None:
+        """A killed child causes an error instead of a hang."""
         remote = self.started()
         assert remote._child is not None
         remote._child.kill()
@@ -135,8 +140,10 @@ class RemoteOutputTests(SynchronousTestCase):
         self.assertIn("has ended", str(error))
 
     def test_listenerKilled(self) -> None:
-        """A child whose listener was killed ends without a word, also with an answer of its
-        that nobody has read."""
+        """
+        When its listener is killed, the child ends silently, even with an unread
+        answer.
+        """
         remote = self.started()
         assert remote._line is not None and remote._child is not None
         remote._line.send(("reopen", ()))
@@ -145,7 +152,7 @@ class RemoteOutputTests(SynchronousTestCase):
         self.assertEqual(remote._child.wait(60), 0)
 
     def test_lockedByChild(self) -> None:
-        """A listener that died leaves the lock to its child, until that has ended, too."""
+        """When a listener dies, its child keeps the lock until it has ended as well."""
         self.lock.acquire()
         remote = self.started()
         self.lock.release()

@@ -27,14 +27,14 @@ def batch(seq: int, octets: bytes, worker: str = "w1") -> Batch:
 
 
 def booted() -> mock._patch[mock.MagicMock]:
-    """The machine was booted since what is on disk was written."""
+    """The machine was rebooted since the files were last written."""
     return mock.patch(
         "decnet_syslog.master.outputfile.bootId", return_value="another boot"
     )
 
 
 class OutputTestCase(SynchronousTestCase):
-    """An output in a directory, and the cursor that a journal would keep for it."""
+    """An output in a directory, and the cursor that a journal would store for it."""
 
     template = "master.log"
 
@@ -54,22 +54,22 @@ class OutputTestCase(SynchronousTestCase):
         self.addCleanup(self.output.close)
 
     def event(self, name: str, **facts: Any) -> None:
-        # There are words for it, and what they speak of.
+        # There is a log text for each event, and its fields are present.
         OUTPUT_EVENTS[name][1].format(**facts)
         self.events.append(name)
 
     def save(self, cursor: Cursor) -> None:
-        """Do as the journal does."""
+        """Save the cursor like the journal."""
         files: dict[str, FileLength] = {**self.cursor.files, **cursor.files}
         self.cursor = Cursor(cursor.output, cursor.seq, files)
 
     def apply(self, *batches: Batch) -> None:
-        """Apply as a feed does."""
+        """Apply batches like a feed."""
         while (barrier := self.output.apply(batches)) is not None:
             self.save(barrier)
 
     def crash(self) -> None:
-        """Die without a word and start again."""
+        """Die without a clean stop and start again."""
         self.output.close()
         self.start()
 
@@ -78,9 +78,9 @@ class OutputTestCase(SynchronousTestCase):
 
 
 class CrashTests(OutputTestCase):
-    """A batch is in the file once, whatever died."""
+    """A batch is in the file once, whichever process died."""
 
-    def test_applied(self) -> None:
+    def test_batchesAreAppended(self) -> None:
         """Batches are appended in order."""
         self.apply(batch(1, b"a\n"), batch(2, b"b\n"))
         self.apply(batch(3, b"c\n"))
@@ -88,14 +88,18 @@ class CrashTests(OutputTestCase):
         self.assertEqual(self.output.sync().seq, 3)
 
     def test_killedBeforeCursor(self) -> None:
-        """What was written and not yet in the cursor is not written again."""
+        """
+        A batch that was written but not yet counted by the cursor is not written again.
+        """
         self.apply(batch(1, b"a\n"))
         self.crash()
         self.apply(batch(1, b"a\n"), batch(2, b"b\n"))
         self.assertEqual(self.read(), b"a\nb\n")
 
     def test_killedTwice(self) -> None:
-        """A cursor that moves over what a killed process had written counts its octets."""
+        """
+        If the cursor advances over octets that a killed process wrote, it counts them.
+        """
         self.apply(batch(1, b"a\n"))
         self.crash()
         self.apply(batch(1, b"a\n"))
@@ -106,7 +110,7 @@ class CrashTests(OutputTestCase):
         self.assertEqual((self.read(), self.events), (b"a\nb\n", []))
 
     def test_killedInTheMiddle(self) -> None:
-        """A line written half is completed."""
+        """A half-written line is completed."""
         self.apply(batch(1, b"first\n"))
         self.save(self.output.sync())
         with open(self.path, "ab") as file:
@@ -118,7 +122,10 @@ class CrashTests(OutputTestCase):
     @settings(deadline=None, derandomize=True, database=None, max_examples=60)
     @given(st.integers(0, 40), st.integers(1, 3))
     def test_killedAnywhere(self, written: int, group: int) -> None:
-        """At whatever octet it died and however the batches are grouped then."""
+        """
+        Killed at any octet, and with any grouping of the batches afterwards, every line
+        is in the file once.
+        """
         self.path.unlink()
         self.cursor = Cursor("", 0, {})
         self.crash()
@@ -134,8 +141,7 @@ class CrashTests(OutputTestCase):
         self.assertEqual(self.read(), whole)
 
     def test_zerosOfAPowerCut(self) -> None:
-        """Zeros in place of what was written are written over when the machine has been
-        booted since."""
+        """After a reboot, zeros in place of written octets are overwritten."""
         self.apply(batch(1, b"first\n"))
         self.save(self.output.sync())
         with open(self.path, "ab") as file:
@@ -146,8 +152,8 @@ class CrashTests(OutputTestCase):
         self.assertEqual(self.read(), b"first\nsecond\n")
         self.assertEqual(self.events, ["output-mended"])
 
-    def test_zerosOfSomebodyElse(self) -> None:
-        """Zeros that no power cut has left are somebody's: they stay where they are."""
+    def test_foreignZerosAreKept(self) -> None:
+        """Without a reboot, zeros did not come from a power cut and are kept."""
         for number, theirs in enumerate((b"\0" * 7, b"sec\0\0\0\0", b"\0" * 4096)):
             with self.subTest(theirs=theirs):
                 seq = 2 * number
@@ -161,8 +167,10 @@ class CrashTests(OutputTestCase):
                 self.assertEqual(self.read(), before + theirs + b"\nsecond\n")
                 self.save(self.output.sync())
 
-    def test_somebodyElsesOctets(self) -> None:
-        """What somebody else appended stays, and nothing of ours is left out for it."""
+    def test_foreignOctetsAreKept(self) -> None:
+        """
+        Octets that another program appended are kept, and all our lines are written.
+        """
         self.apply(batch(1, b"first\n"))
         self.save(self.output.sync())
         with open(self.path, "ab") as file:
@@ -173,18 +181,19 @@ class CrashTests(OutputTestCase):
         self.assertIn("output-unlike", self.events)
 
     def test_existingFile(self) -> None:
-        """A file that was there before is appended to."""
+        """An existing file is appended to."""
         self.output.close()
         self.path.write_bytes(b"old\n")
         self.events.clear()
         self.start()
         self.apply(batch(1, b"a\n"))
         self.assertEqual(self.read(), b"old\na\n")
-        # Its journal is another one: what is in it may come again, and that is reported.
+        # Its lines belong to another journal: they may be repeated, and this is
+        # reported.
         self.assertEqual(self.events, ["output-older"])
 
     def test_existingHalfLine(self) -> None:
-        """A line that somebody left half does not take ours with it."""
+        """A half line left by another program does not swallow ours."""
         self.output.close()
         self.path.write_bytes(b"old\nhal")
         self.start()
@@ -195,17 +204,17 @@ class CrashTests(OutputTestCase):
 
 
 class RotationTests(OutputTestCase):
-    """Others rotate the files."""
+    """Other programs rotate the files."""
 
-    def test_renamed(self) -> None:
-        """A renamed file is left, a new one begun."""
+    def test_renamedFile(self) -> None:
+        """After a rename the old file is left, and a new one begins."""
         self.apply(batch(1, b"a\n"))
         self.path.rename(self.directory / "master.log.1")
         self.apply(batch(2, b"b\n"))
         self.assertEqual((self.read("master.log.1"), self.read()), (b"a\n", b"b\n"))
 
-    def test_reopened(self) -> None:
-        """Asked to reopen, nothing is lost or repeated."""
+    def test_reopen(self) -> None:
+        """A request to reopen loses and repeats nothing."""
         self.apply(batch(1, b"a\n"))
         self.path.rename(self.directory / "master.log.1")
         self.output.reopen()
@@ -214,8 +223,8 @@ class RotationTests(OutputTestCase):
         self.apply(batch(3, b"c\n"))
         self.assertEqual((self.read("master.log.1"), self.read()), (b"a\n", b"b\nc\n"))
 
-    def test_truncated(self) -> None:
-        """A file that was copied and truncated is gone on with, without a hole."""
+    def test_truncatedFile(self) -> None:
+        """A file that was copied and truncated is continued without a hole."""
         self.apply(batch(1, b"aaaa\n"))
         (self.directory / "master.log.1").write_bytes(self.read())
         os.truncate(self.path, 0)
@@ -224,7 +233,9 @@ class RotationTests(OutputTestCase):
         self.assertIn("output-truncated", self.events)
 
     def test_renamedThenKilled(self) -> None:
-        """A batch that is in the renamed file is not written to the new one."""
+        """
+        After a kill, a batch that is in the renamed file is not written to the new one.
+        """
         self.apply(batch(1, b"a\n"))
         self.save(self.output.sync())
         self.apply(batch(2, b"b\n"))
@@ -236,7 +247,7 @@ class RotationTests(OutputTestCase):
         self.assertEqual(both, b"a\nb\nc\nd\n")
 
     def test_truncatedThenKilled(self) -> None:
-        """A batch that is in the copy is not written again."""
+        """After a kill, a batch that is in the copy is not written again."""
         self.apply(batch(1, b"aaaa\n"))
         self.save(self.output.sync())
         self.apply(batch(2, b"b\n"))
@@ -247,7 +258,7 @@ class RotationTests(OutputTestCase):
         self.assertEqual(self.read("master.log.1") + self.read(), b"aaaa\nb\nc\n")
 
     def test_olderCopyIsNoCopy(self) -> None:
-        """A longer file of another day is not taken for the copy: nothing is left out."""
+        """A longer, older file is not taken for the copy, and no line is omitted."""
         (self.directory / "master.log.2").write_bytes(b"x" * 1000)
         self.apply(batch(1, b"aaaa\n"))
         self.save(self.output.sync())
@@ -257,7 +268,9 @@ class RotationTests(OutputTestCase):
         self.assertEqual(self.read(), b"b\n")
 
     def test_killedBehindTheRotation(self) -> None:
-        """Killed right after the first write to a new file, it is not repeated."""
+        """
+        A listener killed right after the first write to a new file does not repeat it.
+        """
         self.apply(batch(1, b"a\n"))
         self.path.rename(self.directory / "master.log.1")
         self.apply(batch(2, b"b\n"))
@@ -267,7 +280,7 @@ class RotationTests(OutputTestCase):
 
 
 class FullDiskTests(OutputTestCase):
-    """A write that fails is continued where it failed."""
+    """A failed write continues where it failed."""
 
     def test_shortWrite(self) -> None:
         """After a full disk the same batches complete the file, in any grouping."""
@@ -296,7 +309,7 @@ class FullDiskTests(OutputTestCase):
         self.assertEqual(self.read(), b"a\nbb\ncc\nd\n")
 
     def test_killedOnAFullDisk(self) -> None:
-        """The half that was written before a crash is completed after it."""
+        """The half line written before a crash is completed afterwards."""
         self.test_shortWrite()
         self.save(self.output.sync())
         self.crash()
@@ -305,12 +318,12 @@ class FullDiskTests(OutputTestCase):
 
 
 class WorkerFileTests(OutputTestCase):
-    """A file for each worker."""
+    """An output with one file per worker."""
 
     template = "{worker}.log"
 
-    def test_split(self) -> None:
-        """Each worker's lines go to its own file, once."""
+    def test_workersAreSplit(self) -> None:
+        """Each worker's lines are written once, to the worker's own file."""
         self.apply(
             batch(1, b"a\n", "w1"), batch(2, b"b\n", "w2"), batch(3, b"c\n", "w1")
         )
@@ -328,7 +341,7 @@ class WorkerFileTests(OutputTestCase):
 
 
 class PlantedTests(OutputTestCase):
-    """What somebody planted at our path is not written to."""
+    """Objects planted at the output's path are not written to."""
 
     def test_link(self) -> None:
         """A symbolic link is refused."""
@@ -339,7 +352,7 @@ class PlantedTests(OutputTestCase):
         self.assertFalse((self.directory / "target").exists())
 
     def test_fifo(self) -> None:
-        """A pipe is refused, and nobody waits for its reader."""
+        """A FIFO is refused without waiting for a reader."""
         path = self.directory / "pipe.log"
         os.mkfifo(path)
         output = FileOutput("raw", str(path), renderRaw, self.event)
@@ -347,10 +360,10 @@ class PlantedTests(OutputTestCase):
 
 
 class RenderTests(SynchronousTestCase):
-    """One message is one line."""
+    """One message becomes one line."""
 
     def test_lineFeedInside(self) -> None:
-        """A line feed inside a message cannot make a second line."""
+        """A line feed inside a message does not begin a second line."""
         provenance = Provenance("w", "f", "a", "2026-04-18T00:00:00.000000Z", None)
         odd = Batch(1, provenance, None, 0, 0, 0, b"a\nb#c#d", (4, 3), None)
         self.assertEqual(b"".join(renderRaw(odd)), b"a#012b#043\nc#d\n")

@@ -1,4 +1,4 @@
-"""Tests for outputs with the same octets, beside one another."""
+"""Tests for outputs with the same content in neighbouring directories."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from decnet_syslog.master.values import FileLength
 
 
 class BesideTests(SynchronousTestCase):
-    """Another output's files are not taken for ours, whatever they hold."""
+    """
+    Another output's files are never taken for this output's, whatever they contain.
+    """
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
@@ -27,8 +29,11 @@ class BesideTests(SynchronousTestCase):
             copy.close()
         return sorted(str(Path(c.path).relative_to(self.directory)) for c in copies)
 
-    def test_live(self) -> None:
-        """A live output beside ours or below it, and what was rotated there, is not looked at."""
+    def test_otherLiveOutput(self) -> None:
+        """
+        Another live output's directory, next to this one's or below it, is not
+        searched.
+        """
         for place in ("b", "a/below"):
             for name in ("master.log", "master.log.1"):
                 (self.directory / place / name).write_bytes(self.octets)
@@ -36,14 +41,16 @@ class BesideTests(SynchronousTestCase):
             packed.write_bytes(gzip.compress(self.octets))
         self.assertEqual(self.found(), [])
 
-    def test_own(self) -> None:
-        """Rotated copies in our directory and in one below it are."""
+    def test_ownRotatedCopies(self) -> None:
+        """
+        Rotated copies in the output's own directory and in one below it are found.
+        """
         for name in ("a/master.log.1", "a/old/master.log.2"):
             (self.directory / name).write_bytes(self.octets)
         self.assertEqual(self.found(), ["a/master.log.1", "a/old/master.log.2"])
 
-    def test_itself(self) -> None:
-        """The file itself is found wherever it was moved to."""
+    def test_movedFileItself(self) -> None:
+        """The output's file itself is found wherever it was moved."""
         for name in ("b/master.log", "a/below/master.log", "b/whatever"):
             moved = self.directory / name
             moved.write_bytes(self.octets)
@@ -53,7 +60,10 @@ class BesideTests(SynchronousTestCase):
             moved.unlink()
 
     def test_justMoved(self) -> None:
-        """Moved beside a moment ago: it counts, unless somebody writes to it."""
+        """
+        A file moved to a neighbouring directory a moment ago counts, unless a process
+        writes to it.
+        """
         moved = self.directory / "b" / "master.log"
         moved.write_bytes(self.octets)
         recorded = FileLength(0, 0, 10, b"line\n")

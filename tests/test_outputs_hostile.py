@@ -1,4 +1,4 @@
-"""Outputs when a worker wants to do others harm: copies, names."""
+"""Tests for outputs when a worker tries to harm others: copies and names."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from .test_outputs import OutputTestCase, batch
 
 
 class CopyTests(OutputTestCase):
-    """The output was copied and truncated while we were away."""
+    """The output's file was copied and truncated while the listener was down."""
 
     def truncated(self, copied: bytes | None = None) -> None:
-        """Written, counted, written again; then logrotate, then we start."""
+        """
+        Lines are written, counted, and written again; then logrotate runs and the
+        output starts.
+        """
         self.apply(batch(1, b"first line\n"))
         self.save(self.output.sync())
         self.apply(batch(2, b"second\nthird\n"))
@@ -32,13 +35,13 @@ class CopyTests(OutputTestCase):
         return b"".join(path.read_bytes() for path in self.directory.iterdir())
 
     def test_wholeCopy(self) -> None:
-        """What the copy has is not written again; what comes after it is."""
+        """Lines in the copy are not written again; later ones are."""
         self.truncated()
         self.apply(batch(2, b"second\nthird\n"), batch(3, b"fourth\n"))
         self.assertEqual(self.read(), b"fourth\n")
 
     def test_partOfCopy(self) -> None:
-        """A copy that ends in a line: the whole line is written."""
+        """If the copy ends within a line, the complete line is written."""
         self.truncated(b"first line\nsecond\nthi")
         self.apply(batch(2, b"second\n"))
         self.apply(batch(3, b"third\n"), batch(4, b"fourth\n"))
@@ -46,9 +49,9 @@ class CopyTests(OutputTestCase):
 
     def test_overwritten(self) -> None:
         """
-        Somebody has put other octets, and more of them, in the place of the counted ones, in
-        the same file: it is not believed by its number and its length, and what was written
-        behind them is found in the copy.
+        If another program has replaced the file's content by more octets, the inode and
+        the length are not enough to accept the file, and lines that were written after
+        the counted ones are found in the copy.
         """
         self.truncated()
         self.output.close()
@@ -60,14 +63,16 @@ class CopyTests(OutputTestCase):
         self.assertEqual(self.read().count(b"fourth\n"), 1)
 
     def test_copyGone(self) -> None:
-        """A copy is opened at the start: it may be gone by the first line."""
+        """
+        The copy is opened at the start, so it may be deleted before the first line.
+        """
         self.truncated()
         (self.directory / "master.log.1").unlink()
         self.apply(batch(2, b"second\nthird\n"))
         self.assertEqual(self.read(), b"")
 
     def test_noCopy(self) -> None:
-        """What is no file of ours to read is no copy."""
+        """An object that is not a readable file of ours does not count as a copy."""
         self.truncated()
         self.output.close()
         (self.directory / "master.log.1").unlink()
@@ -77,7 +82,10 @@ class CopyTests(OutputTestCase):
         self.assertEqual(self.read(), b"second\nthird\n")
 
     def test_olderSibling(self) -> None:
-        """An older file full of what a worker chose swallows no line of another."""
+        """
+        An older file full of lines chosen by a worker does not suppress another
+        worker's line.
+        """
         self.path.unlink()
         self.output.close()
         self.start()
@@ -96,7 +104,7 @@ class CopyTests(OutputTestCase):
         self.assertEqual(self.every().count(b"evidence"), 100)
 
     def test_foreignEnd(self) -> None:
-        """What somebody else wrote behind ours does not repeat what is ours."""
+        """Lines appended by another program do not cause repetition of ours."""
         self.apply(batch(1, b"first line\n"))
         self.save(self.output.sync())
         self.apply(batch(2, b"second\n"))
@@ -109,10 +117,13 @@ class CopyTests(OutputTestCase):
 
 
 class RenamedTests(MasterTestCase):
-    """Rendering is a function of the batch."""
+    """Rendering depends only on the batch."""
 
-    def test_name(self) -> None:
-        """A stream that is opened by another name after a crash changes nothing."""
+    def test_streamRenamedAfterCrash(self) -> None:
+        """
+        If a stream is opened with another name after a crash, rendered records do not
+        change.
+        """
         path = self.directory / "master.json"
 
         def output() -> FileOutput:
@@ -141,12 +152,12 @@ class RenamedTests(MasterTestCase):
 
 
 class NameTests(OutputTestCase):
-    """A file for each worker, and what a worker can be called."""
+    """An output with one file per worker, and hostile worker names."""
 
     template = "{worker}"
 
     def start(self) -> None:
-        """With the listener's other files reserved."""
+        """Start the output with the listener's other files reserved."""
         self.output = FileOutput(
             "raw",
             str(self.directory / self.template),
@@ -160,16 +171,19 @@ class NameTests(OutputTestCase):
         self.output.start(Cursor("", 0, {}))
         self.addCleanup(self.output.close)
 
-    def test_reserved(self) -> None:
-        """A worker called as a file of ours has its lines beside it."""
+    def test_reservedName(self) -> None:
+        """
+        A worker named like one of the listener's files gets a replacement file next to
+        it.
+        """
         (self.directory / "master.json").write_bytes(b"ours\n")
         self.apply(batch(1, b"forged\n", worker="master.json"))
         self.assertEqual(self.read("master.json"), b"ours\n")
         self.assertEqual(self.read("master.json" + REFUSED), b"forged\n")
         self.assertEqual(self.events.count("output-refused"), 1)
 
-    def test_directory(self) -> None:
-        """A worker called as a directory stops nobody."""
+    def test_nameOfDirectory(self) -> None:
+        """A worker named like a directory does not stop the output."""
         (self.directory / "ca").mkdir()
         self.apply(batch(1, b"x\n", worker="ca"), batch(2, b"y\n", worker="w2"))
         self.assertEqual(self.read("w2"), b"y\n")

@@ -1,4 +1,7 @@
-"""Outputs that others move, compress, truncate and delete, while we run and while we do not."""
+"""
+Tests for outputs that other programs move, compress, truncate and delete, while the
+listener runs and while it does not.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ _write = os.write
 
 @contextmanager
 def room(octets: int, error: int = errno.ENOSPC) -> Iterator[None]:
-    """Writes take so many octets more, also a part of a line."""
+    """Writes succeed for this number of octets, and may end within a line."""
     left = [octets]
 
     def write(descriptor: int, data: bytes) -> int:
@@ -48,7 +51,7 @@ def room(octets: int, error: int = errno.ENOSPC) -> Iterator[None]:
 
 
 def unpacked(path: Path) -> bytes:
-    """What is in a file, whatever packs it."""
+    """A file's content after decompression."""
     unpack: dict[str, Callable[[bytes], bytes]] = {
         ".gz": gzip.decompress,
         ".bz2": bz2.decompress,
@@ -58,7 +61,7 @@ def unpacked(path: Path) -> bytes:
 
 
 class MovedTestCase(OutputTestCase):
-    """Batches of lines that can be told apart, and a place that nobody finds."""
+    """Batches of distinguishable lines, and a place that is never searched."""
 
     seq = 0
 
@@ -73,7 +76,7 @@ class MovedTestCase(OutputTestCase):
         self.longAgo()
 
     def longAgo(self) -> None:
-        """What was written so far was written long before whatever comes."""
+        """Backdate the files: everything was written long before the next operation."""
         for file in self.output._files.values():
             file._sizes._noted.clear()
 
@@ -88,12 +91,14 @@ class MovedTestCase(OutputTestCase):
         return made
 
     def crash(self) -> None:
-        """Die and start again, with what the journal has and what is behind the cursor."""
+        """
+        Die and start again, with the batches that the journal has after the cursor.
+        """
         super().crash()
         self.pending = [b for b in self.written if b.seq > self.cursor.seq]
 
     def send(self, *batches: Batch) -> None:
-        """Commit batches, and apply all that are not applied."""
+        """Commit batches, and apply all pending ones."""
         self.pending += batches
         self.written += batches
         while self.pending:
@@ -102,7 +107,7 @@ class MovedTestCase(OutputTestCase):
             self.pending = self.pending[2:]
 
     def contents(self) -> bytes:
-        """What is in all files, the oldest first."""
+        """The content of all files, oldest first."""
         paths = [
             path
             for place in (self.elsewhere, self.directory)
@@ -115,7 +120,10 @@ class MovedTestCase(OutputTestCase):
         return b"".join([unpacked(path) for path in paths])
 
     def assertOnce(self) -> None:
-        """Every line is in the files once, whole; only ends of files may be cut."""
+        """
+        Check that the files have every line once and complete; only the ends of files
+        may be truncated.
+        """
         wanted = [line for b in self.written for line in b.octets.splitlines(True)]
         paths = [
             path
@@ -131,7 +139,7 @@ class MovedTestCase(OutputTestCase):
         )
         self.assertEqual(there, Counter(wanted))
 
-    # What others do. Each takes the file away; None: it stays where it is found.
+    # Operations by others. Each removes the file from its path.
 
     def rename(self, to: str = "") -> None:
         self.moves += 1
@@ -166,7 +174,7 @@ class MovedTestCase(OutputTestCase):
         self.compress(".xz")
 
     def compressAtOnce(self) -> None:
-        """As C{gzip master.log}: a copy, then the file is deleted."""
+        """As C{gzip master.log}: a copy is made, then the file is deleted."""
         self.moves += 1
         packed = self.directory / f"master.log.{self.moves}.gz"
         packed.write_bytes(gzip.compress(self.path.read_bytes()))
@@ -197,10 +205,13 @@ class MovedTestCase(OutputTestCase):
 
 
 class HalfLineTests(MovedTestCase):
-    """A line is written half when the file is taken away."""
+    """The file is moved away while a line is half written."""
 
-    def test_every(self) -> None:
-        """Wherever the disk was full, and whatever is done then, each line is there once."""
+    def test_everyOperation(self) -> None:
+        """
+        Wherever the disk was full, and whichever operation follows, each line is
+        written once.
+        """
         for move in self.EVERY:
             for octets in (0, 1, 7, 30, 61, 62, 100):
                 with self.subTest(move=move.__name__, octets=octets):
@@ -212,8 +223,11 @@ class HalfLineTests(MovedTestCase):
                     self.send(*self.batches())
                     self.assertOnce()
 
-    def test_killed(self) -> None:
-        """The same, and the process dies: before it looks, or after the cursor is saved."""
+    def test_killedAfterOperation(self) -> None:
+        """
+        If the process is also killed before it checks the file, or after it saved the
+        cursor, each line is written once.
+        """
         for move in self.FOUND:
             for octets in (0, 7, 30, 62, 100):
                 for barriers in (None, 0, 1, 2):
@@ -236,8 +250,10 @@ class HalfLineTests(MovedTestCase):
                         self.save(self.output.sync())
 
     def test_oldFileGone(self) -> None:
-        """When the cursor has the next file, the one before is not needed any more: it may
-        be deleted, and the process killed."""
+        """
+        Once the cursor has the next file, the previous one is no longer needed: it may
+        be deleted, and the process killed.
+        """
         for move in self.EVERY:
             with self.subTest(move=move.__name__):
                 self.send(*self.batches())
@@ -258,7 +274,10 @@ class HalfLineTests(MovedTestCase):
                 self.save(self.output.sync())
 
     def test_truncatedAndMoved(self) -> None:
-        """Copied, truncated and renamed or deleted between two looks."""
+        """
+        A file that is copied, truncated, and renamed or deleted between two checks
+        loses nothing.
+        """
         for move in self.EVERY:
             for octets in (0, 30, 70):
                 with self.subTest(move=move.__name__, octets=octets):
@@ -271,8 +290,11 @@ class HalfLineTests(MovedTestCase):
                     self.send(*self.batches())
                     self.assertOnce()
 
-    def test_completed(self) -> None:
-        """In a file that was renamed the line is completed; one that is gone cannot be."""
+    def test_lineIsCompleted(self) -> None:
+        """
+        In a renamed file the half line is completed; in an unreachable file it cannot
+        be.
+        """
         for move, completed in ((self.rename, True), (self.toAnotherDisk, False)):
             with self.subTest(move=move.__name__):
                 self.send(*self.batches())
@@ -286,19 +308,23 @@ class HalfLineTests(MovedTestCase):
                 self.assertTrue(self.read().startswith(b"line "))
 
     def test_stillFull(self) -> None:
-        """A renamed file whose disk stays full is left with half a line; the next one, on
-        another disk, has it whole."""
+        """
+        A renamed file whose disk stays full keeps half a line; the next file, on
+        another disk, has it whole.
+        """
         self.send(*self.batches())
         with room(30):
             self.assertRaises(OSError, self.send, *self.batches())
             self.rename()
-            # Not even the rest of the line.
+            # Not even the remainder of the line.
             self.assertRaises(OSError, self.send)
         self.send(*self.batches())
         self.assertOnce()
 
     def test_deletedIsClosed(self) -> None:
-        """A deleted file is let go of while the disk is still full: its room comes back."""
+        """
+        A deleted file is closed while the disk is still full, which frees its space.
+        """
         self.send(*self.batches())
         with room(30):
             self.assertRaises(OSError, self.send, *self.batches())
@@ -317,7 +343,10 @@ class HalfLineTests(MovedTestCase):
         self.assertOnce()
 
     def test_foreignBehindIt(self) -> None:
-        """Somebody else writes behind half a line: it comes again, whole, on its own line."""
+        """
+        If another program writes after the half line, the line is written again, whole
+        and on its own line.
+        """
         self.send(*self.batches())
         with room(30):
             self.assertRaises(OSError, self.send, *self.batches())
@@ -330,10 +359,12 @@ class HalfLineTests(MovedTestCase):
 
 
 class MovedWhileDownTests(MovedTestCase):
-    """The file was moved while no listener ran."""
+    """The file was moved while no listener was running."""
 
-    def test_every(self) -> None:
-        """What a killed listener wrote and had not counted is not written again."""
+    def test_uncountedLinesAreFound(self) -> None:
+        """
+        Lines that a killed listener wrote and had not counted are not written again.
+        """
         for move in self.FOUND:
             for counted in (True, False):
                 with self.subTest(move=move.__name__, counted=counted):
@@ -349,7 +380,10 @@ class MovedWhileDownTests(MovedTestCase):
                     self.assertNotIn("output-lost", self.events)
 
     def test_firstFile(self) -> None:
-        """Killed before anything of the first file was counted: it is found by its lines."""
+        """
+        A listener killed before it counted anything of its first file finds the file by
+        its lines.
+        """
         for move in self.FOUND:
             with self.subTest(move=move.__name__):
                 self.send(*self.batches(3))
@@ -362,8 +396,11 @@ class MovedWhileDownTests(MovedTestCase):
                 self.rename()
                 self.save(self.output.look() or self.output.sync())
 
-    def test_twice(self) -> None:
-        """Killed again before the cursor has moved over what a copy has."""
+    def test_killedTwice(self) -> None:
+        """
+        If the listener is killed again before the cursor has advanced over the copy's
+        lines, nothing is repeated.
+        """
         for move in self.FOUND:
             with self.subTest(move=move.__name__):
                 self.send(*self.batches())
@@ -381,8 +418,10 @@ class MovedWhileDownTests(MovedTestCase):
                 self.assertOnce()
                 self.save(self.output.sync())
 
-    def test_reported(self) -> None:
-        """A file that is nowhere: what may be repeated is reported, with its time."""
+    def test_missingFileIsReported(self) -> None:
+        """
+        If the file cannot be found, possible repetition is reported, with its time.
+        """
         self.send(*self.batches(3))
         self.save(self.output.sync())
         self.send(*self.batches(2))
@@ -393,7 +432,7 @@ class MovedWhileDownTests(MovedTestCase):
         self.assertEqual(
             self.facts["output-lost"]["since"], self.written[3].provenance.receivedAt
         )
-        # Nothing is missing.
+        # No line is missing.
         there = Counter(self.contents().splitlines(True))
         wanted = Counter(x for b in self.written for x in b.octets.splitlines(True))
         self.assertEqual(wanted - there, Counter())
@@ -403,7 +442,10 @@ class MovedWhileDownTests(MovedTestCase):
         )
 
     def test_notReported(self) -> None:
-        """Nothing was written that the cursor does not have: nothing can be repeated."""
+        """
+        If the cursor covers everything written, nothing can be repeated, and nothing is
+        reported.
+        """
         self.send(*self.batches(3))
         self.save(self.output.sync())
         self.toAnotherDisk()
@@ -429,8 +471,10 @@ class DeletedWhileWrittenTests(MovedTestCase):
     """The file is copied and deleted while lines are written to it."""
 
     def test_behindTheCopy(self) -> None:
-        """Lines that came between the copy and the deletion are written again, and that is
-        reported: they are in no copy."""
+        """
+        Lines written between the copy and the deletion are in no copy: they are written
+        again, and this is reported.
+        """
         self.send(*self.batches(2))
         self.moves += 1
         shutil.copy2(self.path, self.elsewhere / "moved.1")
@@ -443,7 +487,9 @@ class DeletedWhileWrittenTests(MovedTestCase):
         self.assertIn("output-rewritten", self.events)
 
     def firstAgain(self) -> bytes:
-        """The first line that is written again when one batch came behind the copy."""
+        """
+        The first line that is written again if one batch was written after the copy.
+        """
         self.send(*self.batches(2))
         shutil.copy2(self.path, self.elsewhere / "moved.1")
         self.send(*self.batches())
@@ -452,18 +498,25 @@ class DeletedWhileWrittenTests(MovedTestCase):
         self.assertIn("output-rewritten", self.events)
         return self.read().splitlines(True)[0]
 
-    def test_opened(self) -> None:
-        """What was in the file when it was opened is in the copy: only what came behind
-        that is written again."""
+    def test_openIsObserved(self) -> None:
+        """
+        Lines in the file at the time a copying program opened it are in the copy: only
+        later ones are written again.
+        """
         self.assertIn(self.firstAgain(), self.written[2].octets)
 
     def test_openedUnseen(self) -> None:
-        """Where opening a file cannot be seen, its last half second is written again."""
+        """
+        Where opens of a file cannot be observed, its last half second is written again.
+        """
         self.output._opens.close()
         self.assertIn(self.firstAgain(), self.written[0].octets)
 
     def test_openedTooOften(self) -> None:
-        """The same where too many have opened it."""
+        """
+        If too many programs have opened the file, its last half second is written
+        again.
+        """
         with mock.patch.object(self.output._opens, "seen", return_value=None):
             self.assertIn(self.firstAgain(), self.written[0].octets)
 
@@ -502,7 +555,10 @@ class DeletedWhileWrittenTests(MovedTestCase):
         self.assertNotIn("output-rewritten", self.events)
 
     def test_nothingBehindTheCopy(self) -> None:
-        """Lines come all the time, but none between copy and deletion: none is repeated."""
+        """
+        If lines arrive all the time but none between copy and deletion, none is
+        repeated.
+        """
         for _ in range(5):
             self.send(*self.batches(2))
             self.toAnotherDisk()
@@ -511,7 +567,7 @@ class DeletedWhileWrittenTests(MovedTestCase):
         self.assertNotIn("output-rewritten", self.events)
 
     def test_behindTheArchive(self) -> None:
-        """The same with gzip: what the archive lacks is written, no line more."""
+        """After gzip, exactly the lines that the archive lacks are written again."""
         for counted in (True, False):
             with self.subTest(counted=counted):
                 self.send(*self.batches(2))
@@ -529,8 +585,10 @@ class DeletedWhileWrittenTests(MovedTestCase):
                 self.assertOnce()
                 self.assertNotIn("output-rewritten", self.events)
 
-    def test_idle(self) -> None:
-        """Nothing more is written: the file is let go of, and nothing is repeated."""
+    def test_idleFileIsClosed(self) -> None:
+        """
+        Without further lines, the deleted file is closed, and nothing is repeated.
+        """
         self.send(*self.batches(2))
         self.save(self.output.sync())
         self.longAgo()
@@ -546,7 +604,10 @@ class DeletedWhileWrittenTests(MovedTestCase):
         self.assertEqual(self.events, ["output-renamed"])
 
     def test_idleBehindTheCopy(self) -> None:
-        """Nothing more is written, but the last lines came during the copy."""
+        """
+        Without further lines, the last ones that were written during the copy are
+        written again.
+        """
         self.send(*self.batches(2))
         shutil.copy2(self.path, self.elsewhere / "moved.1")
         self.send(*self.batches(1))
@@ -649,8 +710,11 @@ class DirectoryTests(MovedTestCase):
         self.path = self.directory / self.template
         super().start()
 
-    def test_gone(self) -> None:
-        """Renamed, deleted, or with a file in its place: blocked, and on when it is back."""
+    def test_missingDirectory(self) -> None:
+        """
+        If its directory is renamed, deleted or replaced by a file, the output is
+        blocked, and continues when the directory is back.
+        """
         out = self.directory / "out"
         for case in ("renamed", "file", "deleted", "link to nowhere", "no access"):
             for synced in (True, False):
@@ -677,7 +741,7 @@ class DirectoryTests(MovedTestCase):
                         self.pending = (
                             self.pending[-1:] if not self.pending else self.pending
                         )
-                        # Synced meanwhile, as a feed does when it is blocked.
+                        # Synced while blocked, as by a feed.
                         self.save(self.output.sync())
                     if os.path.lexists(out):
                         out.unlink()
@@ -686,7 +750,10 @@ class DirectoryTests(MovedTestCase):
                     self.assertOnce()
 
     def test_goneForEachWorker(self) -> None:
-        """The same for an output with a file for each worker."""
+        """
+        An output with one file per worker is blocked by a missing directory, and
+        continues when it is back.
+        """
         where = self.directory / "nowhere"
         output = FileOutput("raw", str(where / "{worker}.log"), renderRaw, self.event)
         self.addCleanup(output.close)
@@ -696,8 +763,10 @@ class DirectoryTests(MovedTestCase):
         self.assertIsNone(output.look())
 
     def test_goneAtStart(self) -> None:
-        """A directory that is not there at start is an error; what was to be written is
-        written when it is back."""
+        """
+        A missing directory at the start is an error; the pending lines are written when
+        it is back.
+        """
         self.send(*self.batches())
         self.save(self.output.sync())
         out = self.directory / "out"
@@ -715,10 +784,10 @@ class DirectoryTests(MovedTestCase):
 
 
 class ErrorTests(MovedTestCase):
-    """What is waited for, and what is the end."""
+    """Which errors are waited out, and which are fatal."""
 
-    def test_sync(self) -> None:
-        """A sync that fails is the end, whatever it says."""
+    def test_failedSync(self) -> None:
+        """A failed sync is fatal, whatever the error."""
         for error in (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             with self.subTest(error=errno.errorcode[error]):
                 self.send(*self.batches())
@@ -728,7 +797,7 @@ class ErrorTests(MovedTestCase):
                 self.assertIn(os.strerror(error), str(raised))
 
     def test_directorySync(self) -> None:
-        """So is the sync of the name of a new file."""
+        """A failed sync of a new file's directory entry is fatal."""
         for error in (errno.EIO, errno.ENOSPC):
             failing = OSError(error, os.strerror(error))
             with mock.patch(
@@ -739,8 +808,10 @@ class ErrorTests(MovedTestCase):
                 )
                 self.assertRaises(StorageFailed, output.start, Cursor("", 0, {}))
 
-    def test_write(self) -> None:
-        """A write that fails is not: the same octets are written when it works."""
+    def test_failedWrite(self) -> None:
+        """
+        A failed write is not fatal: the same octets are written when it works again.
+        """
         for error in (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
             for octets in (0, 7, 30, 61, 100):
                 with self.subTest(error=errno.errorcode[error], octets=octets):
@@ -751,10 +822,10 @@ class ErrorTests(MovedTestCase):
 
 
 class HistoryTests(MovedTestCase):
-    """Everything, in any order."""
+    """All operations, in any order."""
 
-    def test_histories(self) -> None:
-        """Whatever is done between, by whomever, each line is in the files once."""
+    def test_randomHistories(self) -> None:
+        """Whichever operations come in between, each line is in the files once."""
         for seed in range(400):
             with self.subTest(seed=seed):
                 self.history(random.Random(seed))
@@ -798,10 +869,10 @@ class HistoryTests(MovedTestCase):
 
 
 class AbsenceTests(MovedTestCase):
-    """An output was not configured for a time."""
+    """An output was not configured for some time."""
 
-    def test_hole(self) -> None:
-        """It is reported what its files lack."""
+    def test_missingBatchesAreReported(self) -> None:
+        """The batches that its files lack are reported."""
         self.send(*self.batches(2))
         self.save(self.output.sync())
         self.output.close()
@@ -816,7 +887,10 @@ class AbsenceTests(MovedTestCase):
         self.assertEqual((told["since"], told["batches"]), (absence.since, 5))
 
     def test_noHole(self) -> None:
-        """Nothing was deleted meanwhile: it goes on, and nothing is reported."""
+        """
+        If no batch was deleted in the meantime, the output continues, and nothing is
+        reported.
+        """
         self.send(*self.batches(2))
         self.save(self.output.sync())
         self.output.close()

@@ -1,4 +1,7 @@
-"""Outputs on disks that fill up, directories that go, files that are moved: real processes."""
+"""
+Tests with real processes for outputs on disks that fill up, in directories that
+disappear, and in files that are moved.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _LINE = re.compile(rb"number (\d+) [^\n]*\n")
 
 
 def numbered(count: int, first: int = 0) -> bytes:
-    """Lines of different lengths that can be told apart."""
+    """Distinguishable lines of different lengths."""
     return b"".join(
         b"<134>1 2026-04-18T00:00:00Z decky ssh - auth - number %d %s\n"
         % (n, b"x" * (n % 97))
@@ -30,10 +33,13 @@ def numbered(count: int, first: int = 0) -> bytes:
 
 
 class MatrixTests(PairTestCase):
-    """Some of L{tests.diskmatrix}."""
+    """Some runs of L{tests.diskmatrix}."""
 
     def hold(self, cell: Cell, words: str, status: int | None = None) -> None:
-        """Nothing is lost or repeated, and the listener did and said what it should."""
+        """
+        Check that nothing is lost or repeated, and that the listener did and logged
+        what it should.
+        """
         requirePeer("strace")
         result = diskmatrix.run(cell)
         self.assertEqual((result.lost, result.repeated), (0, 0))
@@ -41,24 +47,29 @@ class MatrixTests(PairTestCase):
         self.assertIn(words, result.words)
 
     def test_readOnly(self) -> None:
-        """A file system that turns read-only under both outputs is waited for."""
+        """If both outputs' file system turns read-only, the listener waits."""
         self.hold(Cell("both", "EROFS", "running"), "Read-only file system")
 
     def test_failedSync(self) -> None:
-        """A failed sync is the end."""
+        """A failed sync ends the listener."""
         self.hold(Cell("raw", "EIO on sync", "running"), "cannot be trusted", 74)
 
     def test_directoryGone(self) -> None:
-        """The directory is a file when the listener starts again: waited for."""
+        """
+        If the directory is replaced by a file before a restart, the listener waits.
+        """
         self.hold(Cell("JSON", "file in its place", "killed"), "Not a directory")
 
-    def test_compressed(self) -> None:
-        """Compressed while a killed listener is down."""
+    def test_compressedWhileDown(self) -> None:
+        """
+        Compressing the outputs while a killed listener is down loses and repeats
+        nothing.
+        """
         self.hold(Cell("both", "compressed", "killed"), "")
 
 
 class FullTests(PairTestCase):
-    """A disk that fills up in the middle of a batch, and who makes room."""
+    """A disk fills up within a batch, and space is freed in various ways."""
 
     def small(self) -> Path:
         """A disk of 3 MiB."""
@@ -90,7 +101,7 @@ class FullTests(PairTestCase):
         return pair, small
 
     def assertOnce(self, *places: Path) -> None:
-        """Every line is in one of the files of each output, whole, once."""
+        """Check that each output's files have every line whole and once."""
         for ending in ("log", "json"):
             numbers = []
             for place in places:
@@ -104,19 +115,22 @@ class FullTests(PairTestCase):
             self.assertEqual(sorted(numbers), list(range(30_000)), ending)
 
     def arrived(self, pair: Pair, small: Path) -> bool:
-        """Whether the last line is in both."""
+        """Whether the last line is in both outputs."""
         return all(
             (small / name).exists() and b"number 29999 " in (small / name).read_bytes()
             for name in ("full.log", "full.json")
         )
 
     def make(self, small: Path, pair: Pair) -> None:
-        """Make the disk large enough, and wait for the last line."""
+        """Enlarge the disk, and wait for the last line."""
         subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
         self.waitFor(pair, lambda: self.arrived(pair, small), "it does not go on")
 
-    def test_moved(self) -> None:
-        """Moved to another disk: the deleted files are closed, and nothing is missing."""
+    def test_movedToAnotherDisk(self) -> None:
+        """
+        When the outputs are moved to another disk, the deleted files are closed and no
+        line is missing.
+        """
         pair, small = self.full()
         other = self.directory / "other"
         other.mkdir()
@@ -140,7 +154,10 @@ class FullTests(PairTestCase):
         self.assertOnce(small, other)
 
     def test_renamedAndKilled(self) -> None:
-        """Renamed on the full disk, and the listener is killed before there is room."""
+        """
+        The outputs are renamed on the full disk, and the listener is killed before
+        there is space: no line is lost or repeated.
+        """
         pair, small = self.full()
         for name in ("full.log", "full.json"):
             (small / name).rename(small / f"{name}.1")
@@ -150,12 +167,15 @@ class FullTests(PairTestCase):
         self.assertOnce(small)
 
     def test_truncatedAndStopped(self) -> None:
-        """Copied away and truncated, as logrotate does, and the listener is stopped."""
+        """
+        The outputs are copied elsewhere and truncated, as by logrotate, and the
+        listener is stopped: no line is lost or repeated.
+        """
         pair, small = self.full()
         other = self.directory / "other"
         other.mkdir()
         for name in ("full.log", "full.json"):
-            # Nothing can be written between: the disk is full.
+            # Nothing can be written in between: the disk is full.
             shutil.copy(small / name, other / name)
         pair.listener.signal(signal.SIGSTOP)
         for name in ("full.log", "full.json"):
@@ -173,10 +193,12 @@ class FullTests(PairTestCase):
 
 
 class ConfiguredTests(PairTestCase):
-    """Outputs that are exchanged, left out, and brought back."""
+    """Outputs that are exchanged, removed, and configured again."""
 
-    def test_exchanged(self) -> None:
-        """Exchanged paths are refused in one line; put right, nothing is missing."""
+    def test_exchangedPaths(self) -> None:
+        """
+        Exchanged paths are refused with one line; once corrected, no line is missing.
+        """
         pair = self.pair()
         worker = pair.enroll("w1")
         worker.append(numbered(10))
@@ -206,7 +228,10 @@ class ConfiguredTests(PairTestCase):
         self.assertNotIn("was not among", pair.listener.output())
 
     def test_leftOut(self) -> None:
-        """An output that was left out reports at start what it lacks."""
+        """
+        An output that was removed from the configuration for a time reports at the next
+        start which batches it lacks.
+        """
         pair = self.pair()
         worker = pair.enroll("w1")
         worker.append(numbered(10))

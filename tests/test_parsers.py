@@ -1,4 +1,7 @@
-"""Our verdicts on the cases that other parsers test, and the tables in the docs."""
+"""
+Tests for our verdicts on the cases that other parsers test, and for the tables in the
+documentation.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,13 @@ WHO = Provenance("w1", "sha-256:AA", "192.0.2.1:5", "2026-04-18T01:02:03.000004Z
 
 
 class ParsersTests(SynchronousTestCase):
-    """go-syslog, axosyslog, Vector and rsyslog."""
+    """The cases of go-syslog, axosyslog, Vector and rsyslog."""
 
-    def test_verdicts(self) -> None:
-        """Every verdict is theirs, or a paragraph of an RFC decides otherwise."""
+    def test_verdictsAgreeOrCiteRFC(self) -> None:
+        """
+        Each verdict agrees with the other parser's, or a paragraph of an RFC decides
+        otherwise.
+        """
         for case in readCases():
             self.assertNotEqual(
                 case.agrees, bool(case.rfc), (case.peer, case.about, case.verdicts())
@@ -32,8 +38,10 @@ class ParsersTests(SynchronousTestCase):
             if case.rfc:
                 self.assertRegex(case.rfc, r"\ARFC 542[45] [46](\.[0-9])*\Z")
 
-    def test_cases(self) -> None:
-        """No case is there twice, and each parser has both kinds of verdict."""
+    def test_casesAreUnique(self) -> None:
+        """
+        No case occurs twice, and each parser has cases that it accepts and refuses.
+        """
         cases = list(readCases())
         names = Counter((case.peer, case.about, case.octets) for case in cases)
         self.assertEqual([name for name, count in names.items() if count > 1], [])
@@ -46,15 +54,15 @@ class ParsersTests(SynchronousTestCase):
             self.assertEqual(verdicts, {True, False}, peer)
         self.assertGreater(len(cases), 300)
 
-    def test_docs(self) -> None:
-        """The tables in the docs are those of the command."""
+    def test_tablesInDocs(self) -> None:
+        """The tables in the documentation are those that the command prints."""
         printed = io.StringIO()
         with redirect_stdout(printed):
             main([])
         self.assertEqual(printed.getvalue(), render() + "\n")
         self.assertIn(render().rstrip(), DOCS.read_text("utf-8"))
 
-    def test_records(self) -> None:
+    def test_refusedMessagesHaveRecords(self) -> None:
         """A message that the strict parser refuses still has a complete record."""
         lenient = 0
         for case in readCases():

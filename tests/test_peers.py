@@ -1,4 +1,4 @@
-"""With real rsyslog and syslog-ng, over mutual TLS, in both directions."""
+"""Tests with real rsyslog and syslog-ng over mutual TLS, in both directions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINES = [
 
 
 class RsyslogTests(PairTestCase):
-    """rsyslog, Debian's packages rsyslog and rsyslog-openssl."""
+    """rsyslog, from Debian's packages rsyslog and rsyslog-openssl."""
 
     def rsyslog(self, configuration: str) -> None:
         program = requirePeer("rsyslogd")
@@ -54,7 +54,7 @@ class RsyslogTests(PairTestCase):
         )
 
     def test_sendsToListener(self) -> None:
-        """rsyslog's lines arrive as they are, under the name of its certificate."""
+        """rsyslog's lines arrive unchanged, under the name in its certificate."""
         requirePeer("rsyslogd")
         pair = self.pair()
         worker = pair.enroll("relay-7")
@@ -68,7 +68,10 @@ class RsyslogTests(PairTestCase):
         self.assertIn("plain RFC 5425", pair.listener.output())
 
     def test_sendsItsOwnTemplate(self) -> None:
-        """rsyslog's own RFC 5424 template ends in LF: that makes no empty second line."""
+        """
+        rsyslog's own RFC 5424 template ends in LF, which does not cause an empty second
+        line.
+        """
         requirePeer("rsyslogd")
         pair = self.pair()
         worker = pair.enroll("relay-7")
@@ -81,7 +84,7 @@ class RsyslogTests(PairTestCase):
         self.assertTrue(lines[1].startswith(b"<133>1 "), lines)
 
     def test_receivesFromForwarder(self) -> None:
-        """Our forwarder ships to rsyslog, which matches our name."""
+        """Our forwarder ships to rsyslog, which checks the name in our certificate."""
         requirePeer("rsyslogd")
         pair = self.pair()
         worker = pair.enroll("w1")
@@ -91,7 +94,7 @@ class RsyslogTests(PairTestCase):
         worker.forwarder.start()
         self.assertEqual(self.waitForFile(pair, received, len(LINES)), b"".join(LINES))
         self.assertIn("without acknowledgement", worker.forwarder.output())
-        # Stopped and started, it goes on where it was.
+        # After a restart, the forwarder continues where it stopped.
         self.assertEqual(worker.forwarder.stop(), -15)
         worker.append(b"<13>1 - - - - - - the end\n")
         worker.forwarder.start()
@@ -99,7 +102,7 @@ class RsyslogTests(PairTestCase):
         self.assertEqual(octets, worker.file.read_bytes())
 
     def test_ackedRefusesPlainMaster(self) -> None:
-        """With --delivery=acked nothing goes to a peer that does not acknowledge."""
+        """With --delivery=acked no line is sent to a peer that does not acknowledge."""
         requirePeer("rsyslogd")
         pair = self.pair()
         worker = pair.enroll("w1", ["--delivery=acked"])
@@ -116,7 +119,7 @@ class RsyslogTests(PairTestCase):
 
 
 class SyslogNgTests(PairTestCase):
-    """syslog-ng, unpacked beside rsyslog: their packages conflict."""
+    """syslog-ng, unpacked separately because its package conflicts with rsyslog's."""
 
     def syslogNg(self, configuration: str) -> None:
         program = requirePeer("syslog-ng")
@@ -135,7 +138,7 @@ class SyslogNgTests(PairTestCase):
         )
 
     def test_sendsToListener(self) -> None:
-        """syslog-ng's lines arrive as they are, under the name of its certificate."""
+        """syslog-ng's lines arrive unchanged, under the name in its certificate."""
         requirePeer("syslog-ng")
         pair = self.pair()
         worker = pair.enroll("relay-8")
@@ -150,7 +153,7 @@ class SyslogNgTests(PairTestCase):
                 ("6514", pair.port),
             )
         )
-        # syslog-ng puts a header of its own before each line.
+        # syslog-ng adds its own header to each line.
         lines = self.waitForLines(pair, len(LINES))
         ends = [line.endswith(want) for line, want in zip(lines, LINES, strict=True)]
         self.assertTrue(all(ends))

@@ -1,4 +1,7 @@
-"""The pipeline in memory: exactly once, whatever dies. See L{tests.pipeline}."""
+"""
+Tests for the pipeline in memory: exactly-once delivery whichever process dies. See
+L{tests.pipeline}.
+"""
 
 from __future__ import annotations
 
@@ -49,15 +52,20 @@ class HistoryTests(SynchronousTestCase):
     @settings(deadline=None, derandomize=True, database=None, max_examples=150)
     @given(st.lists(steps, max_size=40))
     def test_anyHistory(self, history: list[tuple[object, ...]]) -> None:
-        """Every line arrives once and in order, and what a reader saw stays."""
+        """
+        Every line arrives once and in order, and lines that a reader has seen never
+        change.
+        """
         directory = Path(self.mktemp()).resolve()
         try:
             run(directory, history)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
-    def test_journals(self) -> None:
-        """Masters are put back to snapshots and change: each has everything, once."""
+    def test_restoredAndSwitchedMasters(self) -> None:
+        """
+        If masters are restored from snapshots and switched, each has every line once.
+        """
         for seed in range(24):
             directory = Path(self.mktemp()).resolve()
             try:
@@ -65,8 +73,8 @@ class HistoryTests(SynchronousTestCase):
             finally:
                 shutil.rmtree(directory, ignore_errors=True)
 
-    def test_simple(self) -> None:
-        """Without faults."""
+    def test_noFaults(self) -> None:
+        """Without faults, every line arrives once and in order."""
         world = self.world()
         world.connect()
         for _ in range(20):
@@ -75,7 +83,10 @@ class HistoryTests(SynchronousTestCase):
         world.check()
 
     def test_cutAtEveryOctet(self) -> None:
-        """The connection is cut at every octet of a session, in both directions."""
+        """
+        If the connection is cut at any octet of a session, in either direction, every
+        line arrives once.
+        """
         for down in (False, True):
             at = 0
             while True:
@@ -106,7 +117,7 @@ class HistoryTests(SynchronousTestCase):
             self.assertGreater(at, 100)
 
     def test_stateLost(self) -> None:
-        """The worker's database is lost: the file is found by its content."""
+        """If the worker's database is lost, the file is recognised by its content."""
         world = self.world()
         world.connect()
         for _ in range(5):
@@ -118,7 +129,7 @@ class HistoryTests(SynchronousTestCase):
         world.check()
 
     def test_stateRestored(self) -> None:
-        """The worker's database is an old copy: nothing is sent twice."""
+        """If the worker's database is an old copy, no line is sent twice."""
         world = self.world()
         world.connect()
         world.line()
@@ -138,7 +149,8 @@ class HistoryTests(SynchronousTestCase):
 
     def test_shortCopy(self) -> None:
         """
-        Killed when the copy of what was truncated lacks the last lines, which had arrived.
+        The forwarder is killed while the copy of a truncated log lacks its last lines,
+        which had arrived: they are not repeated.
         """
         world = self.world()
         world.connect()
@@ -160,7 +172,7 @@ class HistoryTests(SynchronousTestCase):
         world.check()
 
     def test_masterRestored(self) -> None:
-        """The master's journal is an old copy: what it lost is sent again."""
+        """If the master's journal is an old copy, lines that it lost are sent again."""
         world = self.world()
         world.connect()
         world.line()
@@ -172,7 +184,7 @@ class HistoryTests(SynchronousTestCase):
         world.heal()
         world.crashMaster()
         world.master.die()
-        # A backup is of all files of the master at one moment.
+        # A backup has all files of the master from the same moment.
         with open(world.rawPath, "r+b") as file:
             file.truncate(len(raw))
         with open(world.jsonPath, "r+b") as file:
@@ -185,7 +197,7 @@ class HistoryTests(SynchronousTestCase):
         world.check()
 
     def test_newMaster(self) -> None:
-        """A master with a new journal gets again what is on disk."""
+        """A master with a new journal receives every line that is still on disk."""
         world = self.world()
         world.connect()
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""The pipeline as real twistd processes."""
+"""Tests for the pipeline with real twistd processes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ODD = (
 
 
 def numbered(first: int, count: int) -> bytes:
-    """Lines that can be told apart."""
+    """Distinguishable lines."""
     return b"".join(
         b"<134>1 2026-04-18T00:00:00Z decky ssh - auth - number %d\n" % n
         for n in range(first, first + count)
@@ -46,7 +46,7 @@ def numbered(first: int, count: int) -> bytes:
 
 
 class DeliveryTests(PairTestCase):
-    """Lines arrive once, as they were written."""
+    """Lines arrive once, exactly as written."""
 
     def started(self, *options: str) -> tuple[Pair, Worker]:
         pair = self.pair()
@@ -56,8 +56,10 @@ class DeliveryTests(PairTestCase):
         return pair, worker
 
     def test_octetForOctet(self) -> None:
-        """CRLF, empty lines, NUL, invalid UTF-8 and a line of 60,000 octets arrive as they
-        are; what is not a complete line yet does not arrive."""
+        """
+        CRLF, empty lines, NUL, invalid UTF-8 and a line of 60,000 octets arrive
+        unchanged; an incomplete line does not arrive.
+        """
         pair, worker = self.started()
         worker.append(ODD + b"no line feed yet")
         self.waitForLines(pair, ODD.count(b"\n"))
@@ -74,8 +76,10 @@ class DeliveryTests(PairTestCase):
         self.assertEqual(pair.logPath.read_bytes(), worker.file.read_bytes())
 
     def test_directoryMissing(self) -> None:
-        """A forwarder that starts before its log's directory is there waits for it; it may
-        go, and come back."""
+        """
+        A forwarder whose log's directory does not exist at the start waits for it; the
+        directory may also disappear and return.
+        """
         pair = self.pair()
         worker = pair.enroll("decky-01")
         late = worker.file.parent / "late" / "decnet.log"
@@ -99,8 +103,10 @@ class DeliveryTests(PairTestCase):
         self.assertNotIn("Traceback", worker.forwarder.output())
 
     def test_masterAway(self) -> None:
-        """Lines written while the master is away, and the forwarder restarted meanwhile,
-        arrive once."""
+        """
+        Lines written while the master is down, with a restart of the forwarder in
+        between, arrive once.
+        """
         pair, worker = self.started()
         worker.append(numbered(0, 100))
         self.waitForLines(pair, 100)
@@ -116,8 +122,10 @@ class DeliveryTests(PairTestCase):
         pair.listener.stop()
         self.assertEqual(pair.logPath.read_bytes(), numbered(0, 400))
 
-    def test_killed(self) -> None:
-        """Both ends are killed while lines flow: each arrives once."""
+    def test_killsWhileLinesFlow(self) -> None:
+        """
+        If both ends are killed repeatedly while lines flow, each line arrives once.
+        """
         pair, worker = self.started()
         for round_ in range(6):
             worker.append(numbered(round_ * 2000, 2000))
@@ -134,8 +142,10 @@ class DeliveryTests(PairTestCase):
         self.assertEqual(len(records), 12000)
 
     def test_cleanStop(self) -> None:
-        """A forwarder that is stopped has saved what was acknowledged, and ends with the
-        signal that asked it to."""
+        """
+        A stopped forwarder has saved the acknowledged position, and exits by the signal
+        that stopped it.
+        """
         pair, worker = self.started()
         worker.append(numbered(0, 10))
         self.waitForLines(pair, 10)
@@ -147,7 +157,9 @@ class DeliveryTests(PairTestCase):
         self.assertEqual(pair.listener.stop(), -signal.SIGTERM)
 
     def test_legacyOffset(self) -> None:
-        """The offset of DECNET's own forwarder is taken over: nothing is sent twice."""
+        """
+        The offset of DECNET's own forwarder is taken over, and no line is sent twice.
+        """
         pair = self.pair()
         worker = pair.enroll("decky-01")
         worker.append(numbered(0, 20))
@@ -165,8 +177,10 @@ class DeliveryTests(PairTestCase):
         self.assertEqual(pair.logPath.read_bytes(), numbered(15, 5))
 
     def test_rotatedOutputs(self) -> None:
-        """The outputs are renamed, with and without a signal, and truncated: every line is
-        in one of the files."""
+        """
+        If the outputs are renamed, with and without a signal, and truncated, every line
+        is in one of the files.
+        """
         pair, worker = self.started()
         kept = []
         for round_ in range(4):
@@ -189,7 +203,7 @@ class DeliveryTests(PairTestCase):
         self.assertEqual(octets, numbered(0, 250))
 
     def test_fileForEachWorker(self) -> None:
-        """{worker} in a path makes a file for each."""
+        """With {worker} in a path, each worker gets its own file."""
         path = self.directory / "{worker}.log"
         pair = self.pair([f"--log-path={path}"])
         for name in ("w1", "w2"):
@@ -202,7 +216,7 @@ class DeliveryTests(PairTestCase):
             self.assertEqual(octets, f"from {name}\n".encode())
 
     def test_overlongLine(self) -> None:
-        """A line over the limit becomes a gap record, and the lines behind it arrive."""
+        """A line over the limit becomes a gap record, and later lines arrive."""
         pair, worker = self.started("--max-message=2048")
         worker.append(b"before\n" + b"x" * 5000 + b"\nbehind\n")
         lines = self.waitForLines(pair, 3)
@@ -214,16 +228,19 @@ class DeliveryTests(PairTestCase):
 
 
 class ImpostorTests(PairTestCase):
-    """Impostors against a real listener, and a real forwarder against one."""
+    """
+    Impostors that connect to a real listener, and a real forwarder that connects to an
+    impostor.
+    """
 
     def knock(self, pair: Pair, bundle: Path | None) -> None:
-        """Connect as openssl's or anybody's client would, and try to send a line."""
+        """Connect as any TLS client could, and try to send a line."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         if bundle is not None:
             context.load_cert_chain(bundle / "worker.crt", bundle / "worker.key")
-        # Under TLS 1.3 the refusal comes after the client's handshake.
+        # In TLS 1.3 the refusal comes after the client's part of the handshake.
         with (
             contextlib.suppress(OSError),
             socket.create_connection((pair.host, pair.port), 10) as raw,
@@ -232,8 +249,11 @@ class ImpostorTests(PairTestCase):
             tls.sendall(b"6 forged")
             tls.recv(1)
 
-    def test_refused(self) -> None:
-        """Nothing is ingested, the listener says which and from where, and serves on."""
+    def test_listenerRefusesImpostors(self) -> None:
+        """
+        Impostors' lines are not stored, the listener logs each refusal with the
+        address, and continues to serve.
+        """
         pair = self.pair()
         pair.startListener()
         other = Authority.create(self.directory / "other-ca")
@@ -261,7 +281,9 @@ class ImpostorTests(PairTestCase):
         self.assertNotIn("Unhandled", said)
 
     def test_workerAsMaster(self) -> None:
-        """A worker's bundle cannot play master: the forwarder refuses it, and says so."""
+        """
+        A forwarder refuses a master that presents a worker's bundle, and logs this.
+        """
         pair = self.pair()
         honest = pair.enroll("decky-01")
         pair.authority.enroll("decky-02", self.directory / "stolen")
@@ -282,7 +304,7 @@ class ImpostorTests(PairTestCase):
 
 
 class CommandTests(PairTestCase):
-    """The commands say what is wrong, in one line, and what to do."""
+    """The commands report errors on one line, with the remedy."""
 
     def run_(self, *arguments: str, **environment: str) -> tuple[int, str]:
         code = "from twisted.scripts.twistd import run; run()"
@@ -304,16 +326,18 @@ class CommandTests(PairTestCase):
         return done.returncode, done.stdout + done.stderr
 
     def assertRefused(self, words: str, *arguments: str, **environment: str) -> None:
-        """The command ends with a status that says so, and what is wrong; no traceback, and
-        no help in front of it."""
+        """
+        Check that the command fails with the right status and text, without a traceback
+        or help text before it.
+        """
         status, said = self.run_(*arguments, **environment)
         self.assertNotEqual(status, 0, said)
         self.assertIn(words, said)
         self.assertNotIn("Traceback", said)
         self.assertNotIn("Usage:", said)
 
-    def test_forwarder(self) -> None:
-        """What the forwarder misses."""
+    def test_forwarderErrors(self) -> None:
+        """Missing or invalid options of the forwarder are reported."""
         self.assertRefused("--master-host", "decnet-forwarder")
         self.assertRefused("--log-file", "decnet-forwarder", "--master-host=x")
         host = ["decnet-forwarder", "--master-host=x", "--log-file=y"]
@@ -327,8 +351,8 @@ class CommandTests(PairTestCase):
         self.assertRefused("not a size", *host, "--max-message=huge")
         self.assertRefused("--delivery", *host, "--delivery=maybe")
 
-    def test_listener(self) -> None:
-        """What the listener misses."""
+    def test_listenerErrors(self) -> None:
+        """Missing or invalid options of the listener are reported."""
         self.assertRefused("ca.crt", "decnet-listener")
         self.assertRefused(
             "no directory", "decnet-listener", "--log-path=/nonexistent/x.log"
@@ -347,7 +371,7 @@ class CommandTests(PairTestCase):
         )
 
     def test_secondListener(self) -> None:
-        """A journal has one listener."""
+        """A second listener for the same journal is refused."""
         pair = self.pair()
         pair.startListener()
         self.assertRefused(
@@ -360,7 +384,7 @@ class CommandTests(PairTestCase):
         )
 
     def test_secondForwarder(self) -> None:
-        """A state database has one forwarder."""
+        """A second forwarder for the same state database is refused."""
         pair = self.pair()
         worker = pair.enroll("w1")
         pair.startListener()
@@ -377,10 +401,13 @@ class CommandTests(PairTestCase):
 
 
 class FullDiskTests(PairTestCase):
-    """A disk that is full, and then is not."""
+    """A disk that fills up and later has space again."""
 
     def test_outputFull(self) -> None:
-        """On a full disk nothing is lost or repeated, and it goes on by itself."""
+        """
+        While an output's disk is full no line is lost or repeated, and writing resumes
+        without intervention.
+        """
         small = self.directory / "small"
         small.mkdir()
         mounted = subprocess.run(

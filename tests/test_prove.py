@@ -1,4 +1,4 @@
-"""Tests for decnet-syslog verify, prove, the proxy and the demo."""
+"""Tests for the commands verify, prove and demo, and for the proxy."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ WHO = Provenance("w1", "f", "a", "2026-04-18T00:00:00.000000Z", "/x")
 
 
 class ControlTests(SynchronousTestCase):
-    """The control of C{prove} makes the mistake that it is said to make."""
+    """The control run of C{prove} makes the intended mistake."""
 
-    def test_unsent(self) -> None:
-        """A forwarder of the control takes what it has written for delivered."""
+    def test_controlCountsWrittenAsDelivered(self) -> None:
+        """A forwarder in the control run counts written octets as delivered."""
         self.patch(protocol, "kernelUnsent", protocol.kernelUnsent)
         mistake, run, _ = prove.CONTROL.partition("from twisted")
         self.assertTrue(run)
@@ -41,7 +41,7 @@ class ControlTests(SynchronousTestCase):
 
 
 class CompareTests(SynchronousTestCase):
-    """verify finds every difference."""
+    """C{verify} finds every difference."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
@@ -56,8 +56,11 @@ class CompareTests(SynchronousTestCase):
     def records(self, *parts: bytes) -> list[dict[str, Any]]:
         return [json.loads(line) for part in parts for line in part.splitlines()]
 
-    def test_equal(self) -> None:
-        """Files, a gap, a last line without LF, octets that are not UTF-8."""
+    def test_equalContent(self) -> None:
+        """
+        Files and records with a gap, a final line without LF and octets that are not
+        UTF-8 compare as equal.
+        """
         self.file(b"one\n\n\xff\nskipped\nlast")
         self.file(b"new\nincomplete")
         found = self.records(
@@ -72,8 +75,8 @@ class CompareTests(SynchronousTestCase):
             (33, 15, 8, 10, 5),
         )
 
-    def test_different(self) -> None:
-        """A line that is missing, repeated, changed, or of nowhere."""
+    def test_differences(self) -> None:
+        """A missing, repeated, changed or additional line is found."""
         self.file(b"one\ntwo\nthree\n")
         for offset, parts in (
             (4, [renderRecords([b"one"], WHO, 0), renderRecords([b"three"], WHO, 8)]),
@@ -87,13 +90,13 @@ class CompareTests(SynchronousTestCase):
             self.assertEqual(error.offset, offset)
             self.assertIn("the records have", str(error))
 
-    def test_count(self) -> None:
-        """The demo's count tells lost from repeated."""
+    def test_lostAndRepeatedLines(self) -> None:
+        """The demo counts lost and repeated lines separately."""
         self.assertEqual(countLines([b"a", b"b", b"b"], [b"b", b"b", b"c"]), (1, 1))
 
 
 class CommandTests(PairTestCase):
-    """The commands, on real processes."""
+    """The commands with real processes."""
 
     def call(self, *arguments: str) -> tuple[int, str]:
         out = io.StringIO()
@@ -101,8 +104,10 @@ class CommandTests(PairTestCase):
             done = self.assertRaises(SystemExit, main, list(arguments))
         return int(done.code or 0), out.getvalue()
 
-    def test_prove(self) -> None:
-        """A short run: kills, cuts, stalls, rotations; nothing lost or repeated."""
+    def test_shortProof(self) -> None:
+        """
+        A short run with kills, cuts, stalls and rotations loses and repeats nothing.
+        """
         status, said = self.call(
             "prove",
             "--kills=8",
@@ -113,8 +118,8 @@ class CommandTests(PairTestCase):
         self.assertEqual(status, 0, said)
         self.assertIn("Every line once, in order.", said)
 
-    def test_demo(self) -> None:
-        """The demo ends with nothing lost, both workers named."""
+    def test_demoEndsWell(self) -> None:
+        """The demo ends without loss, and names both workers."""
         status, said = self.call(
             "demo", "--lines=60", f"--directory={self.directory}/demo"
         )
@@ -123,8 +128,11 @@ class CommandTests(PairTestCase):
         for name in ("decky-01", "decky-02"):
             self.assertIn(name, said)
 
-    def test_verify(self) -> None:
-        """A worker's file, the master's output and its journal agree, until one is changed."""
+    def test_verifyFindsChange(self) -> None:
+        """
+        A worker's file, the master's output and its journal agree, until one is
+        changed.
+        """
         pair = self.pair()
         worker = pair.enroll("w1")
         pair.startListener()
@@ -149,7 +157,7 @@ class CommandTests(PairTestCase):
         self.assertIn("offset 4", said)
 
     def test_verifyErrors(self) -> None:
-        """What is missing is said."""
+        """Missing files and options are reported."""
         self.assertEqual(self.call("verify")[0], 2)
         status, said = self.call(
             "verify", "--worker=w", "--json=/nonexistent", __file__

@@ -48,7 +48,7 @@ def header(
     command: int = 0x21,
     family: int | None = None,
 ) -> bytes:
-    """A header as HAProxy sends it; of nobody in particular for C{None}."""
+    """A header as HAProxy sends it; without an address for C{None}."""
     body = b""
     if source is not None:
         packed = ip_address(source).packed
@@ -61,10 +61,10 @@ def header(
 
 
 class HeaderTests(SynchronousTestCase):
-    """The header: octets in, a value out."""
+    """Parsing of the header."""
 
-    def test_addresses(self) -> None:
-        """Both families, and what else a balancer says is passed over."""
+    def test_addressFamilies(self) -> None:
+        """Addresses of both families are read, and additional fields are skipped."""
         for source in ("203.0.113.5", "2001:db8::5"):
             for more in (b"", b"\x05\x00\x04name"):
                 octets = header(source, 5000, more)
@@ -73,8 +73,8 @@ class HeaderTests(SynchronousTestCase):
                     ProxyHeader((source, 5000), len(octets)),
                 )
 
-    def test_asTwisted(self) -> None:
-        """Another reader of the same octets finds the same."""
+    def test_sameAsTwisted(self) -> None:
+        """Twisted's parser finds the same values in the same octets."""
         for source in ("203.0.113.5", "2001:db8::5"):
             theirs: Any = V2Parser.parse(header(source, 5000)).source
             found = parseProxyHeader(header(source, 5000))
@@ -84,8 +84,11 @@ class HeaderTests(SynchronousTestCase):
                 (ip_address(found.source[0]), found.source[1]),
             )
 
-    def test_local(self) -> None:
-        """A balancer that speaks for itself, or does not know: whatever the rest says."""
+    def test_noAddress(self) -> None:
+        """
+        A header from the balancer itself, or with an unknown address, has no address
+        whatever follows.
+        """
         for octets in (
             header(None, command=0x20),
             header("203.0.113.5", command=0x20),
@@ -94,8 +97,8 @@ class HeaderTests(SynchronousTestCase):
         ):
             self.assertEqual(parseProxyHeader(octets), ProxyHeader(None, len(octets)))
 
-    def test_refused(self) -> None:
-        """What is no header, or none for a TCP connection."""
+    def test_invalidHeaders(self) -> None:
+        """Other input, or a header for something other than TCP, is refused."""
         for octets, word in (
             (b"PROXY TCP4 203.0.113.5 192.0.2.9 5000 6514\r\n", "version 2"),
             (b"\x16\x03\x01\x02\x00", "version 2"),
@@ -111,7 +114,7 @@ class HeaderTests(SynchronousTestCase):
             self.assertIn(word, str(error))
 
     def test_refusedAtOnce(self) -> None:
-        """As soon as it can be none, it is not waited for any longer."""
+        """Input that cannot be a header is refused without waiting for more."""
         self.assertRaises(ProxyError, parseProxyHeader, b"\r\n\r\n\x00\r\nX")
         long = header(more=b"x" * HEADER_OCTETS_MAX)
         self.assertRaises(ProxyError, parseProxyHeader, long[:16])
@@ -119,8 +122,11 @@ class HeaderTests(SynchronousTestCase):
     @given(
         st.sampled_from(["203.0.113.5", "2001:db8::5", None]), st.binary(max_size=99)
     )
-    def test_pieces(self, source: str | None, more: bytes) -> None:
-        """Every beginning of a header is waited for, whatever follows changes nothing."""
+    def test_everyPrefixIsIncomplete(self, source: str | None, more: bytes) -> None:
+        """
+        Every prefix of a header is incomplete, and later octets do not change the
+        result.
+        """
         octets = header(source, more=more)
         for end in range(len(octets)):
             self.assertIsNone(parseProxyHeader(octets[:end]))
@@ -128,8 +134,8 @@ class HeaderTests(SynchronousTestCase):
         self.assertEqual(parseProxyHeader(octets + more), found)
 
     @given(st.binary(max_size=64))
-    def test_anything(self, octets: bytes) -> None:
-        """Whatever comes: a header, nothing yet, or an error."""
+    def test_anyOctets(self, octets: bytes) -> None:
+        """Any octets give a header, nothing yet, or an error."""
         for data in (octets, SIGNATURE + octets):
             try:
                 found = parseProxyHeader(data)
@@ -139,7 +145,7 @@ class HeaderTests(SynchronousTestCase):
 
 
 class Behind(Protocol):
-    """What stands for TLS: remembers what reaches it."""
+    """A double for TLS that records the octets it receives."""
 
     def __init__(self, all_: list[Behind]) -> None:
         self.received = b""
@@ -158,7 +164,7 @@ class Behind(Protocol):
 
 
 class Transport(StringTransport):
-    """A balancer's connection."""
+    """The transport of a balancer's connection."""
 
     aborted = False
 
@@ -167,7 +173,7 @@ class Transport(StringTransport):
 
 
 class DoorTestCase(SynchronousTestCase):
-    """A door for balancers in 192.0.2.0/24 and at 2001:db8::9."""
+    """A factory for balancers in 192.0.2.0/24 and at 2001:db8::9."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -182,7 +188,7 @@ class DoorTestCase(SynchronousTestCase):
         observer: Any = self.hear
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
-        # Nobody's timer outlives its connection.
+        # No timer may outlive its connection.
         self.addCleanup(lambda: self.assertEqual(self.clock.getDelayedCalls(), []))
 
     def hear(self, event: dict[str, Any]) -> None:
@@ -207,10 +213,15 @@ class DoorTestCase(SynchronousTestCase):
 
 
 class DoorTests(DoorTestCase):
-    """Who may come in, as whom, and how long it is waited for."""
+    """
+    Which peers may connect, under which address, and how long their header may take.
+    """
 
     def test_octetByOctet(self) -> None:
-        """A header in pieces; behind it is nothing before it has ended, and nothing lost."""
+        """
+        A header may arrive in pieces; octets after it are passed on once it is
+        complete, and none is lost.
+        """
         protocol, _ = self.connect()
         for octet in header("2001:db8::5", 5000) + b"hello":
             self.assertEqual(len(self.behind), int(protocol not in self.door.waiting))
@@ -223,8 +234,8 @@ class DoorTests(DoorTestCase):
         self.assertEqual(self.limit.protocols, {})
         self.assertEqual(self.said(), [])
 
-    def test_atOnce(self) -> None:
-        """Header and ClientHello in one receive."""
+    def test_headerWithClientHello(self) -> None:
+        """The header and a ClientHello may arrive together."""
         protocol, _ = self.connect(IPv6Address("TCP", "2001:db8::9", 1))
         protocol.dataReceived(header() + b"hello")
         (behind,) = self.behind
@@ -232,8 +243,10 @@ class DoorTests(DoorTestCase):
         self.assertEqual(behind.received, b"hello")
         self.lose(protocol)
 
-    def test_strangers(self) -> None:
-        """Nobody else may connect, whatever they would say; mapped addresses are theirs."""
+    def test_strangersAreRefused(self) -> None:
+        """
+        Other addresses are refused; IPv4-mapped addresses are treated like IPv4 ones.
+        """
         for host in ("203.0.113.5", "192.0.3.1"):
             stranger = IPv4Address("TCP", host, 5000)
             self.assertIs(self.door.buildProtocol(stranger), None)
@@ -246,7 +259,7 @@ class DoorTests(DoorTestCase):
         self.assertFalse(self.door.trusts(None))
 
     def test_noHeader(self) -> None:
-        """A balancer that does not say for whom it comes is refused: nothing reaches TLS."""
+        """A balancer that sends no header is refused, and TLS receives nothing."""
         for octets in (b"\x16\x03\x01hello", b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n"):
             protocol, transport = self.connect()
             protocol.dataReceived(octets)
@@ -258,8 +271,10 @@ class DoorTests(DoorTestCase):
             self.assertIn("no header of the PROXY protocol", reason)
         self.assertEqual(self.behind, [])
 
-    def test_late(self) -> None:
-        """A header is not waited for any longer than it takes, however it trickles."""
+    def test_slowHeader(self) -> None:
+        """
+        A header must be complete within the time limit, even if octets keep arriving.
+        """
         protocol, transport = self.connect()
         octets = header()
         for at in range(5):
@@ -271,8 +286,8 @@ class DoorTests(DoorTestCase):
         self.lose(protocol)
         self.assertEqual(self.said(), [("refused", "no PROXY header in 5 s")])
 
-    def test_middle(self) -> None:
-        """Who goes in the middle of a header is somebody to look at."""
+    def test_connectionEndsInHeader(self) -> None:
+        """A connection that ends within a header is reported."""
         protocol, _ = self.connect()
         protocol.dataReceived(header()[:20])
         self.lose(protocol)
@@ -281,7 +296,7 @@ class DoorTests(DoorTestCase):
         self.assertEqual(kind, "refused")
 
     def test_healthChecks(self) -> None:
-        """A balancer that only looks is nobody's news, and does not stay."""
+        """A health check is not logged, and its connection is closed."""
         silent, _ = self.connect()
         self.lose(silent)
         local, _ = self.connect()
@@ -295,7 +310,7 @@ class DoorTests(DoorTestCase):
         self.assertEqual((self.behind, self.said()), ([], []))
 
     def test_balancerItself(self) -> None:
-        """A balancer that has something to say for itself has its own address."""
+        """A balancer that connects for itself appears under its own address."""
         protocol, _ = self.connect()
         protocol.dataReceived(header(None, command=0x20))
         protocol.dataReceived(b"hello")
@@ -303,8 +318,11 @@ class DoorTests(DoorTestCase):
         self.assertEqual((behind.peer, behind.received), (BALANCER, b"hello"))
         self.lose(protocol)
 
-    def test_limits(self) -> None:
-        """Headers that are waited for count as connections; so does the worker's address."""
+    def test_connectionLimits(self) -> None:
+        """
+        Connections that wait for a header count towards the limit, and the worker's
+        address counts for its own limit.
+        """
         waiting = [self.connect()[0] for _ in range(3)]
         self.assertIs(self.door.buildProtocol(BALANCER), None)
         self.assertEqual(self.said(), [("limit", "3 connections are open")])
@@ -312,7 +330,8 @@ class DoorTests(DoorTestCase):
         self.assertIs(self.door.buildProtocol(BALANCER), None)
         self.lose(*waiting)
         self.events.clear()
-        # The limit of handshakes is of the worker's address, not of the balancer's.
+        # The limit on handshakes applies to the worker's address, not to the
+        # balancer's.
         full = IPv4Address("TCP", "203.0.113.7", 1)
         for _ in range(self.limit.limits.handshakesPerAddress):
             self.limit.handshakes.begun(full)
@@ -325,15 +344,15 @@ class DoorTests(DoorTestCase):
         self.assertFalse(transport.aborted)
         self.lose(refused, other)
 
-    def test_stop(self) -> None:
-        """A listener that stops waits for no header."""
+    def test_stopClosesWaiting(self) -> None:
+        """A stopping listener does not wait for headers."""
         protocol, transport = self.connect()
         self.door.stop()
         self.assertTrue(transport.aborted)
         self.lose(protocol)
 
-    def test_options(self) -> None:
-        """Addresses and networks; what is none is said."""
+    def test_networkOption(self) -> None:
+        """The option accepts addresses and networks, and names an invalid one."""
         options = Options()
         networks = ("--proxy-protocol=192.0.2.9,2001:db8::/64", "--proxy-protocol=::1")
         options.parseOptions(["--log-path=", *networks])
@@ -349,10 +368,12 @@ class DoorTests(DoorTestCase):
 
 
 class TLSTests(TLSTestCase):
-    """A worker behind a balancer: TLS begins behind the header."""
+    """A worker behind a balancer: TLS begins after the header."""
 
-    def test_address(self) -> None:
-        """The record has the worker's address, and the certificate counts as ever."""
+    def test_recordHasWorkersAddress(self) -> None:
+        """
+        The record has the worker's address, and the certificate is checked as usual.
+        """
         door = ProxiedFactory(
             ConnectionLimit(
                 TLSMemoryBIOFactory(self.context, False, self.listener, self.clock),

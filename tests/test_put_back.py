@@ -1,8 +1,8 @@
 """
-Tests for version 2 of the delivery extension: a journal that was put back is noticed.
+Tests for version 2 of the delivery extension: a restored journal is detected.
 
-The conversations are with the listener's reception over a real journal, whose file is
-replaced by a copy of before.
+The tests talk to the listener's sessions over a real journal, whose file is replaced by
+an older copy.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Peer:
     """
     A forwarder's end of a connection.
 
-    @ivar mark: the newest that it was told.
+    @ivar mark: the newest mark received.
     """
 
     def __init__(self, test: PutBackTestCase, worker: str, history: bool) -> None:
@@ -84,7 +84,7 @@ class Peer:
         self.hear()
 
     def hear(self) -> list[ControlLine]:
-        """What has come since the last call."""
+        """Lines received since the previous call."""
         came = self.line.pop()
         for line in came:
             if isinstance(line, HELLO2 | MARK):
@@ -93,26 +93,26 @@ class Peer:
         return came
 
     def say(self, *lines: ControlLine) -> list[ControlLine]:
-        """Send lines; what is answered at once."""
+        """Send lines. Returns the immediate answer."""
         for line in lines:
             self.reception.controlReceived(line)
         return self.hear()
 
     def open(self) -> list[ControlLine]:
-        """Open the stream, and say where it goes on; what was answered."""
+        """Open the stream and send AT. Returns the answer to OPEN."""
         answer = self.say(OPEN(STREAM, 0, 0, "/var/log/x"))
         (offset,) = [line.offset for line in answer if isinstance(line, RESUME)]
         self.say(AT(STREAM, 0, offset))
         return answer
 
     def send(self, *messages: bytes) -> list[ControlLine]:
-        """Send lines of the file; what is answered at once."""
+        """Send lines of the file. Returns the immediate answer."""
         self.reception.framesReceived(list(messages))
         return self.hear()
 
 
 class PutBackTestCase(MasterTestCase):
-    """A listener's journal, copied and put back."""
+    """A listener's journal that is copied and restored."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -123,11 +123,11 @@ class PutBackTestCase(MasterTestCase):
         self.reports.append(report)
 
     def connect(self, worker: str = "w1", history: bool = True) -> Peer:
-        """A connection, greeted."""
+        """A connection that has received HELLO."""
         return Peer(self, worker, history)
 
     def copy(self) -> Path:
-        """A copy of the journal, taken while nothing is committed."""
+        """Copy the journal while nothing is being committed."""
         self.copies += 1
         made = self.directory / f"copy-{self.copies}"
         made.mkdir()
@@ -136,7 +136,7 @@ class PutBackTestCase(MasterTestCase):
         return made
 
     def putBack(self, copy: Path) -> None:
-        """Stop the listener, replace its journal by a copy, and start it."""
+        """Stop the listener, replace its journal with a copy, and start it."""
         self.commits.stop()
         self.journal.close()
         for path in self.directory.glob("listener.db*"):
@@ -147,10 +147,13 @@ class PutBackTestCase(MasterTestCase):
 
 
 class HistoryTests(PutBackTestCase):
-    """The listener tells how far its journal is, and whether it knows a mark."""
+    """The listener sends its journal's marks, and checks marks that forwarders send."""
 
-    def test_conversation(self) -> None:
-        """HELLO tells the mark; a newer one comes in front of what it covers, once."""
+    def test_marksInConversation(self) -> None:
+        """
+        HELLO contains the mark; a newer mark is sent once, before the line that it
+        covers.
+        """
         peer = self.connect()
         journal = self.journal.identity
         first = self.journal.mark
@@ -162,7 +165,7 @@ class HistoryTests(PutBackTestCase):
             mark = self.journal.mark
             expected = [MARK(mark.number, mark.token), ACK(STREAM, 0, at)]
             self.assertEqual(answer, expected)
-        # Another's lines move it, too; a position that is told has it in front.
+        # Other workers' lines also advance the mark; it precedes any position sent.
         other = self.connect("w2")
         other.open()
         other.send(b"x")
@@ -181,8 +184,8 @@ class HistoryTests(PutBackTestCase):
 
     def test_markBeforeResume(self) -> None:
         """
-        What an older connection had committing is in the position that a newer one is
-        granted; the newer one is told of a mark behind it first.
+        A position that includes lines which an older connection was still committing is
+        granted with a mark that covers them.
         """
         thread = LaterThread()
         older = self.connect()
@@ -201,8 +204,8 @@ class HistoryTests(PutBackTestCase):
             ],
         )
 
-    def test_kept(self) -> None:
-        """A journal that only was stopped, or copied, has its whole history."""
+    def test_intactHistory(self) -> None:
+        """A journal that was only stopped or copied keeps its complete history."""
         peer = self.connect()
         peer.open()
         peer.send(b"one")
@@ -219,8 +222,11 @@ class HistoryTests(PutBackTestCase):
             answer = self.connect().say(SEEN(mark.number, mark.token))
             self.assertEqual(answer, [HISTORY(True)])
 
-    def test_lost(self) -> None:
-        """One that was put back says so, also when it has grown past what it was."""
+    def test_restoredJournal(self) -> None:
+        """
+        A restored journal reports lost marks, even after it has grown beyond its former
+        end.
+        """
         peer = self.connect()
         peer.open()
         peer.send(b"one")
@@ -240,8 +246,8 @@ class HistoryTests(PutBackTestCase):
                 other.send(b"x")
         self.assertGreater(self.journal.mark.number, lost.number)
 
-    def test_strangers(self) -> None:
-        """A mark that nobody was told counts as lost."""
+    def test_unknownMarks(self) -> None:
+        """A mark that was never sent counts as lost."""
         peer = self.connect()
         peer.open()
         peer.send(b"one")
@@ -254,8 +260,8 @@ class HistoryTests(PutBackTestCase):
         ):
             self.assertEqual(self.connect().say(strange), [HISTORY(False)])
 
-    def test_order(self) -> None:
-        """The answer comes before any RESUME and KNOWN, however busy the journal is."""
+    def test_historyComesFirst(self) -> None:
+        """HISTORY precedes RESUME and KNOWN, however busy the journal is."""
         thread = LaterThread()
         self.commits._inThread = thread
         peer = self.connect()
@@ -270,7 +276,7 @@ class HistoryTests(PutBackTestCase):
         )
 
     def test_seenAgain(self) -> None:
-        """SEEN is sent once, in front of everything that it decides on."""
+        """SEEN may be sent only once, before any line whose answer depends on it."""
         mark = self.journal.mark
         seen = SEEN(mark.number, mark.token)
         before: tuple[ControlLine, ...] = (seen, LIST(), OPEN(STREAM, 0, 0, "x"))
@@ -279,13 +285,13 @@ class HistoryTests(PutBackTestCase):
             peer.say(line)
             error = self.assertRaises(Violation, peer.say, seen)
             self.assertEqual(error.code, "order")
-        # How the forwarder is has nothing to do with it.
+        # A status report does not depend on it.
         peer = self.connect()
         self.assertEqual(peer.say(BEAT(0, 0, 0), seen), [HISTORY(True)])
         self.assertEqual(len(self.reports), 1)
 
-    def test_older(self) -> None:
-        """Without version 2 HELLO is as it was, no mark is told and SEEN is unknown."""
+    def test_firstVersion(self) -> None:
+        """In version 1, HELLO has no mark, no mark is sent, and SEEN is unknown."""
         peer = self.connect(history=False)
         self.assertEqual(peer.told, [HELLO(1, self.journal.identity, 1024, 2048)])
         peer.open()
@@ -295,7 +301,7 @@ class HistoryTests(PutBackTestCase):
         self.assertRaises(Violation, peer.say, seen)
 
     def test_forTheForwarder(self) -> None:
-        """What only a listener says is refused."""
+        """Lines that only a listener may send are refused."""
         for line in (
             MARK(0, STREAM),
             HISTORY(True),
@@ -303,8 +309,11 @@ class HistoryTests(PutBackTestCase):
         ):
             self.assertRaises(Violation, self.connect().say, line)
 
-    def test_blocked(self) -> None:
-        """A journal that does not answer says neither: the forwarder comes back."""
+    def test_blockedJournal(self) -> None:
+        """
+        If the journal does not respond, the connection is closed without HISTORY, and
+        the forwarder will reconnect.
+        """
 
         def holds(mark: Mark) -> bool:
             raise JournalBlocked("it is away")
@@ -315,8 +324,8 @@ class HistoryTests(PutBackTestCase):
         self.assertEqual([bye.code for bye in peer.line.byes], ["no-space"])
         self.assertEqual(self.failures, [])
 
-    def test_gone(self) -> None:
-        """A connection that has gone is not answered, and the journal is not asked."""
+    def test_lostConnection(self) -> None:
+        """A lost connection gets no answer, and the journal is not asked."""
         thread = LaterThread()
         self.commits._inThread = thread
         peer = self.connect()
@@ -344,14 +353,18 @@ steps = st.lists(
 
 
 class AnyHistoryTests(PutBackTestCase):
-    """However often the journal is put back: no acknowledged octet is lost unnoticed."""
+    """
+    However often the journal is restored, no loss of acknowledged octets goes
+    unnoticed.
+    """
 
     @settings(deadline=None, derandomize=True, database=None, max_examples=100)
     @given(steps)
     def test_anyHistory(self, steps: list[tuple[str, int]]) -> None:
         """
-        A mark is held if and only if the journal still has the batches that it had when the
-        mark was told. So a forwarder that knows of a lost position hears of it.
+        The journal holds a mark if and only if it still has the batches from the time
+        when the mark was sent. So a forwarder that knows a lost position learns of the
+        loss.
         """
         self.setUp()
         World(self).run(steps)
@@ -359,18 +372,18 @@ class AnyHistoryTests(PutBackTestCase):
 
 
 class World:
-    """Two forwarders and a journal that moves in time."""
+    """Two forwarders, and a journal that moves back and forth in time."""
 
     def __init__(self, test: PutBackTestCase) -> None:
         self.test = test
         self.thread = LaterThread()
         self.copies: list[tuple[Path, list[int]]] = []
-        # The batches that the journal ever took, each with a number that no other had.
+        # Every batch that the journal ever accepted, each with a unique number.
         self.history: list[int] = []
         self.fresh = count()
-        # Every mark that was told, and what was before it.
+        # Every mark sent, with the batches that preceded it.
         self.told: dict[Mark, list[int]] = {}
-        # What each forwarder remembers: the newest mark, and every octet it was told of.
+        # For each forwarder: the newest mark, and all octets acknowledged to it.
         self.marks: dict[str, Mark] = {}
         self.delivered: dict[str, int] = {"w1": 0, "w2": 0}
         self.peers: dict[str, Peer] = {}
@@ -378,17 +391,17 @@ class World:
         test.commits._inThread = self.inThread
 
     def inThread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-        """The journal's thread: late, in order."""
+        """The journal's thread: calls wait, in order."""
         return self.thread(function, *arguments)
 
     def note(self, mark: Mark) -> None:
-        """A mark was told."""
+        """Record a mark that was sent."""
         while len(self.history) < self.test.journal.mark.number:
             self.history.append(next(self.fresh))
         self.told.setdefault(mark, self.history[: mark.number])
 
     def look(self) -> None:
-        """The journal holds what it still has, and nothing else."""
+        """Check that the journal has exactly the batches that it should still have."""
         for mark, history in self.told.items():
             isThere = self.history[: mark.number] == history
             self.test.assertEqual(self.test.journal.holds(mark), isThere, mark)
@@ -403,7 +416,7 @@ class World:
                     self.delivered[worker] = line.offset
 
     def connect(self, worker: str) -> None:
-        """Connect, and ask whether everything that was delivered is still there."""
+        """Connect, and ask whether all delivered octets are still stored."""
         self.thread.run()
         self.hear()
         test = self.test
@@ -430,7 +443,7 @@ class World:
         self.peers.clear()
 
     def run(self, steps: list[tuple[str, int]]) -> None:
-        """Take the steps, and look at both forwarders at the end."""
+        """Run the steps, and check both forwarders at the end."""
         for step, argument in steps:
             worker = ("w1", "w2")[argument % 2]
             if step == "send":
@@ -465,22 +478,25 @@ class World:
 
 
 class EraTests(PutBackTestCase):
-    """The points of a journal's history that it remembers."""
+    """The points of a journal's history that it stores."""
 
     def eras(self) -> list[tuple[int, int]]:
-        """Number, and the last batch before it, of each."""
+        """The number of each era, and the last batch before it."""
         return self.journal._db.execute(
             "SELECT number, first FROM era ORDER BY number"
         ).fetchall()
 
     def take(self) -> Mark:
-        """Commit something; the mark behind it."""
+        """Commit a line. Returns the mark after it."""
         batches = self.journal.commit([lines(None, 0, b"x\n")])
         self.assertNotIn(None, batches)
         return self.journal.mark
 
-    def test_begun(self) -> None:
-        """An opening that commits begins one era; one that does not writes nothing."""
+    def test_eraBeginsWithCommit(self) -> None:
+        """
+        Each opening begins one era with its first commit; without a commit nothing is
+        written.
+        """
         self.assertEqual(self.eras(), [(1, 0)])
         self.take()
         self.take()
@@ -492,8 +508,11 @@ class EraTests(PutBackTestCase):
         self.take()
         self.assertEqual(self.eras(), [(1, 0), (2, 0), (3, 2)])
 
-    def test_bounded(self) -> None:
-        """The oldest are forgotten, and count as lost; the newest are held."""
+    def test_oldestErasAreForgotten(self) -> None:
+        """
+        The oldest eras are forgotten, and their marks count as lost; the newest are
+        kept.
+        """
         self.patch(eras, "ERAS_MAX", 3)
         marks = []
         for _ in range(6):
@@ -504,7 +523,10 @@ class EraTests(PutBackTestCase):
         self.assertEqual(held, [False] * 3 + [True] * 3)
 
     def test_notCommitted(self) -> None:
-        """A commit that had no space begins no era, and moves no mark; the next does."""
+        """
+        A commit that failed for lack of space begins no era and advances no mark; the
+        next one does.
+        """
         before, db = self.journal.mark, self.journal._db
         grant = self.journal.grant("w1", STREAM, 0, 0, "x")
         (pages,) = db.execute("PRAGMA page_count").fetchone()

@@ -1,4 +1,7 @@
-"""The README's own commands, as a newcomer types them: two homes stand for two machines."""
+"""
+Tests that run the README's commands as a new user would; two home directories stand for
+two machines.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,11 @@ from .peers import requirePeer
 
 ROOT = Path(__file__).parent.parent
 
-# How long a newcomer's machine may take for a step, in seconds.
+# The time limit for a step, in seconds.
 PATIENCE_S = 60.0
 
-# In the places of the installed programs; and a way to the other machine, which is a
-# directory here.
+# Wrappers in place of the installed programs, and an ssh to the other machine, which is
+# a directory here.
 PROGRAMS = {
     "decnet-syslog": 'exec {python} -c "from decnet_syslog.cli import main; main()" "$@"',
     "twistd": 'exec {python} -c "from twisted.scripts.twistd import run; run()" "$@"',
@@ -32,7 +35,7 @@ PROGRAMS = {
 
 
 def block(name: str, page: Path = ROOT / "README.rst") -> str:
-    """The commands that the README marks with a name."""
+    """The commands in the README block with this name."""
     text = page.read_text("utf-8")
     found = re.search(rf"\.\. {name}-commands\n\n::\n\n((?:    .*\n)+)", text)
     assert found is not None, name
@@ -40,7 +43,7 @@ def block(name: str, page: Path = ROOT / "README.rst") -> str:
 
 
 class NewcomerTests(SynchronousTestCase):
-    """From nothing to lines that arrive."""
+    """From an empty machine to lines that arrive."""
 
     timeout = 240
 
@@ -62,7 +65,7 @@ class NewcomerTests(SynchronousTestCase):
             program.chmod(0o755)
 
     def type(self, machine: str, name: str) -> tuple[subprocess.Popen[bytes], Path]:
-        """Type the commands of a block, in a new terminal of a machine."""
+        """Run the commands of a block in a new terminal on a machine."""
         home = self.homes[machine]
         code = block(name).replace("master.example.org", self.host)
         out = home / f"{name}.out"
@@ -81,7 +84,8 @@ class NewcomerTests(SynchronousTestCase):
                     "PATH": f"{self.programs}:{os.environ['PATH']}",
                     "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
                     "PYTHONUNBUFFERED": "1",
-                    # Other listeners run here: the only thing that a newcomer has for free.
+                    # Other listeners run on this machine, so a free port is set: the
+                    # only thing prepared for the user.
                     "DECNET_LISTENER_HOST": self.host,
                     "DECNET_SWARM_SYSLOG_PORT": str(self.port),
                 },
@@ -96,7 +100,7 @@ class NewcomerTests(SynchronousTestCase):
         child.wait()
 
     def waitFor(self, out: Path, text: str, child: subprocess.Popen[bytes]) -> str:
-        """Wait until a terminal shows something."""
+        """Wait until a terminal shows a text."""
         deadline = time.monotonic() + PATIENCE_S
         while text not in (said := out.read_text("utf-8", "replace")):
             ended = child.poll()
@@ -110,8 +114,8 @@ class NewcomerTests(SynchronousTestCase):
             time.sleep(0.02)
         return said
 
-    def test_commands(self) -> None:
-        """Every block does what the README says, with nothing prepared."""
+    def test_commandsWork(self) -> None:
+        """Every block does what the README says, without preparation."""
         master, masterOut = self.type("master", "master")
         self.waitFor(masterOut, "listening on", master)
         key = self.homes["worker"] / ".decnet" / "agent" / "worker.key"
@@ -132,8 +136,8 @@ class NewcomerTests(SynchronousTestCase):
             self.assertNotIn("warn]", out.read_text("utf-8"))
             self.assertNotIn("Traceback", out.read_text("utf-8"))
 
-    def test_install(self) -> None:
-        """What is installed is where the other blocks find it."""
+    def test_installedPathIsUsed(self) -> None:
+        """The install block puts the programs where the other blocks find them."""
         code = block("install")
         self.assertIn("pip install -q .\n", code)
         venv = re.search(r"-m venv (\S+)", code)
@@ -141,7 +145,7 @@ class NewcomerTests(SynchronousTestCase):
         self.assertIn(f"export PATH={venv[1]}/bin:$PATH\n", code)
 
     def test_quickStart(self) -> None:
-        """The documentation's quick start has the same commands."""
+        """The documentation's quick start has the same commands as the README."""
         page = (ROOT / "docs" / "quickstart.rst").read_text("utf-8")
         for name in ("install", "master", "worker", "line", "tail"):
             for command in block(name).splitlines():

@@ -58,7 +58,7 @@ class ReceptionTestCase(MasterTestCase):
         self.owners = KnowsOwners()
 
     def connect(self, worker: str = "w1") -> tuple[Acknowledged, RecordingLine]:
-        """A connection with the extension."""
+        """Open a connection with the extension."""
         line = RecordingLine()
         reception = Acknowledged(
             worker,
@@ -78,7 +78,7 @@ class ReceptionTestCase(MasterTestCase):
     def open(
         self, start: int = 0, stream: str = STREAM, worker: str = "w1"
     ) -> tuple[Acknowledged, RecordingLine]:
-        """A connection with one open stream."""
+        """Open a connection with one open stream."""
         reception, line = self.connect(worker)
         reception.controlReceived(OPEN(stream, 0, start, "/var/log/x"))
         (resume,) = line.pop()
@@ -87,17 +87,20 @@ class ReceptionTestCase(MasterTestCase):
         return reception, line
 
     def stored(self) -> bytes:
-        """All octets in the journal, gaps as their reasons."""
+        """All octets in the journal, with gaps shown as their reasons."""
         return b"".join(
             [b.octets or f"<{b.reason}>".encode() for b in self.journal.read(0, 10**9)]
         )
 
 
 class AcknowledgedTests(ReceptionTestCase):
-    """Reception with the delivery extension."""
+    """Sessions with the delivery extension."""
 
     def test_errorInRoom(self) -> None:
-        """An error when one reads on closes that connection, and the others read on."""
+        """
+        An error while one connection resumes reading closes that connection, and the
+        others resume.
+        """
         bad, badLine = self.open(stream=OTHER)
         good, goodLine = self.open()
         for reception in (bad, good):
@@ -114,8 +117,11 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertFalse(goodLine.paused)
         self.assertEqual(self.failures, [])
 
-    def test_conversation(self) -> None:
-        """Lines are committed, acknowledged, and the next connection goes on behind them."""
+    def test_nextConnectionResumes(self) -> None:
+        """
+        Lines are committed and acknowledged, and the next connection resumes after
+        them.
+        """
         reception, line = self.open()
         reception.framesReceived([b"one", b"two"])
         self.assertEqual(line.pop(), [ACK(STREAM, 0, 8)])
@@ -124,8 +130,10 @@ class AcknowledgedTests(ReceptionTestCase):
         later.controlReceived(OPEN(STREAM, 0, 0, "x"))
         self.assertEqual(line.pop(), [RESUME(STREAM, 0, 8, 0, crc32(b"one\ntwo\n"))])
 
-    def test_closed(self) -> None:
-        """What came of a closed stream is committed; it is another connection's to open."""
+    def test_closedStream(self) -> None:
+        """
+        Lines of a closed stream are committed, and another connection may open it.
+        """
         reception, line = self.open()
         reception.framesReceived([b"one"])
         line.pop()
@@ -139,7 +147,10 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertEqual(line.pop(), [RESUME(STREAM, 0, 4, 0, crc32(b"one\n"))])
 
     def test_closedBeforeCommit(self) -> None:
-        """So is what is not handed over yet, and what stands alone."""
+        """
+        Lines of a closed stream that are not yet handed over, or a gap alone, are
+        committed as well.
+        """
         reception, line = self.open()
         thread = LaterThread()
         reception._commits = self.commits = GroupCommit(
@@ -162,7 +173,7 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertEqual(self.commits.pendingOctets, 0)
 
     def test_closeOutOfPlace(self) -> None:
-        """CLOSE between LAST and its frame, or before there is a RESUME."""
+        """CLOSE between LAST and its frame, or before RESUME, is refused."""
         reception, _ = self.open()
         reception.controlReceived(LAST())
         self.assertRaises(Violation, reception.controlReceived, CLOSE(STREAM, 0))
@@ -170,7 +181,10 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertRaises(Violation, reception.controlReceived, CLOSE(STREAM, 0))
 
     def test_openAndClose(self) -> None:
-        """As many at once as are allowed, and with CLOSE as many as one likes."""
+        """
+        A connection may have a limited number of open streams, and with CLOSE may use
+        any number in total.
+        """
         reception, line = self.connect()
         reception._limits = Limits(filesPerConnection=2)
         for number in range(5):
@@ -183,8 +197,8 @@ class AcknowledgedTests(ReceptionTestCase):
                 reception.controlReceived(CLOSE(f"{number:032x}", generation))
         self.assertEqual(len(line.pop()), 10)
 
-    def test_names(self) -> None:
-        """Long names of many files have one budget."""
+    def test_longNamesHaveABudget(self) -> None:
+        """The names of a connection's open streams share one budget."""
         reception, _ = self.connect()
         name = "\u00e9" * (NAME_OCTETS_MAX // 2)
         most = NAMES_OCTETS_MAX // NAME_OCTETS_MAX
@@ -196,7 +210,7 @@ class AcknowledgedTests(ReceptionTestCase):
         reception.controlReceived(another)
 
     def test_knownNames(self) -> None:
-        """The names of a long list are for people, and short."""
+        """Names in a list are shortened, because they are only for human readers."""
         reception, line = self.open()
         reception.controlReceived(OPEN(OTHER, 0, 0, "x" * 4000))
         line.pop()
@@ -205,7 +219,9 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertEqual(sorted(len(k.name) for k in known), [10, 100])
 
     def test_grantsInTurn(self) -> None:
-        """Who asks for very many streams does not keep others waiting for theirs."""
+        """
+        A connection that opens very many streams does not delay grants for others.
+        """
         thread = LaterThread()
         self.commits = GroupCommit(
             self.journal,
@@ -220,7 +236,7 @@ class AcknowledgedTests(ReceptionTestCase):
         for number in range(1000):
             many.controlReceived(OPEN(f"{number:032x}", 0, 0, "x"))
         one.controlReceived(OPEN(STREAM, 0, 0, "x"))
-        # The first transaction is under way.
+        # The first transaction is in progress.
         thread.run(2)
         self.assertEqual(len(line.pop()), 1)
         thread.run()
@@ -228,7 +244,7 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertNotIn(None, many._streams.values())
 
     def test_emptyLines(self) -> None:
-        """Empty lines come as a number."""
+        """Empty lines are sent as a count."""
         reception, line = self.open()
         reception.controlReceived(EMPTY(2))
         reception.framesReceived([b"a"])
@@ -237,7 +253,7 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertEqual(line.pop()[-1], ACK(STREAM, 0, 5))
 
     def test_lastLine(self) -> None:
-        """The last line of a file has no LF, and the position knows."""
+        """The final line of a file has no LF, and the position accounts for that."""
         reception, line = self.open()
         reception.framesReceived([b"a"])
         reception.controlReceived(LAST())
@@ -246,7 +262,10 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertEqual(self.journal.known("w1")[0].crc, crc32(b"a\nend"))
 
     def test_behindLastLine(self) -> None:
-        """Nothing is behind the last line of a file, however the receives were cut, until AT."""
+        """
+        No line may follow the final line of a file until AT, however the input is
+        split.
+        """
         for number, more in enumerate(([b"end", b"x"], [b"x"], EMPTY(1), SKIP(1, "x"))):
             with self.subTest(more=more):
                 stream = f"{number:032x}"
@@ -267,7 +286,7 @@ class AcknowledgedTests(ReceptionTestCase):
                 later.framesReceived([b"", b"grown"])
                 self.assertEqual(line.pop()[-1], ACK(stream, 0, 10))
 
-    def test_skip(self) -> None:
+    def test_gapsAreAcknowledged(self) -> None:
         """A gap is committed and acknowledged like lines."""
         reception, line = self.open()
         reception.framesReceived([b"a"])
@@ -278,7 +297,7 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertEqual(self.stored(), b"a\n<lag-cap>b\n")
 
     def test_twoStreams(self) -> None:
-        """Streams take turns; each has its own position."""
+        """Streams of one connection alternate, each with its own position."""
         reception, _ = self.open()
         reception.framesReceived([b"a"])
         reception.controlReceived(OPEN(OTHER, 0, 0, "y"))
@@ -289,8 +308,8 @@ class AcknowledgedTests(ReceptionTestCase):
         offsets = {k.stream: k.offset for k in self.journal.known("w1")}
         self.assertEqual(offsets, {STREAM: 4, OTHER: 3})
 
-    def test_listed(self) -> None:
-        """A worker can ask what is held of its streams, and of no other's."""
+    def test_listOfOwnStreams(self) -> None:
+        """A worker's LIST returns its own streams and no others."""
         reception, _ = self.open()
         reception.framesReceived([b"a"])
         other, line = self.connect("w2")
@@ -303,7 +322,7 @@ class AcknowledgedTests(ReceptionTestCase):
         )
 
     def test_ackOnlyAfterCommit(self) -> None:
-        """Nothing is acknowledged before the commit of it has returned."""
+        """Nothing is acknowledged before its commit has returned."""
         thread = LaterThread()
         self.commits = GroupCommit(
             self.journal,
@@ -328,7 +347,10 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertEqual(line.pop(), [ACK(STREAM, 0, 4)])
 
     def test_acknowledgementsGathered(self) -> None:
-        """Of a trickle one in a while is said; of much each commit; and all before BYE."""
+        """
+        Acknowledgements of a trickle are gathered, those of larger commits are sent
+        immediately, and all are sent before BYE.
+        """
         reception, line = self.open()
         reception._commits = self.commits = GroupCommit(
             self.journal, atOnce, self.clock, self.failures.append, spacing=0
@@ -348,8 +370,11 @@ class AcknowledgedTests(ReceptionTestCase):
         self.clock.advance(ACK_SPACING_S)
         self.assertEqual(line.pop(), [])
 
-    def test_spacing(self) -> None:
-        """A few lines are committed at once; a trickle's commits begin some time apart."""
+    def test_commitSpacing(self) -> None:
+        """
+        A few lines are committed immediately; the commits of a trickle begin some time
+        apart.
+        """
         reception, line = self.open()
         reception._commits = self.commits = GroupCommit(
             self.journal, atOnce, self.clock, self.failures.append, ackSpacing=0
@@ -368,13 +393,16 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertEqual(line.pop(), [ACK(STREAM, 0, end + 4)])
         reception.framesReceived([b"d" * SPACED_OCTETS_MAX])
         self.assertEqual(line.pop(), [ACK(STREAM, 0, end + 5 + SPACED_OCTETS_MAX)])
-        # Much does not make a little wait longer afterwards.
+        # A large commit does not delay a small one afterwards.
         reception.framesReceived([b"e"])
         self.clock.advance(SPACING_S)
         self.assertEqual(len(line.pop()), 1)
 
     def test_spacingOfFew(self) -> None:
-        """Lines about as far apart as commits do not wait; many do not make more commits."""
+        """
+        Lines about as far apart as commits do not wait; many lines do not cause more
+        commits.
+        """
         reception, line = self.open()
         reception._commits = self.commits = GroupCommit(
             self.journal, atOnce, self.clock, self.failures.append, ackSpacing=0
@@ -389,7 +417,9 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertLessEqual(len(line.pop()), 10 + SPACINGS_SAVED + 1)
 
     def test_spacingOfACrowd(self) -> None:
-        """Behind a commit of many workers' lines the next waits for more of them."""
+        """
+        After a commit with many workers' lines, the next commit waits for more of them.
+        """
         crowd = [self.open(worker=f"w{n}") for n in range(CROWD_DEPOSITS + 1)]
         commits = GroupCommit(
             self.journal, atOnce, self.clock, self.failures.append, ackSpacing=0
@@ -413,13 +443,13 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertEqual(firstLine.pop(), [])
         self.clock.advance(0.5 * SPACING_S)
         self.assertEqual(firstLine.pop(), [ACK(STREAM, 0, end + 2)])
-        # Few again: the time is the short one again.
+        # Few workers again: the interval is short again.
         first.framesReceived([b"c"])
         self.clock.advance(SPACING_S)
         self.assertEqual(firstLine.pop(), [ACK(STREAM, 0, end + 4)])
 
     def test_spacingAndCursors(self) -> None:
-        """A cursor that waits for a commit does not make lines wait as long."""
+        """A cursor that waits for a commit does not delay lines."""
         reception, line = self.open()
         reception._commits = self.commits = GroupCommit(
             self.journal, atOnce, self.clock, self.failures.append
@@ -431,8 +461,11 @@ class AcknowledgedTests(ReceptionTestCase):
         self.clock.advance(SPACING_S)
         self.assertEqual(line.pop(), [ACK(STREAM, 0, 2)])
 
-    def test_superseded(self) -> None:
-        """What an older connection still hands over does not commit; it is sent away."""
+    def test_supersededConnection(self) -> None:
+        """
+        Deposits of a superseded connection are not committed, and it is closed with
+        BYE.
+        """
         thread = LaterThread()
         old, oldLine = self.open()
         self.commits = GroupCommit(
@@ -454,15 +487,23 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertEqual(self.stored(), b"")
 
     def test_supersededInOrder(self) -> None:
-        """What an older connection has of a file cannot get ahead of what it lost of another."""
+        """
+        Deposits of a superseded connection for one file do not overtake lines that it
+        lost of another.
+        """
         self.supersedes(b"older")
 
-    def test_supersededOnTheWay(self) -> None:
-        """The same, if what it lost of the other had not arrived yet."""
+    def test_supersededInTransit(self) -> None:
+        """
+        Deposits of a superseded connection do not overtake lines of another file that
+        were still in transit.
+        """
         self.supersedes()
 
     def supersedes(self, *messages: bytes) -> None:
-        """Supersede a connection that has messages of one stream, and then of another."""
+        """
+        Supersede a connection that has messages of one stream, and then of another.
+        """
         thread = LaterThread()
         old, _ = self.open()
         old.controlReceived(OPEN(OTHER, 0, 0, "y"))
@@ -487,14 +528,14 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertEqual(self.commits.pendingOctets, 0)
 
     def test_lineFeedInside(self) -> None:
-        """A frame with a line feed is refused; what came before it is kept."""
+        """A frame with a line feed is refused; frames before it are kept."""
         reception, line = self.open()
         reception.framesReceived([b"good", b"two\nlines", b"after"])
         self.assertEqual([bye.code for bye in line.byes], ["line-feed"])
         self.assertEqual(self.stored(), b"good\n")
 
     def test_violations(self) -> None:
-        """What is not allowed here is refused."""
+        """Control lines that are not allowed in the current state are refused."""
         for steps in (
             [AT(OTHER, 0, 0)],
             [AT(STREAM, 0, 1)],
@@ -514,12 +555,15 @@ class AcknowledgedTests(ReceptionTestCase):
                     reception.controlReceived(step)
 
     def test_frameBeforeOpen(self) -> None:
-        """A line belongs to a stream."""
+        """A frame without an open stream is refused."""
         reception, _ = self.connect()
         self.assertRaises(Violation, reception.framesReceived, [b"a"])
 
     def test_backpressure(self) -> None:
-        """A connection with too much waiting for the disk is not read until it is committed."""
+        """
+        A connection with too many uncommitted octets is not read until they are
+        committed.
+        """
         thread = LaterThread()
         reception, line = self.open()
         self.commits = reception._commits = GroupCommit(
@@ -537,7 +581,10 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertEqual(self.commits.pendingOctets, 0)
 
     def test_fullDisk(self) -> None:
-        """On a full disk nothing is acknowledged, nothing lost, and it goes on by itself."""
+        """
+        While the disk is full nothing is acknowledged or lost, and commits resume
+        without intervention.
+        """
         reception, line = self.open()
         (pages,) = self.journal._db.execute("PRAGMA page_count").fetchone()
         self.journal._db.execute(f"PRAGMA max_page_count = {pages}")
@@ -553,13 +600,13 @@ class AcknowledgedTests(ReceptionTestCase):
 
 
 class PlainTests(ReceptionTestCase):
-    """Reception as RFC 5425 has it."""
+    """Sessions of plain RFC 5425."""
 
     def connectPlain(self) -> Plain:
         return Plain("r1", "f", "a", RecordingLine(), self.commits, lambda: NOW)
 
-    def test_lines(self) -> None:
-        """Messages are committed in order, with no position."""
+    def test_messagesInOrder(self) -> None:
+        """Messages are committed in order, without a position."""
         plain = self.connectPlain()
         plain.framesReceived([b"a", b"b"])
         (batch,) = self.journal.read(0, 100)
@@ -568,14 +615,14 @@ class PlainTests(ReceptionTestCase):
         )
 
     def test_trailingLineFeed(self) -> None:
-        """One LF at a message's end is its line end: rsyslog sends one."""
+        """A single LF at the end of a message is its line end, as sent by rsyslog."""
         plain = self.connectPlain()
         plain.framesReceived([b"a\n", b"b"])
         (batch,) = self.journal.read(0, 100)
         self.assertEqual((batch.octets, batch.lengths), (b"a\nb\n", None))
 
     def test_lineFeedInside(self) -> None:
-        """A message with line feeds keeps them, and its length says where it ends."""
+        """A message keeps the line feeds inside it, and its length is stored."""
         plain = self.connectPlain()
         plain.framesReceived([b"a\nb", b"", b"c\n\n"])
         (batch,) = self.journal.read(0, 100)
@@ -588,7 +635,7 @@ class PlainTests(ReceptionTestCase):
         )
     )
     def test_anyMessages(self, messages: list[bytes]) -> None:
-        """Whatever the messages, each is stored once, less one LF at its end."""
+        """Any message is stored once, without a single LF at its end."""
         before = max([b.seq for b in self.journal.read(0, 10**9)], default=0)
         self.connectPlain().framesReceived(messages)
         (batch,) = self.journal.read(before, 10**9)

@@ -70,10 +70,11 @@ maybeOffset = st.one_of(st.none(), st.integers(0, 2**62))
 
 @st.composite
 def almostCommon(draw: st.DrawFn) -> bytes:
-    """A message of the common shape, or one that is not by very little."""
+    """A message of the common shape, or one that differs slightly."""
 
     def one(*texts: str) -> str:
-        # Every other time the first, or hardly any message would be of the shape.
+        # Every other time the first choice, otherwise hardly any message would have the
+        # shape.
         return draw(st.one_of(st.just(texts[0]), st.sampled_from(texts)))
 
     stamp = one(
@@ -132,16 +133,16 @@ COMMON = (
 
 
 def rendered(message: bytes, offset: int | None = 0) -> dict[str, Any]:
-    """The record of a message, as a reader of the file has it."""
+    """The record of a message, as parsed by a reader of the file."""
     made: dict[str, Any] = json.loads(renderRecords([message], WHO, offset))
     return made
 
 
 class RecordTests(SynchronousTestCase):
-    """A record is one line of ASCII, whatever comes, and always the same."""
+    """Any message becomes one line of ASCII, always the same one."""
 
-    def test_ours(self) -> None:
-        """What we add comes after DECNET's keys, in this order."""
+    def test_ourMembersComeLast(self) -> None:
+        """Members that we add come after DECNET's, in this order."""
         lines = renderRecords([b"x", b"yy"], WHO, 7).splitlines()
         self.assertEqual(
             list(json.loads(lines[1]).items())[8:],
@@ -155,8 +156,10 @@ class RecordTests(SynchronousTestCase):
             ],
         )
 
-    def test_offsets(self) -> None:
-        """An offset is that of the message in the file, through any number of them."""
+    def test_offsetsInFile(self) -> None:
+        """
+        Each record has its message's offset in the file, for any number of messages.
+        """
         many = [COMMON, b"x", b"", "é".encode()] * 300
         offset = 2**40
         for message, line in zip(
@@ -166,26 +169,29 @@ class RecordTests(SynchronousTestCase):
             offset += len(message) + 1
 
     def test_noFile(self) -> None:
-        """Messages that came from no file have neither name nor offset."""
+        """Messages that do not come from a file have no file name and no offset."""
         who = replace(WHO, log=None)
         for line in renderRecords([COMMON, b"x"], who, None).splitlines():
             made = json.loads(line)
             self.assertEqual((made["source_log"], made["source_offset"]), (None, None))
 
-    def test_nothing(self) -> None:
-        """No messages are no lines."""
+    def test_noMessages(self) -> None:
+        """No messages give no lines."""
         self.assertEqual(renderRecords([], WHO, 0), b"")
 
     def test_notUTF8(self) -> None:
-        """Octets that are not UTF-8 show as U+FFFD, and are there exactly."""
+        """Octets that are not UTF-8 are shown as U+FFFD, and are also given exactly."""
         octets = b"<134>1 - h a - m - \xff\x00"
         made = rendered(octets)
         self.assertEqual(list(made), [*KEYS, "raw_base64"])
         self.assertEqual(made["msg"], "\ufffd\x00")
         self.assertEqual(b64decode(made["raw_base64"]), octets)
 
-    def test_common(self) -> None:
-        """The common shape, with all that its own way has to get right."""
+    def test_commonShape(self) -> None:
+        """
+        A message of the common shape has every value right that the fast path must
+        handle.
+        """
         self.assertEqual(
             rendered(COMMON, 3),
             {
@@ -217,8 +223,11 @@ class RecordTests(SynchronousTestCase):
     @example([COMMON.replace(b"username", b"src_ip")], 0)
     @example([COMMON.replace(b"decky04", b'd"y'), COMMON.replace(b"auth", b'"')], 0)
     @example([b"<134>1 - h a - m \x85\x1c x", COMMON], None)
-    def test_oneWay(self, many: list[bytes], start: int | None) -> None:
-        """A batch is, octet for octet, the record of each message as JSON has it."""
+    def test_sameAsJSON(self, many: list[bytes], start: int | None) -> None:
+        """
+        A batch renders, octet for octet, to each message's record as the json module
+        writes it.
+        """
         wanted = []
         offset = start
         for message in many:
@@ -232,14 +241,15 @@ class RecordTests(SynchronousTestCase):
     @given(st.lists(hostile, max_size=4), maybeOffset)
     def test_anyOctets(self, many: list[bytes], start: int | None) -> None:
         """
-        Whatever comes: a line of ASCII for each, the message in it, and no key but ours.
+        Any octets give one line of ASCII per message, with the message in it and no
+        unknown member.
         """
         octets = renderRecords(many, WHO, start)
         self.assertTrue(octets.isascii())
         lines = octets.decode("ascii").splitlines(keepends=True)
         self.assertEqual(len(lines), len(many))
         for message, line in zip(many, lines, strict=True):
-            # As pairs, so that a key which comes twice shows.
+            # As pairs, so that a duplicate key is visible.
             pairs: list[list[Any]] = json.loads(line, object_pairs_hook=list)
             keys = [pair[0] for pair in pairs]
             made = {pair[0]: pair[1] for pair in pairs}
@@ -254,21 +264,24 @@ class RecordTests(SynchronousTestCase):
     @given(st.text(st.characters(exclude_categories=()), max_size=20))
     @example("\ud800\udcff\n\u2028")
     def test_hostileName(self, log: str) -> None:
-        """A file's name breaks no line and no JSON reader."""
+        """A file's name with any octets breaks neither the line nor a JSON parser."""
         who = replace(WHO, log=log)
         octets = renderRecords([b"x", COMMON], who, 0)
         self.assertTrue(octets.isascii())
         self.assertEqual(octets.count(b"\n"), 2)
         for line in octets.splitlines():
             name: str = json.loads(line)["source_log"]
-            # No lone surrogate: other languages' readers refuse the whole line for one.
+            # No lone surrogate: parsers in other languages refuse the whole line for
+            # one.
             name.encode("utf-8")
             self.assertEqual(len(name), len(log))
 
     @quick
     @given(st.one_of(hostile, almostCommon()))
-    def test_agrees(self, message: bytes) -> None:
-        """Of a message by the RFC, the fields are those that the strict parser finds."""
+    def test_agreesWithStrictParser(self, message: bytes) -> None:
+        """
+        For a valid RFC 5424 message, the fields are those that the strict parser finds.
+        """
         try:
             strict = parseMessage(message)
         except MessageError:
@@ -286,8 +299,11 @@ class RecordTests(SynchronousTestCase):
                 found.pop("remote_port", None)
             self.assertEqual(found, fields)
 
-    def test_long(self) -> None:
-        """Octets that make a parser look back are looked at once: this returns."""
+    def test_noBacktracking(self) -> None:
+        """
+        Octets that make naive parsers backtrack are handled in linear time: the test
+        returns.
+        """
         for part in (
             b"a",
             b"a=",
@@ -324,8 +340,8 @@ class RecordTests(SynchronousTestCase):
                 for begin in (b"", b"- ", b"- from", b"[", b"[relay@55555", b'[a b="'):
                     renderRecords([head + begin + hostile + b" ip="], WHO, 0)
 
-    def test_memory(self) -> None:
-        """A value of nothing but escapes leaves no trail of them in memory."""
+    def test_memoryForEscapes(self) -> None:
+        """A value that consists only of escapes needs little memory."""
         message = b'<1>1 - h a - m [relay@55555 b="' + b'\\"' * 200_000 + b'"]'
         tracemalloc.start()
         try:

@@ -1,4 +1,7 @@
-"""The common way of L{decnet_syslog.wire.record} and the exact one: nobody can tell."""
+"""
+Tests that the fast path of L{decnet_syslog.wire.record} renders exactly like its
+definition.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +41,9 @@ ADDRESSES = [
     HEAD + b' src="[[]"] x',
     HEAD + b' src="2001:db8::1:22"] x',
 ]
-# A second end that looks like one is left to the exact way.
+# A second apparent end is left to the exact path.
 LINES = [*COMMON, HEAD + b' src="1" z="] [other"] [other a="1"] x']
-# What is put somewhere, or in the place of something.
+# Octets that are inserted, or replace others.
 BITS = [
     *[bytes([octet]) for octet in b' "[]\\=%:.<>1-+Z{|\n\t\r\x00\x1f\x7f\x85\xff'],
     *[b'"]', b'"] ', b' "', b'="', b'" ', b'""', b'] "', b' src_ip="', b"\xc3\xa9"],
@@ -60,7 +63,7 @@ BITS = [
 
 @st.composite
 def almost(draw: st.DrawFn) -> bytes:
-    """A common line with up to three bits inserted, deleted or replaced."""
+    """A common line with up to three octets inserted, deleted or replaced."""
     line = draw(st.sampled_from(LINES))
     for _ in range(draw(st.integers(0, 3))):
         begin = draw(st.integers(0, len(line)))
@@ -69,12 +72,12 @@ def almost(draw: st.DrawFn) -> bytes:
     return line
 
 
-# A worker whose decoys have other names, and one whose decoys have its own.
+# A worker whose decoys have other names, and one whose decoys share its name.
 MARKING = [replace(WHO, marks=True), replace(WHO, marks=True, worker="DECKY04")]
 
 
 def exactly(many: list[bytes], start: int | None, who: Provenance = WHO) -> bytes:
-    """The records of messages, as the definition has them."""
+    """The records of messages by the definition."""
     made = []
     for message in many:
         made.append(json.dumps(record(message, who, start)).encode("ascii") + b"\n")
@@ -84,27 +87,30 @@ def exactly(many: list[bytes], start: int | None, who: Provenance = WHO) -> byte
 
 
 class CommonTests(SynchronousTestCase):
-    """What is looked up, copied and joined is what the definition says."""
+    """Cached, copied and joined parts equal the definition's."""
 
     def check(self, many: list[bytes], start: int | None = 7) -> None:
-        """The records are the exact ones, whatever is known already."""
+        """Check that the records are the exact ones, whatever is in the caches."""
         for who in (WHO, *MARKING):
             wanted = exactly(many, start, who)
             self.assertEqual(renderRecords(many, who, start), wanted)
-        # And in the company of a message that is not plain.
+        # Also together with a message that is not plain.
         self.assertEqual(
             renderRecords([*many, b"\xff"], WHO, start),
             exactly([*many, b"\xff"], start),
         )
 
     def uncommon(self, many: list[bytes]) -> int:
-        """How many messages take the exact way."""
+        """The number of messages that take the exact path."""
         with mock.patch.object(room, "_exact", side_effect=room._exact) as exact:
             renderRecords(many, WHO, 0)
             return exact.call_count
 
-    def test_common(self) -> None:
-        """The lines of these tests are common: they do not test one way twice."""
+    def test_linesAreCommon(self) -> None:
+        """
+        The lines of these tests take the fast path, so that two different paths are
+        compared.
+        """
         self.assertEqual(self.uncommon([*COMMON, *ADDRESSES]), 0)
         self.assertEqual(self.uncommon([*COMMON, b"\xff", b"a\nb"]), 2)
         self.check([*LINES, *ADDRESSES])
@@ -117,12 +123,17 @@ class CommonTests(SynchronousTestCase):
     @example([HEAD + b' src_ip="1" a="] x'], 0)
     @example([HEAD + b' src_ip="1"] ' + b'"' * 70], 0)
     @example([HEAD + b' src_ip="1"' + b"".join(MANY) + b' b="2"] x'], 0)
-    def test_almost(self, many: list[bytes], start: int | None) -> None:
-        """Lines that differ from common ones by very little, in mixed runs."""
+    def test_slightlyDifferentLines(self, many: list[bytes], start: int | None) -> None:
+        """
+        Lines that differ slightly from common ones are rendered exactly, in mixed
+        batches.
+        """
         self.check(many, start)
 
     def test_everyPlace(self) -> None:
-        """Every bit at every place of every line, inserted and as a replacement."""
+        """
+        Any octet inserted or replaced at any place of any line is rendered exactly.
+        """
         for line in LINES:
             for bit in BITS:
                 places = range(len(line) + 1)
@@ -130,8 +141,8 @@ class CommonTests(SynchronousTestCase):
                 width = max(1, len(bit))
                 self.check([line[:at] + bit + line[at + width :] for at in places])
 
-    def test_times(self) -> None:
-        """Days and times that are, and that are not."""
+    def test_validAndInvalidTimes(self) -> None:
+        """Valid and invalid days and times are rendered exactly."""
         stamps = [
             f"{day}T{time}{rest}"
             for day in (
@@ -147,8 +158,8 @@ class CommonTests(SynchronousTestCase):
         line = LINES[0].replace(b"2026-04-18T00:00:00.123456+00:00", b"%b")
         self.check([line % stamp.encode("ascii") for stamp in stamps])
 
-    def test_bounded(self) -> None:
-        """A flood of what was never seen is forgotten, and long shapes are not kept."""
+    def test_cachesAreBounded(self) -> None:
+        """The caches forget the oldest of many new values, and keep no long ones."""
         room._shapes.clear()
         room._seconds.clear()
         with mock.patch.object(room, "KNOWN_MAX", 8):

@@ -1,4 +1,7 @@
-"""A refused peer learns the reason: by BYE after the handshake, or by the right alert."""
+"""
+Tests for refused peers: each learns the reason, by BYE after the handshake or by the
+right alert.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ from .test_forwarder import FactoryTestCase
 
 VERSIONS = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
 
-# Certificates from our CA that we refuse for their own contents.
+# Certificates from our CA that we refuse because of their content.
 OURS = {
     "an operator's": (
         certificate(["w1"], usages=(CLIENT, OPERATOR_USAGE)),
@@ -62,7 +65,10 @@ OURS = {
 
 
 def unreadable() -> x509.Certificate:
-    """From our CA, with a subject that the library cannot read: its CN is a BIT STRING."""
+    """
+    A certificate from our CA whose subject the library cannot read: its CN is a BIT
+    STRING.
+    """
     found = certificate(["w123"])
     good = found.tbs_certificate_bytes
     bad = good.replace(b"\x0c\x04w123", b"\x03\x04\x00123")
@@ -81,7 +87,7 @@ def _der(tag: int, body: bytes) -> bytes:
 
 OURS["unreadable"] = (unreadable(), "name")
 
-# Certificates that OpenSSL refuses, with holder and alert.
+# Certificates that OpenSSL refuses, with key holder and alert.
 OTHERS = {
     "another CA": (certificate(["w1"], ca="other"), "holder", "unknown ca"),
     "itself": (
@@ -100,7 +106,7 @@ OTHERS = {
 
 
 def impostor() -> x509.Certificate:
-    """By another CA of the same name as ours."""
+    """A certificate from another CA with our CA's name."""
     made = certificate(["w1"], ca="other")
     builder = (
         x509.CertificateBuilder()
@@ -141,7 +147,7 @@ class ToldTestCase(TLSTestCase):
 
 
 class ByeTests(ToldTestCase):
-    """Under the extension: BYE with a code, and not an octet is taken."""
+    """With the extension: BYE with a code, and no octet is accepted."""
 
     def assertTold(self, cert: Any, code: str) -> None:
         for version in VERSIONS:
@@ -165,31 +171,31 @@ class ByeTests(ToldTestCase):
         self.assertEqual(self.listener.connections, set())
         self.assertEqual(self.listener.handshakes.count, 0)
 
-    def test_codes(self) -> None:
+    def test_codesForCertificates(self) -> None:
         """Each kind of refused certificate from our CA gets its code."""
         for what, (cert, code) in OURS.items():
             with self.subTest(what=what):
                 self.assertTold(cert, code)
 
-    def test_refused(self) -> None:
-        """The same for refusals by a list."""
+    def test_codesForLists(self) -> None:
+        """A refusal by a list gets its code."""
         for code in ("revoked", "not-allowed"):
             self.objection = Objection(code, "a list says so")
             self.assertTold(worker().certificate, code)
 
-    def test_issuer(self) -> None:
+    def test_refusedIssuer(self) -> None:
         """A refused issuer counts, whatever the worker's certificate is."""
         self.between = Objection("revoked", "it was revoked")
         self.assertTold(worker().certificate, "revoked")
 
-    def test_meanwhile(self) -> None:
-        """A certificate that is revoked during the handshake."""
+    def test_revokedDuringHandshake(self) -> None:
+        """A certificate that is revoked during the handshake gets its code."""
         self.listener.refuseCertificate = lambda certificate: Objection(
             "revoked", "it was revoked"
         )
         self.assertTold(worker().certificate, "revoked")
 
-    def test_strangers(self) -> None:
+    def test_otherCAGetsAlert(self) -> None:
         """A certificate from another CA gets no BYE: an alert ends the handshake."""
         cases = {**OTHERS, "an impostor": (impostor(), "holder", "unknown ca")}
         for what, (cert, holder, alert) in cases.items():
@@ -222,7 +228,7 @@ class ByeTests(ToldTestCase):
         self.assertIsNone(client.lost)
         return client.transport
 
-    def test_deaf(self) -> None:
+    def test_peerThatDoesNotClose(self) -> None:
         """A refused peer that does not close counts as a handshake, for two seconds."""
         self.deaf()
         self.assertEqual(self.listener.handshakes.count, 1)
@@ -232,7 +238,7 @@ class ByeTests(ToldTestCase):
         self.assertEqual(self.listener.handshakes.count, 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_flood(self) -> None:
+    def test_peerThatKeepsSending(self) -> None:
         """A refused peer that continues to send is ignored and holds no memory."""
         transport = self.deaf()
         for _ in range(20):
@@ -248,7 +254,7 @@ class ByeTests(ToldTestCase):
 
 
 class AlertTests(ToldTestCase):
-    """Without the extension: the alert that says why."""
+    """Without the extension: the alert that states the reason."""
 
     def assertAlert(self, cert: Any, holder: str, alert: str) -> None:
         for version in VERSIONS:
@@ -262,14 +268,17 @@ class AlertTests(ToldTestCase):
         self.assertEqual((len(self.refusals), self.said), (4, []))
         self.refusals.clear()
 
-    def test_ours(self) -> None:
+    def test_certificatesFromOurCA(self) -> None:
         """A refused certificate from our CA never causes an internal error."""
         for what, (cert, _) in OURS.items():
             with self.subTest(what=what):
                 self.assertAlert(cert, "holder", "bad certificate")
 
-    def test_lists(self) -> None:
-        """A revoked certificate, a revoked issuer, a worker that is not allowed."""
+    def test_refusalsByLists(self) -> None:
+        """
+        A revoked certificate, a revoked issuer and a worker that is not allowed get the
+        right alerts.
+        """
         self.objection = Objection("revoked", "it was revoked")
         self.assertAlert(worker().certificate, "holder", "certificate revoked")
         self.objection = Objection("not-allowed", "it is not on the allow-list")
@@ -277,14 +286,16 @@ class AlertTests(ToldTestCase):
         self.objection, self.between = None, Objection("revoked", "it was revoked")
         self.assertAlert(worker().certificate, "holder", "certificate revoked")
 
-    def test_strangers(self) -> None:
-        """OpenSSL's refusals; a wrong signature means another CA."""
+    def test_refusalsByOpenSSL(self) -> None:
+        """
+        OpenSSL's own refusals get the right alerts; a wrong signature means another CA.
+        """
         cases = {**OTHERS, "an impostor": (impostor(), "holder", "unknown ca")}
         for what, (cert, holder, alert) in cases.items():
             with self.subTest(what=what):
                 self.assertAlert(cert, holder, alert)
 
-    def test_operators(self) -> None:
+    def test_statusPort(self) -> None:
         """The status port has no extension: a completed handshake means acceptance."""
         self.context = operatorContext(
             master(), self.refusals.append, lambda c: None, lambda c: None
@@ -313,10 +324,10 @@ class AlertTests(ToldTestCase):
 
 
 class MasterTests(ToldTestCase):
-    """The other direction: a forwarder that refuses the master says why, too."""
+    """A forwarder that refuses the master also states the reason."""
 
-    def test_alerts(self) -> None:
-        """The listener hears the right alert, and says what to do."""
+    def test_alertsFromForwarder(self) -> None:
+        """The listener receives the right alert, and logs the remedy."""
         for made, name, alert in (
             (master(), "other", "bad certificate"),
             (worker("w2"), "decnet-master", "unsupported certificate"),
@@ -335,10 +346,10 @@ class MasterTests(ToldTestCase):
 
 
 class KeyExchangeTests(ToldTestCase):
-    """Between our ends a key exchange that a quantum computer does not break."""
+    """Our ends use a key exchange that resists quantum computers."""
 
-    def test_group(self) -> None:
-        """X25519MLKEM768, at both ends, with and without the extension."""
+    def test_groupIsHybrid(self) -> None:
+        """Both ends use X25519MLKEM768, with and without the extension."""
         for offers in (True, False):
             creator = ForwarderContext(worker(), "decnet-master", offers)
             client = self.connect(creator, b"")
@@ -365,7 +376,7 @@ def alert(words: str) -> Failure:
 
 
 class ForwarderTests(FactoryTestCase):
-    """The refused forwarder: it goes on, and says why once."""
+    """A refused forwarder continues, and logs the reason once."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -377,7 +388,10 @@ class ForwarderTests(FactoryTestCase):
         self.connector.connect()
 
     def attempt(self, *says: Any, reason: Failure | None = None) -> float:
-        """A connection that is done, what the master says, its end; how long to the next."""
+        """
+        Make a connection, the master's line, and its end. Returns the delay before the
+        next attempt.
+        """
         self.session = mock.Mock(spec=Session, inFlight=0, isStalled=False)
         line, transport = self.connected()
         transport.negotiatedProtocol = DELIVERY_PROTOCOL
@@ -390,8 +404,11 @@ class ForwarderTests(FactoryTestCase):
     def refusals(self) -> list[str]:
         return [said for said in self.heard.said if "no connection" in said]
 
-    def test_codes(self) -> None:
-        """Each code has a reason and a remedy, said once; each refusal is counted."""
+    def test_byeCodes(self) -> None:
+        """
+        Each code is logged once with its reason and remedy, and each refusal is
+        counted.
+        """
         for code, told in CODES.items():
             self.heard.said.clear()
             for _ in range(5):
@@ -408,8 +425,11 @@ class ForwarderTests(FactoryTestCase):
             self.assertIn(told.reason, self.factory.why)
         self.assertEqual(self.welcome, [])
 
-    def test_alerts(self) -> None:
-        """The same of alerts, old listeners' "internal error" too."""
+    def test_alertsFromMaster(self) -> None:
+        """
+        Each alert is logged once with its remedy and counted, including the "internal
+        error" of older listeners.
+        """
         for words in ("certificate revoked", "unknown ca", "internal error"):
             self.heard.said.clear()
             before = self.factory.ends["alert"]
@@ -423,12 +443,14 @@ class ForwarderTests(FactoryTestCase):
             self.assertLessEqual(5, self.factory.refusals[told.kind])
 
     def test_goesOn(self) -> None:
-        """It is tried as ever: 1 s, doubling to 30 s, without end."""
+        """The forwarder keeps trying: 1 s, doubling to 30 s, without end."""
         delays = [self.attempt(BYE("revoked", "x")) for _ in range(8)]
         self.assertEqual(delays, [1, 2, 4, 8, 16, 30, 30, 30])
 
-    def test_changes(self) -> None:
-        """A new reason is logged; the same reason again after a connection in between."""
+    def test_newReasonIsLogged(self) -> None:
+        """
+        A new reason is logged, and so is the same reason after a connection in between.
+        """
         self.attempt(BYE("revoked", "x"))
         self.attempt(BYE("not-allowed", "x"))
         self.attempt(BYE("not-allowed", "x"))
@@ -442,8 +464,10 @@ class ForwarderTests(FactoryTestCase):
             len([s for s in self.refusals() if "allow-list" in s]), 2, self.heard.said
         )
 
-    def test_connected(self) -> None:
-        """Connected is who was greeted, once a connection."""
+    def test_connectedMeansGreeted(self) -> None:
+        """
+        A forwarder counts as connected once it has received HELLO, once per connection.
+        """
         self.session = mock.Mock(spec=Session, inFlight=0, isStalled=False)
         line, transport = self.connected()
         transport.negotiatedProtocol = DELIVERY_PROTOCOL
@@ -455,7 +479,7 @@ class ForwarderTests(FactoryTestCase):
         self.assertEqual((line.greeted, self.welcome), (True, [line]))
 
     def test_ownRefusal(self) -> None:
-        """A master that we refuse, the same: once, counted."""
+        """If the forwarder refuses the master, this is logged once and counted."""
         self.factory._refusal = lambda: "certificate 'CN=x' refused: a reason; a remedy"
         for _ in range(5):
             line, _ = self.connected()
@@ -468,10 +492,10 @@ class ForwarderTests(FactoryTestCase):
 
 
 class WordsTests(SynchronousTestCase):
-    """Alerts, remedies and metrics."""
+    """Texts for alerts, remedies and metrics."""
 
-    def test_remedies(self) -> None:
-        """The listener's log has a remedy for each kind of refusal, and the right one."""
+    def test_remediesInListenersLog(self) -> None:
+        """The listener's log has the right remedy for each kind of refusal."""
         for code, reason, words in (
             ("revoked", "it was revoked on a day", "enroll it again"),
             ("not-allowed", "it is not on the allow-list", "--allow"),
@@ -493,7 +517,7 @@ class WordsTests(SynchronousTestCase):
             self.assertIn(words, remedyOnMaster(code, reason), reason)
 
     def test_alertOf(self) -> None:
-        """Other errors are not alerts."""
+        """Only alerts are recognised as alerts."""
         for error in (
             SSL.Error(),
             SSL.Error([]),
@@ -506,8 +530,8 @@ class WordsTests(SynchronousTestCase):
             self.assertIsNone(alertOf(error))
         self.assertEqual(alertOf(alert("unknown ca").value), "unknown ca")
 
-    def test_metrics(self) -> None:
-        """Every kind of refusal is there from the start, and grows."""
+    def test_metricsForEachKind(self) -> None:
+        """Every kind of refusal has a metric from the start, which increases."""
         facts = mock.MagicMock()
         facts.__getitem__.side_effect = {
             "ok": True,

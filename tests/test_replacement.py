@@ -1,4 +1,6 @@
-"""Replacing a CA: each step, repeated, and interrupted at any write."""
+"""
+Tests for replacing a CA: each step, repeated steps, and interruption at any write.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ GONE = (
 
 
 class Died(Exception):
-    """The process has died here."""
+    """The process dies here."""
 
 
 class CommandTestCase(SynchronousTestCase):
@@ -51,7 +53,7 @@ class CommandTestCase(SynchronousTestCase):
         self.ca = self.directory / "ca"
 
     def call(self, *arguments: str, status: int = 0, ca: Path | None = None) -> str:
-        """A command. What it says, in either way."""
+        """Run a command. Returns its output and errors."""
         out = io.StringIO()
         where = f"--ca-dir={ca or self.ca}"
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
@@ -65,19 +67,19 @@ class CommandTestCase(SynchronousTestCase):
         return out
 
     def admission(self) -> Admission:
-        """What a listener would think that starts now."""
+        """The admission of a listener that starts now."""
         saved = self.directory / "listener.db.crl"
         return Admission(Bundle.load(self.ca / "master"), self.ca / "crl.pem", saved)
 
     def serves(self, bundle: Path) -> bool:
-        """Whether a listener that starts now serves a bundle's certificate."""
+        """Whether a listener that starts now accepts a bundle's certificate."""
         admission = self.admission()
         (certificate,) = readCertificates(bundle / "worker.crt")
         known = any(isIssued(certificate, ca) for ca in admission.bundle.authorities)
         return known and admission.refuse(certificate) is None
 
     def believes(self, bundle: Path) -> bool:
-        """Whether a bundle's owner believes the master as it is now."""
+        """Whether a bundle's owner accepts the master in its current state."""
         (master,) = readCertificates(self.ca / "master" / "worker.crt")
         authorities = readCertificates(bundle / "ca.crt")
         return any(isIssued(master, ca) for ca in authorities)
@@ -94,7 +96,10 @@ class KeyTests(CommandTestCase):
         self.call("ca", "init", ca=self.other)
 
     def assertNothing(self, *words: str) -> None:
-        """Enroll, revoke and the doctor refuse, say why, and leave all as it was."""
+        """
+        Check that enroll, revoke and the doctor refuse with the reason, and change
+        nothing.
+        """
         before = {p: p.read_bytes() for p in self.ca.rglob("*") if p.is_file()}
         for arguments in (
             ("enroll", "w2", f"--out={self.directory}/w2"),
@@ -103,7 +108,7 @@ class KeyTests(CommandTestCase):
             ("revoke", "0123"),
             ("revoke", f"--certificate={self.directory}/w1/worker.crt"),
         ):
-            # The first line may report a serial number that is not listed.
+            # The first line may report a serial number that is not in the list.
             said = self.call(*arguments, status=1).splitlines()[-1]
             self.assertTrue(any(word in said for word in (*words, *GONE)), said)
         self.assertFalse((self.directory / "w2").exists())
@@ -115,34 +120,40 @@ class KeyTests(CommandTestCase):
         self.assertEqual([f.check for f in found], ["CA"])
         self.assertTrue(any(word in found[0].said for word in words), found)
 
-    def test_otherKey(self) -> None:
-        """The key of another CA with the same name."""
+    def test_keyOfAnotherCA(self) -> None:
+        """The key of another CA with the same name is refused."""
         shutil.copy2(self.other / "ca.key", self.ca / "ca.key")
         self.assertNothing("is not the key of a certificate in")
         said = self.call("ca", "replace", status=1)
         self.assertIn("is not the key of", said)
 
-    def test_otherCertificate(self) -> None:
-        """The certificate of another CA."""
+    def test_certificateOfAnotherCA(self) -> None:
+        """The certificate of another CA is refused."""
         shutil.copy2(self.other / "ca.crt", self.ca / "ca.crt")
         self.assertNothing("is not the key of a certificate in")
 
-    def test_master(self) -> None:
-        """Both are the new CA's, and the master is left behind: it does not trust it."""
+    def test_masterDoesNotTrustNewCA(self) -> None:
+        """
+        If the CA's certificate and key are new but the master's bundle is old, the
+        master would not trust the CA: nothing is signed.
+        """
         for file in ("ca.crt", "ca.key"):
             shutil.copy2(self.other / file, self.ca / file)
         self.assertNothing("the master does not trust this CA")
 
-    def test_workers(self) -> None:
-        """The master trusts both, and who is enrolled would not believe it."""
+    def test_workersDoNotTrustNewCA(self) -> None:
+        """
+        If the master trusts both CAs but enrolled workers would refuse the master,
+        nothing is signed.
+        """
         for file in ("ca.crt", "ca.key"):
             shutil.copy2(self.other / file, self.ca / file)
         with open(self.ca / "master" / "ca.crt", "ab") as file_:
             file_.write((self.other / "ca.crt").read_bytes())
         self.assertNothing("would refuse the master")
 
-    def test_second(self) -> None:
-        """The CA that signs may be any one of ca.crt: its own key shows which."""
+    def test_anyCAInFileMaySign(self) -> None:
+        """Any CA in ca.crt may be the signing one: its key shows which."""
         own = (self.ca / "ca.crt").read_bytes()
         both = (self.other / "ca.crt").read_bytes() + own
         (self.ca / "ca.crt").write_bytes(both)
@@ -155,8 +166,11 @@ class KeyTests(CommandTestCase):
         checkAuthority(report, self.ca)
         self.assertEqual([f for f in report.findings if f.state == FAIL], [])
 
-    def test_identifier(self) -> None:
-        """A CA with an unusual key identifier: its certificates need the same one."""
+    def test_unusualKeyIdentifier(self) -> None:
+        """
+        Certificates signed by a CA with an unusual key identifier have the same
+        identifier.
+        """
         signer = Authority.open(self.ca).signers()[0]
         own = x509.SubjectKeyIdentifier(b"a name of its own")
         made = (
@@ -191,14 +205,17 @@ class StepTests(CommandTestCase):
         self.enroll("alice", "--role=operator")
         self.call("revoke", "bad")
 
-    def test_whole(self) -> None:
-        """From the first step to the last; revoke works before, during and after."""
+    def test_allSteps(self) -> None:
+        """
+        From the first step to the last, the right bundles are accepted at each point,
+        and revocations work before, during and after.
+        """
         self.assertFalse(self.serves(self.bad))
         said = self.call("ca", "replace")
         for words in ("still old w1 (worker)", "still old w2", "alice (operator)"):
             self.assertIn(words, said)
         self.assertNotIn("bad", said)
-        # Again: nothing is made anew.
+        # A repeated step creates nothing new.
         files = {p: p.read_bytes() for p in self.ca.rglob("*") if p.is_file()}
         self.assertEqual(self.call("ca", "replace"), said)
         self.assertEqual(
@@ -250,8 +267,11 @@ class StepTests(CommandTestCase):
         for words in ("from a CA that was replaced", "REVOKED"):
             self.assertIn(words, said)
 
-    def test_twice(self) -> None:
-        """When one is finished the next can begin; keys are kept apart."""
+    def test_secondReplacement(self) -> None:
+        """
+        After one replacement is finished, the next can begin; the old keys are stored
+        separately.
+        """
         for _ in range(2):
             self.call("ca", "replace", f"--out={self.directory / 'b'}")
             shutil.rmtree(self.directory / "b")
@@ -260,8 +280,11 @@ class StepTests(CommandTestCase):
         for path in (self.ca / "ca.key", *self.ca.glob("retired-*/ca.key")):
             self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
 
-    def test_named(self) -> None:
-        """The new CA has another name, and each certificate says which key has made it."""
+    def test_keyIdentifiesCA(self) -> None:
+        """
+        The new CA has another name, and each enrolled certificate is listed with the
+        key that signed it.
+        """
         old = Authority.open(self.ca).certificate
         self.call("ca", "replace")
         authority = Authority.open(self.ca)
@@ -273,7 +296,7 @@ class StepTests(CommandTestCase):
         self.assertEqual(makers.count(("w1", keyId(authority.certificate))), 1)
 
     def test_neverRevoked(self) -> None:
-        """Where nothing was ever revoked there is no list, before or after."""
+        """If nothing was ever revoked, there is no revocation list before or after."""
         (self.ca / "crl.pem").unlink()
         self.call("ca", "replace", f"--out={self.directory / 'b'}")
         self.call("ca", "replace", "--finish")
@@ -281,14 +304,17 @@ class StepTests(CommandTestCase):
         self.assertTrue(self.serves(self.directory / "b" / "w1"))
 
     def test_withoutMaster(self) -> None:
-        """The CA is on a machine of its own: the rest is done all the same."""
+        """
+        If the CA is on a machine of its own, without the master's bundle, the other
+        steps still work.
+        """
         shutil.rmtree(self.ca / "master")
         self.call("ca", "replace", f"--out={self.directory / 'b'}")
         self.call("ca", "replace", "--finish")
         self.assertEqual(len(readCertificates(self.ca / "ca.crt")), 1)
 
-    def test_atOnce(self) -> None:
-        """Runs at the same time make one new CA, and give the master one certificate."""
+    def test_concurrentRuns(self) -> None:
+        """Concurrent runs create one new CA and one new certificate for the master."""
         with ThreadPoolExecutor(4) as pool:
             begun = [pool.submit(replacement.begin, self.ca) for _ in range(4)]
         self.assertEqual(len({keyId(run.result().certificate) for run in begun}), 1)
@@ -301,8 +327,11 @@ class StepTests(CommandTestCase):
         made = [entry["role"] for entry in Authority.open(self.ca).enrolled()]
         self.assertEqual(made.count("master"), 2)
 
-    def test_owner(self) -> None:
-        """Run as root, it leaves all files to the service's user, readable as before."""
+    def test_ownerIsKept(self) -> None:
+        """
+        When root runs the command, all files keep the service user's ownership and
+        their modes.
+        """
         if os.geteuid() != 0:
             raise SkipTest("only root can give files to another user")
         owner = 65534
@@ -328,15 +357,20 @@ class StepTests(CommandTestCase):
             self.assertEqual(stat.S_IMODE((self.ca / name).stat().st_mode), mode, name)
 
     def test_damagedList(self) -> None:
-        """A list that cannot be read stops the command before it changes anything."""
+        """
+        An unreadable revocation list stops the command before it changes anything.
+        """
         (self.ca / "crl.pem").write_bytes(b"garbage")
         before = {p: p.read_bytes() for p in self.ca.rglob("*") if p.is_file()}
         self.assertIn("repair it", self.call("ca", "replace", status=1))
         after = {p: p.read_bytes() for p in self.ca.rglob("*") if p.is_file()}
         self.assertEqual(before, after)
 
-    def test_options(self) -> None:
-        """Bundles must reach their machines before the end."""
+    def test_finishTakesNoBundles(self) -> None:
+        """
+        C{--finish} is refused together with C{--out}, because bundles must reach their
+        machines before, and without a replacement in progress.
+        """
         said = self.call("ca", "replace", "--finish", "--out=x", status=2)
         self.assertIn("--finish comes after", said)
         self.assertIn(
@@ -345,7 +379,7 @@ class StepTests(CommandTestCase):
 
 
 class DeathTests(CommandTestCase):
-    """The command dies before or after any of its writes, and runs again."""
+    """The command dies before or after any of its writes, and is run again."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -355,7 +389,7 @@ class DeathTests(CommandTestCase):
         self.key = keyId(Authority.open(self.ca).certificate)
 
     def dying(self, call: Callable[[], Any], at: int, after: bool) -> bool:
-        """Call, and die at a write. Whether it has."""
+        """Run a call and die at a write. Returns whether it died."""
         count = itertools.count()
 
         def deadly(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -382,9 +416,10 @@ class DeathTests(CommandTestCase):
 
     def assertSound(self, mismatch: bool) -> None:
         """
-        No key is lost, and the master trusts the current signer.
+        Check that no key is lost, and that the master trusts the current signer.
 
-        @param mismatch: whether the master's key and certificate may be of two.
+        @param mismatch: whether the master's key and certificate may come from
+            different pairs.
         """
         authority = Authority.open(self.ca)
         keys = [
@@ -402,7 +437,9 @@ class DeathTests(CommandTestCase):
             self.assertIn("is not the key of", str(error))
 
     def states(self, call: Callable[[], Any], mismatch: bool) -> int:
-        """Die at each write of a call, before and after it, from the state that there is."""
+        """
+        Die at each write of a call, before and after it, always from the current state.
+        """
         kept = self.directory / "kept"
         shutil.copytree(self.ca, kept)
         deaths = 0
@@ -422,8 +459,11 @@ class DeathTests(CommandTestCase):
         shutil.rmtree(kept)
         return deaths
 
-    def test_begin(self) -> None:
-        """During the first step: the workers are served throughout."""
+    def test_diedInFirstStep(self) -> None:
+        """
+        If the first step dies at any write, it can be repeated, and workers are served
+        throughout.
+        """
 
         def begin() -> None:
             made = replacement.begin(self.ca)
@@ -434,8 +474,11 @@ class DeathTests(CommandTestCase):
 
         self.assertGreater(self.states(begin, False), 15)
 
-    def test_finish(self) -> None:
-        """During the last step: workers with new bundles and the master accept each other."""
+    def test_diedInLastStep(self) -> None:
+        """
+        If the last step dies at any write, it can be repeated, and workers with new
+        bundles and the master accept each other.
+        """
         authority = replacement.begin(self.ca)
         out = self.directory / "bundles"
         replacement.giveBundles(authority, out)
@@ -444,7 +487,7 @@ class DeathTests(CommandTestCase):
             try:
                 replacement.finish(self.ca)
             except UserError as error:
-                # It had died behind the last write.
+                # It had died after the last write.
                 self.assertIn("no replacement", str(error))
             for name in ("w1", "w2"):
                 self.assertTrue(self.serves(out / name) and self.believes(out / name))

@@ -55,7 +55,7 @@ elements = st.builds(
     names,
     st.lists(st.tuples(names, st.text(max_size=12)), max_size=4).map(tuple),
 )
-# MSG without the BOM is any octets, but those that begin with the BOM are MSG with it.
+# MSG without a BOM may be any octets, but if it begins with the BOM it is MSG with one.
 texts = st.one_of(
     st.tuples(st.none(), st.just(False)),
     st.tuples(
@@ -68,7 +68,7 @@ texts = st.one_of(
 
 @st.composite
 def wellFormed(draw: st.DrawFn) -> Message:
-    """Any message."""
+    """Any well-formed message."""
     maybe = st.one_of(st.none(), words)
     msg, utf8 = draw(texts)
     return Message(
@@ -108,10 +108,13 @@ def written(message: Message) -> bytes:
 
 
 class AcceptedTests(SynchronousTestCase):
-    """What the grammar has is read as it is meant."""
+    """Messages that follow the grammar are parsed correctly."""
 
-    def test_example1(self) -> None:
-        """Section 6.5, example 1: no structured data, and a BOM, which is not text."""
+    def test_sectionExample1(self) -> None:
+        """
+        Section 6.5, example 1 has no structured data, and a BOM that is not part of the
+        text.
+        """
         self.assertEqual(
             parseMessage(
                 b"<34>1 2003-10-11T22:14:15.003Z mymachine.example.com su - ID47 - "
@@ -133,8 +136,11 @@ class AcceptedTests(SynchronousTestCase):
             ),
         )
 
-    def test_example2(self) -> None:
-        """Section 6.5, example 2: an offset, a PROCID, and MSG of unknown encoding."""
+    def test_sectionExample2(self) -> None:
+        """
+        Section 6.5, example 2 has a UTC offset, a PROCID, and MSG in an unknown
+        encoding.
+        """
         message = parseMessage(
             b"<165>1 2003-08-24T05:14:15.000003-07:00 192.0.2.1 myproc 8710 - - "
             b"%% It's time to make the do-nuts."
@@ -144,8 +150,8 @@ class AcceptedTests(SynchronousTestCase):
         self.assertEqual(message.msg, b"%% It's time to make the do-nuts.")
         self.assertFalse(message.utf8)
 
-    def test_example4(self) -> None:
-        """Section 6.5, example 4: two elements, and no MSG."""
+    def test_sectionExample4(self) -> None:
+        """Section 6.5, example 4 has two elements and no MSG."""
         message = parseMessage(
             b"<165>1 2003-10-11T22:14:15.003Z mymachine.example.com evntslog - ID47 "
             b'[exampleSDID@32473 iut="3" eventSource="Application" eventID="1011"]'
@@ -168,30 +174,35 @@ class AcceptedTests(SynchronousTestCase):
         self.assertIs(message.msg, None)
 
     def test_spaceBetweenElements(self) -> None:
-        """Section 6.3.5, example 3: behind a space it is MSG, whatever it looks like."""
+        """
+        After a space the rest is MSG, whatever it looks like (section 6.3.5, example
+        3).
+        """
         message = parseMessage(b'<1>1 - - - - - [a b="1"] [c d="2"]')
         self.assertEqual(message.structuredData, (Element("a", (("b", "1"),)),))
         self.assertEqual(message.msg, b'[c d="2"]')
 
-    def test_nil(self) -> None:
-        """NILVALUE everywhere, and no MSG."""
+    def test_nilEverywhere(self) -> None:
+        """A message may have NILVALUE in every field, and no MSG."""
         self.assertEqual(
             parseMessage(b"<0>1 - - - - - -"),
             Message(0, 0, 1, None, None, None, None, None, (), None, False),
         )
 
     def test_emptyMSG(self) -> None:
-        """MSG that is empty is not the same as none."""
+        """An empty MSG differs from a missing one."""
         self.assertEqual(parseMessage(b"<0>1 - - - - - - ").msg, b"")
         self.assertIs(parseMessage(b"<0>1 - - - - - -").msg, None)
 
     def test_anyOctetsInMSG(self) -> None:
-        """MSG without BOM is any octets, a bracket among them."""
+        """MSG without a BOM may be any octets, including a bracket."""
         message = parseMessage(b"<0>1 - - - - - [a] \xff\x00]\n")
         self.assertEqual((message.msg, message.utf8), (b"\xff\x00]\n", False))
 
-    def test_escapes(self) -> None:
-        """A backslash escapes a quote, itself and a bracket; elsewhere it is text."""
+    def test_escapedCharacters(self) -> None:
+        """
+        A backslash escapes a quote, a backslash and a bracket; elsewhere it is text.
+        """
         for raw, value in (
             (r"\"", '"'),
             (r"\\", "\\"),
@@ -209,7 +220,7 @@ class AcceptedTests(SynchronousTestCase):
             self.assertEqual(unescape(raw), value)
 
     def test_longestFields(self) -> None:
-        """A field of the header can be as long as section 6 says."""
+        """The longest header fields that section 6 allows are accepted."""
         fields = ["h" * 255, "a" * 48, "p" * 128, "m" * 32]
         name = "n" * 32
         message = parseMessage(
@@ -223,8 +234,8 @@ class AcceptedTests(SynchronousTestCase):
             (message.facility, message.severity, message.version), (23, 7, 999)
         )
 
-    def test_timestamps(self) -> None:
-        """TIMESTAMP is kept as it was written."""
+    def test_timestampsAreKept(self) -> None:
+        """TIMESTAMP is kept unchanged."""
         for timestamp in (
             "1985-04-12T23:20:50.52Z",
             "1985-04-12T19:20:50.52-04:00",
@@ -236,27 +247,29 @@ class AcceptedTests(SynchronousTestCase):
 
     @quick
     @given(wellFormed())
-    def test_written(self, message: Message) -> None:
-        """A message that somebody wrote by the grammar is that message."""
+    def test_writtenMessageIsParsed(self, message: Message) -> None:
+        """A message written by the grammar parses to the same values."""
         self.assertEqual(parseMessage(written(message)), message)
 
 
 class RefusedTests(SynchronousTestCase):
-    """What the grammar does not have is refused, with the place."""
+    """Input that does not follow the grammar is refused, with the position."""
 
     def refused(self, octets: bytes, position: int) -> None:
-        """The octets are no message, because of what is at the position."""
+        """Check that the octets are refused because of this position."""
         error = self.assertRaises(MessageError, parseMessage, octets)
         self.assertEqual(error.position, position, (octets, str(error)))
 
-    def test_error(self) -> None:
-        """An error says what was wanted and where, and is a value."""
+    def test_errorHasPosition(self) -> None:
+        """
+        An error has the expected element and the position, and compares as a value.
+        """
         error = self.assertRaises(MessageError, parseMessage, b"<1>1 - - - - - x")
         self.assertEqual(error, MessageError("STRUCTURED-DATA", 15))
         self.assertEqual(str(error), "STRUCTURED-DATA at octet 15")
         self.assertEqual(len({error, MessageError("STRUCTURED-DATA", 15)}), 1)
 
-    def test_head(self) -> None:
+    def test_invalidHead(self) -> None:
         """PRI is <0> to <191> without leading zeros; VERSION is a number from 1."""
         self.refused(b"", 0)
         self.refused(b"hello", 0)
@@ -269,9 +282,10 @@ class RefusedTests(SynchronousTestCase):
         self.refused(b"<1>1000 - - - - - -", 3)
         self.refused(b"<1>", 3)
 
-    def test_timestamps(self) -> None:
+    def test_invalidTimestamps(self) -> None:
         """
-        Upper case, at most six digits, no leap second, days that exist; section 6.2.3.
+        Timestamps need upper case, at most six fractional digits, no leap second, and
+        an existing day (section 6.2.3).
         """
         for timestamp in (
             b"2003-10-11T22:14:60Z",
@@ -293,8 +307,11 @@ class RefusedTests(SynchronousTestCase):
         ):
             self.refused(b"<1>1 " + timestamp + b" - - - - -", 5)
 
-    def test_fields(self) -> None:
-        """A field is 1 to so many printable octets of ASCII, and one space."""
+    def test_invalidFields(self) -> None:
+        """
+        A header field is a limited number of printable ASCII octets, followed by one
+        space.
+        """
         self.refused(b"<1>1 -  - - - -", 7)
         self.refused(b"<1>1 - " + b"h" * 256 + b" - - - -", 7)
         self.refused(b"<1>1 - \xc3\xa9 - - - -", 7)
@@ -305,7 +322,10 @@ class RefusedTests(SynchronousTestCase):
         self.refused(b"<1>1 - - - - -", 13)
 
     def test_structuredData(self) -> None:
-        """An element has a name that is new, and parameters with one space before each."""
+        """
+        An element needs a name that occurs once, and parameters separated by single
+        spaces.
+        """
         self.refused(b"<1>1 - - - - - x", 15)
         self.refused(b"<1>1 - - - - - -x", 16)
         self.refused(b"<1>1 - - - - - []", 16)
@@ -323,19 +343,21 @@ class RefusedTests(SynchronousTestCase):
         self.refused(b'<1>1 - - - - - [a b="c"][a]', 25)
         self.refused(b"<1>1 - - - - - [a]x", 18)
 
-    def test_utf8(self) -> None:
-        """What says that it is UTF-8 is UTF-8."""
+    def test_invalidUTF8(self) -> None:
+        """Values, and MSG with a BOM, must be valid UTF-8."""
         self.refused(b'<1>1 - - - - - [a b="\xff"]', 15)
         self.refused(b"<1>1 - - - - - - " + BOM + b"\xff", 20)
 
 
 class HostileTests(SynchronousTestCase):
-    """Whatever comes costs no more than its length."""
+    """The cost of any input is proportional to its length."""
 
     @quick
     @given(hostile)
     def test_anyOctets(self, octets: bytes) -> None:
-        """Whatever comes is a message or a L{MessageError} with a position in it."""
+        """
+        Any octets give a message, or a L{MessageError} with a position inside them.
+        """
         try:
             message = parseMessage(octets)
         except MessageError as error:
@@ -343,8 +365,11 @@ class HostileTests(SynchronousTestCase):
         else:
             self.assertEqual(parseMessage(written(message)), message)
 
-    def test_long(self) -> None:
-        """Octets that make a parser look back are looked at once: this returns."""
+    def test_noBacktracking(self) -> None:
+        """
+        Octets that make naive parsers backtrack are handled in linear time: the test
+        returns.
+        """
         for octets in (
             b'[a b="' + b"\\" * 10**6,
             b'[a b="' + b'\\"' * 10**6,
@@ -357,8 +382,8 @@ class HostileTests(SynchronousTestCase):
         self.assertRaises(MessageError, parseMessage, b"<" + b"1" * 10**6)
         self.assertRaises(MessageError, parseMessage, b"<1>1 " + b"1" * 10**6)
 
-    def test_memory(self) -> None:
-        """A value of nothing but escapes leaves no trail of them in memory."""
+    def test_memoryForEscapes(self) -> None:
+        """A value that consists only of escapes needs little memory."""
         octets = b'<1>1 - - - - - [a b="' + b'\\"' * 200_000 + b'"]'
         tracemalloc.start()
         try:

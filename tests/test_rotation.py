@@ -20,10 +20,10 @@ from .tailing import TailTestCase
 
 
 class WithinALookTests(TailTestCase):
-    """What happens between the halves of a look."""
+    """Events between the two halves of a poll."""
 
     def between(self, *steps: Callable[[], object]) -> Any:
-        """Do something once the path was looked at, and before its rotated files are."""
+        """Do something after the path was checked and before its rotated files are."""
         left, lookAgain = list(steps), Siblings.lookAgain
 
         def does(siblings: Siblings) -> None:
@@ -34,21 +34,24 @@ class WithinALookTests(TailTestCase):
         return mock.patch.object(Siblings, "lookAgain", does)
 
     def copy(self) -> None:
-        """As logrotate does with copytruncate and extension, up to the copy."""
+        """Copy as logrotate does with copytruncate and extension."""
         shutil.copyfile(self.path, self.logs / "app.1.log")
 
     def truncate(self) -> None:
-        """And then."""
+        """Truncate as logrotate does after the copy."""
         os.truncate(self.path, 0)
 
 
 class CopyWithinALookTests(WithinALookTests):
-    """A copy that is larger than the log was at its last look, where a pattern finds both."""
+    """
+    The pattern matches the log and its copy, and the copy is larger than the log at its
+    last check.
+    """
 
     pattern = "*.log"
 
-    def test_grown(self) -> None:
-        """The copy is no log of its own, and nothing is repeated."""
+    def test_grownCopy(self) -> None:
+        """The copy does not count as a log of its own, and nothing is repeated."""
         self.append(b"one\n")
         self.ship()
         with self.between(lambda: self.append(b"two\n"), self.copy):
@@ -57,8 +60,11 @@ class CopyWithinALookTests(WithinALookTests):
         self.append(b"three\n")
         self.assertEqual(self.settle(), b"one\ntwo\nthree\n")
 
-    def test_truncated(self) -> None:
-        """The same, if the log was truncated by then."""
+    def test_grownCopyOfTruncatedLog(self) -> None:
+        """
+        If the log is already truncated, the copy does not count as a log of its own,
+        and nothing is repeated.
+        """
         self.append(b"one\n")
         self.ship()
         with self.between(lambda: self.append(b"two\n"), self.copy, self.truncate):
@@ -68,10 +74,13 @@ class CopyWithinALookTests(WithinALookTests):
 
 
 class LateArchiveTests(TailTestCase):
-    """A file is compressed and deleted, and its archive was not complete when looked at."""
+    """
+    A file is compressed and deleted, and its archive was incomplete when it was first
+    checked.
+    """
 
     def compressLate(self) -> None:
-        """Deliver a file that ends while its archive is still waited for."""
+        """Deliver a file that ends while its archive is still incomplete."""
         self.append(b"one\ntwo\n")
         self.ship()
         self.rotate()
@@ -85,14 +94,14 @@ class LateArchiveTests(TailTestCase):
         (self.logs / "app.log.1").unlink()
         self.ship()
 
-    def test_running(self) -> None:
-        """It is known by its octets, and not shipped again."""
+    def test_archiveIsRecognised(self) -> None:
+        """The archive is recognised by its content, and not shipped again."""
         self.compressLate()
         self.assertEqual(self.settle(), b"one\ntwo\nthree\n")
         self.assertNotIn("rotated-unseen", self.events)
 
-    def test_killed(self) -> None:
-        """Nor after a kill."""
+    def test_archiveIsRecognisedAfterKill(self) -> None:
+        """After a kill the archive is recognised as well."""
         self.compressLate()
         self.files.save()
         self.restart(save=False)
@@ -101,10 +110,12 @@ class LateArchiveTests(TailTestCase):
 
 
 class KeptAndCompressedTests(TailTestCase):
-    """A deleted file was kept beside the state, while its archive was not complete."""
+    """
+    A deleted file was kept next to the state database while its archive was incomplete.
+    """
 
-    def test_killed(self) -> None:
-        """What was kept and the archive are one content."""
+    def test_keptFileAndArchive(self) -> None:
+        """The kept file and the archive count as one content."""
         self.append(b"one\ntwo\n")
         self.ship(pieces=0)
         self.rotate()
@@ -123,10 +134,13 @@ class KeptAndCompressedTests(TailTestCase):
 
 
 class OtherObjectTests(TailTestCase):
-    """The number of a deleted file is given to another program's file."""
+    """The inode number of a deleted file is reused for another program's file."""
 
     def test_notOurs(self) -> None:
-        """It is not shipped: only its own object, with its content, would be."""
+        """
+        The other file is not shipped: only the same file with the same content would
+        be.
+        """
         self.append(b"one\ntwo\n")
         self.ship(pieces=0)
         self.files.save()
@@ -142,10 +156,13 @@ class OtherObjectTests(TailTestCase):
 
 
 class RotationTests(TailTestCase):
-    """Renamed, truncated, compressed, deleted; while running and while stopped."""
+    """
+    Logs are renamed, truncated, compressed and deleted, with the forwarder running and
+    stopped.
+    """
 
-    def test_renamed(self) -> None:
-        """The old file is finished first, its last line too."""
+    def test_renamedFile(self) -> None:
+        """A renamed file is finished first, including its last line."""
         self.append(b"a\nb\nlast")
         self.ship(pieces=1)
         self.rotate()
@@ -153,7 +170,7 @@ class RotationTests(TailTestCase):
         self.assertEqual(self.settle(), b"a\nb\nlastnew\n")
 
     def test_lateWriter(self) -> None:
-        """A writer that still has the old file open is read."""
+        """Lines from a writer that still has the old file open are read."""
         self.append(b"a\n")
         self.ship()
         writer = open(self.path, "ab")  # noqa: SIM115
@@ -166,7 +183,7 @@ class RotationTests(TailTestCase):
         self.assertEqual(self.settle(), b"a\nnew\nlate\n")
 
     def test_twiceBetweenLooks(self) -> None:
-        """Two rotations between two looks: the file in between is found."""
+        """If a log is rotated twice between two polls, the file in between is found."""
         self.append(b"a\n")
         self.ship()
         self.rotate()
@@ -175,15 +192,18 @@ class RotationTests(TailTestCase):
         self.append(b"new\n")
         self.assertEqual(self.settle(), b"a\nbetween\nnew\n")
 
-    def test_deleted(self) -> None:
-        """A deleted file is read to its end through its descriptor."""
+    def test_deletedFile(self) -> None:
+        """A deleted file is read to its end through its open descriptor."""
         self.append(b"a\nb\n")
         self.ship(pieces=1, octets=2)
         self.path.unlink()
         self.assertEqual(self.settle(), b"a\nb\n")
 
     def test_compressedAndDeleted(self) -> None:
-        """So is one that was unpacked, also by who starts again, and in its place."""
+        """
+        An unpacked archive that was deleted is read to its end, even after a restart,
+        and in its place in the order.
+        """
         self.ship()
         self.append(b"a\nb\n")
         self.copytruncate()
@@ -198,8 +218,8 @@ class RotationTests(TailTestCase):
         self.restart(save=False)
         self.assertEqual(self.settle(), b"a\nb\nc\nd\n")
 
-    def test_truncated(self) -> None:
-        """copytruncate: what was not read yet comes from the copy."""
+    def test_copytruncate(self) -> None:
+        """After copytruncate, unread lines are read from the copy."""
         self.append(b"a\nb\nc\n")
         self.ship(pieces=1, octets=2)
         self.copytruncate()
@@ -207,7 +227,10 @@ class RotationTests(TailTestCase):
         self.assertEqual(self.settle(), b"a\nb\nc\nnew\n")
 
     def test_truncatedAndGrown(self) -> None:
-        """Truncated and grown past the offset between two looks: noticed."""
+        """
+        A file that was truncated and has grown past the offset between two polls is
+        detected.
+        """
         self.append(b"first\n")
         self.ship()
         self.copytruncate()
@@ -215,15 +238,18 @@ class RotationTests(TailTestCase):
         self.assertEqual(self.settle(), b"first\nanother line, longer than the first\n")
 
     def test_truncatedWithoutCopy(self) -> None:
-        """Without a copy, what was not read is a gap."""
+        """If there is no copy, the unread lines of a truncated file become a gap."""
         self.append(b"a\nbb\n")
         self.ship(pieces=1, octets=2)
         os.truncate(self.path, 0)
         self.append(b"new\n")
         self.assertEqual(self.settle(), b"a\n<truncated>new\n")
 
-    def test_stopped(self) -> None:
-        """Rotated, several times, compressed, truncated while stopped."""
+    def test_rotatedWhileStopped(self) -> None:
+        """
+        Logs that were rotated several times, compressed or truncated while the
+        forwarder was stopped lose no line.
+        """
         moves: dict[str, Callable[[], None]] = {
             "renamed": self.rotate,
             "truncated": self.copytruncate,
@@ -250,7 +276,7 @@ class RotationTests(TailTestCase):
                     self.assertEqual(self.settle(), before + want)
 
     def test_firstSight(self) -> None:
-        """What was rotated before our first look is not ours; what comes after is."""
+        """Files rotated before the first poll are not shipped; later ones are."""
         (self.logs / "app.log.1").write_bytes(b"before our time\n")
         self.append(b"a\n")
         self.ship()
@@ -260,8 +286,8 @@ class RotationTests(TailTestCase):
 
     def test_somebodysCopy(self) -> None:
         """
-        A copy that somebody made under a rotated name is shipped, and reported: two files with
-        the same octets are two contents. Under another name it is somebody else's file.
+        A copy made by somebody under a rotated name is shipped and reported: two files
+        with the same octets are two contents. A copy under another name is ignored.
         """
         self.append(b"a\nb\n")
         self.ship()
@@ -274,8 +300,11 @@ class RotationTests(TailTestCase):
         self.assertEqual(self.settle(), b"a\nb\nc\na\nb\nnew\n")
         self.assertIn("duplicate", self.events)
 
-    def test_logrotate(self) -> None:
-        """The real logrotate, renaming and truncating, running and stopped."""
+    def test_realLogrotate(self) -> None:
+        """
+        With the real logrotate renaming and truncating, running and stopped, every line
+        arrives.
+        """
         program = requirePeer("logrotate")
         want = b"first\n"
         self.append(want)
@@ -306,7 +335,9 @@ class RotationTests(TailTestCase):
         self.assertEqual(self.settle(), want + b"end\n")
 
     def test_truncatedAfterTheLook(self) -> None:
-        """Truncated and grown between a look and a read: the read notices."""
+        """
+        A file truncated and grown between a poll and a read is detected by the read.
+        """
         self.append(b"first\n")
         self.ship()
         self.append(b"second\n")
@@ -321,7 +352,10 @@ class RotationTests(TailTestCase):
         )
 
     def test_sameHeadAfterTheLook(self) -> None:
-        """Truncated and grown between a look and a read, with the head it had: noticed."""
+        """
+        A file truncated and grown between a poll and a read is detected even if its
+        head is the same.
+        """
         banner = b"#" * 1500 + b"\n"
         self.append(banner + b"first\n")
         self.ship(octets=4096)
@@ -335,7 +369,7 @@ class RotationTests(TailTestCase):
         self.assertEqual(self.settle(), banner + b"first\n" + banner + second)
 
     def test_truncatedWhenRenamed(self) -> None:
-        """A renamed file that somebody truncates is a gap, and blocks nothing."""
+        """A renamed file that somebody truncates becomes a gap, and delays nothing."""
         self.append(b"a\nb\n")
         self.ship(pieces=1, octets=2)
         self.rotate()
@@ -345,7 +379,9 @@ class RotationTests(TailTestCase):
         self.assertEqual(self.settle(), b"a\n<truncated>new\n")
 
     def test_slowLateWriter(self) -> None:
-        """A late writer in the middle of a line has its grace from each write on."""
+        """
+        A late writer in the middle of a line gets a new grace period with each write.
+        """
         self.append(b"a\n")
         self.ship()
         with open(self.path, "ab", buffering=0) as writer:
@@ -360,7 +396,10 @@ class RotationTests(TailTestCase):
         self.assertEqual(self.ship(), b"a\nnew\npppppppppppp\n")
 
     def test_unpackedOnce(self) -> None:
-        """Compressed files are not unpacked again when something else changes beside them."""
+        """
+        Compressed files are not unpacked again when another file in their directory
+        changes.
+        """
         for number in range(3):
             self.append(b"%d\n" % number)
             self.ship()
@@ -379,7 +418,10 @@ class RotationTests(TailTestCase):
             unpack.assert_not_called()
 
     def test_closedUnderAThread(self) -> None:
-        """A checksum of a file that is closed meanwhile is refused, not another file's."""
+        """
+        If a file is closed during its checksum, the checksum is refused, so that it can
+        never be another file's.
+        """
         self.append(b"a\n")
         self.ship()
         [incarnation] = self.files.opened
@@ -390,12 +432,14 @@ class RotationTests(TailTestCase):
 
 
 class LagTests(TailTestCase):
-    """The cap on the lag, over several incarnations."""
+    """The limit on the lag, over several file generations."""
 
     lagOctetsMax = 100
 
     def test_allCount(self) -> None:
-        """What is behind in newer files counts: no more than the cap is left of all."""
+        """
+        Unread octets in newer files count: at most the limit remains over all files.
+        """
         for generation in range(5):
             lines = [b"%d %03d\n" % (generation, n) for n in range(15)]
             self.append(b"".join(lines))
@@ -409,13 +453,15 @@ class LagTests(TailTestCase):
 
 
 class PatternTests(TailTestCase):
-    """Several files by a pattern."""
+    """A pattern matches several files."""
 
     pattern = "*.log"
 
-    def test_files(self) -> None:
-        """Files that appear later are shipped; a file that another was renamed to is not
-        shipped again."""
+    def test_newAndRenamedFiles(self) -> None:
+        """
+        A file that appears later is shipped; one that was only renamed is not shipped
+        again.
+        """
         self.append(b"a\n")
         self.ship()
         (self.logs / "other.log").write_bytes(b"other\n")
@@ -427,12 +473,14 @@ class PatternTests(TailTestCase):
 
 
 class WidePatternTests(TailTestCase):
-    """A pattern that gives the rotated files too."""
+    """A pattern that matches the rotated files too."""
 
     pattern = "app.log*"
 
-    def test_rotated(self) -> None:
-        """Copies and compressed files are rotated ones, not files of their own."""
+    def test_rotatedFilesAreRecognised(self) -> None:
+        """
+        Copies and compressed files count as rotated files, not as logs of their own.
+        """
         for line in (b"a\n", b"b\n", b"c\n"):
             self.append(line)
             self.ship()
@@ -444,12 +492,12 @@ class WidePatternTests(TailTestCase):
 
 
 class ExtensionTests(TailTestCase):
-    """Rotated names that look like log files of their own (logrotate's "extension")."""
+    """Rotated names that look like log names (logrotate's "extension")."""
 
     pattern = "*.log"
 
     def test_renamedOver(self) -> None:
-        """A file that is renamed to where there was another one before is not shipped twice."""
+        """A file that is renamed over another is not shipped twice."""
         (self.logs / "app-1.log").write_bytes(b"from before\n")
         for number in range(4):
             self.append(b"line %d\n" % number)
@@ -464,10 +512,16 @@ class ExtensionTests(TailTestCase):
 
 
 class CopiedEarlierTests(TailTestCase):
-    """copytruncate whose copy lacks what was written, and shipped, before the truncation."""
+    """
+    copytruncate whose copy lacks lines that were written and shipped before the
+    truncation.
+    """
 
     def test_notAcknowledgedYet(self) -> None:
-        """The short copy is no new file, not even while the rest is unacknowledged."""
+        """
+        The short copy does not count as a new file, even while the later lines are
+        unacknowledged.
+        """
         self.append(b"a\nb\n")
         self.ship()
         shutil.copyfile(self.path, self.logs / "app.log.1")
@@ -488,7 +542,7 @@ class CopiedEarlierTests(TailTestCase):
         self.assertEqual(self.settle(), b"a\nb\nc\nnew\n")
 
     def test_whileCopied(self) -> None:
-        """While a copy is being made, nothing is read that it might lack."""
+        """While a copy is being made, no lines are read that it might lack."""
         self.append(b"a\n")
         self.ship()
         with open(self.logs / "app.log.1", "wb") as copy:

@@ -1,4 +1,4 @@
-"""Plain senders: the odd frames of DECNET's forwarder, and other framings."""
+"""Tests for plain senders: the odd frames of DECNET's forwarder, and other framings."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ LONG = b"<134>1 - decky ssh - login - " + b"A" * LIMIT
 
 
 class LenientTests(TLSTestCase):
-    """A plain peer's empty and over-long frames cost no lines."""
+    """Empty and oversize frames from a plain peer cost no lines."""
 
     def send(self, octets: bytes, name: str = "w1") -> Client:
-        """A plain peer of this name sends."""
+        """Let a plain peer with this name send."""
         creator = ForwarderContext(worker(name), "decnet-master", False)
         return self.connect(creator, octets)
 
@@ -35,16 +35,22 @@ class LenientTests(TLSTestCase):
     def told(self, words: str) -> list[str]:
         return [line for line in self.said if words in line]
 
-    def test_empty(self) -> None:
-        """Empty frames are counted; the lines around them are taken; the peer stays."""
+    def test_emptyFrames(self) -> None:
+        """
+        Empty frames are counted, the lines around them are stored, and the connection
+        stays open.
+        """
         client = self.send(b"0 3 one0 0 3 two0 ")
         self.assertEqual(self.stored(), [("w1", b"one\ntwo\n")])
         self.assertIsNone(client.lost)
         self.assertEqual(self.listener.emptyFrames, {"w1": 4})
         self.assertEqual(len(self.told("skipped 4 empty frames")), 1)
 
-    def test_oversize(self) -> None:
-        """A gap record has the length and the first octets; all lines keep their order."""
+    def test_oversizeFrame(self) -> None:
+        """
+        The gap record for an oversize frame has its length and first octets, and all
+        lines keep their order.
+        """
         octets = encodeFrames([b"one", LONG, b"two", LONG + b"B", b"three"])
         client = self.send(octets)
         for _ in range(100):
@@ -64,8 +70,8 @@ class LenientTests(TLSTestCase):
         self.assertEqual(self.commits.pendingOctets, 0)
         self.assertEqual(len(self.told(f"a message of {len(LONG)} octets")), 1)
 
-    def test_records(self) -> None:
-        """The record says how long it was and how it began, whatever is in it."""
+    def test_recordOfOversizeFrame(self) -> None:
+        """The record has the frame's length and its first octets, whatever they are."""
         hostile = b'a\x00\n"]\\\xff\xe2\x80\xa8' + b"x" * LIMIT
         self.send(encodeFrames([hostile]))
         for _ in range(100):
@@ -84,8 +90,8 @@ class LenientTests(TLSTestCase):
         self.assertEqual(raw.count(b"\n"), 1)
         self.assertIn(b"a message of %d octets of w1 was not taken" % len(hostile), raw)
 
-    def test_leaves(self) -> None:
-        """A peer that leaves within an over-long frame has its gap record."""
+    def test_leavesWithinFrame(self) -> None:
+        """A peer that disconnects within an oversize frame gets a gap record for it."""
         client = self.send(b"3 one9999999999 " + LONG[:300])
         assert client.transport is not None
         client.transport.loseConnection()
@@ -95,28 +101,31 @@ class LenientTests(TLSTestCase):
             seen, [(None, 0, b"one\n"), ("oversize", 9999999999, LONG[:256])]
         )
 
-    def test_slow(self) -> None:
-        """A frame that is read past may take as long as it likes; it holds nothing."""
+    def test_slowOversizeFrame(self) -> None:
+        """A skipped frame may take any time, because it holds no memory."""
         client = self.send(b"9999999999 " + LONG[:300])
         self.clock.advance(1000)
         self.pump.flush()
         self.assertIsNone(client.lost)
         self.assertEqual(self.listener.held, 0)
 
-    def test_seldom(self) -> None:
-        """However often it happens, and however often the peer comes again: few lines."""
+    def test_reportsAreRare(self) -> None:
+        """However often it happens and the peer reconnects, few lines are logged."""
         for _ in range(20):
             self.send(b"0 0 ")
             self.send(b"1 a0 ", "w2")
         self.assertEqual(len(self.told("empty frames")), 2)
         self.clock.advance(SELDOM_S)
         self.send(b"0 ")
-        # Of w1 the first connection's, and now all since.
+        # For w1: first its first connection's frames, now all later ones.
         self.assertEqual(len(self.told("skipped 39 empty frames")), 1)
         self.assertEqual(self.listener.emptyFrames, {"w1": 41, "w2": 20})
 
-    def test_strict(self) -> None:
-        """A peer with the extension is closed for either."""
+    def test_strictWithExtension(self) -> None:
+        """
+        A connection with the extension is closed because of an empty or an oversize
+        frame.
+        """
         for octets in (b"0 ", b"%d " % (LIMIT + 1)):
             creator = ForwarderContext(worker(), "decnet-master", True)
             opened = encodeControl(OPEN(STREAM, 0, 0, "x")) + encodeControl(
@@ -130,7 +139,7 @@ class LenientTests(TLSTestCase):
         self.assertEqual(self.batches(), [])
 
 
-# What stands where a frame should, and words of the remedy.
+# Octets in place of a frame, and words from the remedy.
 STRANGERS = (
     (b"<134>1 - h a - - - x\n<134>1 - h a - - - y\n", "frames by line feed", "octet-c"),
     (b"<13>Jan  1 00:00:00 h a: x\n", "frames by line feed", "TCP_Framing"),
@@ -154,10 +163,16 @@ STRANGERS = (
 
 
 class StrangerTests(TLSTestCase):
-    """What is no octet counting is closed, and told apart in the log, with the remedy."""
+    """
+    Input without octet counting closes the connection, and the log names its kind and
+    the remedy.
+    """
 
-    def test_strangers(self) -> None:
-        """At the beginning of a connection, and behind a good frame."""
+    def test_unknownFraming(self) -> None:
+        """
+        Each kind of wrong framing is recognised at the beginning of a connection and
+        after a valid frame.
+        """
         for octets, kind, remedy in STRANGERS:
             for before in (b"", b"2 ok"):
                 with self.subTest(octets=octets, before=before):
@@ -170,8 +185,8 @@ class StrangerTests(TLSTestCase):
                     self.assertIn(remedy, line)
                     self.assertIsNotNone(client.lost)
 
-    def test_any(self) -> None:
-        """Any octets have one line of ASCII."""
+    def test_anyFirstOctet(self) -> None:
+        """Any octets give one line of printable ASCII."""
         for octet in range(256):
             for behind in (b"", b"\n", b" ", b"\xff" * 31):
                 text = diagnose(bytes([octet]) + behind)
@@ -179,10 +194,10 @@ class StrangerTests(TLSTestCase):
 
 
 class SeldomTests(MasterTestCase):
-    """What is remembered of peers is bounded."""
+    """The memory about peers is bounded."""
 
-    def test_bounded(self) -> None:
-        """Of very many names the oldest is forgotten."""
+    def test_oldestNameIsForgotten(self) -> None:
+        """The oldest of very many names is forgotten."""
         seldom = Seldom(self.clock)
         for number in range(10_000):
             self.assertEqual(seldom.occurred((f"w{number}", "empty")), 1)

@@ -1,4 +1,4 @@
-"""Tests of the siege: a few rows of each kind, and that a row with another end is seen."""
+"""Tests for the siege: a few rows of each kind, and detection of any other outcome."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .siege.field import REFUSED, Outcome, Row, try_
 from .siege.peer import CLOSED, OPEN
 from .siege.witness import NAME, Seen, Witness
 
-# A few of each kind that take no minute.
+# A few rows of each kind that take less than a minute.
 QUICK = (
     *("cert-none", "cert-stranger", "cert-expired", "cert-two-names", "cert-nul"),
     *("hand-plain", "hand-1.1", "hand-null", "hand-1.3", "hand-again"),
@@ -43,12 +43,12 @@ def row(
     stored: tuple[bytes, ...] = (),
     counted: int | None = None,
 ) -> Row:
-    """A row, of which only the end matters."""
+    """A row of which only the expectation matters."""
     return Row("frame", "w1", "octets", attack, wire, says, stored, counted)
 
 
 class StillField:
-    """What the listener would have said and stored."""
+    """A listener's field with given log lines and stored messages."""
 
     def __init__(self, said: Sequence[str] = (), stored: Sequence[bytes] = ()) -> None:
         self.pair = SimpleNamespace(listener=SimpleNamespace(alive=True))
@@ -56,7 +56,7 @@ class StillField:
         self._stored = {"w1": list(stored)}
 
     def address(self) -> str:
-        """Where every attack comes from."""
+        """The address that every attack uses."""
         return "127.250.0.1"
 
     def said(self, *of: str) -> list[str]:
@@ -69,7 +69,7 @@ class StillField:
 
 
 class RowTests(SynchronousTestCase):
-    """A row is good if all of it is as expected."""
+    """A row is good if everything is as expected."""
 
     def setUp(self) -> None:
         self.patch(field, "SEEN_S", 0.0)
@@ -86,8 +86,10 @@ class RowTests(SynchronousTestCase):
 
         return attack
 
-    def test_expected(self) -> None:
-        """The end, the words, the octets: what is seen is what is expected."""
+    def test_everythingAsExpected(self) -> None:
+        """
+        If the end, the log and the stored octets are as expected, the row is good.
+        """
         said = ["closing w1 at 127.250.0.1:9: framing"]
         self.field = StillField(said, [b"a", b"b"])
         tried = row(says="framing", stored=(b"a", b"b"))
@@ -95,21 +97,24 @@ class RowTests(SynchronousTestCase):
         self.assertEqual(outcome, Outcome(tried, "open: framing; 2 stored", True))
         self.assertEqual(tried.expected, outcome.seen)
 
-    def test_wire(self) -> None:
-        """Another end of the connection."""
+    def test_otherEnd(self) -> None:
+        """If the connection ends in another way, the row is bad."""
         outcome = self.outcome(row(wire=CLOSED))
         self.assertFalse(outcome.good)
         self.assertTrue(outcome.seen.startswith("open"))
 
-    def test_words(self) -> None:
-        """The log does not say why; or says it of another."""
+    def test_missingWords(self) -> None:
+        """If the log lacks the reason, or has it for another peer, the row is bad."""
         tried = row(says="framing")
         self.assertFalse(self.outcome(tried).good)
         self.field = StillField(["closing w2 at 127.250.0.2:9: framing"])
         self.assertFalse(self.outcome(tried).good)
 
-    def test_octets(self) -> None:
-        """A line is missing, changed, too many, repeated, or in another order."""
+    def test_otherOctets(self) -> None:
+        """
+        If a stored line is missing, changed, additional, repeated, or out of order, the
+        row is bad.
+        """
         for stored in (
             [b"a"],
             [b"a", b"B"],
@@ -121,32 +126,35 @@ class RowTests(SynchronousTestCase):
             outcome = self.outcome(row(stored=(b"a", b"b")))
             self.assertFalse(outcome.good, stored)
 
-    def test_nothing(self) -> None:
-        """What must not be stored is."""
+    def test_unexpectedlyStored(self) -> None:
+        """If something is stored that must not be, the row is bad."""
         self.field = StillField(stored=[b"a"])
         self.assertFalse(self.outcome(row()).good)
 
-    def test_count(self) -> None:
-        """As many as expected, whatever they are."""
+    def test_numberOfMessages(self) -> None:
+        """A row may expect a number of messages, whatever their content."""
         self.field = StillField(stored=[b"a", b"b"])
         self.assertTrue(self.outcome(row(counted=2)).good)
         self.assertFalse(self.outcome(row(counted=3)).good)
 
-    def test_listener(self) -> None:
-        """A listener that has died is no good end of anything."""
+    def test_deadListener(self) -> None:
+        """If the listener has died, every row is bad."""
         self.field.pair.listener.alive = False
         self.assertFalse(self.outcome(row()).good)
 
-    def test_closed(self) -> None:
-        """An end before the listener has let it in is a refusal; after that it is none."""
+    def test_refusalOrClose(self) -> None:
+        """
+        A connection that ends before the listener has accepted it counts as refused,
+        later as closed.
+        """
         attack = self.raising(ConnectionResetError())
         self.assertTrue(self.outcome(row(attack, REFUSED)).good)
         self.field = StillField(["w1 connected from 127.250.0.1:9, plain"])
         self.assertFalse(self.outcome(row(attack, REFUSED)).good)
         self.assertTrue(self.outcome(row(attack, CLOSED)).good)
 
-    def test_broken(self) -> None:
-        """An attack that gets nowhere is not as expected, whatever was."""
+    def test_brokenAttack(self) -> None:
+        """An attack that fails in itself is bad, whatever the expectation."""
         for wire in (OPEN, CLOSED, REFUSED):
             for error, words in (
                 (TimeoutError(), "stuck"),
@@ -158,7 +166,7 @@ class RowTests(SynchronousTestCase):
 
 
 class TableTests(SynchronousTestCase):
-    """What is printed, and the exit status."""
+    """The printed table, and the exit status."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
@@ -167,8 +175,10 @@ class TableTests(SynchronousTestCase):
         self.good = Outcome(row(wire=CLOSED, says="framing"), "closed: framing", True)
         self.bad = Outcome(row(wire=CLOSED), "open -- log: []", False)
 
-    def test_rows(self) -> None:
-        """Every row has a name of its own, which a worker can have, and every kind is there."""
+    def test_namesAndKinds(self) -> None:
+        """
+        Every row has a unique name that a worker can have, and every kind is present.
+        """
         names = [one.name for one in siege.ROWS]
         self.assertEqual(len(set(names)), len(names))
         self.assertGreaterEqual(len(names), 60)
@@ -182,16 +192,21 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(quick, wanted)
         self.assertEqual(set(QUICK) - set(names), set())
 
-    def test_text(self) -> None:
-        """A row that is not as expected shows both."""
+    def test_tableAsText(self) -> None:
+        """
+        In the text table, a bad row shows both the expected and the observed outcome.
+        """
         head, good, bad = siege.table([self.good, self.bad]).splitlines()
         self.assertEqual(head.split()[-2:], ["expected", "seen"])
         self.assertEqual(good.count("closed: framing"), 2)
         self.assertTrue(bad.endswith("open -- log: []"))
         self.assertIn("closed ", bad)
 
-    def test_rst(self) -> None:
-        """For the documentation: four cells a row, backslashes as they are."""
+    def test_tableAsRst(self) -> None:
+        """
+        In the table for the documentation, each row has four cells, and backslashes are
+        escaped.
+        """
         path = Outcome(Row("path", "w1", "CN a\\b", lambda a: OPEN, OPEN), OPEN, True)
         lines = siege.table([path, self.bad], True).splitlines()
         self.assertEqual(lines[0], ".. list-table::")
@@ -204,8 +219,8 @@ class TableTests(SynchronousTestCase):
         worker = Seen(**{**vars(GOOD), **seen})
         return siege.verdict(outcomes, worker, differ)[1]
 
-    def test_verdict(self) -> None:
-        """One thing that is not as promised is enough."""
+    def test_oneFailureFails(self) -> None:
+        """One unexpected result makes the verdict negative."""
         self.assertTrue(self.verdict(self.good))
         self.assertFalse(self.verdict(self.good, self.bad))
         self.assertFalse(self.verdict(self.good, differ=1))
@@ -232,8 +247,11 @@ class TableTests(SynchronousTestCase):
             status = siege.main(["--rows", "cert-none"])
         return status, out.getvalue()
 
-    def test_status(self) -> None:
-        """0 if all is as expected, and nothing is left; 1 if not, and what there was is kept."""
+    def test_exitStatus(self) -> None:
+        """
+        The status is 0 if everything is as expected, and no files remain; otherwise it
+        is 1, and the files are kept.
+        """
         status, said = self.call(self.good)
         self.assertEqual((status, list(self.directory.iterdir())), (0, []))
         self.assertIn("1 of 1 as expected", said)
@@ -244,7 +262,7 @@ class TableTests(SynchronousTestCase):
 
 
 class WitnessTests(SynchronousTestCase):
-    """The worker that behaves notices what becomes of its lines."""
+    """The well-behaved worker detects any problem with its lines."""
 
     def setUp(self) -> None:
         directory = Path(self.mktemp()).resolve()
@@ -258,7 +276,7 @@ class WitnessTests(SynchronousTestCase):
         self.lines = self.log.read_text().splitlines()
 
     def see(self, *lines: str, worker: str = NAME) -> Seen:
-        """Look at these records."""
+        """Let the witness read these records."""
         with open(self.output, "a") as file:
             for line in lines:
                 file.write(json.dumps({"raw_line": line, "source_worker": worker}))
@@ -267,40 +285,42 @@ class WitnessTests(SynchronousTestCase):
         self.witness.look()
         return self.witness.seen
 
-    def test_all(self) -> None:
-        """Once, in order."""
+    def test_allLinesOnce(self) -> None:
+        """Lines that arrive once and in order are good."""
         self.assertTrue(self.see(*self.lines).good)
 
-    def test_missing(self) -> None:
-        """A line that does not come; what is another's does not count."""
+    def test_missingLine(self) -> None:
+        """A missing line is detected, even if another worker has sent it."""
         self.see(*self.lines[:2])
         self.assertFalse(self.see(self.lines[2], worker="w2").good)
 
-    def test_repeated(self) -> None:
-        """A line that comes twice."""
+    def test_repeatedLine(self) -> None:
+        """A repeated line is detected."""
         self.assertEqual(self.see(*self.lines, self.lines[1]).repeated, 1)
         self.assertFalse(self.witness.seen.good)
 
-    def test_disordered(self) -> None:
-        """A line that comes before an older one."""
+    def test_disorderedLine(self) -> None:
+        """A line that arrives before an older one is detected."""
         one, two, three = self.lines
         self.assertGreater(self.see(one, three, two).disordered, 0)
         self.assertFalse(self.witness.seen.good)
 
-    def test_foreign(self) -> None:
-        """A line under its name that it has not written."""
+    def test_foreignLine(self) -> None:
+        """A line under the worker's name that it has not written is detected."""
         seen = self.see(*self.lines, "<134>1 2026-04-18T00:00:00Z d s - e - hi")
         self.assertEqual(seen.foreign, 1)
         self.assertFalse(seen.good)
 
 
 class RunningTests(SynchronousTestCase):
-    """A real listener, beside a worker that behaves."""
+    """A real listener, and a well-behaved worker."""
 
     timeout = 240
 
-    def test_quick(self) -> None:
-        """Some rows of every kind; the worker's lines arrive once, in order."""
+    def test_sampleOfRows(self) -> None:
+        """
+        During a few rows of every kind, the worker's lines arrive once and in order.
+        """
         self.patch(floods, "FLOOD_S", 1.0)
         directory = Path(self.mktemp()).resolve()
         directory.mkdir(parents=True)

@@ -1,4 +1,7 @@
-"""Tests for L{decnet_syslog.signals}: what rotation scripts and impatient people send."""
+"""
+Tests for L{decnet_syslog.signals}: the signals that rotation scripts and operators
+send.
+"""
 
 from __future__ import annotations
 
@@ -156,8 +159,10 @@ class ProcessTests(PairTestCase):
         for process in pair.processes:
             self.assertTrue(process.alive, process.output())
 
-    def test_every(self) -> None:
-        """No signal of a rotation script ends an end; lines flow on."""
+    def test_signalsEndNothing(self) -> None:
+        """
+        No signal from a rotation script ends either process, and lines keep arriving.
+        """
         pair = self.pair()
         worker = pair.enroll("w1")
         pair.startListener()
@@ -175,7 +180,7 @@ class ProcessTests(PairTestCase):
             self.assertTrue(process.alive, process.output())
             self.assertIn("SIGUSR2 has no meaning here", process.output())
         for process in pair.processes:
-            # More of them, at once and while it stops.
+            # Several signals at once, and during the stop.
             for number in (signal.SIGTERM,) * 4 + (signal.SIGINT, signal.SIGHUP):
                 process.signal(number)
             self.assertIn(process.stop(), (-signal.SIGTERM, -signal.SIGINT))

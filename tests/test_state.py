@@ -1,4 +1,6 @@
-"""Tests for L{decnet_syslog.files}' state database, and for positions that are a journal's."""
+"""
+Tests for the state database of L{decnet_syslog.files}, and for positions by journal.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ A, B = ("a" * 32, "w1"), ("b" * 32, "w1")
 STREAM = "5" * 32
 FIRST = (STREAM, 0)
 
-# As the first version made it.
+# The schema of the first version.
 VERSION_1 = """
 CREATE TABLE bookmark (
     stream TEXT NOT NULL, generation INTEGER NOT NULL, name BLOB NOT NULL,
@@ -51,10 +53,10 @@ class StateTestCase(SynchronousTestCase):
 
 
 class StoreTests(StateTestCase):
-    """The database."""
+    """Contents, positions and marks in the database."""
 
-    def test_kept(self) -> None:
-        """A content is read as it was saved, names of any octets too."""
+    def test_contentIsKept(self) -> None:
+        """A content is read back as it was saved, including a name of any octets."""
         content = Content(
             STREAM, 3, "/log/\udcff", origin=1, seen=9, head=b"\0\xff", life=Life.ENDED
         )
@@ -70,7 +72,7 @@ class StoreTests(StateTestCase):
         self.assertEqual(store.lastMet(), A)
 
     def test_markWithPositions(self) -> None:
-        """A mark is written in the transaction of the positions, or neither is."""
+        """A mark and the positions are written in one transaction, or not at all."""
         store = self.open()
         store.meet(A, (1, "1" * 32))
         content = Content(STREAM, 0, "x")
@@ -82,8 +84,11 @@ class StoreTests(StateTestCase):
         store.save([content], [(A, FIRST, Position(*FIRST, 7))], (A, (2, "2" * 32)))
         self.assertEqual(store.seen(A[0]), (2, "2" * 32))
 
-    def test_putBack(self) -> None:
-        """A journal that was put back: positions by other names of ours are void."""
+    def test_restoredJournal(self) -> None:
+        """
+        When a journal was restored, positions under other certificate names are void as
+        well.
+        """
         store = self.open()
         other = (A[0], "w2")
         for authority in (A, other, B):
@@ -96,8 +101,8 @@ class StoreTests(StateTestCase):
         self.assertEqual(store.positions(B)[FIRST].offset, 50)
         self.assertEqual(store.seen(A[0]), (3, "3" * 32))
 
-    def test_bounded(self) -> None:
-        """Journals without end are not kept, nor are their positions."""
+    def test_journalsAreBounded(self) -> None:
+        """Only a limited number of journals is remembered, with their positions."""
         store = self.open()
         for number in range(100):
             authority = (f"{number:032x}", "w1")
@@ -107,8 +112,11 @@ class StoreTests(StateTestCase):
         self.assertEqual(store.positions((f"{0:032x}", "w1")), {})
         self.assertEqual(store.positions((f"{99:032x}", "w1"))[FIRST].offset, 99)
 
-    def test_credited(self) -> None:
-        """What others have of a content; what counts is said by the caller."""
+    def test_creditedOffsets(self) -> None:
+        """
+        The offsets that other journals have of a content are found; the caller decides
+        which journals count.
+        """
         store = self.open()
         for authority, offset in ((A, 10), ((A[0], "w2"), 20), (B, 30)):
             store.meet(authority, None)
@@ -122,8 +130,11 @@ class StoreTests(StateTestCase):
             credited = store.credited(A, everyJournal=every, sameJournal=same)
             self.assertEqual(credited, found)
 
-    def test_legacy(self) -> None:
-        """The offset of DECNET's forwarder is given until there is a content, and left."""
+    def test_legacyOffset(self) -> None:
+        """
+        The offset of DECNET's forwarder is returned until there is a content, and is
+        left in place.
+        """
         db = sqlite3.connect(self.path)
         db.execute(
             "CREATE TABLE forwarder_offset (key TEXT PRIMARY KEY, offset INTEGER NOT NULL)"
@@ -137,8 +148,8 @@ class StoreTests(StateTestCase):
         store.close()
         self.assertEqual(self.open().legacyOffset(), None)
 
-    def test_unknown(self) -> None:
-        """A later program's database, another file, a link: refused."""
+    def test_unknownDatabase(self) -> None:
+        """A newer program's database, another file, and a link are refused."""
         db = sqlite3.connect(self.path)
         db.execute("PRAGMA user_version = 99")
         db.close()
@@ -151,8 +162,8 @@ class StoreTests(StateTestCase):
         self.path.symlink_to("elsewhere")
         self.assertRaises(UserError, StateStore.open, self.path)
 
-    def test_damaged(self) -> None:
-        """A damaged page: the database is set aside, and a new one is begun."""
+    def test_damagedPage(self) -> None:
+        """A database with a damaged page is set aside, and a new one begins."""
         store = self.open()
         store.save([Content(STREAM, n, "x" * 500, head=b"h" * 900) for n in range(50)])
         store.close()
@@ -169,12 +180,15 @@ class StoreTests(StateTestCase):
         (path,) = aside
         self.assertEqual(path.read_bytes(), bytes(octets))
 
-    def test_inUse(self) -> None:
-        """A second forwarder on the same database is told so; the first is not disturbed."""
+    def test_databaseInUse(self) -> None:
+        """
+        A second forwarder on the same database gets an error, and the first is not
+        disturbed.
+        """
         store = self.open()
         other = "import sys; from decnet_syslog.files import *; from pathlib import *"
         other += "; StateStore.open(Path(sys.argv[1]))"
-        # Another process: within one, SQLite's locks would be our own.
+        # Another process: within one process, SQLite's locks would not conflict.
         done = subprocess.run(
             [sys.executable, "-c", other, str(self.path)],
             capture_output=True,
@@ -186,8 +200,11 @@ class StoreTests(StateTestCase):
         store.save([Content(STREAM, 0, "x")])
         self.assertEqual(len(store.contentsOf("x")), 1)
 
-    def test_private(self) -> None:
-        """The database is the user's own, an older one that was not is made so."""
+    def test_onlyOwnerCanRead(self) -> None:
+        """
+        Only the owner can read the database; an older one with a wider mode is
+        corrected.
+        """
         self.open().close()
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
         self.path.chmod(0o644)
@@ -204,8 +221,11 @@ class VersionOneTests(StateTestCase):
         db.executescript(VERSION_1)
         db.close()
 
-    def test_broughtUp(self) -> None:
-        """Contents and positions are taken over; they belong to whatever name asks first."""
+    def test_upgrade(self) -> None:
+        """
+        Contents and positions are taken over; the positions belong to the first
+        certificate name that asks.
+        """
         store = self.open()
         self.assertFalse(store.isFresh)
         found = [(c.generation, c.life, c.seen) for c in store.contentsOf("/log")]
@@ -224,15 +244,18 @@ class VersionOneTests(StateTestCase):
         self.assertFalse(store.isMet(second))
         self.assertIs(store.seen("aaaa"), None)
 
-    def test_again(self) -> None:
-        """What was brought up is opened as it is."""
+    def test_upgradedOnce(self) -> None:
+        """An upgraded database is opened unchanged."""
         store = self.open()
         before = store.contentsOf("/log")
         store.close()
         self.assertEqual(self.open().contentsOf("/log"), before)
 
     def test_otherTables(self) -> None:
-        """A database that says it is of the first version, and is not, is left alone."""
+        """
+        A database that claims to be of the first version but has other tables is left
+        unchanged.
+        """
         db = sqlite3.connect(self.path)
         db.execute("ALTER TABLE bookmark RENAME COLUMN anchor TO colour")
         db.execute("ALTER TABLE bookmark RENAME COLUMN crc TO sum")

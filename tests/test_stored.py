@@ -1,4 +1,7 @@
-"""Tests for L{decnet_syslog.master.stored}: the counts agree with the size of the files."""
+"""
+Tests for L{decnet_syslog.master.stored}: the counted octets agree with the size of the
+files.
+"""
 
 from __future__ import annotations
 
@@ -21,38 +24,44 @@ from decnet_syslog.master.values import Cursor, Deposit, Grant, Wish
 
 from .doubles import PROVENANCE, STREAM, MasterTestCase, lines
 
-# What a journal has beside: its tables' first pages, a page of each that is begun.
+# The fixed part of a journal: the first pages of its tables, and a partly filled page
+# of each.
 FIXED_OCTETS = 1024 * 1024
 
-# As the promise has it.
+# The documented factor.
 RATIO = 1.25
 
 
 def named(number: int, octets: int = 4096) -> str:
-    """A long name of its own."""
+    """A unique long name."""
     return f"{number:08d}".ljust(octets, "n")
 
 
 class StoredTestCase(MasterTestCase):
-    """A journal, and what its file takes."""
+    """A journal, and the size of its file."""
 
     def setUp(self) -> None:
         super().setUp()
         self.most = 0
 
     def counted(self) -> int:
-        """Now. What was deleted has left free pages: see the most there ever was."""
+        """
+        The counted octets. Deletions leave free pages, so the maximum ever counted is
+        used.
+        """
         now = self.journal.octets + self.journal.keptOctets
         self.most = max(self.most, now)
         return now
 
     def file(self) -> int:
-        """Octets of the file when nothing of the WAL is missing in it."""
+        """The size of the file after a checkpoint of the WAL."""
         self.journal._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return Path(self.journal.path).stat().st_size
 
     def check(self) -> None:
-        """The file agrees with the counts, and a restart counts the same."""
+        """
+        Check that the file agrees with the counts, and that a restart counts the same.
+        """
         self.counted()
         self.assertLess(self.file(), RATIO * self.most + FIXED_OCTETS)
         before = (
@@ -78,13 +87,13 @@ class StoredTestCase(MasterTestCase):
 class SizeTests(StoredTestCase):
     """Batches of every size."""
 
-    def test_page(self) -> None:
-        """A new journal has the pages that it is counted with."""
+    def test_pageSize(self) -> None:
+        """A new journal has the page size that the counts assume."""
         (octets,) = self.journal._db.execute("PRAGMA page_size").fetchone()
         self.assertEqual(octets, PAGE_OCTETS)
 
-    def test_grows(self) -> None:
-        """More octets take no less room."""
+    def test_monotonous(self) -> None:
+        """More octets never count less."""
         for page in (4096, PAGE_OCTETS):
             sizes = [storedOctets(n, page) for n in range(1, 4 * page)]
             self.assertEqual(sizes, sorted(sizes))
@@ -96,29 +105,40 @@ class SizeTests(StoredTestCase):
             self.journal.commit([lines(None, 0, o) for o in octets[at : at + 20]])
         self.check()
 
-    def test_small(self) -> None:
-        """Of an octet."""
+    def test_smallBatches(self) -> None:
+        """Batches of one octet are counted correctly."""
         self.sizes([1] * 1000)
 
-    def test_halves(self) -> None:
-        """A little more than half of a page, so that each takes one."""
+    def test_halfPages(self) -> None:
+        """
+        Batches slightly larger than half a page, so that each takes a page, are counted
+        correctly.
+        """
         self.sizes([PAGE_OCTETS // 2 - 200] * 300)
 
-    def test_turns(self) -> None:
-        """Small ones that fit, and large ones that do not any more."""
+    def test_alternatingSizes(self) -> None:
+        """
+        Alternating small and large batches, some of which no longer fit on a page, are
+        counted correctly.
+        """
         self.sizes([14_000, 2_500, 15_500, 600] * 150)
 
-    def test_overflow(self) -> None:
-        """Around the length at which a row begins to need overflow pages."""
+    def test_overflowPages(self) -> None:
+        """
+        Batches around the length at which a row needs overflow pages are counted
+        correctly.
+        """
         self.sizes([PAGE_OCTETS - 300, PAGE_OCTETS, 49_000, 66_000, 81_000] * 40)
 
-    def test_random(self) -> None:
-        """Any."""
+    def test_randomSizes(self) -> None:
+        """Batches of random sizes are counted correctly."""
         chance = random.Random(5)
         self.sizes([int(2 ** chance.uniform(0, 17)) for _ in range(1000)])
 
-    def test_lengths(self) -> None:
-        """Messages of one octet with line feeds: the length stored with each is counted."""
+    def test_storedLengths(self) -> None:
+        """
+        For messages of one octet with line feeds, the stored length of each is counted.
+        """
         octets = b"\n" * 20_000
         for _ in range(100):
             self.journal.commit(
@@ -135,8 +155,8 @@ class NameTests(StoredTestCase):
         (count,) = self.journal._db.execute("SELECT count(*) FROM name").fetchone()
         return int(count)
 
-    def test_once(self) -> None:
-        """However many streams and batches have it."""
+    def test_nameIsStoredOnce(self) -> None:
+        """A name is stored once, however many streams and batches use it."""
         name = named(1)
         for number in range(200):
             grant = self.open(number, name)
@@ -151,7 +171,10 @@ class NameTests(StoredTestCase):
         self.check()
 
     def test_anyOctets(self) -> None:
-        """Another worker's name, an empty one, one of any octets: each comes back unchanged."""
+        """
+        Another worker's name, an empty one, and one of any octets are read back
+        unchanged.
+        """
         for number, name in enumerate(("", "x", "/var/\udcff", "x\n", "y")):
             for worker in ("w1", "w2"):
                 grant = self.open(number, name, worker)
@@ -164,7 +187,7 @@ class NameTests(StoredTestCase):
         self.assertEqual(found[::2], ["", "x", "/var/\udcff", "x\n", "y"])
 
     def test_asItWas(self) -> None:
-        """A batch has the name that its file had then."""
+        """A batch keeps the name that its file had at the time."""
         for name in ("old", "new"):
             grant = self.open(1, name)
             self.journal.commit([self.batch(grant, b"x\n", name)])
@@ -178,14 +201,17 @@ class NameTests(StoredTestCase):
             self.counted()
         self.assertLess(self.file(), RATIO * self.most + FIXED_OCTETS)
 
-    def test_renamed(self) -> None:
-        """One stream, and a new name with each OPEN: the old ones go."""
+    def test_manyNamesOfOneStream(self) -> None:
+        """If one stream gets a new name with each OPEN, old names are removed."""
         self.hostile(lambda number: self.open(1, named(number)), 1500)
         self.assertLess(self.journal.keptOctets, 2 * NAMES_OCTETS_MAX)
         self.check()
 
-    def test_streams(self) -> None:
-        """Streams with a name each: the oldest go, and the worker's newest stay."""
+    def test_manyNamedStreams(self) -> None:
+        """
+        If every stream has its own name, the oldest are forgotten, and the worker's
+        newest are kept.
+        """
         self.hostile(lambda number: self.open(number, named(number)), 1500)
         self.assertLess(self.journal.keptOctets, 2 * NAMES_OCTETS_MAX)
         known = self.journal.known("w1")
@@ -193,8 +219,8 @@ class NameTests(StoredTestCase):
         self.assertGreater(len(known), 100)
         self.check()
 
-    def test_gaps(self) -> None:
-        """Gaps with a name each."""
+    def test_manyNamedGaps(self) -> None:
+        """The names of gaps are bounded as well."""
 
         def step(number: int) -> None:
             name = named(number)
@@ -210,8 +236,10 @@ class NameTests(StoredTestCase):
         self.assertLess(self.counted(), 2 * NAMES_OCTETS_MAX + 1000 * GAP_OCTETS)
         self.check()
 
-    def test_backlog(self) -> None:
-        """Batches with a name each, which no output takes: they are the worker's backlog."""
+    def test_namesInBacklog(self) -> None:
+        """
+        Names in batches that no output has read count towards the worker's backlog.
+        """
 
         def step(number: int) -> None:
             name = named(number)
@@ -223,22 +251,22 @@ class NameTests(StoredTestCase):
         self.journal = Journal.open(self.directory / "listener.db", 4)
         self.addCleanup(self.journal.close)
         self.hostile(step, 1000)
-        # Gaps have room of their own; beyond that all counts.
+        # Gaps have their own budget; everything beyond it counts.
         room = self.journal._kept._most
         backlog = self.journal.octetsOf["w1"]
         self.assertEqual(backlog, self.journal.octets)
         self.assertGreater(backlog, 1000 * 4096 - room)
         self.journal.useOutputs(["raw"])
         self.journal.commit([], [Cursor("raw", 1000, {})])
-        # Without a word of the worker's.
+        # Without anything chosen by the worker.
         self.assertEqual((self.journal.octets, self.journal.octetsOf), (0, {}))
         self.assertLess(self.journal.keptOctets, room)
         self.check()
 
-    def test_undone(self) -> None:
-        """A transaction that is undone leaves no count and no number behind."""
+    def test_rolledBackTransaction(self) -> None:
+        """A transaction that is rolled back leaves no count and no name behind."""
         before = self.counted()
-        # As a disk that is full.
+        # Like a full disk.
         self.journal._db.execute("PRAGMA max_page_count = 1")
         wishes = [Wish("w1", f"{n:032x}", 0, 0, named(n)) for n in range(100)]
         self.assertRaises(JournalBlocked, self.journal.grants, wishes)
@@ -252,10 +280,12 @@ class NameTests(StoredTestCase):
 
 
 class KeptTests(StoredTestCase):
-    """What is kept of a fleet does not stop it."""
+    """The fixed data of a fleet does not stop it."""
 
-    def test_fleet(self) -> None:
-        """With half of the journal's limit for positions, the other half is for lines."""
+    def test_positionsOfFleet(self) -> None:
+        """
+        If positions fill half of the journal's limit, the other half remains for lines.
+        """
         for number in range(300):
             self.open(number, "x")
         kept = self.journal.keptOctets
@@ -265,8 +295,8 @@ class KeptTests(StoredTestCase):
         self.journal.commit([lines(None, 0, b"x" * (kept // 4))])
         self.assertTrue(self.commits.blocked)
 
-    def test_counted(self) -> None:
-        """Below that, it takes from what lines may have."""
+    def test_positionsCount(self) -> None:
+        """Positions below that reduce the room for lines."""
         grant = self.journal.grant("w1", STREAM, 0, 0, "x")
         self.commits.limits = replace(
             self.commits.limits, journal=4 * self.journal.keptOctets

@@ -1,4 +1,4 @@
-"""Tests for the tail of one file that stays: L{decnet_syslog.files}."""
+"""Tests for the tail of one file that is never rotated: L{decnet_syslog.files}."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .tailing import TailTestCase
 
 
 class LineTests(TailTestCase):
-    """Complete lines, as they are."""
+    """Complete lines are shipped unchanged."""
 
-    def test_complete(self) -> None:
-        """Only complete lines are shipped, with whatever is in them."""
+    def test_completeLines(self) -> None:
+        """Only complete lines are shipped, whatever their content."""
         odd = b"a\r\n\n\n\x00\xff\n" + b"x" * 500 + b"\n"
         self.append(odd + b"part")
         self.assertEqual(self.ship(), odd)
@@ -23,13 +23,16 @@ class LineTests(TailTestCase):
         self.assertEqual(self.ship(), odd + b"partial\n")
 
     def test_fileAppearsLater(self) -> None:
-        """A file that is not there yet is no error."""
+        """A missing file is not an error, and is shipped when it appears."""
         self.assertEqual(self.ship(), b"")
         self.append(b"a\n")
         self.assertEqual(self.ship(), b"a\n")
 
     def test_longLine(self) -> None:
-        """A line over the limit is a gap, wherever it stands, and its neighbours are not."""
+        """
+        A line over the limit becomes a gap, wherever it is, and the lines around it are
+        shipped.
+        """
         for octets in (64, 5000, 100000):
             with self.subTest(octets=octets):
                 self.append(b"a\n" + b"y" * 2048 + b"\n" + b"x" * 2049 + b"\nb\n")
@@ -37,7 +40,7 @@ class LineTests(TailTestCase):
                 self.assertTrue(self.ship(octets).endswith(want))
 
     def test_longLineInPieces(self) -> None:
-        """A long line that is still being written waits for its end."""
+        """A long line that is still being written is waited for."""
         self.append(b"x" * 5000)
         self.assertEqual(self.ship(), b"")
         self.append(b"x" * 5000)
@@ -45,7 +48,7 @@ class LineTests(TailTestCase):
         self.append(b"\nb\n")
         self.assertEqual(self.ship(), b"<oversize>b\n")
 
-    def test_restart(self) -> None:
+    def test_offsetSurvivesRestart(self) -> None:
         """The offset survives a restart, and nothing is shipped twice."""
         self.append(b"a\nb\n")
         self.ship()
@@ -53,8 +56,11 @@ class LineTests(TailTestCase):
         self.append(b"c\n")
         self.assertEqual(self.ship(), b"a\nb\nc\n")
 
-    def test_unreadable(self) -> None:
-        """What stands in for a file is said once, and the file is taken when it comes."""
+    def test_pipeInPlaceOfFile(self) -> None:
+        """
+        An object in place of the file is reported once, and the file is shipped when it
+        appears.
+        """
         os.mkfifo(self.path)
         self.ship()
         self.ship()
@@ -69,7 +75,7 @@ class LineTests(TailTestCase):
         st.integers(1, 99),
     )
     def test_anyOctets(self, octets: bytes, piece: int) -> None:
-        """Whatever is in the file, its complete lines are what is shipped."""
+        """Whatever the file contains, exactly its complete lines are shipped."""
         self.stop()
         shutil.rmtree(self.directory)
         self.directory.mkdir()
@@ -79,12 +85,12 @@ class LineTests(TailTestCase):
 
 
 class LagTests(TailTestCase):
-    """The cap on the lag."""
+    """The limit on the lag."""
 
     lagOctetsMax = 100
 
-    def test_skipped(self) -> None:
-        """The oldest lines are skipped, whole, and said."""
+    def test_oldestLinesAreSkipped(self) -> None:
+        """The oldest lines are skipped as whole lines, and reported."""
         self.append(b"".join([b"line %03d\n" % n for n in range(100)]))
         self.assertEqual(
             self.ship(),

@@ -1,4 +1,4 @@
-"""The tail under attack: what an independent search for faults has found."""
+"""Tests for the tail under attack: cases found by an independent search for faults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BANNER = b"#" * 1500 + b"\n"
 
 
 class Base(TailTestCase):
-    """Counts descriptors, too."""
+    """A tail whose open descriptors can be counted."""
 
     def fds(self) -> int:
         return len(os.listdir("/proc/self/fd"))
@@ -30,7 +30,7 @@ class ReturnsTests(Base):
     """A file that goes away and comes back."""
 
     def test_vanishesAndReturns(self) -> None:
-        """mv app.log aside; 12 s later back."""
+        """A log that is moved aside and back 12 s later is continued."""
         self.append(b"a\nb\n")
         self.settle()
         self.path.rename(self.logs / "aside")
@@ -40,7 +40,9 @@ class ReturnsTests(Base):
         self.assertEqual(self.settle(), b"a\nb\nc\n")
 
     def test_mountLate(self) -> None:
-        """Forwarder starts before the log directory is mounted."""
+        """
+        A log directory that is mounted after the forwarder has started is continued.
+        """
         self.append(b"a\nb\n")
         self.settle()
         self.files.save()
@@ -56,6 +58,9 @@ class ReturnsTests(Base):
         self.assertEqual(self.settle(), b"a\nb\nc\n")
 
     def test_mountLateNoDirectory(self) -> None:
+        """
+        A log directory that does not exist at the start and appears later is continued.
+        """
         self.append(b"a\nb\n")
         self.settle()
         self.files.save()
@@ -69,7 +74,7 @@ class ReturnsTests(Base):
         self.assertEqual(self.settle(), b"a\nb\nc\n")
 
     def test_restartAfterReturn(self) -> None:
-        """Rotated, finished, and rolled back by the admin."""
+        """A log that was rotated, finished and then renamed back is continued."""
         self.append(b"a\nb\n")
         self.settle()
         self.rotate()
@@ -83,12 +88,16 @@ class ManyTests(Base):
     """Very many rotated files."""
 
     def test_firstSightMany(self) -> None:
+        """Many rotated files from before the first start are not shipped."""
         for n in range(40):
             (self.logs / f"app.log.{n + 1}").write_bytes(b"old %d\n" % n)
         self.append(b"a\n")
         self.assertEqual(self.settle(), b"a\n")
 
     def test_finishedMany(self) -> None:
+        """
+        Many finished files with dated names are not shipped again after a restart.
+        """
         want = b""
         for n in range(70):
             self.append(b"line %d\n" % n)
@@ -105,9 +114,10 @@ class ManyTests(Base):
 
 
 class CompressorsTests(Base):
-    """Compressed in other ways."""
+    """Files compressed in other ways."""
 
     def test_xz(self) -> None:
+        """A finished file that is compressed with xz is not shipped again."""
         self.append(b"a\nb\n")
         self.ship()
         self.rotate()
@@ -119,7 +129,7 @@ class CompressorsTests(Base):
         self.assertEqual(self.settle(), b"a\nb\nc\n")
 
     def test_gzTrailingZeros(self) -> None:
-        """gzip(1) ignores trailing zeros (tape padding)."""
+        """Trailing zeros in a gz file are ignored, as by gzip(1) (tape padding)."""
         self.append(b"a\nb\nc\n")
         self.ship(pieces=1, octets=2)
         self.restart()
@@ -133,7 +143,7 @@ class CompressorsTests(Base):
         self.assertEqual(self.settle(), b"a\nb\nc\nnew\n")
 
     def test_gzMembers(self) -> None:
-        """A gz of several members, the first short."""
+        """A gz file of several members, of which the first is short, is recognised."""
         self.append(b"a\n" + b"b" * 1200 + b"\nc\n")
         self.ship(pieces=1, octets=2)
         self.restart()
@@ -152,7 +162,10 @@ class AlikeTests(Base):
     """Contents that begin alike."""
 
     def test_bannerBetweenShorter(self) -> None:
-        """Same >1 KiB banner; a shorter content rotated unseen."""
+        """
+        A shorter file with the same banner of more than 1 KiB, rotated unseen, is
+        shipped.
+        """
         self.append(BANNER + b"first, quite long line\n" * 5)
         self.ship(octets=4096)
         self.rotate()
@@ -164,6 +177,10 @@ class AlikeTests(Base):
         self.assertIn(b"second\n", got)
 
     def test_bannerGzSameSize(self) -> None:
+        """
+        A compressed file with the same banner and size as a finished one, rotated while
+        the forwarder was stopped, is shipped.
+        """
         self.append(BANNER + b"first!\n")
         self.ship(octets=4096)
         self.rotate()
@@ -178,7 +195,10 @@ class AlikeTests(Base):
         self.assertIn(b"second\n", self.settle())
 
     def test_headerOnlyThenMore(self) -> None:
-        """A header-only file in its grace; the next file, same header, rotated unseen."""
+        """
+        A file of only a header is in its grace period while the next file, with the
+        same header, is rotated unseen: both are shipped.
+        """
         self.append(HEADER)
         self.ship()
         self.rotate()
@@ -190,6 +210,10 @@ class AlikeTests(Base):
         self.assertEqual(got, HEADER + HEADER + b"one\n" + HEADER + b"two\n")
 
     def test_headerOnlyFinished(self) -> None:
+        """
+        A file of only a header is finished; the next file, with the same header, is
+        rotated unseen: both are shipped.
+        """
         self.append(HEADER)
         self.ship()
         self.rotate()
@@ -201,7 +225,10 @@ class AlikeTests(Base):
         self.assertEqual(got, HEADER + HEADER + b"one\n" + HEADER + b"two\n")
 
     def test_headerStopped(self) -> None:
-        """Stopped with a header only; it grew, was rotated, a new one begins alike."""
+        """
+        The forwarder stopped when the log was only a header; the log has grown and was
+        rotated, and the new one begins alike: both are shipped.
+        """
         self.append(HEADER)
         self.ship()
         self.restart()
@@ -213,6 +240,10 @@ class AlikeTests(Base):
         self.assertEqual(self.settle(), HEADER + b"one\n" + HEADER + b"two\n")
 
     def test_headerStoppedTruncated(self) -> None:
+        """
+        The forwarder stopped when the log was only a header; the log has grown, was
+        copied and truncated, and now begins alike again: no line is lost or repeated.
+        """
         self.append(HEADER)
         self.ship()
         self.restart()
@@ -221,8 +252,8 @@ class AlikeTests(Base):
         self.copytruncate()
         self.append(HEADER + b"two\n")
         self.start()
-        # The live file begins as the content on record did: which of the two goes on with it
-        # nobody can tell, and nothing is lost or repeated.
+        # The live file begins like the recorded content: it is undecidable which of the
+        # two files continues it, but no line is lost or repeated.
         got = self.settle()
         self.assertEqual(
             sorted(got.splitlines()),
@@ -230,7 +261,11 @@ class AlikeTests(Base):
         )
 
     def test_bannerUnread(self) -> None:
-        """Nothing acknowledged yet (master away); stopped, copytruncated twice, same banner."""
+        """
+        Before anything is acknowledged (master down), the log is copied and truncated
+        twice while the forwarder is stopped, with the same banner: all three are
+        shipped.
+        """
         self.append(BANNER + b"one\n")
         self.now += 1
         self.files.poll()
@@ -245,6 +280,10 @@ class AlikeTests(Base):
         self.assertEqual(got, b"one\ntwo\nthree\n")
 
     def test_bannerUnreadRenamed(self) -> None:
+        """
+        Before anything is acknowledged (master down), the log is renamed twice while
+        the forwarder is stopped, with the same banner: all three are shipped.
+        """
         self.append(BANNER + b"one\n")
         self.now += 1
         self.files.poll()
@@ -259,7 +298,10 @@ class AlikeTests(Base):
         self.assertEqual(got, b"one\ntwo\nthree\n")
 
     def test_bannerRunning(self) -> None:
-        """Running, master away: renamed twice between looks."""
+        """
+        While the master is down, the log is renamed twice between polls, with the same
+        banner: all three are shipped.
+        """
         self.append(BANNER + b"one\n")
         self.now += 1
         self.files.poll()
@@ -272,10 +314,13 @@ class AlikeTests(Base):
 
 
 class InodesTests(Base):
-    """Inodes that are used again."""
+    """Inodes that are reused."""
 
     def test_vanishedInodeReused(self) -> None:
-        """Deleted while stopped, its inode reused by the next, which is rotated too."""
+        """
+        A log is deleted while the forwarder is stopped; its inode is reused by the next
+        log, which is rotated as well.
+        """
         self.append(b"a\nb\n")
         self.ship(pieces=1, octets=2)
         self.restart()
@@ -289,10 +334,13 @@ class InodesTests(Base):
 
 
 class WritesTests(Base):
-    """Writers that go on."""
+    """Writers that keep a rotated file open."""
 
     def test_lateAfterGrace(self) -> None:
-        """A writer that kept app.log.1 open writes after the grace; the file is expired later."""
+        """
+        A writer that kept app.log.1 open writes after the grace period; the file is
+        deleted later.
+        """
         self.append(b"a\n")
         self.ship()
         w = open(self.path, "ab", buffering=0)  # noqa: SIM115
@@ -309,10 +357,13 @@ class WritesTests(Base):
 
 
 class OrderTests(Base):
-    """Oldest first."""
+    """Files are shipped oldest first."""
 
     def test_heldBehindOlder(self) -> None:
-        """app.log.1 unshipped, app.log deleted and kept, killed: oldest first still?"""
+        """
+        If app.log.1 is unshipped and app.log is deleted and kept, files are shipped
+        oldest first after a kill.
+        """
         self.append(b"A1\n")
         self.now += 1
         self.files.poll()
@@ -329,7 +380,7 @@ class OrderTests(Base):
 
 
 class StorageTests(Base):
-    """The state cannot be written for a while."""
+    """The state database cannot be written for some time."""
 
     def full(self, times: int = 10**6) -> Any:
         real = self.store.save
@@ -351,6 +402,9 @@ class StorageTests(Base):
             pass
 
     def test_fullAtTruncation(self) -> None:
+        """
+        If the state cannot be written during a truncation, no line is lost or repeated.
+        """
         self.append(b"a\nb\n")
         self.ship(pieces=1, octets=2)
         self.copytruncate()
@@ -361,6 +415,9 @@ class StorageTests(Base):
         self.assertEqual(self.settle(), b"a\nb\nnew\n")
 
     def test_fullDescriptors(self) -> None:
+        """
+        If the state cannot be written for many polls, descriptors do not accumulate.
+        """
         self.append(b"a\n")
         self.ship()
         self.rotate()
@@ -373,6 +430,10 @@ class StorageTests(Base):
         self.assertEqual(self.settle(), b"a\nnew\n")
 
     def test_fullAtStart(self) -> None:
+        """
+        If the state cannot be written at a start after two rotations, no line is lost
+        or repeated.
+        """
         self.append(b"a\nb\n")
         self.ship(pieces=1, octets=2)
         self.restart()
@@ -388,6 +449,10 @@ class StorageTests(Base):
         self.assertEqual(self.settle(), b"a\nb\nbetween\nnew\n")
 
     def test_fullAtStartLive(self) -> None:
+        """
+        If the state cannot be written at a start while there is an unseen rotated file,
+        the live log causes no gap and no repetition.
+        """
         self.append(b"a\nb\n")
         self.ship(pieces=1, octets=2)
         self.restart()
@@ -409,7 +474,7 @@ class GlobTests(Base):
     pattern = "*.log"
 
     def test_oneBadFile(self) -> None:
-        """One file that cannot be read does not stop the others."""
+        """An unreadable file does not stop the others."""
         bad = self.logs / "aaa.log"
         bad.write_bytes(b"bad\n")
         self.append(b"a\n")
@@ -436,6 +501,7 @@ class GlobTests(Base):
         self.assertIn(b"b\n", self.ledger.octets())
 
     def test_unreadableSaid(self) -> None:
+        """An unreadable file is reported."""
         bad = self.logs / "aaa.log"
         bad.write_bytes(b"bad\n")
         real = os.open
@@ -450,8 +516,11 @@ class GlobTests(Base):
                 self.ship()
         self.assertIn("unreadable", self.events)
 
-    def test_symlink(self) -> None:
-        """A symbolic link beside the file it points to, both match."""
+    def test_symlinkSortedFirst(self) -> None:
+        """
+        If the pattern matches the log and a symbolic link that sorts before it, lines
+        are shipped once, in order.
+        """
         self.append(b"one\n")
         os.symlink("app.log", self.logs / "a.log")
         self.settle()
@@ -463,7 +532,11 @@ class GlobTests(Base):
         got = self.settle()
         self.assertEqual(got, b"one\nround 0\nround 1\nround 2\n")
 
-    def test_symlinkLast(self) -> None:
+    def test_symlinkSortedLast(self) -> None:
+        """
+        If the pattern matches the log and a symbolic link that sorts after it, lines
+        are shipped once, in order.
+        """
         self.append(b"one\n")
         os.symlink("app.log", self.logs / "z.log")
         self.settle()
@@ -477,10 +550,13 @@ class GlobTests(Base):
 
 
 class DirectoryTests(Base):
-    """The directory cannot be read for a while."""
+    """The directory cannot be read for some time."""
 
     def test_scandirFails(self) -> None:
-        """The directory cannot be listed at start: not gone."""
+        """
+        If the directory cannot be listed at the start, the files do not count as
+        deleted.
+        """
         self.append(b"a\nb\n")
         self.ship(pieces=1, octets=2)
         self.restart()
@@ -495,7 +571,10 @@ class DirectoryTests(Base):
         self.assertEqual(self.settle(), b"a\nb\nnew\n")
 
     def test_statFails(self) -> None:
-        """os.stat of a rotated file fails with another error than ENOENT."""
+        """
+        If os.stat of a rotated file fails with an error other than ENOENT, nothing
+        breaks.
+        """
         self.append(b"a\n")
         self.ship()
         (self.logs / "app.log.1").write_bytes(b"x\n")
@@ -511,9 +590,13 @@ class DirectoryTests(Base):
 
 
 class HeldTests(Base):
-    """What is kept of a deleted file."""
+    """The kept copy of a deleted file."""
 
     def test_adoptAfterKept(self) -> None:
+        """
+        A kept file whose stream was adopted under another name does not count as
+        vanished after a restart.
+        """
         self.append(b"a\nb\n")
         self.ship(pieces=1, octets=2)
         self.path.unlink()
@@ -527,7 +610,10 @@ class HeldTests(Base):
         self.assertNotIn("vanished", self.events)
 
     def test_newMaster(self) -> None:
-        """A kept copy has a hole; a new master wants all from the origin."""
+        """
+        If a kept copy has a hole and a new master needs everything from the beginning,
+        no zeros are shipped.
+        """
         lines = b"".join(b"%05d line\n" % n for n in range(900))
         self.append(lines)
         self.ship(pieces=50, octets=110)

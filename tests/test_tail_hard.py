@@ -1,4 +1,4 @@
-"""The tail where the machine itself gives way: no space, stale handles, files of holes."""
+"""Tests for the tail when the machine fails: no space, stale handles, sparse files."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from decnet_syslog.wire.control import BYE
 from .pipeline import End, World, perform
 from .tailing import TailTestCase
 
-# Sparse: to read it would take minutes.
+# Sparse: reading it would take minutes.
 HOLE_OCTETS = 1024**4
 
 
 class FullTests(TailTestCase):
-    """The state has no space."""
+    """The state database has no space."""
 
     def full(self) -> Any:
         error = sqlite3.OperationalError("database or disk is full")
         return mock.patch.object(self.store, "save", side_effect=error)
 
     def test_fullAtFirstRead(self) -> None:
-        """What was read when its bookmark could not be saved is read again."""
+        """Lines read while their position could not be saved are read again."""
         self.path.touch()
         self.ship()
         self.append(b"a\nb\n")
@@ -40,7 +40,7 @@ class FullTests(TailTestCase):
         self.assertEqual(self.ship(octets=2), b"a\nb\n")
 
     def test_fullFirstSightDescriptors(self) -> None:
-        """A start that fails for want of space leaves nothing open."""
+        """A start that fails for lack of space leaves no descriptor open."""
         self.append(b"a\n")
         (self.logs / "app.log.1").write_bytes(b"past\n")
         before = len(os.listdir("/proc/self/fd"))
@@ -52,7 +52,10 @@ class FullTests(TailTestCase):
         self.assertEqual(self.settle(), b"a\n")
 
     def test_fullStrangersDescriptors(self) -> None:
-        """The same when a rotated file that nobody knows is found at the start."""
+        """
+        If an unknown rotated file is found at a start without space, no descriptor is
+        left open.
+        """
         self.append(b"a\n")
         self.ship()
         self.restart()
@@ -86,7 +89,7 @@ class KeepingTests(TailTestCase):
         self.now += 1
 
     def breaking(self) -> Any:
-        """The disk is full after half the copy."""
+        """The disk becomes full after half the copy."""
         real = os.pwrite
         count = [0]
 
@@ -99,7 +102,7 @@ class KeepingTests(TailTestCase):
         return mock.patch("os.pwrite", pwrite)
 
     def test_partRemoved(self) -> None:
-        """A copy that has filled the disk does not keep it full."""
+        """A partial copy that has filled the disk is removed."""
         self.delete()
         with self.breaking():
             self.files.poll()
@@ -111,7 +114,9 @@ class KeepingTests(TailTestCase):
         self.assertEqual(self.settle(), b"a\nb\n")
 
     def test_spaceLeft(self) -> None:
-        """A copy leaves space for the bookmarks: without them nothing goes on."""
+        """
+        A copy leaves space for the saved positions: without them nothing continues.
+        """
         self.delete()
         little = mock.Mock(f_bavail=10, f_frsize=4096)
         with mock.patch("os.statvfs", return_value=little):
@@ -121,7 +126,7 @@ class KeepingTests(TailTestCase):
         self.assertEqual(self.settle(), b"a\nb\n")
 
     def test_fullState(self) -> None:
-        """A copy that waits for space does not hold up what comes after it."""
+        """A copy that waits for space does not delay later files."""
         self.delete()
         full = sqlite3.OperationalError("database or disk is full")
         with mock.patch.object(self.store, "save", side_effect=full):
@@ -129,7 +134,7 @@ class KeepingTests(TailTestCase):
             self.assertEqual(self.events.count("not-kept"), 1)
         self.assertEqual(self.settle(), b"a\nb\n")
 
-    def test_hole(self) -> None:
+    def test_holesAreNotCopied(self) -> None:
         """The holes of a deleted file are not copied."""
         self.delete(b"a\nb\n" + b"c\n" * 3000)
         [incarnation] = self.files.opened
@@ -152,8 +157,8 @@ class KeepingTests(TailTestCase):
         self.assertEqual(status.st_size, HOLE_OCTETS)
         self.assertLess(status.st_blocks * 512, 1024 * 1024)
 
-    def test_leftovers(self) -> None:
-        """What a killed forwarder left beside the state goes: half a copy, a finished one."""
+    def test_leftoversAreRemoved(self) -> None:
+        """Kept copies from a killed forwarder, partial or finished, are removed."""
         self.delete()
         self.files.poll()
         [name] = self.held()
@@ -167,10 +172,10 @@ class KeepingTests(TailTestCase):
 
 
 class HoleTests(TailTestCase):
-    """A file of holes."""
+    """A sparse file."""
 
     def test_holeBehindLines(self) -> None:
-        """A hole up to the end of a file that has lines is not read."""
+        """A hole from the last line to the end of a file is not read."""
         self.append(b"a\n" + b"b" * 100_000)
         os.truncate(self.path, HOLE_OCTETS)
         real = os.pread
@@ -189,7 +194,7 @@ class HoleTests(TailTestCase):
 
 
 class StaleTests(TailTestCase):
-    """A file server has forgotten a file that we have open."""
+    """A file server has forgotten a file that the forwarder has open."""
 
     def stale(self, descriptor: int) -> Any:
         """C{ESTALE} from one open file, until it is closed."""
@@ -224,7 +229,7 @@ class StaleTests(TailTestCase):
         self.stale(incarnation.file.descriptor)
 
     def test_deletedElsewhere(self) -> None:
-        """It is gone: that is said, and what has its name now goes on."""
+        """A deleted file is reported, and the file that now has its name is shipped."""
         self.forget()
         other = self.logs / "other"
         other.write_bytes(b"new\n")
@@ -232,24 +237,26 @@ class StaleTests(TailTestCase):
         self.assertEqual(self.settle(), b"a\n<vanished>new\n")
 
     def test_renamedElsewhere(self) -> None:
-        """It is there by another name: nothing is lost."""
+        """A file that has another name now is found: nothing is lost."""
         self.forget()
         self.rotate()
         self.append(b"new\n")
         self.assertEqual(self.settle(), b"a\nb\nnew\n")
 
     def test_sameFile(self) -> None:
-        """The server has come back, and the file with it: nothing is repeated."""
+        """If the server returns with the same file, nothing is repeated."""
         self.forget()
         self.append(b"c\n")
         self.assertEqual(self.settle(), b"a\nb\nc\n")
 
 
 class ReusedTests(TailTestCase):
-    """The inode of a compressed file goes to another file while its content is read."""
+    """
+    The inode of a compressed file is reused by another file while its content is read.
+    """
 
     def compressed(self) -> None:
-        """A rotated, compressed file, of which something is still to be read."""
+        """A rotated, compressed file that is not completely read yet."""
         self.append(b"a\nb\n")
         self.ship(pieces=1, octets=2)
         self.restart()
@@ -259,16 +266,16 @@ class ReusedTests(TailTestCase):
         self.start()
         self.ship(pieces=0)
 
-    def test_live(self) -> None:
-        """The file that has the name now is not taken for it."""
+    def test_inodeOfLiveFile(self) -> None:
+        """The live file with the same inode is not taken for the compressed one."""
         self.compressed()
         packed = self.logs / "app.log.1.gz"
         packed.write_bytes(b"new\n")
         packed.rename(self.path)
         self.assertEqual(self.settle(), b"a\nb\nnew\n")
 
-    def test_rotated(self) -> None:
-        """A rotated file is not taken for it."""
+    def test_inodeOfRotatedFile(self) -> None:
+        """A rotated file with the same inode is not taken for the compressed one."""
         self.compressed()
         packed = self.logs / "app.log.1.gz"
         packed.write_bytes(b"new\n")
@@ -276,7 +283,9 @@ class ReusedTests(TailTestCase):
         self.assertEqual(self.settle(), b"a\nb\nnew\n")
 
     def test_sourceReplaced(self) -> None:
-        """What was unpacked is kept when another file has the name of its source."""
+        """
+        The unpacked content is kept when another file gets the name of its source.
+        """
         self.compressed()
         packed = self.logs / "app.log.1.gz"
         packed.unlink()
@@ -289,10 +298,12 @@ class ReusedTests(TailTestCase):
 
 
 class BombTests(TailTestCase):
-    """A compressed file that is larger than the disk."""
+    """A compressed file whose content is larger than the disk."""
 
-    def test_bomb(self) -> None:
-        """It is left alone as soon as the space is short, and not tried at each look."""
+    def test_bombIsLeftAlone(self) -> None:
+        """
+        Unpacking stops as soon as space is short, and is not retried at each poll.
+        """
         self.append(b"a\n")
         self.ship()
         (self.logs / "app.log.1.gz").write_bytes(gzip.compress(bytes(8 * 1024**2)))
@@ -318,7 +329,7 @@ class BombTests(TailTestCase):
 
 
 def closed(end: End, bye: BYE) -> None:
-    """The worker closes."""
+    """The worker closes the connection."""
     end.closed = True
 
 
@@ -333,12 +344,13 @@ class RunningTests(SynchronousTestCase):
         return world
 
     def test_goneWhenKilled(self) -> None:
-        """What the master holds of a file that is gone is not said to be lost."""
+        """Lines of a deleted file that the master has are not reported as lost."""
         world = self.world()
         world.line()
         for _ in range(5):
             perform(world, ("all",))
-        # The bookmark knows more octets than are acknowledged, and fewer than will be.
+        # The saved state knows more octets than are acknowledged then, and fewer than
+        # will be.
         [content] = world.files.opened
         content.content.seen = content.acknowledged.offset + 8
         content.dirty = True
@@ -359,8 +371,11 @@ class RunningTests(SynchronousTestCase):
         self.assertEqual(world.rawPath.read_bytes(), have)
         self.assertEqual(world.counts.diverged, {})
 
-    def test_stale(self) -> None:
-        """A file server forgets a file while pieces of it are on their way."""
+    def test_staleFileInTransit(self) -> None:
+        """
+        If a file server forgets a file while its lines are in transit, every line
+        arrives once.
+        """
         world = self.world()
         for _ in range(9):
             world.line(50)
@@ -370,17 +385,21 @@ class RunningTests(SynchronousTestCase):
         world.line()
         perform(world, ("poll",))
         self.assertIn("stale", world.events)
-        # The stream is another incarnation's now: a new connection takes it up.
+        # The stream belongs to another file generation now: a new connection continues
+        # it.
         with mock.patch.object(End, "close", closed):
             world.heal()
         world.check()
 
 
 class AlikeTests(TailTestCase):
-    """Files that begin alike, or are as old as each other says."""
+    """Files that begin alike, or have the same age."""
 
     def test_headerRotatedStopped(self) -> None:
-        """Nothing but the header was in a file that was renamed while we were stopped."""
+        """
+        A file of only a header that was renamed while the forwarder was stopped is
+        recognised.
+        """
         self.append(b"#header\n")
         self.ship()
         self.restart()
@@ -391,7 +410,10 @@ class AlikeTests(TailTestCase):
         self.assertEqual(self.settle(), b"#header\n#header\nnew\n")
 
     def test_identicalStopped(self) -> None:
-        """A file is rotated while we are stopped, and the new one is the same, octet by octet."""
+        """
+        A file is rotated while the forwarder is stopped, and the new one is identical:
+        both are shipped.
+        """
         self.append(b"a\n")
         self.ship()
         self.restart()
@@ -402,7 +424,10 @@ class AlikeTests(TailTestCase):
         self.assertEqual(self.settle(), b"a\na\n")
 
     def test_clockBack(self) -> None:
-        """The clock was set back between two rotations while we were stopped."""
+        """
+        If the clock was set back between two rotations while the forwarder was stopped,
+        the order of files is kept.
+        """
         self.append(b"a\n")
         self.ship()
         self.restart()

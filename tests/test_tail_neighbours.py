@@ -1,4 +1,4 @@
-"""Tests for files that have several names, or stand beside copies of themselves."""
+"""Tests for files with several names, and for copies in the same directory."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .tailing import TailTestCase
 
 
 class ArchiveTests(TailTestCase):
-    """An archive beside what it was made of."""
+    """An archive next to the file that it was made from."""
 
     def kept(self, seconds: float) -> bytes:
-        """Compress a finished file; delete it so much later."""
+        """Compress a finished file, and delete it some seconds later."""
         self.append(b"a\nb\n")
         self.ship()
         self.rotate()
@@ -29,13 +29,19 @@ class ArchiveTests(TailTestCase):
         plain.unlink()
         return self.settle()
 
-    def test_beside(self) -> None:
-        """While its maker has not deleted the original, it waits, and is then that content."""
+    def test_archiveReplacesOriginal(self) -> None:
+        """
+        An archive is ignored while the original still exists, and counts as the same
+        content once it is deleted.
+        """
         self.assertEqual(self.kept(5), b"a\nb\nnew\n")
         self.assertNotIn("duplicate", self.events)
 
-    def test_kept(self) -> None:
-        """An archive that stays beside the original is a content of its own, and reported."""
+    def test_archiveNextToOriginal(self) -> None:
+        """
+        An archive that stays next to the original is a separate content, and is
+        reported.
+        """
         self.assertEqual(self.kept(60), b"a\nb\nnew\na\nb\n")
         self.assertIn("duplicate", self.events)
 
@@ -52,8 +58,11 @@ class RotatedNameTests(NameTests):
 
     configured = ("app.log", "app.log.1")
 
-    def test_grown(self) -> None:
-        """A file that was renamed from one to the other goes on there, also after a restart."""
+    def test_grownUnderRotatedName(self) -> None:
+        """
+        A file that was renamed from one path to the other is continued there, even
+        after a restart.
+        """
         self.append(b"a\n")
         (self.logs / "app.log.1").write_bytes(b"before\n")
         self.settle()
@@ -71,12 +80,12 @@ class RotatedNameTests(NameTests):
 
 
 class HardLinkTests(NameTests):
-    """Two names of one file."""
+    """A file with two names."""
 
     configured = ("a.log", "b.log")
 
-    def test_once(self) -> None:
-        """Its lines are shipped once, through a rotation and a restart."""
+    def test_linesOnce(self) -> None:
+        """The lines are shipped once, through a rotation and a restart."""
         self.path = self.logs / "a.log"
         self.append(b"a\n")
         os.link(self.path, self.logs / "b.log")
@@ -97,12 +106,12 @@ class HardLinkTests(NameTests):
 
 
 class LinkTests(NameTests):
-    """A log and a symbolic link to it."""
+    """A log, and a symbolic link to it."""
 
     configured = ("a.log", "link")
 
-    def test_quiet(self) -> None:
-        """The lines come once, and nothing is reported or opened at each look."""
+    def test_noReportsOrOpens(self) -> None:
+        """The lines arrive once, and polls neither report nor open anything."""
         self.path = self.logs / "a.log"
         self.append(b"a\n")
         (self.logs / "link").symlink_to("a.log")
@@ -116,10 +125,13 @@ class LinkTests(NameTests):
 
 
 class StrangerTests(TailTestCase):
-    """Files of other names in the directory."""
+    """Files with unrelated names in the directory."""
 
     def test_renamedAndRewritten(self) -> None:
-        """The log got another name and other octets while stopped: it is nobody's log now."""
+        """
+        If the log was renamed and rewritten while the forwarder was stopped, the
+        renamed file is ignored.
+        """
         self.append(b"a\n")
         self.settle()
         self.restart()
@@ -131,7 +143,7 @@ class StrangerTests(TailTestCase):
         self.assertEqual(self.settle(), b"a\nnew\n")
 
     def test_inodeGivenAgain(self) -> None:
-        """A file that got the inode number of a deleted log is left alone."""
+        """A file that reuses the inode number of a deleted log is left alone."""
         for running in (True, False):
             self.append(b"a\n")
             before = self.settle()
@@ -152,12 +164,14 @@ class StrangerTests(TailTestCase):
 
 
 class LateDirectoryTests(TailTestCase):
-    """A directory of rotated files that is not there yet."""
+    """A directory of rotated files that does not exist yet."""
 
     rotated = ("old",)
 
     def test_comesLater(self) -> None:
-        """It is looked at when it comes, while a content is still looked for."""
+        """
+        The directory is searched once it exists, while a content is still missing.
+        """
         old, away = self.logs / "old", self.logs / "away"
         old.mkdir()
         self.append(b"a\n")
@@ -178,10 +192,13 @@ class LateDirectoryTests(TailTestCase):
 
 
 class UnreadableArchiveTests(TailTestCase):
-    """Archives that nobody can unpack."""
+    """Archives that cannot be unpacked."""
 
     def test_toldOnce(self) -> None:
-        """It is a gap record once, also after a restart; from before our time it is none."""
+        """
+        An archive becomes a gap record once, even after a restart; an archive from
+        before the first start becomes none.
+        """
         broken = b"\x1f\x8b" + b"garbage" * 10
         (self.logs / "app.log.9.gz").write_bytes(broken)
         os.utime(self.logs / "app.log.9.gz", (1, 1))
