@@ -1,4 +1,7 @@
-"""The tail under attack, in running: files that blink, shrink, are copied; no space."""
+"""
+Tests for the running tail in adverse conditions: files that vanish briefly, shrink or
+are copied; no space.
+"""
 
 from __future__ import annotations
 
@@ -26,16 +29,20 @@ BANNER = b"#" * 1500 + b"\n"
 
 
 class AwayTests(TailTestCase):
-    """A file that is away for a look."""
+    """A file that is missing during one poll."""
 
     def blink(self) -> None:
+        """Move the file aside during one poll."""
         self.path.rename(self.logs / "aside")
         self.ship()
         (self.logs / "aside").rename(self.path)
         self.ship()
 
     def test_awayTwice(self) -> None:
-        """The file is away for one look, twice, a minute apart."""
+        """
+        A file that is missing during one poll, twice, a minute apart, loses and repeats
+        nothing.
+        """
         self.append(b"a\nb\n")
         self.ship()
         self.blink()
@@ -46,7 +53,7 @@ class AwayTests(TailTestCase):
         self.assertEqual(self.settle(), b"a\nb\nc\n")
 
     def test_awayTwiceHalfALine(self) -> None:
-        """The same while a line is being written: it must not be cut."""
+        """A half-written line is not cut off if the file is missing during polls."""
         self.append(b"a\nhalf")
         self.ship()
         self.blink()
@@ -61,12 +68,13 @@ class AwayTests(TailTestCase):
 
 
 class CopiesTests(TailTestCase):
-    """Copies beside the file."""
+    """Copies in the file's directory."""
 
     def test_copyBeforeFirstLook(self) -> None:
         """
-        Stopped; rotated; the new file is copied beside itself; started. Two files with the
-        same octets are two contents.
+        If the new file is copied within its directory while the forwarder is stopped,
+        after a rotation, both copies are shipped: two files with the same octets are
+        two contents.
         """
         self.append(b"a\n")
         self.settle()
@@ -80,7 +88,10 @@ class CopiesTests(TailTestCase):
         self.assertIn("duplicate", self.events)
 
     def test_rotatedAndCopiedBetweenLooks(self) -> None:
-        """Running: rotated, written to, copied, and not truncated yet."""
+        """
+        If a log is rotated, written to and copied between two polls, and truncated
+        later, every line is shipped once.
+        """
         self.append(b"a\n")
         self.ship()
         self.rotate()
@@ -92,7 +103,10 @@ class CopiesTests(TailTestCase):
         self.assertEqual(self.settle(), b"a\nnew\nnewer\n")
 
     def test_partialAndWhole(self) -> None:
-        """logrotate's copy was interrupted, and made again in its next run."""
+        """
+        If logrotate's copy was interrupted and made again in its next run, every line
+        is shipped.
+        """
         self.append(b"a\n")
         self.settle()
         self.restart()
@@ -113,12 +127,12 @@ class CopiesTests(TailTestCase):
 
 
 class FullDiskTests(TailTestCase):
-    """No space for the state."""
+    """There is no space for the state database."""
 
     pattern = "*.log"
 
     def test_othersGoOn(self) -> None:
-        """The state cannot be written: files that need nothing from it go on."""
+        """While the state cannot be written, files that need no new state continue."""
         new = self.logs / "aaa.log"
         self.append(b"a\n")
         self.ship()
@@ -139,10 +153,13 @@ class FullDiskTests(TailTestCase):
 
 
 class ShrunkTests(TailTestCase):
-    """A file that is shorter than it was."""
+    """A file that is shorter than before."""
 
     def test_bannerTruncatedUnread(self) -> None:
-        """Running, the master away: copytruncate of a file with a banner, nothing read yet."""
+        """
+        If a file with a banner is copied and truncated before any line was read (master
+        down), every line is shipped.
+        """
         self.append(BANNER + b"one\n" * 20)
         self.now += 1
         self.files.poll()
@@ -156,7 +173,7 @@ class ShrunkTests(TailTestCase):
         self.assertEqual(got.replace(BANNER, b""), b"one\n" * 20 + b"two\n")
 
     def test_endTruncated(self) -> None:
-        """The unread end of a file is cut off: that is said."""
+        """If the unread end of a file is cut off, a gap is reported."""
         self.append(b"0123456\n" * 200)
         self.ship(octets=4096)
         self.append(b"unread and seen\n")
@@ -181,8 +198,11 @@ class WorldsTests(SynchronousTestCase):
         return w.rawPath.read_bytes().splitlines()
 
     def test_headerKilled(self) -> None:
-        """Bookmark saved when the file had its header only; lines shipped, killed unsaved,
-        rotated, and the new file begins with the same header."""
+        """
+        The state was saved when the file had only its header; lines were shipped; the
+        forwarder was killed without saving; the log was rotated, and the new one begins
+        with the same header: every line is shipped once.
+        """
         w = self.world()
         w.append(HEADER)
         w.connect()
@@ -207,7 +227,10 @@ class WorldsTests(SynchronousTestCase):
         self.assertEqual(got, [0, 1, 2, 3, 0, 4])
 
     def test_heldHoleNewMaster(self) -> None:
-        """A kept copy has a hole below the bookmark; then a master with a new journal."""
+        """
+        A kept copy has a hole before the saved position, and a master with a new
+        journal needs the lines: no zeros are shipped.
+        """
         w = self.world()
         w.connect()
         w.warmUp()
@@ -244,7 +267,10 @@ class WorldsTests(SynchronousTestCase):
         self.assertNotIn(b"\x00", text)
 
     def test_oldState(self) -> None:
-        """The state is restored from a backup made two rotations ago."""
+        """
+        If the state is restored from a backup made two rotations ago, every line
+        arrives once.
+        """
         w = self.world()
         w.connect()
         w.warmUp()
@@ -278,7 +304,9 @@ class PlainTests(TailTestCase):
     lagOctetsMax = 100
 
     def test_gapSaid(self) -> None:
-        """Plain: what is left out (lag cap, over-long line) is said somewhere."""
+        """
+        A plain sender reports skipped lines, whether over the lag limit or too long.
+        """
         clock = Clock()
         said = []
 

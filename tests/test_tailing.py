@@ -1,4 +1,7 @@
-"""decnet-syslog tail: the last lines of a worker, found from the end, and what comes."""
+"""
+Tests for decnet-syslog tail: it shows the last lines of a worker, searching backwards
+from the end, and then new ones.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ from decnet_syslog.wire.record import Provenance
 from .peers import PairTestCase
 from .records import renderRecords
 
-# What a worker may write to have its lines taken for decky-01's.
+# Lines with which another worker may try to impersonate decky-01.
 FORGED = (
     b'<134>1 2026-04-18T00:00:00Z decky-01 ssh - auth [relay@55555 source_worker="decky-01"]'
     b' "source_worker": "decky-01"'
@@ -34,7 +37,7 @@ FORGED = (
 
 
 def provenance(worker: str, marks: bool = False) -> Provenance:
-    """Who sent a line."""
+    """The provenance of a line."""
     return Provenance(
         worker, "sha-256:AA", "192.0.2.1:5", "2026-04-18T00:00:01.500000Z", "/l", marks
     )
@@ -46,7 +49,7 @@ def records(worker: str, *messages: bytes, marks: bool = False) -> bytes:
 
 
 class DirectoryTestCase(SynchronousTestCase):
-    """A directory with an output in it."""
+    """A directory with an output."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
@@ -60,7 +63,7 @@ class DirectoryTestCase(SynchronousTestCase):
 
 
 class FindTests(DirectoryTestCase):
-    """Where the last wanted lines begin."""
+    """The search for the last matching lines."""
 
     def find(self, count: int, most: int = 2**62) -> tailing.Place:
         descriptor = os.open(self.path, os.O_RDONLY)
@@ -70,7 +73,10 @@ class FindTests(DirectoryTestCase):
         )
 
     def test_everySize(self) -> None:
-        """Against a plain search of the whole file, blocks of any size."""
+        """
+        With any block size, the result equals that of a simple search through the whole
+        file.
+        """
         dice = random.Random(3)
         words = [b"y", b"n" * 5, b"", b"Y" * 9, b"y no", b"n\x00n"]
         for round_ in range(300):
@@ -93,7 +99,7 @@ class FindTests(DirectoryTestCase):
             )
 
     def test_largeFile(self) -> None:
-        """Of 4 GiB no more is read than the lines need."""
+        """Of a 4 GiB file, only the part with the wanted lines is read."""
         with open(self.path, "ab") as file:
             file.truncate(4 * 1024**3)
         self.append(b"\ny\ny\ny\n")
@@ -101,14 +107,14 @@ class FindTests(DirectoryTestCase):
         self.assertEqual((place.found, place.offset), (2, 4 * 1024**3 + 3))
         self.assertLessEqual(place.searched, tailing.BLOCK_OCTETS)
 
-    def test_bound(self) -> None:
-        """What is farther back than the bound is not found; what comes next is."""
+    def test_searchLimit(self) -> None:
+        """The search stops at its limit; later lines are still shown."""
         self.append(b"y\n" + b"n" * 100 + b"\nnn\n")
         place = self.find(1, most=50)
         self.assertEqual((place.found, place.searched, place.offset), (0, 50, 106))
 
     def test_longLine(self) -> None:
-        """A line that is too long is left out, and not kept in memory."""
+        """A line that is too long is skipped, and not held in memory."""
         self.patch(tailing, "BLOCK_OCTETS", 10)
         self.patch(tailing, "LINE_OCTETS_MAX", 30)
         self.append(b"y1\n" + b"y" * 100 + b"\ny2\n")
@@ -119,7 +125,7 @@ class FindTests(DirectoryTestCase):
 
 
 class FollowTests(DirectoryTestCase):
-    """What is appended is seen once, whatever is done to the file."""
+    """Appended lines are shown once, whatever happens to the file."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -129,15 +135,17 @@ class FollowTests(DirectoryTestCase):
     def seen(self) -> list[bytes]:
         return list(self.file.lines())
 
-    def test_partial(self) -> None:
-        """A line is seen when it has its end."""
+    def test_partialLine(self) -> None:
+        """A line is shown once it is complete."""
         self.append(b"one\ntw")
         self.assertEqual(self.seen(), [b"one"])
         self.append(b"o\n\n")
         self.assertEqual(self.seen(), [b"two", b""])
 
-    def test_renamed(self) -> None:
-        """The old file is read to its end, also while the new one is there and empty."""
+    def test_renamedFile(self) -> None:
+        """
+        A renamed file is read to its end, even while the new file exists and is empty.
+        """
         self.append(b"one\n")
         old = self.path.rename(self.path.with_suffix(".json.1"))
         self.assertEqual(self.seen(), [b"one"])
@@ -148,23 +156,23 @@ class FollowTests(DirectoryTestCase):
         self.append(b"four\n")
         self.assertEqual(self.seen(), [b"three", b"four"])
 
-    def test_copied(self) -> None:
-        """What was appended between the last look and the copy is in the copy."""
+    def test_copiedAndTruncated(self) -> None:
+        """Lines appended between the last poll and the copy are read from the copy."""
         self.append(b"one\ntw")
         self.seen()
         self.append(b"o\n")
         shutil.copy(self.path, f"{self.path}.1")
         os.truncate(self.path, 0)
         self.assertEqual(self.seen(), [b"two"])
-        # As long as before, and longer.
+        # As long as before, or longer.
         for line in (b"t", b"three"):
             shutil.copy(self.path, f"{self.path}.1")
             os.truncate(self.path, 0)
             self.append(line + b"\n" + b"four\n" * 3)
             self.assertEqual(self.seen(), [line] + [b"four"] * 3)
 
-    def test_truncated(self) -> None:
-        """Without a copy it goes on at the beginning."""
+    def test_truncatedWithoutCopy(self) -> None:
+        """Without a copy, reading continues at the beginning."""
         self.append(b"one\ntw")
         self.seen()
         os.truncate(self.path, 0)
@@ -172,22 +180,24 @@ class FollowTests(DirectoryTestCase):
         self.assertEqual(self.seen(), [b"three"])
 
     def test_longLine(self) -> None:
-        """A line that is too long is left out, the next is seen."""
+        """A line that is too long is skipped, and the next is shown."""
         self.patch(tailing, "BLOCK_OCTETS", 10)
         self.patch(tailing, "LINE_OCTETS_MAX", 30)
         self.append(b"y" * 100 + b"\ntwo\n")
         self.assertEqual(self.seen(), [b"two"])
 
     def test_notRegular(self) -> None:
-        """A pipe or a directory is refused, and does not make us wait."""
+        """A FIFO or a directory is refused without blocking."""
         pipe = self.directory / "pipe"
         os.mkfifo(pipe)
         for path in (pipe, self.directory):
             with self.assertRaises(UserError):
                 Followed(str(path))
 
-    def test_histories(self) -> None:
-        """Any sequence of appends, renames, copies, and looks between them."""
+    def test_randomHistories(self) -> None:
+        """
+        In any sequence of appends, renames, copies and polls, each line is shown once.
+        """
         for seed in range(200):
             self.history(random.Random(seed), seed)
 
@@ -210,7 +220,7 @@ class FollowTests(DirectoryTestCase):
             elif action == "l":
                 seen += file.lines()
             else:
-                # Two rotations between two looks are one too many.
+                # Two rotations between two polls are too many.
                 seen += file.lines()
                 if action == "r":
                     os.rename(self.path, f"{self.path}.{number + 1}")
@@ -224,13 +234,16 @@ class FollowTests(DirectoryTestCase):
 
 
 class ShownTests(SynchronousTestCase):
-    """A record as a line for people."""
+    """A record as a line of text for people."""
 
     def text(self, line: bytes) -> str:
         return asText(json.loads(line))
 
-    def test_line(self) -> None:
-        """When, whose, what, from where, the text and the fields."""
+    def test_lineOfRecord(self) -> None:
+        """
+        A line has the time, the worker, the event, the attacker's address, the text and
+        the fields.
+        """
         line = (
             b'<134>1 2026-04-18T00:00:00Z w ssh - auth [relay@55555 src_ip="203.0.113.5"'
             b' user="root"] try'
@@ -245,9 +258,11 @@ class ShownTests(SynchronousTestCase):
             "2026-04-18T00:00:01 decky-01: plain",
         )
 
-    def test_marks(self) -> None:
-        """A foreign HOSTNAME and a gap stand before the first colon, where no text of a
-        worker is."""
+    def test_marksBeforeColon(self) -> None:
+        """
+        A mismatching HOSTNAME and a gap are shown before the first colon, where a
+        worker cannot write.
+        """
         shown = self.text(records("w2", FORGED, marks=True))
         self.assertTrue(shown.startswith("2026-04-18T00:00:01 w2 (says decky-01): "))
         shown = self.text(records("w2", b"<1>1 - x):GAP: - - - - y", marks=True))
@@ -266,8 +281,8 @@ class ShownTests(SynchronousTestCase):
             " it begins a\\x1b[2J",
         )
 
-    def test_escapes(self) -> None:
-        """Nothing that a terminal would obey, in no member."""
+    def test_terminalEscapes(self) -> None:
+        """No member contains anything that a terminal would interpret."""
         bad = "\x1b]0;x\x07\x9b2J\r\n\u202e\u2028\x7f\x00"
         line = f'<134>1 - h{bad} a{bad} - m{bad} [relay@55555 p="{bad}"] {bad}'.encode()
         for octets in (line, bad.encode(), line + b"\xff\x9b"):
@@ -276,14 +291,14 @@ class ShownTests(SynchronousTestCase):
                 self.assertTrue(shown.isprintable(), shown)
                 self.assertIn("\\x1b", shown)
 
-    def test_octets(self) -> None:
-        """A message's own octets are back, also when they are not UTF-8."""
+    def test_originalOctets(self) -> None:
+        """C{--raw} restores a message's original octets, even if they are not UTF-8."""
         for octets in (b"plain", "\u202e\xe9".encode(), b"\xff\x00\x1b"):
             self.assertEqual(message(json.loads(records("w", octets))), octets)
 
 
 class TailTests(DirectoryTestCase):
-    """Whose lines, of which files."""
+    """Which workers' lines are shown, and from which files."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -300,9 +315,11 @@ class TailTests(DirectoryTestCase):
         tail.start(count, most)
         return tail
 
-    def test_certificate(self) -> None:
-        """A worker is who its certificate says, whatever another one writes; what is no
-        record is nobody's."""
+    def test_workerByCertificate(self) -> None:
+        """
+        A line belongs to the worker in its certificate, whatever other workers write;
+        lines that are not records are ignored.
+        """
         self.append(b'{"source_worker": "decky-01"\n["source_worker": "decky-01"]\n')
         self.append(records("decky-01", b"a", b"b"))
         self.append(records("decky-010", FORGED) + records("w2", FORGED, b"c"))
@@ -312,17 +329,19 @@ class TailTests(DirectoryTestCase):
         tail.look()
         self.assertEqual(self.shown, [b"a", b"b", FORGED])
 
-    def test_several(self) -> None:
-        """Several workers, and all."""
+    def test_severalWorkers(self) -> None:
+        """Lines of several workers, or of all, can be shown."""
         self.append(records("w1", b"a") + records("w2", b"b") + records("w3", b"c"))
         self.tail("w1", "w2")
         self.assertEqual(self.shown, [b"a", b"b"])
         self.tail()
         self.assertEqual(self.shown[2:], [b"b", b"c"])
 
-    def test_rotated(self) -> None:
-        """Lines that the file has no more are looked for in what it was rotated to, within
-        the bound; never twice in the same file."""
+    def test_rotatedFiles(self) -> None:
+        """
+        Lines that are no longer in the file are searched for in its rotated files,
+        within the limit, and in no file twice.
+        """
         for name, octets in (("3.gz", b"-"), ("2", b"a"), ("1", b"b")):
             path = Path(f"{self.path}.{name}")
             path.write_bytes(records("w1", octets) + records("w2", b"-"))
@@ -336,8 +355,11 @@ class TailTests(DirectoryTestCase):
         self.tail("w1", count=2)
         self.assertEqual(self.shown[4:], [b"b", b"c"])
 
-    def test_extension(self) -> None:
-        """Also under the names that logrotate's extension and dateext give."""
+    def test_extensionNames(self) -> None:
+        """
+        Rotated files are also found under the names of logrotate's extension and
+        dateext.
+        """
         stem, dot, extension = self.path.name.partition(".")
         for age, name in enumerate(
             (f"{stem}-20261128{dot}{extension}", f"{stem}.2.json")
@@ -350,7 +372,10 @@ class TailTests(DirectoryTestCase):
         self.assertEqual(self.shown, [b"1", b"0", b"c"])
 
     def test_fileForEach(self) -> None:
-        """{worker} in the path: those who are named, or all that there are and come."""
+        """
+        With {worker} in the path, the files of the named workers are followed, or all
+        files including new ones.
+        """
         path = self.directory / "of-{worker}.json"
         self.append(records("w1", b"a"), self.directory / "of-w1.json")
         self.append(records("w2", b"b"), self.directory / "of-w2.json")
@@ -361,13 +386,13 @@ class TailTests(DirectoryTestCase):
         tail.look()
         self.assertEqual(self.shown[1:], [b"a", b"b", b"c"])
 
-    def test_none(self) -> None:
-        """A file that is not there, and what to do."""
+    def test_missingFile(self) -> None:
+        """A missing file is an error with a remedy."""
         with self.assertRaisesRegex(UserError, "--json-path with --file"):
             self.tail("w1", path=self.directory / "other.json")
 
-    def test_needles(self) -> None:
-        """What a record is found by is what records have."""
+    def test_filterMatchesRecords(self) -> None:
+        """The text that the filter searches for occurs in real records."""
         for line in (records("w1", b"a"), records("w1", b"\xff\n\x00")):
             self.assertEqual(len(Filter(["w1"]).needles), 1)
             self.assertTrue(Filter(["w1"]).wants(line))
@@ -378,7 +403,7 @@ class TailTests(DirectoryTestCase):
 
 
 class OptionsTests(SynchronousTestCase):
-    """What people type."""
+    """Command-line options."""
 
     def parsed(self, *words: str) -> Options:
         options = Options()
@@ -388,15 +413,18 @@ class OptionsTests(SynchronousTestCase):
         return options
 
     def test_anyOrder(self) -> None:
-        """Names and options in any order."""
+        """Names and options can be mixed."""
         options = self.parsed("w1", "-n", "5", "w2", "--json", "--search=2m")
         self.assertEqual(options.workers, ["w1", "w2"])
         self.assertEqual(
             (options["lines"], options["json"], options["search"]), (5, 1, 2**21)
         )
 
-    def test_places(self) -> None:
-        """The first of the usual places that has the file; or where it was looked for."""
+    def test_usualPlaces(self) -> None:
+        """
+        The first default place that has the file is used; otherwise the error lists the
+        places.
+        """
         here = Path(self.mktemp()).resolve()
         here.mkdir(parents=True)
         places = [str(here / "a.json"), str(here / "closed" / "b.json")]
@@ -410,15 +438,15 @@ class OptionsTests(SynchronousTestCase):
             options.parseOptions([])
             self.assertEqual(options["file"], place)
 
-    def test_refused(self) -> None:
-        """What is no name, no number, or contradicts itself."""
+    def test_invalidArguments(self) -> None:
+        """Invalid names and numbers, and contradictory options, are refused."""
         for words in (["../x"], ["-n", "-3"], ["-n", "x"], ["--json", "--raw"], ["-q"]):
             with self.assertRaises(usage.UsageError):
                 self.parsed(*words)
 
 
 class ProcessTests(PairTestCase):
-    """The real command, beside a real listener."""
+    """The real command, with a real listener."""
 
     def command(self, *words: str) -> subprocess.Popen[bytes]:
         child = subprocess.Popen(
@@ -438,9 +466,11 @@ class ProcessTests(PairTestCase):
         self.children.append(child)
         return child
 
-    def test_follow(self) -> None:
-        """Lines of one of two workers, live, through both kinds of rotation; ended by
-        Ctrl-C. What the other one forges is not among them."""
+    def test_followsOneWorker(self) -> None:
+        """
+        The lines of one of two workers are shown live, through both kinds of rotation,
+        until Ctrl-C. Lines forged by the other worker are not shown.
+        """
         pair = self.pair()
         one, two = pair.enroll("decky-01"), pair.enroll("decky-02")
         pair.startListener()
@@ -466,7 +496,10 @@ class ProcessTests(PairTestCase):
         self.assertEqual(child.returncode, 130)
 
     def test_readerGone(self) -> None:
-        """Whoever reads us ends, while no line comes: so do we, quietly."""
+        """
+        If the reader of the output ends while no line arrives, the command ends as
+        well, silently.
+        """
         (self.directory / "master.json").write_bytes(records("w1", b"a"))
         child = self.command("w1")
         assert child.stdout is not None and child.stderr is not None
@@ -474,8 +507,10 @@ class ProcessTests(PairTestCase):
         child.stdout.close()
         self.assertEqual((child.wait(60), child.stderr.read()), (0, b""))
 
-    def test_end(self) -> None:
-        """Without following: what is there, and why it is little."""
+    def test_withoutFollowing(self) -> None:
+        """
+        With C{--no-follow} existing lines are shown, and a reason if there are few.
+        """
         (self.directory / "master.json").write_bytes(records("w1", b"\x7f"))
         for words, out, err in (
             (["w1", "--json"], b'"raw_line": "\\u007f"', b""),

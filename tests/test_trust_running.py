@@ -1,4 +1,4 @@
-"""Revoked and replaced certificates, with real processes."""
+"""Tests for revoked and replaced certificates, with real processes."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class Writer:
             self.count += 1
 
     def stop(self) -> int:
-        """End it. How many lines each worker has."""
+        """Stop writing. Returns the number of lines for each worker."""
         self._over.set()
         self._thread.join()
         return self.count
 
 
 def decnetSyslog(*arguments: str) -> str:
-    """Run a command of decnet-syslog. What it printed."""
+    """Run a decnet-syslog command. Returns its output."""
     code = "from decnet_syslog.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -60,14 +60,17 @@ def decnetSyslog(*arguments: str) -> str:
 
 
 def replaceBundle(home: Path, new: Path) -> None:
-    """Replace a bundle's files one after the other."""
+    """Replace the files of a bundle, one after another."""
     for name in BUNDLE_FILES:
         shutil.copy2(new / name, home / f".{name}")
         os.replace(home / f".{name}", home / name)
 
 
 def knock(pair: Pair, bundle: Path) -> str:
-    """Come to a listener with a bundle, as a plain sender: the alert, or none in a second."""
+    """
+    Connect to a listener with a bundle, as a plain sender. Returns the alert, or
+    nothing after a second.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -88,7 +91,7 @@ def knock(pair: Pair, bundle: Path) -> str:
 
 
 class RunningTests(PairTestCase):
-    """Two workers that send all the time."""
+    """Two workers that send continuously."""
 
     def started(self) -> tuple[Pair, Worker, Worker]:
         pair = self.pair()
@@ -114,8 +117,11 @@ class RunningTests(PairTestCase):
     def connections(self, pair: Pair, name: str) -> int:
         return pair.listener.output().count(f"{name} connected from")
 
-    def test_revoked(self) -> None:
-        """The command closes the worker's connection and refuses its next ones."""
+    def test_revokedWorker(self) -> None:
+        """
+        The revoke command closes the worker's connection, and later connections are
+        refused.
+        """
         pair, one, two = self.started()
         writer = Writer(one, two)
         self.addCleanup(writer.stop)
@@ -148,15 +154,19 @@ class RunningTests(PairTestCase):
         )
 
     def assertShutOut(self, pair: Pair, bundle: Path, alert: str) -> None:
-        """Within a second a bundle is refused, and its owner told why."""
+        """
+        Check that a bundle is refused within a second, and that its owner learns the
+        reason.
+        """
         self.waitFor(
             pair, lambda: alert in knock(pair, bundle), f"{bundle} is not {alert}"
         )
 
     def test_authorityReplaced(self) -> None:
         """
-        The CA is replaced under load: no line is lost, nothing restarted; revoke works before,
-        during and after; the old CA's certificates are refused at the end.
+        When the CA is replaced under load, no line is lost and nothing restarts;
+        revocations work before, during and after; at the end the old CA's certificates
+        are refused.
         """
         pair, one, two = self.started()
         processes = [(process, process.pid) for process in pair.processes]
@@ -227,7 +237,7 @@ class RunningTests(PairTestCase):
         delivered = self.delivered(pair)
         for name in ("w1", "w2"):
             self.assertEqual(delivered.pop(name), self.expected(count))
-        # A knock can be accepted until the listener has read the list.
+        # A connection may be accepted until the listener has read the list.
         self.assertLessEqual(set(delivered), {"before", "during", "mallory", "after"})
         for process, pid in processes:
             self.assertTrue(process.alive)
@@ -244,10 +254,10 @@ class RunningTests(PairTestCase):
             ]
             self.assertEqual(prints[-1], fingerprint(shown.certificate))
 
-    def test_told(self) -> None:
+    def test_refusedWorkerRecovers(self) -> None:
         """
-        A refused worker logs the reason once and gives up nothing: when the cause is gone, its
-        lines arrive, without a restart.
+        A refused worker logs the reason once and keeps its lines: once the cause is
+        removed, they arrive without a restart.
         """
         allow = self.directory / "allow"
         allow.write_text("revoked\nplain\noperator\nforeign\n")
@@ -302,7 +312,7 @@ class RunningTests(PairTestCase):
             self.assertEqual(output.count(said), 1, output)
             self.assertEqual(output.count("no connection to the master"), 1, output)
             self.assertNotIn("connected to the master", output)
-        # Mended: another bundle, or another list.
+        # The cause is removed: another bundle, or another list.
         allow.write_text(allow.read_text() + "barred\n")
         for name in words:
             if name != "barred":
@@ -323,8 +333,10 @@ class RunningTests(PairTestCase):
                 self.delivered(pair)[name], [f"number {n}" for n in range(3)]
             )
 
-    def test_replaced(self) -> None:
-        """Both ends' certificates are replaced under load: no connection is dropped."""
+    def test_replacedCertificates(self) -> None:
+        """
+        When both ends' certificates are replaced under load, no connection is dropped.
+        """
         pair, one, _ = self.started()
         writer = Writer(*pair.workers)
         self.addCleanup(writer.stop)

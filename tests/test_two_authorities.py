@@ -1,4 +1,7 @@
-"""Several CAs at once: lists belong to keys, and damaged files never admit revoked workers."""
+"""
+Tests for several CAs at the same time: lists belong to keys, and damaged files never
+admit revoked workers.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ class TwoTestCase(AdmissionTestCase):
         return makeList(signer.certificate, signer.key, when, number)
 
     def assertRefused(self, admission: Admission, *refused: x509.Certificate) -> None:
-        """These, and no others."""
+        """Check that exactly these certificates are refused."""
         for one in (self.one, self.two, self.three, self.four):
             objection = admission.refuse(one)
             if one in refused:
@@ -68,8 +71,11 @@ class TwoTestCase(AdmissionTestCase):
 class KeyTests(TwoTestCase):
     """A list belongs to the key that has signed it."""
 
-    def test_both(self) -> None:
-        """Each list revokes what its CA has made, in any order, whatever the numbers."""
+    def test_listForEachCA(self) -> None:
+        """
+        Each list revokes certificates of its own CA, in any order and with any list
+        numbers.
+        """
         for order, (n, m) in itertools.product((1, -1), ((1, 1), (9, 1), (1, 9))):
             lists = [
                 self.listOf(self.authority, n, self.one),
@@ -81,8 +87,10 @@ class KeyTests(TwoTestCase):
             self.assertRefused(admission, self.one, self.three)
             self.assertEqual(self.events, [])
 
-    def test_grows(self) -> None:
-        """While it runs: a list of the second CA appears, and each goes on by its own number."""
+    def test_secondListAppears(self) -> None:
+        """
+        When a second CA's list appears, each CA's list is updated by its own numbers.
+        """
         self.crl.write_bytes(self.listOf(self.authority, 7, self.one))
         admission = self.admission()
         self.assertRefused(admission, self.one)
@@ -97,7 +105,7 @@ class KeyTests(TwoTestCase):
         self.assertTrue(self.look(admission))
         self.assertRefused(admission, self.one, self.two, self.three, self.four)
 
-    def test_appended(self) -> None:
+    def test_newerListWins(self) -> None:
         """If a file has two lists from one CA, the newer wins, in either order."""
         old = self.listOf(self.second, 1)
         new = self.listOf(self.second, 2, self.three)
@@ -111,7 +119,7 @@ class KeyTests(TwoTestCase):
         self.assertRefused(self.admission(), self.three, self.four)
 
     def test_sameSerial(self) -> None:
-        """One serial number of two CAs is two certificates."""
+        """Certificates of two CAs with the same serial number are distinct."""
         by = self.second.signers()[0]
         twin = signed(
             named("w1"),
@@ -130,8 +138,11 @@ class KeyTests(TwoTestCase):
         self.assertTrue(self.look(admission))
         self.assertIsNotNone(admission.refuse(twin))
 
-    def test_names(self) -> None:
-        """The name may be in another kind of string in the list, or the certificate: one key."""
+    def test_stringTypesOfNames(self) -> None:
+        """
+        The CA's name may be in another string type in the list or the certificate: only
+        the key counts.
+        """
         ca = signed(named("A"), key("a"), named("A"), key("a"), ca=True)
         leaf = signed(
             named("w1"), key("holder"), named("a", _ASN1Type.PrintableString), key("a")
@@ -153,13 +164,16 @@ class KeyTests(TwoTestCase):
         self.master = replace(self.master, authorities=(ca,))
         admission = self.admission()
         self.assertIsNotNone(admission.refuse(leaf))
-        # Renewed, under another name even: the same key.
+        # A renewed CA certificate, even with another name, has the same key.
         renamed = signed(named("B"), key("a"), named("B"), key("a"), ca=True)
         self.master = replace(self.master, authorities=(renamed,))
         self.assertIsNotNone(self.admission().refuse(leaf))
 
     def test_sameNumber(self) -> None:
-        """A list with the number in force must have all entries of that one."""
+        """
+        A list with the same number as the current one must have at least the same
+        entries.
+        """
         self.crl.write_bytes(self.listOf(self.authority, 3, self.one))
         admission = self.admission()
         self.crl.write_bytes(self.listOf(self.authority, 3, self.two))
@@ -171,7 +185,7 @@ class KeyTests(TwoTestCase):
         self.assertRefused(admission, self.one, self.two)
 
     def test_partOfAList(self) -> None:
-        """An incomplete list (a delta, or for some reasons only) is refused."""
+        """A partial list (a delta, or for some reasons only) is refused."""
         self.crl.write_bytes(self.listOf(self.authority, 3, self.one))
         admission = self.admission()
         signer = self.authority.signers()[0]
@@ -201,8 +215,11 @@ class KeyTests(TwoTestCase):
             self.assertAlarm("not a complete list")
             self.assertRefused(admission, self.one)
 
-    def test_stranger(self) -> None:
-        """A list of a CA that is not trusted is passed over; alone it is not a list for us."""
+    def test_listOfUntrustedCA(self) -> None:
+        """
+        A list from an untrusted CA is ignored; if it is the only one, the file is
+        refused.
+        """
         stranger = makeList(testAuthority("other"), key("other"), {}, 99)
         own = self.listOf(self.authority, 1, self.one)
         for octets in (stranger + own, own + stranger):
@@ -216,20 +233,20 @@ class KeyTests(TwoTestCase):
         error = self.assertRaises(UserError, self.admission)
         self.assertIn("not signed by the CA", str(error))
 
-    def test_expected(self) -> None:
-        """A worker of a CA that is no longer trusted is not expected."""
+    def test_untrustedCAIsNotExpected(self) -> None:
+        """A worker whose CA is no longer trusted is not expected."""
         admission = self.admission()
         for key_, excluded in (("", False), ("0" * 64, True)):
             self.assertEqual(admission.excludes("w1", "x", 1, key_), excluded)
 
 
 class DamageTests(TwoTestCase):
-    """A revoked worker is never served because a file is damaged."""
+    """A damaged file never admits a revoked worker."""
 
     def cases(
         self,
     ) -> tuple[dict[str, Callable[[], None]], dict[str, Callable[[], None]]]:
-        """States of the list and of its copy."""
+        """The states of the list and of its copy."""
         good = self.listOf(self.authority, 2, self.one)
         impostor = (
             x509.CertificateRevocationListBuilder()
@@ -271,8 +288,10 @@ class DamageTests(TwoTestCase):
         else:
             path.unlink(missing_ok=True)
 
-    def test_start(self) -> None:
-        """One good file is enough to start. A damaged file without a good one is not."""
+    def test_oneGoodFileIsEnough(self) -> None:
+        """
+        One good file is enough to start; a damaged file without a good one is refused.
+        """
         self.master = replace(self.master, authorities=(self.authority.certificate,))
         lists, copies = self.cases()
         for (list_, writeList), (copy, writeCopy) in itertools.product(
@@ -284,7 +303,7 @@ class DamageTests(TwoTestCase):
             writeCopy()
             with self.subTest(list=list_, copy=copy):
                 if copy == "directory" and list_ == "good":
-                    # No copy could be kept.
+                    # No copy could be written.
                     self.assertRaises(UserError, self.admission)
                 elif "good" in (list_, copy):
                     admission = self.admission()
@@ -298,7 +317,7 @@ class DamageTests(TwoTestCase):
                         self.assertIn(word, str(error))
 
     def test_everyOctet(self) -> None:
-        """A copy with one wrong octet never admits a revoked worker."""
+        """A copy with any single octet changed never admits a revoked worker."""
         self.master = replace(self.master, authorities=(self.authority.certificate,))
         good = self.listOf(self.authority, 2, self.one)
         for at in range(len(good)):
@@ -312,7 +331,10 @@ class DamageTests(TwoTestCase):
             self.assertIsNotNone(admission.refuse(self.one), at)
 
     def test_oneOfTwo(self) -> None:
-        """One CA has a good list, the other's may be lost: the listener does not start."""
+        """
+        If one CA's list is good but the other's may be lost, the listener does not
+        start.
+        """
         lists, copies = self.cases()
         for damage in ("garbage", "empty", "forged", "impostor"):
             for writeList, writeCopy in (
@@ -324,13 +346,13 @@ class DamageTests(TwoTestCase):
                 writeList()
                 writeCopy()
                 self.assertRaises(UserError, self.admission)
-        # Without a damaged file, a missing list means that there is none.
+        # Without a damaged file, a missing list means that no list exists.
         self.remove(self.crl)
         self.remove(self.saved)
         copies["good"]()
         self.assertRefused(self.admission(), self.one)
 
-    def test_runs(self) -> None:
+    def test_runningListener(self) -> None:
         """A running listener uses its memory, and rewrites a damaged copy."""
         lists, copies = self.cases()
         lists["good"]()
@@ -352,7 +374,7 @@ class DamageTests(TwoTestCase):
 
 
 class BundleTests(TwoTestCase):
-    """The master's bundle gets another CA while it runs."""
+    """The master's bundle gets another CA while the listener runs."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -362,17 +384,22 @@ class BundleTests(TwoTestCase):
         self.running = self.admission()
         with open(self.crl, "ab") as file:
             file.write(self.listOf(self.second, 1, self.three))
-        # A list of a CA that is not trusted yet.
+        # A list from a CA that is not trusted yet.
         self.look(self.running)
         self.events.clear()
 
-    def test_list(self) -> None:
-        """Its list, which was there before, is in force with it."""
+    def test_existingListTakesEffect(self) -> None:
+        """
+        The new CA's list, which existed before, takes effect together with the CA.
+        """
         self.running.use(self.both)
         self.assertRefused(self.running, self.one, self.three)
 
-    def test_retired(self) -> None:
-        """And the first one goes: its list may stay in the file, or go, or the file."""
+    def test_firstCARetires(self) -> None:
+        """
+        When the first CA is removed, its list may stay in the file, or be removed, or
+        the whole file may be.
+        """
         self.running.use(self.both)
         only = replace(self.both, authorities=self.both.authorities[1:])
         self.running.use(only)
@@ -390,13 +417,13 @@ class BundleTests(TwoTestCase):
         )
         self.assertTrue(self.look(self.running))
         self.assertEqual([event for event, _ in self.events], ["reloaded"] * 2)
-        # A listener that starts now decides the same.
+        # A listener that starts now decides in the same way.
         self.master = only
         again = self.admission()
         self.assertIsNotNone(again.refuse(self.three))
         self.assertIsNone(again.refuse(self.two))
 
-    def test_damaged(self) -> None:
+    def test_unreadableList(self) -> None:
         """A CA is not trusted until its list can be read."""
         good = self.crl.read_bytes()
         self.crl.write_bytes(good[:-40])
@@ -421,13 +448,16 @@ class BundleTests(TwoTestCase):
         self.assertRefused(self.running, self.one, self.three)
 
     def test_oldListGone(self) -> None:
-        """The list of a CA that stays must not go with the change."""
+        """The list of a CA that stays must not disappear with the change."""
         self.crl.write_bytes(self.listOf(self.second, 1, self.three))
         self.running.use(self.both)
         self.assertRefused(self.running, self.one, self.three)
 
-    def test_each(self) -> None:
-        """A list that goes back, or goes away, does not keep another CA's from being used."""
+    def test_eachCAsListIsUsed(self) -> None:
+        """
+        An older or missing list of one CA does not prevent another CA's list from being
+        used.
+        """
         self.running.use(self.both)
         for number, old in enumerate((self.listOf(self.authority, 0), b""), 2):
             self.crl.write_bytes(
@@ -435,6 +465,6 @@ class BundleTests(TwoTestCase):
             )
             self.assertTrue(self.look(self.running))
             self.assertRefused(self.running, self.one, self.three, self.four)
-            # And so it is after the next start.
+            # The next start gives the same result.
             self.master = self.both
             self.assertRefused(self.admission(), self.one, self.three, self.four)

@@ -1,4 +1,7 @@
-"""What a look finds reaches the disk in few transactions, and before anything is read."""
+"""
+Tests that files found by a poll are saved in few transactions, and before they are
+read.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,19 @@ from .tailing import TailTestCase
 
 
 class BurstTestCase(TailTestCase):
-    """Many logs, one forwarder."""
+    """Many logs, followed by one forwarder."""
 
     pattern = "*.log"
     LOGS = 30
 
     def write(self, text: str) -> None:
-        """A line into each log."""
+        """Write a line to each log."""
         for number in range(self.LOGS):
             with open(self.logs / f"{number:02}.log", "ab") as file:
                 file.write(b"%s of %d\n" % (text.encode(), number))
 
     def rotateAll(self) -> None:
-        """Rename each by number."""
+        """Rename each log to a numbered name."""
         for number in range(self.LOGS):
             log = self.logs / f"{number:02}.log"
             for count in (2, 1):
@@ -59,10 +62,12 @@ class BurstTestCase(TailTestCase):
 
 
 class BurstTests(BurstTestCase):
-    """A burst of rotated files costs a few transactions."""
+    """A burst of rotated files costs few transactions."""
 
     def test_fewCommits(self) -> None:
-        """Neither finding, reading nor finishing has a transaction for each file."""
+        """
+        Finding, reading and finishing files does not need a transaction for each file.
+        """
         self.write("first")
         with self.counted() as steps:
             self.settle()
@@ -82,8 +87,8 @@ class BurstTests(BurstTestCase):
             ),
         )
 
-    def test_missed(self) -> None:
-        """Nor has a start after it."""
+    def test_fewCommitsAtStart(self) -> None:
+        """A start after a burst does not need a transaction for each file either."""
         self.write("first")
         self.settle()
         self.files.save()
@@ -98,7 +103,7 @@ class BurstTests(BurstTestCase):
         self.assertEqual(len(octets.splitlines()), 3 * self.LOGS)
 
     def test_syncedBefore(self) -> None:
-        """Every file is synced before the records that tell of its octets are committed."""
+        """Every file is synced before the records about its octets are committed."""
         self.write("first")
         with self.counted() as steps:
             self.now += 1
@@ -107,12 +112,14 @@ class BurstTests(BurstTestCase):
 
 
 class SyncTests(BurstTestCase):
-    """What is shipped is on the worker's disk."""
+    """Shipped octets are on the worker's disk."""
 
     LOGS = 1
 
     def test_beforeShipping(self) -> None:
-        """Octets that came since the last look are synced before they are given out."""
+        """
+        Octets that were written since the last poll are synced before they are shipped.
+        """
         self.write("first")
         self.ship()
         self.write("second")
@@ -126,17 +133,17 @@ class SyncTests(BurstTestCase):
 
 
 class NoSpaceTests(BurstTestCase):
-    """The state's disk is full for a while."""
+    """The state's disk is full for some time."""
 
     LOGS = 3
 
     def full(self) -> Any:
-        """No record can be written."""
+        """Make saving fail for lack of space."""
         error = sqlite3.OperationalError("database or disk is full")
         return mock.patch.object(StateStore, "save", side_effect=error)
 
     def test_notRead(self) -> None:
-        """Nothing is read of a content whose record is not on disk; it is reported once."""
+        """A content whose record is not saved is not read, and is reported once."""
         self.write("first")
         with self.full():
             self.assertEqual(self.ship(), b"")
@@ -147,16 +154,21 @@ class NoSpaceTests(BurstTestCase):
         self.assertEqual(len(self.ship().splitlines()), self.LOGS)
         self.assertEqual(self.files.troubles, {})
 
-    def test_killed(self) -> None:
-        """A process that dies meanwhile has offered nothing, and begins anew."""
+    def test_killedWithoutSpace(self) -> None:
+        """
+        A process that dies without having saved has shipped nothing, and starts anew.
+        """
         self.write("first")
         with self.full():
             self.ship()
         self.restart(save=False)
         self.assertEqual(len(self.ship().splitlines()), self.LOGS)
 
-    def test_end(self) -> None:
-        """An end that cannot be written is written later, and is an end meanwhile."""
+    def test_unsavedEnd(self) -> None:
+        """
+        The end of a file that cannot be saved is saved later, and takes effect
+        immediately.
+        """
         self.write("first")
         self.ship()
         self.files.save()
@@ -170,10 +182,10 @@ class NoSpaceTests(BurstTestCase):
 
 
 class KeptTests(TailTestCase):
-    """A copy of a deleted file stays until the end of its content is on disk."""
+    """The copy of a deleted file is kept until the end of its content is saved."""
 
-    def test_order(self) -> None:
-        """The record of the end first, then the copy is deleted."""
+    def test_endBeforeDeletion(self) -> None:
+        """The end of the content is saved first; then the copy is deleted."""
         self.append(b"one\ntwo\n")
         self.ship(pieces=0)
         os.unlink(self.path)

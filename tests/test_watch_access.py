@@ -1,4 +1,7 @@
-"""Who may ask for the listener's pages, and what a browser may do with the answer."""
+"""
+Tests for access to the listener's pages, and for the restrictions that they set for
+browsers.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,15 @@ from .watched import HOSTILE, SCRIPT, Watched, twelve
 
 
 class AccessTests(PagesTestCase):
-    """Who may ask, and what a browser may do with the answer."""
+    """Which requests are answered, and what a browser may do with the answer."""
 
     PATHS = ("/", "/worker/x", "/page.js", "/page.css", "/status.json", "/none")
 
-    def test_policy(self) -> None:
-        """Every answer, one that is refused too, has a browser run and fetch what is ours
-        only, keep nothing, guess nothing, and show it in nobody's frame."""
+    def test_securityHeaders(self) -> None:
+        """
+        Every answer, even a refusal, makes the browser run and load only our own files,
+        cache nothing, guess no types, and show the page in no frame.
+        """
         for path in self.PATHS:
             for host in ("127.0.0.1", "evil.example"):
                 _, headers, _ = ask(self.watched, path, host)
@@ -41,8 +46,8 @@ class AccessTests(PagesTestCase):
                 self.assertNotIn("set-cookie", headers)
                 self.assertNotIn("access-control-allow-origin", headers)
 
-    def test_types(self) -> None:
-        """Script and style are what they are, and of this package."""
+    def test_contentTypes(self) -> None:
+        """Script and style have the right content types and come from this package."""
         for path, kind in (("/page.js", "text/javascript"), ("/page.css", "text/css")):
             code, headers, body = ask(self.watched, path)
             self.assertEqual(
@@ -50,9 +55,11 @@ class AccessTests(PagesTestCase):
             )
             self.assertNotIn("http", body)
 
-    def test_host(self) -> None:
-        """A browser that was made to ask under another name is told nothing, whatever the
-        path and the method; every name of loopback is answered."""
+    def test_hostName(self) -> None:
+        """
+        A request under another host name, as caused by DNS rebinding, gets no data,
+        whatever the path and method; every loopback name is answered.
+        """
         twelve(self.watched)
         for host in (
             "evil.example",
@@ -72,7 +79,7 @@ class AccessTests(PagesTestCase):
             self.assertEqual(ask(self.watched, "/", good)[0], 200, good)
 
     def test_readOnly(self) -> None:
-        """Nothing can be sent."""
+        """Only GET and HEAD are accepted."""
         for path in self.PATHS[:-1]:
             self.assertEqual(ask(self.watched, path, method="POST")[0], 405, path)
         for path in ("/", "/page.css", "/status.json"):
@@ -81,8 +88,8 @@ class AccessTests(PagesTestCase):
             _, _, body = ask(self.watched, path)
             self.assertEqual(int(headers["content-length"]), len(body.encode()))
 
-    def test_hidden(self) -> None:
-        """With --hide-lines no line is on any page."""
+    def test_hiddenLines(self) -> None:
+        """With --hide-lines no page shows a line."""
         self.watched = Watched(hideLines=True)
         twelve(self.watched)
         for path in ("/", f"/worker/{HOSTILE}"):
@@ -96,8 +103,9 @@ class AccessTests(PagesTestCase):
         self.assertTrue(options.status.hideLines)
 
     def test_withoutScript(self) -> None:
-        """Without JavaScript the page is asked for again by itself, and shows no button
-        that would do nothing."""
+        """
+        Without JavaScript the page reloads itself, and has no button without function.
+        """
         page = self.page("/")
         again = [m for m in page.having("meta") if "http-equiv" in m]
         self.assertEqual(again, [{"http-equiv": "refresh", "content": str(AGAIN_S)}])

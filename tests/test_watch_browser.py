@@ -1,4 +1,4 @@
-"""The listener's pages in a real browser."""
+"""Tests for the listener's pages in a real browser."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .browser import Browser, Steps, reactor
 from .peers import requirePeer
 from .watched import HOSTILE, LAGGING, NAMES, SCRIPT, Watched, twelve
 
-# The narrowest window of a telephone that is still sold, in pixels.
+# The narrowest phone window still common, in pixels.
 NARROW = 380
 
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
@@ -42,26 +42,28 @@ class BrowserTests(TestCase):
 
     @inlineCallbacks
     def stopServing(self) -> Steps:
-        """No port, no connections."""
+        """Close the port and its connections."""
         yield self.port.stopListening()
         for protocol in list(self.watched.site.protocols):
             protocol.transport.abortConnection()
 
     @inlineCallbacks
     def assertValue(self, expression: str, expected: Any) -> Steps:
-        """The page has this value."""
+        """Check the value of an expression on the page."""
         found = yield self.tab.evaluate(expression)
         self.assertEqual(found, expected, expression)
 
     def complaints(self) -> list[str]:
-        """What the browser had to say, but for the icon that we do not have."""
+        """The browser's complaints, except about the missing icon."""
         return [c for c in self.browser.complaints if "favicon" not in c]
 
     @inlineCallbacks
-    def test_fleet(self) -> Steps:
-        """All twelve are there, a script in a line is text, a worker is a click away; the
-        picture is what the documentation shows: DECNET_SYSLOG_SCREENSHOT=$PWD/docs/status.png
-        renews it."""
+    def test_fleetPage(self) -> Steps:
+        """
+        The page lists all twelve workers, shows a script inside a line as text, and
+        links to each worker. DECNET_SYSLOG_SCREENSHOT=$PWD/docs/status.png renews the
+        documentation's picture.
+        """
         names = "[...document.querySelectorAll('.workers td:first-child a')]"
         found = yield self.tab.evaluate(f"{names}.map(a => a.textContent)")
         self.assertEqual(sorted(found), sorted(NAMES))
@@ -87,8 +89,8 @@ class BrowserTests(TestCase):
         self.assertEqual(self.complaints(), [])
 
     @inlineCallbacks
-    def test_policy(self) -> Steps:
-        """If something got through after all, the browser would not run it."""
+    def test_injectedScript(self) -> Steps:
+        """The browser does not run an injected script."""
         yield self.tab.evaluate(
             "(() => { const s = document.createElement('script');"
             " s.textContent = 'document.title = \"owned\"'; document.body.append(s);"
@@ -105,8 +107,9 @@ class BrowserTests(TestCase):
 
     @inlineCallbacks
     def test_refreshes(self) -> Steps:
-        """The page keeps itself up to date without being loaded again, and says when it
-        cannot."""
+        """
+        The page updates itself without being loaded again, and shows when it cannot.
+        """
         yield self.tab.evaluate("window.same = true")
         self.watched.send("decky-01", b"something new\n")
         self.watched.disconnect(LAGGING)
@@ -123,7 +126,10 @@ class BrowserTests(TestCase):
 
     @inlineCallbacks
     def test_theme(self) -> Steps:
-        """It is as the system is; the button changes it, and that is remembered."""
+        """
+        The page follows the system's theme; the button changes it, and the choice is
+        remembered.
+        """
         yield self.assertValue(BACKGROUND, LIGHT)
         yield self.tab.prefer("dark")
         yield self.assertValue(BACKGROUND, DARK)
@@ -138,9 +144,10 @@ class BrowserTests(TestCase):
         self.assertEqual(self.complaints(), [])
 
     @inlineCallbacks
-    def test_narrow(self) -> Steps:
-        """On a telephone everything is there, and nothing is beside the window, however long
-        the names are."""
+    def test_narrowWindow(self) -> Steps:
+        """
+        On a phone everything is shown inside the window, however long the names are.
+        """
         long = "w" * 64
         self.watched.enroll(long)
         self.watched.connect(long, 99)
@@ -161,7 +168,9 @@ class BrowserTests(TestCase):
 
     @inlineCallbacks
     def test_withoutScript(self) -> Steps:
-        """Without JavaScript all of it is there, too, and no button that does nothing."""
+        """
+        Without JavaScript everything is shown, and there is no button without function.
+        """
         yield self.tab.send("Emulation.setScriptExecutionDisabled", value=True)
         yield self.tab.go(self.url)
         rows = yield self.tab.evaluate(

@@ -1,4 +1,7 @@
-"""docs/watching.rst and docs/examples/prometheus-alerts.yml say what the code does."""
+"""
+Tests that docs/watching.rst and docs/examples/prometheus-alerts.yml agree with the
+code.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ RULES = ROOT / "docs/examples" / "prometheus-alerts.yml"
 
 DASHBOARD = ROOT / "docs/examples" / "grafana.json"
 
-# Everybody who clones this takes it along.
+# Every clone contains the picture.
 PICTURE_OCTETS_MAX = 400_000
 
 _METRIC = re.compile(r"^``(decnet_\w+)`` +(\w+) ", re.MULTILINE)
@@ -31,38 +34,41 @@ _KIND = re.compile(r"^``([a-z-]+)`` +(Alarm: )?", re.MULTILINE)
 
 
 def text() -> str:
-    """The reference."""
+    """The reference's text."""
     return (ROOT / "docs/watching.rst").read_text("utf-8")
 
 
 def documented() -> dict[str, str]:
-    """The metrics of the reference: name and kind."""
+    """The metrics in the reference: name and type."""
     return dict(_METRIC.findall(text()))
 
 
 class ReferenceTests(SynchronousTestCase):
-    """The reference; that it has every metric is held by test_watch_running."""
+    """The reference lists everything; for metrics see test_watch_running."""
 
-    def test_kinds(self) -> None:
-        """Every kind of event, and which are alarms."""
+    def test_kindsOfEvents(self) -> None:
+        """The reference lists every kind of event, and marks the alarms."""
         page = text()
         start, end = page.index("\nEvents\n"), page.index("\nMetrics\n")
         found = dict(_KIND.findall(page[start:end]))
         self.assertEqual(set(found), set(KINDS))
         alarms = {kind for kind, alarm in found.items() if alarm}
-        # A gap is no state; it is shown like one for a while.
+        # A gap is not a state; it is shown like one for some time.
         self.assertEqual(alarms, set(ALARMS) - {"gap"})
 
-    def test_options(self) -> None:
-        """Every option of the status; that the reference has each is sphinx's."""
+    def test_statusOptions(self) -> None:
+        """
+        The reference lists every status option; Sphinx checks the options' own
+        reference.
+        """
         options = {f"--{name}" for name, *_ in STATUS_PARAMETERS}
         options.add("--hide-lines")
         self.assertIn("hide-lines", [name for name, *_ in ListenerOptions.optFlags])
         found = set(re.findall(r"^``(--[a-z-]+)`` ", text(), re.MULTILINE))
         self.assertEqual(found, options)
 
-    def test_paths(self) -> None:
-        """Every path that is served."""
+    def test_servedPaths(self) -> None:
+        """Every path in the reference is served."""
         watched = Watched()
         watched.enroll("NAME")
         watched.look()
@@ -71,8 +77,8 @@ class ReferenceTests(SynchronousTestCase):
         for path in found:
             self.assertEqual(ask(watched, path)[0], 200, path)
 
-    def test_raised(self) -> None:
-        """Every kind that the code logs is in the table."""
+    def test_loggedKinds(self) -> None:
+        """Every kind of event that the code logs is in the table."""
         raised: set[str] = set()
         for path in (ROOT / "decnet_syslog").rglob("*.py"):
             raised |= set(re.findall(r'event="([a-z-]+)"', path.read_text("utf-8")))
@@ -81,10 +87,10 @@ class ReferenceTests(SynchronousTestCase):
 
 
 class PictureTests(SynchronousTestCase):
-    """The picture of the page; tests/test_watch_browser.py makes it."""
+    """The picture of the page, made by tests/test_watch_browser.py."""
 
-    def test_picture(self) -> None:
-        """It is one, is shown, and is not large."""
+    def test_pictureIsShown(self) -> None:
+        """The picture exists, is shown, and is small."""
         self.assertIn(".. image:: status.png\n", text())
         octets = (ROOT / "docs/status.png").read_bytes()
         self.assertTrue(octets.startswith(b"\x89PNG\r\n"))
@@ -92,7 +98,7 @@ class PictureTests(SynchronousTestCase):
 
 
 class DashboardTests(SynchronousTestCase):
-    """The dashboard for Grafana."""
+    """The Grafana dashboard."""
 
     def setUp(self) -> None:
         self.board = json.loads(DASHBOARD.read_text("utf-8"))
@@ -102,21 +108,21 @@ class DashboardTests(SynchronousTestCase):
             for target in panel["targets"]
         ] + [one["expr"] for one in self.board["annotations"]["list"]]
 
-    def test_metrics(self) -> None:
-        """It uses metrics that there are."""
+    def test_metricsExist(self) -> None:
+        """The dashboard uses only existing metrics."""
         used = set(re.findall(r"\bdecnet_\w+", " ".join(self.expressions)))
         names = {name.removesuffix("_bucket") for name in used}
         self.assertGreater(len(names), 20)
         self.assertEqual(names - set(documented()), set())
 
-    def test_variables(self) -> None:
-        """It uses the variables that it asks for, and Grafana's own."""
+    def test_variablesExist(self) -> None:
+        """The dashboard uses only its own variables and Grafana's."""
         asked = {one["name"] for one in self.board["templating"]["list"]}
         used = set(re.findall(r"\$\{?(\w+)", json.dumps(self.board)))
         self.assertEqual(used - {"__rate_interval", "__all"}, asked)
 
-    def test_places(self) -> None:
-        """No panel is on another, or beside the 24 columns."""
+    def test_panelsDoNotOverlap(self) -> None:
+        """No panels overlap or exceed the 24 columns."""
         taken: set[tuple[int, int]] = set()
         for panel in self.board["panels"]:
             at = panel["gridPos"]
@@ -131,8 +137,8 @@ class DashboardTests(SynchronousTestCase):
         ids = [panel["id"] for panel in self.board["panels"]]
         self.assertEqual(len(set(ids)), len(ids))
 
-    def test_expressions(self) -> None:
-        """Prometheus understands each."""
+    def test_expressionsAreValid(self) -> None:
+        """Prometheus accepts every expression of the dashboard."""
         rules = []
         for number, expression in enumerate(self.expressions):
             for variable, value in (
@@ -154,8 +160,8 @@ class DashboardTests(SynchronousTestCase):
 class RulesTests(SynchronousTestCase):
     """The alerting rules."""
 
-    def test_metrics(self) -> None:
-        """They use metrics that there are."""
+    def test_metricsExist(self) -> None:
+        """The rules use only existing metrics."""
         used = set(
             re.findall(
                 r"\bdecnet_(?:listener|forwarder|outputs)_\w+", RULES.read_text()
@@ -166,8 +172,8 @@ class RulesTests(SynchronousTestCase):
         self.assertGreater(len(names), 8)
         self.assertEqual(names - set(known), set())
 
-    def test_rules(self) -> None:
-        """Each fires when it must, and none when all is well."""
+    def test_rulesFire(self) -> None:
+        """Each rule fires when it should, and none fires when everything is well."""
         cases = ROOT / "tests/data/alerts.yml"
         expected = set(re.findall(r'alertname="(\w+)"', cases.read_text()))
         self.assertEqual(

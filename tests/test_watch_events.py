@@ -1,4 +1,6 @@
-"""Events out of the log, the command for each, and what is served to whom."""
+"""
+Tests for events from the log, the command run for each, and access to the status port.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ from decnet_syslog.worker.tap import Options as ForwarderOptions
 
 
 class EventLogTests(SynchronousTestCase):
-    """Whatever is logged with an C{event} is one."""
+    """Every log entry with an C{event} field becomes an event."""
 
     def setUp(self) -> None:
         self.log = Logger()
@@ -37,8 +39,8 @@ class EventLogTests(SynchronousTestCase):
         globalLogPublisher.addObserver(self.events)
         self.addCleanup(globalLogPublisher.removeObserver, self.events)
 
-    def test_facts(self) -> None:
-        """Who, where and why are kept; what a terminal would obey is not."""
+    def test_factsAreKept(self) -> None:
+        """The worker, address and reason are kept, and terminal escapes are removed."""
         self.log.warn(
             "refused {address}: {reason}",
             event="refused",
@@ -59,8 +61,11 @@ class EventLogTests(SynchronousTestCase):
             self.assertLess(len(text), 600)
         self.assertEqual(dict(self.events.refusals), {"not-allowed": 1})
 
-    def test_bounded(self) -> None:
-        """Thousands of one kind push no other out; a reason nobody knows is no new label."""
+    def test_boundedByKind(self) -> None:
+        """
+        Thousands of events of one kind displace no other kind; unknown reasons create
+        no new labels.
+        """
         self.log.warn("x", event="gap", worker="decky-01")
         for number in range(1000):
             self.log.warn("{reason}", event="refused", reason=f"odd words {number}")
@@ -73,8 +78,8 @@ class EventLogTests(SynchronousTestCase):
         self.assertEqual(len(recent), 2 * KEPT_OF_KIND + 1)
         self.assertIn("gap", [event.kind for event in recent])
 
-    def test_over(self) -> None:
-        """What says that something is over is kept, and not counted."""
+    def test_endOfAlarm(self) -> None:
+        """The end of an alarm is kept, but not counted."""
         self.log.info("x", event="silent", over=True)
         self.assertEqual(
             (len(self.events.recent()), sum(self.events.counts.values())), (1, 0)
@@ -82,7 +87,7 @@ class EventLogTests(SynchronousTestCase):
 
 
 class Processes(Clock):
-    """A reactor that starts processes by noting them."""
+    """A reactor that records processes instead of starting them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,26 +96,26 @@ class Processes(Clock):
     def spawnProcess(
         self, protocol: Any, path: str, words: list[str], env: object
     ) -> None:
-        """Note it."""
+        """Record a process."""
         transport = ProcessTransport()
         self.started.append(protocol)
         protocol.makeConnection(transport)
 
     def told(self) -> list[dict[str, Any]]:
-        """What was written to each."""
+        """The input written to each process."""
         return [json.loads(run.transport.value()) for run in self.started]
 
 
 class ProcessTransport(StringTransport):
-    """A process's pipes."""
+    """The pipes of a process."""
 
     killed = False
 
     def closeStdin(self) -> None:
-        """It has all."""
+        """All input was written."""
 
     def signalProcess(self, name: str) -> None:
-        """It is killed."""
+        """The process is killed."""
         self.killed = True
 
 
@@ -120,18 +125,18 @@ def event(kind: str = "silent", text: str = "x") -> Event:
 
 
 class CommandTests(SynchronousTestCase):
-    """C{--on-event}."""
+    """The C{--on-event} option."""
 
     def setUp(self) -> None:
         self.reactor = Processes()
         self.command = EventCommand(self.reactor, ["/bin/tell"])
 
     def end(self, index: int = -1) -> None:
-        """A run ends well."""
+        """Let a run end successfully."""
         self.reactor.started[index].processEnded(Failure(ProcessDone(0)))
 
-    def test_one(self) -> None:
-        """An event is a line of JSON on standard input."""
+    def test_eventOnStandardInput(self) -> None:
+        """The command receives the event as one line of JSON on standard input."""
         self.command(event(text='"; rm -rf / $(x)'))
         (told,) = self.reactor.told()
         self.assertEqual(
@@ -141,9 +146,11 @@ class CommandTests(SynchronousTestCase):
         self.end()
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def test_bounded(self) -> None:
-        """Few run at a time; what is left out is counted and told with the next; another
-        kind is told for all that."""
+    def test_runsAreBounded(self) -> None:
+        """
+        Few commands run at the same time; skipped events are counted and included in
+        the next run; events of another kind are still run.
+        """
         for _ in range(1000):
             self.command(event("refused"))
         self.command(event("silent"))
@@ -158,8 +165,8 @@ class CommandTests(SynchronousTestCase):
             self.reactor.told()[-1]["left_out"], 1000 - commandModule.BURST
         )
 
-    def test_late(self) -> None:
-        """One that does not end is killed, and makes room."""
+    def test_hangingCommand(self) -> None:
+        """A command that does not end is killed, so that another one can run."""
         self.command(event())
         (run,) = self.reactor.started
         self.reactor.advance(commandModule.RUN_S)
@@ -170,14 +177,14 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(len(self.reactor.started), 1 + commandModule.RUNNING_MAX)
 
     def test_commandLine(self) -> None:
-        """The program is looked for at the start, not when it is needed."""
+        """The program is checked at the start, not at the first event."""
         self.assertEqual(
             commandLine(f"{sys.executable} -c 'a b'"), [sys.executable, "-c", "a b"]
         )
 
 
 class OptionsTests(SynchronousTestCase):
-    """What cannot be had is said in one line, at both ends."""
+    """Impossible options are refused with one line, on both ends."""
 
     def parsed(self, *words: str) -> list[Any]:
         """The status options of both ends."""
@@ -199,19 +206,21 @@ class OptionsTests(SynchronousTestCase):
         return [listener.status, forwarder.status]
 
     def refused(self, *words: str) -> str:
-        """What is said."""
+        """The error messages."""
         return str(self.assertRaises(UsageError, self.parsed, *words))
 
-    def test_default(self) -> None:
-        """Off, and loopback."""
+    def test_offByDefault(self) -> None:
+        """The status is off by default, and its default address is loopback."""
         for status in self.parsed():
             self.assertEqual((status.port, status.host), (None, "127.0.0.1"))
         for status in self.parsed("--status-port=0", "--status-address=::1"):
             self.assertEqual((status.port, status.host), (0, "::1"))
 
     def test_loopbackOnly(self) -> None:
-        """A forwarder's is on no other address: there is no password. What is no address is
-        one for neither."""
+        """
+        A forwarder's status is limited to loopback, because it has no password. Both
+        ends refuse an invalid address.
+        """
         for address in ("0.0.0.0", "::", "192.0.2.1", "example.org", ""):
             said = str(self.assertRaises(UsageError, self.forwarder, address))
             self.assertIn("loopback only", said)
@@ -232,12 +241,15 @@ class OptionsTests(SynchronousTestCase):
         )
 
     def test_noProgram(self) -> None:
-        """A command that is not there."""
+        """A missing command is refused."""
         for words in ("/nowhere/to/be/found", "", "'"):
             self.assertIn("--on-event", self.refused(f"--on-event={words}"))
 
     def test_extraMissing(self) -> None:
-        """Without the extra: how to install it. Without the option it is not missed."""
+        """
+        A missing extra is reported with the command to install it, but only if the
+        option is used.
+        """
         real = builtins.__import__
 
         def without(name: str, *rest: Any, **more: Any) -> Any:
@@ -266,14 +278,16 @@ class SiteTests(SynchronousTestCase):
         self.factory.doStart()
 
     def gather(self) -> dict[str, Any]:
-        """Facts with a peer's words in them."""
+        """Facts that contain a peer's text."""
         self.gathered += 1
         return {"text": "<script>\x1b\u2028\ud800"}
 
     def ask(
         self, path: str, host: str = "127.0.0.1:5", method: str = "GET"
     ) -> tuple[int, bytes]:
-        """A request on a connection of its own: status and body."""
+        """
+        Send a request on a connection of its own. Returns the status and the body.
+        """
         protocol = self.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 9))
         transport = StringTransport()
         protocol.makeConnection(transport)
@@ -286,8 +300,8 @@ class SiteTests(SynchronousTestCase):
         self.last = head
         return int(head.split()[1]), body
 
-    def test_paths(self) -> None:
-        """What there is, and nothing else; read only."""
+    def test_pathsAndMethods(self) -> None:
+        """Only the existing paths are served, read-only."""
         code, body = self.ask("/status.json")
         self.assertEqual(code, 200)
         self.assertEqual(json.loads(body)["text"], "<script>\x1b\u2028\ud800")
@@ -299,13 +313,15 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual(self.ask("/status.json", method="POST")[0], 405)
 
     def test_rebinding(self) -> None:
-        """A browser that was made to ask under another name is told nothing."""
+        """
+        A request under another host name, as caused by DNS rebinding, gets no data.
+        """
         code, body = self.ask("/status.json", "evil.example")
         self.assertEqual((code, b"script" in body), (403, False))
         self.assertEqual(self.ask("/status.json", "[::1]:5")[0], 200)
 
     def test_notOftener(self) -> None:
-        """Who asks often is told the same again."""
+        """Frequent requests get the same cached answer."""
         for _ in range(5):
             self.ask("/status.json")
         self.assertEqual(self.gathered, 1)
@@ -313,8 +329,8 @@ class SiteTests(SynchronousTestCase):
         self.ask("/status.json")
         self.assertEqual(self.gathered, 2)
 
-    def test_connections(self) -> None:
-        """They are bounded, and one that says nothing is closed."""
+    def test_connectionsAreBounded(self) -> None:
+        """The number of connections is bounded, and a silent one is closed."""
         build: Callable[[], Any] = lambda: self.factory.buildProtocol(  # noqa: E731
             IPv4Address("TCP", "127.0.0.1", 9)
         )
@@ -328,10 +344,10 @@ class SiteTests(SynchronousTestCase):
 
 
 class ExpositionTests(SynchronousTestCase):
-    """The text of metrics."""
+    """The metrics in text format."""
 
-    def test_text(self) -> None:
-        """Labels are escaped, buckets add up."""
+    def test_labelsAndBuckets(self) -> None:
+        """Labels are escaped, and buckets are cumulative."""
         durations = Durations()
         for seconds in (0.001, 0.002, 0.3, 60.0):
             durations.add(seconds)

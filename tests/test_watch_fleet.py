@@ -1,4 +1,7 @@
-"""Who is silent, stuck, behind or about to expire: with a fake clock, at the default values."""
+"""
+Tests for alarms about workers that are silent, stuck, lagging or about to expire, with
+a fake clock and default settings.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from decnet_syslog.worker import pulse
 
 from .watched import batch
 
-# What is promised: so long after it has stopped, the master says so.
+# The documented maximum delay between a worker's failure and the alarm.
 PROMISED_S = 30.0
 
 WALL = 1_800_000_000.0
@@ -31,13 +34,13 @@ WALL = 1_800_000_000.0
 
 @implementer(ILogObserver)
 class Told:
-    """What an operator is told: kind, worker, and whether it is over."""
+    """The events shown to an operator: kind, worker, and whether the alarm ended."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, str, bool]] = []
 
     def __call__(self, event: Mapping[str, Any]) -> None:
-        """Note it."""
+        """Record an event."""
         if "event" in event:
             self.events.append(
                 (event["event"], event.get("worker", ""), event.get("over", False))
@@ -45,7 +48,7 @@ class Told:
 
 
 class FleetTestCase(SynchronousTestCase):
-    """A fleet that is looked at as the service does."""
+    """A fleet that is checked at the service's intervals."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -64,21 +67,21 @@ class FleetTestCase(SynchronousTestCase):
         self.look()
 
     def look(self) -> None:
-        """As the service: every C{LOOK_S}."""
+        """Check the fleet every C{LOOK_S}, as the service does."""
         self.fleet.look(self.present)
         self.clock.callLater(LOOK_S, self.look)
 
     def enroll(self, *names: str, expires: float = WALL + 400 * 86400.0) -> None:
-        """Make workers."""
+        """Enroll workers."""
         for name in names:
             self.enrolled[name] = Enrolled(expires)
 
     def beat(self, name: str) -> None:
-        """Octets of a worker have come."""
+        """Octets from a worker have arrived."""
         self.present[name] = Presence(1, ("192.0.2.1:5",), self.clock.seconds())
 
     def until(self, seconds: float, *beating: str) -> None:
-        """Let time pass while workers beat."""
+        """Advance the time while workers keep sending."""
         end = self.clock.seconds() + seconds
         while self.clock.seconds() < end:
             for name in beating:
@@ -87,16 +90,18 @@ class FleetTestCase(SynchronousTestCase):
             self.clock.advance(0.25)
 
     def state(self, name: str) -> str:
-        """In one word."""
+        """A worker's state, as one word."""
         return self.fleet.workers[name].state
 
 
 class SilentTests(FleetTestCase):
-    """Silence."""
+    """Alarms about silence."""
 
-    def test_inTime(self) -> None:
-        """Whenever a worker stops, connected or not, it is said by name at most 30 seconds
-        later, and nothing is said of one that goes on."""
+    def test_alarmInTime(self) -> None:
+        """
+        Whenever a worker stops, connected or not, an alarm names it at most 30 seconds
+        later; active workers cause none.
+        """
         for cut in (False, True):
             for phase in range(13):
                 self.setUp()
@@ -111,16 +116,22 @@ class SilentTests(FleetTestCase):
                 )
                 self.assertEqual(self.state("decky-02"), "ok")
 
-    def test_between(self) -> None:
-        """Who came, sent and died between two looks was heard, and is missed in time."""
+    def test_shortConnection(self) -> None:
+        """
+        A worker that connected, sent and died between two checks was noticed, and is
+        missed in time.
+        """
         self.enroll("decky-01")
         self.clock.advance(1)
         self.fleet.committed("decky-01", batch(b"x\n"))
         self.until(PROMISED_S)
         self.assertEqual(self.events, [("silent", "decky-01", False)])
 
-    def test_over(self) -> None:
-        """It is over when it has been heard for a while; it is said once."""
+    def test_alarmEnds(self) -> None:
+        """
+        The alarm ends after the worker has been active for some time, and is raised
+        once.
+        """
         self.enroll("decky-01")
         self.until(60, "decky-01")
         self.until(60)
@@ -130,16 +141,19 @@ class SilentTests(FleetTestCase):
             self.events, [("silent", "decky-01", False), ("silent", "decky-01", True)]
         )
 
-    def test_start(self) -> None:
-        """After our start a worker has the time to connect; then it is missed."""
+    def test_graceAfterStart(self) -> None:
+        """After the master's start a worker has time to connect; then it is missed."""
         self.enroll("decky-01")
         self.until(fleetModule.GRACE_S - 1)
         self.assertEqual((self.events, self.state("decky-01")), ([], "absent"))
         self.until(1 + LOOK_S + 1)
         self.assertEqual(self.events, [("silent", "decky-01", False)])
 
-    def test_new(self) -> None:
-        """One that is enrolled while we run is missed later: its bundle is carried there."""
+    def test_newWorker(self) -> None:
+        """
+        A worker enrolled while the master runs is missed later, because its bundle must
+        first be installed.
+        """
         self.until(120)
         self.enroll("decky-01")
         self.until(fleetModule.NEW_S - LOOK_S)
@@ -147,8 +161,8 @@ class SilentTests(FleetTestCase):
         self.until(2 * LOOK_S + 1)
         self.assertEqual(self.events, [("silent", "decky-01", False)])
 
-    def test_revoked(self) -> None:
-        """Nobody misses a worker that is revoked, nor what it said before."""
+    def test_revokedWorker(self) -> None:
+        """A revoked worker is not missed, and its earlier alarms end."""
         self.enroll("decky-01")
         self.beat("decky-01")
         self.fleet.reported(
@@ -163,9 +177,11 @@ class SilentTests(FleetTestCase):
         alarms = self.fleet.workers["decky-01"].alarms.values()
         self.assertFalse(any(alarm.raised for alarm in alarms))
 
-    def test_unlisted(self) -> None:
-        """Where there is a list, who is not on it is shown and not missed; where there is
-        none, whoever was here is."""
+    def test_unlistedWorker(self) -> None:
+        """
+        If there is a list, a worker that is not on it is shown but not missed; without
+        a list, any worker that was connected is missed.
+        """
         self.enroll("decky-01")
         self.until(60, "decky-01", "stranger")
         del self.present["stranger"]
@@ -175,8 +191,8 @@ class SilentTests(FleetTestCase):
         self.until(LOOK_S, "decky-01")
         self.assertEqual(self.events, [("silent", "stranger", False)])
 
-    def test_bounded(self) -> None:
-        """Too many names are served and not watched; that is said once."""
+    def test_numberOfWorkers(self) -> None:
+        """Workers over the limit are served but not watched; this is reported once."""
         self.patch(fleetModule, "WORKERS_MAX", 3)
         for number in range(5):
             self.beat(f"w{number}")
@@ -186,16 +202,18 @@ class SilentTests(FleetTestCase):
 
 
 class OtherTests(FleetTestCase):
-    """Whatever else is wrong."""
+    """All other alarms."""
 
     def report(self, seconds: float = 0.0, *troubles: TROUBLE) -> None:
-        """Hear of decky-01 how it is."""
+        """Receive a status report from decky-01."""
         self.beat("decky-01")
         self.fleet.reported("decky-01", Report(1, 100, seconds, (), troubles))
 
-    def test_stuck(self) -> None:
-        """A file that cannot be read is said with its name, what a terminal would obey
-        left out, and it is over when it can."""
+    def test_stuckFile(self) -> None:
+        """
+        An unreadable file raises an alarm with its name, without terminal escapes; the
+        alarm ends when the file is readable.
+        """
         self.enroll("decky-01")
         self.report(0.0, TROUBLE("stuck", "/var/log/a\x1b[2J", "Permission denied"))
         self.until(LOOK_S, "decky-01")
@@ -207,15 +225,18 @@ class OtherTests(FleetTestCase):
         self.until(EASE_S + 2 * LOOK_S, "decky-01")
         self.assertEqual(self.events[1:], [("stuck", "decky-01", True)])
 
-    def test_diverged(self) -> None:
-        """As the forwarder says."""
+    def test_divergedFile(self) -> None:
+        """A diverged file in a forwarder's report raises an alarm."""
         self.enroll("decky-01")
         self.report(0.0, TROUBLE("diverged", "/var/log/a", "another content"))
         self.until(LOOK_S, "decky-01")
         self.assertEqual(self.events, [("diverged", "decky-01", False)])
 
-    def test_lagging(self) -> None:
-        """An old line is said; it is not over before it is half as old."""
+    def test_laggingWorker(self) -> None:
+        """
+        An old undelivered line raises an alarm, which ends only once the age is below
+        half of the limit.
+        """
         self.enroll("decky-01")
         self.report(LAGGING_S - 1)
         self.until(2 * LOOK_S, "decky-01")
@@ -229,8 +250,8 @@ class OtherTests(FleetTestCase):
         self.until(EASE_S + 2 * LOOK_S, "decky-01")
         self.assertEqual(self.events[1:], [("lagging", "decky-01", True)])
 
-    def test_gap(self) -> None:
-        """A gap is said and counted; after a while it is history."""
+    def test_gapAlarm(self) -> None:
+        """A gap raises an alarm and is counted; the alarm ends after some time."""
         self.enroll("decky-01")
         self.fleet.committed("decky-01", batch(b"", gap=7, reason="deleted"))
         self.until(LOOK_S, "decky-01")
@@ -240,8 +261,11 @@ class OtherTests(FleetTestCase):
         self.until(fleetModule.GAP_S + LOOK_S, "decky-01")
         self.assertEqual(self.events[1:], [("gap", "decky-01", True)])
 
-    def test_expiring(self) -> None:
-        """The certificate in use counts, not the one that was made last; ours count too."""
+    def test_expiringCertificate(self) -> None:
+        """
+        The certificate in use counts, not the newest one; the master's own certificates
+        count as well.
+        """
         self.enroll("decky-01")
         self.until(LOOK_S, "decky-01")
         self.assertEqual(self.events, [])
@@ -253,8 +277,8 @@ class OtherTests(FleetTestCase):
         self.until(LOOK_S)
         self.assertEqual(self.events[1:], [("expiring", "", False)])
 
-    def test_rate(self) -> None:
-        """Lines a second come near what they are, and go away."""
+    def test_lineRate(self) -> None:
+        """The rate of lines approaches the true value, and decays afterwards."""
         self.enroll("decky-01")
         for _ in range(60):
             self.fleet.committed("decky-01", batch(b"%s\n" % (b"x" * 99) * 30))
@@ -267,9 +291,10 @@ class OtherTests(FleetTestCase):
 
 
 class AlarmTests(SynchronousTestCase):
-    """What goes to and fro is said once."""
+    """Alarms that alternate are reported once."""
 
     def test_flapping(self) -> None:
+        """An alarm that is raised and cleared repeatedly is reported once."""
         alarm = Alarm(10.0)
         said = [
             (now, alarm.raised)
@@ -280,7 +305,7 @@ class AlarmTests(SynchronousTestCase):
 
 
 class Admission:
-    """What is accepted, as a test says."""
+    """An admission double with settable decisions."""
 
     def __init__(self) -> None:
         self.allowedNames: list[str] = []
@@ -289,17 +314,17 @@ class Admission:
 
     @property
     def standing(self) -> object:
-        """Changes with what is said."""
+        """Changes whenever the decisions change."""
         return sorted(self.excluded), list(self.allowedNames)
 
     def excludes(self, name: str, print_: str, serial: int, key: str = "") -> bool:
-        """As said."""
+        """The decision set for this certificate."""
         self.judged += 1
         return (name, print_, serial) in self.excluded
 
 
 class EnrolledTests(SynchronousTestCase):
-    """Who is expected."""
+    """Which workers are expected."""
 
     def setUp(self) -> None:
         self.path = Path(self.mktemp())
@@ -307,7 +332,7 @@ class EnrolledTests(SynchronousTestCase):
         self.list = EnrolledList(self.path, self.admission)
 
     def add(self, name: str, serial: str, day: str, role: str = "worker") -> None:
-        """A line."""
+        """Add a line to the list of enrolled workers."""
         entry = {
             "name": name,
             "role": role,
@@ -318,15 +343,17 @@ class EnrolledTests(SynchronousTestCase):
         with open(self.path, "a") as file:
             file.write(json.dumps(entry) + "\n")
 
-    def test_none(self) -> None:
-        """Without a list, those that the allow-list names."""
+    def test_withoutList(self) -> None:
+        """Without a list, the names on the allow-list are expected."""
         self.assertEqual(self.list.read(), {})
         self.admission.allowedNames = ["decky-01"]
         self.assertEqual(self.list.read(), {"decky-01": Enrolled(None)})
 
-    def test_last(self) -> None:
-        """Of a name's accepted certificates the one that ends last counts; a name is not
-        expected when none is accepted."""
+    def test_latestCertificateCounts(self) -> None:
+        """
+        Of a name's accepted certificates the one that expires last counts; a name
+        without an accepted certificate is not expected.
+        """
         self.add("decky-01", "1f", "2030-01-02")
         self.add("decky-01", "20", "2030-01-01")
         self.add("master", "21", "2030-01-01", "master")
@@ -341,8 +368,8 @@ class EnrolledTests(SynchronousTestCase):
         (found,) = self.list.read().values()
         self.assertTrue(found.revoked)
 
-    def test_notAgain(self) -> None:
-        """What has not changed is not worked out again."""
+    def test_unchangedListIsCached(self) -> None:
+        """An unchanged list is not evaluated again."""
         self.add("decky-01", "1", "2030-01-02")
         self.list.read()
         self.list.read()

@@ -1,4 +1,7 @@
-"""The status elsewhere than on loopback: real TLS, in memory and of real processes."""
+"""
+Tests for the status port on addresses other than loopback: real TLS, in memory and with
+real processes.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ from .test_contexts import Client, TLSTestCase, carrying
 
 CLI = "from decnet_syslog.cli import main; main()"
 
-# What an operator asks for, under whatever name.
+# An operator's request, under any host name.
 REQUEST = b"GET /status.json HTTP/1.1\r\nHost: master.example.org\r\n\r\n"
 
 
@@ -59,10 +62,10 @@ def operator(name: str = "alice", **options: Any) -> x509.Certificate:
 
 
 class RoleTests(SynchronousTestCase):
-    """Neither role is good for the other."""
+    """A certificate for one role is refused for the other."""
 
-    def test_operators(self) -> None:
-        """A certificate is an operator's if it says so, and for clients."""
+    def test_operatorCertificate(self) -> None:
+        """A certificate is an operator's if it says so and is for clients."""
         self.assertIsNone(refuseOperator(operator()))
         everything = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
         for other in (
@@ -77,8 +80,11 @@ class RoleTests(SynchronousTestCase):
         ):
             self.assertIsNotNone(refuseOperator(other))
 
-    def test_notWorkers(self) -> None:
-        """An operator's is no worker's, whatever else it says."""
+    def test_operatorIsNoWorker(self) -> None:
+        """
+        An operator's certificate is refused as a worker's, whatever other usages it
+        has.
+        """
         everything = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
         for one in (operator(), operator(usages=(everything, OPERATOR_USAGE))):
             self.assertEqual(
@@ -87,7 +93,7 @@ class RoleTests(SynchronousTestCase):
 
 
 class EnrollTests(AdmissionTestCase):
-    """What the CA makes for operators."""
+    """Operators' certificates from the CA."""
 
     def run_(self, *words: str) -> int:
         options = enroll.Options()
@@ -95,9 +101,11 @@ class EnrollTests(AdmissionTestCase):
         with contextlib.redirect_stdout(io.StringIO()):
             return enroll.run(options)
 
-    def test_role(self) -> None:
-        """A bundle that opens the status, cannot send, is missed by nobody, and is revoked
-        as any other; the allow-list is not of operators."""
+    def test_operatorBundle(self) -> None:
+        """
+        An operator's bundle opens the status, cannot send, is not expected as a worker,
+        and can be revoked like any other; the allow-list does not apply to it.
+        """
         self.run_("alice", "--role=operator", f"--out={self.directory / 'alice'}")
         alice = Bundle.load(self.directory / "alice").certificate
         allow = self.directory / "allow"
@@ -115,7 +123,7 @@ class EnrollTests(AdmissionTestCase):
         self.assertIn("it was revoked", admission.refuseOpenOperator([alice]) or "")
 
     def test_otherName(self) -> None:
-        """One name is not of two roles: revoking the one would revoke the other."""
+        """A name cannot have two roles: revoking one would revoke the other."""
         out = f"--out={self.directory / 'out'}"
         self.assertRaises(UserError, self.run_, "w1", "--role=operator", out)
         self.run_("alice", "--role=operator", out)
@@ -125,8 +133,8 @@ class EnrollTests(AdmissionTestCase):
         self.assertRaises(UserError, self.run_, "alice", "--role=operator", again)
         self.assertEqual(self.run_("alice", "--role=operator", "--renew", again), 0)
 
-    def test_retired(self) -> None:
-        """An operator of a CA that is no longer trusted is out."""
+    def test_operatorOfRetiredCA(self) -> None:
+        """An operator whose CA is no longer trusted is refused."""
         alice = self.authority.enroll("alice", self.directory / "a", role="operator")
         admission = self.admission()
         admission.use(master(ca="other"))
@@ -138,8 +146,8 @@ class EnrollTests(AdmissionTestCase):
 class NotAWorkerTests(TLSTestCase):
     """The port for workers."""
 
-    def test_refused(self) -> None:
-        """An operator's certificate sends nothing."""
+    def test_operatorIsRefused(self) -> None:
+        """An operator's certificate is refused and its lines are not stored."""
         client = self.connect(carrying(operator()))
         self.assertEqual((client.received, self.stored()), (b"", []))
         self.assertEqual(
@@ -149,7 +157,7 @@ class NotAWorkerTests(TLSTestCase):
 
 
 class PortTests(SynchronousTestCase):
-    """The port of the status, with TLS in memory."""
+    """The status port, with TLS in memory."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -180,7 +188,7 @@ class PortTests(SynchronousTestCase):
     def connect(
         self, creator: Any, octets: bytes = REQUEST, host: str = "192.0.2.1"
     ) -> tuple[Client, IOPump]:
-        """Connect and let everything happen."""
+        """Connect, and let both ends finish their exchange."""
         client = Client(octets)
         factory = Factory.forProtocol(lambda: client)
         wrapped = TLSMemoryBIOFactory(creator, True, factory, self.clock)
@@ -198,8 +206,8 @@ class PortTests(SynchronousTestCase):
             self.clock.advance(0)
         return client, pump
 
-    def test_operator(self) -> None:
-        """An operator is answered, under whatever name, and over HTTP/1.1."""
+    def test_operatorIsServed(self) -> None:
+        """An operator is answered under any host name, over HTTP/1.1."""
         for protocols in ((), (b"h2", b"http/1.1"), (b"h2",)):
             client, _ = self.connect(carrying(operator(), protocols=protocols))
             head, _, body = client.received.partition(b"\r\n\r\n")
@@ -209,8 +217,10 @@ class PortTests(SynchronousTestCase):
         self.assertEqual(self.refusals, [])
 
     def test_othersRefused(self) -> None:
-        """Nobody else is told a word: a worker, the master itself, somebody of another CA,
-        somebody whose time is over, and who has nothing."""
+        """
+        Others get no answer: a worker, the master itself, a client from another CA, an
+        expired certificate, and a client without a certificate.
+        """
         for cert, reason in (
             (certificate(["w1"]), "it is not an operator's certificate"),
             (certificate(["decnet-master"]), "it is not an operator's certificate"),
@@ -229,9 +239,11 @@ class PortTests(SynchronousTestCase):
             self.refusals.clear()
         self.assertEqual(len(self.port.protocols), 0)
 
-    def test_revoked(self) -> None:
-        """Who is revoked is refused, and a connection that is open is closed; another
-        operator's stays."""
+    def test_revokedOperator(self) -> None:
+        """
+        A revoked operator is refused and an open connection is closed; another
+        operator's stays.
+        """
         alice, bob = operator(), operator("bob")
         (one, pump), (other, _) = [self.connect(carrying(c)) for c in (alice, bob)]
         self.port.sweep(lambda chain: self.refuse(chain[0]))
@@ -248,9 +260,11 @@ class PortTests(SynchronousTestCase):
         self.assertEqual(again.received, b"")
         self.assertEqual([r.reason for r in self.refusals], ["it was revoked"])
 
-    def test_strangers(self) -> None:
-        """Who shows no certificate takes no operator's place: not from one address, not from
-        many, and not for long."""
+    def test_clientsWithoutCertificate(self) -> None:
+        """
+        Clients without a certificate cannot occupy operators' connections, from one
+        address or many, for more than a short time.
+        """
 
         def strangers(host: str, count: int) -> list[Any]:
             peer = IPv4Address("TCP", host, 5)
@@ -266,7 +280,7 @@ class PortTests(SynchronousTestCase):
         self.assertEqual(len(found), ports.STRANGERS_PER_ADDRESS_MAX)
         client, _ = self.connect(carrying(operator()))
         self.assertIn(b"200 OK", client.received)
-        # An address of IPv6 is one of its network's, and another one of IPv4 another.
+        # IPv6 addresses count by network, IPv4 addresses individually.
         network = [f"2001:db8::{number:x}" for number in range(1, 20)]
         found += [one for host in network for one in strangers(host, 1)]
         self.assertEqual(len(found), 2 * ports.STRANGERS_PER_ADDRESS_MAX)
@@ -280,7 +294,7 @@ class PortTests(SynchronousTestCase):
         self.assertEqual({p.transport.disconnected for p in found}, {True})
 
     def test_operatorsBounded(self) -> None:
-        """So are operators' connections."""
+        """The number of operators' connections is bounded."""
         for number in range(ports.CONNECTIONS_MAX):
             self.connect(carrying(operator()), host=f"192.0.2.{number}")
         self.assertEqual(len(self.port.protocols), ports.CONNECTIONS_MAX)
@@ -289,17 +303,17 @@ class PortTests(SynchronousTestCase):
 
 
 class _Silent(StringTransport):
-    """Somebody who says nothing."""
+    """A client that sends nothing."""
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """There is no TCP."""
+        """There is no TCP connection."""
 
 
 class OptionsTests(SynchronousTestCase):
-    """Where it can be."""
+    """Addresses of the status port."""
 
-    def test_addresses(self) -> None:
-        """A listener's status can be on any address, and on nothing else."""
+    def test_anyAddress(self) -> None:
+        """A listener's status can be on any address."""
         for address in ("0.0.0.0", "::", "192.0.2.1", "127.0.0.1"):
             options = ListenerOptions()
             options.parseOptions([f"--status-address={address}"])
@@ -307,12 +321,12 @@ class OptionsTests(SynchronousTestCase):
 
 
 class RunningTests(PairTestCase):
-    """A real listener, with its status on all addresses."""
+    """A real listener whose status is on all addresses."""
 
     timeout = 300
 
     def started(self) -> tuple[Pair, int]:
-        """It and the port of its status."""
+        """The listener and its status port."""
         pair = self.pair(["--status-port=0", "--status-address=0.0.0.0"])
         for name in ("alice", "bob"):
             pair.authority.enroll(name, self.directory / name, role="operator")
@@ -327,7 +341,7 @@ class RunningTests(PairTestCase):
         return pair, int(match[1])
 
     def context(self, name: str | None) -> ssl.SSLContext:
-        """TLS with a bundle."""
+        """A TLS context with a bundle."""
         home = self.directory
         context = ssl.create_default_context(cafile=str(home / "ca" / "ca.crt"))
         if name is not None:
@@ -336,13 +350,13 @@ class RunningTests(PairTestCase):
         return context
 
     def connection(self, port: int, name: str | None) -> http.client.HTTPSConnection:
-        """A connection to the status, not open yet."""
+        """A connection to the status, not opened yet."""
         return http.client.HTTPSConnection(
             "127.0.0.1", port, context=self.context(name), timeout=30
         )
 
     def status(self, port: int, *options: str) -> subprocess.CompletedProcess[str]:
-        """The command."""
+        """The status command."""
         url = f"https://127.0.0.1:{port}"
         return subprocess.run(
             [sys.executable, "-c", CLI, "status", url, *options],
@@ -351,9 +365,12 @@ class RunningTests(PairTestCase):
             env={"PYTHONPATH": ":".join(p for p in sys.path if p)},
         )
 
-    def test_all(self) -> None:
-        """The command and a scrape with an operator's bundle are answered; a worker, nobody,
-        and who speaks no TLS are not; who is revoked is out, with an open connection, too."""
+    def test_accessByRole(self) -> None:
+        """
+        The status command and a scrape with an operator's bundle are answered; a
+        worker, a client without a certificate, and one without TLS are refused; a
+        revoked operator is refused, and an open connection is closed.
+        """
         pair, port = self.started()
         alice = self.connection(port, "alice")
         for path, words in (
@@ -390,7 +407,7 @@ class RunningTests(PairTestCase):
             plain.sendall(b"GET / HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
             plain.settimeout(30)
             self.assertNotIn(b"HTTP", plain.recv(1000))
-        # What came on the way may have taken so long that this one was closed for silence.
+        # The requests may have taken so long that this connection was closed as idle.
         alice.close()
         alice.request("GET", "/healthz")
         alice.getresponse().read()
@@ -421,7 +438,7 @@ class RunningTests(PairTestCase):
         )
 
     def test_scrapeConfig(self) -> None:
-        """What the documentation has Prometheus do is what Prometheus understands."""
+        """Prometheus accepts the documented scrape configuration."""
         path = Path(self.directory / "prometheus.yml")
         path.write_text(example("prometheus.yml"))
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The listener's pages: what they show, that all of it is text, how often they are made."""
+"""Tests for the listener's pages: their content, escaping, and cost."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .watched import (
     twelve,
 )
 
-# Elements of which a page of ours has no more than these, wherever its words come from.
+# The only elements that our pages use, whatever text they show.
 ELEMENTS = set(
     """
     html head meta title link script noscript body header main footer section h1 h2 p a
@@ -38,7 +38,7 @@ ELEMENTS = set(
     """.split()  # noqa: SIM905 (forty quotes say nothing)
 )
 
-# Attributes that a browser runs or fetches.
+# Attributes that a browser runs or loads.
 LINKS = {"href", "src", "action"}
 
 
@@ -49,7 +49,7 @@ class PagesTestCase(SynchronousTestCase):
         self.watched = Watched()
 
     def page(self, path: str, code: int = 200) -> Page:
-        """A page."""
+        """Request a page."""
         found, headers, body = ask(self.watched, path)
         self.assertEqual(
             (found, headers["content-type"]), (code, "text/html; charset=utf-8"), body
@@ -59,11 +59,14 @@ class PagesTestCase(SynchronousTestCase):
 
 
 class FleetPageTests(PagesTestCase):
-    """All of the fleet."""
+    """The page about the whole fleet."""
 
-    def test_workers(self) -> None:
-        """Each has its state, when it was heard, how far behind it is, its rate as a curve,
-        its newest line, address, certificate's end and gaps; the worst are first."""
+    def test_workersRows(self) -> None:
+        """
+        Each worker is shown with its state, when it was last heard, its lag, its rate
+        as a curve, its newest line, its address, its certificate's end and its gaps;
+        the worst come first.
+        """
         twelve(self.watched)
         page = self.page("/")
         workers = page.workers()
@@ -99,8 +102,11 @@ class FleetPageTests(PagesTestCase):
         links = {a["href"] for a in page.having("a")}
         self.assertLessEqual({f"worker/{name}" for name in NAMES}, links)
 
-    def test_rest(self) -> None:
-        """Problems, outputs, journal, our certificates and the events are there."""
+    def test_otherSections(self) -> None:
+        """
+        The page has the problems, outputs, journal, the master's certificates and the
+        events.
+        """
         twelve(self.watched)
         self.watched.outputs[1].blocked = "No space left on device"
         self.watched.clock.advance(1)
@@ -128,16 +134,18 @@ class FleetPageTests(PagesTestCase):
         )
         self.assertIn("another authority", page.sections["events"])
 
-    def test_nobody(self) -> None:
-        """A listener that nobody has come to has a page, too."""
+    def test_emptyFleet(self) -> None:
+        """A listener without workers has a page as well."""
         page = self.page("/")
         self.assertIn("all is well", page.text)
         self.assertIn("No workers yet.", page.sections["workers"])
         self.assertIn("None.", page.sections["events"])
 
-    def test_many(self) -> None:
-        """Of a large fleet a page has some; the others are behind links, and a name, a
-        state or an address finds them."""
+    def test_largeFleet(self) -> None:
+        """
+        A page shows a part of a large fleet and links to the rest; a search finds a
+        name, a state or an address.
+        """
         for number in range(2 * ROWS_MAX + 1):
             self.watched.enroll(f"w{number:03d}")
         self.watched.connect("w007", 7)
@@ -157,10 +165,13 @@ class FleetPageTests(PagesTestCase):
 
 
 class WorkerPageTests(PagesTestCase):
-    """One of them."""
+    """The page about one worker."""
 
-    def test_all(self) -> None:
-        """What is wrong with it, its files, gaps, rates and events; and no other's."""
+    def test_workersSections(self) -> None:
+        """
+        The page has the worker's problems, files, gaps, rates and events, and no other
+        worker's.
+        """
         twelve(self.watched)
         page = self.page(f"/worker/{GAPPED}")
         self.assertIn("73112 octets in 1 gap will never arrive", page.sections["how"])
@@ -176,8 +187,10 @@ class WorkerPageTests(PagesTestCase):
         links = {a["href"] for a in page.having("a")}
         self.assertLessEqual({"../", "../#problems", f"../worker/{GAPPED}"}, links)
 
-    def test_behind(self) -> None:
-        """What a forwarder says of its files is beside what came of them."""
+    def test_reportedAndReceived(self) -> None:
+        """
+        The forwarder's report about its files is shown next to the received octets.
+        """
         twelve(self.watched)
         ((_, _, delivered, of, age, _),) = self.page(f"/worker/{LAGGING}").tables[
             "files"
@@ -185,8 +198,10 @@ class WorkerPageTests(PagesTestCase):
         self.assertNotEqual(delivered, of)
         self.assertEqual(age, "95 s")
 
-    def test_absent(self) -> None:
-        """One that never came has a page; a stranger has none."""
+    def test_absentWorker(self) -> None:
+        """
+        An enrolled worker that never connected has a page; an unknown one has none.
+        """
         self.watched.enroll("decky-01")
         self.watched.look()
         self.assertIn("None since the start.", self.page("/worker/decky-01").text)
@@ -198,17 +213,17 @@ class WorkerPageTests(PagesTestCase):
 
 
 class RecordTests(PagesTestCase):
-    """The same as JSON."""
+    """The same facts as JSON."""
 
     def record(self, path: str) -> Any:
-        """A document of JSON."""
+        """Request a JSON document."""
         code, headers, body = ask(self.watched, path)
         self.assertEqual((code, headers["content-type"]), (200, "application/json"))
         body.encode("ascii")
         return json.loads(body)
 
-    def test_all(self) -> None:
-        """What a worker's page shows is in its JSON; it is what the page leads to."""
+    def test_sameAsPage(self) -> None:
+        """A worker's JSON has the facts of its page, and the page links to it."""
         twelve(self.watched)
         page = self.page(f"/worker/{GAPPED}")
         self.assertIn(f"{GAPPED}/status.json", {a["href"] for a in page.having("a")})
@@ -232,24 +247,24 @@ class RecordTests(PagesTestCase):
         self.assertGreater(max(curve["values"]), 1)
         self.assertEqual(worker["lines_per_second_day"]["step"], 600.0)
 
-    def test_hostile(self) -> None:
-        """Whatever octets a line and a file's name have."""
+    def test_hostileOctets(self) -> None:
+        """Lines and file names with any octets give valid JSON."""
         twelve(self.watched)
         newest = self.record(f"/worker/{HOSTILE}/status.json")["worker"]["newest"]
         self.assertTrue(newest["text"].startswith(f"{SCRIPT}<img "))
         self.assertEqual(len(newest["text"].encode()), EXCERPT_OCTETS_MAX)
         self.assertEqual(newest["file"], HOSTILE_FILE)
 
-    def test_hidden(self) -> None:
-        """With --hide-lines no line is in it."""
+    def test_hiddenLines(self) -> None:
+        """With --hide-lines no line is in the JSON."""
         self.watched = Watched(hideLines=True)
         twelve(self.watched)
         for path in ("/status.json", f"/worker/{HOSTILE}/status.json"):
             self.assertNotIn("<img", ask(self.watched, path)[2])
             self.assertNotIn("login as", ask(self.watched, path)[2])
 
-    def test_nobody(self) -> None:
-        """A stranger has none, and below it is nothing."""
+    def test_unknownPaths(self) -> None:
+        """An unknown worker has no JSON, and there is nothing below a worker's JSON."""
         self.assertEqual(ask(self.watched, "/worker/x/status.json")[0], 404)
         twelve(self.watched)
         for path in ("x", "status.json/x", "status.json/"):
@@ -258,12 +273,15 @@ class RecordTests(PagesTestCase):
 
 
 class HostileTests(PagesTestCase):
-    """Names and messages are an attacker's."""
+    """Names and messages come from an attacker."""
 
     def assertInert(self, page: Page) -> None:
-        """A page is made of our elements, runs our script, and fetches nothing of others."""
+        """
+        Check that a page consists of our elements, runs our script, and loads nothing
+        from others.
+        """
         self.assertLessEqual(
-            {tag for tag, _ in page.elements}, ELEMENTS, "an element of somebody's"
+            {tag for tag, _ in page.elements}, ELEMENTS, "an unexpected element"
         )
         (script,) = page.having("script")
         self.assertIn(script["src"], ("page.js", "../page.js"))
@@ -273,8 +291,10 @@ class HostileTests(PagesTestCase):
                 if name in LINKS:
                     self.assertNotRegex(value or "", r"^[a-z]+:|^//", tag)
 
-    def test_line(self) -> None:
-        """A script in a line is text, and what would not be seen is."""
+    def test_scriptInLine(self) -> None:
+        """
+        A script in a line is shown as text, and invisible characters are made visible.
+        """
         twelve(self.watched)
         for path in ("/", f"/worker/{HOSTILE}"):
             page = self.page(path)
@@ -285,8 +305,8 @@ class HostileTests(PagesTestCase):
             self.assertNotIn("\u202e", page.text)
             self.assertNotIn("y" * EXCERPT_OCTETS_MAX, page.text)
 
-    def test_file(self) -> None:
-        """So is one in a file's name, of any octets."""
+    def test_scriptInFileName(self) -> None:
+        """A script in a file name of any octets is shown as text."""
         twelve(self.watched)
         self.watched.skip(HOSTILE, 3, f"/{SCRIPT}")
         self.watched.clock.advance(1)
@@ -299,15 +319,15 @@ class HostileTests(PagesTestCase):
         )
         self.assertEqual(page.tables["gaps"][1][1], f"/{SCRIPT}")
 
-    def test_search(self) -> None:
-        """So is one in what somebody was made to search for."""
+    def test_scriptInSearch(self) -> None:
+        """A script in a search that an operator was lured into is shown as text."""
         page = self.page("/?q=%22%3E%3Cscript%3E%00&page=%3Cscript%3E")
         self.assertInert(page)
         (field,) = page.having("input")
         self.assertEqual(field["value"], '"><script>\\x00')
 
-    def test_event(self) -> None:
-        """So is one in whatever part of an event."""
+    def test_scriptInEvent(self) -> None:
+        """A script in any part of an event is shown as text."""
         odd = f"\"'\ud800/../{SCRIPT}"
         self.watched({"event": "refused", "log_format": odd, "worker": odd})
         page = self.page("/")
@@ -316,8 +336,8 @@ class HostileTests(PagesTestCase):
         self.assertIn(SCRIPT, row[2])
         self.assertIn(SCRIPT, row[3])
 
-    def test_output(self) -> None:
-        """So is one in an output's path and its trouble."""
+    def test_scriptInOutput(self) -> None:
+        """A script in an output's path or error is shown as text."""
         self.watched.outputs[0].output.path = f"/{SCRIPT}"
         self.watched.outputs[0].blocked = SCRIPT
         page = self.page("/")
@@ -326,10 +346,12 @@ class HostileTests(PagesTestCase):
 
 
 class CostTests(PagesTestCase):
-    """Nobody can make the listener busy with pages."""
+    """Requests for pages cannot overload the listener."""
 
-    def test_once(self) -> None:
-        """Of the same facts a page is made once, and only a few are."""
+    def test_pagesAreCached(self) -> None:
+        """
+        A page is rendered once for the same facts, and only a few pages are rendered.
+        """
         made: list[View] = []
 
         def fleetPage(status: Any, worker: Any, view: View, hidden: bool) -> Tag:

@@ -1,4 +1,4 @@
-"""How a forwarder says how it is, and how a listener hears it."""
+"""Tests for the forwarder's status reports: sending and receiving."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ WALL = 1_800_000_000.0
 
 
 class LineTests(SynchronousTestCase):
-    """The lines."""
+    """The control lines of a report."""
 
     @given(
         st.integers(0, 2**40),
         st.text(min_size=1, max_size=50).filter(lambda text: text.isprintable()),
     )
     def test_roundTrip(self, number: int, name: str) -> None:
-        """What is encoded is parsed as it was, whatever a file is called."""
+        """An encoded report is parsed to the same values, whatever a file's name."""
         for line in (
             STATE(STREAM, 0, number, 0, number),
             TROUBLE("stuck", f"/{name}", name),
@@ -71,8 +71,8 @@ class LineTests(SynchronousTestCase):
             self.assertTrue(encoded.endswith(b"\n"))
             self.assertEqual(parseControl(encoded[:-1]), line)
 
-    def test_gathered(self) -> None:
-        """STATE and TROUBLE are of the BEAT that follows."""
+    def test_reportEndsWithBeat(self) -> None:
+        """STATE and TROUBLE belong to the BEAT that follows."""
         gatherer = ReportGatherer()
         trouble = TROUBLE("stuck", "/x", "no")
         for line in (STATE_, trouble):
@@ -83,7 +83,7 @@ class LineTests(SynchronousTestCase):
         )
         self.assertEqual(gatherer.lineReceived(BEAT(2, 0, 0)), Report(2, 0, 0.0))
 
-    def test_bounded(self) -> None:
+    def test_endlessReport(self) -> None:
         """A report that never ends is refused."""
         for line, most in (
             (STATE_, STATES_MAX),
@@ -99,7 +99,7 @@ class ReceptionTests(MasterTestCase):
     """The listener's end."""
 
     def connect(self, reports: bool) -> tuple[Acknowledged, RecordingLine]:
-        """A connection, with decnet-syslog/1.1 or 1."""
+        """Open a connection with decnet-syslog/1.1, or with 1."""
         self.reported: list[tuple[str, Report]] = []
         line = RecordingLine()
         reception = Acknowledged(
@@ -121,9 +121,11 @@ class ReceptionTests(MasterTestCase):
         line.pop()
         return reception, line
 
-    def test_reported(self) -> None:
-        """A report is told with the certificate's name, and is in nobody's way: also
-        between AT and its messages."""
+    def test_reportBetweenLines(self) -> None:
+        """
+        A report is passed on with the certificate's name, and may come anywhere, even
+        between AT and its messages.
+        """
         reception, line = self.connect(True)
         reception.controlReceived(OPEN(STREAM, 0, 0, "/var/log/x"))
         reception.controlReceived(AT(STREAM, 0, 0))
@@ -136,13 +138,15 @@ class ReceptionTests(MasterTestCase):
         self.assertEqual(self.commits.acknowledgements, 1)
 
     def test_notNegotiated(self) -> None:
-        """Who has not said that it reports breaks the protocol."""
+        """
+        A report from a forwarder that did not negotiate reports is a protocol error.
+        """
         reception, _ = self.connect(False)
         error = self.assertRaises(Violation, reception.controlReceived, BEAT(0, 0, 0))
         self.assertEqual(cast(Violation, error).code, "order")
 
     def test_tooMuch(self) -> None:
-        """Nobody makes us hold a report that never ends."""
+        """An endless report from a worker is refused and holds little memory."""
         reception, _ = self.connect(True)
         for _ in range(STATES_MAX):
             reception.controlReceived(STATE_)
@@ -166,18 +170,18 @@ class PulseTests(TailTestCase):
         self.tick()
 
     def append(self, octets: bytes) -> None:
-        """Write, at the test's time."""
+        """Write at the test's time."""
         super().append(octets)
         os.utime(self.path, (WALL + self.now, WALL + self.now))
 
     def say(self, lines: Any) -> bool:
-        """A master that hears, or not."""
+        """A master that may or may not receive reports."""
         if self.hears:
             self.said.append(list(lines))
         return self.hears
 
     def tick(self, seconds: float = 1.0) -> None:
-        """Look at the files and say how they are, each second."""
+        """Poll the files and send reports for some seconds, once a second."""
         for _ in range(int(seconds)):
             self.now += 1
             self.clock.advance(1)
@@ -185,19 +189,22 @@ class PulseTests(TailTestCase):
             self.pulse.look()
 
     def ship(self, *arguments: Any, **options: Any) -> bytes:
-        """As the parent; the two clocks stay together."""
+        """As in the parent class, while keeping the two clocks together."""
         before = self.now
         found = super().ship(*arguments, **options)
         self.clock.advance(self.now - before)
         return found
 
-    def test_idle(self) -> None:
-        """Also with nothing to say something is said, every ten seconds."""
+    def test_idleReports(self) -> None:
+        """A report is sent every ten seconds even without news."""
         self.tick(3 * BEAT_S)
         self.assertEqual(self.said, [[BEAT(0, 0, 0)]] * 4)
 
-    def test_behind(self) -> None:
-        """Size, position and age of what is behind; nothing once it is delivered."""
+    def test_backlogOfFile(self) -> None:
+        """
+        A report has the size, position and age of a file's backlog, and nothing once
+        everything is delivered.
+        """
         self.append(b"one\n")
         self.tick()
         self.tick(25)
@@ -211,8 +218,8 @@ class PulseTests(TailTestCase):
         self.tick(BEAT_S)
         self.assertEqual(self.said[-1], [BEAT(1, 0, 0)])
 
-    def test_oldest(self) -> None:
-        """The age is the oldest undelivered line's, not the file's."""
+    def test_ageOfOldestLine(self) -> None:
+        """The age is that of the oldest undelivered line, not of the file."""
         self.append(b"one\n")
         self.tick(30)
         self.ship()
@@ -222,8 +229,8 @@ class PulseTests(TailTestCase):
         self.assertLessEqual(self.pulse.age, 5)
         self.assertGreaterEqual(self.pulse.age, 3)
 
-    def test_unfinished(self) -> None:
-        """A line that is not finished is not late."""
+    def test_unfinishedLine(self) -> None:
+        """An unfinished line does not count as late."""
         self.append(b"one\n")
         self.ship()
         self.append(b"half")
@@ -231,9 +238,11 @@ class PulseTests(TailTestCase):
         self.tick(20)
         self.assertEqual((self.pulse.age, self.pulse.behind), (0, 4))
 
-    def test_steady(self) -> None:
-        """However long a file grows without being shipped, little is kept, and the age is
-        the oldest line's."""
+    def test_growingFile(self) -> None:
+        """
+        However long a file grows without being shipped, little memory is used, and the
+        age is the oldest line's.
+        """
         for _ in range(5 * NOTES_MAX):
             self.append(b"line\n")
             self.tick()
@@ -241,8 +250,8 @@ class PulseTests(TailTestCase):
         self.assertLessEqual(len(state._notes), NOTES_MAX)
         self.assertGreaterEqual(self.pulse.age, 5 * NOTES_MAX - 3)
 
-    def test_stuck(self) -> None:
-        """Trouble is said at the next look, and its end too."""
+    def test_stuckFile(self) -> None:
+        """Trouble with a file is reported at the next poll, and so is its end."""
         self.append(b"one\n")
         self.ship()
         self.tick(2)
@@ -259,7 +268,7 @@ class PulseTests(TailTestCase):
         self.assertEqual([len(said) for said in self.said], [1])
 
     def test_nobodyHears(self) -> None:
-        """What could not be said is said when there is somebody."""
+        """A report that could not be sent is sent once there is a connection."""
         self.hears = False
         self.tick(20)
         self.assertEqual(len(self.said), 1)
@@ -270,8 +279,10 @@ class PulseTests(TailTestCase):
         self.tick()
         self.assertEqual(len(self.said), 3)
 
-    def test_bounded(self) -> None:
-        """A report has no more lines than it may, and they fit a control line."""
+    def test_reportIsBounded(self) -> None:
+        """
+        A report has a limited number of lines, each within the limit of a control line.
+        """
         for number in range(2 * TROUBLES_MAX):
             name = f"{number}" + "ä\n" * 2000
             self.counts.divergedFrom(name, self.clock.seconds())
@@ -283,10 +294,10 @@ class PulseTests(TailTestCase):
 
 
 class CountsTests(SynchronousTestCase):
-    """What is counted of deliveries."""
+    """Counts of deliveries."""
 
-    def test_bounded(self) -> None:
-        """Names of files that have differed are not kept without end."""
+    def test_divergedFilesAreBounded(self) -> None:
+        """Only a limited number of names of diverged files is kept."""
         counts = Counts()
         for number in range(3 * DIVERGED_MAX):
             counts.divergedFrom(f"/{number}", float(number))
@@ -295,10 +306,10 @@ class CountsTests(SynchronousTestCase):
 
 
 class EndsTests(FactoryTestCase):
-    """Why connections have ended: one of a fixed number of words."""
+    """The reasons for which connections ended, from a fixed set of words."""
 
-    def test_attempts(self) -> None:
-        """Nobody answers."""
+    def test_failedAttempts(self) -> None:
+        """A failed connection attempt is counted by its reason."""
         for error, word in (
             (ConnectionRefusedError(), "refused"),
             (DNSLookupError(), "dns"),
@@ -309,8 +320,11 @@ class EndsTests(FactoryTestCase):
             self.assertEqual(self.factory.ends[word], 1)
         self.factory.stopTrying()
 
-    def test_connections(self) -> None:
-        """A code that nobody knows is no new word."""
+    def test_endedConnections(self) -> None:
+        """
+        An ended connection is counted by its reason; an unknown BYE code counts as
+        "other".
+        """
         cases: list[tuple[BYE | None, object, Exception, str]] = [
             (None, None, ConnectionDone(), "handshake"),
             (None, object(), ConnectionDone(), "closed"),

@@ -1,4 +1,4 @@
-"""What an operator sees of real processes."""
+"""Tests for the status of real processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .test_watch_docs import documented
 # The command, also from a checkout.
 CLI = "from decnet_syslog.cli import main; main()"
 
-# Writes each event to a file of its own.
+# Writes each event to a new file.
 COMMAND = """
 import os, sys, tempfile
 handle, path = tempfile.mkstemp(".json", dir=sys.argv[1])
@@ -31,25 +31,25 @@ os.write(handle, sys.stdin.buffer.read())
 
 
 def address(process: Process) -> str:
-    """Where a process serves its status; "" while it does not."""
+    """The URL of a process's status; "" until it is served."""
     found = re.search(r"status on (http://\S+)/status\.json", process.output())
     return "" if found is None else found[1]
 
 
 def get(process: Process, path: str) -> bytes:
-    """A document of a process's status port."""
+    """Get a document from a process's status port."""
     with urllib.request.urlopen(address(process) + path, timeout=30) as answer:
         octets: bytes = answer.read()
     return octets
 
 
 def facts(process: Process) -> Any:
-    """What a process says of itself."""
+    """The facts in a process's status."""
     return json.loads(get(process, "/status.json"))
 
 
 class WatchTestCase(PairTestCase):
-    """A master that is watched, and its workers."""
+    """A master with a status port, and its workers."""
 
     timeout = 300
 
@@ -61,7 +61,7 @@ class WatchTestCase(PairTestCase):
         return pair
 
     def started(self, *names: str, options: tuple[str, ...] = ()) -> Pair:
-        """A master and its workers, running, each with a line delivered."""
+        """A master and its workers, running, each with a delivered line."""
         return self.start(self.enrolled(*names, options=options))
 
     def start(self, pair: Pair) -> Pair:
@@ -74,22 +74,24 @@ class WatchTestCase(PairTestCase):
         return pair
 
     def whenever(self, pair: Pair, condition: Callable[[], object], what: str) -> None:
-        """Wait until something holds of the master's status."""
+        """Wait until a condition about the master's status holds."""
         self.waitFor(pair, lambda: bool(condition()), what)
 
     def state(self, pair: Pair, worker: Worker) -> str:
-        """The state of a worker, as the master has it."""
+        """A worker's state in the master's status."""
         states = {w["name"]: w["state"] for w in facts(pair.listener)["workers"]}
         return str(states.get(worker.name))
 
 
 class FleetTests(WatchTestCase):
-    """The master knows how its workers are."""
+    """The master knows the state of its workers."""
 
-    def test_silent(self) -> None:
-        """A forwarder that is stopped, is gone, or was never there is said to be silent, by
-        name, and no other, nor one that is revoked; it is over when it goes on. A command
-        is told."""
+    def test_silentWorkers(self) -> None:
+        """
+        A forwarder that was stopped, killed or never started raises an alarm with its
+        name; other and revoked ones do not. The alarm ends when the forwarder
+        continues. The C{--on-event} command runs.
+        """
         told = self.directory / "told"
         told.mkdir()
         program = self.directory / "tell.py"
@@ -143,8 +145,10 @@ class FleetTests(WatchTestCase):
         ]
         self.whenever(pair, lambda: events() == expected, f"told {events()}")
 
-    def test_stuck(self) -> None:
-        """A forwarder that cannot read a file says so, and the master says which."""
+    def test_stuckFile(self) -> None:
+        """
+        A forwarder that cannot read a file reports it, and the master names the file.
+        """
         pair = self.started("decky-01")
         (worker,) = pair.workers
         worker.file.rename(worker.file.with_name("kept"))
@@ -169,8 +173,10 @@ class StatusTests(WatchTestCase):
     """The status of both ends."""
 
     def test_promtool(self) -> None:
-        """Prometheus' own tool has nothing to say against the metrics of either end, and
-        docs/watching.rst has each of them, and no other."""
+        """
+        promtool accepts the metrics of both ends, and docs/watching.rst lists exactly
+        these metrics.
+        """
         promtool = requirePeer("promtool")
         pair = self.started("decky-01")
         found: dict[str, str] = {}
@@ -183,15 +189,17 @@ class StatusTests(WatchTestCase):
             found |= dict(
                 re.findall(r"^# TYPE (decnet_\w+) (\w+)$", text.decode(), re.M)
             )
-        # Of the outputs of a shared journal it is test_jetstream_status's.
+        # For the outputs of a shared journal see test_jetstream_status.
         ours = {n: k for n, k in documented().items() if "_outputs_" not in n}
         self.assertEqual(found, ours)
         text = get(pair.listener, "/metrics")
         self.assertIn(b'decnet_listener_lines_total{worker="decky-01"} 1.0\n', text)
 
-    def test_command(self) -> None:
-        """decnet-syslog status: 0 when all is well, 1 when something is wrong, 2 when there
-        is nobody to ask."""
+    def test_statusCommand(self) -> None:
+        """
+        C{decnet-syslog status} exits with 0 if everything is well, 1 if something is
+        wrong, and 2 if nothing responds.
+        """
         pair = self.started("decky-01")
         url = address(pair.listener)
 
@@ -233,9 +241,11 @@ class StatusTests(WatchTestCase):
         self.assertEqual((gone.returncode, gone.stdout), (2, b""))
         self.assertIn(b"decnet-listener", gone.stderr)
 
-    def test_page(self) -> None:
-        """The listener's page has its worker, the line that came, and the worker's page the
-        file; a forwarder says what there is."""
+    def test_pagesOfBothEnds(self) -> None:
+        """
+        The listener's page shows its worker and the delivered line, the worker's page
+        shows the file, and a forwarder's page links to its documents.
+        """
         pair = self.started("decky-01")
         (worker,) = pair.workers
         self.whenever(
@@ -249,7 +259,7 @@ class StatusTests(WatchTestCase):
         self.assertNotIn(b"<", get(worker.forwarder, "/"))
 
     def test_portInUse(self) -> None:
-        """A status port that is taken is said in one line."""
+        """A status port in use is reported with one line."""
         pair = self.started("decky-01")
         port = address(pair.listener).rpartition(":")[2]
         path = Path(self.directory / "second")

@@ -1,4 +1,4 @@
-"""What is kept of a worker for its page, and the words for it."""
+"""Tests for the facts kept about a worker for its page, and their presentation."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ from .watched import batch
 
 
 class NewestTests(SynchronousTestCase):
-    """The newest line of a worker, its files and its gaps: a few octets of each batch."""
+    """
+    The newest line of a worker, its files and its gaps; only a few octets of each batch
+    are kept.
+    """
 
     def newest(self, octets: bytes, lengths: tuple[int, ...] | None = None) -> str:
-        """What is shown when this was the last batch."""
+        """The text shown if this was the last batch."""
         worker = Worker("decky-01")
         worker.took(batch(octets, lengths=lengths), 1.0)
         self.assertLessEqual(len(worker.newest), EXCERPT_OCTETS_MAX + 1)
         return visibleLine(worker.newest, EXCERPT_OCTETS_MAX)
 
-    def test_last(self) -> None:
-        """The last of a batch, whichever way it ends."""
+    def test_lastLine(self) -> None:
+        """The last line of a batch is found, however the batch ends."""
         for line, expected in (
             (b"a\n", "a"),
             (b"a\nbc\n", "bc"),
@@ -39,8 +42,8 @@ class NewestTests(SynchronousTestCase):
         self.assertEqual(self.newest(b"ab\ncd\nef", (2, 6)), "\\ncd\\nef")
         self.assertEqual(self.newest(b"ab", (2, 0)), "")
 
-    def test_long(self) -> None:
-        """Of a long one the beginning, and not half a character."""
+    def test_longLine(self) -> None:
+        """A long line is cut, but not within a character."""
         most = EXCERPT_OCTETS_MAX
         self.assertEqual(self.newest(b"a\n" + b"x" * most + b"\n"), "x" * most)
         self.assertEqual(
@@ -52,14 +55,14 @@ class NewestTests(SynchronousTestCase):
         )
 
     def test_gapHasNone(self) -> None:
-        """A gap leaves the newest line as it was."""
+        """A gap does not change the newest line."""
         worker = Worker("decky-01")
         worker.took(batch(b"a\n"), 1.0)
         worker.took(batch(b"", gap=5, reason="deleted"), 2.0)
         self.assertEqual((worker.newest, worker.gaps), (b"a\n", 1))
 
-    def test_bounded(self) -> None:
-        """Of many files and gaps the last are known, and of a long name its beginning."""
+    def test_limitedMemory(self) -> None:
+        """Only the last files and gaps are kept, and the beginning of a long name."""
         worker = Worker("decky-01")
         for number in range(3 * STREAMS_KEPT):
             worker.took(batch(b"a\n", generation=number), 1.0)
@@ -76,25 +79,28 @@ class NewestTests(SynchronousTestCase):
         self.assertEqual(len(worker.lastGaps), GAPS_KEPT)
         self.assertLess(len(worker.lastGaps[0].name), 1000)
 
-    def test_plain(self) -> None:
-        """A plain peer names no file."""
+    def test_plainPeer(self) -> None:
+        """A plain peer has no file names."""
         worker = Worker("decky-01")
         worker.took(batch(b"a\n", log=None, stream=None), 1.0)
         self.assertEqual((worker.newest, worker.streams), (b"a\n", {}))
 
 
 class HistoryTests(SynchronousTestCase):
-    """What a rate was."""
+    """Past rates."""
 
-    def test_means(self) -> None:
-        """The mean of each step, as many as are kept."""
+    def test_meanOfEachStep(self) -> None:
+        """The history has the mean of each step, for a limited number of steps."""
         history = History(3)
         for counter, seconds in ((20, 20.0), (20, 21.0), (50, 15.0), (53, 1.0)):
             history.note(counter, seconds)
         self.assertEqual(list(history.values), [0.0, 2.0, 3.0])
 
-    def test_steps(self) -> None:
-        """Looks that are a little late make no drift, and a sleep is one long step."""
+    def test_lateChecks(self) -> None:
+        """
+        Slightly late checks do not add up to a drift, and a suspended machine causes
+        one long step.
+        """
         steps = Steps(20.0, 0.0)
         over = [(now, steps.over(now)) for now in range(0, 100, 3)]
         self.assertEqual(
@@ -106,10 +112,10 @@ class HistoryTests(SynchronousTestCase):
 
 
 class ShownTests(SynchronousTestCase):
-    """Words for people."""
+    """Values formatted for people."""
 
-    def test_visible(self) -> None:
-        """What is not seen is spelled; what is, in any script, is left."""
+    def test_visibleText(self) -> None:
+        """Invisible characters are spelled out; visible ones of any script are kept."""
         for text, expected in (
             ("gr\u00fc\u00df \u65e5\u672c <b>", "gr\u00fc\u00df \u65e5\u672c <b>"),
             ("a\tb\x00\x7f\x9b", "a\\tb\\x00\\x7f\\x9b"),
@@ -127,7 +133,7 @@ class ShownTests(SynchronousTestCase):
         )
 
     def test_quantities(self) -> None:
-        """Short, with their units."""
+        """Quantities are short and have units."""
         self.assertEqual(
             (octets(None), octets(5), octets(5 * 2**20)), ("-", "5 B", "5.0 MiB")
         )

@@ -1,4 +1,4 @@
-"""A peer's words in our own log: never as they are."""
+"""Tests for a peer's text in our logs: it is never logged unescaped."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .test_contexts import TLSTestCase, carrying
 
 PACKAGE = Path(decnet_syslog.__file__).parent
 
-# What they can be called: file names and texts are what somebody else chose.
+# Names of log fields whose text somebody else has chosen.
 THEIRS = {"name", "path", "text", "said", "hostname", "facts"}
 
 EVIL = "a\x1b[2J\x07\r\n\x9b2J\u202e\x00b"
 
 
 def logCalls() -> Iterator[tuple[str, str]]:
-    """Where something is logged, and by what format."""
+    """Every log call's place and format."""
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if (
@@ -43,14 +43,14 @@ def logCalls() -> Iterator[tuple[str, str]]:
 
 
 class FormatTests(SynchronousTestCase):
-    """Every format of our log."""
+    """Every format in our logs."""
 
-    def test_quoted(self) -> None:
-        """Names and texts of others are shown as repr has them."""
+    def test_foreignTextIsQuoted(self) -> None:
+        """Names and texts from others are logged as their repr."""
         checked = 0
         for where, text in logCalls():
             if text == "{name}: {facts}":
-                # A name of ours, and a dictionary, which is shown as repr has it.
+                # Our own name, and a dictionary, which is formatted as its repr.
                 continue
             for _, field, _, conversion in Formatter().parse(text):
                 checked += field is not None
@@ -60,7 +60,7 @@ class FormatTests(SynchronousTestCase):
 
 
 class ListenerTests(TLSTestCase):
-    """Everything that a listener says of a peer with evil words."""
+    """Everything that a listener logs about a peer with hostile text."""
 
     def setUp(self) -> None:
         self.lines: list[str] = []
@@ -71,7 +71,7 @@ class ListenerTests(TLSTestCase):
         self.lines.append(formatEvent(event))
 
     def say(self, octets: bytes, extension: bool = True) -> None:
-        """A connection that says this."""
+        """Open a connection that sends this."""
         client = self.connect(
             ForwarderContext(worker("w1"), "decnet-master", extension), b""
         )
@@ -80,8 +80,8 @@ class ListenerTests(TLSTestCase):
         for _ in range(4):
             self.pump.flush()
 
-    def test_everything(self) -> None:
-        """Printable, one line, and not long."""
+    def test_logIsHarmless(self) -> None:
+        """Every log message is printable, on one line, and short."""
         evil = EVIL.encode()
         opened = encodeControl(OPEN(STREAM, 0, 0, EVIL)) + encodeControl(
             AT(STREAM, 0, 0)

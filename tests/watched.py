@@ -1,4 +1,7 @@
-"""A listener's status with a fleet of twelve, of which some are not well, in memory."""
+"""
+A listener's status with a fleet of twelve workers, some of them with problems, in
+memory.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ from decnet_syslog.wire.report import Report
 WALL = 1_795_442_400.0
 DAY = 86400.0
 
-# What an attacker writes who hopes for a browser, a terminal, or a reader of rows.
+# Text by an attacker who targets a browser, a terminal, or a parser of lines.
 SCRIPT = "<script>document.title='owned'</script>"
 HOSTILE_LINE = (
     f"{SCRIPT}<img src=x onerror=alert(1)>\x1b[2J\u202egnp.\u2028" + "y" * 400
@@ -75,7 +78,7 @@ def _certificate(ends: float) -> Any:
 
 
 class _Commits:
-    """What the status hears of commits."""
+    """The facts about commits that the status uses."""
 
     took = 0.002
     full = False
@@ -85,11 +88,11 @@ class _Commits:
 
     @property
     def obstacle(self) -> str | None:
-        """Why nothing is accepted."""
+        """The reason for which nothing is accepted."""
         return self.why if self.full else None
 
     def onBatches(self, listener: Callable[[list[Batch]], None]) -> None:
-        """It is to be told."""
+        """Register for notification of batches."""
         self.tell = listener
 
 
@@ -101,19 +104,17 @@ def _stream(name: str, log: str) -> str:
 @implementer(ILogObserver)
 class Watched:
     """
-    The status of a listener: all of it real, but for the listener.
+    A listener's status, in which everything is real except the listener.
 
-    @ivar status: it.
-    @ivar site: the factory of the port.
-    @ivar enrolled: who is expected.
+    @ivar status: the status.
+    @ivar site: the factory for the port.
+    @ivar enrolled: the expected workers.
     """
 
     _log = Logger()
 
     def __init__(self, reactor: Any = None, hideLines: bool = False) -> None:
-        """
-        @param reactor: what serves; a clock of its own by default.
-        """
+        """@param reactor: the reactor that serves; by default a separate clock."""
         self.clock = Clock()
         self.enrolled: dict[str, Enrolled] = {}
         self.events = EventLog()
@@ -153,12 +154,12 @@ class Watched:
             makePages(facts, self.status.fleet.workers.get, self.events.of, hideLines),
         )
         if reactor is None:
-            # A real port does it.
+            # A real port does this.
             self.site.doStart()
         self.look()
 
     def _output(self, name: str, kind: str) -> Feed:
-        """A feed that is never started: of what it needs there is only an output."""
+        """A feed that is never started: only its output is used."""
         output: Any = SimpleNamespace(
             name=name, path=f"/var/log/decnet/master.{kind}", seq=0
         )
@@ -166,7 +167,7 @@ class Watched:
         return Feed(output, missing, missing, missing, self.clock, missing)
 
     def __call__(self, event: Mapping[str, Any]) -> None:
-        """Keep an event, at the time that this listener has."""
+        """Keep an event, with this listener's time."""
         self.events({**event, "log_time": self.wall()})
 
     def wall(self) -> float:
@@ -174,26 +175,26 @@ class Watched:
         return WALL + self.clock.seconds()
 
     def at(self) -> str:
-        """The time, as records have it."""
+        """The time in the format of records."""
         now = datetime.fromtimestamp(self.wall(), timezone.utc)
         return now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def facts(self) -> dict[str, Any]:
-        """As the service puts them together."""
+        """The facts, collected as by the service."""
         recent = [event.asRecord() for event in self.events.recent()]
         return {**self.status.facts(), "events": {"recent": recent}}
 
     def look(self) -> None:
-        """As the service does."""
+        """Check the fleet, as the service does."""
         self.works.factory.connections = list(self.lines.values())
         self.status.look()
 
     def enroll(self, name: str, days: float = 400, revoked: bool = False) -> None:
-        """A worker is expected."""
+        """Add an expected worker."""
         self.enrolled[name] = Enrolled(WALL + days * DAY, revoked)
 
     def connect(self, name: str, number: int) -> None:
-        """It is here."""
+        """A worker connects."""
         ends = self.enrolled[name].expires
         assert ends is not None
         self.lines[name] = SimpleNamespace(
@@ -206,20 +207,20 @@ class Watched:
         )
 
     def disconnect(self, name: str) -> None:
-        """It is gone."""
+        """A worker disconnects."""
         del self.lines[name]
 
     def beat(self) -> None:
-        """Whoever is here says something."""
+        """Every connected worker sends something."""
         for line in self.lines.values():
             line.heard = self.clock.seconds()
 
     def send(self, name: str, octets: bytes, log: str = FILE) -> None:
-        """A worker's lines are in the journal."""
+        """A worker's lines are committed."""
         self._commit(name, log, octets)
 
     def skip(self, name: str, octets: int, log: str = FILE) -> None:
-        """A worker tells a gap."""
+        """A worker reports a gap."""
         self._commit(name, log, b"", octets, "deleted")
 
     def _commit(
@@ -235,7 +236,7 @@ class Watched:
         self.commits.tell([found])
 
     def report(self, name: str, octets: int, seconds: float) -> None:
-        """A worker says how far behind it is."""
+        """A worker reports its lag."""
         states = []
         if octets:
             stream = _stream(name, FILE)
@@ -244,7 +245,7 @@ class Watched:
         self.works.factory.reported(name, Report(1, octets, seconds, tuple(states)))
 
     def live(self, seconds: float) -> None:
-        """A while of a fleet's life."""
+        """Let the fleet run for some time."""
         end = self.clock.seconds() + seconds
         while self.clock.seconds() < end:
             self.clock.advance(LOOK_S)
@@ -259,7 +260,7 @@ class Watched:
             self.look()
 
     def _chatter(self, name: str, number: int, tick: int) -> None:
-        """Somebody tries passwords; now and then many of them."""
+        """Attackers try passwords, now and then many of them."""
         wave = (tick * (number + 3)) % 41
         burst = 60 if (tick // (17 + number)) % 9 == number % 9 else 0
         lines = [
@@ -277,7 +278,10 @@ class Watched:
 
 
 def twelve(watched: Watched) -> None:
-    """Twelve workers, of which one each is silent, lagging, expiring, revoked, and has a gap."""
+    """
+    Twelve workers, of which one each is silent, lagging, expiring, revoked, and has a
+    gap.
+    """
     globalLogPublisher.addObserver(watched)
     try:
         for number, name in enumerate(NAMES, 1):
