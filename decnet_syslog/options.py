@@ -13,6 +13,7 @@ from twisted.python import usage
 from twisted.python.reflect import accumulateClassList
 
 from . import __version__
+from .hotpath import description
 
 __all__ = [
     "Described",
@@ -107,6 +108,7 @@ class Described(usage.Options):
     def opt_version(self) -> None:
         """Display the version and exit."""
         print(f"decnet-syslog {__version__}")
+        print(f"hot path: {description}")
         raise SystemExit(0)
 
 

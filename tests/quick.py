@@ -29,6 +29,7 @@ LEFT_OUT = {
     "test_enumeration": PROGRAMS,
     "test_files": PROGRAMS,
     "test_files_archives": PROGRAMS,
+    "test_hotpath": _LONG,
     "test_jetstream": PROGRAMS,
     "test_jetstream_access": PROGRAMS,
     "test_jetstream_history": PROGRAMS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from decnet_syslog.wire.record import Provenance, renderRuns
+from decnet_syslog.wire.record import Provenance, renderLines, renderRuns
 
 __all__ = ["renderRecords"]
 
@@ -12,5 +12,10 @@ __all__ = ["renderRecords"]
 def renderRecords(
     messages: Sequence[bytes], provenance: Provenance, start: int | None
 ) -> bytes:
-    """L{renderRuns}, joined."""
-    return b"".join(renderRuns(messages, provenance, start))
+    """L{renderRuns}, joined; L{renderLines} makes the same of what can be lines."""
+    made = b"".join(renderRuns(messages, provenance, start))
+    if messages and not any(b"\n" in message for message in messages):
+        lines = b"".join([message + b"\n" for message in messages])
+        again = b"".join(renderLines(lines, provenance, start))
+        assert again == made, (again, made)
+    return made

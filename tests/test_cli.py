@@ -12,7 +12,7 @@ from typing import Any
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog import __version__
+from decnet_syslog import __version__, hotpath
 from decnet_syslog.cli import Options, main
 from decnet_syslog.commands.enroll import Options as EnrollOptions
 from decnet_syslog.commands.status import Options as StatusOptions
@@ -176,7 +176,17 @@ class HelpTests(SynchronousTestCase):
     def test_versionOption(self) -> None:
         """C{--version} of a command prints the project's version, not Twisted's."""
         for arguments in (["--version"], ["enroll", "--version"]):
-            self.assertEqual(said(*arguments), (0, f"decnet-syslog {__version__}\n"))
+            status, text = said(*arguments)
+            self.assertEqual(
+                (status, text.splitlines()),
+                (
+                    0,
+                    [
+                        f"decnet-syslog {__version__}",
+                        f"hot path: {hotpath.description}",
+                    ],
+                ),
+            )
 
 
 class CompletionTests(SynchronousTestCase):

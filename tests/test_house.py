@@ -18,7 +18,9 @@ PACKAGE = Path(decnet_syslog.__file__).parent
 # The floors, from the bottom up. A module imports from its own package and from lower
 # floors. The wings (worker, master) share a floor and do not know each other.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"__init__", "errors", "clock", "durable", "migration", "openfiles"}),
+    frozenset(
+        {"__init__", "errors", "clock", "durable", "migration", "openfiles", "hotpath"}
+    ),
     frozenset({"options", "private", "notify", "logs", "signals"}),
     frozenset({"wire", "trust", "database"}),
     frozenset({"files"}),

@@ -103,7 +103,7 @@ class CommonTests(SynchronousTestCase):
     def uncommon(self, many: list[bytes]) -> int:
         """The number of messages that take the exact path."""
         with mock.patch.object(room, "_exact", side_effect=room._exact) as exact:
-            renderRecords(many, WHO, 0)
+            b"".join(room.renderRuns(many, WHO, 0))
             return exact.call_count
 
     def test_linesAreCommon(self) -> None:

@@ -230,7 +230,12 @@ _SHOW = {"listener": _listener, "forwarder": _forwarder, "outputs": _outputsOf}
 
 def _show(facts: Mapping[str, Any]) -> Iterator[str]:
     """The facts for people."""
-    yield f"decnet-{facts['role']} {_cell(facts['version'])}, since {_cell(facts['started'])}"
+    # A service of an older version does not tell.
+    way = f", hot path {_cell(facts['hot_path'])}" if "hot_path" in facts else ""
+    yield (
+        f"decnet-{facts['role']} {_cell(facts['version'])}{way},"
+        f" since {_cell(facts['started'])}"
+    )
     yield from _SHOW[facts["role"]](facts)
     yield ""
     if facts["ok"]:

@@ -46,11 +46,12 @@ from ..wire.control import (
     ControlLine,
     octetsOf,
 )
+from ..wire.framing import Lines
 from ..wire.report import Report, ReportGatherer, TooMuch
 from .groupcommit import ACK_OCTETS_MAX, GroupCommit
 from .limits import Limits
 from .promise import JournalBlocked, JournalPromise
-from .reception import Line, Reception, Violation
+from .reception import Line, Reception, Violation, asLines
 from .values import (
     DEPOSIT_COST,
     LINE_COST,
@@ -92,6 +93,10 @@ class Owners(Protocol):
 
     def closed(self, stream: Key, reception: Acknowledged) -> None:
         """A connection has no more to say of it."""
+
+
+def _lineFeed() -> Violation:
+    return Violation("line-feed", "a line with a line feed inside")
 
 
 @dataclass
@@ -172,19 +177,34 @@ class Acknowledged(Reception):
     def framesReceived(self, messages: list[bytes]) -> None:
         """Messages of one receive, each a line of the current stream."""
         current = self._current
+        if current is not None and self._last:
+            self._lastReceived(current, messages)
+            return
+        lines = asLines(messages)
+        if lines is not None:
+            self.linesReceived(lines)
+            return
+        bad = next(at for at, message in enumerate(messages) if b"\n" in message)
+        good = asLines(messages[:bad])
+        if bad and good is not None:
+            self.linesReceived(good)
+        raise _lineFeed()
+
+    def linesReceived(self, lines: Lines) -> None:
+        """Lines of the current stream."""
+        current = self._current
         if current is None:
             raise Violation("order", "a frame before AT")
         if self._last:
-            self._lastReceived(current, messages)
+            self._lastReceived(current, lines.messages)
             return
-        octets = sum(map(len, messages))
-        self._advance(current, octets + len(messages))
-        self._add(messages, octets)
+        self._advance(current, len(lines.octets))
+        super().linesReceived(lines)
 
     def _lastReceived(self, current: _Open, messages: list[bytes]) -> None:
         message, *more = messages
         if b"\n" in message:
-            raise Violation("line-feed", "a line with a line feed inside")
+            raise _lineFeed()
         self._last = False
         self._cut()
         if not message:
@@ -219,7 +239,7 @@ class Acknowledged(Reception):
             case EMPTY(count):
                 if self._current is None or not 0 < count <= EMPTY_LINES_MAX:
                     raise Violation("order", f"EMPTY {count}")
-                self.framesReceived([b""] * count)
+                self.linesReceived(Lines(b"\n" * count, count))
             case LAST():
                 if self._current is None or self._last:
                     raise Violation("order", "LAST")
@@ -274,7 +294,7 @@ class Acknowledged(Reception):
                 f"AT {line.offset}, expected {stream.received} of {stream.name!r}",
             )
         if stream is not self._current:
-            if self._messages:
+            if self._blocks:
                 self._gather(DEPOSIT_COST)
             self._cut()
             self._current = stream
@@ -350,7 +370,7 @@ class Acknowledged(Reception):
         if shut is self._current:
             if self._last:
                 raise Violation("order", "CLOSE between LAST and its frame")
-            if self._messages:
+            if self._blocks:
                 self._gather(DEPOSIT_COST)
             self._cut()
             self._current = None
@@ -416,36 +436,24 @@ class Acknowledged(Reception):
         self._close("no-space", "the master's journal takes nothing now")
 
     def _cut(self) -> None:
-        """Make a deposit of the messages gathered for the current stream."""
-        messages, self._messages = self._messages, []
-        if not messages:
+        """Make a deposit of the lines gathered for the current stream."""
+        if not self._blocks:
             return
         current = self._current
         assert current is not None
-        count = len(messages)
-        # One more join instead of one more copy: the last line ends in LF, too.
-        messages.append(b"")
-        octets = b"\n".join(messages)
+        octets, count = self._joined()
         # The position after everything gathered is known; these are its last octets.
-        start = current.received - len(octets)
-        violated = octets.count(b"\n") != count
-        if violated:
-            good = next(i for i, message in enumerate(messages) if b"\n" in message)
-            octets = b"".join([message + b"\n" for message in messages[:good]])
-            count = good
-        if octets:
-            self._deposits.append(
-                Deposit(
-                    self._provenance(current.name),
-                    current.grant,
-                    start,
-                    start + len(octets),
-                    octets,
-                    lines=count,
-                )
+        end = current.received
+        self._deposits.append(
+            Deposit(
+                self._provenance(current.name),
+                current.grant,
+                end - len(octets),
+                end,
+                octets,
+                lines=count,
             )
-        if violated:
-            self._close("line-feed", "a line with a line feed inside")
+        )
 
     def take(self) -> Sequence[Deposit]:
         """Everything received since the last call, cut where stream or kind changes."""

@@ -41,7 +41,7 @@ from ..trust.roles import Objection, eventOf
 from ..trust.verification import shown
 from ..wire.control import BYE, ControlError, ControlLine
 from ..wire.diagnosis import diagnose, diagnoseHandshake
-from ..wire.framing import FramingError, Oversize
+from ..wire.framing import FramingError, Lines, Oversize
 from ..wire.hostname import firstContradiction
 from ..wire.protocol import OctetCountedReceiver
 from ..wire.report import Report
@@ -328,6 +328,18 @@ class ListenerProtocol(OctetCountedReceiver):
         its silence is ours.
         """
         return not self._waits - {"peer"}
+
+    def linesReceived(self, lines: Lines) -> None:
+        """Hand lines to the reception."""
+        if self.factory.rejects:
+            super().linesReceived(lines)
+            return
+        self._frameSince = None
+        assert self.reception is not None
+        try:
+            self.reception.linesReceived(lines)
+        except Violation as violation:
+            self._violated(violation)
 
     def framesReceived(self, messages: list[bytes]) -> None:
         """Hand messages to the reception."""

@@ -10,7 +10,7 @@ What must be true:
 L{Plain} is reception as RFC 5425 has it, L{decnet_syslog.master.acknowledged} with the
 delivery extension.
 
-Messages are gathered as they come, without a copy, and joined once when the journal
+Messages are gathered as blocks of lines, and the blocks are joined once when the journal
 takes them. No state here knows a transport: L{Line} is what we ask of one.
 """
 
@@ -24,12 +24,12 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from ..wire.control import BYE, ControlLine
-from ..wire.framing import Oversize
+from ..wire.framing import Lines, Oversize
 from ..wire.record import Provenance
 from .groupcommit import GroupCommit
 from .values import DEPOSIT_COST, LINE_COST, Batch, Deposit
 
-__all__ = ["OVERSIZE", "Line", "Plain", "Reception", "Violation"]
+__all__ = ["OVERSIZE", "Line", "Plain", "Reception", "Violation", "asLines"]
 
 # Why a message over the limit was not taken, as the forwarder says it of a line.
 OVERSIZE = "oversize"
@@ -49,6 +49,14 @@ class Violation(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.text}"
+
+
+def asLines(messages: list[bytes]) -> Lines | None:
+    """Messages as a block of lines, if none has an LF in it."""
+    # One more join instead of one more copy: the last line ends in LF, too.
+    octets = b"\n".join([*messages, b""])
+    count = len(messages)
+    return Lines(octets, count) if octets.count(b"\n") == count else None
 
 
 class Line(Protocol):
@@ -103,8 +111,8 @@ class Reception(ABC):
         self._commits = commits
         self._now = now
         self._marks = marks
-        self._messages: list[bytes] = []
-        # Behind these, the messages.
+        self._blocks: list[Lines] = []
+        # In front of the blocks.
         self._deposits: list[Deposit] = []
         self._octets = 0
         self._taken = 0
@@ -136,13 +144,24 @@ class Reception(ABC):
             self._line.pause()
             self._commits.waitForRoom(self)
 
+    @abstractmethod
     def framesReceived(self, messages: list[bytes]) -> None:
-        """Messages of one receive."""
-        self._add(messages, sum(map(len, messages)))
+        """Messages of one receive, which may have LFs in them."""
 
-    def _add(self, messages: list[bytes], octets: int) -> None:
-        self._messages.extend(messages)
-        self._gather(octets + LINE_COST * len(messages))
+    def linesReceived(self, lines: Lines) -> None:
+        """Messages of one receive that have none."""
+        self._blocks.append(lines)
+        # Without their LFs, which the peer has not sent.
+        octets = len(lines.octets) - lines.number
+        self._gather(octets + LINE_COST * lines.number)
+
+    def _joined(self) -> Lines:
+        """Take the blocks, as one."""
+        blocks, self._blocks = self._blocks, []
+        return Lines(
+            b"".join([lines.octets for lines in blocks]),
+            sum([lines.number for lines in blocks]),
+        )
 
     def _gather(self, cost: int) -> None:
         """Count what was gathered, and stop reading when it is much."""
@@ -163,7 +182,7 @@ class Reception(ABC):
 
     def _discard(self) -> None:
         """Forget what was gathered and not taken."""
-        self._messages = []
+        self._blocks = []
         self._deposits = []
         self._commits.charge(self.who.worker, -self._octets)
         self._octets = 0
@@ -212,9 +231,44 @@ class Plain(Reception):
     own RFC 5424 template sends one.
     """
 
+    # Everything gathered, one by one, since a message came with an LF inside.
+    _loose: list[bytes] | None = None
+
+    def framesReceived(self, messages: list[bytes]) -> None:
+        """Messages of one receive."""
+        octets = sum(map(len, messages))
+        block = asLines(messages)
+        if block is None:
+            messages = [m[:-1] if m.endswith(b"\n") else m for m in messages]
+            block = asLines(messages)
+        if block is None or self._loose is not None:
+            self._loosen().extend(messages)
+        else:
+            self._blocks.append(block)
+        self._gather(octets + LINE_COST * len(messages))
+
+    def linesReceived(self, lines: Lines) -> None:
+        """Messages of one receive that have no LF."""
+        super().linesReceived(lines)
+        if self._loose is not None:
+            self._loosen()
+
+    def _loosen(self) -> list[bytes]:
+        """Everything gathered, one by one."""
+        blocks, self._blocks = self._blocks, []
+        loose = [] if self._loose is None else self._loose
+        for lines in blocks:
+            loose.extend(lines.messages)
+        self._loose = loose
+        return loose
+
+    def _discard(self) -> None:
+        self._loose = None
+        super()._discard()
+
     def oversizeReceived(self, frame: Oversize) -> None:
         """A message over the limit: a gap record says how long, and how it begins."""
-        pending = bool(self._messages)
+        pending = bool(self._blocks or self._loose)
         gap = Deposit(
             self._provenance(None),
             None,
@@ -236,20 +290,17 @@ class Plain(Reception):
 
     def _cut(self) -> None:
         """Make a deposit of the messages that were gathered."""
-        messages, self._messages = self._messages, []
-        if not messages:
+        loose, self._loose = self._loose, None
+        if loose is not None:
+            octets, lengths = b"".join(loose), tuple(map(len, loose))
+            deposit = Deposit(self._provenance(None), None, 0, 0, octets, lengths)
+        elif self._blocks:
+            octets, count = self._joined()
+            provenance = self._provenance(None)
+            deposit = Deposit(provenance, None, 0, 0, octets, lines=count)
+        else:
             return
-        octets = b"\n".join(messages) + b"\n"
-        lengths = None
-        if octets.count(b"\n") != len(messages):
-            messages = [m[:-1] if m.endswith(b"\n") else m for m in messages]
-            octets = b"\n".join(messages) + b"\n"
-            if octets.count(b"\n") != len(messages):
-                octets = b"".join(messages)
-                lengths = tuple(map(len, messages))
-        self._deposits.append(
-            Deposit(self._provenance(None), None, 0, 0, octets, lengths)
-        )
+        self._deposits.append(deposit)
 
     def committed(self, batches: Sequence[Batch | None]) -> None:
         """Nothing can be said to a peer without the extension."""

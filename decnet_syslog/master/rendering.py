@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..wire.gap import Gap, renderGapMessage, renderGapRecord
-from ..wire.record import Provenance, renderRuns
+from ..wire.record import Provenance, renderLines, renderRuns
 from .values import Batch
 
 __all__ = ["oneLine", "renderJSON", "renderRaw"]
@@ -63,4 +63,7 @@ def renderJSON(batch: Batch) -> Iterable[bytes]:
     if batch.reason is not None:
         return _renderGap(batch, batch.reason, renderGapRecord)
     start = None if batch.stream is None else batch.start
+    if batch.lengths is None and batch.octets.endswith(b"\n"):
+        return renderLines(batch.octets, batch.provenance, start)
+    # With an LF inside, or, as the last line of a file, without one at the end.
     return renderRuns(_messages(batch), batch.provenance, start)

@@ -15,7 +15,7 @@ from typing import Any
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
 
-from .. import __version__
+from .. import __version__, hotpath
 from ..trust.bundles import Bundle
 from ..watch.enrolled import Enrolled
 from ..watch.exposition import Durations
@@ -164,6 +164,7 @@ class ListenerStatus:
         return {
             "role": "listener",
             "version": __version__,
+            "hot_path": hotpath.description,
             "time": utcText(self._wallClock()),
             "started": utcText(self._started),
             "ok": not problems,

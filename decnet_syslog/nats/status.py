@@ -9,7 +9,7 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .. import __version__
+from .. import __version__, hotpath
 from ..master.promise import JournalBlocked
 from ..watch.metrics import outputsMetrics
 from ..watch.service import StatusOptions, WatchService
@@ -82,6 +82,7 @@ class OutputsStatus:
         return {
             "role": "outputs",
             "version": __version__,
+            "hot_path": hotpath.description,
             "time": utcText(self._wallClock()),
             "started": utcText(self._started),
             "ok": not problems,

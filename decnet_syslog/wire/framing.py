@@ -14,6 +14,9 @@ any length for a long one. If its connection were closed for one, it would send 
 for ever: an attacker who can write one line into its log would stop the log. So an empty frame
 is counted and skipped. Of an over-long one the first octets are kept, and the rest is read past.
 
+Where there is a compiled way (``hotpath``), it decodes the first frames of a receive, mostly
+all, and its end is the beginning of the rest.
+
 Chosen: one ``bytes`` per receive and a cursor into it. An unfinished frame grows in one
 ``bytearray`` until its length is there, so a long frame in small pieces is not copied
 for each of them. Set aside: resynchronising after an error, or guessing that a stream without a
@@ -29,6 +32,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from .. import hotpath
 
 __all__ = [
     "CONTROL_LINE_OCTETS_MAX",
@@ -36,6 +42,7 @@ __all__ = [
     "MESSAGE_OCTETS_MAX",
     "FrameDecoder",
     "FramingError",
+    "Lines",
     "Oversize",
     "encodeFrames",
 ]
@@ -54,6 +61,9 @@ FIRST_OCTETS = 256
 # Digits of a MSG-LEN that is read past: as many as DECNET's own listener takes. What has more
 # is no length of a message, so the stream is not octet-counted, or is out of step.
 SKIPPED_DIGITS_MAX = 10
+
+# With less to decode, a call of the compiled way costs more than it saves.
+COMPILED_OCTETS_MIN = 1024
 
 # Empty frames, any number.
 _EMPTY = re.compile(rb"(?:0 )+").match
@@ -108,6 +118,23 @@ class Oversize:
     first: bytes
 
 
+class Lines(NamedTuple):
+    """
+    Messages that have no LF, one after the other.
+
+    @ivar octets: of the messages, an LF behind each.
+    @ivar number: how many.
+    """
+
+    octets: bytes
+    number: int
+
+    @property
+    def messages(self) -> list[bytes]:
+        """Each by itself."""
+        return self.octets[:-1].split(b"\n")
+
+
 class FrameDecoder:
     """
     Take receives, give frames.
@@ -151,14 +178,18 @@ class FrameDecoder:
         self._rest = self._rest[self._at :] + data
         self._at = 0
 
-    def decode(self, data: bytes, frames: list[bytes]) -> bytes | Oversize | None:
+    def decode(
+        self, data: bytes, frames: list[bytes], blocks: list[Lines] | None = None
+    ) -> bytes | Oversize | None:
         """
         Take what was received and append the complete messages to C{frames}.
 
+        @param blocks: the first of them may be appended to this instead, as lines: only those
+            behind them are in C{frames} then.
         @return: a control line without its LF, or an over-long frame, when one was met: call
             again with C{b""} to go on behind it. C{None} when more octets are needed.
-        @raise FramingError: at the first octet that is no frame; C{frames} then has every
-            message before it. The decoder must not be used again.
+        @raise FramingError: at the first octet that is no frame; every message before it was
+            appended. The decoder must not be used again.
         """
         at = 0
         if self._rest:
@@ -176,6 +207,8 @@ class FrameDecoder:
             if found is not None:
                 self._stop(data, at)
                 return found
+        if blocks is not None and len(data) - at >= COMPILED_OCTETS_MIN:
+            at = self._block(data, at, blocks)
         append = frames.append
         find = data.find
         limit = self.messageOctetsMax
@@ -228,6 +261,15 @@ class FrameDecoder:
             at = end
         self._needed = 1
         return None
+
+    def _block(self, data: bytes, at: int, blocks: list[Lines]) -> int:
+        """Decode in the compiled way, if there is one; where to go on."""
+        if hotpath.compiled is None:
+            return at
+        octets, count, end = hotpath.compiled.lines(data, at, self.messageOctetsMax)
+        if count:
+            blocks.append(Lines(octets, count))
+        return end
 
     def _keep(self, data: bytes, at: int, needed: int) -> None:
         """Hold what is unfinished until C{needed} octets of it are there."""

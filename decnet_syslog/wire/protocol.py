@@ -1,8 +1,8 @@
 """The framing as a Twisted protocol, in the manner of L{Int32StringReceiver}.
 
-One receive is one call of L{OctetCountedReceiver.framesReceived} with every complete
-message in it: per-message work belongs to whoever needs it. L{stringReceived} is there
-for those who do.
+One receive is one call of L{OctetCountedReceiver.linesReceived} or of
+L{OctetCountedReceiver.framesReceived}, or of both, with every complete message in it:
+per-message work belongs to whoever needs it. L{stringReceived} is there for those who do.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from .framing import (
     FrameDecoder,
     FramingError,
     LengthError,
+    Lines,
     Oversize,
 )
 
@@ -74,20 +75,19 @@ class OctetCountedReceiver(Protocol):
     def _decode(self, decoder: FrameDecoder, data: bytes) -> None:
         while True:
             frames: list[bytes] = []
+            blocks: list[Lines] = []
             try:
-                found = decoder.decode(data, frames)
+                found = decoder.decode(data, frames, blocks)
             except FramingError as error:
-                self._refused = True
                 self._tellEmpty(decoder)
-                if frames:
-                    self.framesReceived(frames)
+                self._handOver(blocks, frames)
+                self._refused = True
                 if isinstance(error, LengthError):
                     self.lengthLimitExceeded(error.length)
                 self.frameError(error)
                 return
             self._tellEmpty(decoder)
-            if frames:
-                self.framesReceived(frames)
+            self._handOver(blocks, frames)
             if found is None or self._refused:
                 return
             if isinstance(found, Oversize):
@@ -104,6 +104,13 @@ class OctetCountedReceiver(Protocol):
                 return
             data = b""
 
+    def _handOver(self, blocks: list[Lines], frames: list[bytes]) -> None:
+        """Hand over messages, unless one before them has been refused."""
+        for lines in blocks:
+            self.linesReceived(lines)
+        if frames and not self._refused:
+            self.framesReceived(frames)
+
     def _tellEmpty(self, decoder: FrameDecoder) -> None:
         count, decoder.empty = decoder.empty, 0
         if count:
@@ -117,6 +124,10 @@ class OctetCountedReceiver(Protocol):
     def unfinished(self) -> int:
         """Octets held of a frame that is not complete: lost when the connection is."""
         return 0 if self._decoder is None else self._decoder.held
+
+    def linesReceived(self, lines: Lines) -> None:
+        """Complete messages without an LF; what else a receive has comes after them."""
+        self.framesReceived(lines.messages)
 
     def framesReceived(self, messages: list[bytes]) -> None:
         """One or more complete messages, in order."""

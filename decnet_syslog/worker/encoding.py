@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import hotpath
 from ..wire.control import EMPTY, LAST, encodeControl
 from ..wire.framing import encodeFrames
 
@@ -19,6 +20,21 @@ def encodeLines(octets: bytes) -> bytes:
 
     @param octets: lines, each with its LF.
     """
+    frames, end = _encodeBegin(octets)
+    if 0 < end == len(octets):
+        return frames
+    return frames + _encodeRest(octets[end:])
+
+
+def _encodeBegin(octets: bytes) -> tuple[bytes, int]:
+    """The frames of the first lines in the compiled way, and where the other lines begin."""
+    if hotpath.compiled is None or not octets:
+        return b"", 0
+    return hotpath.compiled.frames(octets)
+
+
+def _encodeRest(octets: bytes) -> bytes:
+    """L{encodeLines} in Python: the definition, and for what the compiled way leaves."""
     lines = octets[:-1].split(b"\n")
     if all(lines):
         return encodeFrames(lines)
@@ -58,6 +74,9 @@ def encodePlain(octets: bytes) -> tuple[bytes, int]:
     @return: the frames, and the number of empty lines left out: RFC 5425 has no frame without a
         message.
     """
-    lines = octets.removesuffix(b"\n").split(b"\n")
+    frames, end = _encodeBegin(octets)
+    if 0 < end == len(octets):
+        return frames, 0
+    lines = octets[end:].removesuffix(b"\n").split(b"\n")
     messages = [line for line in lines if line]
-    return encodeFrames(messages), len(lines) - len(messages)
+    return frames + encodeFrames(messages), len(lines) - len(messages)

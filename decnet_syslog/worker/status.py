@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from twisted.logger import Logger
 
-from .. import __version__
+from .. import __version__, hotpath
 from ..trust.bundles import Bundle
 from ..trust.names import showText
 from ..trust.refusals import KINDS
@@ -153,6 +153,7 @@ class ForwarderStatus:
         return {
             "role": "forwarder",
             "version": __version__,
+            "hot_path": hotpath.description,
             "time": utcText(self._wallClock()),
             "started": utcText(self._started),
             "ok": not problems,

@@ -2,15 +2,16 @@
 L{decnet_syslog.wire.framing} and L{decnet_syslog.wire.protocol}: strict, with control lines, or
 lenient.
 
-What comes out must be the same however the octets were divided into receives, and with halts
-between; must be what a decoder says that was written from the grammar and nothing else; and
-what is held must be bounded.
+What comes out must be the same however the octets were divided into receives, with halts
+between, in the compiled way and in Python; must be what a decoder says that was written from
+the grammar and nothing else; and what is held must be bounded.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from decnet_syslog.wire import framing as room
 from decnet_syslog.wire.control import ControlError, ControlLine, parseControl
 from decnet_syslog.wire.framing import (
     CONTROL_LINE_OCTETS_MAX,
@@ -210,6 +211,14 @@ def run(octets: bytes) -> None:
     cuts = source.take(2)
     stream = source.rest()
     whole = _receive(stream, limit, mode, b"", 0)
+    usual = room.COMPILED_OCTETS_MIN
+    # All of these octets are too few for the compiled way.
+    room.COMPILED_OCTETS_MIN = 1
+    try:
+        assert whole == _receive(stream, limit, mode, b"", 0), "compiled"
+        assert whole == _receive(stream, limit, mode, cuts, kind % 4), "compiled, cut"
+    finally:
+        room.COMPILED_OCTETS_MIN = usual
     assert whole == _receive(stream, limit, mode, b"\0", 0), "octet by octet"
     assert whole == _receive(stream, limit, mode, cuts, kind % 4), "cut"
     wanted, broken, empty = _reference(
