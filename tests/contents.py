@@ -345,7 +345,7 @@ class FilesHistory:
 
     def destroyed(self, path: Path) -> None:
         """The octets of a file are about to be gone."""
-        if not path.is_file():
+        if not path.is_file() or path.stat().st_nlink > 1:
             return
         unpack = {
             ".gz": gzip.decompress,
@@ -408,7 +408,13 @@ class FilesHistory:
             "olddir": self.logs / "old" / f"app.log-{self.stamp}",
         }[how]
 
-    def copytruncate(self, looks: bool) -> None:
+    def copytruncate(self, looks: bool, race: str = "") -> None:
+        """
+        Copy the log and truncate it, as logrotate does.
+
+        @param race: a line is written between the copy and the truncation, and no look sees
+            it (C{"unseen"}), or one does (C{"seen"}).
+        """
         if not self.path.exists() or not self.path.stat().st_size:
             return
         target = self.target("date")
@@ -422,6 +428,14 @@ class FilesHistory:
             copy.flush()
             if looks:
                 self.ship()
+            if race:
+                late = self.line()
+                self.write(late)
+                if race == "seen" and self.isRunning:
+                    self.ship(self.serial % 3, self.serial % 2 == 0)
+                    self.ghosts.append(late)
+                else:
+                    self.unseen.update([late])
             self.moved(self.path, target, len(data))
             self.truncated()
 
@@ -458,6 +472,17 @@ class FilesHistory:
         if looks:
             self.ship()
         path.unlink()
+
+    def link(self, which: int) -> None:
+        """
+        Give a rotated file a second name. A look that a rotation overtakes sees the same: one
+        object by its old name and by its new one.
+        """
+        files = self.rotated()
+        if files:
+            path = files[which % len(files)]
+            packed = path.suffix if path.suffix in (".gz", ".xz", ".bz2") else ""
+            os.link(path, f"{self.target('date')}{packed}")
 
     def delete(self, which: int) -> None:
         files = self.rotated()
@@ -526,8 +551,12 @@ class FilesHistory:
                 self.write(octets)
             case ("copytruncate", looks):
                 self.copytruncate(looks)
+            case ("copytruncate", looks, race):
+                self.copytruncate(looks, race)
             case ("compress", which, how, looks):
                 self.compress(which, how, looks)
+            case ("link", which):
+                self.link(which)
             case ("delete", which):
                 self.delete(which)
             case ("grown",):
@@ -638,11 +667,28 @@ ACTIONS: Sequence[tuple[int, Any]] = (
 )
 
 
+RACES = (
+    (
+        2,
+        lambda r: (
+            "copytruncate",
+            r.random() < 0.5,
+            r.choice(["seen", "seen", "unseen"]),
+        ),
+    ),
+    (1, lambda r: ("link", r.randrange(10))),
+)
+"""What only histories from C{RACES_FROM} on have, so that the seeds below keep theirs."""
+
+RACES_FROM = 1_000_000
+
+
 def randomHistory(seed: int) -> list[Action]:
     """A history of up to 30 things that happen."""
     r = random.Random(seed)
-    makers = [make for _, make in ACTIONS]
-    weights = [weight for weight, _ in ACTIONS]
+    actions = (*ACTIONS, *RACES) if seed >= RACES_FROM else ACTIONS
+    makers = [make for _, make in actions]
+    weights = [weight for weight, _ in actions]
     count = r.randint(3, 30)
     return [make(r) for make in r.choices(makers, weights, k=count)]
 

@@ -5,6 +5,7 @@ content, and histories.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations, product
 from zlib import crc32
 
@@ -191,9 +192,25 @@ class RuleTests(SynchronousTestCase):
         content.delivered = Proof(0, 2, crc32(b"a\n"))
         over = Candidate(content, searchIsOver=True)
         self.assertEqual(self.one(over, fileOf(9, b"a\nb\n")).rule, Rule.PART)
+        self.assertEqual(self.one(over, fileOf(9, b"a\n")).rule, Rule.PART)
         self.assertEqual(self.one(over, fileOf(9, b"x\nb\n")).rule, Rule.NEW)
         content.delivered = Proof(0, 0, 0)
         self.assertEqual(self.one(over, fileOf(9, b"a\nb\n")).rule, Rule.NEW)
+
+    def test_shortCopyWaitsUntilFinished(self) -> None:
+        """
+        A short copy that may still grow is waited for, after the search, too; an archive that
+        can be read has all its octets, however new it is.
+        """
+        content = contentOf(1, b"a\nb\nc\n")
+        content.delivered = Proof(0, 2, crc32(b"a\n"))
+        over = Candidate(content, searchIsOver=True)
+        written = replace(fileOf(9, b"a\nb\n"), isSettled=False)
+        self.assertEqual(self.one(over, written), Verdict(Rule.WAIT, content))
+        archive = replace(written, isArchive=True)
+        self.assertEqual(self.one(over, archive), Verdict(Rule.PART, content))
+        other = replace(fileOf(9, b"x\nb\n"), isSettled=False)
+        self.assertEqual(self.one(over, other).rule, Rule.NEW)
 
     def test_lifeTransitions(self) -> None:
         """
@@ -233,8 +250,12 @@ class HistoryTests(SynchronousTestCase):
             3863,
             6128,
             103884,
+            306208,
             307607,
             308141,
+            1000826,
+            1000888,
+            1000977,
         ):
             self.check(seed)
 
@@ -256,6 +277,24 @@ class HistoryTests(SynchronousTestCase):
         )
         self.assertEqual(outcome.lost, 0, outcome)
         self.assertFalse(outcome.isUnreported, outcome)
+
+    def test_nothingRepeated(self) -> None:
+        """
+        Nothing is repeated when the forwarder meets one rotated file by two names, when
+        copytruncate loses a line that the forwarder has seen, and when such a copy is
+        compressed before the search for it is over.
+        """
+        seen = [("line", 30), ("ship", 3, True), ("copytruncate", True, "seen")]
+        for history in (
+            [("halt", True), ("line", 30), ("rotate", "date"), ("link", 0)],
+            [("line", 30), ("rotate", "number"), ("link", 0), ("ship", 3, True)],
+            seen,
+            [*seen, ("ship", 3, True), ("compress", 0, "gz", False)],
+            [*seen, ("compress", 0, "xz", False), ("wait", 5.0), ("ship", 3, True)],
+            [*seen, ("restart", True), ("compress", 0, "gz", False)],
+        ):
+            outcome = perform(history)
+            self.assertEqual((outcome.lost, outcome.repeated), (0, 0), history)
 
     @settings(max_examples=150, deadline=None, derandomize=True)
     @given(st.integers(1, 2**40))

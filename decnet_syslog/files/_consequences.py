@@ -72,7 +72,7 @@ class Consequences:
         lack what was read; and what is newer does not begin before it.
         """
         for open_ in self._follower.opened:
-            if open_.content is original:
+            if open_.content is original and not open_.isSearching:
                 if one.seen.isWritten is False and self._isCopy(one, open_):
                     # Whatever comes now, it is known what this is.
                     one.copyOf = open_.key

@@ -121,7 +121,7 @@ class Examiner:
         owns: Callable[[str, os.stat_result], bool | None],
     ) -> Iterable[Examined]:
         """
-        The files of which it is not known what they are, each open.
+        The files of which it is not known what they are, each open, each object once.
 
         @param there: paths and inodes.
         @param owns: whether a file is known to be that of a content, by its object.
@@ -129,6 +129,7 @@ class Examiner:
         self.isIncomplete = False
         self.refused = {}
         self.forget(there)
+        objects: set[FileId] = set()
         for path, inode in there.items():
             known = self._judged.get(path)
             if known is not None and known.inode == inode:
@@ -142,8 +143,16 @@ class Examiner:
                 self.isIncomplete = True
                 self.refused[path] = error.strerror or str(error)
                 continue
-            if one is not None:
-                yield one
+            if one is None:
+                continue
+            if one.seen.file in objects:
+                # It was renamed while we looked, or has two names: ask again by the second.
+                self.isIncomplete = True
+                self._kept.pop(path, None)
+                one.close()
+                continue
+            objects.add(one.seen.file)
+            yield one
 
     def _examine(
         self, path: str, owns: Callable[[str, os.stat_result], bool | None]

@@ -23,7 +23,7 @@ from uuid import uuid4
 from ._contents import BLOCK_OCTETS, UNFINISHED, Content, ContentKey, Event, Life
 from ._evidence import liveFile
 from ._finish import Finisher
-from ._matching import SEARCH_S, Matcher
+from ._matching import AWAITED_S_MAX, SEARCH_S, Matcher
 from ._objects import NO_FILE, FileId, identify, openRegular
 from ._open import OpenContent
 from ._reader import ContentFile
@@ -368,6 +368,8 @@ class FileFollower:
             if not self.matcher.couldLookEverywhere:
                 # It may be in what cannot be read now: the search has not begun.
                 self.searching[key] = now
+                continue
+            if key in self.matcher.awaited and now - since < AWAITED_S_MAX:
                 continue
             del self.searching[key]
             record = self.records.get(key)

@@ -205,6 +205,7 @@ class HeldContent:
         self.size = content.seen
         # From now on the content is recognised by what its file has.
         file.size = content.cut
+        file.head = content.head = content.head[: content.cut]
         content.proof = file.extend(Proof(), content.cut, content.cut)
         if content.delivered.end > content.cut:
             content.delivered = content.proof

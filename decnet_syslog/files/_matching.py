@@ -28,17 +28,20 @@ from ._homes import Homes
 from ._open import OpenContent
 from ._reconcile import reconcile
 from ._reopening import Reopening
-from ._rules import Candidate
+from ._rules import Candidate, Rule
 from ._surroundings import Surroundings
 
 if TYPE_CHECKING:
     from ._follower import FileFollower
 
-__all__ = ["SEARCH_S", "Matcher"]
+__all__ = ["AWAITED_S_MAX", "SEARCH_S", "Matcher"]
 
 # How long a copy of a content that has lost its file is looked for, in seconds: compressing
 # takes time.
 SEARCH_S = 10.0
+
+# The same, in seconds, while a file that may be a short copy of it is still being written.
+AWAITED_S_MAX = 120.0
 
 
 class Matcher:
@@ -47,12 +50,14 @@ class Matcher:
 
     @ivar wasLive: the content that had the path when the forwarder was stopped.
     @ivar reopening: opens contents that are only on record.
+    @ivar awaited: the contents for which a file was kept waiting by the last match.
     @ivar couldLookEverywhere: whether no file or directory was unreadable at the last look.
     """
 
     def __init__(self, follower: FileFollower, around: Surroundings) -> None:
         self.wasLive: ContentKey | None = None
         self.couldLookEverywhere = True
+        self.awaited: set[ContentKey] = set()
         self._follower = follower
         self._around = around
         self._homes = Homes(follower, around)
@@ -242,6 +247,9 @@ class Matcher:
         self.couldLookEverywhere = not (
             self._examiner.refused or self._around.siblings.trouble
         )
+        self.awaited = {
+            v.content.key for v in verdicts if v.rule is Rule.WAIT and v.content
+        }
         for path, reason in self._examiner.refused.items():
             self._around.tellOnce(path, reason)
         for open_ in follower.opened:

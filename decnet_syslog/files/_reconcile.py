@@ -19,6 +19,7 @@ from ._rules import (
     Rule,
     SeenFile,
     Verdict,
+    explains,
     fits,
     isAwaited,
     isSame,
@@ -62,7 +63,7 @@ class _Reconciliation:
             for candidate in list(free):
                 index = self._find(rule, candidate)
                 if index is not None:
-                    isCertain = self._isCertain(rule, self._files[index])
+                    isCertain = self._isCertain(rule, candidate, self._files[index])
                     verdict = Verdict(rule, candidate.content, isCertain)
                     self._decide(index, verdict)
                     free.remove(candidate)
@@ -83,8 +84,10 @@ class _Reconciliation:
                 if not isObject or not file.isComplete:
                     continue
                 if isSame(file, candidate.content):
-                    self._decide(index, Verdict(Rule.SAME, candidate.content))
                     self._candidates.remove(candidate)
+                    isCertain = self._isCertain(Rule.SAME, candidate, file)
+                    verdict = Verdict(Rule.SAME, candidate.content, isCertain)
+                    self._decide(index, verdict)
                 break
 
     def _find(self, rule: Rule, candidate: Candidate) -> int | None:
@@ -98,12 +101,14 @@ class _Reconciliation:
                 return index
         return None
 
-    def _isCertain(self, rule: Rule, file: SeenFile) -> bool:
-        """Whether nothing else explains the octets of a file that was given a content."""
-        if rule is Rule.GROWN and not file.isLive:
-            # It can be the copy of a file that begins like the content, being made now.
-            return not any(c.looksLike and c.looksLike(file) for c in self._candidates)
-        return rule is not Rule.UNPROVED
+    def _isCertain(self, rule: Rule, candidate: Candidate, file: SeenFile) -> bool:
+        """Whether only its content explains the octets that a file has more than was seen."""
+        if file.isLive or file.size <= candidate.content.extent:
+            return rule is not Rule.UNPROVED
+        # It can be the copy of a file that begins like the content. While such a copy was
+        # made it may have been taken for the content: then it is the object on record, too.
+        others = [c for c in self._candidates if c is not candidate]
+        return rule is not Rule.UNPROVED and not any(explains(c, file) for c in others)
 
     def _alone(self, file: SeenFile) -> Verdict:
         """A file that is the home of no content: a copy being made, or news."""
@@ -128,6 +133,7 @@ class _Reconciliation:
             if candidate.looksLike is not None and candidate.looksLike(file):
                 rule = Rule.DUPLICATE if file.isSettled else Rule.WAIT
                 return Verdict(rule, candidate.content)
-        if any(isAwaited(c, file) for c in self._candidates):
-            return Verdict(Rule.WAIT)
+        for candidate in self._candidates:
+            if isAwaited(candidate, file):
+                return Verdict(Rule.WAIT, candidate.content)
         return Verdict(Rule.NEW)

@@ -27,12 +27,14 @@ UNPROVED   as COPY or GROWN, but the proof covers only  that content; the event 
 MADE       was proved to be its beginning when both     that content up to its size; the rest
            were there; the content has lost its file    is delivered, or a gap
 PART       shorter than what was seen; has, proved,     that content up to its size; the rest
-           all that was delivered; the search is over   is a gap
+           all that was delivered; the search is over,  is a gap
+           and the file is settled, or an archive
 WITHIN     an archive whose octets are, proved, a       that content's: they are read from
            beginning of a content whose own file is     the open file
            open, has no name any more, and goes on
 WAIT       a beginning of a content whose own file is   nothing yet: a copy is being made, or
-           there, not settled; or an unfinished         was just made
+           there, not settled; or what will be PART     was just made
+           when it is settled; or an unfinished
            archive
 DUPLICATE  the same, settled; or it begins like what    a new content, and an event
            was deleted, and did not replace that
@@ -48,7 +50,7 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ._contents import Content, ContentKey, Proof
+from ._contents import Content, ContentKey, Life, Proof
 from ._objects import FileId
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "Rule",
     "SeenFile",
     "Verdict",
+    "explains",
     "fits",
     "isAwaited",
     "isSame",
@@ -230,15 +233,24 @@ def fits(rule: Rule, candidate: Candidate, file: SeenFile) -> bool:
         case Rule.MADE:
             return file.copyOf == content.key
         case Rule.PART:
-            delivered = content.delivered
-            return (
-                candidate.searchIsOver
-                and file.isSettled
-                and not file.isLive
-                and delivered.end < file.size < content.extent
-                and proves(file, delivered)
-            )
+            # While a copy is made it is short, too.
+            return candidate.searchIsOver and isFinished(file) and isPart(content, file)
     return False
+
+
+def isPart(content: Content, file: SeenFile) -> bool:
+    """Whether a file has everything that was delivered of a content, and lacks its end."""
+    delivered = content.delivered
+    return (
+        not file.isLive
+        and delivered.end <= file.size < content.extent
+        and proves(file, delivered)
+    )
+
+
+def isFinished(file: SeenFile) -> bool:
+    """Whether no octets are expected any more: an archive is complete when it is read."""
+    return file.isSettled or file.isArchive
 
 
 def isWithin(candidate: Candidate, file: SeenFile) -> bool:
@@ -249,10 +261,22 @@ def isWithin(candidate: Candidate, file: SeenFile) -> bool:
     return found is not None and found == candidate.own(0, file.size, 0)
 
 
+def explains(candidate: Candidate, file: SeenFile) -> bool:
+    """Whether a file may be a copy, or the beginning of one, of another content. A hint."""
+    content = candidate.content
+    if candidate.looksLike is not None:
+        return candidate.looksLike(file)
+    if candidate.isThere or content.life is Life.GONE:
+        return False
+    return file.size <= content.extent and beginsAlike(file, content)
+
+
 def isAwaited(candidate: Candidate, file: SeenFile) -> bool:
     """Whether a file may become the copy of a content that is looked for."""
     if candidate.own is not None:
         return False
-    if candidate.isThere or candidate.searchIsOver or candidate.content.extent == 0:
+    if candidate.isThere or candidate.content.extent == 0:
         return False
+    if candidate.searchIsOver:
+        return not isFinished(file) and isPart(candidate.content, file)
     return beginsAlike(file, candidate.content)
