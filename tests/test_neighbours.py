@@ -393,7 +393,7 @@ class RefusedTests(NeighbourTestCase):
         get = b"GET / HTTP/1.1\r\n\r\n"
         frames = counted(LINES)
         cases: list[tuple[list[str], bytes, tuple[str, ...]]] = [
-            (self.gnutls(certificate=False), frames, ("certificate", "enrol it")),
+            (self.gnutls(certificate=False), frames, ("certificate", "enroll it")),
             (self.gnutls(old), frames, ("unsupported protocol", "TLS 1.2 or 1.3")),
             (self.openssl(*rsa), frames, ("no shared cipher", "ECDHE")),
             (plain, get, ("http request", "--status-port")),

@@ -268,7 +268,7 @@ class DoorTests(DoorTestCase):
             self.lose(protocol)
             ((kind, reason),) = self.said()
             self.assertEqual(kind, "refused")
-            self.assertIn("no header of the PROXY protocol", reason)
+            self.assertIn("not a header of the PROXY protocol", reason)
         self.assertEqual(self.behind, [])
 
     def test_slowHeader(self) -> None:

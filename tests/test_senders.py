@@ -150,15 +150,15 @@ STRANGERS = (
     (b"\n", "line feed between frames", "switch off the delimiter"),
     (b"\r\n5 hello", "line feed between frames", "switch off the delimiter"),
     (b'{"version":"1.1"}\0', "JSON", "RFC 5424"),
-    (b"\x16\x03\x01\x02\x00\x01", "TLS inside TLS", "switch it off"),
+    (b"\x16\x03\x01\x02\x00\x01", "TLS inside TLS", "switch off one TLS layer"),
     (b"PROXY TCP4 192.0.2.1 192.0.2.2 5 6514\r\n", "balancer", "--proxy-protocol"),
     (b"1 open 85 relp_version=0\n", "RELP", "omfwd"),
     (b"LIST\n", "without ALPN", "pass TLS through"),
     (b"05 hello", "zeros", "without them"),
-    (b"2026-11-28T00:00:00Z h a: x\n", "no length", "octet counting"),
-    (b"99999999999 x", "no length", "octet counting"),
-    (b"Nov 28 00:00:00 h a: x\n", "line feed", "octets count, not characters"),
-    (b"\xc3\xa9", "no syslog", "which program"),
+    (b"2026-11-28T00:00:00Z h a: x\n", "not a length", "octet counting"),
+    (b"99999999999 x", "not a length", "octet counting"),
+    (b"Nov 28 00:00:00 h a: x\n", "line feed", "count octets, not characters"),
+    (b"\xc3\xa9", "not syslog", "find the program"),
 )
 
 

@@ -1,23 +1,24 @@
 """
 Addresses of attackers, in the forms in which services and free texts write them.
 
-L{ipaddress} of the standard library judges what an address is. A host and its port are told
-apart where only one reading is possible::
+L{ipaddress} of the standard library decides whether a text is an address. A host and a port are
+separated only where a single reading is possible::
 
     203.0.113.7:51234               203.0.113.7             51234
     [2001:db8::1]:22                2001:db8::1             22
-    2001:db8::1:49255               2001:db8::1             49255   a group has 4 digits at most
-    2001:db8:0:0:0:0:0:1:22         2001:db8:0:0:0:0:0:1    22      there are 8 groups at most
+    2001:db8::1:49255               2001:db8::1             49255   a group has at most 4 digits
+    2001:db8:0:0:0:0:0:1:22         2001:db8:0:0:0:0:0:1    22      there are at most 8 groups
     ::ffff:192.0.2.1:22             ::ffff:192.0.2.1        22      IPv4 stands at the end
-    fe80::1%eth0:49255              fe80::1%eth0            49255   no interface has a colon
-    2001:db8::1:22                  2001:db8::1:22                  this is an address, too
+    fe80::1%eth0:49255              fe80::1%eth0            49255   an interface has no colon
+    2001:db8::1:22                  2001:db8::1:22                  the whole is an address
     [2001:db8::1]                   2001:db8::1
 
-DECNET's own parser takes the last group of any IPv6 address for a port, and a time of day
-behind C{from} for an address.
+DECNET's own parser takes the last group of any IPv6 address as a port, and a time of day after
+C{from} as an address.
 
-What must be true: linear in the octets, whatever they are, and the same for every release of
-Python (a record that is rendered again is the same): the text of an address is never changed.
+What must be true: the cost is linear in the octets, whatever they are; and the result is the same
+in every release of Python, because a record that is rendered again must be the same. So the text
+of an address is never changed.
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ from ipaddress import ip_address
 
 __all__ = ["firstAddress", "firstIPv4", "isAddress", "leadingAddress", "splitAddress"]
 
-# An IPv6 address with an IPv4 one in it has 45 characters, an interface's name 15; a port.
+# An IPv6 address that contains an IPv4 one has 45 characters, an interface's name 15; and a port.
 ADDRESS_CHARACTERS_MAX = 80
 
-# Addresses that are known: attackers come back.
+# Cached addresses: attackers come back.
 KNOWN_MAX = 4096
 
 PORT_MAX = 65535
 
 _INTERFACE = re.compile(r"[0-9A-Za-z_.@-]{1,16}\Z")
 _IPV4 = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
-# Whatever may turn out to be an address, with a port or without.
+# Anything that may prove to be an address, with or without a port.
 _LIKE = (
     r"\[[0-9A-Fa-f:.]{2,46}(?:%[0-9A-Za-z_.-]{1,16})?\](?::[0-9]{1,5})?"
     r"|[0-9A-Fa-f:.]{2,64}(?:%[0-9A-Za-z_.-]{1,16}(?::[0-9]{1,5})?)?"
@@ -49,13 +50,13 @@ _ANCHOR = re.compile(r"\b(?:from|rhost[:=]|client[:=]|src[:=])\s*", re.IGNORECAS
 # Not a part of a version or of an object identifier.
 _ANYWHERE = re.compile(rf"(?<!\w)(?<![0-9]\.){_IPV4}(?!\w|\.[0-9])")
 
-# What stands around a word in a text.
+# Characters that may surround a word in a text.
 _AROUND = "\"'`,;()<>{}"
 
 
 @lru_cache(maxsize=KNOWN_MAX)
 def _isAddress(text: str) -> bool:
-    """Whether a text is an address; C{ipaddress} takes anything for an interface."""
+    """Whether a text is an address; C{ipaddress} accepts any text as an interface."""
     address, percent, interface = text.partition("%")
     if percent and not _INTERFACE.match(interface):
         return False
@@ -67,12 +68,12 @@ def _isAddress(text: str) -> bool:
 
 
 def isAddress(text: str) -> bool:
-    """Whether a text is an address of IPv4 or IPv6."""
+    """Whether a text is an IPv4 or IPv6 address."""
     return len(text) <= ADDRESS_CHARACTERS_MAX and _isAddress(text)
 
 
 def splitAddress(address: str) -> tuple[str, str | None]:
-    """An address as a service writes it: the host, and its port if it has one."""
+    """Separate the host and the port, if there is one, of an address that a service wrote."""
     if address.startswith("[") and address.endswith("]"):
         inside = address[1:-1]
         return (inside if isAddress(inside) else address), None
@@ -80,7 +81,7 @@ def splitAddress(address: str) -> tuple[str, str | None]:
     if not host or not (port.isascii() and port.isdigit()):
         return address, None
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
-        # The whole is looked at first: what can be an address is one.
+        # The whole comes first: if it can be an address, it is one.
         if isAddress(address) or not isAddress(host):
             return address, None
         isPort = len(port) <= 5 and int(port) <= PORT_MAX
@@ -90,7 +91,7 @@ def splitAddress(address: str) -> tuple[str, str | None]:
 
 
 def _judged(like: str) -> str | None:
-    """The address in something that looks like one; the end of a sentence is none of it."""
+    """The address in a text that looks like one, without punctuation at the end of a sentence."""
     for text in (like, like[:-1], like[:-2]):
         host, _ = splitAddress(text)
         if isAddress(host):
@@ -102,9 +103,9 @@ def _judged(like: str) -> str | None:
 
 def leadingAddress(text: str) -> str:
     """
-    The address that a word begins with, without what stands around it.
+    The address at the beginning of a word, without the characters around it.
 
-    @return: the word itself, without what stands around it, if that is none.
+    @return: the word without the characters around it, if there is no address.
     """
     like = _LEADING.match(text)
     address = None if like is None else _judged(like[1])
@@ -112,7 +113,7 @@ def leadingAddress(text: str) -> str:
 
 
 def firstAddress(text: str) -> str | None:
-    """The first address behind a word that announces one."""
+    """The first address after a word that announces one."""
     for anchor in _ANCHOR.finditer(text):
         like = _LEADING.match(text, anchor.end())
         address = None if like is None else _judged(like[1])

@@ -81,7 +81,7 @@ __all__ = [
 # SQLite's and every peer's signed 64-bit integer.
 NUMBER_MAX = 2**63 - 1
 
-# Of all streams that a connection has open, together: a listener keeps them.
+# The names of all streams that a connection has open, in octets: a listener keeps them.
 NAMES_OCTETS_MAX = 1024 * 1024
 
 _STREAM = re.compile(rb"[0-9a-f]{32}\Z")
@@ -94,9 +94,9 @@ _WORD = re.compile(rb"[a-z][a-z0-9-]{0,31}\Z")
 @dataclass
 class ControlError(Exception):
     """
-    A control line that the grammar does not have.
+    A control line that does not match the grammar.
 
-    @ivar reason: what is wrong.
+    @ivar reason: the reason.
     @ivar seen: the first octets of the line, at most 80.
     """
 
@@ -109,7 +109,7 @@ class ControlError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ControlLine:
-    """What stands between frames. Subclasses are the verbs."""
+    """A line between frames. Each subclass is a verb."""
 
     kinds: ClassVar[tuple[str, ...]] = ()
 
@@ -117,8 +117,8 @@ class ControlLine:
 @dataclass(frozen=True, slots=True)
 class HELLO(ControlLine):
     """
-    The listener's first line: its journal's identity, the longest message it takes, and how
-    many streams a connection may have open.
+    The listener's first line: the identity of its journal, the longest message that it accepts,
+    and the number of streams that a connection may have open.
     """
 
     version: int
@@ -130,7 +130,7 @@ class HELLO(ControlLine):
 
 @dataclass(frozen=True, slots=True)
 class HELLO2(HELLO):
-    """HELLO of version 2, which also tells how far the journal is: as L{MARK}."""
+    """HELLO of version 2, which also reports the end of the journal, as L{MARK}."""
 
     number: int
     token: str
@@ -140,10 +140,10 @@ class HELLO2(HELLO):
 @dataclass(frozen=True, slots=True)
 class MARK(ControlLine):
     """
-    How far the journal is: whatever the listener has acknowledged is before this point.
+    The present end of the journal: everything that the listener acknowledged is before it.
 
     @ivar number: only grows while the journal keeps its history.
-    @ivar token: tells histories with this number apart, 32 hex digits.
+    @ivar token: distinguishes histories with the same number, 32 hex digits.
     """
 
     number: int
@@ -153,7 +153,7 @@ class MARK(ControlLine):
 
 @dataclass(frozen=True, slots=True)
 class SEEN(ControlLine):
-    """The newest mark of this journal that the forwarder was told: is it still there?"""
+    """The newest mark of this journal that the forwarder received. Asks whether it still holds."""
 
     number: int
     token: str
@@ -162,7 +162,7 @@ class SEEN(ControlLine):
 
 @dataclass(frozen=True, slots=True)
 class HISTORY(ControlLine):
-    """Answers SEEN: whether the journal still has everything that is before that mark."""
+    """The answer to SEEN: whether the journal still has everything before that mark."""
 
     kept: bool
     kinds: ClassVar[tuple[str, ...]] = ("kept",)
@@ -170,7 +170,7 @@ class HISTORY(ControlLine):
 
 @dataclass(frozen=True, slots=True)
 class RESUME(ControlLine):
-    """What the listener holds durably, and the CRC-32 of the octets [base, offset)."""
+    """The octets that the listener holds durably, with the CRC-32 of [base, offset)."""
 
     stream: str
     generation: int
@@ -182,7 +182,7 @@ class RESUME(ControlLine):
 
 @dataclass(frozen=True, slots=True)
 class KNOWN(ControlLine):
-    """One of the streams that the listener holds of this worker."""
+    """One stream of this worker that the listener holds."""
 
     stream: str
     generation: int
@@ -202,7 +202,7 @@ class KNOWN(ControlLine):
 
 @dataclass(frozen=True, slots=True)
 class LISTED(ControlLine):
-    """All KNOWN lines have been sent."""
+    """The end of the KNOWN lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,12 +217,12 @@ class ACK(ControlLine):
 
 @dataclass(frozen=True, slots=True)
 class LIST(ControlLine):
-    """Ask which streams of this worker the listener holds."""
+    """Ask for the streams of this worker that the listener holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class OPEN(ControlLine):
-    """Ask for the position of a stream; C{start} is where it begins if it is not known."""
+    """Ask for the position of a stream; C{start} is where an unknown stream begins."""
 
     stream: str
     generation: int
@@ -233,7 +233,7 @@ class OPEN(ControlLine):
 
 @dataclass(frozen=True, slots=True)
 class CLOSE(ControlLine):
-    """Nothing more comes of a stream on this connection; it may be opened again."""
+    """The end of a stream on this connection; it may be opened again."""
 
     stream: str
     generation: int
@@ -242,7 +242,7 @@ class CLOSE(ControlLine):
 
 @dataclass(frozen=True, slots=True)
 class AT(ControlLine):
-    """What follows belongs to this stream, from this offset."""
+    """The following frames belong to this stream, from this offset."""
 
     stream: str
     generation: int
@@ -252,7 +252,7 @@ class AT(ControlLine):
 
 @dataclass(frozen=True, slots=True)
 class EMPTY(ControlLine):
-    """So many empty lines follow, which no frame can carry: one octet each, the LF."""
+    """C{count} empty lines, which no frame can carry: one octet each, the LF."""
 
     count: int
     kinds: ClassVar[tuple[str, ...]] = ("number",)
@@ -265,7 +265,7 @@ class LAST(ControlLine):
 
 @dataclass(frozen=True, slots=True)
 class SKIP(ControlLine):
-    """A gap: so many octets will never come, and why."""
+    """A gap: this number of octets will never arrive, with the reason."""
 
     octets: int
     reason: str
@@ -275,9 +275,9 @@ class SKIP(ControlLine):
 @dataclass(frozen=True, slots=True)
 class STATE(ControlLine):
     """
-    How far a file is delivered: C{position} of C{size} octets is acknowledged.
+    How much of a file is delivered: C{position} of C{size} octets are acknowledged.
 
-    @ivar age: of the oldest line that is not, in milliseconds; 0: there is none.
+    @ivar age: age of the oldest line that is not acknowledged, in milliseconds; 0: none.
     """
 
     stream: str
@@ -307,11 +307,11 @@ class TROUBLE(ControlLine):
 @dataclass(frozen=True, slots=True)
 class BEAT(ControlLine):
     """
-    The forwarder is alive: this ends what it has said with STATE and TROUBLE.
+    The forwarder is alive. Ends the report that the preceding STATE and TROUBLE lines began.
 
-    @ivar files: that it follows.
-    @ivar behind: octets of all of them that are not acknowledged.
-    @ivar age: of the oldest line of all that is not, in milliseconds; 0: there is none.
+    @ivar files: the number of followed files.
+    @ivar behind: octets of all files that are not acknowledged.
+    @ivar age: age of the oldest line that is not acknowledged, in milliseconds; 0: none.
     """
 
     files: int
@@ -322,7 +322,7 @@ class BEAT(ControlLine):
 
 @dataclass(frozen=True, slots=True)
 class BYE(ControlLine):
-    """Why the sender of this line is about to close."""
+    """The reason why the sender of this line is about to close."""
 
     code: str
     text: str
@@ -355,12 +355,12 @@ _VERBS: dict[bytes, type[ControlLine]] = {
 }
 
 
-# What HELLO looks like, by the version that it begins with.
+# The forms of HELLO, by the version that they begin with.
 _HELLOS: dict[bytes, type[HELLO]] = {b"1": HELLO, b"2": HELLO2}
 
 _NAMED: list[tuple[bytes, type[ControlLine]]] = [*_VERBS.items(), (b"HELLO", HELLO2)]
 
-# Verb and (name, kind) of the fields: looked up for every line, made once.
+# Verb and (name, kind) of the fields: made once, because every line needs them.
 _LAYOUTS = {
     kind: (
         verb,
@@ -374,7 +374,7 @@ _HISTORIES = {b"kept": True, b"lost": False}
 
 
 def octetsOf(name: str) -> int:
-    """How long a name is."""
+    """The length of a name in octets."""
     return len(name.encode("utf-8", "surrogateescape"))
 
 
@@ -390,7 +390,7 @@ def _parseField(kind: str, field: bytes) -> int | str:
     if kind == "kept" and field in _HISTORIES:
         return _HISTORIES[field]
     if kind == "name" and _NAME.match(field):
-        # surrogateescape: a file name is octets; it must come back as it went.
+        # surrogateescape: a file name is octets, and must come back unchanged.
         return unquote_to_bytes(field).decode("utf-8", "surrogateescape")
     raise ValueError(kind)
 
@@ -423,9 +423,9 @@ def parseControl(line: bytes) -> ControlLine:
 
 def _helloOf(found: list[bytes], line: bytes) -> type[HELLO]:
     """
-    How to read a HELLO.
+    The form of a HELLO line.
 
-    @raise ControlError: the listener is of another release, which has another HELLO.
+    @raise ControlError: the listener's release has another HELLO.
     """
     version = found[0] if found and _NUMBER.match(found[0]) else None
     if version is None:
@@ -459,7 +459,7 @@ def _encodeField(kind: str, value: int | str) -> bytes:
 
 
 def encodeControl(value: ControlLine) -> bytes:
-    """Render a control line, LF included."""
+    """Render a control line, including its LF."""
     verb, layout = _LAYOUTS[type(value)]
     parts = [verb]
     for name, kind in layout:

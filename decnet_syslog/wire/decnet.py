@@ -1,27 +1,27 @@
 """
-What DECNET reads in a message: its columns, from text that an attacker may have shaped.
+DECNET's columns, read from a message whose text an attacker may have shaped.
 
-The rules are those of DECNET's own parser, so that its consumers see the values they know:
-which parameter is the attacker's address, when the port is split off, what is tried when
-there is no such parameter, the message that a second syslog has wrapped.
+The rules are those of DECNET's own parser, so that its consumers see the values that they know:
+which parameter is the attacker's address, when the port is separated, where to look without such a
+parameter, and how to read a message that a second syslog has wrapped.
 
-Right by RFC 5424 where that parser is not: an escaped bracket or quote ends nothing, every
-SD-ELEMENT is passed over, a bracket in the text is text, a BOM is not part of MSG. More tolerant
-than the RFC where there is only one reading: spaces before a parameter, names that are long or
-not ASCII, an SD-ID that comes twice, an unescaped C{]} between quotes (section 6.3.3: to
+Where that parser is wrong, RFC 5424 applies: an escaped bracket or quote ends nothing, every
+SD-ELEMENT is skipped, a bracket in the text is text, a BOM is not part of MSG. This module is more
+tolerant than the RFC where only one reading is possible: spaces before a parameter, names that are
+long or not ASCII, an SD-ID that comes twice, an unescaped C{]} between quotes (section 6.3.3: to
 escape it is not strictly necessary).
 
-An unreadable parameter or element does not take the others with it: the readable
-parameters of DECNET's own element count. An unreadable text in brackets that has no C{=} in it
-is no element, and stays in the text.
+An unreadable parameter or element does not spoil the others: the readable parameters of DECNET's
+own element count. An unreadable text in brackets without a C{=} is not an element, and stays in
+the text.
 
-An address is judged by L{ipaddress}, not by its shape; see L{decnet_syslog.wire.addresses}. A
-timestamp that is not a date gives way to the time of arrival, because DECNET's database refuses
-it, and its ingester stops there.
+L{ipaddress} decides whether a text is an address, not the text's shape; see
+L{decnet_syslog.wire.addresses}. A timestamp that is not a date is replaced by the time of arrival,
+because DECNET's database would refuse it and its ingester would stop there.
 
-What must be true: linear in the octets (a word is not looked at from each of its letters,
-a repeat is bounded so that it keeps no trail), and independent of the Python release (a
-record that an upgraded master renders again is the same): so no C{fromisoformat}.
+What must be true: the cost is linear in the octets (a word is not matched from each of its letters;
+each repeat is bounded, so that it keeps no trail), and the result does not depend on the Python
+release (a record that an upgraded master renders again is the same): so no C{fromisoformat}.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ __all__ = ["ADDRESS_NAMES", "SD_ID", "Reading", "read"]
 # timestamp (None: the message has no date), decky, service, event_type, attacker_ip, fields, msg.
 Reading = tuple[str | None, str, str, str, str, dict[str, str], str]
 
-# DECNET's services write their parameters in this element; others are not theirs.
+# DECNET's services write their parameters in this element; other elements are not theirs.
 SD_ID = "relay@55555"
 
-# Where the attacker's address is looked for, the first that is there.
+# The parameters that may contain the attacker's address; the first one present counts.
 ADDRESS_NAMES = (
     "src_ip",
     "src",
@@ -53,7 +53,7 @@ ADDRESS_NAMES = (
 _ADDRESS_NAMES = frozenset(ADDRESS_NAMES)
 
 _HEADER = re.compile(r"<[0-9]+>1 (\S+) (\S+) (\S+) \S+ (\S+) (.+)\Z", re.DOTALL)
-# A message in a message: the shell of a honeypot writes one to the log of its container.
+# A message within a message: the shell of a honeypot writes one to the log of its container.
 _INNER = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T\S+\s+(\S+)\s+(\S+)\s+\S+\s+(\S+)\s+(.+)\Z", re.DOTALL
 )
@@ -64,23 +64,23 @@ _TIME = re.compile(
 )
 
 _ELEMENT = re.compile(r'\[([^\s=\]"]+)')
-# To its end, or its first escape.
+# To the end of the value, or its first escape.
 _PARAM = re.compile(r'\s*([^\s=\]"]+)="([^"\\]*)(["\\])')
-# As many escapes as sre may keep a trail of; the loop around it takes the rest.
+# As many escapes as the regular expression may remember; the loop around it takes the rest.
 _ESCAPES = re.compile(r'(?:\\.[^"\\]*){1,256}', re.DOTALL)
 _END = re.compile(r"\s*\]")
 # Up to the next place where a parameter, a quote or the end can be.
 _UNREADABLE = re.compile(r'\s*([^\s"\]]+|"[^"\\]*)')
-# Where our element follows one that cannot be read.
+# The beginning of our element after an unreadable one.
 _OURS = f"][{SD_ID}"
 
-# Only from the beginning of a word: else a long word costs its length squared.
+# Only from the beginning of a word: otherwise a long word would cost the square of its length.
 _PAIR = re.compile(r"(?<!\w)(\w+)=(\S+)")
 _BOM = "\ufeff"
 
 
 def _time(text: str) -> str | None:
-    """A timestamp as DECNET shows it, local to its own offset, whole seconds; if it is one."""
+    """A timestamp in DECNET's form, in its own offset and whole seconds; C{None}: not a date."""
     match = _TIME.match(text)
     if match is None:
         return None
@@ -95,8 +95,8 @@ def _quoted(text: str, at: int) -> int:
     """
     Find the quote that ends a value.
 
-    @param at: of a character in the value, or of its first escape.
-    @return: its place; -1 if the value has no end.
+    @param at: the position of a character in the value, or of its first escape.
+    @return: the position of the quote; -1 if the value has no end.
     """
     escapes = _ESCAPES.match(text, at)
     while escapes is not None:
@@ -107,10 +107,10 @@ def _quoted(text: str, at: int) -> int:
 
 class _Elements:
     """
-    The SD-ELEMENTs that a text begins with.
+    The SD-ELEMENTs at the beginning of a text.
 
-    @ivar fields: parameters of DECNET's own, the last of each name.
-    @ivar end: of the elements.
+    @ivar fields: the parameters of DECNET's own element; of equal names the last counts.
+    @ivar end: the end of the elements.
     """
 
     def __init__(self, text: str) -> None:
@@ -124,7 +124,7 @@ class _Elements:
             self.end = end
 
     def _element(self, begin: int) -> int:
-        """Read an element; where it ends, or -1."""
+        """Read an element; return its end, or -1."""
         text = self._text
         name = _ELEMENT.match(text, begin)
         ours = name is not None and name[1] == SD_ID
@@ -132,8 +132,8 @@ class _Elements:
         at, clean = self._params(at, ours)
         if ours or (clean and name is not None):
             return at
-        # Our element can begin within an unreadable one that has no end of its own. Behind a
-        # sound end it is text, which an attacker may have written.
+        # Our element can begin within an unreadable one that has no end of its own. After a sound
+        # end it is text, which an attacker may have written.
         sound = at >= 0 and text[at : at + 1] in ("", " ", "[")
         found = text.find(_OURS, begin, at + len(_OURS) if sound else len(text))
         if found >= 0:
@@ -143,7 +143,7 @@ class _Elements:
         return at
 
     def _params(self, at: int, ours: bool) -> tuple[int, bool]:
-        """Read parameters: where the element ends, or -1, and whether all were readable."""
+        """Read parameters; return the element's end, or -1, and whether all were readable."""
         text = self._text
         clean = True
         readable = at
@@ -174,13 +174,13 @@ class _Elements:
                 at = _quoted(text, at) + 1
                 if not at:
                     break
-        # A quote that has no end means nothing, or the element was cut off.
+        # A quote without an end means nothing, or the element was cut off.
         end = text.find("]", readable)
         return (end + 1 or -1), False
 
 
 def _structuredData(text: str) -> tuple[dict[str, str], str]:
-    """The parameters of DECNET's own element, and the text behind all elements."""
+    """The parameters of DECNET's own element, and the text after all elements."""
     fields: dict[str, str] = {}
     if text.startswith("-"):
         text = text[1:].lstrip()
@@ -193,8 +193,8 @@ def _structuredData(text: str) -> tuple[dict[str, str], str]:
 
 
 def _inText(msg: str) -> str:
-    """The address that free text has: in a pair, behind a word for it, or anywhere."""
-    # Three searches for a constant spare most texts a match at each of their words.
+    """The address in free text: in a pair, after a word that announces it, or anywhere."""
+    # Three searches for constants save most texts a match at each word.
     if "ip=" in msg or "src=" in msg or "addr=" in msg:
         for pair in _PAIR.finditer(msg):
             if pair[1] in _ADDRESS_NAMES:
@@ -206,7 +206,7 @@ def _inText(msg: str) -> str:
 
 
 def _attacker(fields: dict[str, str], msg: str) -> str:
-    """The attacker's address. Adds C{remote_port} to the fields if it had one."""
+    """The attacker's address. Adds C{remote_port} to the fields if the address has a port."""
     for name in ADDRESS_NAMES:
         if name in fields:
             address, port = splitAddress(fields[name])
@@ -222,7 +222,7 @@ def read(text: str) -> Reading | None:
     """
     Read a message.
 
-    @return: C{None} if it is none that DECNET knows.
+    @return: C{None} if the message is not in a form that DECNET knows.
     """
     header = _HEADER.match(text)
     if header is None:
@@ -232,7 +232,7 @@ def read(text: str) -> Reading | None:
     if event == "-" and rest.startswith("-"):
         inner = _INNER.match(msg)
         if inner is not None:
-            # Not its timestamp: DECNET shows the outer one.
+            # Not the inner timestamp: DECNET shows the outer one.
             decky, service, event, rest = inner.groups()
             fields, msg = _structuredData(rest)
     if event == "-" and msg.startswith("CMD "):

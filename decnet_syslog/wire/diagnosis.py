@@ -1,9 +1,9 @@
 """
-What a sender does instead of octet counting, and the remedy, for the log.
+The probable mistake of a sender that does not count octets, and the remedy, for the log.
 
-RFC 5425 has one framing. Senders have many, and their defaults are others. Each is known by
-the first octets where MSG-LEN should stand. A failed handshake is known by OpenSSL's words for
-it. This is a guess for people: nothing depends on it.
+RFC 5425 has one framing; senders have many, and often another default. The first octets in the
+place of MSG-LEN identify each. A failed handshake is identified by OpenSSL's error text. This is a
+guess for people: nothing depends on it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _OCTET_COUNTING = (
     " driver instead of network())"
 )
 
-# The beginning of the octets, and its meaning. The first pattern that matches counts.
+# The first octets, and their meaning. The first matching pattern counts.
 _KINDS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
     [
         (re.compile(pattern, re.DOTALL), text)
@@ -25,30 +25,30 @@ _KINDS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
             (rb"<[0-9]{1,3}>", f"frames by line feed: {_OCTET_COUNTING}"),
             (
                 rb"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE) |PRI \* HTTP",
-                "speaks HTTP: this port is for syslog (RFC 5425); the status has a port of its"
-                " own, --status-port",
+                "speaks HTTP: this port is for syslog (RFC 5425); the status has its own port,"
+                " --status-port",
             ),
             (
                 rb"\x16\x03",
-                "speaks TLS inside TLS: switch it off in the sender, or in the proxy before it",
+                "speaks TLS inside TLS: switch off one TLS layer, in the sender or in the proxy",
             ),
             (
                 rb"PROXY |\r\n\r\n\0\r\nQUIT\n",
-                "a balancer announces the sender inside TLS: let it pass TLS through, and name"
+                "a balancer sends a PROXY header inside TLS: have it pass TLS through, and name"
                 " it with --proxy-protocol",
             ),
             (
                 rb".{0,8}open [0-9]+ relp_version|pen [0-9]+ relp_version",
-                "speaks RELP: let it send syslog over TLS (rsyslog: omfwd instead of omrelp)",
+                "speaks RELP: have it send syslog over TLS (rsyslog: omfwd instead of omrelp)",
             ),
             (
                 rb"\{",
-                "sends JSON without a frame (GELF, json_lines): let it send syslog (RFC 5424),"
-                " octet-counted",
+                "sends JSON without a frame (GELF, json_lines): have it send syslog (RFC 5424)"
+                " with octet counting",
             ),
             (
                 rb"\0",
-                "sends NUL between frames, or frames by NUL: switch off the delimiter, octet"
+                "sends NUL between frames or as the delimiter: switch off the delimiter, octet"
                 " counting needs none",
             ),
             (
@@ -58,34 +58,34 @@ _KINDS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
             ),
             (
                 rb"(?:OPEN|LIST|AT|SEEN|HISTORY|STATE|BEAT|BYE)[ \n]",
-                "speaks the delivery extension without ALPN: let the proxy before it pass TLS"
+                "speaks the delivery extension without ALPN: have the proxy in between pass TLS"
                 " through",
             ),
             (
                 rb"0[0-9]* ",
-                "writes zeros before MSG-LEN: let it write the number without them",
+                "writes zeros before MSG-LEN: have it write the number without them",
             ),
             (
                 rb"[0-9]",
-                f"MSG-LEN is no length: if it frames by line feed, {_OCTET_COUNTING}",
+                f"MSG-LEN is not a length: if it frames by line feed, {_OCTET_COUNTING}",
             ),
             (
                 rb"[ -~]",
                 f"if it frames by line feed, {_OCTET_COUNTING}; if it counts, MSG-LEN was too"
-                " small: octets count, not characters",
+                " small: count octets, not characters",
             ),
         )
     ]
 )
 
-_UNKNOWN = "the octets are no syslog: look which program has this certificate"
+_UNKNOWN = "the octets are not syslog: find the program that uses this certificate"
 
 
 def diagnose(seen: bytes) -> str:
     """
-    What the sender does, and the remedy.
+    The sender's probable mistake, and the remedy.
 
-    @param seen: what stands where a frame should begin, its first octets.
+    @param seen: the first octets in the place where a frame should begin.
     """
     for pattern, text in _KINDS:
         if pattern.match(seen):
@@ -93,28 +93,28 @@ def diagnose(seen: bytes) -> str:
     return _UNKNOWN
 
 
-# OpenSSL's words, and the remedy. The first that is there counts.
+# Parts of OpenSSL's error texts, and the remedies. The first part that is found counts.
 _HANDSHAKES = (
     (
         "http request",
-        "it speaks HTTP without TLS: this port is for syslog (RFC 5425); the status has a port of"
-        " its own, --status-port",
+        "it speaks HTTP without TLS: this port is for syslog (RFC 5425); the status has its own"
+        " port, --status-port",
     ),
     (
         "did not return a certificate",
-        "it has no certificate: enrol it, and give it worker.crt and worker.key of its bundle",
+        "it has no certificate: enroll it, and configure worker.crt and worker.key there",
     ),
     (
         "unsupported protocol",
-        "it speaks older versions only: let it use TLS 1.2 or 1.3",
+        "it supports only older versions: have it use TLS 1.2 or 1.3",
     ),
     (
         "no shared cipher",
-        "let it offer TLS 1.3, or for TLS 1.2 ECDHE with AES-GCM or ChaCha20-Poly1305",
+        "have it offer TLS 1.3, or for TLS 1.2 ECDHE with AES-GCM or ChaCha20-Poly1305",
     ),
     (
         "no suitable key share",
-        "let it offer X25519, or a curve of NIST's",
+        "have it offer X25519, or a NIST curve",
     ),
     *[
         (
@@ -127,7 +127,8 @@ _HANDSHAKES = (
     *[
         (
             words,
-            "it left without a word: a health check or a port scan, or the network was cut",
+            "it closed the connection without a reason: a health check, a port scan, or a"
+            " network failure",
         )
         for words in ("Connection lost", "closed cleanly", "unexpected eof")
     ],
@@ -136,9 +137,9 @@ _HANDSHAKES = (
 
 def diagnoseHandshake(reason: str) -> str:
     """
-    The remedy for a handshake that came to nothing; empty if there is none to say.
+    The remedy for a failed handshake; empty if none is known.
 
-    @param reason: in OpenSSL's words, or Twisted's.
+    @param reason: the error text of OpenSSL or Twisted.
     """
     for words, text in _HANDSHAKES:
         if words in reason:

@@ -2,29 +2,28 @@
 
 What must be true:
 
-* a length is checked before a single octet of its message is kept: the decoder never
-  holds more than one unfinished frame of ``messageOctetsMax`` octets plus one receive;
-* a stream is refused at the first octet that cannot begin or continue a frame, and every
-  complete frame before that octet has been handed over by then;
-* cost is linear in octets, whatever their division into receives.
+* a length is checked before any octet of its message is kept: the decoder never holds more than one
+  unfinished frame of ``messageOctetsMax`` octets plus one receive;
+* a stream is refused at the first octet that cannot begin or continue a frame, and by then every
+  complete frame before that octet has been returned;
+* the cost is linear in the octets, however they are divided into receives.
 
-A lenient decoder, for peers without the delivery extension, goes on where the stream can still
-be followed. DECNET's own forwarder sends a frame of no octets for an empty line, and a frame of
-any length for a long one. If its connection were closed for one, it would send the same again
-for ever: an attacker who can write one line into its log would stop the log. So an empty frame
-is counted and skipped. Of an over-long one the first octets are kept, and the rest is read past.
+A lenient decoder, for peers without the delivery extension, continues where the stream can still be
+followed. DECNET's own forwarder sends an empty frame for an empty line, and a frame of any length
+for a long one. If that closed its connection, it would send the same again for ever: an attacker
+who can write one line into its log would stop the log. So an empty frame is counted and skipped. Of
+an over-long frame the first octets are kept and the rest is discarded.
 
-Where there is a compiled way (``hotpath``), it decodes the first frames of a receive, mostly
-all, and its end is the beginning of the rest.
+If the compiled path (``hotpath``) is available, it decodes the first frames of a receive, usually
+all of them; the Python path continues where it ends.
 
 Chosen: one ``bytes`` per receive and a cursor into it. An unfinished frame grows in one
-``bytearray`` until its length is there, so a long frame in small pieces is not copied
-for each of them. Set aside: resynchronising after an error, or guessing that a stream without a
-length is LF-framed (RFC 6587 3.4.2): that is how octets of one message become messages
-of their own.
+``bytearray`` until it is complete, so a long frame in small pieces is not copied for each piece.
+Set aside: resynchronising after an error, or guessing that a stream without a length is LF-framed
+(RFC 6587 3.4.2): both turn octets of one message into messages of their own.
 
-The delivery extension puts control lines between frames. A control line begins with an
-upper-case letter and ends in LF, a frame begins with a digit: the first octet decides.
+The delivery extension puts control lines between frames. A control line begins with an upper-case
+letter and ends in LF, a frame begins with a digit: the first octet decides.
 """
 
 from __future__ import annotations
@@ -47,29 +46,29 @@ __all__ = [
     "encodeFrames",
 ]
 
-# 1 MiB: RFC 5425 asks for 2048 and recommends 8192; honeypots log whole payloads, and
-# DECNET's lines stay well below. Bounds what one connection can make us hold.
+# 1 MiB: RFC 5425 asks for 2048 and recommends 8192; honeypots log whole payloads, and DECNET's own
+# lines stay well below. This bounds the memory that one connection can use.
 MESSAGE_OCTETS_MAX = 1024 * 1024
 
 # The longest control line is an OPEN with a file name of 4096 octets (PATH_MAX), each
 # octet percent-encoded, and four short fields.
 CONTROL_LINE_OCTETS_MAX = 3 * 4096 + 256
 
-# Kept of a frame that is read past.
+# Octets kept of a frame that is discarded.
 FIRST_OCTETS = 256
 
-# Digits of a MSG-LEN that is read past: as many as DECNET's own listener takes. What has more
-# is no length of a message, so the stream is not octet-counted, or is out of step.
+# Digits in the MSG-LEN of a frame that is discarded: as many as DECNET's own listener accepts. A
+# number with more digits is not a length, so the stream is not octet-counted, or is out of step.
 SKIPPED_DIGITS_MAX = 10
 
-# With less to decode, a call of the compiled way costs more than it saves.
+# With fewer octets to decode, a call of the compiled path costs more than it saves.
 COMPILED_OCTETS_MIN = 1024
 
-# Empty frames, any number.
+# Any number of empty frames.
 _EMPTY = re.compile(rb"(?:0 )+").match
 
-# Nearly all lines have a hundred to a thousand octets: four octets, looked up, say how
-# many the whole frame has. Everything else is decoded step by step.
+# Nearly all lines have a hundred to a thousand octets: a lookup of the first four octets gives the
+# length of the whole frame. Everything else is decoded step by step.
 _COMMON_MAX = 999
 _COMMON = {b"%d " % n: 4 + n for n in range(100, _COMMON_MAX + 1)}
 _NONE: dict[bytes, int] = {}
@@ -80,8 +79,8 @@ class FramingError(Exception):
     """
     The peer sent octets that are not a frame. Nothing after them can be trusted.
 
-    @ivar reason: what is wrong, in words for the log.
-    @ivar seen: the first octets of the offence, at most 32.
+    @ivar reason: the reason, in words for the log.
+    @ivar seen: the first wrong octets, at most 32.
     """
 
     reason: str
@@ -95,7 +94,7 @@ class LengthError(FramingError):
     """
     MSG-LEN is a number over the limit.
 
-    @ivar length: the number, or a lower bound of it when it has too many digits.
+    @ivar length: the number, or a lower bound if it has too many digits.
     """
 
     def __init__(self, length: int, limit: int, seen: bytes) -> None:
@@ -108,9 +107,9 @@ class LengthError(FramingError):
 @dataclass(frozen=True, slots=True)
 class Oversize:
     """
-    A frame over the limit, which a lenient decoder reads past.
+    A frame over the limit, which a lenient decoder discards.
 
-    @ivar length: octets that MSG-LEN announces.
+    @ivar length: the length in MSG-LEN, in octets.
     @ivar first: its first L{FIRST_OCTETS} octets.
     """
 
@@ -120,10 +119,10 @@ class Oversize:
 
 class Lines(NamedTuple):
     """
-    Messages that have no LF, one after the other.
+    Consecutive messages that contain no LF.
 
-    @ivar octets: of the messages, an LF behind each.
-    @ivar number: how many.
+    @ivar octets: the messages, each followed by an LF.
+    @ivar number: the number of messages.
     """
 
     octets: bytes
@@ -131,18 +130,18 @@ class Lines(NamedTuple):
 
     @property
     def messages(self) -> list[bytes]:
-        """Each by itself."""
+        """The separate messages."""
         return self.octets[:-1].split(b"\n")
 
 
 class FrameDecoder:
     """
-    Take receives, give frames.
+    Decodes receives into frames.
 
     @ivar messageOctetsMax: the longest message accepted.
     @ivar control: whether control lines may stand between frames.
     @ivar lenient: whether empty and over-long frames are skipped instead of refused.
-    @ivar empty: empty frames that were skipped; the caller may set it back.
+    @ivar empty: the number of empty frames that were skipped; the caller may reset it.
     """
 
     def __init__(
@@ -159,22 +158,22 @@ class FrameDecoder:
         self._digitsMax = max(digits, SKIPPED_DIGITS_MAX) if lenient else digits
         self._held = bytearray()
         self._needed = 1
-        # What is behind a control line, or was received while nobody decoded.
+        # Octets after a control line, or received while decoding was halted.
         self._rest = b""
         self._at = 0
-        # An over-long frame: its octets still to come; its length until its first octets are
-        # complete; and those octets.
+        # An over-long frame: its octets still to come; its length, until its first octets are
+        # complete; and those first octets.
         self._past = 0
         self._oversize = 0
         self._first = bytearray()
 
     @property
     def held(self) -> int:
-        """Octets kept of what is not decoded, or not complete yet."""
+        """Octets kept because they are not decoded or not complete yet."""
         return len(self._held) + len(self._rest) - self._at + len(self._first)
 
     def keep(self, data: bytes) -> None:
-        """Take octets without decoding them: the next L{decode} begins with them."""
+        """Keep octets without decoding them: the next L{decode} begins with them."""
         self._rest = self._rest[self._at :] + data
         self._at = 0
 
@@ -182,14 +181,14 @@ class FrameDecoder:
         self, data: bytes, frames: list[bytes], blocks: list[Lines] | None = None
     ) -> bytes | Oversize | None:
         """
-        Take what was received and append the complete messages to C{frames}.
+        Take received octets and append the complete messages to C{frames}.
 
-        @param blocks: the first of them may be appended to this instead, as lines: only those
-            behind them are in C{frames} then.
-        @return: a control line without its LF, or an over-long frame, when one was met: call
-            again with C{b""} to go on behind it. C{None} when more octets are needed.
-        @raise FramingError: at the first octet that is no frame; every message before it was
-            appended. The decoder must not be used again.
+        @param blocks: if given, the first messages may be appended here instead, as lines; then
+            C{frames} has only the messages after them.
+        @return: a control line without its LF, or an over-long frame, if the decoder met one: call
+            again with C{b""} to continue after it. C{None} when more octets are needed.
+        @raise FramingError: at the first octet that is not part of a frame; every message before
+            that octet was appended. The decoder must not be used again.
         """
         at = 0
         if self._rest:
@@ -227,7 +226,7 @@ class FrameDecoder:
                 continue
             space = find(b" ", at, at + digitsMax + 1)
             digits = data[at:space]
-            # bytes.isdigit() is ASCII only; int() alone would take "1_0" and "+5".
+            # bytes.isdigit() accepts ASCII only; int() alone would accept "1_0" and "+5".
             if space < 0 or not digits.isdigit() or data[at] == 0x30:
                 if self.control and 0x41 <= data[at] <= 0x5A:
                     return self._controlLine(data, at)
@@ -263,7 +262,7 @@ class FrameDecoder:
         return None
 
     def _block(self, data: bytes, at: int, blocks: list[Lines]) -> int:
-        """Decode in the compiled way, if there is one; where to go on."""
+        """Decode by the compiled path, if available; return the position to continue from."""
         if hotpath.compiled is None:
             return at
         octets, count, end = hotpath.compiled.lines(data, at, self.messageOctetsMax)
@@ -272,21 +271,21 @@ class FrameDecoder:
         return end
 
     def _keep(self, data: bytes, at: int, needed: int) -> None:
-        """Hold what is unfinished until C{needed} octets of it are there."""
+        """Hold an unfinished item until C{needed} octets are there."""
         self._held += data[at:]
         self._needed = needed
 
     def _stop(self, data: bytes, at: int) -> None:
-        """Keep the octets that follow an item for the next call."""
+        """Keep the octets after an item for the next call."""
         self._needed = 1
         if at < len(data):
             self._rest, self._at = data, at
 
     def _readPast(self, data: bytes, at: int) -> tuple[int, Oversize | None]:
         """
-        Read past octets of an over-long frame.
+        Discard octets of an over-long frame.
 
-        @return: where in the data it ends, and the frame if its first octets are complete now.
+        @return: where the discarded octets end, and the frame if its first octets are now complete.
         """
         found = None
         if self._oversize:
@@ -314,11 +313,11 @@ class FrameDecoder:
         return None
 
     def _checkPrefix(self, data: bytes, at: int) -> None:
-        """Refuse a MSG-LEN that no further octet can mend."""
+        """Refuse a MSG-LEN that no further octet can make valid."""
         seen = data[at : at + 32]
         if data[at] == 0x30:
             raise FramingError("MSG-LEN begins with a zero", seen)
-        # No space is in reach, or what is before it is no number.
+        # There is no space within reach, or the octets before it are not a number.
         prefix = data[at : at + self._digitsMax + 1]
         if not prefix.isdigit():
             raise FramingError("MSG-LEN is not a number followed by a space", seen)
@@ -327,7 +326,7 @@ class FrameDecoder:
 
 
 class _Prefixes(dict[int, bytes]):
-    """MSG-LEN and its space by length: those of common lengths are made once."""
+    """MSG-LEN and its space, by length; those of common lengths are made once."""
 
     def __missing__(self, length: int) -> bytes:
         return b"%d " % length
@@ -342,7 +341,7 @@ def encodeFrames(messages: Sequence[bytes]) -> bytes:
 
     @param messages: each of at least one octet: RFC 5425 has no empty message.
     """
-    # Prefixes and messages in turns, without a step of Python's for each.
+    # Prefixes and messages alternate; slices place them without a Python step for each.
     parts = [b""] * (2 * len(messages))
     parts[0::2] = map(_prefix, map(len, messages))
     parts[1::2] = messages

@@ -1,16 +1,15 @@
 """
-Gaps: octets of a worker's file that will never come, as the outputs say it.
+Gap records: the form in which outputs report octets of a worker's file that will never arrive.
 
-The mark that a consumer can trust is the member C{gap} of the JSON record: no message of
-any worker makes one. The line in the raw log is a convenience; a worker can write one
-that looks like it.
+A consumer can trust the member C{gap} of the JSON record: no message of a worker makes one. The
+line in the raw log is a convenience; a worker can write a line that looks like it.
 
-A file's name, a reason and the first octets of a message are what a worker says. In the line
-they are printable ASCII, the rest as Python escapes it: so they end no line, no value and no
-element.
+The file's name, the reason and the first octets of a message come from the worker. In the line they
+are printable ASCII, and the rest appears as Python escapes: so they cannot end a line, a value or
+an element.
 
-A peer without positions has no file. A message of its that was too long has a gap record, too:
-it begins at 0, ends at its length, and has its first octets.
+A peer without positions has no file. When one of its messages was too long, the gap record begins
+at 0, ends at the message's length, and contains its first octets.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ SERVICE = "decnet-syslog"
 @dataclass(frozen=True, slots=True)
 class Gap:
     """
-    The octets [start, end) of a file, and why they do not come.
+    The octets [start, end) of a file, and why they will not arrive.
 
-    @ivar first: of a message that came without a file and was too long, its first octets.
+    @ivar first: the first octets of an over-long message that belongs to no file.
     """
 
     start: int
@@ -53,12 +52,12 @@ def _value(text: str) -> str:
 
 
 def _first(octets: bytes) -> str:
-    """Octets as printable ASCII, the rest as Python escapes it."""
+    """Octets as printable ASCII, with Python escapes for the rest."""
     return _plain(octets.decode("latin-1"))
 
 
 def _text(gap: Gap, provenance: Provenance) -> str:
-    """A gap in a sentence."""
+    """The gap as a sentence."""
     if gap.first is not None:
         return (
             f"a message of {gap.end - gap.start} octets of {_plain(provenance.worker)}"
@@ -72,7 +71,7 @@ def _text(gap: Gap, provenance: Provenance) -> str:
 
 
 def _message(gap: Gap, provenance: Provenance, stream: str, generation: int) -> str:
-    """A gap as a message. HOSTNAME is NILVALUE: nothing here knows the master's name."""
+    """The gap as a message. HOSTNAME is NILVALUE: the master's name is unknown here."""
     params = {
         "worker": provenance.worker,
         **({} if provenance.log is None else {"file": provenance.log}),
@@ -94,14 +93,14 @@ def _message(gap: Gap, provenance: Provenance, stream: str, generation: int) -> 
 def renderGapMessage(
     gap: Gap, provenance: Provenance, stream: str, generation: int
 ) -> bytes:
-    """A gap as a line of the raw log: a message (RFC 5424), and LF."""
+    """The gap as a line of the raw log: a message (RFC 5424), and LF."""
     return _message(gap, provenance, stream, generation).encode("ascii") + b"\n"
 
 
 def renderGapRecord(
     gap: Gap, provenance: Provenance, stream: str, generation: int
 ) -> bytes:
-    """A gap as a line of JSON, with the keys of a record and C{gap}."""
+    """The gap as a line of JSON, with the keys of a record and C{gap}."""
     facts: dict[str, object] = {
         "start": gap.start,
         "end": gap.end,

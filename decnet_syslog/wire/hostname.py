@@ -1,11 +1,11 @@
 """
-HOSTNAME: what a message says of its machine, beside what the certificate says.
+HOSTNAME: a message's own claim about its machine, compared with the certificate's name.
 
-A decoy writes the name it plays, so a HOSTNAME that is not the worker's is nothing bad by
-itself: C{source_worker} says who sent it. It is marked, so that nobody has to compare.
+A decoy writes the name that it plays, so a HOSTNAME other than the worker's is no problem in
+itself: C{source_worker} names the sender. The record is marked, so that consumers need not compare.
 
-The two are the same when they are equal but for case, or when one of them has no domain
-and is the first label of the other. NILVALUE says nothing, and contradicts nothing.
+The two names match if they are equal apart from case, or if one has no domain and equals the first
+label of the other. NILVALUE contradicts nothing.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from functools import lru_cache
 
 __all__ = ["contradicts", "firstContradiction", "hostnameOf"]
 
-# Pairs of names that are known: a fleet's decoys, many times over.
+# Cached pairs of names: a fleet's decoys repeat them many times.
 KNOWN_MAX = 4096
 
-# RFC 5424 section 6: a HOSTNAME has 255 characters at most. Ours takes what DECNET takes.
+# RFC 5424 section 6 limits a HOSTNAME to 255 characters. We accept the lengths that DECNET accepts.
 _HEADER = re.compile(rb"<[0-9]{1,3}>1 [^ ]+ ([^ ]+) ")
 
 
 @lru_cache(maxsize=KNOWN_MAX)
 def contradicts(hostname: str, worker: str) -> bool:
-    """Whether a HOSTNAME names another machine than the worker's certificate."""
+    """Whether a HOSTNAME names another machine than the worker's certificate does."""
     if hostname == "-":
         return False
     said, known = hostname.lower(), worker.lower()
@@ -37,7 +37,7 @@ def contradicts(hostname: str, worker: str) -> bool:
 
 
 def hostnameOf(message: bytes) -> str | None:
-    """The HOSTNAME of a message's header; C{None}: it has none that could be found."""
+    """The HOSTNAME in a message's header; C{None} if there is none."""
     match = _HEADER.match(message)
     return None if match is None else match[1].decode("utf-8", "replace")
 
@@ -45,7 +45,7 @@ def hostnameOf(message: bytes) -> str | None:
 def firstContradiction(
     messages: Sequence[bytes], worker: str
 ) -> tuple[int, str] | None:
-    """Which of the messages is the first to name another machine, and what it says."""
+    """The index of the first message that names another machine, and that name."""
     for at, message in enumerate(messages):
         hostname = hostnameOf(message)
         if hostname is not None and contradicts(hostname, worker):

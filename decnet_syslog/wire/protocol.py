@@ -1,8 +1,8 @@
 """The framing as a Twisted protocol, in the manner of L{Int32StringReceiver}.
 
-One receive is one call of L{OctetCountedReceiver.linesReceived} or of
-L{OctetCountedReceiver.framesReceived}, or of both, with every complete message in it:
-per-message work belongs to whoever needs it. L{stringReceived} is there for those who do.
+Each receive causes one call of L{OctetCountedReceiver.linesReceived} or of
+L{OctetCountedReceiver.framesReceived}, or of both, with all complete messages in it, so no work per
+message is done here. Override L{stringReceived} to get single messages.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class OctetCountedReceiver(Protocol):
     Receive and send octet-counted frames, and control lines if L{control} is true.
 
     @cvar MAX_LENGTH: the longest message, in octets.
-    @ivar lenient: as of L{FrameDecoder}.
+    @ivar lenient: as in L{FrameDecoder}.
     """
 
     MAX_LENGTH = MESSAGE_OCTETS_MAX
@@ -40,8 +40,8 @@ class OctetCountedReceiver(Protocol):
     _decoding = False
 
     def dataReceived(self, data: bytes) -> None:
-        """Decode a receive. After a framing error, everything more is discarded."""
-        # TLS goes on delivering what it had read after loseConnection.
+        """Decode a receive. After a framing error, everything else is discarded."""
+        # After loseConnection, TLS still delivers octets that it had read.
         if self._refused:
             return
         decoder = self._decoder
@@ -60,14 +60,14 @@ class OctetCountedReceiver(Protocol):
 
     def halt(self) -> None:
         """
-        Decode no more for now: what a receive still has in it waits, too.
+        Stop decoding for now; the rest of the present receive waits, too.
 
-        The transport is to be paused by the caller; it may have one receive left.
+        The caller must also pause the transport, which may still deliver one receive.
         """
         self._halted = True
 
     def proceed(self) -> None:
-        """Decode again, what has waited first."""
+        """Decode again, the waiting octets first."""
         self._halted = False
         if self._decoder is not None and not self._decoding and self._decoder.held:
             self.dataReceived(b"")
@@ -117,16 +117,16 @@ class OctetCountedReceiver(Protocol):
             self.emptyFramesReceived(count)
 
     def refuse(self) -> None:
-        """Discard whatever else is received."""
+        """Discard everything that is received from now on."""
         self._refused = True
 
     @property
     def unfinished(self) -> int:
-        """Octets held of a frame that is not complete: lost when the connection is."""
+        """Octets held of an incomplete frame; they are lost when the connection is."""
         return 0 if self._decoder is None else self._decoder.held
 
     def linesReceived(self, lines: Lines) -> None:
-        """Complete messages without an LF; what else a receive has comes after them."""
+        """Complete messages without an LF; the rest of the receive follows them."""
         self.framesReceived(lines.messages)
 
     def framesReceived(self, messages: list[bytes]) -> None:
@@ -141,10 +141,10 @@ class OctetCountedReceiver(Protocol):
         """One control line; only if L{control} is true."""
 
     def oversizeReceived(self, frame: Oversize) -> None:
-        """A frame over the limit, which is read past; only if L{lenient} is true."""
+        """A frame over the limit, which is discarded; only if L{lenient} is true."""
 
     def emptyFramesReceived(self, count: int) -> None:
-        """So many frames of no octets were skipped; only if L{lenient} is true."""
+        """C{count} empty frames were skipped; only if L{lenient} is true."""
 
     def lengthLimitExceeded(self, length: int) -> None:
         """A frame of C{length} octets was announced. L{frameError} follows."""
@@ -158,11 +158,11 @@ class OctetCountedReceiver(Protocol):
         """
         Send one message as a frame.
 
-        @raise ValueError: the message is empty, which no frame can be, or too long.
+        @raise ValueError: the message is too long, or empty, which no frame can be.
         """
         assert self.transport is not None
         if not 0 < len(message) <= self.MAX_LENGTH:
-            raise ValueError(f"a message has 1 to {self.MAX_LENGTH} octets")
+            raise ValueError(f"a message must have 1 to {self.MAX_LENGTH} octets")
         self.transport.write(b"%d %b" % (len(message), message))
 
     def sendControl(self, *lines: ControlLine) -> None:

@@ -1,12 +1,12 @@
 """
-The header of the PROXY protocol, version 2: who a balancer has a connection from.
+The header of the PROXY protocol, version 2: the address behind a balancer's connection.
 
-Source: U{https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt}, section 2.2. Octets
-in, a value out; who may say such a thing is decided elsewhere.
+Source: U{https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt}, section 2.2. This module
+turns octets into a value; other modules decide which peers may send such a header.
 
-Set aside: L{twisted.protocols.haproxy}. It refuses a header whose first 16 octets come in
-two segments, takes version 1 (a line of text without a length) as well, holds up to 64 KiB of
-a header, waits for it for ever, and lets anybody speak it.
+Set aside: L{twisted.protocols.haproxy}. It refuses a header whose first 16 octets arrive in two
+segments, also accepts version 1 (a line of text without a length), holds up to 64 KiB of a header,
+waits for it without a time limit, and accepts it from every peer.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 # Signature, version and command, family and transport, length.
 _FIXED_OCTETS = 16
 
-# Two addresses and their ports have 36 octets; the rest is for what a balancer adds (a name,
-# an id of up to 128, what it knows of TLS). HAProxy itself never sends more than a segment.
+# Two addresses and their ports take 36 octets; the rest is for what a balancer adds (a name, an id
+# of up to 128, facts about TLS). HAProxy itself never sends more than a segment.
 HEADER_OCTETS_MAX = 2048
 
 _LOCAL = 0x20
@@ -35,7 +35,7 @@ _ADDRESS_OCTETS = {0x11: 4, 0x21: 16}
 
 @dataclass
 class ProxyError(Exception):
-    """What came is no header that we take."""
+    """The octets are not a header that we accept."""
 
     text: str
 
@@ -48,9 +48,9 @@ class ProxyHeader:
     """
     One header.
 
-    @ivar source: address and port of who has connected to the balancer; C{None} if it
-        speaks for itself (a health check) or does not say.
-    @ivar octets: of the header, signature and all.
+    @ivar source: address and port of the balancer's client; C{None} if the balancer connects for
+        itself (a health check) or does not report it.
+    @ivar octets: length of the header, signature included.
     """
 
     source: tuple[str, int] | None
@@ -61,12 +61,12 @@ def parseProxyHeader(data: bytes) -> ProxyHeader | None:
     """
     Read a header from the first octets of a connection.
 
-    @param data: all that has come.
-    @return: C{None}: it is not complete yet.
-    @raise ProxyError: it is none, or not for a TCP connection.
+    @param data: all octets received so far.
+    @return: C{None}: the header is incomplete.
+    @raise ProxyError: it is not a header, or not for a TCP connection.
     """
     if data[: len(SIGNATURE)] != SIGNATURE[: len(data)]:
-        raise ProxyError("no header of the PROXY protocol, version 2")
+        raise ProxyError("not a header of the PROXY protocol, version 2")
     if len(data) < _FIXED_OCTETS:
         return None
     command, family = data[12], data[13]

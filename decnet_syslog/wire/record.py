@@ -1,27 +1,26 @@
 """
 The DECNET record: a message as a line of JSON.
 
-The keys C{timestamp, decky, service, event_type, attacker_ip, fields, msg, raw_line,
-source_worker} and their values are what DECNET's consumers read; the rooms below say where
-they come from (L{decnet_syslog.wire.decnet}). What DECNET's own parser drops has a record
-here, too, with C{event_type} "unparsed".
+DECNET's consumers read the keys C{timestamp, decky, service, event_type, attacker_ip, fields, msg,
+raw_line, source_worker} and their values; L{decnet_syslog.wire.decnet} describes where the values
+come from. Messages that DECNET's own parser drops get a record here, too, with C{event_type}
+"unparsed".
 
-What must be true: a record never fails, whatever the octets; it is a function of its
-arguments (a record that is rendered again after a crash is the same octets); it is one
-line of ASCII (a reader that takes U+2028 or U+0085 for a line end sees none); and its
-cost is linear in the octets.
+What must be true: a record never fails, whatever the octets; it is a function of its arguments (a
+record that is rendered again after a crash has the same octets); it is one line of ASCII (a reader
+that treats U+2028 or U+0085 as a line end sees none); and its cost is linear in the octets.
 
-Several ways lead to the same octets. The exact one, L{record}, takes anything. Most
-messages are of one shape: a fraction in the time, one element of DECNET's, printable ASCII,
-no backslash. Such a message is cut at its quotes. What is around its values repeats from
-message to message, so it is checked and turned into JSON once and looked up from then on;
-the values need no escape and are copied. Where there is a compiled way (``hotpath``), such
-messages are left to it. Tests hold that nobody can tell the three ways apart. Set aside:
-one regular expression for such a message, which took as long as all the rest, and C{orjson}
-and its like, one dependency more.
+Several code paths lead to the same octets. The exact path, L{record}, accepts anything. Most
+messages have one shape: a fraction in the time, one element of DECNET's, printable ASCII, no
+backslash. The fast path splits such a message at its quotes. The parts around its values repeat
+from message to message, so they are checked and turned into JSON once and looked up from then on;
+the values need no escape and are copied. If the compiled path (``hotpath``) is available, it
+renders such messages. Tests check that all three paths give the same octets. Set aside: a regular
+expression for such a message, which took as long as everything else together, and C{orjson} and
+the like, one more dependency.
 
-Everything before C{source_worker} comes from the message, so it is what somebody on a
-machine under attack wrote. Everything from there on is ours.
+Everything before C{source_worker} comes from the message: somebody on a machine under attack wrote
+it. Everything from there on is ours.
 """
 
 from __future__ import annotations
@@ -51,38 +50,37 @@ __all__ = [
     "wholeSeconds",
 ]
 
-# Seconds, and as many shapes, that are known. A run of messages has a handful; an attacker
-# who makes up new ones has all forgotten now and then, which costs less than they did.
+# Cached seconds, and cached shapes. A run of messages has a handful; an attacker who invents new
+# ones empties the cache now and then, which costs us less than them.
 KNOWN_MAX = 4096
 
-# Senders' files whose members of a record are kept: of a line in a batch of its own they
-# would take longer than the line.
+# Cached members per sender's file: for a single line they would take longer than the line itself.
 SOURCES_MAX = 1024
 
-# A longer shape is not kept: an entry takes some five times its octets.
+# A longer shape is not cached: an entry takes about five times its octets.
 SHAPE_OCTETS_MAX = 1024
 
-# More than any service writes.
+# More parameters than any service writes.
 PARAMS_MAX = 32
 PIECES_MAX = 2 * PARAMS_MAX + 1
 
-# So few that what they need stays in the processor's cache and is not mapped anew each time.
+# Few enough that their memory stays in the processor's cache and is not mapped again each time.
 RUN_MESSAGES = 128
 
 # The member of a record whose HOSTNAME is not the worker's.
 MISMATCH = "hostname_mismatch"
 _MARK = f', "{MISMATCH}": true'
 
-# What JSON has as it is: printable, without backslash. (Quotes are seen to.)
+# Characters that JSON contains unescaped: printable, without backslash. (Quotes are handled.)
 _PLAIN = bytes(set(range(0x20, 0x7F)) - {0x5C})
-# What comes before the fraction.
+# The part before the fraction.
 _SECOND = re.compile(
     rf"<[0-9]{{1,3}}>1 (?!0000|.....02-29)({FULL_DATE})"
     r"T((?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])"
 )
 _WORD = r"[!#-~]+"
 _NAME = r"[A-Za-z0-9_.-]+"
-# What comes behind it, without the values.
+# The part after the fraction, without the values.
 _SHAPE = re.compile(
     r"(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
     rf" ({_WORD}) ({_WORD}) {_WORD} (?!- )({_WORD})"
@@ -94,16 +92,16 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """
-    Who sent a message: what the connection knows of it.
+    The sender of a message, as the connection knows it.
 
     @ivar worker: the CN of the peer's certificate.
-    @ivar fingerprint: of the certificate, RFC 5425 section 4.2.2.
-    @ivar address: where it connected from.
+    @ivar fingerprint: the certificate's fingerprint, RFC 5425 section 4.2.2.
+    @ivar address: the peer's address.
     @ivar receivedAt: RFC 3339, UTC, with microseconds and "Z".
-    @ivar log: the file, as the worker names it; hostile text.
-    @ivar marks: whether a record shows that its HOSTNAME is not the worker's. It is settled
-        when the message comes: a record that is rendered again is the same octets, whatever
-        was configured meanwhile.
+    @ivar log: the file's name at the worker; hostile text.
+    @ivar marks: whether a record shows that its HOSTNAME is not the worker's. This is decided when
+        the message arrives: a record that is rendered again must have the same octets, although
+        the configuration may have changed.
     """
 
     worker: str
@@ -115,17 +113,17 @@ class Provenance:
 
 
 def shown(text: str) -> str:
-    """Text that every JSON reader takes: a file name's stray octets are surrogates."""
+    """Text that every JSON reader accepts: stray octets of a file name are surrogates."""
     return _SURROGATES.sub("\ufffd", text)
 
 
 def wholeSeconds(receivedAt: str) -> str:
-    """The time of arrival in the form that DECNET shows times in."""
+    """The time of arrival in DECNET's form."""
     return receivedAt[:19].replace("T", " ")
 
 
 def ours(provenance: Provenance, offset: int | None) -> dict[str, object]:
-    """What a record has from us."""
+    """The members of a record that we add."""
     log = provenance.log
     return {
         "source_worker": shown(provenance.worker),
@@ -161,7 +159,7 @@ def record(
     """
     The record of a message.
 
-    @param offset: of the message in the worker's file; C{None} if it came from none.
+    @param offset: the message's offset in the worker's file; C{None} if there is no file.
     """
     reading, text, whole = _read(message, provenance.receivedAt)
     stamp, decky, service, event, attacker, fields, msg = reading
@@ -183,9 +181,9 @@ def record(
     return made
 
 
-# What is around the values, in JSON: the members from the second to the attacker's address;
-# the pieces from there to the text; where, between them, that address is; whether its port
-# may be added; the HOSTNAME.
+# The JSON around the values: the members from the second to the attacker's address; the pieces from
+# there to the text; the index of that address among them; whether its port may be added; the
+# HOSTNAME.
 _Shape = tuple[bytes, list[bytes], int, bool, str]
 _shapes: dict[tuple[bytes, ...], _Shape] = {}
 _seconds: dict[bytes, bytes] = {}
@@ -195,7 +193,7 @@ _V = TypeVar("_V")
 
 
 def _keep(known: dict[_K, _V], key: _K, value: _V) -> _V:
-    """Remember what was found out; all else is forgotten when it has become too much."""
+    """Add to a cache; a full cache is emptied first."""
     if len(known) >= KNOWN_MAX:
         known.clear()
     known[key] = value
@@ -203,7 +201,7 @@ def _keep(known: dict[_K, _V], key: _K, value: _V) -> _V:
 
 
 def _newSecond(text: bytes) -> bytes | None:
-    """How a record begins whose message begins so; C{None} if that is not common."""
+    """The beginning of a record for the beginning of a message; C{None} if it is uncommon."""
     match = _SECOND.fullmatch(text.decode("ascii"))
     if match is None:
         return None
@@ -213,10 +211,10 @@ def _newSecond(text: bytes) -> bytes | None:
 
 def _newShape(around: tuple[bytes, ...]) -> _Shape | None:
     """
-    The shape of a message that has this around its values; C{None} if it is not common.
+    The shape for the parts around a message's values; C{None} if it is uncommon.
 
-    @param around: C{+00:00 decky service procid event [relay@55555 name=}, then C{ name=}
-        for each value but the first.
+    @param around: C{+00:00 decky service procid event [relay@55555 name=}, then C{ name=} for each
+        further value.
     """
     text = b'""'.join(around).decode("ascii")
     match = _SHAPE.fullmatch(text)
@@ -251,19 +249,19 @@ def _common(
     worker: str | None,
 ) -> bool:
     """
-    Add the record of a message to what is made, if it is of the common shape.
+    Add the record of a message to C{made}, if the message has the common shape.
 
-    @param message: of nothing but L{_PLAIN}.
-    @param before: what comes from the end of C{raw_line} to the offset.
-    @param marked: instead of C{after}, when the HOSTNAME is not the worker's.
-    @param worker: whose HOSTNAME it should be; C{None}: that is not marked.
-    @return: whether it is; else nothing is added.
+    @param message: contains only L{_PLAIN}.
+    @param before: the part from the end of C{raw_line} to the offset.
+    @param marked: used instead of C{after} if the HOSTNAME is not the worker's.
+    @param worker: the expected HOSTNAME; C{None}: do not mark.
+    @return: whether the record was added; otherwise C{made} is unchanged.
     """
-    # Around a value, a value, and so on; the last has the element's end and the text.
+    # Parts alternate with values; the last part has the element's end and the text.
     pieces = message.split(b'"', PIECES_MAX)
     text = pieces[-1]
     if len(pieces) % 2 == 0 or (text[:2] != b"] " and text != b"]"):
-        # The text has quotes, too: it begins at the first end that is not in a value.
+        # The text has quotes, too: it begins at the first end that is not within a value.
         ends = [at for at in range(2, len(pieces), 2) if pieces[at][:2] == b"] "]
         if not ends or len(pieces) > PIECES_MAX:
             return False
@@ -275,7 +273,7 @@ def _common(
     second = _seconds.get(first) or _newSecond(first)
     pieces[0] = rest.lstrip(b"0123456789")
     if second is None:
-        # A time without a fraction: of 19 octets, behind the first space.
+        # A time without a fraction: 19 octets after the first space.
         at = header.find(b" ") + 20
         first, pieces[0] = header[:at], header[at:]
         second = _seconds.get(first) or _newSecond(first)
@@ -312,12 +310,12 @@ def _common(
     return True
 
 
-# What json.dumps uses for a string when it writes ASCII only.
+# The function that json.dumps uses for a string when it writes ASCII only.
 _quote = json.encoder.encode_basestring_ascii
 
 
 def _exact(message: bytes, receivedAt: str, worker: str | None) -> tuple[str, str]:
-    """The members of a record before and behind ours, the exact way."""
+    """The members of a record before and after ours, by the exact path."""
     quote = _quote
     reading, text, whole = _read(message, receivedAt)
     stamp, decky, service, event, attacker, fields, msg = reading
@@ -339,7 +337,7 @@ def _last(receivedAt: str) -> str:
 
 
 def _ends(last: str) -> tuple[bytes, bytes]:
-    """How records end: those of the worker's HOSTNAME, and those of another's."""
+    """The ends of records, for the worker's own HOSTNAME and for another one."""
     return f"{last}}}\n".encode("ascii"), f"{last}{_MARK}}}\n".encode("ascii")
 
 
@@ -351,7 +349,7 @@ def _render(
     worker = provenance.worker if provenance.marks else None
     last = _last(receivedAt)
     after, marked = _ends(last)
-    # Of all at once; of each only if there is something else in one.
+    # Check all messages at once; only if that fails, check each one.
     plain = not b"".join(messages).translate(None, _PLAIN)
     offset = b"null"
     made: list[bytes] = []
@@ -371,7 +369,7 @@ def _render(
 
 @lru_cache(maxsize=SOURCES_MAX)
 def _before(worker: str, fingerprint: str, address: str, log: str | None) -> bytes:
-    """What comes from the end of C{raw_line} to the offset."""
+    """The part from the end of C{raw_line} to the offset."""
     head = ours(Provenance(worker, fingerprint, address, "", log), None)
     del head["source_offset"], head["received_at"]
     # The quote ends raw_line, which is the last member before ours.
@@ -382,11 +380,11 @@ def renderRuns(
     messages: Sequence[bytes], provenance: Provenance, start: int | None
 ) -> Iterator[bytes]:
     """
-    The records of messages that follow one another, a line of JSON each, in pieces that
-    are whole records.
+    The records of consecutive messages, one line of JSON each, in pieces that contain whole
+    records.
 
-    @param start: offset of the first in the worker's file; each is followed by one LF.
-        C{None}: they came from no file, and C{source_offset} is null.
+    @param start: offset of the first message in the worker's file; one LF follows each message.
+        C{None}: there is no file, and C{source_offset} is null.
     """
     before = _before(
         provenance.worker, provenance.fingerprint, provenance.address, provenance.log
@@ -402,10 +400,10 @@ def renderLines(
     lines: bytes, provenance: Provenance, start: int | None
 ) -> Iterator[bytes]:
     """
-    The records of lines that follow one another, as L{renderRuns} makes them.
+    The records of consecutive lines, as L{renderRuns} makes them.
 
     @param lines: the messages, each with its LF.
-    @param start: offset of the first in the worker's file; C{None}: they came from no file.
+    @param start: offset of the first line in the worker's file; C{None}: there is no file.
     """
     if hotpath.compiled is None:
         yield from renderRuns(lines[:-1].split(b"\n"), provenance, start)

@@ -1,8 +1,8 @@
 """
-Reports: what a forwarder says of itself now and then, put together of control lines.
+Reports: a forwarder's regular reports about itself, assembled from control lines.
 
-STATE and TROUBLE lines are of the BEAT that follows them; a report counts when it is
-complete. How many there are is bounded: what a worker says costs us memory.
+STATE and TROUBLE lines belong to the BEAT that follows them; a report counts when it is complete.
+The number of lines is bounded, because they cost us memory.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from .control import BEAT, STATE, TROUBLE
 
 __all__ = ["STATES_MAX", "TROUBLES_MAX", "Report", "ReportGatherer", "TooMuch"]
 
-# Files of one report. With more, those that are furthest behind tell the most.
+# Files in one report. With more files, those furthest behind tell the most.
 STATES_MAX = 64
 
-# One file in trouble is to be seen; of hundreds, a few say what it is.
+# Enough to show one file in trouble; of hundreds, a few show the cause.
 TROUBLES_MAX = 16
 
 
 @dataclass
 class TooMuch(Exception):
     """
-    More lines than a report has.
+    The report has too many lines.
 
-    @ivar most: as many as it may have.
+    @ivar most: the maximum.
     """
 
     verb: str
@@ -38,11 +38,11 @@ class TooMuch(Exception):
 @dataclass(frozen=True, slots=True)
 class Report:
     """
-    What a forwarder said at one moment.
+    A forwarder's report at one moment.
 
-    @ivar files: how many it follows.
-    @ivar behindOctets: of all files, not acknowledged.
-    @ivar behindSeconds: age of the oldest line that is not; 0: there is none.
+    @ivar files: the number of followed files.
+    @ivar behindOctets: octets of all files that are not acknowledged.
+    @ivar behindSeconds: age of the oldest line that is not acknowledged; 0: none.
     """
 
     files: int
@@ -53,7 +53,7 @@ class Report:
 
 
 class ReportGatherer:
-    """Put the reports of one connection together."""
+    """Assembles the reports of one connection."""
 
     def __init__(self) -> None:
         self._states: list[STATE] = []
@@ -63,8 +63,8 @@ class ReportGatherer:
         """
         Take a line.
 
-        @return: the report, if the line ends it.
-        @raise TooMuch: it has more lines than it may.
+        @return: the report, if this line completes it.
+        @raise TooMuch: the report has too many lines.
         """
         match line:
             case STATE():

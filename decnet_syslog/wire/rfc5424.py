@@ -1,10 +1,10 @@
 """
 RFC 5424: a message, octets to a value.
 
-Strict: what the grammar of section 6 does not have is a L{MessageError} with a position.
-(The DECNET record, L{decnet_syslog.wire.record}, is lenient and never refuses.) Linear in
-the octets, in time and in memory: lines are hostile, so nothing here can backtrack, and no
-repeat is so long that sre's trail of it would cost more than the line.
+Strict: octets that the grammar of section 6 does not allow raise a L{MessageError} with a position.
+(The DECNET record, L{decnet_syslog.wire.record}, is lenient and never refuses.) The cost is linear
+in the octets, in time and in memory: lines are hostile, so no pattern here can backtrack, and no
+repeat is so long that the regular expression's trail would cost more than the line.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = [
     "unescape",
 ]
 
-# full-date of RFC 3339, with the days of each month; the 29th of February is left to see to.
+# full-date of RFC 3339, with the days of each month; callers check the 29th of February.
 FULL_DATE = (
     r"[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
     r"|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|[12][0-9]))"
@@ -30,7 +30,7 @@ FULL_DATE = (
 
 # SD-NAME: section 6.3, 1 to 32 of PRINTUSASCII without = ] " and space.
 _SD_NAME = re.compile(r"[!#-<>-\\^-~]{1,32}")
-# A PARAM-VALUE up to the first character that is to be escaped, and on from an escape.
+# A PARAM-VALUE up to the first character that needs an escape, and on from an escape.
 _PLAIN = re.compile(r'[^"\\\]]*')
 _ESCAPES = re.compile(r'(?:\\.[^"\\\]]*){1,256}', re.DOTALL)
 
@@ -41,7 +41,7 @@ _TIMESTAMP = re.compile(
     + rb"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?"
     rb"(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])\Z"
 )
-# The longest has 32 octets; a space comes behind it.
+# The longest timestamp has 32 octets; a space follows it.
 _TIMESTAMP_OCTETS_MAX = 32
 _PRINTABLE = re.compile(rb"[!-~]+\Z")
 _BOM = b"\xef\xbb\xbf"
@@ -50,10 +50,10 @@ _BOM = b"\xef\xbb\xbf"
 @dataclass(unsafe_hash=True)
 class MessageError(Exception):
     """
-    Octets that are no message.
+    The octets are not a message.
 
-    @ivar reason: what the grammar wants.
-    @ivar position: of the octet where it was not found.
+    @ivar reason: the part that the grammar requires.
+    @ivar position: the octet where that part is missing.
     """
 
     reason: str
@@ -76,8 +76,8 @@ class Message:
     """
     A message. C{None} stands for NILVALUE.
 
-    @ivar msg: MSG without its BOM; C{None} if there is none.
-    @ivar utf8: whether MSG began with the BOM, and so says that it is UTF-8.
+    @ivar msg: MSG without its BOM; C{None} if there is no MSG.
+    @ivar utf8: whether MSG began with the BOM, which declares it as UTF-8.
     """
 
     facility: int
@@ -94,7 +94,7 @@ class Message:
 
 
 def unescape(value: str) -> str:
-    """A PARAM-VALUE without its escapes; a backslash before anything else is one."""
+    """A PARAM-VALUE without its escapes; a backslash before another character stays."""
     if "\\" not in value:
         return value
     return "\\".join(
@@ -106,8 +106,8 @@ def _structuredData(text: str, at: int) -> tuple[tuple[Element, ...], int]:
     """
     Parse the SD-ELEMENTs that begin at C{at} with C{[}.
 
-    @return: the elements, and where they end.
-    @raise MessageError: there is something else.
+    @return: the elements, and their end.
+    @raise MessageError: something else is there.
     """
     elements: list[Element] = []
     seen: set[str] = set()
@@ -116,7 +116,7 @@ def _structuredData(text: str, at: int) -> tuple[tuple[Element, ...], int]:
         if name is None:
             raise MessageError("an SD-ID", at + 1)
         if name[0] in seen:
-            raise MessageError("an SD-ID that is not there yet", at + 1)
+            raise MessageError("an SD-ID that is not used yet", at + 1)
         seen.add(name[0])
         at = name.end()
         params: list[tuple[str, str]] = []
@@ -165,7 +165,7 @@ def _timestamp(octets: bytes, at: int) -> tuple[str | None, int]:
 
 
 def _values(elements: tuple[Element, ...], at: int) -> tuple[Element, ...]:
-    """Parameter values from octets to text: they are UTF-8."""
+    """Convert parameter values from octets to text: they are UTF-8."""
     try:
         return tuple(
             Element(
@@ -187,7 +187,7 @@ def parseMessage(octets: bytes) -> Message:
     """
     Parse a message (RFC 5424 section 6).
 
-    @raise MessageError: it is none.
+    @raise MessageError: the octets are not a message.
     """
     pri = _PRI.match(octets)
     if pri is None or int(pri[1]) > 191:
@@ -204,7 +204,7 @@ def parseMessage(octets: bytes) -> Message:
         elements: tuple[Element, ...] = ()
         end = at + 1
     elif octets.startswith(b"[", at):
-        # One character for each octet, so that positions stay those of the octets.
+        # One character per octet, so that the positions count octets.
         elements, end = _structuredData(octets.decode("latin-1"), at)
         elements = _values(elements, at)
     else:
