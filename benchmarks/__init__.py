@@ -1,7 +1,7 @@
 """
-Ours and rsyslog side by side: how fast, with how much CPU and memory, how late.
+Our programs and rsyslog compared: speed, CPU time, memory and delay.
 
-Each module is a command that needs no arguments, C{python -m benchmarks.bulk}; what it has
-measured is in C{results/}, as JSON and as a plot. Needed: C{pip install '.[benchmark]'} (for
-the plots), Debian's rsyslog, rsyslog-openssl and rsyslog-relp.
+Each module is a command that needs no arguments, such as C{python -m benchmarks.bulk};
+it writes its measurements to C{results/}, as JSON and as a plot. Needed: C{pip install
+'.[benchmark]'} (for the plots), Debian's rsyslog, rsyslog-openssl and rsyslog-relp.
 """

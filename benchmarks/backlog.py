@@ -1,12 +1,13 @@
 """
-A long absence: a file of gigabytes is shipped from its beginning; the memory of both ends
-while it is.
+A long absence: a file of gigabytes is shipped from its beginning; measures the memory
+of both ends.
 
     python -m benchmarks.backlog [--gigabytes N] [--json] [--runs N]
 
-Needs twice the file's size on the disk (TMPDIR), and five times with C{--json}; all of it is
-removed at the end. Memory is what the process has resident, sampled five times a second: its
-own and the parts of shared libraries it uses, not the page cache.
+Needs twice the file's size on the disk (TMPDIR), and five times with C{--json};
+everything is removed at the end. Memory is the resident set of a process, sampled five
+times a second: its own memory and the parts of shared libraries that it uses, without
+the page cache.
 """
 
 from __future__ import annotations
@@ -31,17 +32,17 @@ __all__ = ["main"]
 
 GIGABYTES = 4.0
 
-# The issue asks for the memory; once is enough for what does not vary. --runs for more.
+# Memory hardly varies, so one run is enough. Use --runs for more.
 RUNS = 1
 
 SAMPLE_S = 0.2
 
-# What ours must stay below, the receiver, the sender.
+# The limits for our receiver and our sender.
 BOUNDS_MIB = (128, 64)
 
 
 class _Sampler:
-    """Samples the memory of a side's processes beside the one who waits for it."""
+    """Samples the memory of a side's processes in another thread."""
 
     def __init__(self, side: Side) -> None:
         self._side = side
@@ -58,17 +59,17 @@ class _Sampler:
                     for name, pid in self._side.pids().items()
                 }
             except (AssertionError, OSError, IndexError):
-                # Not started yet, or ended by now.
+                # Not started yet, or already ended.
                 continue
             if len(now) > 1:
                 self.samples.append((time.monotonic() - begun, now))
 
     def start(self) -> None:
-        """Begin."""
+        """Start sampling."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End."""
+        """Stop sampling."""
         self._over.set()
         self._thread.join()
 
@@ -113,7 +114,7 @@ def _plot(runs: list[dict[str, Any]]) -> None:
 
 
 def main() -> int:
-    """Run it. The exit status."""
+    """Run the benchmark. Returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

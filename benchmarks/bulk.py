@@ -1,16 +1,17 @@
 """
-A whole file, as fast as it goes: ours and rsyslog, in turns.
+Deliver a whole file as fast as possible: ours and rsyslog, alternating.
 
     python -m benchmarks.bulk [--scenario raw|json|relp|relp-as-shipped|all]
         [--lines N] [--runs N]
 
-raw: raw lines, against omfwd and imtcp, which acknowledge nothing. json: raw lines and
-records. relp: raw lines, against omrelp and imrelp over TLS, which acknowledge, with the best
-window we found; relp-as-shipped: with the window it has by itself, and a fiftieth of the lines
-for the peer, which would take half an hour. Ours acknowledges, after fsync, in each of them.
-Times are from the start of the sender's process, and CPU and memory are of whole lives of
-processes: with few lines, starting Python is most of ours. Ratios are of lines/s, of two runs
-that followed one another; the order of the two changes every time.
+raw: raw lines, compared with omfwd and imtcp, which acknowledge nothing. json: raw
+lines and records. relp: raw lines, compared with omrelp and imrelp over TLS, which
+acknowledge, with the best window that we found. relp-as-shipped: with RELP's default
+window, and a fiftieth of the lines for the peer, which would otherwise take half an
+hour. Ours acknowledges, after fsync, in every scenario. Times are from the start of the
+sender's process, and CPU and memory are those of the processes' whole lives: with few
+lines, most of our share is starting Python. Ratios are of lines/s between two
+consecutive runs; the order of the two changes every time.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ RUNS = 5
 @dataclass(frozen=True)
 class Scenario:
     """
-    Whom ours is compared with, and at what.
+    The peer that ours is compared with, and the task.
 
-    @ivar fraction: the peer gets this part of the lines.
+    @ivar fraction: the part of the lines that the peer gets.
     """
 
     title: str
@@ -58,7 +59,7 @@ SCENARIOS = {
 
 
 def _run(scenario: Scenario, lines: int, runs: int) -> dict[str, list[Delivery]]:
-    """Deliver in turns. The deliveries of each side, in order."""
+    """Deliver alternately. Returns the deliveries of each side, in order."""
     done: dict[str, list[Delivery]] = {Ours.name: [], scenario.peer.name: []}
     with scratch("bulk") as directory:
         logs = {}
@@ -146,7 +147,7 @@ def _plot(title: str, results: dict[str, dict[str, list[Delivery]]]) -> None:
 
 
 def main() -> int:
-    """Run it. The exit status."""
+    """Run the benchmark. Returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

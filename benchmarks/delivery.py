@@ -1,7 +1,8 @@
 """
-One delivery, timed: from the start of the senders to the last line in the output.
+One timed delivery: from the start of the senders to the last line in the output.
 
-What was not delivered was not measured: the outputs are compared with the inputs.
+The outputs are compared with the inputs, because an incomplete delivery measures
+nothing.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from .side import Ours, Side, waitFor
 
 __all__ = ["Delivery", "Input", "deliver"]
 
-# How long a delivery may take, in seconds.
+# The time limit for a delivery, in seconds.
 DELIVERY_S = 900.0
 
-# After the last line, what is still done in the background is counted as well: syncs,
-# cursors, bookmarks. In seconds.
+# The time after the last line for which background work counts as well (syncs, cursors,
+# positions), in seconds.
 SETTLE_S = 1.0
 
 
@@ -34,7 +35,7 @@ class Input:
     """
     A worker's files.
 
-    @ivar lines: in all of them.
+    @ivar lines: the number of lines in all files.
     """
 
     name: str
@@ -45,12 +46,12 @@ class Input:
 @dataclass(frozen=True)
 class Delivery:
     """
-    What it took.
+    The measurements of a delivery.
 
     @ivar elapsed_s: from the start of the senders' processes to the last line.
     @ivar transfer_s: from the first octet in the output to the last line.
-    @ivar identical: whether the raw output is the input, octet for octet; of several files,
-        whether it has the same lines.
+    @ivar identical: whether the raw output equals the input octet for octet; for
+        several files, whether it has the same lines.
     @ivar usage: of the processes, from their own start to a second after the last line.
     @ivar receiver_cpu_s: of the receiver, without its start.
     """
@@ -66,11 +67,11 @@ class Delivery:
 
     @property
     def linesPerSecond(self) -> float:
-        """Of the whole time."""
+        """Lines per second over the whole time."""
         return self.lines / self.elapsed_s
 
     def asDict(self) -> dict[str, object]:
-        """For a result file."""
+        """The values for a result file."""
         return {
             "side": self.side,
             "lines": self.lines,
@@ -100,7 +101,7 @@ def _countLines(path: Path) -> int:
 
 
 def _endsWith(path: Path, last: bytes) -> bool:
-    """Whether a file's last line is there, whole."""
+    """Whether a file has the complete last line."""
     size = _size(path)
     if size == 0:
         return False
@@ -120,11 +121,11 @@ def deliver(side: Side, inputs: Sequence[Input]) -> Delivery:
     octets = sum(_size(file) for one in inputs for file in one.files)
     for one in inputs:
         side.addSender(one.name, one.files)
-    # What earlier runs have left to write is not our time.
+    # Writes left over from earlier runs must not count.
     os.sync()
     try:
         side.startReceiver()
-        # The receiver has nothing to do until the senders come; let it get there.
+        # The receiver is idle until the senders start; wait until it is.
         time.sleep(0.5)
         before = usage(side.pids()["receiver"])
         begun = time.monotonic()
@@ -179,9 +180,10 @@ def _sorted(files: Sequence[Path]) -> list[bytes]:
 
 def _compare(side: Side, inputs: Sequence[Input], lines: int) -> bool:
     """
-    The output against the input.
+    Compare the output with the input.
 
-    @raise UserError: lines are missing or too many, or ours are not what they were.
+    @raise UserError: lines are missing or additional, or our raw output differs from
+        the input.
     """
     for path in filter(None, [side.rawPath, side.jsonPath]):
         count = _countLines(path)
@@ -193,5 +195,5 @@ def _compare(side: Side, inputs: Sequence[Input], lines: int) -> bool:
     else:
         identical = _sorted(files) == _sorted([side.rawPath])
     if isinstance(side, Ours) and not identical:
-        raise UserError("master.log is not what was in the workers' files")
+        raise UserError("master.log differs from the workers' files")
     return identical

@@ -1,14 +1,15 @@
 """
-Many workers that each send little: the receiver's CPU for a line, its memory for a connection,
-and the delay of the slowest worker, of ours and of rsyslog's imtcp in turns.
+Many workers that each send few lines: the receiver's CPU per line, its memory per
+connection, and the delay of the slowest worker, for ours and rsyslog's imtcp
+alternately.
 
     python -m benchmarks.fanin [--connections N...] [--runs N] [--lines-per-s N] [--seconds N]
 
-The same driver (L{benchmarks.fleetdriver}) holds the connections of both: to ours it speaks
-the delivery extension, so that every line is committed with fsync and acknowledged; to
-rsyslog plain RFC 5425, octet counting. 16 certificates are shared by all connections, a stream
-each. Outputs are raw lines. A delay is from the moment a line is made to the moment it is seen
-in the output, which is looked at every 5 ms.
+The same driver (L{benchmarks.fleetdriver}) opens the connections to both. To ours it
+speaks the delivery extension, so that every line is committed with fsync and
+acknowledged; to rsyslog plain RFC 5425 with octet counting. All connections share 16
+certificates, with one stream each. Outputs are raw lines. A delay is measured from the
+moment a line is made until it is found in the output, which is polled every 5 ms.
 """
 
 from __future__ import annotations
@@ -35,10 +36,11 @@ LINES_PER_S = 5_000.0
 SECONDS = 8.0
 RUNS = 5
 
-# What an idle receiver is given to come to rest, in seconds.
+# The time for an idle receiver to come to rest, in seconds.
 REST_S = 2.0
 
-# A connection may take so long on average, when all are made; and at least so long in all.
+# The time limit for connecting: an average per connection, and a minimum in total, in
+# seconds.
 CONNECT_S = 0.03
 CONNECT_LEAST_S = 60.0
 
@@ -50,7 +52,7 @@ def measure(
     lines_per_s: float,
     seconds: float,
 ) -> dict[str, Any]:
-    """One run."""
+    """Run once."""
     side = kind(directory / "side", False)
     fleet = Fleet(
         directory,
@@ -110,8 +112,8 @@ def _trickle(
     lines_per_s: float,
     seconds: float,
 ) -> int:
-    """Have the lines sent, and follow them. How many there were."""
-    # A line of each has been sent when it connected. They are not timed.
+    """Have the lines sent, and follow them. Returns their number."""
+    # Each connection sent a first line when it opened. Those are not timed.
     follower.look()
     fleet.tell("trickle", lines_per_s=lines_per_s, seconds=seconds, seed=connections)
     deadline = time.monotonic() + 10 * seconds + 60
@@ -161,7 +163,7 @@ def _of(
 
 
 def _ratios(runs: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
-    """Ours by rsyslog's, of the runs that followed one another."""
+    """Our value divided by rsyslog's, for consecutive runs."""
     ratios = {}
     for connections in sorted({run["connections"] for run in runs}):
         ours = _of(runs, Ours.name, connections)
@@ -202,7 +204,7 @@ def _plot(runs: list[dict[str, Any]]) -> None:
 
 
 def main() -> int:
-    """Run it. The exit status."""
+    """Run the benchmark. Returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

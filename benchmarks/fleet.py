@@ -1,8 +1,9 @@
 """
-Many workers in one process: the far end of L{benchmarks.fleetdriver}.
+Many workers in one process: the controlling end of L{benchmarks.fleetdriver}.
 
-A thousand forwarders would be a thousand processes of 50 MiB; here they are connections of
-one process, which is told what to do on its standard input and answers with lines of JSON.
+A thousand forwarders would be a thousand processes of 50 MiB. Here they are connections
+of one process, which reads commands from its standard input and answers with lines of
+JSON.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ from decnet_syslog.trust.authority import Authority
 
 __all__ = ["Fleet", "FleetPlan", "allowDescriptors"]
 
-# Certificates that a fleet shares, each worker its own stream. More than 1,024 streams the
-# listener does not keep of one certificate's name.
+# The certificates shared by a fleet; each worker has its own stream. The listener keeps
+# at most 1,024 streams per certificate name.
 BUNDLES = 16
 
 
 def allowDescriptors() -> int:
-    """Raise the limit of open files as far as it goes, for us and our children."""
+    """
+    Raise the limit on open files to its maximum, for this process and its children.
+    """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return most
@@ -37,11 +40,11 @@ def allowDescriptors() -> int:
 @dataclass(frozen=True)
 class FleetPlan:
     """
-    What the driver is told at its start.
+    The driver's settings.
 
     @ivar acked: offer the delivery extension; otherwise plain RFC 5425.
-    @ivar count: connections.
-    @ivar atOnce: connections that are being made at a time, at the start.
+    @ivar count: the number of connections.
+    @ivar atOnce: the number of connections being opened at the same time at the start.
     """
 
     host: str
@@ -52,7 +55,7 @@ class FleetPlan:
     atOnce: int = 32
 
     def text(self) -> str:
-        """For the command line."""
+        """The settings for the command line."""
         return json.dumps(asdict(self))
 
 
@@ -69,9 +72,7 @@ class Fleet:
         acked: bool,
         count: int,
     ) -> None:
-        """
-        @param directory: for certificates and the driver's log.
-        """
+        """@param directory: for certificates and the driver's log."""
         bundles = []
         for number in range(min(BUNDLES, count)):
             bundle = directory / f"fleet-{number:02}"
@@ -83,7 +84,10 @@ class Fleet:
         self._pending = b""
 
     def start(self) -> None:
-        """Start the driver, which connects everybody; C{expect("connected")} waits for it."""
+        """
+        Start the driver, which opens every connection; C{expect("connected")} waits for
+        it.
+        """
         with open(self._log, "ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.fleetdriver", self._plan.text()],
@@ -95,18 +99,18 @@ class Fleet:
 
     @property
     def pid(self) -> int:
-        """The driver's."""
+        """The driver's process id."""
         assert self._process is not None
         return self._process.pid
 
     def tell(self, command: str, **arguments: object) -> None:
-        """Give a command."""
+        """Send a command."""
         assert self._process is not None and self._process.stdin is not None
         told = json.dumps({"command": command, **arguments})
         self._process.stdin.write(told.encode("ascii") + b"\n")
 
     def heard(self, seconds: float) -> dict[str, Any] | None:
-        """The next event, if there is one in time."""
+        """The next event, if it arrives in time."""
         assert self._process is not None and self._process.stdout is not None
         deadline = time.monotonic() + seconds
         while b"\n" not in self._pending:
@@ -127,7 +131,7 @@ class Fleet:
         """
         Wait for an event.
 
-        @raise UserError: it did not come in time.
+        @raise UserError: it did not arrive in time.
         """
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
@@ -140,7 +144,7 @@ class Fleet:
         )
 
     def stop(self) -> None:
-        """Kill it."""
+        """Kill the driver."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

@@ -1,13 +1,14 @@
 """
-Many workers in one process; L{benchmarks.fleet} starts it and says what it is told.
+Many workers in one process; L{benchmarks.fleet} starts it and sends its commands.
 
-The connections are the forwarder's own: its factory with its backoff, its connector, its TLS,
-its protocol. Only what a connection ships is not from a file (L{benchmarks.trickle}), and no name
-is looked up: five thousand workers have five thousand resolvers, here they would share one.
+The connections use the forwarder's own factory with its backoff, connector, TLS and
+protocol. Only the shipped lines do not come from a file (L{benchmarks.trickle}), and no
+name is looked up: five thousand workers would have five thousand resolvers, but here
+they would share one.
 
-Commands: trickle (lines_per_s of all together, seconds, seed), count, report, each a line of
-JSON. Events: connected (each time that the last one has become ready), sent, counted,
-reported.
+Commands, each a line of JSON: trickle (lines_per_s of all workers together, seconds,
+seed), count, report. Events: connected (each time that the last connection has become
+ready), sent, counted, reported.
 """
 
 from __future__ import annotations
@@ -50,12 +51,12 @@ from .trickle import PlainTrickle, Trickle
 
 __all__ = ["main"]
 
-# Lines that are due are sent so often, in seconds.
+# The interval at which due lines are sent, in seconds.
 TICK_S = 0.005
 
 
 class _Connector(EndpointConnector):
-    """Notes each attempt."""
+    """Records each attempt."""
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class _Connector(EndpointConnector):
         self._attempts = attempts
 
     def connect(self) -> None:
-        """Begin one attempt."""
+        """Begin an attempt."""
         self._attempts.append(time.monotonic())
         super().connect()
 
@@ -105,11 +106,11 @@ class Member:
         self._factory.connector = self.connector
 
     def joined(self, sender: Trickle | PlainTrickle) -> None:
-        """Lines can be sent."""
+        """The connection can send lines."""
         self.sender = sender
 
     def dismissed(self, code: str) -> None:
-        """The listener has said BYE."""
+        """The listener has sent BYE."""
         self.fleet.byes[code] += 1
 
     def ready(self) -> None:
@@ -119,7 +120,7 @@ class Member:
             self.fleet.memberReady()
 
     def gone(self) -> None:
-        """The connection is lost. The factory makes another."""
+        """The connection is lost. The factory opens another."""
         self.sender = None
         if self._ready:
             self._ready = False
@@ -159,7 +160,7 @@ class FleetDriver(LineOnlyReceiver):
             self.members[self._begun - 1].connector.connect()
 
     def memberReady(self) -> None:
-        """One more is ready."""
+        """Another member is ready."""
         self._readyCount += 1
         self.readyAt.append(time.monotonic())
         self._beginNext()
@@ -167,7 +168,7 @@ class FleetDriver(LineOnlyReceiver):
             self._tell("connected", at=time.monotonic(), byes=dict(self.byes))
 
     def memberGone(self) -> None:
-        """One fewer is."""
+        """A member is no longer ready."""
         self._readyCount -= 1
 
     def _tell(self, event: str, **facts: object) -> None:
@@ -175,7 +176,7 @@ class FleetDriver(LineOnlyReceiver):
         cast(Any, self.transport).write(line + b"\n")
 
     def lineReceived(self, line: bytes) -> None:
-        """A command."""
+        """Run a command."""
         command = json.loads(line)
         match command.pop("command"):
             case "trickle":
@@ -188,7 +189,7 @@ class FleetDriver(LineOnlyReceiver):
                 self._tell("reported", attempts=self.attempts, ready=self.readyAt)
 
     def _trickle(self, lines_per_s: float, seconds: float, seed: int) -> None:
-        """Each in turn sends a line, in an order made at random."""
+        """Let members send a line each in turn, in random order."""
         turns = self.members[:]
         random.Random(seed).shuffle(turns)
         begun = time.monotonic()
@@ -213,7 +214,7 @@ class FleetDriver(LineOnlyReceiver):
         ticking.start(TICK_S)
 
     def connectionLost(self, reason: object = None) -> None:
-        """Whoever started us is gone."""
+        """Standard input has ended, so the controlling process is gone."""
         if self.reactor.running:
             self.reactor.stop()
 

@@ -1,4 +1,4 @@
-"""Follow a file as it grows, and note when each line came."""
+"""Follow a growing file, and record when each line arrived."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STAMP = re.compile(rb" at=([0-9]{20}) by=([0-9]{6})\n")
 
 def percentile(values: Sequence[float], share: float) -> float:
     """
-    The value that so large a share of all is not above.
+    The value that a given share of all values does not exceed.
 
     @param share: from 0 to 1.
     """
@@ -25,9 +25,9 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 class Follower:
     """
-    Reads what is new each time it is asked to look.
+    Reads new lines each time it is polled.
 
-    @ivar lines: seen so far.
+    @ivar lines: the number of lines read up to now.
     @ivar delays: of stamped lines, by the number of the worker, in seconds.
     """
 
@@ -39,7 +39,7 @@ class Follower:
         self.delays: defaultdict[int, list[float]] = defaultdict(list)
 
     def look(self) -> bytes:
-        """The complete lines that are new."""
+        """Return the new complete lines."""
         try:
             with open(self._path, "rb", buffering=0) as file:
                 file.seek(self._at)
@@ -54,7 +54,7 @@ class Follower:
         return whole + feed
 
     def lookAtStamps(self) -> None:
-        """Note the delays of the lines that are new."""
+        """Record the delays of the new lines."""
         octets = self.look()
         now = time.monotonic_ns()
         for at, by in _STAMP.findall(octets):

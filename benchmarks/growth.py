@@ -1,13 +1,14 @@
 """
-What a line costs as things grow: its length, the number of lines, of files, of workers.
+The cost of a line as things grow: its length, the number of lines, of files, of
+workers.
 
     python -m benchmarks.growth [--series length|lines|files|workers|all] [--runs N]
         [--scale F]
 
-Lines/s are of the time from the first octet in the output to the last line: a process that
-starts, sixteen times, would hide the rest. CPU is the receiver's without its start, and the
-senders' with theirs. Cost should be constant over lines and files, and linear in octets: the
-last table has the line through the points of the length.
+Lines/s are over the time from the first octet in the output to the last line: starting
+sixteen processes would hide the rest. CPU is the receiver's without its start, and the
+senders' with theirs. The cost should be constant over lines and files, and linear in
+octets: the last table has a line fitted to the points of the length series.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ __all__ = ["main"]
 
 RUNS = 5
 
-# Octets of a run of a series; lines, if the octets would be more.
+# The number of octets in a run of a series, and the maximum number of lines.
 OCTETS = 80_000_000
 LINES = 400_000
 
 SERIES: dict[str, Sequence[int]] = {
     "length": (50, 200, 1_000, 4_000, 16_000, 60_000),
     "lines": (100_000, 300_000, 1_000_000, 3_000_000),
-    # A forwarder follows as many.
+    # The number of files that a forwarder can follow.
     "files": (1, 4, 16, 64, 256, 1024),
     "workers": (1, 2, 4, 8, 16),
 }
@@ -62,7 +63,7 @@ def _inputs(series: str, x: int, directory: Path, scale: float) -> list[Input]:
 
 
 def _measure(series: str, x: int, runs: int, scale: float) -> Iterator[dict[str, Any]]:
-    """The runs of both sides at one point, in turns."""
+    """Run both sides at one point, alternately."""
     with scratch("growth") as directory:
         inputs = _inputs(series, x, directory, scale)
         for number in range(runs):
@@ -120,7 +121,8 @@ def _linear(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """
     The receiver's CPU as a + b * octets.
 
-    Least squares of the relative error, so that a line of 50 octets counts like one of 60,000.
+    Least squares of the relative error, so that a line of 50 octets counts like one of
+    60,000.
     """
     found = {}
     for side in (Ours.name, Rsyslog.name):
@@ -189,7 +191,7 @@ def _plot(runs: list[dict[str, Any]], chosen: Sequence[str]) -> None:
 
 
 def main() -> int:
-    """Run it. The exit status."""
+    """Run the benchmark. Returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,19 +1,19 @@
 """
-Measure a forwarder that follows 1,000 of the 10,000 files of a directory: its CPU time while
-no line is written, and the time for a burst of 3,000 rotated files::
+Measure a forwarder that follows 1,000 of the 10,000 files of a directory: its CPU time
+while no line is written, and the time for a burst of 3,000 rotated files::
 
     python -m benchmarks.idle
     python -m benchmarks.idle --files 2000 --followed 200 --rotated 600
 
-A third of the other files are rotated copies of the followed ones, half of them packed; the
-rest is foreign. In a burst every log is rotated three times within moments, with a new line
-each time,
+A third of the other files are rotated copies of the followed ones, half of them
+compressed; the rest are unrelated. In a burst every log is rotated three times within
+moments, with a new line each time,
 
 * while the forwarder runs: the time counts from the last rotation;
 * while the forwarder is stopped: the time counts from its start.
 
-A burst is done when every line is in master.log. Percentages are the forwarder's share of one
-core.
+A burst is complete when master.log has every line. Percentages are the forwarder's
+share of one core.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ROTATIONS = 3
 # Give up on a step after this time, in seconds.
 PATIENCE_S = 300.0
 
-# The time for which idle CPU is measured, and the pause before it, in seconds.
+# The time over which idle CPU is measured, and the pause before it, in seconds.
 IDLE_S = 20.0
 SETTLE_S = 5.0
 
@@ -59,7 +59,7 @@ class Result:
     @ivar after: CPU after the burst.
     @ivar missed_s: time from a start after such a burst until all lines are delivered.
     @ivar missedAfter: CPU after that.
-    @ivar lost: lines that never came; C{repeated}: lines that came again.
+    @ivar lost: lines that never arrived; C{repeated}: lines that arrived again.
     """
 
     start_s: float
@@ -115,7 +115,7 @@ class _Logs:
         self.lines.append(line)
 
     def rotate(self) -> None:
-        """Rotate every log, the new one with a line."""
+        """Rotate every log; each new one has a line."""
         for log in self.logs:
             for number in range(2 * ROTATIONS, 0, -1):
                 path = log.with_name(f"{log.name}.{number}")
@@ -126,7 +126,7 @@ class _Logs:
 
 
 class _Run:
-    """A pair over such a directory."""
+    """A master and a worker with such a directory."""
 
     def __init__(
         self, directory: Path, files: int, followed: int, idleS: float
@@ -143,13 +143,13 @@ class _Run:
 
     @property
     def arrived(self) -> Counter[bytes]:
-        """Lines in master.log."""
+        """The lines in master.log."""
         path = self.pair.logPath
         octets = path.read_bytes() if path.exists() else b""
         return Counter(octets.splitlines(keepends=True))
 
     def wait(self, lines: Sequence[bytes]) -> float:
-        """Wait for lines; the time that it took, in seconds."""
+        """Wait for a number of lines. Returns the time it took, in seconds."""
         since = time.monotonic()
         left = set(lines)
         while left and time.monotonic() < since + PATIENCE_S:
@@ -164,7 +164,7 @@ class _Run:
         return (usage(self.worker.forwarder.pid).cpu_s - before) / seconds * 100
 
     def measure(self) -> Result:
-        """Everything, one after the other."""
+        """Take every measurement, one after another."""
         forwarder = self.worker.forwarder
         self.pair.startListener()
         forwarder.start()
@@ -191,7 +191,7 @@ class _Run:
         came = self.arrived
         expected = Counter(self.logs.lines)
         old = {line for line in self.logs.lines if b" old " in line}
-        # The forwarder need not deliver what was rotated before its first start.
+        # The forwarder need not deliver files rotated before its first start.
         lost = sum(n for line, n in (expected - came).items() if line not in old)
         return Result(
             *(start, idle, burst, burstCPU, after, missed, missedAfter, lost),
@@ -200,7 +200,7 @@ class _Run:
 
 
 def measure(files: int, followed: int, idleS: float = IDLE_S) -> Result:
-    """Measure in a directory of its own."""
+    """Measure in a temporary directory."""
     with scratch("idle") as directory:
         run = _Run(directory, files, followed, idleS)
         try:

@@ -1,12 +1,14 @@
 """
-What a listener's journal takes: a file, a cluster of three, and the same with packed batches.
+The speed of a listener's journal: a file, a cluster of three, and a cluster with
+compressed batches.
 
     python -m benchmarks.journals [--runs N] [--scale F] [--synced]
 
-Needed: nats-server 2.10 or newer, C{pip install '.[nats,test]'}. Deposits of so many
-connections are committed one group after the other by one journal, without a network, workers or
-outputs; the ratios are to the file's in the same run. C{--synced}: each node syncs every
-message (C{sync_interval: always}), as the file does.
+Needed: nats-server 2.10 or newer, C{pip install '.[nats,test]'}. One journal commits
+groups of deposits, one deposit per connection, one group after another, without a
+network, workers or outputs; the ratios compare with the file journal in the same run.
+C{--synced}: each node syncs every message (C{sync_interval: always}), as the file
+journal does.
 """
 
 from __future__ import annotations
@@ -32,22 +34,23 @@ __all__ = ["main"]
 
 RUNS = 5
 
-# Connections, octets of a deposit, groups: so that none takes much longer than a second.
+# Connections, octets of a deposit, groups: chosen so that none takes much longer than a
+# second.
 SHAPES = ((1, 1_000, 300), (32, 1_000, 60), (1, 64_000, 200), (32, 64_000, 25))
 
-# What a stream may take; nothing is removed here.
+# The size limit of a stream; nothing is removed here.
 STREAM_OCTETS_MAX = 1024**3
 
 _FILE = "file"
 
-# So that the servers' own limit need not be raised.
+# Small enough for the servers' default limit.
 MESSAGE_OCTETS_MAX = 65536
 
 
 def _deposits(
     journal: JournalPromise, connections: int, octets: bytes, groups: int
 ) -> Iterator[list[Deposit]]:
-    """Groups of deposits, one of each connection."""
+    """Groups of deposits, with one deposit per connection in each."""
     workers = [f"worker-{number}" for number in range(connections)]
     grants = journal.grants(
         [Wish(name, uuid4().hex, 0, 0, "/a.log") for name in workers]
@@ -68,7 +71,7 @@ def _deposits(
 
 
 def _speed(journal: JournalPromise, shape: tuple[int, int, int], scale: float) -> float:
-    """Megabytes a second."""
+    """Megabytes per second."""
     connections, size, groups = shape
     lines = b"".join(decnetLines(size // 100))
     octets = lines[: lines.rfind(b"\n", 0, size) + 1]
@@ -81,7 +84,7 @@ def _speed(journal: JournalPromise, shape: tuple[int, int, int], scale: float) -
         last = batches[-1]
         assert last is not None and None not in batches
         if isinstance(journal, Journal):
-            # A cluster's is emptied by others.
+            # Another process empties a cluster's stream.
             cursors = [Cursor("raw", last.seq, {})]
     return connections * len(octets) * groups / (time.perf_counter() - began) / 1e6
 
@@ -90,7 +93,7 @@ def _speed(journal: JournalPromise, shape: tuple[int, int, int], scale: float) -
 def _journals(
     directory: Path, synced: bool
 ) -> Iterator[dict[str, Callable[[], JournalPromise]]]:
-    """What opens each."""
+    """For each kind of journal, a function that opens it."""
     cluster = NatsCluster(directory / "nats")
     for node in cluster.nodes:
         node.storage = "sync_interval: always" if synced else ""
@@ -119,7 +122,7 @@ def _journals(
 
 
 def main() -> int:
-    """Run it. The exit status."""
+    """Run the benchmark. Returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

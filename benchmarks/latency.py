@@ -1,15 +1,17 @@
 """
-How late a line is: from its append to the worker's file until it can be read in the record
-file of the master, at a trickle and at a flood; ours and rsyslog in turns.
+The delay of a line from its append to the worker's file until it is readable in the
+master's record file, at a low and at a high rate; ours and rsyslog alternating.
 
     python -m benchmarks.latency [--rates N...] [--seconds N] [--runs N]
 
-One loop appends what is due, as one write, and looks at the output, every millisecond at
-most: a delay is that much too long at worst. The n-th line of the output is the n-th of the
-input, which is compared at the end. Each side has five seconds to connect, which are not timed.
+One loop appends all due lines with one write and polls the output, at most every
+millisecond: a measured delay is at most that much too long. The n-th line of the output
+is the n-th of the input, which is checked at the end. Each side gets five seconds to
+connect, which are not timed.
 
-In the same turns, the disk alone: what is due is written over a page of a file and synced, one
-after the other. A line that is on disk before anybody can see it is as late as that at least.
+In the same rounds the disk alone is measured: the due lines overwrite a page of a file,
+which is synced, repeatedly. This is the minimum delay for lines that are on disk before
+they are visible.
 """
 
 from __future__ import annotations
@@ -35,25 +37,26 @@ RATES = (100, 50_000)
 SECONDS = 10.0
 RUNS = 5
 
-# Lines sent first, and the time for them, in seconds: everybody is connected then.
+# The lines sent first, and the time for them, in seconds: after that both ends are
+# connected.
 FIRST = 10
 CONNECT_S = 5.0
 
 LOOK_S = 0.0005
 
-# The file that the disk's turns write over: nothing of it has to be allocated any more.
+# The size of the file for measuring the disk: its blocks are allocated in advance.
 DISK = "fdatasync alone"
 DISK_OCTETS = 16 * 1024 * 1024
 PAGE_OCTETS = 4096
 
-# What a side that has fallen behind is given to finish, in seconds.
+# The time for a side that has fallen behind to finish, in seconds.
 LATE_S = 60.0
 
 
 def measure(
     kind: type[Side], directory: Path, rate: int, seconds: float
 ) -> tuple[dict[str, Any], list[float]]:
-    """One run: its figures, and the delay of each line in seconds."""
+    """Run once. Returns the figures, and the delay of each line in seconds."""
     side = kind(directory / "side", True)
     assert side.jsonPath is not None
     log = directory / "decnet.log"
@@ -95,7 +98,7 @@ def measure(
 def _flow(
     log: int, lines: list[bytes], follower: Follower, rate: int
 ) -> tuple[list[float], bytes]:
-    """Append what is due and note what has come. The delays, and the last records."""
+    """Append due lines and record arrivals. Returns the delays and the last records."""
     begun = time.monotonic()
     written: list[float] = []
     delays: list[float] = []
@@ -122,7 +125,7 @@ def _flow(
 def measureDisk(
     directory: Path, rate: int, seconds: float
 ) -> tuple[dict[str, Any], list[float]]:
-    """One run of the disk alone: as of L{measure}."""
+    """Measure the disk alone once, with results as from L{measure}."""
     count = int(rate * seconds)
     delays: list[float] = []
     with open(directory / "pages", "w+b", buffering=0) as file:
@@ -186,7 +189,7 @@ def _plot(delays: dict[tuple[int, str], list[float]]) -> None:
 
 
 def main() -> int:
-    """Run it. The exit status."""
+    """Run the benchmark. Returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

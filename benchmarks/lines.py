@@ -1,4 +1,4 @@
-"""The lines that are shipped: as DECNET writes them, and of any length."""
+"""The lines that are shipped: in DECNET's format, and of any length."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _STAMPED = (
     b' password="1234"] login failed at=%020d by=%06d\n'
 )
 
-# Of one line, its LF included: 191.
+# The length of such a line including its LF: 191.
 DECNET_OCTETS = len(_DECNET % (0, 0, 0, 0))
 
-# Lines made at a time.
+# The number of lines made at a time.
 _RUN = 10_000
 
 _SHORT = b"<134>1 - d01 ssh - - - %s seq=%08d\n"
@@ -34,16 +34,16 @@ def _decnet(n: int) -> bytes:
 
 
 def decnetLines(count: int, start: int = 0) -> Iterator[bytes]:
-    """Runs of lines, each line different, numbered from C{start}."""
+    """Blocks of lines, each line different, numbered from C{start}."""
     for at in range(start, start + count, _RUN):
         yield b"".join(map(_decnet, range(at, min(start + count, at + _RUN))))
 
 
 def linesOf(octets: int, count: int) -> Iterator[bytes]:
     """
-    Runs of lines of one length.
+    Blocks of lines with the same length.
 
-    @param octets: of a line, its LF included; at least 50.
+    @param octets: the length of a line including its LF; at least 50.
     """
     pad = b"x" * (octets - len(_SHORT % (b"", 0)))
     run = max(1, _RUN * 100 // octets)
@@ -54,7 +54,7 @@ def linesOf(octets: int, count: int) -> Iterator[bytes]:
 
 def stamped(number: int, nanoseconds: int) -> bytes:
     """
-    A DECNET line that says whose it is and when it was written.
+    A DECNET line with its worker's number and the time of writing.
 
     @param nanoseconds: of the monotonic clock, which all processes of a machine share.
     """
@@ -62,15 +62,15 @@ def stamped(number: int, nanoseconds: int) -> bytes:
 
 
 def last(count: int) -> bytes:
-    """What only the last of C{count} lines has."""
+    """Text that only the last of C{count} lines contains."""
     return b"seq=%08d" % (count - 1)
 
 
 def write(path: Path, runs: Iterable[bytes]) -> int:
     """
-    Write a worker's log, on disk when this returns: nobody who reads it syncs it first.
+    Write a worker's log, and sync it, so that no reader has to wait for the disk.
 
-    @return: its octets.
+    @return: its length in octets.
     """
     with open(path, "wb") as file:
         for run in runs:

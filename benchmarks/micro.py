@@ -1,12 +1,12 @@
 """
-What each step costs a line, alone, without a network: framing, records, the journal.
+The cost per line of each step alone, without a network: framing, records, the journal.
 
     python -m benchmarks.micro [--lines N] [--runs N]
 
-Beside each stands how many times as long it takes as a copy of the same octets in pieces of
-the same size (C{bytearray} of a C{bytes}: what memcpy does), measured in the same run: the
-ratio is what can be compared between machines. The commit is a transaction of the journal on
-a real disk with fsync, in batches of 64 KiB as a busy connection hands over.
+For each step the table also has the ratio to a copy of the same octets in pieces of the
+same size (C{bytearray} of a C{bytes}: the cost of memcpy), measured in the same run:
+the ratios can be compared between machines. The commit is a transaction of the journal
+on a real disk with fsync, in batches of 64 KiB as from a busy connection.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["main"]
 LINES = 100_000
 RUNS = 7
 
-# As the forwarder reads them; what TLS hands over at a time.
+# The sizes that the forwarder reads, and that TLS passes on.
 PIECE_OCTETS = 64 * 1024
 RECEIVE_OCTETS = 64 * 1024
 
@@ -48,7 +48,7 @@ def _cut(octets: bytes, size: int) -> list[bytes]:
 
 class Steps:
     """
-    The steps, over the same lines.
+    The steps, applied to the same lines.
 
     @ivar pieces: whole lines, as a forwarder reads them.
     """
@@ -67,7 +67,7 @@ class Steps:
         self._journals = 0
 
     def all(self) -> dict[str, Callable[[], float]]:
-        """What can be timed, by name. Each gives seconds."""
+        """The steps that can be timed, by name. Each returns seconds."""
         return {
             "copy": lambda: self._each(bytearray),
             "split and join": lambda: self._each(lambda p: b"\n".join(p.split(b"\n"))),
@@ -79,7 +79,7 @@ class Steps:
         }
 
     def _each(self, call: Callable[[bytes], object]) -> float:
-        """Do something with every piece, and keep nothing."""
+        """Process every piece, and keep nothing."""
 
         def callEach() -> None:
             for piece in self.pieces:
@@ -105,7 +105,9 @@ class Steps:
                 json.dumps(record(message, _WHO, 0))
 
     def _commit(self) -> float:
-        """Every piece a transaction, with the release of the one before it."""
+        """
+        Commit every piece in its own transaction, which also releases the previous one.
+        """
         self._journals += 1
         journal = Journal.open(self._directory / f"journal-{self._journals}.db")
         grant = journal.grant("worker-1", "0" * 32, 0, 0, "/a.log")
@@ -137,7 +139,9 @@ def _time(call: Callable[[], object]) -> float:
 
 
 def _measure(steps: Steps, runs: int) -> dict[str, list[float]]:
-    """Nanoseconds a line, of each step in each run; all steps in turns."""
+    """
+    The time of each step in each run, in nanoseconds per line; the steps alternate.
+    """
     found: dict[str, list[float]] = {name: [] for name in steps.all()}
     for _ in range(runs):
         for name, call in steps.all().items():
@@ -163,7 +167,7 @@ def _plot(names: Sequence[str], found: dict[str, list[float]]) -> None:
 
 
 def main() -> int:
-    """Run it. The exit status."""
+    """Run the benchmark. Returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

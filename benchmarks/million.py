@@ -4,7 +4,7 @@ A million lines through real twistd processes, compared octet for octet.
     python benchmarks/million.py [--lines N]
 
 Prints the time, the peak memory and the CPU time of both ends, and exits with 1 if
-master.log is not the worker's file or master.json is not a record of each line.
+master.log differs from the worker's file or master.json lacks a record of a line.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LINE = (
 
 
 def write(path: Path, count: int) -> None:
-    """Write the worker's log, line by line different."""
+    """Write the worker's log, in which all lines differ."""
     with open(path, "wb") as file:
         for start in range(0, count, 10000):
             numbers = range(start, min(count, start + 10000))
@@ -50,7 +50,7 @@ def cpu(process: Process) -> float:
 
 
 def records(path: Path, worker: str) -> int:
-    """How many records there are; all of them must be of this worker, in order."""
+    """The number of records, which must all be from this worker and in order."""
     count = 0
     with open(path, "rb") as file:
         for line in file:
@@ -62,7 +62,7 @@ def records(path: Path, worker: str) -> int:
 
 
 def main() -> int:
-    """Run it. The exit status."""
+    """Run the benchmark. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lines", type=int, default=1_000_000)
     arguments = parser.parse_args()

@@ -1,13 +1,13 @@
 """
-What the machine itself can do, and how far from it a delivery is, in turns.
+The limits of the machine itself, and how close a delivery comes to them, alternating.
 
     python -m benchmarks.physical [--lines N] [--runs N]
 
-openssl: the file's octets through C{openssl s_client} and C{openssl s_server}, mutual TLS,
-written to a file: no frames, no lines, nothing that could be resumed. copy: C{cp} of the file
-and a sync of the copy. sync: the file's octets in pieces of 64 KiB with an fdatasync behind each,
-as a journal that has no other work. page: an fdatasync behind 4 KiB, the least a commit can
-take. ours: decnet-forwarder to decnet-listener, raw lines.
+openssl: the file's octets through C{openssl s_client} and C{openssl s_server}, mutual
+TLS, written to a file: without frames, lines, or a way to resume. copy: C{cp} of the
+file and a sync of the copy. sync: the file's octets in pieces of 64 KiB with an
+fdatasync after each, like a journal without other work. page: an fdatasync after 4 KiB,
+the minimum for a commit. ours: decnet-forwarder to decnet-listener, raw lines.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ RUNS = 5
 PIECE = 64 * 1024
 PAGE = 4096
 
-# How many single pages are synced in a run.
+# The number of single pages that are synced in a run.
 PAGES = 500
 
-# How long a peer may take, in seconds.
+# The time limit for a peer, in seconds.
 PATIENCE_S = 120.0
 
 
@@ -78,7 +78,7 @@ def _openssl(directory: Path, log: Path) -> float:
         try:
             waitFor(lambda: listens("127.0.0.1", port), "s_server", PATIENCE_S)
             begun = time.monotonic()
-            # -quiet: a letter at the start of what it reads is no command.
+            # -quiet: an input line that begins with a letter is not a command.
             client = subprocess.Popen(
                 [
                     *(program, "s_client", "-quiet"),
@@ -127,7 +127,7 @@ def _sync(directory: Path, piece: int, octets: int) -> float:
 
 
 def main() -> int:
-    """Run it. The exit status."""
+    """Run the benchmark. Returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""What /proc knows of a process."""
+"""Facts about a process from /proc."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 @dataclass(frozen=True)
 class Usage:
     """
-    What a process and its children have used since they were started, threads included.
+    The resources that a process and its children have used since their start, including
+    threads.
 
     @ivar cpu_s: user and system time.
-    @ivar peakKiB: the most memory each had resident, added up.
+    @ivar peakKiB: the sum of each process's peak resident memory.
     """
 
     cpu_s: float
     peakKiB: int
 
     def asDict(self) -> dict[str, float]:
-        """For a result file."""
+        """The values for a result file."""
         return asdict(self)
 
 
@@ -34,7 +35,7 @@ def _status(pid: int, name: str) -> int:
 
 
 def _family(pid: int) -> list[int]:
-    """A process and its children: our listener renders records in one."""
+    """A process and its children: our listener renders records in a child."""
     children = Path(f"/proc/{pid}/task").glob("*/children")
     return [
         pid,
@@ -53,7 +54,7 @@ def _cpu(pid: int) -> float:
 
 
 def usage(pid: int) -> Usage:
-    """What a running process and its children have used so far."""
+    """The resources that a running process and its children have used up to now."""
     family = _family(pid)
     return Usage(
         sum([_cpu(member) for member in family]),
@@ -62,7 +63,9 @@ def usage(pid: int) -> Usage:
 
 
 def listens(host: str, port: int) -> bool:
-    """Whether somebody listens there. Looked up, not connected to."""
+    """
+    Whether a socket listens on this port, according to /proc: no connection is made.
+    """
     octets = bytes(map(int, reversed(host.split(".")))).hex().upper()
     return any(
         f" {octets}:{port:04X} 00000000:0000 0A" in line

@@ -32,7 +32,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 class Spread:
-    """A median and what is around it."""
+    """A median with the smallest and the largest value."""
 
     def __init__(self, values: Sequence[float]) -> None:
         self.values = list(values)
@@ -43,7 +43,7 @@ class Spread:
         return f"{self.median:{form}} ({self.least:{form}}-{self.most:{form}})"
 
     def asDict(self) -> dict[str, Any]:
-        """For a result file."""
+        """The values for a result file."""
         return {
             "median": self.median,
             "min": self.least,
@@ -53,7 +53,7 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """The median of values, the least, the most."""
+    """The median, the smallest and the largest of some values."""
     return Spread(values)
 
 
@@ -73,7 +73,7 @@ def _model() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Where and with what it was measured."""
+    """The machine and the versions used for a measurement."""
     from OpenSSL import SSL
 
     return {
@@ -105,8 +105,8 @@ def save(name: str, settings: object, results: object) -> Path:
 @contextmanager
 def scratch(name: str) -> Iterator[Path]:
     """
-    A directory on a real disk (TMPDIR, if that is set), removed at the end: fsync is part
-    of what is measured.
+    A temporary directory on a real disk (TMPDIR, if set): fsync is part of the
+    measurements.
     """
     directory = Path(tempfile.mkdtemp(prefix=f"decnet-syslog-{name}-"))
     try:
@@ -133,9 +133,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 @contextmanager
 def figure(name: str, columns: int = 1) -> Iterator[Any]:
     """
-    Draw C{results/name.png}: gives the axes, a list of as many as there are columns.
+    Draw C{results/name.png}: yields the axes, a list with one for each column.
 
-    Without matplotlib there is no plot, and it is said.
+    Without matplotlib there is no plot, and a message explains how to install it.
     """
     try:
         import matplotlib
@@ -160,6 +160,6 @@ def figure(name: str, columns: int = 1) -> Iterator[Any]:
 
 
 def showPoints(axis: Any, values: Sequence[float]) -> None:
-    """Name the values that were measured on a logarithmic x axis, and no others."""
+    """Label only the measured values on a logarithmic x axis."""
     axis.set_xticks(values, [f"{value:,}" for value in values])
     axis.set_xticks([], minor=True)

@@ -1,20 +1,21 @@
 """
 rsyslog as one side of a comparison: Debian's, with OpenSSL.
 
-It is given its best
-chance. Of each of these others were tried on the machine the tests run on, and were slower:
+It is configured for its best performance. Alternatives to each of these settings were
+tried on the machine that runs the tests, and were slower:
 
-* imfile in inotify mode; the whole file is there before it starts, nobody waits for a poll;
-* one queue at each end, in memory (C{FixedArray}), of 10,000 messages, taken 1,024 at a time,
-  with one thread, so that order is kept. (With 200,000 messages it leaves the processor's
-  cache and takes twice the CPU time; without a queue omfwd sends a TLS record a message and
-  takes ten times as long.)
-* no rate limits, no disk queue, no sync of the output: what it has not written when it
-  dies is lost, and so is what TCP had;
-* the output from a thread of its own (C{asyncWriting}), through a buffer of 256 KiB;
-* templates that copy: C{%msg%} out, C{%rawmsg%} in. Its JSON is of the members that rsyslog
-  has without work (the structured data stays one string, there is no attacker's address):
-  less than what a record of ours has.
+* imfile in inotify mode; the whole file exists before the start, so no time is spent
+  polling;
+* one queue at each end, in memory (C{FixedArray}), of 10,000 messages, taken 1,024 at a
+  time, with one thread, so that order is kept. (With 200,000 messages it exceeds the
+  processor's cache and takes twice the CPU time; without a queue omfwd sends one TLS
+  record per message and takes ten times as long.)
+* no rate limits, no disk queue, no sync of the output: unwritten messages are lost when
+  it dies, and so are octets in TCP's buffers;
+* the output from a separate thread (C{asyncWriting}), through a buffer of 256 KiB;
+* templates that copy: C{%msg%} out, C{%rawmsg%} in. Its JSON consists of the members
+  that rsyslog has without extra work (the structured data stays one string, and there
+  is no attacker's address): less than our records contain.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from .side import Side, ends, nameProcesses
 
 __all__ = ["Relp", "RelpAsShipped", "Rsyslog"]
 
-# Connections that its receiver may have.
+# The number of connections that its receiver accepts.
 SESSIONS_MAX = 20_000
 
 _QUEUE = (
@@ -59,14 +60,14 @@ template(name="json" type="list" option.jsonf="on") {
 
 
 class Rsyslog(Side):
-    """omfwd to imtcp: RFC 5425, nothing is acknowledged."""
+    """omfwd to imtcp: RFC 5425 without acknowledgements."""
 
     name = "rsyslog"
 
     def __init__(self, directory: Path, json: bool) -> None:
         directory.mkdir(parents=True)
         self.directory = directory
-        # An address of its own, as Pair has it: no port is used twice.
+        # A separate address, as in Pair: no port is used twice.
         self.host = "127.{}.{}.{}".format(*[random.randint(1, 254) for _ in range(3)])
         with socket.socket() as probe:
             probe.bind((self.host, 0))
@@ -80,7 +81,7 @@ class Rsyslog(Side):
         self._running: list[subprocess.Popen[bytes]] = []
 
     def addSender(self, name: str, files: Sequence[Path]) -> None:
-        """Make the certificate of a sender."""
+        """Create a sender's certificate."""
         self.authority.enroll(name, self.directory / name / "agent")
         self._senders[name] = files
 
@@ -89,7 +90,7 @@ class Rsyslog(Side):
         return "[" + ",".join(f'"{name}"' for name in names) + "]"
 
     def globals(self, home: Path, bundle: Path) -> str:
-        """What every configuration begins with."""
+        """The common beginning of all configurations."""
         return f"""
 global(workDirectory="{home}" maxMessageSize="64k"
        DefaultNetstreamDriver="ossl"
@@ -101,7 +102,7 @@ main_queue({_QUEUE})
 
     def receiving(self) -> str:
         """The receiver's input."""
-        # A certificate of the CA is enough: who else is permitted is not timed here.
+        # Any certificate from the CA is accepted: checking names is not timed here.
         return f"""
 module(load="imtcp" MaxSessions="{SESSIONS_MAX}" StreamDriver.Name="ossl"
        StreamDriver.Mode="1" StreamDriver.AuthMode="x509/certvalid")
@@ -183,16 +184,16 @@ action(type="omfwd" Target="{self.host}" Port="{self.port}" Protocol="tcp"
             )
 
     def pids(self) -> dict[str, int]:
-        """The receiver's, the senders'."""
+        """The process ids of the receiver and the senders."""
         assert self._receiver is not None
         return nameProcesses(self._receiver.pid, [p.pid for p in self._running])
 
     def said(self) -> str:
-        """The ends of their logs."""
+        """The last part of their logs."""
         return ends(sorted(self.directory.glob("*/rsyslog.out")))
 
     def stop(self) -> None:
-        """Kill them: all is delivered."""
+        """Kill them: everything is delivered."""
         for process in [*self._running, *filter(None, [self._receiver])]:
             process.kill()
             process.wait()
@@ -201,10 +202,10 @@ action(type="omfwd" Target="{self.host}" Port="{self.port}" Protocol="tcp"
 
 
 class Relp(Rsyslog):
-    """omrelp to imrelp over TLS: each message is acknowledged, when it is in a queue."""
+    """omrelp to imrelp over TLS: each message is acknowledged once it is in a queue."""
 
     name = "rsyslog-relp"
-    # The best there is. With 2,000 it has half the speed.
+    # The best window. With 2,000 it has half the speed.
     window = 'WindowSize="10000"'
 
     def receiving(self) -> str:
@@ -228,7 +229,7 @@ action(type="omrelp" Target="{self.host}" Port="{self.port}" Template="out"
 """
 
     def globals(self, home: Path, bundle: Path) -> str:
-        """As omfwd's; omrelp takes the library for TLS from its module."""
+        """As for omfwd, but omrelp takes the TLS library from its module."""
         return (
             super().globals(home, bundle)
             + 'module(load="omrelp" tls.tlslib="openssl")\n'
@@ -237,7 +238,7 @@ action(type="omrelp" Target="{self.host}" Port="{self.port}" Template="out"
 
 class RelpAsShipped(Relp):
     """
-    RELP with the window it has when nobody sets one, 128.
+    RELP with its default window, 128.
 
     Each window then waits for a delayed TCP acknowledgement.
     """

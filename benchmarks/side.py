@@ -1,9 +1,9 @@
 """
 One side of a comparison: a receiver and its senders, real processes under mutual TLS.
 
-L{Ours} is C{twistd decnet-listener} and C{twistd decnet-forwarder} as anybody starts them,
-with fsync, journal and acknowledgements; nothing is tuned. The others are in
-L{benchmarks.rsyslog}. Everybody uses the same kind of authority, ECDSA P-256, TLS 1.3, OpenSSL.
+L{Ours} is C{twistd decnet-listener} and C{twistd decnet-forwarder} with default
+settings, with fsync, journal and acknowledgements; nothing is tuned. The others are in
+L{benchmarks.rsyslog}. All sides use the same kind of CA, ECDSA P-256, TLS 1.3, OpenSSL.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .processes import listens
 
 __all__ = ["Ours", "Side", "ends", "nameProcesses", "waitFor"]
 
-# How long a process may take to listen, in seconds.
+# The time limit for a process to begin listening, in seconds.
 START_S = 60.0
 
 
@@ -31,7 +31,7 @@ def waitFor(
     """
     Wait until a condition holds.
 
-    @raise UserError: it does not in time.
+    @raise UserError: it does not hold in time.
     """
     deadline = time.monotonic() + seconds
     while not condition():
@@ -48,7 +48,7 @@ class Side(ABC):
     @ivar rawPath: the output of raw lines.
     @ivar jsonPath: the output of records; C{None} if there is none.
     @ivar host: the receiver's address; C{port} is its port.
-    @ivar authority: made every certificate here.
+    @ivar authority: the CA of every certificate here.
     """
 
     name: str
@@ -62,12 +62,12 @@ class Side(ABC):
     def __init__(self, directory: Path, json: bool) -> None:
         """
         @param directory: a new one.
-        @param json: whether records are wanted besides raw lines.
+        @param json: whether records are written in addition to raw lines.
         """
 
     @abstractmethod
     def addSender(self, name: str, files: Sequence[Path]) -> None:
-        """Make a sender of files. Call it before L{startReceiver}."""
+        """Create a sender for some files. Call it before L{startReceiver}."""
 
     @abstractmethod
     def startReceiver(self) -> None:
@@ -79,11 +79,11 @@ class Side(ABC):
 
     @abstractmethod
     def pids(self) -> dict[str, int]:
-        """Every process that runs: "receiver", "sender", "sender-2"..."""
+        """Every running process: "receiver", "sender", "sender-2"..."""
 
     @abstractmethod
     def said(self) -> str:
-        """What the processes have logged, for an error."""
+        """The processes' logs, for an error message."""
 
     @abstractmethod
     def stop(self) -> None:
@@ -101,7 +101,7 @@ class Side(ABC):
 
 
 def ends(paths: Sequence[Path]) -> str:
-    """The ends of logs, for an error."""
+    """The last part of each log, for an error message."""
     return "".join(
         f"\n--- {path}\n{path.read_text('utf-8', 'replace')[-2000:]}"
         for path in paths
@@ -110,7 +110,7 @@ def ends(paths: Sequence[Path]) -> str:
 
 
 def nameProcesses(receiver: int, senders: Sequence[int]) -> dict[str, int]:
-    """The receiver, and the senders as "sender", "sender-2"..."""
+    """The receiver as "receiver", and the senders as "sender", "sender-2"..."""
     named = {"receiver": receiver}
     for number, pid in enumerate(senders, 1):
         named["sender" if number == 1 else f"sender-{number}"] = pid
@@ -137,7 +137,7 @@ class Ours(Side):
             listener.arguments = [*kept, "--json-path="]
 
     def addSender(self, name: str, files: Sequence[Path]) -> None:
-        """Make a forwarder. It skips nothing, however far it is behind."""
+        """Create a forwarder without a limit on its lag."""
         worker = self._pair.enroll(name, ["--max-lag-bytes=0"])
         kept = [
             a for a in worker.forwarder.arguments if not a.startswith("--log-file=")
@@ -164,14 +164,14 @@ class Ours(Side):
             sender.start()
 
     def pids(self) -> dict[str, int]:
-        """The listener's, the forwarders'."""
+        """The process ids of the listener and the forwarders."""
         started = [s.pid for s in self._senders if s.running is not None]
         return nameProcesses(self._pair.listener.pid, started)
 
     def said(self) -> str:
-        """The ends of their logs."""
+        """The last part of their logs."""
         return ends([p.log for p in self._pair.processes])
 
     def stop(self) -> None:
-        """Kill them: all is delivered."""
+        """Kill them: everything is delivered."""
         self._pair.stop()

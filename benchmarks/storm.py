@@ -1,14 +1,15 @@
 """
-The whole fleet comes back at once: workers connected, the listener is stopped and started
-again; the time until every one of them has had a line acknowledged.
+The whole fleet reconnects at once: with all workers connected, the listener is stopped
+and started again; measures the time until every worker has had a line acknowledged.
 
     python -m benchmarks.storm [--connections N] [--down S] [--runs N] [--kill]
 
-The connections are those of L{benchmarks.fleetdriver}: the forwarder's own factory, and so its
-backoff, in one process that shares the machine's cores with the listener. While the listener
-is down (C{--down} seconds) every worker tries and waits longer after each time. The fleet's own
-CPU is printed: five thousand handshakes cost the side that connects as much as the listener, and
-where a fleet has its own cores, here it takes one of the listener's two.
+The connections are those of L{benchmarks.fleetdriver}: they use the forwarder's own
+factory with its backoff, in one process that shares the machine's cores with the
+listener. While the listener is down (C{--down} seconds), every worker tries again after
+longer and longer delays. The fleet's own CPU is printed: five thousand handshakes cost
+the connecting side as much as the listener. A real fleet has its own cores; here it
+takes one of the listener's two.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ CONNECTIONS = 5_000
 DOWN_S = 10.0
 RUNS = 5
 
-# Everybody must be back after so long, in seconds.
+# The time limit for all workers to be back, in seconds.
 BACK_S = 300.0
 CONNECT_S = 0.03
 CONNECT_LEAST_S = 60.0
@@ -41,7 +42,7 @@ CONNECT_LEAST_S = 60.0
 def measure(
     directory: Path, connections: int, down_s: float, kill: bool
 ) -> dict[str, Any]:
-    """One run."""
+    """Run once."""
     side = Ours(directory / "side", False)
     fleet = Fleet(
         directory, side.host, side.port, side.authority, acked=True, count=connections
@@ -129,7 +130,7 @@ _COLUMNS = {
 
 
 def main() -> int:
-    """Run it. The exit status."""
+    """Run the benchmark. Returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

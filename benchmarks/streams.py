@@ -26,7 +26,7 @@ from tests.natsserver import ROOMY, NatsServer, openJetStream, waitUntil
 
 __all__ = ["main"]
 
-# A worker has at most 4096.
+# The limit for a worker is 4,096.
 STREAMS_OF_WORKER = 1000
 AT_ONCE = 64
 ROUNDS = 8
@@ -136,7 +136,7 @@ def _measure(directory: Path, count: int) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run it. The exit status."""
+    """Run the benchmark. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.streams")
     parser.add_argument(
         "--streams", type=int, nargs="*", default=[1000, 3000, 10_000, 30_000]

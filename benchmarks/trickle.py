@@ -1,8 +1,9 @@
 """
-What a connection of a fleet ships: lines made as they are needed, not from a file.
+The lines that a fleet's connection ships: made as needed instead of read from a file.
 
-L{Trickle} speaks the delivery extension as the forwarder's sender does (OPEN, RESUME, AT,
-frames, ACK), L{PlainTrickle} sends plain RFC 5425. The forwarder's own protocol carries either.
+L{Trickle} speaks the delivery extension as the forwarder's sender does (OPEN, RESUME,
+AT, frames, ACK); L{PlainTrickle} sends plain RFC 5425. The forwarder's own protocol
+carries either.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ __all__ = ["Crew", "PlainTrickle", "Trickle"]
 
 
 class Crew(Protocol):
-    """Whose connection it is."""
+    """The owner of a connection."""
 
     number: int
     stream: str
 
     def joined(self, sender: Trickle | PlainTrickle) -> None:
-        """Lines can be sent."""
+        """The connection can send lines."""
 
     def ready(self) -> None:
         """The first line is acknowledged (plain: sent)."""
@@ -44,27 +45,27 @@ class Crew(Protocol):
         """The connection is lost."""
 
     def dismissed(self, code: str) -> None:
-        """The listener has said BYE."""
+        """The listener has sent BYE."""
 
 
 class Trickle:
-    """The sending side of one connection, with the extension."""
+    """The sending side of a connection with the extension."""
 
     def __init__(self, member: Crew, line: ForwarderProtocol) -> None:
         self._member = member
         self._line = line
         self._offset = 0
         self.isGreeted = False
-        # Nobody asks.
+        # Never checked here.
         self.inFlight = 0
 
     @property
     def stalled(self) -> bool:
-        """Nobody waits."""
+        """Never true: no timeout is needed here."""
         return False
 
     def controlReceived(self, line: ControlLine) -> None:
-        """Open the stream; when it is granted, send a first line."""
+        """Open the stream; once it is granted, send a first line."""
         match line:
             case HELLO():
                 self.isGreeted = True
@@ -87,15 +88,15 @@ class Trickle:
         self._line.writeOctets(encodeLines(octets))
 
     def pump(self) -> None:
-        """Lines are sent when they are made."""
+        """Do nothing: lines are sent when they are made."""
 
     def connectionLost(self) -> None:
-        """Not ready any more."""
+        """The connection is no longer ready."""
         self._member.gone()
 
 
 class PlainTrickle:
-    """The sending side of one connection, plain."""
+    """The sending side of a plain connection."""
 
     def __init__(self, member: Crew, line: ForwarderProtocol) -> None:
         self._member = member
@@ -104,20 +105,20 @@ class PlainTrickle:
         self.send(stamped(member.number, time.monotonic_ns()))
         member.ready()
 
-    # Nobody asks.
+    # Never checked here.
     inFlight = 0
     isGreeted = stalled = False
 
     def controlReceived(self, line: ControlLine) -> None:
-        """A plain listener has none."""
+        """Ignore: a plain listener sends no lines."""
 
     def send(self, octets: bytes) -> None:
         """Send lines."""
         self._line.writeOctets(encodeLines(octets))
 
     def pump(self) -> None:
-        """Lines are sent when they are made."""
+        """Do nothing: lines are sent when they are made."""
 
     def connectionLost(self) -> None:
-        """Not ready any more."""
+        """The connection is no longer ready."""
         self._member.gone()

@@ -1,10 +1,11 @@
 """
-Run targets, each in a process of its own, and say what was counted.
+Run targets, each in its own process, and print the counts.
 
     python -m fuzz [--executions N] [--jobs N] [--directory DIR] [target...]
 
-The corpus stays in DIR, and the next run goes on with it. What has crashed a target is in
-DIR/TARGET/crash-*; the target's process ends with the first. To see it again::
+The corpus stays in DIR, and the next run continues with it. An input that crashed a
+target is in DIR/TARGET/crash-*; the target's process ends with the first crash. To run
+such an input again::
 
     python -m fuzz --again DIR/TARGET/crash-... TARGET
 """
@@ -43,7 +44,7 @@ _HEADS = (
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one target."""
+    """The result of one target."""
 
     name: str
     totals: Totals
@@ -52,7 +53,7 @@ class Result:
     complete: bool
 
     def row(self) -> list[str]:
-        """As the table shows it."""
+        """The row of the table."""
         totals = self.totals
         growth = (totals.late - totals.early) / 2**20 if totals.early else 0.0
         return [
@@ -75,7 +76,7 @@ def _crashes(directory: Path) -> set[Path]:
 
 
 def execute(name: str, executions: int, directory: Path) -> Result:
-    """Run one target; what it says is in its log."""
+    """Run one target; its output is in its log."""
     directory.mkdir(parents=True, exist_ok=True)
     before, crashed = _corpus(directory), _crashes(directory)
     (directory / "meter").unlink(missing_ok=True)
@@ -102,7 +103,7 @@ def execute(name: str, executions: int, directory: Path) -> Result:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as a simple table of reStructuredText, the first its heads."""
+    """Rows as a simple table of reStructuredText; the first row is the head."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = "  ".join(["=" * width for width in widths])
     lines = [
@@ -123,7 +124,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run what was asked for. The exit status: 1 if there was a crash."""
+    """Run the requested targets. The exit status is 1 if there was a crash."""
     options = _parse(arguments)
     names = options.targets or NAMES
     if options.again is not None:

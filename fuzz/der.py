@@ -1,4 +1,6 @@
-"""Certificates whose subject is any octets, and PEM around anything: DER by hand."""
+"""
+Certificates with arbitrary octets as subject, and PEM around anything: handmade DER.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ SEQUENCE, SET, OID = 0x30, 0x31, 0x06
 BEGIN = datetime(2026, 1, 1, tzinfo=timezone.utc)
 END = datetime(2036, 1, 1, tzinfo=timezone.utc)
 
-# Any numbers will do: nothing here has a secret, and every run must see the same octets.
+# The numbers are arbitrary: nothing here is secret, and every run must see the same
+# octets.
 _SCALARS = {"ca": 0x0C0FFEE, "worker": 0x0DECAF}
 
 AUTHORITY = "fuzz ca"
@@ -46,18 +49,18 @@ AUTHORITY = "fuzz ca"
 
 @cache
 def key(whose: str) -> ec.EllipticCurvePrivateKey:
-    """A key that is always the same."""
+    """A key, always the same one."""
     return ec.derive_private_key(_SCALARS[whose], ec.SECP256R1())
 
 
 def keyOf(whose: str) -> bytes:
-    """It in PKCS #8, in DER."""
+    """The key as PKCS #8 in DER."""
     return key(whose).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 
 @cache
 def otherKeys() -> tuple[bytes, ...]:
-    """Keys that are on no such curve, or of no use for TLS."""
+    """Keys on unsupported curves, or useless for TLS."""
     keys = (
         ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32)),
         x25519.X25519PrivateKey.from_private_bytes(bytes(range(32))),
@@ -72,7 +75,7 @@ def otherKeys() -> tuple[bytes, ...]:
 
 
 def element(tag: int, content: bytes) -> bytes:
-    """An element of DER."""
+    """A DER element."""
     count = len(content)
     if count < 0x80:
         return bytes([tag, count]) + content
@@ -81,13 +84,13 @@ def element(tag: int, content: bytes) -> bytes:
 
 
 def attribute(oid: bytes, tag: int, value: bytes) -> bytes:
-    """An RDN of one attribute."""
+    """An RDN with one attribute."""
     pair = element(OID, oid) + element(tag, value)
     return element(SET, element(SEQUENCE, pair))
 
 
 def elements(octets: bytes) -> list[bytes]:
-    """The contents of the elements that stand one behind the other."""
+    """The contents of consecutive elements."""
     found, at = [], 0
     while at < len(octets):
         length, at = octets[at + 1], at + 2
@@ -100,7 +103,7 @@ def elements(octets: bytes) -> list[bytes]:
 
 
 def oids(name: bytes) -> list[bytes]:
-    """The OIDs of the attributes of a name, in DER."""
+    """The OIDs of a name's attributes, in DER."""
     (rdns,) = elements(name)
     return [elements(pair)[0] for rdn in elements(rdns) for pair in elements(rdn)]
 
@@ -111,7 +114,7 @@ def _name(text: str) -> x509.Name:
 
 @cache
 def authority() -> x509.Certificate:
-    """A CA's own certificate. Its signature differs from process to process."""
+    """The certificate of a CA. Its signature differs from process to process."""
     return (
         x509.CertificateBuilder()
         .subject_name(_name(AUTHORITY))
@@ -127,9 +130,9 @@ def authority() -> x509.Certificate:
 
 def certificate(subject: bytes) -> bytes:
     """
-    A certificate of the CA, signed, in DER.
+    A certificate signed by the CA, in DER.
 
-    @param subject: the RDNs, one after the other.
+    @param subject: the concatenated RDNs.
     """
     # SHA-256 with ECDSA; UTCTime.
     algorithm = element(SEQUENCE, element(OID, bytes.fromhex("2a8648ce3d040302")))

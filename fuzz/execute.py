@@ -1,10 +1,10 @@
 """
-One target in a process of its own.
+One target in its own process.
 
     python -m fuzz.execute TARGET EXECUTIONS DIRECTORY KEPT
 
-DIRECTORY has the corpus, which grows, what has crashed and the numbers; KEPT is the corpus
-of the repository, which is only read.
+DIRECTORY has the growing corpus, inputs that crashed, and the counts; KEPT is the
+repository's corpus, which is only read.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from .targets import Target, load
 
 __all__ = ["main"]
 
-# A process that does not come back from one input, in seconds of the clock: the machine
-# may be busy. What takes long by its own doing is found by the meter.
+# The wall-clock limit for one input, in seconds: the machine may be busy. Inputs that
+# are slow by themselves are found by the meter.
 HANG_S = 60
 
-# What libFuzzer may let the process have, in MiB.
+# The memory limit that libFuzzer enforces, in MiB.
 MEMORY_MIB = 2048
 
 
 def dictionary(target: Target) -> str:
-    """A target's words as libFuzzer reads them."""
+    """A target's words in libFuzzer's format."""
     escaped = ["".join([f"\\x{octet:02x}" for octet in word]) for word in target.WORDS]
     return "".join([f'"{word}"\n' for word in escaped])
 
 
 def main(name: str, executions: int, directory: Path, kept: Path) -> None:
     """Run a target. Does not return."""
-    # Or Twisted would keep everything that is logged for somebody who asks later.
+    # Otherwise Twisted would buffer all log events for a later observer.
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
     with instrumented("decnet_syslog"):
         target = load(name)
@@ -44,7 +44,7 @@ def main(name: str, executions: int, directory: Path, kept: Path) -> None:
     for made in (corpus, seeds, kept):
         made.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(target.SEEDS):
-        # What is only done at first use must not be counted as slow.
+        # Work that is done only on first use must not count as slow.
         target.run(seed)
         (seeds / f"{number}").write_bytes(seed)
     words = directory / "words"
@@ -57,7 +57,8 @@ def main(name: str, executions: int, directory: Path, kept: Path) -> None:
             f"-timeout={HANG_S}",
             f"-rss_limit_mb={MEMORY_MIB}",
             f"-dict={words}",
-            # Also one that reaches no more of our code: a library's is not seen.
+            # Even an input that reaches no new code of ours: a library's code is not
+            # observed.
             "-keep_seed=1",
             f"-artifact_prefix={directory}/",
             str(corpus),

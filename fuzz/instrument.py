@@ -1,4 +1,4 @@
-"""atheris, which has no types: the three calls of it that are made here."""
+"""The three calls of atheris used here, with types, which atheris lacks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 __all__ = ["MISSING", "fuzz", "instrumented"]
 
-# An input that is made by dice: a handful of decisions.
+# The length of a randomly generated input: a handful of decisions.
 DICE_OCTETS_MAX = 16
 
-# What it says where it is not installed.
+# The error if atheris is not installed.
 MISSING = "atheris is not installed: pip install '.[fuzz]'"
 
 
@@ -25,7 +25,7 @@ def _atheris() -> Any:
 
 
 def instrumented(package: str) -> AbstractContextManager[None]:
-    """Modules of a package that are imported inside tell what of them is reached."""
+    """Instrument the modules of a package that are imported inside this context."""
     context: AbstractContextManager[None] = _atheris().instrument_imports(
         include=[package]
     )
@@ -34,13 +34,14 @@ def instrumented(package: str) -> AbstractContextManager[None]:
 
 def fuzz(call: Callable[[bytes], None], options: Sequence[str], opaque: bool) -> None:
     """
-    Call with one input after the other until C{call} raises or enough have been tried.
+    Call with one input after another until C{call} raises or the given number was
+    tried.
 
     Does not return: libFuzzer ends the process.
 
-    @param options: of libFuzzer.
-    @param opaque: whether what matters is in a library that does not tell what is reached:
-        then every other input is made by dice alone.
+    @param options: libFuzzer's options.
+    @param opaque: whether the decisive code is in a library that cannot be
+        instrumented: then every other input is generated at random.
     """
     atheris = _atheris()
 

@@ -1,4 +1,7 @@
-"""What is logged while a target runs: no failure, and no control character of a peer."""
+"""
+Check the log while a target runs: it must have no failure, and no control characters of
+a peer.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,10 @@ __all__ = ["watched"]
 @contextmanager
 def watched() -> Iterator[None]:
     """
-    Look at what is logged inside.
+    Watch events logged inside this context.
 
-    @raise AssertionError: an error of ours was logged, or what would end a line of the log.
+    @raise AssertionError: an internal error was logged, or text that would end a log
+        line.
     """
     events: list[LogEvent] = []
 

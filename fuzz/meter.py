@@ -1,4 +1,4 @@
-"""What a run has counted so far: octets that outlive the process that counts."""
+"""The counts of a run, which outlive the counting process."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 
 __all__ = ["SLOW_S", "Meter", "TooSlow", "Totals"]
 
-# Nothing here is so large that it may take so long of a processor, in seconds.
+# No input here is large enough to take longer, in seconds of processor time.
 SLOW_S = 1.0
 
-# How often the memory is looked at, in executions.
+# The number of executions between two measurements of the memory.
 LOOK_EXECUTIONS = 256
 
 _LAYOUT = struct.Struct("=4Q")
@@ -28,11 +28,11 @@ class TooSlow(AssertionError):
 @dataclass(frozen=True)
 class Totals:
     """
-    What was counted.
+    The counts.
 
-    @ivar slowest: seconds of the processor that one execution took.
-    @ivar early: octets of memory when a tenth of the executions was done.
-    @ivar late: octets of memory at the end.
+    @ivar slowest: the longest execution, in seconds of processor time.
+    @ivar early: the memory used after a tenth of the executions, in octets.
+    @ivar late: the memory used at the end, in octets.
     """
 
     executions: int = 0
@@ -42,7 +42,7 @@ class Totals:
 
     @classmethod
     def of(cls, path: Path) -> Totals:
-        """What a process has counted, also one that is gone."""
+        """The counts of a process, which may have ended."""
         if not path.exists():
             return cls()
         executions, slowest, early, late = _LAYOUT.unpack(path.read_bytes())
@@ -50,14 +50,15 @@ class Totals:
 
 
 class Meter:
-    """Counts the executions of a target. In a mapped file: libFuzzer ends the process."""
+    """
+    Counts the executions of a target, in a mapped file because libFuzzer ends the
+    process.
+    """
 
     def __init__(
         self, path: Path, call: Callable[[bytes], None], executions: int
     ) -> None:
-        """
-        @param executions: how many there will be.
-        """
+        """@param executions: the planned number of executions."""
         path.write_bytes(bytes(_LAYOUT.size))
         with path.open("r+b") as file:
             self._file = mmap.mmap(file.fileno(), _LAYOUT.size)
@@ -67,7 +68,7 @@ class Meter:
 
     def __call__(self, octets: bytes) -> None:
         """
-        One execution.
+        Run one execution.
 
         @raise TooSlow: it took too long.
         """
@@ -90,6 +91,6 @@ class Meter:
 
 
 def _resident() -> int:
-    """Octets of memory that this process has."""
+    """The memory that this process uses, in octets."""
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     return pages * resource.getpagesize()

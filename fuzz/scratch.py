@@ -1,4 +1,4 @@
-"""A directory for the files of a target, in memory where the system has such a place."""
+"""A directory for a target's files, in memory if the system has a suitable place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _MEMORY = "/dev/shm"
 @cache
 def directory() -> Path:
     """The directory of this process."""
-    # The runner gives its own and removes it: libFuzzer does not end a process gently.
+    # The runner provides and removes its own directory, because libFuzzer ends the
+    # process abruptly.
     place = os.environ.get("TMPDIR") or (_MEMORY if os.path.isdir(_MEMORY) else None)
     made = Path(tempfile.mkdtemp(prefix="decnet-fuzz-", dir=place)).resolve()
     atexit.register(shutil.rmtree, made, ignore_errors=True)
@@ -25,7 +26,7 @@ def directory() -> Path:
 
 
 def fresh(name: str) -> Path:
-    """An empty directory of a name; what was in it is gone."""
+    """A new empty directory with this name; any earlier one is removed."""
     made = directory() / name
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""The wire from a forwarder to a listener, by a reader of its own."""
+"""An independent reader of the octets from a forwarder to a listener."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ from decnet_syslog.wire.framing import FrameDecoder, FramingError, Oversize
 
 __all__ = ["Item", "Key", "Sent"]
 
-# Where, and what: octets, or the reason of a gap.
+# The position, and either the octets or the reason of a gap.
 Item = tuple[int, int, bytes | str]
 Key = tuple[str, int]
 
 
 class Sent:
     """
-    What a forwarder has sent, read by what it says and by nothing that was answered.
+    The content sent by a forwarder, read from its own octets without regard to the
+    answers.
 
-    @ivar items: of each stream what it said is where, in order.
-    @ivar messages: all frames, of a peer without the extension.
-    @ivar opened: the streams it asked for, in order.
-    @ivar broken: whether it broke the framing, or said what is no control line.
+    @ivar items: the items of each stream at the positions that the forwarder gave, in
+        order.
+    @ivar messages: all frames from a peer without the extension.
+    @ivar opened: the streams that it opened, in order.
+    @ivar broken: whether it broke the framing, or sent an invalid control line.
     """
 
     def __init__(self, control: bool, messageOctetsMax: int) -> None:
@@ -48,7 +50,7 @@ class Sent:
         self._last = False
 
     def feed(self, octets: bytes) -> None:
-        """Octets that are about to be received."""
+        """Read octets that are about to be received."""
         while not self.broken:
             frames: list[bytes] = []
             line = None
@@ -75,7 +77,7 @@ class Sent:
         last, self._last = self._last, False
         self._item(message if last else message + b"\n")
         if last:
-            # Nothing is behind the last line of a file until AT says where.
+            # No line may follow the final line of a file until AT gives a position.
             self._current = None
 
     def _item(self, what: bytes | str, count: int | None = None) -> None:
@@ -105,7 +107,7 @@ class Sent:
                 self._item(reason, octets)
 
     def has(self, batch: Batch) -> bool:
-        """Whether a batch is what was sent for its place."""
+        """Whether a batch equals the octets sent for its position."""
         assert batch.stream is not None
         at, parts = batch.start, []
         for start, end, what in self.items.get((batch.stream, batch.generation), ()):

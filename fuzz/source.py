@@ -1,4 +1,4 @@
-"""Octets as decisions: what a target of more than one input takes its steps from."""
+"""Octets as decisions: the source of the steps of a target with more than one input."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ T = TypeVar("T")
 
 class Source:
     """
-    Octets that are used up from the front. What is not there is zero: every input is one.
+    Octets that are consumed from the front. Missing octets are zero, so every input is
+    valid.
 
-    An octet more or less moves few decisions, so that what a mutation keeps of an input
-    keeps its meaning: a decision takes one octet, a text its length and itself.
+    An additional or missing octet affects few decisions, so that the unchanged part of
+    a mutated input keeps its meaning: a decision takes one octet; a text takes its
+    length and its octets.
     """
 
     def __init__(self, octets: bytes) -> None:
@@ -24,7 +26,7 @@ class Source:
 
     @property
     def left(self) -> int:
-        """Octets that are not used yet."""
+        """The number of octets not consumed yet."""
         return len(self._octets) - self._at
 
     def octet(self) -> int:
@@ -41,32 +43,34 @@ class Source:
         return choices[self.below(len(choices))]
 
     def number(self, octets: int) -> int:
-        """A number of so many octets."""
+        """A number with this many octets."""
         return int.from_bytes(self.take(octets), "big")
 
     def take(self, count: int) -> bytes:
-        """So many octets, or what is left."""
+        """This many octets, or all remaining ones."""
         at, self._at = self._at, min(len(self._octets), self._at + count)
         return self._octets[at : self._at]
 
     def some(self) -> bytes:
-        """Up to 255 octets: their number, and they."""
+        """Up to 255 octets: first their number, then the octets."""
         return self.take(self.octet())
 
     def rest(self) -> bytes:
-        """All that is left."""
+        """All remaining octets."""
         return self.take(self.left)
 
     def text(self) -> str:
-        """Up to 255 octets as text; what is not UTF-8 as in a file name."""
+        """Up to 255 octets as text; invalid UTF-8 is decoded as in file names."""
         return self.some().decode("utf-8", "surrogateescape")
 
     def edit(self, octets: bytes) -> bytes:
         """
-        Octets with some of them replaced, removed or added: what is left says where and how.
+        Octets with some replaced, removed or added; the remaining source decides where
+        and how.
 
-        Of what is parsed by a library nobody sees which octet mattered, and almost all
-        octets are no certificate. So an input that is worth a try is few changes to one.
+        If a library does the parsing, the fuzzer cannot observe which octet mattered,
+        and random octets are hardly ever a certificate. So a useful input is a
+        certificate with few changes.
         """
         edited = bytearray(octets)
         while self.left:

@@ -321,7 +321,7 @@ MUTANTS = (
     Mutant(
         "report no repeat of lines that an output has in another form",
         (edited(FileOutput, "_settle", ("file.unlike is not None", "False")),),
-        "tests.test_outputs_unlike.UnlikeTests.test_rewritten",
+        "tests.test_outputs_unlike.UnlikeTests.test_rewrittenInPlace",
     ),
     Mutant(
         "import a service before its signals are held",

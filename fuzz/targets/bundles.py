@@ -1,4 +1,7 @@
-"""L{decnet_syslog.trust.bundles}: three files of any octets are a bundle, or the user's error."""
+"""
+L{decnet_syslog.trust.bundles}: three files with any octets are a bundle, or an error
+for the user.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ _RDN = der.attribute(b"\x55\x04\x03", 0x0C, b"decky-01")
 
 @cache
 def _good() -> dict[str, bytes]:
-    """A bundle that is one."""
+    """A valid bundle."""
     return {
         "ca.crt": der.pem("CERTIFICATE", der.authority().public_bytes(Encoding.DER)),
         "worker.crt": der.pem("CERTIFICATE", der.certificate(_RDN)),
@@ -41,7 +44,7 @@ def _good() -> dict[str, bytes]:
 
 @cache
 def _ders() -> dict[str, bytes]:
-    """It in DER."""
+    """The bundle's files in DER."""
     return {
         "ca.crt": der.authority().public_bytes(Encoding.DER),
         "worker.crt": der.certificate(_RDN),
@@ -51,7 +54,7 @@ def _ders() -> dict[str, bytes]:
 
 @cache
 def _others() -> tuple[bytes, ...]:
-    """Keys of other kinds, each as its own PEM has it."""
+    """Keys of other types, each in its own PEM format."""
     return (*_ders().values(), *der.otherKeys())
 
 
@@ -62,7 +65,7 @@ WORDS = (
         b"-----END PRIVATE KEY-----\n",
         b"\x55\x04\x03",
     ),
-    # The algorithms that a key or a signature may say it has.
+    # Algorithms that a key or a signature may claim.
     *(bytes.fromhex(oid) for oid in ("06032b656e", "06032b656f", "06032b6570")),
     *(bytes.fromhex(oid) for oid in ("06092a864886f70d010101", "06072a8648ce3d0201")),
     *(bytes.fromhex(oid) for oid in ("06092a864886f70d01010b", "06072a8648ce380401")),
@@ -71,14 +74,14 @@ WORDS = (
     *(b"261123000000Z", b"20991231235959Z", b"\x18\x0f", b"Proc-Type: 4,ENCRYPTED\n"),
 )
 
-# Which file, how it is made, and of what.
+# Which file is changed, and how.
 SEEDS = (
     *(bytes([which, kind]) for which in range(3) for kind in range(4)),
     b"\0\4" + _good()["ca.crt"],
     b"\1\4" + _good()["worker.crt"],
     b"\2\4" + _good()["worker.key"],
     b"\2\3\5\0\x10\0\x01",
-    # Another algorithm than that of a key on a curve.
+    # An algorithm other than that of an elliptic curve key.
     b"\1\1\0\x60\0\x02",
     b"\2\1\0\x10\6\5abcde",
 )
@@ -95,7 +98,7 @@ def _place() -> Path:
 
 
 def run(octets: bytes) -> None:
-    """Which of the three files is another, and what it has."""
+    """One of the three files is replaced."""
     source = Source(octets)
     which = source.choose(_FILES)
     kind = source.below(5)
@@ -109,7 +112,7 @@ def run(octets: bytes) -> None:
     elif kind == 1:
         rest = der.pem(label, source.edit(good))
     elif kind == 2:
-        # Behind a good one: a chain, or what follows a key.
+        # After a valid certificate: a chain, or octets that follow a key.
         rest = files[which] + der.pem(label, source.edit(good))
     elif kind == 3:
         rest = der.pem(source.choose(_LABELS), source.edit(source.choose(_others())))

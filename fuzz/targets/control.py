@@ -1,4 +1,7 @@
-"""L{decnet_syslog.wire.control}: what is parsed is rendered as what is parsed again."""
+"""
+L{decnet_syslog.wire.control}: a parsed line is encoded to a line that parses to the
+same value.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,7 @@ SEEDS = (
     b"\0SKIP 5 lag-cap",
     b"\0BYE order x",
     b"\1\0\xff~\n",
-    # The longest that is a line.
+    # The longest valid line.
     b"\0OPEN " + _ID + b" 0 0 " + b"a" * (CONTROL_LINE_OCTETS_MAX - 43),
 )
 
@@ -69,7 +72,7 @@ def _made(source: Source) -> ControlLine:
 
 
 def run(octets: bytes) -> None:
-    """A line as octets, or as a value."""
+    """A line as octets or as a value."""
     source = Source(octets)
     if source.below(2):
         made = _made(source)
@@ -94,5 +97,5 @@ def run(octets: bytes) -> None:
     assert rendered.endswith(b"\n") and rendered.count(b"\n") == 1
     assert len(rendered) <= CONTROL_LINE_OCTETS_MAX
     assert parseControl(rendered[:-1]) == value
-    # Two lines are one value only if their names are written in two ways.
+    # Two different lines have the same value only if they spell a name differently.
     assert rendered[:-1] == line or b"%" in line, (line, rendered)

@@ -1,4 +1,6 @@
-"""L{decnet_syslog.wire.decnet}: a reading of any text, which is in the text."""
+"""
+L{decnet_syslog.wire.decnet}: any text is parsed, and the values come from the text.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ SEEDS = (
 
 
 def run(octets: bytes) -> None:
-    """A message, of which what is not UTF-8 is replaced."""
+    """A message; invalid UTF-8 is replaced."""
     text = octets.decode("utf-8", "replace")
     host, port = splitAddress(text)
     if port is None:
@@ -41,7 +43,7 @@ def run(octets: bytes) -> None:
         assert host and host in text
         before = text[: -len(port) - 1]
         assert before.strip("[]") == host
-        # What can be an IPv6 address is one: it would lose its end.
+        # The longest possible IPv6 address must be taken, not a shorter prefix.
         assert not isAddress(text)
         if ":" in before and before[0] != "[":
             assert isAddress(host)

@@ -1,10 +1,10 @@
 """
-L{decnet_syslog.wire.framing} and L{decnet_syslog.wire.protocol}: strict, with control lines, or
-lenient.
+L{decnet_syslog.wire.framing} and L{decnet_syslog.wire.protocol}: strict, with control
+lines, or lenient.
 
-What comes out must be the same however the octets were divided into receives, with halts
-between, in the compiled way and in Python; must be what a decoder says that was written from
-the grammar and nothing else; and what is held must be bounded.
+The result must be the same in compiled code and in Python, and independent of how the
+octets are split into receives and of halts in between; it must equal that of a decoder
+written only from the grammar; and the memory held must be bounded.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from ..source import Source
 
 __all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 
-# Octet by octet it costs what its octets do: frames of the shortest limits are enough.
+# Split octet by octet, the cost is proportional to the length: frames at the shortest
+# limits are enough.
 OCTETS_MAX = 640
 OPAQUE = False
 
 _CONTROL, _LENIENT = 1, 2
 
-# Few digits and many: the length of the number is a limit of its own.
+# Few digits and many: the length of the number has its own limit.
 _LIMITS = (9, 10, 99, 300, 2048, 1024 * 1024)
 
 WORDS = (
@@ -52,23 +53,23 @@ SEEDS = tuple(
      for cuts in (0, 1)]
 )  # fmt: skip
 
-# A message, a control line, a frame that is read past, or why nothing more is taken.
+# A message, a control line, a skipped frame, or the reason for which decoding stopped.
 _Seen = list[bytes | ControlLine | Oversize | str]
 
 
 @dataclass
 class _Broken(Exception):
-    """What L{_reference} says of octets that are no frame."""
+    """Raised by L{_reference} for octets that are not a frame."""
 
 
 def _reference(
     octets: bytes, limit: int, control: bool, lenient: bool
 ) -> tuple[_Seen, bool, int]:
     """
-    What is in octets, by the grammar.
+    Decode octets by the grammar.
 
-    @return: messages and control lines, whether a stranger follows them, and how many empty
-        frames there are.
+    @return: messages and control lines, whether an unknown octet follows them, and the
+        number of empty frames.
     """
     if not lenient:
         return *_strict(octets, limit, control), 0
@@ -119,7 +120,7 @@ def _strict(octets: bytes, limit: int, control: bool) -> tuple[_Seen, bool]:
             continue
         digits = octets[: len(octets) - len(octets.lstrip(b"0123456789"))]
         rest = octets[len(digits) :]
-        # A number of as many digits as the limit has is judged when it has ended.
+        # A number with exactly as many digits as the limit is judged at its end.
         if digits.startswith(b"0") or len(digits) > len(str(limit)):
             return seen, True
         if not rest:
@@ -135,7 +136,7 @@ def _strict(octets: bytes, limit: int, control: bool) -> tuple[_Seen, bool]:
 
 
 class _Receiver(OctetCountedReceiver):
-    """Remembers, and halts now and then."""
+    """Records everything, and halts at intervals."""
 
     def __init__(
         self, limit: int, control: bool, lenient: bool, haltEvery: int
@@ -175,7 +176,7 @@ class _Receiver(OctetCountedReceiver):
         self.seen.append(error.reason)
 
     def goOn(self) -> None:
-        """Go on until all that was received is decoded."""
+        """Continue until all received octets are decoded."""
         while self._halted:
             self.proceed()
 
@@ -204,7 +205,7 @@ def _receive(
 
 
 def run(octets: bytes) -> None:
-    """A mode, a limit, how the receives are cut, and octets."""
+    """A mode, a limit, the split into receives, and octets."""
     source = Source(octets)
     mode, limit = source.below(3), source.choose(_LIMITS)
     kind = source.octet()

@@ -1,4 +1,7 @@
-"""L{decnet_syslog.wire.gap}: whatever a worker calls its file, a gap is one line, and says so."""
+"""
+L{decnet_syslog.wire.gap}: whatever a worker's file is called, a gap is one line with
+the right values.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ SEEDS = (
 
 
 def run(octets: bytes) -> None:
-    """A worker, a file, a reason, a place, a stream."""
+    """A worker, a file, a reason, a position, a stream."""
     source = Source(octets)
     worker, log, reason = source.text(), source.text(), source.text()
     start, generation = source.number(8), source.octet()

@@ -1,7 +1,9 @@
 """
-L{decnet_syslog.trust.names}: any certificate has one usable name, or is refused.
+L{decnet_syslog.trust.names}: any certificate has exactly one usable name, or is
+refused.
 
-Either octets that were a certificate, or a certificate with a subject of any RDNs.
+The input is either a mutated certificate, or a certificate with arbitrary RDNs as
+subject.
 """
 
 from __future__ import annotations
@@ -71,10 +73,10 @@ def _octets(source: Source) -> bytes:
 
 
 def run(octets: bytes) -> None:
-    """How it is made, and of what."""
+    """The way the certificate is made, and its content."""
     octets = _octets(Source(octets))
     with warnings.catch_warnings():
-        # What is odd in a certificate is said by the library, too.
+        # The library also warns about odd certificates.
         warnings.simplefilter("ignore")
         try:
             certificate = x509.load_der_x509_certificate(octets)
@@ -86,7 +88,7 @@ def run(octets: bytes) -> None:
             refuseOperator(certificate),
             refuseMaster(certificate, "decnet-master"),
         ):
-            # What is raised there refuses as well, but without a word in the log.
+            # An exception there also refuses the certificate, but without a log entry.
             assert reason is None or reason.isprintable(), reason
         try:
             name = peerName(certificate)
@@ -94,7 +96,7 @@ def run(octets: bytes) -> None:
             shown = str(refused)
             assert shown.isascii() and shown.isprintable() and len(shown) < 5000, shown
             return
-    # By the octets, not by who reads them for us.
+    # Compare the octets, independently of the library.
     subject = certificate.subject.public_bytes()
     assert der.oids(subject).count(_COMMON_NAME) == 1, subject
     assert 0 < len(name) <= NAME_CHARACTERS_MAX and name.isascii()

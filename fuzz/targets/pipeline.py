@@ -1,8 +1,8 @@
 """
-Worker and master, both real, joined by a link that loses: L{tests.pipeline}.
+Worker and master, both real, joined by a lossy link: L{tests.pipeline}.
 
-Any history of lines, deliveries, cuts, rotations, truncations and kills of either end; every
-line must be in both outputs once and in order.
+Any history of lines, deliveries, cuts, rotations, truncations and kills of either end.
+Both outputs must have every line once and in order.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..source import Source
 
 __all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 
-# Two processes live in it: some hundredths of a second.
+# Two processes are simulated: some hundredths of a second.
 OCTETS_MAX = 48
 OPAQUE = False
 
@@ -58,7 +58,7 @@ def _step(source: Source) -> _Step:
 
 
 def run(octets: bytes) -> None:
-    """A history."""
+    """Run a history."""
     source = Source(octets)
     world = World(fresh("pipeline") / "world")
     try:

@@ -1,6 +1,6 @@
 """
-L{decnet_syslog.wire.proxyheader}: octet by octet as whole, bounded, and what Twisted's own
-reader finds in a header that both take.
+L{decnet_syslog.wire.proxyheader}: the result is the same octet by octet, bounded, and
+equal to that of Twisted's parser for headers that both accept.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from decnet_syslog.wire.proxyheader import (
 
 __all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 
-# Octet by octet it costs what its octets do.
+# Split octet by octet, the cost is proportional to the length.
 OCTETS_MAX = 256
 OPAQUE = False
 
@@ -48,7 +48,7 @@ def _result(octets: bytes) -> ProxyHeader | str | None:
 
 
 def run(octets: bytes) -> None:
-    """Any octets, and any behind the signature."""
+    """Any octets, and any after the signature."""
     for data in (octets, SIGNATURE + octets):
         whole = _result(data)
         first: ProxyHeader | str | None = None

@@ -1,12 +1,13 @@
 """
-L{decnet_syslog.master.acknowledged}, L{decnet_syslog.master.reception} and group commit, by
-workers that send anything in any order, on several connections.
+L{decnet_syslog.master.acknowledged}, L{decnet_syslog.master.reception} and group
+commit, with workers that send anything in any order on several connections.
 
-What each has sent is read by a second decoder: what is in the journal in the end must be
-something that one connection has sent for that place, streams without holes, checksums as
-they are; an acknowledgement must be in the journal when it is said; what waits is bounded
-and counted; no error of ours is logged. Whoever is told of a position was told of a mark of
-the journal's history behind it, and SEEN is answered before any position.
+A second decoder reads what each connection sends. At the end, everything in the journal
+must equal octets that one connection sent for that position; streams must have no
+holes, and checksums must be right. A line must be in the journal by the time it is
+acknowledged. Waiting octets must be bounded and counted. No internal error may be
+logged. Any position is preceded by a mark of the journal's history that covers it, and
+SEEN is answered before any position.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ OPAQUE = False
 
 MESSAGE_OCTETS_MAX = 2048
 
-# So that few octets reach it: what one connection may have waiting.
+# A low limit on a connection's waiting octets, so that few octets reach it.
 _RECEIVED_OCTETS_MAX = 8192
 
 _LIMITS = Limits(
@@ -83,7 +84,7 @@ _LIMITS = Limits(
     filesPerConnection=6,
 )
 
-# What one receive here can have at most, with the cost of its lines.
+# The maximum cost of one receive here, including the cost of its lines.
 _RECEIVE_COST_MAX = 256 * 1024
 
 _CONNECTIONS_MAX = 6
@@ -107,7 +108,7 @@ _STRANGE: tuple[ControlLine, ...] = (
     LISTED(),
 )
 
-# Steps: the low octets of a decision; HOLD: the receive goes on with the next step.
+# Steps: the low bits of a decision; HOLD: the receive continues with the next step.
 HOLD = 0x80
 _OPEN, _AT, _AT_OTHER, _FRAMES, _EMPTY, _LAST, _SKIP, _LIST, _BYE = range(9)
 _STRANGER, _RAW, _RUN, _DELIVER, _CONNECT, _SWITCH, _LOSE, _FULL, _WAIT = range(9, 18)
@@ -149,16 +150,17 @@ SEEDS = (
     bytes([_CONNECT, 4, _FRAMES, 3, 0, 3, 2, _RUN, 1, _FULL, 1, _FRAMES, 1, 4, _RUN, 2])
     + bytes([_WAIT, 0, _FULL, 0, _WAIT, 0, _RUN, 3]),
     _BEGIN + bytes([_AT_OTHER, 0, 0, 3, _FRAMES, 1, 0, _WAIT, 0, _RUN, 2]),
-    # Superseded while it has something that is not handed over.
+    # Superseded while it has lines that are not handed over.
     _BEGIN + bytes([_FRAMES, 1, 0, _FRAMES, 1, 1]) + _BEGIN + bytes([_RUN, 5]),
     bytes([_CONNECT, 0, _OPEN, 0, 0, 3, 0, _RUN, 1, _AT, 0, 0, _FRAMES, 4, 1, 1, 1, 1])
     + bytes([_FRAMES, 4, 1, 1, 1, 1, _WAIT, 0, _RUN, 3]),
-    # Closed while something of it is committing, and opened again.
+    # Closed while its lines are being committed, and opened again.
     _BEGIN + bytes([_FRAMES, 1, 0, _CLOSE, 0, 0, _OPEN, 0, 0, 0, 0, _RUN, 5, _WAIT, 2]),
     bytes([_CONNECT, 0, _STRANGER, 0, _CONNECT, 0, _RAW, 2]) + b"0 ",
-    # A plain peer: an empty frame, and one that is read past.
+    # A plain peer: an empty frame, and a skipped one.
     bytes([_CONNECT, 4, _RAW, 7]) + b"0 2055 " + bytes([_FRAMES, 2, 5, 0, _RUN, 5]),
-    # Marks: another worker's lines move the journal between what one is told.
+    # Marks: another worker's lines advance the journal between the marks sent to one
+    # worker.
     bytes([_CONNECT, 2, _SEEN, 0, _OPEN, 0, 0, 0, 0, _RUN, 3, _AT, 0, 0])
     + bytes([_FRAMES, 1, 0, _RUN, 2, _CONNECT, 3, _SEEN, 1, _OPEN, 0, 0, 0, 0, _RUN, 3])
     + bytes(
@@ -168,7 +170,7 @@ SEEDS = (
 
 
 class _End(OctetCountedReceiver):
-    """A connection, as the listener has it; its transport is nothing."""
+    """A connection on the listener's side, without a real transport."""
 
     MAX_LENGTH = MESSAGE_OCTETS_MAX
     isRead = True
@@ -223,7 +225,7 @@ class _End(OctetCountedReceiver):
     def sendControl(self, *lines: ControlLine) -> None:
         assert not self.lost, lines
         if self.closed:
-            # TLS takes nothing any more.
+            # The TLS connection no longer accepts anything.
             return
         for line in lines:
             assert parseControl(encodeControl(line)[:-1]) == line
@@ -234,7 +236,7 @@ class _End(OctetCountedReceiver):
             self._tells(line)
 
     def _tells(self, line: ControlLine) -> None:
-        """What a line says of the journal's history is right."""
+        """Check that a line's claim about the journal's history is right."""
         if isinstance(line, HELLO):
             assert isinstance(line, HELLO2) == self.history, line
         if isinstance(line, MARK | HELLO2):
@@ -262,30 +264,33 @@ class _End(OctetCountedReceiver):
         self.proceed()
 
     def position(self, key: Key) -> int:
-        """Where this connection would go on."""
+        """The position at which this connection would continue."""
         items = self.sent.items.get(key)
         return items[-1][1] if items else self.resumed.get(key, 0)
 
     def deliver(self) -> None:
-        """Let arrive what was sent."""
+        """Let sent octets arrive."""
         octets, self.pending = self.pending, b""
         if octets and not self.lost:
             self.sent.feed(octets)
             self.dataReceived(octets)
 
     def lose(self) -> None:
-        """The connection is gone."""
+        """The connection is lost."""
         if not self.lost:
             self.lost = True
             if not self.control:
-                # As the listener does: it is not sent again.
+                # As in the listener: no second BYE is sent.
                 self.proceed()
             self.reception.connectionLost()
 
 
 @cache
 def _database() -> sqlite3.Connection:
-    """A journal's tables; it is emptied for each run, which is quicker than a new one."""
+    """
+    The journal's tables; they are emptied for each run, which is faster than a new
+    database.
+    """
     path = fresh("reception") / "listener.db"
     Journal.open(path).close()
     return sqlite3.connect(path, isolation_level=None)
@@ -303,7 +308,7 @@ def _emptyJournal() -> Journal:
 
 
 class _World:
-    """A listener without its sockets."""
+    """A listener without sockets."""
 
     def __init__(self) -> None:
         self.journal = _emptyJournal()
@@ -329,7 +334,7 @@ class _World:
         return self.thread(call)
 
     def durable(self, worker: str, line: ACK | RESUME) -> None:
-        """What is said is in the journal."""
+        """Check that an acknowledged position is in the journal."""
         offsets = [
             known.offset
             for known in self.journal.known(worker)
@@ -338,7 +343,7 @@ class _World:
         assert offsets and line.offset <= offsets[0], (line, offsets)
 
     def lastBatch(self, worker: str, line: ACK | RESUME | KNOWN) -> int:
-        """The last batch of what a position covers."""
+        """The last batch that a position covers."""
         return max(
             [
                 batch.seq
@@ -356,7 +361,7 @@ class _World:
             self.ends.append(_End(self, f"w{kind % 2}", kind < 4, kind in (2, 3)))
 
     def look(self) -> None:
-        """What waits is bounded, and counted."""
+        """Check that waiting octets are bounded and counted."""
         waiting = 0
         for end in self.ends:
             mine = end.reception._octets + end.reception._taken
@@ -368,7 +373,7 @@ class _World:
         assert not self.failures, self.failures
 
     def finish(self) -> None:
-        """All connections end; everything is committed that is not refused."""
+        """End all connections, and commit everything that is not refused."""
         self.full = False
         for end in self.ends:
             end.deliver()
@@ -385,7 +390,10 @@ class _World:
         self.check()
 
     def check(self) -> None:
-        """What is in the journal was sent, and nothing is missing between."""
+        """
+        Check that everything in the journal was sent, and that nothing is missing in
+        between.
+        """
         streams: dict[tuple[str, str, int], list[Batch]] = {}
         plain: dict[str, list[bytes | Oversize]] = {}
         for batch in self.journal.read(0, 10**9):
@@ -434,7 +442,7 @@ def _messages(batch: Batch) -> list[bytes]:
 
 
 def _said(source: Source, end: _End, step: int) -> bytes:
-    """The octets of a step of the worker's."""
+    """The octets for a step of the worker."""
     if step == _OPEN:
         return encodeControl(
             OPEN(
@@ -468,7 +476,7 @@ def _said(source: Source, end: _End, step: int) -> bytes:
 
 
 def _act(world: _World, source: Source) -> None:
-    """One step."""
+    """Run one step."""
     decision = source.octet()
     step = (decision & ~HOLD) % _STEPS
     if not world.ends or step == _CONNECT:
@@ -494,7 +502,7 @@ def _act(world: _World, source: Source) -> None:
 
 
 def run(octets: bytes) -> None:
-    """Steps."""
+    """Run steps."""
     source = Source(octets)
     with watched():
         world = _World()

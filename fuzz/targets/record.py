@@ -1,7 +1,7 @@
 """
-L{decnet_syslog.wire.record}: a line of JSON for each message, whatever its octets.
+L{decnet_syslog.wire.record}: one line of JSON for each message, whatever its octets.
 
-The common way and the exact one must be the same, and the octets must come back from
+The fast path and the exact one must agree, and the octets must be recoverable from
 C{raw_line} or C{raw_base64}.
 """
 
@@ -21,7 +21,7 @@ __all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 OCTETS_MAX = 4096
 OPAQUE = False
 
-# Stands between two messages; a message can hold any other octet, LF too.
+# Separates two messages; a message may contain any other octet, including LF.
 _BETWEEN = b"\x1e"
 
 _HEAD = b"<134>1 2026-04-18T00:00:00.123456+00:00 decky04 ssh 1234 auth [relay@55555"
@@ -47,11 +47,11 @@ _LOGS = (None, "/var/log/a", "\udcff\n\u2028", 'a"b\\')
 
 
 def _checkOne(message: bytes, line: bytes) -> None:
-    """A line of JSON has its message in it, as it was."""
+    """Check that a line of JSON has its message unchanged."""
     assert line.isascii() and line.decode("ascii").isprintable(), line
     members = json.loads(line)
     assert isinstance(members["fields"], dict)
-    # What every reader of JSON takes: no half of a surrogate pair.
+    # Every JSON parser must accept it: no half of a surrogate pair.
     assert json.dumps(members, ensure_ascii=False).encode("utf-8")
     try:
         text = message.decode("utf-8")
@@ -83,6 +83,6 @@ def run(octets: bytes) -> None:
         assert line == exact, (line, exact)
         if at is not None:
             at += len(message) + 1
-    # In other company the other way is taken to see what is plain.
+    # Among other messages, plain ones are recognised by another path.
     assert renderRecords([*messages, b"\xff"], who, start).startswith(made)
     assert len(room._shapes) <= room.KNOWN_MAX and len(room._seconds) <= room.KNOWN_MAX

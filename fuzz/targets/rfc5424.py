@@ -1,4 +1,7 @@
-"""L{decnet_syslog.wire.rfc5424}: a message, or a L{MessageError} with a place in it."""
+"""
+L{decnet_syslog.wire.rfc5424}: a message, or a L{MessageError} with a position inside
+it.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ def _escaped(value: str) -> str:
 
 
 def _render(message: Message) -> bytes:
-    """A message as the grammar has it."""
+    """A message rendered by the grammar."""
     elements = "".join(
         [
             f"[{element.id}"
@@ -65,5 +68,5 @@ def run(octets: bytes) -> None:
     assert message.msg is None or octets.endswith(message.msg)
     rendered = _render(message)
     assert parseMessage(rendered) == message
-    # All is as it was, but a backslash that escapes nothing.
+    # Everything is unchanged, except a backslash that escapes nothing.
     assert rendered == octets or b"\\" in octets, rendered

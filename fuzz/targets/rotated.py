@@ -1,8 +1,9 @@
 """
-L{decnet_syslog.files}: the names of rotated copies, and the contents of compressed ones.
+L{decnet_syslog.files}: the names of rotated copies, and the contents of compressed
+ones.
 
-An archive is unpacked to the content that another decoder finds in it, or not at all. The two
-ways to judge a name agree.
+An archive unpacks to the content that another decoder finds, or not at all. Both ways
+to judge a name must agree.
 """
 
 from __future__ import annotations
@@ -57,16 +58,19 @@ SEEDS = (
     b"\3.1\0" + _ZSTD.compress(_TEXT) + _ZSTD.compress(b""),
 )
 
-# Logs whose names begin alike, and the names that a place may have besides.
+# Logs whose names begin alike, and additional names that a directory may have.
 _LOGS = ("app.log", "app", "app-1", "app.2026-04-18", "current", "app.1.log")
 
 
 def _streams(octets: bytes, begin: Callable[[], Any]) -> bytes:
-    """Streams, and zeros between and behind them, which Python's own functions ignore."""
+    """
+    Streams, with zeros between and after them, which Python's own functions ignore.
+    """
     parts = []
     while octets:
         stream = begin()
-        # At once, zstd also refuses what its checksum proves to be right.
+        # When unpacking at once, zstd also refuses content that its checksum proves to
+        # be right.
         for at in range(len(octets)):
             parts.append(stream.decompress(octets[at : at + 1]))
             if stream.eof:
@@ -89,7 +93,10 @@ _DECODERS: tuple[tuple[str, Callable[[bytes], bytes]], ...] = (
 
 
 def _names(name: str) -> None:
-    """A log by itself and among others: the same verdict, but for followed names."""
+    """
+    Check that a log alone and among others gives the same verdict, except for followed
+    names.
+    """
     logs = [f"/nowhere/{log}" for log in _LOGS]
     found = RotatedIndex(logs).pathsOf("/nowhere", name)
     assert len(set(found)) == len(found)
@@ -102,7 +109,7 @@ def _names(name: str) -> None:
 
 
 def _archive(path: Path, octets: bytes, decode: Callable[[bytes], bytes]) -> None:
-    """An archive has the content that the other decoder finds, or none."""
+    """Check that an archive has the content that the other decoder finds, or none."""
     path.write_bytes(octets)
     later = path.stat().st_ctime + 3600
     outcome = openArchive(

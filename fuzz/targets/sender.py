@@ -1,11 +1,11 @@
 """
-L{decnet_syslog.worker.acked} under masters that say anything in any order.
+L{decnet_syslog.worker.acked} with masters that send anything in any order.
 
-Whatever they say, what is sent is what the file has at that place; a position moves only to
-the end of a chunk that was sent, or where the master said it was and the file agrees; no
-number of theirs reaches what the worker knows of a content; a pump that has nothing new to
-send sends nothing; what is remembered is bounded; no error of ours is logged, and no control
-character of the master's.
+Whatever they send: sent octets equal the file's at that position; a position moves only
+to the end of a sent chunk, or to one that the master claimed and the file confirms;
+none of their numbers changes the worker's own facts about a content; a pump without new
+octets sends nothing; memory is bounded; no internal error is logged, and no control
+character from the master.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ WORDS = (
 _BEGIN = bytes([_APPEND, 0, _POLL, _HELLO, 0, 0, 0, _LISTED, _RUN, 1])
 
 SEEDS = (
-    # More than was sent; another checksum.
+    # A position beyond the sent octets, or with another checksum.
     _BEGIN + bytes([_HONEST, _APPEND, 0, _POLL, _ACK, 0, 24]),
     _BEGIN + bytes([_RESUME, 0, 2, 2, _RUN, 1, _APPEND, 0, _POLL]),
     _BEGIN
@@ -113,7 +113,7 @@ SEEDS = (
 
 
 class _Line:
-    """A connection to the master that sends nothing, and remembers."""
+    """A connection to the master that records instead of sending."""
 
     def __init__(self, world: _World) -> None:
         self.world = world
@@ -131,14 +131,14 @@ class _Line:
         self.closed = True
 
     def accepted(self) -> None:
-        """The delay until the next connection is nobody's here."""
+        """Ignore: the delay until the next connection does not matter here."""
 
     def whenArrived(self, call: Callable[[], None]) -> None:
-        """Not asked for with acknowledgements."""
+        """Refuse: a sender with acknowledgements does not ask for this."""
 
 
 class _World:
-    """A worker with one log file, and the connection that it has."""
+    """A worker with one log file and its connection."""
 
     def __init__(self) -> None:
         directory = fresh("sender")
@@ -150,7 +150,7 @@ class _World:
         self.contents = [b""]
         self.clock = Clock()
         self.serial = 0
-        # Where a position may be.
+        # The allowed positions.
         self.allowed: set[int] = {0}
         self.claims: list[RESUME] = []
         self.start()
@@ -175,7 +175,7 @@ class _World:
         )
 
     def lose(self) -> None:
-        """The connection is gone. Another one."""
+        """The connection is lost, and a new one opens."""
         self.sender.connectionLost()
         self.connect()
 
@@ -185,7 +185,7 @@ class _World:
         self.store.close()
 
     def say(self, line: ControlLine) -> None:
-        """The master says something."""
+        """The master sends a line."""
         if isinstance(line, RESUME):
             self.claims.append(line)
             self.allow()
@@ -205,13 +205,13 @@ class _World:
                 assert line.offset <= items[-1][1], line
 
     def allow(self) -> None:
-        """Positions that a file agrees with, now or once."""
+        """Record the positions that a file confirms, now or earlier."""
         for line in self.claims:
             if self.agrees(line):
                 self.allowed.add(line.offset)
 
     def agrees(self, line: RESUME) -> bool:
-        """Whether some file has what a position says, or there is nothing to compare."""
+        """Whether some file confirms a position, or there is nothing to compare."""
         if any(one.lostReason or one.isCopied for one in self.files.opened):
             return True
         there = (line.offset, line.base, line.crc)
@@ -237,7 +237,7 @@ class _World:
         self.contents[-1] += octets
 
     def another(self) -> None:
-        """The name has another content."""
+        """Another content takes the log's name."""
         self.log.touch()
         self.contents.append(b"")
 
@@ -250,7 +250,7 @@ class _World:
         self.another()
 
     def look(self) -> None:
-        """What must be true at any time."""
+        """Check the invariants."""
         if self.line.closed:
             self.lose()
         self.sender.pump()
@@ -271,7 +271,7 @@ class _World:
         assert len(self.sender._comparison.listed) <= KNOWN_MAX
 
     def honest(self) -> None:
-        """Answer as a master would that has taken everything."""
+        """Answer like a master that has received everything."""
         sent = self.line.sent
         for one in list(self.files.opened):
             mark = one.acknowledged
@@ -320,7 +320,7 @@ def _acknowledged(world: _World, source: Source) -> ACK:
 
 
 def _act(world: _World, source: Source) -> None:
-    """One step."""
+    """Run one step."""
     step = source.below(_STEPS)
     if step == _HELLO:
         version, journal = source.choose(_VERSIONS), source.choose(_JOURNALS)
@@ -368,7 +368,7 @@ def _act(world: _World, source: Source) -> None:
 
 
 def _turn(world: _World, step: int) -> None:
-    """Something happens to the file."""
+    """Change the file."""
     if step == _POLL:
         world.poll()
     elif step == _ROTATE:
@@ -386,7 +386,7 @@ def _turn(world: _World, step: int) -> None:
 
 
 def run(octets: bytes) -> None:
-    """Steps."""
+    """Run steps."""
     source = Source(octets)
     with watched():
         world = _World()

@@ -1,5 +1,5 @@
 """
-L{decnet_syslog.files} through any history of a log's files, with the model of
+L{decnet_syslog.files} with any history of a log's files, using the model of
 L{tests.contents}: octets are delivered, or are in a gap.
 """
 
@@ -15,7 +15,7 @@ from ..source import Source
 
 __all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 
-# A history takes milliseconds a step: a longer one costs more than it finds.
+# A step takes milliseconds: a longer history costs more than it finds.
 OCTETS_MAX = 64
 OPAQUE = False
 
@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 
 class _Dice:
-    """What chance decides in the model, out of the octets."""
+    """The model's random decisions, taken from the octets."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -47,7 +47,7 @@ class _Dice:
 
 
 def run(octets: bytes) -> None:
-    """A history."""
+    """Run a history."""
     source = Source(octets)
     dice = _Dice(source)
     world = FilesHistory(fresh("tail"))
