@@ -37,6 +37,7 @@ LEFT_OUT = {
     "test_jetstream_opening": PROGRAMS,
     "test_jetstream_running": PROGRAMS,
     "test_jetstream_status": PROGRAMS,
+    "test_jetstream_written": PROGRAMS,
     "test_journal_contract": PROGRAMS,
     "test_journal_disk": PROGRAMS,
     "test_kit": PROGRAMS,
