@@ -592,7 +592,7 @@ class ListenerTests(DoctorTestCase):
         self.assertEqual(self.asked, [])
 
     def test_sharedPort(self) -> None:
-        """A port in use is accepted with C{--reuse-port}."""
+        """With C{--reuse-port}, a port in use is only noted."""
         self.examine("--reuse-port")
         self.assertFound(NOTE, "is taken", "--reuse-port")
         self.assertEqual(self.asked, [])

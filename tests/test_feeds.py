@@ -150,8 +150,8 @@ class FeedTests(MasterTestCase):
         self.assertEqual(self.failures, [])
         self.flushLoggedErrors()
 
-    def test_endedProcessIsRetried(self) -> None:
-        """When the output's process has ended, the feed tries again."""
+    def test_endedProcessStopsFeed(self) -> None:
+        """If the output's process has ended, the feed stops."""
         self.broken(RuntimeError("its process has ended"))
 
     def test_openFailureIsRetried(self) -> None:

@@ -82,7 +82,7 @@ class PlantedTests(SynchronousTestCase):
 
     def test_hardLinkToAnotherFile(self) -> None:
         """
-        A hard link to another of our files is refused; the file and its mode stay
+        If the path is a hard link to another of our files, that file and its mode stay
         unchanged.
         """
         target = self.directory / "target"

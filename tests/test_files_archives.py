@@ -540,7 +540,8 @@ class OutlineTests(ArchiveTestCase):
 
     def test_hostileIndex(self) -> None:
         """
-        An xz index that claims very many blocks, or has an endless number, is handled.
+        An xz index that claims very many blocks, or has an endless number, gives no
+        outline.
         """
         packed = lzma.compress(LINES + NOISE)
         footer = packed[-12:]

@@ -22,9 +22,10 @@ from .tailing import TailTestCase
 class KilledTests(TailTestCase):
     """The forwarder is down while its file changes."""
 
-    def test_killedUnsaved(self) -> None:
+    def test_renamedWhileDown(self) -> None:
         """
-        After a kill without saving, the file is found by its previously saved identity.
+        A file that was renamed while the forwarder was down is found by its saved
+        identity.
         """
         self.append(b"a\n")
         self.ship()
@@ -66,7 +67,7 @@ class KilledTests(TailTestCase):
         self.assertEqual(self.settle(), b"a\n<vanished>new\n")
 
     def test_inodeReused(self) -> None:
-        """A different file that reuses the old inode is treated as a new file."""
+        """A file with the old inode but other content is a new file."""
         self.append(b"a\n")
         self.ship()
         self.restart()

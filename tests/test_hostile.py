@@ -63,9 +63,7 @@ class PositionTests(ReceptionTestCase):
         self.assertEqual(self.failures, [])
 
     def test_lastIsEmpty(self) -> None:
-        """
-        LAST followed by an empty frame is refused: the final line cannot be empty.
-        """
+        """LAST followed by EMPTY is refused: the final line has octets."""
         reception, _ = self.open()
         reception.controlReceived(LAST())
         self.assertRaises(Violation, reception.controlReceived, EMPTY(1))
@@ -154,8 +152,8 @@ class CostTests(ReceptionTestCase):
         reception.controlReceived(LIST())
         self.assertRaises(Violation, reception.controlReceived, LIST())
 
-    def test_byeOnce(self) -> None:
-        """Lines after BYE are refused."""
+    def test_nothingAfterBye(self) -> None:
+        """Nothing may follow BYE."""
         reception, _ = self.open()
         reception.controlReceived(BYE("shutdown", "x"))
         self.assertRaises(Violation, reception.controlReceived, BYE("shutdown", "x"))
@@ -232,7 +230,7 @@ class CostTests(ReceptionTestCase):
         self.assertEqual((known.offset, known.base, known.crc), (0, 0, 0))
         gaps = self.journal._db.execute("SELECT count(*) FROM gap").fetchone()
         self.assertEqual(gaps, (0,))
-        # Nor does the state kept in memory for it.
+        # The state kept in memory for the old grant does not affect it either.
         who = replace(PROVENANCE, worker="w2")
         mine = [Deposit(who, victim, at, at + 2, b"b\n") for at in (0, 2)]
         self.assertNotIn(None, self.journal.commit(mine))
@@ -240,7 +238,10 @@ class CostTests(ReceptionTestCase):
         self.assertEqual((known.offset, known.crc), (4, crc32(b"b\nb\n")))
 
     def test_streamsAfterRestart(self) -> None:
-        """Streams are also forgotten after a restart."""
+        """
+        A stream with a batch that the output lacks is not forgotten after a restart
+        either.
+        """
         self.reopen(2)
         self.journal.useOutputs(["raw"])
         grant = self.journal.grant("w1", STREAM, 0, 0, "x")

@@ -598,10 +598,10 @@ class WentBackTests(SingleTestCase):
             self.assertNotIn("went-back", [e.get("event") for e in events])
             lose()
 
-    def test_listenerStays(self) -> None:
+    def test_lostEndInRunningListener(self) -> None:
         """
-        A listener that was running all the time repairs the stream's positions from
-        memory, once.
+        When the stream has lost messages, a running listener refuses one commit at the
+        lost position, and then grants the stream's own position.
         """
         journal = self.open()
         granted = grant(journal)

@@ -222,8 +222,8 @@ class PackingTests(SynchronousTestCase):
 
     def test_notPacked(self) -> None:
         """
-        A body that cannot be decompressed, or has no limit, counts as another
-        program's.
+        A body that cannot be decompressed, or does not state its size, counts as
+        another program's.
         """
         whole = zstandard.ZstdCompressor().compress(b"x" * 1000)
         stream = zstandard.ZstdCompressor().compressobj()

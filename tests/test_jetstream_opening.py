@@ -60,9 +60,7 @@ class EarlyTests(SingleTestCase):
         self.assertIn("no leader", said[0])
 
     def test_answerLost(self) -> None:
-        """
-        If the answer to the stream's creation is lost, the existing stream is used.
-        """
+        """If the answer to the first request is lost, the existing stream is used."""
         made = self.open()
         self.silence(1, "STREAM.INFO.decnet")
         self.assertEqual(self.open().identity, made.identity)

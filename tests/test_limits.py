@@ -397,7 +397,10 @@ class HandshakeTests(SynchronousTestCase):
         )
 
     def test_perAddress(self) -> None:
-        """A flood's address and its neighbours are refused, all others are not."""
+        """
+        The addresses of a flood are refused, IPv6 ones by network; all others are
+        accepted.
+        """
         limit = ConnectionLimit(
             Factory.forProtocol(Protocol), Limits(handshakesPerAddress=3)
         )

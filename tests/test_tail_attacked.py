@@ -572,8 +572,8 @@ class DirectoryTests(Base):
 
     def test_statFails(self) -> None:
         """
-        If os.stat of a rotated file fails with an error other than ENOENT, nothing
-        breaks.
+        If os.stat of a rotated file fails with an error other than ENOENT, the poll
+        succeeds.
         """
         self.append(b"a\n")
         self.ship()

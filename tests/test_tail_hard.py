@@ -229,7 +229,10 @@ class StaleTests(TailTestCase):
         self.stale(incarnation.file.descriptor)
 
     def test_deletedElsewhere(self) -> None:
-        """A deleted file is reported, and the file that now has its name is shipped."""
+        """
+        A file that was deleted on the server becomes a gap, and the file that now has
+        its name is shipped.
+        """
         self.forget()
         other = self.logs / "other"
         other.write_bytes(b"new\n")
