@@ -169,7 +169,7 @@ class BundleTests(DoctorTestCase):
         with open(self.directory / "w1" / "ca.crt", "ab") as file:
             file.write(second.certificate.public_bytes(Encoding.PEM))
         self.check(self.directory / "w1")
-        self.assertFound(NOTE, "several CAs with one name", "key identifiers")
+        self.assertFound(NOTE, "several CAs with the same name", "key identifiers")
 
     def test_hostileName(self) -> None:
         """
@@ -194,7 +194,7 @@ class BundleTests(DoctorTestCase):
         path = self.write(certificate(["w1"]))
         path.chmod(0o777)
         self.check(path)
-        self.assertFound(FAIL, "everybody can replace", "chmod o-w")
+        self.assertFound(FAIL, "every user can replace", "chmod o-w")
 
     def test_readableCAKey(self) -> None:
         """A CA's key that others can read is found."""
@@ -220,7 +220,7 @@ class MachineTests(DoctorTestCase):
     def test_noSpace(self) -> None:
         """A disk that is full, or too small for the configured limit, is found."""
         checkSpace(self.report, self.directory, 2**62, 0)
-        self.assertFound(FAIL, "MiB are needed", "make room")
+        self.assertFound(FAIL, "MiB are needed", "free space")
         self.report = Report()
         checkSpace(self.report, self.directory, 0, 2**62)
         self.assertFound(NOTE, "may be used", "lower the limit")
@@ -241,18 +241,18 @@ class MachineTests(DoctorTestCase):
                 doctorJournal, "available", return_value=mebibytes * 1024**2
             ):
                 checkJournalSpace(self.report, path, most * 1024**2)
-            self.assertFound(level, what, "make room" if level != OK else "")
+            self.assertFound(level, what, "free space" if level != OK else "")
 
     def test_invalidDatabase(self) -> None:
         """A state database that is another file or a link is found."""
         path = self.directory / "forwarder.db"
         path.write_text("PRIVATE KEY and more of that")
         checkDatabase(self.report, "state", path)
-        self.assertFound(FAIL, "no SQLite database", "move it away")
+        self.assertFound(FAIL, "not an SQLite database", "move it away")
         link = self.directory / "link.db"
         link.symlink_to(path)
         checkDatabase(self.report, "state", link)
-        self.assertFound(FAIL, "no regular file", "another path")
+        self.assertFound(FAIL, "not a regular file", "another path")
 
     def test_databaseInUse(self) -> None:
         """
@@ -349,7 +349,7 @@ class ForwarderTests(DoctorTestCase):
         """A missing log or directory is found."""
         self.rotate("rotate 7")
         self.examine()
-        self.assertFound(NOTE, "not there yet", "correct --log-file")
+        self.assertFound(NOTE, "does not exist yet", "correct --log-file")
         self.examine(log="nowhere/app.log")
         self.assertFound(FAIL, "No such file", "install -d")
 
@@ -358,7 +358,7 @@ class ForwarderTests(DoctorTestCase):
         os.mkfifo(self.directory / "app.log")
         self.rotate("rotate 7")
         self.examine()
-        self.assertFound(FAIL, "no regular file", "not followed")
+        self.assertFound(FAIL, "not a regular file", "not followed")
 
     def test_lossyRotations(self) -> None:
         """logrotate settings that lose a worker's lines are found."""
@@ -428,7 +428,7 @@ class ForwarderTests(DoctorTestCase):
             (
                 "rotate 7\ncompress\ndelaycompress\ncompresscmd zip",
                 NOTE,
-                "two pass unshipped",
+                "two rotations pass",
                 "compresscmd",
             ),
             ("rotate 7\ncopytruncate\ncompress", NOTE, "no file", "create"),
@@ -515,7 +515,7 @@ class ForwarderTests(DoctorTestCase):
         """
         (self.directory / "app.log").write_bytes(b"x\n")
         self.examine()
-        self.assertFound(NOTE, "none is configured", "finite")
+        self.assertFound(NOTE, "no rotation is configured", "fill up")
         self.assertFound(NOTE, "No such file", "--logrotate")
 
     def test_logRotatedTwice(self) -> None:
@@ -582,7 +582,7 @@ class ListenerTests(DoctorTestCase):
         writeBundle(self.directory / "w1", certificate(["w1"], days=(-1, 90)))
         self.examine()
         self.assertTrue(self.report.well, self.report.asText())
-        self.assertFound(OK, "a listener serves", "")
+        self.assertFound(OK, "a listener is running", "")
         self.assertEqual(self.asked[0][1:3], ("127.0.0.1", self.port))
 
     def test_portTaken(self) -> None:
@@ -601,21 +601,21 @@ class ListenerTests(DoctorTestCase):
         """If only balancers may connect, the listener is not contacted."""
         self.lock()
         self.examine("--proxy-protocol=192.0.2.1")
-        self.assertFound(NOTE, "only balancers", "--master-host of the balancer")
+        self.assertFound(NOTE, "only balancers", "the balancer as --master-host")
         self.assertEqual(self.asked, [])
 
     def test_stoppedListener(self) -> None:
         """A stopped listener is noted."""
         self.socket.close()
         self.examine()
-        self.assertFound(NOTE, "no listener runs", "systemctl start")
+        self.assertFound(NOTE, "no listener is running", "systemctl start")
 
     def test_otherListener(self) -> None:
         """A listener with the same journal on another port is found."""
         self.lock()
         self.socket.close()
         self.examine()
-        self.assertFound(FAIL, "nobody listens", "the same --host and --port")
+        self.assertFound(FAIL, "nothing listens", "the same --host and --port")
 
     def test_journalElsewhere(self) -> None:
         """A journal on another machine is reported as such."""
@@ -638,7 +638,7 @@ class ListenerTests(DoctorTestCase):
             lambda *a: asked.append(a),
         )
         self.assertTrue(self.report.well, self.report.asText())
-        self.assertFound(NOTE, "not looked at", "nats stream info decnet")
+        self.assertFound(NOTE, "not checked", "nats stream info decnet")
         self.assertEqual(len(asked), 1)
 
     def test_addressOfAnotherMachine(self) -> None:
@@ -650,13 +650,13 @@ class ListenerTests(DoctorTestCase):
         """An output that is a symbolic link is found."""
         (self.directory / "master.log").symlink_to("/etc/passwd")
         self.examine()
-        self.assertFound(FAIL, "no regular file", "remove it")
+        self.assertFound(FAIL, "not a regular file", "remove it")
 
     def test_lossyRotations(self) -> None:
         """logrotate settings that lose acknowledged lines on a master are found."""
         self.lock()
         for settings, cause, cure in (
-            ("rotate 9\ncopytruncate", "has been acknowledged", "create 0640"),
+            ("rotate 9\ncopytruncate", "were acknowledged", "create 0640"),
             ("create", "deleted at once", "rotate 30"),
         ):
             self.report = Report()
@@ -775,7 +775,7 @@ class ProbeTests(DoctorTestCase):
     def test_notTLS(self) -> None:
         """A server that does not speak TLS is found."""
         self.ask(lambda line: line.sendall(b"220 mail.example.org ESMTP\r\n" * 9))
-        self.assertFound(FAIL, "does not speak TLS", "what listens there")
+        self.assertFound(FAIL, "does not speak TLS", "find the program on that port")
 
     def test_silentServer(self) -> None:
         """A server that accepts and stays silent, or hangs up, is found."""
@@ -783,7 +783,7 @@ class ProbeTests(DoctorTestCase):
         self.assertFound(FAIL, "no answer", "listener's log")
         self.report = Report()
         self.ask(lambda line: line.recv(4096))
-        self.assertFound(FAIL, "hangs up", "says why")
+        self.assertFound(FAIL, "closed the connection", "for the reason")
 
     def test_masterOfAnotherCA(self) -> None:
         """A master from another CA is found."""
@@ -840,23 +840,23 @@ class ProbeTests(DoctorTestCase):
         A server with our ALPN name that sends other lines, or an endless one, is found.
         """
         self.ask(self.server(b"HELO \x1b[2J\n"))
-        self.assertFound(FAIL, "no listener of ours", "what listens there")
+        self.assertFound(FAIL, "not a decnet-listener", "find the program on that port")
         self.assertNotIn("\x1b", self.report.asText())
         self.report = Report()
         self.ask(self.server(b"A" * 300_000))
-        self.assertFound(FAIL, "a line without an end", "what listens there")
+        self.assertFound(FAIL, "a line without an end", "find the program on that port")
 
     def test_stuckJournal(self) -> None:
         """A master that greets but whose journal does not respond is found."""
         hello = b"HELLO 1 %b 2048 256\n" % (b"5" * 32)
         self.ask(self.server(hello), patience=0.5)
-        self.assertFound(FAIL, "no answer in 0.5 s", "does not work")
+        self.assertFound(FAIL, "no answer in 0.5 s", "does not answer")
         self.assertIn("accepts our certificate", self.report.asText())
 
     def test_shorterMessageLimit(self) -> None:
         """A master whose message limit is below ours is noted."""
         self.ask(self.server(b"HELLO 1 %b 2048 256\nLISTED\n" % (b"5" * 32)))
-        self.assertFound(NOTE, "the master takes 2048", "raise the listener's")
+        self.assertFound(NOTE, "the master accepts 2048", "raise the listener's")
 
 
 class CommandTests(PairTestCase):

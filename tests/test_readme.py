@@ -122,7 +122,7 @@ class NewcomerTests(SynchronousTestCase):
         self.assertEqual(stat.S_IMODE(key.stat().st_mode), 0o600)
         worker, workerOut = self.type("worker", "worker")
         said = self.waitFor(workerOut, "connected to the master", worker)
-        self.assertIn("nothing is in the way", said)
+        self.assertIn("no problem found", said)
         line, lineOut = self.type("worker", "line")
         self.assertEqual((line.wait(PATIENCE_S), lineOut.read_bytes()), (0, b""))
         tail, tailOut = self.type("master", "tail")

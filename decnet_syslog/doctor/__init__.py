@@ -1,1 +1,1 @@
-"""What keeps an end from working, found before it is missed: causes and cures."""
+"""The doctor: finds what would keep a worker or a master from working, with the remedy."""

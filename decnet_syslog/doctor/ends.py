@@ -1,4 +1,4 @@
-"""What is looked at on a worker, and what on a master, in the order in which it is needed."""
+"""The checks of a worker and of a master, each in the order in which the service needs them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from .report import Report
 
 __all__ = ["examineForwarder", "examineListener"]
 
-# A worker's state: bookmarks, and copies of deleted logs that are not shipped yet.
+# A worker's state: offsets, and copies of deleted logs whose lines are not sent yet.
 STATE_OCTETS_MIN = 16 * 1024 * 1024
 
-# Beside its connections a listener has files open.
+# Files that a listener has open in addition to its connections.
 DESCRIPTORS_KEPT = 48
 
 Ask = Callable[..., None]
@@ -44,10 +44,10 @@ def examineForwarder(
     report: Report, options: Any, rotations: Sequence[str], ask: Ask = askMaster
 ) -> None:
     """
-    Look at a worker.
+    Check a worker.
 
     @param options: L{decnet_syslog.worker.tap.Options}, filled in.
-    @param rotations: configurations of logrotate.
+    @param rotations: logrotate configurations.
     """
     checkUser(report)
     bundle = checkBundle(report, directory(options["agent-dir"]), refusedAsWorker)
@@ -88,13 +88,13 @@ def _ask(
     try:
         context = forwarderContext(bundle, masterName, delivery != "plain")
     except UserError as error:
-        report.fail("TLS", str(error), "make the bundle anew")
+        report.fail("TLS", str(error), "make the worker's certificates again")
         return
     ask(report, host, port, context, masterName, delivery, messageOctetsMax)
 
 
 def _checkLog(report: Report, pattern: str) -> None:
-    """Whether what is to be shipped can be read."""
+    """Whether the log files to follow can be read."""
     check = f"log {pattern}"
     if not checkDirectory(
         report, f"directory of {pattern}", Path(pattern).parent, False
@@ -105,15 +105,15 @@ def _checkLog(report: Report, pattern: str) -> None:
     if not paths:
         report.note(
             check,
-            "it is not there yet",
-            "well, if its program has not started; else correct --log-file",
+            "it does not exist yet",
+            "fine if its program has not started; otherwise correct --log-file",
         )
         return
     if len(paths) > FILES_MAX:
         report.fail(
             check,
-            f"{len(paths)} files, and one forwarder follows {FILES_MAX}",
-            "give a narrower pattern, or run a second forwarder with a --state-db of its own",
+            f"{len(paths)} files, but one forwarder follows at most {FILES_MAX}",
+            "give a narrower pattern, or run a second forwarder with its own --state-db",
         )
         return
     for path in paths:
@@ -133,7 +133,9 @@ def _readable(report: Report, check: str, path: str) -> None:
         return
     if descriptor is None:
         report.fail(
-            check, f"{path} is no regular file", "a pipe or a directory is not followed"
+            check,
+            f"{path} is not a regular file",
+            "give the path of a file: pipes and directories are not followed",
         )
         return
     size = os.fstat(descriptor).st_size
@@ -149,25 +151,25 @@ def examineListener(
     ask: Ask = askMaster,
 ) -> None:
     """
-    Look at a master.
+    Check a master.
 
     @param options: L{decnet_syslog.master.tap.Options}, filled in.
-    @param rotations: configurations of logrotate.
-    @param asWorker: a worker's bundle to connect with.
+    @param rotations: logrotate configurations.
+    @param asWorker: directory of a worker's certificates, to connect with.
     """
     checkUser(report)
     authority = directory(options["ca-dir"])
     checkBundle(report, authority / "master", refusedAsMaster)
     checkAuthority(report, authority)
     checkClock(report)
-    # In NATS: then no lock shows which listener serves.
+    # The journal is in NATS: then no lock shows which listener runs.
     shared = "://" in options["journal"]
     journal = Path(os.path.abspath(options["journal"]))
     if shared:
         report.note(
             "journal",
-            f"{options['journal']}: not looked at",
-            f"nats stream info {options['journal-name']} shows it",
+            f"{options['journal']}: not checked",
+            f"check it with: nats stream info {options['journal-name']}",
         )
     elif checkDirectory(report, "journal's directory", journal.parent, True):
         checkDatabase(report, "journal", journal)
@@ -181,14 +183,14 @@ def examineListener(
     if asWorker is None:
         report.note(
             "round trip",
-            "not tried: it takes a worker's bundle",
-            "give one with --as-worker DIR, or run decnet-syslog doctor forwarder on a worker",
+            "not tried: it needs a worker's certificates",
+            "give them with --as-worker DIR, or run decnet-syslog doctor forwarder on a worker",
         )
     elif options.proxies:
         report.note(
             "round trip",
             "not tried: with --proxy-protocol only balancers may connect",
-            "run decnet-syslog doctor forwarder with --master-host of the balancer",
+            "run decnet-syslog doctor forwarder with the balancer as --master-host",
         )
     elif serves:
         _askOurselves(report, options, asWorker, ask)
@@ -199,23 +201,23 @@ def _checkOutput(report: Report, path: str) -> None:
     if not checkDirectory(report, f"directory of {path}", Path(path).parent, True):
         return
     if "{worker}" in path or not os.path.lexists(path):
-        report.ok(check, "will be made")
+        report.ok(check, "will be created")
     elif not os.path.isfile(path) or os.path.islink(path):
         report.fail(
-            check, "no regular file is there", "remove it, or choose another path"
+            check, "it is not a regular file", "remove it, or choose another path"
         )
     elif not os.access(path, os.W_OK):
         report.fail(
             check,
             f"it cannot be written by uid {os.geteuid()}",
-            "chown it; and have logrotate create it for the service's user",
+            "chown it, and have logrotate create it for the service's user",
         )
     else:
         report.ok(check, f"{os.path.getsize(path)} octets")
 
 
 def _checkPort(report: Report, options: Any, journal: Path | None) -> bool:
-    """Whether a listener serves."""
+    """Whether a listener is running."""
     host, port = options["host"], options["port"]
     taken = portIsTaken(report, host, port)
     if taken is None:
@@ -224,32 +226,32 @@ def _checkPort(report: Report, options: Any, journal: Path | None) -> bool:
     if journal is not None:
         runs = isFlocked(journal.with_name(journal.name + ".lock"))
     if taken and runs:
-        report.ok("port", f"{host} port {port}: a listener serves")
+        report.ok("port", f"{host} port {port}: a listener is running")
     elif taken and options["reuse-port"]:
         report.note(
             "port",
-            f"{host} port {port} is taken, and not by a listener with this journal",
-            "well, if that is another listener of the same user with --reuse-port: ss -ltnp"
-            f" 'sport = :{port}' says who it is",
+            f"{host} port {port} is taken, but not by a listener with this journal",
+            "fine if it is another listener of the same user with --reuse-port: find it with"
+            f" ss -ltnp 'sport = :{port}'",
         )
     elif taken:
         report.fail(
             "port",
-            f"{host} port {port} is taken, and not by a listener with this journal",
-            f"ss -ltnp 'sport = :{port}' says by whom: stop it, or choose another --port"
-            " (decnet-listener.socket may hold it for a listener that is to come)",
+            f"{host} port {port} is taken, but not by a listener with this journal",
+            f"find its process with ss -ltnp 'sport = :{port}': stop it, or choose another"
+            " --port (decnet-listener.socket may hold it for a listener that is not started yet)",
         )
     elif runs:
         report.fail(
             "port",
-            f"a listener has the journal, and nobody listens on {host} port {port}",
-            "it was started with other options: give these the same --host and --port; two"
-            " listeners cannot have one journal",
+            f"a listener uses the journal, but nothing listens on {host} port {port}",
+            "that listener was started with other options: give the same --host and --port here;"
+            " two listeners cannot share a journal",
         )
     else:
         report.note(
             "port",
-            f"{host} port {port} is free: no listener runs",
+            f"{host} port {port} is free: no listener is running",
             "start it: systemctl start decnet-listener",
         )
     return taken and runs

@@ -1,4 +1,4 @@
-"""Bundles: what an end is, and what the other will say to it."""
+"""Checks of certificates: whether they are valid, and whether the other end would accept them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .report import Report
 
 __all__ = ["checkAuthority", "checkBundle", "refusedAsMaster", "refusedAsWorker"]
 
-# Time enough to renew certificates by hand.
+# Enough time to renew certificates by hand.
 EXPIRY = timedelta(days=30)
 
 _GET_ONE = (
-    'make a bundle with "decnet-syslog enroll" (a master: "decnet-syslog ca init") and give'
-    " its directory, with the options of the service"
+    'make certificates with "decnet-syslog enroll" (for a master: "decnet-syslog ca init") and'
+    " give their directory with the service's options"
 )
 
 Refuses = Callable[[x509.Certificate], "tuple[str, str] | None"]
@@ -34,9 +34,9 @@ def checkBundle(
     report: Report, directory: Path, refuses: Refuses, now: datetime | None = None
 ) -> Bundle | None:
     """
-    Whether a bundle is one, and good for what it is for.
+    Whether the certificates in a directory are valid and have the right role.
 
-    @param refuses: why the other end will not have the certificate, and what to do.
+    @param refuses: returns why the other end would refuse the certificate, and the remedy.
     """
     if not checkDirectory(report, "bundle", directory, False, _GET_ONE):
         return None
@@ -46,7 +46,7 @@ def checkBundle(
     except BundleError as error:
         report.fail("certificates", f"{error.path}: {error.reason}", error.remedy)
         return None
-    report.ok("certificates", "ca.crt, worker.crt and worker.key belong together")
+    report.ok("certificates", "ca.crt, worker.crt and worker.key match")
     refused = refuses(bundle.certificate)
     if refused is None:
         report.ok("identity", fingerprint(bundle.certificate))
@@ -63,7 +63,7 @@ def checkBundle(
 
 
 def _checkNames(report: Report, bundle: Bundle) -> None:
-    """Whether OpenSSL can tell the CAs apart by their names."""
+    """Whether OpenSSL can distinguish the CAs by their names."""
     named: dict[object, set[str]] = {}
     for authority in bundle.authorities:
         name = canonicalName(authority.subject)
@@ -71,8 +71,8 @@ def _checkNames(report: Report, bundle: Bundle) -> None:
     if any(len(keys) > 1 for keys in named.values()):
         report.note(
             "names of the CAs",
-            f"{bundle.directory / 'ca.crt'} has several CAs with one name",
-            "well, if they and their certificates have key identifiers, as ours do; without them"
+            f"{bundle.directory / 'ca.crt'} has several CAs with the same name",
+            "fine if they and their certificates have key identifiers, as ours do; otherwise"
             " OpenSSL refuses the certificates of all but one",
         )
 
@@ -84,11 +84,11 @@ def _checkExpiry(
     until = certificate.not_valid_after_utc
     said = f"valid until {until:%Y-%m-%d}"
     if now > until:
-        # The chain in use has been verified, so this certificate is not part of it.
+        # The chain in use has been verified, so this certificate does not belong to it.
         report.note(
             check,
-            f"{path} has a certificate that has expired on {until:%Y-%m-%d}",
-            "nothing needs it: take it out",
+            f"{path} has a certificate that expired on {until:%Y-%m-%d}",
+            "nothing needs it: remove it",
         )
     elif until - now < EXPIRY:
         report.note(
@@ -101,25 +101,25 @@ def _checkExpiry(
 
 
 def refusedAsWorker(certificate: x509.Certificate) -> tuple[str, str] | None:
-    """Why no listener will have a certificate."""
+    """Why every listener would refuse a certificate, and the remedy."""
     reason = refuseWorker(certificate)
     if reason is None:
         return None
     return (
         f"a listener refuses this certificate: {reason}",
-        'get a bundle with "decnet-syslog enroll NAME --out DIR"',
+        'make certificates with "decnet-syslog enroll NAME --out DIR"',
     )
 
 
 def refusedAsMaster(certificate: x509.Certificate) -> tuple[str, str] | None:
-    """Why forwarders will not have a certificate, with their default for the name."""
+    """Why forwarders would refuse a certificate, and the remedy; with the default master name."""
     reason = refuseMaster(certificate, "decnet-master")
     if reason is None:
         return None
     return (
         f"forwarders refuse this certificate: {reason}",
-        'make the master\'s identity with "decnet-syslog ca init"; or give every forwarder'
-        " --master-name with a name that the certificate has",
+        'make the master\'s certificate with "decnet-syslog ca init"; or give every forwarder'
+        " --master-name with a name in the certificate",
     )
 
 
@@ -133,16 +133,16 @@ def checkAuthority(report: Report, directory: Path) -> None:
     except FileNotFoundError:
         report.ok("CA key", "not on this machine, which is best")
     except OSError as error:
-        report.ok("CA key", f"out of this user's reach ({error.strerror})")
+        report.ok("CA key", f"this user cannot reach it ({error.strerror})")
     else:
         if mode & 0o077:
             report.fail(
                 "CA key",
                 f"others can read {key} (mode {mode:04o}) and make workers and masters",
-                f"chmod 600 {key}; if they may have read it, begin with a new CA",
+                f"chmod 600 {key}; if others may have read it, replace the CA",
             )
         else:
-            report.ok("CA key", "readable by its owner only")
+            report.ok("CA key", "only its owner can read it")
             _checkSigner(report, directory)
 
 
@@ -154,16 +154,16 @@ def _checkSigner(report: Report, directory: Path) -> None:
         report.fail(
             "CA",
             str(error),
-            "enroll and revoke refuse to work until then",
+            "correct this: until then, enroll and revoke refuse to work",
         )
         return
     except OSError as error:
-        report.note("CA", f"cannot be looked at ({error.strerror})", "see its files")
+        report.note("CA", f"cannot be checked ({error.strerror})", "look at its files")
         return
-    report.ok("CA", "ca.key and ca.crt belong together")
+    report.ok("CA", "ca.key and ca.crt match")
     if authority.previous is not None:
         report.note(
             "CA replacement",
-            f"under way: the CA before is in {directory / PREVIOUS}",
-            '"decnet-syslog ca replace" shows the next step',
+            f"under way: the old CA is in {directory / PREVIOUS}",
+            'see the next step with "decnet-syslog ca replace"',
         )

@@ -1,4 +1,4 @@
-"""The journal's disk: how the listener will divide it."""
+"""The journal's disk: how the listener will divide its space."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from .report import Report
 
 __all__ = ["checkJournalSpace"]
 
-# Beneath this a journal holds less than the lines that one commit may bring.
+# A smaller journal holds less than the lines of one commit.
 JOURNAL_OCTETS_MIN = 8 * 1024 * 1024
 
 
 def checkJournalSpace(report: Report, journal: Path, most: int) -> None:
     """
-    Whether the journal has room, with what its own files have.
+    Whether the journal has enough space, counting its own files as available.
 
-    @param most: octets of lines that it may come to hold.
+    @param most: the most octets of lines that it may hold.
     """
     check = f"space of {journal}"
     has = available(journal)
     if has >= NUMBER_MAX:
-        report.note(check, "the file system does not tell", "see df")
+        report.note(
+            check,
+            "the file system does not report its free space",
+            "check it with df",
+        )
         return
     budget = Budget.of(has)
     beside = budget.reserve + budget.wal
@@ -35,13 +39,13 @@ def checkJournalSpace(report: Report, journal: Path, most: int) -> None:
         report.fail(
             check,
             f"{said}; {JOURNAL_OCTETS_MIN // MIB} MiB are needed",
-            "make room, or move it",
+            "free space, or move the journal to another disk",
         )
     elif has < beside + most:
         report.note(
             check,
-            f"{said}, and --journal-max is {most // MIB} MiB",
-            "make room, or lower the limit; lines wait on the workers when the disk is full",
+            f"{said}, but --journal-max is {most // MIB} MiB",
+            "free space, or lower --journal-max; when the disk is full, lines wait on the workers",
         )
     else:
         report.ok(check, said)

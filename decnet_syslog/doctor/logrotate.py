@@ -1,10 +1,10 @@
 """
-What logrotate will do to a file, read from its configuration before it does it.
+The effect of logrotate on a file, read from its configuration in advance.
 
-Only the directives that can lose lines are read. A forwarder finds the rotated copies of
-C{app.log} in its directory, under the names of L{decnet_syslog.files}. A configuration that
-moves them elsewhere or names them otherwise needs C{--rotated}; one that compresses them in
-an unreadable way, or deletes them at once, loses unshipped lines.
+Only directives that can lose lines are read. A forwarder finds the rotated copies of C{app.log} in
+its directory, under the names in L{decnet_syslog.files}. A configuration that moves them elsewhere
+or gives them other names needs C{--rotated}; one that compresses them in an unreadable format, or
+deletes them at once, loses lines that are not sent yet.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from .report import Report
 
 __all__ = ["Rotation", "checkForwarded", "checkOutput", "readRotations"]
 
-# Files included by files, at most: one may include itself.
+# Maximum depth of included files: a file may include itself.
 DEPTH_MAX = 8
 
-# A configuration is a page; what is longer is something else.
+# A configuration has a page or so; a longer file is something else.
 CONFIGURATION_OCTETS_MAX = 1024 * 1024
 
-# Endings that logrotate leaves out of a directory (its taboo list).
+# Endings of files that logrotate ignores in a directory (its taboo list).
 _TABOO = (
     *(",v", ".bak", ".disabled", ".swp", "~", ".cfsaved"),
     *(".rpmnew", ".rpmorig", ".rpmsave", ".ucf-dist", ".ucf-new", ".ucf-old"),
@@ -35,17 +35,17 @@ _TABOO = (
 
 _SCRIPTS = ("prerotate", "postrotate", "firstaction", "lastaction", "preremove")
 
-# Of each group the last one that is said holds.
+# Within each group, the last directive counts.
 _CREATION = ("create", "copytruncate", "copy", "renamecopy")
 
 
 @dataclass
 class Rotation:
     """
-    What is said for some files.
+    The configuration for some files.
 
-    @ivar source: the configuration's path.
-    @ivar settings: directives, their arguments as one text.
+    @ivar source: the path of the configuration.
+    @ivar settings: the directives; the arguments of each as one text.
     """
 
     source: str
@@ -53,7 +53,7 @@ class Rotation:
     settings: dict[str, str] = field(default_factory=dict)
 
     def covers(self, path: str) -> bool:
-        """Whether this is for a file; a pattern's C{*} does not match C{/}."""
+        """Whether this applies to a file; C{*} in a pattern does not match C{/}."""
         parts = path.split("/")
         for pattern in self.patterns:
             wanted = pattern.split("/")
@@ -64,7 +64,7 @@ class Rotation:
         return False
 
     def set(self, line: str) -> None:
-        """Take one directive."""
+        """Apply one directive."""
         name, _, argument = line.replace("=", " ", 1).partition(" ")
         name = name.strip().lower()
         if name.startswith("no") and name[2:] in _SWITCHES:
@@ -73,17 +73,17 @@ class Rotation:
         if name in _CREATION:
             for other in _CREATION:
                 self.settings.pop(other, None)
-        # Of compresscmd and compressext the later one decides.
+        # The later one of compresscmd and compressext decides.
         self.settings.pop(name, None)
         self.settings[name] = argument.strip().strip("\"'")
 
     def has(self, name: str) -> bool:
-        """Whether a directive holds."""
+        """Whether a directive is in force."""
         return name in self.settings
 
     @property
     def kept(self) -> int | None:
-        """Rotated files that are kept; C{None}: all."""
+        """The number of rotated files that are kept; C{None}: all."""
         try:
             count = int(self.settings.get("rotate", "0"))
         except ValueError:
@@ -102,7 +102,7 @@ _SWITCHES = (
 
 
 def readRotations(report: Report, paths: Iterable[str]) -> list[Rotation]:
-    """Every rotation of configuration files and directories of them, in order."""
+    """All rotations in configuration files and directories, in order."""
     found: list[Rotation] = []
     common = Rotation("")
     for path in paths:
@@ -114,13 +114,21 @@ def _readPath(
     report: Report, path: str, common: Rotation, found: list[Rotation], depth: int
 ) -> None:
     if depth > DEPTH_MAX:
-        report.note("logrotate", f"{path} is included too deep", "it was left out")
+        report.note(
+            "logrotate",
+            f"{path} is included too deep",
+            "it was ignored: check for files that include each other",
+        )
         return
     if os.path.isdir(path):
         try:
             names = sorted(os.listdir(path))
         except OSError as error:
-            report.note("logrotate", f"{path}: {error.strerror}", "it was left out")
+            report.note(
+                "logrotate",
+                f"{path}: {error.strerror}",
+                "it was ignored: run this as a user who can read it",
+            )
             return
         for name in names:
             inside = os.path.join(path, name)
@@ -136,7 +144,7 @@ def _readPath(
         report.note(
             "logrotate",
             f"{path}: {error.strerror}",
-            "run this as a user who may read it, or give --logrotate another path",
+            "run this as a user who can read it, or give another path with --logrotate",
         )
         return
     patterns: list[str] = []
@@ -166,7 +174,7 @@ def _words(line: str) -> list[str]:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Directives, patterns and braces, each alone; comments and scripts left out."""
+    """Directives, patterns and braces, one each; comments and scripts are left out."""
     script = False
     for raw in text.splitlines():
         line = raw.strip()
@@ -193,14 +201,14 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _find(report: Report, rotations: Iterable[Rotation], path: str) -> Rotation | None:
-    """The rotation of a file."""
+    """The rotation that applies to a file."""
     check = f"rotation of {path}"
     covering = [rotation for rotation in rotations if rotation.covers(path)]
     if not covering:
         report.note(
             check,
-            "none is configured",
-            "nothing is lost, but a disk is finite: see docs/operations",
+            "no rotation is configured",
+            "nothing is lost, but the disk will fill up: see docs/operations",
         )
         return None
     if len(covering) > 1:
@@ -208,12 +216,12 @@ def _find(report: Report, rotations: Iterable[Rotation], path: str) -> Rotation 
         report.note(
             check,
             f"it is configured more than once, in {sources}",
-            "logrotate refuses that: keep one of them",
+            "logrotate refuses this: keep one configuration",
         )
     return covering[0]
 
 
-# What a format of a date becomes at a moment, and in a pattern.
+# A value for each field of a date format, to make an example; patterns get "*" instead.
 _DATE = (
     *(("%Y", "2026"), ("%G", "2026"), ("%y", "26"), ("%g", "26"), ("%m", "04")),
     *(("%d", "18"), ("%H", "07"), ("%M", "30"), ("%S", "00"), ("%V", "16")),
@@ -221,7 +229,7 @@ _DATE = (
     *(("%s", "1776470400"), ("%z", "+0200")),
 )
 
-# The suffixes that logrotate itself knows, by the name of the program; of others ".gz".
+# The suffixes that logrotate knows, by the program's name; ".gz" for other programs.
 _PACKERS = {
     "bzip2": ".bz2",
     "xz": ".xz",
@@ -230,12 +238,12 @@ _PACKERS = {
     "zip": ".zip",
 }
 
-# Programs that make what the suffix ".gz" promises.
+# Programs whose files really are what the suffix ".gz" promises.
 _GZIPS = ("gzip", "pigz", "zopfli", "igzip", "minigzip")
 
 
 def _number(rotation: Rotation) -> str:
-    """What logrotate puts behind a name, as a format of a date."""
+    """The part that logrotate appends to a name, as a date format."""
     settings = rotation.settings
     if not rotation.has("dateext"):
         return ".1"
@@ -257,10 +265,10 @@ def _suffix(rotation: Rotation) -> str:
 
 
 def _rotatedPath(path: str, rotation: Rotation, number: str) -> str:
-    """Where logrotate puts a log, not compressed."""
+    """The path to which logrotate moves a log, before compression."""
     directory, base = os.path.split(path)
     settings = rotation.settings
-    # logrotate moves the one to the end in any case, and the other if the name has it.
+    # logrotate always moves addextension to the end, and extension only if the name has it.
     extension = settings.get("addextension", "")
     base = base.removesuffix(extension)
     kept = settings.get("extension", "")
@@ -271,7 +279,7 @@ def _rotatedPath(path: str, rotation: Rotation, number: str) -> str:
 
 
 def _missing(path: str, rotation: Rotation, rotated: Sequence[str]) -> str | None:
-    """The --rotated that a forwarder needs to find the rotated copies of a log."""
+    """The --rotated option that a forwarder needs to find the rotated copies of a log."""
     number = when = _number(rotation)
     for letter, digits in _DATE:
         number = number.replace(letter, digits)
@@ -301,11 +309,11 @@ def checkForwarded(
     report: Report, rotations: list[Rotation], path: str, rotated: Sequence[str] = ()
 ) -> None:
     """
-    Whether the rotation of a file that is shipped can lose lines.
+    Whether the rotation of a followed file can lose lines.
 
-    @param rotated: the forwarder's --rotated.
+    @param rotated: the forwarder's --rotated options.
     """
-    # logrotate leaves links alone; it rotates the file at their end.
+    # logrotate ignores symbolic links; it rotates the file they point to.
     path = linksOf(path)[-1] if os.path.islink(path) else path
     rotation = _find(report, rotations, path)
     if rotation is None:
@@ -316,15 +324,15 @@ def checkForwarded(
     if rotation.kept == 0:
         report.fail(
             check,
-            f"rotate 0: what is rotated is deleted at once, shipped or not{where}",
-            "rotate 7, or as long as a master may be away",
+            f"rotate 0: rotated files are deleted at once, whether sent or not{where}",
+            "set rotate 7, or as many as are made while a master may be away",
         )
     if rotation.has("shred"):
         report.fail(
             check,
-            "shred: a deleted file is overwritten, also while the forwarder still reads it"
+            "shred: a deleted file is overwritten, even while the forwarder still reads it"
             f"{where}",
-            "noshred",
+            "set noshred",
         )
     missing = _missing(path, rotation, rotated)
     if missing is not None:
@@ -343,9 +351,9 @@ def checkForwarded(
     if rotation.has("copytruncate"):
         report.note(
             check,
-            f"copytruncate: what is written between logrotate's copy and its truncate is in"
-            f" no file{where}",
-            "create and a signal to the program that writes, if it can open its log anew",
+            f"copytruncate: lines written between logrotate's copy and its truncation are in no"
+            f" file{where}",
+            "use create and a signal to the program, if it can reopen its log",
         )
     if len(report.findings) == before:
         report.ok(check, f"{rotation.source} loses nothing")
@@ -364,20 +372,24 @@ def _checkCompression(
     if why is not None and "pip install" in why:
         cure = f"install it where the forwarder runs, or {cure}"
     elif compressionOf(f"log.1{suffix}") != suffix:
-        why = f"the forwarder takes files with the suffix {suffix} for plain text"
+        why = f"the forwarder treats files with the suffix {suffix} as plain text"
     elif suffix == ".gz" and packer not in (*_GZIPS, *_PACKERS):
         why = f"the forwarder may be unable to read the files of {packer}"
     if why is None:
         return
     said = f"compresscmd {packer}, compressext {suffix}: {why}{where}"
     if rotation.has("delaycompress"):
-        report.note(check, f"{said}: a rotation is lost if two pass unshipped", cure)
+        report.note(
+            check,
+            f"{said}: lines are lost if two rotations pass before they are sent",
+            cure,
+        )
     else:
         report.fail(check, said, cure)
 
 
 def checkOutput(report: Report, rotations: list[Rotation], path: str) -> None:
-    """Whether the rotation of a file that the listener writes can lose lines."""
+    """Whether the rotation of an output of the listener can lose lines."""
     if "{worker}" in path:
         path = path.replace("{worker}", "decky-01")
     rotation = _find(report, rotations, path)
@@ -389,15 +401,15 @@ def checkOutput(report: Report, rotations: list[Rotation], path: str) -> None:
     if rotation.has("copytruncate"):
         report.fail(
             check,
-            "copytruncate: what the listener writes between logrotate's copy and its truncate"
-            f" is lost, and it has been acknowledged{where}",
-            "create 0640 in its place; the listener goes on in the new file by itself",
+            "copytruncate: lines that the listener writes between logrotate's copy and its"
+            f" truncation are lost, although they were acknowledged{where}",
+            "use create 0640 instead; the listener continues in the new file by itself",
         )
     if rotation.kept == 0:
         report.fail(
             check,
-            f"rotate 0: what is rotated is deleted at once{where}",
-            "rotate 30, or as long as evidence is kept",
+            f"rotate 0: rotated files are deleted at once{where}",
+            "set rotate 30, or as many as are needed to keep evidence",
         )
     if len(report.findings) == before:
         report.ok(check, f"{rotation.source} loses nothing")

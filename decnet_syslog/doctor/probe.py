@@ -1,10 +1,9 @@
 """
-The way to the master and back: name, TCP, TLS in both directions, ALPN, an answer.
+A test of the connection to the master: name, TCP, TLS in both directions, ALPN, an answer.
 
-What is asked is asked with C{LIST}: the listener answers it from its journal's thread,
-behind every commit that waits there, and writes nothing. So a round trip shows that the
-master works, and leaves no line, no stream and no gap behind; a forwarder that runs keeps
-its streams, because none is opened.
+The question is C{LIST}: the listener answers it from its journal's thread, after every commit that
+waits there, and writes nothing. So the round trip shows that the master works, and leaves no line,
+no stream and no gap; a running forwarder keeps its streams, because the test opens none.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ from .report import Report
 
 __all__ = ["Unanswered", "askMaster", "explainAlert", "explainRefusal"]
 
-# For each step. A master that needs longer would be cut by the forwarder, too.
+# The time for each step, in seconds. The forwarder, too, would cut a slower master.
 PATIENCE_S = 10.0
 
-# A refusal under TLS 1.3 comes behind our handshake; a plain peer says nothing else.
+# Under TLS 1.3 a refusal comes after our handshake; a plain peer sends nothing else.
 REFUSAL_S = 1.5
 
-# A control line has at most 12,544 octets, and a listener of ours keeps 4,096 streams of a
-# worker: who sends more than this is none.
+# A control line has at most 12,544 octets, and our listener keeps 4,096 streams of a worker: a
+# peer that sends more is not our listener.
 LINE_OCTETS_MAX = 128 * 1024
 KNOWN_MAX = 65536
 
@@ -52,8 +51,8 @@ class Unanswered(Exception):
     """
     A step failed.
 
-    @ivar said: what was seen.
-    @ivar cure: what to do.
+    @ivar said: what was observed.
+    @ivar cure: the remedy.
     """
 
     def __init__(self, said: str, cure: str) -> None:
@@ -63,20 +62,20 @@ class Unanswered(Exception):
 
 
 def explainRefusal(refusal: Refusal, name: str) -> tuple[str, str]:
-    """Why we do not believe who answers, and what to do."""
-    return f"{refusal} answers", remedyFor(refusal, name)
+    """Why we do not accept the peer's certificate, and the remedy."""
+    return f"the peer's {refusal}", remedyFor(refusal, name)
 
 
 _ALERTS = (
     (
         "handshake failure",
-        "there is no cipher that both ends have",
-        "see which TLS the master speaks: 1.2 with ECDHE and AEAD, or newer",
+        "the two ends have no cipher in common",
+        "the master must support TLS 1.2 with ECDHE and AEAD, or TLS 1.3",
     ),
     (
         "protocol version",
-        "there is no version of TLS that both ends have",
-        "the master must speak TLS 1.2 or newer",
+        "the two ends have no version of TLS in common",
+        "the master must support TLS 1.2 or newer",
     ),
 )
 
@@ -91,13 +90,13 @@ _OTHER = (
 
 
 def explainAlert(error: SSL.Error) -> tuple[str, str]:
-    """What an error of TLS means here."""
+    """The meaning of a TLS error here, and the remedy."""
     reasons = error.args[0] if error.args else ()
     text = "; ".join([str(entry[-1]) for entry in reasons]) or "TLS ended"
     if any(word in text for word in _OTHER):
         return (
-            f"what answers does not speak TLS ({text})",
-            "see what listens there; rsyslog and syslog-ng need TLS on this port",
+            f"the peer does not speak TLS ({text})",
+            "find the program on that port; rsyslog and syslog-ng need TLS on it",
         )
     told = toldByAlert(error)
     if told is not None:
@@ -106,13 +105,13 @@ def explainAlert(error: SSL.Error) -> tuple[str, str]:
         for word, meaning, cure in _ALERTS:
             if word in text:
                 return f"{meaning} ({text})", cure
-    return text, "the master's log says more"
+    return text, "see the master's log"
 
 
 class _Bare:
     """
-    What Twisted asks a TLS protocol for when it makes a connection: a factory that may
-    know ALPN protocols. This one does not.
+    The part of a TLS protocol that Twisted needs to make a connection: a factory that may know
+    ALPN protocols. This one does not.
     """
 
     wrappedFactory = None
@@ -139,7 +138,7 @@ class _Line:
             self._plain.sendall(octets)
 
     def _fill(self, deadline: float) -> bool:
-        """Get more octets. False: the peer has closed."""
+        """Receive more octets. False: the peer has closed."""
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([self._plain], [], [], left)[0]:
             raise TimeoutError
@@ -150,11 +149,11 @@ class _Line:
 
     def handshake(self, patience: float) -> None:
         """
-        Shake hands.
+        Complete the handshake.
 
-        @raise SSL.Error: it is refused.
-        @raise TimeoutError: nobody answers.
-        @raise EOFError: the peer hangs up.
+        @raise SSL.Error: a certificate was refused.
+        @raise TimeoutError: no answer came.
+        @raise EOFError: the peer closed.
         """
         deadline = time.monotonic() + patience
         while True:
@@ -180,10 +179,10 @@ class _Line:
         """
         The next control line.
 
-        @raise SSL.Error: we are refused.
-        @raise TimeoutError: nothing comes.
-        @raise EOFError: the peer hangs up.
-        @raise ControlError: it is none.
+        @raise SSL.Error: the peer refuses our certificate.
+        @raise TimeoutError: no line came.
+        @raise EOFError: the peer closed.
+        @raise ControlError: the octets are not a control line.
         """
         deadline = time.monotonic() + patience
         while b"\n" not in self.held:
@@ -207,7 +206,7 @@ def _resolve(report: Report, host: str, port: int, resolve: Any) -> list[Any]:
         report.fail(
             "name",
             f"{host}: {getattr(error, 'strerror', None) or error}",
-            "look at --master-host, and at /etc/resolv.conf; an address works, too",
+            "check --master-host and /etc/resolv.conf; an IP address works, too",
         )
         return []
     report.ok("name", f"{host} is {', '.join(sorted({f[4][0] for f in found}))}")
@@ -229,7 +228,7 @@ def _connect(report: Report, found: list[Any], patience: float) -> socket.socket
             report.note(
                 "TCP",
                 f"{address[0]} answers, but not {'; '.join(refused)}",
-                "take the address that does not answer out of the name, or open it",
+                "remove the address that does not answer from the name, or open it",
             )
         else:
             report.ok("TCP", f"{address[0]} port {address[1]} answers")
@@ -256,9 +255,9 @@ def askMaster(
     patience: float = PATIENCE_S,
 ) -> None:
     """
-    Go to the master and back.
+    Test the connection to the master.
 
-    @param delivery: auto, acked or plain, as the forwarder has it.
+    @param delivery: auto, acked or plain, as the forwarder's option.
     """
     found = _resolve(report, host, port, resolve)
     plain = _connect(report, found, patience) if found else None
@@ -271,7 +270,7 @@ def askMaster(
             line.handshake(patience)
             report.ok(
                 "TLS",
-                f"{line.tls.get_protocol_version_name()}; who answers is {masterName}",
+                f"{line.tls.get_protocol_version_name()}; the peer is {masterName}",
             )
             extended = line.tls.get_alpn_proto_negotiated() in DELIVERY_PROTOCOLS
             _judge(report, extended, delivery)
@@ -296,19 +295,20 @@ def askMaster(
             report.fail(
                 step,
                 f"no answer in {patience:g} s",
-                "look at the listener's log, and at its machine: it is there and does not work",
+                "check the listener's log and its machine: it accepts connections but does not"
+                " answer",
             )
         except (EOFError, OSError) as error:
             report.fail(
                 step,
-                f"the other end hangs up: {error or 'closed'}",
-                "look at the listener's log: it says why it closes a connection",
+                f"the peer closed the connection: {error or 'closed'}",
+                "see the listener's log for the reason",
             )
         except ControlError as error:
             report.fail(
                 step,
-                f"what answers is no listener of ours: {error}",
-                "see what listens there",
+                f"the peer is not a decnet-listener: {error}",
+                "find the program on that port",
             )
 
 
@@ -318,17 +318,17 @@ def _judge(report: Report, extended: bool, delivery: str) -> None:
     elif delivery == "acked":
         report.fail(
             "ALPN",
-            "the master does not acknowledge, and --delivery=acked asks for it: nothing is sent",
-            "point --master-host to a decnet-listener; a proxy that ends TLS takes it away, too",
+            "the master does not acknowledge, but --delivery=acked requires it: nothing is sent",
+            "point --master-host to a decnet-listener; a proxy that ends TLS also removes ALPN",
         )
     elif delivery == "auto":
         report.note(
             "ALPN",
             "plain RFC 5425: the master does not acknowledge",
-            "lines may be lost when it crashes; --delivery=acked waits for one that does",
+            "lines can be lost when it crashes; --delivery=acked waits for one that acknowledges",
         )
     else:
-        report.ok("ALPN", "plain RFC 5425, as --delivery=plain asks for")
+        report.ok("ALPN", "plain RFC 5425, as --delivery=plain requires")
 
 
 def _greeting(line: _Line, patience: float) -> HELLO:
@@ -338,8 +338,8 @@ def _greeting(line: _Line, patience: float) -> HELLO:
         if told is not None:
             raise Unanswered(f"{told.reason}: {said.code}: {said.text}", told.remedy)
         raise Unanswered(
-            f"the master sends us away: {said.code}: {said.text}",
-            "its limits and its log say more",
+            f"the master closed the connection: {said.code}: {said.text}",
+            "check its limits and its log",
         )
     if not isinstance(said, HELLO):
         raise ControlError("no greeting", encodeControl(said)[:80])
@@ -356,8 +356,8 @@ def _roundTrip(report: Report, line: _Line, patience: float) -> None:
             break
         if isinstance(said, BYE):
             raise Unanswered(
-                f"the master ends it: {said.code}: {said.text}",
-                "no-space: make room on the master; else see its log",
+                f"the master closed the connection: {said.code}: {said.text}",
+                "no-space: free space on the master; otherwise see its log",
             )
         if isinstance(said, MARK):
             continue
@@ -370,10 +370,10 @@ def _roundTrip(report: Report, line: _Line, patience: float) -> None:
     took = (time.monotonic() - began) * 1000
     report.ok(
         "round trip",
-        f"the master's journal has answered in {took:.0f} ms; it holds {octets} octets of"
-        f" {streams} files of this worker",
+        f"the master's journal answered in {took:.0f} ms; it holds {octets} octets of {streams}"
+        " files of this worker",
     )
-    line.send(BYE("shutdown", "the doctor has seen enough"))
+    line.send(BYE("shutdown", "the doctor has finished"))
     line.tls.shutdown()
     line._flush()
 
@@ -382,12 +382,12 @@ def _compare(report: Report, hello: HELLO, messageOctetsMax: int) -> None:
     if hello.messageOctetsMax < messageOctetsMax:
         report.note(
             "longest line",
-            f"the master takes {hello.messageOctetsMax} octets, --max-message is"
+            f"the master accepts {hello.messageOctetsMax} octets, but --max-message is"
             f" {messageOctetsMax}",
             "longer lines become gap records: raise the listener's --max-message",
         )
     else:
-        report.ok("longest line", f"the master takes {hello.messageOctetsMax} octets")
+        report.ok("longest line", f"the master accepts {hello.messageOctetsMax} octets")
 
 
 def _wait(report: Report, line: _Line) -> None:
@@ -399,4 +399,4 @@ def _wait(report: Report, line: _Line) -> None:
             f"no refusal in {REFUSAL_S} s; plain RFC 5425 has no other answer",
         )
         return
-    raise ControlError("it speaks, which RFC 5425 does not", b"")
+    raise ControlError("it sends octets, which RFC 5425 receivers do not", b"")

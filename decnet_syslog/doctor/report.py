@@ -1,8 +1,8 @@
 """
-Findings: what was looked at, what was seen, what to do.
+Findings: a check, its result, and the remedy.
 
-What a peer, a certificate or a file name says is shown, never obeyed: whoever runs a
-doctor does so in a terminal.
+Text from a peer, a certificate or a file name is only shown, never interpreted: the doctor runs in
+a terminal.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 __all__ = ["FAIL", "NOTE", "OK", "Finding", "Report", "printable"]
 
 OK = "ok"
-# Works, and somebody should know.
+# It works, but the operator should know.
 NOTE = "note"
 FAIL = "FAIL"
 
-# No sentence of ours is longer; a peer's can be.
+# Longer than any text of ours; a peer's text can be longer.
 TEXT_CHARACTERS_MAX = 600
 
 
 def printable(text: str) -> str:
-    """Any text as a terminal may get it: one line, no control and no bidi characters."""
+    """Text that is safe for a terminal: one line, no control and no bidi characters."""
     shown = "".join(
         [c if c.isprintable() else ascii(c)[1:-1] for c in text[:TEXT_CHARACTERS_MAX]]
     )
@@ -32,12 +32,12 @@ def printable(text: str) -> str:
 @dataclass(frozen=True)
 class Finding:
     """
-    One thing that was looked at.
+    The result of one check.
 
-    @ivar check: what.
+    @ivar check: the name of the check.
     @ivar state: L{OK}, L{NOTE} or L{FAIL}.
-    @ivar said: what was seen.
-    @ivar cure: what to do; empty if nothing.
+    @ivar said: the observation.
+    @ivar cure: the remedy; empty if none is needed.
     """
 
     check: str
@@ -48,22 +48,22 @@ class Finding:
 
 class Report:
     """
-    What has been found so far.
+    The findings so far.
     """
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
 
     def ok(self, check: str, said: str) -> None:
-        """All is well."""
+        """Add a check that found no problem."""
         self._add(check, OK, said)
 
     def note(self, check: str, said: str, cure: str) -> None:
-        """It works, but."""
+        """Add a check whose result works, but needs attention."""
         self._add(check, NOTE, said, cure)
 
     def fail(self, check: str, said: str, cure: str) -> None:
-        """It cannot work, or not as promised."""
+        """Add a check whose result does not work, or not as promised."""
         self._add(check, FAIL, said, cure)
 
     def _add(self, check: str, state: str, said: str, cure: str = "") -> None:
@@ -71,11 +71,11 @@ class Report:
 
     @property
     def well(self) -> bool:
-        """Whether nothing has failed."""
+        """Whether no check failed."""
         return all(finding.state != FAIL for finding in self.findings)
 
     def asText(self) -> str:
-        """For people: a line for each, the cure below it."""
+        """For people: a line per finding, with the remedy below it."""
         lines = []
         for finding in self.findings:
             lines.append(f"{finding.state:<5} {finding.check}: {finding.said}")
@@ -83,7 +83,7 @@ class Report:
                 lines.append(f"      -> {finding.cure}")
         failed = sum(finding.state == FAIL for finding in self.findings)
         lines.append(
-            "nothing is in the way"
+            "no problem found"
             if not failed
             else f"{failed} of {len(self.findings)} checks failed"
         )
