@@ -120,7 +120,7 @@ def main() -> int:
     )
     parser.add_argument("--gigabytes", type=float, default=GIGABYTES)
     parser.add_argument("--runs", type=int, default=RUNS)
-    parser.add_argument("--json", action="store_true", help="records as well")
+    parser.add_argument("--json", action="store_true", help="write records as well")
     arguments = parser.parse_args()
     lines = int(arguments.gigabytes * 1e9) // DECNET_OCTETS
     runs: list[dict[str, Any]] = []

@@ -197,7 +197,9 @@ def main() -> int:
     )
     parser.add_argument("--series", choices=[*SERIES, "all"], default="all")
     parser.add_argument("--runs", type=int, default=RUNS)
-    parser.add_argument("--scale", type=float, default=1.0, help="so many lines")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="number of lines, as a factor"
+    )
     arguments = parser.parse_args()
     chosen = [*SERIES] if arguments.series == "all" else [arguments.series]
     runs: list[dict[str, Any]] = []

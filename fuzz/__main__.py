@@ -142,7 +142,9 @@ def main(arguments: Sequence[str]) -> int:
     print(table([_HEADS, *[result.row() for result in results]]))
     for result in results:
         for crash in result.crashes:
-            print(f"{result.name}: {crash}; {directory / result.name / 'log'} says why")
+            print(
+                f"{result.name}: {crash}; {directory / result.name / 'log'} has the reason"
+            )
     good = all(result.complete and not result.crashes for result in results)
     return 0 if good else 1
 

@@ -180,7 +180,7 @@ class Trial:
         self.worker.forwarder.start()
         self.writer.write(CHUNK)
         # The forwarder follows the file once its first line has arrived.
-        self.pair.wait(lambda: bool(self._delivered()), "nothing comes")
+        self.pair.wait(lambda: bool(self._delivered()), "no line arrives")
         if self.kind.away:
             self.pair.listener.stop()
 
@@ -207,7 +207,7 @@ class Trial:
         if self.kind.away:
             # A file deleted before the forwarder opened it: no program could have read
             # it.
-            self.pair.wait(self._hasOpened, "the forwarder does not open the log")
+            self.pair.wait(self._hasOpened, "the forwarder has not opened the log")
 
     def _hasOpened(self) -> bool:
         """Whether the forwarder has the log and the newest rotated file open."""
@@ -349,7 +349,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run rows. The exit status is 1 if a line was lost or came twice."""
     parser = argparse.ArgumentParser(prog="python -m tests.logrotate_matrix")
     parser.add_argument("--only", default="", help="rows whose title begins so")
-    parser.add_argument("--state", choices=STATES, help="of the forwarder")
+    parser.add_argument("--state", choices=STATES, help="forwarder state")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="write docs/proof.rst")
     parser.add_argument("--keep", action="store_true", help="keep the directory")

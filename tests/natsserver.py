@@ -89,7 +89,7 @@ def openJetStream(
     outbox = Outbox(bus, layout, OutputState.open(state), "test", time.monotonic)
     journal = JetStreamJournal.open(bus, layout, messageOctetsMax, outbox)
     outbox.prepare()
-    waitUntil(outbox.acquire, "the outputs are somebody else's")
+    waitUntil(outbox.acquire, "another process owns the outputs")
     return journal
 
 
@@ -320,7 +320,7 @@ class NatsCluster:
                 return
             for node in self.nodes:
                 node.stop()
-        raise AssertionError(f"no place for a stream: {self.nodes[0].output()}")
+        raise AssertionError(f"a stream cannot be placed: {self.nodes[0].output()}")
 
     def _places(self) -> bool:
         """Whether a test stream can soon be placed on all nodes."""

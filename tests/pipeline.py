@@ -500,7 +500,7 @@ class World:
         """Check that octets which a reader has seen never vanish or change."""
         now = self.rawPath.read_bytes()
         seen = self.seen.get(self.master.tag, b"")
-        assert now.startswith(seen), "a reader saw octets that are gone"
+        assert now.startswith(seen), "octets that a reader has seen are gone"
         self.seen[self.master.tag] = now
         for failure in self.failures:
             # Raised with its own type: only an assertion failure is a verdict on the
@@ -536,7 +536,7 @@ class World:
                     crc = content.checksum(there.base, there.offset)
                 except (Changed, Vanished):
                     continue
-                assert crc == there.crc, f"other octets of {content} are committed"
+                assert crc == there.crc, f"the committed octets differ from {content}"
 
     def heal(self) -> None:
         """Check that everything arrives once there are no more faults."""

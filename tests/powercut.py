@@ -181,7 +181,7 @@ class Disk:
                 return self.names.pop(texts[0], None) is not None
             case b"fsync" | b"fdatasync":
                 return self._sync(files[0])
-        raise AssertionError(f"{name!r} is not understood")
+        raise AssertionError(f"{name!r} is an unknown call")
 
     def _open(self, path: bytes, arguments: bytes) -> bool:
         if not path.startswith(self._root) or path.endswith(b"/marks"):

@@ -85,7 +85,7 @@ class BalancedTests(PairTestCase):
                 )
                 is not None
             ),
-            "the stranger is not named",
+            "the refused address is not logged",
         )
 
 
@@ -132,10 +132,12 @@ class SharedPortTests(PairTestCase):
         self.waitFor(
             pair,
             lambda: "listening on" in second.output(),
-            "the second does not listen",
+            "the second listener does not listen",
         )
         third.start()
-        self.waitFor(pair, lambda: not third.alive, "the third listens")
+        self.waitFor(
+            pair, lambda: not third.alive, "the third listener was not refused"
+        )
         self.assertIn("cannot listen", third.output())
         paths = [pair.logPath, other / "master.log"]
         for number in range(24):

@@ -287,7 +287,7 @@ class ProcessTests(PairTestCase):
             with socket.socket() as other:
                 seen.append(other.connect_ex(("127.0.0.1", port)))
             self.assertEqual(set(threading.enumerate()), threads)
-            raise UserError("the journal is not to be had")
+            raise UserError("the journal cannot be opened")
 
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

@@ -226,7 +226,7 @@ class UserTests(PairTestCase):
         and work.
         """
         if os.geteuid() != 0:
-            raise SkipTest("it takes root to become somebody else")
+            raise SkipTest("only root can switch to another user")
         places = {
             str(Path(m.__file__ or "").parents[1]) for m in (decnet_syslog, twisted)
         }
@@ -304,4 +304,4 @@ class UserTests(PairTestCase):
                 continue
             if done.returncode == 0:
                 return python
-        raise SkipTest("no Python here that another user can run")
+        raise SkipTest("another user cannot run any Python here")

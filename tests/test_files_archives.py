@@ -565,7 +565,7 @@ class WritersTests(ArchiveTestCase):
             writing = isOpenForWriting(file.fileno())
         if writing is None:
             raise SkipTest(
-                "leases do not work here: the file system, or the file's owner"
+                "leases are not supported by this file system, or for this owner"
             )
         return writing
 

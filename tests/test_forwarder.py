@@ -747,7 +747,9 @@ class SessionTests(SynchronousTestCase):
 
     def test_lostWhileWaiting(self) -> None:
         """After the connection is lost, pending waits are dropped."""
-        self.session.whenArrived(lambda: self.fail("it has not arrived"))
+        self.session.whenArrived(
+            lambda: self.fail("whenArrived called back although the octets are unsent")
+        )
         self.wire.toArrive = 1
         self.run_()
         self.session.connectionLost()

@@ -243,7 +243,7 @@ class SpaceTests(SingleTestCase):
             except JournalBlocked as error:
                 self.assertIn("maximum bytes", str(error))
                 return count, deposit
-        raise AssertionError("it is never full")
+        raise AssertionError("the stream never fills up")
 
     def test_fullStreamRefuses(self) -> None:
         """

@@ -349,7 +349,7 @@ class ServerTests(NatsTestCase):
                 except Silent:
                     return False
 
-            waitUntil(isIn, "it never comes in again")
+            waitUntil(isIn, "the client was not accepted again")
         # Without a restart: the server ends the connection.
         self.patch(buses, "COME_AGAIN_S", 0.5)
         for text, comesIn in [(good.replace("pa55word", "other"), False), (good, True)]:
@@ -393,14 +393,14 @@ class ServerTests(NatsTestCase):
         ]:
             server.extra = user(wanted)
             server.reload()
-            waitUntil(lambda: not isIn(), "the old one is still let in")
+            waitUntil(lambda: not isIn(), "the old credentials are still accepted")
             for wrong, mode in [("nonsense", 0o600), (text, 0o644)]:
                 secret.write_text(wrong)
                 secret.chmod(mode)
                 time.sleep(0.5)
                 self.assertFalse(isIn())
             secret.chmod(0o600)
-            waitUntil(isIn, f"{wanted} is not let in")
+            waitUntil(isIn, f"{wanted} is not accepted")
 
     def test_nkey(self) -> None:
         """

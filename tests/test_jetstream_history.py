@@ -740,7 +740,7 @@ class FullTests(BackTestCase):
                 self.assertNotEqual(listener.commit([lines(granted, 0, line)]), [None])
             except JournalBlocked:
                 return generation
-        raise AssertionError("it is never full")
+        raise AssertionError("the stream never fills up")
 
     def full(self, reserve: int) -> tuple[JetStreamJournal, JetStreamJournal, int]:
         """A listener, a writer, and a journal that is full of written messages."""

@@ -76,7 +76,7 @@ class RunningTests(NatsTestCase):
         """Wait until both files have every line once and in order."""
         waitUntil(
             lambda: len(self.lines(directory)) >= len(self.written),
-            f"{len(self.lines(directory))} of {len(self.written)} lines are there:"
+            f"{len(self.lines(directory))} of {len(self.written)} lines in the files:"
             f" {self.said()}",
         )
         self.assertEqual(countLines(self.written, self.lines(directory)), (0, 0))
@@ -173,7 +173,7 @@ class RunningTests(NatsTestCase):
         self.append(self.worker, 1000)
         self.await_(homes[0])
         two = self.outputs(homes[1], hasty)
-        waitUntil(lambda: "waiting" in two.output(), "the second does not wait")
+        waitUntil(lambda: "waiting" in two.output(), "the second process does not wait")
         self.assertEqual(self.lines(homes[1]), [])
         one.stop()
         before = len(self.written)
@@ -181,28 +181,34 @@ class RunningTests(NatsTestCase):
         waitUntil(lambda: len(self.lines(homes[1])) >= 500, "no takeover after a stop")
         self.assertEqual(self.lines(homes[1]), self.written[before:])
         one.start()
-        waitUntil(lambda: one.output().count("waiting") == 1, "the first does not wait")
+        waitUntil(
+            lambda: one.output().count("waiting") == 1,
+            "the first process does not wait",
+        )
         two.signal(signal.SIGSTOP)
         before = len(self.written)
         self.append(self.worker, 500)
         waitUntil(
             lambda: self.lines(homes[0])[-500:] == self.written[before:],
-            f"no takeover from one that hangs: {self.said()}",
+            f"no takeover from the hanging process: {self.said()}",
         )
         seen = self.lines(homes[1])
         two.signal(signal.SIGCONT)
-        waitUntil(lambda: not two.alive, "who has lost the lease goes on")
+        waitUntil(lambda: not two.alive, "the process that lost the lease continues")
         assert two.running is not None
         self.assertEqual(two.running.returncode, 75)
         self.assertEqual(self.lines(homes[1])[: len(seen)], seen)
         two.start()
-        waitUntil(lambda: two.output().count("waiting") == 2, "it does not wait again")
+        waitUntil(
+            lambda: two.output().count("waiting") == 2,
+            "the resumed process does not wait",
+        )
         one.kill()
         self.append(self.worker, 500)
         everything = set(self.written)
         waitUntil(
             lambda: everything <= {*self.lines(homes[0]), *self.lines(homes[1])},
-            f"no takeover from one that was killed: {self.said()}",
+            f"no takeover from the killed process: {self.said()}",
         )
         for home in homes:
             self.assertEqual(len(set(self.lines(home))), len(self.lines(home)))
@@ -223,7 +229,7 @@ class RunningTests(NatsTestCase):
         self.append(self.worker, 3000)
         waitUntil(
             lambda: "nothing is accepted until" in self.pair.listener.output(),
-            f"the listener does not say that it waits: {self.said()}",
+            f"the listener does not log that it waits: {self.said()}",
         )
         self.append(self.worker, 1000)
         self.assertEqual(len(self.lines(files)), 1000)
@@ -248,7 +254,7 @@ class RunningTests(NatsTestCase):
         self.append(self.worker, 60000)
         waitUntil(
             lambda: "maximum bytes" in self.pair.listener.output(),
-            f"the stream is never full: {self.said()}",
+            f"the stream never fills up: {self.said()}",
         )
         self.outputs(files)
         self.await_(files)

@@ -83,13 +83,14 @@ class StatusTests(NatsTestCase):
         self.assertIn(b"decnet_outputs_writing 0.0\n", get(two, "/metrics"))
         self.nats.freeze()
         waitUntil(
-            lambda: not facts(two)["ok"], f"nothing is wrong: {json.dumps(facts(two))}"
+            lambda: not facts(two)["ok"],
+            f"no problem is reported: {json.dumps(facts(two))}",
         )
         code, text = self.status(two)
         self.assertEqual(code, 1, text)
         self.assertIn("away: journal: it has not answered for ", text)
         self.nats.thaw()
-        waitUntil(lambda: bool(facts(two)["ok"]), "it is not well again")
+        waitUntil(lambda: bool(facts(two)["ok"]), "the status has not recovered")
 
     def test_loopbackOnly(self) -> None:
         """A status address other than loopback is refused."""
@@ -105,5 +106,5 @@ class StatusTests(NatsTestCase):
         )
         self.addCleanup(process.kill)
         process.start()
-        waitUntil(lambda: not process.alive, "it runs")
+        waitUntil(lambda: not process.alive, "the process was not refused")
         self.assertIn("loopback only", process.output())

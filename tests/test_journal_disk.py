@@ -46,7 +46,7 @@ def disk(directory: Path, octets: int) -> Iterator[Path]:
         capture_output=True,
     )
     if done.returncode:
-        raise SkipTest("a small disk takes the right to mount one")
+        raise SkipTest("mounting a small disk is not permitted")
     try:
         yield place
     finally:
@@ -639,7 +639,7 @@ class Handing:
         self.rooms += 1
 
     def failed(self) -> None:
-        raise AssertionError("an error of ours")
+        raise AssertionError("an internal error")
 
 
 # Programs that write until a write fails, and then until writes succeed again.
@@ -717,7 +717,7 @@ class ReadOnlyTests(SynchronousTestCase):
         @return: the program's output.
         """
         if shutil.which("strace") is None:
-            raise SkipTest("a failing write takes strace")
+            raise SkipTest("strace is needed to make writes fail")
         path = Path(self.mktemp()).resolve()
         path.mkdir(parents=True)
         trace = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64"]
@@ -786,7 +786,9 @@ class ProcessTests(PairTestCase):
             count = 50_000
             worker.append(b"".join([line % number for number in range(count)]))
             self.waitFor(
-                pair, lambda: sizes(place).get("j.db", 0) > 3 * MIB, "not full"
+                pair,
+                lambda: sizes(place).get("j.db", 0) > 3 * MIB,
+                "the journal is not full",
             )
             other = takeAll(place)
             pair.listener.kill()
@@ -794,7 +796,7 @@ class ProcessTests(PairTestCase):
             self.waitFor(
                 pair,
                 lambda: pair.listener.output().count("wait in the journal") > 1,
-                "not blocked again",
+                "the output is not blocked again",
             )
             ballast.unlink()
             other.unlink()

@@ -195,7 +195,7 @@ class SampleTests(PairTestCase):
             self.waitFor(
                 pair,
                 lambda: pair.logPath.exists() and pair.logPath.stat().st_size > 0,
-                "nothing is written",
+                "the output has no lines",
             )
             for file in files:
                 state = str(self.directory / "state")

@@ -306,7 +306,7 @@ class MatrixTests(PairTestCase):
         assert child.stdin is not None
         child.stdin.write(b"R\n")
         self.waitFor(
-            self.master, lambda: child.poll() is not None, "it is renegotiated"
+            self.master, lambda: child.poll() is not None, "the client renegotiated"
         )
         said = self.words(source)
         self.assertIn("RENEGOTIATING", said)

@@ -46,7 +46,9 @@ class MutantTests(SynchronousTestCase):
         )
         with mutant.inPlace():
             result = theCase(mutant.hunt)
-        self.assertEqual(result.errors, [], "found by an error of its own")
+        self.assertEqual(
+            result.errors, [], "the hunt failed with an error instead of an assertion"
+        )
         self.assertEqual(len(result.failures), 1, f"{mutant.name} was not found")
 
     def inHistories(self, mutant: Mutant) -> bool:

@@ -423,7 +423,7 @@ class ProcessTests(PairTestCase):
                 return heard.count("WATCHDOG=1") >= 3
 
             process.start()
-            self.waitFor(pair, beaten, "no beats")
+            self.waitFor(pair, beaten, "no watchdog messages")
             self.assertEqual(heard[0], "READY=1")
             self.assertRegex(heard[1], "STATUS=[01] (connection|files)")
             process.signal(signal.SIGHUP)

@@ -124,7 +124,9 @@ class FullTests(PairTestCase):
     def make(self, small: Path, pair: Pair) -> None:
         """Enlarge the disk, and wait for the last line."""
         subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
-        self.waitFor(pair, lambda: self.arrived(pair, small), "it does not go on")
+        self.waitFor(
+            pair, lambda: self.arrived(pair, small), "the outputs do not continue"
+        )
 
     def test_movedToAnotherDisk(self) -> None:
         """
@@ -149,7 +151,7 @@ class FullTests(PairTestCase):
                         continue
             return [name for name in opened if "/full." in name and "deleted" in name]
 
-        self.waitFor(pair, lambda: not held(), "deleted files are held")
+        self.waitFor(pair, lambda: not held(), "deleted files are still open")
         self.make(small, pair)
         self.assertOnce(small, other)
 
@@ -184,7 +186,7 @@ class FullTests(PairTestCase):
         self.waitFor(
             pair,
             lambda: all((small / n).stat().st_size for n in ("full.log", "full.json")),
-            "it does not go on",
+            "the outputs do not continue",
         )
         pair.listener.stop()
         pair.startListener()
@@ -252,6 +254,6 @@ class ConfiguredTests(PairTestCase):
         self.waitFor(
             pair,
             lambda: "was not among the outputs" in pair.listener.output(),
-            "the hole is not reported",
+            "the missing batches are not reported",
         )
         self.assertEqual(pair.jsonPath.read_bytes().count(b"\n"), 10)

@@ -415,7 +415,7 @@ class FullDiskTests(PairTestCase):
             capture_output=True,
         )
         if mounted.returncode:
-            raise SkipTest("a small disk takes the right to mount one")
+            raise SkipTest("mounting a small disk is not permitted")
         self.addCleanup(subprocess.run, ["umount", "-l", str(small)], check=True)
         ballast = small / "ballast"
         ballast.write_bytes(b"x" * 1_500_000)
@@ -427,7 +427,9 @@ class FullDiskTests(PairTestCase):
         worker.forwarder.start()
         worker.append(numbered(0, 15000))
         self.waitFor(
-            pair, lambda: "wait in the journal" in pair.listener.output(), "not full"
+            pair,
+            lambda: "wait in the journal" in pair.listener.output(),
+            "the output is not blocked",
         )
         self.waitForFile(pair, pair.jsonPath, 15000)
         ballast.unlink()

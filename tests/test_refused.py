@@ -310,7 +310,7 @@ class AlertTests(ToldTestCase):
         """An internal error refuses the peer and does not reach the reactor."""
 
         def fail(certificate: x509.Certificate) -> Objection | None:
-            raise ValueError("an error of ours")
+            raise ValueError("an internal error")
 
         for hears in ((), DELIVERY_PROTOCOLS):
             self.context = ListenerContext(

@@ -350,4 +350,4 @@ class PlainTests(TailTestCase):
             clock.advance(1)
             s.pump()
         self.assertNotIn(b"line 000", line.out)
-        self.assertTrue(said or self.events, "nothing was said of what was left out")
+        self.assertTrue(said or self.events, "the skipped lines were not reported")

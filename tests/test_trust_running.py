@@ -128,18 +128,18 @@ class RunningTests(PairTestCase):
         said = decnetSyslog("revoke", "w1", f"--ca-dir={pair.caDirectory}")
         self.assertIn("revoked", said)
         pair.wait(
-            lambda: "closing w1 at" in pair.listener.output(), "w1 is not sent away"
+            lambda: "closing w1 at" in pair.listener.output(), "w1 is not disconnected"
         )
         pair.wait(
             lambda: (
                 "it was revoked on" in pair.listener.output().split("closing w1")[-1]
                 and "refused 127" in pair.listener.output()
             ),
-            "w1 is not refused when it comes back",
+            "w1 is not refused when it reconnects",
         )
         held = len(self.delivered(pair)["w1"])
         count = writer.stop()
-        pair.wait(lambda: len(self.delivered(pair)["w2"]) == count + 1, "w2 is held up")
+        pair.wait(lambda: len(self.delivered(pair)["w2"]) == count + 1, "w2 is delayed")
         delivered = self.delivered(pair)
         self.assertEqual(delivered["w2"], self.expected(count))
         self.assertEqual(self.connections(pair, "w2"), 1)
@@ -159,7 +159,7 @@ class RunningTests(PairTestCase):
         reason.
         """
         self.waitFor(
-            pair, lambda: alert in knock(pair, bundle), f"{bundle} is not {alert}"
+            pair, lambda: alert in knock(pair, bundle), f"{bundle} does not get {alert}"
         )
 
     def test_authorityReplaced(self) -> None:
@@ -207,13 +207,13 @@ class RunningTests(PairTestCase):
                 "using the new certificate" in worker.forwarder.output()
                 for worker in (one, two)
             ),
-            "a new bundle is not noticed",
+            "the new bundle is not loaded",
         )
         decnetSyslog("ca", "replace", "--finish", ca)
         self.waitFor(
             pair,
             lambda: [self.connections(pair, name) for name in ("w1", "w2")] == [2, 2],
-            "a worker does not come back with the new certificate",
+            "a worker does not reconnect with the new certificate",
         )
         for worker in (one, two):
             shutil.copy2(pair.caDirectory / "ca.crt", worker.bundle / ".new")
@@ -232,7 +232,7 @@ class RunningTests(PairTestCase):
                 len(self.delivered(pair).get(name, ())) == count + 1
                 for name in ("w1", "w2")
             ),
-            "not everything arrives",
+            "lines are missing",
         )
         delivered = self.delivered(pair)
         for name in ("w1", "w2"):
@@ -304,7 +304,7 @@ class RunningTests(PairTestCase):
                     said in workers[name].forwarder.output()
                     and workers[name].forwarder.output().count("connecting to") >= 3
                 ),
-                f"{name} is not told",
+                f"{name} does not learn the reason",
             )
         self.assertEqual(pair.logPath.read_bytes(), b"")
         for name, said in words.items():
@@ -326,7 +326,7 @@ class RunningTests(PairTestCase):
                 {n: len(m) for n, m in self.delivered(pair).items()}
                 == dict.fromkeys(words, 3)
             ),
-            "not everything arrives",
+            "lines are missing",
         )
         for name in words:
             self.assertEqual(
@@ -358,23 +358,23 @@ class RunningTests(PairTestCase):
         for process in (pair.listener, one.forwarder):
             pair.wait(
                 lambda process=process: "using the new certificate" in process.output(),
-                "a new certificate is not noticed",
+                "the new certificate is not loaded",
             )
         shutil.copy2(directory / "kept" / "worker.key", pair.caDirectory / "master")
         pair.wait(
             lambda: "is not the key of worker.crt" in pair.listener.output(),
-            "a key that does not fit is not noticed",
+            "a mismatching key is not reported",
         )
         self.assertEqual(
             [self.connections(pair, name) for name in ("w1", "w2")], [1, 1]
         )
         one.forwarder.kill()
         one.forwarder.start()
-        pair.wait(lambda: self.connections(pair, "w1") == 2, "w1 does not come back")
+        pair.wait(lambda: self.connections(pair, "w1") == 2, "w1 does not reconnect")
         count = writer.stop()
         pair.wait(
             lambda: all(len(m) == count + 1 for m in self.delivered(pair).values()),
-            "not everything arrives",
+            "lines are missing",
         )
         for messages in self.delivered(pair).values():
             self.assertEqual(messages, self.expected(count))

@@ -334,7 +334,9 @@ class RunningTests(PairTestCase):
         pair.startListener()
         found = r"status on https://0\.0\.0\.0:(\d+)/"
         self.waitFor(
-            pair, lambda: bool(re.search(found, pair.listener.output())), "no status"
+            pair,
+            lambda: bool(re.search(found, pair.listener.output())),
+            "the status is not served",
         )
         match = re.search(found, pair.listener.output())
         assert match is not None

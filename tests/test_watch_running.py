@@ -102,7 +102,7 @@ class FleetTests(WatchTestCase):
         revoked = pair.authority.enroll("decky-05", self.directory / "five")
         pair.authority.revoke([revoked.serial_number])
         stopped, running, gone = self.start(pair).workers
-        self.whenever(pair, lambda: facts(pair.listener)["ok"], "not ok")
+        self.whenever(pair, lambda: facts(pair.listener)["ok"], "the master is not ok")
 
         def silent() -> set[str]:
             workers = facts(pair.listener)["workers"]
@@ -111,12 +111,14 @@ class FleetTests(WatchTestCase):
         stopped.forwarder.signal(signal.SIGSTOP)
         gone.forwarder.kill()
         self.whenever(
-            pair, lambda: self.state(pair, stopped) == "silent", "it is not silent"
+            pair,
+            lambda: self.state(pair, stopped) == "silent",
+            "decky-01 is not silent",
         )
         self.whenever(
-            pair, lambda: self.state(pair, gone) == "silent", "nobody misses it"
+            pair, lambda: self.state(pair, gone) == "silent", "decky-03 is not missed"
         )
-        self.whenever(pair, lambda: "decky-04" in silent(), "nobody misses decky-04")
+        self.whenever(pair, lambda: "decky-04" in silent(), "decky-04 is not missed")
         self.assertEqual(silent(), {"decky-01", "decky-03", "decky-04"})
         self.assertEqual(self.state(pair, running), "ok")
         self.assertIn(
@@ -127,7 +129,9 @@ class FleetTests(WatchTestCase):
         )
         self.assertNotIn("decky-02 is silent", pair.listener.output())
         stopped.forwarder.signal(signal.SIGCONT)
-        self.whenever(pair, lambda: self.state(pair, stopped) == "ok", "it is not over")
+        self.whenever(
+            pair, lambda: self.state(pair, stopped) == "ok", "the alarm has not ended"
+        )
 
         def events() -> list[tuple[str, str, bool]]:
             return sorted(
@@ -154,7 +158,7 @@ class FleetTests(WatchTestCase):
         worker.file.rename(worker.file.with_name("kept"))
         worker.file.mkdir()
         self.whenever(
-            pair, lambda: self.state(pair, worker) == "stuck", "it is not stuck"
+            pair, lambda: self.state(pair, worker) == "stuck", "the worker is not stuck"
         )
         (found,) = facts(pair.listener)["workers"]
         self.assertIn(str(worker.file), found["alarms"]["stuck"]["text"])
@@ -166,7 +170,9 @@ class FleetTests(WatchTestCase):
         worker.file.rmdir()
         worker.append(numbered(1, 1))
         self.waitForLines(pair, 2)
-        self.whenever(pair, lambda: self.state(pair, worker) == "ok", "it is not over")
+        self.whenever(
+            pair, lambda: self.state(pair, worker) == "ok", "the alarm has not ended"
+        )
 
 
 class StatusTests(WatchTestCase):
@@ -227,14 +233,20 @@ class StatusTests(WatchTestCase):
         self.children.append(watching)
         screens = Path(shown.name)
         self.whenever(
-            pair, lambda: screens.read_bytes().count(b"all is well") > 1, "not again"
+            pair,
+            lambda: screens.read_bytes().count(b"all is well") > 1,
+            "the screen is not updated",
         )
         watching.send_signal(signal.SIGINT)
         self.assertEqual(watching.wait(30), 130)
         other = pair.workers[0].file
         other.rename(other.with_name("kept"))
         other.mkdir()
-        self.whenever(pair, lambda: status().returncode == 1, "it is still well")
+        self.whenever(
+            pair,
+            lambda: status().returncode == 1,
+            "the status still reports no problem",
+        )
         self.assertIn("stuck", status().stdout.decode())
         pair.listener.stop()
         gone = status()

@@ -384,7 +384,7 @@ class _World:
             if not self.thread.calls and not self.clock.getDelayedCalls():
                 break
         else:
-            raise AssertionError("it does not come to an end")
+            raise AssertionError("the commits never finish")
         self.look()
         assert self.commits.pendingOctets == 0, self.commits.pendingOctets
         self.check()

@@ -256,7 +256,7 @@ class _World:
         self.sender.pump()
         before = self.line.octets
         self.sender.pump()
-        assert self.line.octets == before, "it sends for ever"
+        assert self.line.octets == before, "the sender never stops sending"
         for items in self.line.sent.items.values():
             for start, end, what in items:
                 self.allowed.add(end)
