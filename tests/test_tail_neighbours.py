@@ -117,7 +117,7 @@ class LinkTests(NameTests):
         (self.logs / "link").symlink_to("a.log")
         self.settle()
         self.assertLessEqual(self.events.count("link-changed"), 1)
-        with mock.patch("decnet_syslog.files._follower.openRegular") as opened:
+        with mock.patch("decnet_syslog.files._pathname.openRegular") as opened:
             for _ in range(5):
                 self.ship()
             opened.assert_not_called()

@@ -3,16 +3,18 @@ All log files of a forwarder: several paths and patterns, and the journal they g
 
 What must be true: positions belong to a journal. L{FollowedFiles.connect} makes those of the
 one that is connected the ones that count; what another has acknowledged is kept beside them.
+
+This is the facade of the package, and longer than its other modules: the session of a
+connection, the service and the status use one object for all files.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import islice
 from pathlib import Path
 
+from ._background import Background
 from ._contents import Content, ContentKey, Position
 from ._directories import DirectoryCache, Siblings
 from ._follower import FileFollower
@@ -23,6 +25,7 @@ from ._owners import FileOwners
 from ._paths import FollowedPaths
 from ._store import Authority, JournalSeen, StateStore
 from ._surroundings import Surroundings
+from ._troubles import Troubles
 from ._unsaved import UnsavedRecords
 from ._writers import isOpenForWriting
 
@@ -34,17 +37,6 @@ EXPAND_S = 0.5
 # Files that one forwarder follows: each is a descriptor or two, and a row. Half of what a
 # listener lets one connection have open: of each there may be a rotated one that is not done.
 FILES_MAX = 1024
-
-# Files that are not followed, or not opened by the master, that are reported.
-UNFOLLOWED_MAX = 64
-
-# Octets that are summed ahead of being read, at a look: a copy of a file that is far behind is
-# known by them.
-SUMMED_OCTETS = 32 * 1024 * 1024
-
-# Ended contents whose files are looked at again, at a look: somebody may have written to one.
-# A fixed number, so that idle costs nothing that grows with rotated files.
-RECHECKED = 16
 
 
 class FollowedFiles:
@@ -85,9 +77,7 @@ class FollowedFiles:
         self._followers: dict[str, FileFollower] = {}
         self._expandedAt: float | None = None
         self._changed: list[Callable[[], None]] = []
-        self._troubled: dict[str, str] = {}
-        self._unopened: dict[str, str] = {}
-        self._told: set[tuple[str, str]] = set()
+        self._troubles = Troubles(events)
         self._lacks: Callable[[Content], bool] = lambda content: False
         self._owners = FileOwners(self._followers, store)
         self._paths = FollowedPaths(
@@ -99,9 +89,9 @@ class FollowedFiles:
             filesMax,
             lambda path, start, named: FileFollower(path, self._around, start, named),
             events,
-            self._tellOnce,
+            self._troubles.tellOnce,
         )
-        self._recheck: list[tuple[FileFollower, str]] = []
+        self._background = Background(self._followers, self._troubles)
         self._unsaved = UnsavedRecords(self._journal, store.forget, kept.release)
         self._around = Surroundings(
             store,
@@ -118,7 +108,7 @@ class FollowedFiles:
             self._owners.isLivePath,
             self._owners.isReadElsewhere,
             self._owners.isOthers,
-            self._tellOnce,
+            self._troubles.tellOnce,
             lambda follower: follower.offer(self._lacks),
             self._saveOne,
             self._unsaved,
@@ -136,8 +126,9 @@ class FollowedFiles:
 
     @property
     def troubles(self) -> dict[str, str]:
-        """What cannot be read now: path and reason."""
-        found = {**self._paths.unfollowed, **self._unopened, **self._troubled}
+        """What cannot be read now, or is not followed: path and reason."""
+        found = {**self._paths.unfollowed, **self._troubles.unopened}
+        found.update(self._troubles.now)
         found.update(self._siblings.trouble)
         for follower in self._followers.values():
             if follower.trouble is not None:
@@ -161,10 +152,7 @@ class FollowedFiles:
 
     def reportUnopened(self, paths: dict[str, str]) -> None:
         """Files that wait because the master takes no more of a connection, and its reason."""
-        if not self._unopened and paths:
-            path, reason = next(iter(paths.items()))
-            self._events("unreadable", path=path, reason=reason)
-        self._unopened = dict(islice(paths.items(), UNFOLLOWED_MAX))
+        self._troubles.reportUnopened(paths)
 
     def onChanged(self, call: Callable[[], None]) -> None:
         """Call when there is something to save."""
@@ -312,14 +300,18 @@ class FollowedFiles:
         # Before the files are looked at: a copy that is made of one later has all that the
         # look sees of it.
         self._siblings.look()
-        well = [f for f in list(self._followers.values()) if self._try(f, f.lookAtPath)]
+        well = [
+            f
+            for f in list(self._followers.values())
+            if self._troubles.isolated(f.path, f.lookAtPath)
+        ]
         # Again: what was rotated while we looked comes before what was found then.
         self._siblings.lookAgain()
         for follower in well:
-            if self._try(follower, follower.lookAtSiblings):
-                self._troubled.pop(follower.path, None)
-        self._lookAgain()
-        self._sum()
+            if self._troubles.isolated(follower.path, follower.lookAtSiblings):
+                self._troubles.over(follower.path)
+        self._background.recheck()
+        self._background.sum(self.opened)
         self._flush()
         if any(one.dirty for one in self.opened):
             self.changed()
@@ -333,50 +325,6 @@ class FollowedFiles:
             reason = getattr(error, "strerror", None) or str(error)
             for path in sorted(paths & self._followers.keys()):
                 self._followers[path].cannot(reason)
-
-    def _sum(self) -> None:
-        """Know what is far behind by its checksum, before its file is gone."""
-        room = SUMMED_OCTETS
-        for one in self.opened:
-            if room <= 0:
-                return
-            if one.size > one.content.proof.end and one.position < one.size:
-                try:
-                    room -= one.extendProof(room)
-                except OSError as error:
-                    self._tellOnce(one.name, error.strerror or str(error))
-
-    def _lookAgain(self) -> None:
-        """See whether somebody has written to a file that was finished, a few at a look."""
-        if not self._recheck:
-            self._recheck = [
-                (follower, path)
-                for follower in self._followers.values()
-                for path in follower.quietPaths()
-            ]
-        for follower, path in self._recheck[-RECHECKED:]:
-            self._try(follower, partial(follower.recheck, path))
-        del self._recheck[-RECHECKED:]
-
-    def _try(self, follower: FileFollower, look: Callable[[], None]) -> bool:
-        """One file's trouble, or a state that has no space: the others go on."""
-        try:
-            look()
-        except (OSError, sqlite3.DatabaseError) as error:
-            self._tell(follower.path, str(error))
-            return False
-        return True
-
-    def _tell(self, path: str, reason: str) -> None:
-        """Report once that something is wrong with a file."""
-        if path not in self._troubled and len(self._troubled) < UNFOLLOWED_MAX:
-            self._troubled[path] = reason
-            self._events("unreadable", path=path, reason=reason)
-
-    def _tellOnce(self, path: str, reason: str) -> None:
-        if (path, reason) not in self._told and len(self._told) < 10 * UNFOLLOWED_MAX:
-            self._told.add((path, reason))
-            self._events("unreadable", path=path, reason=reason)
 
     def stop(self) -> None:
         """Look a last time, save and close: what was written to a deleted file is kept."""

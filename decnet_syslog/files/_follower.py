@@ -16,18 +16,17 @@ now, has its octets in a rotated file, and these come first.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from uuid import uuid4
 
-from ._contents import BLOCK_OCTETS, UNFINISHED, Content, ContentKey, Event, Life
-from ._evidence import liveFile
+from ._contents import BLOCK_OCTETS, Content, ContentKey, Life
 from ._finish import Finisher
-from ._matching import AWAITED_S_MAX, SEARCH_S, Matcher
-from ._objects import NO_FILE, FileId, identify, openRegular
+from ._matching import Matcher
+from ._objects import NO_FILE, FileId
 from ._open import OpenContent
+from ._pathname import PathName
 from ._reader import ContentFile
-from ._rules import isSame
+from ._search import Search
 from ._start import Start
 from ._surroundings import Surroundings
 
@@ -44,6 +43,7 @@ class FileFollower:
     @ivar opened: contents that are not delivered, or may still grow; the oldest first.
     @ivar records: of contents that are not open, by key.
     @ivar current: what has the path.
+    @ivar name: what the path leads to.
     @ivar trouble: what could not be read at the last look, or C{None}.
     """
 
@@ -68,17 +68,14 @@ class FileFollower:
         self._around = around
         self._clock = around.clock
         self._events = around.events
-        self._follow = follow
         self.hasStarted = False
         self._unreadable: str | None = None
-        self.wasEmpty = False
-        # A file that has our path, and that another path's follower reads.
-        self.waitsFor: FileId | None = None
-        self._linked: tuple[int, int] | None = None
+        self.name = PathName(self, around, follow)
         # When the search for a copy began, of opened contents and of records.
         self.searching: dict[ContentKey, float] = {}
         self.matcher = Matcher(self, around)
         self._start = Start(self, around, startOffset or 0)
+        self._search = Search(self, around)
         self._finisher = Finisher(self, around)
         self._isLooking = False
 
@@ -104,10 +101,10 @@ class FileFollower:
                 self._startAgain()
                 return
             if one.hasChanged and not one.isSearching:
-                self._fileLost(one)
+                self._search.fileLost(one)
             if one.trouble is not None:
                 self.cannot(one.trouble)
-        self._lookAtName()
+        self.name.look()
         self._isLooking = True
 
     def lookAtSiblings(self) -> None:
@@ -116,7 +113,7 @@ class FileFollower:
             return
         self._isLooking = False
         self.matcher.look()
-        self._giveUp()
+        self._search.giveUp()
         self._finisher.look()
 
     def close(self) -> None:
@@ -182,175 +179,11 @@ class FileFollower:
                 return one
         return None
 
-    # The path
-
-    def _lookAtName(self) -> None:
-        """See whether the path leads to another file by now."""
-        try:
-            status = os.stat(self.path)
-        except FileNotFoundError:
-            self.wasEmpty = True
-            if self.current is not None:
-                self._nameTaken(self.current)
-            return
-        except OSError as error:
-            self.cannot(error.strerror or str(error))
-            return
-        here = (status.st_dev, status.st_ino)
-        if self.current is not None and here == self.current.content.file[:2]:
-            return
-        # A file that was renamed away can come back.
-        for one in self.opened:
-            isRead = one.file is not None and not one.fromArchive
-            isHere = here == one.content.file[:2] and one.life is Life.ROTATED
-            if isRead and isHere:
-                self._nameBack(one)
-                return
-        if self._isStillRead(here):
-            return
-        descriptor = self._open()
-        if descriptor is None:
-            return
-        if os.path.islink(self.path) and here != self._linked:
-            # The rotated files are beside the target by now.
-            self._linked = here
-            self._around.siblings.changed.add(self.path)
-            self._around.events("link-changed", path=self.path)
-        self._adopt(descriptor)
-
-    def _isStillRead(self, here: tuple[int, int]) -> bool:
-        """Whether another path's follower still reads the file that has our path."""
-        file = self.waitsFor
-        if file is None or file[:2] != here:
-            return False
-        return isinstance(self._around.ownerOf(file, self), OpenContent)
-
-    def _adopt(self, descriptor: int) -> None:
-        """Say what the file is that has the path now; what was rotated unseen comes first."""
-        origin = self.originOf(descriptor)
-        if origin is None:
-            os.close(descriptor)
-            return
-        self._around.siblings.lookAgain()
-        replaced = self.current
-        if replaced is not None:
-            self._nameTaken(replaced)
-        try:
-            self.matcher.match(descriptor, replaced, origin)
-        finally:
-            self.wasEmpty = False
-
-    def originOf(self, descriptor: int) -> int | None:
-        """
-        Where our content of a file begins: it may have been shipped when it had another path.
-
-        @return: C{None}: another path's follower still reads it.
-        """
-        file = identify(descriptor)
-        self.waitsFor = None
-        owner = self._around.ownerOf(file, self)
-        if owner is None:
-            return 0
-        isRead = isinstance(owner, OpenContent)
-        content = owner.content if isinstance(owner, OpenContent) else owner
-        if isRead or (
-            content.life in UNFINISHED and self._around.isFollowed(content.name)
-        ):
-            self.waitsFor = file
-            return None
-        return content.extent if isSame(liveFile(descriptor), content) else 0
-
-    def _nameTaken(self, one: OpenContent) -> None:
-        self.current = None
-        one.rotatedAt = self._clock()
-        one.happened(Event.NAME_TAKEN)
-        self._events("renamed", path=self.path, generation=one.content.generation)
-
-    def _nameBack(self, one: OpenContent) -> None:
-        if self.current is not None:
-            self._nameTaken(self.current)
-        one.rotatedAt = None
-        one.isFinal = False
-        one.happened(Event.NAME_BACK)
-        self.current = one
-
-    def _fileLost(self, one: OpenContent) -> None:
-        """Its file holds another content: a copy of it is looked for."""
-        self._events(
-            "truncated",
-            path=self.path,
-            generation=one.content.generation,
-            position=one.position,
-        )
-        if one is self.current:
-            self.current = None
-            one.rotatedAt = self._clock()
-        if one.home is not None:
-            # What is there now was taken for it, and is to be judged anew.
-            self.matcher.forget(one.home)
-            one.home = None
-        left = self._leftBehind(one)
-        one.close()
-        one.content.file = NO_FILE
-        one.content.archived = 0
-        one.hasChanged = False
-        one.limit = None
-        one.content.reason = "truncated"
-        one.happened(Event.FILE_LOST)
-        self.searching[one.key] = self._clock()
-        self._around.store.save([one.content])
-        if left is not None:
-            try:
-                begun = self.begin(left, identify(left), Life.ROTATED)
-            except BaseException:
-                os.close(left)
-                raise
-            begun.rotatedAt = self._clock()
-        self._around.siblings.lookAgain()
-        self.matcher.match()
-
-    def _leftBehind(self, one: OpenContent) -> int | None:
-        """
-        The file of a content that holds another one now, if no name that is looked at leads
-        to it: what is in it now would be read by nobody.
-        """
-        file = one.file
-        if file is None or file.descriptor is None or one.fromArchive or one.isStale:
-            return None
-        status = os.fstat(file.descriptor)
-        try:
-            here = os.stat(self.path)
-        except OSError:
-            here = None
-        isHere = here is not None and os.path.samestat(here, status)
-        isSibling = status.st_ino in self._around.siblings.of(self.path).values()
-        return None if isHere or isSibling else os.dup(file.descriptor)
-
-    def _open(self) -> int | None:
-        """Open what has the path now, if it is a regular file."""
-        try:
-            return self.openPath()
-        except OSError as error:
-            self.cannot(error.strerror or str(error))
-            return None
-
-    def openPath(self) -> int | None:
-        """
-        Open what has the path now, if it is a regular file.
-
-        @raise OSError: it is there, and cannot be opened.
-        """
-        try:
-            descriptor = openRegular(self.path, self._follow)
-        except FileNotFoundError:
-            return None
-        if descriptor is None:
-            self.cannot("it is not a regular file")
-            return None
+    def readableAgain(self) -> None:
+        """What could not be read can be read now."""
         if self._unreadable is not None:
             self._events("readable-again", path=self.path)
             self._unreadable = None
-        return descriptor
 
     def cannot(self, reason: str) -> None:
         """Something cannot be read: it is reported when it begins."""
@@ -358,36 +191,6 @@ class FileFollower:
         if self._unreadable != reason:
             self._events("unreadable", path=self.path, reason=reason)
             self._unreadable = reason
-
-    def _giveUp(self) -> None:
-        """What was looked for long enough: the rest of it becomes a gap."""
-        now = self._clock()
-        for key, since in list(self.searching.items()):
-            if now - since < SEARCH_S or self.trouble is not None:
-                continue
-            if not self.matcher.couldLookEverywhere:
-                # It may be in what cannot be read now: the search has not begun.
-                self.searching[key] = now
-                continue
-            if key in self.matcher.awaited and now - since < AWAITED_S_MAX:
-                continue
-            del self.searching[key]
-            record = self.records.get(key)
-            if record is not None:
-                record.happened(Event.FILE_GONE)
-                self._around.unsaved.note(record)
-                # A journal that lacks some of it gets a gap.
-                self._around.begun(self)
-                continue
-            for one in self.opened:
-                if one.key == key:
-                    one.happened(Event.GIVEN_UP)
-                    one.lose(one.content.reason or "truncated")
-                    self._around.store.save([one.content])
-                    if one.position < one.size:
-                        self._events(
-                            "copy-not-found", path=self.path, position=one.position
-                        )
 
     # Contents
 

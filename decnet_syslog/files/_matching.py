@@ -163,7 +163,7 @@ class Matcher:
                     one.content,
                     isThere,
                     looksLike=looksLike(one) if isThere else None,
-                    mayGrow=wasCurrent and not follower.wasEmpty,
+                    mayGrow=wasCurrent and not follower.name.wasEmpty,
                     searchIsOver=now - since >= SEARCH_S,
                     goneAt=goneAt,
                     isContinued=one.isContinued,

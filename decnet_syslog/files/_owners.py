@@ -95,7 +95,7 @@ class FileOwners:
     def isLivePath(self, file: FileId, asking: FileFollower) -> bool:
         return any(
             follower is not asking
-            and follower.waitsFor is not None
-            and follower.waitsFor.isSame(file)
+            and follower.name.waitsFor is not None
+            and follower.name.waitsFor.isSame(file)
             for follower in self._followers.values()
         )

@@ -17,11 +17,9 @@ from ._follower import FileFollower
 from ._names import RotatedIndex
 from ._rotations import compressionOf
 from ._store import StateStore
+from ._troubles import UNFOLLOWED_MAX
 
 __all__ = ["FollowedPaths"]
-
-# Files that are not followed that are reported.
-UNFOLLOWED_MAX = 64
 
 Make = Callable[[str, "int | None", bool], FileFollower]
 """Make the follower of a path; where it begins, and whether it may be a link."""

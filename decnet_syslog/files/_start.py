@@ -84,9 +84,9 @@ class Start:
         if not contents:
             follower.matcher.firstSight()
         startOffset = 0 if contents else self.startOffset
-        live = follower.openPath()
+        live = follower.name.open()
         if live is not None:
-            origin = follower.originOf(live)
+            origin = follower.name.originOf(live)
             if origin is None:
                 os.close(live)
                 live = None

@@ -1,0 +1,118 @@
+"""
+Contents that have lost their files: a copy is looked for, for a bounded time.
+
+What must be true: a content leaves the search with a file that is proved to hold it, or its
+undelivered octets become a gap record.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ._contents import Event, Life
+from ._matching import AWAITED_S_MAX, SEARCH_S
+from ._objects import NO_FILE, identify
+from ._open import OpenContent
+from ._surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from ._follower import FileFollower
+
+__all__ = ["Search"]
+
+
+class Search:
+    """
+    Begins and ends the search for copies, of the contents of one path.
+    """
+
+    def __init__(self, follower: FileFollower, around: Surroundings) -> None:
+        self._follower = follower
+        self._around = around
+
+    def fileLost(self, one: OpenContent) -> None:
+        """Its file holds another content: a copy of it is looked for."""
+        self._around.events(
+            "truncated",
+            path=self._follower.path,
+            generation=one.content.generation,
+            position=one.position,
+        )
+        if one is self._follower.current:
+            self._follower.current = None
+            one.rotatedAt = self._around.clock()
+        if one.home is not None:
+            # What is there now was taken for it, and is to be judged anew.
+            self._follower.matcher.forget(one.home)
+            one.home = None
+        left = self._leftBehind(one)
+        one.close()
+        one.content.file = NO_FILE
+        one.content.archived = 0
+        one.hasChanged = False
+        one.limit = None
+        one.content.reason = "truncated"
+        one.happened(Event.FILE_LOST)
+        self._follower.searching[one.key] = self._around.clock()
+        self._around.store.save([one.content])
+        if left is not None:
+            try:
+                begun = self._follower.begin(left, identify(left), Life.ROTATED)
+            except BaseException:
+                os.close(left)
+                raise
+            begun.rotatedAt = self._around.clock()
+        self._around.siblings.lookAgain()
+        self._follower.matcher.match()
+
+    def _leftBehind(self, one: OpenContent) -> int | None:
+        """
+        The file of a content that holds another one now, if no name that is looked at leads
+        to it: what is in it now would be read by nobody.
+        """
+        file = one.file
+        if file is None or file.descriptor is None or one.fromArchive or one.isStale:
+            return None
+        status = os.fstat(file.descriptor)
+        try:
+            here = os.stat(self._follower.path)
+        except OSError:
+            here = None
+        isHere = here is not None and os.path.samestat(here, status)
+        isSibling = (
+            status.st_ino in self._around.siblings.of(self._follower.path).values()
+        )
+        return None if isHere or isSibling else os.dup(file.descriptor)
+
+    def giveUp(self) -> None:
+        """What was looked for long enough: the rest of it becomes a gap."""
+        now = self._around.clock()
+        for key, since in list(self._follower.searching.items()):
+            if now - since < SEARCH_S or self._follower.trouble is not None:
+                continue
+            if not self._follower.matcher.couldLookEverywhere:
+                # It may be in what cannot be read now: the search has not begun.
+                self._follower.searching[key] = now
+                continue
+            if key in self._follower.matcher.awaited and now - since < AWAITED_S_MAX:
+                continue
+            del self._follower.searching[key]
+            record = self._follower.records.get(key)
+            if record is not None:
+                record.happened(Event.FILE_GONE)
+                self._around.unsaved.note(record)
+                # A journal that lacks some of it gets a gap.
+                self._around.begun(self._follower)
+                continue
+            for one in self._follower.opened:
+                if one.key == key:
+                    one.happened(Event.GIVEN_UP)
+                    one.lose(one.content.reason or "truncated")
+                    self._around.store.save([one.content])
+                    if one.position < one.size:
+                        self._around.events(
+                            "copy-not-found",
+                            path=self._follower.path,
+                            position=one.position,
+                        )
