@@ -103,7 +103,7 @@ class ManyTests(ManyTestCase):
         self.go(world)
         self.assertEqual(self.arrived(world), list(range(5)))
         self.assertEqual(len(world.files.troubles), 7)
-        self.assertIn("takes 5 files", next(iter(world.files.troubles.values())))
+        self.assertIn("at most 5 files", next(iter(world.files.troubles.values())))
         for first in (0, 5):
             for number in range(first, first + 5):
                 (world.logs / f"{number:04}.log").unlink()
