@@ -4,6 +4,7 @@ Tests for the documentation: it builds, covers every option, and its commands wo
 
 from __future__ import annotations
 
+import ast
 import html
 import importlib.util
 import json
@@ -29,6 +30,8 @@ from .test_cli import commands
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def shown(text: str) -> str:
@@ -198,6 +201,53 @@ class ClaimTests(SynchronousTestCase):
         }
         self.assertGreater(len(here), 8)
         self.assertEqual(set(self.table("Environment", "Exit statuses")), here)
+
+    def test_namesExist(self) -> None:
+        """Every test and every module that a page names exists."""
+        classes: dict[str, set[str]] = {}
+        for path in (ROOT / "tests").rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.ClassDef):
+                    methods = [f.name for f in node.body if isinstance(f, FUNCTIONS)]
+                    classes.setdefault(node.name, set()).update(methods)
+        tests = set(classes).union(*classes.values())
+        tests |= {path.stem for path in (ROOT / "tests").rglob("*.py")}
+        package = ROOT / "decnet_syslog"
+        rooms = {path.name for path in package.iterdir()}
+        modules = {
+            path.relative_to(package).with_suffix("").as_posix()
+            for path in package.rglob("*.*")
+        }
+        for page in (*ROOT.glob("*.rst"), *DOCS.glob("*.rst")):
+            # That one is h11's.
+            text = page.read_text("utf-8").replace("``test_io.py``", "")
+            for literal in re.findall(r"``([^`\n]+)``", text):
+                for owner, name in re.findall(r"(\w+Tests)\.(test_\w+)", literal):
+                    self.assertIn(name, classes.get(owner, ()), f"{page.name}: {owner}")
+                named = set(re.findall(r"\btest_\w+|\b[A-Z]\w+Tests\b", literal))
+                self.assertEqual(named - tests, set(), page.name)
+                found = re.fullmatch(r"(\w+)/\w+(\.py)?", literal)
+                if found is not None and found[1] in rooms:
+                    self.assertIn(literal.removesuffix(".py"), modules, page.name)
+
+    def test_everyModuleHasItsPlace(self) -> None:
+        """ARCHITECTURE.rst lists every module in its package."""
+        text = (ROOT / "ARCHITECTURE.rst").read_text("utf-8")
+        tree, _, _ = text.partition("\n\n``wire``, ")
+        named: dict[str, set[str]] = {"": set()}
+        room = ""
+        for line in tree.splitlines():
+            if found := re.match(r" {6}(\w+)/", line):
+                room = found[1]
+            elif re.match(r" {6}\w+\.py", line):
+                room = ""
+            named.setdefault(room, set()).update(re.findall(r"\w+", line))
+        package = ROOT / "decnet_syslog"
+        for path in package.rglob("*.py"):
+            if path.stem in ("__init__", "__main__") or path.parent.name == "commands":
+                continue
+            room = "" if path.parent == package else path.parent.name
+            self.assertIn(path.stem, named.get(room, ()), f"in {room or 'the package'}")
 
     def test_examplesAreTestedAndShown(self) -> None:
         """Every example configuration is used by a test, and is shown on a page."""
