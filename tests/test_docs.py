@@ -247,7 +247,8 @@ class ClaimTests(SynchronousTestCase):
             if path.stem in ("__init__", "__main__") or path.parent.name == "commands":
                 continue
             room = "" if path.parent == package else path.parent.name
-            self.assertIn(path.stem, named.get(room, ()), f"in {room or 'the package'}")
+            place = f"{path.stem} of {room or 'the package'} is not in ARCHITECTURE.rst"
+            self.assertIn(path.stem, named.get(room, ()), place)
 
     def test_examplesAreTestedAndShown(self) -> None:
         """Every example configuration is used by a test, and is shown on a page."""
