@@ -570,8 +570,11 @@ class OptionTests(MasterTestCase):
         """
         for given, why in (
             (["--max-message=2047"], "RFC 5425"),
-            (["--max-rate=1"], "--max-rate is 0, or"),
-            (["--max-unfinished=1m", "--max-message=2m"], "no less than --max-message"),
+            (["--max-rate=1"], "--max-rate must be 0 or"),
+            (
+                ["--max-unfinished=1m", "--max-message=2m"],
+                "must be at least --max-message",
+            ),
             (["--max-pending=0"], "at least 65536"),
             (["--max-pending-per-worker=1k"], "at least 65536"),
             (["--max-pending-per-connection=1k"], "at least 65536"),

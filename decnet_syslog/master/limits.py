@@ -1,9 +1,9 @@
 """
-What a listener lets its peers take of it: every limit, and why it is what it is.
+The listener's limits on its peers, and the reason for each value.
 
-What must be true: whatever a peer does, what it makes us hold is bounded by numbers that are
-here; and none of them is kept by throwing lines away. Who reaches one waits, or is closed and
-comes again.
+Requirements: the resources that a peer can make the listener hold are bounded by the numbers in
+this module, whatever the peer does. No limit is enforced by discarding lines. A peer that reaches
+a limit has to wait, or its connection is closed and it connects again.
 """
 
 from __future__ import annotations
@@ -18,115 +18,119 @@ from .pacing import RATE_MIN
 
 __all__ = ["DEFAULTS", "LIMIT_PARAMETERS", "Limits"]
 
-# A message of RFC 5425 may be so long (section 4.3.1), and every receiver must take it.
+# Every receiver must accept messages of this length (RFC 5425, section 4.3.1).
 MESSAGE_OCTETS_MIN = 2048
 
-# With less, every receive would wait for a commit of its own.
+# With less, every receive would have to wait for its own commit.
 PENDING_OCTETS_MIN = 64 * 1024
 
 
 @dataclass(frozen=True)
 class Limits:
     """
-    The limits of a listener. Octets and seconds; what is not said to be of one connection, or
-    of one worker (one name), is of all together.
+    The limits of a listener, in octets and seconds. A limit applies to all connections together
+    unless its comment names one connection or one worker (one certificate name).
     """
 
-    # Each costs about 50 KiB; a fleet is smaller than this, a flood is not.
+    # Each costs about 50 KiB. A fleet is smaller than this, a flood is not.
     connections: int = 16384
 
-    # Of one name. A forwarder has one, and for a moment the dead one before it; other
-    # programs may have one for each of their threads. When there are more the oldest goes.
+    # Per worker. A forwarder has one connection, and for a moment also its previous, dead one.
+    # Other programs may open one per thread. Beyond the limit the oldest is closed.
     connectionsPerWorker: int = 16
 
-    # Not authenticated yet. A whole fleet may return at once after our restart; a
-    # flood of strangers must not take the places of those who have a certificate.
+    # Connections that are not authenticated yet. A whole fleet may return at once after a
+    # restart; a flood of strangers must not take the places of peers with a certificate.
     handshakes: int = 8192
 
-    # Of these, from one address. A fleet behind one address returns at once, too; who is
-    # refused comes again in a second or two, when others have finished.
+    # Handshakes from one address. A fleet behind one address also returns at once; a refused
+    # peer connects again in a second or two, when others have finished.
     handshakesPerAddress: int = 1024
 
-    # A handshake is two round trips; who needs longer holds a connection for nothing.
+    # A handshake takes two round trips. A slower peer only holds a connection.
     handshakeSeconds: float = 15.0
 
-    # Until the first octet behind the handshake; 0: for ever. Who has no line to send is
-    # silent, and what it holds is bounded by the connections of its name.
+    # The wait for the first octet after the handshake; 0: for ever. A peer without lines to
+    # send is silent, and its connections are limited anyway.
     silenceSeconds: float = 0.0
 
-    # A frame that is begun must end: who needs longer for one holds memory for nothing.
+    # The longest time for one frame. A slower peer only holds memory.
     frameSeconds: float = 60.0
 
-    # A peer whose host is gone: TCP probes it when it has been silent for half of that, and
-    # gives up when it has answered nothing, or has not acknowledged what we sent, for all.
+    # The time until a peer counts as dead. TCP probes a peer that has been silent for half of
+    # this time. It gives up when the peer answers nothing, or does not acknowledge sent octets,
+    # for the whole time.
     peerSeconds: float = 120.0
 
     # Honeypots log payloads.
     message: int = MESSAGE_OCTETS_MAX
 
-    # Of unfinished frames: sixty-four of the longest at once.
+    # Octets of unfinished frames: 64 of the longest at once.
     unfinished: int = 64 * 1024 * 1024
 
-    # A second, of one worker on all its connections; 0: as many as it can.
+    # Octets per second of one worker, on all its connections; 0: no limit.
     rate: int = 0
 
-    # Received and not committed, in memory: two commits' worth at the speed of a fast disk; a
-    # hundred workers' 64 KiB receives fit many times over.
+    # Octets in memory that are received and not committed: enough for two commits on a fast
+    # disk. A receive of 64 KiB from each of a hundred workers fits five times.
     pending: int = 32 * 1024 * 1024
 
-    # Of these, of one worker on all its connections. Four would have to flood to fill it.
+    # Pending octets of one worker, on all its connections. Four workers would have to flood to
+    # fill the whole.
     pendingPerWorker: int = 8 * 1024 * 1024
 
-    # Of these, of one connection: one megabyte or two that are being committed, as many that
-    # come meanwhile.
+    # Pending octets of one connection: one or two megabytes that are being committed, and the
+    # same amount that arrives meanwhile.
     pendingPerConnection: int = 4 * 1024 * 1024
 
-    # Undelivered batches on disk. When an output is blocked for so long that the journal
-    # reaches this, nothing more is accepted: the backlog stays on the workers' disks.
+    # Octets of undelivered batches on disk. If a blocked output makes the journal reach this
+    # size, the listener accepts nothing more, and the backlog stays on the workers' disks.
     journal: int = 1024 * 1024 * 1024
 
-    # Files that one connection has open: each is an entry here and a grant. A forwarder has
-    # 1024 at most, and of each what was rotated and is not delivered.
+    # Open files of one connection. Each costs an entry in memory and a grant. A forwarder has
+    # at most 1024 logs, and rotated files that are not delivered yet.
     filesPerConnection: int = 2048
 
-    # Files of one worker whose positions are kept. A worker makes the ids: without a bound, one
-    # that has been broken into could fill the disk with rows. Reached after so many rotations,
-    # those that advanced longest ago go first.
+    # Files of one worker whose positions are kept. The worker chooses the ids, so without a
+    # bound a compromised worker could fill the disk with rows. Beyond the limit the journal
+    # forgets the files that advanced longest ago.
     filesPerWorker: int = 4096
 
     @classmethod
     def fromOptions(cls, options: Mapping[str, Any]) -> Limits:
         """
-        What the options of L{LIMIT_PARAMETERS} say.
+        The limits that the options of L{LIMIT_PARAMETERS} give.
 
-        @raise ValueError: they do not go together, or nothing could be received.
+        @raise ValueError: the options contradict one another, or the listener could receive
+            nothing.
         """
         limits = cls(**{field: options[name] for field, name, _, _ in _OPTIONS})
         for wrong, why in (
             (
                 limits.message < MESSAGE_OCTETS_MIN,
-                f"--max-message: RFC 5425 asks for at least {MESSAGE_OCTETS_MIN} octets",
+                f"--max-message must be at least {MESSAGE_OCTETS_MIN} octets (RFC 5425)",
             ),
             (
                 0 < limits.rate < RATE_MIN,
-                f"--max-rate is 0, or at least {RATE_MIN}",
+                f"--max-rate must be 0 or at least {RATE_MIN}",
             ),
             (
                 limits.unfinished < limits.message,
-                "--max-unfinished: no less than --max-message, or the longest never ends",
+                "--max-unfinished must be at least --max-message, or the longest message"
+                " can never end",
             ),
             (
                 min(
                     limits.pending, limits.pendingPerWorker, limits.pendingPerConnection
                 )
                 < PENDING_OCTETS_MIN,
-                f"--max-pending, for a worker and for a connection, too: at least"
-                f" {PENDING_OCTETS_MIN}",
+                "--max-pending, --max-pending-per-worker and --max-pending-per-connection"
+                f" must be at least {PENDING_OCTETS_MIN}",
             ),
             (
                 limits.filesPerWorker < 2 * limits.filesPerConnection,
-                "--max-files-per-worker: at least twice --max-files, or what is open is"
-                " forgotten",
+                "--max-files-per-worker must be at least twice --max-files, or the journal"
+                " would forget open files",
             ),
         ):
             if wrong:
@@ -140,49 +144,49 @@ _OPTIONS: tuple[tuple[str, str, str, Callable[[str], object]], ...] = (
     (
         "connections",
         "max-connections",
-        "Connections in all; fewer if the limit on open files is lower",
+        "Maximum number of connections; fewer if the limit on open files is lower",
         count,
     ),
     (
         "connectionsPerWorker",
         "max-connections-per-worker",
-        "Connections of one name; of more the oldest is closed",
+        "Maximum number of connections per worker; beyond it the oldest is closed",
         count,
     ),
     (
         "handshakes",
         "max-handshakes",
-        "Connections that have no certificate yet",
+        "Maximum number of unauthenticated connections",
         count,
     ),
     (
         "handshakesPerAddress",
         "max-handshakes-per-address",
-        "Of these, of one address (IPv6: of one /64)",
+        "Maximum number of unauthenticated connections per address (IPv6: per /64)",
         count,
     ),
     (
         "handshakeSeconds",
         "handshake-timeout",
-        "Cut a connection whose handshake is not done after so many seconds",
+        "Seconds until a connection without a complete handshake is cut",
         seconds,
     ),
     (
         "silenceSeconds",
         "max-silence",
-        "Close a connection that has not said one octet in so many seconds; 0: never",
+        "Seconds until a connection that has sent no octet is closed; 0: never",
         secondsOrNever,
     ),
     (
         "frameSeconds",
         "frame-timeout",
-        "Close a connection whose frame has not ended after so many seconds",
+        "Seconds until a connection with an unfinished frame is closed",
         seconds,
     ),
     (
         "peerSeconds",
         "peer-timeout",
-        "Give up a peer whose host has not answered for so many seconds",
+        "Seconds until a peer whose host does not answer counts as dead",
         seconds,
     ),
     (
@@ -194,55 +198,55 @@ _OPTIONS: tuple[tuple[str, str, str, Callable[[str], object]], ...] = (
     (
         "unfinished",
         "max-unfinished",
-        "Octets of unfinished frames of all connections",
+        "Maximum octets of unfinished frames, all connections together",
         octets,
     ),
     (
         "rate",
         "max-rate",
-        "Octets a second of one worker, on all its connections; 0: no limit. It has to"
-        " wait, nothing is lost",
+        "Maximum octets per second of one worker; 0: no limit. A faster worker has to wait,"
+        " and loses nothing",
         octets,
     ),
     (
         "pending",
         "max-pending",
-        "Octets in memory that are not committed yet; beyond, peers wait",
+        "Maximum octets in memory that are not committed yet; beyond it peers wait",
         octets,
     ),
     (
         "pendingPerWorker",
         "max-pending-per-worker",
-        "Of these, of one worker on all its connections",
+        "The same for one worker, on all its connections",
         octets,
     ),
     (
         "pendingPerConnection",
         "max-pending-per-connection",
-        "Of these, of one connection",
+        "The same for one connection",
         octets,
     ),
     (
         "journal",
         "journal-max",
-        "Stop accepting when the journal holds so many octets",
+        "Octets in the journal at which the listener stops accepting lines",
         octets,
     ),
     (
         "filesPerConnection",
         "max-files",
-        "Files that one connection has open",
+        "Maximum number of open files per connection",
         count,
     ),
     (
         "filesPerWorker",
         "max-files-per-worker",
-        "Files of one worker whose positions are kept; of more the oldest is forgotten",
+        "Maximum number of files per worker; beyond it the oldest position is forgotten",
         count,
     ),
 )
 
-#: As C{optParameters} has them.
+#: Entries for C{optParameters}.
 LIMIT_PARAMETERS: list[list[Any]] = [
     [name, None, getattr(Limits, field), text, coerce]
     for field, name, text, coerce in _OPTIONS

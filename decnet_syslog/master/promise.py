@@ -1,12 +1,12 @@
 """
-The journal as a promise: what reception, group commit and feeds ask of one.
+The journal's interface, as reception, group commit and feeds use it.
 
-Two keep it: L{decnet_syslog.master.journal}, a file of one listener, and
+There are two implementations: L{decnet_syslog.master.journal}, a file of one listener, and
 L{decnet_syslog.nats.journal}, a cluster that many listeners share.
-C{tests/test_journal_contract.py} holds both to the same words.
+C{tests/test_journal_contract.py} runs the same tests for both.
 
-Every call blocks, and all come from one thread, one after the other. What a listener reads
-from the reactor's thread are the attributes.
+Every method blocks, and all calls come from one thread, one after the other. The reactor's
+thread reads only the attributes.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ __all__ = ["JournalBlocked", "JournalPromise", "SharedJournal"]
 
 class JournalBlocked(Exception):
     """
-    The journal cannot take it now. Its text says why.
+    The journal cannot do this now. The text gives the reason.
 
-    Nothing is lost and nothing is promised: call again with the same arguments, later.
-    Until then nobody may be told that anything of it is committed.
+    Nothing is lost and nothing is promised: call again later with the same arguments. Until
+    then no part of it may be reported as committed.
     """
 
 
@@ -32,33 +32,33 @@ class JournalPromise(Protocol):
     """
     Positions of streams, and batches that wait for outputs.
 
-    What every journal keeps:
+    Every journal guarantees:
 
-    * I{One step.} The octets of a deposit and the position behind them become durable
+    * I{One step.} The octets of a deposit and the position after them become durable
       together, or neither does;
-    * I{The position decides.} A deposit is taken only if its stream still is where the
-      deposit starts, and no newer grant of the stream is known. So what is sent again, late
-      or by two connections is committed once;
-    * I{In order.} What one connection hands over is committed in that order. Where a deposit
-      is stale, what the same connection sent behind it is, too;
-    * I{What was said stays.} A position that was granted and a commit that returned are
-      there after a restart, as durable as the journal is;
-    * I{Kept until written.} A batch is there until every output's cursor is behind it;
+    * I{The position decides.} A deposit is accepted only if its stream is still at the start
+      of the deposit, and no newer grant of the stream is known. So octets that are sent again,
+      late or by two connections are committed once;
+    * I{In order.} The deposits of one connection are committed in the order of their arrival.
+      If one is stale, the later ones of that connection are, too;
+    * I{Answers stay true.} A granted position and a returned commit survive a restart, as
+      long as the journal itself does;
+    * I{Kept until written.} A batch is kept until every output's cursor has passed it;
     * I{A history.} A journal that was put back to an older copy does not hold the marks of
-      what it lost, however far it grows again.
+      lost commits, however far it grows again.
 
-    @ivar identity: 32 hex digits, made with the journal; a forwarder knows it by that.
-    @ivar octets: of all batches that are not released yet, as far as is known here.
-    @ivar octetsOf: of these, each worker's.
-    @ivar keptOctets: beside them, of positions, gaps and names, on the same disk.
+    @ivar identity: 32 hex digits, made with the journal; forwarders recognize it by them.
+    @ivar octets: the size of all batches that are not released yet, as far as is known here.
+    @ivar octetsOf: the same for each worker.
+    @ivar keptOctets: the size of positions, gaps and names, on the same disk.
     @ivar turns: number of times, since the journal was opened, that it was found to have gone
         back. Then all grants are void, and the forwarders have to offer their files again.
     @ivar refusals: by worker and address, the reason why a deposit was not committed, unless
         another connection has taken over: a code for C{BYE} and a text. Bounded.
-    @ivar capacity: what it can hold where it is, as far as is known; more is refused.
-    @ivar hasSpare: whether L{giveBack} is to be called soon.
-    @ivar mark: the point that is durable: whatever a call here has returned of a position or
-        a batch is before it.
+    @ivar capacity: the octets that it can hold where it is, as far as is known. It refuses more.
+    @ivar hasSpare: whether L{giveBack} should be called soon.
+    @ivar mark: the durable point: it comes after every position and batch that a call here has
+        returned.
     """
 
     @property
@@ -90,16 +90,16 @@ class JournalPromise(Protocol):
 
     def grants(self, wishes: Sequence[Wish]) -> list[Grant]:
         """
-        Give a connection the right to extend a stream, and its position; for each wish, in
-        order. Of two grants of one stream the older is stale.
+        Give a connection the right to extend a stream, and the stream's position; for each
+        wish, in order. Of two grants of one stream the older is stale.
 
-        A stream that is not known begins where its wish says.
+        An unknown stream begins at the position in its wish.
 
         @raise JournalBlocked: none was granted.
         """
 
     def known(self, worker: str) -> list[Known]:
-        """Every stream of a worker that has a position, bounded, the newest first."""
+        """A bounded list of a worker's streams that have a position, the newest first."""
 
     def holds(self, mark: Mark) -> bool:
         """
@@ -115,39 +115,38 @@ class JournalPromise(Protocol):
         self, deposits: Sequence[Deposit], cursors: Iterable[Cursor] = ()
     ) -> list[Batch | None]:
         """
-        Commit deposits, and what the outputs have on disk.
+        Commit deposits, and the cursors of outputs.
 
-        @return: for each deposit the batch it has become; C{None} if it was stale, or
-            behind one of the same connection that was.
+        @return: for each deposit its batch; C{None} if it was stale, or followed a stale one
+            of the same connection.
         @raise JournalBlocked: call again, with the same deposits in the same order before
-            any other. What is committed of them already is not committed again.
+            any other. Deposits that are committed already are not committed again.
         """
 
     def read(self, after: int, costMax: int) -> list[Batch]:
         """
-        The batches behind C{after} that are not released, in order of C{seq}; at least one
-        if there is one.
+        The unreleased batches with a C{seq} greater than C{after}, in order of C{seq}; at least
+        one if there is one.
 
-        @param costMax: stop about where they cost so much.
+        @param costMax: stop when their total cost reaches about this value.
         """
 
     def useOutputs(self, names: Sequence[str]) -> dict[str, Cursor]:
         """
-        Say which outputs there are: batches wait for these and for no others.
+        Set the outputs: batches wait for these and for no others.
 
-        @return: the cursor of each. A new one begins at the oldest batch still here.
+        @return: the cursor of each. A new one begins at the oldest batch that is kept.
         """
 
     def giveBack(self) -> bool:
         """
-        Give the disk a little of what is not needed any more, and find out what there is
-        room for.
+        Return a little unused space to the disk, and measure the free room.
 
-        @return: whether there is more of it: call again, when whatever waits is committed.
+        @return: whether there is more to return: call again after the waiting commits.
         """
 
     def close(self) -> None:
-        """Close it. What is committed stays."""
+        """Close it. Committed batches stay."""
 
 
 @runtime_checkable
