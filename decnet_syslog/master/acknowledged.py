@@ -1,15 +1,15 @@
 """
 Reception with the delivery extension: positions, gaps, acknowledgements.
 
-What must be true, besides L{decnet_syslog.master.reception}:
+Requirements, in addition to those of L{decnet_syslog.master.reception}:
 
-* every deposit starts where the one before it ended, as the journal has it: the forwarder
-  says where it is (C{AT}) and we compare, we never mend;
-* an acknowledgement names only what a commit has made durable;
-* whoever is told of a position has been told of a mark of the journal behind it (version 2):
-  put back to before that position, the journal does not hold that mark;
-* a line has no LF inside: what is committed is the file's octets, and their CRC is the
-  file's.
+* every deposit starts where the previous one ended. The forwarder sends its position (C{AT}),
+  and the listener compares it and never adjusts it;
+* an acknowledgement covers only octets that a commit has made durable;
+* before a peer receives a position, it receives a mark of the journal that comes after that
+  position (version 2). A journal that was put back to before the position does not hold the
+  mark;
+* a line contains no LF: the journal commits the file's own octets, and their CRC is the file's.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ from .values import (
 
 __all__ = ["Acknowledged", "Key", "Owners"]
 
-# Empty lines announced by one EMPTY. They cost us memory that no octet paid for.
+# Empty lines in one EMPTY: they take memory without any octets on the wire.
 EMPTY_LINES_MAX = 1024
 
-# What a gap counts while it waits for the disk: rows in two tables, for ten octets.
+# The cost of a gap while it waits for the disk: rows in two tables, for ten octets.
 GAP_COST = 4 * DEPOSIT_COST
 
 # The longest path of a Linux system.
@@ -86,13 +86,13 @@ Key: TypeAlias = tuple[str, str, int]
 
 
 class Owners(Protocol):
-    """Who knows which connection has a stream."""
+    """A registry of the connection that owns each stream."""
 
     def opened(self, stream: Key, reception: Acknowledged) -> None:
-        """A connection is about to ask for the grant: an older one of the stream must go."""
+        """A connection will request the grant: close an older connection of the stream."""
 
     def closed(self, stream: Key, reception: Acknowledged) -> None:
-        """A connection has no more to say of it."""
+        """A connection has released a stream."""
 
 
 def _lineFeed() -> Violation:
@@ -112,7 +112,7 @@ class Acknowledged(Reception):
     """
     Reception with the delivery extension: positions, gaps, acknowledgements.
 
-    @ivar opened: what is open here.
+    @ivar opened: the streams that are open on this connection.
     """
 
     def __init__(
@@ -131,8 +131,8 @@ class Acknowledged(Reception):
         history: bool = False,
     ) -> None:
         """
-        @param reported: told (worker, report); C{None}: it was not negotiated that the
-            forwarder reports.
+        @param reported: called with worker and report; C{None} if reports were not
+            negotiated.
         @param history: whether version 2 was negotiated, with marks of the journal.
         """
         super().__init__(worker, fingerprint, address, line, commits, now, marks)
@@ -149,9 +149,9 @@ class Acknowledged(Reception):
         self._hasListed = self._saidBye = False
         self._hasAsked = self._hasOpened = False
         self._turns = journal.turns
-        # The mark that was told last; C{None}: none is told.
+        # The mark that was sent last; None if marks are not sent.
         self._mark: Mark | None = journal.mark if history else None
-        # What is committed and not acknowledged yet: the end of each stream.
+        # The committed end of each stream that is not acknowledged yet.
         self._owed: dict[tuple[str, int], int] = {}
         self._owedOctets = 0
         self._acknowledgedAt = float("-inf")
@@ -167,7 +167,7 @@ class Acknowledged(Reception):
         self._line.sendControl(HELLO2(2, *rest, mark.number, mark.token))
 
     def _newMark(self) -> Sequence[ControlLine]:
-        """What to send before lines that tell of positions: the mark, if it has moved."""
+        """The mark, if it has moved: it is sent before lines with positions."""
         mark = self._journal.mark
         if self._mark is None or self._mark == mark:
             return ()
@@ -220,19 +220,19 @@ class Acknowledged(Reception):
             )
         )
         self._gather(DEPOSIT_COST + len(message))
-        # However the receives were cut: nothing is behind it until AT says where.
+        # Wherever the receives were cut: no frame may follow until the next AT.
         self._current = None
         if more:
-            raise Violation("order", "a frame behind the last line of a file")
+            raise Violation("order", "a frame after the last line of a file")
 
     def controlReceived(self, line: ControlLine) -> None:
         """
         A control line.
 
-        @raise Violation: it is not for this end, or not now.
+        @raise Violation: the line is not for the listener, or not allowed now.
         """
         if self._saidBye:
-            raise Violation("order", "a control line behind BYE")
+            raise Violation("order", "a control line after BYE")
         match line:
             case AT():
                 self._at(line)
@@ -252,7 +252,7 @@ class Acknowledged(Reception):
                 self._shut(stream, generation)
             case LIST():
                 if self._hasListed:
-                    raise Violation("limit", "LIST again: once a connection is enough")
+                    raise Violation("limit", "a second LIST on one connection")
                 self._hasListed = True
                 self._commits.listings.begin(self.who.worker, self)
             case SEEN(number, token) if self._mark is not None:
@@ -330,12 +330,12 @@ class Acknowledged(Reception):
         """
         Count octets of the current stream.
 
-        @return: where they begin.
-        @raise Violation: no file has so many.
+        @return: the offset of the first octet.
+        @raise Violation: no file can be that long.
         """
         start = current.received
         if start + octets > NUMBER_MAX:
-            raise Violation("position", f"{octets} octets behind {start}")
+            raise Violation("position", f"{octets} octets after {start}")
         current.received = start + octets
         return start
 
@@ -363,7 +363,7 @@ class Acknowledged(Reception):
         granted.addCallbacks(self._granted, self._noSpace, callbackArgs=(line.name,))
 
     def _shut(self, stream: str, generation: int) -> None:
-        """Forget a stream. What came of it is committed, and acknowledged, all the same."""
+        """Forget a stream. Octets that were received are still committed and acknowledged."""
         shut = self._streams.get((stream, generation))
         if shut is None:
             raise Violation("order", "CLOSE of a stream without a RESUME")
@@ -384,7 +384,7 @@ class Acknowledged(Reception):
         return not self._over
 
     def ask(self) -> list[Known]:
-        """As L{decnet_syslog.master.listing.Asker}, like the next four."""
+        """Read the worker's streams; see L{decnet_syslog.master.listing.Asker}."""
         return [] if self._over else self._journal.known(self.who.worker)
 
     def reads(self) -> bool:
@@ -403,19 +403,19 @@ class Acknowledged(Reception):
         self._line.sendControl(*self._newMark(), *lines, *end)
 
     def listingFailed(self, failure: Failure) -> None:
-        """The journal takes nothing, and says nothing."""
+        """The journal is blocked and cannot be read."""
         self._noSpace(failure)
 
     def listingRefused(self) -> None:
-        """Others need the room that the answer takes."""
+        """Other connections need the room that the answer takes."""
         self._close("limit", "the answer to LIST was not read, and others wait")
 
     def peerReads(self) -> None:
-        """The peer has read what was sent."""
+        """The peer reads again."""
         self._commits.listings.peerReads(self)
 
     def _holds(self, mark: Mark) -> bool:
-        """What SEEN asks for; in the journal's thread."""
+        """The answer to SEEN; runs in the journal's thread."""
         return self._over or self._journal.holds(mark)
 
     def _answer(self, kept: bool | None) -> None:
@@ -433,7 +433,7 @@ class Acknowledged(Reception):
 
     def _noSpace(self, failure: Failure) -> None:
         failure.trap(JournalBlocked)
-        self._close("no-space", "the master's journal takes nothing now")
+        self._close("no-space", "the master's journal accepts nothing now")
 
     def _cut(self) -> None:
         """Make a deposit of the lines gathered for the current stream."""
@@ -442,7 +442,7 @@ class Acknowledged(Reception):
         current = self._current
         assert current is not None
         octets, count = self._joined()
-        # The position after everything gathered is known; these are its last octets.
+        # The position after all gathered lines is known; these are the octets before it.
         end = current.received
         self._deposits.append(
             Deposit(
@@ -463,10 +463,10 @@ class Acknowledged(Reception):
         return deposits
 
     def committed(self, batches: Sequence[Batch | None]) -> None:
-        """Acknowledge what is durable, now or soon; a stale sender is sent away."""
+        """Acknowledge durable octets, now or soon. Close the connection of a stale sender."""
         for batch in batches:
             if batch is None:
-                # What came behind it would get ahead of it.
+                # Later octets of this connection would overtake the stale ones.
                 self._discard()
                 self._close(*self._whyStale())
             elif batch.stream is not None:
@@ -506,7 +506,7 @@ class Acknowledged(Reception):
         self._close(*_WENT_BACK)
 
     def acknowledge(self) -> None:
-        """Say what is durable and has not been said."""
+        """Send the acknowledgements that are due."""
         owed, self._owed = self._owed, {}
         self._owedOctets = 0
         self._acknowledgedAt = self._commits.seconds()
@@ -517,16 +517,16 @@ class Acknowledged(Reception):
 
     def supersede(self) -> None:
         """
-        A newer connection has one of our streams.
+        A newer connection has taken over one of our streams.
 
-        It sends again what we have not handed over yet, in order. If we still did, the
-        streams it has not opened yet would get ahead of those it has.
+        It sends the octets again that we have not handed over yet, in order. If we handed
+        them over as well, streams that it has not opened yet would overtake those it has.
         """
         self._discard()
         self._close("superseded", "another connection has taken over the stream")
 
     def connectionLost(self) -> None:
-        """While the disk is full nobody needs to wait with us: it is sent again."""
+        """Discard waiting octets while the disk is full: the forwarder sends them again."""
         if self._commits.full:
             self._discard()
         self._commits.listings.forget(self.who.worker, self)

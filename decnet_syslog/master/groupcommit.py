@@ -1,23 +1,24 @@
 """
 Group commit: one journal, one thread, many connections.
 
-What must be true:
+Requirements:
 
-* the journal is used by one thread, one operation after the other. So whatever an older
-  connection still had committing is in the position that a newer one is granted, and
-  whatever it hands over later is stale;
-* a depositor hears of its deposits only after the commit of all of them has returned;
-* what waits in memory is bounded: beyond L{Limits.pending} depositors are asked to
-  stop reading until a commit has returned;
-* who sends little is not kept waiting by who sends much: see L{GroupCommit.crowdedFor}.
+* one thread uses the journal, one operation after the other. So the position that a newer
+  connection is granted includes everything that an older one was still committing, and
+  everything that the older one hands over later is stale;
+* a depositor is notified only after the commit of all its deposits has returned;
+* the octets that wait in memory are bounded: beyond L{Limits.pending} depositors stop
+  reading until a commit has returned;
+* a worker that floods does not delay a worker that sends little: see
+  L{GroupCommit.crowdedFor}.
 
-Chosen: while one commit runs, everything that arrives gathers for the next. So a lone
-line is committed at once and a flood costs one fsync for megabytes. A fleet that trickles
-would have a commit for every few lines, each with its pages, its fsync and its turn of
-every output: with little to commit, commits begin C{SPACING_S} apart.
+Chosen: while one commit runs, arriving deposits gather for the next. So a single line is
+committed at once, and a flood costs one fsync for megabytes. Without spacing, a fleet that
+sends a trickle would cause a commit for every few lines, each with its pages, its fsync and a
+turn of every output. So with little to commit, commits begin C{SPACING_S} apart.
 
-A full disk is waited out: the same deposits are tried again until there is room. Any
-other error stops the process (L{decnet_syslog.master.listener}).
+When the disk is full, the same deposits are tried again until there is room. Any other error
+stops the process (L{decnet_syslog.master.listener}).
 """
 
 from __future__ import annotations
@@ -42,72 +43,74 @@ __all__ = ["Depositor", "GroupCommit"]
 
 T = TypeVar("T")
 
-# What one connection may have waiting however crowded it is, so that those who send little
-# are in the next commit. It cannot be much: of all connections together it is 256 MiB.
+# One connection may always have this much waiting, so that workers that send little are in
+# the next commit. For all connections together that is 256 MiB.
 PENDING_ALWAYS = 16 * 1024
 
 # How long to wait before trying again on a full disk, in seconds.
 FULL_RETRY_S = 1.0
 
-# Grants in one transaction. Then it is the commits' turn: who opens very many streams does
-# not hold up everybody's lines.
+# Grants in one transaction. Then commits have their turn: a worker that opens very many
+# streams must not delay the lines of others.
 GRANTS_AT_ONCE = 64
 
-# Commits begin so long after one another on average, in seconds, unless so many octets wait.
-# What a line may wait for others: a tenth of what a human notices. So many may come before
-# their time if there were fewer before: a line in each such time does not wait because it
-# came a little early. Behind a commit of a crowd it is so many times as long: half of what
-# such a commit costs is the same for two lines and for two hundred.
+# The average time between the beginnings of two commits, in seconds, unless
+# SPACED_OCTETS_MAX octets wait. A line may wait that long for others: a tenth of the delay
+# that a human notices. After a quiet time, SPACINGS_SAVED commits may begin early, so that a
+# steady line per interval does not wait because it came a little early. After a commit with
+# CROWD_DEPOSITS deposits the interval is CROWD_SPACINGS times as long: half the cost of such
+# a commit is the same for two lines and for two hundred.
 SPACING_S = 0.01
 SPACINGS_SAVED = 3
 CROWD_SPACINGS = 3
 CROWD_DEPOSITS = 32
 SPACED_OCTETS_MAX = 128 * 1024
 
-# Acknowledgements of one connection are so long apart, in seconds, unless they are of so
-# many octets: to say it is as much work as to take a line. Nobody waits for one.
+# The time between two acknowledgements on one connection, in seconds, unless they cover
+# ACK_OCTETS_MAX octets. Sending one is as much work as receiving a line, and no peer waits
+# for one.
 ACK_SPACING_S = 0.5
 ACK_OCTETS_MAX = 128 * 1024
 
-# How often the journal gives back what it does not need, in seconds, and how long after a step
-# of that comes the next: the commits are to have their turn.
+# How often the journal returns unused space to the disk, in seconds, and the pause after each
+# step of that: commits must have their turn.
 TIDY_S = 2.0
 TIDY_STEP_S = 0.02
 
-# Found so often in a row, a disk without room is reported.
+# A disk without room is reported when this many looks in a row have found it.
 SCARCE_LOOKS = 3
 
-# An idle journal saves the outputs' cursors after so long, in seconds: with an output's own
-# deadline (feeds.SYNC_DELAY_S) less than a second after the octets were written.
+# An idle journal saves the outputs' cursors after this time, in seconds. Together with an
+# output's own deadline (feeds.SYNC_DELAY_S) that is less than a second after the write.
 CURSOR_DELAY_S = 0.25
 
 
 class Depositor(Protocol):
-    """Who hands over deposits: a connection's reception."""
+    """A source of deposits: a connection's reception."""
 
     def take(self) -> Sequence[Deposit]:
         """Give everything received since the last call."""
 
     def committed(self, batches: Sequence[Batch | None]) -> None:
-        """What was taken is durable; C{None} for each deposit that was stale."""
+        """The taken deposits are durable; C{None} for each that was stale."""
 
     def acknowledge(self) -> None:
-        """It is time for what L{GroupCommit.owe} was told of."""
+        """Send the acknowledgements that L{GroupCommit.owe} has scheduled."""
 
     def room(self) -> None:
-        """There is room again: what was paused for want of it can go on."""
+        """There is room again: resume reading."""
 
     def failed(self) -> None:
-        """An error of ours in one of the above: this depositor is to go."""
+        """Close: one of the above has failed because of an internal error."""
 
 
-# A wish, whether somebody still is there for it, and who is answered.
+# A wish, whether the connection still wants it, and the Deferred for the answer.
 _Asked: TypeAlias = tuple[Wish, Callable[[], bool], Deferred[Grant]]
 
 
 @dataclass
 class _Group:
-    """What is committed in one transaction, and who is to hear of it."""
+    """The content of one transaction, and everything to notify afterwards."""
 
     takes: list[tuple[Depositor, int]]
     deposits: list[Deposit]
@@ -120,14 +123,14 @@ class GroupCommit:
     Commit what depositors hand over, in groups, off the reactor's thread.
 
     @ivar limits: the listener's.
-    @ivar full: whether the journal can take nothing now: its disk has no space, or it is
-        elsewhere and does not answer.
-    @ivar why: it could not when it last was full.
-    @ivar pendingOctets: taken and not yet committed.
-    @ivar acknowledgements: said to all peers.
+    @ivar full: whether the journal can accept nothing now: its disk has no space, or it is
+        on other machines that do not respond.
+    @ivar why: the reason why the journal was last full.
+    @ivar pendingOctets: octets that are taken and not yet committed.
+    @ivar acknowledgements: the number of acknowledgements sent to all peers.
     @ivar listings: the answers to LIST.
-    @ivar took: how long the last commit took, in seconds, the journal's thread and the
-        way there included.
+    @ivar took: the duration of the last commit, in seconds, including the time in the queue
+        of the journal's thread.
     """
 
     _log = Logger()
@@ -144,7 +147,7 @@ class GroupCommit:
     ) -> None:
         """
         @param inThread: call a function in the journal's thread, in order of the calls.
-        @param failed: told once when the journal cannot be trusted any more.
+        @param failed: called once when the journal cannot be trusted any more.
         """
         self._journal = journal
         self._inThread = inThread
@@ -165,7 +168,7 @@ class GroupCommit:
         self._granting = False
         self._timer: IDelayedCall | None = None
         self._tidyTimer: IDelayedCall | None = None
-        # How often the disk was found too full for those that wait.
+        # The number of looks in a row that found too little room for waiting depositors.
         self._scarce = 0
         self._owing: dict[Depositor, None] = {}
         self._ackTimer: IDelayedCall | None = None
@@ -181,12 +184,12 @@ class GroupCommit:
 
     @property
     def journalOctetsMax(self) -> int:
-        """What the journal may hold: what it was told, or what its disk has room for."""
+        """The octets that the journal may hold: its limit, or the room on its disk if less."""
         return min(self.limits.journal, self._journal.capacity)
 
     @property
     def obstacle(self) -> str | None:
-        """Why nothing is accepted from anybody, or C{None}."""
+        """The reason why no peer's lines are accepted, or C{None}."""
         if self.full:
             return self.why
         return "no room for lines on the journal's disk" if self.isScarce else None
@@ -198,16 +201,16 @@ class GroupCommit:
 
     @property
     def blocked(self) -> bool:
-        """Whether nothing is accepted from anybody until there is room on the disk."""
+        """Whether no peer's lines are accepted until there is room on the disk."""
         return self.full or self._left <= 0
 
     @property
     def _left(self) -> int:
         """
-        What the journal may still take, in octets.
+        The room that the journal has left, in octets.
 
-        What is kept beside the batches (positions, gaps, names) takes a half at most: a fleet
-        has it for years, and must not be stopped by it.
+        Positions, gaps and names are deducted, but at most half of the limit: a fleet
+        accumulates them for years, and they must not stop it.
         """
         journal, most = self._journal, self.limits.journal
         most -= min(journal.keptOctets, most // 2)
@@ -217,11 +220,11 @@ class GroupCommit:
         """
         Whether a depositor should stop reading until L{Depositor.room}.
 
-        Of the journal a worker may have as much as it leaves free: one that floods gets a
-        half, two get a third each, and somebody else always finds room. A fixed share would
+        A worker may use as much of the journal as it leaves free: one flooding worker gets a
+        half, two get a third each, and other workers always find room. A fixed share would
         be too much for many or too little for one.
 
-        @param octets: what the depositor has waiting.
+        @param octets: the number of octets that wait at the depositor.
         """
         journal = self._journal
         if self.full or journal.octetsOf.get(worker, 0) >= self._left:
@@ -235,7 +238,7 @@ class GroupCommit:
         )
 
     def charge(self, worker: str, octets: int) -> None:
-        """Count octets that wait for a commit, or, negative, that wait no more."""
+        """Count octets that wait for a commit; negative if they do not wait any more."""
         self.pendingOctets += octets
         pending = self._pendingOf
         pending[worker] += octets
@@ -247,11 +250,11 @@ class GroupCommit:
         self._batchListeners.append(listener)
 
     def limitBy(self, crowded: Callable[[str], bool]) -> None:
-        """Also take C{crowded(worker)} for an answer; call L{room} when it may be another."""
+        """Also ask C{crowded(worker)}. Call L{room} when its answer may have changed."""
         self._limits.append(crowded)
 
     def deposit(self, depositor: Depositor) -> None:
-        """Say that C{depositor} has something to take."""
+        """Note that C{depositor} has deposits to take."""
         self._dirty[depositor] = None
         if not self._busy and not self._dead:
             self._commitInTime()
@@ -280,7 +283,7 @@ class GroupCommit:
         self._tidyIn(TIDY_S)
 
     def room(self) -> None:
-        """There may be room again for those that wait."""
+        """Resume waiting depositors if there is room again."""
         if self._waiting and not self.blocked and not self._dead:
             waiting, self._waiting = self._waiting, {}
             for depositor in waiting:
@@ -295,12 +298,12 @@ class GroupCommit:
 
     def flush(self) -> Deferred[None]:
         """
-        Fire when everything handed over so far is committed, cursors too; or when there is
-        no space for it.
+        Fire when everything handed over so far is committed, including cursors; or when there
+        is no space for it.
         """
         done: Deferred[None] = Deferred()
         if self.full:
-            # Deposits wait for space; cursors need none, or hardly any.
+            # Deposits wait for space; cursors need hardly any.
             cursors, self._cursors = self._cursors, {}
             saved = self.perform(self._journal.commit, [], list(cursors.values()))
             saved.addErrback(self._notSaved, cursors)
@@ -325,19 +328,20 @@ class GroupCommit:
         self._cursors[cursor.output] = cursor
 
     def perform(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
-        """Call a method of the journal in its thread, behind what is committing."""
+        """Call a method of the journal in its thread, after the running commit."""
         done: Deferred[T] = self._inThread(function, *arguments)
         done.addErrback(self._check)
         return done
 
     def grant(self, wish: Wish, wanted: Callable[[], bool]) -> Deferred[Grant]:
         """
-        A grant, behind every group, also one that waits for space.
+        Grant a wish after every group that was handed over, also one that waits for space.
 
-        A grant before it would make one deposit of it stale and leave the next, of a newer
-        file: out of order.
+        A grant before such a group would make one of its deposits stale and not the next one,
+        of a newer file: that file's lines would be out of order.
 
-        @param wanted: whether somebody still is there for it; if not, it never fires.
+        @param wanted: whether the connection still wants the grant; if not, the Deferred never
+            fires.
         """
         done: Deferred[Grant] = Deferred()
         self._wishes.setdefault(wish.worker, deque()).append((wish, wanted, done))
@@ -345,12 +349,12 @@ class GroupCommit:
         return done
 
     def _grant(self) -> None:
-        """Grant some wishes; what was handed over meanwhile comes between them and the next."""
+        """Grant some wishes. Deposits that arrive meanwhile are committed before the rest."""
         if self._granting or self.full or self._dead:
             return
         some: list[tuple[Wish, Deferred[Grant]]] = []
         while self._wishes and len(some) < GRANTS_AT_ONCE:
-            # A worker with thousands has one turn, like one with one.
+            # One wish per turn and worker, however many the worker has.
             worker = next(iter(self._wishes))
             waiting = self._wishes.pop(worker)
             wish, wanted, done = waiting.popleft()
@@ -365,7 +369,7 @@ class GroupCommit:
         granted.addCallbacks(
             self._granted, self._notGranted, callbackArgs=(some,), errbackArgs=(some,)
         )
-        # Also when the journal is gone: nobody is answered then.
+        # Also when the journal is gone: then no wish is answered.
         granted.addErrback(self._check)
 
     def _granted(
@@ -373,7 +377,7 @@ class GroupCommit:
     ) -> None:
         self._granting = False
         if grants is None:
-            # The journal cannot be trusted; it was said.
+            # The journal cannot be trusted. That was logged.
             return
         for (_, done), grant in zip(some, grants, strict=True):
             done.callback(grant)
@@ -389,7 +393,7 @@ class GroupCommit:
         self._grant()
 
     def stop(self) -> None:
-        """Start nothing more."""
+        """Start no further operation."""
         self._dead = True
         self.listings.stop()
         self._stopTimer()
@@ -416,7 +420,7 @@ class GroupCommit:
             self._timer.reset(seconds)
 
     def _commitInTime(self) -> None:
-        """Commit now, or when the commits before have begun long enough ago."""
+        """Commit now, or when enough time has passed since the previous commits began."""
         early = self._due - self._clock.seconds()
         if early <= 0 or self.pendingOctets >= SPACED_OCTETS_MAX:
             self._commit()
@@ -424,7 +428,7 @@ class GroupCommit:
             self._commitWithin(early)
 
     def _commit(self) -> None:
-        """Take what there is and commit it."""
+        """Take all deposits and commit them."""
         self._stopTimer()
         self._begun = self._clock.seconds()
         group = _Group([], [], list(self._cursors.values()), self._flushes)
@@ -458,7 +462,7 @@ class GroupCommit:
         self.took = self._clock.seconds() - self._begun
         if self.full:
             self.full = False
-            self._log.info("the journal takes lines again")
+            self._log.info("the journal accepts lines again")
             self._grant()
         at = 0
         for depositor, count in group.takes:
@@ -504,7 +508,7 @@ class GroupCommit:
         self.room()
 
     def _lookScarce(self) -> None:
-        """Report a disk that leaves no room for lines, and not only between two cursors."""
+        """Report a disk that has had no room for lines for longer than two cursors take."""
         journal = self._journal
         wasScarce = self.isScarce
         if self._waiting and journal.capacity <= journal.octets:
@@ -513,8 +517,8 @@ class GroupCommit:
             self._scarce = 0
         if self.isScarce and not wasScarce:
             self._log.error(
-                "the journal's disk has no room for lines: none is accepted until there is;"
-                " make room, or have the outputs write what waits"
+                "the journal's disk has no room for lines, so none are accepted; free some space,"
+                " or let the outputs write the backlog"
             )
         elif wasScarce and not self.isScarce:
             self._log.info("the journal's disk has room for lines again")
@@ -529,7 +533,7 @@ class GroupCommit:
                 " the workers",
                 why=self.why,
             )
-        # Who stops must not wait for somebody to make room.
+        # A stop must not wait until an operator has freed space.
         flushes, group.flushes = group.flushes, []
         for flush in flushes:
             flush.callback(None)
@@ -538,7 +542,7 @@ class GroupCommit:
             self._tidyIn(TIDY_S)
 
     def _retry(self, group: _Group) -> None:
-        # Cursors that came meanwhile can release batches, and with them space.
+        # New cursors can release batches, and thereby free space.
         group.cursors.extend(self._cursors.values())
         self._cursors = {}
         if not self._dead:
@@ -546,15 +550,15 @@ class GroupCommit:
 
     @contextmanager
     def _blaming(self, depositor: Depositor) -> Iterator[None]:
-        """An error of ours with one connection ends that connection, nothing else."""
+        """Close only this connection when one of its methods has an internal error."""
         try:
             yield
         except Exception:
-            self._log.failure("a connection is closed for an error of the listener")
+            self._log.failure("internal error: closing one connection")
             depositor.failed()
 
     def _check(self, failure: Failure) -> Failure | None:
-        """Anything but a full disk is the end."""
+        """Any error other than a blocked journal is final."""
         if failure.check(JournalBlocked):
             return failure
         if not self._dead:
