@@ -1,8 +1,8 @@
 """
-Who may connect at all: decided before TLS costs anything.
+Limits on connections, checked before TLS costs anything.
 
-A stranger can open connections and never finish a handshake. So these have a number, and
-one neighbourhood has a part of it: whoever has one machine cannot keep a fleet out.
+A stranger can open connections and never finish a handshake. So unfinished handshakes are
+limited, in total and per network: an attacker with one machine cannot shut out a fleet.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = [
     "showAddress",
 ]
 
-# Whoever has one IPv6 address has the network that it is in.
+# A host with one IPv6 address usually has the whole network.
 IPV6_NETWORK_BITS = 64
 
 
@@ -38,7 +38,7 @@ def showAddress(address: IAddress) -> str:
 
 
 def neighbourhood(address: IAddress | None) -> str:
-    """What counts as one address."""
+    """The key under which an address is counted: the address, or its IPv6 network."""
     host = getattr(address, "host", "")
     if not isinstance(address, IPv6Address):
         return str(host)
@@ -52,7 +52,7 @@ class Handshakes:
     """
     Connections that are not authenticated yet.
 
-    @ivar count: of all.
+    @ivar count: their number.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Handshakes:
         self._from: Counter[str] = Counter()
 
     def begun(self, address: IAddress) -> None:
-        """A connection is there."""
+        """A connection was accepted."""
         self.count += 1
         self._from[neighbourhood(address)] += 1
 
@@ -73,7 +73,7 @@ class Handshakes:
             del self._from[near]
 
     def countFrom(self, address: IAddress | None) -> int:
-        """How many there are from an address's neighbourhood."""
+        """The number of unfinished handshakes from an address's network."""
         return self._from[neighbourhood(address)]
 
 
@@ -84,8 +84,8 @@ class ConnectionLimit(WrappingFactory):
     It wraps the TLS factory, not the other way round: a factory inside TLS that returns
     no protocol leaks the socket.
 
-    @ivar limits: of connections, and of handshakes.
-    @ivar handshakes: of the listener behind it.
+    @ivar limits: the limits on connections and on handshakes.
+    @ivar handshakes: the unfinished handshakes.
     """
 
     protocol = ProtocolWrapper
@@ -98,15 +98,15 @@ class ConnectionLimit(WrappingFactory):
         self.handshakes = Handshakes()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """A protocol, or none when there are too many."""
+        """Make a protocol, or C{None} when a limit is reached."""
         handshakes, limits = self.handshakes, self.limits
         for count, limit, what in (
             (len(self.protocols), limits.connections, "connections are open"),
-            (handshakes.count, limits.handshakes, "handshakes are not done"),
+            (handshakes.count, limits.handshakes, "handshakes are unfinished"),
             (
                 handshakes.countFrom(addr),
                 limits.handshakesPerAddress,
-                "handshakes of its address are not done",
+                "handshakes from its address are unfinished",
             ),
         ):
             if count >= limit:

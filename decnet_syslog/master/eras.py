@@ -1,11 +1,12 @@
 """
-The journal's history, as points that can be recognised.
+The journal's history, as marks that can be recognised.
 
-A batch that was lost because the journal was put back is before no mark of this journal. Each
-opening that commits begins an era, in the transaction of its first batch: putting back takes
-an opening, so what is committed behind it is of another era than what was lost. (Put back
-together with the memory of the process, as a virtual machine's snapshot does, it shows only
-until it has grown as far as it was.)
+A mark names a batch and an era. Each opening of the journal that commits begins an era, in the
+transaction of its first batch. A journal can only be put back to an older copy while it is
+closed, so batches that are committed afterwards belong to another era than the lost ones, and
+the marks of lost batches are recognised. (A virtual machine's snapshot puts the journal back
+together with the memory of the process. That is recognised only until the journal has grown to
+its old length again.)
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from .values import Mark
 
 __all__ = ["EraTable"]
 
-# Eras that are remembered: openings that committed something. A mark of an older one counts
-# as lost.
+# The number of eras that are kept. A mark of an older era counts as lost.
 ERAS_MAX = 4096
 
 
@@ -37,12 +37,12 @@ class EraTable:
             "SELECT token FROM era ORDER BY number DESC LIMIT 1"
         ).fetchone()
         self.mark = Mark(number, token)
-        # Of the era that the first commit begins.
+        # The token of the era that the first commit begins.
         self._token: str | None = uuid4().hex
 
     @staticmethod
     def prepare(db: sqlite3.Connection) -> None:
-        """Have a journal that has no era yet begin its first."""
+        """Begin the first era of a journal that has none."""
         db.execute(
             f"INSERT INTO era (token, first) SELECT ?, {LAST_BATCH}"
             " WHERE NOT EXISTS (SELECT 1 FROM era)",
@@ -50,7 +50,7 @@ class EraTable:
         )
 
     def holds(self, mark: Mark) -> bool:
-        """As L{decnet_syslog.master.promise.JournalPromise.holds}."""
+        """See L{decnet_syslog.master.promise.JournalPromise.holds}."""
         found = self._db.execute(
             "SELECT (SELECT later.first FROM era AS later"
             " WHERE later.number > era.number ORDER BY later.number LIMIT 1)"
@@ -64,8 +64,8 @@ class EraTable:
 
     def begin(self) -> None:
         """
-        Begin an era behind what was committed before, if this opening has not begun one, and
-        forget the oldest. In the transaction of a batch.
+        Begin an era after the last batch, if this opening has not begun one, and forget the
+        oldest. Runs in the transaction of a batch.
         """
         if self._token is None:
             return

@@ -1,14 +1,14 @@
 """
-Feeds: an output's way from the journal to its files, beside the reactor.
+Feeds: each passes batches from the journal to one output, in a thread of the output's own.
 
-What must be true:
+Requirements:
 
-* an output gets every batch in order of C{seq}, from memory while it keeps up, from the
-  journal when it does not; what waits in memory for it is bounded;
-* a blocked output (its disk is full or read-only, its directory gone) is tried again for
-  ever and holds up nobody but the journal's size;
-* a failed sync stops the process: what the cursor would say could not be believed;
-* an output that gets nothing lets go of files that others have renamed or deleted, too.
+* an output gets every batch in order of C{seq}: from memory while it keeps up, otherwise from
+  the journal. The batches that wait in memory are bounded;
+* a blocked output (its disk is full or read-only, or its directory is gone) is retried for
+  ever, and delays nothing until the journal reaches its size limit;
+* a failed sync stops the process, because the cursor could not be believed;
+* an idle output also closes files that other programs have renamed or deleted.
 """
 
 from __future__ import annotations
@@ -34,42 +34,43 @@ __all__ = ["Feed", "Output"]
 Steps: TypeAlias = Generator[Deferred[Any], Any, None]
 BatchSteps: TypeAlias = Generator[Deferred[Any], Any, list[Batch]]
 
-# Batches kept in memory for an output that is a little behind; more come back from disk.
+# Batches kept in memory for an output that is a little behind; the rest is read from disk.
 QUEUE_COST_MAX = 16 * 1024 * 1024
 
-# What one call in the output's thread gets: the JSON of it is four times as large.
+# The batches for one call in the output's thread: as JSON they are four times as large.
 APPLY_COST = 2 * 1024 * 1024
 
-# What an output may be behind before those who send much are made to wait, in octets, where
-# a record is as much work as so many: a tenth of a second. Without a bound a
-# worker that sends lines of one octet, which are a hundred times as long as records, is
-# minutes ahead of the output, and everybody's lines with it.
+# The work that an output may be behind before flooding workers have to wait, in octets: a
+# tenth of a second. Each JSON record counts RECORD_WORK octets. Without a bound, a worker that
+# sends lines of one octet (the records are a hundred times as long) gets the output minutes
+# behind, for all workers.
 RECORD_WORK = 512
 BEHIND_MAX = 8 * 1024 * 1024
 
-# What one worker may have of that however far behind it is: who sends little never waits.
+# Each worker may always have this much of that work waiting, so a worker that sends little
+# never waits.
 BEHIND_ALWAYS = 1024 * 1024
 
-# How soon after the first octet that is not on disk an output's file is synced, so that its
-# batches can be released: also when more octets come all the time.
+# The time from the first octet that is not on disk to the sync of an output's file, so that
+# its batches can be released. It does not change when more octets come.
 SYNC_DELAY_S = 0.5
 
 # How long a blocked output waits before it tries again.
 BLOCKED_RETRY_S = 1.0
 
-# How often an output's files are looked at when nothing is written to them, in seconds.
+# How often an idle output checks its files, in seconds.
 LOOK_S = 2.0
 
-# Errors of system calls that are ours. Every other one, of anything but a sync, can end by
-# what somebody else does, and nothing is lost by waiting for that.
+# Errors of system calls that show a bug. All others, except those of a sync, may end without
+# us, and waiting loses nothing.
 _OURS = (errno.EBADF, errno.EFAULT)
 
 
 class Output(Protocol):
     """
-    What a feed asks of an output.
+    An output, as a feed uses it.
 
-    L{decnet_syslog.master.outputs.FileOutput} says what each means.
+    L{decnet_syslog.master.outputs.FileOutput} documents each member.
     """
 
     name: str
@@ -103,7 +104,7 @@ class Feed:
     """
     Feed one output.
 
-    @ivar blocked: why the output cannot be written now, or C{None}.
+    @ivar blocked: the reason why the output cannot be written now, or C{None}.
     @ivar inThread: call a function in the output's thread, in order of the calls.
     """
 
@@ -120,7 +121,7 @@ class Feed:
     ) -> None:
         """
         @param inThread: call a function in this output's thread, in order of the calls.
-        @param failed: told when the output cannot be trusted any more.
+        @param failed: called when the output cannot be trusted any more.
         """
         self.output = output
         self.blocked: str | None = None
@@ -134,27 +135,28 @@ class Feed:
         self._cost = 0
         # Batches may be in the journal that are not in the queue.
         self._behind = True
-        # What is committed since the start and not written yet, in all and of each worker.
+        # The work that was committed since the start and is not written yet: the total, and
+        # for each worker.
         self._left = 0
         self._leftOf: Counter[str] = Counter()
         self._counted = self._settled = 0
         self._reopen = False
-        # The journal could not be read when it was last asked.
+        # Whether the last attempt to read the journal failed.
         self._unread = False
-        # Told that there is more since the journal was last read.
+        # Whether wake() was called since the journal was last read.
         self._woken = False
         self._busy = False
         self._idle: list[Deferred[None]] = []
         self._timer: IDelayedCall | None = None
         self._later: IDelayedCall | None = None
         self._lookTimer: IDelayedCall | None = None
-        # When the file must be synced; None: everything in it is on disk.
+        # The time when the file must be synced; None if everything is on disk.
         self._syncAt: float | None = None
         self._stopping = False
         self._broken = False
 
     def start(self) -> None:
-        """Begin with what the journal still has."""
+        """Begin with the batches that the journal still has."""
         self._commits.onBatches(self._committed)
         self._commits.limitBy(self.crowdedFor)
         self._lookLater()
@@ -165,16 +167,17 @@ class Feed:
         self._say(why)
 
     def wake(self) -> None:
-        """There may be more in the journal than we were told of: others commit to it."""
+        """Look in the journal for batches: other listeners commit to it, too."""
         self._behind = self._woken = True
         if self.blocked is None:
             self._run()
 
     def crowdedFor(self, worker: str) -> bool:
         """
-        Whether a worker should wait for the output: it is far behind, and with much of its.
+        Whether a worker should wait for the output: the output is far behind, and much of the
+        waiting work is this worker's.
 
-        Nobody waits for one that is blocked: for that there is the journal.
+        Workers do not wait for a blocked output: the journal keeps their lines.
         """
         return (
             self._left >= BEHIND_MAX
@@ -183,12 +186,12 @@ class Feed:
         )
 
     def reopen(self) -> None:
-        """Open the files anew before the next write: somebody has renamed them."""
+        """Open the files anew before the next write: they were renamed."""
         self._reopen = True
         self._run()
 
     def facts(self) -> dict[str, Any]:
-        """How the output is, for a status."""
+        """The output's state, for the status."""
         return {
             "name": self.output.name,
             "path": self.output.path,
@@ -197,7 +200,7 @@ class Feed:
         }
 
     def answer(self) -> Deferred[None]:
-        """Fire when what the output's thread has to do now is done."""
+        """Fire when the output's thread has finished its queue."""
         return self.inThread(lambda: None)
 
     def halt(self) -> None:
@@ -207,7 +210,7 @@ class Feed:
 
     @inlineCallbacks
     def stop(self) -> Steps:
-        """Write what is in memory, bring it to disk and close the files."""
+        """Write the batches in memory, sync the files and close them."""
         self._stopping = True
         self._cancel()
         if self._lookTimer is not None and self._lookTimer.active():
@@ -244,7 +247,7 @@ class Feed:
                 del left[worker]
 
     def _settle(self, batches: Sequence[Batch]) -> None:
-        """Count what was written no more; some of it has come twice, or was here before us."""
+        """Deduct written batches. Some come twice, or were in the journal before the start."""
         fresh = [b for b in batches if b.seq > self._settled and b.seq >= self._counted]
         if self._counted and fresh:
             self._count(fresh, -1)
@@ -267,7 +270,7 @@ class Feed:
         self._begin(self._work)
 
     def _begin(self, work: Callable[[], Deferred[None]]) -> None:
-        """Do something with the output, unless something is being done."""
+        """Start work on the output, unless it is busy."""
         if self._busy or self._broken:
             return
         self._busy = True
@@ -293,7 +296,7 @@ class Feed:
         return idle
 
     def _fail(self, failure: Failure) -> None:
-        # What comes next must not be written behind what was not, nor a cursor be saved.
+        # Write nothing after octets that were not written, and save no cursor.
         self._broken = True
         if not self._stopping:
             self._failed(failure)
@@ -304,7 +307,7 @@ class Feed:
         self._cancel()
         try:
             if self.blocked is not None:
-                # Also when there is nothing to write: then this shows whether it could be.
+                # With nothing to write, only this shows whether the output can be written.
                 yield self._lookAtFiles()
             while True:
                 if self._reopen:
@@ -323,7 +326,7 @@ class Feed:
         if self._isSyncDue():
             yield self._sync()
         if self._syncAt is not None and not self._stopping:
-            # The deadline stays what it was: each batch must not put the sync off.
+            # Keep the deadline: further batches must not postpone the sync.
             self._timer = self._clock.callLater(
                 self._syncAt - self._clock.seconds(), self._syncIdle
             )
@@ -331,10 +334,10 @@ class Feed:
     @inlineCallbacks
     def _apply(self, batches: list[Batch]) -> Steps:
         """
-        Write some batches; if that cannot be done now, they stay where they were.
+        Write some batches. If they cannot be written now, they stay in the queue.
 
         @raise OSError: the output is blocked.
-        @raise UserError: the same.
+        @raise UserError: the output is blocked.
         """
         try:
             barrier = yield self.inThread(self.output.apply, batches)
@@ -354,11 +357,11 @@ class Feed:
 
     def _unblock(self) -> None:
         if self.blocked is not None:
-            self._log.info("{output} is written again", output=self.output.name)
+            self._log.info("{output} can be written again", output=self.output.name)
             self.blocked = None
 
     def _isSyncDue(self) -> bool:
-        """Whether to sync now; the first octet that is not on disk starts the deadline."""
+        """Whether a sync is due; the first octet that is not on disk sets the deadline."""
         if not self.output.unsynced:
             self._syncAt = None
             return False
@@ -381,7 +384,7 @@ class Feed:
             return batches
         if not self._behind or self._stopping:
             return []
-        # Everything that is committed from here on comes to the queue.
+        # Batches that are committed from now on go to the queue.
         self._behind = self._woken = False
         try:
             batches = yield self._commits.perform(
@@ -401,8 +404,8 @@ class Feed:
             raise JournalFailed("the journal cannot be read")
         self._unread = False
         if batches:
-            # There may be more than was read. The queue then repeats some of it: apply
-            # leaves out what it has.
+            # There may be more in the journal. The queue then repeats some batches, and apply
+            # skips those that it has written.
             self._behind = True
             self._queue.clear()
             self._cost = 0
@@ -416,7 +419,7 @@ class Feed:
 
     @inlineCallbacks
     def _block(self, why: str) -> Steps:
-        """Wait, and try again. What was written is synced first: a wait can be long."""
+        """Wait and try again. Sync written octets first, because the wait can be long."""
         isNew = self.blocked is None
         self._say(why)
         self._commits.room()
@@ -440,17 +443,17 @@ class Feed:
     def _lookIdle(self) -> None:
         if not (self._stopping or self._broken):
             self._lookLater()
-            # A blocked output is looked at when it is tried again.
+            # A blocked output checks its files with each retry.
             if self.blocked is None:
                 self._begin(self._lookAndWork)
 
     @inlineCallbacks
     def _lookAndWork(self) -> Steps:
-        """Look, and then do what came meanwhile, or was due and found us looking."""
+        """Check the files, then do the work that arrived or became due meanwhile."""
         try:
             yield self._lookAtFiles()
         except (OSError, UserError):
-            # The next write tells whether that matters.
+            # If that matters, the next write fails, too.
             pass
         yield self._work()
 
