@@ -80,7 +80,7 @@ class BalancedTests(PairTestCase):
             pair,
             lambda: (
                 re.search(
-                    r"refused 127\.0\.0\.1:[0-9]+: it is no balancer",
+                    r"refused 127\.0\.0\.1:[0-9]+: it is not a balancer",
                     pair.listener.output(),
                 )
                 is not None

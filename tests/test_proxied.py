@@ -251,7 +251,8 @@ class DoorTests(DoorTestCase):
             stranger = IPv4Address("TCP", host, 5000)
             self.assertIs(self.door.buildProtocol(stranger), None)
             self.assertEqual(
-                self.said(), [("refused", "it is no balancer of --proxy-protocol")]
+                self.said(),
+                [("refused", "it is not a balancer named by --proxy-protocol")],
             )
         for host in ("2001:db8::8", "::ffff:203.0.113.5", "fe80::1%eth0"):
             self.assertIs(self.door.buildProtocol(IPv6Address("TCP", host, 1)), None)

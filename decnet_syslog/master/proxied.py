@@ -1,16 +1,16 @@
 """
-Connections that come through a balancer: the worker's own address, before TLS.
+Connections through a balancer: the PROXY header gives the worker's address, before TLS.
 
-What must be true:
+Requirements:
 
-* only who is on the list may say whose connection it is; everybody else is refused before
-  an octet is read, and who is on the list and does not say it is refused, too;
-* nothing behind here sees a connection before its header has been read: limits, logs and
-  records have the worker's address from the first moment;
-* a header has C{HEADER_S} and L{HEADER_OCTETS_MAX}; connections that have not said theirs
-  count as connections;
-* a balancer may look whether we are there as often as it likes: a connection of its own
-  (LOCAL), or without a header, that ends without another octet is nobody's news.
+* only balancers on the list may send the header. Any other peer is refused before an octet is
+  read, and so is a balancer that sends no header;
+* the TLS layer gets a connection only after its header: limits, logs and records have the
+  worker's address from the beginning;
+* a header is limited by C{HEADER_S} and L{HEADER_OCTETS_MAX}, and connections without a header
+  count towards the limit;
+* health checks cause no log lines: connections of the balancer's own (LOCAL), or without a
+  header, that end without another octet.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .door import ConnectionLimit, showAddress
 
 __all__ = ["ProxiedFactory", "parseNetworks"]
 
-# A balancer says it with the first segment of a connection that it has accepted already.
+# A balancer sends the header in the first segment, for a connection that it has accepted.
 HEADER_S = 5.0
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -42,7 +42,7 @@ def parseNetworks(text: str) -> list[Network]:
     """
     Addresses and networks, separated by commas.
 
-    @raise ValueError: with what is wrong.
+    @raise ValueError: a word is no address or network; the text says which.
     """
     found: list[Network] = []
     for word in text.split(","):
@@ -50,19 +50,19 @@ def parseNetworks(text: str) -> list[Network]:
             found.append(ipaddress.ip_network(word.strip()))
         except ValueError as error:
             raise ValueError(
-                f"{error}: say an address or a network, as 192.0.2.7 or 192.0.2.0/24"
+                f"{error}: give an address or a network, such as 192.0.2.7 or 192.0.2.0/24"
             ) from None
     return found
 
 
 class _Proxied(ProtocolWrapper):
-    """One connection: a header, and then whose connection it is."""
+    """One connection: a header, then the octets of the worker that it names."""
 
     factory: ProxiedFactory
     _log = Logger()
 
     def __init__(self, factory: ProxiedFactory) -> None:
-        # There is nothing behind it before its header.
+        # The wrapped protocol is made after the header.
         super().__init__(factory, None)  # type: ignore[arg-type]
         self._held = b""
         self._header: ProxyHeader | None = None
@@ -70,7 +70,7 @@ class _Proxied(ProtocolWrapper):
         self._timer: IDelayedCall | None = None
 
     def logPrefix(self) -> str:
-        """What is behind it is not known at first."""
+        """The prefix before the wrapped protocol is known."""
         return "PROXY"
 
     def makeConnection(self, transport: Any) -> None:
@@ -86,7 +86,7 @@ class _Proxied(ProtocolWrapper):
         if self._header is None:
             self._refuse(f"no PROXY header in {HEADER_S:.0f} s")
         else:
-            # A health check that does not end is none of ours.
+            # A health check that does not end by itself.
             self.cut()
 
     def _refuse(self, reason: str) -> None:
@@ -106,7 +106,7 @@ class _Proxied(ProtocolWrapper):
         transport.abortConnection()
 
     def _over(self) -> None:
-        """The header is read, or will not be."""
+        """The header was read, or the connection is over."""
         self.factory.waiting.discard(self)
         self._held = b""
         if self._timer is not None:
@@ -114,7 +114,7 @@ class _Proxied(ProtocolWrapper):
             self._timer = None
 
     def dataReceived(self, data: bytes) -> None:
-        """Read the header; pass on what is behind it."""
+        """Read the header, and pass on the octets after it."""
         if self.wrappedProtocol is not None:
             self.wrappedProtocol.dataReceived(data)
         elif self in self.factory.waiting:
@@ -126,9 +126,9 @@ class _Proxied(ProtocolWrapper):
 
     def _look(self) -> None:
         """
-        See whose connection it is.
+        Try to read the header.
 
-        @raise ProxyError: what has come is no header.
+        @raise ProxyError: the octets are no header.
         """
         if self._header is None:
             self._header = parseProxyHeader(self._held)
@@ -138,7 +138,7 @@ class _Proxied(ProtocolWrapper):
         if self._header.source is not None:
             self._peer = _address(*self._header.source)
         elif not self._held:
-            # A balancer that only looks.
+            # A health check.
             return
         rest = self._held
         self._over()
@@ -152,13 +152,13 @@ class _Proxied(ProtocolWrapper):
             protocol.dataReceived(rest)
 
     def getPeer(self) -> IAddress:
-        """Who has connected to the balancer."""
+        """The address of the peer that connected to the balancer."""
         transport: Any = self.transport
         peer: IAddress = self._peer or transport.getPeer()
         return peer
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell who is behind it, if there is somebody."""
+        """Pass the loss on to the wrapped protocol, if there is one."""
         self.factory.unregisterProtocol(self)  # type: ignore[no-untyped-call]
         unread = bool(self._held)
         if self in self.factory.waiting:
@@ -168,11 +168,11 @@ class _Proxied(ProtocolWrapper):
                     "refused {address}: {reason}",
                     event="refused",
                     address=showAddress(self.getPeer()),
-                    reason="gone in the middle of its PROXY header",
+                    reason="it closed in the middle of its PROXY header",
                 )
         if self.wrappedProtocol is not None:
             self.wrappedProtocol.connectionLost(reason)
-            # They know each other, and would wait for the garbage collector.
+            # The reference cycle would wait for the garbage collector.
             self.wrappedProtocol = None  # type: ignore[assignment]
 
 
@@ -184,9 +184,9 @@ def _address(host: str, port: int) -> IAddress:
 
 class ProxiedFactory(WrappingFactory[_Proxied]):
     """
-    Takes connections of balancers only, and knows for whom they come.
+    Accepts connections from balancers only, and reads their headers.
 
-    @ivar waiting: connections that have not said it.
+    @ivar waiting: connections without a header yet.
     """
 
     protocol = _Proxied
@@ -200,7 +200,7 @@ class ProxiedFactory(WrappingFactory[_Proxied]):
         clock: IReactorTime,
     ) -> None:
         """
-        @param networks: where the balancers are.
+        @param networks: the networks of the balancers.
         """
         super().__init__(limit)  # type: ignore[no-untyped-call]
         self.limit = limit
@@ -220,10 +220,10 @@ class ProxiedFactory(WrappingFactory[_Proxied]):
         return any(number in network for network in self._networks)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """A protocol, unless it is a stranger's or there are too many."""
+        """Make a protocol, unless the peer is no balancer or a limit is reached."""
         open_ = len(self.waiting) + len(self.limit.protocols)
         if not self.trusts(addr):
-            event, reason = "refused", "it is no balancer of --proxy-protocol"
+            event, reason = "refused", "it is not a balancer named by --proxy-protocol"
         elif open_ >= self.limit.limits.connections:
             event = "limit"
             reason = f"{self.limit.limits.connections} connections are open"
@@ -238,6 +238,6 @@ class ProxiedFactory(WrappingFactory[_Proxied]):
         return None
 
     def stop(self) -> None:
-        """Wait for no header any more."""
+        """Close the connections that wait for a header."""
         for line in list(self.waiting):
             line.cut()

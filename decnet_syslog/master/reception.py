@@ -1,17 +1,17 @@
 """
-Reception: what one connection has sent, until the journal has it.
+Reception: the octets that one connection has sent, until the journal has them.
 
-What must be true:
+Requirements:
 
-* whose lines these are was settled by the handshake, before the first octet, and nothing
-  in the octets changes it;
-* at most L{Limits.pendingPerConnection} wait here; then the connection is not read.
+* the handshake decides whose lines these are, before the first octet, and no octet changes
+  that;
+* at most L{Limits.pendingPerConnection} octets wait here; then the connection is not read.
 
-L{Plain} is reception as RFC 5425 has it, L{decnet_syslog.master.acknowledged} with the
+L{Plain} is the reception of RFC 5425, L{decnet_syslog.master.acknowledged} that of the
 delivery extension.
 
 Messages are gathered as blocks of lines, and the blocks are joined once when the journal
-takes them. No state here knows a transport: L{Line} is what we ask of one.
+takes them. No state here depends on a transport: L{Line} is the interface to one.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from .values import DEPOSIT_COST, LINE_COST, Batch, Deposit
 
 __all__ = ["OVERSIZE", "Line", "Plain", "Reception", "Violation", "asLines"]
 
-# Why a message over the limit was not taken, as the forwarder says it of a line.
+# The reason of a gap for a message over the limit; the forwarder uses the same for a line.
 OVERSIZE = "oversize"
 
 
 @dataclass
 class Violation(Exception):
     """
-    The peer did what the protocol does not allow.
+    The peer violated the protocol.
 
-    @ivar code: as in C{BYE}.
-    @ivar text: for both ends' logs.
+    @ivar code: the code for C{BYE}.
+    @ivar text: for the logs of both ends.
     """
 
     code: str
@@ -52,15 +52,15 @@ class Violation(Exception):
 
 
 def asLines(messages: list[bytes]) -> Lines | None:
-    """Messages as a block of lines, if none has an LF in it."""
-    # One more join instead of one more copy: the last line ends in LF, too.
+    """Messages as a block of lines; C{None} if one contains an LF."""
+    # The empty message gives the last line its LF without another copy.
     octets = b"\n".join([*messages, b""])
     count = len(messages)
     return Lines(octets, count) if octets.count(b"\n") == count else None
 
 
 class Line(Protocol):
-    """What a reception asks of its connection."""
+    """The connection, as a reception uses it."""
 
     def sendControl(self, *lines: ControlLine) -> None:
         """Send control lines."""
@@ -76,12 +76,12 @@ class Line(Protocol):
         """Whether the peer reads what we send."""
 
     def close(self, bye: BYE) -> None:
-        """Say why, if the peer can hear it, and close. Nothing more is received."""
+        """Send the reason, if the peer understands it, and close. Nothing more is received."""
 
 
 @dataclass
 class _Who:
-    """The peer: what every provenance of this connection has."""
+    """The peer, for the provenance of every deposit of this connection."""
 
     worker: str
     fingerprint: str
@@ -89,7 +89,7 @@ class _Who:
 
 
 class Reception(ABC):
-    """What both kinds have in common: gathering, pausing."""
+    """The common part of both kinds: gathering and pausing."""
 
     _log = Logger()
 
@@ -112,7 +112,7 @@ class Reception(ABC):
         self._now = now
         self._marks = marks
         self._blocks: list[Lines] = []
-        # In front of the blocks.
+        # These come before the blocks.
         self._deposits: list[Deposit] = []
         self._octets = 0
         self._taken = 0
@@ -131,14 +131,14 @@ class Reception(ABC):
 
     @abstractmethod
     def committed(self, batches: Sequence[Batch | None]) -> None:
-        """What was taken is durable; C{None} for each deposit that was stale."""
+        """The taken deposits are durable; C{None} for each that was stale."""
 
     @abstractmethod
     def acknowledge(self) -> None:
-        """Say what is durable and has not been said, if the peer can hear it."""
+        """Send the acknowledgements that are due, if the peer understands them."""
 
     def start(self) -> None:
-        """Begin: not to be read while there is no room."""
+        """Begin. The connection is not read while there is no room."""
         if self._commits.crowdedFor(self.who.worker):
             self._paused = True
             self._line.pause()
@@ -146,17 +146,17 @@ class Reception(ABC):
 
     @abstractmethod
     def framesReceived(self, messages: list[bytes]) -> None:
-        """Messages of one receive, which may have LFs in them."""
+        """Messages of one receive, which may contain LFs."""
 
     def linesReceived(self, lines: Lines) -> None:
-        """Messages of one receive that have none."""
+        """Messages of one receive that contain no LF."""
         self._blocks.append(lines)
-        # Without their LFs, which the peer has not sent.
+        # The LFs do not count: the peer has not sent them.
         octets = len(lines.octets) - lines.number
         self._gather(octets + LINE_COST * lines.number)
 
     def _joined(self) -> Lines:
-        """Take the blocks, as one."""
+        """Take all blocks, joined."""
         blocks, self._blocks = self._blocks, []
         return Lines(
             b"".join([lines.octets for lines in blocks]),
@@ -164,7 +164,7 @@ class Reception(ABC):
         )
 
     def _gather(self, cost: int) -> None:
-        """Count what was gathered, and stop reading when it is much."""
+        """Count gathered octets, and stop reading when a limit is reached."""
         self._octets += cost
         self._commits.charge(self.who.worker, cost)
         self._commits.deposit(self)
@@ -181,23 +181,23 @@ class Reception(ABC):
         self._octets = 0
 
     def _discard(self) -> None:
-        """Forget what was gathered and not taken."""
+        """Forget everything that was gathered and not taken."""
         self._blocks = []
         self._deposits = []
         self._commits.charge(self.who.worker, -self._octets)
         self._octets = 0
 
     def _settled(self) -> None:
-        """What was taken is committed: make room."""
+        """Everything taken is committed: make room."""
         self._commits.charge(self.who.worker, -self._taken)
         self._taken = 0
         self.room()
 
     def peerReads(self) -> None:  # noqa: B027
-        """The peer has read what was sent; nothing waits for that here."""
+        """The peer reads again; nothing waits for that here."""
 
     def room(self) -> None:
-        """Read on if there is room here and in all."""
+        """Read on if this connection and the listener have room."""
         if not self._paused:
             return
         waiting = self._octets + self._taken
@@ -213,25 +213,25 @@ class Reception(ABC):
             self._line.close(BYE(code, text))
 
     def connectionLost(self) -> None:
-        """The connection is gone. What was received is committed all the same."""
+        """The connection is gone. Received octets are still committed."""
         self._over = True
         self._paused = False
 
     def failed(self) -> None:
-        """An error of ours: this connection pays, no other."""
+        """Internal error: close only this connection."""
         self._discard()
-        self._close("error", "the listener has an error of its own, see its log")
+        self._close("error", "internal error of the listener; its log has the details")
 
 
 class Plain(Reception):
     """
-    Reception from a peer without the extension: RFC 5425 as it is.
+    Reception from a peer without the extension: plain RFC 5425.
 
-    One LF at the end of a message is taken as its line end, not as part of it: rsyslog's
-    own RFC 5424 template sends one.
+    One LF at the end of a message counts as its line end, not as a part of it: rsyslog's own
+    RFC 5424 template sends one.
     """
 
-    # Everything gathered, one by one, since a message came with an LF inside.
+    # All gathered messages one by one, from the first message with an LF inside on.
     _loose: list[bytes] | None = None
 
     def framesReceived(self, messages: list[bytes]) -> None:
@@ -248,13 +248,13 @@ class Plain(Reception):
         self._gather(octets + LINE_COST * len(messages))
 
     def linesReceived(self, lines: Lines) -> None:
-        """Messages of one receive that have no LF."""
+        """Messages of one receive that contain no LF."""
         super().linesReceived(lines)
         if self._loose is not None:
             self._loosen()
 
     def _loosen(self) -> list[bytes]:
-        """Everything gathered, one by one."""
+        """All gathered messages, one by one."""
         blocks, self._blocks = self._blocks, []
         loose = [] if self._loose is None else self._loose
         for lines in blocks:
@@ -267,7 +267,7 @@ class Plain(Reception):
         super()._discard()
 
     def oversizeReceived(self, frame: Oversize) -> None:
-        """A message over the limit: a gap record says how long, and how it begins."""
+        """Make a gap record of a message over the limit, with its length and first octets."""
         pending = bool(self._blocks or self._loose)
         gap = Deposit(
             self._provenance(None),
@@ -303,8 +303,8 @@ class Plain(Reception):
         self._deposits.append(deposit)
 
     def committed(self, batches: Sequence[Batch | None]) -> None:
-        """Nothing can be said to a peer without the extension."""
+        """Make room; a peer without the extension gets no acknowledgement."""
         self._settled()
 
     def acknowledge(self) -> None:
-        """Nothing can be said to a peer without the extension."""
+        """Do nothing: a peer without the extension gets no acknowledgement."""

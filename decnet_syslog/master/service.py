@@ -1,9 +1,9 @@
 """
-The listener as a service: journal, outputs, port; started and stopped in that order.
+The listener as a service: journal, outputs and port, started in that order.
 
-Stopping: no new connection; every connection is told BYE; what they had sent is
-committed; the outputs are written and synced; the journal is closed. A master that is
-stopped and one that is killed leave the same promise, stopping only leaves less to do.
+A stop closes the port, commits the received octets, sends BYE on every connection, writes and
+syncs the outputs, and closes the journal. After a kill the same promise holds; a stop only
+leaves less work for the next start.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from .values import Cursor
 
 __all__ = ["ListenerService", "Works", "answers"]
 
-# Descriptors that connections must leave: journal, outputs, their directories, threads.
+# Descriptors reserved for the journal, outputs, their directories and threads.
 DESCRIPTORS_KEPT = 48
 
 # How long connections may take to end when we stop, in seconds.
@@ -71,29 +71,29 @@ BACKLOG = 1024
 
 def utcNow() -> str:
     """The time of a record: RFC 3339, UTC, microseconds."""
-    # Of each receive, and so not by strftime, which is slower.
+    # Called for each receive: strftime would be slower.
     return datetime.now(timezone.utc).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def exitAtOnce(failure: Failure) -> None:
-    """Stop at once, without another word to anybody: nothing more is acknowledged."""
+    """End the process at once, so that nothing more is acknowledged."""
     storage = failure.check(StorageFailed, OSError, sqlite3.Error)
     os._exit(EXIT_SOFTWARE if storage is None else EXIT_STORAGE)
 
 
 def connectionsAllowed(wantedConnections: int) -> int:
-    """How many connections the descriptors suffice for, when we take all we can have."""
+    """The number of connections, after raising the limit on descriptors as far as possible."""
     allowed = raiseOpenFiles(wantedConnections + DESCRIPTORS_KEPT)
     return max(1, min(wantedConnections, allowed - DESCRIPTORS_KEPT))
 
 
 def boundSocket(host: str, port: int, shared: bool) -> socket.socket:
     """
-    A socket for connections that does not listen yet.
+    Bind a socket for connections that does not listen yet.
 
-    @param shared: others of the same user may have the port, too: the kernel spreads the
-        connections over them.
-    @raise OSError: it cannot be had.
+    @param shared: whether other processes of this user may bind the same port: the kernel
+        distributes the connections.
+    @raise OSError: the port cannot be bound.
     """
     (family, kind, protocol, _, address), *_ = socket.getaddrinfo(
         host or "0.0.0.0",
@@ -115,10 +115,10 @@ def boundSocket(host: str, port: int, shared: bool) -> socket.socket:
 
 def answers(commits: GroupCommit, feeds: Sequence[Feed]) -> Mapping[str, Deferred[Any]]:
     """
-    Ask the journal and every output whether they get on.
+    Ask the journal and every output for a sign of progress.
 
-    The journal is asked with a commit of its own, of nothing; while its disk is full it
-    waits and is well. A blocked output waits, too.
+    The journal answers with an empty commit. While its disk is full it answers, too, because
+    waiting is not a fault; a blocked output does the same.
     """
     return {
         "the journal": commits.flush(),
@@ -128,10 +128,10 @@ def answers(commits: GroupCommit, feeds: Sequence[Feed]) -> Mapping[str, Deferre
 
 def startOutput(feed: Feed, cursor: Cursor) -> None:
     """
-    Start an output and what feeds it.
+    Start an output and its feed.
 
-    @raise UserError: it cannot be had, and never could: a mistake. One that was written
-        before is waited for: its disk is not mounted, perhaps.
+    @raise UserError: the output cannot be opened and was never written: a wrong option. If it
+        was written before, the feed waits for it; perhaps its disk is not mounted.
     """
     try:
         feed.output.start(cursor)
@@ -146,9 +146,9 @@ def startOutput(feed: Feed, cursor: Cursor) -> None:
 
 class Works(NamedTuple):
     """
-    What a listener is made of, once it is started.
+    The parts of a listener that has started.
 
-    @ivar handshakes: connections that are not authenticated yet.
+    @ivar handshakes: the number of unauthenticated connections.
     """
 
     factory: ListenerFactory
@@ -187,13 +187,13 @@ class ListenerService(Service):
         reusePort: bool = False,
     ) -> None:
         """
-        @param openJournal: called when all else is there; it may raise L{UserError}.
+        @param openJournal: called last; it may raise L{UserError}.
         @param journalName: for our own log.
-        @param outputs: those that are written here; none when others write them.
-        @param proxies: where balancers are; if there are any, nobody else may connect.
-        @param reusePort: other listeners of this user may have the same port.
-        @param lock: taken before the journal is opened, released when all is over.
-        @param onHostnameMismatch: as of L{ListenerFactory}.
+        @param outputs: the outputs that this process writes; none if another process does.
+        @param proxies: the networks of balancers. If there are any, other peers are refused.
+        @param reusePort: whether other listeners of this user may have the same port.
+        @param lock: acquired before the journal is opened, released at the end of the stop.
+        @param onHostnameMismatch: see L{ListenerFactory}.
         """
         self._reactor = reactor
         self._context = context
@@ -218,7 +218,7 @@ class ListenerService(Service):
         self.port: IListeningPort | None = None
 
     def privilegedStartService(self) -> None:
-        """Have the port while we may: its number may take rights that are given up next."""
+        """Bind the port before twistd gives up the rights that a low number needs."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         self._signals.ignore()
         self._limit = ConnectionLimit(
@@ -240,10 +240,10 @@ class ListenerService(Service):
 
     def _bind(self) -> int:
         """
-        Have our own port, without listening: nobody can connect before there is a journal.
+        Bind our own port without listening: no peer can connect before the journal is open.
 
         @return: the socket's descriptor.
-        @raise SystemExit: it cannot be had.
+        @raise SystemExit: the port cannot be bound.
         """
         try:
             return boundSocket(self._host, self._portNumber, self._reusePort).detach()
@@ -253,14 +253,15 @@ class ListenerService(Service):
     def _noPort(self, error: OSError) -> SystemExit:
         return SystemExit(
             f"decnet-listener: cannot listen on {self._host} port {self._portNumber}:"
-            f" {error.strerror or error}; choose another --port, or stop what uses it"
+            f" {error.strerror or error}; choose another --port, or stop the program that"
+            " uses it"
         )
 
     def _listen(self) -> None:
         """
-        Let connections in.
+        Accept connections.
 
-        @raise SystemExit: somebody else listens on our port.
+        @raise SystemExit: another program listens on our port.
         """
         if self._isOwn:
             with socket.socket(fileno=os.dup(self._sockets[0])) as own:
@@ -275,9 +276,9 @@ class ListenerService(Service):
 
     def _adopt(self, descriptor: int, factory: WrappingFactory[Any]) -> IListeningPort:
         """
-        Listen on a socket that is open, as one that the service manager has opened.
+        Listen on an open socket, for example one from the service manager.
 
-        @raise SystemExit: it is none for TCP.
+        @raise SystemExit: it is not a TCP socket.
         """
         with socket.socket(fileno=os.dup(descriptor)) as given:
             family, kind = given.family, given.type
@@ -285,23 +286,23 @@ class ListenerService(Service):
             socket.SOCK_STREAM
         ):
             raise SystemExit(
-                "decnet-listener: the service manager's socket is not for TCP: give"
-                " its unit ListenStream= with a port"
+                "decnet-listener: the service manager's socket is not for TCP: set"
+                " ListenStream= in its unit to a port"
             )
         os.set_blocking(descriptor, False)
         port: IListeningPort = self._reactor.adoptStreamPort(
             descriptor, family, factory
         )
-        # The reactor has a descriptor of its own now.
+        # The reactor has its own descriptor now.
         os.close(descriptor)
         return port
 
     def parts(self) -> Mapping[str, Deferred[Any]]:
-        """Ask every part whether it gets on, as L{decnet_syslog.notify} wants it."""
+        """Ask every part for a sign of progress, for L{decnet_syslog.notify}."""
         return answers(self._commits, self._feeds)
 
     def status(self) -> str:
-        """In one line, what we do and what keeps us from it."""
+        """The listener's state in one line, including every obstacle."""
         connections = len(self._factory.connections)
         said = f"{connections} connection{'' if connections == 1 else 's'}"
         if self._commits.obstacle is not None:
@@ -325,7 +326,7 @@ class ListenerService(Service):
             self._die(Failure())
             return
         except BaseException as error:
-            # Or the threads would keep a listener alive that serves nobody.
+            # Otherwise the threads would keep a useless process alive.
             self._threads.stop()
             if isinstance(error, UserError):
                 raise SystemExit(f"decnet-listener: {error}") from None
@@ -435,7 +436,7 @@ class ListenerService(Service):
 
     @property
     def works(self) -> Works:
-        """What there is to look at."""
+        """The parts of this listener."""
         return Works(
             self._factory,
             self._commits,
@@ -456,7 +457,7 @@ class ListenerService(Service):
             feed.reopen()
 
     def _connectionsGone(self) -> Deferred[None]:
-        """Fire when every connection has ended, or has had the time to."""
+        """Fire when every connection has ended, or C{STOP_S} is over."""
         done: Deferred[None] = Deferred()
         deadline = self._reactor.seconds() + STOP_S
 
@@ -475,7 +476,7 @@ class ListenerService(Service):
 
     def _fail(self, failure: Failure) -> None:
         if failure.check(StorageFailed, OSError, sqlite3.Error) is None:
-            self._log.failure("an error of the listener; stopping", failure)
+            self._log.failure("internal error; stopping the listener", failure)
         else:
             self._log.critical(
                 "the disk cannot be trusted: {reason}; stopping, nothing more is"
@@ -490,7 +491,7 @@ class _Later:
     """Stands for the TLS factory until the journal is open."""
 
     def logPrefix(self) -> str:
-        """What the log says of who has the port."""
+        """The prefix of log lines about the port."""
         return "decnet-listener"
 
     def doStart(self) -> None:
@@ -500,4 +501,4 @@ class _Later:
         """Nothing to stop."""
 
     def buildProtocol(self, addr: object) -> None:
-        """No connection is accepted before the reactor runs, and then we are replaced."""
+        """Never called: it is replaced before the reactor runs."""

@@ -1,8 +1,8 @@
 """
-What there is to know of a listener, gathered when somebody asks.
+The listener's status, gathered on request.
 
-Between commits and looks nothing is counted here; a commit adds a few numbers for each
-batch, never for a line.
+This module works only at commits and at periodic looks. A commit adds a few numbers for each
+batch, never for each line.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .values import Batch
 
 __all__ = ["ListenerStatus", "watchListener"]
 
-# Files of one worker, those that are furthest behind: a fleet's status stays readable.
+# The status shows only this many files of a worker, the ones that are furthest behind.
 STREAMS_SHOWN = 8
 
 
@@ -54,9 +54,9 @@ class ListenerStatus:
         hideLines: bool = False,
     ) -> None:
         """
-        @param enrolled: who is expected.
-        @param bundle: the master's, as it is in use.
-        @param hideLines: whether no line of a worker is shown.
+        @param enrolled: reads the expected workers.
+        @param bundle: the master's bundle that is in use.
+        @param hideLines: whether the status shows no worker's lines.
         """
         self._listener = listener
         self._clock = clock
@@ -70,7 +70,7 @@ class ListenerStatus:
         self.fleet = Fleet(clock, wallClock, enrolled, self._ends())
 
     def _ends(self) -> dict[str, float]:
-        """When our own certificates end."""
+        """The expiry times of our own certificates."""
         bundle = self._bundle()
         return {
             "CA": min(ca.not_valid_after_utc.timestamp() for ca in bundle.authorities),
@@ -78,14 +78,14 @@ class ListenerStatus:
         }
 
     def _attach(self) -> None:
-        """The listener has been started: hear of its commits and reports."""
+        """Subscribe to commits and reports once the listener has started."""
         works = self._listener.works
         works.factory.reported = self.fleet.reported
         works.commits.onBatches(self._committed)
         self._attached = True
 
     def _committed(self, batches: list[Batch]) -> None:
-        # What is counted here must never stop a commit.
+        # An error in counting must never stop a commit.
         try:
             self._durations.add(self._listener.works.commits.took)
             self._position = batches[-1].seq
@@ -95,7 +95,7 @@ class ListenerStatus:
             self._log.failure("cannot count a commit")
 
     def look(self) -> None:
-        """Compare what is the case with what was said."""
+        """Update the fleet's state, and raise or end alarms."""
         if not self._attached:
             self._attach()
         now = self._clock()
@@ -119,7 +119,7 @@ class ListenerStatus:
         self.fleet.look(present)
 
     def facts(self) -> dict[str, Any]:
-        """All there is to know."""
+        """The whole status, as the JSON document has it."""
         works = self._listener.works
         now = self._clock()
         workers = [
@@ -243,9 +243,9 @@ def watchListener(
     context: IOpenSSLServerConnectionCreator,
 ) -> WatchService:
     """
-    The service that watches a listener; to be started after it.
+    Make the service that watches a listener. Start it after the listener.
 
-    @param context: the TLS of operators.
+    @param context: the TLS context for operators.
     """
     status = ListenerStatus(
         listener,

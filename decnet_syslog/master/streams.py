@@ -2,9 +2,9 @@
 The streams of all workers, in the journal: each has one position, and one connection that may
 move it.
 
-A position moves only if it still is where the deposit starts, the connection holds the
-newest grant, and worker, stream and generation are the row's. What is remembered beside the
-database saves a look at it; the database decides.
+A position moves only if it is still at the start of the deposit, the connection holds the
+newest grant, and worker, stream and generation match the row. Cached positions only save
+queries; the database decides.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from .values import KNOWN_NAME_OCTETS_MAX, Deposit, Grant, Known, Wish
 
 __all__ = ["Position", "StreamTable"]
 
-# When a worker has too many streams, a sixteenth of them goes at once: to find the oldest is to
-# look at them all. When none can go, because the outputs do not have them yet, it is looked
-# again after so many more.
+# When a worker has too many streams, the journal forgets a sixteenth of them at once, because
+# finding the oldest means reading them all. If it can forget none, because the outputs lack
+# their batches, it tries again after this many more streams.
 LOOKED_AGAIN = 64
 
-# Positions kept in memory beside the database's.
+# Cached positions.
 POSITIONS_MAX = 65536
 
-# Epoch, offset, base, crc of a stream.
+# A stream's epoch, offset, base and CRC.
 Position: TypeAlias = tuple[int, int, int, int]
 
 
@@ -48,11 +48,12 @@ class StreamTable:
         lastBatch: int,
     ) -> None:
         """
-        @param streamsPerWorkerMax: of more the one that advanced longest ago is forgotten.
-        @param isDelivered: whether every output has what came of a stream, by its row.
-        @param forgotten: told of each row that is deleted.
-        @param kept: told of what is stored.
-        @param lastBatch: the newest.
+        @param streamsPerWorkerMax: beyond it, the stream that advanced longest ago is
+            forgotten.
+        @param isDelivered: whether every output has all batches of a stream, by its row.
+        @param forgotten: called with each row that is deleted.
+        @param kept: counts the stored octets.
+        @param lastBatch: the newest batch.
         """
         self._db = db
         self._streamsPerWorkerMax = streamsPerWorkerMax
@@ -61,12 +62,13 @@ class StreamTable:
         self._names = names
         self._kept = kept
         self._gaps = GapTable(db, names, kept)
-        # Of each worker: how many streams it has, and with how many it is looked again.
+        # For each worker: the number of its streams, and the number for the next attempt to
+        # forget some.
         self._streamsOf: dict[str, tuple[int, int]] = {}
-        # Workers that have too much, all of it of batches, and the last of these.
+        # Workers with too many streams, all with batches, and the last of these batches.
         self._overfull: dict[str, int] = {}
         self._last = lastBatch
-        # Of these, the ones that this transaction has freed.
+        # The overfull workers that this transaction has freed.
         self._freed: dict[str, int] = {}
         self._positions: dict[int, Position] = {}
         self._turn: int
@@ -109,7 +111,7 @@ class StreamTable:
         return found is not None
 
     def known(self, worker: str) -> list[Known]:
-        """Every stream of a worker, the newest first; names are cut."""
+        """All streams of a worker, the newest first; long names are cut."""
         rows = self._db.execute(
             "SELECT stream, generation, offset, base, crc,"
             " substr(name, 1, ?) FROM stream JOIN name ON name.id = name_id"
@@ -122,9 +124,9 @@ class StreamTable:
         self, deposit: Deposit, grant: Grant, positions: dict[int, Position]
     ) -> bool:
         """
-        Move the stream's position if it is still where the deposit starts.
+        Move the stream's position if it is still at the start of the deposit.
 
-        @param positions: of the streams that this transaction has moved.
+        @param positions: the positions that this transaction has moved.
         """
         known = positions.get(grant.row) or self._positions.get(grant.row)
         if known is None or known[:2] != (grant.epoch, deposit.start):
@@ -137,7 +139,7 @@ class StreamTable:
         else:
             base, crc = deposit.end, 0
         worker = deposit.provenance.worker
-        # The number of a row that was forgotten is given again, to another's stream perhaps.
+        # SQLite reuses the number of a forgotten row, perhaps for another worker's stream.
         moved = self._db.execute(
             "UPDATE stream SET offset = ?, base = ?, crc = ?, turn = ?"
             " WHERE id = ? AND epoch = ? AND offset = ?"
@@ -156,7 +158,7 @@ class StreamTable:
             ),
         )
         if moved.rowcount != 1:
-            # What we remember saves a look; the database decides.
+            # The cache was wrong; the database decides.
             return False
         self._turn += 1
         positions[grant.row] = (grant.epoch, deposit.end, base, crc)
@@ -165,7 +167,7 @@ class StreamTable:
         return True
 
     def _position(self, row: int) -> Position | None:
-        """What the database has of a stream: (epoch, offset, base, crc)."""
+        """A stream's position in the database."""
         found: Position | None = self._db.execute(
             "SELECT epoch, offset, base, crc FROM stream WHERE id = ?", (row,)
         ).fetchone()
@@ -173,17 +175,17 @@ class StreamTable:
 
     def granted(self, grants: Iterable[Grant]) -> None:
         """Grants are committed."""
-        # Also because the number of a row that was forgotten is given again.
+        # The cache may have the position of a forgotten row with the same number.
         self.committed({g.row: (g.epoch, g.offset, g.base, g.crc) for g in grants})
 
     def undone(self) -> None:
-        """Grants are not committed: what was counted of them is counted again."""
+        """Grants were not committed: forget the counts, so that they are made anew."""
         self._streamsOf.clear()
         self._freed.clear()
 
     def committed(self, positions: Mapping[int, Position], last: int = 0) -> None:
         """
-        A transaction is committed: know the positions that it moved.
+        A transaction is committed: cache the positions that it moved.
 
         @param last: its last batch, if it has one.
         """
@@ -198,8 +200,8 @@ class StreamTable:
 
     def _makeRoom(self, worker: str) -> None:
         """
-        Count a stream that is about to be made. If they are too many, forget the worker's
-        oldest, but none with a batch.
+        Count a stream that will be added. If the worker has too many, forget its oldest ones
+        that have no batch.
         """
         most = self._streamsPerWorkerMax
         if worker not in self._streamsOf:
@@ -217,10 +219,9 @@ class StreamTable:
 
     def _forgetOldest(self, worker: str, most: int) -> int:
         """
-        Forget the streams of a worker behind the C{most} that advanced last, but none with a
-        batch.
+        Forget a worker's streams without a batch, except the C{most} that advanced last.
 
-        @return: how many.
+        @return: the number of forgotten streams.
         """
         rows = self._db.execute(
             "SELECT id FROM stream WHERE worker = ? ORDER BY turn DESC"
@@ -236,8 +237,8 @@ class StreamTable:
 
     def released(self, seq: int) -> None:
         """
-        Every output has the batches up to C{seq}: forget what was too much, and was theirs. In
-        a transaction.
+        Every output has the batches up to C{seq}: forget the surplus streams that had to wait
+        for that. Runs in a transaction.
         """
         for worker, last in list(self._overfull.items()):
             if last <= seq:
@@ -248,7 +249,7 @@ class StreamTable:
 
     def _freeNames(self, worker: str) -> None:
         """
-        Free names of a worker that has too many: those that nothing refers to, or else those
+        Free names of a worker that has too many: the unused ones; if there are none, the names
         of the older half of its streams and gaps.
         """
         if self._names.sweep(worker):
