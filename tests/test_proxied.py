@@ -365,7 +365,7 @@ class DoorTests(DoorTestCase):
             error = self.assertRaises(
                 UsageError, Options().parseOptions, [f"--proxy-protocol={wrong}"]
             )
-            self.assertIn("say an address or a network", str(error))
+            self.assertIn("give an address or a network", str(error))
 
 
 class TLSTests(TLSTestCase):
