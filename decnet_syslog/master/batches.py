@@ -1,4 +1,4 @@
-"""The batches in the journal: what is committed and not yet on disk in every output."""
+"""The batches in the journal: lines that are committed and not yet on disk in every output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .values import Batch, Deposit, batchOf
 
 __all__ = ["LAST_BATCH", "BatchTable"]
 
-# What each worker has up to a batch. The limit keeps SQLite from sorting the octets, too.
+# The octets of each worker up to a batch. The LIMIT keeps SQLite from sorting the octets, too.
 _COST = (
     "stored_octets(length(octets), coalesce(length(lengths) / 4, 0),"
     " coalesce(length(name), 0))"
@@ -26,7 +26,7 @@ _COSTS = (
     " FROM batch WHERE seq <= ? LIMIT -1) GROUP BY worker"
 )
 
-# The last batch there ever was: SQLite remembers it when it is deleted.
+# The last batch ever: SQLite remembers its number after its deletion.
 LAST_BATCH = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'batch'), 0)"
 
 
@@ -52,8 +52,8 @@ class BatchTable:
     """
     The table of batches.
 
-    @ivar octets: that all batches take in the file, as committed.
-    @ivar octetsOf: of these, each worker's. Read in the reactor's thread.
+    @ivar octets: the size of all committed batches in the file.
+    @ivar octetsOf: the same for each worker. Read in the reactor's thread.
     """
 
     def __init__(self, db: sqlite3.Connection, names: NameTable) -> None:
@@ -77,11 +77,11 @@ class BatchTable:
         return storedOctets(payloadOctets(octets, lengths, name), self._pageOctets)
 
     def cost(self, batch: Batch | Deposit) -> int:
-        """Octets that a batch takes in the file, or that a deposit will."""
+        """The size of a batch in the file, or of the batch that a deposit will become."""
         return self._stored(len(batch.octets), len(batch.lengths or ()))
 
     def oldest(self) -> int:
-        """The number before the oldest batch; with none, of the last that there was."""
+        """The number before the oldest batch; without batches, that of the last one ever."""
         (found,) = self._db.execute(
             f"SELECT coalesce(min(seq) - 1, {LAST_BATCH}) FROM batch"
         ).fetchone()
@@ -122,14 +122,14 @@ class BatchTable:
         ).lastrowid
         assert seq is not None
         if grant is not None:
-            # Of a stream; of a transaction that is undone it is too much, which is harmless.
+            # If the transaction is undone, this number is too high, which is harmless.
             self._lastOf[grant.row] = seq
         if name is not None:
             self._names.used(name, seq)
         return batchOf(seq, deposit)
 
     def read(self, after: int, costMax: int) -> list[Batch]:
-        """The batches behind C{after} in order, until they cost so much."""
+        """The batches after C{after} in order, until their cost reaches C{costMax}."""
         batches: list[Batch] = []
         cost = 0
         for row in self._db.execute(
@@ -152,8 +152,8 @@ class BatchTable:
         """
         Delete the oldest batches up to C{seq}, in a transaction: at least one if there is one.
 
-        @param costMax: stop behind the batch with which they have so many octets.
-        @return: their octets, of each worker.
+        @param costMax: stop after the batch whose size makes the total reach this value.
+        @return: the deleted octets of each worker.
         """
         removed: Counter[str] = Counter()
         last = None
@@ -171,10 +171,11 @@ class BatchTable:
 
     def committed(self, added: Mapping[str, int], removed: Mapping[str, int]) -> None:
         """
-        A transaction is committed: know what each worker has; of those with nothing, nothing.
+        A transaction is committed: update the octets of each worker. Workers without any have
+        no entry.
 
-        @param added: octets of each worker, rows counted.
-        @param removed: what L{release} has returned.
+        @param added: octets of each worker, including the overhead of rows.
+        @param removed: the result of L{release}.
         """
         for worker in added.keys() | removed.keys():
             has = self.octetsOf.get(worker, 0)

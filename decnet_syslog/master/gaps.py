@@ -1,8 +1,8 @@
 """
-The gaps of all workers, in the journal: what can never be delivered.
+The gaps of all workers, in the journal: octets that can never be delivered.
 
-A gap stays when its stream is forgotten. Each worker's are bounded, and the oldest go first: the
-outputs have a record of every one.
+A gap stays when its stream is forgotten. The number of gaps of each worker is bounded, and the
+oldest are deleted first: the outputs have a record of every gap.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from .values import Deposit, Grant
 
 __all__ = ["GAPS_KEPT", "GapTable"]
 
-# Gaps that are remembered of one worker, and how often that is looked at.
+# Gaps that are kept of one worker; the limit is checked after this many new ones.
 GAPS_PER_WORKER_MAX = 10_000
 GAPS_PER_LOOK = 1000
 
-#: As many as there can be between two looks.
+#: The most gaps that there can be between two checks.
 GAPS_KEPT = GAPS_PER_WORKER_MAX + GAPS_PER_LOOK
 
 
@@ -33,7 +33,7 @@ class GapTable:
         self._db = db
         self._names = names
         self._kept = kept
-        # Of each worker: another's must not be what is counted on.
+        # Counted for each worker, so that one worker cannot trigger or delay another's check.
         self._added: Counter[str] = Counter()
 
     def add(self, deposit: Deposit, grant: Grant) -> None:
@@ -59,7 +59,7 @@ class GapTable:
             self.forget(worker, GAPS_PER_WORKER_MAX)
 
     def forget(self, worker: str, most: int) -> None:
-        """Forget a worker's oldest gaps, if there are more: the outputs have them."""
+        """Forget a worker's gaps except the C{most} newest: the outputs have them all."""
         deleted = self._db.execute(
             "DELETE FROM gap WHERE rowid IN (SELECT rowid FROM gap WHERE worker = ?"
             " ORDER BY rowid DESC LIMIT -1 OFFSET ?)",

@@ -1,29 +1,29 @@
 """
-The journal: where a line becomes the master's.
+The journal: with its commit, the master takes over responsibility for a line.
 
-What must be true:
+Requirements:
 
 * a deposit and the position after it are committed in one transaction, and only if the
-  position is still the one the deposit starts at and the connection still holds the
+  stream's position is still at the start of the deposit and the connection still holds the
   newest grant of the stream. A replayed, stale or forked deposit cannot commit;
-* what has been reported (a commit that returned, a position that was granted) survives a
-  power cut: C{synchronous=FULL}, and a checkpoint before the first report after a start.
-  (SQLite recovers from the page cache what a killed process had written but not yet
+* everything that was reported (a commit that returned, a position that was granted) survives
+  a power cut: C{synchronous=FULL}, and a checkpoint before the first report after a start.
+  (SQLite recovers octets from the page cache that a killed process had written but not yet
   synced; without the checkpoint we would report octets that a power cut can take back);
 * a batch is deleted only when every output has it on disk;
-* a batch that was lost because the journal was put back is before no mark of this journal
+* a batch that was lost because the journal was put back comes before no mark of this journal
   (L{decnet_syslog.master.eras}).
 
 Chosen: SQLite in WAL mode, 32 KiB pages (with 4 KiB a million lines take a third longer;
-with 64 KiB as long, and a lone line writes 200 KiB instead of 100),
+with 64 KiB they take as long, but a single line writes 200 KiB instead of 100),
 C{locking_mode=EXCLUSIVE} and exactly one connection: SQLite before 3.51.3 can corrupt a
-WAL database that two connections write and checkpoint. An error that is not "no space" is
-the end of the process (L{JournalFailed}): after a failed fsync the kernel may have dropped
-the octets and say yes the next time.
+WAL database that two connections write and checkpoint. Any error except "no space" ends the
+process (L{JournalFailed}): after a failed fsync the kernel may have dropped the octets and
+may report success the next time.
 
-Here are the transactions. What they do to the tables is in C{streams}, C{batches},
-C{cursors} and C{eras}, which know nothing of them; whatever those keep in memory is told when
-a transaction is committed.
+This module has the transactions. The changes to the tables are in C{streams}, C{batches},
+C{cursors} and C{eras}, which know no transactions: this module notifies them when one is
+committed or undone, so that their caches follow.
 
 Everything here blocks. L{decnet_syslog.master.groupcommit} calls it from one thread.
 """
@@ -74,8 +74,8 @@ _KIND = DatabaseKind(
     "the journal",
     "give --journal a file in a directory that this user can write",
     "is another decnet-listener running?",
-    "put it back from a backup, or move it away together with its -wal: every worker then"
-    " sends again what is still on its disk",
+    "restore it from a backup, or move it away together with its -wal: every worker then"
+    " sends the lines again that are still on its disk",
 )
 
 
@@ -92,10 +92,10 @@ class Journal:
     The journal database.
 
     @ivar identity: 32 hex digits, made with the file.
-    @ivar turns: 0: a file that is open here cannot be put back.
-    @ivar refusals: none: a deposit is stale, or committed.
-    @ivar capacity: octets that it can hold on its disk. Read in the reactor's thread, like
-        the next.
+    @ivar turns: always 0: an open file cannot be put back.
+    @ivar refusals: always empty: a deposit is either stale or committed.
+    @ivar capacity: octets that it can hold on its disk. Read in the reactor's thread, as is
+        C{hasSpare}.
     @ivar hasSpare: whether to call L{giveBack} soon.
     """
 
@@ -109,7 +109,7 @@ class Journal:
         streamsPerWorkerMax: int,
         space: Space,
     ) -> None:
-        """L{open} is how to get one."""
+        """Use L{open} instead."""
         self.path = path
         self._db = connection
         self.identity = str(self._one("SELECT value FROM meta WHERE key = 'identity'"))
@@ -155,12 +155,12 @@ class Journal:
         reserve: bool = False,
     ) -> Journal:
         """
-        Open or make the journal, and bring to disk whatever a killed process left.
+        Open or create the journal, and bring everything to disk that a killed process left.
 
-        @param streamsPerWorkerMax: of more the one that advanced longest ago is forgotten,
-            but none whose lines are not in every output.
+        @param streamsPerWorkerMax: beyond it, the stream that advanced longest ago is
+            forgotten, but none whose lines some output lacks.
         @param reserve: whether to keep a reserve (L{decnet_syslog.master.space}).
-        @raise UserError: it is in use, of an unknown version, or there is no space.
+        @raise UserError: it is in use or of an unknown version, or there is no space.
         @raise JournalFailed: it is damaged, or the disk has failed.
         """
 
@@ -173,7 +173,7 @@ class Journal:
             try:
                 useVacuum(db, space)
             except sqlite3.DatabaseError as error:
-                # A quota may not show before. It is tried again at the next start.
+                # A quota may show only now. The next start tries again.
                 if not isFull(error, path):
                     raise
             EraTable.prepare(db)
@@ -188,7 +188,7 @@ class Journal:
             try:
                 return opened()
             except NoSpace:
-                # What a killed process left in the WAL has its room in the reserve.
+                # The WAL of a killed process needs the room of the reserve.
                 if not Reserve(path, 0).giveUp():
                     raise
                 return opened()
@@ -201,22 +201,22 @@ class Journal:
 
     @property
     def octets(self) -> int:
-        """Of all batches that are not deleted yet, as they stand in the file."""
+        """The size in the file of all batches that are not deleted yet."""
         return self._batches.octets
 
     @property
     def octetsOf(self) -> Mapping[str, int]:
-        """Of these, each worker's. Read in the reactor's thread."""
+        """The same for each worker. Read in the reactor's thread."""
         return self._batches.octetsOf
 
     @property
     def keptOctets(self) -> int:
-        """Of positions, gaps and names. Read there, too."""
+        """The size of positions, gaps and names. Read in the reactor's thread."""
         return self._kept.octets
 
     @property
     def mark(self) -> Mark:
-        """The last batch that is committed, and its era's token. Read there, too."""
+        """The last committed batch and its era's token. Read in the reactor's thread."""
         return self._eras.mark
 
     def grant(
@@ -225,23 +225,24 @@ class Journal:
         """
         Give a connection the right to extend a stream, and take it from any other.
 
-        @param start: where a stream begins that is not known yet.
+        @param start: the position at which an unknown stream begins.
         """
         return self.grants([Wish(worker, stream, generation, start, name)])[0]
 
     def grants(self, wishes: Sequence[Wish]) -> list[Grant]:
         """
-        L{grant} them all, in order, in one transaction.
+        L{grant} all wishes, in order, in one transaction.
 
         @raise JournalFull: none was granted.
         """
         cost = self._space.cost(0, len(wishes))
         if not self._space.has(cost) and not self._areKnown(wishes):
-            # A stream that is known takes no room, and its connection waits with us.
+            # A known stream needs no room, and its connection waits together with us.
             self._makeSure(cost, [])
-        # Mostly a grant promises nothing that is not on disk already: what a stream holds
-        # was synced when it came, and of epochs nobody is left after a power cut. (One of
-        # several can have another forgotten, which is then new.)
+        # Most grants promise only octets that are on disk already: a stream's octets were
+        # synced when they were committed, and no connection with an old epoch survives a power
+        # cut. (Among several wishes, one can make the journal forget the stream of another,
+        # which is new then.)
         cheap = all(wish.start == 0 for wish in wishes) or (
             len(wishes) == 1 and self._areKnown(wishes)
         )
@@ -274,18 +275,18 @@ class Journal:
         return self._asked(lambda: self._streams.known(worker))
 
     def holds(self, mark: Mark) -> bool:
-        """As L{decnet_syslog.master.promise.JournalPromise.holds}."""
+        """See L{decnet_syslog.master.promise.JournalPromise.holds}."""
         return self._asked(lambda: self._eras.holds(mark))
 
     def commit(
         self, deposits: Sequence[Deposit], cursors: Iterable[Cursor] = ()
     ) -> list[Batch | None]:
         """
-        Commit deposits and the outputs' cursors: in one transaction, or in several, in order,
-        when the deposits are long or room is short.
+        Commit deposits and the outputs' cursors in one transaction; in several, in order, when
+        the deposits are long or room is short.
 
-        @return: for each deposit the batch it has become; C{None} if it was stale, or
-            behind one of the same connection that was.
+        @return: for each deposit its batch; C{None} if it was stale, or followed a stale one
+            of the same connection.
         @raise JournalFull: call again, with the same deposits. The journal remembers which of
             them are committed and does not commit these again.
         @raise JournalFailed: nothing may be acknowledged any more.
@@ -320,8 +321,8 @@ class Journal:
         """
         Make room for pages of C{octets}.
 
-        @param cursors: the outputs' cursors. They fit alone and free room. The list is emptied
-            when they are committed.
+        @param cursors: the outputs' cursors: without deposits they fit, and free room. The
+            list is emptied when they are committed.
         @raise JournalFull: the pages do not fit.
         """
         if self._space.has(octets):
@@ -380,7 +381,7 @@ class Journal:
                     batch = self._insert(deposit, positions)
                 batches.append(batch)
                 if batch is None:
-                    # What it has sent behind it comes again, and behind it.
+                    # The forwarder sends this deposit again, and then the later ones.
                     stale.add(sender)
                 else:
                     added[deposit.provenance.worker] += self._batches.cost(batch)
@@ -406,7 +407,7 @@ class Journal:
             self._release()
         self._tidying.used(self.octets)
         if cursors:
-            # Only a release leaves something to give back.
+            # Only a release leaves pages to give back.
             self.hasSpare = self._hasSpare()
         return batches
 
@@ -451,27 +452,28 @@ class Journal:
 
     def read(self, after: int, costMax: int) -> list[Batch]:
         """
-        The batches behind C{after} in order, at least one if there is one.
+        The batches with a C{seq} greater than C{after}, in order; at least one if there is one.
 
-        @param costMax: stop behind the batch with which they cost so much.
+        @param costMax: stop after the batch whose cost makes the total reach this value.
         """
         return self._asked(lambda: self._batches.read(after, costMax))
 
     def useOutputs(self, names: Sequence[str]) -> dict[str, Cursor]:
         """
-        Say which outputs there are: batches wait for these and for no others.
+        Set the outputs: batches wait for these and for no others.
 
-        @return: the cursor of each. A new one begins at the oldest batch still here.
+        @return: the cursor of each. A new one begins at the oldest batch that is kept.
         """
         try:
             absences = self._useOnce(names)
         except JournalFull:
-            # A start needs no room but this.
+            # A start needs room only here.
             self._space.reserve.giveUp()
             self._checkpoint()
             absences = self._useOnce(names)
         cursors = self._asked(lambda: self._cursorTable.used(names, absences))
-        # What only an absent output lacks stays until another has moved on, or room is short.
+        # Batches that only an absent output lacks stay until another output's cursor moves, or
+        # room is short.
         self._releasedTo = self._cursorTable.released
         return cursors
 
@@ -491,24 +493,24 @@ class Journal:
         return self._batches.insert(deposit)
 
     def _isDelivered(self, row: int) -> bool:
-        """Whether every output has what came of a stream."""
+        """Whether every output has all batches of a stream."""
         return self._batches.lastOf(row) <= self._cursorTable.released
 
     def _asked(self, question: Callable[[], T]) -> T:
-        """Ask the tables something, outside of a transaction."""
+        """Query the tables outside of a transaction."""
         try:
             return question()
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
         except STRANGE as error:
-            # A row that was never written so.
+            # No program has written such a row.
             raise JournalFailed(
                 f"the journal {self.path} is damaged ({error}): {_KIND.remedy}"
             ) from error
 
     def giveBack(self) -> bool:
         """
-        Look at the disk, and return one step's pages that are not needed any more.
+        Measure the free room, and return some unused pages to the disk.
 
         @return: whether to call again at once.
         """
@@ -563,9 +565,9 @@ class Journal:
 
     def _checkpoint(self, truncate: bool = False) -> None:
         """
-        Bring the WAL's pages to their places. What is committed stays committed.
+        Copy the WAL's pages to their places in the database.
 
-        @param truncate: give the WAL's room back, too.
+        @param truncate: also give the WAL's room back.
         """
         reserve = self._space.reserve
         while True:
@@ -577,7 +579,7 @@ class Journal:
                     raise self._failure(error) from error
                 if reserve.giveUp():
                     continue
-                # The next commit tries again; until then the WAL grows, or is full as well.
+                # The next commit tries again. Until then the WAL grows, or is full as well.
                 return
             self._space.checkpointed()
             if reserve.lacks:
@@ -586,13 +588,13 @@ class Journal:
             return
 
     def _failure(self, error: sqlite3.DatabaseError) -> Exception:
-        """What an error of SQLite means for us. The transaction is undone."""
+        """Undo the transaction, and turn an error of SQLite into one of ours."""
         why = whyBlocked(error, self.path)
         try:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             if self._isChanging:
-                # SQLite itself may have undone it.
+                # SQLite may have undone it by itself.
                 self._isChanging = False
                 self._kept.undone()
                 self._names.undone()

@@ -2,8 +2,8 @@
 The listener: connections in, committed lines out.
 
 Nothing is accepted before the handshake is done and the peer's certificate has given
-exactly one usable name. What a connection sends is its L{Reception}'s business; here are
-the transport's side of it and the service that wires journal, outputs and port together.
+exactly one usable name. A L{Reception} handles the octets of a connection; this module has
+the connection itself and the factory that makes it.
 """
 
 from __future__ import annotations
@@ -57,34 +57,34 @@ from .seldom import Seldom
 
 __all__ = ["HOSTNAME_POLICIES", "ListenerFactory", "ListenerProtocol"]
 
-# A peer's words come back to it in our own: not many of them.
+# The length of the text of a BYE: it may quote the peer's own words.
 BYE_CHARACTERS_MAX = 500
 
-# How long a peer may take to answer our close_notify before the connection is cut.
+# The time for a peer's answer to our close_notify; then the connection is cut.
 CLOSE_S = 5.0
 
-# The same for one whose certificate is not accepted any more.
+# The same for a peer whose certificate is not accepted any more.
 EXPEL_S = 0.25
 
 # The same for a peer that was never accepted.
 TURN_AWAY_S = 2.0
 
-# What to do about a message whose HOSTNAME is not its worker's: mark its record, nothing,
-# or mark it and take no such message.
+# The policies for a message whose HOSTNAME is not its worker's: mark its record, do nothing,
+# or refuse the message.
 HOSTNAME_POLICIES = ("tag", "accept", "reject")
 
-# Of an unfinished frame a connection may always hold so much; beyond Limits.unfinished of all
-# no connection may hold more.
+# Every connection may hold an unfinished frame of this size. When all together hold
+# Limits.unfinished, none may hold more.
 HELD_ALWAYS = 64 * 1024
 
-# Who is late with a frame, or silent, is found so often, in seconds, or four times in the time
-# that a frame may take.
+# How often late frames and silent peers are looked for, in seconds; at least four times in
+# Limits.frameSeconds.
 LOOK_S = 15.0
 
-# How often TCP asks a peer that has been silent for half of Limits.peerSeconds.
+# The number of TCP probes to a peer that has been silent for half of Limits.peerSeconds.
 KEEPALIVE_PROBES = 4
 
-# What an operator is told when a connection is closed for a reason; else that it was refused.
+# The event that operators see for a code of BYE; "refused" for all other codes.
 _EVENTS = {
     "limit": "limit",
     "superseded": "superseded",
@@ -92,24 +92,24 @@ _EVENTS = {
     "journal-went-back": "went-back",
 }
 
-# Why a certificate is not accepted; None if it is.
+# The reason why a certificate is not accepted; None if it is.
 Refuse: TypeAlias = Callable[[x509.Certificate], Objection | None]
 
 
 def acceptAll(certificate: x509.Certificate) -> Objection | None:
-    """Whoever the CA has signed."""
+    """Accept every certificate that the CA has signed."""
     return None
 
 
 def keepAlive(transport: Any, seconds: float) -> None:
     """
-    Have TCP notice that a peer's host is gone.
+    Let TCP detect that a peer's host is gone.
 
-    @param seconds: when it has not answered for so long.
+    @param seconds: the time without an answer after which TCP gives up.
     """
-    # TLS has a handle of its own.
+    # TLS wraps the TCP transport.
     tcp: Any = transport.transport
-    # In memory there is none.
+    # Tests in memory have no socket.
     hasSocket: bool = ISystemHandle.providedBy(tcp)
     if hasSocket:
         tcp.setTcpKeepAlive(True)
@@ -117,7 +117,7 @@ def keepAlive(transport: Any, seconds: float) -> None:
 
 
 def setTimeouts(handle: socket.socket, seconds: float) -> None:
-    """See L{keepAlive}; what a system does not have is left out."""
+    """See L{keepAlive}; options that the system lacks are left out."""
     idle = max(1, int(seconds / 2))
     for name, value in (
         ("TCP_KEEPIDLE", idle),
@@ -135,11 +135,11 @@ class ListenerProtocol(OctetCountedReceiver):
     """
     One connection.
 
-    @ivar reception: once the handshake is done and the name is accepted.
-    @ivar certificate: the peer's, then.
-    @ivar reports: whether the peer says how it is, also when it has nothing to send.
-    @ivar history: whether it is told of the journal's history.
-    @ivar heard: when its last octets came.
+    @ivar reception: C{None} until the handshake is done and the name is accepted.
+    @ivar certificate: the peer's certificate, from then on.
+    @ivar reports: whether the peer reports its state, also when it has no lines to send.
+    @ivar history: whether the peer receives marks of the journal's history.
+    @ivar heard: the time of its last octets.
     """
 
     _log = Logger()
@@ -157,16 +157,16 @@ class ListenerProtocol(OctetCountedReceiver):
         self._turnedAway = False
         self._lost = False
         self._producing = False
-        # Why we do not read: the reception has enough, the peer does not read, or sends too
-        # fast.
+        # The reasons why we do not read: "room", the reception is full; "peer", the peer does
+        # not read; "rate", it sends too fast.
         self._waits: set[str] = set()
         self._heldBefore = 0
         self._frameSince: float | None = None
-        # Since when we wait for its first octet.
+        # The beginning of the wait for its first octet.
         self._silentSince: float | None = None
 
     def connectionMade(self) -> None:
-        """Start the clock of the handshake."""
+        """Start the timer of the handshake."""
         self._peer = cast(Any, self.transport).getPeer()
         self.factory.handshakes.begun(self._peer)
         self.address = showAddress(self._peer)
@@ -207,7 +207,7 @@ class ListenerProtocol(OctetCountedReceiver):
         self.history = transport.negotiatedProtocol == HISTORY_PROTOCOL
         keepAlive(transport, self.factory.limits.peerSeconds)
         if self.control:
-            # A plain peer is sent nothing.
+            # A plain peer is sent no octets, so only others can fail to read them.
             transport.registerProducer(self, True)
             self._producing = True
         self.reception = self.factory.receptionFor(
@@ -244,7 +244,7 @@ class ListenerProtocol(OctetCountedReceiver):
             peerName(certificate)
         except NameRefused as error:
             return Objection("name", str(error))
-        # What the handshake has checked may have changed since.
+        # The allow-list or the revocation lists may have changed since the handshake.
         return self.factory.refuseCertificate(certificate)
 
     def _turnAway(self, objection: Objection, certificate: x509.Certificate) -> None:
@@ -279,7 +279,7 @@ class ListenerProtocol(OctetCountedReceiver):
             self.factory.handshakes.over(self._peer)
 
     def dataReceived(self, data: bytes) -> None:
-        """Decode, and count what is left of a frame, and what the worker has sent."""
+        """Decode, and count the octets of an unfinished frame and of the worker."""
         self._silentSince = None
         self.heard = self.factory.clock.seconds()
         super().dataReceived(data)
@@ -303,7 +303,7 @@ class ListenerProtocol(OctetCountedReceiver):
             self._frameSince = self.factory.clock.seconds()
 
     def look(self, now: float) -> None:
-        """See whether a frame does not end, or a peer says nothing at all."""
+        """Close the connection if a frame does not end, or the peer has sent nothing at all."""
         if self._waits or self._refused:
             return
         limits = self.factory.limits
@@ -324,8 +324,8 @@ class ListenerProtocol(OctetCountedReceiver):
     @property
     def reading(self) -> bool:
         """
-        Whether we read what it sends, or do not only because it does not read either. Else
-        its silence is ours.
+        Whether we read what the peer sends, or would if the peer read our answers. Otherwise
+        its silence is our fault.
         """
         return not self._waits - {"peer"}
 
@@ -357,8 +357,8 @@ class ListenerProtocol(OctetCountedReceiver):
         """
         Hand over messages up to the first that names another machine.
 
-        @raise Violation: there is one. It is not taken, so it is not lost: who acknowledges
-            nothing of it has it still.
+        @raise Violation: there is one. It is neither accepted nor acknowledged, so the
+            forwarder still has it.
         """
         assert self.worker is not None
         found = firstContradiction(messages, self.worker)
@@ -380,16 +380,16 @@ class ListenerProtocol(OctetCountedReceiver):
             self._violated(violation)
 
     def oversizeReceived(self, frame: Oversize) -> None:
-        """Have a gap record instead of a message over the limit."""
+        """Pass on a message over the limit, for a gap record."""
         self._frameSince = None
         assert isinstance(self.reception, Plain)
         self.reception.oversizeReceived(frame)
         count = self.factory.seldom.occurred((self.worker, "oversize"))
         if count:
             self._log.warn(
-                "{worker} at {address}: a message of {octets} octets was read past ({count}"
-                " since the last such line): {reason}; a gap record has its length and its"
-                " first octets; --max-message raises the limit",
+                "{worker} at {address}: skipped a message of {octets} octets ({count} since the"
+                " last such line): {reason}; a gap record has its length and its first octets;"
+                " --max-message raises the limit",
                 event="gap",
                 worker=self.worker,
                 address=self.address,
@@ -399,7 +399,7 @@ class ListenerProtocol(OctetCountedReceiver):
             )
 
     def emptyFramesReceived(self, count: int) -> None:
-        """Count frames of no octets."""
+        """Count empty frames."""
         worker = self.worker
         assert worker is not None
         self._frameSince = None
@@ -417,7 +417,7 @@ class ListenerProtocol(OctetCountedReceiver):
             )
 
     def frameError(self, error: FramingError | ControlError) -> None:
-        """The framing is broken: keep what was complete, say why, close."""
+        """The framing is broken: keep complete frames, send the reason, and close."""
         text = str(error)
         if self.lenient:
             text = f"{text}: {diagnose(error.seen)}"
@@ -427,8 +427,8 @@ class ListenerProtocol(OctetCountedReceiver):
         self.close(BYE(violation.code, violation.text))
 
     def close(self, bye: BYE) -> None:
-        """Say why, if the peer can hear it, and close. Nothing more is received."""
-        # A text may have a peer's words in it.
+        """Send the reason, if the peer understands it, and close. Nothing more is received."""
+        # The text may quote the peer's own words.
         bye = BYE(bye.code, bye.text[:BYE_CHARACTERS_MAX])
         self._log.warn(
             "closing {worker} at {address}: {code}: {reason}",
@@ -458,7 +458,7 @@ class ListenerProtocol(OctetCountedReceiver):
         """
         Send BYE and close_notify.
 
-        @param seconds: the connection is cut if the peer does not answer for so long.
+        @param seconds: the time for the peer's answer; then the connection is cut.
         """
         transport = cast(Any, self.transport)
         self.refuse()
@@ -467,7 +467,7 @@ class ListenerProtocol(OctetCountedReceiver):
                 self.reception.acknowledge()
             self.sendControl(bye)
         if self._producing:
-            # Or the connection would stay open for what the producer may still say.
+            # Otherwise the connection would stay open for further output of the producer.
             self._producing = False
             transport.unregisterProducer()
         # A paused transport would not see the peer's close_notify.
@@ -489,7 +489,7 @@ class ListenerProtocol(OctetCountedReceiver):
             self._timer = None
 
     def hold(self) -> None:
-        """Do not read for now: the worker has sent more than it may."""
+        """Stop reading: the worker has exceeded its rate."""
         if not self._refused:
             self._stopReading("rate")
 
@@ -506,11 +506,11 @@ class ListenerProtocol(OctetCountedReceiver):
         self._readOn("room")
 
     def pauseProducing(self) -> None:
-        """The peer does not read what we answer: do not read what it asks."""
+        """The peer does not read our answers: do not read its requests."""
         self._stopReading("peer")
 
     def resumeProducing(self) -> None:
-        """The peer has read."""
+        """The peer reads again."""
         self._readOn("peer")
         if self.reception is not None:
             self.reception.peerReads()
@@ -529,18 +529,18 @@ class ListenerProtocol(OctetCountedReceiver):
         if self._waits or self._lost:
             return
         if self._frameSince is not None:
-            # It could not end while we did not read.
+            # The frame could not end while we did not read.
             self._frameSince = self.factory.clock.seconds()
         cast(Any, self.transport).resumeProducing()
         self.proceed()
 
     def connectionLost(self, reason: Failure = Failure(Exception("closed"))) -> None:  # noqa: B008
-        """What was complete is kept; a part of a frame is not, and said."""
+        """Keep complete frames. Drop an unfinished one, and log its length."""
         self._lost = True
         self._stopTimer()
         self._handshakeOver()
         if not self.control and self.reception is not None:
-            # A plain peer does not send again what waits here.
+            # A plain peer does not send the waiting messages again.
             self.proceed()
         self._countHeld(0)
         if self.reception is None:
@@ -561,7 +561,7 @@ class ListenerProtocol(OctetCountedReceiver):
         return cast(Any, self.transport).getHandle()
 
     def _noHandshake(self, reason: Failure) -> None:
-        """Log why a handshake failed: who refused whom."""
+        """Log why a handshake failed, and which end refused the other."""
         alert = alertOf(reason.value)
         if alert is not None and alert in MASTER_REFUSED:
             self._log.warn(
@@ -585,16 +585,16 @@ class ListenerProtocol(OctetCountedReceiver):
 
 class ListenerFactory(Factory):
     """
-    Makes the connections' protocols and knows which stream is whose.
+    Makes the protocols of connections, and has the registry of streams.
 
-    @ivar limits: the listener's.
-    @ivar connections: those whose handshake is done.
-    @ivar handshakes: those whose handshake is not.
-    @ivar rejects: whether messages that name another machine are not taken.
-    @ivar held: octets of unfinished frames, of all connections.
-    @ivar emptyFrames: skipped, of each worker that has sent some since the start.
-    @ivar seldom: which events of peers are logged.
-    @ivar reported: told (worker, report) of a forwarder that says how it is.
+    @ivar limits: the listener's limits.
+    @ivar connections: the connections with a complete handshake.
+    @ivar handshakes: the connections without one.
+    @ivar rejects: whether messages that name another machine are refused.
+    @ivar held: octets of unfinished frames, all connections together.
+    @ivar emptyFrames: the number of skipped frames of each worker since the start.
+    @ivar seldom: limits the log lines that peers can cause.
+    @ivar reported: called with worker and report when a forwarder reports its state.
     """
 
     protocol: Any = ListenerProtocol
@@ -611,9 +611,10 @@ class ListenerFactory(Factory):
         onHostnameMismatch: str = "tag",
     ) -> None:
         """
-        @param now: the time as RFC 3339 has it, for records.
+        @param now: returns the time for records, in the format of RFC 3339.
         @param onHostnameMismatch: one of L{HOSTNAME_POLICIES}.
-        @param refuseCertificate: why a certificate is not accepted, C{None} if it is.
+        @param refuseCertificate: returns the reason why a certificate is not accepted, or
+            C{None}.
         """
         self.refuseCertificate = refuseCertificate
         self.clock = clock
@@ -637,7 +638,7 @@ class ListenerFactory(Factory):
     def receptionFor(
         self, line: ListenerProtocol, worker: str, fingerprint: str, address: str
     ) -> Reception:
-        """The reception of a connection whose handshake is done."""
+        """Make the reception of a connection with a complete handshake."""
         self.connections.add(line)
         self.roster.join(worker, line)
         if self._looks is None:
@@ -656,7 +657,7 @@ class ListenerFactory(Factory):
         return Plain(*common, self._marks)
 
     def received(self, line: ListenerProtocol, octets: int) -> None:
-        """A worker has sent octets: if they are too many, it is not read for a while."""
+        """Count a worker's octets, and stop reading it for a while if there are too many."""
         worker = line.worker
         assert worker is not None
         if self.pacing.spend(worker, octets):
@@ -690,7 +691,7 @@ class ListenerFactory(Factory):
             self.roster.gone(line.reception)
 
     def _look(self) -> None:
-        """Look at every connection now and then."""
+        """Check every connection periodically."""
         self._looks = None
         now = self.clock.seconds()
         for line in list(self.connections):
@@ -699,7 +700,7 @@ class ListenerFactory(Factory):
             self._looks = self.clock.callLater(self._lookSeconds, self._look)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop the periodic checks."""
         if self._looks is not None:
             self._looks.cancel()
             self._looks = None

@@ -1,10 +1,10 @@
 """
-How fast a worker may send: by not reading it, never by loss.
+The rate limit of each worker: the listener stops reading, and discards nothing.
 
-A token bucket for each name, not for each connection: a second connection, or the same
-again, is no way around it. What a receive has beyond the bucket is taken and owed: nothing
-is thrown away, and all connections of the name are not read until it is paid. TCP then
-makes the worker wait, and its lines stay in its file.
+There is a token bucket for each worker, not for each connection, so a second or a new
+connection does not evade the limit. A receive that exceeds the bucket is accepted and owed:
+the listener does not read the worker's connections until the debt is paid. TCP then makes the
+worker wait, and its lines stay in its file.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 __all__ = ["BURST_OCTETS", "RATE_MIN", "Pacing"]
 
-# What a worker that was quiet may send at once: an attack is a burst of lines, and these
-# are the lines one wants soon.
+# A quiet worker may send this much at once: an attack is a burst of lines, and those lines
+# are wanted soon.
 BURST_OCTETS = 1024 * 1024
 
-# One receive has 64 KiB at most. At a lower rate it would be owed for so long that a
-# forwarder takes us for dead, and sends it again.
+# A receive has at most 64 KiB. At a lower rate its debt would last so long that the forwarder
+# considers the listener dead and sends everything again.
 RATE_MIN = 16 * 1024
 
 
 @dataclass
 class _Bucket:
     """
-    @ivar level: octets that may be sent at C{at}; negative: owed.
-    @ivar timer: until nothing is owed.
+    @ivar level: octets that may be sent at C{at}; negative if the worker owes octets.
+    @ivar timer: runs until the debt is paid.
     """
 
     level: float
@@ -41,15 +41,15 @@ class Pacing:
     """
     The buckets of all workers.
 
-    @ivar rate: octets a second; 0: no limit, nothing needs to be counted.
+    @ivar rate: octets per second; 0: no limit, and nothing is counted.
     """
 
     def __init__(
         self, clock: IReactorTime, rate: int, paid: Callable[[str], None]
     ) -> None:
         """
-        @param rate: octets a second; 0: no limit.
-        @param paid: told the worker that may be read again.
+        @param rate: octets per second; 0: no limit.
+        @param paid: called with a worker that may be read again.
         """
         self._clock = clock
         self.rate = rate
@@ -57,15 +57,15 @@ class Pacing:
         self._buckets: dict[str, _Bucket] = {}
 
     def owes(self, worker: str) -> bool:
-        """Whether a worker is not to be read now."""
+        """Whether the listener must not read a worker now."""
         bucket = self._buckets.get(worker)
         return bucket is not None and bucket.timer is not None
 
     def spend(self, worker: str, octets: int) -> bool:
         """
-        Count octets that have come.
+        Count received octets.
 
-        @return: whether the worker is not to be read until it is told paid.
+        @return: whether the listener must not read the worker until C{paid} is called.
         """
         if not self.rate:
             return False
@@ -80,7 +80,7 @@ class Pacing:
         return bucket.timer is not None
 
     def forget(self, worker: str) -> None:
-        """A worker has no connection any more. What it owes is not forgotten."""
+        """A worker has no connection any more. Its debt is kept."""
         bucket = self._buckets.get(worker)
         if bucket is not None and bucket.timer is None:
             self._fill(bucket, self._clock.seconds())
@@ -88,7 +88,7 @@ class Pacing:
                 del self._buckets[worker]
 
     def stop(self) -> None:
-        """Wait no more."""
+        """Cancel all timers."""
         for bucket in self._buckets.values():
             if bucket.timer is not None:
                 bucket.timer.cancel()
@@ -106,7 +106,7 @@ class Pacing:
     def _look(self, worker: str, bucket: _Bucket) -> None:
         bucket.timer = None
         self._fill(bucket, self._clock.seconds())
-        # Receives that were under way when reading stopped are owed, too.
+        # Receives that were under way when reading stopped count, too.
         if bucket.level < -1:
             self._wait(worker, bucket)
         else:

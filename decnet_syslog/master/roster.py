@@ -1,13 +1,13 @@
 """
-Who is connected: the connections of each name, and which of them has a stream.
+The registry of connections: those of each worker, and the owner of each stream.
 
-The newest wins, always: of too many connections of a name the oldest is closed, and a
-stream is the connection's that opened it last. What the two wrote never mixes: a deposit
-of the older one, after the newer was granted the stream, cannot commit.
+The newest always wins: when a worker has too many connections the oldest is closed, and a
+stream belongs to the connection that opened it last. The lines of two connections never mix:
+once the newer one was granted the stream, no deposit of the older one can commit.
 
-Set aside: the oldest wins. A worker whose host lost its power comes back while its dead
-connection still looks alive, for two minutes; and whoever has copied a key and connects
-first would keep the worker out for good. A collision is said, whichever wins.
+Set aside: the oldest wins. A worker whose host lost power would return while its dead
+connection still looks alive, for two minutes; and an attacker with a copied key who connects
+first would keep the worker out for good. A collision is logged, whichever connection wins.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Member(Protocol):
 
     @property
     def address(self) -> str:
-        """Where it came from: host and port."""
+        """The peer's address: host and port."""
 
     def close(self, bye: BYE) -> None:
-        """Say why, and close."""
+        """Send the reason, and close."""
 
     def hold(self) -> None:
-        """Do not read for now: the name has sent too much."""
+        """Stop reading: the worker has exceeded its rate."""
 
     def letGo(self) -> None:
         """Read on."""
@@ -47,7 +47,7 @@ def _host(address: str) -> str:
 
 class Roster:
     """
-    The connections of each name, and the owners of streams.
+    The connections of each worker, and the owners of streams.
     """
 
     _log = Logger()
@@ -58,11 +58,11 @@ class Roster:
         self._owners: dict[Key, Acknowledged] = {}
 
     def of(self, worker: str) -> Sequence[Member]:
-        """The connections of a name, the oldest first."""
+        """The connections of a worker, the oldest first."""
         return tuple(self._members.get(worker, ()))
 
     def join(self, worker: str, member: Member) -> None:
-        """A connection of a name. One from elsewhere is a collision."""
+        """Add a connection. One from another address is a collision."""
         members = self._members.setdefault(worker, deque())
         host = _host(member.address)
         for other in reversed(members):
@@ -80,13 +80,13 @@ class Roster:
         members.append(member)
         if len(members) > self._perWorkerMax:
             oldest = members.popleft()
-            oldest.close(BYE("limit", "a newer connection of this name is open"))
+            oldest.close(BYE("limit", "this worker has too many connections"))
 
     def leave(self, worker: str, member: Member) -> bool:
         """
         A connection is gone.
 
-        @return: whether it was the last of its name.
+        @return: whether it was the worker's last one.
         """
         members = self._members.get(worker)
         if members is None or member not in members:
@@ -98,7 +98,7 @@ class Roster:
         return True
 
     def opened(self, stream: Key, reception: Acknowledged) -> None:
-        """A connection opens a stream: an older one of the same must go."""
+        """A connection opens a stream: close the older connection that has it."""
         older = self._owners.get(stream)
         self._owners[stream] = reception
         if older is None or older is reception:
@@ -118,7 +118,7 @@ class Roster:
         older.supersede()
 
     def closed(self, stream: Key, reception: Acknowledged) -> None:
-        """A connection has no more to say of a stream."""
+        """A connection has released a stream."""
         if self._owners.get(stream) is reception:
             del self._owners[stream]
 

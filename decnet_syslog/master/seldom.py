@@ -1,8 +1,8 @@
 """
-Log events that a peer can cause as often as it likes: the first at once, then few.
+Rate limiting for log events that a peer can cause at will.
 
-What must be true: each occurrence is counted, and the next line that is logged has the count,
-so that none is lost between two lines; the memory for this is bounded.
+The first event is logged at once, later ones at most once per C{SELDOM_S}. Requirements: every
+occurrence is counted, and the next logged line contains the count; the memory is bounded.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ __all__ = ["SELDOM_S", "Seldom"]
 # The least time between two lines of one worker and kind, in seconds.
 SELDOM_S = 60.0
 
-# Workers and kinds that are remembered. Of one that was forgotten there is a line more.
+# Workers and kinds that are remembered. A forgotten one may cause a line too soon.
 KNOWN_MAX = 4096
 
 
 class Seldom:
-    """Which occurrences are logged."""
+    """Decides which occurrences are logged."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -31,9 +31,9 @@ class Seldom:
 
     def occurred(self, key: Hashable, count: int = 1) -> int:
         """
-        Count.
+        Count occurrences.
 
-        @return: how many to log now; 0: it was logged a short time ago.
+        @return: the number to log now; 0 if a line was logged a short time ago.
         """
         now = self._clock.seconds()
         last, waiting = self._known.get(key, (float("-inf"), 0))

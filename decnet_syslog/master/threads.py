@@ -1,4 +1,4 @@
-"""What services that write outputs share: a thread for each thing."""
+"""Threads for services that write outputs: one for each purpose."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Threads"]
 
 
 class Threads:
-    """Threads that each do one thing after the other."""
+    """Threads that each run one call after the other."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -21,9 +21,9 @@ class Threads:
 
     def start(self, name: str) -> Callable[..., Deferred[Any]]:
         """
-        Start one.
+        Start a thread.
 
-        @return: call a function there, in order of the calls.
+        @return: a function that calls another one in the thread, in order of the calls.
         """
         pool = ThreadPool(1, 1, name)
         pool.start()
@@ -33,6 +33,6 @@ class Threads:
         )
 
     def stop(self) -> None:
-        """End them all, when what they do is done."""
+        """End all threads after their pending calls."""
         for pool in self._pools:
             pool.stop()

@@ -1,4 +1,4 @@
-"""What passes between reception, journal and outputs: immutable values."""
+"""The immutable values that pass between reception, journal and outputs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ __all__ = [
     "cutName",
 ]
 
-# What a deposit, or a line, costs us beside its octets: rows, objects, members of a
-# record. Every budget counts it: a worker must not get much for a few octets.
+# The overhead of a deposit and of a line: rows, objects, members of a record. Every budget
+# counts it, so that a worker cannot use many resources with few octets.
 DEPOSIT_COST = 512
 LINE_COST = 128
 
@@ -34,7 +34,7 @@ class Mark:
     """
     A point in a journal's history: every batch up to C{number} is before it.
 
-    @ivar number: of a batch. It only grows, until the journal is put back.
+    @ivar number: the number of a batch. It only grows, until the journal is put back.
     @ivar token: 32 hex digits that tell two histories with this number apart.
     """
 
@@ -42,12 +42,12 @@ class Mark:
     token: str
 
 
-# Of a name in the answer to LIST: it is for people.
+# The length of a name in the answer to LIST, which is for people.
 KNOWN_NAME_OCTETS_MAX = 100
 
 
 def cutName(name: str) -> str:
-    """A name as the answer to LIST has it: no longer than L{KNOWN_NAME_OCTETS_MAX}."""
+    """Cut a name to L{KNOWN_NAME_OCTETS_MAX}, for the answer to LIST."""
     octets = name.encode("utf-8", "surrogateescape")
     return octets[:KNOWN_NAME_OCTETS_MAX].decode("utf-8", "surrogateescape")
 
@@ -55,10 +55,10 @@ def cutName(name: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Wish:
     """
-    What OPEN asks for.
+    The request of an OPEN.
 
-    @ivar start: where the stream begins, if it is not known.
-    @ivar name: the file, as the worker calls it.
+    @ivar start: the position at which the stream begins if it is not known.
+    @ivar name: the worker's name of the file.
     """
 
     worker: str
@@ -74,8 +74,8 @@ class Grant:
     The right to extend one stream, until a newer connection is granted it.
 
     @ivar row: the stream's row in the journal.
-    @ivar offset: octets held durably.
-    @ivar base: end of the last gap; C{crc} is of the octets [base, offset).
+    @ivar offset: the number of durable octets.
+    @ivar base: end of the last gap; C{crc} is the CRC-32 of the octets [base, offset).
     """
 
     row: int
@@ -89,7 +89,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One stream of a worker as the journal has it. Its name may be cut (L{cutName})."""
+    """A worker's stream in the journal. Its name may be cut (L{cutName})."""
 
     stream: str
     generation: int
@@ -102,15 +102,15 @@ class Known:
 @dataclass(frozen=True, slots=True)
 class Deposit:
     """
-    What one connection hands over to be committed.
+    Octets that one connection hands over for a commit.
 
     @ivar grant: C{None} for a peer without positions.
-    @ivar start: offset of the first octet; with C{end}, what the stream advances by.
+    @ivar start: offset of the first octet. The stream advances from here to C{end}.
     @ivar octets: complete lines with their LFs, or messages if C{lengths} is given; empty
         for a gap of a stream, and the first octets of a message that was too long.
-    @ivar lengths: of each message, when one of them holds an LF.
-    @ivar reason: of a gap.
-    @ivar lines: how many, if that is known: a L{Batch} counts them otherwise.
+    @ivar lengths: the length of each message, when one of them contains an LF.
+    @ivar reason: the reason of a gap.
+    @ivar lines: the number of lines, if known: a L{Batch} counts them otherwise.
     """
 
     provenance: Provenance
@@ -128,8 +128,8 @@ class Batch:
     """
     A committed deposit.
 
-    @ivar seq: orders everything that the journal ever took.
-    @ivar lines: how many line feeds, or messages, C{octets} has; counted if not given.
+    @ivar seq: orders all batches of a journal.
+    @ivar lines: the number of line feeds, or messages, in C{octets}; counted if not given.
     """
 
     seq: int
@@ -144,7 +144,7 @@ class Batch:
     lines: int = field(default=-1, compare=False)
 
     def __post_init__(self) -> None:
-        """Count once, if nobody has."""
+        """Count the lines, if that was not done."""
         if self.lines < 0:
             count = (
                 self.octets.count(b"\n") if self.lengths is None else len(self.lengths)
@@ -153,11 +153,11 @@ class Batch:
 
     @property
     def cost(self) -> int:
-        """What it takes to hold and to render it, in octets, about."""
+        """The approximate cost to hold and to render the batch, in octets."""
         return DEPOSIT_COST + LINE_COST * self.lines + len(self.octets)
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Flat: what a frozen dataclass has by itself takes ten times as long."""
+        """Pickle flat: the default of a frozen dataclass takes ten times as long."""
         who = self.provenance
         return _batchOf, (
             self.seq,
@@ -183,19 +183,19 @@ class Batch:
 def _batchOf(
     seq: int, who: tuple[str, str, str, str, str | None, bool], *rest: Any
 ) -> Batch:
-    """A batch that came from another process."""
+    """Make a batch that came from another process."""
     return Batch(seq, Provenance(*who), *rest)
 
 
 @dataclass(frozen=True, slots=True)
 class FileLength:
     """
-    An output file, and how many octets of it are on disk.
+    An output file, and the number of its octets that are on disk.
 
     @ivar inode: 0, with a device of 0: no file yet; the next octets go to a new one.
-    @ivar anchor: the last of the octets, at most 1 KiB: a copy is recognised by these.
-    @ivar ahead: how many octets of what follows the cursor are on disk already, in files
-        that came before this one. Always whole lines.
+    @ivar anchor: the last of these octets, at most 1 KiB: they identify a copy.
+    @ivar ahead: the number of octets after the cursor that are on disk already, in earlier
+        files. Always whole lines.
     @ivar boot: the kernel's boot id when this was recorded; C{""}: not known.
     """
 
@@ -210,10 +210,10 @@ class FileLength:
 @dataclass(frozen=True, slots=True)
 class Absence:
     """
-    An output was not configured for a time.
+    A time in which an output was not configured.
 
-    @ivar seq: its cursor before that.
-    @ivar since: when the first batch behind it was received; RFC 3339, UTC.
+    @ivar seq: its cursor at the beginning of that time.
+    @ivar since: the time when the first batch after that was received; RFC 3339, UTC.
     """
 
     seq: int
@@ -226,8 +226,8 @@ class Cursor:
     An output has every batch up to C{seq} on disk.
 
     @ivar files: by path, the files that have changed since the cursor before.
-    @ivar absence: of an output that comes back; its files lack the batches from there to
-        C{seq}.
+    @ivar absence: the absence of an output that is configured again: its files lack the
+        batches from there to C{seq}.
     """
 
     output: str
@@ -237,7 +237,7 @@ class Cursor:
 
 
 def batchOf(seq: int, deposit: Deposit) -> Batch:
-    """What a deposit is when it is committed."""
+    """The batch of a committed deposit."""
     grant = deposit.grant
     return Batch(
         seq,
