@@ -1,4 +1,4 @@
-"""The cursors of the outputs, in the journal: how far each has the batches on disk."""
+"""The cursors of the outputs, in the journal: the last batch that each has on disk."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .values import Absence, Cursor, FileLength
 
 __all__ = ["CursorTable"]
 
-# Outputs that are remembered although they are not configured any more.
+# The number of outputs that are remembered after they were removed from the configuration.
 ABSENT_MAX = 64
 
 
 class CursorTable:
     """
-    The tables of cursors, of the outputs' files and of outputs that are left out.
+    The tables of cursors, of the outputs' files and of absent outputs.
 
     @ivar seqs: the cursor of each output, as committed.
     """
@@ -30,15 +30,15 @@ class CursorTable:
 
     @property
     def released(self) -> int:
-        """Every output has what is up to here."""
+        """Every output has all batches up to this one."""
         return min(self.seqs.values(), default=0)
 
     def use(self, names: Sequence[str], oldest: int) -> Mapping[str, Absence]:
         """
-        Note which outputs there are, in a transaction; L{used} when it is committed.
+        Note the configured outputs, in a transaction. Call L{used} when it is committed.
 
-        @param oldest: where an output begins that is new.
-        @return: of those that were absent, since when.
+        @param oldest: the cursor of a new output.
+        @return: the absences of outputs that were not configured before.
         """
         self._leaveOut(names)
         absences = {
@@ -58,7 +58,7 @@ class CursorTable:
     def used(
         self, names: Sequence[str], absences: Mapping[str, Absence]
     ) -> dict[str, Cursor]:
-        """The cursors of the outputs that there are."""
+        """The cursors of the configured outputs."""
         self.seqs = dict(self._db.execute("SELECT output, seq FROM cursor"))
         self._returned = absences.keys() & set(names)
         return {
@@ -67,7 +67,7 @@ class CursorTable:
         }
 
     def _leaveOut(self, names: Sequence[str]) -> None:
-        """Note where the outputs were that have a cursor and are not named."""
+        """Note the cursors of outputs that are not configured any more."""
         now = datetime.now(timezone.utc).isoformat(timespec="microseconds")
         marks = ", ".join("?" * len(names))
         self._db.execute(
@@ -105,7 +105,7 @@ class CursorTable:
             "INSERT OR REPLACE INTO cursor VALUES (?, ?)", (cursor.output, cursor.seq)
         )
         if cursor.output in self._returned:
-            # What it lacks was reported. (Deleted again if this transaction is undone.)
+            # Its missing batches were reported. (Deleted again if this transaction is undone.)
             self._db.execute(
                 "DELETE FROM absent_output WHERE output = ?", (cursor.output,)
             )

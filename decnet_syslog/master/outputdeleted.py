@@ -73,7 +73,7 @@ class Opens:
             os.set_inheritable(self._descriptor, False)
             os.set_blocking(self._descriptor, False)
         except Exception:
-            # The system has no inotify, or no more of them now: opens stay unseen.
+            # The system has no inotify, or no free instance now: opens stay unseen.
             return
 
     def watch(self, descriptor: int) -> int | None:
@@ -209,7 +209,8 @@ class Sizes:
         readers = [r for r in self._readers if r.closed is None or r.closed >= then]
         if self._isCrowded or not readers:
             return late
-        # The first of them may have moved the file. If it opened the file before, this is late.
+        # The first reader may have moved the file. If it opened the file earlier, the result
+        # is late.
         return max(late, readers[0].size)
 
 

@@ -34,7 +34,7 @@ _log = Logger()
 
 
 class OutputOptions(Described):
-    """Where the lines go. C{paths}: by kind, once L{checkPaths} was called."""
+    """The outputs' paths: C{paths} has them by kind, after L{checkPaths}."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -50,9 +50,9 @@ class OutputOptions(Described):
 
     def checkPaths(self) -> None:
         """
-        Fill in what was not given.
+        Fill in the defaults.
 
-        @raise usage.UsageError: what was given does not do.
+        @raise usage.UsageError: the given paths cannot be used.
         """
         for kind, paths in self.paths.items():
             given = paths or [f"master.{kind}"]
@@ -71,22 +71,22 @@ class OutputOptions(Described):
                 )
             if path.count(PLACE) > 1 or PLACE in directory:
                 raise usage.UsageError(
-                    f"{path}: {PLACE} stands once, in the name of the file"
+                    f"{path}: {PLACE} may occur once, in the name of the file"
                 )
             if len(os.fsencode(name)) > NAME_OCTETS_MAX:
                 raise usage.UsageError(
-                    f"{path}: the name of the file is too long; it may have"
-                    f" {NAME_OCTETS_MAX} octets"
+                    f"{path}: the name of the file is too long; at most"
+                    f" {NAME_OCTETS_MAX} octets are allowed"
                 )
 
     def beside(self, name: str) -> str:
-        """The path of a file of ours beside the first output."""
+        """The path of one of our files in the directory of the first output."""
         logs = self.paths["log"]
         return os.path.join(os.path.dirname(logs[0]) if logs else os.getcwd(), name)
 
 
-# What other programs do to our outputs, and how the output goes on. Renaming is usual: it is
-# how they are rotated.
+# Changes of our outputs by other programs, and how the output goes on. Renaming is usual: it
+# is how files are rotated.
 OUTPUT_EVENTS = {
     "output-renamed": (
         LogLevel.info,
@@ -132,7 +132,7 @@ OUTPUT_EVENTS = {
     "output-truncated": (
         LogLevel.warn,
         "{path} was truncated, from {expected} octets to {size}: going on at its end; lines"
-        " that were not copied before that are gone",
+        " are gone unless they were copied before",
     ),
     "output-foreign-write": (
         LogLevel.warn,
@@ -160,10 +160,10 @@ def makeOutputs(
     options: OutputOptions, lock: ListenerLock, ours: Collection[str]
 ) -> list[Output]:
     """
-    The outputs that the options name.
+    Make the outputs that the options name.
 
-    @param lock: held by whoever writes.
-    @param ours: paths of our other files: no worker's name makes one of them an output's.
+    @param lock: the lock that writing processes hold.
+    @param ours: paths of the listener's other files, which no output may use.
     """
     logs, records = options.paths["log"], options.paths["json"]
     paths = OutputPaths(

@@ -1,15 +1,15 @@
 """
 The file that an output writes for each worker.
 
-Requirement: no two pairs of output and worker ever share a file, and no such file is another
-file of the listener. A worker's name becomes a part of a path, and names can be chosen to
+Requirement: no two pairs of output and worker ever share a file, and no such file is one of the
+listener's other files. A worker's name becomes a part of a path, and names can be chosen to
 collide: with C{--log-path {worker}}, a worker may have the name C{listener.db}, or the name
 of another worker's file.
 
 So an output uses a path with a worker's name only if nothing else can claim it. It refuses the
-path of another file of ours or of a rotated copy, a path that another output has a better
-claim to, a path with the suffix of refused paths, and a path with something that is not a
-regular file. A refused path becomes C{PATH.refused}; no other path ends like that. If
+paths of the listener's other files and of rotated copies, a path to which another output has a
+better claim, a path with the suffix of refused paths, and a path that is not a regular file.
+A refused path becomes C{PATH.refused}; no other path ends like that. If
 several outputs could refuse the same path, a checksum of output and worker follows. The choice
 does not depend on the past: after a restart it is the same.
 """
@@ -47,7 +47,7 @@ FILES_MAX = 1000
 
 
 class WrongKind(UserError):
-    """A file ends with lines of another kind than the output would append."""
+    """A file ends with raw lines and the output appends records, or the other way round."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class OutputPaths:
     force: bool = False
 
     def of(self, kind: str, path: str, events: Events) -> WorkerPaths:
-        """The paths of one output."""
+        """The paths for one output."""
         own = (kind, path)
         templates = [output for output in self.outputs if PLACE in output[1]]
         rivals = [
@@ -94,7 +94,7 @@ class OutputPaths:
 
 
 class WorkerPaths:
-    """The paths of one output."""
+    """The paths for one output."""
 
     def __init__(
         self,

@@ -1,17 +1,17 @@
 """
-An output in a process of its own.
+An output in its own process.
 
-Rendering records takes more of a processor than everything else a listener does, and one
-Python process uses one processor. So a L{RemoteOutput} does what a L{FileOutput} does, in
-a child: batches go over a socket pair, cursors come back. Nothing else changes. The child
-knows no journal and no connection; what it has written counts when its cursor is saved.
+Rendering records takes more processor time than the rest of the listener, and one Python
+process uses one processor. So a L{RemoteOutput} runs a L{FileOutput} in a child process:
+batches go over a socket pair, cursors come back. The child knows no journal and no connection.
+Octets that it has written count once its cursor is saved.
 
-What must be true: two processes never write one output. A child notices that the listener
-has died when its current batch is written, and a new listener may be there by then. So
-both hold one lock on a file beside the journal, which is free when both have ended.
+Requirement: two processes never write one output. A child notices the death of its listener
+only after the current batch, and a new listener may have started by then. So listener and
+children hold one lock on a file next to the journal. It is free when all have ended.
 
-Set aside: threads (one interpreter lock), and L{multiprocessing}'s own start of processes,
-which imports the main module again and shares what we do not want to share.
+Set aside: threads (one interpreter lock), and the start of processes by L{multiprocessing},
+which imports the main module again and shares too much with the child.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ __all__ = ["ListenerLock", "RemoteOutput", "serve"]
 
 RENDERERS: dict[str, Render] = {"raw": renderRaw, "json": renderJSON}
 
-# How long a child of a listener that died may take for its last batch, in seconds.
+# The time for the last batch of a child whose listener has died, in seconds.
 LOCK_PATIENCE_S = 15.0
 
-# The end of a listener is told by the end of the socket pair, in order; not by signals,
-# which an init system or a terminal sends to every process at once.
+# A child ends when the socket pair is closed, after all batches. It ignores signals, which an
+# init system or a terminal sends to all processes at once.
 _IGNORED = (
     signal.SIGTERM,
     signal.SIGINT,
@@ -56,7 +56,7 @@ _IGNORED = (
 
 class ListenerLock:
     """
-    Held by a listener and its children as long as one of them lives.
+    The lock that a listener and its children hold as long as one of them lives.
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,14 +65,14 @@ class ListenerLock:
 
     def acquire(self, patience: float = LOCK_PATIENCE_S) -> None:
         """
-        Take the lock; wait for what is left of a listener that died.
+        Take the lock; wait for the children of a listener that has died.
 
-        @raise UserError: another listener holds it, or it cannot be made.
+        @raise UserError: another listener holds it, or the file cannot be made.
         """
         descriptor = openPrivate(
             self._path,
             "the lock",
-            "give --journal, which it is beside, a directory that this user can write",
+            "it is next to --journal: choose a directory that this user can write",
         )
         deadline = time.monotonic() + patience
         while True:
@@ -90,7 +90,7 @@ class ListenerLock:
                 return
 
     def release(self) -> None:
-        """Let go; children that still live keep it."""
+        """Release the lock; living children keep it."""
         if self.descriptor is not None:
             os.close(self.descriptor)
             self.descriptor = None
@@ -98,11 +98,11 @@ class ListenerLock:
 
 class RemoteOutput:
     """
-    A L{FileOutput} in a child. Every call blocks until the child has answered.
+    A L{FileOutput} in a child process. Every call blocks until the child has answered.
 
-    @ivar name: what its cursor is filed under.
-    @ivar seq: as of L{FileOutput}.
-    @ivar unsynced: as of L{FileOutput}.
+    @ivar name: the key of its cursor.
+    @ivar seq: see L{FileOutput}.
+    @ivar unsynced: see L{FileOutput}.
     """
 
     def __init__(
@@ -114,10 +114,10 @@ class RemoteOutput:
         paths: OutputPaths | None = None,
     ) -> None:
         """
-        @param kind: of L{RENDERERS}.
-        @param paths: as of L{FileOutput}.
+        @param kind: a key of L{RENDERERS}.
+        @param paths: see L{FileOutput}.
         """
-        # Never started: it knows the name that belongs to a path.
+        # This object is never started; it only gives the name for a path.
         self.path = os.path.abspath(path)
         self.name = FileOutput(kind, path, RENDERERS[kind], events).name
         self.seq = 0
@@ -136,9 +136,9 @@ class RemoteOutput:
 
     def start(self, cursor: Cursor) -> None:
         """
-        Start the child, and L{FileOutput.start} there.
+        Start the child, and call L{FileOutput.start} there.
 
-        @raise UserError: the file cannot be had.
+        @raise UserError: the file cannot be opened.
         """
         ours, theirs = socket.socketpair()
         kept = [theirs.fileno()]
@@ -150,7 +150,7 @@ class RemoteOutput:
             " from decnet_syslog.master.outputprocess import serve;"
             f" serve({theirs.fileno()}, {self._kind!r}, {self.path!r}, {self._paths!r})"
         )
-        # A child begins with these blocked, and ignores them before it lets them come.
+        # The child inherits the blocked signals, and unblocks them once it ignores them.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
         try:
             self._child = subprocess.Popen(
@@ -182,7 +182,7 @@ class RemoteOutput:
         self._call("reopen")
 
     def close(self) -> None:
-        """Close the files, and end the child."""
+        """Close the files and end the child."""
         if self._line is None:
             return
         try:
@@ -191,7 +191,7 @@ class RemoteOutput:
             self.abandon()
 
     def abandon(self) -> None:
-        """End the child, whatever it does."""
+        """End the child, even if it has failed."""
         if self._line is not None:
             self._line.close()
             self._line = None
@@ -214,7 +214,7 @@ class RemoteOutput:
 
 
 def serve(descriptor: int, kind: str, path: str, paths: OutputPaths) -> None:
-    """The child: do what the listener says until it is gone."""
+    """The child's main loop: serve the listener's calls until the listener is gone."""
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED)
@@ -229,7 +229,7 @@ def serve(descriptor: int, kind: str, path: str, paths: OutputPaths) -> None:
         try:
             method, arguments = line.recv()
         except (EOFError, ConnectionResetError):
-            # Reset: it was killed with an answer of ours unread.
+            # A reset means that the listener was killed before it read an answer.
             return
         result, error = None, None
         try:

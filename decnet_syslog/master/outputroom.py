@@ -1,13 +1,14 @@
 """
-Whether the disk has room for some lines, so that it does not fill up in the middle of one.
+Checks the room on the disk, so that the disk does not fill up in the middle of a line.
 
-A write to a disk that fills up writes what fits: half a line, mostly. That is completed when
-there is room again; but a reader, and whoever moves the file away to make room, has it until
-then. So the free room is asked for first, and a write ends with the last line that fits.
+A write to a nearly full disk writes as many octets as fit, and mostly cuts a line. The line is
+completed when there is room again, but until then readers see half of it, and so does a program
+that moves the file away to make room. So the output asks for the free room first, and ends the
+write after the last line that fits.
 
-File systems do not always tell the truth, and a quota may leave less. So the answer only
-shortens a write; that nothing fits is believed when a file beside ours cannot be written
-either.
+File systems do not always report the truth, and a quota may leave less room. So the answer only
+shortens a write. The output believes that nothing fits only if it cannot write another file
+in the same directory either.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import time
 
 __all__ = ["Room"]
 
-# With more than this free, it is asked again only after so long, in seconds: others would
-# have to fill it in that time.
+# With more room than this, the output asks again only after ASK_S seconds: other programs
+# would have to fill the disk in that time.
 PLENTY_OCTETS = 1024 * 1024 * 1024
 ASK_S = 0.1
 
@@ -40,7 +41,7 @@ class Room:
 
     def lines(self, octets: bytes, at: int) -> int:
         """
-        Where to end a write that begins at C{at}: behind the last line that fits.
+        The end of a write that begins at C{at}: after the last line that fits.
 
         @raise OSError: there is no room for a line.
         """
@@ -61,12 +62,12 @@ class Room:
         return end
 
     def _isPlenty(self, octets: int) -> bool:
-        """Whether there was much more a moment ago: to ask can be a question to a server."""
+        """Whether there was plenty a moment ago: asking may involve a file server."""
         self._plenty -= octets
         return self._plenty > PLENTY_OCTETS and time.monotonic() < self._askAt
 
     def _ask(self) -> int | None:
-        """Octets that may be written; C{None}: not known."""
+        """The octets that may be written; C{None} if unknown."""
         free = self._free()
         self._plenty = free or 0
         self._askAt = time.monotonic() + ASK_S
@@ -79,12 +80,12 @@ class Room:
             return None
         if not status.f_blocks:
             return None
-        # What is kept back for root is root's.
+        # Only root may use the reserved blocks.
         blocks = status.f_bavail if os.geteuid() else status.f_bfree
         return blocks * status.f_frsize
 
     def _isFull(self) -> bool:
-        """Whether a file beside ours cannot be written either."""
+        """Whether another file in the same directory cannot be written either."""
         try:
             with tempfile.TemporaryFile(dir=self._directory) as probe:
                 probe.write(bytes(PROBE_OCTETS))

@@ -40,7 +40,7 @@ from .values import Batch, Cursor, FileLength
 
 __all__ = ["FileOutput", "Render"]
 
-# A batch is released, and the cursor moved, at least once in so many written octets.
+# The output syncs, and its cursor moves, at least once in this many written octets.
 SYNC_OCTETS = 32 * 1024 * 1024
 
 # Write about this much at a time: the kernel then copies it from the processor's cache.
@@ -71,7 +71,7 @@ class FileOutput:
     """
     One output: a renderer and the file, or files, it goes to.
 
-    @ivar name: what its cursor is filed under; of kind and path.
+    @ivar name: the key of its cursor, made of kind and path.
     @ivar seq: the last batch whose octets have all been handed to the kernel.
     @ivar unsynced: octets written since the last sync.
     """
@@ -85,9 +85,9 @@ class FileOutput:
         paths: OutputPaths | None = None,
     ) -> None:
         """
-        @param path: where to write; C{{worker}} stands for the sender's name.
-        @param events: told what others do to our files: C{events(name, **facts)}.
-        @param paths: of all the listener's outputs and other files.
+        @param path: the file; C{{worker}} stands for the sender's name.
+        @param events: called when other programs change our files: C{events(name, **facts)}.
+        @param paths: the paths of all outputs and other files of the listener.
         """
         self.path = os.path.abspath(path)
         self.name = f"{kind}:{self.path}"
@@ -157,7 +157,7 @@ class FileOutput:
 
     @property
     def syncDue(self) -> bool:
-        """Whether so much has been written that it should be synced now."""
+        """Whether enough has been written for a sync now."""
         return self.unsynced >= SYNC_OCTETS
 
     def apply(self, batches: Sequence[Batch]) -> Cursor | None:
@@ -194,7 +194,7 @@ class FileOutput:
             for path, part in parts.items()
         }
         self._noteOpened()
-        # Only now: a retry after a failure repeats all of them.
+        # Only now, because a retry after a failure repeats all of them.
         for path, octets in written.items():
             self._files[path].release(octets)
         self.seq = max(self.seq, batches[-1].seq)
@@ -244,7 +244,7 @@ class FileOutput:
         return Cursor(self.name, self.seq, moved)
 
     def reopen(self) -> None:
-        """Close the files; the next write opens what is there under their names."""
+        """Close the files; the next write opens their paths again."""
         for path, file in list(self._files.items()):
             if file.isWhole and path not in self._again:
                 self._close(path)

@@ -10,14 +10,14 @@ before the counted end (the anchor) in the same place. After that, an octet coun
 it equals the octet that the output would write next. A worker can choose lines that fill a
 file of ours, so the beginning of a file proves nothing.
 
-The search covers the directory of the output, the directories below it and the ones beside it.
-The file itself comes first, found by device and inode in any of them. Then come files with the
-names of rotated copies (L{decnet_syslog.files}), the newest first; but not in a directory beside,
-nor in one that has a file of the output's own name. That may be the directory of another output,
-or of another listener's, with the same octets: its files are not ours, and lines that only they
-hold would be lost. For what was written just before a deletion they count, unless somebody has
-them open for writing. The search is bounded. It cannot find a file on another file system or in
-a distant directory.
+The search covers the output's directory, the directories below it, and sibling directories. The
+file itself comes first, found by device and inode in any of them. Then come files with the names
+of rotated copies (L{decnet_syslog.files}), the newest first; but not in a sibling directory, nor
+in a directory that contains a file with the output's own name. Such a directory may belong to
+another output or another listener, with files of the same octets. These are not our files: if
+they counted, lines would be missing in ours. They count only in the search for the end of a file
+that was deleted a moment ago, unless a process has them open for writing. The search is bounded.
+It cannot find a file on another file system or in a distant directory.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class EarlierFile:
             rest = octets[best : octets.find(b"\n", best) + 1]
             if rest and chosen.complete(rest):
                 whole = best + len(rest)
-        # Also for what was compared before: it counts from now on.
+        # This includes octets from earlier calls: all of them count from now on.
         self.sync()
         return whole
 
@@ -180,8 +180,9 @@ def findCopies(
     Open the file that an output was counted in, and files that may be copies.
 
     @param recorded: the file as it was counted.
-    @param isJustMoved: the file was deleted a moment ago, and may have been moved beside: a
-        file there counts that nobody has open for writing, as another output would be.
+    @param isJustMoved: the file was deleted a moment ago, and may have been moved to a sibling
+        directory. Files there count unless a process has them open for writing, as it has the
+        file of another output.
     @return: the file itself first, then the newest.
     """
     found: list[tuple[bool, int, str, bool]] = []
@@ -248,7 +249,7 @@ def _copyNames(base: str) -> Callable[[str], bool]:
 
 def _nearby(path: str) -> Iterator[os.DirEntry[str]]:
     """
-    The entries of a path's directory, of the directories below it and of the ones beside it.
+    The entries of a path's directory, of the directories below it and of its siblings.
 
     Directories that cannot be read are left out.
     """

@@ -45,7 +45,7 @@ class JournalProvider(Protocol):
         Return a function that opens the journal; it may raise L{UserError}.
 
         @param messageOctetsMax: the longest line that will come.
-        @param streamsPerWorkerMax: files of one worker whose positions are kept.
+        @param streamsPerWorkerMax: the number of files per worker whose positions are kept.
         """
 
 

@@ -1,7 +1,7 @@
 """
-Batches as the output files show them, in pieces. Functions of the batch alone.
+Renders batches for the output files, in pieces. The result depends on the batch alone.
 
-Pieces, because what was just made is written fastest while the processor's cache has it.
+A piece is written fastest while it is still in the processor's cache.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def _messages(batch: Batch) -> list[bytes]:
 
 def oneLine(message: bytes) -> bytes:
     """
-    A message as one line, whatever is in it.
+    A message as one line, whatever its octets are.
 
-    A message with an LF has it escaped as rsyslog does, #012, and each # of it as #043.
-    One without is not touched: the raw log then has the octets of the worker's file.
+    In a message with an LF, LFs become #012, as in rsyslog, and each # becomes #043. A message
+    without an LF stays unchanged: the raw log then has the octets of the worker's file.
     """
     if b"\n" not in message:
         return message

@@ -49,9 +49,9 @@ COMMIT_PAGES = 5
 LEAVES_MAX = 32
 
 # Pages that a grant writes, at most: a stream's leaf or its index's, and a name's index's. They
-# are anywhere in the tables, so hardly one is written twice. Whoever opens thousands of streams
-# must not have everybody else wait for a long checkpoint: after so many octets there is a short
-# one.
+# are anywhere in the tables, so hardly one is written twice. A worker that opens thousands of
+# streams must not delay all others by a long checkpoint: after this many octets there is a
+# short one.
 GRANT_PAGES = 2
 GRANTS_OCTETS_MAX = 16 * MIB
 SPARE_PAGES = 3
@@ -397,7 +397,7 @@ class Space:
         self._walOctets += COMMIT_PAGES * self._pageOctets + octets
 
     def granted(self, count: int) -> None:
-        """A transaction with so many grants is committed."""
+        """Count a committed transaction of grants."""
         self._grantOctets += GRANT_PAGES * count * self._pageOctets
 
     def checkpointed(self) -> None:

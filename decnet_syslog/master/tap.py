@@ -1,4 +1,4 @@
-"""twistd decnet-listener: options, and a service made of them."""
+"""twistd decnet-listener: its options, and the assembly of the service."""
 
 from __future__ import annotations
 
@@ -73,15 +73,15 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
             "journal",
             None,
             None,
-            "What is received and not yet in every output: a file, or nats://host:port,...,"
+            "Keeps the lines that are not in every output yet: a file, or nats://host:port,...,"
             " which many listeners share [listener.db beside --log-path]",
         ],
         [
             "allow",
             None,
             None,
-            "A file of the names and fingerprints that may send; read again when it changes"
-            " [every certificate of the CA that is not revoked]",
+            "A file with the names and fingerprints of workers that may send; read again when"
+            " it changes [every certificate of the CA that is not revoked]",
         ],
         [
             "on-hostname-mismatch",
@@ -101,7 +101,7 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
             None,
             "Let other listeners of this user have the same port (SO_REUSEPORT)",
         ],
-        ["hide-lines", None, "Show no line of a worker in the status"],
+        ["hide-lines", None, "Show no worker's lines in the status"],
         *OUTPUT_FLAGS,
         *[one for provider in journalProviders() for one in provider.flags],
     ]
@@ -145,9 +145,9 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
 
     def _writeNothing(self) -> None:
         """
-        Write no output here.
+        Write no outputs in this process.
 
-        @raise usage.UsageError: but one was wanted.
+        @raise usage.UsageError: the options name an output.
         """
         if any(path for paths in self.paths.values() for path in paths):
             raise usage.UsageError(
@@ -173,7 +173,7 @@ def makeService(options: Options) -> IService:
     """
     Make the listener.
 
-    @raise SystemExit: something is missing; one line says what to do.
+    @raise SystemExit: a file is missing or wrong; the text gives the remedy.
     """
     from twisted.internet import reactor
 
@@ -226,7 +226,7 @@ def makeService(options: Options) -> IService:
     )
 
     def use(bundle: Bundle) -> None:
-        # First: it may refuse.
+        # First, because it may refuse the bundle.
         admission.use(bundle)
         context.use(bundle)
         operators.use(bundle)
