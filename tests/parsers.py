@@ -186,7 +186,7 @@ def render() -> str:
         if not case.agrees:
             key = (case.peer, *case.verdicts(), case.rfc, case.why)
             groups.setdefault(key, []).append(case.about)
-    differences = [("parser", "cases", "theirs", "ours", "what decides")]
+    differences = [("parser", "cases", "theirs", "ours", "deciding rule")]
     for (peer, theirs, ours, rfc, why), abouts in groups.items():
         differences.append((peer, _joined(abouts), theirs, ours, f"{rfc}: {why}"))
     return "\n".join(
