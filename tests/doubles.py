@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from decnet_syslog.master.acknowledged import Acknowledged, Key
 from decnet_syslog.master.groupcommit import GroupCommit
 from decnet_syslog.master.journal import Journal
+from decnet_syslog.master.limits import DEFAULTS, Limits
 from decnet_syslog.master.values import Deposit, Grant
 from decnet_syslog.wire.control import BYE, ControlLine
 from decnet_syslog.wire.record import Provenance
@@ -31,12 +33,19 @@ def atOnce(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
 
 
 class LaterThread:
-    """Stand in for a thread: calls wait until L{run} makes them, in order."""
+    """
+    Stand in for a thread: calls wait until L{run} makes them, in order.
 
-    def __init__(self) -> None:
+    @ivar isHeld: whether calls wait; otherwise they are made immediately.
+    """
+
+    def __init__(self, isHeld: bool = True) -> None:
+        self.isHeld = isHeld
         self.calls: list[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = []
 
     def __call__(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        if not self.isHeld:
+            return execute(function, *arguments)
         done: Deferred[Any] = Deferred()
         self.calls.append((done, function, arguments))
         return done
@@ -128,27 +137,56 @@ class KnowsOwners:
 
 
 class MasterTestCase(SynchronousTestCase):
-    """A journal in its own directory, a group commit on top of it, and a clock."""
+    """
+    A journal in its own directory, a group commit on top of it, and a clock.
+
+    @ivar journalThread: the journal's thread, which makes calls immediately unless
+        C{isHeld} is set.
+    """
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
         self.directory.mkdir(parents=True)
         self.clock = Clock()
         self.failures: list[Failure] = []
+        self.journalThread = LaterThread(isHeld=False)
         self.openJournal()
 
-    def openJournal(self, inThread: Callable[..., Deferred[Any]] = atOnce) -> None:
+    def openJournal(self) -> None:
         """Open the journal, as a starting listener does."""
         self.journal = Journal.open(self.directory / "listener.db")
         self.addCleanup(self.journal.close)
+        self.openCommits()
+
+    def openCommits(
+        self,
+        inThread: Callable[..., Deferred[Any]] | None = None,
+        limits: Limits = DEFAULTS,
+        spacing: float = 0,
+        ackSpacing: float = 0,
+    ) -> None:
+        """Put a new group commit on top of the journal, for later connections."""
         self.commits = GroupCommit(
             self.journal,
-            inThread,
+            inThread or self.journalThread,
             self.clock,
             self.failures.append,
-            spacing=0,
-            ackSpacing=0,
+            limits,
+            spacing=spacing,
+            ackSpacing=ackSpacing,
         )
+
+    @contextmanager
+    def fullDisk(self) -> Iterator[None]:
+        """Keep the journal's file from growing, as on a full disk."""
+        # The limit belongs to the journal's own SQLite connection.
+        db = self.journal._db
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        db.execute(f"PRAGMA max_page_count = {pages}")
+        try:
+            yield
+        finally:
+            db.execute("PRAGMA max_page_count = 1000000")
 
     def restart(self) -> None:
         """Close the journal and reopen it."""

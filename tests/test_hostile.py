@@ -14,7 +14,6 @@ from twisted.internet.defer import Deferred, execute, fail
 
 from decnet_syslog.master import gaps, groupcommit
 from decnet_syslog.master.acknowledged import EMPTY_LINES_MAX, NAME_OCTETS_MAX
-from decnet_syslog.master.groupcommit import GroupCommit
 from decnet_syslog.master.journal import Journal, JournalFull
 from decnet_syslog.master.limits import Limits
 from decnet_syslog.master.reception import Plain, Violation
@@ -33,7 +32,7 @@ from decnet_syslog.wire.control import (
 )
 from decnet_syslog.wire.protocol import OctetCountedReceiver
 
-from .doubles import PROVENANCE, STREAM, LaterThread, RecordingLine, atOnce
+from .doubles import PROVENANCE, STREAM, LaterThread, RecordingLine
 from .test_reception import NOW, OTHER, ReceptionTestCase
 
 
@@ -73,18 +72,10 @@ class PositionTests(ReceptionTestCase):
 class CostTests(ReceptionTestCase):
     """Few octets on the wire must not become much memory or disk."""
 
-    def busy(self, reception: Any) -> LaterThread:
+    def busy(self) -> LaterThread:
         """Keep the journal from committing anything from here on."""
-        thread = LaterThread()
-        reception._commits = self.commits = GroupCommit(
-            self.journal,
-            thread,
-            self.clock,
-            self.failures.append,
-            spacing=0,
-            ackSpacing=0,
-        )
-        return thread
+        self.journalThread.isHeld = True
+        return self.journalThread
 
     def pausedAfter(self, step: Callable[[int], int], line: RecordingLine) -> int:
         """The number of octets on the wire until the connection is paused."""
@@ -98,7 +89,7 @@ class CostTests(ReceptionTestCase):
     def test_gapsCount(self) -> None:
         """Gaps count towards the budget, although they carry no octets."""
         reception, line = self.open()
-        self.busy(reception)
+        self.busy()
 
         def step(number: int) -> int:
             skip = SKIP(1, "ab"[number % 2])
@@ -110,7 +101,7 @@ class CostTests(ReceptionTestCase):
     def test_gapsJoined(self) -> None:
         """Consecutive gaps with the same reason are joined."""
         reception, _ = self.open()
-        thread = self.busy(reception)
+        thread = self.busy()
         for _ in range(1000):
             reception.controlReceived(SKIP(2, "oversize"))
         thread.run()
@@ -120,7 +111,7 @@ class CostTests(ReceptionTestCase):
     def test_emptyLines(self) -> None:
         """Empty lines count towards the budget, although no frame carries them."""
         reception, line = self.open()
-        self.busy(reception)
+        self.busy()
 
         def step(number: int) -> int:
             empty = EMPTY(EMPTY_LINES_MAX)
@@ -136,7 +127,7 @@ class CostTests(ReceptionTestCase):
         """Alternating between two files counts one deposit per switch."""
         reception, line = self.open()
         reception.controlReceived(OPEN(OTHER, 0, 0, "y"))
-        self.busy(reception)
+        self.busy()
 
         def step(number: int) -> int:
             at = AT((STREAM, OTHER)[number % 2], 0, 2 * (number // 2))
@@ -273,15 +264,7 @@ class ReconnectTests(ReceptionTestCase):
 
     def test_journalFull(self) -> None:
         """While the journal is full, no connection is read."""
-        self.commits = GroupCommit(
-            self.journal,
-            atOnce,
-            self.clock,
-            self.failures.append,
-            Limits(journal=100_000),
-            spacing=0,
-            ackSpacing=0,
-        )
+        self.openCommits(limits=Limits(journal=100_000))
         reception, _ = self.plain()
         reception.framesReceived([b"x" * 99_000] * 2)
         other, line = self.plain()
@@ -293,15 +276,8 @@ class ReconnectTests(ReceptionTestCase):
         Lines of a closed connection do not wait for disk space: the worker sends them
         again.
         """
-        thread = LaterThread()
-        self.commits = GroupCommit(
-            self.journal,
-            thread,
-            self.clock,
-            self.failures.append,
-            spacing=0,
-            ackSpacing=0,
-        )
+        thread = self.journalThread
+        thread.isHeld = True
         self.commits._busy = self.commits.full = True
         for number in range(100):
             reception, _ = self.connect()
@@ -320,14 +296,7 @@ class ReconnectTests(ReceptionTestCase):
                 return fail(JournalFull("no space"))
             return execute(function, *arguments)
 
-        self.commits = GroupCommit(
-            self.journal,
-            thread,
-            self.clock,
-            self.failures.append,
-            spacing=0,
-            ackSpacing=0,
-        )
+        self.openCommits(thread)
         old, _ = self.connect()
         old.controlReceived(OPEN(STREAM, 0, 0, "app.log"))
         old.controlReceived(OPEN(STREAM, 1, 0, "app.log"))
@@ -349,15 +318,8 @@ class ReconnectTests(ReceptionTestCase):
 
     def test_abandonedGrants(self) -> None:
         """Grants whose connection is gone are not made, however many were requested."""
-        thread = LaterThread()
-        self.commits = GroupCommit(
-            self.journal,
-            thread,
-            self.clock,
-            self.failures.append,
-            spacing=0,
-            ackSpacing=0,
-        )
+        thread = self.journalThread
+        thread.isHeld = True
         for number in range(20):
             reception, line = self.connect()
             for second in range(200):
@@ -374,15 +336,8 @@ class ReconnectTests(ReceptionTestCase):
 
     def test_commitBetweenGrants(self) -> None:
         """A worker that opens very many streams does not delay other workers' lines."""
-        thread = LaterThread()
-        self.commits = GroupCommit(
-            self.journal,
-            thread,
-            self.clock,
-            self.failures.append,
-            spacing=0,
-            ackSpacing=0,
-        )
+        thread = self.journalThread
+        thread.isHeld = True
         good, line = self.connect("good")
         good.controlReceived(OPEN(STREAM, 0, 0, "x"))
         thread.run()
@@ -407,15 +362,8 @@ class ReconnectTests(ReceptionTestCase):
         When a connection is lost, lines gathered from a newer file do not overtake an
         older file's lines, which are sent again.
         """
-        thread = LaterThread()
-        self.commits = GroupCommit(
-            self.journal,
-            thread,
-            self.clock,
-            self.failures.append,
-            spacing=0,
-            ackSpacing=0,
-        )
+        thread = self.journalThread
+        thread.isHeld = True
         old, _ = self.connect()
         old.controlReceived(OPEN(STREAM, 0, 0, "x"))
         old.controlReceived(OPEN(OTHER, 0, 0, "x"))
@@ -449,14 +397,7 @@ class ReconnectTests(ReceptionTestCase):
         def thread(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
             return fail(JournalFull("no space"))
 
-        self.commits = GroupCommit(
-            self.journal,
-            thread,
-            self.clock,
-            self.failures.append,
-            spacing=0,
-            ackSpacing=0,
-        )
+        self.openCommits(thread)
         reception, _ = self.plain()
         reception.framesReceived([b"x"])
         done = self.commits.flush()

@@ -237,13 +237,11 @@ class FailureTests(MasterTestCase):
 
     def test_noSpace(self) -> None:
         """Without space nothing is committed, and the next commit can succeed."""
-        (pages,) = self.journal._db.execute("PRAGMA page_count").fetchone()
-        self.journal._db.execute(f"PRAGMA max_page_count = {pages}")
-        grant = self.journal.grant("w1", STREAM, 0, 0, "x")
-        deposit = lines(grant, 0, b"a" * 1_000_000 + b"\n")
-        self.assertRaises(JournalFull, self.journal.commit, [deposit])
-        self.assertEqual(self.journal.known("w1")[0].offset, 0)
-        self.journal._db.execute("PRAGMA max_page_count = 100000")
+        with self.fullDisk():
+            grant = self.journal.grant("w1", STREAM, 0, 0, "x")
+            deposit = lines(grant, 0, b"a" * 1_000_000 + b"\n")
+            self.assertRaises(JournalFull, self.journal.commit, [deposit])
+            self.assertEqual(self.journal.known("w1")[0].offset, 0)
         self.assertIsNot(self.journal.commit([deposit])[0], None)
 
     def test_brokenDatabase(self) -> None:

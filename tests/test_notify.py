@@ -253,13 +253,13 @@ class ProgressTests(MasterTestCase):
         self.path = os.path.relpath(self.directory / "n")
         self.manager = Manager(self.path)
         self.addCleanup(self.manager.socket.close)
-        self.journalThread, self.outputThread = LaterThread(), LaterThread()
+        self.journalThread.isHeld = True
+        self.outputThread = LaterThread()
         self.openListener()
 
     def openListener(self) -> None:
         """A group commit and a feed, each with a thread stepped by the test."""
         self.restart()
-        self.commits._inThread = self.journalThread
         output = FileOutput(
             "raw", str(self.directory / "out"), renderRaw, lambda *a, **k: None
         )

@@ -8,15 +8,12 @@ an older copy.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Any
 from zlib import crc32
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
 
 from decnet_syslog.master import eras
 from decnet_syslog.master.acknowledged import Acknowledged
@@ -46,7 +43,6 @@ from decnet_syslog.wire.report import Report
 from .doubles import (
     STREAM,
     KnowsOwners,
-    LaterThread,
     MasterTestCase,
     RecordingLine,
     lines,
@@ -187,10 +183,10 @@ class HistoryTests(PutBackTestCase):
         A position that includes lines which an older connection was still committing is
         granted with a mark that covers them.
         """
-        thread = LaterThread()
+        thread = self.journalThread
         older = self.connect()
         older.open()
-        self.commits._inThread = thread
+        thread.isHeld = True
         older.send(b"one")
         newer = self.connect()
         newer.say(OPEN(STREAM, 0, 0, "/var/log/x"))
@@ -262,8 +258,8 @@ class HistoryTests(PutBackTestCase):
 
     def test_historyComesFirst(self) -> None:
         """HISTORY precedes RESUME and KNOWN, however busy the journal is."""
-        thread = LaterThread()
-        self.commits._inThread = thread
+        thread = self.journalThread
+        thread.isHeld = True
         peer = self.connect()
         mark = peer.mark
         assert mark is not None
@@ -326,8 +322,8 @@ class HistoryTests(PutBackTestCase):
 
     def test_lostConnection(self) -> None:
         """A lost connection gets no answer, and the journal is not asked."""
-        thread = LaterThread()
-        self.commits._inThread = thread
+        thread = self.journalThread
+        thread.isHeld = True
         peer = self.connect()
         peer.say(SEEN(0, STREAM))
         self.patch(self.journal, "holds", lambda mark: 1 / 0)
@@ -376,7 +372,8 @@ class World:
 
     def __init__(self, test: PutBackTestCase) -> None:
         self.test = test
-        self.thread = LaterThread()
+        self.thread = test.journalThread
+        self.thread.isHeld = True
         self.copies: list[tuple[Path, list[int]]] = []
         # Every batch that the journal ever accepted, each with a unique number.
         self.history: list[int] = []
@@ -388,11 +385,6 @@ class World:
         self.delivered: dict[str, int] = {"w1": 0, "w2": 0}
         self.peers: dict[str, Peer] = {}
         self.count = 0
-        test.commits._inThread = self.inThread
-
-    def inThread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-        """The journal's thread: calls wait, in order."""
-        return self.thread(function, *arguments)
 
     def note(self, mark: Mark) -> None:
         """Record a mark that was sent."""
@@ -463,13 +455,11 @@ class World:
             elif step == "restart":
                 self.stop()
                 self.test.restart()
-                self.test.commits._inThread = self.inThread
             elif self.copies:
                 self.stop()
                 copy, history = self.copies[argument % len(self.copies)]
                 self.test.putBack(copy)
                 self.history = list(history)
-                self.test.commits._inThread = self.inThread
             self.look()
         for worker in ("w1", "w2"):
             self.connect(worker)
@@ -527,14 +517,12 @@ class EraTests(PutBackTestCase):
         A commit that failed for lack of space begins no era and advances no mark; the
         next one does.
         """
-        before, db = self.journal.mark, self.journal._db
+        before = self.journal.mark
         grant = self.journal.grant("w1", STREAM, 0, 0, "x")
-        (pages,) = db.execute("PRAGMA page_count").fetchone()
-        db.execute(f"PRAGMA max_page_count = {pages}")
         much = lines(grant, 0, bytes(10**6 - 1) + b"\n")
-        self.assertRaises(JournalFull, self.journal.commit, [much])
-        self.assertEqual((self.journal.mark, self.eras()), (before, [(1, 0)]))
-        db.execute("PRAGMA max_page_count = 100000")
+        with self.fullDisk():
+            self.assertRaises(JournalFull, self.journal.commit, [much])
+            self.assertEqual((self.journal.mark, self.eras()), (before, [(1, 0)]))
         self.assertNotEqual(self.journal.commit([much]), [None])
         self.assertEqual(self.eras(), [(1, 0), (2, 0)])
         self.assertNotEqual(self.journal.mark.token, before.token)

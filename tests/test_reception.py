@@ -16,7 +16,6 @@ from decnet_syslog.master.groupcommit import (
     SPACED_OCTETS_MAX,
     SPACING_S,
     SPACINGS_SAVED,
-    GroupCommit,
 )
 from decnet_syslog.master.limits import Limits
 from decnet_syslog.master.reception import Plain, Violation
@@ -40,10 +39,8 @@ from decnet_syslog.wire.control import (
 from .doubles import (
     STREAM,
     KnowsOwners,
-    LaterThread,
     MasterTestCase,
     RecordingLine,
-    atOnce,
 )
 
 NOW = "2026-04-18T00:00:00.000000Z"
@@ -57,8 +54,11 @@ class ReceptionTestCase(MasterTestCase):
         super().setUp()
         self.owners = KnowsOwners()
 
-    def connect(self, worker: str = "w1") -> tuple[Acknowledged, RecordingLine]:
+    def connect(
+        self, worker: str = "w1", limits: Limits | None = None
+    ) -> tuple[Acknowledged, RecordingLine]:
         """Open a connection with the extension."""
+        limits = limits or Limits(message=1024)
         line = RecordingLine()
         reception = Acknowledged(
             worker,
@@ -68,11 +68,12 @@ class ReceptionTestCase(MasterTestCase):
             self.commits,
             lambda: NOW,
             self.journal,
-            Limits(message=1024),
+            limits,
             self.owners,
         )
         reception.greet()
-        self.assertEqual(line.pop(), [HELLO(1, self.journal.identity, 1024, 2048)])
+        hello = HELLO(1, self.journal.identity, 1024, limits.filesPerConnection)
+        self.assertEqual(line.pop(), [hello])
         return reception, line
 
     def open(
@@ -152,15 +153,8 @@ class AcknowledgedTests(ReceptionTestCase):
         committed as well.
         """
         reception, line = self.open()
-        thread = LaterThread()
-        reception._commits = self.commits = GroupCommit(
-            self.journal,
-            thread,
-            self.clock,
-            self.failures.append,
-            spacing=0,
-            ackSpacing=0,
-        )
+        thread = self.journalThread
+        thread.isHeld = True
         reception.framesReceived([b"one"])
         reception.framesReceived([b"two"])
         reception.controlReceived(LAST())
@@ -185,8 +179,8 @@ class AcknowledgedTests(ReceptionTestCase):
         A connection may have a limited number of open streams, and with CLOSE may use
         any number in total.
         """
-        reception, line = self.connect()
-        reception._limits = Limits(filesPerConnection=2)
+        limits = Limits(message=1024, filesPerConnection=2)
+        reception, line = self.connect(limits=limits)
         for number in range(5):
             for generation in range(2):
                 reception.controlReceived(OPEN(f"{number:032x}", generation, 0, "x"))
@@ -222,16 +216,9 @@ class AcknowledgedTests(ReceptionTestCase):
         """
         A connection that opens very many streams does not delay grants for others.
         """
-        thread = LaterThread()
-        self.commits = GroupCommit(
-            self.journal,
-            thread,
-            self.clock,
-            self.failures.append,
-            spacing=0,
-            ackSpacing=0,
-        )
-        many, _ = self.connect()
+        thread = self.journalThread
+        thread.isHeld = True
+        many, manyLine = self.connect()
         one, line = self.connect("w2")
         for number in range(1000):
             many.controlReceived(OPEN(f"{number:032x}", 0, 0, "x"))
@@ -241,7 +228,8 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertEqual(len(line.pop()), 1)
         thread.run()
         self.assertEqual(len(many.opened), 1000)
-        self.assertNotIn(None, many._streams.values())
+        resumes = [sent for sent in manyLine.pop() if isinstance(sent, RESUME)]
+        self.assertEqual(len(resumes), 1000)
 
     def test_emptyLines(self) -> None:
         """Empty lines are sent as a count."""
@@ -323,15 +311,8 @@ class AcknowledgedTests(ReceptionTestCase):
 
     def test_ackOnlyAfterCommit(self) -> None:
         """Nothing is acknowledged before its commit has returned."""
-        thread = LaterThread()
-        self.commits = GroupCommit(
-            self.journal,
-            thread,
-            self.clock,
-            self.failures.append,
-            spacing=0,
-            ackSpacing=0,
-        )
+        thread = self.journalThread
+        thread.isHeld = True
         reception, line = self.connect()
         reception.controlReceived(OPEN(STREAM, 0, 0, "x"))
         self.assertEqual(line.pop(), [])
@@ -351,10 +332,8 @@ class AcknowledgedTests(ReceptionTestCase):
         Acknowledgements of a trickle are gathered, those of larger commits are sent
         immediately, and all are sent before BYE.
         """
+        self.openCommits(ackSpacing=ACK_SPACING_S)
         reception, line = self.open()
-        reception._commits = self.commits = GroupCommit(
-            self.journal, atOnce, self.clock, self.failures.append, spacing=0
-        )
         for message in (b"a", b"b", b"c"):
             reception.framesReceived([message])
         self.assertEqual(line.pop(), [ACK(STREAM, 0, 2)])
@@ -375,10 +354,8 @@ class AcknowledgedTests(ReceptionTestCase):
         A few lines are committed immediately; the commits of a trickle begin some time
         apart.
         """
+        self.openCommits(spacing=SPACING_S)
         reception, line = self.open()
-        reception._commits = self.commits = GroupCommit(
-            self.journal, atOnce, self.clock, self.failures.append, ackSpacing=0
-        )
         end = 0
         for _ in range(1 + SPACINGS_SAVED):
             reception.framesReceived([b"a"])
@@ -403,10 +380,8 @@ class AcknowledgedTests(ReceptionTestCase):
         Lines about as far apart as commits do not wait; many lines do not cause more
         commits.
         """
+        self.openCommits(spacing=SPACING_S)
         reception, line = self.open()
-        reception._commits = self.commits = GroupCommit(
-            self.journal, atOnce, self.clock, self.failures.append, ackSpacing=0
-        )
         for early in (0.2, 0.9, -0.4, 0.5, -1.1, 0.8, 0.1, -0.9) * 4:
             self.clock.advance((1 - early) * SPACING_S)
             reception.framesReceived([b"a"])
@@ -420,12 +395,8 @@ class AcknowledgedTests(ReceptionTestCase):
         """
         After a commit with many workers' lines, the next commit waits for more of them.
         """
+        self.openCommits(spacing=SPACING_S)
         crowd = [self.open(worker=f"w{n}") for n in range(CROWD_DEPOSITS + 1)]
-        commits = GroupCommit(
-            self.journal, atOnce, self.clock, self.failures.append, ackSpacing=0
-        )
-        for reception, _ in crowd:
-            reception._commits = commits
         (first, firstLine), *others = crowd
         for _ in range(1 + SPACINGS_SAVED):
             first.framesReceived([b"a"])
@@ -450,10 +421,8 @@ class AcknowledgedTests(ReceptionTestCase):
 
     def test_spacingAndCursors(self) -> None:
         """A cursor that waits for a commit does not delay lines."""
+        self.openCommits(spacing=SPACING_S, ackSpacing=ACK_SPACING_S)
         reception, line = self.open()
-        reception._commits = self.commits = GroupCommit(
-            self.journal, atOnce, self.clock, self.failures.append
-        )
         self.clock.advance(SPACING_S)
         self.commits.deposit(reception)
         self.commits.saveCursor(Cursor("raw", 0, {}))
@@ -466,17 +435,9 @@ class AcknowledgedTests(ReceptionTestCase):
         Deposits of a superseded connection are not committed, and it is closed with
         BYE.
         """
-        thread = LaterThread()
+        thread = self.journalThread
         old, oldLine = self.open()
-        self.commits = GroupCommit(
-            self.journal,
-            thread,
-            self.clock,
-            self.failures.append,
-            spacing=0,
-            ackSpacing=0,
-        )
-        old._commits = self.commits
+        thread.isHeld = True
         new, newLine = self.connect()
         new.controlReceived(OPEN(STREAM, 0, 0, "x"))
         old.framesReceived([b"late"])
@@ -504,17 +465,10 @@ class AcknowledgedTests(ReceptionTestCase):
         """
         Supersede a connection that has messages of one stream, and then of another.
         """
-        thread = LaterThread()
+        thread = self.journalThread
         old, _ = self.open()
         old.controlReceived(OPEN(OTHER, 0, 0, "y"))
-        self.commits = old._commits = GroupCommit(
-            self.journal,
-            thread,
-            self.clock,
-            self.failures.append,
-            spacing=0,
-            ackSpacing=0,
-        )
+        thread.isHeld = True
         old.framesReceived([b"committing"])
         for message in messages:
             old.framesReceived([message])
@@ -565,16 +519,9 @@ class AcknowledgedTests(ReceptionTestCase):
         A connection with too many uncommitted octets is not read until they are
         committed.
         """
-        thread = LaterThread()
+        thread = self.journalThread
         reception, line = self.open()
-        self.commits = reception._commits = GroupCommit(
-            self.journal,
-            thread,
-            self.clock,
-            self.failures.append,
-            spacing=0,
-            ackSpacing=0,
-        )
+        thread.isHeld = True
         reception.framesReceived([b"x" * Limits.pendingPerConnection])
         self.assertTrue(line.paused)
         thread.run()
@@ -587,13 +534,11 @@ class AcknowledgedTests(ReceptionTestCase):
         without intervention.
         """
         reception, line = self.open()
-        (pages,) = self.journal._db.execute("PRAGMA page_count").fetchone()
-        self.journal._db.execute(f"PRAGMA max_page_count = {pages}")
         big = b"x" * (Limits.pendingPerConnection - 1)
-        reception.framesReceived([big])
-        reception.framesReceived([b"more"])
-        self.assertEqual((line.pop(), line.paused), ([], True))
-        self.journal._db.execute("PRAGMA max_page_count = 100000")
+        with self.fullDisk():
+            reception.framesReceived([big])
+            reception.framesReceived([b"more"])
+            self.assertEqual((line.pop(), line.paused), ([], True))
         self.clock.advance(1)
         self.assertEqual(line.pop()[-1], ACK(STREAM, 0, len(big) + 6))
         self.assertFalse(line.paused)

@@ -266,12 +266,10 @@ class NameTests(StoredTestCase):
     def test_rolledBackTransaction(self) -> None:
         """A transaction that is rolled back leaves no count and no name behind."""
         before = self.counted()
-        # Like a full disk.
-        self.journal._db.execute("PRAGMA max_page_count = 1")
         wishes = [Wish("w1", f"{n:032x}", 0, 0, named(n)) for n in range(100)]
-        self.assertRaises(JournalBlocked, self.journal.grants, wishes)
-        self.assertEqual(self.counted(), before)
-        self.journal._db.execute("PRAGMA max_page_count = 1000000")
+        with self.fullDisk():
+            self.assertRaises(JournalBlocked, self.journal.grants, wishes)
+            self.assertEqual(self.counted(), before)
         grants = self.journal.grants(wishes)
         self.journal.commit([self.batch(grants[5], b"x\n", named(5))])
         (batch,) = self.journal.read(0, 10**9)
