@@ -22,6 +22,7 @@ from decnet_syslog.wire import framing, record
 from decnet_syslog.wire.framing import FrameDecoder, FramingError, Lines, Oversize
 from decnet_syslog.wire.record import Provenance, renderLines, renderRuns
 from decnet_syslog.worker.encoding import encodeLines, encodePlain
+from fuzz.hotpath import findCompiler, fuzz
 
 from .test_framing import divide
 from .test_record_fast import COMMON, LINES, MARKING, WHO, almost, exactly
@@ -280,6 +281,19 @@ class RecordsTests(CompiledTestCase):
         with using(None):
             made = b"".join(renderLines(block, WHO, 5))
         self.assertEqual(made, b"".join(renderRuns(COMMON, WHO, 5)))
+
+
+class SanitizerTests(SynchronousTestCase):
+    """The compiled functions with hostile octets, watched by the compiler's sanitizers."""
+
+    def test_fuzz(self) -> None:
+        """The corpus and some mutations; C{python -m fuzz.hotpath} runs ten million."""
+        compiler = findCompiler()
+        if compiler is None:
+            raise SkipTest("there is no C compiler with sanitizers")
+        done = fuzz(compiler, 50_000, 2)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertTrue(done.stdout.startswith("50000 executions"), done.stdout)
 
 
 class LoadTests(SynchronousTestCase):
