@@ -168,6 +168,18 @@ class FloorTests(SynchronousTestCase):
         )
         self.assertEqual(said.stdout.strip(), "False")
 
+    def test_forwarderStartsLean(self) -> None:
+        """A forwarder without a status port imports no web server, resolver or fleet."""
+        code = (
+            "import sys, decnet_syslog.worker.tap; print([name for name in"
+            " ('twisted.web.server', 'twisted.names.client', 'decnet_syslog.watch.fleet')"
+            " if name in sys.modules])"
+        )
+        said = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        self.assertEqual(said.stdout.strip(), "[]")
+
     def test_wireHasNoInputOrOutput(self) -> None:
         """Modules of the wire package have no transport, disk or clock."""
         for path in sorted((PACKAGE / "wire").glob("*.py")):

@@ -25,7 +25,7 @@ from twisted.logger import Logger
 
 from ..trust.names import showText
 from ..wire.report import Report
-from .alarm import Alarm
+from .alarm import EXPIRING_S, LAGGING_S, LOOK_S, Alarm
 from .enrolled import Enrolled
 from .history import DAY_S, LATELY_S, Steps
 from .known import ADDRESSES_MAX, Committed, Presence, Worker
@@ -35,9 +35,6 @@ __all__ = ["EXPIRING_S", "LAGGING_S", "LOOK_S", "SILENT_S", "Fleet"]
 # Two missed reports of a forwarder; together with LOOK_S less than half a minute.
 SILENT_S = 25.0
 
-# The interval between two looks at the fleet, in seconds.
-LOOK_S = 3.0
-
 # No worker is called silent for this long after our start, in seconds: a forwarder connects again
 # after at most half a minute.
 GRACE_S = 45.0
@@ -45,12 +42,6 @@ GRACE_S = 45.0
 # A worker enrolled while we run is not missed for this long, in seconds: an operator has to carry
 # its certificates to it first.
 NEW_S = 600.0
-
-# A line undelivered for this long raises an alarm, in seconds; the alarm ends at half that age.
-LAGGING_S = 60.0
-
-# Certificates that expire within this time should be renewed, in seconds: a month of warnings.
-EXPIRING_S = 30 * 86400.0
 
 # A gap is an event, not a state; its alarm stays raised for this long, in seconds.
 GAP_S = 600.0

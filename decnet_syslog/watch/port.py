@@ -13,7 +13,7 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from ..trust.contexts import RefuseChain, chainOf
 from ..trust.names import peerName
 
-__all__ = ["OperatorPort", "StatusPort"]
+__all__ = ["OperatorPort", "StatusPort", "isLoopback"]
 
 # Enough for a scraper, an operator, and a few attempts.
 CONNECTIONS_MAX = 32
@@ -22,6 +22,16 @@ CONNECTIONS_MAX = 32
 # Anybody may be able to connect to this port.
 STRANGERS_MAX = 64
 STRANGERS_PER_ADDRESS_MAX = 8
+
+
+def isLoopback(host: str) -> bool:
+    """Whether a host name or address is this machine's loopback."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 class StatusPort(WrappingFactory):

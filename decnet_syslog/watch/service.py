@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.abstract import isIPAddress, isIPv6Address
@@ -18,17 +18,20 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger, globalLogPublisher
 from twisted.python import usage
 from twisted.python.failure import Failure
-from twisted.web.resource import Resource
 
 from ..errors import UserError
 from ..options import portNumber
 from ..trust.contexts import RefuseChain
+from .alarm import LOOK_S
 from .command import EventCommand, commandLine
 from .events import KINDS, REFUSALS, EventLog
 from .exposition import Exposition, Metric
-from .fleet import LOOK_S
-from .port import OperatorPort, StatusPort
-from .site import Facts, isLoopback, makeSite
+from .port import OperatorPort, StatusPort, isLoopback
+
+if TYPE_CHECKING:
+    from twisted.web.resource import Resource
+
+    from .site import Facts
 
 __all__ = ["STATUS_PARAMETERS", "StatusOptions", "WatchService", "statusOptions"]
 
@@ -176,6 +179,10 @@ class WatchService(Service):
         self._lookAgain()
 
     def _serve(self, port: int, host: str) -> None:
+        # Imported here, because it takes 40 ms to import, and most forwarders have no
+        # status port.
+        from .site import Facts, makeSite
+
         facts = Facts(self.facts, self._reactor.seconds)
         exposition = Exposition(lambda: self._metrics(facts()))
         plain = isLoopback(host)

@@ -10,7 +10,6 @@ the name that it asked for. In all cases, a browser may run and show only files 
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,12 +19,11 @@ from twisted.web.http import FORBIDDEN, Request
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from .port import OperatorPort, StatusPort
+from .port import OperatorPort, StatusPort, isLoopback
 
 __all__ = [
     "Document",
     "Facts",
-    "isLoopback",
     "makeSite",
     "withoutBody",
 ]
@@ -53,16 +51,6 @@ _INDEX = b"""\
 /metrics      for Prometheus
 /healthz      answers while the process is alive
 """
-
-
-def isLoopback(host: str) -> bool:
-    """Whether a host name or address is this machine's loopback."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 class Facts:

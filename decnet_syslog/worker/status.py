@@ -12,8 +12,7 @@ from .. import __version__, hotpath
 from ..trust.bundles import Bundle
 from ..trust.names import showText
 from ..trust.refusals import KINDS
-from ..watch.alarm import Alarm
-from ..watch.fleet import EXPIRING_S, LAGGING_S
+from ..watch.alarm import EXPIRING_S, LAGGING_S, Alarm
 from ..watch.metrics import forwarderMetrics
 from ..watch.service import StatusOptions, WatchService
 from ..watch.shown import utcText
