@@ -546,7 +546,7 @@ class DeletedWhileWrittenTests(MovedTestCase):
             self.send(*self.batches(2))
         self.save(self.output.look() or self.output.sync())
         with mock.patch.object(outputdeleted, "COPYING_S", -1.0):
-            # Whoever had it open before the watch has closed it since.
+            # Readers from before the watch have closed the file since.
             self.output._files[str(self.path)]._sizes._forget()
         self.send(*self.batches())
         self.toAnotherDisk()
@@ -617,7 +617,7 @@ class DeletedWhileWrittenTests(MovedTestCase):
 
 
 class SizesTests(SynchronousTestCase):
-    """What a copy of a deleted file surely holds, by what other programs did to the file."""
+    """The octets that a copy surely holds, by the readers that the deleted file had."""
 
     def setUp(self) -> None:
         self.now = 1000.0
@@ -636,7 +636,7 @@ class SizesTests(SynchronousTestCase):
         return round((self.now - 1000.0) * 8)
 
     def test_mover(self) -> None:
-        """It opened the file in the last half second: its copy holds what was there then."""
+        """A reader of the last half second may be the mover: its copy holds all earlier octets."""
         self.write(2.0)
         self.sizes.opened(self.size)
         at = self.size
@@ -645,7 +645,7 @@ class SizesTests(SynchronousTestCase):
         self.assertEqual(self.sizes.before(self.now), at)
 
     def test_slowMover(self) -> None:
-        """It opened the file before; somebody else who opens it meanwhile moves nothing."""
+        """A mover that opened the file earlier is not mistaken for a later reader."""
         self.write(2.0)
         self.sizes.opened(self.size)
         self.write(1.0)
@@ -658,7 +658,7 @@ class SizesTests(SynchronousTestCase):
         self.assertEqual(self.sizes.before(self.now), late)
 
     def test_reader(self) -> None:
-        """One that opened and closed it before has moved nothing either."""
+        """A reader that closed the file earlier did not move it."""
         self.write(1.0)
         for _ in range(5):
             self.sizes.opened(self.size)
@@ -670,7 +670,7 @@ class SizesTests(SynchronousTestCase):
         self.assertEqual(self.sizes.before(self.now), at)
 
     def test_consumer(self) -> None:
-        """Nor has one that has read it for a long time, and goes on."""
+        """A reader that has had the file open for a long time does not move it."""
         self.sizes.opened(0)
         self.now += outputdeleted.COPYING_S
         self.write(2.0)
@@ -680,7 +680,7 @@ class SizesTests(SynchronousTestCase):
         self.assertEqual(self.sizes.before(self.now), at)
 
     def test_many(self) -> None:
-        """So many readers that they are not all noted: nothing is concluded from them."""
+        """With more readers than are noted, nothing is concluded from them."""
         self.write(2.0)
         late = self.size - 4
         for _ in range(outputdeleted.READERS_MAX + 1):
@@ -688,7 +688,7 @@ class SizesTests(SynchronousTestCase):
         self.assertEqual(self.sizes.before(self.now), late)
 
     def test_lost(self) -> None:
-        """Events were lost: any program may have opened it at any time."""
+        """With lost events, any program may have opened the file at any time."""
         self.write(2.0)
         late = self.size - 4
         self.sizes.opened(0)
