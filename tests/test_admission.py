@@ -27,7 +27,7 @@ from decnet_syslog.trust.admission import Admission
 from decnet_syslog.trust.allowlist import readAllowList
 from decnet_syslog.trust.authority import Authority
 from decnet_syslog.trust.bundles import Bundle
-from decnet_syslog.trust.contexts import ForwarderContext
+from decnet_syslog.trust.contexts import ForwarderContext, ListenerContext
 from decnet_syslog.trust.names import fingerprint
 from decnet_syslog.trust.renewal import BUNDLE_FILES, Renewal
 from decnet_syslog.trust.revocation import CRL_FILE, makeList
@@ -36,7 +36,7 @@ from decnet_syslog.trust.watching import LOOK_S, Watched, together
 from decnet_syslog.wire.control import AT, OPEN, encodeControl
 
 from .certificates import authority as testAuthority
-from .certificates import bundle, certificate, key, worker
+from .certificates import bundle, certificate, key, master, worker
 from .doubles import STREAM
 from .test_contexts import TLSTestCase
 
@@ -624,10 +624,9 @@ class LiveTests(TLSTestCase):
         self.connect(ForwarderContext(worker("w1"), "decnet-master", False))
         (line,) = self.listener.connections
         self.listener.sweep(lambda chain: REVOKED)
-        self.assertFalse(line._lost)
+        self.assertEqual(self.listener.connections, {line})
         self.clock.advance(EXPEL_S)
         self.pumps[0].flush()
-        self.assertTrue(line._lost)
         self.assertEqual(self.listener.connections, set())
 
     def test_revokedDuringHandshake(self) -> None:
@@ -641,8 +640,9 @@ class LiveTests(TLSTestCase):
 
     def test_reasonIsLoggedWithHandshake(self) -> None:
         """A refusal during the handshake is logged with its reason."""
-        self.context._refuse = lambda certificate: Objection(
-            "revoked", "it was revoked on a day"
+        revoked = Objection("revoked", "it was revoked on a day")
+        self.context = ListenerContext(
+            master(), self.refusals.append, refuse=lambda certificate: revoked
         )
         client = self.connect(ForwarderContext(worker("w1"), "decnet-master", False))
         self.assertEqual((self.stored(), client.received), ([], b""))
@@ -650,7 +650,9 @@ class LiveTests(TLSTestCase):
 
     def test_expiredStaysRefused(self) -> None:
         """Our own check never overrides a refusal by OpenSSL."""
-        self.context._refuse = lambda certificate: None
+        self.context = ListenerContext(
+            master(), self.refusals.append, refuse=lambda certificate: None
+        )
         expired = worker("w1", days=(-9, -1))
         self.connect(ForwarderContext(expired, "decnet-master", False))
         self.assertEqual(self.stored(), [])

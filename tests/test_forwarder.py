@@ -97,15 +97,28 @@ class TLSTransport(StringTransport):
 
 
 class FactoryTestCase(SynchronousTestCase):
-    """A factory with a fake clock, a fake endpoint and predictable randomness."""
+    """
+    A factory with a fake clock, a fake endpoint and predictable randomness.
+
+    @ivar chance: the next random numbers, from 0 to 1.
+    @ivar refusal: why our TLS has refused the master; C{None}: it has not.
+    @ivar welcome: the connections that a master has accepted.
+    """
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.endpoint = Endpoint()
         self.session: Any = None
-        self.masters = Masters([Address("one", 6514)], self.clock, lambda: 0.0)
+        self.chance = 0.0
+        self.refusal: str | None = None
+        self.welcome: list[ForwarderProtocol] = []
+        self.masters = Masters([Address("one", 6514)], self.clock, lambda: self.chance)
         self.factory = ForwarderFactory(
-            self.clock, lambda line: self.session, lambda: None, self.masters
+            self.clock,
+            lambda line: self.session,
+            lambda: self.refusal,
+            self.masters,
+            self.welcome.append,
         )
         connector = EndpointConnector(lambda: self.endpoint, self.factory)  # type: ignore[arg-type,return-value]
         self.factory.connector = connector
@@ -148,7 +161,7 @@ class BackoffTests(FactoryTestCase):
         """
         Each delay is shortened at random, by at most half, and never exceeds 30 s.
         """
-        self.masters._random = lambda: 1.0
+        self.chance = 1.0
         self.connector.connect()
         delays = []
         for _ in range(7):

@@ -383,8 +383,6 @@ class ForwarderTests(FactoryTestCase):
         self.heard = _Heard()
         globalLogPublisher.addObserver(self.heard)
         self.addCleanup(globalLogPublisher.removeObserver, self.heard)
-        self.welcome: list[Any] = []
-        self.factory._connected = self.welcome.append
         self.connector.connect()
 
     def attempt(self, *says: Any, reason: Failure | None = None) -> float:
@@ -480,7 +478,7 @@ class ForwarderTests(FactoryTestCase):
 
     def test_ownRefusal(self) -> None:
         """If the forwarder refuses the master, this is logged once and counted."""
-        self.factory._refusal = lambda: "certificate 'CN=x' refused: a reason; a remedy"
+        self.refusal = "certificate 'CN=x' refused: a reason; a remedy"
         for _ in range(5):
             line, _ = self.connected()
             line.connectionLost(Failure(SSL.Error([("", "", "verify failed")])))
