@@ -1,12 +1,14 @@
 """
-Run the compiled functions under the address and the undefined behaviour sanitizer.
+Run the compiled functions under the address sanitizer and the undefined behaviour
+sanitizer.
 
     python -m fuzz.hotpath [--executions N] [--seed N]
 
-C{fuzz/hotpath.c} calls them with the corpus: the files of C{tests/corpus}, the test vectors of
-C{tests/data}, the seeds of the targets C{framing}, C{record} and C{reception}, each also as a
-line and as a frame; then with random mutations of these. It needs a C compiler with
-sanitizers, gcc or clang, and nothing else: no fuzzer, no Python extension.
+C{fuzz/hotpath.c} calls them first with the corpus: the files of C{tests/corpus}, the
+test vectors of C{tests/data}, and the seeds of the targets C{framing}, C{record} and
+C{reception}, each also as a line and as a frame; then with random mutations of these.
+It needs only a C compiler with sanitizers, gcc or clang: no fuzzer, no Python
+extension.
 """
 
 from __future__ import annotations
@@ -77,7 +79,7 @@ def _vectors() -> Iterator[bytes]:
 
 
 def corpus() -> list[bytes]:
-    """Every input to begin with."""
+    """Every initial input."""
     found = [
         path.read_bytes() for path in (TESTS / "corpus").rglob("*") if path.is_file()
     ]
@@ -102,13 +104,16 @@ def _write(path: Path, entries: Iterable[bytes]) -> None:
 
 
 def fuzz(compiler: str, executions: int, seed: int) -> subprocess.CompletedProcess[str]:
-    """Compile and run. The status is not 0 if something was found; stderr then has the report."""
+    """
+    Compile and run. The status is not 0 if there is a finding; stderr then has the
+    report.
+    """
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
         directory = Path(name)
         program, inputs, words = [directory / n for n in ("program", "corpus", "words")]
         compileHarness(compiler, program)
         _write(inputs, corpus())
-        # And a MSG-LEN that a size_t does not have.
+        # And a MSG-LEN that exceeds size_t.
         more = [b"18446744073709551617 a", b"36893488147419103234 ab"]
         _write(words, [*more, *[w for name in _TARGETS for w in load(name).WORDS]])
         return subprocess.run(
@@ -120,7 +125,7 @@ def fuzz(compiler: str, executions: int, seed: int) -> subprocess.CompletedProce
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run it. The exit status: 1 if something was found."""
+    """Run the functions. The exit status is 1 if there is a finding."""
     parser = argparse.ArgumentParser(
         prog="python -m fuzz.hotpath",
         description=__doc__,

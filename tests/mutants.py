@@ -276,7 +276,7 @@ MUTANTS = (
     Mutant(
         "no look at the anchor of an output",
         (edited(OutputFile, "_has", ("== recorded.anchor", "is not None")),),
-        "tests.test_outputs_hostile.CopyTests.test_overwritten",
+        "tests.test_outputs_hostile.CopyTests.test_overwrittenInPlace",
     ),
     Mutant(
         "forget what is ahead of an output",

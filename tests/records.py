@@ -12,7 +12,10 @@ __all__ = ["renderRecords"]
 def renderRecords(
     messages: Sequence[bytes], provenance: Provenance, start: int | None
 ) -> bytes:
-    """L{renderRuns}, joined; L{renderLines} makes the same of what can be lines."""
+    """
+    Render messages with L{renderRuns}, and check that L{renderLines} renders the same
+    for messages that are lines.
+    """
     made = b"".join(renderRuns(messages, provenance, start))
     if messages and not any(b"\n" in message for message in messages):
         lines = b"".join([message + b"\n" for message in messages])

@@ -130,7 +130,7 @@ class BundleTests(DoctorTestCase):
         self.check(self.write(certificate(["w1"]), ca="other"))
         self.assertFound(FAIL, "not signed by the CA in ca.crt", "copy all three")
 
-    def test_expired(self) -> None:
+    def test_expiredCertificate(self) -> None:
         """An expired certificate is found."""
         self.check(self.write(certificate(["w1"], days=(-9, -1))))
         self.assertFound(FAIL, "expired on", "enroll again")

@@ -275,7 +275,7 @@ class TroubleTests(ArchiveTestCase):
                 else:
                     self.assertIsInstance(outcome, Damaged, f"{suffix} {at}")
 
-    def test_garbage(self) -> None:
+    def test_garbageIsDamage(self) -> None:
         """Garbage after the last stream, or instead of the first, counts as damage."""
         for suffix, compress in COMPRESSORS.items():
             for octets in (b"no archive at all\n", NOISE, bytes(4096)):

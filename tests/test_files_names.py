@@ -194,7 +194,7 @@ class UsualTests(NamesTestCase):
         backwards = labels[::-1]
         self.assertEqual(sorted(backwards, key=names.order), labels)
 
-    def test_extensions(self) -> None:
+    def test_dotsInExtensions(self) -> None:
         """An extension may have several dots, and a log may have none."""
         here = str(self.directory)
         names = self.names("web.access.log")
@@ -297,7 +297,7 @@ class LiveTests(NamesTestCase):
 class LinkTests(NamesTestCase):
     """A log that is a symbolic link."""
 
-    def test_kubernetes(self) -> None:
+    def test_kubernetesLayout(self) -> None:
         """Rotated files are found in the target's directory under the target's name."""
         pod = self.directory / "pods" / "ns_pod_uid" / "container"
         pod.mkdir(parents=True)
@@ -358,7 +358,7 @@ class LinkTests(NamesTestCase):
 class PatternTests(NamesTestCase):
     """The C{--rotated} option."""
 
-    def test_olddir(self) -> None:
+    def test_directoryAsPattern(self) -> None:
         """
         A directory as pattern, below the log's or elsewhere, matches the default names
         there.

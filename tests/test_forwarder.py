@@ -188,14 +188,14 @@ class BackoffTests(FactoryTestCase):
             protocol.connectionLost(Failure(ConnectionLost()))
             self.assertEqual(self.delayOfNext(), 1)
 
-    def test_superseded(self) -> None:
+    def test_waitsWhenSuperseded(self) -> None:
         """
         When another connection has taken over the stream, the forwarder waits before it
         reconnects.
         """
         self.assertDelayed("superseded")
 
-    def test_hostname(self) -> None:
+    def test_waitsAfterHostnameRefusal(self) -> None:
         """A master that refuses the worker's HOSTNAME is not hammered."""
         self.assertDelayed("hostname")
 
@@ -690,7 +690,7 @@ class SessionTests(SynchronousTestCase):
         self.run_()
         self.assertEqual(len(self.wire.octets), 1000 * 65536)
 
-    def test_backpressure(self) -> None:
+    def test_pausedTransport(self) -> None:
         """
         A transport that has paused the session is not written to until it resumes.
         """

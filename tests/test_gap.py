@@ -134,7 +134,7 @@ class RecordTests(SynchronousTestCase):
         (element,) = parseMessage(line[:-1]).structuredData
         self.assertEqual(back(dict(element.params)["first"]), first)
 
-    def test_forged(self) -> None:
+    def test_forgedGap(self) -> None:
         """A gap message sent by a worker gets a record without C{gap}."""
         line = renderGapMessage(GAP, WHO, STREAM, 2)
         for message in (line, line[:-1], renderGapRecord(GAP, WHO, STREAM, 2)):

@@ -1,7 +1,9 @@
 """
-L{decnet_syslog.hotpath} beside its definition in Python: nobody can tell from the octets.
+Tests that the compiled L{decnet_syslog.hotpath} and its definition in Python give the
+same octets.
 
-The lines of records are in L{tests.records}: every test that renders some compares both ways.
+Lines of records are compared by L{tests.records}: every test that renders records
+checks both.
 """
 
 from __future__ import annotations
@@ -29,10 +31,10 @@ from .test_record_fast import COMMON, LINES, MARKING, WHO, almost, exactly
 
 quick = settings(deadline=None, derandomize=True, database=None, max_examples=400)
 
-# Also where the environment turns it off for everything else.
+# Even if the environment disables it for everything else.
 COMPILED, _WHY = hotpath.load({})
 
-# Of any octets, but mostly of those that the grammar is made of.
+# Arbitrary octets, but mostly those that the grammar uses.
 octets = st.one_of(
     st.binary(max_size=80),
     st.lists(
@@ -43,7 +45,7 @@ octets = st.one_of(
     ).map(b"".join),
 )
 lines = st.lists(st.binary(max_size=40).map(lambda o: o.replace(b"\n", b"")))
-# Frames, and what may stand between them.
+# Frames, and octets that may be between them.
 between = st.sampled_from(
     [*(b"LAST\n", b"EMPTY 3\n", b"0 ", b"01 a", b"9999999 ", b"x", b" ", b"1", b"")]
 )
@@ -58,7 +60,7 @@ frames = st.lists(
 
 @contextmanager
 def using(way: hotpath.Hotpath | None) -> Iterator[None]:
-    """Have everything done in one way, however little it is."""
+    """Use one implementation for everything, however small the input."""
     with (
         mock.patch.object(hotpath, "compiled", way),
         mock.patch.object(framing, "COMPILED_OCTETS_MIN", 1),
@@ -67,25 +69,27 @@ def using(way: hotpath.Hotpath | None) -> Iterator[None]:
 
 
 class CompiledTestCase(SynchronousTestCase):
-    """What needs the compiled module."""
+    """Tests that need the compiled module."""
 
     def setUp(self) -> None:
-        """Skip where there is none."""
+        """Skip if it is missing."""
         if COMPILED is None:
             raise SkipTest(_WHY)
         self.compiled = COMPILED
 
 
 class FramesTests(CompiledTestCase):
-    """Lines to frames."""
+    """Encoding lines as frames."""
 
     @quick
     @given(st.lists(st.binary(max_size=40).map(lambda o: o.replace(b"\n", b""))))
     @example([b""])
     @example([b"a", b"", b"b"])
     @example([b"x" * 9, b"x" * 10, b"x" * 99_999])
-    def test_same(self, many: list[bytes]) -> None:
-        """With the extension and without it."""
+    def test_sameFrames(self, many: list[bytes]) -> None:
+        """
+        Both implementations give the same frames, with the extension and without it.
+        """
         block = b"".join([line + b"\n" for line in many])
         made = []
         for way in (self.compiled, None):
@@ -95,8 +99,8 @@ class FramesTests(CompiledTestCase):
 
     @quick
     @given(octets)
-    def test_unfinished(self, block: bytes) -> None:
-        """A last line without an LF is none of its business."""
+    def test_unfinishedLine(self, block: bytes) -> None:
+        """A final line without LF is ignored."""
         with using(self.compiled):
             made = encodePlain(block)
         with using(None):
@@ -104,8 +108,11 @@ class FramesTests(CompiledTestCase):
         _, end = self.compiled.frames(block)
         self.assertTrue(end == 0 or block[end - 1 : end] == b"\n")
 
-    def test_long(self) -> None:
-        """More than the scratch has room for, and the shortest lines, which grow most."""
+    def test_longLines(self) -> None:
+        """
+        Lines that exceed the scratch buffer, and the shortest lines, which grow most,
+        are encoded correctly.
+        """
         for line in (b"x" * 300_000, b"x" * hotpath.SCRATCH_OCTETS, b"x"):
             block = (line + b"\n") * (400_000 // len(line))
             with using(None):
@@ -114,12 +121,14 @@ class FramesTests(CompiledTestCase):
 
 
 class LinesTests(CompiledTestCase):
-    """Frames to lines."""
+    """Decoding frames to lines."""
 
     def received(
         self, way: hotpath.Hotpath | None, receives: list[bytes], **options: int
     ) -> tuple[list[object], int, int, str]:
-        """Messages and all else in order, octets held, empty frames, and the refusal."""
+        """
+        Messages and other items in order, octets held, empty frames, and the refusal.
+        """
         decoder = FrameDecoder(**options)  # type: ignore[arg-type]
         seen: list[object] = []
         refused = ""
@@ -148,7 +157,7 @@ class LinesTests(CompiledTestCase):
         return seen, 0 if refused else decoder.held, decoder.empty, refused
 
     def check(self, stream: bytes, at: list[int]) -> None:
-        """The same of both, in every mode."""
+        """Check that both implementations agree in every mode."""
         receives = divide(stream, at)
         for limit in (9, 40, 999, 1024 * 1024):
             for mode in ({}, {"control": True}, {"lenient": True}):
@@ -164,24 +173,24 @@ class LinesTests(CompiledTestCase):
     @example(b"18446744073709551616 a", [])
     @example(b"18446744073709551617 ab", [])
     @example(b"1 a" + b"9" * 400 + b" ", [])
-    def test_same(self, stream: bytes, at: list[int]) -> None:
-        """Frames, and all that is none."""
+    def test_sameLines(self, stream: bytes, at: list[int]) -> None:
+        """Both implementations agree on frames, and on octets that are not frames."""
         self.check(stream, at)
 
     @quick
     @given(octets, st.lists(st.integers(0, 80), max_size=3))
     def test_anyOctets(self, stream: bytes, at: list[int]) -> None:
-        """Octets that are hardly ever frames."""
+        """Both implementations agree on octets that are hardly ever frames."""
         self.check(stream, at)
 
     def test_everyCut(self) -> None:
-        """A receive that ends anywhere in a frame."""
+        """Both implementations agree on a receive that ends anywhere within a frame."""
         stream = b"3 abc12 abcdefghijklLAST\n1 x10 0123456789EMPTY 2\n2 yz"
         for cut in range(len(stream)):
             self.check(stream, [cut])
 
-    def test_long(self) -> None:
-        """More than the scratch has room for."""
+    def test_longFrames(self) -> None:
+        """Frames that exceed the scratch buffer are decoded correctly."""
         message = b"x" * (2 * hotpath.SCRATCH_OCTETS)
         stream = b"%d %b1 y" % (len(message), message)
         made = self.compiled.lines(stream, 0, len(message))
@@ -189,17 +198,17 @@ class LinesTests(CompiledTestCase):
 
 
 class RecordsTests(CompiledTestCase):
-    """Lines to records."""
+    """Rendering lines as records."""
 
     def check(self, many: list[bytes], start: int | None, who: Provenance) -> None:
-        """The definition's records."""
+        """Check that the records equal the definition's."""
         block = b"".join([line + b"\n" for line in many])
         with using(self.compiled):
             made = b"".join(renderLines(block, who, start))
         self.assertEqual(made, exactly(many, start, who))
 
     def taken(self, many: list[bytes]) -> int:
-        """How many of the lines are rendered in the compiled way."""
+        """The number of lines that compiled code renders."""
         block = b"".join([line + b"\n" for line in many])
         with (
             using(self.compiled),
@@ -208,8 +217,11 @@ class RecordsTests(CompiledTestCase):
             b"".join(renderLines(block, WHO, 0))
         return len(many) - sum(len(call.args[0]) for call in python.call_args_list)
 
-    def test_common(self) -> None:
-        """These tests do not compare Python with itself."""
+    def test_linesAreCompiled(self) -> None:
+        """
+        The lines of these tests are rendered by compiled code, so that two
+        implementations are compared.
+        """
         v6 = [line for line in COMMON if b"::1" in line]
         self.assertEqual(len(v6), 2)
         self.assertEqual(
@@ -226,22 +238,25 @@ class RecordsTests(CompiledTestCase):
     @example([LINES[0].replace(b"203.0.113.7:51234", b"Unknown:22")], 0)
     @example([LINES[0].replace(b"203.0.113.7:51234", b"")], 2**63 - 400)
     @example([LINES[0] + b"   " + b'"' * 70 + b"  "], None)
-    def test_almost(self, many: list[bytes], start: int | None) -> None:
-        """Lines that differ from common ones by very little, in mixed runs."""
+    def test_slightlyDifferentLines(self, many: list[bytes], start: int | None) -> None:
+        """
+        Lines that differ slightly from common ones give equal records, in mixed
+        batches.
+        """
         many = [line.replace(b"\n", b"") for line in many]
         for who in (WHO, *MARKING):
             self.check(many, start, who)
 
-    def test_hostnames(self) -> None:
-        """What contradicts a certificate is what the definition says."""
+    def test_contradictingHostnames(self) -> None:
+        """HOSTNAMEs that contradict the certificate are marked as by the definition."""
         names = ("a", "A", "b", "a.b", "a.c", "A.B.c", "-", "a.", ".a", ".", "ab")
         for worker in (*names, "\u00c4", "a.\u00c4", "\u0130.x", "K\u212a"):
             who = Provenance(worker, "f", "a", "2026-04-18T01:02:03Z", None, True)
             many = [LINES[0].replace(b"decky04", name.encode()) for name in names]
             self.check(many, 0, who)
 
-    def test_days(self) -> None:
-        """Every day of some years, and some that are none."""
+    def test_validAndInvalidDays(self) -> None:
+        """Every day of some years, and some invalid days, give equal records."""
         head, tail = LINES[0].split(b"2026-04-18")
         for year in (b"0000", b"0004", b"1900", b"2000", b"2023", b"2024", b"9999"):
             self.check(
@@ -254,16 +269,21 @@ class RecordsTests(CompiledTestCase):
                 WHO,
             )
 
-    def test_long(self) -> None:
-        """Lines and members longer than the scratch has room for, between common ones."""
+    def test_longLines(self) -> None:
+        """
+        Lines and members that exceed the scratch buffer, between common ones, give
+        equal records.
+        """
         for more in (10_000, hotpath.SCRATCH_OCTETS, 300_000):
             many = [LINES[0], LINES[0] + b"x" * more, LINES[0], LINES[0] + b'"' * more]
             self.check(many, 0, WHO)
         who = Provenance("w", "f", "a", WHO.receivedAt, "x" * 200_000)
         self.check([LINES[0]] * 3, 0, who)
 
-    def test_uncommon(self) -> None:
-        """Lines of another shape are left to Python in runs, and their order stays."""
+    def test_uncommonLines(self) -> None:
+        """
+        Runs of lines with another shape are rendered by Python, and the order is kept.
+        """
         many = [LINES[0], *[b"x%d" % n for n in range(700)], LINES[0], b"y", LINES[0]]
         self.check(many, 0, WHO)
         with mock.patch.object(
@@ -276,7 +296,7 @@ class RecordsTests(CompiledTestCase):
         self.assertLess(calls.call_count, 20)
 
     def test_inPython(self) -> None:
-        """Without the compiled module there are the same records."""
+        """Without the compiled module the records are the same."""
         block = b"".join([line + b"\n" for line in COMMON])
         with using(None):
             made = b"".join(renderLines(block, WHO, 5))
@@ -284,10 +304,13 @@ class RecordsTests(CompiledTestCase):
 
 
 class SanitizerTests(SynchronousTestCase):
-    """The compiled functions with hostile octets, watched by the compiler's sanitizers."""
+    """The compiled functions with hostile octets, under the compiler's sanitizers."""
 
-    def test_fuzz(self) -> None:
-        """The corpus and some mutations; C{python -m fuzz.hotpath} runs ten million."""
+    def test_corpusUnderSanitizers(self) -> None:
+        """
+        The corpus and some mutations cause no error; C{python -m fuzz.hotpath} runs ten
+        million.
+        """
         compiler = findCompiler()
         if compiler is None:
             raise SkipTest("there is no C compiler with sanitizers")
@@ -297,23 +320,26 @@ class SanitizerTests(SynchronousTestCase):
 
 
 class LoadTests(SynchronousTestCase):
-    """Which way is gone."""
+    """Which implementation is used."""
 
-    def test_off(self) -> None:
-        """The environment turns it off."""
+    def test_disabledByEnvironment(self) -> None:
+        """An environment variable disables the compiled module."""
         way, why = hotpath.load({"DECNET_SYSLOG_PURE_PYTHON": "1"})
         self.assertIsNone(way)
         self.assertIn("DECNET_SYSLOG_PURE_PYTHON", why)
 
-    def test_missing(self) -> None:
-        """Without the module Python does it, and says so."""
+    def test_missingModule(self) -> None:
+        """If the module is missing, Python is used, and the reason is stated."""
         with mock.patch.dict(sys.modules, {"decnet_syslog.hotpath._hotpath": None}):
             way, why = hotpath.load({})
         self.assertIsNone(way)
         self.assertIn("in Python", why)
 
     def test_anotherVersion(self) -> None:
-        """A module of another source is not used: one that an older checkout has left."""
+        """
+        A module compiled from another source, left over from an older checkout, is not
+        used.
+        """
         module = mock.Mock()
         module.lib.DECNET_HOTPATH_VERSION = 0
         with mock.patch.dict(sys.modules, {"decnet_syslog.hotpath._hotpath": module}):
@@ -321,8 +347,8 @@ class LoadTests(SynchronousTestCase):
         self.assertIsNone(way)
         self.assertIn("another source", why)
 
-    def test_version(self) -> None:
-        """The command says which one runs."""
+    def test_versionNamesImplementation(self) -> None:
+        """C{--version} names the implementation in use."""
         environment = {**os.environ, "DECNET_SYSLOG_PURE_PYTHON": "1"}
         said = subprocess.run(
             [

@@ -125,7 +125,7 @@ class HistoryTests(SynchronousTestCase):
         self.assertFalse(history.holds(first.mark()))
         self.assertTrue(history.isIn(history))
 
-    def test_serialization(self) -> None:
+    def test_serializedHistory(self) -> None:
         """A history survives serialization, and any other text is refused."""
         history = History.of(IDENTITY, 5).behind(Era("a" * 32, 6, True))
         again = History.parse(history.asText())

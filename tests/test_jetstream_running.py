@@ -95,7 +95,7 @@ class RunningTests(NatsTestCase):
             for path in sorted(self.home.glob("**/*.out"))
         )
 
-    def test_kills(self) -> None:
+    def test_killsLoseNothing(self) -> None:
         """
         Killing the listener (replaced by another without any state), the outputs and a
         node of the cluster loses and repeats nothing.
@@ -155,7 +155,7 @@ class RunningTests(NatsTestCase):
             listener.start()
         self.assertIn(f"connecting to {other}:{port}", worker.forwarder.output())
 
-    def test_takeover(self) -> None:
+    def test_takeoverBetweenHosts(self) -> None:
         """
         Of two hosts with outputs one writes. When it is stopped, killed or hangs, the
         other continues; one that hung and resumes writes nothing more. Together their

@@ -190,7 +190,7 @@ class PacingTests(SynchronousTestCase):
         self.pacing.forget("w")
         self.assertTrue(self.pacing.spend("w", 1))
 
-    def test_unlimited(self) -> None:
+    def test_noRateNoLimit(self) -> None:
         """Without a rate nothing is counted."""
         pacing = Pacing(self.clock, 0, self.paid.append)
         self.assertFalse(pacing.spend("w", 10**12))

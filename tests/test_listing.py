@@ -218,7 +218,7 @@ class ListingsTests(SynchronousTestCase):
         self.assertTrue(second.isDone)
         self.assertEqual(third.pieces, [])
 
-    def test_stopped(self) -> None:
+    def test_nothingAfterStop(self) -> None:
         """Nothing is sent once the listener stops."""
         asker = self.begin("w1", 900)
         self.answer()

@@ -56,7 +56,7 @@ class SummingTests(SynchronousTestCase):
         written, self.written[:] = list(self.written), []
         return written
 
-    def test_flood(self) -> None:
+    def test_floodIsSummedUp(self) -> None:
         """
         When a host connects a thousand times, a few lines and a count of the rest are
         logged.

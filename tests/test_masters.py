@@ -104,7 +104,7 @@ class MastersTests(SynchronousTestCase):
         self.dice = 1.0
         self.assertEqual(self.fail(masters), (A, 0.5))
 
-    def test_failover(self) -> None:
+    def test_failoverToNext(self) -> None:
         """
         The next master is tried at once, with a random delay; the forwarder stays with
         a master that has accepted it.

@@ -294,7 +294,7 @@ class MatrixTests(PairTestCase):
         chosen = {"version": TLS1_2, "suite": good, "method": NULL}
         self.assertEqual(found, chosen)
 
-    def test_renegotiation(self) -> None:
+    def test_renegotiationIsRefused(self) -> None:
         """A TLS 1.2 client that requests renegotiation does not get it."""
         self.master.startListener()
         source = self.source()

@@ -1,4 +1,7 @@
-"""The log messages in docs/operations.rst are messages of the product, word for word."""
+"""
+Tests that the log messages in docs/operations.rst are messages of the product, word for
+word.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,10 @@ import decnet_syslog
 PACKAGE = Path(decnet_syslog.__file__).parent
 PAGE = PACKAGE.parent / "docs" / "operations.rst"
 
-# A listed message, then the program that logs it, its level, and what to do.
+# A listed message, then the program that logs it, its level, and the remedy.
 _LISTED = re.compile(r"^``(.+)``\n    \*([a-z-]+), ([a-z]+)\.\* (.{20,})", re.MULTILINE)
 
-# A day: every act has its own section.
+# A day: every event has its own section.
 ACTS = ("Start", "Rotation", "Outage", "Refusal", "Full disk", "Failover")
 
 # The packages whose messages a program does not log.
@@ -34,7 +37,8 @@ FOREIGN = {
 
 LEVELS = {"debug", "info", "warn", "error", "critical"}
 
-# A template must have this many letters of its own, or it could be any text.
+# A template must have at least this many letters of its own; otherwise it would match
+# any text.
 LETTERS_MIN = 8
 
 _WORD = re.compile(r"[A-Za-z]{3,}")
@@ -43,7 +47,7 @@ _WORD = re.compile(r"[A-Za-z]{3,}")
 @dataclass(frozen=True)
 class Template:
     """
-    A string of the product, with holes where its fields are.
+    A string of the product, with holes in place of its fields.
 
     @ivar level: the level that it is logged with; empty if that is decided elsewhere.
     """
@@ -54,7 +58,9 @@ class Template:
 
     @property
     def pattern(self) -> re.Pattern[str]:
-        """What the string becomes, each field as a group."""
+        """
+        The regular expression for the formatted string, with each field as a group.
+        """
         return re.compile("(.+?)".join([re.escape(part) for part in self.parts]))
 
 
@@ -83,7 +89,9 @@ def _interpolated(node: ast.JoinedStr) -> tuple[str, ...]:
 
 
 def _levels(tree: ast.AST) -> dict[ast.AST, str]:
-    """The level of each string that is logged where it stands, or is paired with one."""
+    """
+    The level of each string that is logged directly, or that is paired with a level.
+    """
     found: dict[ast.AST, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
@@ -123,7 +131,10 @@ def templates() -> tuple[Template, ...]:
 
 @cache
 def pieces() -> tuple[str, ...]:
-    """Runs of two words and more that the product, Twisted or the system puts into messages."""
+    """
+    Runs of at least two words that the product, Twisted or the system puts into
+    messages.
+    """
     texts = [part for template in templates() for part in template.parts]
     for number in (2, 5, 13, 28, 98, 111):
         texts += [os.strerror(number), str(OSError(number, os.strerror(number)))]
@@ -137,8 +148,8 @@ def isKnown(value: str) -> bool:
     """
     Whether the product, Twisted or the system has written a field's value.
 
-    Names, paths, addresses, numbers, codes with a colon and quotations can be anything. One
-    other word may stand between them, such as a unit or a zone.
+    Names, paths, addresses, numbers, codes with a colon and quotations can be anything.
+    One other word may stand between them, such as a unit or a zone.
     """
     for piece in pieces():
         value = value.replace(piece, " ")
@@ -161,10 +172,10 @@ def listed() -> list[Listed]:
 
 
 def fits(message: Listed, template: Template) -> bool:
-    """Whether a program can have made this text of that template."""
+    """Whether a program can have formatted this text from that template."""
     if template.room in FOREIGN[message.program]:
         return False
-    # Quicker than the pattern.
+    # Faster than the regular expression.
     if not all(part in message.text for part in template.parts):
         return False
     found = template.pattern.fullmatch(message.text)
@@ -175,17 +186,20 @@ def fits(message: Listed, template: Template) -> bool:
 
 
 def origins(message: Listed) -> list[Template]:
-    """The templates that a message can be of, at its level; none: the product lacks it."""
+    """
+    The templates that a message at its level can come from; none if the product lacks
+    it.
+    """
     found = [template for template in templates() if fits(message, template)]
     levels = {template.level for template in found} - {""}
     return found if not levels or message.level in levels else []
 
 
 class MessageTests(SynchronousTestCase):
-    """The day of an operator, as the log tells it."""
+    """An operator's day, as shown by the log."""
 
-    def test_day(self) -> None:
-        """Every act has its messages, thirty and more in all, each once."""
+    def test_everyActHasMessages(self) -> None:
+        """Every act has messages, at least thirty in total, each once."""
         text = PAGE.read_text("utf-8")
         start = text.index("\nLog messages of a working day\n")
         part = text[start : text.index("\n\n\n", start + 1)]
@@ -194,22 +208,27 @@ class MessageTests(SynchronousTestCase):
         self.assertEqual(set(ACTS) - set(found), set())
         for act, body in found.items():
             self.assertGreater(len(_LISTED.findall(body)), 2, act)
-            # None is listed in a form that the tests below do not see.
+            # No message has a form that the tests below do not recognise.
             self.assertEqual(len(re.findall(r"^``", body, re.M)), body.count("\n    *"))
         texts = [message.text for message in listed()]
         self.assertGreaterEqual(len(texts), 30)
         self.assertEqual(len(texts), len(set(texts)))
 
-    def test_words(self) -> None:
-        """Each is a message of that program, at that level; of its fields, each sentence is
-        one that the product, Twisted or the system writes."""
+    def test_messagesAreLogged(self) -> None:
+        """
+        The named program logs each message at that level, and each sentence in its
+        fields is one that the product, Twisted or the system writes.
+        """
         missing = [message for message in listed() if not origins(message)]
         self.assertEqual(
             missing, [], "the product does not log these; correct docs/operations.rst"
         )
 
-    def test_notice(self) -> None:
-        """A changed word, words too many, or another level is not the product's message."""
+    def test_changesAreDetected(self) -> None:
+        """
+        A message with a changed word, with additional words, or with another level is
+        not recognised.
+        """
         for message in filter(origins, listed()):
             own = max(origins(message), key=lambda t: len("".join(t.parts)))
             word = max(_WORD.findall(" ".join(own.parts)), key=len)

@@ -375,7 +375,7 @@ class UnitTests(SynchronousTestCase):
         ]
         self.assertEqual((done.returncode, said), (0, []), done)
 
-    def test_exposure(self) -> None:
+    def test_exposureAsDocumented(self) -> None:
         """systemd's exposure score for each service is at most the documented one."""
         program = requirePeer("systemd-analyze")
         for unit in SYSTEMD.glob("*.service"):

@@ -213,7 +213,7 @@ class RotationTests(OutputTestCase):
         self.apply(batch(2, b"b\n"))
         self.assertEqual((self.read("master.log.1"), self.read()), (b"a\n", b"b\n"))
 
-    def test_reopen(self) -> None:
+    def test_reopenRequest(self) -> None:
         """A request to reopen loses and repeats nothing."""
         self.apply(batch(1, b"a\n"))
         self.path.rename(self.directory / "master.log.1")
@@ -343,7 +343,7 @@ class WorkerFileTests(OutputTestCase):
 class PlantedTests(OutputTestCase):
     """Objects planted at the output's path are not written to."""
 
-    def test_link(self) -> None:
+    def test_linkIsRefused(self) -> None:
         """A symbolic link is refused."""
         path = self.directory / "planted.log"
         path.symlink_to(self.directory / "target")
@@ -351,7 +351,7 @@ class PlantedTests(OutputTestCase):
         self.assertRaises(UserError, output.start, Cursor("", 0, {}))
         self.assertFalse((self.directory / "target").exists())
 
-    def test_fifo(self) -> None:
+    def test_fifoIsRefused(self) -> None:
         """A FIFO is refused without waiting for a reader."""
         path = self.directory / "pipe.log"
         os.mkfifo(path)

@@ -47,7 +47,7 @@ class CopyTests(OutputTestCase):
         self.apply(batch(3, b"third\n"), batch(4, b"fourth\n"))
         self.assertEqual(self.read(), b"third\nfourth\n")
 
-    def test_overwritten(self) -> None:
+    def test_overwrittenInPlace(self) -> None:
         """
         If another program has replaced the file's content by more octets, the inode and
         the length are not enough to accept the file, and lines that were written after

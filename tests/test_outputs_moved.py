@@ -635,7 +635,7 @@ class SizesTests(SynchronousTestCase):
     def size(self) -> int:
         return round((self.now - 1000.0) * 8)
 
-    def test_mover(self) -> None:
+    def test_moverOpenedLately(self) -> None:
         """A reader of the last half second may be the mover: its copy holds all earlier octets."""
         self.write(2.0)
         self.sizes.opened(self.size)
@@ -657,7 +657,7 @@ class SizesTests(SynchronousTestCase):
         self.sizes.closed()
         self.assertEqual(self.sizes.before(self.now), late)
 
-    def test_reader(self) -> None:
+    def test_earlierReader(self) -> None:
         """A reader that closed the file earlier did not move it."""
         self.write(1.0)
         for _ in range(5):
@@ -669,7 +669,7 @@ class SizesTests(SynchronousTestCase):
         self.sizes.closed()
         self.assertEqual(self.sizes.before(self.now), at)
 
-    def test_consumer(self) -> None:
+    def test_permanentReader(self) -> None:
         """A reader that has had the file open for a long time does not move it."""
         self.sizes.opened(0)
         self.now += outputdeleted.COPYING_S
@@ -679,7 +679,7 @@ class SizesTests(SynchronousTestCase):
         self.sizes.closed()
         self.assertEqual(self.sizes.before(self.now), at)
 
-    def test_many(self) -> None:
+    def test_tooManyReaders(self) -> None:
         """With more readers than are noted, nothing is concluded from them."""
         self.write(2.0)
         late = self.size - 4
@@ -687,7 +687,7 @@ class SizesTests(SynchronousTestCase):
             self.sizes.opened(self.size)
         self.assertEqual(self.sizes.before(self.now), late)
 
-    def test_lost(self) -> None:
+    def test_lostEvents(self) -> None:
         """With lost events, any program may have opened the file at any time."""
         self.write(2.0)
         late = self.size - 4

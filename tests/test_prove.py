@@ -75,7 +75,7 @@ class CompareTests(SynchronousTestCase):
             (33, 15, 8, 10, 5),
         )
 
-    def test_differences(self) -> None:
+    def test_everyDifferenceIsFound(self) -> None:
         """A missing, repeated, changed or additional line is found."""
         self.file(b"one\ntwo\nthree\n")
         for offset, parts in (

@@ -489,7 +489,7 @@ class AcknowledgedTests(ReceptionTestCase):
         self.assertEqual(caught.exception.code, "line-feed")
         self.assertEqual(self.stored(), b"good\n")
 
-    def test_violations(self) -> None:
+    def test_violationsByState(self) -> None:
         """Control lines that are not allowed in the current state are refused."""
         for steps in (
             [AT(OTHER, 0, 0)],
@@ -514,7 +514,7 @@ class AcknowledgedTests(ReceptionTestCase):
         reception, _ = self.connect()
         self.assertRaises(Violation, reception.framesReceived, [b"a"])
 
-    def test_backpressure(self) -> None:
+    def test_uncommittedOctetsPause(self) -> None:
         """
         A connection with too many uncommitted octets is not read until they are
         committed.

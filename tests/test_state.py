@@ -221,7 +221,7 @@ class VersionOneTests(StateTestCase):
         db.executescript(VERSION_1)
         db.close()
 
-    def test_upgrade(self) -> None:
+    def test_upgradeKeepsPositions(self) -> None:
         """
         Contents and positions are taken over; the positions belong to the first
         certificate name that asks.

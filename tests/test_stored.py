@@ -92,7 +92,7 @@ class SizeTests(StoredTestCase):
         (octets,) = self.journal._db.execute("PRAGMA page_size").fetchone()
         self.assertEqual(octets, PAGE_OCTETS)
 
-    def test_monotonous(self) -> None:
+    def test_sizeNeverDecreases(self) -> None:
         """More octets never count less."""
         for page in (4096, PAGE_OCTETS):
             sizes = [storedOctets(n, page) for n in range(1, 4 * page)]

@@ -116,7 +116,7 @@ class ManyTests(Base):
 class CompressorsTests(Base):
     """Files compressed in other ways."""
 
-    def test_xz(self) -> None:
+    def test_compressedWithXz(self) -> None:
         """A finished file that is compressed with xz is not shipped again."""
         self.append(b"a\nb\n")
         self.ship()

@@ -106,7 +106,7 @@ class BrowserTests(TestCase):
         self.assertIn("Content Security Policy", said)
 
     @inlineCallbacks
-    def test_refreshes(self) -> Steps:
+    def test_pageUpdatesItself(self) -> Steps:
         """
         The page updates itself without being loaded again, and shows when it cannot.
         """
@@ -125,7 +125,7 @@ class BrowserTests(TestCase):
         self.assertIn("what is shown is old", said)
 
     @inlineCallbacks
-    def test_theme(self) -> Steps:
+    def test_themeFollowsSystem(self) -> Steps:
         """
         The page follows the system's theme; the button changes it, and the choice is
         remembered.

@@ -312,7 +312,7 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual(self.ask("/etc/passwd")[0], 404)
         self.assertEqual(self.ask("/status.json", method="POST")[0], 405)
 
-    def test_rebinding(self) -> None:
+    def test_dnsRebinding(self) -> None:
         """
         A request under another host name, as caused by DNS rebinding, gets no data.
         """

@@ -293,7 +293,7 @@ class OtherTests(FleetTestCase):
 class AlarmTests(SynchronousTestCase):
     """Alarms that alternate are reported once."""
 
-    def test_flapping(self) -> None:
+    def test_flappingAlarm(self) -> None:
         """An alarm that is raised and cleared repeatedly is reported once."""
         alarm = Alarm(10.0)
         said = [

@@ -178,7 +178,7 @@ class FleetTests(WatchTestCase):
 class StatusTests(WatchTestCase):
     """The status of both ends."""
 
-    def test_promtool(self) -> None:
+    def test_metricsPassPromtool(self) -> None:
         """
         promtool accepts the metrics of both ends, and docs/watching.rst lists exactly
         these metrics.

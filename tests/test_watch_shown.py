@@ -132,7 +132,7 @@ class ShownTests(SynchronousTestCase):
             visibleLine(b"\xff\xc3\xbc\xe2\x82\n", 80), "\\xff\u00fc\\xe2\\x82"
         )
 
-    def test_quantities(self) -> None:
+    def test_quantitiesHaveUnits(self) -> None:
         """Quantities are short and have units."""
         self.assertEqual(
             (octets(None), octets(5), octets(5 * 2**20)), ("-", "5 B", "5.0 MiB")
