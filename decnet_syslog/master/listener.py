@@ -553,7 +553,8 @@ class ListenerProtocol(OctetCountedReceiver):
             "{worker} at {address} is gone: {reason}; {unfinished} octets of an unfinished frame",
             worker=self.worker,
             address=self.address,
-            reason=reason.getErrorMessage(),
+            # Twisted ends its texts with a full stop.
+            reason=reason.getErrorMessage().rstrip("."),
             unfinished=self.unfinished,
         )
 

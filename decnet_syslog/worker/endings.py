@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from ..trust.refusals import Told, toldByAlert, toldByCode
 from .protocol import ForwarderProtocol
 
-__all__ = ["BYE_CODES", "endOf", "failureOf", "toldBy"]
+__all__ = ["BYE_CODES", "endOf", "failureOf", "textOf", "toldBy"]
 
 # The codes that a master gives when it ends a connection: docs/protocol.rst.
 BYE_CODES = (
@@ -78,3 +78,8 @@ def failureOf(reason: Failure) -> str:
         if reason.check(kind):
             return word
     return "other"
+
+
+def textOf(reason: Failure) -> str:
+    """Twisted's text for the end of a connection, as a part of a sentence of ours."""
+    return reason.getErrorMessage().rstrip(".")

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from ..trust.names import showText
 from ..trust.refusals import MASTER_KIND
-from .endings import endOf, failureOf, toldBy
+from .endings import endOf, failureOf, textOf, toldBy
 from .masters import DELAY_MAX_S, DELAY_MIN_S, Masters
 from .protocol import ForwarderProtocol
 from .session import Session
@@ -101,7 +101,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         refused = self._refusal() if line.session is None else None
         told = None if refused is not None else toldBy(line, reason)
         self.ends[endOf(line, refused, told, reason)] += 1
-        self.why = refused or str(told or reason.getErrorMessage())
+        self.why = refused or str(told or textOf(reason))
         if refused is not None:
             self.refusals[MASTER_KIND] += 1
             self._sayOnce(f"this worker refuses its certificate: {refused}")
@@ -153,7 +153,7 @@ class ForwarderFactory(ReconnectingClientFactory):
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
         """The connection could not be made: no answer, or no route."""
         self.ends[failureOf(reason)] += 1
-        self.why = reason.getErrorMessage()
+        self.why = textOf(reason)
         self._log.warn(
             "cannot connect to the master {master}: {why}. Check that it runs and that a"
             " firewall lets the port through",

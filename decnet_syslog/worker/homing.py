@@ -31,6 +31,7 @@ from zope.interface import implementer
 from ..trust.contexts import DELIVERY_PROTOCOLS
 from ..wire.control import BYE, HELLO, ControlLine
 from ..wire.protocol import OctetCountedReceiver
+from .endings import textOf
 from .forwarder import ForwarderFactory
 from .masters import Address, Masters
 from .plain import SETTLE_S
@@ -98,7 +99,7 @@ class _Probe(OctetCountedReceiver):
 
     def failed(self, reason: Failure) -> None:
         """No connection, or not to a master with the right certificate."""
-        self._fire(reason.getErrorMessage())
+        self._fire(textOf(reason))
 
     def cut(self) -> None:
         """The test took too long."""
