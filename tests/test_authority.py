@@ -323,7 +323,7 @@ class CommandLineTests(DirectoryTestCase):
                 ["enroll", "w", f"--ca-dir={self.ca}", f"--out={self.directory}/w"],
             ),
             (2, "--out", ["enroll", "w"]),
-            (2, "say whom", ["enroll"]),
+            (2, "name missing", ["enroll"]),
             (2, "ca init", ["ca"]),
             (2, "nonsense", ["nonsense"]),
             (2, "number of days", ["enroll", "w", "--out=x", "--days=soon"]),

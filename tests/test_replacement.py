@@ -35,7 +35,7 @@ from decnet_syslog.trust.issuing import alternatives
 # Messages about a certificate whose CA is no longer in ca.crt.
 GONE = (
     "from a CA that was replaced",
-    "no certificate of this CA",
+    "no valid certificate from this CA",
     "not signed by the CA in",
 )
 
@@ -372,7 +372,7 @@ class StepTests(CommandTestCase):
         machines before, and without a replacement in progress.
         """
         said = self.call("ca", "replace", "--finish", "--out=x", status=2)
-        self.assertIn("--finish comes after", said)
+        self.assertIn("--finish must wait", said)
         self.assertIn(
             "no replacement", self.call("ca", "replace", "--finish", status=1)
         )

@@ -277,7 +277,7 @@ class ShownTests(SynchronousTestCase):
         long = Gap(0, 9000, "oversize", b"a\x1b[2J")
         self.assertEqual(
             self.text(renderGapRecord(long, provenance("w2"), "", 0)),
-            "2026-04-18T00:00:01 w2 GAP: a message of 9000 octets was not taken: oversize;"
+            "2026-04-18T00:00:01 w2 GAP: a message of 9000 octets was not accepted: oversize;"
             " it begins a\\x1b[2J",
         )
 
@@ -515,7 +515,7 @@ class ProcessTests(PairTestCase):
         for words, out, err in (
             (["w1", "--json"], b'"raw_line": "\\u007f"', b""),
             (["w2"], b"", b"0 lines of w2 in "),
-            (["w1", "--search=10"], b"", b"--search has it look farther"),
+            (["w1", "--search=10"], b"", b"--search makes it search farther"),
             (["w2", "-n", "0"], b"", b""),
         ):
             child = self.command(*words, "--no-follow")

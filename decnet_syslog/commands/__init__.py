@@ -1,1 +1,1 @@
-"""What decnet-syslog does, one command a module."""
+"""The commands of decnet-syslog, one module each."""

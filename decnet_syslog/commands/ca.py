@@ -1,4 +1,4 @@
-"""decnet-syslog ca: make or show the certificate authority."""
+"""decnet-syslog ca: make, show or replace the certificate authority."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class _InitOptions(Described):
 
     synopsis = "[options]"
     longdesc = """\
-Make a certificate authority and the master's identity in its master/ directory.
+Make a certificate authority (CA), and the master's certificate in its master/ directory.
 
 Example:
     decnet-syslog ca init --san master.example.org --san 192.0.2.10"""
 
-    optParameters = [["ca-dir", None, "~/.decnet/ca", "Where"]]
+    optParameters = [["ca-dir", None, "~/.decnet/ca", "Directory of the CA"]]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.names: list[str] = []
 
     def opt_san(self, name: str) -> None:
-        """One more DNS name or address of the master; may be given several times"""
+        """Further DNS name or address of the master; repeatable"""
         self.names.append(name)
 
 
@@ -46,13 +46,13 @@ class _ShowOptions(Described):
 
     synopsis = "[options]"
     longdesc = """\
-Show the CA, the master's certificate, and every certificate made here: until when it is
-valid, and whether it is revoked.
+Show the CA, the master's certificate, and every certificate made here: when it expires, and
+whether it is revoked.
 
 Example:
     decnet-syslog ca show --ca-dir /etc/decnet/ca"""
 
-    optParameters = [["ca-dir", None, "~/.decnet/ca", "Where"]]
+    optParameters = [["ca-dir", None, "~/.decnet/ca", "Directory of the CA"]]
 
 
 class _ReplaceOptions(Described):
@@ -62,27 +62,27 @@ class _ReplaceOptions(Described):
     longdesc = """\
 Replace the CA while listener and forwarders run. The first run makes a new CA, which signs all
 further certificates; the master trusts both CAs. Each run lists the workers and operators
-without a certificate from the new CA; --out makes bundles for them, to be copied to their
+without a certificate from the new CA; --out makes certificates for them, to be copied to their
 machines. When all have one, --finish gives the master a certificate from the new CA and makes
-it trust only that CA. An interrupted run is completed by running the same command again.
+it trust only that CA. To complete an interrupted run, run the same command again.
 
 Examples:
     decnet-syslog ca replace --out ./bundles
     decnet-syslog ca replace
     decnet-syslog ca replace --finish"""
 
-    optFlags = [["finish", None, "Trust the new CA only"]]
+    optFlags = [["finish", None, "Trust only the new CA"]]
 
     optParameters = [
-        ["ca-dir", None, "~/.decnet/ca", "Where"],
-        ["out", "o", None, "Make the missing bundles, in DIR/NAME"],
+        ["ca-dir", None, "~/.decnet/ca", "Directory of the CA"],
+        ["out", "o", None, "Make the missing certificates, each in DIR/NAME"],
     ]
 
     def postOptions(self) -> None:
-        """Refuse both options at once: the bundles must reach their machines first."""
+        """Refuse both options at once: the certificates must reach their machines first."""
         if self["finish"] and self["out"]:
             raise usage.UsageError(
-                "--finish comes after the bundles of --out are installed"
+                "--finish must wait until the certificates of --out are installed: run it later"
             )
 
 
@@ -91,7 +91,7 @@ class Options(Described):
 
     synopsis = "init|show|replace [options]"
     longdesc = """\
-The certificate authority, which every worker and the master are enrolled with.
+The certificate authority (CA), which issues the certificates of the master and all workers.
 
 Examples:
     decnet-syslog ca init --san master.example.org
@@ -99,15 +99,17 @@ Examples:
     decnet-syslog ca replace"""
 
     subCommands = [
-        ["init", None, _InitOptions, "Make a CA and the master's identity."],
-        ["show", None, _ShowOptions, "Show the CA, the master and who is enrolled."],
+        ["init", None, _InitOptions, "Make a CA and the master's certificate."],
+        ["show", None, _ShowOptions, "Show the CA, the master and all enrolled names."],
         ["replace", None, _ReplaceOptions, "Replace the CA, in steps."],
     ]
 
     def postOptions(self) -> None:
-        """One of them must be given."""
+        """Check that a subcommand is given."""
         if self.subCommand is None:
-            raise usage.UsageError('say "ca init", "ca show" or "ca replace"')
+            raise usage.UsageError(
+                'subcommand missing: give "ca init", "ca show" or "ca replace"'
+            )
 
 
 def _init(options: Any) -> int:

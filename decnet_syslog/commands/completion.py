@@ -1,4 +1,4 @@
-"""decnet-syslog completion: what a shell needs to complete our commands."""
+"""decnet-syslog completion: a script for a shell to complete our commands."""
 
 from __future__ import annotations
 
@@ -45,17 +45,19 @@ Example:
         self["shell"] = shell
 
     def postOptions(self) -> None:
-        """Check that it is one we know."""
+        """Check that the shell is supported."""
         if self["shell"] != "bash":
-            raise usage.UsageError("say for which shell: completion bash")
+            raise usage.UsageError(
+                "shell missing: only bash is supported: completion bash"
+            )
 
 
 def complete(options: usage.Options, path: str = "") -> list[str]:
-    """A case of the script for a command, and those of its own commands."""
+    """The script's cases for a command and its subcommands."""
     names = {f"--{name.rstrip('=')}" for name in options.longOpt}
     commands = {name: make for name, _, make, _ in getattr(options, "subCommands", ())}
     words = " ".join([*sorted(commands), *sorted(names)])
-    # A command's own arguments may follow it.
+    # Arguments of the command itself may follow it.
     tail = '"" )' if not path else f'"{path}"* )'
     cases = []
     for name, make in commands.items():

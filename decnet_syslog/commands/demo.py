@@ -20,7 +20,7 @@ __all__ = ["Options", "run"]
 
 NAMES = ("decky-01", "decky-02")
 
-# What decky-02's lines say they come from. It does not matter what they say.
+# The hostname in decky-02's lines. It makes no difference: the certificate's name counts.
 FORGED_HOSTNAME = "decky-01"
 
 
@@ -29,10 +29,10 @@ class Options(Described):
 
     synopsis = "[options]"
     longdesc = """\
-Make a CA, enrol two workers and a master, start a real listener and two real forwarders,
-write RFC 5424 lines and watch them arrive. The listener is killed in the middle. Ends
-with a count of lines written, delivered, lost and repeated; exit status 0 if none was
-lost or repeated.
+Make a CA, enroll two workers and a master, start a real listener and two real forwarders,
+write RFC 5424 lines and watch them arrive. The listener is killed half-way. At the end the
+demo counts the lines written, delivered, lost and repeated; exit status 0 if no line was lost
+or repeated.
 
 Example:
     decnet-syslog demo --lines 500 --keep"""
@@ -41,12 +41,12 @@ Example:
         ["directory", "d", None, "Work in this new directory [a temporary one]"],
         ["lines", "n", 200, "Lines that each worker writes", int],
     ]
-    optFlags = [["keep", "k", "Keep the directory to look around in"]]
+    optFlags = [["keep", "k", "Keep the directory for inspection"]]
 
     def postOptions(self) -> None:
-        """Check the number."""
+        """Check the number of lines."""
         if not 10 <= self["lines"] <= 1_000_000:
-            raise usage.UsageError("--lines is from 10 to 1000000")
+            raise usage.UsageError("--lines must be from 10 to 1000000")
 
 
 def line(worker: str, number: int) -> bytes:
@@ -73,7 +73,7 @@ def _say(text: str) -> None:
 
 
 def _show(path: Path, seen: int, most: int) -> int:
-    """Print the newest records. How many there are."""
+    """Print the newest records. Return their number."""
     if not path.exists():
         return seen
     records = path.read_bytes().splitlines()
@@ -100,7 +100,7 @@ def _delivered(pair: Pair, count: int) -> None:
         lambda: (
             pair.jsonPath.exists() and pair.jsonPath.read_bytes().count(b"\n") >= count
         ),
-        f"{count} records have not arrived",
+        f"{count} records did not arrive",
     )
 
 
@@ -118,20 +118,21 @@ def _demonstrate(pair: Pair, lines: int) -> int:
         _say(f"  forwarder of {worker.name}, pid {worker.forwarder.pid}")
     third = lines // 3
     _say(
-        f"\nEach worker writes {third} lines; the name is the certificate's, not the line's:"
+        f"\nEach worker writes {third} lines; the worker's name comes from its certificate, not"
+        " from the line:"
     )
     _write(workers, range(third))
     _delivered(pair, 2 * third)
     seen = _show(pair.jsonPath, 0, 6)
-    _say(f"\nThe listener is killed (SIGKILL); each worker writes {third} lines more:")
+    _say(f"\nThe listener is killed (SIGKILL); each worker writes {third} more lines:")
     _write(workers, range(third, third + third // 2))
     pair.listener.kill()
     _write(workers, range(third + third // 2, 2 * third))
-    _say("  the lines wait in the workers' files. The listener starts again:")
+    _say("  The lines wait in the workers' files. The listener starts again:")
     pair.startListener()
     _write(workers, range(2 * third, lines))
     _delivered(pair, 2 * lines)
-    # A repeated line would come now: let every connection say what it has to say.
+    # A repeated line would arrive now: let every connection finish.
     for worker in workers:
         worker.forwarder.stop()
     pair.listener.stop()

@@ -1,4 +1,4 @@
-"""decnet-syslog doctor: what keeps an end from working, and what to do about it."""
+"""decnet-syslog doctor: find what would keep a service from working, with the remedy."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ ROTATIONS = "/etc/logrotate.d"
 
 class _Examined:
     """
-    The options of a service, and what a doctor adds to them.
+    The options of a service, and those of the doctor.
 
-    @ivar trouble: what the service would say instead of starting.
+    @ivar trouble: the usage error with which the service would refuse to start.
     """
 
     def __init__(self) -> None:
@@ -32,11 +32,11 @@ class _Examined:
         self.trouble: str | None = None
 
     def opt_logrotate(self, path: str) -> None:
-        """A configuration of logrotate, or a directory of them; repeatable [/etc/logrotate.d]"""
+        """Configuration of logrotate, or a directory of them; repeatable [/etc/logrotate.d]"""
         self.rotations.append(path)
 
     def postOptions(self) -> None:
-        """What the service would refuse is a finding here."""
+        """Turn a usage error of the service into a finding."""
         try:
             super().postOptions()  # type: ignore[misc]
         except usage.UsageError as error:
@@ -48,9 +48,9 @@ class _Forwarder(_Examined, ForwarderOptions):
 
     synopsis = "[options of twistd decnet-forwarder]"
     longdesc = """\
-Look at everything between a log file and the master's journal: the bundle, the log files
-and what logrotate will do to them, the state, name, TCP, TLS in both directions, ALPN, and
-a round trip to the master's journal. Nothing is written, on neither side.
+Check everything between a log file and the master's journal: the certificates, the log files
+and what logrotate will do to them, the state, name, TCP, TLS in both directions, ALPN, and a
+round trip to the master's journal. Nothing is written, on either side.
 
 Example:
     sudo -u decnet decnet-syslog doctor forwarder --master-host master.example.org \\
@@ -65,8 +65,8 @@ class _Listener(_Examined, ListenerOptions):
 
     synopsis = "[options of twistd decnet-listener]"
     longdesc = """\
-Look at everything that a listener needs: its identity, journal, outputs and what logrotate
-will do to them, space, limits, the port; with --as-worker also at a worker's way to it.
+Check everything that a listener needs: its certificates, journal, outputs and what logrotate
+will do to them, space, limits, the port; with --as-worker also a worker's connection to it.
 
 Example:
     sudo -u decnet decnet-syslog doctor listener --ca-dir /etc/decnet/ca \\
@@ -75,7 +75,12 @@ Example:
 
     optFlags = [["json", None, "Print JSON"]]
     optParameters = [
-        ["as-worker", None, None, "A worker's bundle, to go to the listener and back"],
+        [
+            "as-worker",
+            None,
+            None,
+            "Directory of a worker's certificates, to test the connection with",
+        ],
     ]
 
 
@@ -84,8 +89,8 @@ class Options(Described):
 
     synopsis = "forwarder|listener [options]"
     longdesc = """\
-Look at an end with the options that its service has. Each line is ok, note or FAIL; below
-it what to do. The exit status is 1 if something has failed.
+Check a service with its own options. Each line is ok, note or FAIL, with the remedy below it.
+The exit status is 1 if a check failed.
 
 Examples:
     decnet-syslog doctor forwarder --master-host master --log-file /var/log/decnet/decnet.log
@@ -97,10 +102,10 @@ Examples:
     ]
 
     def postOptions(self) -> None:
-        """Check that an end is named."""
+        """Check that a service is named."""
         if self.subCommand is None:
             raise usage.UsageError(
-                "say which end: doctor forwarder, or doctor listener"
+                "subcommand missing: give doctor forwarder, or doctor listener"
             )
 
 
@@ -110,7 +115,7 @@ def run(options: Options) -> int:
     end: Any = options.subOptions
     if end.trouble is not None:
         report.fail(
-            "options", end.trouble, "the service would not start: mend this first"
+            "options", end.trouble, "the service would not start: correct this first"
         )
     else:
         rotations = end.rotations or [ROTATIONS]
@@ -121,7 +126,7 @@ def run(options: Options) -> int:
     if end["json"]:
         print(json.dumps(report.asJSON(), indent=2))
     else:
-        # A terminal may not know every letter of a path.
+        # The terminal's encoding may lack characters of a path.
         encoding = sys.stdout.encoding or "ascii"
         text = report.asText().encode(encoding, "backslashreplace")
         print(text.decode(encoding))

@@ -1,4 +1,4 @@
-"""decnet-syslog enroll: make a worker's or an operator's bundle."""
+"""decnet-syslog enroll: make the certificates of a worker or an operator."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def _role(value: str) -> str:
 
 def _good(authority: Authority, name: str, role: str) -> list[dict[str, str]]:
     """
-    The certificates of a name that are valid and not revoked.
+    The valid, unrevoked certificates of a name.
 
-    @raise UserError: they are of another role: revoking the one would revoke the other.
+    @raise UserError: they have another role: revoking one would revoke the other.
     """
     good = [
         entry
@@ -49,10 +49,11 @@ class Options(Described):
 
     synopsis = "NAME --out DIR [options]"
     longdesc = """\
-Make a bundle (ca.crt, worker.crt, worker.key) for a worker. NAME is what everything it
-sends is attributed to. Copy the bundle to the worker's ~/.decnet/agent; a forwarder that
-runs there uses a new one for its next connection. With --role operator it is for somebody
-(or a Prometheus) who may look at a listener's status, and not send.
+Make a worker's certificates (ca.crt, worker.crt, worker.key). NAME is the name under which the
+master records everything that the worker sends. Copy the directory to the worker's
+~/.decnet/agent; a running forwarder uses new certificates for its next connection. With --role
+operator the certificates give access to a listener's status (for a person or Prometheus), and no
+right to send.
 
 Examples:
     decnet-syslog enroll decky-01 --out ./decky-01
@@ -61,15 +62,15 @@ Examples:
     decnet-syslog enroll alice --role operator --out ./alice"""
 
     optFlags = [
-        ["renew", None, "Another certificate for a name that has one already"],
-        ["revoke-old", None, "With --renew: revoke those it has, at once"],
+        ["renew", None, "Make a new certificate for a name that already has one"],
+        ["revoke-old", None, "With --renew: revoke the old certificates at once"],
     ]
 
     optParameters = [
-        ["out", "o", None, "The directory to write, on its way to the worker"],
-        ["role", None, "worker", "worker, or operator: who may see the status", _role],
-        ["ca-dir", None, "~/.decnet/ca", "The CA"],
-        ["days", None, CERTIFICATE_DAYS, "How long it is valid", _days],
+        ["out", "o", None, "Directory to write, which you then copy to the worker"],
+        ["role", None, "worker", "worker, or operator (access to the status)", _role],
+        ["ca-dir", None, "~/.decnet/ca", "Directory of the CA"],
+        ["days", None, CERTIFICATE_DAYS, "Validity in days", _days],
     ]
 
     def __init__(self) -> None:
@@ -77,7 +78,7 @@ Examples:
         self.names: list[str] = []
 
     def opt_san(self, name: str) -> None:
-        """A DNS name or address for the certificate; may be given several times"""
+        """DNS name or address for the certificate; repeatable"""
         self.names.append(name)
 
     def parseArgs(self, name: str = "") -> None:
@@ -85,13 +86,15 @@ Examples:
         self["name"] = name
 
     def postOptions(self) -> None:
-        """Check that all is there."""
+        """Check that the required options are given."""
         if not self["name"]:
-            raise usage.UsageError("say whom to enrol: enroll NAME --out DIR")
+            raise usage.UsageError("name missing: give enroll NAME --out DIR")
         if not self["out"]:
-            raise usage.UsageError("say where to write the bundle: --out DIR")
+            raise usage.UsageError(
+                "output directory missing: add --out DIR for the certificates"
+            )
         if self["revoke-old"] and not self["renew"]:
-            raise usage.UsageError("--revoke-old goes with --renew")
+            raise usage.UsageError("--revoke-old needs --renew: add it")
 
 
 def run(options: Options) -> int:
@@ -101,13 +104,13 @@ def run(options: Options) -> int:
     old = _good(authority, options["name"], options["role"])
     if old and not options["renew"]:
         raise UserError(
-            f"{options['name']} has a certificate until {old[-1]['not_after'][:10]}: say --renew"
+            f"{options['name']} has a certificate until {old[-1]['not_after'][:10]}: add --renew"
             " to make another, and --revoke-old if the old one was stolen"
         )
     if options["renew"] and not old:
         raise UserError(
-            f"{options['name']} has no certificate of this CA that is valid: enrol it"
-            " without --renew"
+            f"{options['name']} has no valid certificate from this CA: enroll it without"
+            " --renew"
         )
     certificate = authority.enroll(
         options["name"], out, options.names, options["days"], options["role"]
@@ -118,11 +121,11 @@ def run(options: Options) -> int:
     if options["revoke-old"]:
         authority.revoke([int(entry["serial"], 16) for entry in old])
         print(
-            f"revoked {len(old)}: {options['name']} is out until it has the new bundle"
+            f"revoked {len(old)}: {options['name']} is refused until it has the new certificate"
         )
     elif old:
         print(
-            f"{len(old)} older stay valid: when the new bundle is in use, revoke them:"
+            f"{len(old)} older certificates stay valid: revoke them when the new one is in use:"
         )
         for entry in old:
             print(f"    decnet-syslog revoke {entry['serial']}")

@@ -17,7 +17,7 @@ from .pair import Worker
 
 __all__ = ["Tally", "Writer", "delivered", "progress", "recorded", "table"]
 
-# So often lines are written, in seconds.
+# The interval at which lines are written, in seconds.
 TICK_S = 0.01
 
 _MARK = b' prove - line [relay@55555 seq="'
@@ -27,13 +27,13 @@ class Writer(threading.Thread):
     """
     Writes numbered lines to every worker's log.
 
-    @ivar written: how many, by the worker's name.
-    @ivar lock: held while lines are written: whoever rotates a log takes it.
+    @ivar written: the number of lines, by the worker's name.
+    @ivar lock: held while lines are written: take it to rotate a log.
     """
 
     def __init__(self, workers: Sequence[Worker], seed: int, rate: float) -> None:
         """
-        @param rate: lines a second for each worker, in the middle.
+        @param rate: lines a second for each worker, on average.
         """
         super().__init__(daemon=True)
         self.workers = workers
@@ -52,7 +52,7 @@ class Writer(threading.Thread):
 
     def _write(self, worker: Worker) -> None:
         lines = []
-        # A tick's share: between nothing and double, and of a part of a line now and then one.
+        # A tick's share: at random from none to double; a fractional part adds a line sometimes.
         wanted = 2 * self._rate * TICK_S
         count = self._dice.randint(0, int(wanted))
         count += self._dice.random() < (wanted - int(wanted)) / 2
@@ -65,22 +65,22 @@ class Writer(threading.Thread):
                 f'" at="{time.time():.6f}"] {padding}\n'
             )
         octets = "".join(lines).encode("ascii")
-        # A line can be written in two pieces.
+        # A line may be written in two pieces.
         half = self._dice.randint(0, len(octets)) if octets else 0
         worker.append(octets[:half])
         worker.append(octets[half:])
 
     def stop(self) -> None:
-        """Write no more."""
+        """Stop writing."""
         self._over.set()
         self.join()
 
 
 def delivered(path: Path, workers: Iterable[str]) -> dict[str, list[int]]:
     """
-    The numbers of the workers' lines, as they stand in a raw log.
+    The numbers of the workers' lines in a raw log, in the order of the log.
 
-    @param path: of the log; those that it was renamed to, by C{.} and more, come before it.
+    @param path: the log; files with C{.} and a suffix after its name are read before it.
     """
     numbers: dict[str, list[int]] = {worker: [] for worker in workers}
     for file in [*sorted(path.parent.glob(f"{path.name}.*")), path]:
@@ -98,7 +98,7 @@ def delivered(path: Path, workers: Iterable[str]) -> dict[str, list[int]]:
 
 
 def recorded(path: Path) -> int:
-    """How many records a JSON output has; each can be read."""
+    """The number of records in a JSON output; each must be readable."""
     count = 0
     with open(path, "rb") as lines:
         for line in lines:
@@ -109,7 +109,7 @@ def recorded(path: Path) -> int:
 
 @dataclass(frozen=True)
 class Tally:
-    """What became of one worker's lines."""
+    """The fate of one worker's lines."""
 
     worker: str
     written: int
@@ -121,9 +121,9 @@ class Tally:
     @classmethod
     def of(cls, worker: str, written: int, numbers: Sequence[int]) -> Tally:
         """
-        Count.
+        Count the lines.
 
-        @param numbers: of the lines that have arrived, in their order.
+        @param numbers: the numbers of the arrived lines, in their order.
         """
         different = len(set(numbers))
         return cls(
@@ -137,7 +137,7 @@ class Tally:
 
 
 def table(tallies: Sequence[Tally]) -> int:
-    """Print the count. How much is wrong."""
+    """Print the counts. Return the number of errors."""
     print("worker   written  delivered  lost  repeated  out of order")
     for one in tallies:
         print(
@@ -148,7 +148,7 @@ def table(tallies: Sequence[Tally]) -> int:
 
 
 def progress(kills: int, quiet: bool) -> Callable[[int], None]:
-    """Shows a bar when it is told how many kills are done."""
+    """Make a function that shows a bar for the number of kills done."""
     begun = time.monotonic()
 
     def show(done: int) -> None:

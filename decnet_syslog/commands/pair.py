@@ -1,8 +1,8 @@
 """
-A throwaway master and its workers as real processes, for demo, prove and the tests.
+A temporary master and its workers as real processes, for demo, prove and the tests.
 
-Everything is in one directory; every pair has a loopback address of its own, so that any
-number of them run side by side without agreeing on ports.
+Everything is in one directory. Every pair has its own loopback address, so that any number of them
+can run side by side without agreeing on ports.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ PATIENCE_S = 60.0
 @dataclass
 class Process:
     """
-    One twistd, started and stopped at will.
+    One twistd process, started and stopped at will.
 
-    @ivar arguments: behind C{twistd}.
-    @ivar log: where its own log goes.
+    @ivar arguments: the arguments of C{twistd}.
+    @ivar log: the file for its output.
     @ivar prefix: a command that runs it.
-    @ivar code: what runs twistd.
+    @ivar code: the code that runs twistd.
     """
 
     arguments: Sequence[str]
@@ -50,7 +50,7 @@ class Process:
     running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, if it does not run."""
+        """Start the process, unless it is running."""
         if self.alive:
             return
         with open(self.log, "ab") as log:
@@ -70,7 +70,7 @@ class Process:
                 cwd=self.log.parent,
                 env={
                     **os.environ,
-                    # The package may be run from a checkout.
+                    # The package may run from a checkout.
                     "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
                     "PYTHONUNBUFFERED": "1",
                     **self.environment,
@@ -79,29 +79,29 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the process is running."""
         return self.running is not None and self.running.poll() is None
 
     @property
     def pid(self) -> int:
-        """Its process id; of the tracer if it was started by one."""
+        """Its process id; the tracer's, if a tracer started it."""
         assert self.running is not None
         return self.running.pid
 
     def signal(self, number: int) -> None:
-        """Send a signal, if it runs."""
+        """Send a signal, if the process is running."""
         if self.alive:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """End it without a word."""
+        """Kill it with SIGKILL."""
         if self.running is not None:
             self.running.kill()
             self.running.wait()
 
     def stop(self) -> int:
         """
-        End it as an init system would, and wait.
+        Stop it as an init system would, and wait.
 
         @return: its exit status; negative for a signal.
         """
@@ -110,7 +110,7 @@ class Process:
         return self.running.wait(PATIENCE_S)
 
     def output(self) -> str:
-        """Its log so far."""
+        """Its output so far."""
         return self.log.read_text("utf-8", "replace") if self.log.exists() else ""
 
 
@@ -124,7 +124,7 @@ class Worker:
     forwarder: Process
 
     def append(self, octets: bytes) -> None:
-        """Write to the worker's log."""
+        """Append to the worker's log."""
         with open(self.file, "ab") as file:
             file.write(octets)
 
@@ -133,16 +133,16 @@ class Pair:
     """
     A master with its listener, and workers.
 
-    @ivar directory: where everything is.
-    @ivar host: the address the listener has.
+    @ivar directory: the directory of all files.
+    @ivar host: the listener's address.
     """
 
     def __init__(
         self, directory: Path, options: Sequence[str] = (), port: int | None = None
     ) -> None:
         """
-        @param options: more options for the listener.
-        @param port: connect the forwarders to this port instead of the listener's own.
+        @param options: further options of the listener.
+        @param port: the port to which forwarders connect, if not the listener's own.
         """
         self.directory = directory
         self.host = "127.{}.{}.{}".format(*[random.randint(1, 254) for _ in range(3)])
@@ -169,7 +169,7 @@ class Pair:
         )
 
     def enroll(self, name: str, options: Sequence[str] = ()) -> Worker:
-        """Make a worker."""
+        """Make a worker, with its certificates and its forwarder."""
         home = self.directory / name
         home.mkdir()
         bundle = home / "agent"
@@ -196,16 +196,14 @@ class Pair:
         return [self.listener, *[worker.forwarder for worker in self.workers]]
 
     def startListener(self) -> None:
-        """Start the listener and wait until it accepts."""
+        """Start the listener and wait until it accepts connections."""
         self.listener.start()
         self.wait(self._listening, "the listener does not listen")
 
     def _listening(self) -> bool:
         if not self.listener.alive:
-            raise UserError(
-                f"the listener has ended:\n{self.listener.output()[-2000:]}"
-            )
-        # Looked up, not connected to: a connection would show in the listener's log.
+            raise UserError(f"the listener exited:\n{self.listener.output()[-2000:]}")
+        # Looked up instead of connecting: a connection would appear in the listener's log.
         octets = bytes(reversed(socket.inet_aton(self.host))).hex().upper()
         return any(
             f" {octets}:{self.port:04X} 00000000:0000 0A" in line
@@ -216,7 +214,7 @@ class Pair:
         """
         Wait until a condition holds.
 
-        @raise UserError: it does not in time.
+        @raise UserError: it does not hold in time.
         """
         deadline = time.monotonic() + seconds
         assert callable(condition)
@@ -226,14 +224,14 @@ class Pair:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        """End every process, stopped ones too."""
+        """Kill every process, including stopped ones."""
         for process in self.processes:
             process.signal(signal.SIGCONT)
             process.kill()
 
 
 def freePort(host: str) -> int:
-    """A port of this host that nobody listens on."""
+    """A port of this host on which nothing listens."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         port = probe.getsockname()[1]
@@ -243,9 +241,9 @@ def freePort(host: str) -> int:
 
 def newDirectory(path: str | None, purpose: str) -> Path:
     """
-    A directory that nobody has used: the one named, or a temporary one.
+    A new directory: the one named, or a temporary one.
 
-    @raise UserError: it exists.
+    @raise UserError: it exists already.
     """
     if path is None:
         return Path(tempfile.mkdtemp(prefix=f"decnet-syslog-{purpose}-"))
@@ -253,12 +251,14 @@ def newDirectory(path: str | None, purpose: str) -> Path:
     try:
         directory.mkdir(parents=True)
     except FileExistsError:
-        raise UserError(f"{directory} exists: give --directory a new one") from None
+        raise UserError(
+            f"{directory} exists: give a new directory with --directory"
+        ) from None
     return directory
 
 
 def countLines(written: Iterable[bytes], delivered: Iterable[bytes]) -> tuple[int, int]:
-    """How many of the lines written were lost, and how many came more than once."""
+    """The number of written lines that were lost, and of those delivered more than once."""
     want = Counter(written)
     have = Counter(delivered)
     lost = sum((want - have).values())

@@ -1,9 +1,8 @@
 """
-decnet-syslog prove: faults against a throwaway pair, and a count.
+decnet-syslog prove: faults on a temporary pair of master and workers, and a count.
 
-Numbered lines are written by each worker while faults happen to both ends and to what is
-between them, chosen by a seed. At the end every line must be in the master's files once,
-in order.
+Each worker writes numbered lines while faults, chosen by a seed, happen to both ends and to the
+connection between them. At the end every line must be in the master's files once, in order.
 """
 
 from __future__ import annotations
@@ -48,33 +47,33 @@ class Options(Described):
 
     synopsis = "[options]"
     longdesc = """\
-Run a throwaway master and two workers as real processes, and while numbered lines are
-written kill (SIGKILL), stop and continue both ends, cut and stall their connections,
-rotate and truncate the logs and fill the disk. Ends with a table; exit status 0 if no
-line was lost, repeated or out of order.
+Run a temporary master and two workers as real processes. While they write numbered lines, kill
+(SIGKILL), stop and continue both ends, cut and stall their connections, rotate and truncate the
+logs and fill the disk. At the end a table shows the counts; exit status 0 if no line was lost,
+repeated or out of order.
 
 Example:
     decnet-syslog prove --kills 100 --seed 1"""
 
     optParameters = [
-        ["kills", "k", 20, "How many times to kill one of the ends", _positive],
-        ["seed", "s", 1, "Which faults, in which order", int],
+        ["kills", "k", 20, "Number of kills", _positive],
+        ["seed", "s", 1, "Chooses the faults and their order", int],
         ["directory", "d", None, "Work in this new directory [a temporary one]"],
     ]
     optFlags = [
-        ["keep", None, "Keep the directory to look around in"],
-        ["quiet", "q", "No progress"],
+        ["keep", None, "Keep the directory for inspection"],
+        ["quiet", "q", "Show no progress"],
         [
             "control",
             None,
-            "Let the forwarders advance when they have written, as forwarders without"
-            " acknowledgement do: the count must then find lines lost or repeated",
+            "Let the forwarders treat written lines as delivered, as forwarders without"
+            " acknowledgements do: the count must then find lines lost or repeated",
         ],
     ]
 
 
 class _Trial:
-    """One run: the pair, the faults, the count."""
+    """One run: the pair of services, the faults, the count."""
 
     def __init__(self, directory: Path, seed: int, control: bool = False) -> None:
         self.dice = random.Random(seed)
@@ -99,7 +98,7 @@ class _Trial:
         self.rotated = 0
 
     def _mount(self, small: Path) -> bool:
-        """A small disk for one of the outputs, if we may have one."""
+        """Mount a small disk for one of the outputs, if this user may."""
         small.mkdir()
         done = subprocess.run(
             ["mount", "-t", "tmpfs", "-o", "size=512m", "tmpfs", str(small)],
@@ -108,7 +107,7 @@ class _Trial:
         return done.returncode == 0
 
     def faultsByKind(self) -> dict[str, Callable[[], None]]:
-        """What can happen, besides kills."""
+        """The possible faults, besides kills."""
         kinds = {
             "forwarder stopped": lambda: self._freeze(
                 self.dice.choice(self.workers).forwarder
@@ -139,7 +138,7 @@ class _Trial:
         self.proxy.stall(False)
 
     def _rotate(self, truncate: bool) -> None:
-        """Rotate a log, no line being written: what logrotate would lose is not ours."""
+        """Rotate a log while no line is written: losses of logrotate itself are not ours."""
         worker = self.dice.choice(self.workers)
         self.rotated += 1
         with self.writer.lock:
@@ -180,7 +179,7 @@ class _Trial:
         ballast.unlink()
 
     def kill(self) -> None:
-        """Kill one end or both, and start what does not run, sooner or later."""
+        """Kill one end or both, and start them again after a moment."""
         choice = self.dice.choice(("listener", "forwarder", "both"))
         if choice != "forwarder":
             self.faults["listener killed"] += 1
@@ -205,16 +204,16 @@ class _Trial:
         return self.faults["listener killed"] + self.faults["forwarder killed"]
 
     def perform(self, kills: int, progress: Callable[[int], None]) -> None:
-        """Make it all happen."""
+        """Run the whole trial."""
         self.pair.startListener()
         for worker in self.workers:
             worker.forwarder.start()
-        # What is rotated away before a forwarder's first look is not its to ship.
+        # A forwarder does not send files that were rotated away before its first look.
         for worker in self.workers:
             worker.append(f"first line of {worker.name}\n".encode())
         self.pair.wait(
             lambda: all(self._begun(worker) for worker in self.workers),
-            "the first lines have not arrived",
+            "the first lines did not arrive",
         )
         self.writer.start()
         kinds = self.faultsByKind()
@@ -232,11 +231,11 @@ class _Trial:
         self._settle()
 
     def delivered(self, worker: str) -> list[int]:
-        """The numbers of a worker's lines, as they stand in the master's raw log."""
+        """The numbers of a worker's lines in the master's raw log, in its order."""
         return delivered(self.pair.logPath, [worker])[worker]
 
     def _settle(self) -> None:
-        """Wait until everything is there, and a little longer for what would be repeated."""
+        """Wait until all lines have arrived, and a little longer for repeated ones."""
         total = sum(self.writer.written.values())
         records = total + len(self.workers)
         path = self.pair.directory / "master.json"
@@ -255,7 +254,7 @@ class _Trial:
         self.pair.listener.stop()
 
     def close(self) -> None:
-        """End everything."""
+        """Stop everything."""
         if self.writer.is_alive():
             self.writer.stop()
         self.pair.stop()
@@ -267,12 +266,12 @@ class _Trial:
 
 
 def _table(trial: _Trial, seed: int) -> int:
-    """Print the count. The exit status."""
+    """Print the counts. Return the exit status."""
     print(f"\nseed {seed}\n\nfault                    times")
     for name, times in sorted(trial.faults.items()):
         print(f"{name:<24} {times:>5}")
     if not trial.full:
-        print("disk filled              not possible here: it takes the right to mount")
+        print("disk filled              not possible here: mounting is not permitted")
     tallies = [
         Tally.of(worker.name, trial.writer.written[worker.name], numbers)
         for worker in trial.workers
@@ -280,7 +279,7 @@ def _table(trial: _Trial, seed: int) -> int:
     ]
     print()
     bad = table(tallies)
-    # And the line that each began with.
+    # Including the line that each worker began with.
     total = sum(trial.writer.written.values()) + len(trial.workers)
     for path in sorted(trial.pair.directory.glob("**/*.json")):
         records = recorded(path)
@@ -311,9 +310,9 @@ def run(options: Options) -> int:
             shutil.rmtree(directory)
     if control:
         print(
-            "\nThe count sees it."
+            "\nThe count finds the lost or repeated lines."
             if status
-            else "\nThe control lost nothing: more kills!"
+            else "\nThe control lost and repeated nothing: give more --kills!"
         )
         return 0 if status else 1
     print(

@@ -1,4 +1,4 @@
-"""A TCP proxy that cuts and stalls, for prove and the tests."""
+"""A TCP proxy that cuts and stalls connections, for prove and the tests."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["Proxy"]
 
 class Proxy:
     """
-    Forward connections to a port, and misbehave on demand.
+    Forwards connections to a port, and interrupts them on demand.
 
-    @ivar port: where it listens, on the same address.
+    @ivar port: the port where it listens, on the same address.
     """
 
     def __init__(self, host: str, target: int) -> None:
@@ -34,7 +34,7 @@ class Proxy:
         Cut every connection.
 
         @param reset: with RST, otherwise with FIN.
-        @return: how many there were.
+        @return: the number of connections.
         """
         with self._lock:
             cut = len(self._pairs) // 2
@@ -47,7 +47,7 @@ class Proxy:
         self._stalled = stalled
 
     def close(self) -> None:
-        """Stop."""
+        """Stop the proxy."""
         self._over = True
         self._thread.join()
         self.cut(True)
@@ -84,7 +84,7 @@ class Proxy:
     def _accept(self) -> None:
         here, _ = self._listening.accept()
         there = socket.socket()
-        # A listener that is down refuses at once: this is loopback.
+        # If the listener is down, this fails at once: it is on loopback.
         try:
             there.connect(self._target)
         except OSError:

@@ -1,4 +1,4 @@
-"""decnet-syslog revoke: a certificate that is not to be believed any more."""
+"""decnet-syslog revoke: make masters refuse a certificate."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Options(Described):
 
     synopsis = "NAME|FINGERPRINT|SERIAL|--certificate FILE [options]"
     longdesc = """\
-Revoke the certificates of a worker (NAME: all it has), or one, by its fingerprint, its serial
-number or the certificate itself. They are written to crl.pem beside the CA. A listener that
-runs with this --ca-dir refuses them within a second and closes their connections; what it
-had received is kept. It cannot be undone: enrol the worker again.
+Revoke all certificates of a worker (NAME), or one of them, given by its fingerprint, its serial
+number or its file. The command adds them to crl.pem in the CA's directory. A listener with this
+--ca-dir refuses them within a second and closes their connections; lines that it has received
+are kept. A revocation cannot be undone: enroll the worker again.
 
 Examples:
     decnet-syslog revoke decky-01
@@ -36,19 +36,19 @@ Examples:
     decnet-syslog revoke --certificate ./decky-01/worker.crt"""
 
     optParameters = [
-        ["ca-dir", None, "~/.decnet/ca", "The CA"],
-        ["certificate", None, None, "A certificate to revoke, as a PEM file"],
+        ["ca-dir", None, "~/.decnet/ca", "Directory of the CA"],
+        ["certificate", None, None, "PEM file of the certificate to revoke"],
     ]
 
     def parseArgs(self, which: str = "") -> None:
-        """What is to be revoked."""
+        """The name, fingerprint or serial number to revoke."""
         self["which"] = which
 
     def postOptions(self) -> None:
-        """One of the two must be given."""
+        """Check that exactly one of the two is given."""
         if bool(self["which"]) == bool(self["certificate"]):
             raise usage.UsageError(
-                "say what to revoke: a name, a fingerprint, a serial number, or"
+                "give one thing to revoke: a name, a fingerprint, a serial number, or"
                 " --certificate FILE"
             )
 
@@ -59,9 +59,9 @@ def _digits(fingerprint: str) -> str:
 
 def _serials(authority: Authority, which: str) -> list[int]:
     """
-    The serial numbers of what was named.
+    The serial numbers of the named certificates.
 
-    @raise UserError: nothing here is called so.
+    @raise UserError: the CA has issued no such certificate.
     """
     entries = authority.enrolled()
     named = [entry for entry in entries if entry["name"] == which]
@@ -77,8 +77,8 @@ def _serials(authority: Authority, which: str) -> list[int]:
         serial = int(match[1], 16)
         named = [e for e in entries if int(e["serial"], 16) == serial]
         if not named:
-            # DECNET's own CA keeps no list.
-            print(f"serial {serial:x} is not in the list of what was made here")
+            # DECNET's own CA keeps no list of its certificates.
+            print(f"serial {serial:x} is not in this CA's list of issued certificates")
             return [serial]
     if not named:
         raise UserError(
@@ -86,14 +86,15 @@ def _serials(authority: Authority, which: str) -> list[int]:
         )
     if any(entry["role"] == "master" for entry in named):
         raise UserError(
-            "this is the master's certificate: workers have no revocation list. Replace the CA"
+            "this is the master's certificate, and workers have no revocation list: replace the"
+            " CA (decnet-syslog ca replace)"
         )
     keys = keyIds(authority.authorities())
     ours = [entry for entry in named if entry["authority"] in keys]
     if not ours:
         raise UserError(
             f"{showText(which)} is from a CA that was replaced: its certificates are refused"
-            " already, and there is no list to revoke them in"
+            " already, and no list can revoke them"
         )
     return [int(entry["serial"], 16) for entry in ours]
 

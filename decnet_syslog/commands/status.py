@@ -1,4 +1,4 @@
-"""decnet-syslog status: how a listener, a forwarder or the outputs are, at a glance."""
+"""decnet-syslog status: the state of a listener, a forwarder or an output writer, at a glance."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from ..watch.shown import octets, span
 
 __all__ = ["Options", "run"]
 
-# A status of ten thousand workers; a longer answer is from somebody else.
+# The status of ten thousand workers; a longer answer comes from another program.
 ANSWER_OCTETS_MAX = 64 * 1024 * 1024
 
-# Longer than it takes to gather one, in seconds.
+# Longer than a service needs to gather its status, in seconds.
 PATIENCE_S = 10.0
 
-# What people write instead of a URL.
+# The short forms of a URL.
 _PORT = re.compile(r"(?:([\w.-]+|\[[0-9A-Fa-f:]+\]):)?([0-9]{1,5})")
 
-# How often it is shown anew with --watch, in seconds.
+# The interval of --watch, in seconds.
 WATCH_S = 2.0
 
 
@@ -42,11 +42,11 @@ class Options(Described):
 
     synopsis = "PORT|HOST:PORT|URL [options]"
     longdesc = """\
-Show how a listener, a forwarder or the outputs of a shared journal are that run with
---status-port. Exit status: 0 all is well, 1 something is wrong, 2 nobody answers.
+Show the state of a listener, a forwarder or the output writer of a shared journal that runs
+with --status-port. Exit status: 0 all is well, 1 there is a problem, 2 no answer.
 
-A listener's that is not on loopback asks for the bundle of an operator: "decnet-syslog
-enroll NAME --role operator --out DIR".
+A listener's status port on an address other than loopback requires an operator's certificate:
+"decnet-syslog enroll NAME --role operator --out DIR".
 
 Examples:
     decnet-syslog status 6515
@@ -55,51 +55,54 @@ Examples:
     decnet-syslog status https://master.example.org:6515 --bundle DIR"""
 
     optFlags = [
-        ["json", None, "All there is to know, as JSON"],
+        ["json", None, "Print the complete status as JSON"],
         ["watch", None, "Show it again every two seconds, until interrupted"],
     ]
 
     optParameters = [
-        ["bundle", None, None, "The operator's bundle, for https"],
+        ["bundle", None, None, "Directory of the operator's certificates, for https"],
         [
             "master-name",
             None,
             MASTER_NAME,
-            "The name or address that the master's certificate must have",
+            "Name or address that the master's certificate must have",
         ],
     ]
 
     def parseArgs(self, url: str = "") -> None:
-        """Where the status is."""
+        """The address of the status."""
         if match := _PORT.fullmatch(url):
             scheme = "https" if self["bundle"] else "http"
             url = f"{scheme}://{match[1] or '127.0.0.1'}:{match[2]}"
         if not url.startswith(("http://", "https://")):
             raise usage.UsageError(
-                "say whose: status PORT, the --status-port of a decnet-listener or"
+                "address missing: give status PORT, the --status-port of a decnet-listener or"
                 " decnet-forwarder"
             )
         if url.startswith("https://") != bool(self["bundle"]):
-            raise usage.UsageError("https goes with --bundle DIR, an operator's")
+            raise usage.UsageError(
+                "https needs --bundle DIR with an operator's certificates, and http must not"
+                " have it"
+            )
         self["url"] = url.removesuffix("/status.json").rstrip("/") + "/status.json"
 
 
 class _MasterContext(ssl.SSLContext):
-    """TLS of an operator to the master: its name counts, wherever it is."""
+    """TLS of an operator to the master: checks the master's name, whatever its address."""
 
     masterName: str
 
     def wrap_socket(self, *arguments: Any, **more: Any) -> ssl.SSLSocket:
-        """As it is, but for the name that is looked for."""
+        """Wrap a socket, with the master's name as the expected one."""
         more["server_hostname"] = self.masterName
         return super().wrap_socket(*arguments, **more)
 
 
 def _context(home: Path, masterName: str) -> ssl.SSLContext:
     """
-    TLS with an operator's bundle.
+    TLS with an operator's certificates.
 
-    @raise UserError: it cannot be used.
+    @raise UserError: they cannot be used.
     """
     Bundle.load(home)
     context = _MasterContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -113,24 +116,24 @@ def _context(home: Path, masterName: str) -> ssl.SSLContext:
 
 def _fetch(url: str, context: ssl.SSLContext | None) -> dict[str, Any]:
     """
-    The facts.
+    Fetch the facts.
 
-    @raise OSError: nobody answers.
-    @raise ValueError: somebody else does.
+    @raise OSError: no answer came.
+    @raise ValueError: the answer comes from another program.
     """
-    # A proxy of the environment has no business with loopback.
+    # A proxy from the environment must not be used for loopback.
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
     )
     with opener.open(url, timeout=PATIENCE_S) as answer:
         found = json.loads(answer.read(ANSWER_OCTETS_MAX))
     if not isinstance(found, dict) or found.get("role") not in _SHOW:
-        raise ValueError("it is no status of ours")
+        raise ValueError("it is not a status of decnet-syslog")
     return found
 
 
 def _cell(value: object) -> str:
-    """What a terminal is shown: nothing that it would obey."""
+    """A value for a terminal: without control characters."""
     text = str(value)
     return text if text.isprintable() else showText(text, 300)
 
@@ -171,7 +174,7 @@ def _listener(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _behind(facts: Mapping[str, Any]) -> Iterator[str]:
-    """The outputs, and how far each has come."""
+    """The outputs, and how far behind each is."""
     position = facts["journal"]["position"]
     return _table(
         ("output", "behind", "state"),
@@ -214,7 +217,7 @@ def _outputsOf(facts: Mapping[str, Any]) -> Iterator[str]:
     yield (
         "writing"
         if facts["writing"]
-        else f"waiting: written by {_cell(facts['holder']) or 'nobody'}"
+        else f"waiting: the outputs are written by {_cell(facts['holder']) or 'no process'}"
     )
     yield (
         f"journal: {octets(journal['octets'])} of {octets(journal['octets_max'])},"
@@ -246,14 +249,17 @@ def _show(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _advice(reason: object) -> str:
-    """What to do when somebody answers whom we do not understand, or nobody does."""
+    """The remedy when there is no answer, or none from a decnet-syslog service."""
     if isinstance(reason, ssl.SSLCertVerificationError):
-        return "is this the master of the bundle's CA, and --master-name its name?"
+        return "check that this is the master of the same CA, and that --master-name is its name"
     if isinstance(reason, ssl.SSLError):
-        return "is the bundle an operator's (enroll --role operator), and not revoked?"
+        return (
+            "check that the certificate is an operator's (enroll --role operator) and is not"
+            " revoked"
+        )
     return (
-        "is decnet-listener (or decnet-forwarder, decnet-outputs) running with this"
-        " --status-port?"
+        "check that decnet-listener (or decnet-forwarder, decnet-outputs) is running with this"
+        " --status-port"
     )
 
 
@@ -285,7 +291,7 @@ def run(options: Options) -> int:
             print(f"decnet-syslog: {error}", file=sys.stderr)
             return 2
     while options["watch"]:
-        # Clear the screen and go to its beginning.
+        # Clear the screen and move to its top.
         print("\x1b[2J\x1b[H", end="")
         _once(options, context)
         time.sleep(WATCH_S)

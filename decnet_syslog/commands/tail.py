@@ -1,4 +1,4 @@
-"""decnet-syslog tail: the lines of a worker, as they come to the master."""
+"""decnet-syslog tail: the lines of workers, as they arrive at the master."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from .tailing import Followed, Place, findLast, rotatedFrom
 
 __all__ = ["Filter", "Options", "Tail", "asText", "message", "run"]
 
-# Where a listener writes that was not told, and where the README and its unit have it write.
+# The listener's default file, and the file in the README and the unit.
 PLACES = ("master.json", "/var/log/decnet/master.json")
 
 LINES = 10
 
-# A worker that has been silent for so long is not searched for farther: a GiB that is not
-# in memory takes some seconds.
+# How far back to search for the lines of a silent worker: a GiB that is not in memory takes some
+# seconds.
 SEARCH_OCTETS_MAX = 1024**3
 
-# How often a file is looked at. A person does not notice it, nor does a processor.
+# The interval between two looks at a file: neither a person nor the processor notices it.
 POLL_S = 0.2
 
 
 def _mayBeThere(path: str) -> bool:
-    """Whether there is such a file, or this user may not know."""
+    """Whether a file exists, or this user may not find out."""
     try:
         os.stat(path)
     except PermissionError:
@@ -56,13 +56,13 @@ class Options(Described):
 
     synopsis = "[NAME ...] [options]"
     longdesc = f"""\
-Show the newest lines of a worker at the master, and go on with what comes until interrupted;
-of all workers, if no NAME is given. NAME is the certificate's, source_worker of a record,
-whatever a line says of itself. It reads the listener's --json-path, through rotations.
+Show the newest lines of a worker at the master, and follow new ones until interrupted; of all
+workers, if no NAME is given. NAME is the name in the worker's certificate (source_worker of a
+record), not a name in the line. The command reads the listener's --json-path, through rotations.
 
-A line: when it came (UTC), whose it is, service, event, attacker, text and fields. "(says X)"
-stands where its HOSTNAME is another machine's, "GAP" where octets will never come. Control
-characters are shown as escapes. --raw to a pipe or a file has the octets as they came.
+Each line shows: time of arrival (UTC), worker, service, event, attacker, text and fields.
+"(says X)" marks a line whose HOSTNAME is another machine's, "GAP" marks octets that will never
+arrive. Control characters are shown as escapes. --raw to a pipe or a file has the original octets.
 
 Examples:
     decnet-syslog tail decky-01
@@ -71,24 +71,24 @@ Examples:
     decnet-syslog tail --file '{os.path.dirname(PLACES[1])}/{{worker}}.json' decky-01"""
 
     optFlags = [
-        ["json", None, "The records as they are, a line of JSON each"],
-        ["raw", None, "The lines as the worker wrote them, as in master.log"],
-        ["no-follow", None, "Show what is there, and end"],
+        ["json", None, "Print the records unchanged, one line of JSON each"],
+        ["raw", None, "Print the lines as the worker wrote them, as in master.log"],
+        ["no-follow", None, "Show the present lines and exit"],
     ]
     optParameters = [
-        ["lines", "n", LINES, "How many old lines to begin with", _lines],
+        ["lines", "n", LINES, "Number of old lines to show first", _lines],
         [
             "file",
             None,
             None,
-            "The listener's --json-path, {worker} and all [master.json here, else in"
+            "The listener's --json-path, including {worker} [master.json here, else in"
             f" {os.path.dirname(PLACES[1])}]",
         ],
         [
             "search",
             None,
             SEARCH_OCTETS_MAX,
-            "Look for old lines not farther back than so many octets",
+            "How far back to search for old lines, in octets",
             octets,
         ],
     ]
@@ -102,14 +102,14 @@ Examples:
         self.workers = list(workers)
 
     def postOptions(self) -> None:
-        """Check names and file."""
+        """Check the names and the file."""
         for worker in self.workers:
             try:
                 checkName(worker)
             except NameRefused as refused:
-                raise usage.UsageError(f"no worker's name: {refused}") from None
+                raise usage.UsageError(f"not a worker's name: {refused}") from None
         if self["json"] and self["raw"]:
-            raise usage.UsageError("--json or --raw, not both")
+            raise usage.UsageError("--json and --raw exclude each other: give one")
         if self["file"] is None:
             there = [place for place in PLACES if _mayBeThere(place)]
             if not there:
@@ -123,10 +123,10 @@ Examples:
 
 class Filter:
     """
-    Whose lines are wanted.
+    Selects the lines of the wanted workers.
 
-    @ivar needles: a wanted record has one of these, as the listener writes it. Others may
-        have it, too: a worker chooses the names of its fields.
+    @ivar needles: every wanted record contains one of these, as the listener writes it. Others
+        may contain it, too: a worker chooses the names of its fields.
     """
 
     def __init__(self, workers: Iterable[str]) -> None:
@@ -137,7 +137,7 @@ class Filter:
         ] or [start]
 
     def record(self, line: bytes) -> dict[str, Any] | None:
-        """The record that a line is; C{None}: it is none, or not wanted."""
+        """The record in a line; C{None}: there is none, or it is not wanted."""
         if not any(needle in line for needle in self.needles):
             return None
         try:
@@ -154,12 +154,12 @@ class Filter:
         return record
 
     def wants(self, line: bytes) -> bool:
-        """Whether a line is a record that is wanted."""
+        """Whether a line is a wanted record."""
         return self.record(line) is not None
 
 
 def message(record: Mapping[str, Any]) -> bytes:
-    """The octets of a record's line."""
+    """The original octets of a record's line."""
     if "raw_base64" in record:
         return b64decode(record["raw_base64"])
     return str(record.get("raw_line", "")).encode("utf-8", "backslashreplace")
@@ -167,26 +167,26 @@ def message(record: Mapping[str, Any]) -> bytes:
 
 def asText(record: Mapping[str, Any]) -> str:
     """
-    A record for people, in one line that a terminal obeys in nothing.
+    A record for people: one line, without control characters for the terminal.
 
-    What stands before the first ": " is ours, but for the HOSTNAME in "(says X)": no text
-    of a worker looks like it.
+    The part before the first ": " is ours, except the HOSTNAME in "(says X)": no text of a worker
+    can imitate it.
     """
-    # As far as seconds, of 2026-11-23T16:41:04.123456Z; DECNET's own records have no other.
+    # Up to the seconds of 2026-11-23T16:41:04.123456Z; DECNET's own records have only "timestamp".
     moment = str(record.get("received_at", record.get("timestamp", "-")))[:19]
     who = f"{moment} {record['source_worker']}"
     gap = record.get("gap")
     if isinstance(gap, dict):
         if "first" in gap:
             return printable(
-                f"{who} GAP: a message of {gap.get('octets')} octets was not taken:"
+                f"{who} GAP: a message of {gap.get('octets')} octets was not accepted:"
                 f" {gap.get('reason')}; it begins {gap['first']}"
             )
         lost = f"octets {gap.get('start')} to {gap.get('end')}"
         log = record.get("source_log") or "a file without a name"
         return printable(f"{who} GAP: {lost} of {log} were lost: {gap.get('reason')}")
     if record.get(MISMATCH):
-        # It has no space: what is before the first ": " stays before it.
+        # A HOSTNAME has no space, so it cannot contain the first ": ".
         who += f" (says {record.get('decky')})"
     event = record.get("event_type")
     said = "" if event == "unparsed" else f" {record.get('service')} {event}"
@@ -203,8 +203,8 @@ class Tail:
     """
     Files of records, shown from their last wanted lines on.
 
-    @ivar found: of the old lines, how many were found.
-    @ivar searched: octets that were looked at for them.
+    @ivar found: the number of old lines found.
+    @ivar searched: the octets searched for them.
     """
 
     def __init__(
@@ -214,9 +214,9 @@ class Tail:
         show: Callable[[bytes, Mapping[str, Any]], None],
     ) -> None:
         """
-        @param path: C{{worker}} in it stands for each of the workers; for any, if none is
+        @param path: C{{worker}} in it stands for each of the workers; for every one, if none is
             named.
-        @param show: told each line that is wanted, and the record that it is.
+        @param show: called with each wanted line and its record.
         """
         self._pattern = path
         self._workers = workers
@@ -238,10 +238,10 @@ class Tail:
 
     def start(self, count: int, most: int) -> None:
         """
-        Show the last so many lines of each file.
+        Show the last C{count} lines of each file.
 
-        @param most: search for them not farther back than so many octets.
-        @raise UserError: there is no such file, or it may not be read.
+        @param most: the number of octets to search, counted back from the end.
+        @raise UserError: there is no such file, or this user cannot read it.
         """
         for path in self._paths():
             try:
@@ -250,8 +250,8 @@ class Tail:
                 continue
             except PermissionError:
                 raise UserError(
-                    f"this user may not read {path}: run as the listener's user, or as a"
-                    " member of its group"
+                    f"this user may not read {path}: run as the listener's user, or as a member"
+                    " of its group"
                 ) from None
             except OSError as error:
                 raise UserError(f"cannot read {path}: {error.strerror}") from None
@@ -262,7 +262,7 @@ class Tail:
             )
 
     def _find(self, file: Followed, count: int, most: int) -> int:
-        """Have a file go on where its last wanted lines begin. How many these are."""
+        """Continue a file where its last wanted lines begin. Return their number."""
         place: Place = findLast(
             file.descriptor, count, self._filter.wants, self._filter.needles, most
         )
@@ -292,7 +292,7 @@ class Tail:
         self._showAll(file.lines())
 
     def look(self) -> None:
-        """Show what has come."""
+        """Show new lines."""
         for path in self._paths():
             if path not in self._files:
                 try:
@@ -314,12 +314,12 @@ class Tail:
 
 
 def _octets(options: Options, terminal: bool, encoding: str) -> Any:
-    """How a record is shown: of its line and of what it says, the octets."""
+    """The function that turns a line and its record into the octets to print."""
 
     def asJSON(line: bytes, record: Mapping[str, Any]) -> bytes:
         if line.isascii() and line.decode("ascii").isprintable():
             return line
-        # Not as the listener writes it; and DEL, which JSON does not escape.
+        # The listener writes lines otherwise; and JSON does not escape DEL.
         return json.dumps(record).encode("ascii").replace(b"\x7f", b"\\u007f")
 
     def asRaw(line: bytes, record: Mapping[str, Any]) -> bytes:
@@ -336,13 +336,13 @@ def _octets(options: Options, terminal: bool, encoding: str) -> Any:
 
 
 def _tellOfSearch(options: Options, tail: Tail) -> None:
-    """Say why fewer lines were shown than somebody may expect."""
+    """Explain why fewer lines were shown than expected."""
     far = tail.searched >= options["search"]
     if not options["lines"] or (tail.found and not far):
         return
     whose = " or ".join(options.workers) or "any worker"
     where = f"the newest {tail.searched} octets" if far else options["file"]
-    more = "; --search has it look farther" if far else ""
+    more = "; --search makes it search farther" if far else ""
     then = "" if options["no-follow"] else "; waiting for more"
     print(
         f"decnet-syslog: {tail.found} lines of {whose} in {where}{more}{then}",
@@ -354,7 +354,7 @@ def run(options: Options) -> int:
     """Run the command. The exit status."""
     out = sys.stdout.buffer
     asOctets = _octets(options, sys.stdout.isatty(), sys.stdout.encoding or "ascii")
-    # Who reads us may end while no line comes.
+    # The reader of our output may exit while no line comes.
     reader = select.poll()
     reader.register(out.fileno(), 0)
 

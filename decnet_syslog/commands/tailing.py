@@ -1,25 +1,25 @@
 """
-The newest lines of a file that somebody appends to and others rotate: looked for from its
-end, then followed.
+The newest lines of a file that one process appends to and another rotates: searched from its end,
+then followed.
 
-What must be true: what is read does not depend on how large the file is, but on how far
-back the lines are, and that has a bound; memory does not depend on it at all; and whoever
-follows misses no line because of a rotation that is seen in time.
+What must be true: the work does not depend on the size of the file, only on how far back the lines
+are, which is bounded; memory does not even depend on that; and no line is missed because of a
+rotation that is seen in time.
 
-A search keeps no lines. It finds the offset of the first that is wanted, and what follows
-reads on from there: one way out for old lines and new ones.
+A search keeps no lines. It finds the offset of the first wanted line, and following begins there:
+one code path prints old lines and new ones.
 
 How a rotation is noticed:
 
-* the name is another file's, and that one has octets: whoever writes has moved on. What is
-  left of the old one is read first. (While the new one is empty, the writer may not have
-  noticed yet and go on in the old one.)
-* the octets before our place are others, or gone: it was copied and truncated, perhaps
-  filled again since. The rest is read from the copy, which has them, and the file from its
-  beginning.
+* the name belongs to another file, and that file has octets: the writer has moved on. The rest of
+  the old file is read first. (While the new file is empty, the writer may not have noticed yet and
+  may still write to the old one.)
+* the octets before our position are different or gone: the file was copied and truncated, and
+  perhaps filled again since. The rest is read from the copy, which has these octets, and then the
+  file from its beginning.
 
-Set aside: inotify. It needs a reactor, and one C{fstat} and one C{stat} in a fifth of a
-second cost nothing.
+Set aside: inotify. It needs a reactor, and one C{fstat} and one C{stat} every fifth of a second
+cost nothing.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from ..files import RotatedNames, compressionOf
 
 __all__ = ["Followed", "Place", "findLast", "rotatedFrom"]
 
-# Read at a time: large enough that the calls do not count, small beside a cache.
+# Octets per read: so many that the calls do not matter, and few compared with a cache.
 BLOCK_OCTETS = 256 * 1024
 
-# A longer line is no record: JSON makes six octets of one at most, in three members, and
-# a message has a MiB if nobody has changed that. It is left out.
+# A longer line is not a record: JSON makes at most six octets of one, in three members, and a
+# message has at most 1 MiB unless that was changed. Such a line is left out.
 LINE_OCTETS_MAX = 64 * 1024 * 1024
 
-# What a place is recognised by. A record ends in its time of arrival: two are not the same.
+# Octets that identify a position. A record ends in its time of arrival: no two are the same.
 ANCHOR_OCTETS = 256
 
 Wanted = Callable[[bytes], bool]
@@ -49,10 +49,10 @@ Wanted = Callable[[bytes], bool]
 
 def _open(path: str) -> int:
     """
-    A file to read.
+    Open a file for reading.
 
-    @raise OSError: it cannot be had.
-    @raise UserError: it is none that has an end to begin at.
+    @raise OSError: it cannot be opened.
+    @raise UserError: it is not a regular file, so it has no end to begin at.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -66,7 +66,7 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 
 def rotatedFrom(path: str) -> list[str]:
-    """What rotation has made of a path and not compressed, newest first."""
+    """The uncompressed rotated files of a path, newest first."""
     names = RotatedNames(path)
     found = []
     for directory in names.directories():
@@ -79,7 +79,7 @@ def rotatedFrom(path: str) -> list[str]:
                     if stat.S_ISREG(status.st_mode):
                         found.append((status.st_mtime_ns, entry.path))
         except OSError:
-            # The directory may not be listed, or one was renamed meanwhile.
+            # The directory cannot be listed, or a file was renamed meanwhile.
             continue
     return [sibling for _, sibling in sorted(found, reverse=True)]
 
@@ -87,11 +87,11 @@ def rotatedFrom(path: str) -> list[str]:
 @dataclass
 class Place:
     """
-    Where wanted lines begin.
+    The place where the wanted lines begin.
 
-    @ivar offset: of the first of them; of what comes next, if there is none.
-    @ivar found: how many there are from there on.
-    @ivar searched: octets that were looked at.
+    @ivar offset: the offset of the first wanted line; without one, that of the next new line.
+    @ivar found: the number of wanted lines from there on.
+    @ivar searched: the octets searched.
     """
 
     offset: int
@@ -103,16 +103,16 @@ def findLast(
     descriptor: int, count: int, wanted: Wanted, needles: list[bytes], most: int
 ) -> Place:
     """
-    Where the last so many wanted lines of a file begin. A line without its end does not count.
+    Find the beginning of the last C{count} wanted lines of a file; an unfinished line is ignored.
 
-    @param needles: a wanted line has one of these.
-    @param most: do not search farther from the end than so many octets.
+    @param needles: every wanted line contains one of these.
+    @param most: the number of octets to search, counted back from the end.
     """
     end = at = os.fstat(descriptor).st_size
     first: int | None = None
     next_ = 0
     found = 0
-    # Of the line that began before the blocks so far: octets, the last block's first.
+    # The parts of the line that began before the blocks read so far, the last block's first.
     rest: list[bytes] = []
     long = 0
     ended = False
@@ -130,7 +130,7 @@ def findLast(
         at -= size
         block = os.pread(descriptor, size, at)
         if len(block) < size:
-            # Somebody truncates it at this moment.
+            # Another process truncates the file at this moment.
             break
         stop = len(block)
         while not done and (cut := block.rfind(b"\n", 0, stop)) >= 0:
@@ -138,12 +138,12 @@ def findLast(
                 line = b"".join([block[cut + 1 : stop], *reversed(rest)])
                 done = take(line, at + cut + 1)
             else:
-                # Behind the last LF: a line that is being written.
+                # After the last LF: an unfinished line.
                 next_, ended = at + cut + 1, True
                 done = count == 0
             rest, long, stop = [], 0, cut
-            # On to the line with the next needle; or to the block's first one, whose
-            # beginning is in the block that comes.
+            # Continue at the line with the next needle; or at the block's first line, whose
+            # beginning is in the block that is read next.
             nearest = max([block.rfind(needle, 0, stop) for needle in needles])
             lineEnd = block.find(b"\n", max(0, nearest), stop)
             stop = stop if lineEnd < 0 else lineEnd
@@ -152,32 +152,32 @@ def findLast(
     if at == 0 and ended and not done:
         take(b"".join(reversed(rest)), 0)
     elif not ended:
-        # Nothing but a line that is being written, as far as we looked.
+        # Only an unfinished line, as far as we searched.
         next_ = at
     return Place(next_ if first is None else first, found, end - at)
 
 
 class Followed:
     """
-    A file from a place on, through its rotations.
+    A file from a position on, through its rotations.
 
     @ivar path: its name.
-    @ivar descriptor: the file that has the name, or had it until the one that has it now
-        gets its first octet.
+    @ivar descriptor: the file that has the name; or the one that had it before, until the new one
+        has its first octet.
     """
 
     def __init__(self, path: str, descriptor: int | None = None) -> None:
         """
-        @param descriptor: of the file, which is ours from now on; C{None}: open it.
+        @param descriptor: an open file, which this object takes over; C{None}: open the path.
         @raise OSError: it cannot be opened.
-        @raise UserError: it is no regular file.
+        @raise UserError: it is not a regular file.
         """
         self.path = path
         self.descriptor = _open(path) if descriptor is None else descriptor
         self._begin(0)
 
     def _begin(self, offset: int) -> None:
-        """Go on somewhere else."""
+        """Continue at another offset."""
         self._offset = offset
         start = max(0, offset - ANCHOR_OCTETS)
         self._anchor = os.pread(self.descriptor, offset - start, start)
@@ -185,11 +185,11 @@ class Followed:
         self._partialOctets = 0
 
     def seek(self, place: Place) -> None:
-        """Go on where a search says."""
+        """Continue at the place that a search found."""
         self._begin(place.offset)
 
     def identity(self) -> tuple[int, int]:
-        """Which file it is, whatever it is called."""
+        """The file's device and inode, whatever its name."""
         return _identity(os.fstat(self.descriptor))
 
     def close(self) -> None:
@@ -197,8 +197,8 @@ class Followed:
         os.close(self.descriptor)
 
     def lines(self) -> Iterator[bytes]:
-        """The lines, without LF, that have been completed since."""
-        # Found before the old one is read: what was written into that until now is in it.
+        """The lines completed since the last call, without LF."""
+        # Opened before the rest of the old file is read, so that no line written until now is missed.
         successor = self._successor()
         if not self._anchored(self.descriptor):
             yield from self._restOfCopy()
@@ -211,23 +211,23 @@ class Followed:
             yield from self._whole(self.descriptor)
 
     def _successor(self) -> int | None:
-        """The file that has the name now, if it is another one and is written to."""
+        """The file that has the name now, if it is another one and has octets."""
         try:
             status = os.stat(self.path)
             if _identity(status) == self.identity() or not status.st_size:
                 return None
             return _open(self.path)
         except (OSError, UserError):
-            # There is none at the moment.
+            # There is no such file at the moment.
             return None
 
     def _anchored(self, descriptor: int) -> bool:
-        """Whether a file has at our place what we have read there."""
+        """Whether a file still has the octets that we read before our position."""
         start = self._offset - len(self._anchor)
         return os.pread(descriptor, len(self._anchor), start) == self._anchor
 
     def _restOfCopy(self) -> Iterator[bytes]:
-        """What was behind our place when the file was copied and truncated."""
+        """The octets after our position when the file was copied and truncated."""
         for sibling in rotatedFrom(self.path):
             try:
                 copy = _open(sibling)
@@ -241,7 +241,7 @@ class Followed:
                 os.close(copy)
 
     def _whole(self, descriptor: int) -> Iterator[bytes]:
-        """Whole lines from our place to the end of a file."""
+        """The complete lines from our position to the end of a file."""
         while block := os.pread(descriptor, BLOCK_OCTETS, self._offset):
             self._offset += len(block)
             self._anchor = (self._anchor + block[-ANCHOR_OCTETS:])[-ANCHOR_OCTETS:]

@@ -1,9 +1,9 @@
 """
-decnet-syslog verify: a worker's files against the master's outputs, octet for octet.
+decnet-syslog verify: compare a worker's files with the master's outputs, octet for octet.
 
-The claim is: octets in the files = octets delivered + octets in gap records. The records
-of master.json say where each line was in the worker's file; walking through them in order
-is walking through the files, oldest first.
+The claim is: octets in the files = octets delivered + octets in gap records. The records in
+master.json contain the offset of each line in the worker's file; to go through them in order is to
+go through the files, oldest first.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ class Options(Described):
 
     synopsis = "--worker NAME --json FILE [--json FILE ...] [options] LOG [LOG ...]"
     longdesc = """\
-Compare a worker's log files with the master's records of them: every octet of the files
-must be in a record or in a gap record, once and in order. Give the worker's files and the
-master's outputs oldest first. Shows the first difference; exit status 0 if there is none.
+Compare a worker's log files with the master's records: every octet of the files must be in a
+record or in a gap record, once and in order. Give the worker's files and the master's outputs
+oldest first. Shows the first difference; exit status 0 if there is none.
 
 Example:
     decnet-syslog verify --worker decky-01 --log /var/log/decnet/decnet.log \\
         --json master.json.1 --json master.json decnet.log.1 decnet.log"""
 
     optParameters = [
-        ["worker", "w", None, "The worker's name, as its certificate has it"],
-        ["log", None, None, "The worker's path of the log, if it ships several"],
+        ["worker", "w", None, "The worker's name, as in its certificate"],
+        ["log", None, None, "The log's path on the worker, if it sends several logs"],
         [
             "journal",
             None,
             None,
-            "The master's listener.db, while no listener has it open",
+            "The master's listener.db, while no listener is running",
         ],
     ]
 
@@ -55,7 +55,7 @@ Example:
         self.files: list[str] = []
 
     def opt_json(self, path: str) -> None:
-        """A master.json, rotated ones first; may be given several times"""
+        """JSON output of the listener, rotated ones first; repeatable"""
         self.outputs.append(path)
 
     def parseArgs(self, *files: str) -> None:
@@ -63,24 +63,24 @@ Example:
         self.files = list(files)
 
     def postOptions(self) -> None:
-        """Check that all is there."""
+        """Check that the required options are given."""
         if not self["worker"]:
-            raise usage.UsageError("say whose files they are: --worker NAME")
+            raise usage.UsageError("worker's name missing: add --worker NAME")
         if not self.outputs or not self.files:
             raise usage.UsageError(
-                "give at least one --json FILE and one LOG of the worker"
+                "files missing: give at least one --json FILE and one LOG of the worker"
             )
 
 
 @dataclass
 class Difference(Exception):
     """
-    The first place where files and records do not agree.
+    The first place where files and records differ.
 
-    @ivar file: the worker's file; C{None} behind the last.
-    @ivar offset: in that file.
-    @ivar expected: octets of the file there.
-    @ivar found: octets of the record, or what it says.
+    @ivar file: the worker's file; C{None} after the last one.
+    @ivar offset: the offset in that file.
+    @ivar expected: the octets of the file there.
+    @ivar found: the octets of the record, or its claim.
     """
 
     file: str | None
@@ -90,9 +90,7 @@ class Difference(Exception):
 
     def __str__(self) -> str:
         where = (
-            f"{self.file}, offset {self.offset}"
-            if self.file
-            else "behind the last file"
+            f"{self.file}, offset {self.offset}" if self.file else "after the last file"
         )
         return f"{where}: the file has {self.expected[:60]!r}, the records have {self.found}"
 
@@ -100,9 +98,9 @@ class Difference(Exception):
 @dataclass
 class Sum:
     """
-    Octets.
+    The counted octets.
 
-    @ivar rest: at the end of the last file, not delivered yet.
+    @ivar rest: octets at the end of the last file that are not delivered yet.
     """
 
     files: int = 0
@@ -114,7 +112,7 @@ class Sum:
 
 @dataclass
 class _Place:
-    """Where the walk through the files is."""
+    """The present position in the files."""
 
     paths: list[str]
     index: int = 0
@@ -151,7 +149,7 @@ class _Place:
 def records(
     paths: Iterable[str], worker: str, log: str | None
 ) -> Iterator[dict[str, Any]]:
-    """The records of a worker's lines that came with positions, in order."""
+    """The records of a worker's lines that have positions, in order."""
     for path in paths:
         try:
             with open(path, "rb") as file:
@@ -174,9 +172,9 @@ def records(
 
 def compare(files: list[str], found: Iterable[dict[str, Any]]) -> Sum:
     """
-    Walk through files and records together.
+    Go through files and records together.
 
-    @raise Difference: at the first place where they do not agree.
+    @raise Difference: at the first place where they differ.
     """
     total = Sum()
     place = _Place(files)
@@ -228,9 +226,9 @@ def _octets(record: dict[str, Any]) -> bytes:
 
 
 def _pending(path: Path, worker: str) -> int:
-    """Octets of a worker that are in the journal and may not be in every output yet."""
+    """Octets of a worker in the journal that may not be in every output yet."""
     if not path.exists():
-        raise UserError(f"there is no journal {path}")
+        raise UserError(f"there is no journal {path}: give the listener's --journal")
     journal = Journal.open(path)
     try:
         batches = journal.read(0, 2**62)
@@ -255,7 +253,7 @@ def run(options: Options) -> int:
         pending = _pending(Path(options["journal"]), options["worker"])
         print(f"octets in the journal    {pending:>14}  not in every output yet")
     if total.rest:
-        print("Everything that was delivered is right; not everything was delivered.")
+        print("The delivered octets are correct, but some are not delivered yet.")
         return 1
     print("Every octet once, in order.")
     return 0
