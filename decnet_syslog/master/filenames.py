@@ -1,12 +1,12 @@
 """
-The names that workers give their files, in the journal: each once.
+The names of the workers' files, in the journal: each is stored once.
 
 Streams, batches and gaps refer to a name by its number. A name may have 4,096 octets, and a
 worker can send a batch with a name for each octet of a line; a thousand rotations of a file
-have one name.
+share one name.
 
-A name stays while something refers to it. It is looked at when a worker's names have become
-many: then those without a reference go.
+A name stays while something refers to it. When a worker has too many names, the journal deletes
+the ones without a reference.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from .stored import NAME_OCTETS, NAMES_OCTETS_MAX, KeptOctets
 
 __all__ = ["NameTable"]
 
-# Names whose numbers are known without a look.
+# The number of cached names.
 KNOWN_MAX = 1024
 
-# When all of a worker's too many names are in use, the next sweep comes after this many more
-# octets.
+# If a worker has too many names and all are in use, the next sweep comes after this many more
+# octets of names.
 LOOKED_AGAIN_OCTETS = 256 * 1024
 
 
@@ -41,7 +41,7 @@ class NameTable:
     ) -> None:
         """
         @param isReleased: whether a batch is in every output, by its number.
-        @param lastBatch: the newest; all up to it may refer to any name.
+        @param lastBatch: the newest batch; all up to it may refer to any name.
         """
         self._db = db
         self._kept = kept
@@ -56,7 +56,7 @@ class NameTable:
         self._octetsOf: Counter[str] = Counter(dict(octets))
         # What this transaction has changed.
         self._changes: Counter[str] = Counter()
-        # With how many octets it is looked again.
+        # The size of a worker's names at which the next sweep comes.
         self._again: dict[str, int] = {}
 
     def undone(self) -> None:
@@ -71,7 +71,7 @@ class NameTable:
         self._changes.clear()
 
     def numberOf(self, worker: str, name: str) -> int:
-        """The number of a name, which is stored if it is new. In a transaction."""
+        """The number of a name; a new name is stored. Runs in a transaction."""
         key = worker, name
         number = self._known.get(key)
         if number is None:
@@ -100,19 +100,19 @@ class NameTable:
         self._kept.add(worker, octets)
 
     def used(self, number: int, seq: int) -> None:
-        """A batch has a name."""
+        """Note that a batch refers to a name."""
         self._lastOf[number] = seq
 
     def isCrowded(self, worker: str) -> bool:
-        """Whether a worker's names are so many that some should go."""
+        """Whether a worker has too many names."""
         most = self._again.get(worker, NAMES_OCTETS_MAX)
         return self._octetsOf[worker] > most
 
     def sweep(self, worker: str) -> bool:
         """
-        Delete the names of a worker that nothing refers to. In a transaction.
+        Delete a worker's names without a reference. Runs in a transaction.
 
-        @return: whether that was enough. If not, a new look comes later.
+        @return: whether that was enough. If not, another sweep comes later.
         """
         rows = self._db.execute(
             "SELECT id, length(name) FROM name WHERE worker = ?1"

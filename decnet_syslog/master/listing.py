@@ -1,14 +1,14 @@
 """
-Answers to LIST: long, asked for with five octets, and read or not.
+Answers to LIST. A request has five octets, its answer is long, and the peer may not read it.
 
-What must be true:
+Requirements:
 
-* an answer is sent in pieces, the next when the peer has read the one before. Between two
-  pieces the reactor serves everybody else;
-* the journal is asked for one answer of a worker at a time, and for L{ASKED_AT_ONCE} of all;
-* unsent answers hold at most L{HELD_OCTETS_MAX}, all together. A new one that does not fit
-  closes the connection whose peer has not read for longest. If all peers are reading, it
-  waits for them.
+* an answer is sent in pieces, each when the peer has read the previous one. Between two
+  pieces the reactor serves all other connections;
+* the journal prepares one answer per worker at a time, and at most L{ASKED_AT_ONCE} in all;
+* all unsent answers together hold at most L{HELD_OCTETS_MAX}. A new answer that does not fit
+  closes the connection whose peer has not read for the longest time. If all peers are
+  reading, the new answer waits for them.
 
 Set aside: a time limit for an answer. A slow link is no attack, and a peer that does not read
 does no harm while there is room.
@@ -28,24 +28,24 @@ from .values import Known
 
 __all__ = ["ASKED_AT_ONCE", "HELD_OCTETS_MAX", "PIECE_STREAMS", "Asker", "Listings"]
 
-# Answers that the journal is asked for at a time. Its thread makes one after the other.
+# Answers that the journal prepares at a time. Its thread makes one after the other.
 ASKED_AT_ONCE = 2
 
-# Of all answers that are not sent yet: eight of the longest. An honest one has some kilobytes.
+# The size of all unsent answers: eight of the longest. An honest one has some kilobytes.
 HELD_OCTETS_MAX = 16 * 1024 * 1024
 
-# A stream of an answer that is held: the objects it is made of, its name included.
+# The size of one stream in an unsent answer: its objects, including the name.
 STREAM_OCTETS = 512
 
-# Streams in a piece: 64 KiB if each name is as long as can be.
+# Streams in a piece: 64 KiB if every name has the maximum length.
 PIECE_STREAMS = 128
 
 
 class Asker(Protocol):
-    """A connection that asks, once."""
+    """A connection that has sent a LIST."""
 
     def ask(self) -> list[Known]:
-        """The answer, the newest first; called in the journal's thread."""
+        """Read the streams, the newest first; called in the journal's thread."""
 
     def reads(self) -> bool:
         """Whether the peer keeps up with our answers."""
@@ -57,14 +57,14 @@ class Asker(Protocol):
         """The journal cannot answer."""
 
     def listingRefused(self) -> None:
-        """Close the connection: others need the room."""
+        """Close the connection: other answers need the room."""
 
 
 class Listings:
     """
     The answers of a listener.
 
-    @ivar octets: held by all unsent answers.
+    @ivar octets: the size of all unsent answers.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class Listings:
         self._perform = perform
         self._clock = clock
         self.octets = 0
-        # By worker: connections whose turn at the journal has not come.
+        # By worker: connections that wait for the journal.
         self._waiting: dict[str, deque[Asker]] = {}
         self._asked: set[str] = set()
         # Answers that do not fit yet.
         self._parked: deque[tuple[Asker, list[Known]]] = deque()
-        # The unsent rest of each, the next stream last.
+        # The unsent rest of each answer, the next stream last.
         self._rests: dict[Asker, list[Known]] = {}
-        # Of these: those whose peer does not read, for longest first; and those to send next.
+        # The answers whose peer does not read, the longest wait first; and those to send next.
         self._stalled: OrderedDict[Asker, None] = OrderedDict()
         self._ready: OrderedDict[Asker, None] = OrderedDict()
         self._timer: IDelayedCall | None = None
@@ -131,7 +131,7 @@ class Listings:
             waiting = self._waiting.pop(worker)
             asker = waiting.popleft()
             if waiting:
-                # Behind the other workers'.
+                # The worker's next turn comes after the other workers'.
                 self._waiting[worker] = waiting
             self._asked.add(worker)
             self._perform(asker.ask).addCallbacks(

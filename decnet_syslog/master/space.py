@@ -1,14 +1,14 @@
 """
-How much of its disk a journal may use, so that a full journal can always get free again.
+The journal's share of its disk, divided so that a full journal can always free space again.
 
-What must be true:
+Requirements:
 
 * the journal refuses lines while some room is left. That room is for the operations that free
   more: the outputs' cursors, the checkpoint that copies the WAL's pages to the database, a
   stop and a start;
-* that room is a file, allocated in advance: the reserve. Other programs cannot take it, and
-  a quota has counted it. When such an operation fails for lack of room, the journal gives up
-  the reserve, tries again, and takes the reserve back when there is room;
+* that room is a file that is allocated in advance: the reserve. Other programs cannot use it,
+  and a quota has counted it. When such an operation fails for lack of room, the journal gives
+  up the reserve, tries again, and allocates the reserve anew when there is room;
 * a deposit is committed only if its pages fit into the WAL I{and} the following checkpoint
   fits into the database. Both are computed before the transaction begins.
 
@@ -63,7 +63,7 @@ ENDS = "", "-wal", "-shm", "-journal", "-reserve", ".lock", ".crl"
 @dataclass(frozen=True)
 class Budget:
     """
-    How the room of a disk is divided, in octets.
+    The division of a disk's room, in octets.
 
     @ivar reserve: room for everything that a checkpoint may add to the database, and for a few
         commits of cursors.
@@ -125,7 +125,7 @@ def sizeOf(path: Path) -> int:
 
 
 def _allocated(path: Path) -> int:
-    """What a file really has on disk."""
+    """The room that a file has on disk."""
     try:
         status = path.lstat()
     except OSError:
@@ -253,10 +253,10 @@ class Space:
         self._octets = available(path)
         self.budget = Budget.of(self._octets)
         self.reserve = Reserve(path, self.budget.reserve if reserve else 0)
-        # What is in the WAL and not yet in the database, at most.
+        # The most that the WAL holds and the database does not.
         self._walOctets = 0
         self._grantOctets = 0
-        # How much of that there was when the files were last looked at.
+        # The same at the last look at the files.
         self._lookedAt = 0
         # Deposits of up to this many octets need no new look at the disk.
         self._unlooked = 0
@@ -269,17 +269,17 @@ class Space:
 
     @property
     def fileOctets(self) -> int:
-        """What the database will have when it is checkpointed."""
+        """The database's size after a checkpoint."""
         return self.ask("page_count") * self._pageOctets
 
     @property
     def unusedOctets(self) -> int:
-        """Of these, pages that hold nothing."""
+        """The part of that in unused pages."""
         return self.ask("freelist_count") * self._pageOctets
 
     @property
     def walFileOctets(self) -> int:
-        """What the WAL's file has."""
+        """The size of the WAL's file."""
         return sizeOf(self._wal)
 
     @property

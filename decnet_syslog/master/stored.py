@@ -1,13 +1,14 @@
 """
-What the journal holds, as it takes room on the disk.
+The room that the journal's content takes on the disk.
 
-What must be true: C{--journal-max} bounds the files, whatever a worker sends. So everything that
-a worker can have stored is counted as SQLite stores it, in pages, and not as it was sent.
+Requirement: C{--journal-max} bounds the size of the files, whatever a worker sends. So the
+journal counts everything that a worker can make it store as SQLite stores it, in pages, and not
+as it was sent.
 
-Batches are counted each (L{storedOctets}) until they are released. The rest (L{KeptOctets}) is
-kept for as long as a stream is known: positions, gaps, names. Of each worker it is bounded in
-numbers, and an honest worker never gets near that: a listener must not stop because of what a
-fleet has had for years. What is beyond the bound counts as the worker's backlog.
+Each batch counts (L{storedOctets}) until it is released. Positions, gaps and names
+(L{KeptOctets}) are kept as long as a stream is known. Their number is bounded for each worker,
+far above the needs of an honest one: a listener must not stop because of rows that a fleet
+accumulated over years. Octets beyond the bound count as the worker's backlog.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ STREAM_OCTETS = 512
 GAP_OCTETS = 512
 NAME_OCTETS = 512
 
-# Of a worker's names: four thousand paths of five hundred octets.
+# The size of a worker's names: four thousand paths of five hundred octets.
 NAMES_OCTETS_MAX = 2 * 1024 * 1024
 
 _KEPT = (
@@ -45,11 +46,10 @@ _KEPT = (
 
 def storedOctets(payload: int, pageOctets: int) -> int:
     """
-    What a row takes in a table that grows at its end, the room that it leaves unused included.
+    The room of a row in a table that grows at its end, including the room it leaves unused.
 
-    A page takes what fits whole, and what does not fit begins the next one. Of a row that is
-    longer than a page the rest is in pages of its own (https://www.sqlite.org/fileformat2.html,
-    1.6).
+    A row that does not fit into a page begins the next one. If a row is longer than a page, its
+    rest is in overflow pages (https://www.sqlite.org/fileformat2.html, 1.6).
 
     @param payload: octets of the row.
     """
@@ -64,16 +64,16 @@ def storedOctets(payload: int, pageOctets: int) -> int:
     if 2 * local > pageOctets:
         local = pageOctets
     elif 16 * local > pageOctets:
-        # Before it, less than it is left unused.
+        # Less room than that for this row stays unused before it.
         local = local * pageOctets // (pageOctets - local)
     return local + rest
 
 
 class KeptOctets:
     """
-    What is kept of each worker beside its batches.
+    The size of each worker's positions, gaps and names.
 
-    @ivar octets: of all workers.
+    @ivar octets: the size for all workers together.
     """
 
     def __init__(self, db: sqlite3.Connection, streamsMax: int, gapsMax: int) -> None:
@@ -86,13 +86,13 @@ class KeptOctets:
         )
         self._octetsOf: Counter[str] = Counter(dict(db.execute(_KEPT)))
         self.octets = self._octetsOf.total()
-        # What this transaction has changed; for the first call of L{committed}, all.
+        # The changes of this transaction; before the first call of L{committed}, everything.
         self._changes: Counter[str] = Counter(self._octetsOf)
-        # Octets beyond the bound, as they were counted last.
+        # The octets beyond the bound at the last count.
         self._beyond: Counter[str] = Counter()
 
     def add(self, worker: str, octets: int) -> None:
-        """Count octets of a transaction; negative: they are deleted."""
+        """Count octets of a transaction; negative if they are deleted."""
         self._octetsOf[worker] += octets
         self._changes[worker] += octets
         self.octets += octets
@@ -107,7 +107,7 @@ class KeptOctets:
         """
         The transaction is committed.
 
-        @return: how much a worker's excess over the bound has grown; negative: shrunk.
+        @return: the growth of each worker's excess over the bound; negative if it has shrunk.
         """
         moved: dict[str, int] = {}
         for worker in self._changes:
@@ -121,9 +121,9 @@ class KeptOctets:
 
 def payloadOctets(octets: int, lengths: int, name: int = 0) -> int:
     """
-    The row of a batch.
+    The size of a batch's row.
 
-    @param lengths: how many messages have theirs stored.
-    @param name: octets of the name that a batch of an older schema has.
+    @param lengths: the number of messages whose lengths are stored.
+    @param name: octets of the name in the row of an older schema.
     """
     return DEPOSIT_COST + octets + 4 * lengths + name
