@@ -175,7 +175,7 @@ class Acknowledged(Reception):
         return (MARK(mark.number, mark.token),)
 
     def framesReceived(self, messages: list[bytes]) -> None:
-        """Messages of one receive, each a line of the current stream."""
+        """Messages from one receive, each a line of the current stream."""
         current = self._current
         if current is not None and self._last:
             self._lastReceived(current, messages)

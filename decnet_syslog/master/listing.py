@@ -34,7 +34,7 @@ ASKED_AT_ONCE = 2
 # The size of all unsent answers: eight of the longest. An honest one has some kilobytes.
 HELD_OCTETS_MAX = 16 * 1024 * 1024
 
-# The size of one stream in an unsent answer: its objects, including the name.
+# The size of a stream in an unsent answer: its objects, including the name.
 STREAM_OCTETS = 512
 
 # Streams in a piece: 64 KiB if every name has the maximum length.

@@ -100,7 +100,7 @@ class EarlierFile:
             rest = octets[best : octets.find(b"\n", best) + 1]
             if rest and chosen.complete(rest):
                 whole = best + len(rest)
-        # This includes octets from earlier calls: all of them count from now on.
+        # This includes octets from earlier calls: they count from now on, too.
         self.sync()
         return whole
 

@@ -146,10 +146,10 @@ class Reception(ABC):
 
     @abstractmethod
     def framesReceived(self, messages: list[bytes]) -> None:
-        """Messages of one receive, which may contain LFs."""
+        """Messages from one receive, which may contain LFs."""
 
     def linesReceived(self, lines: Lines) -> None:
-        """Messages of one receive that contain no LF."""
+        """Messages from one receive that contain no LF."""
         self._blocks.append(lines)
         # The LFs do not count: the peer has not sent them.
         octets = len(lines.octets) - lines.number
@@ -235,7 +235,7 @@ class Plain(Reception):
     _loose: list[bytes] | None = None
 
     def framesReceived(self, messages: list[bytes]) -> None:
-        """Messages of one receive."""
+        """Messages from one receive."""
         octets = sum(map(len, messages))
         block = asLines(messages)
         if block is None:
@@ -248,7 +248,7 @@ class Plain(Reception):
         self._gather(octets + LINE_COST * len(messages))
 
     def linesReceived(self, lines: Lines) -> None:
-        """Messages of one receive that contain no LF."""
+        """Messages from one receive that contain no LF."""
         super().linesReceived(lines)
         if self._loose is not None:
             self._loosen()

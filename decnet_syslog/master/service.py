@@ -344,9 +344,9 @@ class ListenerService(Service):
 
     def _open(self) -> None:
         """
-        Open what is on disk, and let connections in.
+        Open the journal and the outputs, and make the factory.
 
-        @raise UserError: something cannot be had.
+        @raise UserError: a file cannot be opened, or is in use.
         """
         if self._lock is not None:
             self._lock.acquire()
@@ -354,7 +354,7 @@ class ListenerService(Service):
         cursors = {}
         if self._outputs:
             cursors = journal.useOutputs([output.name for output in self._outputs])
-        # Behind this nothing waits for the journal's disk in this thread.
+        # From here on, this thread never waits for the journal's disk.
         self._commits = GroupCommit(
             journal,
             self._threads.start("journal"),
