@@ -1,18 +1,20 @@
 """
-What happens when the disk under the journal or an output fails, or somebody moves the files.
+The listener's behaviour when the disk under the journal or an output fails, or somebody
+moves the files.
 
-Real processes, a forwarder that ships numbered lines all the time, and one fault in each run:
+Real processes, a forwarder that ships numbered lines all the time, and one fault in
+each run:
 
     python -m tests.diskmatrix            every run; writes the table into docs/proof.rst
     python -m tests.diskmatrix raw ENOSPC only these
 
 I{running}: the fault comes and goes while the listener runs. I{killed}, I{stopped}: the
-listener is killed, or stopped, in the fault, starts again in it, and then it is over; files
-are moved while it is down. In the end every line must be in a file once; a line that was
-moved away or deleted with its file counts as there.
+listener is killed or stopped during the fault and restarted before the fault ends;
+files are moved while it is down. At the end every line must be in a file once; a line
+in a file that was moved away or deleted counts as present.
 
-A full disk is a small tmpfs (as root; otherwise the error is injected), other errors are
-injected by C{strace} into the calls that reach the file.
+A full disk is a small tmpfs (as root; otherwise the error is injected); other errors
+are injected by C{strace} into the calls that reach the file.
 """
 
 from __future__ import annotations
@@ -55,14 +57,14 @@ FAULTS = (
 
 WHENS = ("running", "killed", "stopped")
 
-# Faults that move files, and leave the disk in order.
+# Faults that move files, and leave the disk intact.
 MOVES = FAULTS[7:]
 
-# Lines in a second, and how long a fault lasts, in seconds.
+# The number of lines per second, and how long a fault lasts, in seconds.
 RATE = 200
 FAULT_S = 1.6
 
-# How long all lines may take to arrive when the fault is over, in seconds.
+# The time limit for all lines to arrive once the fault is over, in seconds.
 PATIENCE_S = 60.0
 
 PROOF = Path(__file__).parent.parent / "docs" / "proof.rst"
@@ -74,7 +76,9 @@ _LINE = re.compile(rb"- e - line (\d+)\n")
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: whose disk, what happens to it, and what the listener does meanwhile."""
+    """
+    One run: the affected disk, the fault, and what the listener does during the fault.
+    """
 
     subject: str
     fault: str
@@ -87,13 +91,14 @@ class Cell:
 @dataclass
 class Result:
     """
-    What came of it.
+    The result of a run.
 
     @ivar lost: lines that are in no file.
     @ivar repeated: lines that are in the files more than once.
-    @ivar reported: whether the listener's log said that lines may be repeated.
-    @ivar status: with which the listener ended by itself; C{None}: it did not.
-    @ivar words: what its log said about the fault.
+    @ivar reported: whether the listener's log warned that lines may be repeated.
+    @ivar status: the exit status if the listener ended by itself; C{None} if it did
+        not.
+    @ivar words: the log message about the fault.
     """
 
     lost: int
@@ -104,7 +109,7 @@ class Result:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing is missing, and what is there twice was reported."""
+        """Whether no line is missing, and any repetition was reported."""
         return not self.lost and (not self.repeated or self.reported)
 
     def __str__(self) -> str:
@@ -125,7 +130,7 @@ class Writer(threading.Thread):
         self._over = threading.Event()
 
     def run(self) -> None:
-        """Append some every now and then."""
+        """Append some lines at intervals."""
         while not self._over.wait(0.05):
             some = range(self.count, self.count + RATE // 20)
             lines = [
@@ -136,14 +141,14 @@ class Writer(threading.Thread):
             self.count = some.stop
 
     def stop(self) -> None:
-        """Append no more."""
+        """Stop appending."""
         self._over.set()
         self.join()
 
 
 @dataclass
 class Place:
-    """A file that a fault is about."""
+    """The file affected by a fault."""
 
     kind: str
     path: Path
@@ -154,7 +159,7 @@ class Place:
 
     @property
     def directory(self) -> Path:
-        """Where it is."""
+        """The file's directory."""
         return self.path.parent
 
 
@@ -217,7 +222,7 @@ class Run:
     # What happens
 
     def begin(self) -> None:
-        """The fault is there."""
+        """Begin the fault."""
         fault = self.cell.fault
         for place in self.subjects:
             if fault == "ENOSPC" and place.isSmall:
@@ -230,7 +235,7 @@ class Run:
         self.trace()
 
     def trace(self) -> None:
-        """Inject errors into the processes that run now, if the fault is one of those."""
+        """Inject errors into the running processes, if the fault is of that kind."""
         fault = self.cell.fault
         writes = "write,pwrite64,pwritev,fallocate"
         calls, error = {
@@ -275,7 +280,7 @@ class Run:
         return found[0] if found else None
 
     def _fill(self, place: Place) -> None:
-        """Fill the disk, but for a little."""
+        """Fill the disk almost completely."""
         place.filler = place.directory / "filler"
         left = 0 if place.kind == "journal" else 3_000
         status = os.statvfs(place.directory)
@@ -285,7 +290,7 @@ class Run:
                 file.write(bytes(4096))
 
     def _vacate(self, place: Place) -> None:
-        """Rename the directory, and perhaps put a file in its place."""
+        """Rename the directory, and put a file in its place for some faults."""
         place.directory.rename(self._gone(place))
         if self.cell.fault == "file in its place":
             place.directory.write_bytes(b"")
@@ -294,7 +299,7 @@ class Run:
         return self.directory / f"{place.directory.name}.gone"
 
     def _files(self, place: Place) -> list[Path]:
-        """The file, and what SQLite has beside it."""
+        """The file, and SQLite's other files for the same database."""
         if place.kind != "journal":
             return [place.path] if place.path.exists() else []
         return sorted(
@@ -309,7 +314,7 @@ class Run:
             if fault == "renamed":
                 path.rename(path.with_name(f"{path.name}.1"))
             elif fault == "moved to another disk":
-                # As mv does it: a copy, then the file is deleted.
+                # As mv does: make a copy, then delete the file.
                 shutil.move(path, self.elsewhere / path.name)
             elif fault == "compressed":
                 subprocess.run(["gzip", "-f", str(path)], check=False)
@@ -318,7 +323,7 @@ class Run:
                 path.unlink()
 
     def end(self) -> None:
-        """The fault is over."""
+        """End the fault."""
         self.untrace()
         for place in self.subjects:
             if place.filler is not None:
@@ -328,13 +333,13 @@ class Run:
                 place.directory.unlink()
             if self.cell.fault in ("directory gone", "file in its place"):
                 if place.kind == "journal":
-                    # A journal is not made anew: its directory comes back.
+                    # A journal is not recreated: its directory returns.
                     self._gone(place).rename(place.directory)
                 else:
                     place.directory.mkdir()
 
     def untrace(self) -> None:
-        """Inject no more."""
+        """Stop injecting errors."""
         for tracer in self.tracers:
             tracer.terminate()
             tracer.wait()
@@ -343,14 +348,14 @@ class Run:
     # A run
 
     def result(self) -> Result:
-        """Go through it."""
+        """Perform the run."""
         listener, cell = self.pair.listener, self.cell
         try:
             self.pair.startListener()
             self.worker.forwarder.start()
             self.writer.start()
             self.pair.wait(lambda: self._arrived() >= 60, f"{cell}: nothing arrives")
-            # Some of it is counted, and some is not.
+            # Some of the lines are counted by the cursor, and some are not.
             time.sleep(0.8)
             log = len(listener.output())
             status = None
@@ -361,7 +366,7 @@ class Run:
                 status = self._down()
             self.end()
             if not listener.alive:
-                # What an operator does, or systemd.
+                # As an operator or systemd would.
                 listener.start()
             time.sleep(0.3)
             if (
@@ -369,7 +374,8 @@ class Run:
                 and cell.fault in MOVES
                 and cell.when == "running"
             ):
-                # It goes on with the file that it has open: what then?
+                # The listener has kept writing to its open file; a restart must not
+                # lose those lines.
                 listener.stop()
                 listener.start()
             self.writer.stop()
@@ -385,7 +391,10 @@ class Run:
                 subprocess.run(["umount", "-l", str(path)], check=False)
 
     def _down(self) -> int | None:
-        """Kill or stop the listener in the fault, and start it again in it."""
+        """
+        Kill or stop the listener during the fault, and restart it before the fault
+        ends.
+        """
         listener = self.pair.listener
         end = listener.kill if self.cell.when == "killed" else listener.stop
         if self.cell.fault in MOVES:
@@ -406,7 +415,9 @@ class Run:
         return status if again is None else again
 
     def _last(self, seconds: float) -> int | None:
-        """Let time pass. The status with which the listener ended meanwhile."""
+        """
+        Let the fault last for some time. Returns the exit status if the listener ended.
+        """
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if not self.pair.listener.alive:
@@ -429,7 +440,7 @@ class Run:
         return min(len(self._numbers(place)) for place in self.places[1:])
 
     def _numbers(self, place: Place) -> Counter[int]:
-        """How often each line is in the files of an output, wherever they are by now."""
+        """How often each line is in the files of an output, wherever these are now."""
         lines = [*_split(place.taken)]
         for path in sorted(self.directory.rglob(f"{place.path.name}*")):
             if path.is_file():
@@ -450,7 +461,7 @@ class Run:
 
 
 def _split(octets: bytes) -> Iterator[bytes]:
-    """The whole lines."""
+    """The complete lines."""
     yield from octets[: octets.rfind(b"\n") + 1].splitlines(True)
 
 
@@ -463,7 +474,7 @@ def _unpacked(path: Path) -> bytes:
 
 
 def _words(said: str, directory: Path) -> str:
-    """The first thing that a log said, above what is usual."""
+    """The first unusual message of a log."""
     for line in said.splitlines():
         found = re.search(r"#(?:warn|error|critical)\] (.*)", line)
         found = found or re.search(r"\] (.* is older than this journal.*)", line)
@@ -481,9 +492,9 @@ def _words(said: str, directory: Path) -> str:
 
 def run(cell: Cell) -> Result:
     """
-    Run one of the matrix, in a new directory.
+    Perform one run of the matrix, in a new directory.
 
-    @raise AssertionError: it never got so far.
+    @raise AssertionError: the run failed before its end.
     """
     directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-disk-"))
     try:
@@ -547,7 +558,7 @@ def render(results: dict[Cell, Result]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Run what is named, or everything. The exit status."""
+    """Perform the named runs, or every run. Returns the exit status."""
     known = {name: kind for kind in (SUBJECTS, FAULTS, WHENS) for name in kind}
     wanted = cells(
         *[
@@ -556,7 +567,7 @@ def main(arguments: list[str]) -> int:
         ]
     )
     results: dict[Cell, Result] = {}
-    # They wait more than they work.
+    # The runs mostly wait, so more than one per core is useful.
     with ThreadPoolExecutor(int(os.environ.get("RUNS_AT_ONCE", "3"))) as pool:
         for cell, result in zip(wanted, pool.map(_tried, wanted), strict=True):
             results[cell] = result

@@ -1,9 +1,10 @@
 """
-Kill an end at every n-th system call of a kind, and look whether anything is missing.
+Kill one end at every n-th system call of a kind, and check that nothing is missing.
 
-C{strace -e inject} kills the process at its n-th fdatasync, fsync, pwrite64, write, rename
-or sendto; then the end is started again, plain, and everything must arrive once. n goes up
-until the process lives through the run. All kinds, both ends, to the end:
+C{strace -e inject} kills the process at its n-th fdatasync, fsync, pwrite64, write,
+rename or sendto; then that end is restarted without injection, and every line must
+arrive once. n increases until the process survives the run. To run all kinds of calls,
+for both ends, completely:
 
     python -m tests.enumeration
 """
@@ -33,7 +34,7 @@ LINES = b"".join(
 
 
 class Reader(threading.Thread):
-    """Reads master.log the whole time: what it has seen must stay."""
+    """Reads master.log all the time: lines that were seen must stay."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(daemon=True)
@@ -42,7 +43,7 @@ class Reader(threading.Thread):
         self._over = threading.Event()
 
     def run(self) -> None:
-        """Read until told to stop."""
+        """Read until stopped."""
         seen = b""
         while not self._over.wait(0.01):
             now = self.path.read_bytes() if self.path.exists() else b""
@@ -51,7 +52,7 @@ class Reader(threading.Thread):
             seen = now
 
     def stop(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._over.set()
         self.join()
 
@@ -60,7 +61,7 @@ def traced(call: str, what: str, when: int, out: Path) -> list[str]:
     """
     A command that runs another and injects into its n-th system call of a kind.
 
-    @param out: for what strace has to say.
+    @param out: the file for strace's output.
     """
     return [
         "strace",
@@ -78,10 +79,10 @@ def traced(call: str, what: str, when: int, out: Path) -> list[str]:
 
 
 def failed(trace: Path) -> bool:
-    """Whether a sync was made to fail, and not made up for."""
+    """Whether a sync was made to fail and was not followed by a successful one."""
     before, injected, after = trace.read_bytes().partition(b"(INJECTED)")
     path = before[before.rfind(b"<") + 1 : before.rfind(b">")]
-    # SQLite does not look whether its sync of a directory worked: we sync it again.
+    # SQLite does not check the sync of a directory: we sync it again.
     again = os.path.isdir(path) and re.search(rb"fsync\(\d+<%s>\) += 0" % path, after)
     return bool(injected) and not again
 
@@ -98,9 +99,9 @@ def attempt(
     One run with an injection.
 
     @param side: listener or forwarder.
-    @param again: inject into the recovery, too, at this call.
-    @return: the exit status of the process; C{None} if there is no n-th call, 0 if it may
-        go on after it.
+    @param again: also inject into this call of the recovery.
+    @return: the exit status of the process; C{None} if there is no n-th call, 0 if the
+        process may continue after it.
     @raise AssertionError: something was lost, repeated, out of order, or vanished.
     """
     pair = Pair(directory)
@@ -124,14 +125,15 @@ def attempt(
 
         pair.wait(lambda: settled(half) or not process.alive, "nothing happens", 30)
         worker.append(LINES[len(half) :])
-        # Long enough for the idle sync and the cursor that follows it.
+        # Long enough for the idle sync and the subsequent cursor.
         deadline = time.monotonic() + 2.2
         while process.alive and time.monotonic() < deadline:
             time.sleep(0.02)
         status = None if process.alive else process.stop()
         if what == EIO and status is None:
-            # The kernel may have dropped what it could not write, and say yes next time.
-            assert not failed(trace), f"{side} went on after {call} {when} failed"
+            # The kernel may have dropped pages that it could not write, and report
+            # success next time.
+            assert not failed(trace), f"{side} continued after {call} {when} failed"
             status = 0 if b"(INJECTED)" in trace.read_bytes() else None
         if status is not None and again:
             process.prefix = traced(call, what, again, trace)
@@ -161,7 +163,10 @@ def attempt(
 def enumerate_(
     side: str, call: str, recovery: bool = False, what: str = "signal=SIGKILL"
 ) -> int:
-    """Inject into every n-th call until n is past the end. How often that was."""
+    """
+    Inject into every n-th call until n exceeds the number of calls. Returns the number
+    of runs.
+    """
     when = 0
     while True:
         when += 1
@@ -178,7 +183,9 @@ def enumerate_(
 
 
 def main(arguments: list[str]) -> int:
-    """Enumerate everything, or what is named: SIDE CALL. The exit status."""
+    """
+    Enumerate everything, or only the named SIDE and CALL. Returns the exit status.
+    """
     sides = arguments[:1] or ["listener", "forwarder"]
     calls = arguments[1:2] or list(CALLS)
     total = 0

@@ -47,4 +47,4 @@ class ClusterTests(SynchronousTestCase):
         once and in order.
         """
         said = self.run_("--roll")
-        self.assertIn("longest wait", said)
+        self.assertIn("longest time", said)

@@ -29,28 +29,30 @@ from .fleet import Fleet
 
 __all__ = ["Trial", "main"]
 
-# Lines a second of each worker.
+# Lines per second for each worker.
 RATE = 20.0
 
-# What is between a kill and the next, in seconds: often before the last has healed.
+# The interval between two kills, in seconds: often too short for the previous one to
+# heal.
 PAUSES_S = (0.05, 0.5, 1.0, 3.0)
 
-# How long everything may take to arrive when nothing is killed any more, in seconds.
+# The time limit for all lines to arrive once nothing is killed any more, in seconds.
 SETTLE_S = 180.0
 
 
-# How long a node of NATS may take to have what it missed, in seconds, and how often it is
-# started anew then: some versions stay behind for ever ("group node unhealthy").
+# The time limit for a NATS node to catch up, in seconds, and how often it is then
+# restarted: some versions stay behind forever ("group node unhealthy").
 HEAL_S = 20.0
 HEALINGS_MAX = 5
 
 
 class Trial:
     """
-    Kills at random, and a count.
+    Random kills, and their count.
 
-    @ivar kills: so far, by what was killed.
-    @ivar healed: nodes of NATS that were started anew because they stayed behind.
+    @ivar kills: the number of kills up to now, by the kind of process.
+    @ivar healed: the number of NATS nodes that were restarted because they stayed
+        behind.
     """
 
     def __init__(
@@ -62,8 +64,8 @@ class Trial:
         faults: Sequence[str] = (),
     ) -> None:
         """
-        @param overlap: kill a node of NATS also while another is not whole again.
-        @param faults: the faults of L{BadDay} to mix with the kills, half and half.
+        @param overlap: kill a NATS node even while another one has not caught up.
+        @param faults: the faults of L{BadDay} that make up half of the kills.
         """
         self.fleet = fleet
         self.kills: Counter[str] = Counter()
@@ -74,12 +76,12 @@ class Trial:
         self.writer = Writer(fleet.workers, seed, rate)
 
     def begin(self) -> None:
-        """Start everything, and have lines written."""
+        """Start everything, and begin to write lines."""
         self.fleet.start()
         self.writer.start()
 
     def kill(self) -> None:
-        """Kill one, or now and then more; start them again sooner or later."""
+        """Kill one process, or sometimes several; restart them sooner or later."""
         for _ in range(self.dice.choice((1, 1, 1, 2))):
             what = self.dice.choice(("NATS node", "listener", "outputs", "worker"))
             self.kills[what] += 1
@@ -93,7 +95,7 @@ class Trial:
         self.fleet.revive()
 
     def _heal(self) -> None:
-        """Have NATS whole again; a node that does not get there is started anew."""
+        """Wait until NATS is healthy; a node that does not get there is restarted."""
         self.fleet.revive()
         for _ in range(HEALINGS_MAX):
             deadline = time.monotonic() + HEAL_S
@@ -116,7 +118,7 @@ class Trial:
         return self.dice.choice(self.fleet.workers).forwarder
 
     def perform(self, kills: int, quiet: bool) -> None:
-        """Kill until it is enough."""
+        """Kill the given number of times."""
         show = progress(kills, quiet)
         while self.kills.total() < kills:
             time.sleep(self.dice.choice(PAUSES_S))
@@ -134,9 +136,9 @@ class Trial:
 
     def roll(self) -> float:
         """
-        Restart every listener, one after the other, as an operator does.
+        Restart every listener, one after another, as an operator does.
 
-        @return: when it began.
+        @return: the time of the beginning.
         """
         began = time.time()
         for listener in self.fleet.listeners:
@@ -147,14 +149,16 @@ class Trial:
                 lambda listener=listener, before=before: (  # type: ignore[misc]
                     "listening on" in listener.output()[before:]
                 ),
-                "a listener does not start again",
+                "a listener does not restart",
             )
-            # It has to be found well by the balancer.
+            # The balancer must first find it healthy.
             time.sleep(2)
         return began
 
     def settle(self) -> None:
-        """Write no more; wait until everything is there; stop in order."""
+        """
+        Stop writing; wait until every line has arrived; stop the processes in order.
+        """
         self.writer.stop()
         self.fleet.revive()
         total = sum(self.writer.written.values()) + len(self.fleet.workers)
@@ -169,7 +173,7 @@ class Trial:
         while not arrived() and time.monotonic() < deadline:
             time.sleep(0.5)
             self.fleet.revive()
-        # What would be repeated gets the time for it.
+        # Time for possible repetitions to appear.
         time.sleep(2)
         for worker in self.fleet.workers:
             worker.forwarder.stop()
@@ -180,14 +184,14 @@ class Trial:
             self.badDay.clone.kill()
 
     def report(self) -> int:
-        """Print the count. How much is wrong."""
+        """Print the counts. Returns the number of errors."""
         if self.kills:
             print("killed          times")
             for name, times in sorted(self.kills.items()):
                 print(f"{name:<15} {times:>5}")
             if self.healed:
                 print(
-                    f"nodes of NATS that stayed behind and were restarted: {self.healed}"
+                    f"NATS nodes that stayed behind and were restarted: {self.healed}"
                 )
             print()
         if self.badDay is not None:
@@ -223,9 +227,9 @@ class Trial:
 
     def lateness(self, since: float) -> dict[str, float]:
         """
-        By worker, how long the line that waited longest was on its way to a listener.
+        For each worker, the longest time that a line needed to reach a listener.
 
-        @param since: of lines written from then on; earlier ones are not looked at.
+        @param since: only lines written after this time count.
         """
         longest: dict[str, float] = dict.fromkeys(
             [worker.name for worker in self.fleet.workers], 0.0
@@ -246,7 +250,7 @@ class Trial:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run it. The exit status."""
+    """Run the trial. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.cluster")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--workers", type=int, default=20)
@@ -257,19 +261,19 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--overlap",
         action="store_true",
-        help="kill a node of NATS also while another is not whole again",
+        help="kill a NATS node even while another has not caught up",
     )
     parser.add_argument(
         "--one-port",
         action="store_true",
-        help="no balancer: the listeners have one port (--reuse-port)",
+        help="no balancer: the listeners share a port (--reuse-port)",
     )
     parser.add_argument(
         "--faults",
         nargs="*",
         choices=FAULTS,
         metavar="FAULT",
-        help="half of the kills are faults: all kinds, or those that are named:"
+        help="half of the kills are faults: all kinds, or only these:"
         f" {', '.join(FAULTS)}",
     )
     parser.add_argument("--keep", action="store_true")
@@ -295,7 +299,7 @@ def main(arguments: Sequence[str]) -> int:
         if given.roll:
             longest = trial.lateness(since)
             print(
-                f"longest wait of a line for a listener: {max(longest.values()):.2f} s"
+                f"longest time for a line to reach a listener: {max(longest.values()):.2f} s"
             )
     finally:
         fleet.stop()

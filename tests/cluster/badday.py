@@ -1,9 +1,9 @@
 """
-An operator's bad day: faults of a cluster beside kills.
+An operator's bad day: faults of a cluster, in addition to kills.
 
-A store is restored from a copy of all nodes that was made some faults earlier. So the workers, the
-outputs and the other nodes know of newer messages than the restored store. The same copy can be
-restored several times.
+A store is restored from a copy of all nodes that was made some faults earlier. So the
+workers, the outputs and the other nodes know newer messages than the restored store
+has. The same copy can be restored several times.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FAULTS = (
     "credentials rotated",
 )
 
-# Less than one of our messages.
+# Less than the size of one of our messages.
 SMALL = "max_payload: 65536"
 
 # How long a setting stays unsafe, in seconds.
@@ -44,7 +44,7 @@ class BadDay:
     """
     Random faults.
 
-    @ivar faults: how often each fault was done.
+    @ivar faults: how often each fault happened.
     @ivar clone: decnet-outputs on a clone of the outputs' machine, with its own files.
     """
 
@@ -83,7 +83,7 @@ class BadDay:
         )
 
     def strike(self) -> None:
-        """Do a random fault."""
+        """Cause a random fault."""
         what = self._dice.choice(self._choice)
         self._faults[what]()
         self.faults[what] += 1
@@ -109,7 +109,7 @@ class BadDay:
         if not self._copied:
             self._copy()
             self._heal()
-            # Meanwhile lines are committed, acknowledged and written.
+            # In the meantime lines are committed, acknowledged and written.
             time.sleep(self._dice.choice((3.0, 6.0, 12.0)))
         count = self._dice.choice((1, 2, 3, 3))
         self.faults[f"of {count} nodes"] += 1
@@ -133,7 +133,7 @@ class BadDay:
         self._heal()
 
     def _edit(self) -> None:
-        """Make the stream's settings unsafe for a while."""
+        """Make the stream's settings unsafe for some time."""
         wrong, right = self._dice.choice(
             (
                 ({"max_age": 3600 * 10**9}, {"max_age": 0}),
@@ -173,7 +173,7 @@ class BadDay:
                 node.reload()
 
     def _payload(self) -> None:
-        """Lower max_payload for a while."""
+        """Lower max_payload for some time."""
         self.fleet.payload = SMALL
         self._configure()
         time.sleep(self._dice.choice(WRONG_S))
@@ -191,14 +191,15 @@ class BadDay:
             if not file.name.endswith(".lock"):
                 shutil.copy(file, home / file.name)
         self.clone = self.fleet.outputsIn(home)
-        # Either may start first, but much less than a lease ahead of the other.
+        # Either one may start first, but much less than a lease's duration before the
+        # other.
         first = [self.clone, self.fleet.outputs]
         self._dice.shuffle(first)
         for process in first:
             process.start()
 
     def _rotate(self) -> None:
-        """Change the password, in the servers first or in the file first."""
+        """Change the password, either in the servers first or in the file first."""
         self._passwords += 1
         user = "decnet", f"password{self._passwords}"
         self.fleet.nats.user = user

@@ -1,10 +1,11 @@
 """
-Lines a second with 1, 2, 3 listeners on one journal in NATS, and with one on SQLite, and
-who of them uses the processor. C{python -m tests.cluster.filling}.
+Lines per second with 1, 2 or 3 listeners on one journal in NATS, and with one on
+SQLite, and each process's share of the CPU time. C{python -m tests.cluster.filling}.
 
-Forwarders find files that are full, so that nobody waits for a writer: from the start of
-the forwarders until the last line is in the raw log. With C{--trickle} each worker writes
-a line now and then instead, for so many seconds: what a line costs alone.
+The forwarders find complete files, so that no time is spent waiting for a writer: the
+time counts from their start until the last line is in the raw log. With C{--trickle}
+each worker instead writes single lines for some seconds, which measures the cost of a
+line by itself.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ LINE = (
 
 PATIENCE_S = 300.0
 
-# Process ids by what they do, and what is to be measured of workers, a log, and these.
+# Process ids by role, and a function that measures workers, a log, and these processes.
 Roles: TypeAlias = Mapping[str, Callable[[], Sequence[int]]]
 Run: TypeAlias = Callable[[Sequence[Worker], Path, Roles], None]
 
 
 def _seconds(pid: int) -> float:
-    """The processor's time that a process and its dead children have used."""
+    """The CPU time that a process and its ended children have used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
@@ -55,7 +56,7 @@ def _measure(
     roles: Roles,
     count: int,
 ) -> None:
-    """Print what lines cost that are there already."""
+    """Print the cost per line for lines that exist at the start."""
     for worker in workers:
         worker.file.write_text(
             "".join(
@@ -93,7 +94,7 @@ def _trickle(
     span: float,
     rate: float,
 ) -> None:
-    """Print what lines cost that come one by one."""
+    """Print the cost per line for lines that arrive one by one."""
     for worker in workers:
         worker.append(b"first\n")
         worker.forwarder.start()
@@ -156,14 +157,14 @@ def _together(directory: Path, listeners: int, workers: int, run: Run) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run it. The exit status."""
+    """Run the measurement. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.cluster.filling")
     parser.add_argument("--workers", type=int, default=6)
     parser.add_argument("--lines", type=int, default=50_000, help="of each worker")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--listeners", type=int, nargs="*", default=[0, 1, 2, 3])
     parser.add_argument("--trickle", type=float, default=0.0, metavar="SECONDS")
-    # The writer has a hundred ticks a second: so each line is alone.
+    # The writer has a hundred ticks per second, so that each line is alone.
     parser.add_argument("--rate", type=float, default=50.0, help="of each worker, then")
     given = parser.parse_args(arguments)
 

@@ -1,4 +1,4 @@
-"""The processes of the arrangement, on loopback addresses of their own."""
+"""The processes of the arrangement, each on its own loopback address."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from decnet_syslog.trust.authority import Authority
 from ..natsserver import ROOMY, NatsCluster
 from ..peers import example, requirePeer
 
-# What a node of the tests has room for, less what it keeps beside the lines.
+# The limit for lines: a test node's disk space, minus its other data.
 JOURNAL_OCTETS_MAX = 128 * 1024 * 1024
 
 __all__ = ["Balancer", "Fleet"]
 
-# How long anything may take to start on a busy machine, in seconds.
+# The time limit for any process to start on a busy machine, in seconds.
 PATIENCE_S = 120.0
 
 
 def freeHost() -> str:
-    """A loopback address, in all likelihood nobody else's."""
+    """A random loopback address, very likely unused."""
     return "127.{}.{}.{}".format(*[random.randint(1, 254) for _ in range(3)])
 
 
 class Balancer:
     """
-    HAProxy, as the documentation shows it, in front of listeners.
+    HAProxy in front of the listeners, configured as documented.
 
-    @ivar source: where it connects from.
+    @ivar source: the address that it connects from.
     """
 
     def __init__(self, directory: Path, listeners: int) -> None:
@@ -46,7 +46,7 @@ class Balancer:
         self.running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it."""
+        """Start HAProxy."""
         servers = "".join(
             f"    server l{number} {host}:{port}\n"
             for number, (host, port) in enumerate(self.targets, 1)
@@ -70,7 +70,7 @@ class Balancer:
             )
 
     def stop(self) -> None:
-        """End it."""
+        """End HAProxy."""
         if self.running is not None:
             self.running.kill()
             self.running.wait()
@@ -78,7 +78,7 @@ class Balancer:
 
 class Fleet:
     """
-    Everything there is.
+    All processes together.
 
     @ivar logPath: the raw output.
     @ivar jsonPath: the records.
@@ -93,9 +93,9 @@ class Fleet:
         balanced: bool = True,
     ) -> None:
         """
-        @param balanced: whether HAProxy spreads connections; else the kernel does, over
-            listeners that have one port.
-        @param records: whether there are JSON records beside the raw log.
+        @param balanced: whether HAProxy distributes the connections; otherwise the
+            kernel does, among listeners that share a port.
+        @param records: whether JSON records are written in addition to the raw log.
         """
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
@@ -134,7 +134,7 @@ class Fleet:
         )
 
     def writeSecret(self) -> None:
-        """Write the present password into the credentials file."""
+        """Write the current password into the credentials file."""
         assert self.nats.user is not None
         fresh = self._secret.with_suffix(".new")
         fresh.touch(0o600)
@@ -192,7 +192,7 @@ class Fleet:
 
     @property
     def processes(self) -> list[Process]:
-        """All of ours."""
+        """Every process of ours."""
         return [
             *self.listeners,
             self.outputs,
@@ -200,9 +200,12 @@ class Fleet:
         ]
 
     def startServers(self) -> None:
-        """Start all but the workers, and wait until lines would be taken and written."""
-        # One after the other: of nodes that begin in one instant one is now and then not known
-        # to the leader, for minutes ("no suitable peers for placement").
+        """
+        Start everything except the workers, and wait until lines would be accepted and
+        written.
+        """
+        # One after another: when nodes start at the same instant, the leader sometimes
+        # does not know one for minutes ("no suitable peers for placement").
         for node in self.nats.nodes:
             node.start()
         self.nats.start()
@@ -215,23 +218,26 @@ class Fleet:
             process.start()
             self.wait(
                 lambda process=process, said=said: said in self._said(process),  # type: ignore[misc]
-                f"a process has not said {said!r}",
+                f"no process has logged {said!r}",
             )
 
     @staticmethod
     def _said(process: Process) -> str:
-        """What a process has said; one that has ended is started again, as systemd would."""
+        """
+        Everything that a process has logged; an ended process is restarted, as by
+        systemd.
+        """
         process.start()
         return process.output()
 
     def start(self) -> None:
-        """Start everything, and wait until a line of each worker has come through."""
+        """Start everything, and wait until a line from each worker has arrived."""
         self.startServers()
         for worker in self.workers:
             worker.forwarder.start()
         for worker in self.workers:
             worker.append(f"first line of {worker.name}\n".encode())
-        self.wait(self._begun, "the first lines have not arrived")
+        self.wait(self._begun, "the first lines are missing")
 
     def _begun(self) -> bool:
         if not self.logPath.exists():
@@ -240,11 +246,11 @@ class Fleet:
         return {f"first line of {w.name}".encode() for w in self.workers} <= set(found)
 
     def isHealthy(self) -> bool:
-        """Whether every node of NATS says that it has all."""
+        """Whether every NATS node reports that it has caught up."""
         return all(node.alive and node.healthy() for node in self.nats.nodes)
 
     def revive(self) -> None:
-        """Start what does not run."""
+        """Start every process that does not run."""
         for node in self.nats.nodes:
             node.spawn()
         for process in self.processes:
@@ -256,7 +262,7 @@ class Fleet:
         """
         Wait until a condition holds.
 
-        @raise AssertionError: it does not in time.
+        @raise AssertionError: it does not hold in time.
         """
         deadline = time.monotonic() + seconds
         while not condition():
@@ -265,7 +271,7 @@ class Fleet:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """End everything."""
+        """End every process."""
         for process in self.processes:
             process.kill()
         self.balancer.stop()

@@ -28,7 +28,7 @@ from ..natsserver import ROOMY, NatsServer, waitUntil
 
 __all__ = ["main"]
 
-# Between two looks, in seconds.
+# The interval between two measurements, in seconds.
 LOOK_S = 0.1
 
 
@@ -74,7 +74,7 @@ class Steady:
             process.start()
             waitUntil(
                 lambda process=process, said=said: said in process.output(),  # type: ignore[misc]
-                f"it has not said {said}",
+                f"the process has not logged {said}",
             )
 
     def write(self) -> None:
@@ -120,9 +120,9 @@ class Steady:
 
     def failOver(self) -> tuple[int, int]:
         """
-        Kill the writing host while lines arrive, and wait for the other.
+        Kill the writing host while lines arrive, and wait for the other one.
 
-        @return: the number of lost lines, and of lines that both hosts have.
+        @return: the number of lost lines, and the number of lines that both hosts have.
         """
         self.outputs[0].kill()
         until = time.monotonic() + 5
@@ -139,12 +139,12 @@ class Steady:
                     lines.update(path.read_bytes().splitlines())
             return lines
 
-        waitUntil(lambda: len(found()) >= wanted, "nobody has taken over")
+        waitUntil(lambda: len(found()) >= wanted, "the other host has not taken over")
         lines = found()
         return wanted - len(lines), sum(lines.values()) - len(lines)
 
     def stop(self) -> None:
-        """End everything."""
+        """End every process."""
         self.pair.stop()
         for process in self.outputs:
             process.kill()
@@ -152,7 +152,7 @@ class Steady:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run it. The exit status."""
+    """Run the measurement. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.cluster.steady")
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--rate", type=float, default=10.0, help="lines a second")
