@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -83,6 +84,12 @@ def imports(path: Path, atImport: bool = False) -> Iterator[str]:
             module = ".".join([*base, *([node.module] if node.module else [])])
             yield module
             yield from [f"{module}.{alias.name}" for alias in node.names]
+
+
+# A docstring that begins so makes no sense without the test above it.
+_NOT_ALONE = re.compile(
+    r"(?:And|But|Neither|Nor|So|Or|Also)\b|The same(?:[.,:]| (?:if|of|for|when|with)\b)"
+)
 
 
 class FloorTests(SynchronousTestCase):
@@ -203,3 +210,22 @@ class FloorTests(SynchronousTestCase):
                     self.assertNotIn(
                         "reactor", [alias.name for alias in node.names], path.name
                     )
+
+
+class DescriptionTests(SynchronousTestCase):
+    """The descriptions of the tests."""
+
+    def test_docstringsStandAlone(self) -> None:
+        """Every test has a docstring that can be read without the test above it."""
+        count = 0
+        for path in sorted(Path(__file__).parent.glob("test_*.py")):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(
+                    node, ast.FunctionDef | ast.AsyncFunctionDef
+                ) and node.name.startswith("test_"):
+                    count += 1
+                    where = f"{path.name}: {node.name}"
+                    text = ast.get_docstring(node)
+                    assert text, f"{where} has no docstring"
+                    self.assertIsNone(_NOT_ALONE.match(text), where)
+        self.assertGreater(count, 1000)
