@@ -1,16 +1,17 @@
 """
-Histories of a log's files, against a model that knows every octet.
+Histories of a log's files, checked against a model that knows every octet.
 
-A L{FilesHistory} has the real follower and state database over real files, a clock that is a
-number, and journals that are dictionaries: they hold what they were sent, can be put back, and
-there are two. Contents may be equal, beginnings of one another, or share a banner; they are
-rotated, copied, truncated, compressed, deleted, replaced by grown copies, written late.
+A L{FilesHistory} has the real follower and state database over real files, a clock that
+is a number, and two journals that are dictionaries: they hold the octets sent to them,
+and can be restored from a copy. Contents may be equal, prefixes of each other, or share
+a banner; they are rotated, copied, truncated, compressed, deleted, replaced by grown
+copies, and written late.
 
-What must be true in the end, of the journal that is connected: the octets of every line that
-was written are delivered, or no more are missing than its gap records say. A line that is
-delivered more often than it was written was reported.
+At the end, for the connected journal: the octets of every written line are delivered,
+or no more are missing than its gap records account for. Any line that is delivered more
+often than it was written was reported.
 
-Run some: C{python -m tests.contents 20000 [SEED]}.
+To run some histories: C{python -m tests.contents 20000 [SEED]}.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ __all__ = ["ACTIONS", "FilesHistory", "Outcome", "randomHistory"]
 
 BANNER = b"service starting\n"
 
-# Reported as something that may repeat lines, or leave octets to a gap that has them.
+# Events that report possible repetition, or octets left to a gap that includes them.
 REPEATS = frozenset(
     ("duplicate", "rotated-unseen", "copy-not-certain", "returned", "diverged")
 )
@@ -58,7 +59,7 @@ Action = tuple[Any, ...]
 
 @dataclass
 class Held:
-    """What a journal holds of a stream: the crc is of [base, offset)."""
+    """A journal's position in a stream: the crc covers [base, offset)."""
 
     start: int
     offset: int
@@ -68,7 +69,7 @@ class Held:
 
 @dataclass
 class Ledger:
-    """A journal: streams, lines in the order of arrival, gap octets."""
+    """A journal: streams, lines in the order of arrival, octets of gaps."""
 
     name: str
     held: dict[tuple[str, int], Held] = field(default_factory=dict)
@@ -84,7 +85,7 @@ class Ledger:
         return self.number, list(self.eras)[-1]
 
     def holds(self, mark: tuple[int, str] | None) -> bool:
-        """Whether a mark is in the history of this journal."""
+        """Whether this journal's history contains a mark."""
         if mark is None or mark[1] not in self.eras:
             return False
         tokens = list(self.eras)
@@ -95,12 +96,12 @@ class Ledger:
 @dataclass
 class Outcome:
     """
-    How a history ended.
+    The result of a history.
 
     @ivar lost: octets that no gap accounts for.
-    @ivar alike: the same, where each line that is missing was written more than once: contents
-        that no program can tell apart.
-    @ivar repeated: octets of lines that are there too often.
+    @ivar alike: lost octets of lines that were each written more than once: contents
+        that no program can distinguish.
+    @ivar repeated: octets of lines that arrived too often.
     """
 
     lost: int
@@ -111,12 +112,12 @@ class Outcome:
 
     @property
     def isUnreported(self) -> bool:
-        """Whether lines are there too often, and no event has said so."""
+        """Whether lines arrived too often without an event to report it."""
         return self.repeated > 0 and not self.events & REPEATS
 
 
 class FilesHistory:
-    """The files of one log, its follower and two journals."""
+    """The files of one log, its follower, and two journals."""
 
     def __init__(self, directory: Path) -> None:
         self.logs = directory / "logs"
@@ -136,11 +137,13 @@ class FilesHistory:
         self.snapshot: Ledger | None = None
         self.met: set[OpenContent] = set()
         self.isRunning = False
-        # Of each file, by its object: octets of its content, and how many a look has seen.
+        # For each file, by its object: octets of its content, and how many of them a
+        # poll has seen.
         self.sizes: dict[FileId, int] = {}
         self.seen: dict[FileId, int] = {}
         self.seenSaved: dict[FileId, int] = {}
-        # Lines that were destroyed before any look saw them: nobody can know of them.
+        # Lines that were destroyed before any poll saw them: no program could have read
+        # them.
         self.unseen: Counter[bytes] = Counter()
         self.ghosts: list[bytes] = []
         self.path.touch()
@@ -166,7 +169,7 @@ class FilesHistory:
         self.connect()
 
     def connect(self) -> None:
-        """HELLO: what the journal acknowledged counts if it still has it."""
+        """HELLO: the acknowledgements of a journal count if it still has the lines."""
         ledger = self.ledger
         authority = (ledger.name * 32, "worker")
         isMet = self.files.isMet(authority)
@@ -177,7 +180,8 @@ class FilesHistory:
             mark=ledger.mark,
         )
         if not isMet:
-            # What another journal had before is offered if it is on disk, else not owed.
+            # Lines that another journal received before are offered if they are on
+            # disk; otherwise they are not owed.
             for other in self.ledgers.values():
                 if other is not ledger:
                     ledger.elsewhere = Counter(other.lines)
@@ -203,7 +207,7 @@ class FilesHistory:
             self.isRunning = False
 
     def noteKilled(self, file: BinaryIO) -> None:
-        """Nobody holds a file without a name any more."""
+        """A file without a name is no longer held open."""
         if not os.fstat(file.fileno()).st_nlink:
             with open(f"/proc/self/fd/{file.fileno()}", "rb") as content:
                 seen = self.seen.get(identify(content.fileno()), 0)
@@ -219,14 +223,14 @@ class FilesHistory:
         self.go()
 
     def meet(self, one: OpenContent) -> bool:
-        """What OPEN and RESUME do: the journal's position, compared, is taken."""
+        """As for OPEN and RESUME: the journal's position is compared and adopted."""
         if one in self.met:
             return True
         if one.isSearching:
             return False
         at = one.acknowledged
         key = (at.stream, at.generation)
-        # A stream that the journal does not know begins where it is thought to be.
+        # A stream unknown to the journal begins at the presumed position.
         held = self.ledger.held.setdefault(
             key, Held(at.offset, at.offset, at.offset, 0)
         )
@@ -240,7 +244,7 @@ class FilesHistory:
             if crc != held.crc:
                 self.diverge(one)
                 return False
-        # MARK comes before RESUME, too, if it has moved.
+        # MARK also precedes RESUME if it has advanced.
         self.files.remember(self.ledger.mark)
         self.files.adopt({one: Position(*key, held.offset, held.base, held.crc)})
         one.invariants()
@@ -248,18 +252,20 @@ class FilesHistory:
         return True
 
     def diverge(self, one: OpenContent) -> None:
-        """The journal holds another content by this name: it gets this one by another."""
+        """
+        The journal has another content under this name: this content gets another name.
+        """
         self.events["diverged"] += 1
         self.serial += 1
         origin = one.content.origin
         self.files.adopt({one: Position(f"{self.serial:032x}", 0, origin, origin)})
 
     def ship(self, pieces: int = 10**6, acknowledge: bool = True) -> None:
-        """Look, read, let the journal hold it; tell the follower or not."""
+        """Poll, read, and let the journal store the lines; acknowledge them or not."""
         if not self.isRunning:
             return
         self.now += 0.6
-        # As the service does, half a second after something has changed.
+        # As the service does, half a second after a change.
         self.files.save()
         self.seenSaved = dict(self.seen)
         self.files.poll()
@@ -289,13 +295,13 @@ class FilesHistory:
             held.crc = crc32(chunk.octets, held.crc)
             self.ledger.lines.update(chunk.octets.splitlines(True))
         if acknowledge:
-            # MARK comes before ACK.
+            # MARK precedes ACK.
             self.files.remember(self.ledger.mark)
             one.acknowledge(held.offset, held.base, held.crc)
         one.invariants()
 
     def cut(self) -> None:
-        """The connection is lost: what was not acknowledged is asked for again."""
+        """The connection is lost: unacknowledged lines will be requested again."""
         if self.isRunning:
             for one in self.files.opened:
                 one.rewind(one.acknowledged.offset)
@@ -308,7 +314,7 @@ class FilesHistory:
             self.connect()
 
     def putBack(self) -> None:
-        """The journal is put back to what it was when it was copied."""
+        """The journal is restored to its state at the time of the copy."""
         if self.snapshot is None or self.snapshot.name != self.ledger.name:
             return
         self.cut()
@@ -328,7 +334,7 @@ class FilesHistory:
             os.close(descriptor)
 
     def visible(self) -> dict[FileId, int]:
-        """The sizes of the contents that a look can see."""
+        """The sizes of the contents that a poll can see."""
         found = {}
         for path in [self.path, *self.rotated()]:
             if path.is_file():
@@ -337,14 +343,14 @@ class FilesHistory:
         for file, _ in self.writers:
             descriptor = os.open(f"/proc/self/fd/{file.fileno()}", os.O_RDONLY)
             key = identify(descriptor)
-            # A file without a name is read while it is held.
+            # A file without a name is readable while it is held open.
             if key in self.seen:
                 found[key] = os.fstat(descriptor).st_size
             os.close(descriptor)
         return found
 
     def destroyed(self, path: Path) -> None:
-        """The octets of a file are about to be gone."""
+        """The octets of a file are about to be destroyed."""
         if not path.is_file() or path.stat().st_nlink > 1:
             return
         unpack = {
@@ -355,7 +361,8 @@ class FilesHistory:
         octets = unpack.get(path.suffix, bytes)(path.read_bytes())
         seen = self.seen.get(self.idOf(path), 0)
         self.unseen.update(octets[seen:].splitlines(True))
-        # If we are killed before the next look, what was not saved is gone, too.
+        # If the forwarder is killed before the next poll, unsaved octets are lost as
+        # well.
         self.ghosts.append(octets[self.seenSaved.get(self.idOf(path), 0) : seen])
 
     def moved(self, old: Path, new: Path, size: int) -> None:
@@ -379,7 +386,7 @@ class FilesHistory:
         return b"%d:" % self.serial + b"x" * length + b"\n"
 
     def rotated(self) -> list[Path]:
-        """The rotated files, in no order."""
+        """The rotated files, in no particular order."""
         names = [p for p in self.logs.iterdir() if p.name.startswith("app")]
         names += list((self.logs / "old").iterdir())
         return sorted(p for p in names if p != self.path and p.is_file())
@@ -412,8 +419,8 @@ class FilesHistory:
         """
         Copy the log and truncate it, as logrotate does.
 
-        @param race: a line is written between the copy and the truncation, and no look sees
-            it (C{"unseen"}), or one does (C{"seen"}).
+        @param race: a line is written between the copy and the truncation; no poll sees
+            it (C{"unseen"}), or a poll does (C{"seen"}).
         """
         if not self.path.exists() or not self.path.stat().st_size:
             return
@@ -475,8 +482,8 @@ class FilesHistory:
 
     def link(self, which: int) -> None:
         """
-        Give a rotated file a second name. A look that a rotation overtakes sees the same: one
-        object by its old name and by its new one.
+        Give a rotated file a second name. A poll that overlaps a rotation sees the
+        same: one object under its old name and its new one.
         """
         files = self.rotated()
         if files:
@@ -492,7 +499,7 @@ class FilesHistory:
             path.unlink()
 
     def replaceGrown(self) -> None:
-        """A grown copy is renamed over the file: rsync, an editor."""
+        """Rename a grown copy over the file, as rsync or an editor does."""
         if not self.path.exists():
             return
         copy = self.logs / ".app.log.tmp"
@@ -516,7 +523,7 @@ class FilesHistory:
             self.closeLate()
 
     def noteUnheld(self, file: BinaryIO, octets: bytes) -> None:
-        """What is written to a file without a name that nobody reads is gone."""
+        """Octets written to a nameless file that is not held open are destroyed."""
         descriptor = os.open(f"/proc/self/fd/{file.fileno()}", os.O_RDONLY)
         key, links = identify(descriptor), os.fstat(descriptor).st_nlink
         os.close(descriptor)
@@ -536,7 +543,7 @@ class FilesHistory:
     # Histories
 
     def act(self, action: Action) -> None:
-        """One thing that happens."""
+        """Perform one action."""
         match action:
             case ("line", length):
                 self.write(self.line(length))
@@ -599,7 +606,7 @@ class FilesHistory:
                 raise AssertionError(action)
 
     def finish(self) -> Outcome:
-        """Let every grace pass, and count."""
+        """Let every grace period pass, and count."""
         self.closeLate()
         self.go()
         for _ in range(5):
@@ -684,7 +691,7 @@ RACES_FROM = 1_000_000
 
 
 def randomHistory(seed: int) -> list[Action]:
-    """A history of up to 30 things that happen."""
+    """A random history of up to 30 actions."""
     r = random.Random(seed)
     actions = (*ACTIONS, *RACES) if seed >= RACES_FROM else ACTIONS
     makers = [make for _, make in actions]
@@ -694,7 +701,7 @@ def randomHistory(seed: int) -> list[Action]:
 
 
 def perform(history: Sequence[Action]) -> Outcome:
-    """Perform a history in a directory of its own."""
+    """Perform a history in its own directory."""
     with tempfile.TemporaryDirectory(prefix="contents-") as name:
         world = FilesHistory(Path(name))
         try:
