@@ -1,4 +1,4 @@
-"""Log lines from machines under attack to a master, once, provably, over RFC 5425."""
+"""Delivers log lines from machines under attack to a master exactly once, over RFC 5425."""
 
 __all__ = ["__version__"]
 

@@ -18,22 +18,31 @@ __all__ = ["main"]
 COMMANDS = (
     (
         "demo",
-        "The whole pipeline on this machine: a CA, a master, two workers, a count.",
+        "Run the whole pipeline on this machine: a CA, a master, two workers, a count.",
     ),
-    ("ca", "Make a certificate authority and the master's identity, or show them."),
-    ("enroll", "Make a worker's bundle of certificates."),
-    ("revoke", "Refuse a worker's certificate from now on, and close its connections."),
-    ("doctor", "What keeps a forwarder or a listener from working, and what to do."),
-    ("status", "Show how a listener or a forwarder is that is running."),
-    ("tail", "Show a worker's lines as they come to the master."),
-    ("verify", "Compare workers' files with the master's outputs, octet for octet."),
-    ("prove", "Kill, cut and rotate a throwaway pair, and count what was lost."),
-    ("completion", "Print what bash needs to complete these commands."),
+    (
+        "ca",
+        "Make, show or replace the certificate authority and the master's certificate.",
+    ),
+    ("enroll", "Make the certificates of a worker or an operator."),
+    (
+        "revoke",
+        "Make masters refuse a worker's certificate, and close its connections.",
+    ),
+    ("doctor", "Find what would keep a forwarder or a listener from working."),
+    ("status", "Show the state of a running listener or forwarder."),
+    ("tail", "Show the lines of workers as they arrive at the master."),
+    ("verify", "Compare a worker's files with the master's outputs, octet for octet."),
+    (
+        "prove",
+        "Kill, cut and rotate a temporary pair, and count lost and repeated lines.",
+    ),
+    ("completion", "Print a script that lets bash complete these commands."),
 )
 
 
 def _options(name: str) -> Any:
-    """The options of a command, imported when it is asked for."""
+    """A function that imports a command's module and makes its options."""
 
     def make() -> usage.Options:
         options: usage.Options = importlib.import_module(
@@ -49,7 +58,7 @@ class Options(Described):
 
     synopsis = "Usage: decnet-syslog COMMAND [options]"
     longdesc = """\
-Log lines from machines under attack to a master, once, over RFC 5425.
+Deliver log lines from machines under attack to a master exactly once, over RFC 5425.
 
 The services are "twistd decnet-forwarder" and "twistd decnet-listener".
 
@@ -67,7 +76,7 @@ Examples:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """
-    Run a command and exit: 0 if it did what was asked, 1 if not, 2 if it was not understood.
+    Run a command and exit: 0 if it succeeded, 1 if not, 2 for a usage error.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = Options()  # type: ignore[no-untyped-call]
@@ -85,14 +94,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         status = 130
     except BrokenPipeError:
-        # Whoever read us has had enough; say nothing at exit either.
+        # The reader of our output has exited. Print nothing at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         status = 0
     raise SystemExit(status)
 
 
 def _called(options: Any) -> str:
-    """The command that was understood, as far as it was."""
+    """The part of the command line that was understood as commands."""
     words = ["decnet-syslog"]
     while getattr(options, "subCommand", None):
         words.append(str(options.subCommand))
@@ -104,7 +113,7 @@ def _run(options: Any, arguments: list[str]) -> int:
     try:
         options.parseOptions(arguments)
     except SystemExit as over:
-        # --help or --version, printed; not yet read.
+        # --help or --version was printed, but standard output is not flushed yet.
         return int(over.code or 0)
     command = options.subCommand
     if command is None:

@@ -12,7 +12,7 @@ def useMonotonicClock(reactor: Any) -> None:
     """
     Make timers independent of the wall clock.
 
-    Twisted's reactor.seconds is time.time: when somebody sets the clock back an hour, a
-    retry that was due in a second is due in an hour. Call this before the first timer.
+    Twisted's reactor.seconds is time.time: if an operator sets the clock back an hour, a retry
+    that was due in a second becomes due in an hour. Call this before the first timer.
     """
     reactor.seconds = time.monotonic

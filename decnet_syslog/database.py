@@ -29,7 +29,7 @@ __all__ = ["STRANGE", "DatabaseDamaged", "DatabaseKind", "NoSpace", "openDatabas
 
 T = TypeVar("T")
 
-# Exceptions that the values of a damaged row can cause in the code that reads them.
+# Exceptions that the values in a damaged row can cause in the code that reads them.
 STRANGE = (ValueError, TypeError, OverflowError, AttributeError, LookupError)
 
 
@@ -43,7 +43,7 @@ class DatabaseDamaged(StorageFailed):
 
 class DatabaseKind(NamedTuple):
     """
-    The words for errors of one kind of database.
+    The words for the errors of a kind of database.
 
     @ivar what: its name.
     @ivar place: the remedy when the file cannot be opened.
@@ -66,13 +66,13 @@ def openDatabase(
     pageOctets: int | None = None,
 ) -> T:
     """
-    Open or make a database.
+    Open or create a database.
 
     @param prepare: called when the schema is the newest, before the checkpoint; it may write.
         Its result is returned.
     @param fill: called in the transaction that makes the tables of a new database.
     @param pageOctets: the page size of a new database; SQLite's default otherwise.
-    @raise UserError: it is in use, of an unknown schema, or there is no space.
+    @raise UserError: it is in use, has an unknown schema, or there is no space.
     @raise StorageFailed: it is damaged, or the disk has failed.
     """
     descriptor = openPrivate(path, kind.what, kind.place)
@@ -147,7 +147,7 @@ def _meaning(error: BaseException, path: Path, kind: DatabaseKind) -> Exception:
             return UserError(f"cannot use {kind.what} {path}: {error}; {kind.place}")
         why = whyBlocked(error, path)
         if why is not None:
-            return NoSpace(f"{why} for {kind.what} {path}: make room, or move it")
+            return NoSpace(f"{why} for {kind.what} {path}: free space, or move it")
         if isFailure(error):
             return StorageFailed(
                 f"{kind.what} {path}: {error}: check the disk, then start again"

@@ -1,9 +1,9 @@
 """
-What has to be on disk before anybody is told of it.
+Writing data to disk before it is acknowledged to a peer.
 
-An error of a sync is the end of a process: the kernel may have dropped the octets and say
-yes the next time. No space is no such error, nor is a file system that has turned read-only:
-what could not be written was not promised to anybody.
+An error of a sync ends the process: the kernel may have dropped the octets, and may report success
+the next time. A full disk is no such error, nor is a file system that became read-only: octets that
+could not be written were not promised to any peer.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ __all__ = [
     "whyBlocked",
 ]
 
-# sysexits' EX_IOERR: a disk cannot be trusted. Not to be restarted without a look at it.
+# sysexits' EX_IOERR: a disk cannot be trusted. Look at it before a restart.
 EXIT_STORAGE = 74
 
-# sysexits' EX_SOFTWARE: an error of ours where going on might break the promise.
+# sysexits' EX_SOFTWARE: an internal error, after which continuing might break the promise.
 EXIT_SOFTWARE = 70
 
-# Why a file cannot be written now, and can be later.
+# Reasons why a file cannot be written now, but can be later.
 BLOCKED = {
     errno.ENOSPC: "no space",
     errno.EDQUOT: "the disk quota is used up",
@@ -42,8 +42,8 @@ BLOCKED = {
     errno.EROFS: "the file system is read-only",
 }
 
-# A write that SQLite has undone: nothing that was written before is in doubt, and it is written
-# again before anybody is told of it. A failed sync is never among these.
+# Errors of a write that SQLite has undone: nothing written before is in doubt, and it is written
+# again before it is acknowledged. A failed sync is never among these.
 _UNDONE = (
     "SQLITE_IOERR_WRITE",
     "SQLITE_IOERR_TRUNCATE",
@@ -52,19 +52,19 @@ _UNDONE = (
 )
 
 
-# As much as a commit writes at once.
+# As many octets as a commit writes at once.
 PROBE_OCTETS = 256 * 1024
 
 
 class StorageFailed(Exception):
-    """A disk cannot be trusted any more: stop, and promise nothing."""
+    """A disk can no longer be trusted: stop, and promise nothing more."""
 
 
 def bootId() -> str:
     """
-    Tell one boot of the machine from another: 36 characters; C{""} if that is not known.
+    An identifier of this boot of the machine, 36 characters; C{""} if it is unknown.
 
-    Only a machine that was booted since can have lost what was written and not synced.
+    Only a machine that was booted since can have lost octets that were written but not synced.
     """
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
@@ -74,12 +74,12 @@ def bootId() -> str:
 
 def whyBlocked(error: sqlite3.DatabaseError, path: Path) -> str | None:
     """
-    Why SQLite cannot write now, if it can later. C{None}: it is the disk's end, or ours.
+    Why SQLite cannot write now, if it can later. C{None}: the disk has failed, or we have.
 
-    SQLite knows ENOSPC. Of any other failed write it does not say why: that shows when one is
-    made beside it, as on a file system that has turned read-only.
+    SQLite reports ENOSPC. For any other failed write it gives no reason: a test write to a file in
+    the same directory shows it, for example on a file system that became read-only.
 
-    @param path: of the database.
+    @param path: the path of the database.
     """
     if "database or disk is full" in str(error):
         return BLOCKED[errno.ENOSPC]
@@ -102,29 +102,29 @@ def isFull(error: sqlite3.DatabaseError, path: Path) -> bool:
 
 
 def isFailure(error: sqlite3.DatabaseError) -> bool:
-    """Whether an error of SQLite is the disk's."""
+    """Whether an error of SQLite is a failure of the disk."""
     return "disk I/O error" in str(error)
 
 
 def useWAL(db: sqlite3.Connection) -> None:
     """
-    Have SQLite write ahead, and sync every commit.
+    Make SQLite use a write-ahead log, and sync every commit.
 
-    @raise sqlite3.DatabaseError: it cannot. SQLite itself says so with a word only.
+    @raise sqlite3.DatabaseError: it cannot. SQLite itself reports this only in its answer.
     """
     (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise sqlite3.OperationalError(f"no write-ahead log: disk I/O error ({mode})")
     db.execute("PRAGMA synchronous = FULL")
-    # SQLite's own checkpoints hide a failed sync: the next would say yes.
+    # SQLite's own checkpoints hide a failed sync: the next one would report success.
     db.execute("PRAGMA wal_autocheckpoint = 0")
 
 
 def syncData(descriptor: int) -> None:
     """
-    Bring a file's octets to disk.
+    Sync a file's octets to disk.
 
-    A file system that has nothing to sync is left alone.
+    A file system that has nothing to sync is ignored.
 
     @raise OSError: the disk has failed.
     """
@@ -137,9 +137,9 @@ def syncData(descriptor: int) -> None:
 
 def syncDirectory(directory: Path) -> None:
     """
-    Bring a directory's names to disk: a file can be synced and its name not.
+    Sync a directory's names to disk: a file can be on disk while its name is not.
 
-    A directory that we may not read, or a file system that cannot do it, is left alone.
+    A directory that this user cannot read, or a file system that cannot do it, is ignored.
 
     @raise OSError: the disk has failed.
     """

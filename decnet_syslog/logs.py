@@ -1,17 +1,16 @@
 """
-Our own logs, as text or as JSON, and no flood of them.
+Our own logs, as text or as JSON, with a limit on repeated lines.
 
 For twistd's own option C{--logger}::
 
     twistd --nodaemon --logger=decnet_syslog.logs.text decnet-listener ...
     twistd --nodaemon --logger=decnet_syslog.logs.json decnet-listener ...
 
-What must be true: whoever can make us log (a stranger who connects, a broken worker)
-cannot fill a disk with it, nor hide something else behind it. So warnings that are alike
-are summed up: the same words about the same worker, from the same host, a few times a
-minute; the same words about anybody, some more. What was left out is counted and said.
-Facts that are different are never merged, and no text of a peer reaches a terminal as it
-came.
+What must be true: a peer that can make us log (a stranger who connects, a broken worker) cannot
+fill a disk with it, nor hide other messages in the flood. So similar warnings are summed up: the
+same words about the same worker, from the same host, are shown a few times a minute; the same words
+about any worker, some more times. Lines that were left out are counted, and the count is logged.
+Different messages are never merged, and no text of a peer reaches a terminal unescaped.
 """
 
 from __future__ import annotations
@@ -32,18 +31,18 @@ from zope.interface import implementer
 
 __all__ = ["Summing", "asJSON", "asText", "json", "printable", "text"]
 
-# Lines alike that are shown in a window: of one worker or host, and of all together.
+# Similar lines shown in a window: for one worker and host, and for all together.
 ALIKE_MAX = 5
 ALIKE_OF_ALL_MAX = 100
 WINDOW_S = 60.0
 
-# Kinds of lines that are counted at a time. Past it the oldest is said and forgotten.
+# Kinds of lines counted at a time. Beyond that, the oldest is reported and forgotten.
 KINDS_MAX = 1024
 
-# A field of a JSON record, in characters; as much as a person reads.
+# Maximum length of a field in a JSON record, in characters: as much as a person reads.
 FIELD_CHARACTERS_MAX = 2000
 
-# sd-daemon(3): how journald learns a line's level.
+# sd-daemon(3): the levels that journald reads from the beginning of a line.
 _PRIORITIES = {
     LogLevel.debug: 7,
     LogLevel.info: 6,
@@ -61,10 +60,10 @@ Key = tuple[str, ...]
 @dataclass
 class _Window:
     """
-    Lines alike since a moment.
+    Similar lines within a time window.
 
-    @ivar hidden: how many were not shown.
-    @ivar last: of these, the last one.
+    @ivar hidden: the number of lines that were not shown.
+    @ivar last: the last hidden line.
     """
 
     until: float
@@ -76,7 +75,7 @@ class _Window:
 @implementer(ILogObserver)
 class Summing:
     """
-    Passes log events on, those that are alike not more often than is of use.
+    Passes log events on, but limits similar ones.
     """
 
     def __init__(self, write: Write, clock: Any) -> None:
@@ -89,9 +88,9 @@ class Summing:
         self._timer: IDelayedCall | None = None
 
     def __call__(self, event: LogEvent) -> None:
-        """Pass an event on, or count it."""
+        """Pass an event on, or only count it."""
         words = event.get("log_format")
-        # A failure is never like another one: its traceback says what.
+        # A failure is never similar to another one: their tracebacks differ.
         if (
             event.get("log_level") not in _SUMMED
             or not isinstance(words, str)
@@ -100,7 +99,7 @@ class Summing:
             self._write(event)
             return
         about = (words, str(event.get("worker")), _host(event.get("address")))
-        # What one host is not shown for does not count for all: its flood hides nobody.
+        # Hidden lines of one host do not count for all: its flood must hide no other host.
         if self._shows(about, ALIKE_MAX, event) and self._shows(
             (words,), ALIKE_OF_ALL_MAX, event
         ):
@@ -126,16 +125,16 @@ class Summing:
         return False
 
     def _end(self, key: Key) -> None:
-        """Say what was not shown, and forget it."""
+        """Report the number of hidden lines, and forget the window."""
         window = self._windows.pop(key)
         if window.last is None:
             return
         all_ = self._windows.get(key[:1])
         if all_ is not None and all_.hidden:
-            # Many hosts knock: one line for all of them.
+            # Many hosts do the same: one line for all of them.
             all_.hidden += window.hidden
             return
-        words = window.last["log_format"] + " ... and the like, {repeated} times"
+        words = window.last["log_format"] + " ... and {repeated} similar messages"
         self._write({**window.last, "log_format": words, "repeated": window.hidden})
 
     def _wake(self) -> None:
@@ -152,22 +151,22 @@ class Summing:
             self._wake()
 
     def flush(self) -> None:
-        """Say everything that was not shown: the process ends."""
+        """Report all hidden lines: the process ends."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        # Those of one host first: they are added to those of all.
+        # The windows of single hosts first: their counts are added to those of all.
         for key in sorted(self._windows, key=len, reverse=True):
             self._end(key)
 
 
 def _host(address: object) -> str:
-    """An address without its port, which is another for every connection."""
+    """An address without its port, which differs for every connection."""
     return str(address).rpartition(":")[0] or str(address)
 
 
 def printable(text: str) -> str:
-    """Text of anybody in one line that a terminal obeys in nothing: the rest as escapes."""
+    """Hostile text as one line without control characters for a terminal: they are escaped."""
     if text.isprintable():
         return text
     return "".join([c if c.isprintable() else ascii(c)[1:-1] for c in text])
@@ -195,7 +194,7 @@ def asText(event: LogEvent, journald: bool) -> str:
     """
     An event as lines of text.
 
-    @param journald: a journal reads them, which has its own times and wants levels.
+    @param journald: whether journald reads the lines: it has its own times, and needs levels.
     """
     level = _level(event)
     if journald:
@@ -207,8 +206,8 @@ def asText(event: LogEvent, journald: bool) -> str:
 
 def asJSON(event: LogEvent) -> str:
     """
-    An event as one line of JSON: time, level, message, logger; then its own fields; and
-    the traceback, if there is one.
+    An event as one line of JSON: time, level, message, logger; then its own fields; and the
+    traceback, if there is one.
     """
     message, *traceback = _lines(event)
     record: dict[str, object] = {
@@ -220,7 +219,7 @@ def asJSON(event: LogEvent) -> str:
     for name, value in event.items():
         if name.startswith("log_") or name in record:
             continue
-        # What Twisted adds for observers of the old kind.
+        # Fields that Twisted adds for old observers.
         if name in ("isError", "system", "time", "format", "message", "log_trace"):
             continue
         plain = value is None or isinstance(value, (bool, int, float, str))
@@ -236,7 +235,7 @@ def asJSON(event: LogEvent) -> str:
 def _observer(show: Callable[[LogEvent], str]) -> ILogObserver:
     from twisted.internet import reactor
 
-    # Twisted is about to put itself in the place of sys.stdout.
+    # Twisted will soon replace sys.stdout.
     out: TextIO = sys.__stdout__ or sys.stdout
 
     def write(event: LogEvent) -> None:

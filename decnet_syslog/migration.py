@@ -1,19 +1,19 @@
 """
-Bring a database of an older program to the newest schema, or leave it as it is.
+Bring a database from an older program to the newest schema, or leave it unchanged.
 
 What must be true:
 
 * the tables and columns decide which steps run, not the version number: different schemas
   have had the same number. A step runs when the table or column that it adds is missing;
-* all steps are one transaction of the caller's. It is committed only when the database then
-  has exactly the tables, columns and keys of the newest schema, as many rows in each table
-  as before, and no more that refer to a missing one. Killed anywhere, the database is the
-  old one or the new one;
+* all steps are one transaction of the caller. It is committed only when the database then has
+  exactly the tables, columns and keys of the newest schema, the same number of rows in each table
+  as before, and no additional reference to a missing row. If the process is killed anywhere, the
+  database is the old one or the new one;
 * a database that the steps cannot bring to the newest schema is refused. Its file is
   unchanged, so that the program that made it can use it again.
 
-To change a schema: change the schema's SQL, append a L{Step} with the next number, and keep
-the SQL as it was in C{tests/data/schemas}, where a test brings each past schema up.
+To change a schema: change the schema's SQL, append a L{Step} with the next number, and keep the old
+SQL in C{tests/data/schemas}, where a test upgrades each past schema.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ __all__ = ["Migration", "Schema", "SchemaUnknown", "Step", "bringUp"]
 
 
 class SchemaUnknown(Exception):
-    """No steps lead from this database to the schema. Its text says what differs."""
+    """No steps lead from this database to the schema. The text describes the difference."""
 
 
 class Column(NamedTuple):
     """
-    A column as a statement depends on it.
+    The properties of a column on which statements depend.
 
     @ivar isNeeded: whether a row without a value for it is refused.
-    @ivar key: its place in the primary key, from 1; 0 for other columns.
+    @ivar key: its position in the primary key, from 1; 0 for other columns.
     """
 
     type: str
@@ -46,7 +46,7 @@ class Column(NamedTuple):
 @dataclass(frozen=True)
 class Table:
     """
-    A table as statements depend on it; the order of its columns is not part of that.
+    The properties of a table on which statements depend; the order of its columns is not one.
 
     @ivar unique: the columns of each unique index.
     """
@@ -61,12 +61,12 @@ class Step:
     """
     A step from one schema to the next.
 
-    @ivar version: that the schema has after it.
-    @ivar adds: C{"table"} or C{"table.column"}: the step is made where this is missing.
+    @ivar version: the version of the schema after this step.
+    @ivar adds: C{"table"} or C{"table.column"}: the step runs if this is missing.
     @ivar statements: SQL, each a single statement. They must keep the number of rows of each
         table that exists before and after.
-    @ivar removes: tables and columns of earlier steps that this step removes: a database that
-        has this step does not need those.
+    @ivar removes: tables and columns of earlier steps that this step removes: a database with
+        this step does not need those.
     """
 
     version: int
@@ -78,11 +78,11 @@ class Step:
 @dataclass(frozen=True)
 class Schema:
     """
-    A schema and how older ones become it.
+    A schema, and the steps from older ones.
 
-    @ivar sql: makes it in an empty database.
-    @ivar steps: in order.
-    @ivar guests: tables of other programs that may be there, too.
+    @ivar sql: creates the schema in an empty database.
+    @ivar steps: the steps, in order.
+    @ivar guests: tables of other programs that may exist, too.
     """
 
     sql: str
@@ -91,7 +91,7 @@ class Schema:
 
     @property
     def version(self) -> int:
-        """The number that a database of the newest schema bears."""
+        """The version number of a database with the newest schema."""
         return self.steps[-1].version if self.steps else 1
 
 
@@ -102,11 +102,11 @@ def bringUp(
     fill: Callable[[], None] = lambda: None,
 ) -> None:
     """
-    Make the tables in an empty database, or bring those of an older program up.
+    Create the tables in an empty database, or upgrade those of an older program.
 
-    @param prepare: called outside of a transaction, before an empty database gets its
-        tables: for settings that cannot change later.
-    @param fill: called in the transaction that makes the tables of an empty database.
+    @param prepare: called outside a transaction, before an empty database gets its tables: for
+        settings that cannot change later.
+    @param fill: called in the transaction that creates the tables of an empty database.
     @raise SchemaUnknown: nothing was changed. The caller closes the database.
     """
     db.execute("BEGIN EXCLUSIVE")
@@ -130,9 +130,9 @@ class Migration:
 
     def __init__(self, db: sqlite3.Connection, schema: Schema) -> None:
         """
-        Look at a database, in a transaction of the caller's.
+        Examine a database, within a transaction of the caller.
 
-        @raise SchemaUnknown: it is a later program's, or another one's.
+        @raise SchemaUnknown: it belongs to a later program, or to another one.
         """
         self._db = db
         self._schema = schema
@@ -145,7 +145,7 @@ class Migration:
             raise SchemaUnknown("it is another program's database")
         if self._version > schema.version:
             raise SchemaUnknown(
-                f"it has version {self._version}, this program knows {schema.version}"
+                f"it has version {self._version}, but this program knows only {schema.version}"
             )
         removed = {
             what
@@ -170,8 +170,8 @@ class Migration:
 
     def run(self) -> None:
         """
-        Make or change the tables, in a transaction of the caller, who rolls it back after an
-        exception.
+        Create or change the tables, within a transaction of the caller, who rolls it back after
+        an exception.
 
         @raise SchemaUnknown: the result is not the newest schema.
         """
@@ -190,7 +190,7 @@ class Migration:
         dangling = 0
         if self._steps:
             before = _counts(db, guests)
-            # A batch that is delivered and not deleted yet may be of a forgotten stream.
+            # A batch that is delivered but not deleted yet may belong to a forgotten stream.
             dangling = len(db.execute("PRAGMA foreign_key_check").fetchall())
         for step in self._steps:
             try:
@@ -211,14 +211,14 @@ class Migration:
         for table in sorted(before.keys() & after.keys()):
             if before[table] != after[table]:
                 raise SchemaUnknown(
-                    f"of {before[table]} rows in {table} the steps keep {after[table]}"
+                    f"the steps keep {after[table]} of {before[table]} rows in {table}"
                 )
         if len(db.execute("PRAGMA foreign_key_check").fetchall()) > dangling:
-            raise SchemaUnknown("rows would refer to others that are missing")
+            raise SchemaUnknown("rows would refer to missing rows")
 
 
 def _isOfSchema(error: sqlite3.DatabaseError) -> bool:
-    """Whether a statement does not fit the schema, as opposed to an error of the disk."""
+    """Whether a statement does not fit the schema, as opposed to a failure of the disk."""
     return isinstance(error, sqlite3.IntegrityError) or str(error).startswith(
         ("no such", "duplicate column", "table ", "there is already", "error in ")
     )
@@ -237,7 +237,7 @@ def _statements(sql: str) -> Iterator[str]:
 
 
 def _newest(schema: Schema) -> dict[str, Table]:
-    """The tables that a schema makes."""
+    """The tables of the newest schema."""
     db = sqlite3.connect(":memory:")
     try:
         for statement in _statements(schema.sql):
@@ -248,7 +248,7 @@ def _newest(schema: Schema) -> dict[str, Table]:
 
 
 def _tables(db: sqlite3.Connection, guests: frozenset[str]) -> dict[str, Table]:
-    """All tables, views and triggers except SQLite's own and the guests."""
+    """All tables, views and triggers, except SQLite's own and the guests."""
     found = db.execute(
         "SELECT type, name, coalesce(sql, '') FROM sqlite_master"
         " WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!' AND type != 'index'"
@@ -258,7 +258,7 @@ def _tables(db: sqlite3.Connection, guests: frozenset[str]) -> dict[str, Table]:
         if name in guests:
             continue
         if kind != "table":
-            # A trigger or a view: nothing of ours has one.
+            # A trigger or a view: our schemas have none.
             tables[f"{kind} {name}"] = Table({}, frozenset(), False)
             continue
         columns = {
@@ -290,7 +290,7 @@ def _has(tables: Mapping[str, Table], what: str) -> bool:
 
 
 def _counts(db: sqlite3.Connection, guests: frozenset[str]) -> dict[str, int]:
-    """How many rows each table has."""
+    """The number of rows in each table."""
     return {
         name: db.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]
         for name, table in _tables(db, guests).items()
@@ -299,7 +299,7 @@ def _counts(db: sqlite3.Connection, guests: frozenset[str]) -> dict[str, int]:
 
 
 def _difference(found: Mapping[str, Table], wanted: Mapping[str, Table]) -> str | None:
-    """The first thing in which two schemas differ."""
+    """The first difference between two schemas."""
     for name in sorted(found.keys() | wanted.keys()):
         if name not in wanted:
             return f"{name} is unknown to this program"
@@ -314,5 +314,5 @@ def _difference(found: Mapping[str, Table], wanted: Mapping[str, Table]) -> str 
             if there.columns[column] != ours.columns[column]:
                 return f"the column {name}.{column} has another type or key"
         if there != ours:
-            return f"the keys of {name} are others"
+            return f"the keys of {name} are different"
     return None

@@ -1,13 +1,13 @@
 """
-What systemd is told: that we are ready, what we do, that we still get somewhere.
+Notifications to systemd: that the service is ready, what it does, that its work progresses.
 
-The protocol is sd_notify's: datagrams of C{NAME=value} lines to the socket that
-C{NOTIFY_SOCKET} names. Without one nobody is told anything.
+The protocol is that of sd_notify: datagrams of C{NAME=value} lines to the socket in
+C{NOTIFY_SOCKET}. Without this variable, nothing is sent.
 
-What must be true: a beat of the watchdog says that work gets done, not that a process is
-there. Before each beat every part is asked through the queue that its work goes through,
-and when one has not answered there is no beat. A full disk and a master that is away are
-no such hang: there we wait and a restart would mend nothing.
+What must be true: the watchdog is fed only while work progresses, not just while the process is
+alive. Before each ping every part is asked, through the same queue as its work; there is no ping
+while a part has not answered. A full disk and a master that is away do not stop the pings: there
+the service waits, and a restart would help nothing.
 
 Set aside: python-systemd, which needs a compiler and headers for these few datagrams.
 """
@@ -34,16 +34,16 @@ __all__ = [
     "managed",
 ]
 
-# The first descriptor that a service manager hands over (sd_listen_fds(3)).
+# The first descriptor that a service manager passes on (sd_listen_fds(3)).
 FIRST_DESCRIPTOR = 3
 
-# Beats in the time that the watchdog allows: one may be late for a busy machine.
+# Pings within the watchdog's interval: one may be late on a busy machine.
 BEATS_PER_WATCHDOG = 3
 
-# How often the status is brought up to date, in seconds.
+# How often the status is updated, in seconds.
 STATUS_S = 10.0
 
-# A manager that does not empty its socket must not hold up the log, in seconds.
+# How long a manager that does not read its socket may delay us, in seconds.
 SEND_S = 1.0
 
 Parts = Callable[[], Mapping[str, Deferred[Any]]]
@@ -52,10 +52,10 @@ Parts = Callable[[], Mapping[str, Deferred[Any]]]
 @dataclass(frozen=True)
 class ServiceManager:
     """
-    Who has started us and wants to hear.
+    The service manager that started us.
 
-    @ivar address: its socket; a first octet of 0 is Linux's abstract name space.
-    @ivar watchdog: it restarts us after so many seconds without a beat, or C{None}.
+    @ivar address: its socket; a first octet of 0 means Linux's abstract name space.
+    @ivar watchdog: it restarts us after this many seconds without a ping, or C{None}.
     """
 
     address: bytes
@@ -66,7 +66,7 @@ class ServiceManager:
         """
         The manager of this process, if there is one.
 
-        It is taken out of the environment: children must not speak for us.
+        Its variables are removed from the environment: children must not send in our name.
         """
         name = environment.pop("NOTIFY_SOCKET", "")
         wanted = environment.pop("WATCHDOG_USEC", "")
@@ -81,9 +81,9 @@ class ServiceManager:
 
     def say(self, **values: str) -> None:
         """
-        Tell it.
+        Send values to the manager.
 
-        @raise OSError: it does not hear.
+        @raise OSError: it does not receive them.
         """
         lines = [f"{name}={_line(value)}" for name, value in values.items()]
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
@@ -92,13 +92,13 @@ class ServiceManager:
 
 
 def _line(value: str) -> str:
-    """What a peer has said must not make a second line."""
+    """A value on a single line: text from a peer must not begin a second one."""
     return "".join([c if c.isprintable() else "?" for c in value])
 
 
 class Notifier(Service):
     """
-    Tells the manager of another service.
+    Keeps the manager informed about another service.
 
     @ivar waiting: the parts that were asked and have not answered.
     """
@@ -113,8 +113,8 @@ class Notifier(Service):
         status: Callable[[], str],
     ) -> None:
         """
-        @param parts: asks every part: fires when what was queued there before is done.
-        @param status: in one line, what the service does.
+        @param parts: asks every part; each answer fires after the work that was queued earlier.
+        @param status: returns the service's state in one line.
         """
         self._manager = manager
         self._reactor = reactor
@@ -130,12 +130,12 @@ class Notifier(Service):
             self._interval = min(manager.watchdog / BEATS_PER_WATCHDOG, STATUS_S)
 
     def startService(self) -> None:
-        """Say that we are ready, when the reactor runs."""
+        """Report that the service is ready, once the reactor runs."""
         super().startService()  # type: ignore[no-untyped-call]
         self._reactor.callWhenRunning(self._ready)
 
     def stopService(self) -> None:
-        """Say that we stop."""
+        """Report that the service is stopping."""
         super().stopService()  # type: ignore[no-untyped-call]
         if self._timer is not None:
             self._timer.cancel()
@@ -149,7 +149,7 @@ class Notifier(Service):
             self._tick()
 
     def _tick(self) -> None:
-        """Look after the service; beat if every part has answered since the last time."""
+        """Update the status; start a ping if every part has answered the last one."""
         self._timer = self._reactor.callLater(self._interval, self._tick)
         status = self._status()
         if status != self._said:
@@ -159,7 +159,8 @@ class Notifier(Service):
             return
         if self.waiting:
             self._log.error(
-                "no answer from {parts} for {seconds:.0f} s: nothing is told to the watchdog",
+                "{parts} did not respond for {seconds:.0f} s: withholding the watchdog ping."
+                " systemd restarts the service if this goes on",
                 parts=", ".join(sorted(self.waiting)),
                 seconds=self._interval,
             )
@@ -167,9 +168,12 @@ class Notifier(Service):
         try:
             asked = self._parts()
         except Exception:
-            self._log.failure("cannot ask the service whether it works")
+            self._log.failure(
+                "internal error: cannot check whether the service works; withholding the"
+                " watchdog ping"
+            )
             return
-        # All names first: some may have answered already.
+        # Store all names first: some may have answered already.
         self.waiting = set(asked)
         self._ill = False
         for name, answer in asked.items():
@@ -178,7 +182,9 @@ class Notifier(Service):
 
     def _unwell(self, failure: Failure, name: str) -> None:
         self._ill = True
-        self._log.failure("{part} cannot work", failure, part=name)
+        self._log.failure(
+            "{part} failed; withholding the watchdog ping", failure, part=name
+        )
 
     def _answered(self, _: object, name: str) -> None:
         self.waiting.discard(name)
@@ -190,7 +196,7 @@ class Notifier(Service):
             self._manager.say(**values)
         except OSError as error:
             self._log.warn(
-                "cannot tell the service manager: {reason}", reason=str(error)
+                "cannot notify the service manager: {reason}", reason=str(error)
             )
 
 
@@ -201,10 +207,10 @@ def managed(
     environment: MutableMapping[str, str] = os.environ,
 ) -> IService:
     """
-    A service whose manager is kept told, if there is one.
+    A service that notifies its manager, if there is one.
 
-    @param service: with C{parts()} and C{status()}, as L{Notifier} wants them.
-    @param whole: it, with what runs beside it.
+    @param service: has C{parts()} and C{status()}, as L{Notifier} needs them.
+    @param whole: the service together with its siblings.
     """
     manager = ServiceManager.take(environment)
     if manager is None:
@@ -212,7 +218,7 @@ def managed(
     both = MultiService()
     anyService: Any = whole
     anyService.setServiceParent(both)
-    # Last: it is started behind the service, and stopped before it.
+    # Last: it starts after the service and stops before it.
     notifier = Notifier(manager, reactor, service.parts, service.status)
     notifier.setServiceParent(both)  # type: ignore[no-untyped-call]
     return cast(IService, both)
@@ -220,11 +226,11 @@ def managed(
 
 def adoptedSockets(environment: Mapping[str, str] | None = None) -> list[int]:
     """
-    The descriptors that a service manager has opened for this process. Ask once.
+    The descriptors that a service manager opened for this process. Call this once.
 
-    @param environment: by default the one that the process was started with: Twisted
-        takes these variables out of its own when it is imported, and what it makes of
-        them is no use without names.
+    @param environment: by default the one that the process was started with: Twisted removes
+        these variables from its own when it is imported, and its use of them does not help us
+        without names.
     """
     environment = _firstEnvironment() if environment is None else environment
     count = environment.get("LISTEN_FDS", "")

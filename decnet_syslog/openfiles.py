@@ -1,4 +1,4 @@
-"""The number of files that a process may have open."""
+"""The number of files that a process may open."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def raiseOpenFiles(wanted: int) -> int:
     """
     Raise the soft limit of open files, as far as the hard one allows.
 
-    @param wanted: descriptors.
-    @return: how many there may be now.
+    @param wanted: the number of descriptors.
+    @return: the soft limit that is now in force.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < wanted:

@@ -1,4 +1,4 @@
-"""Option values that both commands share: environment, numbers, sizes."""
+"""Values of options that all commands share: environment, numbers, sizes."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 class Described(usage.Options):
     """
-    Options whose help begins with what they are for and examples, as they are written: of
-    these Twisted makes one paragraph, behind everything else.
+    Options whose help begins with their purpose and examples, with line breaks as written: Twisted
+    would make one paragraph of these and print it last.
     """
 
     longdesc: str
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
-        Take the words of a command line; of a command that has no others, arguments and
-        options in any order, as people write them.
+        Parse a command line. If the command has no subcommands, arguments and options may come in
+        any order.
 
-        @raise SystemExit: they are not understood, and Twisted would print the whole help
-            of a service in front of what is wrong.
+        @raise SystemExit: the command line of a service is wrong. Twisted would print the whole
+            help before the error message.
         """
         try:
             if options is not None and not hasattr(self, "subCommands"):
@@ -58,7 +58,7 @@ class Described(usage.Options):
 
     def _optionsFirst(self, words: Sequence[str]) -> list[str]:
         """
-        The words with the options in front, where Twisted wants them.
+        The command line with the options first, as Twisted needs it.
 
         @raise UsageError: there is no such option, or its value is missing.
         """
@@ -74,7 +74,7 @@ class Described(usage.Options):
         return [*first, "--", *rest]
 
     def getSynopsis(self) -> str:
-        """The usage in a line, with the commands that lead here."""
+        """The usage in one line, including the parent commands."""
         if not isinstance(self.parent, Described):
             synopsis: str = super().getSynopsis()
             return synopsis
@@ -86,7 +86,7 @@ class Described(usage.Options):
         return f"Usage: decnet-syslog {' '.join(words)}"
 
     def getUsage(self, width: int | None = None) -> str:
-        """What it is for, examples, the options."""
+        """The purpose, examples, and the options."""
         if hasattr(self, "subOptions"):
             usage_: str = self.subOptions.getUsage(width)
             return usage_
@@ -121,13 +121,13 @@ def portNumber(value: str) -> int:
 
 def count(text: str) -> int:
     """
-    A number of things, at least one.
+    A number of at least 1.
 
-    @raise ValueError: with what is wrong.
+    @raise ValueError: it is not one; the message says why.
     """
     number = int(text)
     if number < 1:
-        raise ValueError("at least 1")
+        raise ValueError("must be at least 1")
     return number
 
 
@@ -135,12 +135,12 @@ def octets(value: str) -> int:
     """A number of octets, with k, m or g for powers of 1024."""
     match = re.fullmatch(r"([0-9]{1,15})([kmg]?)(?:i?b)?", value.strip().lower())
     if match is None:
-        raise ValueError(f"{value!r} is not a size: say 65536, 64k, 128m or 1g")
+        raise ValueError(f"{value!r} is not a size: write 65536, 64k, 128m or 1g")
     return int(match[1]) * _UNITS[match[2]]
 
 
 def asSize(number: int) -> str:
-    """A number of octets as people write it."""
+    """A number of octets in the form that people write."""
     for unit, size in reversed(_UNITS.items()):
         if number and number % size == 0:
             return f"{number // size}{unit}"
@@ -148,7 +148,7 @@ def asSize(number: int) -> str:
 
 
 def seconds(value: str) -> float:
-    """A positive time."""
+    """A positive time in seconds."""
     try:
         number = float(value)
     except ValueError:
@@ -159,12 +159,12 @@ def seconds(value: str) -> float:
 
 
 def secondsOrNever(value: str) -> float:
-    """A time, or 0 for never."""
+    """A time in seconds, or 0 for never."""
     return 0.0 if value.strip() == "0" else seconds(value)
 
 
 def directory(value: str) -> Path:
-    """A directory, with ~ for the home of this user."""
+    """A directory; ~ stands for this user's home."""
     return Path(os.path.abspath(os.path.expanduser(value)))
 
 
@@ -176,7 +176,7 @@ def fromEnvironment(
     default: object,
 ) -> None:
     """
-    Give an option that was not given its environment variable's value, or its default.
+    Set an option that was not given from its environment variable, or to its default.
 
     @raise UsageError: the variable has no usable value.
     """

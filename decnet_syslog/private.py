@@ -1,12 +1,12 @@
 """
-Files that are a program's own: the journal, the forwarder's state, a lock.
+Private files of a program: the journal, the forwarder's state, a lock.
 
-Somebody else who can write where they are could put a link there that leads to a file of
-ours, a pipe, or a file of theirs that says what they like. Modes do not depend on the
-umask: twistd changes it when it becomes a daemon.
+Another user who can write to their directory could place a link there to one of our files, a pipe,
+or a file with content of their choice. Modes do not depend on the umask: twistd changes it when it
+becomes a daemon.
 
-Set aside: to refuse a file with a second name. A snapshot by hard links makes one of every
-file; and whatever is no database of ours is refused and left as it was, by any name.
+Set aside: refusing a file with a second name. A snapshot by hard links gives every file one; and a
+file that is not our database is refused and left unchanged, under any name.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ PRIVATE = 0o600
 
 def make(path: str | Path, flags: int, mode: int) -> int:
     """
-    Open a file, or make it with a mode, whatever the umask is.
+    Open a file, or create it with this mode whatever the umask is.
 
-    A symbolic link is not followed, and a pipe does not make us wait.
+    A symbolic link is not followed, and a pipe does not block.
 
     @raise OSError: it cannot be opened.
     """
@@ -35,7 +35,7 @@ def make(path: str | Path, flags: int, mode: int) -> int:
     try:
         descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:
-        # It may be gone by now, and is made then: with less of the mode, never with more.
+        # If it is gone by now, this creates it: with fewer permissions, never with more.
         return os.open(path, flags | os.O_CREAT, mode)
     os.fchmod(descriptor, mode)
     return descriptor
@@ -43,12 +43,12 @@ def make(path: str | Path, flags: int, mode: int) -> int:
 
 def openPrivate(path: Path, what: str, advice: str) -> int:
     """
-    Open or make a file that is ours alone.
+    Open or create a file that only this user may use.
 
-    @param what: the file, for the error.
-    @param advice: what to do when it cannot be had.
-    @raise UserError: it is a link, no regular file, somebody else's, or where everybody can
-        put another one.
+    @param what: the file's purpose, for the error.
+    @param advice: the remedy when it cannot be opened.
+    @raise UserError: it is a link, not a regular file or another user's, or every user can put
+        another file in its place.
     """
     try:
         descriptor = make(path, os.O_RDWR, PRIVATE)
@@ -68,22 +68,21 @@ def _check(path: Path, status: os.stat_result, what: str, advice: str) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UserError(f"{what} {path} is not a regular file; {advice}")
     us = os.geteuid()
-    # Root is asked to look at other users' files, with verify.
+    # Root may open other users' files, for verify.
     if us not in (0, status.st_uid):
         raise UserError(
-            f"{what} {path} belongs to {_user(status.st_uid)}, and this is {_user(us)}:"
+            f"{what} {path} belongs to {_user(status.st_uid)}, but this is {_user(us)}:"
             " run as that user, or change the owner"
         )
     directory = path.parent.stat()
     if directory.st_mode & stat.S_IWOTH and not directory.st_mode & stat.S_ISVTX:
         raise UserError(
-            f"every user may put another file in the place of {what} {path}: chmod o-w"
-            f" {path.parent}"
+            f"every user can replace {what} {path} by another file: chmod o-w {path.parent}"
         )
     if us != 0 and directory.st_uid not in (0, us):
         raise UserError(
-            f"{path.parent}, where {what} is, belongs to {_user(directory.st_uid)}, who can"
-            f" put another one there, and this is {_user(us)}; {advice}"
+            f"{path.parent}, the directory of {what}, belongs to {_user(directory.st_uid)}, who"
+            f" can replace the file, but this is {_user(us)}; {advice}"
         )
 
 

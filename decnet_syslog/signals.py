@@ -3,11 +3,11 @@ Signals of a service that runs under twistd.
 
 Rotation scripts send SIGHUP or SIGUSR1: the listener opens its outputs again, the forwarder
 looks at its files. SIGUSR2 has no meaning here, and is only logged. SIGTERM and SIGINT stop
-the service. Twisted logs a traceback for each further one; here they are logged in a line.
+the service. Twisted would log a traceback for each further one; here each is logged in one line.
 
-Requirement: none of these ends the process by default, from the moment when twistd has found
-the command until the service has stopped. The promise would hold, but a rotation script would
-take a worker or a master away. SIGTERM and SIGINT end a process that is still starting.
+Requirement: from the moment when twistd has found the command until the service has stopped, none
+of these may end the process by default. The promise would hold, but a rotation script would stop a
+worker or a master. SIGTERM and SIGINT end a process that is still starting.
 
 Until there are handlers, the signals are blocked and wait (L{holdSignals}): imports and the
 recovery of a journal take seconds. Set aside: ignoring them that early. twistd rotates its own
@@ -61,7 +61,7 @@ class ServiceSignals:
         self._isEnding = False
 
     def ignore(self) -> None:
-        """Until L{catch}, ignore the signals that would end the process, but those to stop."""
+        """Until L{catch}, ignore signals that would end the process, except the stop signals."""
         for number in (*_AGAIN, *_UNUSED):
             # twistd rotates its own log on SIGUSR1 when it has one.
             if signal.getsignal(number) is signal.SIG_DFL:
@@ -71,8 +71,8 @@ class ServiceSignals:
         """
         Call L{catch} when the reactor runs.
 
-        Twisted logs a traceback for a second SIGTERM between the reactor's handlers and ours:
-        signals that stop the service wait for that moment, too.
+        Twisted logs a traceback for a second SIGTERM between the installation of the reactor's
+        handlers and ours: so signals that stop the service wait for that moment, too.
         """
         if not self._reactor.running:
             self._reactor.addSystemEventTrigger(
@@ -96,7 +96,7 @@ class ServiceSignals:
         """
         Restore the handlers: the service has stopped.
 
-        After a signal the whole process ends, and other services may still have to stop: then
+        After a stop signal the whole process ends, and other services may still have to stop: then
         the handlers stay.
         """
         if self._isEnding:
@@ -107,7 +107,7 @@ class ServiceSignals:
 
     def _signalled(self, number: int, frame: Any) -> None:
         if number in _STOP:
-            # Others may come before the reactor has begun to stop.
+            # Further ones may come before the reactor begins to stop.
             isFirst = not (self._isStopping or self._isEnding)
             self._isStopping = self._isEnding = True
             if not isFirst:

@@ -145,7 +145,7 @@ class PlantedTests(SynchronousTestCase):
             mock.patch.object(os, "geteuid", return_value=us + 1),
             mock.patch.object(os, "fstat", return_value=os.stat_result(status)),
         ):
-            self.assertRefused(lock, "who can put another one there")
+            self.assertRefused(lock, "who can replace the file")
 
     def test_modesIgnoreUmask(self) -> None:
         """

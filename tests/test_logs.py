@@ -68,7 +68,7 @@ class SummingTests(SynchronousTestCase):
         (summary,) = self.pop()
         self.assertEqual(
             asText(summary, True),
-            "<4>refused 192.0.2.1:999: unknown ... and the like, 995 times\n",
+            "<4>refused 192.0.2.1:999: unknown ... and 995 similar messages\n",
         )
         # A new minute: events are shown again, and no timer remains when it is quiet.
         self.summing(event())

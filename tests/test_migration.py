@@ -300,7 +300,7 @@ class PastTests(SynchronousTestCase):
                     mock.patch.object(sqlite3, "connect", smallDisk),
                 ):
                     error = self.assertRaises(UserError, Journal.open, path)
-                self.assertIn("room", str(error))
+                self.assertIn("free space", str(error))
                 self.assertEqual(path.read_bytes(), before)
                 self.look(path)
 

@@ -198,7 +198,7 @@ class Followed:
 
     def lines(self) -> Iterator[bytes]:
         """The lines completed since the last call, without LF."""
-        # Opened before the rest of the old file is read, so that no line written until now is missed.
+        # Opened before the rest of the old file is read: no line written until now is missed.
         successor = self._successor()
         if not self._anchored(self.descriptor):
             yield from self._restOfCopy()

@@ -5,7 +5,7 @@ from decnet_syslog.signals import SignalSafeServiceMaker
 decnetForwarder = SignalSafeServiceMaker(
     "DECNET forwarder",
     "decnet_syslog.worker.tap",
-    "Ship a local log over mutual TLS to the master (RFC 5425).",
+    "Send local logs to the master over mutual TLS (RFC 5425).",
     "decnet-forwarder",
 )
 
@@ -19,6 +19,6 @@ decnetListener = SignalSafeServiceMaker(
 decnetOutputs = SignalSafeServiceMaker(
     "DECNET outputs",
     "decnet_syslog.nats.tap",
-    "Write the ingest files of a journal that many listeners share (NATS JetStream).",
+    "Write the ingest files of a journal that several listeners share (NATS JetStream).",
     "decnet-outputs",
 )
