@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 from pathlib import Path
@@ -147,7 +148,7 @@ class RemoteOutputTests(SynchronousTestCase):
         remote = self.started()
         assert remote._line is not None and remote._child is not None
         remote._line.send(("reopen", ()))
-        self.assertTrue(remote._line.poll(60))
+        self.assertTrue(select.select([remote._line], [], [], 60)[0])
         remote._line.close()
         self.assertEqual(remote._child.wait(60), 0)
 

@@ -24,7 +24,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from ..errors import UserError
 from ..private import openPrivate
 from .outputfile import Events
 from .outputpaths import OutputPaths
+from .outputpipe import ObjectPipe
 from .outputs import SYNC_OCTETS, FileOutput, Render
 from .rendering import renderJSON, renderRaw
 from .values import Batch, Cursor
@@ -127,7 +127,7 @@ class RemoteOutput:
         self._lock = lock
         self._paths = paths or OutputPaths()
         self._child: subprocess.Popen[bytes] | None = None
-        self._line: Connection | None = None
+        self._line: ObjectPipe | None = None
 
     @property
     def syncDue(self) -> bool:
@@ -159,7 +159,7 @@ class RemoteOutput:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
-        self._line = Connection(ours.detach())
+        self._line = ObjectPipe(ours.detach())
         self._call("start", cursor)
 
     def apply(self, batches: Sequence[Batch]) -> Cursor | None:
@@ -224,7 +224,7 @@ def serve(descriptor: int, kind: str, path: str, paths: OutputPaths) -> None:
         events.append((name, facts))
 
     output = FileOutput(kind, path, RENDERERS[kind], event, paths)
-    line = Connection(descriptor)
+    line = ObjectPipe(descriptor)
     while True:
         try:
             method, arguments = line.recv()
