@@ -15,7 +15,15 @@ from pathlib import Path
 
 from .pair import Worker
 
-__all__ = ["Tally", "Writer", "delivered", "progress", "recorded", "table"]
+__all__ = [
+    "Tally",
+    "Writer",
+    "delivered",
+    "numberOf",
+    "progress",
+    "recorded",
+    "table",
+]
 
 # The interval at which lines are written, in seconds.
 TICK_S = 0.01
@@ -76,6 +84,15 @@ class Writer(threading.Thread):
         self.join()
 
 
+def numberOf(line: bytes) -> tuple[str, int]:
+    """The worker and the number of a line; an empty name if it is not numbered."""
+    head, found, rest = line.partition(_MARK)
+    if not found:
+        return "", 0
+    worker = head.rpartition(b" ")[2].decode("ascii", "replace")
+    return worker, int(rest.partition(b'"')[0])
+
+
 def delivered(path: Path, workers: Iterable[str]) -> dict[str, list[int]]:
     """
     The numbers of the workers' lines in a raw log, in the order of the log.
@@ -88,12 +105,10 @@ def delivered(path: Path, workers: Iterable[str]) -> dict[str, list[int]]:
             continue
         with open(file, "rb") as lines:
             for line in lines:
-                head, found, rest = line.partition(_MARK)
-                if not found:
-                    continue
-                own = numbers.get(head.rpartition(b" ")[2].decode("ascii", "replace"))
+                worker, number = numberOf(line)
+                own = numbers.get(worker)
                 if own is not None:
-                    own.append(int(rest.partition(b'"')[0]))
+                    own.append(number)
     return numbers
 
 

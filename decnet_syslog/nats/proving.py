@@ -31,7 +31,14 @@ from .reader import MESSAGES_MAX, Got, Reader
 from .stream import Stream
 from .written import Written, keyOf
 
-__all__ = ["Prover", "Unproven", "WrittenView", "reaches"]
+__all__ = ["REPEATED", "Prover", "Unproven", "WrittenView", "reaches"]
+
+# The text of the event. A test campaign finds the ranges in it.
+REPEATED = (
+    "octets {start} to {end} of {name!r} of {worker} came again after the journal went back, and"
+    " nothing proves that they are those in {output}: {reason}; writing them, so lines may be"
+    " repeated"
+)
 
 # Maximum time that the outputs wait for proofs, in seconds; and how long they do not wait any more
 # afterwards. Forwarders send everything on their disks as fast as they can.
@@ -249,9 +256,7 @@ class WrittenView:
             self._save(keyOf(batch), again)
             self._written.decide(keyOf(batch), again)
             self._log.error(
-                "octets {start} to {end} of {name!r} of {worker} came again after the journal went"
-                " back, and nothing proves that they are those in {output}: {reason}; writing"
-                " them, so lines may be repeated",
+                REPEATED,
                 event="repeated",
                 output=self._written.output,
                 worker=batch.provenance.worker,

@@ -26,6 +26,7 @@ from decnet_syslog.commands.pair import Process
 
 from .badday import FAULTS, BadDay
 from .fleet import Fleet
+from .naming import unnamed
 
 __all__ = ["Trial", "main"]
 
@@ -70,10 +71,14 @@ class Trial:
         self.fleet = fleet
         self.kills: Counter[str] = Counter()
         self.dice = random.Random(seed)
-        self.badDay = BadDay(fleet, self.dice, self._heal, faults) if faults else None
+        self.writer = Writer(fleet.workers, seed, rate)
+        self.badDay = (
+            BadDay(fleet, self.dice, self._heal, self.writer, faults)
+            if faults
+            else None
+        )
         self.healed = 0
         self._overlap = overlap
-        self.writer = Writer(fleet.workers, seed, rate)
 
     def begin(self) -> None:
         """Start everything, and begin to write lines."""
@@ -208,22 +213,25 @@ class Trial:
         print(f"\nall: {total} written, {records} records")
         if self.badDay is None:
             return bad + abs(records - total)
-        return self._named(bad, tallies, records - total)
+        return self._named(tallies, records - total)
 
-    def _named(self, bad: int, tallies: Sequence[Tally], moreRecords: int) -> int:
+    def _named(self, tallies: Sequence[Tally], moreRecords: int) -> int:
         """Count the errors that no event has announced."""
         said = self.fleet.outputs.output()
         events = said.count("the stream went back behind the output")
         repeated = sum(one.repeated for one in tallies)
         print(f"went back: {events} times, said by the outputs; repeated: {repeated}")
+        wrong = unnamed(said, self.fleet.logPath, self.fleet.jsonPath)
+        print(f"repeated lines that no event has named: {len(wrong)}")
+        for text in wrong[:20]:
+            print(f"  {text}")
         clone = self.fleet.directory / "clone" / "master.log"
         cloned = clone.read_bytes().count(b"\n") if clone.exists() else 0
         print(f"written by the clone: {cloned}")
-        if not events:
-            return bad + abs(moreRecords) + cloned
         # A repeated line is also out of order.
+        isOrdered = repeated or not any(one.disorder for one in tallies)
         lost = sum(one.lost for one in tallies)
-        return lost + cloned + (moreRecords < 0)
+        return lost + len(wrong) + cloned + (moreRecords < 0) + (not isOrdered)
 
     def lateness(self, since: float) -> dict[str, float]:
         """

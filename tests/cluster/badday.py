@@ -15,12 +15,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from decnet_syslog.commands.pair import Process
+from decnet_syslog.commands.numbered import Writer
+from decnet_syslog.commands.pair import Process, Worker
 from decnet_syslog.nats.access import Access, parseServers
 from decnet_syslog.nats.bus import Bus, Silent
 
 from ..natsserver import ROOMY, NatsServer
 from .fleet import Fleet
+from .naming import found
 
 __all__ = ["FAULTS", "BadDay"]
 
@@ -31,6 +33,7 @@ FAULTS = (
     "max_payload changed",
     "outputs cloned",
     "credentials rotated",
+    "worker put back, too",
 )
 
 # Less than the size of one of our messages.
@@ -53,10 +56,12 @@ class BadDay:
         fleet: Fleet,
         dice: random.Random,
         heal: Callable[[], None],
+        writer: Writer,
         choice: Sequence[str] = FAULTS,
     ) -> None:
         """
         @param heal: wait until NATS is healthy.
+        @param writer: writes the workers' lines.
         @param choice: some of L{FAULTS}.
         """
         self._choice = choice
@@ -65,6 +70,7 @@ class BadDay:
         self.clone: Process | None = None
         self._dice = dice
         self._heal = heal
+        self._writer = writer
         self._copied = False
         self._passwords = 0
         self._faults: Mapping[str, Callable[[], None]] = dict(
@@ -77,6 +83,7 @@ class BadDay:
                     self._payload,
                     self._cloneOutputs,
                     self._rotate,
+                    self._workerToo,
                 ),
                 strict=True,
             )
@@ -92,22 +99,30 @@ class BadDay:
     def _nodes(self) -> list[NatsServer]:
         return self.fleet.nats.nodes
 
-    def _copy(self) -> None:
+    def _copy(self, name: str = "copy") -> None:
         """Back up all nodes while they are stopped."""
         self._heal()
         for node in self._nodes:
             node.stop()
         for node in self._nodes:
-            copy = node.directory / "copy"
+            copy = node.directory / name
             shutil.rmtree(copy, ignore_errors=True)
             shutil.copytree(node.store, copy)
-        self._copied = True
         self.fleet.revive()
+
+    def _restore(self, nodes: Sequence[NatsServer], name: str = "copy") -> None:
+        """Kill some nodes, and restore their stores."""
+        for node in nodes:
+            node.kill()
+        for node in nodes:
+            node.wipe()
+            shutil.copytree(node.directory / name, node.store)
 
     def _putBack(self) -> None:
         """Restore one, two or all nodes."""
         if not self._copied:
             self._copy()
+            self._copied = True
             self._heal()
             # In the meantime lines are committed, acknowledged and written.
             time.sleep(self._dice.choice((3.0, 6.0, 12.0)))
@@ -115,13 +130,50 @@ class BadDay:
         self.faults[f"of {count} nodes"] += 1
         self._heal()
         some = self._dice.sample(self._nodes, count)
-        for node in some:
-            node.kill()
-        for node in some:
-            node.wipe()
-            shutil.copytree(node.directory / "copy", node.store)
+        self._restore(some)
         # Keep the copy for the next time, or make a new one.
         self._copied = self._dice.random() < 0.5
+
+    def _workerToo(self) -> None:
+        """
+        Restore all nodes and one worker to the same moment. Afterwards the worker writes other
+        lines at the same offsets. Before the restore the outputs have all of its lines, because
+        those that are only on its disk are lost with the disk.
+        """
+        worker = self._dice.choice(self.fleet.workers)
+        home = worker.file.parent
+        moment = self.fleet.directory / "moment"
+        shutil.rmtree(moment, ignore_errors=True)
+        with self._writer.lock:
+            self._arrived(worker)
+            worker.forwarder.stop()
+            shutil.copytree(home, moment)
+            self._copy("moment")
+        self._heal()
+        time.sleep(self._dice.choice((2.0, 4.0)))
+        with self._writer.lock:
+            self._arrived(worker)
+            self._heal()
+            worker.forwarder.kill()
+            self._restore(self._nodes, "moment")
+            log = worker.forwarder.log.read_bytes()
+            shutil.rmtree(home)
+            shutil.copytree(moment, home)
+            worker.forwarder.log.write_bytes(log)
+
+    def _arrived(self, worker: Worker) -> None:
+        """Wait until the outputs have all lines of a worker that writes no more."""
+        wanted = self._writer.written[worker.name]
+
+        def isThere() -> bool:
+            self.fleet.revive()
+            return all(
+                len({one.number for one, _ in found(path) if one.worker == worker.name})
+                >= wanted
+                for path in (self.fleet.logPath, self.fleet.jsonPath)
+            )
+
+        self.fleet.wait(isThere, f"not all lines of {worker.name} arrive")
 
     def _wipe(self) -> None:
         """Wipe one disk. A cluster of three does not survive the loss of two."""
