@@ -256,6 +256,7 @@ class HistoryTests(SynchronousTestCase):
             1000826,
             1000888,
             1000977,
+            2005355,
         ):
             self.check(seed)
 

@@ -46,7 +46,11 @@ class Consequences:
         self._reopening = reopening
 
     def apply(self, one: Examined, verdict: Verdict) -> None:
-        match verdict.rule:
+        rule, content = verdict.rule, verdict.content
+        if one.isOnlyClaimed and (content is None or one.seen.size != content.extent):
+            # Another archive has what this one claims: the next look unpacks it.
+            rule = Rule.WAIT
+        match rule:
             case Rule.WAIT:
                 if one.seen.size:
                     self._holdBack(one, verdict.content)

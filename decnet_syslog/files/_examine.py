@@ -176,11 +176,13 @@ class Examiner:
         settledFor = self._settledFor(path, state)
         kept = self._kept.get(path)
         if kept is not None:
-            if kept.state == state:
+            if kept.state == state and kept.descriptor >= 0:
                 kept.seen = self._seen(kept, settledFor)
                 return kept
             self._kept.pop(path).close()
-        return self._open(path, state, settledFor)
+        # An archive that was not unpacked, and is not what its trailer claims, is unpacked.
+        isClaimTrusted = kept is None or kept.descriptor >= 0
+        return self._open(path, state, settledFor, isClaimTrusted)
 
     def _settledFor(self, path: str, state: FileState) -> float:
         """How long a file has not changed, in seconds."""
@@ -190,7 +192,9 @@ class Examiner:
             self._watched[path] = watched = (state, now)
         return now - watched[1]
 
-    def _open(self, path: str, state: FileState, settledFor: float) -> Examined | None:
+    def _open(
+        self, path: str, state: FileState, settledFor: float, isClaimTrusted: bool
+    ) -> Examined | None:
         descriptor = openRegular(path, False)
         if descriptor is None:
             return None
@@ -207,6 +211,9 @@ class Examiner:
                 one = Examined(path, descriptor, NOTHING, state, 0, born)
                 one.seen = self._seen(one, settledFor, file)
                 return one
+            claimed = claimOf(path, descriptor) if isClaimTrusted else None
+            if claimed is not None and self._isKnown(*claimed):
+                return _claimed(path, claimed, file, state, born)
             return self._unpack(path, descriptor, state, settledFor, file, born)
         finally:
             if one is None:
@@ -221,16 +228,6 @@ class Examiner:
         file: FileId,
         born: int,
     ) -> Examined | None:
-        claimed = claimOf(path, descriptor)
-        if claimed is not None and self._isKnown(*claimed):
-            head, size, crc = claimed
-            seen = SeenFile(
-                file,
-                size,
-                head,
-                lambda s, e, c: crc if (s, e, c) == (0, size, 0) else None,
-            )
-            return Examined(path, -1, seen, state, state.size, born)
         outcome = openArchive(
             descriptor,
             self._directory,
@@ -288,3 +285,21 @@ class Examiner:
         """It cannot be said yet what a file is: keep it for the next look."""
         self.isIncomplete = True
         self._kept[one.path] = one
+
+
+def _claimed(
+    path: str,
+    claim: tuple[bytes, int, int],
+    file: FileId,
+    state: FileState,
+    born: int,
+) -> Examined:
+    """An archive that is not unpacked: its trailer claims a content that has ended."""
+    head, size, crc = claim
+    seen = SeenFile(
+        file,
+        size,
+        head,
+        lambda s, e, c: crc if (s, e, c) == (0, size, 0) else None,
+    )
+    return Examined(path, -1, seen, state, state.size, born)

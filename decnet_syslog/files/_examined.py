@@ -53,6 +53,11 @@ class Examined:
     unreadable: str | None = None
     copyOf: ContentKey | None = None
 
+    @property
+    def isOnlyClaimed(self) -> bool:
+        """Whether it is an archive of which only the trailer was read."""
+        return self.descriptor < 0 and bool(self.archived) and self.unreadable is None
+
     def close(self) -> None:
         """Close it."""
         if self.descriptor >= 0:
