@@ -34,6 +34,7 @@ from decnet_syslog.wire.control import (
     LAST,
     LIST,
     LISTED,
+    MARK,
     RESUME,
     ControlLine,
     encodeControl,
@@ -648,18 +649,28 @@ class SessionTests(SynchronousTestCase):
             call(*arguments)
 
     def test_callsRunInFilesThread(self) -> None:
-        """
-        Calls run in the files' thread in order; those for a lost connection are
-        dropped.
-        """
-        self.session.controlReceived(ACK("5" * 32, 0, 1))
+        """Nothing is done in the reactor's thread, and everything in order."""
+        self.session.controlReceived(RESUME("5" * 32, 0, 0, 0, 0))
         self.session.pump()
         self.session.pump()
         self.session.connectionLost()
         self.assertEqual(self.sender.asked, [])
         self.thread.run()
-        # Calls for the lost connection are not made any more.
+        # Work for a lost connection is skipped.
         self.assertEqual(self.sender.asked, ["lost"])
+
+    def test_lastAcknowledgements(self) -> None:
+        """Acknowledgements that arrive right before the connection is lost count."""
+        lines = [
+            MARK(7, "a" * 32),
+            ACK("5" * 32, 0, 1),
+            BYE("shutdown", "the listener is stopping"),
+        ]
+        for line in lines:
+            self.session.controlReceived(line)
+        self.session.connectionLost()
+        self.thread.run()
+        self.assertEqual(self.sender.asked, [*lines, "lost"])
 
     def test_pumpOnce(self) -> None:
         """Several requests to send cause one pump."""

@@ -4,6 +4,8 @@ The bridge between a connection, in the reactor's thread, and its sender, in the
 What must be true:
 
 * both directions keep their order;
+* an acknowledgement that arrives before the connection is lost counts, even if the files' thread
+  reads it later: the next connection can be to another journal, which gets the rest only;
 * memory is bounded, in both directions: octets that the sender has passed on and the connection
   has not written yet, and control lines that have arrived and the sender has not read yet. Too
   many of the first stop the sender from reading, too many of the second stop the connection from
@@ -21,7 +23,7 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from ..wire.control import BYE, ControlLine
+from ..wire.control import ACK, BYE, MARK, ControlLine
 from .connection import IClock, ISender, ListenerProtocolError
 
 __all__ = ["IFilesThread", "IWire", "Session"]
@@ -187,12 +189,17 @@ class Session:
                 self._look_s, self._lookForArrival, call
             )
 
+    def _closeWire(self, bye: BYE) -> None:
+        if not self._isLost:
+            self._wire.close(bye)
+
     # In the files' thread
 
     def _control(self, line: ControlLine) -> None:
         assert self._sender is not None
         try:
-            self._do(self._sender.controlReceived, line)
+            if not self._isLost or isinstance(line, ACK | MARK | BYE):
+                self._attempt(self._sender.controlReceived, line)
         finally:
             self._inReactor(self._wereRead)
 
@@ -202,8 +209,10 @@ class Session:
         self._do(self._sender.pump)
 
     def _do(self, call: Callable[..., object], *arguments: object) -> None:
-        if self._isLost:
-            return
+        if not self._isLost:
+            self._attempt(call, *arguments)
+
+    def _attempt(self, call: Callable[..., object], *arguments: object) -> None:
         try:
             call(*arguments)
         except ListenerProtocolError as error:
@@ -253,7 +262,7 @@ class Session:
 
     def close(self, bye: BYE) -> None:
         """Send the reason and close, after everything sent before."""
-        self._inReactor(self._wire.close, bye)
+        self._inReactor(self._closeWire, bye)
 
     def accepted(self) -> None:
         """The listener accepted us: the next failure begins a new series of delays."""
