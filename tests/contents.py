@@ -16,6 +16,7 @@ To run some histories: C{python -m tests.contents 20000 [SEED]}.
 
 from __future__ import annotations
 
+import argparse
 import bz2
 import gzip
 import lzma
@@ -725,8 +726,16 @@ def reduce(history: list[Action], isBad: Any) -> list[Action]:
 
 
 def main() -> int:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    first = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    """Run the histories that the command line names. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.contents",
+        description="Run random histories of a log's files. The exit status is 0 if in each"
+        " of them every octet is delivered or in a gap record, and every repeat is reported.",
+    )
+    parser.add_argument("count", nargs="?", type=int, default=100, help="default: 100")
+    parser.add_argument("first", nargs="?", type=int, default=1, help="the first seed")
+    chosen = parser.parse_args()
+    count, first = chosen.count, chosen.first
     lost = alike = repeated = unreported = 0
     for seed in range(first, first + count):
         history = randomHistory(seed)

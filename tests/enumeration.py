@@ -11,6 +11,7 @@ for both ends, completely:
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -182,12 +183,29 @@ def enumerate_(
             return when - 1
 
 
+def options(arguments: list[str]) -> argparse.Namespace:
+    """Parse a command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.enumeration",
+        description="Kill one end at each of its system calls, and again in the recovery;"
+        " then let each of its syncs fail. The exit status is 0 if no line was lost,"
+        " repeated or out of order.",
+    )
+    parser.add_argument(
+        "side",
+        nargs="?",
+        choices=["listener", "forwarder"],
+        help="only this end",
+    )
+    parser.add_argument("call", nargs="?", choices=CALLS, help="only this system call")
+    return parser.parse_args(arguments)
+
+
 def main(arguments: list[str]) -> int:
-    """
-    Enumerate everything, or only the named SIDE and CALL. Returns the exit status.
-    """
-    sides = arguments[:1] or ["listener", "forwarder"]
-    calls = arguments[1:2] or list(CALLS)
+    """Enumerate everything, or what the command line names. Returns the exit status."""
+    chosen = options(arguments)
+    sides = [chosen.side] if chosen.side else ["listener", "forwarder"]
+    calls = [chosen.call] if chosen.call else list(CALLS)
     total = 0
     for side in sides:
         for call in calls:
@@ -200,6 +218,8 @@ def main(arguments: list[str]) -> int:
                     flush=True,
                 )
         for call in ("fdatasync", "fsync"):
+            if call not in calls:
+                continue
             failures = enumerate_(side, call, what=EIO)
             total += failures
             print(f"{side:<9} {call:<10} failed at each of 1..{failures}", flush=True)
