@@ -51,6 +51,14 @@ class RemoteOutputTests(SynchronousTestCase):
         output.start(Cursor(output.name, 0, {}))
         return output
 
+    def test_notStarted(self) -> None:
+        """An output that is not started holds no descriptor."""
+        before = os.listdir("/proc/self/fd")
+        for _ in range(8):
+            self.output()
+            FileOutput("json", str(self.path), renderJSON, self.event)
+        self.assertEqual(len(os.listdir("/proc/self/fd")), len(before))
+
     def test_sameAsLocal(self) -> None:
         """Files, cursors and names are the same as for a local output."""
         local = FileOutput(

@@ -63,9 +63,12 @@ class Opens:
 
     def __init__(self) -> None:
         self._descriptor: int | None = None
-        self._begin()
+        self._isClosed = False
 
     def _begin(self) -> None:
+        """Get an inotify instance, if there is none yet."""
+        if self._isClosed or self._descriptor is not None:
+            return
         try:
             from twisted.python import _inotify
 
@@ -82,8 +85,7 @@ class Opens:
 
         @return: the number of the watch; C{None} if the file cannot be watched now.
         """
-        if self._descriptor is None:
-            self._begin()
+        self._begin()
         if self._descriptor is None:
             return None
         from twisted.python import _inotify
@@ -130,6 +132,7 @@ class Opens:
 
     def close(self) -> None:
         """End all watches."""
+        self._isClosed = True
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
