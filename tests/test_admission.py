@@ -26,10 +26,10 @@ from decnet_syslog.master.listener import EXPEL_S
 from decnet_syslog.trust.admission import Admission
 from decnet_syslog.trust.allowlist import readAllowList
 from decnet_syslog.trust.authority import Authority
-from decnet_syslog.trust.bundles import Bundle
+from decnet_syslog.trust.bundles import BUNDLE_FILES, Bundle
 from decnet_syslog.trust.contexts import ForwarderContext, ListenerContext
 from decnet_syslog.trust.names import fingerprint
-from decnet_syslog.trust.renewal import BUNDLE_FILES, Renewal
+from decnet_syslog.trust.renewal import Renewal
 from decnet_syslog.trust.revocation import CRL_FILE, makeList
 from decnet_syslog.trust.roles import Objection
 from decnet_syslog.trust.watching import LOOK_S, Watched, together

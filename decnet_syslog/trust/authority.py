@@ -23,11 +23,12 @@ from typing import cast
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import (
     CertificateIssuerPrivateKeyTypes,
+    CertificatePublicKeyTypes,
 )
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ..errors import UserError
-from .bundles import readCertificates, readKey
+from .bundles import BUNDLE_FILES, readCertificates, readKey
 from .enrolledfile import addEnrolled, readEnrolled, rewriteEnrolled
 from .files import alone, makeDirectory, replaceFile, writeNew
 from .issuers import isSigned, keyId, keyIds, spki
@@ -37,6 +38,7 @@ from .issuing import (
     alternatives,
     issue,
     makeAuthority,
+    makeKey,
     namesOf,
     pemOfKey,
 )
@@ -154,8 +156,14 @@ class Authority:
         @return: the key and the certificate, in PEM.
         """
         name = peerName(old)
-        made, key = issue(
-            self._signer, name, alternatives(old), "master", CERTIFICATE_DAYS
+        key = makeKey()
+        made = issue(
+            self._signer,
+            key.public_key(),
+            name,
+            alternatives(old),
+            "master",
+            CERTIFICATE_DAYS,
         )
         self._note(name, made, "master")
         return pemOfKey(key), made.public_bytes(Encoding.PEM)
@@ -167,12 +175,15 @@ class Authority:
         names: Sequence[str] = (),
         days: int = CERTIFICATE_DAYS,
         role: str = "worker",
+        public: CertificatePublicKeyTypes | None = None,
     ) -> x509.Certificate:
         """
         Make a worker's or an operator's bundle.
 
         @param name: a worker's is the provenance of everything it sends.
         @param role: C{worker}, or C{operator}.
+        @param public: the holder's key, from a request that was checked. The bundle then has no
+            private key. By default a key is made.
         @raise UserError: the name is unusable, there is a bundle already, or the master and the
             new bundle would refuse each other.
         """
@@ -183,7 +194,7 @@ class Authority:
         if name == MASTER_NAME:
             raise UserError(f"{MASTER_NAME} is the master's own name: choose another")
         self.checkMaster()
-        return self._issue(name, out, namesOf(names), role, days)
+        return self._issue(name, out, namesOf(names), role, days, public)
 
     def enrolled(self) -> list[dict[str, str]]:
         """The certificates issued here, as L{readEnrolled} has them."""
@@ -338,20 +349,32 @@ class Authority:
         names: Sequence[x509.GeneralName],
         role: str,
         days: int,
+        public: CertificatePublicKeyTypes | None = None,
     ) -> x509.Certificate:
-        for file in ("ca.crt", "worker.crt", "worker.key"):
+        """
+        Write a bundle.
+
+        C{worker.crt} comes last, as a whole, after the certificate is on the list. If the process
+        dies before that, there is no bundle, and no certificate that cannot be revoked by name.
+        """
+        for file in BUNDLE_FILES:
             if (out / file).exists():
                 raise UserError(
                     f"{out / file} exists and is not overwritten: choose another"
                     " directory"
                 )
-        certificate, key = issue(self._signer, name, names, role, days)
+        key = None
+        if public is None:
+            key = makeKey()
+            public = key.public_key()
+        certificate = issue(self._signer, public, name, names, role, days)
         makeDirectory(out)
-        writeNew(out / "worker.key", pemOfKey(key), 0o600)
-        writeNew(out / "worker.crt", certificate.public_bytes(Encoding.PEM), 0o644)
+        if key is not None:
+            writeNew(out / "worker.key", pemOfKey(key), 0o600)
         writeNew(out / "ca.crt", (self.directory / "ca.crt").read_bytes(), 0o644)
         with alone(self.directory):
             self._note(name, certificate, role)
+        replaceFile(out / "worker.crt", certificate.public_bytes(Encoding.PEM))
         return certificate
 
     def _note(self, name: str, certificate: x509.Certificate, role: str) -> None:

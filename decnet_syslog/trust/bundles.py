@@ -25,7 +25,9 @@ from .issuers import isSigned, spki
 from .names import showText
 from .verification import errorText
 
-__all__ = ["Bundle", "BundleError", "readCertificates", "readKey"]
+__all__ = ["BUNDLE_FILES", "Bundle", "BundleError", "readCertificates", "readKey"]
+
+BUNDLE_FILES = ("ca.crt", "worker.crt", "worker.key")
 
 # A chain of a few certificates; a longer file is something else.
 FILE_OCTETS_MAX = 1024 * 1024

@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
 from cryptography.hazmat.primitives.asymmetric.types import (
     CertificateIssuerPrivateKeyTypes,
+    CertificatePublicKeyTypes,
 )
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
@@ -37,7 +38,10 @@ __all__ = [
     "alternatives",
     "issue",
     "makeAuthority",
+    "makeKey",
+    "namesOf",
     "pemOfKey",
+    "usagesOf",
 ]
 
 CA_DAYS = 3650
@@ -60,6 +64,11 @@ class Signer:
 
     certificate: x509.Certificate
     key: CertificateIssuerPrivateKeyTypes
+
+
+def usagesOf(role: str) -> list[x509.ObjectIdentifier]:
+    """The extended key usages of a role's certificates."""
+    return list(_USAGES[role])
 
 
 def pemOfKey(key: CertificateIssuerPrivateKeyTypes) -> bytes:
@@ -102,13 +111,18 @@ def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
+def makeKey() -> ec.EllipticCurvePrivateKey:
+    """Make a private key."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
 def makeAuthority(name: str, unique: bool = False) -> Signer:
     """
     Make a CA.
 
     @param unique: whether to append a part of the key's digest to the name.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = makeKey()
     now = datetime.now(timezone.utc)
     public = key.public_key()
     if unique:
@@ -133,36 +147,34 @@ def makeAuthority(name: str, unique: bool = False) -> Signer:
 
 def issue(
     signer: Signer,
+    key: CertificatePublicKeyTypes,
     name: str,
     names: Sequence[x509.GeneralName],
     role: str,
     days: int,
-) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+) -> x509.Certificate:
     """
-    Make a certificate and its key.
+    Make a certificate.
 
+    @param key: the public key of its holder.
     @param name: the CN.
     @param names: subject alternative names.
     @param role: C{master}, C{worker} or C{operator}.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.now(timezone.utc)
     by = signer.certificate
     builder = (
         x509.CertificateBuilder()
         .subject_name(_name(name))
         .issuer_name(by.subject)
-        .public_key(key.public_key())
+        .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - BACKDATE)
         .not_valid_after(min(now + timedelta(days=days), by.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_keyUsage(authority=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(_USAGES[role]), critical=False)
-        .add_extension(
-            x509.SubjectKeyIdentifier.from_public_key(key.public_key()),
-            critical=False,
-        )
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(
             # OpenSSL rejects the issuer if this differs from the CA's own key identifier.
             x509.AuthorityKeyIdentifier(identifierOf(by), None, None),
@@ -174,7 +186,7 @@ def issue(
             x509.SubjectAlternativeName(names), critical=False
         )
     edwards = isinstance(signer.key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey)
-    return builder.sign(signer.key, None if edwards else SHA256()), key
+    return builder.sign(signer.key, None if edwards else SHA256())
 
 
 def _keyUsage(authority: bool) -> x509.KeyUsage:

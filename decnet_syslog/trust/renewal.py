@@ -15,14 +15,12 @@ from cryptography import x509
 from twisted.logger import Logger
 
 from ..errors import UserError
-from .bundles import Bundle, BundleError
+from .bundles import BUNDLE_FILES, Bundle, BundleError
 from .names import NameRefused, fingerprint, peerName, showText
 from .roles import serves
 from .watching import Watched
 
-__all__ = ["BUNDLE_FILES", "Renewal"]
-
-BUNDLE_FILES = ("ca.crt", "worker.crt", "worker.key")
+__all__ = ["Renewal"]
 
 
 class Renewal:
