@@ -25,6 +25,8 @@ COMMANDS = (
         "Make, show or replace the certificate authority and the master's certificate.",
     ),
     ("enroll", "Make the certificates of a worker or an operator."),
+    ("request", "Make a key on a worker, and a request for its certificate."),
+    ("install", "Put certificates in their place on a worker."),
     (
         "revoke",
         "Make masters refuse a worker's certificate, and close its connections.",

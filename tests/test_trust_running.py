@@ -15,9 +15,8 @@ from pathlib import Path
 
 from decnet_syslog.commands.pair import Pair, Worker
 from decnet_syslog.trust.authority import Authority
-from decnet_syslog.trust.bundles import Bundle
+from decnet_syslog.trust.bundles import BUNDLE_FILES, Bundle
 from decnet_syslog.trust.names import fingerprint
-from decnet_syslog.trust.bundles import BUNDLE_FILES
 
 from .peers import PairTestCase
 from .test_processes import numbered

@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
@@ -25,7 +25,7 @@ from .issuers import keyIds
 from .names import NameRefused, checkName, showText
 from .parcels import makeTar, readParcel
 
-__all__ = ["Bundles", "Holder", "expiring", "readNames"]
+__all__ = ["NAMES_OCTETS_MAX", "Bundles", "Holder", "expiring", "readNames"]
 
 NAMES_OCTETS_MAX = 1024 * 1024
 
@@ -88,15 +88,16 @@ def _holders(entries: Iterable[dict[str, str]]) -> list[Holder]:
     return [Holder(*who, until) for who, until in sorted(latest.items())]
 
 
-def expiring(authority: Authority, days: int) -> tuple[list[Holder], list[Holder]]:
+def expiring(
+    authority: Authority, limit: datetime
+) -> tuple[list[Holder], list[Holder]]:
     """
     Those whose newest certificate expires soon.
 
-    @param days: how soon.
+    @param limit: not later than this.
     @return: those whose certificate is still valid; and those whose last one has expired, and was
         not revoked.
     """
-    limit = datetime.now(timezone.utc) + timedelta(days=days)
     good = _holders(authority.good())
     valid = {(one.name, one.role) for one in good}
     revoked = authority.revoked()
@@ -138,6 +139,19 @@ class Bundles:
         work = self._work(name)
         return work.is_dir() and (self._tar or not (work / "worker.crt").exists())
 
+    def interrupted(self, others: Iterable[Holder]) -> list[Holder]:
+        """
+        Those whose bundle was begun here and is not complete.
+
+        @param others: those that are known already, and left out.
+        """
+        known = set(others)
+        return [
+            one
+            for one in _holders(self._authority.good())
+            if one not in known and self.isInterrupted(one.name)
+        ]
+
     def made(self, name: str) -> x509.Certificate | None:
         """
         The certificate of a complete bundle; C{None} if there is none.
@@ -155,11 +169,12 @@ class Bundles:
                 f"{place}: worker.crt is not a certificate: move it away"
             ) from None
 
-    def check(self, names: Sequence[str]) -> list[str]:
+    def check(self, names: Sequence[str], after: datetime | None = None) -> list[str]:
         """
         Those names that have no complete bundle here.
 
-        @raise UserError: a bundle here is not from a valid certificate of its name.
+        @param after: a bundle that does not outlive this moment is an old one.
+        @raise UserError: a bundle here is an old one, or not from a valid certificate of its name.
         """
         serials = {
             (entry["name"], int(entry["serial"], 16))
@@ -170,14 +185,16 @@ class Bundles:
             certificate = self.made(name)
             if certificate is None:
                 left.append(name)
-            elif (name, certificate.serial_number) not in serials:
+            elif (name, certificate.serial_number) not in serials or (
+                after is not None and certificate.not_valid_after_utc <= after
+            ):
                 wrong.append(str(self.place(name)))
         if wrong:
             shown = ", ".join(wrong[:SHOWN_MAX]) + (
                 ", ..." if wrong[SHOWN_MAX:] else ""
             )
             raise UserError(
-                f"{shown}: a bundle that is not valid any more, or is another's, is there: move it"
+                f"{shown}: an old bundle, or another's, is in the place of the new one: move it"
                 " away, or give another --out"
             )
         return left

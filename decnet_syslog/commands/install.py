@@ -1,0 +1,73 @@
+"""decnet-syslog install: put a bundle in its place on a worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.python import usage
+
+from ..options import Described, directory, fromEnvironment
+from ..trust.installing import install
+from ..trust.names import fingerprint, peerName
+from ..trust.parcels import readParcel
+from .request import ENVIRONMENT
+
+__all__ = ["Options", "run"]
+
+
+def _role(value: str) -> str:
+    if value not in ("worker", "operator"):
+        raise ValueError(f"{value!r} is neither worker nor operator")
+    return value
+
+
+class Options(Described):
+    """Options of install."""
+
+    synopsis = "BUNDLE [options]"
+    longdesc = """\
+Put a bundle in its place, with the right modes: a directory that "decnet-syslog enroll" made,
+a tar file of one, or - for a tar file on standard input. A forwarder that runs uses it for
+its next connection. A bundle without a key must be for the key that is here ("decnet-syslog
+request"). One that does not fit is refused, and the one that is installed stays. The three
+files change in one step: killed at any moment, the command leaves the old bundle or the new
+one.
+
+Examples:
+    decnet-syslog install ./decky-01
+    decnet-syslog install decky-01.tar --agent-dir /etc/decnet/agent
+    tar -C ./decky-01 -c . | ssh decky-01 decnet-syslog install -"""
+
+    optParameters = [
+        [
+            "agent-dir",
+            None,
+            None,
+            "The bundle's directory [DECNET_AGENT_DIR, ~/.decnet/agent]",
+        ],
+        ["role", None, "worker", "worker, or operator: for whom it must be", _role],
+    ]
+
+    def parseArgs(self, bundle: str = "") -> None:
+        """The bundle."""
+        self["bundle"] = bundle
+
+    def postOptions(self) -> None:
+        """Check that it is there."""
+        if not self["bundle"]:
+            raise usage.UsageError("say which bundle: install BUNDLE")
+        fromEnvironment(self, "agent-dir", ENVIRONMENT, str, "~/.decnet/agent")
+
+
+def run(options: Any) -> int:
+    """Run the command. The exit status."""
+    source, where = options["bundle"], directory(options["agent-dir"])
+    files = readParcel(source if source == "-" else str(directory(source)))
+    done = install(where, files, options["role"])
+    name, until = peerName(done.certificate), done.certificate.not_valid_after_utc
+    print(f"{name}: {where}" + ("" if done.changed else " (was installed already)"))
+    print(fingerprint(done.certificate))
+    print(f"valid until {until:%Y-%m-%d}")
+    if "worker.key" in files and source != "-":
+        print(f"next: remove {source}: the private key is in it")
+    return 0

@@ -1,0 +1,99 @@
+"""decnet-syslog request: a key, and a request for its certificate."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.python import usage
+
+from ..errors import UserError
+from ..options import Described, directory, fromEnvironment
+from ..trust.authority import MASTER_NAME
+from ..trust.files import replaceFile
+from ..trust.installing import REQUEST_KEY, requestKey
+from ..trust.names import NameRefused, checkName
+from ..trust.parcels import readInput
+from ..trust.signingrequest import REQUEST_OCTETS_MAX, makeRequest
+
+__all__ = ["ENVIRONMENT", "Options", "run"]
+
+ENVIRONMENT = {"agent-dir": "DECNET_AGENT_DIR"}
+
+_BEGIN = b"-----BEGIN CERTIFICATE REQUEST-----"
+
+
+class Options(Described):
+    """Options of request."""
+
+    synopsis = "NAME [options]"
+    longdesc = f"""\
+Make a key on this machine, in {REQUEST_KEY} of the bundle's directory, and print a request
+for a certificate of NAME. "decnet-syslog enroll NAME --csr FILE" signs it on the master, and
+"decnet-syslog install" puts the answer in place here. The key never leaves this machine.
+The bundle that is installed stays in use until then. Run again, the command prints a request
+for the same key.
+
+Examples:
+    decnet-syslog request decky-01 > decky-01.csr
+    ssh decky-01 decnet-syslog request decky-01 |
+        decnet-syslog enroll decky-01 --csr - --out ./decky-01"""
+
+    optFlags = [
+        ["new-key", None, "Make another key: a request that is under way is void"],
+    ]
+
+    optParameters = [
+        [
+            "agent-dir",
+            None,
+            None,
+            "The bundle's directory [DECNET_AGENT_DIR, ~/.decnet/agent]",
+        ],
+        ["out", "o", None, "Write the request to this file [standard output]"],
+    ]
+
+    def parseArgs(self, name: str = "") -> None:
+        """The worker's name."""
+        self["name"] = name
+
+    def postOptions(self) -> None:
+        """Check the name."""
+        if not self["name"]:
+            raise usage.UsageError("say for whom: request NAME")
+        fromEnvironment(self, "agent-dir", ENVIRONMENT, str, "~/.decnet/agent")
+
+
+def _checkOut(path: Path) -> None:
+    """Refuse to write over a file that is no request."""
+    if path.exists():
+        octets = readInput(str(path), REQUEST_OCTETS_MAX)
+        if octets and not octets.startswith(_BEGIN):
+            raise UserError(f"{path} is not a request and is not written over")
+
+
+def run(options: Any) -> int:
+    """Run the command. The exit status."""
+    name = options["name"]
+    try:
+        checkName(name)
+    except NameRefused as error:
+        raise UserError(f"cannot enrol: {error}") from None
+    if name == MASTER_NAME:
+        raise UserError(f"{MASTER_NAME} is the master's name, nobody else's")
+    out = directory(options["out"]) if options["out"] else None
+    if out is not None:
+        _checkOut(out)
+    where = directory(options["agent-dir"])
+    made = makeRequest(name, requestKey(where, name, bool(options["new-key"])))
+    if out is not None:
+        replaceFile(out, made)
+        print(f"{name}: {out}")
+        print(
+            f'next: "decnet-syslog enroll {name} --csr {out.name} --out DIR" on the master, then'
+            ' "decnet-syslog install DIR" here'
+        )
+    else:
+        sys.stdout.write(made.decode("ascii"))
+    return 0
