@@ -26,6 +26,7 @@ LEFT_OUT = {
     "test_damaged": PROGRAMS,
     "test_docs": PROGRAMS,
     "test_doctor": PROGRAMS,
+    "test_enrolling_page": PROGRAMS,
     "test_enumeration": PROGRAMS,
     "test_files": PROGRAMS,
     "test_files_archives": PROGRAMS,

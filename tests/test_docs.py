@@ -262,11 +262,12 @@ class ClaimTests(SynchronousTestCase):
                     "test_balanced",
                     "test_watch_docs",
                     "test_watch_operators",
+                    "test_enrolling_page",
                 )
             ]
         )
         examples = sorted(path.name for path in (DOCS / "examples").iterdir())
-        self.assertEqual(len(examples), 10)
+        self.assertEqual(len(examples), 11)
         for name in examples:
             self.assertRegex(
                 pages, f"literalinclude:: examples/{name}\n|:download:`examples/{name} "
