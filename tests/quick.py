@@ -75,7 +75,7 @@ LEFT_OUT = {
 MAY_START = {
     "test_cli": "bash, to complete words, and one Python",
     "test_directory_watch": "the reactor's type, for inotify",
-    "test_house": "one Python, to see what it imports",
+    "test_house": "one Python, to list its imports",
     "test_journal": "two Pythons that die",
     "test_limits": "one socket, to read its options",
     "test_state": "one Python that dies",

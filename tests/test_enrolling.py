@@ -157,7 +157,7 @@ class ListTests(ManyTestCase):
                 "--from and --expiring",
             ),
             (("enroll", "--from=x"), "--out"),
-            (("enroll", "--expiring=30d", "--out=y"), "goes with --renew"),
+            (("enroll", "--expiring=30d", "--out=y"), "needs --renew"),
             (("enroll", "--renew", "--expiring=soon"), "30d"),
             (("enroll", "--renew", "--expiring=30d", "--days=20"), "--days"),
             (("enroll", "--from=x", "--out=y", "--csr=z"), "--csr"),

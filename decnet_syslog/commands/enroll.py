@@ -87,8 +87,18 @@ Examples:
 
     optParameters = [
         ["out", "o", None, "Directory to write, which you then copy to the worker"],
-        ["csr", None, None, "File with the certificate request to sign; - is standard input"],
-        ["from", None, None, "File with the names to enroll, one on each line; - is standard input"],
+        [
+            "csr",
+            None,
+            None,
+            "File with the certificate request to sign; - is standard input",
+        ],
+        [
+            "from",
+            None,
+            None,
+            "File with the names to enroll, one a line; - is standard input",
+        ],
         [
             "expiring",
             None,
@@ -138,7 +148,9 @@ Examples:
         if not self["name"]:
             for option in ("csr", "revoke-old", "san"):
                 if self.names if option == "san" else self[option]:
-                    raise usage.UsageError(f"--{option} is for a single NAME: leave it out")
+                    raise usage.UsageError(
+                        f"--{option} is for a single NAME: leave it out"
+                    )
         elif self["tar"]:
             raise usage.UsageError("--tar needs --from or --expiring: leave it out")
 

@@ -1,18 +1,18 @@
 """
 Install a bundle on a worker, in one step.
 
-The three files of a bundle change together or not at all: a forwarder that starts at any moment
-finds the old bundle or the new one, whole, also when the installation was killed. One rename cannot
-replace three files, so each of them is a symbolic link through one more link::
+The three files of a bundle change together or not at all. A forwarder that starts at any moment
+finds either the old bundle or the new one, even if the installation was killed. One rename cannot
+replace three files, so each file is a symbolic link that leads through another link::
 
     worker.key -> .bundle/worker.key
     .bundle    -> .bundle-5e10c3...      a directory with the three files
 
-What holds after each write, because the process may die right there:
+Invariants after each write, because the process may die right there:
 
-* C{.bundle-...} is complete, checked and on disk before anything points to it;
-* while the plain files of an older installation are replaced by links, the links lead to a copy of
-  those files: each state is the old bundle;
+* C{.bundle-...} is complete, checked and on disk before any link leads to it;
+* while the plain files of an older installation are replaced by links, the links lead to copies
+  of these files: each state is the old bundle;
 * the rename of C{.bundle} is the one step from the old bundle to the new one;
 * the old directory and the key of the request are removed after that rename is on disk. A
   later run removes what an earlier one left.
@@ -292,7 +292,7 @@ def _stage(directory: Path, files: Mapping[str, bytes], owner: os.stat_result) -
     """Write files to a directory of their own; on disk when this returns."""
     name = f"{_LINK}-{secrets.token_hex(8)}"
     os.mkdir(directory / name, 0o700)
-    # By its descriptor: the owner of the directory may not be root, who runs this.
+    # By its descriptor: root may run this in a directory of another user.
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     place = os.open(directory / name, flags)
     try:
@@ -356,7 +356,7 @@ def _isLink(directory: Path, file: str) -> bool:
 
 
 def _adopt(directory: Path, owner: os.stat_result) -> None:
-    """Turn the plain files of an older installation into links, which lead to copies of them."""
+    """Replace the plain files of an older installation by links to their copies."""
     plain = [file for file in BUNDLE_FILES if not _isLink(directory, file)]
     found = {file: _readOwn(directory, file) for file in BUNDLE_FILES if plain}
     there = {file: octets for file, octets in found.items() if octets is not None}

@@ -95,8 +95,8 @@ def _untar(octets: bytes, what: str) -> dict[str, bytes]:
                 files[name] = content.read(FILE_OCTETS_MAX)
     except (tarfile.TarError, ValueError, OverflowError, EOFError):
         raise UserError(
-            f"{what}: it is neither a bundle's directory nor a tar file of one (not"
-            " compressed)"
+            f"{what}: it is neither a bundle's directory nor an uncompressed tar file of a"
+            " bundle"
         ) from None
     for file in BUNDLE_FILES:
         if file not in files and file != _KEY:

@@ -1,9 +1,9 @@
 """
 Certificate requests (PKCS #10, RFC 2986): a worker's key gets a certificate and stays where it is.
 
-A request is hostile input. The authority takes only the public key from it: name, alternative
-names, extensions and validity are its own decision. A request that asks for anything else than
-what it will get is refused with the reason, instead of being answered with something unexpected.
+A request is hostile input. The authority takes only the public key from it and decides itself on
+the name, the alternative names, the extensions and the validity. It refuses a request that asks for
+anything else, with the reason, instead of issuing an unexpected certificate.
 
 The proof that the requester has the private key is the request's own signature.
 """
@@ -70,8 +70,8 @@ def readRequest(
     @param name: the only name that it may ask for.
     @param names: the alternative names that the certificate will have.
     @param role: C{worker} or C{operator}.
-    @param taken: certificates whose keys nobody else can have.
-    @return: its public key, which is all that the authority uses.
+    @param taken: certificates whose keys no worker can have.
+    @return: its public key.
     @raise UserError: the reason why it is refused, in one line.
     """
     try:
@@ -160,8 +160,8 @@ def _checkSignature(request: x509.CertificateSigningRequest) -> None:
         raise _Refused(f"it is signed with the hash {name}, not SHA-256 or stronger")
     if not _lazily(lambda: request.is_signature_valid, "signature"):
         raise _Refused(
-            "its signature is not by its own key: the request was changed on its way, or made"
-            " by somebody who does not have the key"
+            "its signature is not by its own key: the request was changed in transit, or its"
+            " sender does not have the private key"
         )
 
 
