@@ -78,6 +78,7 @@ MAY_START = {
     "test_house": "one Python, to list its imports",
     "test_journal": "two Pythons that die",
     "test_limits": "one socket, to read its options",
+    "test_outputpipe": "a pair of sockets",
     "test_state": "one Python that dies",
 }
 
