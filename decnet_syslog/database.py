@@ -4,7 +4,7 @@ Open one of the project's databases: the journal, the forwarder's state.
 What must be true:
 
 * the database is not changed before its structure was checked and its schema recognised. A
-  damaged database stays as it is, and so does another program's;
+  damaged database stays unchanged, and so does another program's;
 * writes that a killed process did not sync are on disk before their content is used;
 * every failure is one error with a reason and a remedy.
 
@@ -87,7 +87,7 @@ def openDatabase(
         try:
             db.close()
         except sqlite3.DatabaseError:
-            # It has failed already, and that is reported.
+            # The first failure is already reported.
             pass
         if isinstance(error, (sqlite3.Error, OSError, *STRANGE, SchemaUnknown)):
             raise _meaning(error, path, kind) from None
@@ -98,7 +98,7 @@ def _shape(db: sqlite3.Connection, pageOctets: int | None) -> None:
     """Choose the properties that a database keeps for good, before its first use."""
     if pageOctets is not None:
         db.execute(f"PRAGMA page_size = {pageOctets}")
-    # So that pages can be given back to the disk.
+    # This lets SQLite return pages to the file system.
     db.execute("PRAGMA auto_vacuum = INCREMENTAL")
 
 
@@ -110,10 +110,10 @@ def _opened(
     fill: Callable[[sqlite3.Connection], None],
 ) -> T:
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
-    # Journals of single statements hold nothing that a crash must find again.
+    # Journals of single statements hold nothing that is needed after a crash.
     db.execute("PRAGMA temp_store = MEMORY")
     # Some builds (Debian's) overwrite deleted rows with zeros. Deleting a batch would then write
-    # as much as inserting it, just when room is short.
+    # as much as inserting it, just when space is short.
     db.execute("PRAGMA secure_delete = OFF")
 
     # Before any change: turning WAL mode on would be one.
@@ -126,17 +126,17 @@ def _opened(
     busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if busy:
         raise sqlite3.OperationalError("database is locked")
-    # SQLite syncs the names of its files, and does not look whether it worked.
+    # SQLite syncs the directory, but does not check whether that worked.
     syncDirectory(path.parent)
     return prepared
 
 
 def _meaning(error: BaseException, path: Path, kind: DatabaseKind) -> Exception:
-    """What an error of opening means, in a line."""
+    """Turn an error of opening into one that has a reason and a remedy, in one line."""
     if isinstance(error, SchemaUnknown):
         return UserError(
             f"cannot use {kind.what} {path}: {error}; the file is unchanged: run the"
-            " program that made it"
+            " version of the program that made it"
         )
     if isinstance(error, OSError):
         return StorageFailed(f"cannot sync {path.parent}: {error.strerror}")

@@ -200,7 +200,7 @@ class Migration:
                 if not _isOfSchema(error):
                     raise
                 raise SchemaUnknown(
-                    f"the step to version {step.version} does not fit it: {error}"
+                    f"the step to version {step.version} fails: {error}"
                 ) from None
         different = _difference(_tables(db, guests), _newest(self._schema))
         if different is not None:

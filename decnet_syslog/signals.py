@@ -128,6 +128,6 @@ class ServiceSignals:
             self._log.info("{signal}: already stopping", signal=name)
         else:
             self._log.info(
-                "{signal} has no meaning here; SIGHUP opens the files again",
+                "{signal} has no meaning here and is ignored; SIGHUP opens the files again",
                 signal=name,
             )

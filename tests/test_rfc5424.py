@@ -266,7 +266,7 @@ class RefusedTests(SynchronousTestCase):
         """
         error = self.assertRaises(MessageError, parseMessage, b"<1>1 - - - - - x")
         self.assertEqual(error, MessageError("STRUCTURED-DATA", 15))
-        self.assertEqual(str(error), "STRUCTURED-DATA at octet 15")
+        self.assertEqual(str(error), "expected STRUCTURED-DATA at octet 15")
         self.assertEqual(len({error, MessageError("STRUCTURED-DATA", 15)}), 1)
 
     def test_invalidHead(self) -> None:

@@ -24,7 +24,7 @@ from .proxy import Proxy
 
 __all__ = ["Options", "run"]
 
-# A forwarder that takes "written" for "delivered", as the drain of a buffer invites to.
+# A forwarder that treats written lines as delivered: an easy mistake when a buffer drains.
 CONTROL = """
 from decnet_syslog.worker import protocol
 protocol.kernelUnsent = lambda reactor, transport: 0
@@ -32,7 +32,7 @@ from twisted.scripts.twistd import run
 run()
 """
 
-# Lines that each worker writes in a second.
+# Lines that each worker writes per second.
 RATE = 400
 
 

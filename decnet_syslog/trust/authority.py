@@ -81,7 +81,7 @@ class Authority:
     """
     A certificate authority.
 
-    @ivar directory: where it is.
+    @ivar directory: its directory.
     @ivar certificate: the CA's own certificate, from C{ca.crt}.
     @ivar previous: the CA that this one is replacing, if any.
     """
@@ -99,7 +99,7 @@ class Authority:
         """
         Make a CA in a directory that has none.
 
-        @raise UserError: there is one already.
+        @raise UserError: there is a CA already.
         """
         for file in ("ca.key", "ca.crt"):
             if (directory / file).exists():
@@ -119,7 +119,7 @@ class Authority:
         """
         Use the CA that is in a directory.
 
-        @raise UserError: there is none, its key is another's, or others can read it.
+        @raise UserError: there is none, its key does not match, or others can read the key.
         """
         if not (directory / "ca.key").exists():
             raise UserError(
@@ -137,7 +137,7 @@ class Authority:
         """
         Make the master's bundle, unless there is one.
 
-        @param names: more DNS names and addresses for it.
+        @param names: further DNS names and addresses of the master.
         @return: its directory.
         """
         out = self.directory / "master"
@@ -180,7 +180,7 @@ class Authority:
         """
         Make a worker's or an operator's bundle.
 
-        @param name: a worker's is the provenance of everything it sends.
+        @param name: a worker's name is the provenance of everything that it sends.
         @param role: C{worker}, or C{operator}.
         @param public: the holder's key, from a request that was checked. The bundle then has no
             private key. By default a key is made.
@@ -227,7 +227,7 @@ class Authority:
         """
         The lists of C{crl.pem}.
 
-        @raise UserError: it cannot be believed.
+        @raise UserError: the file is not valid.
         """
         path = self.directory / CRL_FILE
         try:
@@ -266,7 +266,7 @@ class Authority:
             if not of & signers.keys():
                 raise UserError(
                     f"serial {serial:x} is from a CA that was replaced: it is refused already, and"
-                    " there is no list to revoke it in"
+                    " no list can revoke it"
                 )
             for one in of & signers.keys():
                 wanted.setdefault(one, []).append(serial)
@@ -288,7 +288,7 @@ class Authority:
         if lists.octets and lists.unknownOf([self.certificate]):
             self._revoke(self._signer, [], begin=True)
         elif lists.octets:
-            # We may have died between a list and its number.
+            # The process may have died between a list and its number.
             number = lists.number(self.certificate)
             ListNumbers(self.directory).note(keyId(self.certificate), number)
 

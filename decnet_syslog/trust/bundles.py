@@ -225,7 +225,7 @@ class Bundle:
                 path,
                 "is not signed by the CA in ca.crt"
                 if isOurs
-                else f"leads to {what}and no further: that is not signed by the CA in ca.crt",
+                else f"ends its chain with {what.rstrip()}, not signed by the CA in ca.crt",
                 "copy all three files again",
             )
         raise BundleError(

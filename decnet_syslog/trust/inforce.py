@@ -53,7 +53,7 @@ class InForce:
     ) -> None:
         """
         @param bundle: the master's; its authorities sign the lists.
-        @param crl: C{crl.pem}; nothing is revoked while there never was one.
+        @param crl: C{crl.pem}; nothing is revoked until it exists for the first time.
         @param saved: the copy of the lists in force.
         @raise UserError: the revocations of a CA are unknown.
         """

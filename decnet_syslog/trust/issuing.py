@@ -47,14 +47,14 @@ __all__ = [
 CA_DAYS = 3650
 CERTIFICATE_DAYS = 825
 
-# What a certificate of each role is good for.
+# The extended key usages of each role.
 _USAGES = {
     "master": [ExtendedKeyUsageOID.SERVER_AUTH],
     "worker": [ExtendedKeyUsageOID.CLIENT_AUTH],
     "operator": [ExtendedKeyUsageOID.CLIENT_AUTH, OPERATOR_USAGE],
 }
 
-# Clocks of a fleet differ by minutes.
+# A certificate is valid from this long ago, because the clocks of a fleet differ by minutes.
 BACKDATE = timedelta(hours=1)
 
 
@@ -91,7 +91,7 @@ def namesOf(texts: Sequence[str]) -> list[x509.GeneralName]:
     """
     DNS names and addresses.
 
-    @raise UserError: one is neither.
+    @raise UserError: a text is neither.
     """
     return [_alternative(text) for text in dict.fromkeys(texts)]
 
@@ -104,7 +104,9 @@ def _alternative(name: str) -> x509.GeneralName:
     try:
         return x509.DNSName(name)
     except ValueError:
-        raise UserError(f"--san {name!a}: neither an address nor a DNS name") from None
+        raise UserError(
+            f"--san {name!a} is neither an address nor a DNS name"
+        ) from None
 
 
 def _name(common: str) -> x509.Name:

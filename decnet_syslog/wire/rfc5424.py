@@ -60,7 +60,7 @@ class MessageError(Exception):
     position: int
 
     def __str__(self) -> str:
-        return f"{self.reason} at octet {self.position}"
+        return f"expected {self.reason} at octet {self.position}"
 
 
 @dataclass(frozen=True, slots=True)

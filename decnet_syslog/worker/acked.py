@@ -197,7 +197,7 @@ class AckedSender:
                 )
             case _:
                 raise ListenerProtocolError(
-                    f"{type(line).__name__} is not for the forwarder"
+                    f"{type(line).__name__} is not a line for the forwarder"
                 )
         self._pumpSoon()
 
@@ -212,7 +212,7 @@ class AckedSender:
             or line.offset < stream.acknowledged
         ):
             raise ListenerProtocolError(
-                f"ACK {line.offset}, sent {stream.content.position}"
+                f"ACK {line.offset}, but {stream.content.position} octets were sent"
             )
         self._counts.acknowledged(line.offset - stream.acknowledged)
         self.inFlight -= line.offset - stream.acknowledged

@@ -158,7 +158,7 @@ class FilesThread:
         del self._timers[call]
         self._queue.put(call.fire)
 
-    # In the files' thread
+    # In the files thread
 
     def _run(self) -> None:
         while (call := self._queue.get()) is not None:

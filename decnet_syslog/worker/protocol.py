@@ -95,7 +95,7 @@ class ForwarderProtocol(OctetCountedReceiver):
     def _late(self, what: str) -> None:
         self._timer = None
         self._log.warn(
-            "cutting the connection to the master: {what} in time. A new one is made",
+            "cutting the connection to the master: {what} in time. Connecting again",
             what=what,
         )
         self._abort()

@@ -63,7 +63,7 @@ class Works(NamedTuple):
 
 class ForwarderService(Service):
     """
-    The worker's side.
+    The forwarder: follows log files and sends their lines to a master.
     """
 
     _log = Logger()
@@ -223,9 +223,9 @@ class ForwarderService(Service):
         self._store.close()
 
     def _hungUp(self) -> None:
-        """SIGHUP: look at the files now. Certificates and lists are watched in any case."""
+        """SIGHUP or SIGUSR1: look at the files now. Certificates are watched in any case."""
         if self.running:
-            self._log.info("SIGHUP received: looking at the files now")
+            self._log.info("signal received: looking at the files now")
             self._looks.wake()
 
     def parts(self) -> Mapping[str, Deferred[Any]]:
@@ -236,7 +236,7 @@ class ForwarderService(Service):
         interval.
         """
         return {
-            "the files' thread": self._thread.ask(lambda: None),
+            "the files thread": self._thread.ask(lambda: None),
             "the look at the files": self._looks.ask(),
         }
 

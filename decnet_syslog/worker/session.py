@@ -1,5 +1,5 @@
 """
-The bridge between a connection, in the reactor's thread, and its sender, in the files' thread.
+The bridge between a connection, in the reactor's thread, and its sender, in the files thread.
 
 What must be true:
 
@@ -193,7 +193,7 @@ class Session:
         if not self._isLost:
             self._wire.close(bye)
 
-    # In the files' thread
+    # In the files thread
 
     def _control(self, line: ControlLine) -> None:
         assert self._sender is not None
