@@ -14,7 +14,7 @@ __all__ = ["SCRATCH_OCTETS", "Hotpath", "Renderer", "compiled", "description", "
 PURE_PYTHON = "DECNET_SYSLOG_PURE_PYTHON"
 
 # Of the module that belongs to this source.
-_VERSION = 1
+_VERSION = 2
 
 # What one call may make, unless it must be more. It stays in the processor's cache, with
 # what it is made of.

@@ -1,17 +1,11 @@
 /*
- * The work that is done for every line: framing, unframing, rendering.
+ * The work for every line: frames from lines, lines from frames, records from lines.
  *
- * What must be true of each function:
- *
- * - it reads nothing outside the size octets of its input, writes nothing outside the room
- *   octets of its output, allocates nothing, and keeps nothing from one call to the next;
- * - it stops in front of the first line or frame that it does not know, that is not complete
- *   or that has no room, and reports how far it came. The caller in Python goes on from there,
- *   one line or frame at a time, and may call again;
- * - for everything before that place the output is, octet for octet, what Python makes of it.
- *
- * So a function may know little, but what it takes it must take exactly as
- * decnet_syslog/wire/framing.py and record.py do. tests/test_hotpath.py compares them.
+ * Each function
+ * - reads size octets of input at most, writes room octets of output at most, allocates nothing;
+ * - stops before the first line or frame that it does not handle, that is incomplete, or that
+ *   does not fit, and reports how far it came: Python handles the rest;
+ * - produces up to that place exactly the octets that wire/framing.py or wire/record.py would.
  */
 
 #include <stddef.h>
@@ -21,14 +15,12 @@
 
 typedef unsigned char octet;
 
-/* Octets of somebody else's block. */
 typedef struct {
     const octet *at;
     size_t size;
 } span;
 
-/* The digits of the largest number that is written, 2^64 - 1. */
-#define DIGITS_MAX 20
+#define DIGITS_MAX 20 /* of 2^64 - 1 */
 
 static span constant(const char *text)
 {
@@ -63,10 +55,7 @@ static int is_digit(octet c)
     return c >= '0' && c <= '9';
 }
 
-/*
- * Lines, each with its LF, to frames: MSG-LEN SP SYSLOG-MSG (RFC 5425 section 4.3). Stops in
- * front of an empty line, which no frame can carry.
- */
+/* Frames of lines: RFC 5425 section 4.3. Stops before an empty line, which no frame can carry. */
 void decnet_frames_of_lines(const octet *lines, size_t size, octet *out, size_t room,
                             decnet_progress *done)
 {
@@ -88,7 +77,7 @@ void decnet_frames_of_lines(const octet *lines, size_t size, octet *out, size_t 
     *done = (decnet_progress){taken, made, count};
 }
 
-/* The message of a frame; 0 if it is none, not complete, or over the longest in octets. */
+/* The message of a frame; 0 if this is no frame, or incomplete, or longer than the longest. */
 static int read_frame(span frame, size_t longest, span *text)
 {
     size_t at = 0, number = 0;
@@ -109,10 +98,8 @@ static int read_frame(span frame, size_t longest, span *text)
 }
 
 /*
- * Frames to lines: every message, with an LF behind it.
- *
- * Stops in front of a control line, a frame that is empty, too long or not complete, a message
- * with an LF in it, and whatever is no frame. The output is never longer than the input.
+ * Lines of frames: every message with an LF behind it. Stops before a control line, a message
+ * with an LF in it, a frame that is empty, too long or incomplete, and anything else.
  */
 void decnet_lines_of_frames(const octet *frames, size_t size, size_t longest, octet *out,
                             size_t room, decnet_progress *done)
@@ -134,22 +121,17 @@ void decnet_lines_of_frames(const octet *frames, size_t size, size_t longest, oc
 }
 
 /*
- * Records.
- *
- * A line of the common shape is printable ASCII without a backslash:
+ * Records are made of lines of the common shape only, printable ASCII without a backslash:
  *
  *     <134>1 2026-04-18T00:00:00.123456+00:00 decky service procid event
  *     [relay@55555 src_ip="203.0.113.7" name="value"] text
  *
- * with a time that exists, an event that is not "-", parameters that have different names, and
- * one of them the attacker's address. Its values and its text need no escape but for the
- * quotes in the text.
+ * The time exists, the event is not "-", no parameter occurs twice, one has the attacker's
+ * address. JSON then needs escapes only for the quotes in the text.
  */
 
-/* More than any service writes; as PARAMS_MAX of record.py. */
 #define PARAMS_MAX 32
-
-/* A record has at most 512 octets beside its line's, and each of those at most 8 times. */
+/* A record has up to 512 octets of its own, and each octet of its line up to 8 times. */
 #define RECORD_OWN_MAX 512
 #define RECORD_TIMES_MAX 8
 
@@ -172,7 +154,7 @@ static int equals(span one, span other)
     return one.size == other.size && memcmp(one.at, other.at, one.size) == 0;
 }
 
-/* Move behind the first octets of a text. */
+/* Take the first octets off a text. */
 static span skip(span *text, size_t size)
 {
     span skipped = {text->at, size};
@@ -182,7 +164,7 @@ static span skip(span *text, size_t size)
     return skipped;
 }
 
-/* Move behind what the text must begin with. */
+/* Take a beginning off a text that must have it. */
 static int accept(span *text, const char *beginning)
 {
     span wanted = constant(beginning);
@@ -193,7 +175,7 @@ static int accept(span *text, const char *beginning)
     return 1;
 }
 
-/* Whether octets need no escape in JSON, quotes aside. Without a branch: it is vectorized. */
+/* Whether JSON needs no escape, except for quotes. Without branches, so it is vectorized. */
 static int is_plain(span text)
 {
     unsigned strange = 0;
@@ -203,7 +185,7 @@ static int is_plain(span text)
     return !strange;
 }
 
-/* Two digits as a number; 100, which is too much everywhere, if they are none. */
+/* Two digits as a number, or 100, which is out of range everywhere. */
 static unsigned two_digits(const octet *at)
 {
     if (!is_digit(at[0]) || !is_digit(at[1]))
@@ -230,7 +212,7 @@ static int is_time(const octet *at)
            two_digits(at + 6) < 60;
 }
 
-/* Move behind digits. */
+/* Take digits off a text. */
 static span read_digits(span *line, size_t most)
 {
     size_t size = 0;
@@ -261,7 +243,7 @@ static int read_time(span *line, message *found)
     return 1;
 }
 
-/* A space, and a word of the header behind it: anything but spaces and quotes. */
+/* A space, and a word of the header: anything but spaces and quotes. */
 static int read_word(span *line, span *word)
 {
     size_t size = 0;
@@ -311,7 +293,30 @@ static int read_param(span *line, message *found)
     return 1;
 }
 
-/* The attacker's address and its port: IPv6 is left to splitAddress of addresses.py. */
+/* Whether this is an IPv6 address in groups: eight, or fewer and one "::". */
+static int is_ipv6(span text)
+{
+    size_t groups = 0, digits = 0, gaps = 0;
+
+    for (size_t i = 0; i < text.size; i++) {
+        if (has(constant("0123456789abcdefABCDEF"), text.at[i])) {
+            groups += digits == 0;
+            if (++digits > 4)
+                return 0;
+        } else {
+            int is_gap = i + 1 < text.size && text.at[i] == ':' && text.at[i + 1] == ':';
+
+            if (text.at[i] != ':' || i + 1 == text.size || (!is_gap && digits == 0))
+                return 0;
+            gaps += (size_t)is_gap;
+            i += (size_t)is_gap;
+            digits = 0;
+        }
+    }
+    return gaps == 0 ? groups == 8 : gaps == 1 && groups < 8;
+}
+
+/* The attacker's address and its port: other forms are left to addresses.py. */
 static int read_attacker(message *found)
 {
     const param *address = NULL;
@@ -325,7 +330,7 @@ static int read_attacker(message *found)
     found->attacker = port = address->value;
     found->port = (span){NULL, 0};
     colon = memchr(port.at, ':', port.size);
-    if (colon) {
+    if (colon && !is_ipv6(port)) {
         skip(&port, (size_t)(colon - port.at) + 1);
         found->port = read_digits(&port, port.size);
         if (port.size > 0)
@@ -437,7 +442,7 @@ static octet *put_record(octet *out, const message *found, span line,
     return put(out, (span){members->after, members->after_size});
 }
 
-/* Lines to records, a line of JSON each. Stops in front of a line of another shape. */
+/* Records of lines, a line of JSON each. Stops before a line of another shape. */
 void decnet_records_of_lines(const octet *lines, size_t size, const decnet_members *members,
                              octet *out, size_t room, decnet_progress *done)
 {
