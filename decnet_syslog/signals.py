@@ -125,7 +125,9 @@ class ServiceSignals:
     def _report(self, number: int) -> None:
         name = signal.Signals(number).name
         if self._isStopping:
-            self._log.info("{signal}: already stopping", signal=name)
+            self._log.info(
+                "{signal} received: the service is already stopping", signal=name
+            )
         else:
             self._log.info(
                 "{signal} has no meaning here and is ignored; SIGHUP opens the files again",

@@ -182,7 +182,7 @@ class Admission:
                 reason=str(error),
             )
             return False
-        self._log.warn(
+        self._log.info(
             "the new allow-list {file} is in force: {count} entries",
             event="reloaded",
             file=str(self._allow),

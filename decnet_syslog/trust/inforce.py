@@ -171,7 +171,7 @@ class InForce:
         self.revocations = lists
         self._unsaved = True
         self._saidOutdated = False
-        self._log.warn(
+        self._log.info(
             "the new revocation list {file} is in force: {count} revoked certificates",
             event="reloaded",
             file=str(self._crl),

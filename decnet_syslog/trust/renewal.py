@@ -81,7 +81,7 @@ class Renewal:
             return
         self._waiting = None
         self.bundle = bundle
-        self._log.warn(
+        self._log.info(
             "using the new certificate {fingerprint}, valid until {until:%Y-%m-%d}, for new"
             " connections",
             event="reloaded",

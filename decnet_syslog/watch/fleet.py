@@ -158,9 +158,9 @@ class Fleet:
             alarm = self.ours[what]
             if alarm.see(_ending(ends - wall, ends), now) and alarm.raised:
                 self._log.warn(
-                    "the {certificate} certificate {reason}. Renew it (docs/trust.rst)",
+                    "the certificate of the {certificate} {reason}. Renew it (docs/trust.rst)",
                     event="expiring",
-                    certificate=what,
+                    certificate="CA" if what == "ca" else what,
                     reason=alarm.text,
                 )
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 from zlib import crc32
 
 from twisted.internet.interfaces import IDelayedCall
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
 from ..files import (
     Authority,
@@ -190,7 +190,9 @@ class AckedSender:
                 self._answers.heard()
                 self._journal.listed()
             case BYE(code, text):
-                self._log.warn(
+                # A master that stops or restarts is ordinary.
+                self._log.emit(
+                    LogLevel.info if code == "shutdown" else LogLevel.warn,
                     "the master closes the connection: {code}: {text!r}",
                     code=code,
                     text=text,

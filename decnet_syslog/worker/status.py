@@ -30,6 +30,8 @@ _RENEWAL = {
     "worker": "enroll this worker again",
 }
 
+_OF = {"ca": "the CA", "master": "the master", "worker": "this worker"}
+
 # Logged when a problem is over, by its kind.
 _OVER = {
     "stuck": "every followed file can be delivered again",
@@ -86,7 +88,8 @@ class ForwarderStatus:
             " the master, and its outputs"
             if late
             else None,
-            "expiring": f"the {role} certificate expires on {utcText(ends)}: {_RENEWAL[role]}"
+            "expiring": f"the certificate of {_OF[role]} expires on {utcText(ends)}:"
+            f" {_RENEWAL[role]}"
             if ends - self._wallClock() < EXPIRING_S
             else None,
         }
