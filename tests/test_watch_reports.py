@@ -339,7 +339,9 @@ class EndsTests(FactoryTestCase):
             line.session = cast(Any, session)
             self.factory.lost(line, Failure(error))
             self.assertEqual(self.factory.ends[word], 1, word)
-            self.assertEqual(self.factory.why, Failure(error).getErrorMessage())
+            self.assertEqual(
+                self.factory.why, Failure(error).getErrorMessage().rstrip(".")
+            )
             line.session = None
             line.connectionLost(Failure(error))
             self.factory.ends["handshake"] -= 1
