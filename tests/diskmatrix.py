@@ -36,6 +36,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from decnet_syslog.commands.pair import Pair
+from decnet_syslog.errors import UserError
 
 __all__ = ["FAULTS", "SUBJECTS", "WHENS", "Cell", "Result", "run"]
 
@@ -407,9 +408,12 @@ class Run:
             if status is None:
                 end()
             self.untrace()
-        listener.start()
+        try:
+            self.pair.startListener()
+        except UserError:
+            # It has exited. The status is below.
+            pass
         if self.cell.fault not in MOVES:
-            time.sleep(0.8)
             self.trace()
         again = self._last(FAULT_S)
         return status if again is None else again
