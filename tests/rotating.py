@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,16 +77,28 @@ class Writer(threading.Thread):
         self.join()
 
 
+COPYTRUNCATE = ("copytruncate", "compress", "delaycompress")
+
+
 def rotateUnderLoad(
-    pair: Pair, rotations: int, interval: float, dice: random.Random
+    pair: Pair,
+    rotations: int,
+    interval: float,
+    dice: random.Random,
+    settings: Sequence[str] = COPYTRUNCATE,
 ) -> Outcome:
-    """Write, rotate, kill and start the forwarder; then wait for the last line."""
+    """
+    Write, rotate, kill and start the forwarder; then wait for the last line.
+
+    @param interval: seconds between rotations.
+    @param settings: lines of logrotate's configuration.
+    """
     program = requirePeer("logrotate")
     worker = pair.enroll("w1")
     pair.startListener()
     worker.forwarder.start()
     configuration = pair.directory / "logrotate.conf"
-    options = f"rotate {rotations}\n copytruncate\n compress\n delaycompress"
+    options = "\n ".join([f"rotate {rotations}", *settings])
     configuration.write_text(f'"{worker.file}" {{\n {options}\n}}\n')
     configuration.chmod(0o644)
     command = [program, "-f", "-s", str(pair.directory / "state"), str(configuration)]
