@@ -1,11 +1,12 @@
 """
 Deliver a whole file as fast as possible: ours and rsyslog, alternating.
 
-    python -m benchmarks.bulk [--scenario raw|json|relp|relp-as-shipped|all]
+    python -m benchmarks.bulk [--scenario raw|json|mixed|relp|relp-as-shipped|all]
         [--lines N] [--runs N]
 
 raw: raw lines, compared with omfwd and imtcp, which acknowledge nothing. json: raw
-lines and records. relp: raw lines, compared with omrelp and imrelp over TLS, which
+lines and records. mixed: the same with lines of many shapes, and which implementation renders
+their records. relp: raw lines, compared with omrelp and imrelp over TLS, which
 acknowledge, with the best window that we found. relp-as-shipped: with RELP's default
 window, and a fiftieth of the lines for the peer, which would otherwise take half an
 hour. Ours acknowledges, after fsync, in every scenario. Times are from the start of the
@@ -17,12 +18,14 @@ consecutive runs; the order of the two changes every time.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .delivery import Delivery, Input, deliver
 from .lines import decnetLines, write
+from .mixedlines import implementations, mixedLines
 from .report import Spread, figure, save, scratch, spread, table
 from .rsyslog import Relp, RelpAsShipped, Rsyslog
 from .side import Ours, Side
@@ -33,6 +36,9 @@ LINES = 1_000_000
 
 RUNS = 5
 
+# Rendered to see which implementations are used.
+SAMPLE_LINES = 10_000
+
 
 @dataclass(frozen=True)
 class Scenario:
@@ -40,17 +46,22 @@ class Scenario:
     The peer that ours is compared with, and the task.
 
     @ivar fraction: the part of the lines that the peer gets.
+    @ivar makeLines: makes a number of lines, in blocks.
     """
 
     title: str
     peer: type[Side]
     json: bool
     fraction: int = 1
+    makeLines: Callable[[int], Iterator[bytes]] = decnetLines
 
 
 SCENARIOS = {
     "raw": Scenario("raw lines", Rsyslog, False),
     "json": Scenario("raw lines and JSON", Rsyslog, True),
+    "mixed": Scenario(
+        "raw lines and JSON, mixed lines", Rsyslog, True, makeLines=mixedLines
+    ),
     "relp": Scenario("acknowledged, against RELP", Relp, False),
     "relp-as-shipped": Scenario(
         "acknowledged, against RELP as shipped", RelpAsShipped, False, 50
@@ -65,7 +76,7 @@ def _run(scenario: Scenario, lines: int, runs: int) -> dict[str, list[Delivery]]
         logs = {}
         for kind, count in ((Ours, lines), (scenario.peer, lines // scenario.fraction)):
             logs[kind] = directory / f"{kind.name}.log", count
-            write(logs[kind][0], decnetLines(count))
+            write(logs[kind][0], scenario.makeLines(count))
         for number in range(runs):
             turns: list[type[Side]] = [Ours, scenario.peer]
             for kind in turns if number % 2 == 0 else turns[::-1]:
@@ -162,6 +173,8 @@ def main() -> int:
         print(
             f"{SCENARIOS[name].title}, {lines:,} lines, {arguments.runs} pairs of runs"
         )
+        if SCENARIOS[name].json:
+            print(implementations(next(SCENARIOS[name].makeLines(SAMPLE_LINES))))
         results[name] = _run(SCENARIOS[name], lines, arguments.runs)
         _show(results[name])
         print()
