@@ -1,4 +1,4 @@
-"""The compiled module, if there is what it takes to build it; setup.cfg has all else."""
+"""Builds the compiled module if cffi is installed; setup.cfg has the rest of the metadata."""
 
 from importlib.util import find_spec
 
@@ -7,10 +7,10 @@ from setuptools.command.build_ext import build_ext
 
 
 class BuildBeside(build_ext):
-    """Also leave the module beside its source: tests run there, whatever is installed."""
+    """Also copies the module next to its source, where the tests of a checkout import it."""
 
     def run(self) -> None:
-        """Build, and copy."""
+        """Build and copy."""
         super().run()
         self.copy_extensions_to_source()
 

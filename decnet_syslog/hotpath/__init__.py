@@ -1,17 +1,18 @@
 """
-The compiled way for what is done with every line, where there is one.
+Compiled versions of the loops that touch every line, if the package was installed with them.
 
-C{_hotpath.c} does three things faster than Python: lines to frames, frames to lines, lines to
-records. It is compiled when the package is installed, if there is a compiler; else, or
-with C{DECNET_SYSLOG_PURE_PYTHON} in the environment, L{compiled} is C{None}.
+C{_hotpath.c} encodes lines as frames, decodes frames to lines, and renders lines as records,
+several times as fast as Python. It is compiled at installation if there is a C compiler.
+Without it, or with C{DECNET_SYSLOG_PURE_PYTHON} in the environment, L{compiled} is C{None}.
 
-What must be true: nobody can tell from the octets which of the two ran. Each function stops in
-front of the first line or frame that it does not take. L{decnet_syslog.wire.framing} and
-L{decnet_syslog.wire.record}, which are the definition, go on from there.
+What must be true: the octets are the same with and without it. Each function stops before the
+first line or frame that it does not handle; L{decnet_syslog.wire.framing} and
+L{decnet_syslog.wire.record}, which define the result, continue from there.
 
-Chosen: cffi, because cryptography brings it along, the module is for the stable ABI, a call
-lets other threads run, and plain C can be fuzzed and run under sanitizers by itself. Set
-aside: Cython and the interpreter's own C interface, for the same reasons.
+Chosen: cffi. cryptography depends on it anyway, a module for the stable ABI serves every
+Python release, a call releases the interpreter's lock, and plain C can be tested under
+sanitizers without Python. Set aside: Cython and the C interface of the interpreter, which lack
+the last two.
 """
 
 from ._functions import SCRATCH_OCTETS, Hotpath, Renderer, compiled, description, load

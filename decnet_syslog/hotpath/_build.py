@@ -1,9 +1,8 @@
 """
-How C{_hotpath.c} becomes the module C{decnet_syslog.hotpath._hotpath}: for setup.py.
+Builds the extension module C{decnet_syslog.hotpath._hotpath} from C{_hotpath.c}; setup.py uses it.
 
-The module is optional: where it cannot be compiled, Python does the same work
-(L{decnet_syslog.hotpath}). It is for the stable ABI, so one build serves every release
-of Python.
+The module is optional: an installation continues if it cannot be compiled. It uses only the
+stable ABI, so one build serves every Python release.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ _HERE = Path(__file__).parent
 _HEADER = (_HERE / "_hotpath.h").read_text("ascii")
 
 builder = FFI()
-# cffi reads declarations, no directives of the preprocessor.
+# cffi parses declarations, but no preprocessor directives.
 builder.cdef(
     "\n".join([line for line in _HEADER.splitlines() if not line.startswith("#")])
 )

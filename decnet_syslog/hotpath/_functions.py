@@ -1,4 +1,4 @@
-"""The functions of the compiled module, as Python calls them."""
+"""Python methods for the functions of the compiled module."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 
 __all__ = ["SCRATCH_OCTETS", "Hotpath", "Renderer", "compiled", "description", "load"]
 
-# Environment: anything but nothing turns the compiled way off.
+# Environment variable: any value but an empty one disables the compiled module.
 PURE_PYTHON = "DECNET_SYSLOG_PURE_PYTHON"
 
-# Of the module that belongs to this source.
+# DECNET_HOTPATH_VERSION of the module that this source expects.
 _VERSION = 2
 
-# What one call may make, unless it must be more. It stays in the processor's cache, with
-# what it is made of.
+# The room for the output of one call, in octets. Larger outputs get room of their own. This
+# much stays in the processor's cache, together with the input.
 SCRATCH_OCTETS = 128 * 1024
 
-# A frame of one octet, the shortest, takes half as much again as its line. Behind all frames
-# there has to be room for the longest MSG-LEN (DIGITS_MAX).
+# The frame of a line of one octet is half as long again as the line, others are shorter. The
+# function also needs room for the longest MSG-LEN (DIGITS_MAX) after the last frame.
 _FRAMES_MORE = 32
 
 
 class _Scratch(threading.local):
-    """What one thread needs for its calls. Others run while it is in one."""
+    """The buffers of one thread: several threads can be in a call at the same time."""
 
     def __init__(self, ffi: Any) -> None:
         self.done = ffi.new("decnet_progress *")
@@ -34,11 +34,7 @@ class _Scratch(threading.local):
 
 
 class Hotpath:
-    """
-    The functions of the compiled module.
-
-    Each takes octets, where to begin in them, and makes what it can of what is there.
-    """
+    """The functions of the compiled module, each for one block of octets."""
 
     def __init__(self, module: Any) -> None:
         """
@@ -47,22 +43,23 @@ class Hotpath:
         self._lib, self._ffi = module.lib, module.ffi
         if self._lib.DECNET_HOTPATH_VERSION != _VERSION:
             raise ImportError("compiled from another source")
-        # Without filling it with zeros.
+        # Does not clear the memory.
         self._new = self._ffi.new_allocator(should_clear_after_alloc=False)
         self._scratch = _Scratch(self._ffi)
 
     def _room(self, octets: int) -> tuple[Any, int]:
-        """Where so many octets can be made."""
+        """A buffer for at least this many octets, and its size."""
         if octets <= SCRATCH_OCTETS:
             return self._scratch.octets, SCRATCH_OCTETS
         return self._new("unsigned char[]", octets), octets
 
     def frames(self, lines: bytes, at: int = 0) -> tuple[bytes, int]:
         """
-        Lines as frames.
+        Encode lines as frames, up to the first empty line.
 
-        @param lines: each with its LF.
-        @return: the frames, and where they end in C{lines}: in front of an empty line.
+        @param lines: the lines, each with its LF.
+        @param at: where to begin.
+        @return: the frames, and the offset in C{lines} of the first line that is not encoded.
         """
         size = len(lines) - at
         room, roomOctets = self._room(size + size // 2 + _FRAMES_MORE)
@@ -73,11 +70,13 @@ class Hotpath:
 
     def lines(self, frames: bytes, at: int, longest: int) -> tuple[bytes, int, int]:
         """
-        Frames as lines.
+        Decode frames to lines, up to the first one that is incomplete or over the limit, that
+        has an LF in its message, or that is not a frame.
 
-        @param longest: octets of the longest message.
-        @return: the messages, each with an LF; how many; and where they end in C{frames}: in
-            front of a control line, a message with an LF in it, or what is no common frame.
+        @param at: where to begin.
+        @param longest: the limit on a message, in octets.
+        @return: the messages, each followed by an LF; their number; the offset in C{frames} of
+            the first octet that is not decoded.
         """
         size = len(frames) - at
         room, roomOctets = self._room(size)
@@ -95,13 +94,13 @@ class Hotpath:
         start: int | None,
     ) -> Renderer:
         """
-        What makes records of the lines of one block.
+        Make a renderer for the lines of one block.
 
-        @param before: octets of JSON from the end of C{raw_line} to the offset.
-        @param after: from there to the end, with the LF.
-        @param marked: instead of C{after}, if the HOSTNAME is not the worker's.
-        @param worker: whose HOSTNAME it should be, in lower case; C{None}: nothing is marked.
-        @param start: offset of the block in the worker's file; C{None}: it came from none.
+        @param before: the JSON of each record from the end of C{raw_line} to the offset.
+        @param after: the JSON from there to the end, with the LF.
+        @param marked: replaces C{after} if the HOSTNAME is not the worker's.
+        @param worker: the worker's name in lower case; C{None} if HOSTNAMEs are not compared.
+        @param start: the block's offset in the worker's file; C{None} if it came from no file.
         """
         views = [self._ffi.from_buffer(octets) for octets in (before, after, marked)]
         members = self._ffi.new("decnet_members *")
@@ -117,7 +116,7 @@ class Hotpath:
 
 
 class Renderer:
-    """Makes records of the lines of one block. See L{Hotpath.renderer}."""
+    """Renders the lines of one block as records. See L{Hotpath.renderer}."""
 
     def __init__(
         self,
@@ -129,17 +128,19 @@ class Renderer:
         start: int,
     ) -> None:
         self._lib, self._ffi, self._scratch = lib, ffi, scratch
-        # The views keep alive what the members point to.
+        # The members point into the views and do not keep them alive.
         self._members, self._views = members, views
         self._start = start
 
     def records(self, lines: bytes, at: int) -> tuple[bytes, int, int]:
         """
-        Lines as records, at most L{SCRATCH_OCTETS} of them.
+        Render lines as records, up to L{SCRATCH_OCTETS} octets of records, or to the first
+        line that does not have the common shape.
 
         @param lines: the block: lines, each with its LF.
-        @return: the records; how many; and where they end in C{lines}: in front of one that is
-            not of the common shape, or has no room.
+        @param at: where to begin.
+        @return: the records; their number; the offset in C{lines} of the first line that is not
+            rendered.
         """
         scratch = self._scratch
         done = scratch.done
@@ -160,14 +161,14 @@ class Renderer:
 
 
 def load(environment: Mapping[str, str]) -> tuple[Hotpath | None, str]:
-    """The compiled way, if it is there and not turned off, and a description for people."""
+    """The functions, or C{None} if they are missing or disabled; and a description for people."""
     if environment.get(PURE_PYTHON):
         return None, f"in Python, as {PURE_PYTHON} says"
     try:
         module = importlib.import_module("decnet_syslog.hotpath._hotpath")
         return Hotpath(module), "compiled"
     except ImportError as error:
-        # Also one for another machine, or of another version.
+        # A module for another architecture or from another source is not used either.
         missing = isinstance(error, ModuleNotFoundError)
         why = "no compiler was there at installation" if missing else str(error)
         return None, f"in Python, which is slower: {why}"

@@ -105,7 +105,7 @@ class OctetCountedReceiver(Protocol):
             data = b""
 
     def _handOver(self, blocks: list[Lines], frames: list[bytes]) -> None:
-        """Hand over messages, unless one before them has been refused."""
+        """Pass messages on, unless an earlier one was refused."""
         for lines in blocks:
             self.linesReceived(lines)
         if frames and not self._refused:

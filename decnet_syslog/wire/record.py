@@ -332,7 +332,7 @@ def _exact(message: bytes, receivedAt: str, worker: str | None) -> tuple[str, st
 
 
 def _last(receivedAt: str) -> str:
-    """The last member of every record, from the offset on."""
+    """The JSON of every record after the offset, without its end."""
     return f', "received_at": {_quote(receivedAt)}'
 
 
@@ -410,14 +410,14 @@ def renderLines(
         return
     who = provenance
     before = _before(who.worker, who.fingerprint, who.address, who.log)
-    # Surrogates, which no certificate has, are kept: they are in no HOSTNAME.
+    # A name with surrogates, which no certificate has, equals no HOSTNAME.
     worker = who.worker.lower().encode("utf-8", "surrogatepass") if who.marks else None
     renderer = hotpath.compiled.renderer(
         before, *_ends(_last(who.receivedAt)), worker, start
     )
     at = 0
-    # How many lines to render in Python when the compiled way takes none: more and more, so
-    # that lines of another shape do not pay for a call that is in vain.
+    # The number of lines to render in Python after the compiled module has stopped. It doubles
+    # each time, so that lines of another shape cost few calls in vain.
     run = 1
     while at < len(lines):
         made, count, at = renderer.records(lines, at)

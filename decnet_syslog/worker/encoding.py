@@ -27,14 +27,18 @@ def encodeLines(octets: bytes) -> bytes:
 
 
 def _encodeBegin(octets: bytes) -> tuple[bytes, int]:
-    """The frames of the first lines in the compiled way, and where the other lines begin."""
+    """
+    Encode the first lines with the compiled module, if there is one.
+
+    @return: their frames, and the offset of the first line that is not encoded.
+    """
     if hotpath.compiled is None or not octets:
         return b"", 0
     return hotpath.compiled.frames(octets)
 
 
 def _encodeRest(octets: bytes) -> bytes:
-    """L{encodeLines} in Python: the definition, and for what the compiled way leaves."""
+    """L{encodeLines} in Python: the definition. Also encodes what compiled code leaves."""
     lines = octets[:-1].split(b"\n")
     if all(lines):
         return encodeFrames(lines)
