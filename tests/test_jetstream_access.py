@@ -232,7 +232,7 @@ class ServerTests(NatsTestCase):
         try:
             bus = Bus.open(access(url, options, False))
         except UserError as error:
-            self.assertIn("lets us in", str(error))
+            self.assertIn("accepts us", str(error))
             return False
         try:
             return "limits" in bus.run(bus.api("INFO"))

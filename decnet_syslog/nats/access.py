@@ -1,4 +1,4 @@
-"""Where the servers are, and what we show them."""
+"""The addresses of the NATS servers, and the credentials for them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SCHEMES = ("nats://", "tls://")
 
 PORT = 4222
 
-# A .creds file has two or three thousand.
+# A .creds file has two to three thousand characters.
 CREDENTIALS_CHARACTERS_MAX = 64 * 1024
 
-# What nats-server takes: a stream's name and a token of a subject at once.
+# Valid in nats-server both as the name of a stream and as a token of a subject.
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _SERVER = re.compile(
     r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?\Z"
@@ -32,13 +32,13 @@ _SERVER = re.compile(
 @dataclass(frozen=True, slots=True)
 class Access:
     """
-    Servers, and how to come in.
+    The servers of one cluster, and the credentials for them.
 
-    @ivar servers: (host, port) each; of one cluster.
-    @ivar tls: C{None}: in the clear.
+    @ivar servers: each as (host, port).
+    @ivar tls: C{None}: connect without TLS.
     @ivar user: a name and its password.
-    @ivar credentials: the text of a NATS user's file: JWT and seed.
-    @ivar seed: an nkey's seed.
+    @ivar credentials: the text of a NATS user's credentials file: JWT and seed.
+    @ivar seed: the seed of an nkey.
     @ivar renewed: reads all files again; it may raise L{UserError}. Operators replace passwords,
         keys and certificates while we run, so each connection uses the files' present content.
     """
@@ -56,17 +56,17 @@ class Access:
 
 def parseServers(text: str) -> tuple[tuple[str, int], ...]:
     """
-    The servers of C{nats://host:port,host:port}.
+    Parse C{nats://host:port,host:port}.
 
-    @raise ValueError: with what is wrong.
+    @raise ValueError: the address is malformed. The text gives the reason.
     """
     scheme = next((s for s in SCHEMES if text.startswith(s)), None)
     if scheme is None:
-        raise ValueError(f"{text!r} begins with none of {', '.join(SCHEMES)}")
+        raise ValueError(f"{text!r} must begin with one of {', '.join(SCHEMES)}")
     if "@" in text:
         raise ValueError(
-            "a password in the address is seen by every user of this machine: put it into"
-            " a file for --journal-credentials"
+            "every user of this machine can see a password in the address: put it into a file"
+            " for --journal-credentials"
         )
     servers = []
     for part in text.removeprefix(scheme).rstrip("/").split(","):
@@ -79,7 +79,7 @@ def parseServers(text: str) -> tuple[tuple[str, int], ...]:
 
 
 def isLoopback(host: str) -> bool:
-    """Whether nothing that is sent there leaves this machine."""
+    """Whether a host is this machine, so that data for it does not leave the machine."""
     if host == "localhost":
         return True
     try:
@@ -90,9 +90,9 @@ def isLoopback(host: str) -> bool:
 
 def checkName(name: str) -> str:
     """
-    A name that can be a stream's.
+    Check that a name is valid for a stream.
 
-    @raise ValueError: it cannot.
+    @raise ValueError: it is not.
     """
     if _NAME.match(name) is None:
         raise ValueError("1 to 64 letters, digits, _ or -")
@@ -101,11 +101,11 @@ def checkName(name: str) -> str:
 
 def access(address: str, options: Mapping[str, str | None], plaintext: bool) -> Access:
     """
-    From what an operator says.
+    Make an L{Access} from the operator's options.
 
     @param options: C{ca}, C{cert}, C{key}, C{credentials}: paths, or C{None}.
-    @param plaintext: whether what is sent may be read on the way.
-    @raise UserError: it does not do.
+    @param plaintext: whether to connect to other machines without TLS.
+    @raise UserError: the options are unusable. The text gives the remedy.
     """
     try:
         servers = parseServers(address)
@@ -114,13 +114,13 @@ def access(address: str, options: Mapping[str, str | None], plaintext: bool) -> 
     tls = _context(options)
     if tls is None and address.startswith("tls://"):
         raise UserError(
-            "--journal tls://...: give --journal-ca, who vouches for the servers"
+            "--journal tls://...: give --journal-ca, the CA of the servers' certificates"
         )
     away = [host for host, _ in servers if not isLoopback(host)]
     if tls is None and away and not plaintext:
         raise UserError(
-            f"what is sent to {away[0]} could be read and changed on the way: give"
-            " --journal-ca for TLS, or --journal-plaintext if the way is safe"
+            f"without TLS, others could read and change the data on its way to {away[0]}: give"
+            " --journal-ca for TLS, or --journal-plaintext if the network path is safe"
         )
 
     def renewed() -> Access:
@@ -133,8 +133,8 @@ def access(address: str, options: Mapping[str, str | None], plaintext: bool) -> 
     if "NATS USER JWT" in text:
         if "USER NKEY SEED" not in text:
             raise UserError(
-                f"--journal-credentials {path}: a NATS .creds file without the seed; it has"
-                " to have both, as nsc writes it"
+                f"--journal-credentials {path}: a NATS .creds file without the seed; it must"
+                " contain JWT and seed, as written by nsc"
             )
         return Access(servers, tls, credentials=text, renewed=renewed)
     if re.fullmatch(r"SU[A-Z2-7]{56}", text):
@@ -168,7 +168,7 @@ def _refusePublic(option: str, path: Path) -> None:
     """
     Refuse a secret file to which other users have access.
 
-    @raise UserError: they have, or there is no such file.
+    @raise UserError: other users have access, or there is no such file.
     """
     try:
         status = os.stat(path)
@@ -193,24 +193,26 @@ def _checkOwner(option: str, path: Path, status: os.stat_result) -> None:
 
 def _context(options: Mapping[str, str | None]) -> ssl.SSLContext | None:
     """
-    Our side of TLS: the server's certificate is checked, and its name.
+    Make the TLS context. It verifies the server's certificate and name.
 
     @raise UserError: a file cannot be used.
     """
     if options["ca"] is None:
         if options["cert"] is not None or options["key"] is not None:
-            raise UserError("--journal-cert and --journal-key go with --journal-ca")
+            raise UserError(
+                "--journal-cert and --journal-key need --journal-ca as well"
+            )
         return None
     if (options["cert"] is None) != (options["key"] is None):
-        raise UserError("--journal-cert and --journal-key go together")
+        raise UserError("give both --journal-cert and --journal-key, or neither")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_verify_locations(cafile=options["ca"])
     except (OSError, ssl.SSLError) as error:
         raise UserError(
-            f"cannot use --journal-ca {options['ca']}: {error}; it is a file of"
-            " certificates in PEM"
+            f"cannot use --journal-ca {options['ca']}: {error}; it must be a"
+            " file of certificates in PEM"
         ) from None
     if options["key"] is not None:
         _refusePublic("--journal-key", Path(options["key"]))

@@ -1,18 +1,18 @@
 """
-The connection to NATS: questions and answers, for code that blocks.
+The connection to NATS: requests and answers, for code that blocks.
 
 What must be true:
 
-* a call ends. What is not answered in C{ANSWER_S} is L{Silent}: it may have happened or
-  not, and who asked finds out;
-* nothing is sent but to the servers that were named. Servers tell clients of others: those
-  could be anywhere, also where TLS would not recognise them;
-* where TLS is wanted, nothing, least of all a password, is sent before the handshake. (The
-  library goes on in the clear when a server, or somebody on the way, does not ask for it.)
+* every call ends. A request without an answer within C{ANSWER_S} raises L{Silent}. The server may
+  have executed the request or not, and the caller finds out which;
+* data is sent only to the servers in the options. Servers tell clients about other servers, whose
+  addresses could be anywhere, and which TLS might not recognize;
+* if TLS is configured, nothing is sent before the handshake, least of all a password. (The library
+  continues without TLS if the server, or an attacker between, does not ask for TLS.)
 
-Chosen: nats-py, in a thread of its own with its own event loop. The journal's calls block
-in the journal's thread anyway. Set aside: asyncio's reactor for all of Twisted, which is
-slower for the workers' connections.
+Chosen: nats-py, in a separate thread with its own event loop. The journal's calls block in the
+journal's thread anyway. Set aside: the asyncio reactor for all of Twisted, which is slower for the
+workers' connections.
 """
 
 from __future__ import annotations
@@ -37,39 +37,39 @@ __all__ = ["Bus", "Message", "Silent"]
 
 T = TypeVar("T")
 
-# How long an answer may take, in seconds: a cluster that elects a leader needs a few.
+# Maximum time until an answer, in seconds. A cluster needs a few seconds to elect a leader.
 ANSWER_S = 5.0
 
-# How long we look for a server that lets us in before we give up at the start, in seconds.
+# Maximum time at the start to find a server that accepts us, in seconds.
 CONNECT_S = 10.0
 
-# How often one who was sent away tries to come again, in seconds.
+# Interval of the attempts to connect after a server has ended the connection, in seconds.
 COME_AGAIN_S = 5.0
 
-# A server that is gone shows within so many seconds.
+# Interval of pings, in seconds; two missing answers mean that the server is gone.
 PING_S = 5
 
-# In a cluster, servers before 2.9.21 take several messages that are to be behind the same
-# one (nats-server issue 4320), those before 2.10.19 may store on some nodes a first message
-# that others refuse (pull request 5794). Those before 2.10.23 can lose a whole stream when
-# processes are killed (issue 6888, found by Jepsen, which names the release with the mends).
-# A single server has the same code for recovering its store after a kill.
+# In a cluster, servers before 2.9.21 accept several messages with the same expected predecessor
+# (nats-server issue 4320). Servers before 2.10.19 may store a first message on some nodes that
+# other nodes refuse (pull request 5794). Servers before 2.10.23 can lose a whole stream when
+# processes are killed (issue 6888; found by Jepsen, which names the release with the fix). A
+# single server uses the same code to recover its store after a kill.
 VERSION_MIN = (2, 10, 23)
 
-# Messages that come and are not looked at yet, of all subscriptions.
+# Maximum number of unread messages of a subscription.
 UNREAD_MAX = 4096
 
 
 class Silent(Exception):
-    """No answer. Its text says why, as far as that is known."""
+    """No answer came. The text gives the reason, if it is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """
-    What came.
+    A received message.
 
-    @ivar reply: where an answer would go; of JetStream's deliveries, what they are.
+    @ivar reply: the subject for an answer. In a delivery of JetStream it contains the sequence.
     """
 
     headers: Mapping[str, str]
@@ -78,7 +78,7 @@ class Message:
 
     @property
     def status(self) -> str | None:
-        """Of one that the server has made itself, its number."""
+        """The status number of a message that the server itself has made; otherwise C{None}."""
         return self.headers.get("Status")
 
 
@@ -87,13 +87,13 @@ def _message(msg: Msg) -> Message:
 
 
 def versionOf(info: Mapping[str, Any]) -> tuple[int, ...]:
-    """The numbers of a server's version; none of one that has no numbers."""
+    """The numbers of a server's version; empty if the version has none."""
     return tuple(map(int, re.findall(r"\d+", str(info.get("version", ""))[:20])[:3]))
 
 
 class _Client(Client):
     """
-    nats-py, which goes nowhere it was not sent, and not in the clear if it must not.
+    nats-py, restricted to the configured servers, and to TLS if that is configured.
 
     @ivar prepare: called before each attempt to connect: see L{adopt}.
     """
@@ -101,7 +101,7 @@ class _Client(Client):
     secure = False
 
     def prepare(self) -> None:
-        """Nothing to prepare."""
+        """Do nothing."""
 
     def adopt(self, access: Access) -> None:
         """Use these secrets for the next connection."""
@@ -132,7 +132,7 @@ class _Client(Client):
     ) -> None:
         info.pop("connect_urls", None)
         if isinstance(info.get("max_payload"), int):
-            # Sent when the server has reloaded its configuration.
+            # A server also sends this after it has reloaded its configuration.
             self._max_payload = info["max_payload"]
         await super()._process_info(info, initial_connection)
 
@@ -159,7 +159,7 @@ class _Client(Client):
 
 class Bus:
     """
-    One connection, mended whenever it breaks.
+    One connection, made again whenever it breaks.
 
     @ivar breaks: number of broken connections and unanswered requests. Afterwards another server,
         or another state, may answer.
@@ -168,11 +168,11 @@ class Bus:
     _log = Logger()
 
     def __init__(self, access: Access) -> None:
-        """L{open} is how to get one."""
+        """Use L{open} instead."""
         self._access = access
         self._client = _Client()
         self._listeners: list[tuple[str, Callable[[], None]]] = []
-        # The library mends a connection that breaks; not one that a server has ended.
+        # The library reconnects after a break, but not after the server has ended the connection.
         self._isSentAway = self._isClosing = False
         self._comeAgainAt = 0.0
         self._loop = asyncio.new_event_loop()
@@ -184,7 +184,7 @@ class Bus:
 
     @property
     def payloadMax(self) -> int:
-        """The longest message that the server takes now, headers included."""
+        """The longest message that the server accepts now, including headers."""
         return self._client.max_payload
 
     @classmethod
@@ -192,7 +192,7 @@ class Bus:
         """
         Connect.
 
-        @raise UserError: nobody lets us in.
+        @raise UserError: no server accepts us.
         """
         bus = cls(access)
         bus._thread.start()
@@ -201,8 +201,8 @@ class Bus:
         except Silent:
             bus.close()
             raise UserError(
-                f"no NATS server of {access} lets us in: {bus._why or 'no answer'}; start"
-                " one, or mend --journal, --journal-ca or --journal-credentials"
+                f"no NATS server of {access} accepts us: {bus._why or 'no answer'}; start"
+                " one, or correct --journal, --journal-ca or --journal-credentials"
             ) from None
         return bus
 
@@ -230,7 +230,7 @@ class Bus:
             max_reconnect_attempts=-1,
             ping_interval=PING_S,
             max_outstanding_pings=2,
-            # The library must not send anything later by itself: our callers decide on retries.
+            # The library must not resend by itself: our callers decide on retries.
             pending_size=0,
             **options,
         )
@@ -254,7 +254,7 @@ class Bus:
         self._isSentAway = not self._isClosing
 
     async def _comeAgain(self) -> None:
-        """Connect anew when a server has sent us away: it may have been mended there."""
+        """Connect again after a server has ended the connection: the cause may be corrected."""
         now = self._loop.time()
         if self._client.is_connected:
             self._isSentAway = False
@@ -273,7 +273,7 @@ class Bus:
     async def _failed(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
         if "Authorization" in text:
-            text += "; correct --journal-credentials, it is read again at each attempt"
+            text += "; correct --journal-credentials, each attempt reads the file again"
         self._say(text)
 
     def _say(self, text: str) -> None:
@@ -285,7 +285,7 @@ class Bus:
         self.breaks += 1
         self._client.forgetUnsent()
         if not self._client.is_closed:
-            self._log.warn("the connection to NATS is gone")
+            self._log.warn("the connection to NATS is lost; reconnecting")
 
     async def _reconnected(self) -> None:
         self._why = ""
@@ -293,10 +293,10 @@ class Bus:
 
     def run(self, work: Coroutine[Any, Any, T], patience: float | None = None) -> T:
         """
-        Do something in the connection's thread, and wait for it.
+        Run a coroutine in the connection's thread, and wait for its result.
 
-        @param patience: for work that may not end by itself.
-        @raise Silent: it did not.
+        @param patience: maximum time in seconds, for work that may not end by itself.
+        @raise Silent: it did not end in time, or there was no answer.
         """
 
         async def bounded() -> T:
@@ -314,9 +314,9 @@ class Bus:
         headers: Mapping[str, str] | None = None,
     ) -> Message:
         """
-        Ask, and wait for the answer.
+        Send a request, and wait for the answer.
 
-        @raise Silent: there was none. It may have been heard.
+        @raise Silent: no answer came. The server may have received the request.
         """
         await self._comeAgain()
         if not self._client.is_connected:
@@ -325,11 +325,11 @@ class Bus:
             subject, data, ANSWER_S, headers=dict(headers) if headers else None
         )
         try:
-            # The library waits for the answer so long, and for ever until it has sent it.
+            # The library's time limit begins when the request is sent, which can take for ever.
             answer = await asyncio.wait_for(asked, 2 * ANSWER_S)
         except nats.errors.NoRespondersError:
             self.breaks += 1
-            raise Silent("nobody answers: JetStream has no leader") from None
+            raise Silent("no responders: JetStream has no leader") from None
         except (nats.errors.Error, OSError, asyncio.TimeoutError) as error:
             self.breaks += 1
             raise Silent(str(error) or "no answer in time") from error
@@ -337,25 +337,25 @@ class Bus:
 
     async def api(self, verb: str, **members: Any) -> dict[str, Any]:
         """
-        Ask JetStream.
+        Send a request to JetStream's API.
 
         @return: the answer, which may be an error: C{{"error": {"err_code": ...}}}.
-        @raise Silent: there was none.
+        @raise Silent: no answer came.
         """
         answer = await self.ask(f"$JS.API.{verb}", json.dumps(members).encode())
         try:
             said: dict[str, Any] = json.loads(answer.data)
         except ValueError:
-            raise Silent("an answer that is no JSON") from None
+            raise Silent("the answer is not JSON") from None
         return said
 
     async def stream(
         self, subject: str, data: bytes, isAll: Callable[[list[Message]], bool]
     ) -> list[Message]:
         """
-        Ask, and take every answer until these are all.
+        Send a request, and collect answers until they are complete.
 
-        @raise Silent: it did not come.
+        @raise Silent: an answer did not come.
         """
         if not self._client.is_connected:
             raise Silent("no connection to NATS")
@@ -378,7 +378,7 @@ class Bus:
         return answers
 
     async def tell(self, subject: str, data: bytes = b"") -> None:
-        """Say something that nobody has to hear."""
+        """Publish a message whose loss does not matter."""
         if self._client.is_connected:
             try:
                 await asyncio.wait_for(self._client.publish(subject, data), ANSWER_S)
@@ -386,8 +386,7 @@ class Bus:
                 pass
 
     async def listen(self, subject: str, heard: Callable[[], None]) -> None:
-        """Call C{heard}, in the connection's thread, whenever something is said there."""
-
+        """Call C{heard}, in the connection's thread, for each message of a subject."""
         self._listeners.append((subject, heard))
         await self._listen(subject, heard)
 

@@ -157,7 +157,7 @@ class Committer:
         )
         failed = [error for error in results if isinstance(error, BaseException)]
         if not failed and not all(map(self._isOfNow, progress)):
-            # Some of these commits may be lost: try the group again.
+            # Some commits may be lost: try the group again.
             failed = [JournalBlocked("the stream went back in the middle")]
         if any(p.batch is not None for p in progress):
             await self._bus.tell(committedSubject(self._stream.name))

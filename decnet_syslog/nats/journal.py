@@ -1,30 +1,30 @@
 """
 The journal in JetStream: many listeners, one authority.
 
-What must be true (L{decnet_syslog.master.promise} has the words that every journal keeps):
+What must be true (L{decnet_syslog.master.promise} has the promises of every journal):
 
-* the octets and the position behind them are one message, and the server takes it only if
-  the last message of its subject is the one we think it is. Who thinks wrong, because
-  another listener has extended the stream meanwhile, is stale;
-* a listener keeps nothing that it could lose: what it remembers of a stream saves it a
-  question, and is compared by the server. It can be killed at any time, anywhere;
-* an answer that did not come is no answer. The same message is sent again, with the same
-  number before it: if the first one was taken, the second is refused, and the last message
-  of the subject says, by its attempt, whether it is ours.
+* octets and the position after them are one message. The server accepts it only if it follows the
+  message that we expect as the last one of its subject. A listener that expects another message,
+  because a second listener has extended the stream meanwhile, is stale;
+* a listener keeps no state that it could lose. Its memory of a stream only saves a request, and the
+  server compares it. So a listener can be killed at any time;
+* a missing answer proves nothing. The same message is sent again, with the same predecessor. If
+  the server accepted the first one, it refuses the second, and the attempt in the subject's last
+  message shows whether that message is ours.
 
-A grant asks the stream's leader for the last message. A leader that was deposed and has
-not noticed could give an old one. The forwarder then hears of a position that is behind,
-and may even decide on a gap; what it sends next names the old number and is refused. So
-nothing comes of it but another connection.
+A grant asks the stream's leader for the last message. A leader that was deposed and has not
+noticed could return an old one. The forwarder then learns an old position, and may even decide on
+a gap. But its next message names an old predecessor and is refused, so the only effect is another
+connection.
 
 The stream can go back (L{decnet_syslog.nats.history}). L{Chronicle.sure} detects this before each
 publish. After a rollback all grants are void, pending deposits are not committed, and the listener
 closes all connections with C{journal-went-back}. The forwarders then ask about their mark, learn
 that it is lost, and offer all files on their disks again.
 
-Of two connections of one stream, the newer is granted; the older is known to be stale here
-(its row is forgotten), and at another listener when the newer one has committed something.
-Until then either may go on: the one that is later loses.
+Of two connections with the same stream, the newer one is granted. At the same listener the older
+connection is stale at once, because its row is forgotten. At another listener it is stale when the
+newer connection has committed something. Until then both may continue: the later commit is refused.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class JetStreamJournal:
     """
     A journal in a cluster.
 
-    @ivar octets: 0: the stream's own limit is for all, and refuses when it is reached.
-    @ivar keptOctets: 0, too.
+    @ivar octets: 0: the stream has one limit for all listeners.
+    @ivar keptOctets: 0, for the same reason.
     """
 
     _log = Logger()
@@ -84,7 +84,7 @@ class JetStreamJournal:
         encoding: str,
         messageOctetsMax: int,
     ) -> None:
-        """L{open} is how to get one."""
+        """Use L{open} instead."""
         self._streamsPerWorkerMax = streamsPerWorkerMax
         self._messageOctetsMax = messageOctetsMax
         self._saidPayload = 0
@@ -121,19 +121,20 @@ class JetStreamJournal:
         encoding: str = "zstd",
     ) -> JetStreamJournal:
         """
-        Find the stream, or make it.
+        Open the stream, or create it.
 
-        @param messageOctetsMax: the longest line that will come.
-        @param outbox: where the outputs' cursors are; C{None}: no output is here.
-        @param streamsPerWorkerMax: of more the one that advanced longest ago is forgotten, but
-            none whose lines are not in every output; about, since others make some, too.
-        @param encoding: of what is committed here, C{zstd} or C{none}. Read are both.
-        @raise UserError: it cannot be used.
+        @param messageOctetsMax: maximum length of a line.
+        @param outbox: the cursors of the outputs; C{None}: this process has no outputs.
+        @param streamsPerWorkerMax: with more streams of a worker, the one that advanced longest ago
+            is forgotten, unless it has lines that are not in every output. Other listeners create
+            streams at the same time, so the limit is approximate.
+        @param encoding: the compression of committed batches, C{zstd} or C{none}. Both can be read.
+        @raise UserError: the stream cannot be used.
         """
         if messageOctetsMax + 1 + HEADERS_OCTETS_MAX > bus.payloadMax:
             raise UserError(
-                f"the NATS server takes messages of {bus.payloadMax} octets: too few for"
-                f" lines of {messageOctetsMax}; set max_payload there to"
+                f"the NATS server accepts messages of at most {bus.payloadMax} octets, too few for"
+                f" lines of {messageOctetsMax}: set max_payload on all servers to"
                 f" {messageOctetsMax + 1 + HEADERS_OCTETS_MAX} or more, or lower"
                 " --max-message"
             )
@@ -183,20 +184,20 @@ class JetStreamJournal:
     @property
     def octetsOf(self) -> Mapping[str, int]:
         """
-        Nothing: what others have committed for a worker is not known here, and the stream's
-        limit is for all.
+        Empty: the commits of other listeners are unknown here, and the stream has one limit for all
+        workers.
         """
         return {}
 
     def close(self) -> None:
-        """Let go of the outputs, and close the connection."""
+        """Give up the lease on the outputs, and close the connection."""
         if self._outbox is not None:
             self._outbox.leave()
             self._outbox.close()
         self._bus.close()
 
     def giveBack(self) -> bool:
-        """As L{decnet_syslog.master.promise.JournalPromise.giveBack}: the servers do it."""
+        """As L{decnet_syslog.master.promise.JournalPromise.giveBack}: the servers free room."""
         return False
 
     # History.
@@ -266,7 +267,7 @@ class JetStreamJournal:
     def grant(
         self, worker: str, stream: str, generation: int, start: int, name: str
     ) -> Grant:
-        """One of L{grants}."""
+        """Grant one stream, as of L{grants}."""
         return self.grants([Wish(worker, stream, generation, start, name)])[0]
 
     def grants(self, wishes: Sequence[Wish]) -> list[Grant]:
@@ -293,7 +294,7 @@ class JetStreamJournal:
             try:
                 self._run(self._remover.release(self._outbox.released))
             except JournalBlocked:
-                # Nobody waits for that: the next time.
+                # This is not urgent: try again after the next commit.
                 pass
         return batches
 
@@ -319,7 +320,7 @@ class JetStreamJournal:
         try:
             return not await self._reader.read(written, 1)
         except WentBack:
-            # In this moment.
+            # It went back at this moment.
             return False
 
     def isAllWritten(self) -> bool:
@@ -395,24 +396,24 @@ class JetStreamJournal:
 
     def tidy(self) -> None:
         """
-        Make room of what is kept for its position only. For those who write the outputs, now
-        and then.
+        Shorten messages that are kept only as positions. The process that writes the outputs calls
+        this regularly.
 
-        @raise JournalBlocked: not now.
+        @raise JournalBlocked: try again later.
         """
         assert self._outbox is not None, "no output is here"
         self._run(self._shortener.tidy(self._outbox.released, self._limbo))
 
     @property
     def octetsMax(self) -> int:
-        """What the stream may take."""
+        """Maximum size of the stream, in octets."""
         return self._stream.octetsMax
 
     def size(self) -> tuple[int, int]:
         """
-        What the stream takes, in octets, and its last message.
+        Return the size of the stream in octets, and its last message.
 
-        @raise JournalBlocked: not now.
+        @raise JournalBlocked: try again later.
         """
         octets, _, last = self._run(self._stream.state())
         return octets, last
@@ -421,7 +422,7 @@ class JetStreamJournal:
         """
         Call C{heard}, in the bus's thread, when a listener has committed something.
 
-        It may be missed: ask as well.
+        A notice can get lost, so read regularly as well.
         """
         self._run(self._bus.listen(committedSubject(self._stream.name), heard))
 

@@ -1,29 +1,30 @@
 """
-When whoever writes the outputs has to stop.
+The times of the lease on the outputs, and the reasons to give it up.
 
-L{decnet_syslog.nats.outbox} and L{decnet_syslog.nats.reader} say why.
+L{decnet_syslog.nats.outbox} and L{decnet_syslog.nats.reader} have the theory.
 """
 
 from __future__ import annotations
 
 __all__ = ["GIVE_UP_S", "LEASE_S", "RENEW_S", "LeaseLost", "WentBack"]
 
-# A cluster that elects a leader answers nobody for some seconds: that is no reason to go.
+# Seconds. A cluster does not answer while it elects a leader. That must not end the lease.
 LEASE_S = 30.0
 RENEW_S = 5.0
 
-# From the last time that we could write the value. The rest is for what is under way.
+# Seconds since the last time that we could write the value. The rest of the lease is for writes
+# that are in progress.
 GIVE_UP_S = 20.0
 
 
 class LeaseLost(Exception):
-    """Somebody else writes the outputs now: stop, and write nothing more."""
+    """Another process writes the outputs now: stop without writing more."""
 
 
 class WentBack(Exception):
     """
-    The stream has lost messages at its end, and gives their sequences to others.
+    The stream has lost messages at its end, and assigns their sequences to other messages.
 
-    Most of its nodes have lost their power at once. Whoever writes
-    the outputs begins again behind what is still there.
+    Its store was restored, or most nodes lost power at once. The outputs continue after the last
+    unchanged message.
     """

@@ -3,14 +3,14 @@ A batch as a message: its subject, its headers, its body.
 
 What must be true:
 
-* a message stands alone: who sent the octets, where they belong in the file, and the
-  position of the stream behind them. So the last message of a subject is the position;
-* nothing of a peer becomes a token of a subject, a wildcard or a line of a header: what is
-  not a letter, a digit, C{_} or C{-} is written C{%XX}, an octet each;
-* what was committed is what is read: L{encode} and L{decode} are inverse, whatever packs
-  the body.
+* a message is complete: it has the sender of the octets, their place in the file, and the stream's
+  position after them. So the last message of a subject is the position;
+* text of a peer cannot produce another token of a subject, a wildcard or a header line. In subjects
+  each octet that is not a letter, a digit, C{_} or C{-} is written as C{%XX};
+* the octets that were committed are read back: L{encode} and L{decode} are inverse, whatever the
+  compression.
 
-C{docs/jetstream.rst} has the format for those who read the stream themselves.
+C{docs/jetstream.rst} describes the format for other programs that read the stream.
 """
 
 from __future__ import annotations
@@ -38,16 +38,15 @@ __all__ = [
     "subjectOf",
 ]
 
-# What the headers take at most, subject and protocol included: a path of 4096 octets is
-# three times as long when all of it is escaped.
+# Maximum size of the headers, including subject and protocol. A path of 4096 octets can become
+# three times as long when it is escaped.
 HEADERS_OCTETS_MAX = 16 * 1024
 
-# The header that tells a message from every other, whatever its sequence.
+# The header that identifies a message, whatever its sequence.
 ATTEMPT = "Decnet-Attempt"
 
-# Octets of a message, if its lines are not longer. A grant fetches the last message of its
-# subject, so it is not as much as a server takes; a commit costs a round trip, so it is
-# not little.
+# Maximum size of a message, unless one line is longer. A grant fetches the last message of its
+# subject, so this is less than the server accepts. A commit costs a round trip, so it is not small.
 PIECE_OCTETS = 128 * 1024
 
 # A peer without the extension has no streams.
@@ -59,15 +58,17 @@ _ESCAPE = re.compile(rb"%([0-9A-F]{2})")
 
 
 class Foreign(Exception):
-    """A message that is none of ours. Its text says what is wrong."""
+    """A message of another program. The text gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
     """
-    Where a stream is behind a message.
+    The position of a stream after a message.
 
-    @ivar base: end of the last gap; C{crc} is of the octets [base, offset).
+    @ivar offset: octets of the file, including gaps.
+    @ivar base: the end of the last gap.
+    @ivar crc: the CRC-32 of the octets [base, offset).
     """
 
     offset: int
@@ -75,7 +76,7 @@ class Position:
     crc: int
 
     def behind(self, deposit: Deposit) -> Position:
-        """Where the stream is behind a deposit that starts here."""
+        """The position after a deposit that starts at this one."""
         if deposit.reason is not None:
             return Position(deposit.end, deposit.end, 0)
         return Position(deposit.end, self.base, crc32(deposit.octets, self.crc))
@@ -86,8 +87,8 @@ class Entry:
     """
     A message of the journal.
 
-    @ivar batch: C{None} for one that only says where a stream begins.
-    @ivar attempt: 32 hex digits; of this message, however often it was sent.
+    @ivar batch: C{None} for a message that has only a position.
+    @ivar attempt: 32 hex digits, the same each time that this message is sent.
     """
 
     seq: int
@@ -100,13 +101,13 @@ class Entry:
     batch: Batch | None
 
     def grant(self) -> Grant | None:
-        """What names its stream, and gives no right."""
+        """A grant that only identifies the stream."""
         if self.stream is None:
             return None
         return Grant(0, 0, self.stream, self.generation, 0, 0, 0)
 
     def known(self) -> Known:
-        """As C{LIST} wants it."""
+        """The stream as of the answer to C{LIST}."""
         at = self.position
         assert self.stream is not None
         name = cutName(self.name or "")
@@ -127,7 +128,7 @@ def _unescaped(value: str) -> str:
 
 
 def subjectOf(prefix: str, worker: str, grant: Grant | None) -> str:
-    """Where the batches of a stream go, or of a peer that has none."""
+    """The subject for the batches of a stream, or of a peer without streams."""
     if grant is None:
         return f"{prefix}.{_escaped(_SAFE, worker)}.{PLAIN}"
     stream = _escaped(_SAFE, grant.stream)
@@ -135,23 +136,23 @@ def subjectOf(prefix: str, worker: str, grant: Grant | None) -> str:
 
 
 def streamsOf(prefix: str, worker: str) -> str:
-    """All streams of a worker."""
+    """The subjects of all streams of a worker."""
     return f"{prefix}.{_escaped(_SAFE, worker)}.*.*"
 
 
 def allOf(prefix: str) -> str:
-    """Everything there is."""
+    """All subjects."""
     return f"{prefix}.>"
 
 
 def pieces(deposit: Deposit, most: int) -> Iterator[Deposit]:
     """
-    Cut a deposit behind lines, or messages.
+    Cut a deposit into pieces of whole lines or messages.
 
-    A prefix of it that is committed while the rest is not is what the peer has sent, and
-    the position is behind it: as if the rest had not arrived.
+    If only the first pieces are committed, the position is at their end, as if the rest had not
+    arrived.
 
-    @param most: octets of a piece; more only if one line is longer.
+    @param most: maximum size of a piece in octets, unless one line is longer.
     """
     if deposit.lengths is not None:
         yield from _messagePieces(deposit, deposit.lengths, most)
@@ -179,7 +180,7 @@ def _part(deposit: Deposit, start: int, end: int) -> Deposit:
 def _messagePieces(
     deposit: Deposit, lengths: Sequence[int], most: int
 ) -> Iterator[Deposit]:
-    # Each with the digits before it, see _framed.
+    # The size of a piece includes the lengths that _framed adds.
     start = end = first = weight = 0
     for index, length in enumerate(lengths):
         cost = length + len(str(length)) + 1
@@ -195,7 +196,7 @@ def _messagePieces(
 
 
 def _framed(octets: bytes, lengths: Sequence[int]) -> bytes:
-    """Messages as RFC 5425 frames: one of them has a line feed inside."""
+    """Encode messages as RFC 5425 frames, because one of them contains a line feed."""
     parts: list[bytes] = []
     at = 0
     for length in lengths:
@@ -223,9 +224,9 @@ def encode(
     deposit: Deposit, position: Position, attempt: str, pack: Pack = never
 ) -> tuple[dict[str, str], bytes]:
     """
-    The headers and the body of a deposit.
+    Make the headers and the body for a deposit.
 
-    @param position: behind it; of a peer without streams, all 0.
+    @param position: the position after the deposit; all 0 for a peer without streams.
     @param pack: as of L{decnet_syslog.nats.packing}.
     """
     who = deposit.provenance
@@ -238,7 +239,7 @@ def encode(
         "Decnet-Marks": str(int(who.marks)),
     }
     if who.log is not None:
-        # Empty or not: a header without a value is none to some clients.
+        # The prefix keeps the value non-empty: some clients ignore a header without a value.
         headers["Decnet-Log"] = "=" + _escaped(_TEXT, who.log)
     if deposit.grant is not None:
         headers |= {
@@ -250,7 +251,7 @@ def encode(
             "Decnet-Crc": f"{position.crc:08x}",
         }
     elif deposit.reason is not None:
-        # A message that was too long: how long it was.
+        # A message that was too long: its length.
         headers |= {"Decnet-Start": "0", "Decnet-End": str(deposit.end)}
     body = deposit.octets
     if deposit.reason is not None:
@@ -268,7 +269,7 @@ def encode(
 def _number(headers: Mapping[str, str], name: str) -> int:
     value = headers.get(name, "")
     if not value.isascii() or not value.isdigit():
-        raise Foreign(f"{name} is no number")
+        raise Foreign(f"{name} is not a number")
     return int(value)
 
 
@@ -286,11 +287,11 @@ def _optional(headers: Mapping[str, str], name: str) -> str | None:
 
 def decode(seq: int, headers: Mapping[str, str], body: bytes) -> Entry:
     """
-    What a message says.
+    Decode a message.
 
-    @param seq: its sequence in the JetStream stream, which is the batch's.
-    @raise Foreign: it is none of ours.
-    @raise JournalBlocked: it is, but cannot be unpacked by this program.
+    @param seq: its sequence in the JetStream stream, which becomes the batch's.
+    @raise Foreign: another program has published it.
+    @raise JournalBlocked: this program cannot unpack it.
     """
     provenance = Provenance(
         _text(headers, "Decnet-Worker"),
@@ -310,19 +311,19 @@ def decode(seq: int, headers: Mapping[str, str], body: bytes) -> Entry:
         try:
             crc = int(_text(headers, "Decnet-Crc"), 16)
         except ValueError:
-            raise Foreign("Decnet-Crc is no checksum") from None
+            raise Foreign("Decnet-Crc is not a checksum") from None
         position = Position(
             _number(headers, "Decnet-End"), _number(headers, "Decnet-Base"), crc
         )
     elif "Decnet-End" in headers:
         position = Position(_number(headers, "Decnet-End"), 0, 0)
     reason = _optional(headers, "Decnet-Gap")
-    # Of a message whose headers were asked for there is none.
+    # There is no body if only headers were requested.
     if body and "Decnet-Encoding" in headers:
         try:
             body = unpack(_text(headers, "Decnet-Encoding"), body)
         except NotPacked as error:
-            raise Foreign(f"the body is not packed: {error}") from None
+            raise Foreign(f"the body cannot be unpacked: {error}") from None
     lengths: tuple[int, ...] | None = None
     if "Decnet-Framing" in headers:
         body, lengths = _unframed(body)

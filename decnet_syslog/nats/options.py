@@ -1,4 +1,4 @@
-"""Options of those who use a journal in NATS, and what they open."""
+"""Options for a journal in NATS, and functions that open it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ NAME = "decnet"
 
 def checkEncoding(text: str) -> str:
     """
-    How bodies are packed.
+    Check a value of C{--journal-compression}.
 
-    @raise ValueError: it is not known.
+    @raise ValueError: it is unknown.
     """
     if text not in ("zstd", "none"):
         raise ValueError("zstd or none")
@@ -44,35 +44,35 @@ NATS_PARAMETERS: list[list[Any]] = [
         "journal-name",
         None,
         NAME,
-        "With a journal in NATS: its stream, and the first word of its subjects",
+        "With a journal in NATS: name of the stream, and first token of its subjects",
         checkName,
     ],
     [
         "journal-replicas",
         None,
         None,
-        "With a journal in NATS: copies of the stream, when we make it [3 in a cluster, 1"
-        " without]",
+        "With a journal in NATS: copies of the stream, if it is created now [3 in a cluster,"
+        " 1 otherwise]",
         count,
     ],
     [
         "journal-ca",
         None,
         None,
-        "With a journal in NATS: who vouches for its servers, in PEM; then TLS is a must",
+        "With a journal in NATS: the CA of its servers, in PEM; then TLS is required",
     ],
     [
         "journal-cert",
         None,
         None,
-        "With a journal in NATS: our certificate for its servers, in PEM",
+        "With a journal in NATS: the client certificate for its servers, in PEM",
     ],
     ["journal-key", None, None, "With a journal in NATS: the certificate's key"],
     [
         "journal-credentials",
         None,
         None,
-        "With a journal in NATS: a file; a user's .creds, an nkey's seed, or name:password",
+        "With a journal in NATS: a file with a user's .creds, an nkey's seed, or name:password",
     ],
 ]
 
@@ -80,8 +80,8 @@ NATS_FLAGS = [
     [
         "journal-plaintext",
         None,
-        "With a journal in NATS: without TLS also to another machine. Whoever is on the way"
-        " reads and changes lines",
+        "With a journal in NATS: connect to other machines without TLS. Anyone on the network"
+        " path can read and change lines",
     ]
 ]
 
@@ -91,8 +91,8 @@ COMPRESSION_PARAMETERS: list[list[Any]] = [
         "journal-compression",
         None,
         "zstd",
-        "With a journal in NATS: how batches are packed, zstd or none. Other programs that"
-        " read the stream must know it",
+        "With a journal in NATS: compression of batches, zstd or none. Other programs that"
+        " read the stream must support it",
         checkEncoding,
     ]
 ]
@@ -125,9 +125,9 @@ def natsJournal(
     options: usage.Options, messageOctetsMax: int, streamsPerWorkerMax: int
 ) -> Callable[[], JetStreamJournal]:
     """
-    What opens the journal that the options name; it may raise L{UserError}.
+    Make a function that opens the journal in the options. It may raise L{UserError}.
 
-    @param messageOctetsMax: the longest line that will come.
+    @param messageOctetsMax: maximum length of a line.
     @param streamsPerWorkerMax: as of L{JetStreamJournal.open}.
     """
 
@@ -158,10 +158,11 @@ def natsOutbox(
     options: usage.Options, state: Path, holder: str, clock: Callable[[], float]
 ) -> Callable[[], tuple[JetStreamJournal, Outbox]]:
     """
-    What opens the journal for those who write the outputs; it may raise L{UserError}.
+    Make a function that opens the journal for the process that writes the outputs. It may raise
+    L{UserError}.
 
     @param state: the file of the cursors.
-    @param holder: as of L{Outbox}, and so is C{clock}.
+    @param holder: as of L{Outbox}, like C{clock}.
     """
 
     def opened() -> tuple[JetStreamJournal, Outbox]:

@@ -1,16 +1,15 @@
 """
-Where the outputs are: their cursors, and who may write them.
+The cursors of the outputs, and the lease: the right to write the outputs.
 
 What must be true:
 
-* an output's cursor is, with the lengths of its files, in a file beside these (a
-  L{decnet_syslog.master.journal.Journal}, which holds nothing else): one transaction. What
-  others must know of it, up to which message every output has all, follows in one value
-  of a key-value bucket in JetStream;
-* that value is the lease, too. Whoever writes it names the revision before it. So one who
-  has lost the lease cannot move a cursor, and learns it;
-* nobody's clock is compared with another's. A holder writes the value again and again; who
-  waits takes it when it has not changed for C{LEASE_S} by its own clock; and a holder
+* an output's cursor and the lengths of its files are in one local database, saved in one
+  transaction (L{decnet_syslog.nats.outputstate}). The cursors are then copied to a value in a
+  key-value bucket of JetStream, for other hosts;
+* that value is the lease as well. Each write names the previous revision. So a process that has
+  lost the lease cannot move a cursor, and notices the loss;
+* clocks of different hosts are not compared. The holder writes the value regularly. A waiting
+  process takes the lease when the value has not changed for C{LEASE_S} by its own clock. The holder
   stops when it has not been able to write for C{GIVE_UP_S}, which is less;
 * the lease belongs to a running process. A process may take it over at once only if the last holder
   had locked the same file: the same inode, since the same boot of the machine. Files and
@@ -19,10 +18,11 @@ What must be true:
   the file and in the bucket. After a rollback the outputs continue after the last message that is
   unchanged, and skip octets that they have written (L{decnet_syslog.nats.written}).
 
-One host: a second writer waits for a lock on the file as well, and goes on where the first
-was killed, in the same files: every line once. Another host with files of its own goes on
-where the value says: what the first had written and not yet said is in the files of both,
-and nothing is in none. docs/jetstream.rst has it in full.
+On one host, a second process also waits for a lock on the database. It continues in the same
+files where the first was killed, so each line is in the files once. A process on another host with
+its own files continues at the cursors in the bucket. Lines that the first host had written after
+these cursors are in the files of both hosts, and no line is missing. docs/jetstream.rst has the
+details.
 """
 
 from __future__ import annotations
@@ -71,11 +71,11 @@ def placeOf(path: Path) -> str:
 @dataclass(frozen=True, slots=True)
 class _Value:
     """
-    What the bucket has.
+    The value in the bucket.
 
-    @ivar revision: of the message; 0: there is none.
-    @ivar holder: who writes the outputs; "": nobody.
-    @ivar place: the identity of the file that has the cursors.
+    @ivar revision: of the value's message; 0: there is no value.
+    @ivar holder: the process that writes the outputs; "": none.
+    @ivar place: the identity of the database with the cursors.
     @ivar host: as of L{placeOf}; "": not known.
     @ivar journal: the identity of the stream.
     @ivar history: the history of the cursors; C{None} if an older program wrote the value.
@@ -94,7 +94,7 @@ class _Value:
 
     @property
     def released(self) -> int:
-        """Every output has what is up to here."""
+        """Every output has all messages up to this one."""
         return min(self.cursors.values(), default=0)
 
 
@@ -125,7 +125,8 @@ async def _read(stream: Stream, name: str) -> _Value:
         )
     except (ValueError, KeyError, AttributeError, TypeError):
         raise JournalBlocked(
-            f"the value of {KEY} in the bucket {_bucket(name)} is none of ours"
+            f"the value of {KEY} in the bucket {_bucket(name)} was written by another program;"
+            " choose another --journal-name"
         ) from None
 
 
@@ -143,7 +144,7 @@ class Plan:
 
 
 async def releasedOf(bus: Bus, name: str) -> int:
-    """Up to which message every output has all."""
+    """Read the last message up to which every output has everything."""
     return (await _read(Stream(bus, f"KV_{_bucket(name)}"), name)).released
 
 
@@ -151,9 +152,9 @@ class Outbox:
     """
     The right to write the outputs, and their cursors.
 
-    @ivar released: every output has what is up to here on disk.
-    @ivar before: what the bucket had when we took the outputs.
-    @ivar renewed: when the value was last written, begun at.
+    @ivar released: every output has all messages up to this one on disk.
+    @ivar before: the bucket's value when this process took the lease.
+    @ivar renewed: when the last successful write of the value began.
     @ivar written: for each output, the end of each stream.
     @ivar state: the file of the cursors.
     @ivar known: the history that the cursors belong to.
@@ -170,9 +171,9 @@ class Outbox:
         clock: Callable[[], float],
     ) -> None:
         """
-        @param state: the cursors and the lengths of the files; nothing else is in it.
-        @param holder: how we are called; for an operator to read.
-        @param clock: seconds, of a clock that does not jump.
+        @param state: the database of the cursors and the lengths of the files.
+        @param holder: our name, for operators.
+        @param clock: returns seconds, and never jumps.
         """
         self._bus = bus
         self._layout = layout
@@ -188,7 +189,7 @@ class Outbox:
         self.known: History | None = None
         # The identity of the stream.
         self._journal = ""
-        # Of what we have sent and had no answer to.
+        # The attempts of writes without an answer.
         self._attempts: list[str] = []
         self.released = 0
         self.before = _Value()
@@ -196,26 +197,26 @@ class Outbox:
 
     @property
     def isHeld(self) -> bool:
-        """Whether the outputs were ours when we last heard."""
+        """Whether this process had the lease at the last answer."""
         return self._value.holder == self._holder
 
     @property
     def holder(self) -> str:
-        """Who writes the outputs."""
+        """The process that writes the outputs."""
         return self._value.holder
 
     def prepare(self) -> None:
         """
-        Make the bucket.
+        Create the bucket.
 
-        @raise UserError: it cannot be had.
+        @raise UserError: that is impossible.
         """
         opening(self._bus, f"the bucket {_bucket(self._layout.name)}", self._prepare)
 
     async def _prepare(self) -> None:
         info = await Stream(self._bus, self._layout.name).ask("STREAM.INFO")
         if errorOf(info) is not None:
-            # Not as many copies as it has, for ever, because it could not say it now.
+            # Its number of replicas is needed: the bucket keeps that number for ever.
             raise JournalBlocked(f"the stream {self._layout.name} is gone")
         replicas = info["config"]["num_replicas"]
         answer = await self._bus.api(
@@ -243,20 +244,20 @@ class Outbox:
 
     def acquire(self) -> bool:
         """
-        Take the outputs if nobody has them, or has not said so for C{LEASE_S}.
+        Take the lease if it is free, or if its holder has not renewed it for C{LEASE_S}.
 
-        @return: whether they are ours; if not, call again soon.
+        @return: whether this process has the lease; if not, call again soon.
         """
         try:
             value = self._bus.run(_read(self._stream, self._layout.name))
         except (JournalBlocked, Silent):
-            # Nobody can renew either, perhaps: whoever holds it is not blamed for that.
+            # Perhaps the holder cannot renew either: do not count this time against it.
             self._changed = self._clock()
             return False
         if value.revision != self._value.revision or self._changed == float("-inf"):
             self._value = value
             self._changed = self._clock()
-        # Of our own place: it was killed, or we would not have the lock on it.
+        # A holder in our own place was killed, because we have the lock.
         isFree = value.holder in ("", self._holder) or value.host == self._host
         if not isFree and self._clock() - self._changed < LEASE_S:
             return False
@@ -269,7 +270,7 @@ class Outbox:
             return False
         if not isFree:
             self._log.warn(
-                "the outputs are taken over from {before}, who has been silent",
+                "taking over the outputs from {before}, which has not renewed its lease",
                 event="superseded",
                 before=value.holder,
                 reason="silent",
@@ -278,9 +279,9 @@ class Outbox:
 
     def renew(self) -> None:
         """
-        Say that we are there.
+        Renew the lease.
 
-        @raise LeaseLost: somebody else has taken over.
+        @raise LeaseLost: another process has taken over.
         """
         self._write(self._holder)
 
@@ -321,15 +322,15 @@ class Outbox:
                     reason="restored from a copy, recreated, or its end was lost",
                 )
             elif name in value.cursors and here < there:
-                # Another host has written since then, into its own files.
+                # Meanwhile another host has written into its own files.
                 self._log.warn(
-                    "{output} goes on behind batch {seq}: what comes before is in the"
-                    " files of {place}",
+                    "{output} continues after batch {seq}: the batches before are in the files"
+                    " of {place}",
                     event="diverged",
                     output=name,
                     seq=said,
-                    place=value.place or "somebody else",
-                    reason=f"these files have all up to batch {cursor.seq}",
+                    place=value.place or "another host",
+                    reason=f"the files here have everything up to batch {cursor.seq}",
                 )
             cursors[name] = replace(cursor, seq=max(here, there))
         return Plan(cursors, min(lost) if lost else None)
@@ -351,7 +352,7 @@ class Outbox:
             self.written[name] = Written(
                 name, self.state.ends(name), self.state.again(name)
             )
-        # A new holder's first word: the cursors of the one before are refused from now on.
+        # From the first write of a new holder on, cursors of the previous holder are refused.
         notes = {"history": known.asText(), "fork": "owed" if owesFork else None}
         self.state.save(list(plan.cursors.values()), notes, {})
         self.known, self._journal = known, journal
@@ -377,8 +378,8 @@ class Outbox:
         self, cursors: Iterable[Cursor], known: History, tell: bool = True
     ) -> None:
         """
-        Save what the outputs have on disk: here first, then where others see it. That
-        can wait, for L{renew}: here is what we go on from.
+        Save the cursors: first in the local database, from which this host continues, then in the
+        bucket for other hosts. If the latter is impossible now, L{renew} does it.
 
         @param known: the history that the cursors belong to.
         @param tell: whether to write them to the bucket as well.
@@ -406,7 +407,7 @@ class Outbox:
             pass
 
     def leave(self) -> None:
-        """Let another take over at once."""
+        """Give up the lease, so that another process can take over at once."""
         if self.isHeld:
             try:
                 self._write("")
@@ -414,15 +415,15 @@ class Outbox:
                 pass
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the database."""
         self.state.close()
 
     def _write(self, holder: str) -> None:
         """
-        Write the value, behind the revision that we know.
+        Write the value, as the successor of the revision that we know.
 
-        @raise JournalBlocked: perhaps it was written: the next finds out.
-        @raise LeaseLost: the revision is another.
+        @raise JournalBlocked: it may be written or not; the next write finds out.
+        @raise LeaseLost: the bucket has another revision.
         """
         begun = self._clock()
         try:
@@ -464,9 +465,10 @@ class Outbox:
                 )
             if there.attempt not in self._attempts or there.revision <= before:
                 raise LeaseLost(
-                    f"{there.holder or 'nobody'} has the outputs of {self._layout.name}"
+                    f"{there.holder or 'no process'} has the lease on the outputs of"
+                    f" {self._layout.name} now"
                 )
-            # Ours, and its answer was lost: this one comes behind it.
+            # Our own write, whose answer was lost: this one follows it.
             before = there.revision
         self._attempts = []
         return _Value(

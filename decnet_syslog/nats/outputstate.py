@@ -173,7 +173,7 @@ class OutputState(Journal):
         return {(w, s, g): Again(seq, start) for w, s, g, seq, start in rows}
 
     def decide(self, output: str, key: Key, again: Again) -> None:
-        """Save a decision, before anything is written because of it."""
+        """Save a decision, before the octets are written."""
         self._change(
             "INSERT OR REPLACE INTO written_again"
             " (output, worker, stream, generation, seq, start) VALUES (?, ?, ?, ?, ?, ?)",

@@ -1,9 +1,8 @@
 """
-Compressed bodies: what a cluster stores three times, and sends twice, is a tenth as long.
+Compressed bodies. A cluster stores a body three times and sends it twice, so size matters.
 
-What must be true: what is unpacked is what was packed, and is no longer than a message can be.
-A body that was packed in a way that this program does not know is not left out: another
-program wrote it, and will read it.
+What must be true: unpacking returns the octets that were packed, and no more than a message can
+have. A body with an unknown encoding is never skipped: a newer program wrote it, and can read it.
 """
 
 from __future__ import annotations
@@ -19,32 +18,33 @@ __all__ = ["NotPacked", "Pack", "never", "packer", "unpack"]
 # Shorter bodies are hardly longer than their headers.
 PACKED_MIN = 512
 
-# As much of it must be left at most, or it is stored as it is: it is unpacked for each output.
+# Maximum ratio of packed to unpacked size. Above it the body is stored unpacked, because each
+# output has to unpack it.
 RATIO_MAX = 0.9
 
-# The fastest: it makes a tenth of log lines, and the next ones not a twelfth.
+# The fastest level. It reduces log lines to a tenth; the next levels do not reach a twelfth.
 LEVEL = 1
 
-# NATS servers take no longer messages, and what is packed was cut to be one unpacked.
+# NATS servers accept no longer messages, and bodies are cut to that size before they are packed.
 UNPACKED_OCTETS_MAX = 64 * 1024 * 1024
 
-#: What makes a shorter body of one, or C{None}.
+#: Returns a shorter body, or C{None} to store the body unpacked.
 Pack = Callable[[bytes], bytes | None]
 
 
 class NotPacked(Exception):
-    """A body is not what its header says. The text says what is wrong."""
+    """A body does not have the encoding in its header. The text gives the reason."""
 
 
 def never(body: bytes) -> None:
-    """Leave a body as it is."""
+    """Store a body unpacked."""
 
 
 def packer(encoding: str) -> Pack:
     """
-    What packs as C{--journal-compression} says: C{zstd}, or C{none}.
+    Make the packing function for a value of C{--journal-compression}: C{zstd} or C{none}.
 
-    Each thread needs its own.
+    Each thread needs its own function.
     """
     if encoding == "none":
         return never
@@ -61,20 +61,20 @@ def packer(encoding: str) -> Pack:
 
 def unpack(encoding: str, body: bytes) -> bytes:
     """
-    What was packed.
+    Unpack a body.
 
-    @raise NotPacked: nothing was, or too much.
-    @raise JournalBlocked: this program cannot know.
+    @raise NotPacked: the body is not packed, or too long when unpacked.
+    @raise JournalBlocked: this program does not know the encoding.
     """
     if encoding != "zstd":
         raise JournalBlocked(
-            f"a message is packed as {ascii(encoding)[:40]}: a newer decnet_syslog wrote it,"
-            " and can read it"
+            f"a message has the unknown encoding {ascii(encoding)[:40]}: a newer decnet_syslog"
+            " wrote it; upgrade this one"
         )
     try:
         octets = zstandard.frame_content_size(body)
         if not 0 <= octets <= UNPACKED_OCTETS_MAX:
-            raise NotPacked(f"{octets} octets when it is unpacked")
+            raise NotPacked(f"{octets} octets when unpacked")
         return zstandard.ZstdDecompressor().decompress(body, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise NotPacked(str(error)) from None

@@ -1,5 +1,5 @@
 """
-The positions of streams: grants, and what a listener remembers of them.
+The positions of streams: grants, and the listener's memory of granted streams.
 
 A grant asks the stream's leader for the last message of a subject. The memory of a granted stream
 only saves a request; the server compares it with each append.
@@ -130,7 +130,7 @@ class Positions:
         return held is not None and held.seq > seq
 
     def forget(self, subject: str) -> None:
-        """Forget what is known of a subject: the next grant asks again."""
+        """Forget a subject: the next grant asks the server again."""
         row = self._rows.pop(subject, None)
         if row is not None:
             del self._held[row]
@@ -158,7 +158,7 @@ class Positions:
         headers, body = encode(deposit, position, uuid4().hex)
         await self._chronicle.sure()
         await self._stream.publish(subject, body, {**headers, EXPECTED: "0"})
-        # Our message, or that of a faster listener.
+        # The last message is ours, or that of a faster listener.
         last = await self._stream.last(subject)
         if last is None:
             raise JournalBlocked("the stream's leader is behind")

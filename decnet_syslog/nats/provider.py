@@ -1,4 +1,4 @@
-"""NATS as a provider of journals: L{decnet_syslog.master.providers} has its name."""
+"""NATS as a provider of journals. L{decnet_syslog.master.providers} registers it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Provider:
     flags: Sequence[list[Any]] = NATS_FLAGS
 
     def takes(self, journal: str) -> bool:
-        """Whether the value of C{--journal} is for this provider."""
+        """Whether a value of C{--journal} selects this provider."""
         return isNats(journal)
 
     def opener(

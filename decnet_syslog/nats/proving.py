@@ -45,7 +45,7 @@ REPEATED = (
 PATIENCE_S = 120.0
 REST_S = 600.0
 
-# How long a stream may be quiet until nobody waits for the rest of it, in seconds.
+# How long the outputs wait for a stream that does not move, in seconds.
 QUIET_S = 15.0
 
 
@@ -63,7 +63,7 @@ def _compare(at: Position, end: End) -> tuple[int, int]:
     if end.proof is None:
         raise Unproven("an older version has written them, without a checksum")
     if at.base != end.proof[0]:
-        raise Unproven("there are other gaps before them than before")
+        raise Unproven("the gaps are at other offsets")
     return end.proof
 
 
@@ -137,14 +137,14 @@ class Prover:
             since = now
             self._quiet[key] = last, now
         if now >= min(self._until, since + QUIET_S):
-            raise Unproven("their worker has not sent all of them again")
+            raise Unproven("the worker has not sent all octets again")
 
     async def _readAhead(self, entry: Entry, end: End) -> tuple[bool, int]:
         """
-        Read the messages of a stream behind a batch.
+        Read the messages of a stream that follow a batch.
 
-        @return: whether one of them is a proof; the last message of the stream.
-        @raise Unproven: one of them shows that there will be none.
+        @return: whether a message is a proof; and the last message of the stream.
+        @raise Unproven: a message shows that there will be no proof.
         """
         subject = subjectOf(self._stream.name, entry.worker, entry.grant())
         tail = await self._stream.last(subject)
@@ -165,7 +165,9 @@ class Prover:
             try:
                 some, isMore = await self._stream.fetch(consumer, 2**30, MESSAGES_MAX)
             except Silent as error:
-                raise JournalBlocked(f"JetStream gives no messages ({error})") from None
+                raise JournalBlocked(
+                    f"JetStream delivers no messages ({error})"
+                ) from None
             await self._reader.compare(Got(consumer, some, isMore))
             for got in some:
                 one = self._decoded(got.seq, got.message.headers)
@@ -221,7 +223,7 @@ class WrittenView:
 
     def read(self, after: int, costMax: int) -> list[Batch]:
         """
-        The batches behind C{after}, cut to the octets that are not written yet.
+        Read the batches after C{after}, cut to the octets that are not written yet.
 
         @raise JournalBlocked: try again later; or a worker has not sent enough again to show
             whether the output has its octets.
@@ -235,8 +237,8 @@ class WrittenView:
                     break
                 raise JournalBlocked(
                     f"octets of {entry.name!a} of {entry.worker} came again after the journal"
-                    f" went back; waiting until all of them up to octet {end.offset} are there,"
-                    " to see whether they are the same"
+                    f" went back; waiting until all octets up to {end.offset} are there, to compare"
+                    " them with the output"
                 )
             batches.append(self._written.cut(entry))
         if batches:

@@ -1,17 +1,16 @@
 """
-The way out of the stream: batches in order.
+Reads batches from the stream, in order.
 
 What must be true:
 
-* every message behind the place where reading begins is given, in order, once for each
-  reading. The sequences have no holes there: what is missing was removed by somebody else,
-  and is said;
+* each reading returns every message after its starting point once, in order. The sequences have no
+  holes there: another program has removed a missing message, and an event reports it;
 * reading never continues in another history: the reader checks each era message, and checks the
   history before it creates a consumer. A consumer's replica can have other messages than the
   stream's leader, after a restore of some nodes. So the last message of each delivery is compared
   with the leader's: histories that have diverged do not converge again.
 
-What is read and written is removed by L{decnet_syslog.nats.removing}.
+L{decnet_syslog.nats.removing} removes written messages.
 """
 
 from __future__ import annotations
@@ -40,21 +39,21 @@ from .stream import Delivery, Stream
 
 __all__ = ["Got", "Reader"]
 
-# Places that are read on from: two outputs that are behind, and a third.
+# Maximum number of consumers to keep: for two outputs at different positions, and a third.
 CONSUMERS_MAX = 4
 
-# How often, and how long after one another in seconds, a consumer is asked for what the
-# stream has.
+# Maximum number of requests to a consumer that does not deliver a stored message, and the delay
+# between two of them in seconds.
 LOOKS_MAX = 100
 LOOK_S = 0.01
 
-# Messages of one question.
+# Maximum number of messages in one answer.
 MESSAGES_MAX = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Got:
-    """What a consumer has given at once, and whether it has more."""
+    """The messages in one answer of a consumer, and whether it has more."""
 
     consumer: str
     deliveries: list[Delivery]
@@ -78,9 +77,9 @@ class Reader:
         chronicle.former = None
         self.forgiven = 0
         self.onRead: Callable[[int, str, int], None] = lambda seq, subject, octets: None
-        # By the sequence before the next message.
+        # Consumers by the sequence that precedes their next message.
         self._consumers: OrderedDict[int, str] = OrderedDict()
-        # The same, of what a consumer has given that was too much.
+        # In the same way: messages that were delivered, but too many to return.
         self._unread: OrderedDict[int, Got] = OrderedDict()
 
     @property
@@ -93,7 +92,7 @@ class Reader:
 
     async def read(self, after: int, costMax: int) -> list[Entry]:
         """
-        The messages with batches behind C{after}, at least one if there is one.
+        Read messages with batches after C{after}: at least one, if the stream has one.
 
         @raise WentBack: the stream went back.
         """
@@ -105,23 +104,23 @@ class Reader:
                 entries = [entry for entry in entries if entry.batch is not None]
                 if entries:
                     return entries
-                # Of these nothing is to be written.
+                # None of these messages has lines.
             if after >= (await self._stream.state())[2]:
                 return []
-            # A consumer hears a little later than a publisher that something is stored. Or
-            # it has sent it, and we have not heard that: another one is asked.
+            # A consumer learns of a message a little later than its publisher. Or its delivery
+            # was lost: ask another consumer.
             self._consumers.pop(after, None)
             await asyncio.sleep(LOOK_S)
-        raise JournalBlocked("JetStream does not give what it has")
+        raise JournalBlocked("JetStream does not deliver stored messages")
 
     async def _some(self, after: int, costMax: int) -> tuple[list[Entry], int, bool]:
-        """What comes next; behind which message it ends; and whether there is more."""
+        """Read the next messages. Return them, the last sequence, and whether there are more."""
         got = self._unread.pop(after, None) or await self._fetch(after, costMax)
         entries: list[Entry] = []
         at, cost = after, 0
         for index, delivery in enumerate(got.deliveries):
             if cost >= costMax:
-                # What was short on its way can be long unpacked: later.
+                # Packed messages can be long when unpacked: return the others later.
                 self._unread[at] = replace(got, deliveries=got.deliveries[index:])
                 while len(self._unread) > CONSUMERS_MAX:
                     self._unread.popitem(last=False)
@@ -137,7 +136,8 @@ class Reader:
                 entry = decode(seq, message.headers, message.data)
             except Foreign as error:
                 self._log.error(
-                    "message {seq} of the stream is somebody else's and left out: {reason}",
+                    "skipping message {seq} of the stream, which another program has published:"
+                    " {reason}; let only listeners publish there",
                     event="refused",
                     seq=seq,
                     reason=str(error),
@@ -153,7 +153,7 @@ class Reader:
         return entries, at, got.isMore
 
     async def _fetch(self, after: int, costMax: int) -> Got:
-        """Ask a consumer for what is behind a message."""
+        """Ask a consumer for the messages after a message."""
         octetsMax = max(costMax, self._stream.bus.payloadMax + HEADERS_OCTETS_MAX)
         remembered = self._consumers.pop(after, None)
         while True:
@@ -166,9 +166,9 @@ class Reader:
             except Silent as error:
                 if remembered is None:
                     raise JournalBlocked(
-                        f"JetStream gives no messages ({error})"
+                        f"JetStream delivers no messages ({error})"
                     ) from None
-                # Its server is gone, or it was idle for too long.
+                # The consumer's server is gone, or the consumer was idle for too long.
                 remembered = None
             else:
                 await self.compare(got)
@@ -199,7 +199,7 @@ class Reader:
 
     async def _consume(self, after: int) -> str:
         """
-        Read from here on.
+        Create a consumer that begins after a message.
 
         @raise WentBack: the stream went back.
         """
@@ -237,10 +237,9 @@ class Reader:
 
     async def isStill(self, seq: int, stored: int) -> bool:
         """
-        Whether a message that was written is still the one with its sequence, as far as the
-        time of its storing shows.
+        Check by storage time whether a sequence still belongs to the same message.
 
-        One that was removed since is: only we remove, and only what is written.
+        A removed message counts as the same: only we remove messages, and only written ones.
         """
         tail = await self._stream.at(seq)
         if tail is None:
@@ -249,15 +248,15 @@ class Reader:
 
     async def _missing(self, first: int, last: int) -> None:
         """
-        Say that messages are gone, if they are.
+        Report missing messages, if the stream's leader does not have them either.
 
-        @raise JournalBlocked: they are there; whoever left them out is asked again.
+        @raise JournalBlocked: it has them, so a replica has skipped them: try again.
         """
         if await self._stream.at(first) is not None:
             raise JournalBlocked("a replica of the stream is behind")
         self._log.error(
-            "messages {first} to {last} are gone from the stream: somebody else has removed"
-            " them",
+            "messages {first} to {last} are missing in the stream: another program has removed"
+            " them before they were written; their lines are lost",
             event="gap",
             first=first,
             last=last,

@@ -3,8 +3,8 @@ Removing written messages from the stream.
 
 What must be true:
 
-* the last message of a subject stays: it is the position of a stream. A removed message is
-  older than one that was read and is written in every output;
+* the last message of a subject stays, because it is the position of a stream. A message is removed
+  only if a later one of its subject was read and is written in every output;
 * nothing is removed after a rollback: sequences belong to other messages then. So the history is
   checked before each group of removals.
 
@@ -55,7 +55,7 @@ class _Ripe:
     """
     Messages of a subject that can be removed.
 
-    @ivar octets: their size, including the last one, which stays.
+    @ivar octets: their size, including the last message, which stays.
     """
 
     seqs: list[int] = field(default_factory=list)

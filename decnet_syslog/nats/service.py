@@ -1,9 +1,9 @@
 """
-The outputs as a service: whoever has the lease reads the journal and writes the files.
+The outputs as a service: the process with the lease reads the journal and writes the files.
 
-What must be true: nothing is written that could be somebody else's to write. So the files
-are opened when the outputs are ours, and the process ends at once when they are not any
-more, or when we cannot know (L{decnet_syslog.nats.outbox}). It is started again, and waits.
+What must be true: only the process with the lease writes. So the files are opened once this process
+has the lease, and the process ends at once when it has lost the lease or cannot know
+(L{decnet_syslog.nats.outbox}). It is then started again, and waits.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
 
 __all__ = ["EXIT_AGAIN", "OutputsService"]
 
-# sysexits' EX_TEMPFAIL: nothing is wrong here; start it again, and it waits for its turn.
+# EX_TEMPFAIL of sysexits: nothing is wrong here. The process must be started again, and waits.
 EXIT_AGAIN = 75
 
-# How often one who waits looks whether the outputs are free, in seconds.
+# Interval at which a waiting process tries to take the lease, in seconds.
 ACQUIRE_S = 1.0
 
-# How often the journal is asked for more when nobody has said that there is, in seconds.
+# Interval of reading without a notice of new messages, in seconds.
 POLL_S = 1.0
 
-# How often it is looked whether room can be made in the stream, in seconds.
+# Interval of attempts to make room in the stream, in seconds.
 TIDY_S = 20.0
 
 # Maximum time to save the cursors after a rollback, before the process ends, in seconds.
@@ -57,7 +57,7 @@ LOOK_S = 1.0
 
 
 def exitAtOnce(failure: Failure) -> None:
-    """Stop at once: not another octet is written."""
+    """Stop at once, without writing another octet."""
     if failure.check(LeaseLost, WentBack) is not None:
         os._exit(EXIT_AGAIN)
     storage = failure.check(StorageFailed, OSError, sqlite3.Error)
@@ -68,9 +68,9 @@ class OutputsService(Service):
     """
     The outputs of a journal that many listeners share.
 
-    @ivar isWriting: whether the outputs are ours.
-    @ivar feeds: of the outputs, when they are.
-    @ivar journalName: where the journal is.
+    @ivar isWriting: whether this process has the lease, and writes.
+    @ivar feeds: the feeds of the outputs, once it writes.
+    @ivar journalName: the address of the journal.
     """
 
     _log = Logger()
@@ -86,8 +86,8 @@ class OutputsService(Service):
         die: Callable[[Failure], None] = exitAtOnce,
     ) -> None:
         """
-        @param openJournal: it may raise L{UserError}.
-        @param lock: beside the files: who has it is the only one here to write them.
+        @param openJournal: opens the journal; it may raise L{UserError}.
+        @param lock: the lock next to the files: only one process on this host can have it.
         """
         self._reactor = reactor
         self._openJournal = openJournal
@@ -103,7 +103,7 @@ class OutputsService(Service):
         self.isWriting = self._isFailing = False
 
     def startService(self) -> None:
-        """Reach the journal, and wait until the outputs are ours."""
+        """Open the journal, and wait for the lease."""
         super().startService()  # type: ignore[no-untyped-call]
         self._signals.ignore()
         try:
@@ -146,20 +146,20 @@ class OutputsService(Service):
         elif not self._saidWaiting:
             self._saidWaiting = True
             self._log.info(
-                "waiting: the outputs of {journal} are written by {holder}",
+                "waiting: {holder} writes the outputs of {journal}",
                 journal=self.journalName,
                 holder=ascii(self._outbox.holder),
             )
 
     @inlineCallbacks
     def _begin(self) -> Steps:
-        """The outputs are ours: go on where they are."""
+        """This process has the lease: continue at the cursors."""
         try:
             cursors = yield self._commits.perform(
                 self._journal.useOutputs, [output.name for output in self._outputs]
             )
         except JournalBlocked:
-            # Asked again in a second; the lease is ours and is not written meanwhile.
+            # Try again in a second. The lease is not renewed meanwhile.
             return
         if cursors is None or not self.running:
             return
@@ -183,7 +183,7 @@ class OutputsService(Service):
                 return
             except UserError as error:
                 if not cursors[output.name].files:
-                    # Never written: a mistake.
+                    # This output was never written, so the options are wrong.
                     self._fail(Failure())
                     return
                 feed.block(str(error))
@@ -202,7 +202,7 @@ class OutputsService(Service):
                 )  # from the bus's thread
             )
         except JournalBlocked:
-            # When it answers again; until then it is asked every second.
+            # Without notices the journal is read every second.
             pass
         self._repeat(POLL_S, self._wake)
         self._repeat(RENEW_S, self._renew)
@@ -220,7 +220,7 @@ class OutputsService(Service):
         try:
             yield self._commits.perform(self._outbox.renew)
         except JournalBlocked:
-            # Until it is too late: see _look.
+            # Try again, until _look ends the process.
             pass
 
     @inlineCallbacks
@@ -240,20 +240,20 @@ class OutputsService(Service):
             pass
 
     def _look(self) -> None:
-        """Stop before somebody else can think that we are gone."""
+        """Stop before the lease can expire for other processes."""
         silent = self._reactor.seconds() - self._outbox.renewed
         if silent > GIVE_UP_S:
             self._fail(
                 Failure(
                     LeaseLost(
-                        f"the cluster has not heard us for {silent:.0f} s: somebody else"
-                        " may write the outputs soon"
+                        f"the lease could not be renewed for {silent:.0f} s: another process"
+                        " may soon write the outputs"
                     )
                 )
             )
 
     def parts(self) -> Mapping[str, Deferred[Any]]:
-        """Ask every part whether it gets on, as L{decnet_syslog.notify} wants it."""
+        """Ask every part whether it makes progress, for L{decnet_syslog.notify}."""
         return {
             "the journal": self._commits.perform(lambda: None),
             **{feed.output.name: feed.answer() for feed in self.feeds},
@@ -261,16 +261,16 @@ class OutputsService(Service):
 
     @property
     def holder(self) -> str:
-        """Who writes the outputs, as we last heard; "": nobody."""
+        """The process that writes the outputs, at the last answer; "": none."""
         return self._outbox.holder
 
     @property
     def journalOctetsMax(self) -> int:
-        """What the journal may hold."""
+        """Maximum size of the journal, in octets."""
         return self._journal.octetsMax
 
     def sizeOfJournal(self) -> Deferred[Any]:
-        """Octets and last message of the journal, as L{JetStreamJournal.size}."""
+        """The journal's size in octets and its last message, as of L{JetStreamJournal.size}."""
         return self._commits.perform(self._journal.size)
 
     def facts(self) -> list[dict[str, Any]]:
@@ -282,9 +282,9 @@ class OutputsService(Service):
         return every
 
     def status(self) -> str:
-        """In one line, what we do and what keeps us from it."""
+        """Describe in one line whether this process writes, and which outputs are blocked."""
         if not self.isWriting:
-            return f"waiting: written by {self._outbox.holder!a}"
+            return f"waiting: {self._outbox.holder!a} writes the outputs"
         blocked = [
             f"; cannot write {feed.output.name}: {feed.blocked}"
             for feed in self.feeds
@@ -294,7 +294,7 @@ class OutputsService(Service):
 
     @inlineCallbacks
     def stopService(self) -> Steps:
-        """Write what is in memory, say so, and let another take over."""
+        """Write everything in memory, save the cursors, and give up the lease."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._signals.stopping()
         self._endLoops()
@@ -337,7 +337,7 @@ class OutputsService(Service):
             failure.check(LeaseLost, WentBack, StorageFailed, UserError, OSError)
             is None
         ):
-            self._log.failure("an error of the outputs", failure)
+            self._log.failure("internal error of the outputs", failure)
         if failure.check(WentBack) is not None:
             # Save the position of the files, so that lines which come again are recognized.
             self._reactor.callLater(SAVE_S, self._die, failure)

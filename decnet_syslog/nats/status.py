@@ -1,4 +1,4 @@
-"""What there is to know of the outputs, gathered when somebody asks."""
+"""The status of the outputs, collected on request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .service import OutputsService
 
 __all__ = ["OutputsStatus", "watchOutputs"]
 
-# Without an answer for so long, in seconds, the journal is away: it is asked every few.
+# After this time without an answer, in seconds, the status reports the journal as away.
 SILENT_S = 15.0
 
 
@@ -43,7 +43,7 @@ class OutputsStatus:
         self._octets = self._position = 0
 
     def look(self) -> None:
-        """Ask the journal how long it is, unless the last question has no answer yet."""
+        """Ask for the journal's size, unless the last request has no answer yet."""
         if self._asking:
             return
         self._asking = True
@@ -59,10 +59,10 @@ class OutputsStatus:
     def _silent(self, failure: Failure) -> None:
         self._asking = False
         if failure.check(JournalBlocked) is None:
-            self._log.failure("cannot ask how long the journal is", failure)
+            self._log.failure("cannot ask for the size of the journal", failure)
 
     def facts(self) -> dict[str, Any]:
-        """All there is to know."""
+        """Collect the facts for the status."""
         silence = self._clock() - self._heard
         outputs = self._outputs.facts()
         problems: list[dict[str, Any]] = [
@@ -75,7 +75,7 @@ class OutputsStatus:
                 {
                     "kind": "away",
                     "what": "journal",
-                    "text": f"it has not answered for {silence:.0f} s",
+                    "text": f"no answer for {silence:.0f} s",
                     "seconds": silence,
                 }
             )
@@ -103,9 +103,9 @@ class OutputsStatus:
 def watchOutputs(
     reactor: Any, outputs: OutputsService, options: StatusOptions
 ) -> WatchService:
-    """The service that watches the outputs; to be started after it."""
+    """Make the service that watches the outputs. Start it after the outputs."""
     status = OutputsStatus(outputs, reactor.seconds)
-    # The journal is a network away: it is asked for somebody who can see the answer.
+    # A request to the journal uses the network: ask only if the answer can be seen.
     isSeen = options.port is not None
     return WatchService(
         reactor,

@@ -1,9 +1,9 @@
 """
-The JetStream stream that is the journal: made, checked, asked.
+The JetStream stream that is the journal: creation, checks and requests.
 
-What must be true: a stream that could lose what it took is not used. So its own limits
-refuse (C{discard: new}) and never make room by themselves: nothing gets too old, too many
-or too much. Only the outputs remove what they have written (L{decnet_syslog.nats.outbox}).
+What must be true: a stream that could lose stored messages is not used. So at its limits it refuses
+new messages (C{discard: new}), and never removes old ones, whatever their age, number or size. Only
+the outputs remove messages, which they have written (L{decnet_syslog.nats.removing}).
 """
 
 from __future__ import annotations
@@ -47,52 +47,53 @@ class StreamFull(JournalBlocked):
 
 _log = Logger()
 
-# JetStream's numbers of errors, those that mean something to us.
+# The error codes of JetStream that we handle.
 NO_MESSAGE = 10037
 NO_STREAM = 10059
 NAME_TAKEN = 10058
 
-# What a cluster says that has no leader yet, or does not know its nodes: incomplete, no
-# peers, not assigned, not available, not the leader.
+# Errors of a cluster that has no leader yet, or does not know its nodes: incomplete, no peers, not
+# assigned, not available, not the leader.
 NOT_YET = (10004, 10005, 10007, 10008, 10009)
 
 # Errors that mean "no room": the store has failed ("maximum bytes exceeded"), or the limits of the
 # account or the server are reached.
 FULL = (10077, 10002, 10023, 10047)
 
-# How long JetStream may take at the start until it answers and has a place for a stream, in
-# seconds. A cluster elects leaders first; then each node tells the others how much room it
-# has, and every ten seconds if that was too early. And how long between two attempts.
+# Maximum time at the start until JetStream answers and has a place for a stream, in seconds; and
+# the delay between two attempts. A cluster elects leaders first. Then each node reports its free
+# room to the others; if that was too early, again after ten seconds.
 OPENING_S = 45.0
 OPENING_AGAIN_S = 0.5
-# The second is of newer servers, where another message of the subject is under way.
+# Newer servers use the second code while another message of the subject is in progress.
 WRONG_SEQUENCE = (10071, 10164)
 
-# The last message of a subject, without which the server refuses another.
+# The header with the expected last sequence of the subject. If it has another one, the server
+# refuses the message.
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 
-# Messages of one answer: fewer octets each than a header has at most.
+# Maximum number of messages in one answer. Each is shorter than the maximum of a header.
 TAILS_AT_ONCE = 512
 
-# How long the server knows a plain peer's message by its Nats-Msg-Id, in nanoseconds: our
-# own attempts are a second or a time-out apart.
+# How long the server remembers the Nats-Msg-Id of a plain peer's message, in nanoseconds. Our own
+# attempts are a second or a time-out apart.
 DUPLICATES_NS = 120 * 10**9
 
-# What its description says.
+# The stream's description.
 _OURS = re.compile(r"decnet_syslog journal ([0-9a-f]{32})\Z")
 
-# A cluster keeps so many copies if nothing else is said: one node may be gone.
+# Default number of replicas in a cluster: one node may be gone.
 REPLICAS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """
-    How the journal is called and how much it holds.
+    The name and the size of the journal.
 
-    @ivar name: of the stream, and the first token of its subjects.
+    @ivar name: the name of the stream, and the first token of its subjects.
     @ivar replicas: C{None}: three in a cluster, one on a single server.
-    @ivar octetsMax: what the stream may take, on each node.
+    @ivar octetsMax: maximum size of the stream on each node.
     """
 
     name: str
@@ -103,10 +104,9 @@ class Layout:
 @dataclass(frozen=True, slots=True)
 class Tail:
     """
-    A message as the stream has it, mostly the last of its subject.
+    A message in the stream, mostly the last one of its subject.
 
-    @ivar time: when it was stored, in nanoseconds; with C{seq} no two have the same, not
-        even when a stream has lost its end and sequences come again.
+    @ivar time: when it was stored, in nanoseconds, by the clock of a node.
     """
 
     seq: int
@@ -117,7 +117,7 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message from a consumer, with what L{Tail} has of it."""
+    """A message from a consumer, with sequence and time as of L{Tail}."""
 
     seq: int
     time: int
@@ -125,14 +125,14 @@ class Delivery:
 
 
 def nanoseconds(text: str) -> int:
-    """A time of JetStream's: RFC 3339, UTC, up to nine digits of a fraction."""
+    """Parse a time of JetStream: RFC 3339, UTC, with up to nine digits of a fraction."""
     whole, _, fraction = text.rstrip("Z").partition(".")
     moment = datetime.fromisoformat(whole).replace(tzinfo=timezone.utc)
     return int(moment.timestamp()) * 10**9 + int(fraction.ljust(9, "0") or 0)
 
 
 def errorOf(answer: Mapping[str, Any]) -> tuple[int, str] | None:
-    """What JetStream says was wrong: its number and its words."""
+    """Return the code and the text of the error in an answer of JetStream, if there is one."""
     error = answer.get("error")
     if not isinstance(error, dict):
         return None
@@ -141,7 +141,7 @@ def errorOf(answer: Mapping[str, Any]) -> tuple[int, str] | None:
 
 
 def parseHeaders(encoded: str | None) -> dict[str, str]:
-    """Headers as C{STREAM.MSG.GET} has them."""
+    """Parse headers as C{STREAM.MSG.GET} returns them."""
     headers = {}
     for line in (
         base64.b64decode(encoded or "").decode("utf-8", "replace").split("\r\n")
@@ -154,10 +154,10 @@ def parseHeaders(encoded: str | None) -> dict[str, str]:
 
 def opening(bus: Bus, what: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """
-    Do what a cluster that was just started cannot do yet: again, for L{OPENING_S}.
+    Try something for up to L{OPENING_S}, because a cluster that was just started may not be ready.
 
-    @param work: it can be done twice.
-    @raise UserError: it cannot be done.
+    @param work: makes a coroutine for each attempt.
+    @raise UserError: no attempt succeeded.
     """
     deadline = time.monotonic() + OPENING_S
     why = ""
@@ -167,9 +167,9 @@ def opening(bus: Bus, what: str, work: Callable[[], Coroutine[Any, Any, T]]) -> 
         except (JournalBlocked, Silent) as error:
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"{what} cannot be opened: {error}; see that JetStream is enabled, that"
-                    " most of its servers run, and that there are as many as"
-                    " --journal-replicas with room for --journal-max"
+                    f"{what} cannot be opened: {error}; check that JetStream is enabled, that"
+                    " most of its servers run, and that at least --journal-replicas servers have"
+                    " room for --journal-max"
                 ) from None
             if str(error) != why:
                 why = str(error)
@@ -184,10 +184,10 @@ def opening(bus: Bus, what: str, work: Callable[[], Coroutine[Any, Any, T]]) -> 
 
 class Stream:
     """
-    One stream, asked over a L{Bus}. Its coroutines run in the bus's thread.
+    One stream, reached over a L{Bus}. Its coroutines run in the bus's thread.
 
     @ivar identity: 32 hex digits, made with the stream.
-    @ivar octetsMax: what it may take; if it has no bound, what one of ours would have.
+    @ivar octetsMax: its maximum size; if it has none, the maximum in the options.
     @ivar octets: its size at the last check, plus our own messages since then.
     @ivar unsafe: how its settings could lose lines, at the last check; empty if they cannot.
     """
@@ -204,9 +204,9 @@ class Stream:
 
     async def ask(self, verb: str, **members: Any) -> dict[str, Any]:
         """
-        Ask JetStream about this stream.
+        Send a request about this stream to JetStream.
 
-        @raise JournalBlocked: it did not answer, or cannot now.
+        @raise JournalBlocked: it did not answer, or refused.
         """
         try:
             answer = await self.bus.api(f"{verb}.{self.name}", **members)
@@ -219,12 +219,12 @@ class Stream:
 
     async def ensure(self, layout: Layout, mayMake: bool = True) -> None:
         """
-        Make the stream, or see that the one there can be trusted.
+        Create the stream, or check that the existing one is safe.
 
         @param mayMake: whether to create a missing stream. An empty stream could prevent an
             operator from restoring the old one.
-        @raise UserError: it cannot.
-        @raise JournalBlocked: not now.
+        @raise UserError: it is not, or cannot be created.
+        @raise JournalBlocked: try again later.
         """
         answer = await self.ask("STREAM.INFO")
         if errorOf(answer) is not None:
@@ -297,7 +297,7 @@ class Stream:
             )
             error = errorOf(answer)
             if error is None or error[0] == NAME_TAKEN:
-                # Another listener was faster: what it has made is looked at like any.
+                # If another listener was faster, check its stream like any existing one.
                 answer = await self.ask("STREAM.INFO")
                 if errorOf(answer) is not None:
                     raise JournalBlocked(f"the stream {self.name} is not there yet")
@@ -309,9 +309,9 @@ class Stream:
         if code in NOT_YET:
             raise JournalBlocked(f"JetStream refuses: {why}")
         raise UserError(
-            f"cannot make the stream {self.name}: {why}; give --journal-replicas and"
-            " --journal-max what the cluster has, or make the stream as docs/jetstream.rst"
-            " says"
+            f"cannot create the stream {self.name}: {why}; reduce --journal-replicas or"
+            " --journal-max to the size of the cluster, or create the stream as in"
+            " docs/jetstream.rst"
         )
 
     def _faults(self, config: Mapping[str, Any], layout: Layout) -> list[str]:
@@ -355,9 +355,9 @@ class Stream:
 
     async def last(self, subject: str) -> Tail | None:
         """
-        The last message of a subject, as the stream's leader has it.
+        Read the last message of a subject from the stream's leader.
 
-        Not by a direct get: any replica answers that, also one that is behind.
+        A direct get is not used, because any replica answers it, also an outdated one.
         """
         answer = await self.ask("STREAM.MSG.GET", last_by_subj=subject)
         if errorOf(answer) is not None:
@@ -365,7 +365,7 @@ class Stream:
         return self._tail(answer["message"])
 
     async def at(self, seq: int) -> Tail | None:
-        """A message by its sequence."""
+        """Read a message by its sequence, from the stream's leader."""
         answer = await self.ask("STREAM.MSG.GET", seq=seq)
         if errorOf(answer) is not None:
             return None
@@ -385,8 +385,8 @@ class Stream:
         """
         Append a message.
 
-        @return: its sequence; C{None}: the last of its subject is not L{EXPECTED}.
-        @raise JournalBlocked: it may have been taken or not.
+        @return: its sequence; C{None}: the subject's last message is not the one in L{EXPECTED}.
+        @raise JournalBlocked: it may be stored or not.
         """
         try:
             answer = await self.bus.ask(subject, body, headers)
@@ -399,11 +399,11 @@ class Stream:
         if error[0] in WRONG_SEQUENCE:
             return None
         if error[0] in FULL:
-            raise StreamFull(f"JetStream takes nothing: {error[1]}")
-        raise JournalBlocked(f"JetStream takes nothing: {error[1]}")
+            raise StreamFull(f"JetStream refuses messages: {error[1]}")
+        raise JournalBlocked(f"JetStream refuses messages: {error[1]}")
 
     async def tails(self, subjects: str) -> list[Tail]:
-        """The last message of every subject of some, without bodies, the oldest first."""
+        """Read the last message of each matching subject, without bodies, the oldest first."""
         consumer = await self.consume(
             deliver_policy="last_per_subject",
             filter_subject=subjects,
@@ -429,7 +429,7 @@ class Stream:
                 return counts
 
     async def state(self) -> tuple[int, int, int]:
-        """What it takes, in octets; the first and the last sequence."""
+        """Return the size in octets, and the first and the last sequence."""
         answer = await self.ask("STREAM.INFO")
         if errorOf(answer) is not None:
             raise JournalBlocked(self._gone)
@@ -439,8 +439,8 @@ class Stream:
     async def purge(self, subject: str, before: int) -> None:
         """Remove the messages of a subject before a sequence."""
         if before < 2:
-            # There is none before the first; and the server takes 0 and 1 for no bound at
-            # all: it would remove everything, and the position with it.
+            # No message precedes the first one. And the server takes 0 and 1 for no bound: it
+            # would remove everything, including the position.
             return
         await self.ask("STREAM.PURGE", filter=subject, seq=before)
 
@@ -458,7 +458,7 @@ class Stream:
 
     async def consume(self, **config: Any) -> str:
         """
-        Make a consumer that is gone when nobody asks it for a while.
+        Create a consumer, which the server removes after some time without requests.
 
         @return: its name.
         """
@@ -482,15 +482,15 @@ class Stream:
         self, consumer: str, octetsMax: int, countMax: int
     ) -> tuple[list[Delivery], bool]:
         """
-        The next messages of a consumer; as many as there are at once.
+        Fetch the next messages of a consumer, as many as are available at once.
 
-        @return: also whether there are more.
-        @raise Silent: the consumer is gone, or the server.
+        @return: the messages, and whether there are more.
+        @raise Silent: the consumer or its server is gone.
         """
         answers = await self.bus.stream(
             f"$JS.API.CONSUMER.MSG.NEXT.{self.name}.{consumer}",
             b'{"batch": %d, "no_wait": true, "max_bytes": %d}' % (countMax, octetsMax),
-            # Not when nothing is pending: what came just then would be sent to nobody.
+            # Do not stop when nothing is pending: a message that comes just then would be lost.
             lambda got: got[-1].status is not None or len(got) == countMax,
         )
         if answers[0].status == "503":
@@ -498,9 +498,9 @@ class Stream:
         messages = []
         for answer in answers:
             if answer.status is None:
-                # ... delivered, sequence, of the consumer, nanoseconds, pending.
+                # ... deliveries, stream sequence, consumer sequence, nanoseconds, pending.
                 _, seq, _, stored, _ = answer.reply.rsplit(".", 5)[1:]
                 messages.append(Delivery(int(seq), int(stored), answer))
         last = answers[-1]
-        # 409: the next would be too much; 404 and 408: there is none.
+        # 409: the next message would exceed max_bytes; 404 and 408: there is no other message.
         return messages, bool(messages) and last.status in (None, "409")

@@ -1,4 +1,4 @@
-"""twistd decnet-outputs: options, and a service made of them."""
+"""twistd decnet-outputs: its options, and the service that they make."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ class Options(OutputOptions):
 
     synopsis = "[options]"
     longdesc = """\
-Append what listeners have put into a journal in NATS JetStream to the ingest files, each
-line once. Start it on one host, or on more: one writes, the others wait to take over.
+Append the lines in a journal in NATS JetStream to the ingest files, each line once. Start it
+on one host or on several: one process writes, the others wait to take over.
 
 Example:
     twistd -n decnet-outputs --journal nats://127.0.0.1:4222 \\
         --log-path /var/log/decnet/master.log --json-path /var/log/decnet/master.json
 
-Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
+To rotate the output files, rename them and send SIGHUP at any time, or use logrotate."""
 
     optParameters = [
-        ["journal", None, None, "Where the journal is: nats://host:port,..."],
+        ["journal", None, None, "Address of the journal: nats://host:port,..."],
         [
             "journal-max",
             None,
             Limits.journal,
-            "What the journal's stream may hold, if we are the first to make it",
+            "Maximum size of the journal's stream, if this process creates it",
             octets,
         ],
         [
             "state",
             None,
             None,
-            "How far the outputs are [outputs.db beside --log-path]",
+            "Database of the outputs' positions [outputs.db in the directory of --log-path]",
         ],
         *NATS_PARAMETERS,
         *STATUS_PARAMETERS,
@@ -61,11 +61,11 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
     compData = usage.Completions()
 
     def postOptions(self) -> None:
-        """Fill in the defaults, and check."""
+        """Fill in defaults, and check the options."""
         if self["journal"] is None or not isNats(self["journal"]):
             raise usage.UsageError(
-                "--journal nats://host:port,...: a journal in a file has its outputs in"
-                " twistd decnet-listener"
+                "--journal must be nats://host:port,...; twistd decnet-listener writes the outputs"
+                " of a journal in a file"
             )
         self.checkPaths()
         if not self.paths["log"] + self.paths["json"]:
@@ -75,7 +75,9 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
             self["state"] = self.beside("outputs.db")
         self["state"] = os.path.abspath(os.path.expanduser(self["state"]))
         if not os.path.isdir(os.path.dirname(self["state"])):
-            raise usage.UsageError(f"no directory for the state {self['state']}")
+            raise usage.UsageError(
+                f"--state {self['state']}: the directory does not exist; create it"
+            )
 
 
 def makeService(options: Options) -> IService:
