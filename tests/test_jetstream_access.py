@@ -135,8 +135,8 @@ class AddressTests(SynchronousTestCase):
         for given, said in [
             ({"ca": str(path)}, "--journal-ca"),
             ({"ca": "/nowhere"}, "--journal-ca"),
-            ({"cert": str(path)}, "go with --journal-ca"),
-            ({"ca": str(path), "cert": str(path)}, "go together"),
+            ({"cert": str(path)}, "need --journal-ca"),
+            ({"ca": str(path), "cert": str(path)}, "give both --journal-cert"),
             ({"credentials": str(path)}, "neither"),
             ({"credentials": "/nowhere"}, "cannot read"),
         ]:

@@ -232,7 +232,7 @@ class PackingTests(SynchronousTestCase):
         bomb = b"\x28\xb5\x2f\xfd\xe0" + b"\0" * 7 + b"\x40" + whole[6:]
         for body in (b"x", whole[:-5], whole[:20] + b"\xff" * 30, endless, bomb):
             error = self.assertRaises(Foreign, self.entry, body)
-            self.assertIn("not packed", str(error))
+            self.assertIn("cannot be unpacked", str(error))
 
     def test_unknownCompression(self) -> None:
         """

@@ -68,7 +68,7 @@ class StatusTests(NatsTestCase):
         self.assertEqual(code, 0, text)
         self.assertRegex(text, r"writing\njournal: .* of 1\.0 GiB")
         self.assertRegex(text, r"raw:/\S+ +0 batches +ok")
-        self.assertIn("waiting: written by ", self.status(two)[1])
+        self.assertIn("waiting: the outputs are written by ", self.status(two)[1])
         found = {
             name: kind
             for process in (one, two)
@@ -88,7 +88,7 @@ class StatusTests(NatsTestCase):
         )
         code, text = self.status(two)
         self.assertEqual(code, 1, text)
-        self.assertIn("away: journal: it has not answered for ", text)
+        self.assertIn("away: journal: no answer for ", text)
         self.nats.thaw()
         waitUntil(lambda: bool(facts(two)["ok"]), "the status has not recovered")
 

@@ -318,7 +318,7 @@ class ProvingTests(ProvingTestCase):
         view = writer.written("a")
         for _ in range(3):
             error = self.assertRaises(JournalBlocked, view.read, after, MUCH)
-            self.assertIn(f"up to octet {octetsOf(ONE[:6])}", str(error))
+            self.assertIn(f"up to {octetsOf(ONE[:6])}", str(error))
         at = octetsOf(ONE[:5])
         listener.commit([lines(granted, at, whole[at:])])
         found: list[bytes] = []
