@@ -70,8 +70,8 @@ class Delivery:
         elif self._delivery == "acked":
             self._log.error(
                 "the master does not support acknowledged delivery (decnet-syslog/1), and"
-                " --delivery=acked requires it: closing the connection and trying again. Check"
-                " that --master-host is a decnet-listener"
+                " --delivery=acked requires it: nothing is sent, and the forwarder tries again."
+                " Check that --master-host is a decnet-listener"
             )
             return None
         else:

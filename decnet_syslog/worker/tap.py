@@ -196,7 +196,7 @@ Example:
         elif not os.path.isdir(os.path.dirname(os.path.abspath(self["state-db"]))):
             state = os.path.dirname(os.path.abspath(self["state-db"]))
             raise usage.UsageError(
-                f"directory {state} of --state-db does not exist: create it"
+                f"there is no directory {state} for --state-db: create it"
             )
 
     def _findMasters(self) -> None:
