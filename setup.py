@@ -1,5 +1,6 @@
 """Builds the compiled module if cffi is installed; setup.cfg has the rest of the metadata."""
 
+import sysconfig
 from importlib.util import find_spec
 
 from setuptools import setup
@@ -15,9 +16,14 @@ class BuildBeside(build_ext):
         self.copy_extensions_to_source()
 
 
+# One wheel for every Python release, except where the stable ABI does not exist.
+ABI3 = not sysconfig.get_config_var("Py_GIL_DISABLED")
+
+# Without cffi, setuptools does not know this keyword.
+modules = {"cffi_modules": ["decnet_syslog/hotpath/_build.py:builder"]}
+
 setup(
-    cffi_modules=["decnet_syslog/hotpath/_build.py:builder"]
-    if find_spec("cffi")
-    else [],
+    **(modules if find_spec("cffi") else {}),
     cmdclass={"build_ext": BuildBeside},
+    options={"bdist_wheel": {"py_limited_api": "cp310"}} if ABI3 else {},
 )

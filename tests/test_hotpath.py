@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from unittest import mock
 
 from hypothesis import example, given, settings
@@ -26,6 +27,7 @@ from decnet_syslog.wire.record import Provenance, renderLines, renderRuns
 from decnet_syslog.worker.encoding import encodeLines, encodePlain
 from fuzz.hotpath import findCompiler, fuzz
 
+from .pipeline import randomHistory, run
 from .test_framing import divide
 from .test_record_fast import COMMON, LINES, MARKING, WHO, almost, exactly
 
@@ -44,7 +46,6 @@ octets = st.one_of(
         max_size=60,
     ).map(b"".join),
 )
-lines = st.lists(st.binary(max_size=40).map(lambda o: o.replace(b"\n", b"")))
 # Frames, and octets that may be between them.
 between = st.sampled_from(
     [*(b"LAST\n", b"EMPTY 3\n", b"0 ", b"01 a", b"9999999 ", b"x", b" ", b"1", b"")]
@@ -330,6 +331,28 @@ class RecordsTests(CompiledTestCase):
         with using(None):
             made = b"".join(renderLines(block, WHO, 5))
         self.assertEqual(made, b"".join(renderRuns(COMMON, WHO, 5)))
+
+
+class PipelineTests(CompiledTestCase):
+    """Both ends, with the compiled module for every receive."""
+
+    def test_randomHistories(self) -> None:
+        """Random histories deliver every line once, however short the receives are."""
+        decode = self.compiled.lines
+        receives = 0
+
+        def counted(frames: bytes, at: int, longest: int) -> tuple[bytes, int, int]:
+            nonlocal receives
+            receives += 1
+            return decode(frames, at, longest)
+
+        for seed in range(30):
+            with (
+                using(self.compiled),
+                mock.patch.object(self.compiled, "lines", counted),
+            ):
+                run(Path(self.mktemp()).resolve(), randomHistory(seed))
+        self.assertGreater(receives, 100)
 
 
 class SanitizerTests(SynchronousTestCase):

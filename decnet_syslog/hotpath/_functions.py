@@ -13,6 +13,8 @@ __all__ = ["SCRATCH_OCTETS", "Hotpath", "Renderer", "compiled", "description", "
 # Environment variable: any value but an empty one disables the compiled module.
 PURE_PYTHON = "DECNET_SYSLOG_PURE_PYTHON"
 
+_MODULE = "decnet_syslog.hotpath._hotpath"
+
 # DECNET_HOTPATH_VERSION of the module that this source expects.
 _VERSION = 2
 
@@ -165,12 +167,12 @@ def load(environment: Mapping[str, str]) -> tuple[Hotpath | None, str]:
     if environment.get(PURE_PYTHON):
         return None, f"in Python, as {PURE_PYTHON} says"
     try:
-        module = importlib.import_module("decnet_syslog.hotpath._hotpath")
+        module = importlib.import_module(_MODULE)
         return Hotpath(module), "compiled"
     except ImportError as error:
         # A module for another architecture or from another source is not used either.
-        missing = isinstance(error, ModuleNotFoundError)
-        why = "no compiler was there at installation" if missing else str(error)
+        missing = isinstance(error, ModuleNotFoundError) and error.name == _MODULE
+        why = "it was installed without a compiler" if missing else str(error)
         return None, f"in Python, which is slower: {why}"
 
 
