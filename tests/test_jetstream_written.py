@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from zlib import crc32
 
@@ -359,6 +360,29 @@ class ProvingTests(ProvingTestCase):
         self.assertRaises(JournalBlocked, view.read, after, MUCH)
         self.now += proving.PATIENCE_S
         self.assertEqual([b.octets for b in view.read(after, MUCH)], ONE[3:4])
+
+    def test_waitsOnlyAfterRollback(self) -> None:
+        """
+        An output does not wait long after the rollback, nor in a later process, because any worker
+        could delay all lines then.
+        """
+        self.lose()
+        self.write()
+        for later, isPatient in ((0.0, True), (proving.AFTER_S, False), (0.0, False)):
+            writer = openJetStream(self.nats.url, self.path)
+            try:
+                after = writer.useOutputs(["a"])["a"].seq
+                self.now += later
+                writer.tidy()
+                self.assertEqual(writer._prover.isPatient, isPatient)
+                self.send(self.open(), "w1", *ONE[:4])
+                read = partial(writer.written("a").read, after, MUCH)
+                if isPatient:
+                    self.assertRaises(JournalBlocked, read)
+                else:
+                    self.assertEqual([b.octets for b in read()], ONE[3:4])
+            finally:
+                writer.close()
 
     def test_killedAfterDecision(self) -> None:
         """

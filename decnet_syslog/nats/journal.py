@@ -360,7 +360,7 @@ class JetStreamJournal:
         outbox.begin(plan, self.identity, self._chronicle.known, owes)
         self._makeReader()
         self._reader.forgiven = outbox.before.released
-        self._prover = Prover(self._stream, self._reader)
+        self._prover = Prover(self._stream, self._reader, outbox.isBack)
         self._limbo = Limbo(outbox.state)
         self._run(self._shortener.restore(self._limbo))
         self._run(self._remover.sweep(outbox.released))
@@ -403,6 +403,8 @@ class JetStreamJournal:
         """
         assert self._outbox is not None, "no output is here"
         self._run(self._shortener.tidy(self._outbox.released, self._limbo))
+        if self._outbox.isBack and not self._prover.isPatient:
+            self._outbox.hasSettled()
 
     @property
     def octetsMax(self) -> int:

@@ -354,6 +354,8 @@ class Outbox:
             )
         # From the first write of a new holder on, cursors of the previous holder are refused.
         notes = {"history": known.asText(), "fork": "owed" if owesFork else None}
+        if plan.at is not None:
+            notes["back"] = "yes"
         self.state.save(list(plan.cursors.values()), notes, {})
         self.known, self._journal = known, journal
         self._cursors = {name: cursor.seq for name, cursor in plan.cursors.items()}
@@ -369,6 +371,15 @@ class Outbox:
     def owesFork(self) -> bool:
         """Whether a rollback must still be announced to the listeners."""
         return self.state.note("fork") is not None
+
+    @property
+    def isBack(self) -> bool:
+        """Whether the stream went back, and its lost lines may still come again."""
+        return self.state.note("back") is not None
+
+    def hasSettled(self) -> None:
+        """Record that lost lines are not expected any more."""
+        self.state.keep("back", None)
 
     def hasForked(self) -> None:
         """Record that the rollback was announced."""

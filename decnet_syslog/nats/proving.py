@@ -9,7 +9,8 @@ What must be true:
 * batches are cut at other places the second time, so the first one that comes again mostly ends
   before the output's end. The stream is then read ahead. If it does not reach the end yet, the
   output waits, for a bounded time: L{PATIENCE_S} altogether, L{QUIET_S} for a stream that does not
-  move. All lines wait in the journal meanwhile;
+  move. All lines wait in the journal meanwhile. So it waits only after a rollback: otherwise a
+  worker that sends a forgotten stream again could delay the lines of all others;
 * octets without a proof are written and reported. A line that is reported as possibly repeated
   is better than a lost one.
 """
@@ -44,6 +45,9 @@ REPEATED = (
 # afterwards. Forwarders send everything on their disks as fast as they can.
 PATIENCE_S = 120.0
 REST_S = 600.0
+
+# How long after a start that has found a rollback the outputs wait at all, in seconds.
+AFTER_S = 3600.0
 
 # How long the outputs wait for a stream that does not move, in seconds.
 QUIET_S = 15.0
@@ -92,12 +96,21 @@ def reaches(entry: Entry, end: End) -> bool:
 class Prover:
     """Looks for proofs in the stream. All coroutines run in the bus's thread."""
 
-    def __init__(self, stream: Stream, reader: Reader) -> None:
+    def __init__(self, stream: Stream, reader: Reader, isPatient: bool) -> None:
+        """
+        @param isPatient: whether the stream went back, at this start or shortly before.
+        """
         self._stream = stream
         self._reader = reader
         self._until = float("-inf")
+        self._patientUntil = monotonic() + AFTER_S if isPatient else float("-inf")
         # By stream: its last message, and since when.
         self._quiet: dict[Key, tuple[int, float]] = {}
+
+    @property
+    def isPatient(self) -> bool:
+        """Whether this waits for proofs that are not in the stream yet."""
+        return monotonic() < self._patientUntil
 
     async def judge(self, entry: Entry, end: End) -> bool:
         """
@@ -136,7 +149,7 @@ class Prover:
         if before != last:
             since = now
             self._quiet[key] = last, now
-        if now >= min(self._until, since + QUIET_S):
+        if not self.isPatient or now >= min(self._until, since + QUIET_S):
             raise Unproven("the worker has not sent all octets again")
 
     async def _readAhead(self, entry: Entry, end: End) -> tuple[bool, int]:
