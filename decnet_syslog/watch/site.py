@@ -134,7 +134,7 @@ class _Refusal(Resource):
 
 def _isForUs(request: Request) -> bool:
     """
-        Whether a request is for loopback.
+    Whether a request is for loopback.
 
     Anybody can make a name of their own point here; then a browser treats their page and ours as
     one site (DNS rebinding). But the browser sends the name that it asked for.
