@@ -122,7 +122,7 @@ class BrowserTests(TestCase):
         yield self.stopServing()
         yield self.tab.until("!document.getElementById('stale').hidden")
         said = yield self.tab.evaluate("document.getElementById('stale').textContent")
-        self.assertIn("what is shown is old", said)
+        self.assertIn("this page is out of date", said)
 
     @inlineCallbacks
     def test_themeFollowsSystem(self) -> Steps:

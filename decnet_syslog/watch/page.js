@@ -1,11 +1,11 @@
-// The status pages are complete without this. It keeps them up to date, and remembers whether
-// they are light or dark. It puts nothing together: what it shows is what the server rendered.
+// The status pages work without this script. It keeps them up to date, and remembers whether they
+// are light or dark. It composes nothing: it shows only what the server rendered.
 "use strict";
 (() => {
-  // As often as the listener looks at its workers, in milliseconds.
+  // The interval at which the listener looks at its workers, in milliseconds.
   const EVERY = 3000;
   const PATIENCE = 10000;
-  // One refresh may fail, when many look at once; two that follow each other are said.
+  // One refresh may fail, when many people look at once; two in a row are reported.
   const LATE = 5000;
   const KEY = "decnet-theme";
   const root = document.documentElement;
@@ -15,7 +15,7 @@
     try {
       return localStorage.getItem(KEY);
     } catch {
-      // A browser may forbid it; then nothing is remembered.
+      // The browser may forbid it; then nothing is remembered.
       return null;
     }
   };
@@ -32,7 +32,7 @@
   const isDark = () =>
     root.dataset.theme ? root.dataset.theme === "dark" : preference.matches;
 
-  // Before anything is painted.
+  // Set before anything is painted.
   use(stored());
 
   const prepareTheme = () => {
@@ -47,7 +47,7 @@
       name();
     });
     preference.addEventListener("change", name);
-    // Another window has changed it.
+    // Another window changed it.
     addEventListener("storage", (event) => {
       if (event.key === KEY) {
         use(event.newValue);
@@ -100,15 +100,15 @@
       freshAt = new Date();
       say("");
     } catch {
-      // Nobody must take what is old for what is.
+      // An old page must not be mistaken for the present state.
       if (Date.now() - freshAt >= LATE) {
-        say(`No answer since ${freshAt.toLocaleTimeString()}: what is shown is old.`);
+        say(`No answer since ${freshAt.toLocaleTimeString()}: this page is out of date.`);
       }
     }
   };
 
   const keepOn = async () => {
-    // Nobody looks, or somebody is about to copy what is selected.
+    // Not while the page is hidden, or while text is selected, perhaps to be copied.
     if (!document.hidden && getSelection().isCollapsed) await fetchAgain();
     setTimeout(keepOn, EVERY);
   };
