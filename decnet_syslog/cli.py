@@ -99,6 +99,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         # The reader of our output has exited. Print nothing at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         status = 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # A file that may not be read, or a full disk: not a fault of the program.
+        print(
+            f"decnet-syslog: {error.filename}: {error.strerror}; correct that and run the"
+            " same command again",
+            file=sys.stderr,
+        )
+        status = 1
     raise SystemExit(status)
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 import stat
+from contextlib import AbstractContextManager
 from functools import partial
+from unittest import mock
 
 from decnet_syslog.trust.authority import Authority
 from decnet_syslog.trust.bundles import Bundle, readCertificates
@@ -222,6 +226,63 @@ class ExpiringTests(ManyTestCase):
             self.master, "enroll", "--renew", "--expiring=4000d", "--days=5000"
         )
         self.assertIn("ca replace", error)
+
+
+class FullTests(ManyTestCase):
+    """A disk that is full, at each of the places where that shows."""
+
+    def fill(self, number: int) -> AbstractContextManager[object]:
+        """Let every sync of a file fail, after so many that do not."""
+        left = [None] * number
+
+        def fsync(descriptor: int) -> None:
+            if not left:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            left.pop()
+
+        return mock.patch.object(os, "fsync", fsync)
+
+    def test_fromList(self) -> None:
+        """One line says so; the list stays readable, and the same command goes on later."""
+        self.list.write_text("decky-01\ndecky-02\n")
+        words = ("enroll", "--from", str(self.list), f"--out={self.out}")
+        for number in range(100):
+            with self.fill(number):
+                status, _, error = self.call(self.master, *words)
+            self.assertLessEqual(self.certificates(), self.serials())
+            if not status:
+                break
+            self.assertIn("No space left", error)
+            self.assertEqual((status, error.count("\n")), (1, 1), error)
+            self.good(self.master, *words)
+            for name in ("decky-01", "decky-02"):
+                Bundle.load(self.out / name)
+            shutil.rmtree(self.out)
+            self.good(self.master, "revoke", "decky-01")
+            self.good(self.master, "revoke", "decky-02")
+        self.assertGreater(number, 7)
+
+    def test_install(self) -> None:
+        """The bundle that is installed stays, or the new one is."""
+        bundles = []
+        for number in range(2):
+            bundles.append(self.top / f"b{number}")
+            more = ["--renew"] * number
+            self.good(self.master, "enroll", "w1", f"--out={bundles[-1]}", *more)
+        for number in range(100):
+            shutil.rmtree(self.agent, ignore_errors=True)
+            self.good(self.worker, "install", str(bundles[0]))
+            with self.fill(number):
+                status, _, error = self.call(self.worker, "install", str(bundles[1]))
+            installed = (self.agent / "worker.crt").read_bytes()
+            Bundle.load(self.agent)
+            if not status:
+                break
+            self.assertEqual((status, error.count("\n")), (1, 1), error)
+            self.assertIn(
+                installed, [(one / "worker.crt").read_bytes() for one in bundles]
+            )
+        self.assertGreater(number, 4)
 
 
 class KilledTests(ManyTestCase):

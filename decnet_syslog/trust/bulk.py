@@ -55,12 +55,12 @@ def readNames(octets: bytes, what: str) -> list[str]:
     @raise UserError: a name is unusable or there twice, or there is none.
     """
     try:
-        lines = octets.decode("utf-8").splitlines()
+        lines = octets.decode("utf-8").split("\n")
     except UnicodeDecodeError:
         raise UserError(f"{what}: it is not a list of names in UTF-8") from None
     names: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
-        name = line.strip()
+        name = line.strip(" \t\r")
         if not name or name.startswith("#"):
             continue
         try:
@@ -213,7 +213,12 @@ class Bundles:
         if self._tar:
             replaceFile(self.place(name), makeTar(readParcel(str(work))), 0o600)
             shutil.rmtree(work)
-        syncDirectory(self.directory)
+        try:
+            syncDirectory(self.directory)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {self.directory}: {error.strerror}"
+            ) from None
         return certificate
 
     def _clear(self, work: Path) -> None:

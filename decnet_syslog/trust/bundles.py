@@ -134,7 +134,8 @@ class Bundle:
     @staticmethod
     def _lookDeeper(directory: Path) -> None:
         """Report a bundle that was copied one directory too deep."""
-        deeper = sorted(directory.glob("*/worker.crt"))
+        # A hidden directory is an installation that did not end.
+        deeper = sorted(directory.glob("[!.]*/worker.crt"))
         if len(deeper) == 1 and not (directory / "worker.crt").exists():
             raise BundleError(
                 directory / "worker.crt",

@@ -57,10 +57,20 @@ def addEnrolled(
     }
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(directory / ENROLLED_FILE, flags, 0o644)
-    with os.fdopen(descriptor, "ab") as file:
-        file.write(json.dumps(entry).encode("ascii") + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    size = os.fstat(descriptor).st_size
+    try:
+        with os.fdopen(os.dup(descriptor), "ab") as file:
+            file.write(json.dumps(entry).encode("ascii") + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        # A part of a line would make the list unreadable.
+        os.ftruncate(descriptor, size)
+        raise UserError(
+            f"cannot write {directory / ENROLLED_FILE}: {error.strerror}"
+        ) from None
+    finally:
+        os.close(descriptor)
 
 
 def rewriteEnrolled(directory: Path, entries: Iterable[Mapping[str, str]]) -> None:
