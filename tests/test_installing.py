@@ -8,6 +8,7 @@ import shutil
 import stat
 import tarfile
 from pathlib import Path
+from unittest import SkipTest
 
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -310,6 +311,31 @@ class RefusedTests(InstallTestCase):
         link.symlink_to(target)
         self.install(new)
         self.assertEqual(self.installed(), fingerprint(Bundle.load(new).certificate))
+
+    def test_root(self) -> None:
+        """
+        Root installs for another user: everything is that user's, and no file is read for the user
+        that only root can read.
+        """
+        if os.geteuid() != 0:
+            raise SkipTest("only root can give files away")
+        shutil.copytree(self.enroll("w1", "w1"), self.agent)
+        for path in (self.agent, *self.agent.iterdir()):
+            os.chown(path, 65534, 65534)
+        new = self.enroll("w1", "new", "--renew")
+        os.chown(self.agent / "worker.key", 0, 0)
+        self.assertStays("does not belong to the owner", new)
+        os.chown(self.agent / "worker.key", 65534, 65534)
+        self.agent.chmod(0o750)
+        self.install(new)
+        self.good(self.worker, "request", "w1")
+        found = [self.agent, *self.agent.rglob("*")]
+        self.assertGreater(len(found), 8)
+        for path in found:
+            status = path.lstat()
+            self.assertEqual((status.st_uid, status.st_gid), (65534, 65534), path)
+        inner = (self.agent / ".bundle").stat().st_mode
+        self.assertEqual(stat.S_IMODE(inner), 0o750)
 
     def test_directory(self) -> None:
         """A directory in which every user may write is refused."""
