@@ -512,7 +512,10 @@ class AcknowledgedTests(ReceptionTestCase):
     def test_frameBeforeOpen(self) -> None:
         """A frame without an open stream is refused."""
         reception, _ = self.connect()
-        self.assertRaises(Violation, reception.framesReceived, [b"a"])
+        for message in (b"a", b"a\nb"):
+            with self.assertRaises(Violation) as caught:
+                reception.framesReceived([message])
+            self.assertEqual(caught.exception.code, "order")
 
     def test_uncommittedOctetsPause(self) -> None:
         """

@@ -176,14 +176,14 @@ class Acknowledged(Reception):
 
     def framesReceived(self, messages: list[bytes]) -> None:
         """Messages from one receive, each a line of the current stream."""
-        current = self._current
-        if current is not None and self._last:
-            self._lastReceived(current, messages)
+        if self._last:
+            self._lastReceived(self._stream(), messages)
             return
         lines = asLines(messages)
         if lines is not None:
             self.linesReceived(lines)
             return
+        self._stream()
         bad = next(at for at, message in enumerate(messages) if b"\n" in message)
         good = asLines(messages[:bad])
         if bad and good is not None:
@@ -192,14 +192,22 @@ class Acknowledged(Reception):
 
     def linesReceived(self, lines: Lines) -> None:
         """Lines of the current stream."""
-        current = self._current
-        if current is None:
-            raise Violation("order", "a frame before AT")
+        current = self._stream()
         if self._last:
             self._lastReceived(current, lines.messages)
             return
         self._advance(current, len(lines.octets))
         super().linesReceived(lines)
+
+    def _stream(self) -> _Open:
+        """
+        The stream that frames belong to.
+
+        @raise Violation: there is none.
+        """
+        if self._current is None:
+            raise Violation("order", "a frame before AT")
+        return self._current
 
     def _lastReceived(self, current: _Open, messages: list[bytes]) -> None:
         message, *more = messages
