@@ -4,11 +4,83 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
+from pathlib import Path
 
+from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from decnet_syslog.master.outputoptions import OUTPUT_EVENTS
+from decnet_syslog.nats.proving import REPEATED
+
 from .cluster.__main__ import main
+from .cluster.naming import unnamed
 from .peers import requirePeer
+
+
+class NamingTests(SynchronousTestCase):
+    """The campaign accepts a repeated line only if an event has announced it."""
+
+    def setUp(self) -> None:
+        directory = Path(self.mktemp())
+        directory.mkdir(parents=True)
+        self.raw, self.json = directory / "master.log", directory / "master.json"
+        self.log = ""
+        # The third line is repeated, and a line is cut.
+        numbers = [1, 2, 3, 4, 3, 5]
+        lines = [f'h w1 prove - line [relay@55555 seq="{n}" at="1"] x' for n in numbers]
+        self.raw.write_text("\n".join([*lines, lines[0][:-12], ""]))
+        records = [
+            {"raw_line": line, "source_worker": "w1", "source_offset": 100 * n}
+            for line, n in zip(lines, numbers, strict=True)
+        ]
+        self.json.write_text("".join(json.dumps(one) + "\n" for one in records))
+
+    def unnamed(self) -> list[str]:
+        return unnamed(self.log, self.raw, self.json)
+
+    def announce(self, output: Path, worker: str, start: int, end: int) -> None:
+        """Log that octets of a worker's file come again."""
+        self.log += "\n" + formatEvent(
+            {
+                "log_format": REPEATED,
+                "output": f"{'json' if output == self.json else 'raw'}:{output}",
+                "worker": worker,
+                "name": "/var/log/x",
+                "start": start,
+                "end": end,
+                "reason": "the checksums differ",
+            }
+        )
+
+    def write(self, output: Path, expected: int, size: int) -> None:
+        """Log that an output has octets of a killed process."""
+        self.log += "\n" + formatEvent(
+            {
+                "log_format": OUTPUT_EVENTS["output-foreign-write"][1],
+                "path": str(output),
+                "expected": expected,
+                "size": size,
+            }
+        )
+
+    def test_withoutEvent(self) -> None:
+        """Without an event, or with one for other lines, the repeated line is an error."""
+        self.assertEqual(
+            self.unnamed(),
+            [f"{path.name}: line 3 of w1, 2 times" for path in (self.raw, self.json)],
+        )
+        self.announce(self.raw, "w2", 0, 1000)
+        self.announce(self.raw, "w1", 0, 300)
+        self.write(self.raw, 0, 10)
+        self.assertEqual(len(self.unnamed()), 2)
+
+    def test_announced(self) -> None:
+        """An event for these octets of the worker, or of the file, announces it."""
+        self.announce(self.json, "w1", 250, 350)
+        self.assertEqual(len(self.unnamed()), 1)
+        self.write(self.raw, self.raw.stat().st_size // 2, self.raw.stat().st_size)
+        self.assertEqual(self.unnamed(), [])
 
 
 class ClusterTests(SynchronousTestCase):

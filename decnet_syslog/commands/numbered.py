@@ -86,11 +86,12 @@ class Writer(threading.Thread):
 
 def numberOf(line: bytes) -> tuple[str, int]:
     """The worker and the number of a line; an empty name if it is not numbered."""
-    head, found, rest = line.partition(_MARK)
-    if not found:
+    head, _, rest = line.partition(_MARK)
+    number, isWhole, _ = rest.partition(b'"')
+    if not isWhole:
+        # It may also be a line that was cut by a kill.
         return "", 0
-    worker = head.rpartition(b" ")[2].decode("ascii", "replace")
-    return worker, int(rest.partition(b'"')[0])
+    return head.rpartition(b" ")[2].decode("ascii", "replace"), int(number)
 
 
 def delivered(path: Path, workers: Iterable[str]) -> dict[str, list[int]]:

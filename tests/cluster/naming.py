@@ -1,8 +1,8 @@
 """
-Which repeated lines an event has named.
+Repeated lines, and the events that announce them.
 
-The outputs name ranges of two kinds: octets of a worker's file that came again without a proof, and
-octets of an output's file that were written before a C{kill -9} and are not the present stream's.
+The outputs announce two kinds of ranges: octets of a worker's file that came again without a proof,
+and octets of an output's file that were written before a C{kill -9} and are not in the stream now.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Found", "found", "unnamed"]
 
 
 def _pattern(words: str) -> re.Pattern[str]:
-    """A regular expression for what a log format produces."""
+    """Make a regular expression for the texts of a log format."""
     parts = re.split(r"\{(\w+)[^}]*\}", words)
     return re.compile(
         "".join(
@@ -37,7 +37,7 @@ _FOREIGN = _pattern(OUTPUT_EVENTS["output-foreign-write"][1])
 
 
 class Found(NamedTuple):
-    """A numbered line in a file of the outputs: whose it is, and where it begins."""
+    """A numbered line in an output file: its worker, and its offset in the file."""
 
     worker: str
     number: int
@@ -60,10 +60,10 @@ def found(path: Path) -> Iterator[tuple[Found, bytes]]:
 
 def unnamed(log: str, rawPath: Path, jsonPath: Path) -> list[str]:
     """
-    Find repeated lines that no event has named.
+    Find repeated lines that no event has announced.
 
-    @param log: of the outputs.
-    @return: a text for each.
+    @param log: the log of the outputs.
+    @return: a text for each line.
     """
     offsets: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
     for one, record in found(jsonPath):
