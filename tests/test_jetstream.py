@@ -900,7 +900,11 @@ class LeaseTests(SingleTestCase):
     def test_samePlace(self) -> None:
         """A process that was killed and restarted with the same state does not wait."""
         again = Outbox(
-            self.one._bus, self.one._layout, self.one.state, "test", lambda: self.now
+            self.one._bus,
+            Layout("decnet", None, STREAM_OCTETS_MAX),
+            self.one.state,
+            "test",
+            lambda: self.now,
         )
         self.assertTrue(again.acquire())
         self.assertRaises(LeaseLost, self.one.renew)

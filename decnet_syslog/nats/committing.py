@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from ..master.promise import JournalBlocked
 from ..master.values import Batch, Deposit, batchOf
+from .bucket import releasedOf
 from .bus import Bus
 from .chronicle import Chronicle
 from .messages import (
@@ -26,7 +27,6 @@ from .messages import (
     pieces,
     subjectOf,
 )
-from .outbox import releasedOf
 from .packing import Pack
 from .positions import NOWHERE, Held, Positions
 from .stream import EXPECTED, Stream, StreamFull

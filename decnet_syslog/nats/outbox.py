@@ -27,32 +27,25 @@ details.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from twisted.logger import Logger
 
 from ..master.promise import JournalBlocked
 from ..master.values import Cursor
+from .bucket import Bucket, Value
 from .bus import Bus, Silent
 from .history import History
 from .lease import LEASE_S, LeaseLost, WentBack
 from .outputstate import OutputState
-from .stream import EXPECTED, NAME_TAKEN, Layout, Stream, errorOf, opening
+from .stream import Layout
 from .written import Written
 
-__all__ = ["Outbox", "Plan", "placeOf", "releasedOf"]
-
-BUCKET_OCTETS_MAX = 1024 * 1024
-KEY = "outputs"
-
-# Maximum number of eras in the bucket's value. It must cover the time between two holders.
-BUCKET_ERAS = 32
+__all__ = ["Outbox", "Plan", "placeOf"]
 
 
 def placeOf(path: Path) -> str:
@@ -69,68 +62,6 @@ def placeOf(path: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Value:
-    """
-    The value in the bucket.
-
-    @ivar revision: of the value's message; 0: there is no value.
-    @ivar holder: the process that writes the outputs; "": none.
-    @ivar place: the identity of the database with the cursors.
-    @ivar host: as of L{placeOf}; "": not known.
-    @ivar journal: the identity of the stream.
-    @ivar history: the history of the cursors; C{None} if an older program wrote the value.
-    @ivar times: of each cursor, when its message was stored; only from an older program.
-    """
-
-    revision: int = 0
-    holder: str = ""
-    place: str = ""
-    host: str = ""
-    journal: str = ""
-    history: History | None = None
-    cursors: dict[str, int] = field(default_factory=dict)
-    times: dict[str, int] = field(default_factory=dict)
-    attempt: str = ""
-
-    @property
-    def released(self) -> int:
-        """Every output has all messages up to this one."""
-        return min(self.cursors.values(), default=0)
-
-
-def _bucket(name: str) -> str:
-    return f"{name}-outputs"
-
-
-def _subject(name: str) -> str:
-    return f"$KV.{_bucket(name)}.{KEY}"
-
-
-async def _read(stream: Stream, name: str) -> _Value:
-    last = await stream.last(_subject(name))
-    if last is None:
-        return _Value()
-    try:
-        said: dict[str, Any] = json.loads(last.data)
-        return _Value(
-            last.seq,
-            str(said["holder"]),
-            str(said["place"]),
-            str(said.get("host", "")),
-            str(said["journal"]),
-            History.parse(said["history"]) if said.get("history") else None,
-            {str(output): int(seq) for output, seq in said["cursors"].items()},
-            {str(output): int(time) for output, time in said["times"].items()},
-            str(said["attempt"]),
-        )
-    except (ValueError, KeyError, AttributeError, TypeError):
-        raise JournalBlocked(
-            f"the value of {KEY} in the bucket {_bucket(name)} was written by another program;"
-            " choose another --journal-name"
-        ) from None
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """
     Where the outputs continue.
@@ -141,11 +72,6 @@ class Plan:
 
     cursors: dict[str, Cursor]
     at: int | None
-
-
-async def releasedOf(bus: Bus, name: str) -> int:
-    """Read the last message up to which every output has everything."""
-    return (await _read(Stream(bus, f"KV_{_bucket(name)}"), name)).released
 
 
 class Outbox:
@@ -176,23 +102,20 @@ class Outbox:
         @param clock: returns seconds, and never jumps.
         """
         self._bus = bus
-        self._layout = layout
         self.state = state
         self._host = placeOf(state.path)
         self._holder = f"{holder} {uuid4().hex[:8]}"
         self._clock = clock
-        self._stream = Stream(bus, f"KV_{_bucket(layout.name)}")
-        self._value = _Value()
+        self._bucket = Bucket(bus, layout.name)
+        self._value = Value()
         self._changed = float("-inf")
         self._cursors: dict[str, int] = {}
         self.written: dict[str, Written] = {}
         self.known: History | None = None
         # The identity of the stream.
         self._journal = ""
-        # The attempts of writes without an answer.
-        self._attempts: list[str] = []
         self.released = 0
-        self.before = _Value()
+        self.before = Value()
         self.renewed = float("-inf")
 
     @property
@@ -211,36 +134,7 @@ class Outbox:
 
         @raise UserError: that is impossible.
         """
-        opening(self._bus, f"the bucket {_bucket(self._layout.name)}", self._prepare)
-
-    async def _prepare(self) -> None:
-        info = await Stream(self._bus, self._layout.name).ask("STREAM.INFO")
-        if errorOf(info) is not None:
-            # Its number of replicas is needed: the bucket keeps that number for ever.
-            raise JournalBlocked(f"the stream {self._layout.name} is gone")
-        replicas = info["config"]["num_replicas"]
-        answer = await self._bus.api(
-            f"STREAM.CREATE.{self._stream.name}",
-            name=self._stream.name,
-            subjects=[f"$KV.{_bucket(self._layout.name)}.>"],
-            retention="limits",
-            storage="file",
-            discard="new",
-            max_msgs_per_subject=1,
-            max_bytes=BUCKET_OCTETS_MAX,
-            max_msgs=-1,
-            max_age=0,
-            max_msg_size=-1,
-            max_consumers=-1,
-            num_replicas=replicas,
-            duplicate_window=120 * 10**9,
-            allow_rollup_hdrs=True,
-            deny_delete=True,
-            allow_direct=False,
-        )
-        error = errorOf(answer)
-        if error is not None and error[0] != NAME_TAKEN:
-            raise JournalBlocked(f"JetStream refuses: {error[1]}")
+        self._bucket.prepare()
 
     def acquire(self) -> bool:
         """
@@ -249,7 +143,7 @@ class Outbox:
         @return: whether this process has the lease; if not, call again soon.
         """
         try:
-            value = self._bus.run(_read(self._stream, self._layout.name))
+            value = self._bus.run(self._bucket.read())
         except (JournalBlocked, Silent):
             # Perhaps the holder cannot renew either: do not count this time against it.
             self._changed = self._clock()
@@ -437,59 +331,19 @@ class Outbox:
         @raise LeaseLost: the bucket has another revision.
         """
         begun = self._clock()
+        value = Value(
+            self._value.revision,
+            holder,
+            self.state.identity,
+            self._host,
+            self._journal,
+            self.known,
+            dict(self._cursors),
+        )
         try:
-            value = self._bus.run(self._put(holder))
+            value = self._bus.run(self._bucket.write(value))
         except Silent as error:
             raise JournalBlocked(f"JetStream does not answer ({error})") from None
         self._value = value
         self.released = value.released
         self.renewed = begun
-
-    async def _put(self, holder: str) -> _Value:
-        attempt = uuid4().hex
-        cursors, known = dict(self._cursors), self.known
-        value = {
-            "holder": holder,
-            "place": self.state.identity,
-            "host": self._host,
-            "journal": self._journal,
-            "history": None if known is None else known.asText(BUCKET_ERAS),
-            "cursors": cursors,
-            # For older programs, which ask for them.
-            "times": {},
-            "attempt": attempt,
-        }
-        subject = _subject(self._layout.name)
-        before = self._value.revision
-        self._attempts.append(attempt)
-        while True:
-            seq = await self._stream.publish(
-                subject, json.dumps(value).encode(), {EXPECTED: str(before)}
-            )
-            if seq is not None:
-                break
-            there = await _read(self._stream, self._layout.name)
-            if there.revision < before:
-                raise WentBack(
-                    f"the bucket {_bucket(self._layout.name)} went back: it was at revision"
-                    f" {before} and is at {there.revision}"
-                )
-            if there.attempt not in self._attempts or there.revision <= before:
-                raise LeaseLost(
-                    f"{there.holder or 'no process'} has the lease on the outputs of"
-                    f" {self._layout.name} now"
-                )
-            # Our own write, whose answer was lost: this one follows it.
-            before = there.revision
-        self._attempts = []
-        return _Value(
-            seq,
-            holder,
-            self.state.identity,
-            self._host,
-            self._journal,
-            known,
-            cursors,
-            {},
-            attempt,
-        )

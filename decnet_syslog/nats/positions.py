@@ -17,6 +17,7 @@ from uuid import uuid4
 from ..master.promise import JournalBlocked
 from ..master.values import Deposit, Grant, Wish
 from ..wire.record import Provenance
+from .bucket import releasedOf
 from .bus import Bus
 from .chronicle import Chronicle
 from .messages import (
@@ -28,7 +29,6 @@ from .messages import (
     streamsOf,
     subjectOf,
 )
-from .outbox import releasedOf
 from .stream import EXPECTED, Stream, Tail
 
 __all__ = ["NOWHERE", "Held", "Positions"]
