@@ -8,11 +8,13 @@ L{benchmarks.rsyslog}. All sides use the same kind of CA, ECDSA P-256, TLS 1.3, 
 
 from __future__ import annotations
 
+import compileall
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import decnet_syslog
 from decnet_syslog.commands.pair import Pair, Process
 from decnet_syslog.errors import UserError
 from decnet_syslog.trust.authority import Authority
@@ -124,6 +126,8 @@ class Ours(Side):
 
     def __init__(self, directory: Path, json: bool) -> None:
         directory.mkdir(parents=True)
+        # As pip does at installation: a checkout may have no bytecode.
+        compileall.compile_dir(Path(decnet_syslog.__file__).parent, quiet=1)
         # The fleet shares a few certificates.
         self._pair = Pair(directory, ["--max-connections-per-worker=20000"])
         self._senders: list[Process] = []
