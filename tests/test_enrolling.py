@@ -121,7 +121,7 @@ class ListTests(ManyTestCase):
             (b"decky-01\n../x\n", "line 2"),
             (b"decky-01\ndecky 02\n", "line 2"),
             (b"decky-01\n\ndecky-01\n", "line 3: decky-01 is on line 1"),
-            (b"decky-01\ndecnet-master\n", "the master's name"),
+            (b"decky-01\ndecnet-master\n", "the master's own name"),
             (b"decky-01\nalice\n", "alice is enrolled as operator"),
             (b"decky-01\n\x1b[2J\n", "line 2"),
             (b"# nobody\n", "it has no names"),

@@ -107,7 +107,7 @@ class PageTests(SynchronousTestCase):
         self.noKey()
 
     def test_ansible(self) -> None:
-        """The playbook enrols a worker, and leaves it alone the next time."""
+        """The playbook enrolls a worker, and leaves it alone the next time."""
         play = requirePeer("ansible-playbook")
         agent = self.top / NAMES[0] / ".decnet" / "agent"
         inventory = self.home / "inventory"

@@ -117,7 +117,7 @@ class WalkTests(InstallTestCase):
         self.sign(out.read_bytes(), "bundle")
         key = self.agent / REQUEST_KEY
         error = self.refused(self.worker, "request", "w1", f"--out={key}")
-        self.assertIn("not written over", error)
+        self.assertIn("not overwritten", error)
 
     def test_running(self) -> None:
         """A forwarder that runs uses the new bundle, through the links and without them."""

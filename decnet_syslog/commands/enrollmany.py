@@ -32,7 +32,7 @@ def _fromList(options: Any, authority: Authority, bundles: Bundles) -> int:
     }
     for name in names:
         if name == MASTER_NAME:
-            raise UserError(f"{MASTER_NAME} is the master's name, nobody else's")
+            raise UserError(f"{MASTER_NAME} is the master's own name: choose another")
         if name in good and good[name]["role"] != role:
             raise UserError(
                 f"{name} is enrolled as {good[name]['role']}: choose another name for the {role}"
@@ -56,14 +56,14 @@ def _fromList(options: Any, authority: Authority, bundles: Bundles) -> int:
 
 
 def _expiring(options: Any, authority: Authority, bundles: Bundles | None) -> int:
-    """Renew those whose certificate expires soon, or list them."""
+    """Renew the certificates that expire soon, or list them."""
     limit = datetime.now(timezone.utc) + timedelta(days=options["expiring"])
     soon, gone = expiring(authority, limit)
     ends = authority.certificate.not_valid_after_utc
     if soon and ends <= limit:
         raise UserError(
-            f"the CA itself ends on {ends:%Y-%m-%d}, and no certificate outlives it: begin a new"
-            ' one with "decnet-syslog ca replace"'
+            f"the CA itself expires on {ends:%Y-%m-%d}, and no certificate outlives it: replace"
+            ' it with "decnet-syslog ca replace"'
         )
     if bundles is None:
         for holder in soon:
@@ -81,7 +81,7 @@ def _expiring(options: Any, authority: Authority, bundles: Bundles | None) -> in
     for holder in gone:
         print(
             f"expired    {holder.name} ({holder.role}) {holder.until:%Y-%m-%d}: not renewed;"
-            f' "decnet-syslog enroll {holder.name}" enrols it again'
+            f' "decnet-syslog enroll {holder.name}" enrolls it again'
         )
     if not (soon if bundles is None else every):
         print(f"none expires within {options['expiring']} days")

@@ -27,11 +27,10 @@ class Options(Described):
     synopsis = "BUNDLE [options]"
     longdesc = """\
 Put a bundle in its place, with the right modes: a directory that "decnet-syslog enroll" made,
-a tar file of one, or - for a tar file on standard input. A forwarder that runs uses it for
-its next connection. A bundle without a key must be for the key that is here ("decnet-syslog
-request"). One that does not fit is refused, and the one that is installed stays. The three
-files change in one step: killed at any moment, the command leaves the old bundle or the new
-one.
+its tar file, or - for a tar file on standard input. A running forwarder uses it for its next
+connection. A bundle without a key must be for the key on this machine ("decnet-syslog request").
+A bundle that does not fit is refused, and the installed one stays. The three files change in one
+step: if the command is killed at any moment, it leaves either the old bundle or the new one.
 
 Examples:
     decnet-syslog install ./decky-01
@@ -45,7 +44,13 @@ Examples:
             None,
             "The bundle's directory [DECNET_AGENT_DIR, ~/.decnet/agent]",
         ],
-        ["role", None, "worker", "worker, or operator: for whom it must be", _role],
+        [
+            "role",
+            None,
+            "worker",
+            "The role that the bundle must have: worker, or operator",
+            _role,
+        ],
     ]
 
     def parseArgs(self, bundle: str = "") -> None:
@@ -53,9 +58,9 @@ Examples:
         self["bundle"] = bundle
 
     def postOptions(self) -> None:
-        """Check that it is there."""
+        """Check that a bundle is named."""
         if not self["bundle"]:
-            raise usage.UsageError("say which bundle: install BUNDLE")
+            raise usage.UsageError("bundle missing: give install BUNDLE")
         fromEnvironment(self, "agent-dir", ENVIRONMENT, str, "~/.decnet/agent")
 
 

@@ -32,7 +32,7 @@ class Options(Described):
 Make a key on this machine, in {REQUEST_KEY} of the bundle's directory, and print a request
 for a certificate of NAME. "decnet-syslog enroll NAME --csr FILE" signs it on the master, and
 "decnet-syslog install" puts the answer in place here. The key never leaves this machine.
-The bundle that is installed stays in use until then. Run again, the command prints a request
+The installed bundle stays in use until then. If you run the command again, it prints a request
 for the same key.
 
 Examples:
@@ -41,7 +41,7 @@ Examples:
         decnet-syslog enroll decky-01 --csr - --out ./decky-01"""
 
     optFlags = [
-        ["new-key", None, "Make another key: a request that is under way is void"],
+        ["new-key", None, "Make another key; this cancels a request under way"],
     ]
 
     optParameters = [
@@ -61,16 +61,16 @@ Examples:
     def postOptions(self) -> None:
         """Check the name."""
         if not self["name"]:
-            raise usage.UsageError("say for whom: request NAME")
+            raise usage.UsageError("name missing: give request NAME")
         fromEnvironment(self, "agent-dir", ENVIRONMENT, str, "~/.decnet/agent")
 
 
 def _checkOut(path: Path) -> None:
-    """Refuse to write over a file that is no request."""
+    """Refuse to overwrite a file that is not a request."""
     if path.exists():
         octets = readInput(str(path), REQUEST_OCTETS_MAX)
         if octets and not octets.startswith(_BEGIN):
-            raise UserError(f"{path} is not a request and is not written over")
+            raise UserError(f"{path} is not a request and is not overwritten")
 
 
 def run(options: Any) -> int:
@@ -79,9 +79,9 @@ def run(options: Any) -> int:
     try:
         checkName(name)
     except NameRefused as error:
-        raise UserError(f"cannot enrol: {error}") from None
+        raise UserError(f"cannot enroll: {error}") from None
     if name == MASTER_NAME:
-        raise UserError(f"{MASTER_NAME} is the master's name, nobody else's")
+        raise UserError(f"{MASTER_NAME} is the master's own name: choose another")
     out = directory(options["out"]) if options["out"] else None
     if out is not None:
         _checkOut(out)

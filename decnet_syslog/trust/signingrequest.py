@@ -124,7 +124,7 @@ def _checkName(request: x509.CertificateSigningRequest, name: str) -> None:
         raise _Refused(f"it asks for {len(asked)} names (CN), not one")
     if asked[0] != name:
         raise _Refused(
-            f"it asks for the name {showText(asked[0])}, not {showText(name)}: enrol it under"
+            f"it asks for the name {showText(asked[0])}, not {showText(name)}: enroll it under"
             " its own name, or make the request again"
         )
 
