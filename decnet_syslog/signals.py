@@ -31,8 +31,21 @@ _STOP = (signal.SIGTERM, signal.SIGINT)
 
 
 def holdSignals() -> None:
-    """Block the signals of rotation scripts until L{ServiceSignals.catch}."""
+    """
+    Block the signals of rotation scripts until L{ServiceSignals.catch}, and let SIGINT end the
+    process without a traceback until the reactor starts.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, (*_AGAIN, *_UNUSED))
+
+
+def _holdStop() -> None:
+    """Block the signals that stop the service until L{ServiceSignals.catch}."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        # The reactor installs its own handler only over this one.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class SignalSafeServiceMaker(ServiceMaker):
@@ -75,9 +88,7 @@ class ServiceSignals:
         handlers and ours: so signals that stop the service wait for that moment, too.
         """
         if not self._reactor.running:
-            self._reactor.addSystemEventTrigger(
-                "before", "startup", signal.pthread_sigmask, signal.SIG_BLOCK, _STOP
-            )
+            self._reactor.addSystemEventTrigger("before", "startup", _holdStop)
         self._reactor.callWhenRunning(self.catch)
 
     def catch(self) -> None:

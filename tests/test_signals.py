@@ -18,7 +18,7 @@ from twisted.plugin import getPlugins
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.commands.pair import Process
-from decnet_syslog.signals import ServiceSignals
+from decnet_syslog.signals import ServiceSignals, holdSignals
 
 from .peers import PairTestCase
 
@@ -121,6 +121,23 @@ class StartTests(SynchronousTestCase):
         self.assertEqual(len(stops), 1)
         self.assertEqual(self.blocked() & {*ROTATION, signal.SIGTERM}, set())
 
+    def test_interrupted(self) -> None:
+        """SIGINT has no traceback until the reactor starts, which then handles it."""
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        holdSignals()
+        self.assertIs(signal.getsignal(signal.SIGINT), signal.SIG_DFL)
+        reactor = FakeReactor()
+        ServiceSignals(reactor, lambda: None).catchWhenRunning()
+        # Twisted replaces only Python's own handler.
+        reactor.start(
+            lambda: self.assertIs(
+                signal.getsignal(signal.SIGINT), signal.default_int_handler
+            )
+        )
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        holdSignals()
+        self.assertIs(signal.getsignal(signal.SIGINT), signal.SIG_IGN)
+
     def test_earlyReopen(self) -> None:
         """An early signal to reopen files is not lost."""
         again: list[str] = []
@@ -138,8 +155,8 @@ class StartTests(SynchronousTestCase):
 class ProcessTests(PairTestCase):
     """Both ends as real processes."""
 
-    def hurry(self, process: Process) -> None:
-        """Send every signal as soon as the process has blocked them."""
+    def untilHeld(self, process: Process) -> None:
+        """Wait until the process has blocked the signals."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and process.alive:
             held = int(_field(process.pid, "SigBlk"), 16)
@@ -147,8 +164,25 @@ class ProcessTests(PairTestCase):
                 break
         else:
             self.fail(f"the signals were never held: {process.output()}")
+
+    def hurry(self, process: Process) -> None:
+        """Send every signal as soon as the process has blocked them."""
+        self.untilHeld(process)
         for number in ROTATION:
             process.signal(number)
+
+    def test_interruptedStart(self) -> None:
+        """Ctrl-C ends a starting process without a traceback."""
+        pair = self.pair()
+        worker = pair.enroll("w1")
+        worker.append(b"line\n")
+        for process in pair.processes:
+            process.start()
+            self.untilHeld(process)
+            process.signal(signal.SIGINT)
+            assert process.running is not None
+            self.assertEqual(process.running.wait(30), -signal.SIGINT)
+            self.assertNotIn("Traceback", process.output())
 
     def test_signalsDuringStart(self) -> None:
         """No signal ends a process that has not yet imported its modules."""
