@@ -27,9 +27,9 @@ from decnet_syslog.master.limits import Limits
 from decnet_syslog.nats.access import Access, parseServers
 from decnet_syslog.nats.bus import Bus, Silent
 from decnet_syslog.nats.journal import JetStreamJournal
+from decnet_syslog.nats.layout import Layout
 from decnet_syslog.nats.outbox import Outbox
 from decnet_syslog.nats.outputstate import OutputState
-from decnet_syslog.nats.stream import Layout
 from decnet_syslog.wire.framing import MESSAGE_OCTETS_MAX
 
 from .peers import requirePeer

@@ -23,11 +23,11 @@ from decnet_syslog.nats.access import Access, parseServers
 from decnet_syslog.nats.bus import Bus, Message, Silent
 from decnet_syslog.nats.history import History
 from decnet_syslog.nats.journal import JetStreamJournal
+from decnet_syslog.nats.layout import Layout
 from decnet_syslog.nats.lease import GIVE_UP_S, LEASE_S, RENEW_S, LeaseLost, WentBack
 from decnet_syslog.nats.messages import Position, encode
 from decnet_syslog.nats.outbox import Outbox
 from decnet_syslog.nats.outputstate import OutputState
-from decnet_syslog.nats.stream import Layout
 
 from .doubles import PROVENANCE, lines
 from .natsserver import (

@@ -15,9 +15,10 @@ from decnet_syslog.nats import stream as streams
 from decnet_syslog.nats.access import Access, parseServers
 from decnet_syslog.nats.bus import Bus, Silent
 from decnet_syslog.nats.journal import JetStreamJournal
+from decnet_syslog.nats.layout import Layout
 from decnet_syslog.nats.outbox import Outbox
 from decnet_syslog.nats.outputstate import OutputState
-from decnet_syslog.nats.stream import NAME_TAKEN, NOT_YET, Layout
+from decnet_syslog.nats.stream import NAME_TAKEN, NOT_YET
 
 from .natsserver import STREAM_OCTETS_MAX, openJetStream
 from .test_jetstream import SingleTestCase

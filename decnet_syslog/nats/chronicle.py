@@ -25,7 +25,8 @@ from twisted.logger import Logger
 from ..master.promise import JournalBlocked
 from ..master.values import Mark
 from .history import ERA, Era, History, erasSubject
-from .stream import EXPECTED, Layout, Stream
+from .layout import Layout
+from .stream import EXPECTED, Stream
 
 __all__ = ["Chronicle"]
 

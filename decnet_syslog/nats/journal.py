@@ -44,6 +44,7 @@ from ..wire.control import NUMBER_MAX
 from .bus import Bus, Silent
 from .chronicle import Chronicle
 from .committing import Committer, committedSubject
+from .layout import Layout
 from .lease import WentBack
 from .messages import HEADERS_OCTETS_MAX, Entry
 from .outbox import Outbox, Plan
@@ -54,7 +55,7 @@ from .proving import Prover, WrittenView
 from .reader import Reader
 from .removing import Remover
 from .shortening import Shortener
-from .stream import Layout, Stream, StreamFull, opening
+from .stream import Stream, StreamFull, opening
 
 __all__ = ["JetStreamJournal", "committedSubject"]
 

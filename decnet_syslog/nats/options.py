@@ -134,7 +134,7 @@ def natsJournal(
     def opened() -> JetStreamJournal:
         bus = _bus(options)
         from .journal import JetStreamJournal
-        from .stream import Layout
+        from .layout import Layout
 
         layout = Layout(
             options["journal-name"], options["journal-replicas"], options["journal-max"]
@@ -168,9 +168,9 @@ def natsOutbox(
     def opened() -> tuple[JetStreamJournal, Outbox]:
         bus = _bus(options)
         from .journal import JetStreamJournal
+        from .layout import Layout
         from .outbox import Outbox
         from .outputstate import OutputState
-        from .stream import Layout
 
         layout = Layout(
             options["journal-name"], options["journal-replicas"], options["journal-max"]

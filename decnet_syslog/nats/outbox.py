@@ -40,9 +40,9 @@ from ..master.values import Cursor
 from .bucket import Bucket, Value
 from .bus import Bus, Silent
 from .history import History
+from .layout import Layout
 from .lease import LEASE_S, LeaseLost, WentBack
 from .outputstate import OutputState
-from .stream import Layout
 from .written import Written
 
 __all__ = ["Outbox", "Plan", "placeOf"]

@@ -1,28 +1,27 @@
 """
 The JetStream stream that is the journal: creation, checks and requests.
 
-What must be true: a stream that could lose stored messages is not used. So at its limits it refuses
-new messages (C{discard: new}), and never removes old ones, whatever their age, number or size. Only
-the outputs remove messages, which they have written (L{decnet_syslog.nats.removing}).
+What must be true: a stream that could lose stored messages is not used
+(L{decnet_syslog.nats.layout}). Only the outputs remove messages, which they have written
+(L{decnet_syslog.nats.removing}).
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import re
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, TypeVar
-from uuid import uuid4
 
 from twisted.logger import Logger
 
 from ..errors import UserError
 from ..master.promise import JournalBlocked
 from .bus import Bus, Message, Silent
+from .layout import REPLICAS, Layout
 
 __all__ = [
     "EXPECTED",
@@ -30,7 +29,6 @@ __all__ = [
     "NO_STREAM",
     "WRONG_SEQUENCE",
     "Delivery",
-    "Layout",
     "Stream",
     "StreamFull",
     "Tail",
@@ -74,31 +72,6 @@ EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 
 # Maximum number of messages in one answer. Each is shorter than the maximum of a header.
 TAILS_AT_ONCE = 512
-
-# How long the server remembers the Nats-Msg-Id of a plain peer's message, in nanoseconds. Our own
-# attempts are a second or a time-out apart.
-DUPLICATES_NS = 120 * 10**9
-
-# The stream's description.
-_OURS = re.compile(r"decnet_syslog journal ([0-9a-f]{32})\Z")
-
-# Default number of replicas in a cluster: one node may be gone.
-REPLICAS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """
-    The name and the size of the journal.
-
-    @ivar name: the name of the stream, and the first token of its subjects.
-    @ivar replicas: C{None}: three in a cluster, one on a single server.
-    @ivar octetsMax: maximum size of the stream on each node.
-    """
-
-    name: str
-    replicas: int | None
-    octetsMax: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,14 +219,14 @@ class Stream:
         if errorOf(answer) is not None:
             raise JournalBlocked(self._gone)
         config, state = answer["config"], answer["state"]
-        match = _OURS.match(str(config.get("description", "")))
-        wrong = self._faults(config, layout)
+        identity = layout.identityOf(config)
+        wrong = layout.faults(config)
         copies = int(config.get("num_replicas", 1))
         if copies < self._copies:
             wrong.append(f"it has {copies} replicas, and had {self._copies}")
-        if match is not None:
-            self.identity = match[1]
-        self._measure(config, layout)
+        if identity is not None:
+            self.identity = identity
+        self.octetsMax = layout.size(config)
         self.octets = int(state["bytes"])
         self.unsafe = ""
         if wrong:
@@ -270,30 +243,12 @@ class Stream:
             " listener, which creates an empty stream, and the workers send their files again"
         )
 
-    def _measure(self, config: Mapping[str, Any], layout: Layout) -> None:
-        most = int(config.get("max_bytes", -1))
-        self.octetsMax = most if most > 0 else layout.octetsMax
-
     async def _make(self, layout: Layout) -> dict[str, Any]:
         wanted = [layout.replicas] if layout.replicas is not None else [REPLICAS, 1]
         while True:
             answer = await self.bus.api(
                 f"STREAM.CREATE.{self.name}",
-                name=self.name,
-                description=f"decnet_syslog journal {uuid4().hex}",
-                subjects=[f"{layout.name}.>"],
-                retention="limits",
-                storage="file",
-                discard="new",
-                max_bytes=layout.octetsMax,
-                max_msgs=-1,
-                max_age=0,
-                max_msgs_per_subject=-1,
-                max_msg_size=-1,
-                max_consumers=-1,
-                num_replicas=wanted[0],
-                duplicate_window=DUPLICATES_NS,
-                allow_direct=False,
+                **layout.settings(wanted[0]),
             )
             error = errorOf(answer)
             if error is None or error[0] == NAME_TAKEN:
@@ -314,44 +269,21 @@ class Stream:
             " docs/jetstream.rst"
         )
 
-    def _faults(self, config: Mapping[str, Any], layout: Layout) -> list[str]:
-        """List the settings that could lose lines, or that show a foreign stream."""
-        said = {
-            "its description is not decnet_syslog's": _OURS.match(
-                str(config.get("description", ""))
-            )
-            is None,
-            f"its subjects are not {layout.name}.>": config.get("subjects")
-            != [f"{layout.name}.>"],
-            "retention is not limits": config.get("retention") != "limits",
-            "storage is not file": config.get("storage") != "file",
-            "discard is not new": config.get("discard") != "new",
-            "max_age is set": config.get("max_age", 0) != 0,
-            "max_msgs_per_subject is set": config.get("max_msgs_per_subject", -1) > 0,
-            "max_msg_size is set": config.get("max_msg_size", -1) > 0,
-            "subject_transform is set": bool(config.get("subject_transform")),
-            "it is sealed": bool(config.get("sealed")),
-            "deny_purge is set": bool(config.get("deny_purge")),
-            f"it has not {layout.replicas} replicas": layout.replicas
-            not in (None, config.get("num_replicas")),
-        }
-        return [what for what, isSo in said.items() if isSo]
-
     def _check(self, config: Mapping[str, Any], layout: Layout) -> None:
         """
         Refuse a stream that could lose lines, or that belongs to another program.
 
         @raise UserError: it lists the wrong settings.
         """
-        match = _OURS.match(str(config.get("description", "")))
-        wrong = self._faults(config, layout)
-        if wrong or match is None:
+        identity = layout.identityOf(config)
+        wrong = layout.faults(config)
+        if wrong or identity is None:
             raise UserError(
                 f"the stream {self.name} cannot be the journal: {', '.join(wrong)}; edit"
                 " it with the nats tool, or choose another --journal-name"
             )
-        self.identity = match[1]
-        self._measure(config, layout)
+        self.identity = identity
+        self.octetsMax = layout.size(config)
 
     async def last(self, subject: str) -> Tail | None:
         """
