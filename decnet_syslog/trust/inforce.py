@@ -195,7 +195,7 @@ class InForce:
                 self._saidUnsaved = True
                 self._log.error(
                     "the new revocation list {file} is in force, but cannot be saved: {reason}."
-                    " Trying again; free space on that disk, a restart needs the copy",
+                    " Trying again; until then, a restart depends on this file alone",
                     event="reload-refused",
                     file=str(self._crl),
                     reason=str(error),

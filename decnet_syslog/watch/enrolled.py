@@ -108,8 +108,8 @@ class EnrolledList:
             if not self._said:
                 self._said = True
                 self._log.warn(
-                    "cannot read the list of enrolled workers {path!r}: {reason}. Silent workers"
-                    " are not reported until it can be read: check its permissions",
+                    "cannot read the list of enrolled workers {path!r}: {reason}. Until then, a"
+                    " worker that never connects may not be missed: check its permissions",
                     path=str(self._path),
                     reason=error.strerror,
                 )

@@ -68,11 +68,11 @@ _BEGUN = {
 }
 _OVER = {
     "silent": "worker {worker} is no longer silent",
-    "stuck": "worker {worker} can read its files again",
+    "stuck": "worker {worker} no longer reports an unreadable file",
     "diverged": "worker {worker} no longer reports different content",
     "gap": "no further gap of worker {worker} for 10 minutes",
     "lagging": "worker {worker} is no longer behind",
-    "expiring": "the certificate of worker {worker} was renewed",
+    "expiring": "the certificate of worker {worker} no longer expires soon",
 }
 
 
@@ -120,8 +120,7 @@ class Fleet:
             if not self._crowded:
                 self._crowded = True
                 self._log.warn(
-                    "more than {most} worker names: further workers are served but not watched."
-                    " Revoke the certificates of retired workers",
+                    "more than {most} worker names: further workers are served but not watched",
                     most=WORKERS_MAX,
                     event="limit",
                     reason="watched names",

@@ -31,8 +31,8 @@ def openState(path: Path) -> StateStore:
 def _failed(failed: StorageFailed) -> None:
     """A disk has failed: stop at once. The master has all acknowledged lines."""
     _log.critical(
-        "the disk of the state database cannot be trusted: {reason}. Stopping; nothing is lost,"
-        " because the master holds the offsets. Check the disk, then start again",
+        "the disk of the state database cannot be trusted: {reason}. Stopping. Check the disk,"
+        " then start again",
         reason=str(failed),
     )
     os._exit(EXIT_STORAGE)
@@ -42,8 +42,7 @@ def _wasSetAside(path: Path, reason: str) -> None:
     """The state database was damaged."""
     _log.error(
         "the state database is damaged ({reason!r}): it was renamed to {path!r} and a new one"
-        " was created. No line is lost, because the master holds the offsets; delete {path!r}"
-        " after you have looked at it",
+        " was created. The master holds the offsets. Delete {path!r} after you have looked at it",
         event="other",
         reason=reason,
         path=str(path),

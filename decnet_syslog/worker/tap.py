@@ -114,7 +114,7 @@ Example:
             "max-message",
             None,
             MESSAGE_OCTETS_MAX,
-            "Longest line to send, in octets; longer ones are cut into parts",
+            "Longest line to send, in octets; longer ones become gap records",
             octets,
         ],
         [
@@ -157,8 +157,7 @@ Example:
         self.logFiles.append(path)
 
     def opt_rotated(self, pattern: str) -> None:
-        """Pattern of the rotated files, if they are not in the log's directory or have other
-        names; relative to the log's directory; repeatable"""
+        """Directory or pattern of rotated files elsewhere, relative to the log's; repeatable"""
         self.rotated.append(os.path.expanduser(pattern))
 
     def postOptions(self) -> None:
