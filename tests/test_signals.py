@@ -5,6 +5,7 @@ send.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -70,7 +71,10 @@ class StartTests(SynchronousTestCase):
         return set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 
     def test_beforeTheImport(self) -> None:
-        """Each command blocks the signals before it imports its service."""
+        """
+        Each command blocks the signals before it imports its service, and collects no garbage
+        meanwhile.
+        """
         makers = [
             maker
             for maker in getPlugins(IServiceMaker)
@@ -83,6 +87,7 @@ class StartTests(SynchronousTestCase):
 
             def imported(name: str, seen: list[set[int]] = seen) -> Any:
                 seen.append(self.blocked())
+                self.assertFalse(gc.isenabled())
                 return mock.Mock()
 
             with mock.patch("twisted.application.service.namedAny", imported):
@@ -90,6 +95,7 @@ class StartTests(SynchronousTestCase):
             (held,) = seen
             self.assertEqual(set(ROTATION) - held, set(), maker.tapname)
             self.assertNotIn(signal.SIGTERM, held)
+            self.assertTrue(gc.isenabled())
 
     def test_earlySignals(self) -> None:
         """
