@@ -15,6 +15,7 @@ from ..trust.bundles import readCertificates
 from ..trust.issuing import CERTIFICATE_DAYS
 from ..trust.names import fingerprint
 from ..trust.parcels import readInput
+from ..trust.roles import role
 from ..trust.signingrequest import REQUEST_OCTETS_MAX, readRequest
 from . import enrollmany
 
@@ -26,12 +27,6 @@ def _days(value: str) -> int:
     if match is None or not 0 < int(match[1]) <= 36500:
         raise ValueError(f"{value!r} is not a number of days, such as 30d or 825")
     return int(match[1])
-
-
-def _role(value: str) -> str:
-    if value not in ("worker", "operator"):
-        raise ValueError(f"{value!r} is neither worker nor operator")
-    return value
 
 
 def _good(authority: Authority, name: str, role: str) -> list[dict[str, str]]:
@@ -107,7 +102,7 @@ Examples:
             " without --out they are only listed",
             _days,
         ],
-        ["role", None, "worker", "worker, or operator (access to the status)", _role],
+        ["role", None, "worker", "worker, or operator (access to the status)", role],
         ["ca-dir", None, "~/.decnet/ca", "Directory of the CA"],
         ["days", None, CERTIFICATE_DAYS, "Validity in days", _days],
     ]

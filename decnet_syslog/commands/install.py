@@ -1,4 +1,4 @@
-"""decnet-syslog install: put a bundle in its place on a worker."""
+"""decnet-syslog install: put certificates in their place on a worker."""
 
 from __future__ import annotations
 
@@ -10,15 +10,10 @@ from ..options import Described, directory, fromEnvironment
 from ..trust.installing import install
 from ..trust.names import fingerprint, peerName
 from ..trust.parcels import readParcel
+from ..trust.roles import role
 from .request import ENVIRONMENT
 
 __all__ = ["Options", "run"]
-
-
-def _role(value: str) -> str:
-    if value not in ("worker", "operator"):
-        raise ValueError(f"{value!r} is neither worker nor operator")
-    return value
 
 
 class Options(Described):
@@ -42,14 +37,14 @@ Examples:
             "agent-dir",
             None,
             None,
-            "The bundle's directory [DECNET_AGENT_DIR, ~/.decnet/agent]",
+            "Directory of the certificates [DECNET_AGENT_DIR, ~/.decnet/agent]",
         ],
         [
             "role",
             None,
             "worker",
             "The role that the bundle must have: worker, or operator",
-            _role,
+            role,
         ],
     ]
 

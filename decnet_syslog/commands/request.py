@@ -49,9 +49,9 @@ Examples:
             "agent-dir",
             None,
             None,
-            "The bundle's directory [DECNET_AGENT_DIR, ~/.decnet/agent]",
+            "Directory of the certificates [DECNET_AGENT_DIR, ~/.decnet/agent]",
         ],
-        ["out", "o", None, "Write the request to this file [standard output]"],
+        ["out", "o", None, "File to write the request to [standard output]"],
     ]
 
     def parseArgs(self, name: str = "") -> None:
@@ -70,7 +70,9 @@ def _checkOut(path: Path) -> None:
     if path.exists():
         octets = readInput(str(path), REQUEST_OCTETS_MAX)
         if octets and not octets.startswith(_BEGIN):
-            raise UserError(f"{path} is not a request and is not overwritten")
+            raise UserError(
+                f"{path} is not a request, and is not overwritten: choose another file"
+            )
 
 
 def run(options: Any) -> int:

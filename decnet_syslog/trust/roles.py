@@ -27,6 +27,7 @@ __all__ = [
     "refuseOperator",
     "refuseOwn",
     "refuseWorker",
+    "role",
     "serves",
 ]
 
@@ -55,6 +56,17 @@ class Objection(str):
 def eventOf(code: str) -> str:
     """The kind of event for the code of a refusal; the code is empty if OpenSSL refused."""
     return "revoked" if code in ("revoked", "not-allowed") else "refused"
+
+
+def role(value: str) -> str:
+    """
+    A role that a user names.
+
+    @raise ValueError: it is neither C{worker} nor C{operator}.
+    """
+    if value not in ("worker", "operator"):
+        raise ValueError(f"{value!r} is neither worker nor operator")
+    return value
 
 
 def _unreadable(error: Exception) -> Objection:
