@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Run a command and exit: 0 if it succeeded, 1 if not, 2 for a usage error.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    options = Options()  # type: ignore[no-untyped-call]
+    options = Options()
     try:
         status = _run(options, arguments)
         sys.stdout.flush()
@@ -121,7 +121,7 @@ def _called(options: Any) -> str:
     return " ".join(words)
 
 
-def _run(options: Any, arguments: list[str]) -> int:
+def _run(options: Options, arguments: list[str]) -> int:
     try:
         options.parseOptions(arguments)
     except SystemExit as over:

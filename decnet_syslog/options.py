@@ -38,6 +38,10 @@ class Described(usage.Options):
 
     longdesc: str
 
+    def __init__(self) -> None:
+        """Twisted's has no types: no other class has to deal with that."""
+        super().__init__()  # type: ignore[no-untyped-call]
+
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
         Parse a command line. If the command has no subcommands, arguments and options may come in

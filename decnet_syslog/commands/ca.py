@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from cryptography import x509
 from twisted.python import usage
@@ -33,7 +32,7 @@ Example:
     optParameters = [["ca-dir", None, "~/.decnet/ca", "Directory of the CA"]]
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.names: list[str] = []
 
     def opt_san(self, name: str) -> None:
@@ -112,7 +111,7 @@ Examples:
             )
 
 
-def _init(options: Any) -> int:
+def _init(options: _InitOptions) -> int:
     where = directory(options["ca-dir"])
     authority = Authority.create(where)
     out = authority.masterIdentity(options.names)
@@ -137,7 +136,7 @@ def _showAuthority(what: str, certificate: x509.Certificate) -> None:
     print(f"         until {_days(certificate.not_valid_after_utc)}")
 
 
-def _show(options: Any) -> int:
+def _show(options: _ShowOptions) -> int:
     authority = Authority.open(directory(options["ca-dir"]))
     print(f"CA       {authority.directory}")
     _showAuthority("", authority.certificate)
@@ -171,7 +170,7 @@ def _show(options: Any) -> int:
     return 0
 
 
-def _replace(options: Any) -> int:
+def _replace(options: _ReplaceOptions) -> int:
     where = directory(options["ca-dir"])
     try:
         if options["finish"]:
@@ -220,5 +219,9 @@ def _finish(where: Path) -> int:
 
 def run(options: Options) -> int:
     """Run the command. The exit status."""
-    call = {"init": _init, "show": _show, "replace": _replace}[str(options.subCommand)]
-    return call(options.subOptions)
+    chosen = options.subOptions
+    if isinstance(chosen, _InitOptions):
+        return _init(chosen)
+    if isinstance(chosen, _ShowOptions):
+        return _show(chosen)
+    return _replace(chosen)

@@ -108,7 +108,7 @@ Examples:
     ]
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.names: list[str] = []
 
     def opt_san(self, name: str) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 from ..errors import UserError
-from ..options import directory
+from ..options import Described, directory
 from ..trust.authority import MASTER_NAME, Authority
 from ..trust.bulk import NAMES_OCTETS_MAX, Bundles, Holder, expiring, readNames
 from ..trust.parcels import readInput
@@ -19,7 +18,7 @@ def _until(holder: Holder) -> str:
     return f"{holder.until:%Y-%m-%d} ({days} days)"
 
 
-def _fromList(options: Any, authority: Authority, bundles: Bundles) -> int:
+def _fromList(options: Described, authority: Authority, bundles: Bundles) -> int:
     """Make the bundles that a list of names lacks."""
     names = readNames(
         readInput(options["from"], NAMES_OCTETS_MAX), str(options["from"])
@@ -55,7 +54,7 @@ def _fromList(options: Any, authority: Authority, bundles: Bundles) -> int:
     return 0
 
 
-def _expiring(options: Any, authority: Authority, bundles: Bundles | None) -> int:
+def _expiring(options: Described, authority: Authority, bundles: Bundles | None) -> int:
     """Renew the certificates that expire soon, or list them."""
     limit = datetime.now(timezone.utc) + timedelta(days=options["expiring"])
     soon, gone = expiring(authority, limit)
@@ -95,7 +94,7 @@ def _expiring(options: Any, authority: Authority, bundles: Bundles | None) -> in
     return 0
 
 
-def run(options: Any, authority: Authority) -> int:
+def run(options: Described, authority: Authority) -> int:
     """Run the command. The exit status."""
     bundles = None
     if options["out"]:

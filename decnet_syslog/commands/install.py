@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.python import usage
 
 from ..options import Described, directory, fromEnvironment
@@ -59,7 +57,7 @@ Examples:
         fromEnvironment(self, "agent-dir", ENVIRONMENT, str, "~/.decnet/agent")
 
 
-def run(options: Any) -> int:
+def run(options: Options) -> int:
     """Run the command. The exit status."""
     source, where = options["bundle"], directory(options["agent-dir"])
     files = readParcel(source if source == "-" else str(directory(source)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 from twisted.python import usage
 
@@ -75,7 +74,7 @@ def _checkOut(path: Path) -> None:
             )
 
 
-def run(options: Any) -> int:
+def run(options: Options) -> int:
     """Run the command. The exit status."""
     name = options["name"]
     try:

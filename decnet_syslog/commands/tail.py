@@ -94,7 +94,7 @@ Examples:
     ]
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.workers: list[str] = []
 
     def parseArgs(self, *workers: str) -> None:

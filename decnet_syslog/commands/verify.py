@@ -50,7 +50,7 @@ Example:
     ]
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.outputs: list[str] = []
         self.files: list[str] = []
 

@@ -37,7 +37,7 @@ class OutputOptions(Described):
     """The outputs' paths: C{paths} has them by kind, after L{checkPaths}."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.paths: dict[str, list[str]] = {"log": [], "json": []}
 
     def opt_log_path(self, path: str) -> None:

@@ -142,7 +142,7 @@ Example:
     ]
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.logFiles: list[str] = []
         self.rotated: list[str] = []
         self.hosts: list[str] = []
