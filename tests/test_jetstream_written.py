@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from decnet_syslog.master.promise import JournalBlocked
 from decnet_syslog.master.values import Batch, Cursor, Deposit
 from decnet_syslog.nats import proving
+from decnet_syslog.nats import stream as streams
 from decnet_syslog.nats.journal import JetStreamJournal
 from decnet_syslog.nats.messages import Entry, Position
 from decnet_syslog.nats.outputstate import Again, End, OutputState
@@ -383,6 +384,38 @@ class ProvingTests(ProvingTestCase):
                     self.assertEqual([b.octets for b in read()], ONE[3:4])
             finally:
                 writer.close()
+
+    def test_proofAhead(self) -> None:
+        """
+        Without waiting, a proof counts if the stream has it already. A consumer that does not
+        deliver it yet is asked again.
+        """
+        self.lose()
+        listener = self.open()
+        granted = untilTaken(lambda: grant(listener))
+        at, whole = granted.offset, b"".join(ONE)
+        for end in (octetsOf(ONE[:4]), len(whole)):
+            listener.commit([lines(granted, at, whole[at:end])])
+            at = end
+        writer = openJetStream(self.nats.url, self.path)
+        self.addCleanup(writer.close)
+        after = writer.useOutputs(["a"])["a"].seq
+        self.now += proving.AFTER_S
+        view = writer.written("a")
+        fetch = streams.Stream.fetch
+
+        async def late(stream: Any, consumer: str, octets: int, count: int) -> Any:
+            got, isMore = await fetch(stream, consumer, octets, count)
+            # Bodies were requested by the reader, headers by the search for a proof.
+            return ([], False) if octets == 2**30 else (got, isMore)
+
+        self.patch(streams.Stream, "fetch", late)
+        error = self.assertRaises(JournalBlocked, view.read, after, MUCH)
+        self.assertIn("replica", str(error))
+        self.patch(streams.Stream, "fetch", fetch)
+        found: list[bytes] = []
+        said = self.repeated(lambda: found.extend(self.drained(writer, after)))
+        self.assertEqual((said, found), ([], [b"".join(ONE[6:])]))
 
     def test_killedAfterDecision(self) -> None:
         """

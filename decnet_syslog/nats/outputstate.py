@@ -1,6 +1,6 @@
 """
 The database of the process that writes the outputs: cursors, file lengths, the end of each written
-stream, and positions that are in no message at the moment.
+stream, and positions that are not in the stream at the moment.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Again:
     """
     A decision to write octets of a stream although the output has octets at the same offsets.
 
-    @ivar seq: it applies to the messages behind this one.
-    @ivar start: the offset from which on everything is written.
+    @ivar seq: it applies to the messages that follow this one.
+    @ivar start: the offset from which everything is written.
     """
 
     seq: int
@@ -56,10 +56,10 @@ class Again:
 @dataclass
 class Advance:
     """
-    What a saved cursor says of the streams of an output.
+    The effects of a saved cursor on the streams of an output.
 
     @ivar ends: the streams that have advanced: their end, and the sequence of the last batch.
-    @ivar settled: the streams whose L{Again} is before the cursor.
+    @ivar settled: the streams whose L{Again} the cursor has passed.
     """
 
     ends: dict[Key, tuple[End, int]] = field(default_factory=dict)
@@ -108,7 +108,7 @@ class OutputState(Journal):
         """
         Save the cursors of the outputs, in one transaction.
 
-        @param advances: by output, what the cursors say of its streams.
+        @param advances: by output, the effects on its streams.
         """
         self._begin()
         try:
@@ -162,7 +162,7 @@ class OutputState(Journal):
         )
 
     def again(self, output: str) -> dict[Key, Again]:
-        """The decisions behind an output's cursor."""
+        """The decisions that the output's cursor has not passed yet."""
         rows = self._asked(
             lambda: self._db.execute(
                 "SELECT worker, stream, generation, seq, start FROM written_again"

@@ -36,9 +36,8 @@ __all__ = ["REPEATED", "Prover", "Unproven", "WrittenView", "reaches"]
 
 # The text of the event. A test campaign finds the ranges in it.
 REPEATED = (
-    "octets {start} to {end} of {name!r} of {worker} came again after the journal went back, and"
-    " nothing proves that they are those in {output}: {reason}; writing them, so lines may be"
-    " repeated"
+    "octets {start} to {end} of {name!r} of {worker} came again, and no checksum proves that"
+    " {output} has them: {reason}; writing them, so lines may be repeated"
 )
 
 # Maximum time that the outputs wait for proofs, in seconds; and how long they do not wait any more
@@ -189,14 +188,18 @@ class Prover:
                 _compare(one.position, end)
                 if one.position.offset >= end.offset:
                     return await self._isProof(one, end), last.seq
-        # The consumer's replica is a little behind.
-        return False, last.seq
+        raise JournalBlocked("a replica of the stream is behind")
 
     async def _isProof(self, found: Entry, end: End) -> bool:
-        """Whether a message that reaches the output's end is a proof."""
+        """
+        Whether a message that reaches the output's end is a proof.
+
+        @raise Unproven: it is not.
+        @raise JournalBlocked: the stream's leader has another message.
+        """
         tail = await self._stream.at(found.seq)
         if tail is None or tail.headers.get(ATTEMPT) != found.attempt:
-            return False
+            raise JournalBlocked("a replica of the stream has another message")
         return reaches(decode(tail.seq, tail.headers, tail.data), end)
 
     @staticmethod
@@ -249,9 +252,8 @@ class WrittenView:
                 if batches:
                     break
                 raise JournalBlocked(
-                    f"octets of {entry.name!a} of {entry.worker} came again after the journal"
-                    f" went back; waiting until all octets up to {end.offset} are there, to compare"
-                    " them with the output"
+                    f"octets of {entry.name!a} of {entry.worker} came again; waiting until all"
+                    f" octets up to {end.offset} are there, to compare them with the output"
                 )
             batches.append(self._written.cut(entry))
         if batches:
