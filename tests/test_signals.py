@@ -6,7 +6,6 @@ send.
 from __future__ import annotations
 
 import gc
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -58,7 +57,10 @@ class FakeReactor:
 
 
 class StartTests(SynchronousTestCase):
-    """Signals that arrive while a service starts."""
+    """
+    Signals that arrive while a service starts. They are raised in this thread: trial's other
+    threads do not block them, and would let the process end.
+    """
 
     def setUp(self) -> None:
         every = (*ROTATION, signal.SIGTERM, signal.SIGINT)
@@ -116,12 +118,12 @@ class StartTests(SynchronousTestCase):
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda number, frame: stops.append(number))
             for number in (*ROTATION, signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
-                os.kill(os.getpid(), number)
+                signal.raise_signal(number)
             self.assertEqual(stops, [])
 
         reactor.start(sent)
         for number in (signal.SIGTERM, signal.SIGINT):
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
         for call in reactor.calls:
             call()
         self.assertEqual(len(stops), 1)
@@ -151,7 +153,7 @@ class StartTests(SynchronousTestCase):
         signals = ServiceSignals(reactor, lambda: again.append("again"))
         signal.pthread_sigmask(signal.SIG_BLOCK, ROTATION)
         signals.catchWhenRunning()
-        os.kill(os.getpid(), signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
         reactor.start(lambda: None)
         for call in reactor.calls:
             call()
