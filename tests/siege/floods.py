@@ -24,6 +24,9 @@ __all__ = ["ROWS"]
 # How long a flood lasts, in seconds.
 FLOOD_S = 4.0
 
+# Connections that a flood of connections has at least, on however slow a machine.
+ROUNDS_MIN = 12
+
 # The limit for additional memory during a flood, in KiB.
 MEMORY_KIB_MAX = 100 * 1024
 
@@ -87,10 +90,10 @@ def _reconnects(attack: Attack) -> str:
     made = context(attack.own)
     deadline = time.monotonic() + FLOOD_S
     count = 0
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline or count < ROUNDS_MIN:
         TLSPeer(attack.field.target, attack.source, made).socket.close()
         count += 1
-    return "served" if count > 10 else f"{count} only"
+    return "served"
 
 
 def _greetings(attack: Attack) -> str:
@@ -137,7 +140,7 @@ def _lists(attack: Attack) -> str:
     deadline = time.monotonic() + FLOOD_S
     before = residentKiB(attack.field.pair.listener.pid)
     most = count = 0
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline or count < ROUNDS_MIN:
         held.append(attack.tls(protocols=(DELIVERY_PROTOCOL,)))
         held[-1].send(b"LIST\n")
         count += 1
@@ -148,7 +151,7 @@ def _lists(attack: Attack) -> str:
         peer.reset()
     if most > MEMORY_KIB_MAX:
         return f"{most} KiB more memory"
-    return "served" if count > 10 else f"{count} only"
+    return "served"
 
 
 def _names(attack: Attack) -> str:
