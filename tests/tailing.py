@@ -7,7 +7,7 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from zlib import crc32
 
@@ -22,6 +22,7 @@ from decnet_syslog.files import (
 )
 from decnet_syslog.files._finish import QUIET_S
 from decnet_syslog.files._matching import SEARCH_S
+from decnet_syslog.files._writers import isOpenForWriting
 from decnet_syslog.worker.chunks import byName, nextChunk
 
 __all__ = ["Ledger", "TailTestCase"]
@@ -69,6 +70,8 @@ class TailTestCase(SynchronousTestCase):
     configured: Sequence[str] = ()
     rotated: Sequence[str] = ()
     authority = ("journal", "worker")
+    # How to find out whether a file is open for writing; C{None}: as the forwarder does.
+    isWritten: Callable[[int], bool | None] | None = None
     # The number of rotated files to keep; older ones are deleted.
     rotatedMax = 10
 
@@ -97,6 +100,7 @@ class TailTestCase(SynchronousTestCase):
             lagOctetsMax=self.lagOctetsMax,
             events=lambda name, **facts: self.events.append(name),
             rotated=self.rotated,
+            isWritten=self.isWritten or isOpenForWriting,
         )
         self.files.connect(self.authority, resend=True, isHistoryKept=True)
 

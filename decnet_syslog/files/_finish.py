@@ -102,13 +102,23 @@ class Finisher:
         descriptor = one.file.descriptor
         isWritten = None if descriptor is None else self._around.isWritten(descriptor)
         if isWritten is None:
-            return quiet >= QUIET_UNKNOWN_S
+            return quiet >= QUIET_UNKNOWN_S or self._isClosed(one, quiet, since)
         if isWritten:
             return self._isGivenUp(one, now)
         # What a writer wrote before it closed the file came before this.
         before = one.file.grew
         one.look()
         return not one.hasChanged and one.file.grew == before
+
+    def _isClosed(self, one: OpenContent, quiet: float, since: float) -> bool:
+        """
+        Whether a writer has closed a file since it grew. If another one writes later, that is
+        noticed by the name of the file.
+        """
+        if one.home is None or quiet < QUIET_LINE_S:
+            return False
+        closedAt = self._around.closes.closedAt(one.content.file[:2])
+        return closedAt is not None and closedAt >= since
 
     def _isGivenUp(self, one: OpenContent, now: float) -> bool:
         """Whether a file is left that somebody may still write to."""

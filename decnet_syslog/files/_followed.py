@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ._background import Background
+from ._closes import CloseEvents
 from ._contents import Content, ContentKey, Position
 from ._directories import DirectoryCache, Siblings
 from ._follower import FileFollower
@@ -91,6 +92,7 @@ class FollowedFiles:
             events,
             self._troubles.tellOnce,
         )
+        self._closes = CloseEvents(clock, isWritten)
         self._background = Background(self._followers, self._troubles)
         self._unsaved = UnsavedRecords(self._journal, store.forget, kept.release)
         self._around = Surroundings(
@@ -115,6 +117,7 @@ class FollowedFiles:
             self._paths.claims,
             self._paths.addLive,
             isWritten,
+            self._closes,
         )
 
     # What there is
@@ -336,6 +339,7 @@ class FollowedFiles:
         """Close every file."""
         for follower in self._followers.values():
             follower.close()
+        self._closes.close()
 
 
 def _unknown(content: Content) -> Position:

@@ -105,6 +105,11 @@ class FileFollower:
             if one.trouble is not None:
                 self.cannot(one.trouble)
         self.name.look()
+        if self.current is not None and self.current.file is not None:
+            descriptor = self.current.file.descriptor
+            if descriptor is not None:
+                # While it has its path: a program closes its old file soon after a rotation.
+                self._around.closes.watch(descriptor, self.current.content.file[:2])
         self._isLooking = True
 
     def lookAtSiblings(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ._closes import CloseEvents
 from ._contents import Content, Position
 from ._directories import Siblings
 from ._kept import KeptFiles
@@ -14,7 +15,6 @@ from ._objects import FileId
 from ._open import OpenContent
 from ._store import StateStore
 from ._unsaved import UnsavedRecords
-from ._writers import isOpenForWriting
 
 if TYPE_CHECKING:
     from ._follower import FileFollower
@@ -43,6 +43,9 @@ class Surroundings:
     @ivar claims: whether a pattern of the user's finds a path.
     @ivar addLive: follow a path that a pattern finds, and that is nobody's rotated copy.
     @ivar positionOf: how far the journal that is connected, or the last one, has a content.
+    @ivar isWritten: whether any process has an open file open for writing; C{None}: the kernel
+        does not tell.
+    @ivar closes: when a writer has closed a file for which the kernel does not tell.
     """
 
     store: StateStore
@@ -65,4 +68,5 @@ class Surroundings:
     unsaved: UnsavedRecords
     claims: Callable[[str], bool]
     addLive: Callable[[str], None]
-    isWritten: Callable[[int], bool | None] = isOpenForWriting
+    isWritten: Callable[[int], bool | None]
+    closes: CloseEvents
