@@ -75,8 +75,11 @@ class NamingTests(SynchronousTestCase):
         self.write(self.raw, 0, 10)
         self.assertEqual(len(self.unnamed()), 2)
 
-    def test_announced(self) -> None:
-        """An event for these octets of the worker, or of the file, announces it."""
+    def test_announcedByEvent(self) -> None:
+        """
+        An event for these octets of the worker, or of the file, announces the repeated
+        line.
+        """
         self.announce(self.json, "w1", 250, 350)
         self.assertEqual(len(self.unnamed()), 1)
         self.write(self.raw, self.raw.stat().st_size // 2, self.raw.stat().st_size)

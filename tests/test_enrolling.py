@@ -1,4 +1,7 @@
-"""Tests for enrolling many: C{decnet-syslog enroll --from} and C{--renew --expiring}."""
+"""
+Tests for enrolling many workers: C{decnet-syslog enroll --from} and C{--renew
+--expiring}.
+"""
 
 from __future__ import annotations
 
@@ -59,10 +62,10 @@ class ManyTestCase(HomesTestCase):
 
 
 class ListTests(ManyTestCase):
-    """enroll --from."""
+    """The command C{enroll --from}."""
 
-    def test_each(self) -> None:
-        """A bundle for each name, once, with the right modes; comments are ignored."""
+    def test_bundleForEachName(self) -> None:
+        """Each name gets one bundle with the right modes; comments are ignored."""
         self.list.write_text("# rack 1\ndecky-01\n\n  decky-02  \r\ndecky-03")
         said = self.fromList("--days=90")
         self.assertEqual(said.count("made "), 3)
@@ -81,8 +84,10 @@ class ListTests(ManyTestCase):
         )
         self.assertLess(before, self.certificates())
 
-    def test_delivered(self) -> None:
-        """A name whose bundle was taken away is not enrolled again without --renew."""
+    def test_deliveredBundle(self) -> None:
+        """
+        A name whose bundle was moved away is not enrolled again without C{--renew}.
+        """
         self.list.write_text("decky-01\n")
         self.fromList()
         shutil.rmtree(self.out / "decky-01")
@@ -90,8 +95,11 @@ class ListTests(ManyTestCase):
         self.assertEqual(list(self.out.iterdir()), [])
         self.assertIn("1 of 1 made", self.fromList("--renew"))
 
-    def test_tars(self) -> None:
-        """One private file for each, which install takes; nothing else is left."""
+    def test_tarFiles(self) -> None:
+        """
+        With C{--tar} each name gets one private file that C{install} accepts, and no
+        other file is left.
+        """
         self.list.write_text("decky-01\ndecky-02\n")
         self.assertIn("2 of 2 made", self.fromList("--tar"))
         self.assertIn("0 of 2 made", self.fromList("--tar"))
@@ -103,7 +111,7 @@ class ListTests(ManyTestCase):
         Bundle.load(self.agent)
 
     def test_standardInput(self) -> None:
-        """The list from standard input."""
+        """The list of names can come from standard input."""
         self.good(
             self.master,
             *("enroll", "--from=-", f"--out={self.out}"),
@@ -111,8 +119,8 @@ class ListTests(ManyTestCase):
         )
         Bundle.load(self.out / "decky-01")
 
-    def test_mistakes(self) -> None:
-        """A list with a mistake enrolls nobody, and the line is named."""
+    def test_mistakesInList(self) -> None:
+        """A list with a mistake enrolls no name, and the error has the line."""
         self.good(
             self.master, "enroll", "alice", "--role=operator", f"--out={self.top}/a"
         )
@@ -139,7 +147,7 @@ class ListTests(ManyTestCase):
         self.assertFalse(self.out.exists())
 
     def test_inTheWay(self) -> None:
-        """What is in the place of a bundle, and is none of these, is left as it is."""
+        """Another object in place of a bundle is left unchanged."""
         self.list.write_text("decky-01\n")
         (self.out / "decky-01").mkdir(parents=True)
         thesis = self.out / "decky-01" / "thesis.tex"
@@ -152,8 +160,8 @@ class ListTests(ManyTestCase):
         self.good(self.master, "revoke", "decky-01")
         self.assertIn("move it away", self.refused(self.master, *words))
 
-    def test_together(self) -> None:
-        """Options that do not go together are refused with both names."""
+    def test_conflictingOptions(self) -> None:
+        """Options that exclude each other are refused, and the error names both."""
         for words, said in (
             (("enroll", "a", "--from=x", "--out=y"), "NAME and --from"),
             (
@@ -175,7 +183,7 @@ class ListTests(ManyTestCase):
 
 
 class ExpiringTests(ManyTestCase):
-    """enroll --renew --expiring."""
+    """The command C{enroll --renew --expiring}."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -192,16 +200,19 @@ class ExpiringTests(ManyTestCase):
             )
         self.good(self.master, "revoke", "gone")
 
-    def test_list(self) -> None:
-        """Without --out they are listed, and nothing is made."""
+    def test_listedWithoutOut(self) -> None:
+        """Without C{--out} the expiring certificates are listed, and none is made."""
         before = self.enrolled()
         said = self.renew("--expiring=30d")
         self.assertEqual(re.findall(r"expires +(\w+)", said), ["alice", "soon"])
         self.assertIn("none expires", self.renew("--expiring=5"))
         self.assertEqual(self.enrolled(), before)
 
-    def test_renewed(self) -> None:
-        """Each gets another bundle in its role, once; revoked ones and others get none."""
+    def test_renewedOnce(self) -> None:
+        """
+        Each expiring certificate is renewed once, in its role; revoked and other ones
+        are not.
+        """
         said = self.renew("--expiring=30d", f"--out={self.out}")
         self.assertEqual(said.count("made "), 2)
         self.assertEqual(
@@ -213,7 +224,7 @@ class ExpiringTests(ManyTestCase):
         self.assertIn("none expires", said)
 
     def test_oldBundles(self) -> None:
-        """A bundle from before is not taken for the new one."""
+        """An older bundle in the output directory is not taken for the new one."""
         self.list.write_text("decky-01\n")
         self.fromList("--days=20")
         words = ("enroll", "--renew", "--expiring=30d", f"--out={self.out}")
@@ -221,7 +232,9 @@ class ExpiringTests(ManyTestCase):
         self.assertNotIn("soon", [path.name for path in self.out.iterdir()])
 
     def test_shortAuthority(self) -> None:
-        """Certificates that end with the CA are not renewed again and again."""
+        """
+        Certificates that expire together with the CA are not renewed again and again.
+        """
         error = self.refused(
             self.master, "enroll", "--renew", "--expiring=4000d", "--days=5000"
         )
@@ -229,10 +242,10 @@ class ExpiringTests(ManyTestCase):
 
 
 class FullTests(ManyTestCase):
-    """A disk that is full, at each of the places where that shows."""
+    """A full disk, detected at any of the syncs."""
 
     def fill(self, number: int) -> AbstractContextManager[object]:
-        """Let every sync of a file fail, after so many that do not."""
+        """Let every sync of a file fail after a number of successful ones."""
         left = [None] * number
 
         def fsync(descriptor: int) -> None:
@@ -243,7 +256,10 @@ class FullTests(ManyTestCase):
         return mock.patch.object(os, "fsync", fsync)
 
     def test_fromList(self) -> None:
-        """One line says so; the list stays readable, and the same command goes on later."""
+        """
+        A full disk is reported with one line; the list stays readable, and the same
+        command can be repeated later.
+        """
         self.list.write_text("decky-01\ndecky-02\n")
         words = ("enroll", "--from", str(self.list), f"--out={self.out}")
         for number in range(100):
@@ -262,8 +278,10 @@ class FullTests(ManyTestCase):
             self.good(self.master, "revoke", "decky-02")
         self.assertGreater(number, 7)
 
-    def test_install(self) -> None:
-        """The bundle that is installed stays, or the new one is."""
+    def test_installOnFullDisk(self) -> None:
+        """
+        On a full disk either the installed bundle stays, or the new one is in place.
+        """
         bundles = []
         for number in range(2):
             bundles.append(self.top / f"b{number}")
@@ -286,10 +304,10 @@ class FullTests(ManyTestCase):
 
 
 class KilledTests(ManyTestCase):
-    """An interrupted run is continued by the same command."""
+    """A killed run is continued by the same command."""
 
     def holds(self, number: int) -> None:
-        """No certificate is anywhere that is not on the list, and so cannot be revoked."""
+        """Check that every certificate is on the list, and so can be revoked."""
         self.assertLessEqual(self.certificates(), self.serials(), number)
 
     def fresh(self) -> None:
@@ -298,7 +316,7 @@ class KilledTests(ManyTestCase):
         shutil.copytree(self.top / "ca", self.ca)
 
     def test_fromList(self) -> None:
-        """Directories and tar files."""
+        """A killed C{--from} is continued, with directories and with tar files."""
         shutil.copytree(self.ca, self.top / "ca")
         self.list.write_text("decky-01\ndecky-02\n")
         for words in ((), ("--tar",)):
@@ -310,8 +328,10 @@ class KilledTests(ManyTestCase):
                 self.complete(["decky-01", "decky-02"], bool(words))
             self.assertGreater(points, 12)
 
-    def test_expiring(self) -> None:
-        """Nobody is left with only a certificate that expires."""
+    def test_killedRenewal(self) -> None:
+        """
+        After a killed renewal is repeated, no name has only an expiring certificate.
+        """
         self.list.write_text("decky-01\ndecky-02\n")
         self.fromList("--days=9")
         shutil.move(self.out, self.top / "before")
@@ -323,7 +343,10 @@ class KilledTests(ManyTestCase):
             self.complete(["decky-01", "decky-02"], False)
 
     def complete(self, names: list[str], tar: bool) -> None:
-        """Every bundle is whole, its certificate is on the list, and nothing else is there."""
+        """
+        Check that every bundle is complete, its certificate is on the list, and there
+        are no other files.
+        """
         found = sorted(path.name for path in self.out.iterdir())
         self.assertEqual(found, [f"{name}.tar" if tar else name for name in names])
         for path in self.out.iterdir():

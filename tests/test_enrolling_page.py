@@ -1,4 +1,7 @@
-"""The commands of docs/enrolling.rst and the Ansible playbook, with directories as machines."""
+"""
+Tests that run the commands of docs/enrolling.rst and the Ansible playbook, with
+directories as machines.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,7 @@ class PageTests(SynchronousTestCase):
         self.run_("decnet-syslog ca init")
 
     def run_(self, code: str) -> str:
-        """Type commands on the master, in its home."""
+        """Run commands on the master, in its home directory."""
         done = subprocess.run(
             [requirePeer("bash"), "--norc", "-euo", "pipefail", "-c", code],
             stdin=subprocess.DEVNULL,
@@ -69,21 +72,21 @@ class PageTests(SynchronousTestCase):
         (self.home / "workers.txt").write_text("".join([f"{n}\n" for n in names]))
 
     def installed(self, name: str) -> str:
-        """The fingerprint of a worker's certificate, which is whole and its own."""
+        """The fingerprint of a worker's complete certificate."""
         made = Bundle.load(self.top / name / ".decnet" / "agent").certificate
         self.assertEqual(peerName(made), name)
         return fingerprint(made)
 
     def noKey(self) -> None:
-        """No worker's private key is on the master."""
+        """Check that no worker's private key is on the master."""
         keys = [p.relative_to(self.home) for p in self.home.rglob("*.key")]
         self.assertEqual(
             sorted(map(str, keys)),
             [".decnet/ca/ca.key", ".decnet/ca/master/worker.key"],
         )
 
-    def test_request(self) -> None:
-        """Keys that stay on the workers; and their renewal."""
+    def test_keysOnWorkers(self) -> None:
+        """With requests, keys stay on the workers, also in renewals."""
         self.names(*NAMES)
         self.run_(block("request", PAGE).replace("enroll ", "enroll --days 20 "))
         before = [self.installed(name) for name in NAMES]
@@ -96,8 +99,8 @@ class PageTests(SynchronousTestCase):
         self.noKey()
         self.assertIn("none expires", self.run_(block("expiring", PAGE)))
 
-    def test_list(self) -> None:
-        """Keys that the authority makes, and are deleted there; and their renewal."""
+    def test_keysFromAuthority(self) -> None:
+        """Keys made by the CA are deleted there after delivery, also in renewals."""
         self.names(NAMES[0])
         self.run_(block("list", PAGE).replace("enroll ", "enroll --days 20 "))
         before = self.installed(NAMES[0])
@@ -106,8 +109,8 @@ class PageTests(SynchronousTestCase):
         self.assertNotEqual(self.installed(NAMES[0]), before)
         self.noKey()
 
-    def test_ansible(self) -> None:
-        """The playbook enrolls a worker, and leaves it alone the next time."""
+    def test_ansiblePlaybook(self) -> None:
+        """The playbook enrolls a worker, and changes nothing when it is repeated."""
         play = requirePeer("ansible-playbook")
         agent = self.top / NAMES[0] / ".decnet" / "agent"
         inventory = self.home / "inventory"
@@ -119,7 +122,7 @@ class PageTests(SynchronousTestCase):
             f"decnet_program={self.top}/bin/decnet-syslog\n"
             f"decnet_ca_dir={self.home}/.decnet/ca\n"
         )
-        # Ansible has a Python of its own.
+        # Ansible uses its own Python.
         self.environment.pop("PYTHONPATH")
         program = self.top / "bin" / "decnet-syslog"
         paths = os.pathsep.join(p for p in sys.path if p)

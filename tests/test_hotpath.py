@@ -247,8 +247,11 @@ class RecordsTests(CompiledTestCase):
         for who in (WHO, *MARKING):
             self.check(many, start, who)
 
-    def test_addresses(self) -> None:
-        """Addresses with groups, gaps, ports and brackets, valid and invalid."""
+    def test_validAndInvalidAddresses(self) -> None:
+        """
+        Addresses with groups, gaps, ports and brackets, valid and invalid, give equal
+        records.
+        """
         some = ["", ":", "::", ":::", "1", "a:", ":f", "1:2", "12345", "0:22", "g::"]
         some += ["1::2", "1::2:3", "1::99999", "::1", "1::", "1:::2", "1::2::3"]
         some += [":".join("12345678"[:count]) for count in range(6, 9)]

@@ -1,4 +1,7 @@
-"""Tests for L{decnet_syslog.trust.installing}: the old bundle or the new one, never a mixture."""
+"""
+Tests for L{decnet_syslog.trust.installing}: a directory has the old bundle or the new
+one, never a mixture.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from .homes import HomesTestCase, deaths
 
 
 class InstallTestCase(HomesTestCase):
-    """A master that has enrolled, and a worker."""
+    """A master with a CA, and a worker."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -42,7 +45,7 @@ class InstallTestCase(HomesTestCase):
         return where
 
     def enroll(self, name: str, out: str, *words: str) -> Path:
-        """A bundle with a key that the authority made."""
+        """A bundle whose key was made by the CA."""
         where = self.top / out
         self.good(self.master, "enroll", name, f"--out={where}", *words)
         return where
@@ -51,11 +54,14 @@ class InstallTestCase(HomesTestCase):
         return self.good(self.worker, "install", str(bundle))
 
     def installed(self) -> str:
-        """The fingerprint of the bundle in place, which is whole."""
+        """The fingerprint of the installed bundle, which must be complete."""
         return fingerprint(Bundle.load(self.agent).certificate)
 
     def seen(self) -> dict[str, bytes]:
-        """Every file below the worker's home, by its path, whatever links lead to it."""
+        """
+        Every file below the worker's home directory, by its path, whatever links lead
+        to it.
+        """
         return {
             str(path): path.read_bytes()
             for path in sorted(self.worker.rglob("*"))
@@ -64,10 +70,13 @@ class InstallTestCase(HomesTestCase):
 
 
 class WalkTests(InstallTestCase):
-    """From a request to a bundle in use."""
+    """From a request to an installed bundle."""
 
     def test_twoHomes(self) -> None:
-        """The key is made on the worker and is never anywhere else; modes are right."""
+        """
+        The key is made on the worker and never leaves it, and the files have the right
+        modes.
+        """
         request = self.request()
         key = (self.agent / REQUEST_KEY).read_bytes()
         self.assertNotIn(b"PRIVATE", request)
@@ -88,8 +97,11 @@ class WalkTests(InstallTestCase):
         self.assertIn("worker   w1", shown)
         self.assertIn("was installed already", self.install(bundle))
 
-    def test_again(self) -> None:
-        """A request is repeated with the same key until it is answered, then with another."""
+    def test_repeatedRequest(self) -> None:
+        """
+        A request is repeated with the same key until it is answered, then with a new
+        one.
+        """
         self.sign(self.request(), "lost")
         key = (self.agent / REQUEST_KEY).read_bytes()
         bundle = self.sign(self.request(), "bundle", "--renew")
@@ -101,15 +113,18 @@ class WalkTests(InstallTestCase):
         self.assertNotEqual(self.installed(), before)
 
     def test_newKey(self) -> None:
-        """The answer to a request whose key was given up is refused."""
+        """The answer to a request whose key was discarded is refused."""
         bundle = self.sign(self.request(), "bundle")
         self.request("--new-key")
         error = self.refused(self.worker, "install", str(bundle))
         self.assertIn("it answers another request", error)
         self.assertIn(str(self.agent / REQUEST_KEY), error)
 
-    def test_file(self) -> None:
-        """The request goes to a file, which is written over only if it is a request."""
+    def test_requestFile(self) -> None:
+        """
+        A request can be written to a file; an existing file is overwritten only if it
+        is a request.
+        """
         out = self.top / "w1.csr"
         for _ in range(2):
             said = self.good(self.worker, "request", "w1", f"--out={out}")
@@ -119,8 +134,11 @@ class WalkTests(InstallTestCase):
         error = self.refused(self.worker, "request", "w1", f"--out={key}")
         self.assertIn("not overwritten", error)
 
-    def test_running(self) -> None:
-        """A forwarder that runs uses the new bundle, through the links and without them."""
+    def test_runningForwarder(self) -> None:
+        """
+        A running forwarder uses the new bundle, whether it was installed through links
+        or not.
+        """
         shutil.copytree(self.enroll("w1", "plain"), self.agent)
         used: list[str] = []
         renewal = Renewal(
@@ -130,13 +148,15 @@ class WalkTests(InstallTestCase):
         )
         for number in range(3):
             self.install(self.sign(self.request(), f"new{number}", "--renew"))
-            # A change counts when it has stood still for a look.
+            # A change counts only once a second poll finds it unchanged.
             for _ in range(3):
                 renewal.look()
             self.assertEqual(used[number:], [self.installed()])
 
     def test_withKey(self) -> None:
-        """A bundle with a key, as a directory, as a tar file, and through a pipe."""
+        """
+        A bundle with a key can be installed from a directory, a tar file, or a pipe.
+        """
         bundle = self.enroll("w1", "bundle")
         self.assertIn("private key is in it", self.install(bundle))
         for number, name in enumerate(("./{}", "{}")):
@@ -160,7 +180,10 @@ class WalkTests(InstallTestCase):
             )
 
     def test_modesMended(self) -> None:
-        """What was copied with other modes gets the right ones, also if it is the same."""
+        """
+        Files copied with other modes get the right ones, even if the bundle is the
+        same.
+        """
         bundle = self.enroll("w1", "bundle")
         for path in bundle.iterdir():
             path.chmod(0o666)
@@ -172,7 +195,7 @@ class WalkTests(InstallTestCase):
         self.assertEqual(stat.S_IMODE(found), 0o644)
 
     def test_directoryNamed(self) -> None:
-        """--agent-dir names the directory, in both commands."""
+        """C{--agent-dir} names the directory, in both commands."""
         other = f"--agent-dir={self.top}/other"
         bundle = self.sign(self.request(other), "bundle")
         self.good(self.worker, "install", str(bundle), other)
@@ -190,7 +213,7 @@ class RefusedTests(InstallTestCase):
         self.assertEqual(self.seen(), before)
 
     def test_noKey(self) -> None:
-        """A certificate for a key that is not here."""
+        """A certificate whose key is on another machine is refused."""
         bundle = self.sign(self.request(), "bundle")
         shutil.rmtree(self.worker / ".decnet")
         self.assertStays("make the request on this machine", bundle)
@@ -199,8 +222,11 @@ class RefusedTests(InstallTestCase):
         self.request()
         self.assertStays("answers another request", bundle)
 
-    def test_others(self) -> None:
-        """Another name, role, CA, key; a part of a bundle; with and without a bundle here."""
+    def test_unfittingBundles(self) -> None:
+        """
+        A bundle with another name, role, CA or key, or an incomplete one, is refused,
+        with and without an installed bundle.
+        """
         w1 = self.enroll("w1", "w1")
         w2 = self.enroll("w2", "w2")
         alice = self.enroll("alice", "alice", "--role=operator")
@@ -233,8 +259,8 @@ class RefusedTests(InstallTestCase):
             "a running forwarder refuses", self.refused(self.worker, "request", "w2")
         )
 
-    def test_operator(self) -> None:
-        """An operator's bundle is installed as one only."""
+    def test_operatorsBundle(self) -> None:
+        """An operator's bundle is installed only as an operator's."""
         alice = self.enroll("alice", "alice", "--role=operator")
         self.assertStays("operator", alice)
         self.good(self.worker, "install", str(alice), "--role=operator")
@@ -242,8 +268,11 @@ class RefusedTests(InstallTestCase):
             "not an operator's", self.enroll("w1", "w1"), "--role=operator"
         )
 
-    def test_tars(self) -> None:
-        """A tar file with anything else than the three files, or that is none."""
+    def test_invalidTarFiles(self) -> None:
+        """
+        A file that is not a tar file, or has anything except the three files, is
+        refused.
+        """
         files = readParcel(str(self.enroll("w1", "w1")))
         good = makeTar(files)
 
@@ -287,8 +316,8 @@ class RefusedTests(InstallTestCase):
             self.assertIn(words, error)
             self.assertEqual(self.seen(), before)
 
-    def test_links(self) -> None:
-        """Links that are not ours are not followed to somebody else's files."""
+    def test_foreignLinks(self) -> None:
+        """Foreign links to other files are not followed."""
         self.install(self.enroll("w1", "w1"))
         new = self.enroll("w1", "new", "--renew")
         secret = self.top / "secret"
@@ -312,10 +341,10 @@ class RefusedTests(InstallTestCase):
         self.install(new)
         self.assertEqual(self.installed(), fingerprint(Bundle.load(new).certificate))
 
-    def test_root(self) -> None:
+    def test_rootInstallsForUser(self) -> None:
         """
-        Root installs for another user: everything is that user's, and no file is read for the user
-        that only root can read.
+        If root installs for another user, every file belongs to that user, and no file
+        is read that only root can read.
         """
         if os.geteuid() != 0:
             raise SkipTest("only root can give files away")
@@ -337,15 +366,15 @@ class RefusedTests(InstallTestCase):
         inner = (self.agent / ".bundle").stat().st_mode
         self.assertEqual(stat.S_IMODE(inner), 0o750)
 
-    def test_directory(self) -> None:
+    def test_worldWritableDirectory(self) -> None:
         """A directory in which every user may write is refused."""
         self.agent.mkdir(parents=True)
         self.agent.chmod(0o777)
         self.assertStays("chmod o-w", self.enroll("w1", "w1"))
         self.assertIn("chmod o-w", self.refused(self.worker, "request", "w1"))
 
-    def test_usage(self) -> None:
-        """What is missing on the command line is named."""
+    def test_missingArguments(self) -> None:
+        """Missing and invalid arguments are named."""
         for words in (["install"], ["request"]):
             status, _, error = self.call(self.worker, *words)
             self.assertEqual((status, error.count("\n")), (2, 1))
@@ -355,7 +384,10 @@ class RefusedTests(InstallTestCase):
 
 
 class KilledTests(InstallTestCase):
-    """Dead before any change of the disk, the directory has the old bundle or the new one."""
+    """
+    If the process dies before any change of the disk, the directory has the old bundle
+    or the new one.
+    """
 
     def setUp(self) -> None:
         super().setUp()
@@ -363,7 +395,7 @@ class KilledTests(InstallTestCase):
         self.start = self.top / "start"
 
     def kill(self, bundle: Path) -> None:
-        """Install a bundle, killed at each change; and again afterwards."""
+        """Install a bundle with a kill at each change, then repeat the installation."""
         new = fingerprint(readCertificates(bundle / "worker.crt")[0])
         before = self.state(self.start)
         seen = set()
@@ -395,19 +427,25 @@ class KilledTests(InstallTestCase):
         shutil.rmtree(self.agent, ignore_errors=True)
         shutil.copytree(self.start, self.agent, symlinks=True)
 
-    def test_plain(self) -> None:
-        """In the place of the plain files of an older installation."""
+    def test_overPlainFiles(self) -> None:
+        """
+        A killed installation over the plain files of an older version leaves one
+        complete bundle.
+        """
         shutil.copytree(self.old, self.start)
         self.kill(self.enroll("w1", "new", "--renew"))
 
-    def test_links(self) -> None:
-        """In the place of a bundle that was installed."""
+    def test_overInstalledBundle(self) -> None:
+        """A killed installation over an installed bundle leaves one complete bundle."""
         self.install(self.old)
         shutil.move(self.agent, self.start)
         self.kill(self.enroll("w1", "new", "--renew"))
 
     def test_unpackedOver(self) -> None:
-        """In the place of one that was unpacked over the links of another."""
+        """
+        A killed installation over a bundle that was unpacked onto the links of another
+        leaves one complete bundle.
+        """
         self.install(self.old)
         for path in self.enroll("w1", "over", "--renew").iterdir():
             (self.agent / path.name).unlink()
@@ -415,20 +453,26 @@ class KilledTests(InstallTestCase):
         shutil.move(self.agent, self.start)
         self.kill(self.enroll("w1", "new", "--renew"))
 
-    def test_nothing(self) -> None:
-        """Where there was none."""
+    def test_firstInstallation(self) -> None:
+        """A killed first installation leaves no bundle or a complete one."""
         self.start.mkdir(mode=0o700)
         self.kill(self.enroll("w1", "new", "--renew"))
 
-    def test_answer(self) -> None:
-        """The answer to a request, in the place of an older bundle."""
+    def test_answerOverOldBundle(self) -> None:
+        """
+        A killed installation of the answer to a request leaves the older bundle or the
+        new one.
+        """
         self.install(self.old)
         bundle = self.sign(self.request(), "new", "--renew")
         shutil.move(self.agent, self.start)
         self.kill(bundle)
 
-    def test_request(self) -> None:
-        """A request that is killed leaves the bundle in use, and the next one is answered."""
+    def test_killedRequest(self) -> None:
+        """
+        A killed request leaves the installed bundle in place, and a repeated one can be
+        answered.
+        """
         self.install(self.old)
         shutil.move(self.agent, self.start)
         before = self.state(self.start)

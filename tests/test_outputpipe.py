@@ -28,7 +28,7 @@ BATCHES.append(batch(LARGE, (len(LARGE),)))
 
 
 class ObjectPipeTests(SynchronousTestCase):
-    """What is sent arrives."""
+    """Objects sent at one end arrive at the other."""
 
     def setUp(self) -> None:
         """Make both ends."""
@@ -36,8 +36,8 @@ class ObjectPipeTests(SynchronousTestCase):
         for end in self.ends:
             self.addCleanup(end.close)
 
-    def test_objects(self) -> None:
-        """Objects arrive in order, with small octets and with large ones."""
+    def test_objectsInOrder(self) -> None:
+        """Objects arrive in order, with small and with large octets."""
         one, other = self.ends
         objects = [("apply", (BATCHES,)), None, ("apply", ([],)), ("apply", (BATCHES,))]
         sender = threading.Thread(target=lambda: deque(map(one.send, objects)))
@@ -50,8 +50,8 @@ class ObjectPipeTests(SynchronousTestCase):
             {bytes},
         )
 
-    def test_closed(self) -> None:
-        """The end of the other end is told, also in the middle of an object."""
+    def test_closedEnd(self) -> None:
+        """When one end is closed, the other raises EOFError, even within an object."""
         one, other = self.ends
         one.close()
         self.assertRaises(EOFError, other.recv)
@@ -66,10 +66,10 @@ class ObjectPipeTests(SynchronousTestCase):
 
 
 class BatchTests(SynchronousTestCase):
-    """A batch is the same behind a copy or any pickle."""
+    """A batch is unchanged by copying or pickling."""
 
-    def test_pickled(self) -> None:
-        """Every protocol, with large octets beside the pickle or in it."""
+    def test_everyPickleProtocol(self) -> None:
+        """A batch is unchanged by any pickle protocol, and its octets are bytes."""
         for made in BATCHES:
             for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
                 again = pickle.loads(pickle.dumps(made, protocol))

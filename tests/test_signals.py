@@ -129,8 +129,10 @@ class StartTests(SynchronousTestCase):
         self.assertEqual(len(stops), 1)
         self.assertEqual(self.blocked() & {*ROTATION, signal.SIGTERM}, set())
 
-    def test_interrupted(self) -> None:
-        """SIGINT has no traceback until the reactor starts, which then handles it."""
+    def test_interruptedBeforeReactor(self) -> None:
+        """
+        SIGINT causes no traceback until the reactor starts, which then handles it.
+        """
         signal.signal(signal.SIGINT, signal.default_int_handler)
         holdSignals()
         self.assertIs(signal.getsignal(signal.SIGINT), signal.SIG_DFL)

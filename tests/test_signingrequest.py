@@ -1,4 +1,6 @@
-"""Tests for L{decnet_syslog.trust.signingrequest}: a request is hostile input."""
+"""
+Tests for L{decnet_syslog.trust.signingrequest}: a certificate request is hostile input.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,7 @@ def request(
 
 
 def asPEM(der: bytes) -> bytes:
-    """A request in PEM, whether it can be parsed or not."""
+    """A request in PEM, whether it is valid or not."""
     label = b"CERTIFICATE REQUEST-----\n"
     return b"-----BEGIN " + label + encodebytes(der) + b"-----END " + label
 
@@ -74,7 +76,9 @@ def changed(pem: bytes) -> bytes:
 
 
 class RefusedTests(HomesTestCase):
-    """The authority refuses whatever it would not issue, and says why in one line."""
+    """
+    The CA refuses every request that it would not issue, with the reason in one line.
+    """
 
     def setUp(self) -> None:
         super().setUp()
@@ -93,7 +97,7 @@ class RefusedTests(HomesTestCase):
         )
 
     def cases(self) -> Iterator[tuple[str, bytes]]:
-        """A part of the reason, and the request."""
+        """Requests that must be refused, each with a part of the reason."""
         good = request("w1")
         yield "the name 'w2'", request("w2")
         yield "the name 'W1'", request("W1")
@@ -174,22 +178,27 @@ class RefusedTests(HomesTestCase):
         return made
 
     def weakly(self, pem: bytes) -> bytes:
-        """A request that names ecdsa-with-SHA224 in the place of ecdsa-with-SHA256."""
+        """
+        A request whose signature claims ecdsa-with-SHA224 instead of ecdsa-with-SHA256.
+        """
         octets = x509.load_pem_x509_csr(pem).public_bytes(Encoding.DER)
         strong = bytes.fromhex("2a8648ce3d040302")
         self.assertIn(strong, octets)
         return asPEM(octets.replace(strong, strong[:-1] + b"\1"))
 
     def swapped(self) -> bytes:
-        """A request for somebody else's key, signed by another."""
+        """A request with somebody else's key, signed by another."""
         mine, theirs = key("requester").public_key(), key("theirs").public_key()
         octets = x509.load_pem_x509_csr(request("w1")).public_bytes(Encoding.DER)
         self.assertEqual(octets.count(spki(mine)), 1)
         odd = octets.replace(spki(mine), spki(theirs))
         return asPEM(odd)
 
-    def test_each(self) -> None:
-        """No certificate is made, nothing is on the list, nothing is written."""
+    def test_refusedRequests(self) -> None:
+        """
+        For a refused request no certificate is made, no name is listed, and no file is
+        written.
+        """
         count = 0
         for words, octets in self.cases():
             with self.subTest(words=words):
@@ -199,8 +208,10 @@ class RefusedTests(HomesTestCase):
         self.assertEqual(self.listed(), self.files)
         self.assertNotIn("w1", (self.ca / "enrolled.jsonl").read_text("ascii"))
 
-    def test_file(self) -> None:
-        """A request that is no file, or is too large for one, is named."""
+    def test_unreadableFile(self) -> None:
+        """
+        A request file that is missing, unreadable or too large is named in the error.
+        """
         for name, words in (
             ("none.csr", "there is no such file"),
             (".", "cannot be read"),
@@ -213,7 +224,10 @@ class RefusedTests(HomesTestCase):
             self.assertIn(str(self.top), error)
 
     def test_anyOctets(self) -> None:
-        """A request with a changed octet is refused or is the same request: never an error."""
+        """
+        A request with a changed octet is refused or is the same request, and never
+        causes an exception.
+        """
         good = x509.load_pem_x509_csr(request("w1")).public_bytes(Encoding.DER)
         refused = 0
         for at in range(len(good)):
@@ -232,14 +246,19 @@ class RefusedTests(HomesTestCase):
 
 
 class SignedTests(HomesTestCase):
-    """The certificate has what the authority decides, whatever else the request has."""
+    """
+    The certificate contains only what the CA decides, whatever else the request has.
+    """
 
     def setUp(self) -> None:
         super().setUp()
         self.good(self.master, "ca", "init")
 
-    def test_decisions(self) -> None:
-        """Subject, usages and constraints are the authority's; only the key is the request's."""
+    def test_onlyKeyFromRequest(self) -> None:
+        """
+        Subject, usages and constraints come from the CA; only the key comes from the
+        request.
+        """
         extensions = (
             x509.BasicConstraints(False, None),
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]),
@@ -261,11 +280,14 @@ class SignedTests(HomesTestCase):
         self.assertEqual(peerName(made), "w1")
         self.assertEqual(made.subject.rfc4514_string(), "CN=w1")
         found = {extension.oid.dotted_string for extension in made.extensions}
-        # No alternative names without --san.
+        # Without --san there are no alternative names.
         self.assertNotIn("2.5.29.17", found)
 
-    def test_kinds(self) -> None:
-        """Every usual key; a preamble as openssl prints it; operators; --san."""
+    def test_keyTypesAndOptions(self) -> None:
+        """
+        Requests with any usual key type, with a preamble as printed by openssl, for
+        operators, and with C{--san} are signed.
+        """
         kinds: list[CertificateIssuerPrivateKeyTypes] = [
             ec.generate_private_key(ec.SECP384R1()),
             ec.generate_private_key(ec.SECP521R1()),
