@@ -1,5 +1,5 @@
 """
-What is in a worker's log files, and which file holds it. No network, no reactor.
+The contents of a worker's log files, and which file holds each. No network, no reactor.
 """
 
 from ._archives import RESERVE_OCTETS, openArchive, openRegular, unpacking

@@ -1,4 +1,4 @@
-"""Work on many files that is spread over looks, so that no look takes long."""
+"""Work on many files, divided among the looks so that no look takes long."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ._troubles import Troubles
 
 __all__ = ["Background"]
 
-# Octets that are summed ahead of being read, at a look: a copy of a file that is far behind is
-# known by them.
+# Maximum number of octets that one look sums ahead of reading. The sum identifies a copy of a
+# file that the forwarder is far behind in reading.
 SUMMED_OCTETS = 32 * 1024 * 1024
 
-# Ended contents whose files are looked at again, at a look: somebody may have written to one.
-# A fixed number, so that idle costs nothing that grows with rotated files.
+# Ended contents whose files one look checks again for late writes. A fixed number, so that the
+# cost of an idle forwarder does not grow with the number of rotated files.
 RECHECKED = 16
 
 
 class Background:
-    """A share of the work at each look."""
+    """Does a share of the work at each look."""
 
     def __init__(
         self, followers: Mapping[str, FileFollower], troubles: Troubles
@@ -31,7 +31,7 @@ class Background:
         self._due: list[tuple[FileFollower, str]] = []
 
     def recheck(self) -> None:
-        """See whether somebody has written to a few of the files that were finished."""
+        """Check a few of the finished files for late writes."""
         if not self._due:
             self._due = [
                 (follower, path)
@@ -43,7 +43,7 @@ class Background:
         del self._due[-RECHECKED:]
 
     def sum(self, opened: Iterable[OpenContent]) -> None:
-        """Extend the checksum of contents that are far behind, before their files are gone."""
+        """Extend the checksums of contents that are far behind, while their files exist."""
         room = SUMMED_OCTETS
         for one in opened:
             if room <= 0:

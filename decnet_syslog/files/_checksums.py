@@ -1,8 +1,9 @@
 """
 CRC-32 of files, holes included.
 
-A hole of a terabyte is as many zeros. Reading them takes hours; the CRC-32 behind them is a
-product of 32 by 32 bit matrices, as zlib's C{crc32_combine} computes it.
+A hole of a terabyte reads as a terabyte of zeros, which takes hours. Instead, this module
+computes the CRC-32 after a run of zeros as a product of 32 by 32 bit matrices, as zlib's
+C{crc32_combine} does.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ._contents import BLOCK_OCTETS
 
 __all__ = ["dataFrom", "fileChecksum"]
 
-# Holes shorter than this are read.
+# Shorter holes are read like data.
 HOLE_OCTETS = 4 * BLOCK_OCTETS
 
 _POLYNOMIAL = 0xEDB88320
@@ -24,11 +25,11 @@ _Matrix = list[int]
 
 
 def dataFrom(descriptor: int, at: int, end: int) -> int:
-    """Skip a hole: where the next octet is that was written, at most C{end}."""
+    """Skip a hole: the offset of the next octet that was written, at most C{end}."""
     try:
         return min(os.lseek(descriptor, at, os.SEEK_DATA), end)
     except OSError as error:
-        # Nothing but a hole up to the end; or a file system that does not tell.
+        # ENXIO: the hole reaches the end of the file. Otherwise, holes are not supported.
         return end if error.errno == errno.ENXIO else at
 
 
@@ -47,8 +48,8 @@ def _square(matrix: _Matrix) -> _Matrix:
 
 
 def zerosChecksum(count: int, crc: int) -> int:
-    """The CRC-32 of so many zeros that follow the octets of C{crc}."""
-    # The register before the final inversion, moved by one bit.
+    """The CRC-32 after C{count} zeros, continued from C{crc}."""
+    # A matrix that moves the register, before its final inversion, by one bit.
     one = [_POLYNOMIAL, *[1 << n for n in range(31)]]
     octet = _square(_square(_square(one)))
     register = crc ^ 0xFFFFFFFF
@@ -62,11 +63,11 @@ def zerosChecksum(count: int, crc: int) -> int:
 
 def fileChecksum(descriptor: int, start: int, end: int, crc: int = 0) -> int | None:
     """
-    The CRC-32 of the octets [start, end) of an open file, behind that of others. Blocks.
+    The CRC-32 of octets [start, end) of an open file, continued from C{crc}. Blocks.
 
-    @return: C{None} if the file does not have them.
+    @return: C{None} if the file is shorter.
     """
-    # Of no octets the checksum is that of any file, also of one that is shorter.
+    # Without this check, an empty range would match any file, even a shorter one.
     if os.fstat(descriptor).st_size < end:
         return None
     while start < end:

@@ -1,4 +1,4 @@
-"""What is read of a content at a time."""
+"""The units in which a content is read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FinalLine:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Octets that will never be shipped, and why."""
+    """Octets that will never be shipped, and the reason."""
 
     start: int
     end: int
@@ -38,12 +38,12 @@ Chunk = LineChunk | FinalLine | Gap
 
 
 def endBeforeLong(octets: bytes, end: int, limit: int) -> int:
-    """Where the complete lines before the first over-long one end."""
+    """The end of the complete lines before the first one that is too long."""
     at = 0
     while at < end:
         line = octets.index(b"\n", at)
         if line - at > limit:
             break
-        # The next line that can be too long ends behind at + limit.
+        # The next line that can be too long ends after at + limit.
         at = max(line + 1, octets.rfind(b"\n", at, at + limit + 1) + 1)
     return at

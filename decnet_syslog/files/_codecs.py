@@ -1,9 +1,10 @@
 """
-Decoders of compressed files that take and give bounded pieces.
+Decoders of compressed files that take and return bounded pieces.
 
-A L{Decoder} takes the octets of a file in order and returns at most L{PLAIN_OCTETS} octets of
-content for a call, whatever it was fed: 32 KiB of zstd can expand to a GiB. It knows whether the
-content is complete. A file may hold several streams in a row, and zeros after them (tapes).
+A L{Decoder} takes the octets of a file in order. Each call returns at most L{PLAIN_OCTETS} octets
+of content, however much the input expands: 32 KiB of zstd can become 1 GiB. The decoder knows
+whether the content is complete. A file may hold several streams in a row, and zeros after them
+(tapes).
 
 Undecodable octets raise L{BadOctets}. L{CannotDecode} means that decoding needs a library or
 more memory.
@@ -23,17 +24,17 @@ from ._zstd import ZSTD_MAGIC, ZstdDecoder
 
 __all__ = ["PLAIN_OCTETS", "Decoder", "codecOf", "decoderFor", "whyUnreadable"]
 
-# Plain octets that a call gives at most.
+# Maximum number of plain octets that one call returns.
 PLAIN_OCTETS = 1024 * 1024
 
-# Zeros that may stand between and behind the streams of a file: the block of a tape. A file of
-# holes would be read for hours.
+# Maximum number of zeros between and after the streams of a file: one block of a tape. Without a
+# limit, a file that is mostly a hole would be read for hours.
 PADDING_OCTETS_MAX = 1024 * 1024
 
-# Of a decoder of xz. "xz -9" takes 65 MiB.
+# Memory limit of an xz decoder. "xz -9" needs 65 MiB.
 MEMORY_OCTETS_MAX = 128 * 1024 * 1024
 
-# The first octets of a file decide, not its suffix: with compressext they can differ.
+# The first octets of a file decide, not its suffix: logrotate's compressext can make them differ.
 _MAGICS = (
     (b"\x1f\x8b", "gzip"),
     (b"BZh", "bzip2"),
@@ -78,19 +79,19 @@ class Decoder(Protocol):
     streams: int
 
     def feed(self, octets: bytes) -> None:
-        """Take the next octets of the file. Everything before must have been read."""
+        """Take the next octets of the file; L{read} must have returned all earlier ones."""
 
     def read(self) -> bytes:
         """
-        Give the next octets of the content; none: feed more.
+        Return the next octets of the content; empty: feed more.
 
         @raise BadOctets: the file is damaged.
-        @raise CannotDecode: it needs more than there is, or than we allow.
+        @raise CannotDecode: decoding needs a missing library, or more memory than is allowed.
         """
 
 
 class _Streams:
-    """Streams of a kind that Python's library has, and zeros."""
+    """Decodes streams that Python's own library supports, and the zeros after them."""
 
     def __init__(
         self,
@@ -100,10 +101,10 @@ class _Streams:
         rest: Callable[[Any], bytes],
     ) -> None:
         """
-        @param begin: makes what decodes one stream.
-        @param errors: that a stream raises for damaged octets.
-        @param piece: gives the next plain octets.
-        @param rest: octets that were fed and are not decoded yet.
+        @param begin: creates the decoder of one stream.
+        @param errors: the exceptions that it raises for damaged octets.
+        @param piece: returns the next plain octets.
+        @param rest: the octets that were fed and are not decoded yet.
         """
         self.complete = False
         self.streams = 0
@@ -147,12 +148,12 @@ class _Streams:
         return b""
 
     def _next(self) -> bool:
-        """Begin the next stream, if any of its octets are there."""
+        """Begin the next stream, if any octets follow."""
         if self._begun:
             stream = self._octets.lstrip(b"\0")
             self._zeros += len(self._octets) - len(stream)
             if self._zeros > PADDING_OCTETS_MAX:
-                raise BadOctets(f"more than {PADDING_OCTETS_MAX} zeros follow")
+                raise BadOctets(f"more than {PADDING_OCTETS_MAX} zeros follow a stream")
             self._octets = stream
         if not self._octets:
             return False
@@ -176,7 +177,7 @@ def _bzip2() -> Decoder:
         bz2.BZ2Decompressor,
         (OSError, ValueError),
         lambda stream, octets: bytes(stream.decompress(octets, PLAIN_OCTETS)),
-        # It keeps its undecoded octets, and is called again without any.
+        # The decompressor keeps its undecoded octets; the next call passes none.
         lambda stream: b"",
     )
 
@@ -193,8 +194,8 @@ def _xz() -> Decoder:
 _DECODERS: dict[str, Callable[[], Decoder]] = {
     "gzip": _gzip,
     "bzip2": _bzip2,
-    # Not its predecessor ".lzma": that has neither magic number nor checksum, and zeros are
-    # a sound one of nothing.
+    # ".lzma", the predecessor of xz, is not supported: it has neither a magic number nor a
+    # checksum, and a run of zeros is a valid empty file.
     "xz": _xz,
     "zstd": lambda: ZstdDecoder(PADDING_OCTETS_MAX),
 }
@@ -202,9 +203,9 @@ _DECODERS: dict[str, Callable[[], Decoder]] = {
 
 def codecOf(name: str, head: bytes) -> str | None:
     """
-    The format of a file with the suffix of a compression program; C{None}: it has none.
+    The format of a file with a compression suffix; C{None} if its name has none.
 
-    @param head: its first octets, at least 6 unless it is shorter.
+    @param head: its first octets, at least 6 unless the file is shorter.
     """
     suffix = compressionOf(name)
     if not suffix:
@@ -217,23 +218,23 @@ def codecOf(name: str, head: bytes) -> str | None:
 
 def decoderFor(codec: str) -> Decoder:
     """
-    A decoder of a format.
+    Create a decoder for a format.
 
-    @raise CannotDecode: we have none.
+    @raise CannotDecode: the format is not supported, or its library is not installed.
     """
     make = _DECODERS.get(codec)
     if make is None:
         raise CannotDecode(
-            f"{codec} cannot be read: have rotation compress with gzip, bzip2, xz or zstd"
+            f"{codec} cannot be unpacked: compress with gzip, bzip2, xz or zstd instead"
         )
     return make()
 
 
 def whyUnreadable(name: str) -> str | None:
     """
-    Why a file with the suffix of a compression program cannot be read here, and what to do.
+    The reason why a file with a compression suffix cannot be unpacked here, and the remedy.
 
-    @return: C{None} if it can be read, or is not compressed.
+    @return: C{None} if it can be unpacked, or is not compressed.
     """
     codec = codecOf(name, b"")
     if codec is not None:

@@ -1,6 +1,6 @@
 """
-What follows from the verdicts on files: contents begin, go on with another file, or are known
-to be somewhere.
+Carries out the verdicts on files: contents begin, continue in another file, or get their place
+on disk noted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["Consequences"]
 
 class Consequences:
     """
-    Carries out the verdicts of one path.
+    Carries out the verdicts on the files of one path.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Consequences:
     def apply(self, one: Examined, verdict: Verdict) -> None:
         rule, content = verdict.rule, verdict.content
         if one.isOnlyClaimed and (content is None or one.seen.size != content.extent):
-            # Another archive has what this one claims: the next look unpacks it.
+            # Another archive has the content that this one claims: the next look unpacks it.
             rule = Rule.WAIT
         match rule:
             case Rule.WAIT:
@@ -61,7 +61,7 @@ class Consequences:
                 self._examiner.judged(one.path, one.state)
                 one.close()
             case Rule.NEW if one.archived and not one.seen.size:
-                # Nobody writes to an archive, and there is nothing in this one.
+                # No process writes to an archive, and this one is empty.
                 self._examiner.judged(one.path, one.state)
                 one.close()
             case Rule.NEW | Rule.DUPLICATE:
@@ -72,13 +72,15 @@ class Consequences:
 
     def _holdBack(self, one: Examined, original: Content | None) -> None:
         """
-        A copy may be being made: what it is a copy of is read no further, or the copy might
-        lack what was read; and what is newer does not begin before it.
+        Hold back the original of a file that may be a copy in the making.
+
+        The original is read no further than the copy reaches: otherwise, the copy might lack
+        octets that were read. A newer content does not begin before the file is identified.
         """
         for open_ in self._follower.opened:
             if open_.content is original and not open_.isSearching:
                 if one.seen.isWritten is False and self._isCopy(one, open_):
-                    # Whatever comes now, it is known what this is.
+                    # The file is identified, whatever is written next.
                     one.copyOf = open_.key
                     continue
                 open_.limit = max(one.seen.size, open_.position)
@@ -91,7 +93,7 @@ class Consequences:
 
     @staticmethod
     def _isCopy(one: Examined, open_: OpenContent) -> bool:
-        """Whether a file is a beginning of an open content, octet for octet."""
+        """Whether a file is the beginning of an open content, octet for octet."""
         if one.copyOf == open_.key:
             return True
         try:
@@ -102,7 +104,7 @@ class Consequences:
             return False
 
     def _beginRotated(self, one: Examined, verdict: Verdict) -> None:
-        """A rotated file that nobody knew: rotated between two looks, or while stopped."""
+        """Begin an unknown rotated file: rotated between two looks, or during a stop."""
         follower = self._follower
         if self._isStale(one):
             self._examiner.wait(one)
@@ -126,7 +128,7 @@ class Consequences:
 
     def _isStale(self, one: Examined) -> bool:
         """
-        Whether a file, or what it was compared with, has changed since: logrotate may have
+        Whether a file, or one that it was compared with, has changed since: logrotate may have
         finished a copy, and truncated the original.
         """
         if not one.archived and self._examiner.hasChanged(one):
@@ -136,7 +138,7 @@ class Consequences:
         return any(o.hasChanged and not o.isSearching for o in self._follower.opened)
 
     def _settle(self, one: Examined, open_: OpenContent) -> None:
-        """A content is read from a rotated file from now on."""
+        """Read a content from a rotated file from now on."""
         content = open_.content
         content.file = one.seen.file
         self._around.noteObject(content.file, self._follower)
@@ -148,13 +150,13 @@ class Consequences:
         self._examiner.judged(one.path, one.state)
 
     def _found(self, one: Examined, content: Content, verdict: Verdict) -> None:
-        """A rotated file holds a content on record."""
+        """Handle a rotated file that holds a content on record."""
         follower = self._follower
         for open_ in follower.opened:
             if open_.content is content:
                 self._foundOpen(one, open_, verdict)
                 return
-        # One that is not open: it is known where it is.
+        # The content is not open: only note where it is.
         follower.searching.pop(content.key, None)
         if content.life is Life.GONE:
             content.happened(Event.COPY_FOUND)
@@ -166,7 +168,7 @@ class Consequences:
         if one.seen.size > content.extent:
             if not verdict.isCertain:
                 self._notCertain(one, content.extent)
-            # Written to after it was finished.
+            # A writer has appended to the file after it was finished.
             self._around.events(
                 "late-write", path=one.path, generation=content.generation
             )
@@ -180,14 +182,14 @@ class Consequences:
     def _foundOpen(self, one: Examined, open_: OpenContent, verdict: Verdict) -> None:
         follower = self._follower
         if open_.file is not None and one.seen.size <= open_.file.size:
-            # Its own file is open and has it all: this is where it is on disk.
+            # Its own file is open and has every octet: note only its place on disk.
             self._settle(one, open_)
             one.close()
             return
         if one.descriptor >= 0:
             open_.use(follower.openFile(one.descriptor, open_.content))
             one.descriptor = -1
-        # Else it is an archive that was not unpacked: it is when it is read.
+        # Otherwise the archive was not unpacked yet; it is unpacked when it is read.
         open_.isCopied = verdict.rule is not Rule.SAME
         open_.isGrownCopy = verdict.rule is Rule.GROWN
         self._settle(one, open_)
@@ -196,15 +198,15 @@ class Consequences:
         if not verdict.isCertain:
             self._notCertain(one, open_.position)
         if open_.position == open_.content.origin:
-            # It may have had nothing when it was seen last: its age is its file's.
+            # The content may have been empty when last seen: its age is that of its file.
             self._follower.putByAge(open_)
 
     def _notCertain(self, one: Examined, position: int) -> None:
-        """A file may be another content than it was taken for; its octets are shipped."""
+        """Report that a file may hold another content than assumed; its octets are shipped."""
         self._around.events("copy-not-certain", path=one.path, position=position)
 
     def unreadable(self, one: Examined) -> None:
-        """An archive that nobody can unpack: its octets are a gap that names it."""
+        """Turn an archive that cannot be unpacked into a gap that names it."""
         follower = self._follower
         assert one.unreadable is not None
         self._around.tellOnce(one.path, one.unreadable)
@@ -230,7 +232,7 @@ class Consequences:
         self._follower.putByAge(open_)
 
     def applyLive(self, live: int, verdict: Verdict, origin: int) -> None:
-        """What has the path now."""
+        """Carry out the verdict on the file at the path."""
         follower = self._follower
         content = verdict.content
         if verdict.rule is Rule.DUPLICATE or (
@@ -241,7 +243,7 @@ class Consequences:
             )
             content = None
         if content is not None and content.key in follower.records:
-            # It was away, and has come back.
+            # The file was away, and has come back.
             self._around.events(
                 "returned", path=follower.path, generation=content.generation
             )
@@ -262,8 +264,8 @@ class Consequences:
                         "replaced", path=follower.path, generation=content.generation
                     )
                     if self._mayBeWritten(open_):
-                        # A daemon may write on to the file that was replaced: it is read,
-                        # too, and what the new one begins with is delivered as its.
+                        # A daemon may go on writing to the replaced file, so the forwarder
+                        # reads that one to its end. The shared beginning counts as its octets.
                         origin = content.extent
                         open_.isContinued = True
                         break
@@ -282,7 +284,7 @@ class Consequences:
         follower.current = follower.begin(live, identify(live), Life.LIVE, origin)
 
     def _beginsLikeGrown(self, live: int) -> bool:
-        """Whether a new file begins like one that was taken for a content, grown."""
+        """Whether a new file begins like one that was identified as a grown content."""
         file = liveFile(live)
         return any(
             open_.isGrownCopy and sharesFirstLine(file, open_.content)
@@ -290,7 +292,7 @@ class Consequences:
         )
 
     def _mayBeWritten(self, open_: OpenContent) -> bool:
-        """Whether somebody may still write to the file of an open content."""
+        """Whether any process may still write to the file of an open content."""
         file = open_.file
         if file is None or file.descriptor is None or open_.fromArchive:
             return False

@@ -1,14 +1,14 @@
 """
-What is known of a content: the octets that one file object had, from its birth on.
+Records of contents. A content is the octets that one file object ever had, from its birth on.
 
 A stream and generation is the master's record of one content; a L{Content} is the worker's.
 What must be true:
 
-* C{proof} covers only octets that were on the worker's disk when it was made: a power cut
-  must not leave the record of octets that it took;
-* C{seen} never shrinks while the content lives, except after a restart of the machine: what
-  was seen is delivered, or is in a gap record;
-* a content that is C{GONE} matches no file any more.
+* C{proof} covers only octets that were on the worker's disk when it was computed: a power cut
+  must not leave a record of octets that it destroyed;
+* C{seen} never shrinks while the content lives, except after a restart of the machine: octets
+  that were seen are delivered, or covered by a gap record;
+* a content that is C{GONE} matches no file any more, except its own object if that returns.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ __all__ = [
     "Proof",
 ]
 
-# Octets of the head that are kept to reject other files cheaply.
+# Octets of the head that are recorded, to reject other files cheaply.
 HEAD_OCTETS = 4096
 
-# A block of what is scanned or summed: the memory that it takes.
+# Octets to scan or sum at a time: this bounds the memory that it takes.
 BLOCK_OCTETS = 1024 * 1024
 
 ContentKey = tuple[str, int]
@@ -44,39 +44,39 @@ ContentKey = tuple[str, int]
 
 
 class Life(enum.Enum):
-    """Where a content is in its life; the value is what the state database holds."""
+    """The stages of a content's life; the state database stores the values."""
 
     # The file at the configured path.
     LIVE = "live"
-    # Another file has its path, or none; its own file is read to the end.
+    # Another file has its path, or its path is empty; its own file is read to the end.
     ROTATED = "rotated"
-    # Its file is gone or holds another content; a copy of it is looked for.
+    # Its file is gone or holds another content; the forwarder searches for a copy.
     SEARCHING = "searching"
-    # No copy was found: what was not delivered becomes a gap.
+    # No copy was found: the undelivered octets become a gap.
     LOST = "lost"
-    # Everything is delivered or in gaps; its file, if there is one, is closed.
+    # Every octet is delivered or in a gap; its file, if there is one, is closed.
     ENDED = "ended"
-    # A rotated file that was there before the forwarder first saw its path.
+    # A rotated file that existed before the forwarder first saw its path.
     PAST = "past"
-    # Ended, and its file is gone, too.
+    # It has ended, and its file is gone, too.
     GONE = "gone"
 
 
 UNFINISHED = (Life.LIVE, Life.ROTATED, Life.SEARCHING, Life.LOST)
-"""The lives in which a content has octets to deliver, or may get some."""
+"""The stages in which a content has octets to deliver, or may still get some."""
 
 
 class Event(enum.Enum):
-    """What moves a content from one L{Life} to the next."""
+    """The causes that move a content from one L{Life} to the next."""
 
-    NAME_TAKEN = "its path is another file's"
+    NAME_TAKEN = "another file has its path, or its path is empty"
     NAME_BACK = "its file has its path again"
     FILE_LOST = "its file is gone or holds another content"
     COPY_FOUND = "a file was proved to hold it"
     GIVEN_UP = "no copy was found in time"
-    DELIVERED = "everything is delivered or in gaps, and no writer is left"
+    DELIVERED = "every octet is delivered or in a gap, and no writer is left"
     FILE_GONE = "its file has no name, and no copy was found in time"
-    ASKED_FOR = "a master lacks some of it, or somebody has written to its file"
+    ASKED_FOR = "a master lacks octets, or a process has written to its file"
 
 
 TRANSITIONS: dict[tuple[Life, Event], Life] = {
@@ -98,7 +98,7 @@ TRANSITIONS: dict[tuple[Life, Event], Life] = {
     (Life.GONE, Event.ASKED_FOR): Life.LOST,
     (Life.GONE, Event.COPY_FOUND): Life.ENDED,
 }
-"""The life of a content; what is not here does not happen."""
+"""The life of a content; a pair that is not listed cannot happen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Proof:
         return self.end - self.start
 
     def extended(self, at: int, octets: bytes) -> Proof:
-        """This proof with the octets at C{at}; a new one, if they do not join."""
+        """This proof, extended by the octets at C{at}; after a hole, only these count."""
         if at > self.end:
             return Proof(at, at + len(octets), crc32(octets))
         fresh = octets[self.end - at :] if at < self.end else octets
@@ -127,10 +127,11 @@ class Proof:
 @dataclass(frozen=True, slots=True)
 class Position:
     """
-    How far one journal has acknowledged a content, and what it is called there.
+    How far one journal has acknowledged a content, and the content's name there.
 
+    @ivar stream: the journal's name of the content, with C{generation}.
     @ivar offset: octets that are durable there, or known to be gaps.
-    @ivar base: the end of the last gap; C{crc} is of the octets [base, offset).
+    @ivar base: the end of the last gap; C{crc} covers the octets [base, offset).
     """
 
     stream: str
@@ -147,19 +148,20 @@ class Content:
 
     @ivar name: the configured path.
     @ivar file: the object that held it when it was last seen.
-    @ivar origin: where it begins for a master: octets before it are not this content's.
+    @ivar origin: the offset where it begins for a master: earlier octets of its file belong to
+        another content.
     @ivar seen: the largest size that was seen.
-    @ivar proof: of the octets that were read, or summed ahead of being read.
-    @ivar delivered: the same, up to what some journal has acknowledged: a copy that was made
-        before the last octets came is known by it.
+    @ivar proof: of the octets that were read, or summed ahead of reading.
+    @ivar delivered: the same, up to the furthest acknowledgement of any journal. It identifies
+        a copy that was made before the last octets were written.
     @ivar head: the first octets, at most C{HEAD_OCTETS}.
-    @ivar archived: octets of the compressed file that holds it; 0: it is not compressed.
-    @ivar label: what a master shows instead of C{name}: an archive that cannot be read.
-    @ivar kept: of a deleted file, from where on its copy beside the state has octets.
-    @ivar cut: its file has only so many octets: a copy that was made before the last ones
-        came; 0: it has all.
-    @ivar reason: of the gap that its rest is, if it has lost its file.
-    @ivar modified: when C{file} had changed last, in nanoseconds.
+    @ivar archived: the size of the compressed file that holds it; 0: it is not compressed.
+    @ivar label: a master shows this instead of C{name}: the path of an unreadable archive.
+    @ivar kept: for a deleted file, the offset from which the kept copy has octets.
+    @ivar cut: the size of its file, if that is a copy that was made before the last octets
+        were written; 0: the file has every octet.
+    @ivar reason: for the gap that covers its rest, if it has lost its file.
+    @ivar modified: when C{file} last changed, in nanoseconds.
     """
 
     stream: str
@@ -181,23 +183,24 @@ class Content:
 
     @property
     def key(self) -> ContentKey:
-        """How the state database and the sender name it."""
+        """Its name in the state database and for the sender."""
         return (self.stream, self.generation)
 
     @property
     def extent(self) -> int:
-        """Octets that its file has at least."""
+        """The minimum size of its file, in octets."""
         return self.cut or self.seen
 
     @property
     def isProved(self) -> bool:
-        """Whether the proof covers all that its file has."""
+        """Whether the proof covers the whole extent of its file."""
         return self.proof.end >= self.extent and len(self.proof) > 0
 
     def isUnchanged(self, status: os.stat_result) -> bool:
         """
-        Whether a file is the one that holds this content, which has ended, and nobody has
-        written to it. It was compared when it got these numbers.
+        Whether a file is the one that holds this ended content, unchanged.
+
+        The file had these numbers when its octets were last compared.
         """
         return self.life in (Life.ENDED, Life.PAST) and (
             *self.file[:2],
@@ -207,8 +210,8 @@ class Content:
 
     def happened(self, event: Event) -> None:
         """
-        Go on in life.
+        Move on to the next stage of life.
 
-        @raise KeyError: that cannot happen now: an error of ours.
+        @raise KeyError: the event cannot happen at this stage: a bug in this program.
         """
         self.life = TRANSITIONS[self.life, event]

@@ -30,7 +30,7 @@ class ContentTable(StateDatabase):
         return [_content(row) for row in rows]
 
     def at(self, file: FileId) -> list[Content]:
-        """The records of a file's object, the newest last."""
+        """The records whose file is a given object, the newest last."""
         rows = self._db.execute(
             f"SELECT {_CONTENT} FROM content WHERE device = ? AND inode = ?"
             " ORDER BY generation",
@@ -44,7 +44,7 @@ class ContentTable(StateDatabase):
         return {os.fsdecode(name) for (name,) in rows}
 
     def unfinished(self) -> set[str]:
-        """The paths that have contents which are not ended."""
+        """The paths with contents that have not ended."""
         rows = self._db.execute(
             "SELECT DISTINCT name FROM content WHERE life NOT IN (?, ?, ?)",
             (Life.ENDED.value, Life.PAST.value, Life.GONE.value),
@@ -52,7 +52,7 @@ class ContentTable(StateDatabase):
         return {os.fsdecode(name) for (name,) in rows}
 
     def finished(self) -> list[ContentKey]:
-        """The keys of what is ended."""
+        """The keys of the contents that have ended."""
         rows = self._db.execute(
             "SELECT stream, generation FROM content WHERE life IN (?, ?)",
             (Life.ENDED.value, Life.GONE.value),
@@ -60,12 +60,12 @@ class ContentTable(StateDatabase):
         return [(stream, generation) for stream, generation in rows]
 
     def origins(self) -> dict[ContentKey, int]:
-        """Where each content begins."""
+        """The offset at which each content begins."""
         rows = self._db.execute("SELECT stream, generation, origin FROM content")
         return {(stream, generation): origin for stream, generation, origin in rows}
 
     def _saveContents(self, contents: Iterable[Content]) -> None:
-        """Write records, in the transaction that there is."""
+        """Write records, inside the caller's transaction."""
         self._db.executemany(
             f"INSERT OR REPLACE INTO content ({_CONTENT}) VALUES"
             f" ({', '.join('?' * 22)})",

@@ -1,9 +1,9 @@
 """
-Directories, read again when they have changed, and the rotated copies in them.
+Cached directory listings, and the rotated copies in them.
 
-With a thousand logs in one directory, each would read it a thousand times as often as it
-changes: L{DirectoryCache} reads it once for all, and L{Siblings} asks of a new name once which
-logs it may be a rotated copy of.
+With a thousand logs in one directory, each would list the directory after every change.
+L{DirectoryCache} lists it once for all logs, and L{Siblings} determines once for each new name
+which logs the file may be a rotated copy of.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from ._names import RotatedIndex
 
 __all__ = ["DirectoryCache", "Listing", "Siblings"]
 
-# How long after a change a directory's time may still be that of the next one: file systems
-# count in ticks, and take the time of the last.
+# For this long after a change, a further change may leave the directory's time as it is: file
+# systems count time in ticks and store the time of the last tick.
 DIRECTORY_TICK_NS = 50_000_000
 
-# A directory is read again after this long, in seconds, whatever its time: tools can set it
-# back, and some file systems count in seconds.
+# Read a directory again after this many seconds, even if its time has not changed: tools can set
+# the time back, and some file systems store only whole seconds.
 FRESH_S = 4.0
 
 
-# How often it is looked which directories the patterns of --rotated stand for, in seconds.
+# How often the patterns of --rotated are expanded to directories, in seconds.
 INDEX_S = 2.0
 
 
@@ -35,7 +35,7 @@ class Listing:
     """
     The names in a directory, and the inode of each.
 
-    @ivar serial: another one means that it was read again and differs.
+    @ivar serial: changes whenever a new reading differs from the one before.
     """
 
     names: Mapping[str, int]
@@ -53,7 +53,7 @@ class _Cached:
 
 class DirectoryCache:
     """
-    Directories that are read again when they have changed.
+    Listings of directories, read again after a change.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -63,11 +63,11 @@ class DirectoryCache:
         self._serial = 0
 
     def beginLook(self) -> None:
-        """From now on each directory is asked once whether it has changed."""
+        """Begin a look: check each directory for changes once from now on."""
         self._looks += 1
 
     def refresh(self) -> None:
-        """Ask again about the directories whose time has changed within this look."""
+        """Check the directories again that have changed during this look."""
         for directory, cached in self._cached.items():
             try:
                 if os.stat(directory).st_mtime_ns != cached.changed:
@@ -77,14 +77,14 @@ class DirectoryCache:
 
     def list(self, directory: str) -> Listing:
         """
-        The names in a directory.
+        List the names in a directory.
 
-        @raise OSError: it cannot be read.
+        @raise OSError: the directory cannot be read.
         """
         before = self._cached.get(directory)
         if before is not None and before.look == self._looks:
             return before.listing
-        # Before it is read: what changes meanwhile shows another time.
+        # Get the time before reading: a change during the reading then shows another time.
         changed = os.stat(directory).st_mtime_ns
         now = self._clock()
         if (
@@ -108,7 +108,7 @@ class DirectoryCache:
 
 @dataclass(slots=True)
 class _Directory:
-    """What was made of a listing: its serial, and which logs each name may belong to."""
+    """The last listing that was used, and which logs each name may belong to."""
 
     serial: int = -1
     names: Mapping[str, int] = field(default_factory=dict)
@@ -120,7 +120,8 @@ class Siblings:
     """
     The files that may be rotated copies of the followed logs, by their names.
 
-    @ivar changed: the paths whose siblings differ since L{take} was asked last.
+    @ivar changed: the paths whose siblings have changed since the last L{take}.
+    @ivar trouble: the directories that cannot be read, and the reasons.
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class Siblings:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
-        @param patterns: of C{--rotated}.
+        @param patterns: the values of C{--rotated}.
         """
         self._cache = cache
         self._patterns = patterns
@@ -143,7 +144,7 @@ class Siblings:
         self.trouble: dict[str, str] = {}
 
     def follow(self, paths: Iterable[str]) -> None:
-        """Which logs there are; also after a link among them has changed."""
+        """Set the followed logs; also call this after a link among them has changed."""
         paths = list(paths)
         self._index = RotatedIndex(paths, self._patterns)
         self._directories = {place: _Directory() for place in self._index.directories()}
@@ -151,9 +152,9 @@ class Siblings:
         self.changed = set(paths)
 
     def look(self) -> None:
-        """Read what has changed."""
+        """Read the directories that have changed."""
         if self._patterns and self._clock() - self._indexedAt >= INDEX_S:
-            # What a pattern stands for can have come, or gone.
+            # The directories that a pattern matches may have come or gone.
             self._indexedAt = self._clock()
             index = RotatedIndex(self._of, self._patterns)
             if index.directories() != self._index.directories():
@@ -165,7 +166,7 @@ class Siblings:
             except (FileNotFoundError, NotADirectoryError):
                 listing = Listing({}, 0)
             except OSError as error:
-                # It is neither empty nor as it was.
+                # Keep the last listing: an unreadable directory is not an empty one.
                 self.trouble[place] = error.strerror or str(error)
                 continue
             if listing.serial != known.serial:
@@ -190,8 +191,9 @@ class Siblings:
 
     def lookAgain(self) -> None:
         """
-        Read what has changed since this look began: who begins something new must know what
-        is there now.
+        Read again the directories that have changed since this look began.
+
+        Before a new content begins, its follower must know the files that are there now.
         """
         self._cache.refresh()
         self.look()
@@ -201,7 +203,7 @@ class Siblings:
         return self._of.get(path, {})
 
     def take(self, path: str) -> bool:
-        """Whether the siblings of a log differ since this was asked last."""
+        """Whether the siblings of a log have changed since the last call."""
         if path in self.changed:
             self.changed.discard(path)
             return True
@@ -213,11 +215,11 @@ class Siblings:
         return self._index.pathsOf(directory, name)
 
     def age(self, path: str) -> tuple[int, tuple[int, ...]]:
-        """Sorts rotated copies by their names, the oldest first; only a hint."""
+        """Sort key for rotated copies by name: the oldest sorts first. Only a hint."""
         return self._index.order(os.path.basename(path))
 
     def withInode(self, inode: int) -> list[str]:
-        """The names, whatever they are, that lead to an inode in any of the directories."""
+        """Every path in these directories, whatever its name, that leads to an inode."""
         found = []
         for place, directory in self._directories.items():
             if directory.inodes is None:

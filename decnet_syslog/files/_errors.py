@@ -1,4 +1,4 @@
-"""Why a compressed file could not be decoded."""
+"""Reasons why a compressed file cannot be decoded."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ __all__ = ["BadOctets", "CannotDecode"]
 
 
 class BadOctets(ValueError):
-    """The octets are damaged, or no such format."""
+    """The octets are damaged, or have some other format."""
 
 
 class CannotDecode(Exception):
     """
-    The octets may be sound, but decoding them needs more than there is, or than we allow.
+    The octets may be valid, but decoding them needs a missing library or too much memory.
 
-    The message says why and what to do.
+    The message gives the reason and the remedy.
     """

@@ -1,7 +1,8 @@
 """
-What a file and a content look like to each other: the evidence that L{reconcile} is handed.
+Evidence about files and contents for L{reconcile}.
 
-Hints (a head, a tail, a birth) say what may be a copy that is being made; checksums prove.
+Hints (a head, a tail, a birth time) suggest that a file may be a copy in the making; only
+checksums prove it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ __all__ = [
     "unreadPast",
 ]
 
-# Octets of two files that are compared to see whether one looks like a copy of the other.
+# Octets of two files that are compared to see if one looks like a copy of the other.
 LOOK_OCTETS = 4096
 
 
@@ -43,7 +44,7 @@ def isUnchanged(content: Content, path: str) -> bool:
 
 
 def liveFile(descriptor: int) -> SeenFile:
-    """What has a configured path."""
+    """Describe the file at a configured path."""
     return SeenFile(
         identify(descriptor),
         os.fstat(descriptor).st_size,
@@ -55,7 +56,7 @@ def liveFile(descriptor: int) -> SeenFile:
 
 
 def ownOf(one: OpenContent) -> Callable[[int, int, int], int | None]:
-    """The checksum of the file of an open content."""
+    """The checksum function of the file of an open content."""
 
     def checksum(start: int, end: int, crc: int) -> int | None:
         try:
@@ -67,7 +68,11 @@ def ownOf(one: OpenContent) -> Callable[[int, int, int], int | None]:
 
 
 def pending(live: int, file: SeenFile) -> Candidate:
-    """What has the path now and is no content yet: a rotated file may be a copy of it."""
+    """
+    The file at the path, before it has a content: a rotated file may be a copy of it.
+
+    @param live: its descriptor.
+    """
 
     def looks(other: SeenFile) -> bool:
         if other.size > file.size or 0 < other.birth < file.birth:
@@ -82,7 +87,7 @@ def pending(live: int, file: SeenFile) -> Candidate:
 
 
 def pastOf(one: Examined, follower: FileFollower) -> Content:
-    """The record of a file that is not ours to ship, and is known when it is compressed."""
+    """Record a file from before the first look: the record identifies it once compressed."""
     size = one.seen.size
     crc = one.seen.checksum(0, size, 0) if one.unreadable is None else None
     proof = Proof() if crc is None else Proof(0, size, crc)
@@ -104,7 +109,7 @@ def pastOf(one: Examined, follower: FileFollower) -> Content:
 
 
 def unreadPast(path: str, follower: FileFollower) -> Content:
-    """The record of a file that is not ours to ship, and that cannot be read now."""
+    """Record such a file that cannot be read now."""
     status = os.stat(path, follow_symlinks=False)
     size = status.st_size
     return Content(
@@ -121,14 +126,14 @@ def unreadPast(path: str, follower: FileFollower) -> Content:
 
 
 def looksLike(one: OpenContent) -> Callable[[SeenFile], bool]:
-    """Whether a file looks like a copy of the beginning of an open content."""
+    """A test whether a file looks like a copy of the beginning of an open content."""
 
     def looks(file: SeenFile) -> bool:
         own = one.file
         if own is None or own.descriptor is None or file.size > own.size:
             return False
         if not one.fromArchive and 0 < file.birth < birthTime(own.descriptor):
-            # A copy is younger than what it was copied from.
+            # A copy is created after its original.
             return False
         count = min(len(file.head), len(own.head))
         start = max(0, file.size - LOOK_OCTETS)
@@ -140,13 +145,13 @@ def looksLike(one: OpenContent) -> Callable[[SeenFile], bool]:
 
 
 def mayBeCopied(content: Content) -> Callable[[SeenFile], bool]:
-    """The same for a content whose file is there and not open."""
+    """The same test for a content whose file is there, but not open."""
 
     def looks(file: SeenFile) -> bool:
         if file.size > content.extent:
             return False
         if file.size < content.extent and file.isWritten is False:
-            # Nobody is making a copy.
+            # The file is shorter, and no process is writing the rest of a copy.
             return False
         count = min(len(file.head), len(content.head))
         return file.head[:count] == content.head[:count]

@@ -1,13 +1,11 @@
 """
-The rotated files of one path, opened and looked at, until it is known what they are.
+Opens and examines the rotated files of one path until each is identified.
 
-What must be true:
-
-* a file is judged once: opening and unpacking costs, and directories change for other reasons
-  than ours. The judgement holds while inode, size and time of change are the same;
-* "it is gone" is said only of what is gone. A file that cannot be opened now, a file that
-  was renamed while we looked, is looked at again;
-* a file that may still be becoming what it will be is waited for, for a bounded time.
+* A file is identified once, because opening and unpacking cost time, and its directory also
+  changes for other reasons. It stays identified while inode, size and modification time stay.
+* Only a file that is gone counts as gone. A file that cannot be opened now, or was renamed during
+  the look, is examined again.
+* The examiner waits for a file that is still being written, but only for a bounded time.
 """
 
 from __future__ import annotations
@@ -29,27 +27,25 @@ from ._writers import isOpenForWriting
 
 __all__ = ["Examiner"]
 
-# After so long without a change a file is taken for complete, in seconds: nobody writes to it;
-# somebody may, and the system does not say; somebody does.
+# A file counts as complete after this many seconds without a change: if no process has it open
+# for writing; if the system cannot say; if a process has.
 SETTLED_S = 2.0
 SETTLED_UNKNOWN_S = 10.0
 SETTLED_WRITTEN_S = 60.0
 
-# An archive stands beside what it was made of until its maker deletes that, in seconds: with
-# many files and sharedscripts that takes longer.
+# The same for an archive: with many files and sharedscripts, its original is deleted late.
 SETTLED_ARCHIVE_S = 30.0
 
-# Until a compressed file that does not fit on the disk is unpacked again, in seconds: each time
-# costs what the disk has left.
+# Seconds before an archive that did not fit is unpacked again; each try fills the disk.
 FULL_RETRY_S = 30.0
 
 
 class Examiner:
     """
-    Looks at rotated files.
+    Examines rotated files.
 
-    @ivar isIncomplete: whether some file is to be looked at again.
-    @ivar refused: the files that could not be read at the last look, and why.
+    @ivar isIncomplete: whether some file must be examined again.
+    @ivar refused: the files that could not be read at the last look, and the reasons.
     """
 
     def __init__(
@@ -61,8 +57,7 @@ class Examiner:
     ) -> None:
         """
         @param directory: for nameless files.
-        @param isKnown: whether a content that is delivered and has lost its file has a head,
-            a size and a CRC-32: its archive need not be unpacked.
+        @param isKnown: whether a delivered content without a file has a head, size and CRC-32.
         """
         self._isKnown = isKnown
         self._clock = clock
@@ -76,33 +71,33 @@ class Examiner:
         self.refused: dict[str, str] = {}
 
     def judged(self, path: str, state: FileState) -> None:
-        """It is known what a file is, while it stays as it is."""
+        """Note that a file is identified, as long as it does not change."""
         self._judged[path] = state
         self._watched.pop(path, None)
         self._kept.pop(path, None)
 
     def forgetOne(self, path: str) -> None:
-        """It is not known any more what a file is."""
+        """Note that a file is not identified any more."""
         self._judged.pop(path, None)
 
     def known(self) -> list[str]:
-        """The files that were judged."""
+        """The files that are identified."""
         return list(self._judged)
 
     def doubt(self, path: str) -> bool:
-        """Whether a file is not any more as it was when it was judged."""
+        """Whether a file has changed since it was identified; then identify it anew."""
         known = self._judged.get(path)
         try:
             if known is None or known == stateOf(os.stat(path, follow_symlinks=False)):
                 return False
         except OSError:
-            # Its directory has changed: that is looked at.
+            # Its directory has changed, and the next look reads that anyway.
             return False
         del self._judged[path]
         return True
 
     def forget(self, there: Mapping[str, int]) -> None:
-        """Drop what is known of names that are gone."""
+        """Drop the notes on names that do not exist any more."""
         for known in (self._judged, self._watched, self._retryAt):
             for path in [p for p in known if p not in there]:
                 del known[path]
@@ -110,7 +105,7 @@ class Examiner:
             self._kept.pop(path).close()
 
     def close(self) -> None:
-        """Close what is still waited for."""
+        """Close the files that are kept for the next look."""
         for one in self._kept.values():
             one.close()
         self._kept.clear()
@@ -121,10 +116,10 @@ class Examiner:
         owns: Callable[[str, os.stat_result], bool | None],
     ) -> Iterable[Examined]:
         """
-        The files of which it is not known what they are, each open, each object once.
+        Open the files that are not identified yet, each object once.
 
         @param there: paths and inodes.
-        @param owns: whether a file is known to be that of a content, by its object.
+        @param owns: whether a file is a content's, by its object; C{None}: ask again later.
         """
         self.isIncomplete = False
         self.refused = {}
@@ -146,7 +141,7 @@ class Examiner:
             if one is None:
                 continue
             if one.seen.file in objects:
-                # It was renamed while we looked, or has two names: ask again by the second.
+                # It was renamed during the look, or has two names: examine it again later.
                 self.isIncomplete = True
                 self._kept.pop(path, None)
                 one.close()
@@ -160,7 +155,7 @@ class Examiner:
         status = os.stat(path, follow_symlinks=False)
         state = stateOf(status)
         if not stat.S_ISREG(status.st_mode) or self._judged.get(path) == state:
-            # No rotation makes a link; somebody who can write here might.
+            # Rotation does not create links, but a user who can write here might.
             self.judged(path, state)
             return None
         owned = owns(path, status)
@@ -180,12 +175,12 @@ class Examiner:
                 kept.seen = self._seen(kept, settledFor)
                 return kept
             self._kept.pop(path).close()
-        # An archive that was not unpacked, and is not what its trailer claims, is unpacked.
+            # The file is not the content that its trailer claims: unpack it this time.
         isClaimTrusted = kept is None or kept.descriptor >= 0
         return self._open(path, state, settledFor, isClaimTrusted)
 
     def _settledFor(self, path: str, state: FileState) -> float:
-        """How long a file has not changed, in seconds."""
+        """For how many seconds a file has not changed."""
         now = self._clock()
         watched = self._watched.get(path)
         if watched is None or watched[0] != state:
@@ -202,7 +197,7 @@ class Examiner:
         try:
             status = os.fstat(descriptor)
             if stateOf(status) != state:
-                # Another file got the name meanwhile, or it was written to.
+                # Another file has got the name since, or the file was written to.
                 self.isIncomplete = True
                 return None
             file = identify(descriptor)
@@ -240,7 +235,7 @@ class Examiner:
             return one
         if isinstance(outcome, Unfinished):
             self.isIncomplete = True
-            # What is unpacked is thrown away each time: not at each look.
+            # The unpacked octets are discarded each time, so do not retry at every look.
             self._retryAt[path] = self._clock() + min(1.0, outcome.wait or 1.0)
             return None
         if isinstance(outcome, NoSpace):
@@ -278,11 +273,11 @@ class Examiner:
         )
 
     def hasChanged(self, one: Examined) -> bool:
-        """Whether somebody has written to a file since it was opened."""
+        """Whether a file was written to since it was opened."""
         return stateOf(os.fstat(one.descriptor)) != one.state
 
     def wait(self, one: Examined) -> None:
-        """It cannot be said yet what a file is: keep it for the next look."""
+        """Keep a file that cannot be identified yet open for the next look."""
         self.isIncomplete = True
         self._kept[one.path] = one
 
@@ -294,7 +289,7 @@ def _claimed(
     state: FileState,
     born: int,
 ) -> Examined:
-    """An archive that is not unpacked: its trailer claims a content that has ended."""
+    """An archive that need not be unpacked: its trailer claims an ended content."""
     head, size, crc = claim
     seen = SeenFile(
         file,

@@ -1,4 +1,4 @@
-"""An open file that is not identified yet, and the facts that cost no reading."""
+"""An open file that is not identified yet, and the facts about it that need no reading."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["NOTHING", "Examined", "FileState", "checksumOf", "claimOf", "stateOf
 
 
 class FileState(NamedTuple):
-    """What a judgement holds for."""
+    """The properties that must stay the same for a file to stay identified."""
 
     device: int
     inode: int
@@ -34,14 +34,14 @@ def stateOf(status: os.stat_result) -> FileState:
 @dataclass(eq=False)
 class Examined:
     """
-    An open file that no judgement holds for.
+    An open file that is not identified yet.
 
-    @ivar descriptor: of its content; of an archive a nameless file's.
-    @ivar archived: octets of the compressed file; 0: it is not compressed.
-    @ivar copyOf: the content of which it was proved to be the beginning, by a comparison when
-        both were there.
+    @ivar descriptor: of its content; for an archive, of the nameless file it is unpacked to.
+    @ivar archived: the size of the compressed file; 0: it is not compressed.
+    @ivar copyOf: the content whose beginning it holds; a comparison proved this while both
+        files were there.
     @ivar unreadable: why an archive cannot be unpacked, or C{None}.
-    @ivar birth: when the object was made, in nanoseconds; 0: not known.
+    @ivar birth: when the object was created, in nanoseconds; 0: unknown.
     """
 
     path: str
@@ -55,22 +55,22 @@ class Examined:
 
     @property
     def isOnlyClaimed(self) -> bool:
-        """Whether it is an archive of which only the trailer was read."""
+        """Whether it is an archive whose trailer alone was read."""
         return self.descriptor < 0 and bool(self.archived) and self.unreadable is None
 
     def close(self) -> None:
-        """Close it."""
+        """Close the descriptor."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
 
 
-# Stands in until the file has been read.
+# A placeholder until the file has been read.
 NOTHING = SeenFile(NO_FILE, 0, b"", lambda start, end, crc: None)
 
 
 def checksumOf(descriptor: int) -> Callable[[int, int, int], int | None]:
-    """A checksum of an open file, as L{reconcile} asks for it."""
+    """The checksum function of an open file, in the form that L{reconcile} takes."""
 
     def checksum(start: int, end: int, crc: int) -> int | None:
         return fileChecksum(descriptor, start, end, crc)
@@ -80,9 +80,10 @@ def checksumOf(descriptor: int) -> Callable[[int, int, int], int | None]:
 
 def claimOf(path: str, descriptor: int) -> tuple[bytes, int, int] | None:
     """
-    What a gzip file says of its content: head, size and CRC-32 (RFC 1952 section 2.3.1).
+    The head, size and CRC-32 of the content that a gzip file claims (RFC 1952 section 2.3.1).
 
-    Of one of several members it is what the last says, which fits nothing.
+    If the file has several members, the last one's size and CRC-32 are returned; these match
+    no content.
     """
     if compressionOf(path) != ".gz" or isOpenForWriting(descriptor):
         return None

@@ -1,13 +1,14 @@
 """
-The end of a content: when nobody writes to it any more, and what is kept until then.
+The end of a content: when its file has no writer any more, and what is kept until then.
 
 What must be true:
 
-* a descriptor is kept while somebody can write to its file: a rotated, moved or deleted file
-  is finished when the system says that nobody has it open for writing, or, where the system
-  does not say, when it has not grown for long. Giving up earlier is an event;
-* a file that was deleted before it was delivered is copied beside the state; then the deleted
-  one is closed, so that the disk holds it once.
+* a descriptor is kept as long as any process can write to its file. A rotated, moved or deleted
+  file is finished when the system reports that no process has it open for writing. Where the
+  system cannot report this, the file is finished when it has not grown for long. Giving up
+  earlier raises an event;
+* a file that was deleted before it was delivered is copied next to the state database. Then
+  the forwarder closes the deleted file, so that the disk holds its octets once.
 """
 
 from __future__ import annotations
@@ -26,23 +27,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Finisher"]
 
-# How long a rotated file must not have grown, in seconds: nobody has it open for writing; nor
-# has, and its last line has no LF; the system does not say.
+# A rotated file is finished if it has not grown for this many seconds: if no process has it open
+# for writing; the same, but its last line has no LF; if the system cannot say.
 QUIET_S = 1.0
 QUIET_LINE_S = 10.0
 QUIET_UNKNOWN_S = 60.0
 
-# How long a writer may hold a rotated file, in seconds, and how many such files of a path
-# are held.
+# The longest time that a writer may hold a rotated file, in seconds, and the maximum number of
+# such files per path.
 WRITER_S_MAX = 24 * 3600.0
 WRITERS_MAX = 64
 
-# A deleted file that could not be kept is tried again after this long, in seconds: the disk
-# that was full may have been cleared.
+# Seconds before the forwarder tries again to keep a deleted file: space on a full disk may have
+# been freed.
 KEEP_RETRY_S = 30.0
 
-# Contents whose files are gone that are remembered of each path: a journal that was put back
-# is told of what it lost of them.
+# Maximum number of records of contents without a file, for each path. From these, a journal
+# that was restored from a backup gets gap records for the octets that it lost.
 GONE_MAX = 64
 
 
@@ -54,12 +55,12 @@ class Finisher:
     def __init__(self, follower: FileFollower, around: Surroundings) -> None:
         self._follower = follower
         self._around = around
-        # Of rotated contents, how often they had grown when last looked at, and since when.
+        # For each rotated content: how often it had grown at the last look, and since when.
         self._growth: dict[ContentKey, tuple[int, float]] = {}
         self._keepAt: dict[ContentKey, float] = {}
 
     def look(self) -> None:
-        """Count what is behind; keep what was deleted; end what is delivered."""
+        """Count the newer octets; keep deleted files; end the contents that are delivered."""
         opened = self._follower.opened
         newer = 0
         for one in reversed(opened):
@@ -84,7 +85,7 @@ class Finisher:
     # Writers
 
     def _isFinal(self, one: OpenContent) -> bool:
-        """Whether nobody writes to a rotated file any more."""
+        """Whether a rotated file has no writer any more."""
         if one.lostReason is not None or one.file is None or one.fromArchive:
             return True
         assert one.rotatedAt is not None
@@ -97,7 +98,7 @@ class Finisher:
         if quiet < (QUIET_S if one.position == one.size else QUIET_LINE_S):
             return False
         if self._around.isLivePath(one.content.file, self._follower):
-            # It has another configured path by now: what comes is that one's.
+            # The file has another configured path by now: new octets belong to that one.
             return True
         descriptor = one.file.descriptor
         isWritten = None if descriptor is None else self._around.isWritten(descriptor)
@@ -105,7 +106,7 @@ class Finisher:
             return quiet >= QUIET_UNKNOWN_S or self._isClosed(one, quiet, since)
         if isWritten:
             return self._isGivenUp(one, now)
-        # What a writer wrote before it closed the file came before this.
+        # The file is closed by now. Look once more for octets that were written before that.
         before = one.file.grew
         one.look()
         return not one.hasChanged and one.file.grew == before
@@ -121,7 +122,7 @@ class Finisher:
         return closedAt is not None and closedAt >= since
 
     def _isGivenUp(self, one: OpenContent, now: float) -> bool:
-        """Whether a file is left that somebody may still write to."""
+        """Whether to give up a file that a process may still write to."""
         assert one.rotatedAt is not None
         held = [o for o in self._follower.opened if o is not self._follower.current]
         tooMany = len(held) > WRITERS_MAX and one is held[0]
@@ -147,10 +148,10 @@ class Finisher:
         )
         one.happened(Event.DELIVERED)
         if content.label and isOnDisk:
-            # An archive that cannot be read stays where it is, and is told of once.
+            # An unreadable archive stays on disk; once ended, it is not reported again.
             content.happened(Event.COPY_FOUND)
         if content.life is Life.ENDED and not isOnDisk:
-            # Its archive may be there, and not complete yet: then it is to be known by that.
+            # Its archive may exist, but be incomplete: search until it can be identified.
             follower.searching[content.key] = self._around.clock()
         follower.opened.remove(one)
         follower.records[content.key] = content
@@ -163,7 +164,7 @@ class Finisher:
         self._forget()
 
     def _forget(self) -> None:
-        """Forget the oldest of what is gone, if there are many."""
+        """Forget the oldest contents without a file, if there are more than C{GONE_MAX}."""
         records = self._follower.records
         gone = sorted(
             [c for c in records.values() if c.life is Life.GONE],
@@ -178,7 +179,7 @@ class Finisher:
     # Deleted files
 
     def _isDeleted(self, one: OpenContent) -> bool:
-        """Whether the content is on disk nowhere but in a file that has no name."""
+        """Whether the content exists only in a file without a name, or in the kept copy."""
         if one.rescuedOctets or one.fromArchive:
             return one.rescuedOctets > 0 or one.home is None
         return one.home is None and one.file is not None and one.file.links == 0
@@ -194,20 +195,20 @@ class Finisher:
             self._around.kept.release(one.key)
 
     def _isEndangered(self, one: OpenContent) -> bool:
-        """Whether what is not acknowledged would be gone with us."""
+        """Whether unacknowledged octets would be lost if this process died."""
         if max(one.rescuedOctets, one.acknowledged.offset) >= one.size:
             return False
         return one.home is None and self._isDeleted(one)
 
     def _keep(self, one: OpenContent) -> None:
-        """Keep what was deleted under us."""
+        """Copy a file that was deleted while it is open."""
         now = self._around.clock()
         if not self._isEndangered(one) or now < self._keepAt.get(one.key, now):
             return
         assert one.file is not None and one.file.descriptor is not None
         kept = self._around.kept
         try:
-            # A restart knows the copy by its name, and what was seen by its checksum.
+            # After a restart, the name identifies the copy, and the checksum its octets.
             one.extendProof(max(0, one.size - one.content.proof.end))
             if not one.rescuedOctets:
                 one.content.kept = one.acknowledged.offset
@@ -226,7 +227,7 @@ class Finisher:
             self._around.events("not-kept", path=self._follower.path, reason=reason)
 
     def _useKept(self, one: OpenContent) -> None:
-        """Close the deleted file when its copy has everything: the disk holds it once."""
+        """Close the deleted file once its copy is complete: the disk holds it once."""
         assert one.file is not None and one.file.descriptor is not None
         if (
             not one.fromArchive

@@ -1,11 +1,11 @@
 """
-All log files of a forwarder: several paths and patterns, and the journal they go to.
+All log files of a forwarder: several paths and patterns, and the journal that receives them.
 
-What must be true: positions belong to a journal. L{FollowedFiles.connect} makes those of the
-one that is connected the ones that count; what another has acknowledged is kept beside them.
+What must be true: a position belongs to one journal. L{FollowedFiles.connect} selects the
+positions of the connected journal; the positions in other journals are stored next to them.
 
 This is the facade of the package, and longer than its other modules: the session of a
-connection, the service and the status use one object for all files.
+connection, the service and the status page use one object for all files.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ from ._writers import isOpenForWriting
 
 __all__ = ["FILES_MAX", "PLAIN", "FollowedFiles"]
 
-# How often patterns are expanded, in seconds.
+# How often the patterns are expanded, in seconds.
 EXPAND_S = 0.5
 
-# Files that one forwarder follows: each is a descriptor or two, and a row. Half of what a
-# listener lets one connection have open: of each there may be a rotated one that is not done.
+# Maximum number of files that one forwarder follows; each takes a descriptor or two, and a row.
+# This is half the limit of a listener for one connection: each path may also have an unfinished
+# rotated file.
 FILES_MAX = 1024
 
 
@@ -61,9 +62,9 @@ class FollowedFiles:
         isWritten: Callable[[int], bool | None] = isOpenForWriting,
     ) -> None:
         """
-        @param filesMax: more are not followed, and that is reported.
-        @param rotated: patterns of rotated files elsewhere.
-        @param events: told what happens to files: C{events(name, **facts)}.
+        @param filesMax: extra files are reported and not followed.
+        @param rotated: patterns of rotated files in other places.
+        @param events: is called for each event of a file: C{events(name, **facts)}.
         """
         kept = KeptFiles(Path(f"{store.path}.held"))
         kept.sweep(store.finished())
@@ -120,16 +121,16 @@ class FollowedFiles:
             self._closes,
         )
 
-    # What there is
+    # State
 
     @property
     def opened(self) -> list[OpenContent]:
-        """Of every path what is not finished, the older first."""
+        """The unfinished contents of all paths, the oldest of each path first."""
         return [one for f in self._followers.values() for one in f.opened]
 
     @property
     def troubles(self) -> dict[str, str]:
-        """What cannot be read now, or is not followed: path and reason."""
+        """The files that cannot be read now, or are not followed: path and reason."""
         found = {**self._paths.unfollowed, **self._troubles.unopened}
         found.update(self._troubles.now)
         found.update(self._siblings.trouble)
@@ -140,29 +141,29 @@ class FollowedFiles:
 
     @property
     def messageOctetsMax(self) -> int:
-        """The longest line that is shipped: the connected master's limit counts."""
+        """The longest line that is shipped; a connected master may lower the limit."""
         if self._masterOctetsMax is None:
             return self._messageOctetsMax
         return min(self._messageOctetsMax, self._masterOctetsMax)
 
     def limitMessages(self, octets: int | None) -> None:
         """
-        Ship no longer messages than the receiver takes.
+        Apply the message limit of the receiver.
 
-        @param octets: C{None}: nobody is connected.
+        @param octets: the limit; C{None}: no receiver is connected.
         """
         self._masterOctetsMax = octets
 
     def reportUnopened(self, paths: dict[str, str]) -> None:
-        """Files that wait because the master takes no more of a connection, and its reason."""
+        """Report files that wait because the master opens no more on a connection, and why."""
         self._troubles.reportUnopened(paths)
 
     def onChanged(self, call: Callable[[], None]) -> None:
-        """Call when there is something to save."""
+        """Add a callable that is called when there is something to save."""
         self._changed.append(call)
 
     def changed(self) -> None:
-        """Records or positions have moved."""
+        """Announce that records or positions have changed."""
         for call in self._changed:
             call()
 
@@ -170,15 +171,15 @@ class FollowedFiles:
 
     @property
     def hasJournal(self) -> bool:
-        """Whether the last receiver that was met has a journal."""
+        """Whether the receiver that was connected last has a journal."""
         return self._journal.authority[0] != PLAIN
 
     def isMet(self, authority: Authority) -> bool:
-        """Whether positions of a journal are known."""
+        """Whether positions in a journal are on record."""
         return self.store.isMet(authority)
 
     def markOf(self, journal: str) -> JournalSeen | None:
-        """The newest mark that a journal has told: on disk, with what it covers."""
+        """The newest mark of a journal, after saving it and the positions that it covers."""
         self.save()
         return self.store.seen(journal)
 
@@ -191,14 +192,14 @@ class FollowedFiles:
         mark: JournalSeen | None = None,
     ) -> None:
         """
-        A journal is connected: its positions count from now on.
+        Make a journal the connected one: its positions count from now on.
 
-        @param resend: whether a journal gets again what another has. Otherwise it goes on
-            where that one is.
-        @param isHistoryKept: whether the journal is known to hold all that it has acknowledged.
-            If not, everything that is on disk is offered to it again.
-        @param mark: how far it is, if it tells. Of a journal that is met for the first time
-            it is noted by L{meet}, when it is known what that journal holds.
+        @param resend: whether the journal gets octets that another journal has acknowledged. If
+            not, it continues where that one is.
+        @param isHistoryKept: whether the journal is known to hold every octet that it has
+            acknowledged. If not, every octet on disk is offered to it again.
+        @param mark: its newest mark, if it has marks. At the first connection with a journal,
+            L{meet} saves the mark, after the journal was compared with the files.
         """
         self.save()
         lacks = self._journal.connect(
@@ -211,27 +212,27 @@ class FollowedFiles:
             follower.offer(lacks)
 
     def meet(self, authority: Authority, mark: JournalSeen | None) -> None:
-        """What a journal holds was compared: from now on it counts as known."""
+        """Count a journal as known, after its contents were compared with the files."""
         self.save()
         self.store.meet(authority, mark)
 
     def remember(self, mark: JournalSeen) -> None:
-        """The connected journal is this far; it is on disk with the next position."""
+        """Note a newer mark of the connected journal; it is saved with the next position."""
         self._journal.remember(mark)
 
     def rememberedOf(self, one: OpenContent) -> Position | None:
-        """What the connected journal had acknowledged before this connection."""
+        """The position that the connected journal had acknowledged before this connection."""
         return self._journal.remembered.get(one.key)
 
     def aliases(self) -> dict[ContentKey, ContentKey]:
-        """What the connected journal calls contents, and which these are."""
+        """Map the connected journal's names of contents to their keys here."""
         found = {(p.stream, p.generation): k for k, p in self._journal.of.items()}
         for one in self.opened:
             found[one.acknowledged.stream, one.acknowledged.generation] = one.key
         return found
 
     def adopt(self, positions: dict[OpenContent, Position]) -> None:
-        """What contents are called in the connected journal, and how far it has them."""
+        """Take over the connected journal's names and positions of contents."""
         for one, position in positions.items():
             one.resume(position)
         found = {one.key: position for one, position in positions.items()}
@@ -240,22 +241,24 @@ class FollowedFiles:
         except sqlite3.DatabaseError:
             if self._journal.renames(found):
                 raise
-            # There is no space. The journal has the positions; they are written later.
+            # The disk is full. The journal has the positions; they are saved later.
             self._journal.of.update(found)
             for one in positions:
                 one.dirty = True
 
     def past(self) -> list[OpenContent]:
         """
-        Rotated files that were there before the first look, if the state was lost: a journal
-        may hold a part of them. They are only to be compared: L{OpenContent.close} them.
+        If the state was lost: the rotated files from before the first look.
+
+        A journal may hold a part of their octets. They are only for comparison; the caller
+        must L{OpenContent.close} each.
         """
         if not self.store.isFresh:
             return []
         return [one for f in self._followers.values() for one in f.openPast()]
 
     def proceed(self, one: OpenContent, position: Position) -> None:
-        """The connected journal holds a part of one of L{past}: it gets the rest."""
+        """Ship the rest of a L{past} content to the connected journal, which has a part."""
         content = one.content
         content.origin = 0
         self._journal.write([content], {content.key: position})
@@ -277,7 +280,7 @@ class FollowedFiles:
             return
         for one in dirty:
             if one.file is not None and not one.hasChanged:
-                # A power cut must not leave a record of octets that it took.
+                # A power cut must not leave a record of octets that it destroyed.
                 one.file.sync(one.size)
         self._journal.write(
             [one.content for one in dirty],
@@ -300,15 +303,15 @@ class FollowedFiles:
         if self._expandedAt is None or now - self._expandedAt >= EXPAND_S:
             self._expandedAt = now
             self._paths.expand()
-        # Before the files are looked at: a copy that is made of one later has all that the
-        # look sees of it.
+        # List the directories before looking at the files: a copy that is made after this has
+        # at least the octets that the look sees.
         self._siblings.look()
         well = [
             f
             for f in list(self._followers.values())
             if self._troubles.isolated(f.path, f.lookAtPath)
         ]
-        # Again: what was rotated while we looked comes before what was found then.
+        # List them again: files that were rotated during the look come first.
         self._siblings.lookAgain()
         for follower in well:
             if self._troubles.isolated(follower.path, follower.lookAtSiblings):
@@ -320,7 +323,7 @@ class FollowedFiles:
             self.changed()
 
     def _flush(self) -> None:
-        """Bring to disk what this look has found; if there is no space, later."""
+        """Save the findings of this look; if the disk is full, keep them for later."""
         paths = self._unsaved.paths
         try:
             self._unsaved.flush()
@@ -330,7 +333,7 @@ class FollowedFiles:
                 self._followers[path].cannot(reason)
 
     def stop(self) -> None:
-        """Look a last time, save and close: what was written to a deleted file is kept."""
+        """Look a last time, save and close; octets that went to a deleted file are kept."""
         self.poll()
         self.save()
         self.close()

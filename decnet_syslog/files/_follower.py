@@ -3,15 +3,16 @@ One configured path, through all the contents that it has.
 
 What must be true:
 
-* every octet that was seen under the path is given out by exactly one content, older ones
-  before newer ones, or is in a gap that says so;
-* which file holds which content is decided by L{decnet_syslog.files._reconcile} alone.
+* every octet that was seen under the path is returned by exactly one content, older contents
+  before newer ones, or is covered by a gap;
+* only L{decnet_syslog.files._reconcile} decides which file holds which content.
 
-A look at the file system is in two halves. First, what has become of the open files and of the
-path: it leads to another file (rotated by name), or its file holds another content (truncated).
-Then, what has become of the rotated files: copies of what has lost its file, files nobody knows,
-files that are finished. Not in one: what was truncated here, or has another path's name by
-now, has its octets in a rotated file, and these come first.
+A look at the file system has two halves. The first examines the open files and the path: the
+path may lead to another file (rotated by name), or its file may hold another content
+(truncated). The second examines the rotated files: copies of contents that have lost their file,
+unknown files, and finished files. All paths complete the first half before any begins the
+second: if a content was truncated, or its file has another followed path by now, then its octets
+are in a rotated file, and these come first.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from ._surroundings import Surroundings
 
 __all__ = ["FileFollower"]
 
-# Streams begin anew before a generation that the journal's integers could not hold.
+# After this generation a new stream begins, so that each generation fits a journal's integers.
 GENERATION_MAX = 2**31
 
 
@@ -41,10 +42,10 @@ class FileFollower:
     One configured path.
 
     @ivar opened: contents that are not delivered, or may still grow; the oldest first.
-    @ivar records: of contents that are not open, by key.
-    @ivar current: what has the path.
-    @ivar name: what the path leads to.
-    @ivar trouble: what could not be read at the last look, or C{None}.
+    @ivar records: records of contents that are not open, by key.
+    @ivar current: the content of the file at the path.
+    @ivar name: the path, and the file it leads to.
+    @ivar trouble: the reason if a read failed at the last look, or C{None}.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class FileFollower:
         self.hasStarted = False
         self._unreadable: str | None = None
         self.name = PathName(self, around, follow)
-        # When the search for a copy began, of opened contents and of records.
+        # When the search for a copy began, for open contents and for records.
         self.searching: dict[ContentKey, float] = {}
         self.matcher = Matcher(self, around)
         self._start = Start(self, around, startOffset or 0)
@@ -87,7 +88,7 @@ class FileFollower:
         self.lookAtSiblings()
 
     def lookAtPath(self) -> None:
-        """First, see what has become of the open files, and of the path."""
+        """First half of a look: examine the open files and the path."""
         self.trouble = None
         self._isLooking = False
         if not self.hasStarted:
@@ -113,7 +114,7 @@ class FileFollower:
         self._isLooking = True
 
     def lookAtSiblings(self) -> None:
-        """Then, see what has become of the rotated files, and what is finished."""
+        """Second half of a look: examine the rotated files, and end finished contents."""
         if not self._isLooking:
             return
         self._isLooking = False
@@ -128,11 +129,11 @@ class FileFollower:
         self.matcher.close()
 
     def recheck(self, path: str) -> None:
-        """See whether somebody has written to a file that was finished."""
+        """Check a finished file for late writes."""
         self.matcher.recheck(path)
 
     def quietPaths(self) -> list[str]:
-        """The rotated files that are not open, and to which somebody may write."""
+        """The rotated files that are not open, and may still be written to."""
         return self.matcher.quiet()
 
     def objects(self) -> list[FileId]:
@@ -142,7 +143,7 @@ class FileFollower:
         return [file for file in found if file != NO_FILE]
 
     def offer(self, lacks: Callable[[Content], bool]) -> None:
-        """Read again what had ended, and a journal lacks."""
+        """Read ended contents again that a journal lacks."""
         for content in sorted(self.records.values(), key=lambda c: c.generation):
             if not lacks(content):
                 continue
@@ -162,11 +163,11 @@ class FileFollower:
         )
 
     def endedAt(self, key: ContentKey, path: str) -> None:
-        """A content has ended; its file is there, and can be read again."""
+        """Note where the file of an ended content is, so that it can be read again."""
         self.matcher.homes[key] = path
 
     def openPast(self) -> list[OpenContent]:
-        """The rotated files from before our time, the older first, to be compared."""
+        """Open the rotated files from before the first look for comparison, oldest first."""
         return [
             self.matcher.reopening.peek(content)
             for content in sorted(self.records.values(), key=lambda c: c.modified)
@@ -174,7 +175,7 @@ class FileFollower:
         ]
 
     def readAgain(self, content: Content) -> None:
-        """Read what is only on record."""
+        """Open a content that is only on record."""
         self.matcher.reopening.open(content)
 
     def holds(self, file: FileId) -> OpenContent | None:
@@ -185,13 +186,13 @@ class FileFollower:
         return None
 
     def readableAgain(self) -> None:
-        """What could not be read can be read now."""
+        """Note that the path can be read again, and report it once."""
         if self._unreadable is not None:
             self._events("readable-again", path=self.path)
             self._unreadable = None
 
     def cannot(self, reason: str) -> None:
-        """Something cannot be read: it is reported when it begins."""
+        """Note that a read failed, and report it when the reason changes."""
         self.trouble = reason
         if self._unreadable != reason:
             self._events("unreadable", path=self.path, reason=reason)
@@ -208,9 +209,9 @@ class FileFollower:
         label: str = "",
     ) -> OpenContent:
         """
-        Begin a content; its record is on disk before it is read.
+        Begin a content; its record is saved before it is read.
 
-        @param descriptor: the caller's still, if this fails.
+        @param descriptor: if this raises, the caller must close it.
         """
         if self.generation >= GENERATION_MAX:
             self.stream, self.generation = uuid4().hex, -1
@@ -226,7 +227,7 @@ class FileFollower:
         open_ = self.openFile(descriptor, content)
         open_.putOff()
         one = self.openContent(content, open_)
-        # What was seen is recognised after a kill, too: in a copy, if the file is truncated.
+        # After a kill, this proof identifies the octets in a copy if the file is truncated.
         one.extendProof(BLOCK_OCTETS)
         self._around.unsaved.begun(one)
         self.generation += 1
@@ -234,7 +235,7 @@ class FileFollower:
         return one
 
     def openFile(self, descriptor: int, content: Content) -> ContentFile:
-        """The file of a content."""
+        """Open the file of a content."""
         return ContentFile(
             descriptor,
             content.head,
@@ -242,7 +243,7 @@ class FileFollower:
         )
 
     def openContent(self, content: Content, file: ContentFile | None) -> OpenContent:
-        """A content that is read from now on, from where the journal has it."""
+        """Open a content for reading, from the position that the journal has."""
         self._around.noteObject(content.file, self)
         return OpenContent(
             content,
@@ -258,9 +259,10 @@ class FileFollower:
 
     def _startAgain(self) -> None:
         """
-        A file server has forgotten a file that we have open: look for it as after a start.
+        Start over after the file server has forgotten a file that is open here.
 
-        It was deleted or renamed on another machine, or the server itself came back.
+        The file was deleted or renamed on another machine, or the server was restarted. The
+        follower looks for it as after a start of the forwarder.
         """
         self._events("stale", path=self.path)
         self._around.unsaved.flush()
@@ -282,7 +284,7 @@ class FileFollower:
         self.hasStarted = False
 
     def putByAge(self, one: OpenContent) -> None:
-        """Put what was found between those of which nothing was read yet, by age."""
+        """Move a content to its place by age among those that were not read yet."""
         opened = self.opened
         opened.remove(one)
         at = len(opened)

@@ -1,7 +1,7 @@
 """
-A content that is held: its file, if there is one, and what has become of it.
+A content in memory: its record, its file, if it has one, and the condition of that file.
 
-What must be true: the record knows the largest size that was seen, and its proof covers only
+What must be true: the record holds the largest size that was seen, and its proof covers only
 octets that are on the worker's disk.
 """
 
@@ -21,23 +21,24 @@ class HeldContent:
     """
     One content that is not delivered yet, or may still grow.
 
-    @ivar content: the record; C{dirty} when it is newer than the state database's.
-    @ivar file: C{None}: there is none, or it is opened when it is needed.
-    @ivar acknowledged: how far the journal that is connected has it.
+    @ivar content: the record; C{dirty} is set while it is newer than the state database.
+    @ivar file: C{None}: it has no file, or the file is opened when it is needed.
+    @ivar acknowledged: how far the connected journal has it.
     @ivar position: where the next chunk begins.
-    @ivar size: octets that it is known to have.
-    @ivar rotatedAt: on the clock, when its path became another file's.
-    @ivar lostReason: of the gap that its rest becomes.
-    @ivar home: the path where its file was last seen, if it is not the configured one.
-    @ivar fromArchive: its file is a nameless one, unpacked from C{home}.
-    @ivar isStale: a file server has forgotten the open file: it must be opened anew.
-    @ivar hasChanged: its file holds another content.
-    @ivar isCopied: its file is a copy of the one that was read, and may lack the last octets.
-    @ivar isGrownCopy: its file is another one, which has more than its own had: that one may
-        be the copy of a file that only begins alike.
-    @ivar floor: octets before it are not in the file: it is what was kept of a deleted one.
-    @ivar rescuedOctets: octets of a deleted file that are kept beside the state.
-    @ivar isContinued: a grown copy has taken its path, and goes on as another content.
+    @ivar size: the octets that it is known to have.
+    @ivar rotatedAt: when its file lost the path, by the clock.
+    @ivar lostReason: the reason of the gap that its rest becomes, or C{None}.
+    @ivar home: the path where its file was last seen, unless that is the configured one.
+    @ivar fromArchive: whether its file is a nameless one, unpacked from C{home}.
+    @ivar isStale: whether a file server has forgotten the open file: it must be opened anew.
+    @ivar hasChanged: whether its file holds another content.
+    @ivar isCopied: whether its file is a copy of the one that was read: a copy may lack the
+        last octets.
+    @ivar isGrownCopy: whether its file is another one, with more octets than its own had. That
+        file may be a copy of some other file that only begins alike.
+    @ivar floor: the offset where its file begins to have octets, if that is a kept copy.
+    @ivar rescuedOctets: octets of a deleted file that are kept next to the state database.
+    @ivar isContinued: whether a grown copy has taken its path and continues as another content.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class HeldContent:
     ) -> None:
         """
         @param position: how far it was acknowledged; C{None}: not at all.
-        @param reopen: open the file of a content that had ended.
+        @param reopen: opens the file of an ended content.
         """
         self.content = content
         self.file = file
@@ -73,7 +74,7 @@ class HeldContent:
         self.dirty = False
         self._reopen = reopen
         self._anchor = b""
-        # Where the octets before an acknowledged offset are known, and these.
+        # An acknowledged offset, and its anchor.
         self._known = (0, b"")
 
     def __repr__(self) -> str:
@@ -84,7 +85,7 @@ class HeldContent:
 
     @property
     def key(self) -> ContentKey:
-        """How the sender names it."""
+        """Its name for the sender."""
         return self.content.key
 
     @property
@@ -94,22 +95,22 @@ class HeldContent:
 
     @property
     def life(self) -> Life:
-        """Where it is in its life."""
+        """Its stage of life."""
         return self.content.life
 
     @property
     def isSearching(self) -> bool:
-        """Whether a copy of it is looked for."""
+        """Whether the forwarder searches for a copy."""
         return self.content.life is Life.SEARCHING
 
     @property
     def isWaiting(self) -> bool:
-        """Whether there are octets left, or may be: what is newer must wait."""
+        """Whether octets are left to read, or may be: newer contents must wait."""
         return self.isSearching or self.position < self.size
 
     @property
     def isDone(self) -> bool:
-        """Whether everything that was seen is acknowledged."""
+        """Whether every octet that was seen is acknowledged."""
         return (
             not self.isSearching
             and self.acknowledged.offset == self.position
@@ -117,19 +118,19 @@ class HeldContent:
         )
 
     def invariants(self) -> None:
-        """Check what must be true of the numbers."""
+        """Check the invariants of positions and sizes."""
         offset = self.acknowledged.offset
         assert self.acknowledged.base <= offset, self
         assert offset <= self.position <= max(self.size, offset), self
         assert self.size <= max(self.content.seen, offset), self
 
     def happened(self, event: Event) -> None:
-        """Go on in life."""
+        """Move on to the next stage of life."""
         self.content.happened(event)
         self.dirty = True
 
     def look(self) -> None:
-        """See how large the file is, and whether it still holds the content."""
+        """Get the size of the file, and check whether it still holds the content."""
         if self.file is None or self.hasChanged:
             return
         try:
@@ -149,7 +150,7 @@ class HeldContent:
         self._note()
 
     def _note(self) -> None:
-        """Take into the record what was seen."""
+        """Update the record from the file."""
         assert self.file is not None
         content = self.content
         if self.size > content.seen:
@@ -162,15 +163,15 @@ class HeldContent:
             content.modified = self.file.modified
 
     def settle(self) -> None:
-        """Bring to disk what the record tells of. May be called from a thread."""
+        """Sync the octets that the record covers. May be called from a thread."""
         if self.file is not None:
             self.file.settle()
 
     def extendProof(self, octetsMax: int) -> int:
         """
-        Sum what was seen and not read yet: a copy is known by it when the file is gone.
+        Sum octets that were seen and not read yet; the sum identifies a copy of a lost file.
 
-        @return: the octets that it took.
+        @return: the number of octets that were summed.
         """
         if self.file is None or self.hasChanged:
             return 0
@@ -184,18 +185,18 @@ class HeldContent:
         return self.content.proof.end - before.end
 
     def use(self, file: ContentFile) -> None:
-        """Go on with another file that was proved to hold the content."""
+        """Continue with another file that was proved to hold the content."""
         self.close()
         self.file = file
         self.hasChanged = False
         self._cutAt(file)
-        # It was proved to have what was read: the place in it is known by its own octets.
+        # The proof covers the octets that were read, so the anchor comes from this file.
         self._known = (0, b"")
         self._anchor = file.anchorAt(self.position)
         self.look()
 
     def _cutAt(self, file: ContentFile) -> None:
-        """See whether a file lacks octets that were seen: these are a gap, if not delivered."""
+        """Note octets that were seen and a file lacks: undelivered ones become a gap."""
         content = self.content
         if file.octets >= content.seen:
             content.cut = 0
@@ -203,7 +204,7 @@ class HeldContent:
             return
         content.cut = file.octets
         self.size = content.seen
-        # From now on the content is recognised by what its file has.
+        # From now on, the octets of this file identify the content.
         file.size = content.cut
         file.head = content.head = content.head[: content.cut]
         content.proof = file.extend(Proof(), content.cut, content.cut)
@@ -212,7 +213,7 @@ class HeldContent:
         self.dirty = True
 
     def lose(self, reason: str) -> None:
-        """Give up: what is not read yet becomes a gap."""
+        """Give up the file: its unread octets become a gap."""
         self.close()
         self.size = max(self.size, self.content.seen)
         self.content.file = NO_FILE
@@ -221,7 +222,7 @@ class HeldContent:
         self.dirty = True
 
     def giveUp(self, reason: str) -> None:
-        """The file that holds it lacks octets that were delivered: nothing more comes."""
+        """Give up a content whose file lacks delivered octets: no more octets will come."""
         self.happened(Event.FILE_LOST)
         self.happened(Event.GIVEN_UP)
         self.lose(reason)
@@ -233,7 +234,7 @@ class HeldContent:
             self.file = None
 
     def _opened(self) -> ContentFile | None:
-        """The file; of a content that had ended it is opened when it is needed."""
+        """The file; that of an ended content is opened when it is needed."""
         if self.file is None and self._reopen is not None and self.lostReason is None:
             file = self._reopen(self)
             if file is not None:
@@ -244,7 +245,7 @@ class HeldContent:
         """
         The CRC-32 of octets of the content. Blocks; may be called from a thread.
 
-        @raise Vanished: they are not there.
+        @raise Vanished: the octets do not exist any more.
         """
         file = self._opened()
         if file is None or self.hasChanged:

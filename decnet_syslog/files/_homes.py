@@ -1,5 +1,5 @@
 """
-Where the files of one path's contents are on disk, as far as that is known by their objects.
+Where the files of a path's contents are on disk, as far as their objects show it.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ class Homes:
     """
     The rotated files that hold contents on record.
 
-    @ivar of: by content, the path; of those that are not open.
+    @ivar of: the path of each content's file, by content; only contents that are not open.
     """
 
     def __init__(self, follower: FileFollower, around: Surroundings) -> None:
         self.of: dict[ContentKey, str] = {}
-        # Paths that are looked at for their objects only: their names are nobody's copies.
+        # Paths to examine only because of their objects: their names are not rotated names.
         self.strange: set[str] = set()
         self._follower = follower
         self._around = around
 
     def find(self) -> None:
-        """Which contents have lost the file on disk that held them."""
+        """Find the contents that have lost their file on disk."""
         follower = self._follower
         there = self._around.siblings.of(follower.path)
         for one in follower.opened:
@@ -48,7 +48,7 @@ class Homes:
         for key, content in follower.records.items():
             if content.life not in (Life.ENDED, Life.PAST):
                 continue
-            # An inode is given again: the file must be as it was.
+            # Inode numbers are reused: the file must also be unchanged.
             for path in paths.get(content.file.inode, ()):
                 if isUnchanged(content, path):
                     self.of[key] = path
@@ -60,7 +60,7 @@ class Homes:
 
     def owns(self, path: str, status: os.stat_result) -> bool | None:
         """
-        Whether a rotated file is known by its object; then it is where a content is.
+        Whether a rotated file is known by its object; then note that a content is there.
 
         @return: C{None}: another path's follower reads it now, or will; ask again later.
         """
@@ -83,7 +83,7 @@ class Homes:
                 follower.searching.pop(key, None)
                 return True
         if self._around.isReadElsewhere(status, follower):
-            # What is written to it is the other's, also if it was ours before.
+            # New octets belong to the other path, even if the file was this path's before.
             return None
         if any(content.file[:2] == object_ for content in self.sought()):
             return False
@@ -98,7 +98,7 @@ class Homes:
         return [content for content in found if content.key in follower.searching]
 
     def isDelivered(self, head: bytes, size: int, crc: int) -> bool:
-        """Whether a content that has ended and lost its file is this, by size and checksum."""
+        """Whether an ended content that lost its file has this head, size and checksum."""
         return any(
             content.key in self._follower.searching
             and content.extent == content.proof.end == size
@@ -108,13 +108,13 @@ class Homes:
         )
 
     def places(self) -> dict[str, int]:
-        """Where to look: rotated names, and whatever has the object of what is looked for."""
+        """The files to examine: those with rotated names, and those that may be lost objects."""
         follower, siblings = self._follower, self._around.siblings
         there = dict(siblings.of(follower.path))
         self.strange.clear()
         for content in self.sought():
             inode = content.file.inode
-            # One name is enough: several names of an object are one file.
+            # One name is enough: all names of an object lead to the same file.
             if content.file != NO_FILE and inode not in there.values():
                 for path in siblings.withInode(inode):
                     if path != follower.path and path not in there:
@@ -124,8 +124,9 @@ class Homes:
 
     def isOurs(self, path: str, file: SeenFile) -> bool:
         """
-        Whether a file has a rotated name, or is the very object that is looked for. A number of
-        an object is given again, to another program's file perhaps.
+        Whether a file has a rotated name, or is a lost object itself.
+
+        Inode numbers are reused, so the object may be a file of some other program.
         """
         return path in self._around.siblings.of(self._follower.path) or any(
             file.file.isSame(content.file) and isSame(file, content)

@@ -1,21 +1,22 @@
 """
-How far the journal that is connected has each content, and what is offered to it again.
+How far the connected journal has each content, and which contents it is offered again.
 
 What must be true:
 
-* what one journal acknowledged counts for that journal only, under the name that the worker has
-  there;
-* a position that is on disk is covered by a mark of its journal that is on disk, too. A mark
-  that is told comes before the acknowledgements that it covers (docs/protocol.rst), and is kept
-  here until a position is written: both are in one transaction. So no power cut leaves
-  "everything is acknowledged" behind without the mark that tells whether that is still so. A
+* an acknowledgement counts only for the journal that sent it, under the name that the worker
+  has there;
+* a position on disk is covered by a mark of its journal that is on disk, too. A journal sends a
+  mark before the acknowledgements that the mark covers (docs/protocol.rst). This module keeps
+  the mark until it writes a position, and writes both in one transaction. So no power cut leaves
+  "everything is acknowledged" behind without the mark that shows whether this is still true. A
   mark that is newer than the positions does no harm: it covers them, too;
-* when a journal was put back, its new mark is written in the transaction that takes back the
-  positions, not before: whoever dies in between finds the old mark, and asks again. What was
-  taken back is offered after every restart, until the journal has acknowledged it again.
+* after a journal was restored from a backup, its new mark is written in the transaction that
+  takes back the positions, not earlier. A process that dies in between leaves the old mark; the
+  next one finds that and asks again. The octets past a position that was taken back are offered
+  after every restart, until the journal has acknowledged them again.
 
-Nothing that a master tells reaches a content: a position is what that master calls the content
-(its alias there), and how far it has it.
+Nothing that a master sends changes a content. A position holds the master's name of the content
+(its alias there), and how far the master has the content.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from ._store import Authority, JournalSeen, StateStore
 
 __all__ = ["PLAIN", "JournalPositions"]
 
-# Where a plain receiver is, which has no journal, nor acknowledges.
+# The identity of a plain receiver, which has no journal and does not acknowledge.
 PLAIN = ""
 
 
@@ -39,8 +40,8 @@ class JournalPositions:
 
     @ivar authority: the journal that counts now.
     @ivar of: how far it has each content, as far as that is certain.
-    @ivar remembered: what it had acknowledged before it was connected this time. A hint: a RESUME
-        that agrees with it need not be compared with the file.
+    @ivar remembered: how far it had each content before this connection. A hint: a RESUME that
+        agrees with it need not be compared with the file.
     """
 
     def __init__(self, store: StateStore) -> None:
@@ -59,12 +60,12 @@ class JournalPositions:
         mark: JournalSeen | None,
     ) -> Callable[[Content], bool]:
         """
-        Make the positions of a journal those that count.
+        Make a journal the one whose positions count.
 
-        @param resend: whether what another journal has acknowledged is offered to it.
-        @param isHistoryKept: whether it has all that it acknowledged before.
-        @param mark: how far it is; C{None}: it does not tell.
-        @return: whether a content that had ended is to be offered to it.
+        @param resend: whether it is offered octets that another journal has acknowledged.
+        @param isHistoryKept: whether it still has every octet that it has acknowledged.
+        @param mark: its newest mark; C{None}: it has no marks.
+        @return: a test whether an ended content must be offered to it.
         """
         store = self._store
         isPlain = authority[0] == PLAIN
@@ -84,8 +85,9 @@ class JournalPositions:
             if there is None:
                 credited[key] = Position(*key, offset, offset)
             elif there.offset < offset:
-                # It is further under another name of ours, or in another journal: what is
-                # between is delivered, and no gap. So it goes on as a stream of its own.
+                # The content is further along under another name of this worker, or in another
+                # journal. The octets in between are delivered and are no gap, so the rest
+                # becomes a stream of its own.
                 credited[key] = Position(uuid4().hex, 0, offset, offset)
         self.of.update(credited)
         self.authority, self._mark = authority, None
@@ -104,10 +106,10 @@ class JournalPositions:
         """
         Note that the journal is connected.
 
-        Without space on the disk the mark is written with the next position. But the names that
-        the journal has for contents, and that it was put back, must be on disk.
+        If the disk is full, the mark is written with the next position. But the journal's names
+        for contents, and the fact that it was restored, must be on disk.
 
-        @raise sqlite3.DatabaseError: there is no space for these.
+        @raise sqlite3.DatabaseError: the disk is full, and these cannot be written.
         """
         try:
             self._store.meet(self.authority, mark, written, isPutBack=isPutBack)
@@ -117,7 +119,7 @@ class JournalPositions:
             self._mark = mark
 
     def renames(self, positions: dict[ContentKey, Position]) -> bool:
-        """Whether the journal calls a content otherwise than is on record."""
+        """Whether the journal's name for a content differs from the one on record."""
         for key, there in positions.items():
             before = self.of.get(key)
             known = key if before is None else (before.stream, before.generation)
@@ -126,7 +128,7 @@ class JournalPositions:
         return False
 
     def _takeBack(self) -> None:
-        """Nothing counts as acknowledged until the journal says so again."""
+        """Count no octet as acknowledged until the journal acknowledges it again."""
         origins = self._store.origins()
         self.of = {
             key: Position(there.stream, there.generation, origins[key], origins[key])
@@ -142,17 +144,17 @@ class JournalPositions:
             return position.offset < content.seen
         if self.authority[0] == PLAIN or content.seen <= content.origin:
             return False
-        # Of what came after the journal was met it gets a gap record at least.
+        # A journal that was met gets at least a gap record for every later content.
         return isMet or (resend and content.life is not Life.GONE)
 
     def remember(self, mark: JournalSeen) -> None:
-        """A newer mark of the journal: it is written with the next position."""
+        """Note a newer mark of the journal; it is written with the next position."""
         self._mark = mark
 
     def write(
         self, contents: Iterable[Content], positions: dict[ContentKey, Position]
     ) -> None:
-        """Bring records, positions, and the mark that covers them to disk."""
+        """Bring records, positions, and the mark that covers the positions to disk."""
         self._store.save(
             contents,
             [(self.authority, key, position) for key, position in positions.items()],

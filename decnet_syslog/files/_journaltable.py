@@ -1,8 +1,8 @@
 """
 The known journals, and their positions in the contents: rows of the state database.
 
-What one journal acknowledged says nothing about another's: positions belong to a journal and to
-the name that the worker has there.
+An acknowledgement by one journal says nothing about another journal: a position belongs to one
+journal, and to the name that the worker has there.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from ._statedatabase import StateDatabase
 
 __all__ = ["Authority", "JournalSeen", "JournalTable"]
 
-# Journals of which positions are kept: the masters of a worker, and a few that were lost.
+# Maximum number of journals on record: the masters of a worker, and a few that were lost.
 JOURNALS_MAX = 8
 
 Authority = tuple[str, str]
 """A journal's identity, and the worker's name there."""
 
 JournalSeen = tuple[int, str]
-"""How far a journal was when it was last heard of: number and token of its newest mark."""
+"""The newest known mark of a journal: its number and token."""
 
 _POSITION = (
     "journal, worker, stream, generation, there, there_generation, offset, base, crc"
@@ -35,7 +35,7 @@ class JournalTable(StateDatabase):
         """
         How far a journal has each content.
 
-        What an older version of this program noted belongs to whatever name is asked first.
+        Positions from an older version of this program count for any name of the worker.
         """
         rows = self._db.execute(
             f"SELECT {_POSITION} FROM position WHERE journal = ? AND worker IN ('', ?)"
@@ -48,7 +48,7 @@ class JournalTable(StateDatabase):
         }
 
     def claim(self, authority: Authority) -> dict[ContentKey, Position]:
-        """The same; from now on what an older version noted belongs to this name."""
+        """The same; from now on, positions from an older version belong to this name."""
         if authority[1]:
             with self.transaction():
                 for table in ("position", "journal"):
@@ -63,10 +63,10 @@ class JournalTable(StateDatabase):
         self, authority: Authority, *, everyJournal: bool, sameJournal: bool
     ) -> dict[ContentKey, int]:
         """
-        How far other journals have each content, or the same one by another name of ours.
+        How far other journals have each content, or this one under another name of the worker.
 
-        @param everyJournal: whether those of other journals count.
-        @param sameJournal: whether those of the same one count.
+        @param everyJournal: whether positions in other journals count.
+        @param sameJournal: whether positions in this journal count.
         """
         rows = self._db.execute(
             "SELECT stream, generation, max(offset) FROM position"
@@ -79,9 +79,9 @@ class JournalTable(StateDatabase):
 
     def seen(self, journal: str) -> JournalSeen | None:
         """
-        The newest mark of a journal, by whatever name of ours it was told.
+        The newest mark of a journal, under whichever name of the worker it was received.
 
-        @return: C{None}: the journal was never met, or has no marks, or has been met without.
+        @return: C{None}: the journal is unknown, has no marks, or sent none when last met.
         """
         row = self._db.execute(
             "SELECT number, token FROM journal WHERE journal = ? ORDER BY met DESC",
@@ -90,7 +90,7 @@ class JournalTable(StateDatabase):
         return None if row is None or not row[1] else (row[0], row[1])
 
     def isMet(self, authority: Authority) -> bool:
-        """Whether a journal was met before."""
+        """Whether a journal is on record."""
         row = self._db.execute(
             "SELECT 1 FROM journal WHERE journal = ? AND worker IN ('', ?)", authority
         ).fetchone()
@@ -105,10 +105,10 @@ class JournalTable(StateDatabase):
         isPutBack: bool = False,
     ) -> None:
         """
-        Note a journal, and how far it is; the ones met longest ago are forgotten.
+        Record a journal and its mark; forget the journals that were met longest ago.
 
-        @param positions: how far it has contents, as far as that is to be written.
-        @param isPutBack: whether what it had acknowledged by other names of ours is void.
+        @param positions: positions in it to write in the same transaction.
+        @param isPutBack: whether its positions under other names of the worker are void.
         """
         number, token = mark or (0, "")
         with self.transaction():
@@ -144,7 +144,7 @@ class JournalTable(StateDatabase):
     def _savePositions(
         self, positions: Iterable[tuple[Authority, ContentKey, Position]]
     ) -> None:
-        """Write positions, in the transaction that there is."""
+        """Write positions, inside the caller's transaction."""
         self._db.executemany(
             f"INSERT OR REPLACE INTO position ({_POSITION}) VALUES"
             f" ({', '.join('?' * 9)})",

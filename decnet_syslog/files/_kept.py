@@ -1,13 +1,13 @@
 """
-What the forwarder keeps of deleted files, beside its state.
+Copies of deleted files, kept next to the state database.
 
-A file that is deleted while it is open is copied, as far as it is not acknowledged, so that a
-restart does not lose it. Set aside: a hard link made beforehand. logrotate (3.21) fails on a
-file that has a second name, "Operation not supported".
+If a file is deleted while it is open, the forwarder copies the octets that are not acknowledged,
+so that a restart does not lose them. Set aside: a hard link made beforehand. logrotate (3.21)
+fails on a file that has a second name, "Operation not supported".
 
 The copy has the octets at their offsets, and a hole where they are not needed. It gets its
-name, the content's stream and generation, when it is complete: a part of it would pass for
-the whole.
+final name, the content's stream and generation, when it is complete: otherwise, a part would
+pass for the whole.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["KeptFiles"]
 
 
 def _roomIn(directory: Path) -> int:
-    """Octets that may be written below a directory."""
+    """The octets that may be written in a directory: its free space without the reserve."""
     status = os.statvfs(directory)
     return status.f_bavail * status.f_frsize - RESERVE_OCTETS
 
@@ -36,21 +36,21 @@ class KeptFiles:
     """
     The directory of the copies.
 
-    @ivar directory: also for nameless files that archives are unpacked to.
+    @ivar directory: also holds the nameless files that archives are unpacked to.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def path(self, key: ContentKey) -> Path:
-        """Where the copy of a content is, if there is one."""
+        """The path of the copy of a content; the copy need not exist."""
         return self.directory / f"{key[0]}-{key[1]}"
 
     def sweep(self, finished: Iterable[ContentKey]) -> None:
         """
-        Delete what a killed forwarder left: half a copy, and copies of what was shipped since.
+        Delete leftovers of a killed forwarder: partial copies, and copies of finished contents.
 
-        A copy that no record knows stays: a state database can be lost and restored.
+        A copy without a record stays: the state database may be lost now and restored later.
         """
         names = {self.path(key).name for key in finished}
         try:
@@ -58,11 +58,11 @@ class KeptFiles:
                 if path.name in names or path.suffix == ".part":
                     path.unlink()
         except OSError:
-            # There is none, or it is looked at when something is to be kept.
+            # The directory does not exist yet; or it fails, and then L{keep} reports that.
             pass
 
     def release(self, key: ContentKey) -> None:
-        """The content is delivered."""
+        """Delete the copy of a delivered content."""
         try:
             self.path(key).unlink()
         except OSError:
@@ -72,14 +72,14 @@ class KeptFiles:
         self, descriptor: int, key: ContentKey, offset: int, have: int, modified: int
     ) -> int:
         """
-        Copy what is not acknowledged of a deleted file, on disk when this returns.
+        Copy the unacknowledged octets of a deleted file; they are on disk when this returns.
 
-        @param offset: acknowledged, as it is in the state database.
+        @param offset: the acknowledged offset, as in the state database.
         @param have: octets of the content that the copy covers already.
-        @param modified: when the content was last changed, in nanoseconds.
-        @return: octets of the content that it covers now.
-        @raise OSError: it cannot be made; what was made of it is gone again, or it would keep
-            the disk full.
+        @param modified: when the content last changed, in nanoseconds.
+        @return: octets of the content that the copy covers now.
+        @raise OSError: the copy failed. The octets of this call are removed again; they would
+            keep the disk full.
         """
         self.directory.mkdir(mode=0o700, exist_ok=True)
         path = self.path(key)
@@ -93,7 +93,8 @@ class KeptFiles:
                 os.pwrite(out, os.pread(descriptor, HEAD_OCTETS, 0), 0)
                 have = max(0, offset - ANCHOR_OCTETS)
             have = self._copy(descriptor, out, have)
-            # Rotated files are read by age, which is not that of what was unpacked.
+            # Rotated files are read in order of age. An unpacked file has another age than its
+            # content, so the copy gets the age of the content.
             os.utime(out, ns=(modified, modified))
             os.fsync(out)
         except BaseException:
@@ -111,19 +112,19 @@ class KeptFiles:
         return have
 
     def _copy(self, descriptor: int, out: int, have: int) -> int:
-        """Copy what was written from an octet on, and leave the holes; how far it is now."""
+        """Copy the data after an offset, leave out the holes; return the offset reached."""
         status = os.fstat(descriptor)
         end = status.st_size
-        # A block is 512 octets, whatever the file system's are.
+        # st_blocks counts blocks of 512 octets on every file system.
         if min(end - have, status.st_blocks * 512) > _roomIn(self.directory):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         while have < end:
             data = dataFrom(descriptor, have, end)
             if data == end:
-                # A hole up to the end, if there is one, is a length.
+                # A hole that reaches the end only needs the length of the file.
                 os.ftruncate(out, end)
                 return end
-            # What is behind the next hole would be written as zeros with it.
+            # Stop at the next hole, or it would be written as zeros.
             until = min(_holeFrom(descriptor, data, end), data + BLOCK_OCTETS)
             block = os.pread(descriptor, until - data, data)
             if not block:
@@ -137,5 +138,5 @@ def _holeFrom(descriptor: int, at: int, end: int) -> int:
     try:
         return min(os.lseek(descriptor, at, os.SEEK_HOLE), end)
     except OSError:
-        # A file system that does not tell.
+        # The file system does not report holes.
         return end

@@ -1,8 +1,8 @@
 """
-Which rotated files of a path hold which of its contents: evidence in, consequences out.
+Matches the rotated files of a path with its contents.
 
-The decision is L{reconcile}'s. Here are the candidates that it is given, and what follows from
-its verdicts.
+This module collects the evidence, L{reconcile} gives the verdicts, and L{Consequences} carries
+them out.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
 __all__ = ["AWAITED_S_MAX", "SEARCH_S", "Matcher"]
 
-# How long a copy of a content that has lost its file is looked for, in seconds: compressing
-# takes time.
+# How long the forwarder searches for a copy of a content that has lost its file, in seconds:
+# compressing takes time.
 SEARCH_S = 10.0
 
-# The same, in seconds, while a file that may be a short copy of it is still being written.
+# The same while a file that may be a short copy is still being written, in seconds.
 AWAITED_S_MAX = 120.0
 
 
@@ -50,8 +50,8 @@ class Matcher:
 
     @ivar wasLive: the content that had the path when the forwarder was stopped.
     @ivar reopening: opens contents that are only on record.
-    @ivar awaited: the contents for which a file was kept waiting by the last match.
-    @ivar couldLookEverywhere: whether no file or directory was unreadable at the last look.
+    @ivar awaited: the contents for which the last match kept a file waiting.
+    @ivar couldLookEverywhere: whether every file and directory was readable at the last look.
     """
 
     def __init__(self, follower: FileFollower, around: Surroundings) -> None:
@@ -73,13 +73,13 @@ class Matcher:
         )
 
     def close(self) -> None:
-        """Close what is still waited for."""
+        """Close the files that are kept for the next look."""
         self._examiner.close()
 
     # When
 
     def look(self) -> None:
-        """See what has become of the rotated files, if anything can have."""
+        """Match the rotated files, if they can have changed."""
         isChanged = self._around.siblings.take(self._follower.path)
         if isChanged:
             self._homes.find()
@@ -87,25 +87,25 @@ class Matcher:
             self.match()
 
     def recheck(self, path: str) -> None:
-        """See whether somebody has written to a rotated file since it was judged."""
+        """Check a rotated file for writes since it was identified."""
         if self._examiner.doubt(path):
             self.match()
 
     def forget(self, path: str) -> None:
-        """It is not known any more what a rotated file is."""
+        """Note that a rotated file is not identified any more."""
         self._examiner.forgetOne(path)
 
     def quiet(self) -> list[str]:
-        """The rotated files that are not open, and to which somebody may write."""
+        """The rotated files that are not open, and may still be written to."""
         return self._examiner.known()
 
     @property
     def homes(self) -> dict[ContentKey, str]:
-        """Where the files of contents are that are not open."""
+        """The paths of the files whose contents are not open."""
         return self._homes.of
 
     def start(self, live: int | None, startOffset: int) -> None:
-        """The first look: everything on record is looked for."""
+        """First look: search for every content on record."""
         self._around.siblings.take(self._follower.path)
         self._homes.find()
         try:
@@ -114,13 +114,13 @@ class Matcher:
             self.wasLive = None
 
     def firstSight(self) -> None:
-        """A path without records: its rotated files are from before our time."""
+        """First look at a path without records: its rotated files are not ours to ship."""
         follower = self._follower
         there = self._around.siblings.of(follower.path)
         past: dict[str, Content] = {}
         for one in self._examiner.files(there, lambda path, status: False):
             if self._around.claims(one.path):
-                # The match that follows says what it is.
+                # A pattern matches its path: the match that follows identifies it.
                 self._examiner.wait(one)
                 continue
             follower.generation += 1
@@ -129,7 +129,7 @@ class Matcher:
             one.close()
         for path in there:
             if path not in past and not self._around.claims(path):
-                # It cannot be read now, and was there, too.
+                # It was there, too, but cannot be read now.
                 follower.generation += 1
                 past[path] = unreadPast(path, follower)
         for path, content in past.items():
@@ -150,7 +150,7 @@ class Matcher:
             since = follower.searching.get(one.key, now)
             isThere = one.file is not None and not self.isUnlinked(one)
             if one.file is not None and not isThere:
-                # It can be read to its end: then its copy can be known for certain.
+                # The file can be read to its end, so the proof of all octets identifies a copy.
                 one.extendProof(max(0, one.size - one.content.proof.end))
             wasCurrent = one is replaced or one.key == self.wasLive
             goneAt = 0
@@ -172,7 +172,7 @@ class Matcher:
             )
         for key, content in follower.records.items():
             if content.life is Life.GONE:
-                # Its own file may come back, from wherever it was; nothing else is it.
+                # Only its own file can hold it again, if that comes back.
                 if content.file.version:
                     found.append(Candidate(content, isThere=True))
                 continue
@@ -193,7 +193,7 @@ class Matcher:
         if one.file is None or one.file.descriptor is None:
             return False
         if one.rescuedOctets:
-            # What we have kept of it is no file of the user's: its copy may be one.
+            # The kept copy is our own file; one of the user's files may be a copy, too.
             return True
         if one.fromArchive:
             return one.home is None
@@ -206,9 +206,10 @@ class Matcher:
         origin: int = 0,
     ) -> None:
         """
-        Say what the files are of which it is not known.
+        Identify the files that are not identified yet.
 
-        @param live: what has the path now, if that is to be said, too; closed, or in use.
+        @param live: a descriptor of the file at the path, to identify that, too. This method
+            closes it or puts it to use.
         @param replaced: the content that had the path before.
         @param origin: where a new content of the path begins.
         """
@@ -223,7 +224,7 @@ class Matcher:
                     self._examiner.judged(one.path, one.state)
                     one.close()
             for open_ in follower.opened:
-                # After its copies: an original has at least what a copy has.
+                # Look at originals after copies: an original then has at least as many octets.
                 open_.look()
             examined.sort(
                 key=lambda e: (e.state.modified, self._around.siblings.age(e.path))

@@ -1,20 +1,21 @@
 """
 Rotated copies of a log, recognized by name and directory.
 
-A name is a hint: it says which files are worth looking at, and in which order. Whether a
-file holds a content is decided by the content.
+A name is only a hint: it selects the files to examine, and their order. The octets of a file
+decide which content it holds.
 
-* The places are the directory of the log and, where the log is a symbolic link, the directory
-  of every link on the way and of the file at its end: Kubernetes has
-  C{/var/log/containers/x.log -> /var/log/pods/.../0.log} and rotates the latter. Each of
-  the names on the way counts in each of the directories.
+* The places are the directory of the log and, if the log is a symbolic link, the directory of
+  every link on the way and of the file at its end: Kubernetes has
+  C{/var/log/containers/x.log -> /var/log/pods/.../0.log} and rotates the latter. Every name on
+  the way counts in every one of these directories.
 * The user adds places and names with C{--rotated}: C{/var/log/old/} (with the slash, or an
-  existing directory) has the usual names there, C{/var/log/old/app_*} has these names. Without
-  a leading slash the place is below the directory of each log, as logrotate's C{olddir}.
-* A followed log is never a rotated copy, whatever its name; nor is the file that a followed
-  link leads to.
+  existing directory) adds a place for the usual names, C{/var/log/old/app_*} adds these names.
+  Without a leading slash, the place is relative to the directory of each log, as with
+  logrotate's C{olddir}.
+* A followed log is never a rotated copy, whatever its name; neither is the target of a followed
+  link.
 
-Directories are canonical: without symbolic links, so that the same one is read once.
+Directories are canonical, that is, without symbolic links, so that each is read only once.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from ._rotations import rotationsOf, stemsOf
 
 __all__ = ["RotatedIndex", "RotatedNames", "canonicalPath", "isRotatedOf", "linksOf"]
 
-# Symbolic links that lead to one another, as the kernel counts them.
+# Maximum number of symbolic links to follow in a row: the kernel's own limit.
 LINKS_MAX = 40
 
 # Maximum number of directories that one --rotated pattern expands to.
@@ -43,7 +44,7 @@ def canonicalPath(path: str, known: dict[str, str] | None = None) -> str:
     """
     A path whose directory has no symbolic links; its last component may be one.
 
-    @param known: canonical directories that were looked up before; gets those that were not.
+    @param known: canonical directories that were looked up before; new ones are added.
     """
     directory, name = os.path.split(path)
     if known is None:
@@ -64,7 +65,7 @@ def linksOf(path: str, known: dict[str, str] | None = None) -> list[str]:
         try:
             target = os.readlink(found[-1])
         except OSError:
-            # No link, or gone meanwhile.
+            # Not a link, or gone meanwhile.
             break
         beside = os.path.join(os.path.dirname(found[-1]), target)
         following = canonicalPath(beside, known)
@@ -77,11 +78,11 @@ def linksOf(path: str, known: dict[str, str] | None = None) -> list[str]:
 @dataclass(slots=True)
 class _Place:
     """
-    What is looked for in a directory.
+    The rotated names to recognize in a directory.
 
-    @ivar logs: names of logs whose usual rotated names count here, and which paths have them.
-    @ivar stems: the parts of these names in front of an extension.
-    @ivar patterns: the names of a C{--rotated}, and the paths it is for.
+    @ivar logs: names of logs whose usual rotated names count here, and the paths they stand for.
+    @ivar stems: the parts of these names before an extension.
+    @ivar patterns: the name patterns of C{--rotated}, and the paths they apply to.
     """
 
     logs: dict[str, dict[str, None]] = field(default_factory=dict)
@@ -91,14 +92,14 @@ class _Place:
     )
 
     def add(self, name: str, path: str) -> None:
-        """Look for the rotated copies of a path by one of its names."""
+        """Recognize the rotated copies of a path by one of its names."""
         if name not in self.logs:
             self.logs[name] = {}
             self.stems.update(stemsOf(name))
         self.logs[name][path] = None
 
     def usual(self, name: str) -> dict[str, None]:
-        """The paths that a name is a usual rotated name of."""
+        """The paths for which a name is a usual rotated name."""
         found: dict[str, None] = {}
         for rotation in rotationsOf(name, self.logs, self.stems):
             found.update(self.logs[rotation.base])
@@ -120,7 +121,7 @@ class RotatedIndex:
         """
         self._places: defaultdict[str, _Place] = defaultdict(_Place)
         self._live: set[str] = set()
-        # By the name of a log: what a pattern matches goes to the log that its name fits.
+        # All logs by name: a file that a pattern matches goes to the log that its name fits.
         self._byName = _Place()
         homes: defaultdict[str, dict[str, list[str]]] = defaultdict(dict)
         known: dict[str, str] = {}
@@ -140,9 +141,9 @@ class RotatedIndex:
 
     def _addHome(self, pattern: str, logs: dict[str, list[str]]) -> None:
         """
-        Look where a C{--rotated} says.
+        Add the places of one value of C{--rotated}.
 
-        @param logs: the paths that it is for, and their names.
+        @param logs: the paths that it applies to, and their names.
         """
         parent, name = os.path.split(pattern)
         inside = _directories(pattern) if _isDirectory(pattern) else []
@@ -160,7 +161,7 @@ class RotatedIndex:
         return list(self._places)
 
     def isLive(self, directory: str, name: str) -> bool:
-        """Whether a name in a canonical directory is a log itself, or where a link leads."""
+        """Whether a name in a canonical directory is a followed log, or the target of a link."""
         return os.path.join(directory, name) in self._live
 
     def pathsOf(self, directory: str, name: str) -> list[str]:
@@ -168,7 +169,7 @@ class RotatedIndex:
         The followed logs that a file may be a rotated copy of, the likeliest first.
 
         @param directory: one of L{directories}.
-        @param name: of a file there.
+        @param name: the name of a file there.
         """
         place = self._places.get(directory)
         if place is None or self.isLive(directory, name):
@@ -177,7 +178,7 @@ class RotatedIndex:
         for compiled, logs in place.patterns:
             if compiled.match(name):
                 fitting = [path for path in self._byName.usual(name) if path in logs]
-                # If the name fits none, the content decides.
+                # If the name fits no log, the content decides.
                 found.update(dict.fromkeys(fitting or logs))
         return list(found)
 
@@ -185,8 +186,8 @@ class RotatedIndex:
         """
         Sort key for the rotated copies of a log: the oldest copy sorts first.
 
-        Numbers fall and dates rise with time. Only a hint, for copies that were modified at
-        the same time.
+        A newer copy has a lower number, or a later date. Only a hint, for copies that were
+        modified at the same time.
         """
         place = self._byName
         ages = [r.age for r in rotationsOf(name, place.logs, place.stems)]
@@ -197,7 +198,7 @@ class RotatedNames:
     """
     Recognizes the rotated copies of a single log.
 
-    @ivar path: as it was given.
+    @ivar path: the path of the log, as given.
     """
 
     def __init__(self, path: str, patterns: Sequence[str] = ()) -> None:
@@ -226,7 +227,7 @@ def isRotatedOf(
     """
     Whether a path has the name of a rotated copy of a followed log.
 
-    Of many paths ask one L{RotatedIndex}.
+    For many paths, use one L{RotatedIndex}.
 
     @param live: the followed logs, which are never rotated copies themselves.
     """
@@ -235,7 +236,7 @@ def isRotatedOf(
 
 
 def _isDirectory(pattern: str) -> bool:
-    """Whether a pattern stands for directories, and not for files in one."""
+    """Whether a pattern stands for directories, rather than for files in a directory."""
     if pattern.endswith("/"):
         return True
     name = os.path.basename(pattern)
@@ -253,5 +254,5 @@ def _directories(pattern: str) -> list[str]:
 
 
 def _ageOfUnknown(name: str) -> tuple[int, tuple[int, ...]]:
-    """Of a name that only a pattern matches: the digits in it rise with time."""
+    """Sort key for a name that only a pattern matches: the digits in it rise with time."""
     return 1, tuple(int(digits) for digits in re.findall("[0-9]{1,20}", name))

@@ -1,9 +1,9 @@
 """
-File objects: which one a descriptor is, and when it was made.
+File objects: which one a descriptor refers to, and when it was created.
 
-A name leads to another object after each rotation, and an inode's number is given again. The
-kernel draws a new inode generation for each use of an inode (C{FS_IOC_GETVERSION}; ext4, xfs,
-btrfs), and most file systems tell when an object was made (C{statx}).
+A name leads to another object after each rotation, and inode numbers are reused. The kernel
+draws a new inode generation for each use of an inode (C{FS_IOC_GETVERSION}; ext4, xfs, btrfs),
+and most file systems record when an object was created (C{statx}).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _BTIME_AT = 80
 
 class FileId(NamedTuple):
     """
-    Which file object it is.
+    The identity of a file object.
 
-    @ivar version: the inode's generation number; 0 where the file system has none, and then
+    @ivar version: the inode's generation number; 0 if the file system has none. Without it,
         device and inode prove nothing about a file that was not held open.
     """
 
@@ -40,7 +40,7 @@ class FileId(NamedTuple):
     version: int
 
     def isSame(self, other: FileId) -> bool:
-        """Whether two may be the same object: what is not known does not differ."""
+        """Whether both may be the same object: an unknown version matches any."""
         return self[:2] == other[:2] and (
             self.version == other.version or not self.version or not other.version
         )
@@ -56,7 +56,7 @@ def identify(descriptor: int) -> FileId:
     try:
         fcntl.ioctl(descriptor, _GETVERSION, buffer, True)
     except OSError:
-        # tmpfs, NFS and others have none.
+        # tmpfs, NFS and others do not support this.
         return FileId(status.st_dev, status.st_ino, 0)
     # The kernel writes 32 bits, whatever the request's number says.
     return FileId(status.st_dev, status.st_ino, struct.unpack("=I4x", buffer)[0])
@@ -71,9 +71,9 @@ except (AttributeError, OSError):  # not glibc 2.28 or newer
 
 def birthTime(descriptor: int) -> int:
     """
-    When the object was made, in nanoseconds: a copy is younger than its original.
+    When the object was created, in nanoseconds: a copy is younger than its original.
 
-    @return: 0 where the system does not say.
+    @return: 0 if this is unknown.
     """
     if _statx is None:
         return 0
@@ -89,15 +89,15 @@ def birthTime(descriptor: int) -> int:
 
 def openRegular(path: str, follow: bool = True) -> int | None:
     """
-    Open a regular file for reading, or C{None}: something else is there.
+    Open a regular file for reading; C{None}: the path leads to something else.
 
-    @param follow: whether it may be a symbolic link to one.
-    @raise OSError: it cannot be opened.
+    @param follow: whether the path may be a symbolic link to a regular file.
+    @raise OSError: the file cannot be opened.
     """
-    # A pipe is not opened at all: that would let its writer go on, into nothing.
+    # Do not open a pipe at all: its writer would continue, and its octets would be lost.
     if not stat.S_ISREG(os.stat(path, follow_symlinks=follow).st_mode):
         return None
-    # O_NONBLOCK: it may be a pipe by now, and must not make us wait for its writer.
+    # O_NONBLOCK: if the path is a pipe by now, do not wait for its writer.
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):

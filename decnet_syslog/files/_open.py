@@ -1,11 +1,11 @@
 """
-An open content: one that is read, chunk by chunk, and how far a master has it.
+An open content, read in chunks, and how far a master has it.
 
 What must be true:
 
-* only complete lines are given out, and the position only ever points just past an LF; the
-  last line of a content that nobody writes any more may lack it;
-* octets are given out as they are, never decoded, replaced or trimmed;
+* only complete lines are returned, and the position is always just past an LF. The last line of
+  a content that has no writer any more may lack its LF;
+* octets are returned as they are, never decoded, replaced or trimmed;
 * C{origin <= acknowledged <= position <= size <= seen}.
 """
 
@@ -25,13 +25,13 @@ from ._reader import ANCHOR_OCTETS, Changed, ContentFile
 __all__ = ["OpenContent"]
 
 
-# A gap of at most so many octets is read for the checksum of the content.
+# Octets of a gap up to this size are read, so that the content's checksum covers the gap.
 SUMMED_GAP_OCTETS_MAX = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class _Reached:
-    """A place that reading has reached: the end of a chunk."""
+    """The end of a chunk that was read."""
 
     end: int
     anchor: bytes
@@ -40,14 +40,13 @@ class _Reached:
 
 class OpenContent(HeldContent):
     """
-    A held content, chunk by chunk.
+    A held content, read in chunks.
 
-    @ivar limit: octets that may be read; less than C{size} while a copy is being made.
-    @ivar isFinal: nobody writes to it any more: its last line need not have an LF.
-    @ivar unfinished: the size at which nothing but an unfinished line was left to read.
+    @ivar limit: how far it may be read; less than C{size} while a copy is being made.
+    @ivar isFinal: whether it has no writer any more: its last line need not have an LF.
+    @ivar unfinished: the size at which only an incomplete line was left to read.
     @ivar trouble: why it cannot be read now, or C{None}.
-    @ivar newerOctets: octets that the newer contents of its path have to read: the cap on
-        the lag counts all.
+    @ivar newerOctets: unread octets of newer contents of its path; the lag cap counts these.
     """
 
     def __init__(
@@ -61,9 +60,9 @@ class OpenContent(HeldContent):
         reopen: Callable[[HeldContent], ContentFile | None] | None = None,
     ) -> None:
         """
-        @param save: make a record durable.
+        @param save: makes a record durable.
         @param position: how far it was acknowledged; C{None}: not at all.
-        @param reopen: open the file of a content that had ended.
+        @param reopen: opens the file of an ended content.
         """
         super().__init__(content, file, position, reopen)
         self.limit: int | None = None
@@ -83,16 +82,14 @@ class OpenContent(HeldContent):
         self.rewind(self.position)
 
     def recordSaved(self) -> None:
-        """The record of a new content is on disk, as it is now."""
+        """Note that the record of a new content is on disk, as it is now."""
         self._isSaved = self.content.head != b""
         self.dirty = False
 
     # Reading
 
     def read(self, octetsMax: int) -> Chunk | None:
-        """
-        The next chunk of about C{octetsMax} octets, or C{None}: nothing complete is there.
-        """
+        """Return the next chunk, of about C{octetsMax} octets; C{None}: none is complete."""
         if self.lostReason is not None:
             if self.position < self.size:
                 return self._gap(self.size, self.lostReason)
@@ -105,7 +102,7 @@ class OpenContent(HeldContent):
             self.hasChanged = True
             return None
         except (OSError, sqlite3.DatabaseError) as error:
-            # Its own trouble: other files go on.
+            # Only this file is affected: others go on.
             self.isStale = getattr(error, "errno", None) == errno.ESTALE
             self.trouble = getattr(error, "strerror", None) or str(error)
             return None
@@ -129,8 +126,8 @@ class OpenContent(HeldContent):
         self.file.settle()
         self.file.sync(self.size)
         if not self._isSaved and self.content.head:
-            # What the content is recognised by is on disk before any of it leaves; and before
-            # the position moves: if there is no space for it, this is read again.
+            # The head that identifies the content is saved before any octet leaves, and before
+            # the position moves: if the disk is full, the octets are read again.
             self._save(self.content)
             self._isSaved = True
         end = self._endOfLag()
@@ -150,7 +147,7 @@ class OpenContent(HeldContent):
         return self._longLine(octets, limit)
 
     def _cutOff(self) -> Chunk | None:
-        """What the file lacks, and a line that it has the beginning of."""
+        """Skip the octets that the file lacks, and a line whose end it lacks."""
         if self.position >= self.size:
             return None
         return self._gap(self.size, self.content.reason or "truncated")
@@ -161,7 +158,7 @@ class OpenContent(HeldContent):
         return self.file.read(self.position, count, self._anchor)
 
     def _endOfLag(self) -> int | None:
-        """Where to go on so that at most the cap is left of all that is behind."""
+        """Where to continue so that at most the lag cap is left to read, if that is ahead."""
         if self._lagOctetsMax is None:
             return None
         room = max(0, self._lagOctetsMax - self.newerOctets)
@@ -171,7 +168,7 @@ class OpenContent(HeldContent):
         return self.size if end is None and self.isFinal and room == 0 else end
 
     def _longLine(self, octets: bytes, limit: int) -> Chunk | None:
-        """No LF in the first octets that were read."""
+        """Handle octets that contain no LF."""
         assert self.file is not None
         if len(octets) < self._end - self.position and len(octets) <= limit:
             octets = self._octets(limit + 1)
@@ -187,14 +184,14 @@ class OpenContent(HeldContent):
                 return FinalLine(start, self.position, octets)
             return None
         lineEnd = self.file.lineEnd(max(self._scanned, self.position + len(octets)))
-        # What has been looked through is not looked through again.
+        # Do not scan these octets again.
         self._scanned = lineEnd or self.size
         if lineEnd is not None:
             return self._gap(lineEnd, "oversize")
         return self._gap(self.size, "oversize") if self.isFinal else None
 
     def _lineStart(self, at: int) -> int | None:
-        """The first start of a line at or behind an octet."""
+        """The first start of a line at an offset or after it."""
         assert self.file is not None
         if at <= 0:
             return 0
@@ -220,7 +217,7 @@ class OpenContent(HeldContent):
         self._reached.append(_Reached(self.position, self._anchor, self._reading))
 
     def _grow(self, proof: Proof) -> None:
-        """The record's proof is the one that reaches furthest."""
+        """Record a proof, if it reaches further than the one on record."""
         if proof.end > self.content.proof.end and not self.content.cut:
             self.content.proof = proof
 
@@ -228,7 +225,7 @@ class OpenContent(HeldContent):
         gap = Gap(self.position, end, reason)
         file = None if self.hasChanged else self.file
         if file is not None and end - self.content.proof.end <= SUMMED_GAP_OCTETS_MAX:
-            # What is left out is still part of what the content is recognised by.
+            # The checksum that identifies the content covers skipped octets, too.
             self.extendProof(max(0, end - self.content.proof.end))
         if self.content.proof.end < end and not self.content.cut:
             self.content.proof = Proof(end, end)
@@ -242,11 +239,11 @@ class OpenContent(HeldContent):
     # How far a master has it
 
     def rewind(self, offset: int) -> None:
-        """Read from an offset that is acknowledged."""
+        """Continue reading at an acknowledged offset."""
         at, anchor = self._known
         if at != offset:
             anchor = b""
-            # The octets before another place are this content's if the file still holds it.
+            # An anchor read at a new offset is valid only if the file holds this content.
             self.look()
             if self.file is not None and not self.hasChanged:
                 anchor = self.file.anchorAt(offset)
@@ -258,9 +255,9 @@ class OpenContent(HeldContent):
 
     def resume(self, position: Position) -> None:
         """
-        Go on where a journal is; it was compared.
+        Continue where a journal is; its position was compared with the file.
 
-        @param position: what it has acknowledged, and under which name.
+        @param position: how far the journal has the content, and its name for it.
         """
         self.acknowledged = position
         self.size = max(self.size, position.offset)
@@ -270,7 +267,7 @@ class OpenContent(HeldContent):
             self._prove()
 
     def _prove(self) -> None:
-        """Know by checksum what was delivered, though not in this process's time."""
+        """Sum octets that were delivered, but not read by this process."""
         file, offset = self.file, self.position
         content = self.content
         if file is None or self.hasChanged or file.size < offset:
@@ -288,7 +285,7 @@ class OpenContent(HeldContent):
         self.dirty = True
 
     def acknowledge(self, end: int, base: int, crc: int) -> None:
-        """Everything before C{end}, the end of a chunk, has arrived."""
+        """Count the octets up to C{end}, the end of a chunk, as arrived."""
         before = self.acknowledged
         assert before.offset <= end <= self.position, (self, end)
         while self._reached and self._reached[0].end <= end:

@@ -1,4 +1,4 @@
-"""How unpacking a compressed file can end."""
+"""The possible outcomes of unpacking a compressed file."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Unpacked:
     """
     The whole content.
 
-    @ivar descriptor: of a file without a name, open for reading and writing, at its
-        beginning. The caller closes it.
-    @ivar octets: of the content.
+    @ivar descriptor: of a file without a name, open for reading and writing, and positioned at
+        its beginning. The caller closes it.
+    @ivar octets: the size of the content.
     """
 
     descriptor: int
@@ -34,7 +34,7 @@ class Unfinished:
     """
     The file ends too early, and may still be growing.
 
-    @ivar octets: of the content so far.
+    @ivar octets: the size of the content so far.
     @ivar writing: whether a process has the file open for writing; C{None}: unknown.
     @ivar wait: after this many seconds without a change and without a writer, the file
         counts as L{Damaged}.
@@ -48,10 +48,10 @@ class Unfinished:
 @dataclass(frozen=True, slots=True)
 class Damaged:
     """
-    It cannot be decoded to its end.
+    The file cannot be decoded to its end.
 
-    @ivar reason: for people.
-    @ivar octets: of the content that came before.
+    @ivar reason: the cause, for people to read.
+    @ivar octets: the size of the content before the damage.
     """
 
     reason: str
@@ -61,10 +61,10 @@ class Damaged:
 @dataclass(frozen=True, slots=True)
 class Unsupported:
     """
-    It is compressed in a way that cannot be decoded here.
+    The file is compressed in a way that cannot be decoded here.
 
     @ivar codec: the format.
-    @ivar reason: why, and what to do.
+    @ivar reason: the cause and the remedy.
     """
 
     codec: str
@@ -76,7 +76,7 @@ class NoSpace:
     """
     The disk has no room for the content.
 
-    @ivar octets: unpacked before the disk was full; they have been removed.
+    @ivar octets: the number of octets that were unpacked before the disk was full, and removed.
     @ivar reserve: octets that must stay free.
     """
 

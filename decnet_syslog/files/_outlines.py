@@ -1,7 +1,7 @@
 """
 The first octets and the size of a compressed file's content, without unpacking it.
 
-Both are hints that select archives worth unpacking. Only the content itself is proof.
+Both are hints that select archives worth unpacking. Only the content itself proves anything.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ __all__ = ["HEAD_OCTETS", "Outline", "outline"]
 # Octets of the content that identify a file at first sight.
 HEAD_OCTETS = 4096
 
-# Octets of the file to read for these: bzip2 decodes whole blocks only.
+# Maximum number of compressed octets to read for the head: bzip2 only decodes whole blocks.
 HEAD_PACKED_OCTETS_MAX = 1024 * 1024
 
 # zstd has no index: walk at most this many blocks.
 ZSTD_BLOCKS_MAX = 1024
 
-# The xz file format 1.1.0: footer of a stream, and an index larger than any that a log has.
+# From the xz file format 1.1.0: the footer of a stream; an index larger than that of any log.
 _XZ_FOOTER_OCTETS = 12
 _XZ_INDEX_OCTETS_MAX = 1024 * 1024
 _XZ_STREAMS_MAX = 1000
@@ -40,9 +40,9 @@ class Outline:
     The head and the size of a compressed file's content.
 
     @ivar head: the first octets of the content.
-    @ivar size: of the content; C{None} if the format does not tell, or several streams follow
-        one another.
-    @ivar modulo: the size is known only modulo this; 0: it is the size.
+    @ivar size: of the content; C{None} if the format does not store it, or several streams
+        follow one after the other.
+    @ivar modulo: the size is known only modulo this; 0: it is exact.
     """
 
     head: bytes
@@ -50,7 +50,7 @@ class Outline:
     modulo: int = 0
 
     def admits(self, size: int) -> bool:
-        """Whether the content may have a size."""
+        """Whether the content may have a given size."""
         if self.size is None:
             return True
         return self.size == (size % self.modulo if self.modulo else size)
@@ -58,12 +58,12 @@ class Outline:
 
 def outline(path: str, headOctets: int = HEAD_OCTETS) -> Outline | None:
     """
-    Look at a compressed file.
+    Read the head and the size of a compressed file's content.
 
-    @param headOctets: of the content that are wanted.
+    @param headOctets: the maximum length of the head.
     @return: C{None} for a file that is unfinished, damaged, or of a format that cannot be
         decoded here.
-    @raise OSError: it cannot be read; C{FileNotFoundError} if there is no regular file.
+    @raise OSError: the file cannot be read; C{FileNotFoundError} if it is not a regular file.
     """
     descriptor = openRegular(path)
     try:
@@ -91,7 +91,7 @@ def _outline(descriptor: int, codec: str, headOctets: int) -> Outline | None:
             have += len(plain)
     head = b"".join(parts)
     if not octets:
-        # The end of the file was reached: this is the whole content.
+        # The whole file was read, so this is the whole content.
         return Outline(head[:headOctets], len(head)) if decoder.complete else None
     size: int | None = None
     if codec == "xz":
@@ -139,7 +139,7 @@ def _xzSize(descriptor: int) -> int | None:
     end = os.fstat(descriptor).st_size
     total = 0
     for _ in range(_XZ_STREAMS_MAX):
-        # Stream padding, if there is any.
+        # Skip stream padding, if there is any.
         start = max(0, end - PACKED_OCTETS)
         end = start + len(os.pread(descriptor, end - start, start).rstrip(b"\0"))
         stream = _xzStream(descriptor, end)
@@ -153,7 +153,7 @@ def _xzSize(descriptor: int) -> int | None:
 
 
 def _xzStream(descriptor: int, end: int) -> tuple[int, int] | None:
-    """Octets of the stream of xz that ends somewhere, and of its content."""
+    """The sizes of the xz stream that ends at an offset, and of its content."""
     if end < 2 * _XZ_FOOTER_OCTETS:
         return None
     footer = os.pread(descriptor, _XZ_FOOTER_OCTETS, end - _XZ_FOOTER_OCTETS)
@@ -166,7 +166,7 @@ def _xzStream(descriptor: int, end: int) -> tuple[int, int] | None:
         return None
     numbers = _xzIntegers(index[1:-4])
     count = next(numbers, 0)
-    # Each record has two numbers, of an octet at least.
+    # Each record has two numbers of at least one octet each.
     records = list(islice(numbers, 2 * count)) if 2 * count <= backward else []
     if len(records) != 2 * count:
         return None
@@ -178,7 +178,7 @@ def _xzStream(descriptor: int, end: int) -> tuple[int, int] | None:
 
 
 def _xzIntegers(octets: bytes) -> Iterator[int]:
-    """Section 1.2: seven bits an octet, the lowest first; 63 bits at most."""
+    """Decode integers (section 1.2): seven bits per octet, the lowest first, at most 63 bits."""
     value = shift = 0
     for octet in octets:
         if shift > 56:

@@ -1,5 +1,6 @@
 """
-Which follower has a file: one that was renamed from one followed path to another has two.
+Finds the follower that has a file. A file that was renamed from one followed path to another
+has two.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class FileOwners:
         self._objects: dict[tuple[int, int], list[FileFollower]] | None = None
 
     def forget(self) -> None:
-        """A look begins: what is known is of the one before."""
+        """Begin a look: forget the objects that the look before found."""
         self._objects = None
 
     def _othersOf(self, object_: tuple[int, int]) -> list[FileFollower]:
@@ -46,7 +47,7 @@ class FileOwners:
             self._objects.setdefault(file[:2], []).append(follower)
 
     def isReadElsewhere(self, status: os.stat_result, asking: FileFollower) -> bool:
-        """Whether another follower has a file open, or will when it begins."""
+        """Whether another follower has a file open, or will after its first look."""
         object_ = (status.st_dev, status.st_ino)
         others = [f for f in self._othersOf(object_) if f is not asking]
         if any(follower.hasOpen(object_) for follower in others):
@@ -57,7 +58,7 @@ class FileOwners:
         )
 
     def isOthers(self, status: os.stat_result, asking: FileFollower) -> bool:
-        """Whether another follower has a file on record, as it is."""
+        """Whether another follower has a file on record, unchanged."""
         object_ = (status.st_dev, status.st_ino)
         others = [f for f in self._othersOf(object_) if f is not asking]
         return any(
@@ -67,7 +68,7 @@ class FileOwners:
         )
 
     def _isUnbegun(self, content: Content, asking: FileFollower) -> bool:
-        """Whether a content is another path's, which is followed and was not looked at yet."""
+        """Whether a content belongs to another followed path, before that path's first look."""
         follower = self._followers.get(content.name)
         return (
             follower is not None and follower is not asking and not follower.hasStarted
@@ -87,7 +88,7 @@ class FileOwners:
                     return content
         for content in self._store.at(file):
             follower_ = self._followers.get(content.name)
-            # Of a path that is followed and has begun, the follower knows better.
+            # After the first look at a path, its follower knows better than the record.
             if content.name != asking.path and not (follower_ and follower_.hasStarted):
                 return content
         return None

@@ -1,8 +1,9 @@
 """
-The configured path of a follower: which file object it leads to, look by look.
+The configured path of a follower: which file object it leads to at each look.
 
-A path that leads to another object was rotated by name, or its file has come back. An object
-that another path's follower still reads is left to that one until it is done.
+If the path leads to another object, the file was rotated by name, or an earlier file has come
+back. An object that another path's follower still reads is left to that follower until it is
+done.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ __all__ = ["PathName"]
 
 class PathName:
     """
-    What one configured path leads to.
+    The file object at one configured path.
 
-    @ivar wasEmpty: whether the path was seen to lead nowhere since a file was taken from it.
+    @ivar wasEmpty: whether the path led nowhere at some look since it last got a file.
     @ivar waitsFor: the file at the path, while another path's follower reads it.
     """
 
@@ -45,7 +46,7 @@ class PathName:
         self._linked: tuple[int, int] | None = None
 
     def look(self) -> None:
-        """See whether the path leads to another file by now."""
+        """Check whether the path leads to another file now."""
         try:
             status = os.stat(self._follower.path)
         except FileNotFoundError:
@@ -62,7 +63,7 @@ class PathName:
             and here == self._follower.current.content.file[:2]
         ):
             return
-        # A file that was renamed away can come back.
+        # A file that was renamed away may be back.
         for one in self._follower.opened:
             isRead = one.file is not None and not one.fromArchive
             isHere = here == one.content.file[:2] and one.life is Life.ROTATED
@@ -75,21 +76,21 @@ class PathName:
         if descriptor is None:
             return
         if os.path.islink(self._follower.path) and here != self._linked:
-            # The rotated files are beside the target by now.
+            # The rotated files are next to the new target now.
             self._linked = here
             self._around.siblings.changed.add(self._follower.path)
             self._around.events("link-changed", path=self._follower.path)
         self._adopt(descriptor)
 
     def _isStillRead(self, here: tuple[int, int]) -> bool:
-        """Whether another path's follower still reads the file that has our path."""
+        """Whether another path's follower still reads the file at this path."""
         file = self.waitsFor
         if file is None or file[:2] != here:
             return False
         return isinstance(self._around.ownerOf(file, self._follower), OpenContent)
 
     def _adopt(self, descriptor: int) -> None:
-        """Say what the file is that has the path now; what was rotated unseen comes first."""
+        """Identify the new file at the path; files that were rotated unseen come first."""
         origin = self.originOf(descriptor)
         if origin is None:
             os.close(descriptor)
@@ -105,9 +106,9 @@ class PathName:
 
     def originOf(self, descriptor: int) -> int | None:
         """
-        Where our content of a file begins: it may have been shipped when it had another path.
+        The offset where this path's content begins; another path may have shipped the rest.
 
-        @return: C{None}: another path's follower still reads it.
+        @return: C{None}: another path's follower still reads the file.
         """
         file = identify(descriptor)
         self.waitsFor = None
@@ -140,7 +141,7 @@ class PathName:
         self._follower.current = one
 
     def _tryToOpen(self) -> int | None:
-        """Open what has the path now, if it is a regular file."""
+        """Open the file at the path, if it is a regular one; note a failure."""
         try:
             return self.open()
         except OSError as error:
@@ -149,9 +150,9 @@ class PathName:
 
     def open(self) -> int | None:
         """
-        Open what has the path now, if it is a regular file.
+        Open the file at the path, if it is a regular one.
 
-        @raise OSError: it is there, and cannot be opened.
+        @raise OSError: the file exists, but cannot be opened.
         """
         try:
             descriptor = openRegular(self._follower.path, self._followLinks)

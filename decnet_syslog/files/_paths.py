@@ -1,8 +1,8 @@
 """
-Which paths are followed: those that were given, and what patterns find.
+The paths to follow: the configured ones, and the matches of patterns.
 
-A configured path, and a match of a pattern, is nobody's rotated copy. Only a match that has the
-name of a rotated copy of another followed path waits until its content has told.
+A configured path, and a match of a pattern, is never a rotated copy. Only a match that has the
+name of a rotated copy of a followed log waits until its octets decide.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from ._troubles import UNFOLLOWED_MAX
 __all__ = ["FollowedPaths"]
 
 Make = Callable[[str, "int | None", bool], FileFollower]
-"""Make the follower of a path; where it begins, and whether it may be a link."""
+"""Creates the follower of a path; takes its start offset, and whether it may be a link."""
 
 
 class FollowedPaths:
     """
     The paths, and the followers that were made for them.
 
-    @ivar unfollowed: files that are not followed, and why.
+    @ivar unfollowed: files that are not followed, and the reasons.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class FollowedPaths:
         tellOnce: Callable[[str, str], None],
     ) -> None:
         """
-        @param followers: by path; filled here.
-        @param filesMax: more are not followed, and that is reported.
-        @param tellOnce: report what is wrong with a file, by path and reason.
+        @param followers: by path; this object adds to them.
+        @param filesMax: extra files are reported and not followed.
+        @param tellOnce: reports a problem with a file once, by path and reason.
         """
         self.unfollowed: dict[str, str] = {}
         self._patterns = patterns
@@ -60,20 +60,20 @@ class FollowedPaths:
         self._tellOnce = tellOnce
         self._names = store.names()
         self._unfinished = store.unfinished()
-        # The offset of DECNET's own forwarder is that of the first path.
+        # The offset of DECNET's own forwarder belongs to the first path.
         self._legacy = store.legacyOffset()
         self._isCrowded = False
         self._serials: dict[str, int] = {}
 
     def expand(self) -> None:
-        """Follow what the patterns find by now."""
+        """Follow the files that the patterns match now."""
         before = len(self._followers)
         for pattern in self._patterns:
             if not glob.has_magic(pattern):
                 self._add(pattern, True)
         for pattern in self._patterns:
             if glob.has_magic(pattern):
-                # A path that is not there now can have contents that are not finished.
+                # A path that does not exist now may have unfinished contents.
                 found = {
                     *self._found(pattern),
                     *fnmatch.filter(self._unfinished, pattern),
@@ -84,14 +84,14 @@ class FollowedPaths:
             self._siblings.follow(self._followers)
 
     def _found(self, pattern: str) -> list[str]:
-        """The paths of a pattern, if they can differ from those that were found before."""
+        """The matches of a pattern, unless they are the same as before."""
         directory, base = os.path.split(pattern)
         if glob.has_magic(directory) or "**" in base:
             return glob.glob(pattern)
         try:
             listing = self._cache.list(directory or ".")
         except OSError:
-            # It is not there yet, or cannot be read: then there is nothing new.
+            # The directory does not exist yet, or cannot be read: there are no new matches.
             return []
         if self._serials.get(pattern) == listing.serial:
             return []
@@ -106,8 +106,8 @@ class FollowedPaths:
 
     def _addFound(self, found: set[str]) -> None:
         """
-        Follow what a pattern has found, unless it may be a rotated copy of what is followed:
-        then its content decides.
+        Follow the matches of a pattern, except possible rotated copies of followed logs: the
+        octets of such a file decide.
         """
         if not found:
             return
@@ -121,7 +121,7 @@ class FollowedPaths:
                 self._add(path, False)
 
     def claims(self, path: str) -> bool:
-        """Whether a pattern finds a path."""
+        """Whether a pattern matches a path."""
         directory, name = os.path.split(path)
         return any(
             fnmatch.fnmatchcase(name, os.path.basename(pattern))
@@ -133,7 +133,7 @@ class FollowedPaths:
         )
 
     def addLive(self, path: str) -> None:
-        """A file that looked like a rotated copy by its name is a log of its own."""
+        """Follow a file that has the name of a rotated copy, but is a log of its own."""
         self._add(path, False)
         self._siblings.follow(self._followers)
 
@@ -141,9 +141,9 @@ class FollowedPaths:
         if path in self._followers:
             return
         if not named and os.path.islink(path):
-            # Whoever gave a path knows where it leads. What a pattern finds, somebody put
-            # there.
-            self._tellOnce(path, "a link that a pattern finds is not followed")
+            # The user knows where a configured path leads. A link that a pattern matches may be
+            # the work of an attacker.
+            self._tellOnce(path, "a pattern matches this link: name it to follow it")
             return
         if not named and os.path.exists(path) and not os.path.isfile(path):
             return
@@ -155,7 +155,7 @@ class FollowedPaths:
                 self._events("too-many-files", path=path, limit=self._filesMax)
             if len(self.unfollowed) < UNFOLLOWED_MAX:
                 self.unfollowed[path] = (
-                    f"more than {self._filesMax} files (--max-files)"
+                    f"the limit of {self._filesMax} files is reached (--max-files)"
                 )
             return
         self.unfollowed.pop(path, None)

@@ -1,15 +1,15 @@
 """
-The open file of one content: its octets, and whether they are still this content's.
+The open file of one content: its octets, and whether they still belong to this content.
 
 What must be true:
 
-* octets are given out only of the content that was opened. A file can be truncated and grow
-  past the offset between two looks, or during a read: so every read takes the octets before
-  the offset along and compares them, and compares the head after;
-* what is given out is on the worker's disk first: a power cut of the worker must not undo
-  what is shipped;
-* nothing is given out that was not there at the last look. Between two looks logrotate can
-  copy and truncate a file; all that was read of it is then in the copy, too.
+* only octets of the content that was opened are returned. A file can be truncated and grow past
+  the offset between two looks, or during a read. Every read therefore includes the octets just
+  before the offset and compares them, and compares the head afterwards;
+* octets are on the worker's disk before they are returned: a power cut on the worker must not
+  undo octets that were shipped;
+* octets that were not there at the last look are not returned. Between two looks, logrotate can
+  copy and truncate a file; the copy then has every octet that was read.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from ._contents import BLOCK_OCTETS, HEAD_OCTETS, Proof
 
 __all__ = ["ANCHOR_OCTETS", "Changed", "ContentFile", "Vanished"]
 
-# Octets before an offset that a place in a file is recognised by.
+# Number of octets before an offset that identify a place in a file: the anchor.
 ANCHOR_OCTETS = 256
 
 
-# How long after a change a file's times may still be those of the next one.
+# For this long after a change, a further change may leave a file's times as they are.
 TICK_NS = 50_000_000
 
 
@@ -37,17 +37,17 @@ class Changed(Exception):
 
 
 class Vanished(Exception):
-    """The octets are not there any more."""
+    """The octets do not exist any more."""
 
 
 class ContentFile:
     """
-    A descriptor, and what was seen through it.
+    A descriptor, and the state of its file at the last look.
 
-    @ivar descriptor: C{None} when it is closed.
+    @ivar descriptor: C{None} after it was closed.
     @ivar size: at the last look.
     @ivar modified: at the last look, in nanoseconds.
-    @ivar grew: how often a look has found it grown.
+    @ivar grew: how many looks have found the file grown.
     """
 
     def __init__(
@@ -59,8 +59,8 @@ class ContentFile:
     ) -> None:
         """
         @param head: the first octets, as far as they are known.
-        @param bringToDisk: sync the file.
-        @param size: that it has at least; C{0}: whatever it has.
+        @param bringToDisk: syncs the file.
+        @param size: the minimum size; C{0}: no minimum.
         """
         self.descriptor: int | None = descriptor
         self.head = head
@@ -69,16 +69,16 @@ class ContentFile:
         self.grew = 0
         self._bringToDisk = bringToDisk
         self._synced = 0
-        # Up to where it is to be synced later; C{None}: nothing is put off.
+        # The offset up to which L{settle} must sync; C{None}: no sync is postponed.
         self._putOff: int | None = None
-        # Size, times and position of the last look, if a change since then would show.
+        # Size, times and position at the last look, if a change since then would alter them.
         self._looked: tuple[int, int, int, int] | None = None
         self._tail = b""
-        # A thread that sums must not get a descriptor that was closed and given anew.
+        # A thread that sums must not use a descriptor number that was closed and reused.
         self._closing = threading.Lock()
 
     def close(self) -> None:
-        """Close it."""
+        """Close the descriptor."""
         with self._closing:
             if self.descriptor is not None:
                 os.close(self.descriptor)
@@ -91,18 +91,19 @@ class ContentFile:
 
     def look(self, position: int, anchor: bytes) -> None:
         """
-        See how large it is, and whether it still holds the content.
+        Get the size of the file, and check whether it still holds the content.
 
-        @param position: where the next octet is read, and C{anchor} the octets before it.
-        @raise Changed: it does not. A log does not shrink: what is shorter than it was holds
-            another content, even if that begins alike.
+        @param position: the offset of the next octet to read.
+        @param anchor: the octets just before the position.
+        @raise Changed: it does not. A log does not shrink: a file that is shorter than it was
+            holds another content, even if that begins alike.
         """
         descriptor = self._fileno()
         status = os.fstat(descriptor)
         now = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, position)
         if now == self._looked:
             return
-        # Times are counted in ticks: another change can show the same.
+        # Times are stored in ticks: a further change may leave them the same.
         isRecent = time.time_ns() - status.st_ctime_ns < TICK_NS
         self._looked = None if isRecent else now
         if status.st_size < max(position, self.size) or not self._isIntact(
@@ -128,17 +129,17 @@ class ContentFile:
         )
 
     def _lookAtHead(self) -> None:
-        """Recognise the file by more octets, now that there are more."""
+        """Identify the file by a longer head, now that it has more octets."""
         head = os.pread(self._fileno(), min(HEAD_OCTETS, self.size), 0)
         if not head.startswith(self.head):
             raise Changed
-        # A power cut must not leave a record of octets that it took.
+        # A power cut must not leave a record of octets that it destroyed.
         self.sync(len(head))
         self.head = head
 
     def sync(self, end: int) -> None:
         """
-        Bring what is before an octet to the worker's disk.
+        Bring the octets before an offset to the worker's disk.
 
         @raise OSError: the disk has failed.
         """
@@ -147,16 +148,16 @@ class ContentFile:
                 self._putOff = max(end, self._putOff)
                 return
             self._bringToDisk(self._fileno())
-            # What was written before the call is there; what came meanwhile may not be.
+            # The sync covers octets from before the call, but perhaps not later ones.
             self._synced = max(end, min(self.size, end))
 
     def putOff(self) -> None:
-        """Sync nothing until L{settle}: nothing is read, and no record written, before it."""
+        """Postpone syncs to L{settle}: until then, nothing is read and no record is written."""
         self._putOff = 0
 
     def settle(self) -> None:
         """
-        Sync what was put off. May be called from a thread.
+        Do the postponed sync. May be called from a thread.
 
         @raise OSError: the disk has failed.
         """
@@ -171,10 +172,10 @@ class ContentFile:
 
     def read(self, position: int, count: int, anchor: bytes) -> bytes:
         """
-        Octets of this content for certain.
+        Return octets that certainly belong to this content.
 
-        @param count: at most; no more than were there at the last look.
-        @raise Changed: it holds another content.
+        @param count: the maximum; octets from after the last look are never returned.
+        @raise Changed: the file holds another content.
         """
         descriptor = self._fileno()
         start = position - len(anchor)
@@ -182,7 +183,7 @@ class ContentFile:
         octets = os.pread(descriptor, len(anchor) + count, start)
         if not octets.startswith(anchor) or len(octets) != len(anchor) + count:
             raise Changed
-        # After the read: a truncation during it shows in the head of what grew since.
+        # Compare the head after the read: it shows a truncation that happened during the read.
         if os.pread(descriptor, len(self.head), 0) != self.head:
             raise Changed
         if os.fstat(descriptor).st_size < position + count:
@@ -190,15 +191,15 @@ class ContentFile:
         return octets[len(anchor) :]
 
     def anchorAt(self, offset: int) -> bytes:
-        """The octets before an offset."""
+        """The octets just before an offset."""
         count = min(ANCHOR_OCTETS, offset)
         return os.pread(self._fileno(), count, offset - count)
 
     def lineEnd(self, at: int) -> int | None:
-        """Just past the first LF from C{at} on, without holding what is before it."""
+        """The offset after the first LF at C{at} or later; reads block by block."""
         descriptor = self._fileno()
         while at < self.size:
-            # There is no LF in a hole. One octet of it is left to read.
+            # A hole contains no LF: skip it, except for the last octet of the file.
             at = min(dataFrom(descriptor, at, self.size), self.size - 1)
             block = os.pread(descriptor, min(BLOCK_OCTETS, self.size - at), at)
             if not block:
@@ -213,7 +214,7 @@ class ContentFile:
         """
         The CRC-32 of octets of the file. Blocks; may be called from a thread.
 
-        @raise Vanished: they are not there.
+        @raise Vanished: the octets do not exist any more.
         """
         with self._closing:
             if self.descriptor is None:
@@ -229,9 +230,9 @@ class ContentFile:
 
     def extend(self, proof: Proof, end: int, octetsMax: int) -> Proof:
         """
-        A proof with the octets that follow it, at most up to C{end}; synced before.
+        Extend a proof by the octets that follow it, at most up to C{end}; these are synced first.
 
-        @raise Changed: they are not there.
+        @raise Changed: the octets do not exist any more.
         """
         end = min(end, self.size, proof.end + octetsMax)
         if end <= proof.end:
@@ -244,15 +245,15 @@ class ContentFile:
 
     @property
     def octets(self) -> int:
-        """How many it has now."""
+        """Its current size."""
         return os.fstat(self._fileno()).st_size
 
     @property
     def changedAt(self) -> int:
-        """When its inode has changed last, in nanoseconds: if it has no name, no later."""
+        """When its inode last changed, in nanoseconds; a nameless file had lost its name then."""
         return os.fstat(self._fileno()).st_ctime_ns
 
     @property
     def links(self) -> int:
-        """How many names it has."""
+        """The number of its names."""
         return os.fstat(self._fileno()).st_nlink

@@ -1,13 +1,15 @@
 """
-Which file holds which content: the one place where that is decided.
+The one place that decides which file holds which content.
 
-L{reconcile} is a function of the contents on record and of the files seen. Each file is one
-known content or new; each content is at most one file. L{decnet_syslog.files._rules} has the
-rules and their evidence; this module tries them, in the order of the table there.
+L{reconcile} is a function of the contents on record and of the files on disk. Each file is one
+known content or a new one; each content is held by at most one file.
+L{decnet_syslog.files._rules} has the rules and their evidence; this module tries them in the
+order of the table there.
 
-Several contents that fit one file: the longest is taken. Several files that fit one content:
-one of the size that was seen before one that has grown, a rotated one before a live one, the
-older before the newer. What is ambiguous after that has the same octets either way.
+If several contents fit one file, the longest one gets it. If several files fit one content, a
+file of the size that was seen goes before one that has grown, a rotated file before a live one,
+and an older file before a newer one. Where a choice is left after that, the octets are the same
+either way.
 """
 
 from __future__ import annotations
@@ -34,17 +36,17 @@ def reconcile(
     candidates: Sequence[Candidate], files: Sequence[SeenFile]
 ) -> list[Verdict]:
     """
-    Say of each file which content it holds.
+    Determine the content of each file.
 
     @param candidates: contents that may be held by one of the files.
-    @param files: the older before the newer.
+    @param files: the oldest first.
     @return: a verdict for each file, in order.
     """
     return _Reconciliation(candidates, files).verdicts()
 
 
 class _Reconciliation:
-    """One run; pairs are taken away as they are found."""
+    """One run; each verdict uses up its file and its content."""
 
     def __init__(
         self, candidates: Sequence[Candidate], files: Sequence[SeenFile]
@@ -57,7 +59,7 @@ class _Reconciliation:
     def verdicts(self) -> list[Verdict]:
         self._sameObjects()
         free = [c for c in self._candidates if not c.isThere]
-        # The longest first: what is the beginning of another must not take its file.
+        # The longest first: a content that begins another one must not take its file.
         free.sort(key=lambda c: -c.content.extent)
         for rule in (Rule.COPY, Rule.GROWN, Rule.UNPROVED, Rule.MADE, Rule.PART):
             for candidate in list(free):
@@ -76,7 +78,7 @@ class _Reconciliation:
         self._open.remove(index)
 
     def _sameObjects(self) -> None:
-        """The object on record, if its proof holds; else its content has lost it."""
+        """Assign the objects on record whose proof holds; the other contents lost theirs."""
         for candidate in list(self._candidates):
             for index in self._open:
                 file = self._files[index]
@@ -91,7 +93,7 @@ class _Reconciliation:
                 break
 
     def _find(self, rule: Rule, candidate: Candidate) -> int | None:
-        """The best file for a content by one rule."""
+        """Find the best file for a content by one rule."""
         order = sorted(self._open, key=lambda i: (self._files[i].isLive, i))
         for index in order:
             file = self._files[index]
@@ -102,20 +104,20 @@ class _Reconciliation:
         return None
 
     def _isCertain(self, rule: Rule, candidate: Candidate, file: SeenFile) -> bool:
-        """Whether only its content explains the octets that a file has more than was seen."""
+        """Whether no other content explains the octets past the size that was seen."""
         if file.isLive or file.size <= candidate.content.extent:
             return rule is not Rule.UNPROVED
-        # It can be the copy of a file that begins like the content. While such a copy was
-        # made it may have been taken for the content: then it is the object on record, too.
+        # The file may be a copy of a second file that begins like the content. While such a copy
+        # was being made, it may have been taken for the content, and be the object on record.
         others = [c for c in self._candidates if c is not candidate]
         return rule is not Rule.UNPROVED and not any(explains(c, file) for c in others)
 
     def _alone(self, file: SeenFile) -> Verdict:
-        """A file that is the home of no content: a copy being made, or news."""
+        """Judge a file that holds no known content: a copy being made, or a new content."""
         if file.isStrange:
             return Verdict(Rule.STRANGE)
         if file.isLive:
-            # A configured path is nobody's copy, and may look like one that grew.
+            # A configured path is never a rotated copy; its file may look like a grown one.
             for candidate in self._candidates:
                 hadPath = candidate.mayGrow or candidate.own is not None
                 isGone = hadPath and not candidate.isThere
@@ -125,7 +127,7 @@ class _Reconciliation:
         if not file.isComplete:
             return Verdict(Rule.WAIT)
         if not file.size:
-            # An empty file is the beginning of all, until it has been left empty.
+            # Every content begins like an empty file: wait until the file stays empty.
             return Verdict(Rule.NEW if file.isSettled else Rule.WAIT)
         for candidate in self._candidates:
             if file.isArchive and isWithin(candidate, file):

@@ -1,6 +1,5 @@
 """
-Contents that are read again: one that had ended, and that a journal lacks, or to whose file
-somebody has written.
+Reads contents again: ended ones that a journal lacks, or whose files were written to.
 """
 
 from __future__ import annotations
@@ -36,14 +35,14 @@ class Reopening:
         self._homes = homes
 
     def open(self, content: Content, one: Examined | None = None) -> OpenContent:
-        """Read a content that had ended, or is only on record."""
+        """Read a content that has ended, or is only on record."""
         follower = self._follower
         file = None
         if one is not None:
             file = follower.openFile(one.descriptor, content)
             one.descriptor = -1
         content.happened(Event.ASKED_FOR)
-        # The search for an ended one is over; it begins again if its file cannot be opened.
+        # It need not be searched for; if its file cannot be opened, a search begins again.
         follower.searching.pop(content.key, None)
         open_ = follower.openContent(content, file)
         open_.fromArchive = bool(content.archived)
@@ -55,14 +54,14 @@ class Reopening:
         return open_
 
     def peek(self, content: Content) -> OpenContent:
-        """A content that is only on record, to be compared and nothing else."""
+        """Open a content that is only on record, for comparison only."""
         open_ = self._follower.openContent(content, None)
         open_.fromArchive = bool(content.archived)
         open_.home = self._homes.of[content.key]
         return open_
 
     def reopen(self, open_: HeldContent) -> ContentFile | None:
-        """Open the file of a content that had ended, when it is read."""
+        """Open the file of an ended content, when the content is read."""
         follower, content = self._follower, open_.content
         if open_.isSearching:
             return None
@@ -86,7 +85,7 @@ class Reopening:
         return None
 
     def _isGone(self, open_: HeldContent) -> None:
-        """The file of a content is not where it was, before it was opened."""
+        """Begin a search: the file was gone before it could be opened."""
         open_.content.reason = "vanished"
         open_.happened(Event.FILE_LOST)
         self._follower.searching[open_.key] = self._around.clock()

@@ -1,5 +1,5 @@
 """
-The names that rotation gives, as text: no disk.
+The names that rotation gives to files. Text only: no disk access.
 
 A rotated copy of C{app.log} is named
 
@@ -10,8 +10,8 @@ A rotated copy of C{app.log} is named
 * C{@4000000065a1b2c3d4e5f607.s} or C{.u} beside a log named C{current} (multilog, svlogd,
   s6-log);
 
-and each of these with the suffix of a compression program. Any other name is a foreign
-file: C{app.log.1.filtered}, C{app.log.bak}, C{app.log.swp}, logrotate's own C{app.log.tmp} and
+each also with the suffix of a compression program. Any other name belongs to an unrelated file:
+C{app.log.1.filtered}, C{app.log.bak}, C{app.log.swp}, logrotate's own C{app.log.tmp} and
 C{app.log.1.gz-2026112813.backup}.
 
 A I{date} has several groups of digits. One group is a year, or the first is a date without
@@ -46,14 +46,14 @@ GROUPS_MAX = 10
 _CUT = re.compile(r"[.-](?=[0-9])")
 _GROUP = re.compile(r"([-_.:+, T]|-?W)?([0-9]{1,20})(?![0-9])")
 _YEAR = re.compile(r"(?:19|20)[0-9]{2}\Z")
-# Between two digits each of a day, a month and a year; dots would be a version.
+# Separators of a date with two digits each for day, month and year; dots would be a version.
 _SHORT = ("--", "__")
 _LETTER = re.compile(r"[^0-9.]")
 
-# A TAI64N label is 24 hexadecimal digits; other versions of these tools may write another.
+# A TAI64N label has 24 hexadecimal digits; other versions of the tools may write other labels.
 _LABEL = re.compile(r"@([^.]+)\.[su]\Z")
 
-# From this many digits on, a number is a date or a time and grows with it.
+# A number with at least this many digits is a date or a time, and rises with it.
 _DATE_DIGITS_MIN = 6
 
 
@@ -71,14 +71,14 @@ class Rotation:
 
 
 def compressionOf(name: str) -> str:
-    """The suffix of a compression program that a name ends in, or the empty text."""
+    """The compression suffix that a name ends in, or the empty text."""
     at = name.rfind(".")
     suffix = name[at:] if at > 0 else ""
     return suffix if suffix in COMPRESSED else ""
 
 
 def stemsOf(name: str) -> Iterator[str]:
-    """Every part of a name that ends in front of an extension."""
+    """Every part of a name that ends before an extension."""
     for at in range(1, len(name)):
         if name[at] == "." and _LETTER.search(name, at):
             yield name[:at]
@@ -121,13 +121,13 @@ def _rotationsOf(
                 yield Rotation(stem, age)
             if partly and text.startswith(".", end):
                 base = stem + text[end:]
-                # "app.2.1" is no copy of "app.1": that is no extension.
+                # "app.2.1" is not a copy of "app.1": ".1" is not an extension.
                 if base in bases and _LETTER.search(text, end):
                     yield Rotation(base, age)
 
 
 def _readings(text: str, at: int) -> Iterator[tuple[int, tuple[int, tuple[int, ...]]]]:
-    """Numbers and dates that begin at a place: where each ends, and its age."""
+    """The numbers and dates that begin at an offset: the end and the age of each."""
     groups: list[str] = []
     separators = ""
     while len(groups) < GROUPS_MAX:
@@ -146,23 +146,23 @@ def _readings(text: str, at: int) -> Iterator[tuple[int, tuple[int, tuple[int, .
 
 def _age(groups: list[str], separators: str) -> tuple[int, tuple[int, ...]] | None:
     """
-    How old a copy is by its number or date; C{None}: the digits are neither.
+    The age of a copy, from its number or date; C{None}: the digits are neither.
 
-    @param separators: what stands between the groups.
+    @param separators: the text between the groups.
     """
     numbers = tuple(map(int, groups))
     first = groups[0]
     if len(first) >= _DATE_DIGITS_MIN:
         return 1, numbers
     if len(groups) == 1:
-        # A year alone grows; an index counts the rotations since.
+        # A year rises with time; an index counts the rotations since the copy was made.
         return (1, numbers) if _YEAR.match(first) else (0, (-numbers[0],))
     if _YEAR.match(first):
         return 1, numbers
     if len(first) > 2:
         return None
     if [len(group) for group in groups[:3]] == [2, 2, 2] and separators[:2] in _SHORT:
-        # A year of two digits, first or last: their order tells little.
+        # The year has two digits and may be first or last: the order of copies tells little.
         return (1, numbers) if numbers[1] <= 31 else None
     if _YEAR.match(groups[1]) and numbers[0] <= 53:
         return 1, (numbers[1], numbers[0], *numbers[2:])
@@ -170,7 +170,7 @@ def _age(groups: list[str], separators: str) -> tuple[int, tuple[int, ...]] | No
         day, month, year = numbers[:3]
         if day > 31 or month > 31:
             return None
-        # Which of both is the month, only a large one tells; day first otherwise.
+        # Only a number above 12 shows which of the two is the day; otherwise, the day is first.
         if month > 12:
             day, month = month, day
         return 1, (year, month, day, *numbers[3:])

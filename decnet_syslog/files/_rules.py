@@ -1,47 +1,53 @@
 """
 The rules that assign a file to a content, and the evidence for each.
 
-Their only I/O is the checksums that the caller passes in. Hints (a name, a head, a time)
-only choose what to compare first. What says "delivered" is a proof: the same object with its
-checksum, or another object with the checksum of everything that was seen. L{reconcile
-<decnet_syslog.files._reconcile.reconcile>} tries them in this order:
+These functions do no I/O of their own: the caller passes in functions that read octets and
+compute checksums. Hints (a name, a head, a time) only choose which files to compare first. Only
+a proof shows that octets were delivered: the same object with a matching checksum, or another
+object with the checksum of every octet that was seen. L{reconcile
+<decnet_syslog.files._reconcile.reconcile>} tries the rules in this order:
 
 =========  ===========================================  =====================================
-rule       evidence                                     the file is then
+rule       evidence                                     the file holds
 =========  ===========================================  =====================================
-SAME       the object on record; it has at least what   that content
-           was seen, and the proof holds
-CHANGED    the object on record; shorter than what      another content; the one on record
-           was seen, or the proof fails                 has lost its file
-COPY       another object of the size that was seen,    that content
-           whose octets are proved; the content's own
+SAME       the object on record; it is at least as      that content
+           large as was seen, and the proof holds
+CHANGED    the object on record; it is smaller than     another content, by the rules below;
+           was seen, or the proof fails                 the one on record has lost its file
+COPY       another object of the size that was seen;    that content
+           its octets are proved; the content's own
            file has no name any more
-GROWN      another object that begins with all that     that content, grown; if it begins
-           was seen, proved, and goes on; the           like a file that is there, too, the
-           content's own file has no name; the file is  event says that it is not certain
-           a rotated one, or its path was never seen
-           empty
-UNPROVED   as COPY or GROWN, but the proof covers only  that content; the event says that it
-           what was delivered: nobody has read the      is not certain
-           rest before it was moved
-MADE       was proved to be its beginning when both     that content up to its size; the rest
-           were there; the content has lost its file    is delivered, or a gap
-PART       shorter than what was seen; has, proved,     that content up to its size; the rest
-           all that was delivered; the search is over,  is a gap
-           and the file is settled, or an archive
-WITHIN     an archive whose octets are, proved, a       that content's: they are read from
-           beginning of a content whose own file is     the open file
-           open, has no name any more, and goes on
+GROWN      another object that begins with every octet  that content, grown; if the file may
+           that was seen, proved, and continues; the    also be a copy of a second content,
+           content's own file has no name any more;     the event says that this is not
+           the object is a rotated file, or its path    certain
+           was never seen empty
+UNPROVED   as COPY or GROWN, but the proof covers only  that content; the event says that
+           the delivered octets: the file was moved     this is not certain
+           before the forwarder had read the rest
+MADE       the file was proved to be the content's      that content, up to the file's size;
+           beginning while both files were there;       the rest was delivered, or becomes a
+           the content has lost its file since          gap
+PART       smaller than was seen; it has every          that content, up to the file's size;
+           delivered octet, proved; the search is       the rest becomes a gap
+           over, and the file is settled or an archive
+WITHIN     an archive whose octets are proved to be     a part of that content, which is read
+           the beginning of a content; the content's    from its open file
+           own file is open, has no name any more,
+           and continues
 WAIT       a beginning of a content whose own file is   nothing yet: a copy is being made, or
-           there, not settled; or what will be PART     was just made
-           when it is settled; or an unfinished
-           archive
-DUPLICATE  the same, settled; or it begins like what    a new content, and an event
-           was deleted, and did not replace that
+           there, and not settled; or a file that may   was just made
+           become PART once it is settled; or an
+           unfinished archive
+DUPLICATE  as WAIT, but settled; or a file at the path  a new content, and an event
+           that begins with the same line as a deleted
+           content, and did not replace it
 NEW        none of these                                a new content
-STRANGE    none of these, and only its inode's number   somebody else's file
-           led to it
+STRANGE    none of these, and only its inode number     a file of some other program
+           led the forwarder to it
 =========  ===========================================  =====================================
+
+CHANGED is not a L{Rule}: the later rules give the verdict on the file.
 """
 
 from __future__ import annotations
@@ -67,11 +73,11 @@ __all__ = [
 ]
 
 Checksum = Callable[[int, int, int], "int | None"]
-"""The CRC-32 of the octets [start, end) behind a given one; C{None}: they are not there."""
+"""From (start, end, crc): the CRC-32 of octets [start, end) after C{crc}; C{None}: not there."""
 
 
 class Rule(enum.Enum):
-    """Why a file is what it is: the module's docstring has the table."""
+    """The reason for a verdict: the table in the module's docstring explains each."""
 
     SAME = "same"
     COPY = "copy"
@@ -91,16 +97,16 @@ class Candidate:
     """
     A content on record.
 
-    @ivar isThere: its own file is there under some name, with its content.
-    @ivar own: the checksum of its own file, if that is open.
-    @ivar looksLike: whether a file looks like a beginning of its own file. A hint: it decides
-        only whether to wait.
-    @ivar mayGrow: whether a file at its path can be this content, grown: it had the path, and
-        the path was not seen empty since.
-    @ivar isContinued: what its grown copy has more is another content already.
-    @ivar goneAt: when its own file has lost its last name, or somewhat later, in nanoseconds:
-        a file that was not made before it did not replace it. 0: not known.
-    @ivar searchIsOver: whether no better copy is waited for.
+    @ivar isThere: whether its own file still has a name and holds the content.
+    @ivar own: the checksum function of its own file, if that is open.
+    @ivar looksLike: whether a file looks like a beginning of its own file. A hint: it only
+        decides whether to wait.
+    @ivar mayGrow: whether a file at its path can be this content, grown: the content had the
+        path, and the path was not seen empty since.
+    @ivar isContinued: whether another content already has the octets that its grown copy added.
+    @ivar goneAt: when its own file lost its last name, or somewhat later, in nanoseconds; 0:
+        unknown. A file that was created at this time or later did not replace it.
+    @ivar searchIsOver: whether the wait for a better copy is over.
     """
 
     content: Content
@@ -116,19 +122,19 @@ class Candidate:
 @dataclass(frozen=True, eq=False)
 class SeenFile:
     """
-    A file that is there.
+    A file on disk.
 
-    @ivar size: of its content, in octets; of an archive the size that it unpacks to.
+    @ivar size: of its content, in octets; for an archive, the size that it unpacks to.
     @ivar head: the first octets of its content, at most C{HEAD_OCTETS}.
-    @ivar isLive: whether it has a configured path, and is no rotated file.
-    @ivar isSettled: nobody writes to it, and it has not changed for a while.
-    @ivar isWritten: whether somebody has it open for writing; C{None}: the system does not say.
-    @ivar birth: when the object was made, in nanoseconds; 0: not known.
-    @ivar pread: its octets, by count and offset.
-    @ivar copyOf: the content of which it was proved to be the beginning, by a comparison when
-        both were there.
-    @ivar isStrange: its name is nobody's rotated copy: it is looked at because its inode's
-        number is that of a file that was lost.
+    @ivar isLive: whether it is the file at a configured path, and not a rotated one.
+    @ivar isSettled: whether it has not changed for a while, and has no writer.
+    @ivar isWritten: whether any process has it open for writing; C{None}: unknown.
+    @ivar birth: when the object was created, in nanoseconds; 0: unknown.
+    @ivar pread: reads its octets, by count and offset.
+    @ivar copyOf: the content whose beginning it holds; a comparison proved this while both
+        files were there.
+    @ivar isStrange: its name is not that of a rotated copy. The forwarder looks at it because
+        a lost file had the same inode number.
     @ivar isArchive: whether it is compressed.
     @ivar isComplete: C{False} for an archive that is still being written.
     """
@@ -151,7 +157,7 @@ class SeenFile:
 @dataclass(frozen=True)
 class Verdict:
     """
-    What a file is.
+    The content that a file holds, and the reason.
 
     @ivar isCertain: C{False} if another content explains the same octets.
     """
@@ -162,12 +168,12 @@ class Verdict:
 
 
 def isReplacement(candidate: Candidate, file: SeenFile) -> bool:
-    """Whether a file can have been renamed over the one of a content."""
+    """Whether a file can have been renamed over the file of a content."""
     return not 0 < candidate.goneAt <= file.birth
 
 
 def beginsAlike(file: SeenFile, content: Content) -> bool:
-    """Whether a file has the head of a content, as far as both go: a cheap rejection."""
+    """Whether a file and a content share the head that both have: a cheap rejection."""
     count = min(len(file.head), len(content.head))
     return file.head[:count] == content.head[:count]
 
@@ -179,7 +185,7 @@ def sharesFirstLine(file: SeenFile, content: Content) -> bool:
 
 
 def proves(file: SeenFile, proof: Proof) -> bool:
-    """Whether a file has the octets of a proof that covers any."""
+    """Whether a file has the octets of a proof; a proof of no octets proves nothing."""
     return (
         len(proof) > 0
         and file.size >= proof.end
@@ -191,8 +197,8 @@ def isSame(file: SeenFile, content: Content) -> bool:
     """
     Whether a file that is the object on record still holds the content.
 
-    Of an object without a number of its own (L{FileId.version}) a proof of nothing says
-    nothing: the inode may be another file's by now. Then the head decides.
+    If the object has no version of its own (L{FileId.version}), a proof of no octets is not
+    enough: the inode may belong to another file by now. Then the head decides.
     """
     if file.size < content.extent or not beginsAlike(file, content):
         return False
@@ -202,7 +208,7 @@ def isSame(file: SeenFile, content: Content) -> bool:
 
 
 def fits(rule: Rule, candidate: Candidate, file: SeenFile) -> bool:
-    """Whether a file that is complete and not empty holds a content, by one rule."""
+    """Whether one rule assigns a content to a file that is complete and not empty."""
     content = candidate.content
     if file.isLive and not (candidate.mayGrow and isReplacement(candidate, file)):
         return False
@@ -223,7 +229,7 @@ def fits(rule: Rule, candidate: Candidate, file: SeenFile) -> bool:
                 and proves(file, content.proof)
             )
         case Rule.UNPROVED:
-            # What was delivered is proved; of the rest nothing is concluded.
+            # The proof covers the delivered octets only; nothing follows for the rest.
             return (
                 file.size >= content.extent
                 and not content.isProved
@@ -233,13 +239,13 @@ def fits(rule: Rule, candidate: Candidate, file: SeenFile) -> bool:
         case Rule.MADE:
             return file.copyOf == content.key
         case Rule.PART:
-            # While a copy is made it is short, too.
+            # A copy that is still being made is short, too.
             return candidate.searchIsOver and isFinished(file) and isPart(content, file)
     return False
 
 
 def isPart(content: Content, file: SeenFile) -> bool:
-    """Whether a file has everything that was delivered of a content, and lacks its end."""
+    """Whether a file has every delivered octet of a content, and lacks its end."""
     delivered = content.delivered
     return (
         not file.isLive
@@ -249,12 +255,12 @@ def isPart(content: Content, file: SeenFile) -> bool:
 
 
 def isFinished(file: SeenFile) -> bool:
-    """Whether no octets are expected any more: an archive is complete when it is read."""
+    """Whether the file will not grow: an archive was complete when it was unpacked."""
     return file.isSettled or file.isArchive
 
 
 def isWithin(candidate: Candidate, file: SeenFile) -> bool:
-    """Whether an archive is a beginning of what is read through a file without a name."""
+    """Whether an archive holds a beginning of a content that is read from a nameless file."""
     if candidate.isThere or candidate.own is None:
         return False
     found = file.checksum(0, file.size, 0)
@@ -262,7 +268,7 @@ def isWithin(candidate: Candidate, file: SeenFile) -> bool:
 
 
 def explains(candidate: Candidate, file: SeenFile) -> bool:
-    """Whether a file may be a copy, or the beginning of one, of another content. A hint."""
+    """Whether a file may be a copy of a content, or of its beginning. A hint."""
     content = candidate.content
     if candidate.looksLike is not None:
         return candidate.looksLike(file)
@@ -272,7 +278,7 @@ def explains(candidate: Candidate, file: SeenFile) -> bool:
 
 
 def isAwaited(candidate: Candidate, file: SeenFile) -> bool:
-    """Whether a file may become the copy of a content that is looked for."""
+    """Whether a file may become the copy of a content that is being searched for."""
     if candidate.own is not None:
         return False
     if candidate.isThere or candidate.content.extent == 0:

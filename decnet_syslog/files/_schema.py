@@ -1,4 +1,4 @@
-"""The schema of the state database, and how older ones are brought up to it."""
+"""The schema of the state database, and the steps that upgrade an older one."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ CREATE TABLE content (
     version         INTEGER NOT NULL,  -- the inode's generation; 0: the file system has none
     origin          INTEGER NOT NULL,  -- where the stream begins in the file
     seen            INTEGER NOT NULL,  -- the largest size that was seen, and synced
-    proof_start     INTEGER NOT NULL,  -- CRC-32 of these octets of the file
+    proof_start     INTEGER NOT NULL,  -- the CRC-32 covers these octets of the file
     proof_end       INTEGER NOT NULL,
     proof_crc       INTEGER NOT NULL,
-    delivered_start INTEGER NOT NULL,  -- and of these, up to what a journal has acknowledged
+    delivered_start INTEGER NOT NULL,  -- the same, up to the furthest acknowledgement
     delivered_end   INTEGER NOT NULL,
     delivered_crc   INTEGER NOT NULL,
     head            BLOB    NOT NULL,  -- the first octets
     life            TEXT    NOT NULL,  -- live, rotated, searching, lost, ended, past, gone
-    archived        INTEGER NOT NULL,  -- octets of the compressed file that holds it; 0: none
-    modified        INTEGER NOT NULL,  -- when the file had changed last, nanoseconds
-    label           BLOB    NOT NULL,  -- what a master shows instead of the name, or ''
-    reason          TEXT    NOT NULL,  -- of the gap that its rest is, if its file is lost
-    kept            INTEGER NOT NULL,  -- from where on a copy beside this database has octets
-    cut             INTEGER NOT NULL,  -- octets that the file has, if it is a short copy; or 0
+    archived        INTEGER NOT NULL,  -- size of the compressed file that holds it; 0: none
+    modified        INTEGER NOT NULL,  -- when the file last changed, in nanoseconds
+    label           BLOB    NOT NULL,  -- a master shows this instead of the name; '': none
+    reason          TEXT    NOT NULL,  -- of the gap that covers the rest, if the file is lost
+    kept            INTEGER NOT NULL,  -- offset from which a copy next to this file has octets
+    cut             INTEGER NOT NULL,  -- size of the file, if that is a short copy; 0: none
     PRIMARY KEY (stream, generation)
 ) WITHOUT ROWID;
 
@@ -42,7 +42,7 @@ CREATE TABLE position (
     worker           TEXT    NOT NULL,  -- our name there; '': noted by version 1
     stream           TEXT    NOT NULL,
     generation       INTEGER NOT NULL,
-    there            TEXT    NOT NULL,  -- what the journal calls them
+    there            TEXT    NOT NULL,  -- the journal's name for the content
     there_generation INTEGER NOT NULL,
     offset           INTEGER NOT NULL,  -- acknowledged
     base             INTEGER NOT NULL,  -- end of the last gap
@@ -53,15 +53,15 @@ CREATE TABLE position (
 CREATE TABLE journal (
     journal TEXT    NOT NULL,
     worker  TEXT    NOT NULL,
-    number  INTEGER NOT NULL,  -- of its newest mark that we were told
-    token   TEXT    NOT NULL,  -- of that; '': it has told none
-    met     INTEGER NOT NULL,  -- the highest was met last
+    number  INTEGER NOT NULL,  -- of its newest known mark
+    token   TEXT    NOT NULL,  -- of the same mark; '': no mark is known
+    met     INTEGER NOT NULL,  -- the journal with the highest number was met last
     PRIMARY KEY (journal, worker)
 ) WITHOUT ROWID;
 """
 
-# Of version 1 a file is known by its head, and by the checksum behind the last gap. A finished
-# content that is still there is compared by object, size and head until it is read anew.
+# A record of version 1 identifies a file by its head, and by the checksum after the last gap. A
+# finished content that still exists is compared by object, size and head until it is read again.
 _FROM_1 = (
     """
     INSERT INTO content SELECT stream, generation, name, device, inode, 0, origin,
@@ -81,7 +81,7 @@ _FROM_1 = (
     "DROP TABLE bookmark",
 )
 
-# The file may be the one that DECNET's own forwarder keeps its offset in.
+# The database may be the one in which DECNET's own forwarder keeps its offset.
 STATE_SCHEMA = Schema(
     _SCHEMA,
     (

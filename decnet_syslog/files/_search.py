@@ -1,5 +1,5 @@
 """
-Contents that have lost their files: a copy is looked for, for a bounded time.
+Searches for copies of contents that have lost their files, for a bounded time.
 
 What must be true: a content leaves the search with a file that is proved to hold it, or its
 undelivered octets become a gap record.
@@ -24,7 +24,7 @@ __all__ = ["Search"]
 
 class Search:
     """
-    Begins and ends the search for copies, of the contents of one path.
+    Begins and ends the searches for copies of one path's contents.
     """
 
     def __init__(self, follower: FileFollower, around: Surroundings) -> None:
@@ -32,7 +32,7 @@ class Search:
         self._around = around
 
     def fileLost(self, one: OpenContent) -> None:
-        """Its file holds another content: a copy of it is looked for."""
+        """Begin the search for a copy of a content whose file holds another content."""
         self._around.events(
             "truncated",
             path=self._follower.path,
@@ -43,7 +43,7 @@ class Search:
             self._follower.current = None
             one.rotatedAt = self._around.clock()
         if one.home is not None:
-            # What is there now was taken for it, and is to be judged anew.
+            # The file at that path was taken for a copy: identify it anew.
             self._follower.matcher.forget(one.home)
             one.home = None
         left = self._leftBehind(one)
@@ -68,8 +68,9 @@ class Search:
 
     def _leftBehind(self, one: OpenContent) -> int | None:
         """
-        The file of a content that holds another one now, if no name that is looked at leads
-        to it: what is in it now would be read by nobody.
+        Duplicate the descriptor of the changed file, if no examined name leads to the file.
+
+        Otherwise, its new content would never be read.
         """
         file = one.file
         if file is None or file.descriptor is None or one.fromArchive or one.isStale:
@@ -86,13 +87,13 @@ class Search:
         return None if isHere or isSibling else os.dup(file.descriptor)
 
     def giveUp(self) -> None:
-        """What was looked for long enough: the rest of it becomes a gap."""
+        """End the searches that have lasted long enough: the undelivered octets become a gap."""
         now = self._around.clock()
         for key, since in list(self._follower.searching.items()):
             if now - since < SEARCH_S or self._follower.trouble is not None:
                 continue
             if not self._follower.matcher.couldLookEverywhere:
-                # It may be in what cannot be read now: the search has not begun.
+                # A copy may be in a place that cannot be read now: restart the time limit.
                 self._follower.searching[key] = now
                 continue
             if key in self._follower.matcher.awaited and now - since < AWAITED_S_MAX:
@@ -102,7 +103,7 @@ class Search:
             if record is not None:
                 record.happened(Event.FILE_GONE)
                 self._around.unsaved.note(record)
-                # A journal that lacks some of it gets a gap.
+                # A journal that lacks octets of the content gets a gap.
                 self._around.begun(self._follower)
                 continue
             for one in self._follower.opened:

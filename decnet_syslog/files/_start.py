@@ -1,5 +1,5 @@
 """
-The first look at a path: what is on record is looked for, and what came while we were stopped.
+The first look at a path: finds the contents on record, and files from while we were stopped.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Start"]
 
-# How long a file that was there and is not may be away when we start, in seconds: a mount that
-# comes late.
+# How long to wait at start for a file that existed before the stop, in seconds: its mount may
+# come late.
 ABSENT_S = 5.0
 
 
 class Start:
     """
-    Begins one path.
+    Starts the follower of one path.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class Start:
 
     def hasBegun(self) -> bool:
         """
-        Begin, or begin at the next look.
+        Begin, or try again at the next look.
 
-        What is there and cannot be read is waited for: it is not gone, so its octets are
-        no gap, and not new, so they are not shipped again.
+        The follower waits for a file that exists and cannot be read. The file is not gone, so
+        its octets are no gap; it is not new, so its octets are not shipped again.
         """
         follower = self._follower
         try:
@@ -60,7 +60,7 @@ class Start:
         return True
 
     def _isAbsent(self, contents: list[Content]) -> bool:
-        """Whether nothing is there yet of what was there: a mount that comes late."""
+        """Whether every file of the unfinished contents is missing: a mount may come late."""
         path, now = self._follower.path, self._around.clock()
         if self._firstTry is None:
             self._firstTry = now
@@ -71,7 +71,7 @@ class Start:
         return bool(unfinished) and not kept and not self._around.siblings.of(path)
 
     def _begin(self, contents: list[Content]) -> None:
-        """Find what is on record, and what came while we were stopped."""
+        """Find the contents on record, and files from while the forwarder was stopped."""
         follower = self._follower
         if contents:
             newest = max(contents, key=lambda c: c.generation)
@@ -96,7 +96,7 @@ class Start:
         follower.opened.sort(key=lambda one: one is follower.current)
 
     def _seek(self, content: Content) -> None:
-        """Open what we have kept of a content, or look for its file."""
+        """Open the kept copy of a content, or search for its file."""
         follower, now = self._follower, self._around.clock()
         if content.life is Life.LIVE:
             follower.matcher.wasLive = content.key
@@ -111,7 +111,7 @@ class Start:
         follower.opened.append(one)
 
     def _fromKept(self, content: Content) -> OpenContent | None:
-        """A content of which we have made a copy when its file was deleted."""
+        """Open the copy that was kept when the file of a content was deleted."""
         path = self._around.kept.path(content.key)
         try:
             descriptor = openRegular(str(path), False)
@@ -126,6 +126,6 @@ class Start:
         one = follower.openContent(content, follower.openFile(descriptor, content))
         one.home = str(path)
         one.rescuedOctets = one.size
-        # What we keep has a hole before the offset.
+        # The copy has a hole where it needs no octets.
         one.floor = content.kept
         return one

@@ -1,14 +1,14 @@
 """
-The file of the state database: opening, setting a damaged one aside, transactions.
+The file of the state database: opening it, setting a damaged one aside, transactions.
 
 What must be true:
 
-* a database that cannot be brought up to this version is left as it was;
+* a database that cannot be upgraded to this version is left as it was;
 * a transaction is on disk as a whole, or not at all, and none stays open;
 * a failing disk ends the process; a full one does not.
 
-The database may be the one that DECNET's own forwarder has: its table is read once, and
-left alone.
+The database may be the one of DECNET's own forwarder: its table is read once, and never
+changed.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from ..private import PRIVATE, openPrivate
 from ._schema import STATE_SCHEMA
 
 if TYPE_CHECKING:
-    # Python 3.10 has it only there.
+    # Python 3.10 does not have it in typing.
     from typing_extensions import Self
 
 __all__ = ["StateDatabase"]
 
-# The WAL is emptied this often: it has a few pages a save.
+# Number of saves between checkpoints, which empty the WAL; a save adds a few pages.
 SAVES_PER_CHECKPOINT = 64
 
 _KIND = DatabaseKind(
@@ -53,8 +53,8 @@ class StateDatabase:
     """
     The database, without its tables.
 
-    @ivar path: of its file; what else is kept is kept beside it.
-    @ivar isFresh: whether it knew no content when it was opened.
+    @ivar path: the database file; other files are kept next to it.
+    @ivar isFresh: whether no content was on record when it was opened.
     """
 
     def __init__(
@@ -75,19 +75,20 @@ class StateDatabase:
         setAside: Callable[[Path, str], None] = lambda path, reason: None,
     ) -> Self:
         """
-        Open or make the database. One that is damaged is set aside: the master holds the
-        positions, and content tells which file is which.
+        Open or create the database. A damaged one is set aside: the master holds the positions,
+        and their octets identify the files.
 
-        @param die: ends the process: a disk has failed.
-        @param setAside: told where a damaged database is now, and what is wrong with it.
-        @raise UserError: it is in use, of an unknown version, or no database.
+        @param die: is called to end the process when a disk has failed.
+        @param setAside: is called with the new path of a damaged database, and the reason.
+        @raise UserError: the file is in use, of an unknown version, or not a database.
         """
         try:
             return cls._open(path, die)
         except DatabaseDamaged as damaged:
             if "not a database" in str(damaged):
                 raise UserError(
-                    f"cannot use {path} as a state database: it is a file of another kind"
+                    f"cannot use {path} as a state database: it is a file of another kind;"
+                    " give --state-db another path"
                 ) from None
             aside = Path(f"{path}.damaged-{time.time_ns()}")
             for ending in ("", "-wal", "-shm"):
@@ -102,7 +103,7 @@ class StateDatabase:
         status = os.fstat(descriptor)
         ours = status.st_uid == os.geteuid() and status.st_nlink == 1
         if ours and status.st_mode & 0o077:
-            # DECNET's own forwarder left it to the umask.
+            # DECNET's own forwarder leaves the permissions to the umask.
             os.fchmod(descriptor, PRIVATE)
         os.close(descriptor)
         try:
@@ -120,11 +121,11 @@ class StateDatabase:
         self._db.close()
 
     def transaction(self) -> Transaction:
-        """A context for changes: they are on disk when it ends."""
+        """A context manager for changes: they are on disk when it exits."""
         return Transaction(self)
 
     def bringToDisk(self, descriptor: int, name: str) -> None:
-        """Sync a log: what is shipped of it must not be undone by a power cut."""
+        """Sync a log: a power cut must not undo octets that were shipped."""
         try:
             syncData(descriptor)
         except OSError as error:
@@ -132,7 +133,7 @@ class StateDatabase:
             raise
 
     def legacyOffset(self) -> int | None:
-        """The offset of DECNET's own forwarder, until there is a record of ours."""
+        """The offset of DECNET's own forwarder, as long as no content is on record."""
         if not self.isFresh:
             return None
         try:
@@ -145,7 +146,7 @@ class StateDatabase:
 
 
 class Transaction:
-    """One commit: everything, or nothing and no transaction that stays open."""
+    """One commit: all changes or none, and no transaction stays open."""
 
     def __init__(self, store: StateDatabase) -> None:
         self._store = store

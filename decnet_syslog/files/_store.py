@@ -1,12 +1,12 @@
 """
-The state database: contents, and how far each journal has them, in a small SQLite.
+The state database: contents, and how far each journal has them, in a small SQLite database.
 
-With a master that acknowledges, a position is a hint, and the master's own rules; with a plain
-one it is all there is. What must be true:
+With a master that acknowledges, a position is a hint, and the master's own position decides.
+With a plain receiver, the position here is the only one. What must be true:
 
-* a content's record is on disk before an octet of it is offered, so that no octet is ever
+* a content's record is on disk before any of its octets is offered, so that no octet is ever
   offered under two names;
-* records, positions, and the mark that covers them are written in one transaction.
+* records, positions, and the mark that covers the positions are written in one transaction.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Authority", "JournalSeen", "StateStore"]
 
 class StateStore(ContentTable, JournalTable):
     """
-    The database, with the changes that concern several tables.
+    The database, with the operations that change several tables.
     """
 
     def save(
@@ -32,9 +32,9 @@ class StateStore(ContentTable, JournalTable):
         mark: tuple[Authority, JournalSeen] | None = None,
     ) -> None:
         """
-        Write records and positions, on disk when this returns.
+        Write records and positions; they are on disk when this returns.
 
-        @param mark: how far a journal is that was met.
+        @param mark: the newest mark of a known journal.
         """
         with self.transaction():
             if mark is not None:
@@ -47,7 +47,7 @@ class StateStore(ContentTable, JournalTable):
             self._savePositions(positions)
 
     def forget(self, keys: Iterable[ContentKey]) -> None:
-        """Delete records, and what any journal has of them."""
+        """Delete records, and every journal's positions in these contents."""
         keys = list(keys)
         with self.transaction():
             for table in ("content", "position"):

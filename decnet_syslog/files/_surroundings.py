@@ -1,4 +1,4 @@
-"""What the followers of all paths share."""
+"""The objects and functions that the followers of all paths share."""
 
 from __future__ import annotations
 
@@ -25,27 +25,28 @@ __all__ = ["Surroundings"]
 @dataclass
 class Surroundings:
     """
-    What all followers share.
+    The objects and functions that all followers share.
 
     @ivar clock: seconds that never go back.
-    @ivar events: told what happens to files: C{events(name, **facts)}.
-    @ivar ownerOf: who else reads a file, or has read it, by its object: another path's content.
-    @ivar noteObject: a follower has a file from now on.
-    @ivar isFollowed: whether there is a follower of a path.
-    @ivar isLivePath: whether another path leads to a file, which this path's content holds.
-    @ivar isReadElsewhere: whether another path's follower has a file open, or will when it
-        begins.
-    @ivar isOthers: whether another path's follower has a file, open or on record.
-    @ivar tellOnce: report what is wrong with a file, by path and reason.
-    @ivar begun: a follower has looked for everything on record.
-    @ivar save: write a record and its position, on disk when this returns.
-    @ivar unsaved: records that reach the disk at the end of a look.
-    @ivar claims: whether a pattern of the user's finds a path.
-    @ivar addLive: follow a path that a pattern finds, and that is nobody's rotated copy.
-    @ivar positionOf: how far the journal that is connected, or the last one, has a content.
+    @ivar events: is called for each event of a file: C{events(name, **facts)}.
+    @ivar ownerOf: another path's content that has a file, by its object; open or on record.
+    @ivar noteObject: notes that a follower has a file from now on.
+    @ivar isFollowed: whether a path has a follower.
+    @ivar isLivePath: whether another followed path leads to a file of this path's content.
+    @ivar isReadElsewhere: whether another path's follower has a file open, or will after its
+        first look.
+    @ivar isOthers: whether another path's follower has a file on record, unchanged.
+    @ivar tellOnce: reports a problem with a file once, by path and reason.
+    @ivar begun: is called when a follower has searched for the contents on record; reopens
+        contents that the journal lacks.
+    @ivar save: writes a record and its position; they are on disk when it returns.
+    @ivar unsaved: the records to write at the end of a look.
+    @ivar claims: whether a pattern of the user's matches a path.
+    @ivar addLive: follows a path that a pattern matches, and that is not a rotated copy.
+    @ivar positionOf: how far the connected journal, or else the last one, has a content.
     @ivar isWritten: whether any process has an open file open for writing; C{None}: the kernel
-        does not tell.
-    @ivar closes: when a writer has closed a file for which the kernel does not tell.
+        cannot say.
+    @ivar closes: when a writer has closed a file, for files where the kernel cannot say.
     """
 
     store: StateStore

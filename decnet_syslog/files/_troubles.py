@@ -1,4 +1,4 @@
-"""Which files cannot be read, or are not followed, and why: reported once each, and bounded."""
+"""Files that cannot be read or are not followed, reported once each and up to a limit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import islice
 
 __all__ = ["UNFOLLOWED_MAX", "Troubles"]
 
-# Paths of each kind that are kept and reported.
+# Maximum number of paths of each kind to keep and report.
 UNFOLLOWED_MAX = 64
 
 
@@ -16,14 +16,14 @@ class Troubles:
     """
     The troubles of all files of a forwarder.
 
-    @ivar now: paths that could not be looked at, and why; until a look succeeds.
-    @ivar unopened: files that wait because the master takes no more of a connection, and the
+    @ivar now: paths whose last look failed, and the reasons.
+    @ivar unopened: files that wait because the master opens no more on a connection, and the
         master's reason.
     """
 
     def __init__(self, events: Callable[..., None]) -> None:
         """
-        @param events: told what happens to files: C{events(name, **facts)}.
+        @param events: is called for each event of a file: C{events(name, **facts)}.
         """
         self.now: dict[str, str] = {}
         self.unopened: dict[str, str] = {}
@@ -31,7 +31,7 @@ class Troubles:
         self._told: set[tuple[str, str]] = set()
 
     def reportUnopened(self, paths: dict[str, str]) -> None:
-        """Note the files that wait, and report the first one when the waiting begins."""
+        """Note the files that wait; report the first one when the waiting begins."""
         if not self.unopened and paths:
             path, reason = next(iter(paths.items()))
             self._events("unreadable", path=path, reason=reason)
@@ -39,9 +39,9 @@ class Troubles:
 
     def isolated(self, path: str, look: Callable[[], None]) -> bool:
         """
-        Look at one file; if that fails, report it, so that the others go on.
+        Look at one file. Report a failure, so that the other files go on.
 
-        @return: whether it succeeded.
+        @return: whether the look succeeded.
         """
         try:
             look()
@@ -53,11 +53,11 @@ class Troubles:
         return True
 
     def over(self, path: str) -> None:
-        """A look at a file has succeeded."""
+        """Note that a look at a file has succeeded."""
         self.now.pop(path, None)
 
     def tellOnce(self, path: str, reason: str) -> None:
-        """Report a reason once."""
+        """Report a reason once for each path."""
         if (path, reason) not in self._told and len(self._told) < 10 * UNFOLLOWED_MAX:
             self._told.add((path, reason))
             self._events("unreadable", path=path, reason=reason)

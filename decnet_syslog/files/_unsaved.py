@@ -1,18 +1,18 @@
 """
-Records that change in a look, and reach the disk together at its end.
+Records that change during a look, and reach the disk together at its end.
 
 What must be true:
 
-* nothing of a content is read before its record is on disk. Reading happens between looks; a
+* no octet of a content is read before its record is on disk. Reading happens between looks; a
   content whose record could not be written saves it before its first chunk, or is not read;
-* a record is written after the octets that it tells of were synced;
-* a copy that was kept of a deleted file is deleted after its content's end is on disk.
+* a record is written after the octets that it covers were synced;
+* the kept copy of a deleted file is deleted after the end of its content is on disk.
 
-A process that dies before L{UnsavedRecords.flush} returns has offered nothing: the look is
-repeated after the restart, from the records that it began with. So one transaction for all
-files of a look is as safe as one for each, and a burst of rotated files costs a few
-transactions instead of thousands. The files are synced by several threads at a time: the file
-system joins syncs that come together.
+A process that dies before L{UnsavedRecords.flush} returns has offered nothing: after the
+restart, the look is repeated from the same records. So one transaction for all files of a look
+is as safe as one for each file, and a burst of rotated files costs a few transactions instead
+of thousands. Several threads sync the files at a time: the file system joins syncs that come
+together.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from ._open import OpenContent
 
 __all__ = ["UnsavedRecords"]
 
-# Files that are synced at a time.
+# Maximum number of files to sync at a time.
 SYNCS_MAX = 16
 
 
 class UnsavedRecords:
     """
-    What is to be written at the end of a look.
+    The changes to write at the end of a look.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class UnsavedRecords:
         release: Callable[[ContentKey], None],
     ) -> None:
         """
-        @param journal: writes records and positions, and knows how far contents are.
-        @param forget: delete records.
-        @param release: delete what was kept of a content.
+        @param journal: writes records and positions, and holds the positions.
+        @param forget: deletes records.
+        @param release: deletes the kept copy of a content.
         """
         self._journal = journal
         self._forget = forget
@@ -55,27 +55,27 @@ class UnsavedRecords:
         self._old: set[ContentKey] = set()
 
     def begun(self, one: OpenContent) -> None:
-        """A content is new."""
+        """Note a new content."""
         self._begun[one.key] = one
         self._records[one.key] = one.content
 
     def note(self, *contents: Content) -> None:
-        """Records have changed, and are not open."""
+        """Note changed records of contents that are not open."""
         for content in contents:
             self._records[content.key] = content
 
     def ended(self, content: Content, position: Position) -> None:
-        """A content is delivered up to a position."""
+        """Note that a content is delivered up to a position."""
         self._records[content.key] = content
         self._ended[content.key] = position
         self._journal.of[content.key] = position
 
     def forget(self, keys: Iterable[ContentKey]) -> None:
-        """Contents need not be remembered."""
+        """Note contents whose records are not needed any more."""
         self._old.update(keys)
 
     def drop(self, contents: Iterable[OpenContent]) -> None:
-        """Contents were begun in vain: nobody has them, and nobody will."""
+        """Drop new contents whose records are not on disk: no octet was offered."""
         for one in contents:
             if self._begun.pop(one.key, None) is not None:
                 self._records.pop(one.key, None)
@@ -85,7 +85,7 @@ class UnsavedRecords:
         Bring everything to disk.
 
         @raise OSError: a file cannot be synced.
-        @raise sqlite3.DatabaseError: there is no space; it is tried again at the next call.
+        @raise sqlite3.DatabaseError: the disk is full; the next call tries again.
         """
         if self._records:
             begun = list(self._begun.values())
@@ -103,17 +103,17 @@ class UnsavedRecords:
 
     @property
     def paths(self) -> set[str]:
-        """The configured paths of what is not on disk yet."""
+        """The configured paths of the records that are not on disk yet."""
         return {content.name for content in self._records.values()}
 
 
 def _sync(begun: list[OpenContent]) -> None:
-    """Bring the octets of files to disk that their records tell of."""
+    """Sync the octets that the records of new contents cover."""
     if len(begun) < 2:
         for one in begun:
             one.settle()
         return
     with ThreadPoolExecutor(min(SYNCS_MAX, len(begun))) as threads:
-        # The first error is raised, after all have returned.
+        # The first error is raised after all syncs have returned.
         for _ in threads.map(OpenContent.settle, begun):
             pass

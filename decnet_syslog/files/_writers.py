@@ -2,8 +2,8 @@
 Detects whether any process can still write to a file.
 
 Linux refuses a read lease (C{fcntl(F_SETLEASE, F_RDLCK)}) with EAGAIN while any process has the
-file open for writing. Only the owner of the file, or a process with CAP_LEASE, may ask, and not
-every file system has leases.
+file open for writing. Only the owner of the file, or a process with CAP_LEASE, may ask for a
+lease, and some file systems do not support leases.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def isOpenForWriting(descriptor: int) -> bool | None:
     Whether any process, ours included, has a file open for writing.
 
     @param descriptor: of a regular file, opened for reading only.
-    @return: C{None} if the kernel does not tell.
+    @return: C{None} if the kernel cannot say.
     """
     try:
         # A process that opens the file during the next two calls makes the kernel send us a

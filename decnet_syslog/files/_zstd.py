@@ -1,9 +1,9 @@
 """
 Zstandard (RFC 8878), block by block.
 
-The libraries return everything that their input expands to, and a block of four octets can
+The libraries return all the octets that their input expands to, and a block of four octets can
 expand to 128 KiB. One library does not report the end of a frame. So this module walks the
-frames, which is simple, and gives the library one block at a time.
+frames itself, which is simple, and passes one block at a time to the library.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ __all__ = ["ZSTD_MAGIC", "FrameHeader", "ZstdDecoder", "zstdLibrary"]
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
-# Section 3.1.2: sixteen magic numbers of frames without content.
+# Section 3.1.2: the last three octets of the magic numbers of frames without content.
 _SKIPPABLE = b"\x2a\x4d\x18"
 
-# Section 3.1.1.2.4: of a block, plain or compressed.
+# Section 3.1.1.2.4: the maximum size of a block, plain or compressed.
 BLOCK_OCTETS_MAX = 128 * 1024
 
-# What "zstd" makes without --long, and "zstd -d" takes.
+# The largest window that "zstd" uses without --long, and that "zstd -d" accepts.
 WINDOW_OCTETS_MAX = 128 * 1024 * 1024
 
-# Section 3.1.1.1: the magic number, and at most 14 octets.
+# Section 3.1.1.1: the magic number, and at most 14 more octets.
 HEADER_OCTETS_MAX = 18
 
 _RAW, _RLE, _COMPRESSED = range(3)
@@ -39,9 +39,9 @@ class FrameHeader:
     """
     The header of a frame.
 
-    @ivar octets: of the header.
+    @ivar octets: the size of the header.
     @ivar window: octets that a decoder must remember.
-    @ivar size: of the content, if it is there.
+    @ivar size: of the content, if the header states it.
     """
 
     octets: int
@@ -55,16 +55,16 @@ class FrameHeader:
         """
         Parse a header; C{None}: more octets are needed.
 
-        @param octets: from the magic number on.
-        @raise BadOctets: it is none.
+        @param octets: begin with the magic number.
+        @raise BadOctets: they are not a valid header.
         """
         if not octets.startswith(ZSTD_MAGIC[: len(octets)]):
-            raise BadOctets("no frame of zstd begins here")
+            raise BadOctets("no zstd frame begins here")
         if len(octets) < 5:
             return None
         flags = octets[4]
         if flags & 8:
-            raise BadOctets("a reserved bit of a frame of zstd is set")
+            raise BadOctets("a reserved bit of a zstd frame is set")
         single = bool(flags & 32)
         dictionary = (0, 1, 2, 4)[flags & 3]
         size = (1 if single else 0, 2, 4, 8)[flags >> 6]
@@ -74,7 +74,7 @@ class FrameHeader:
             return None
         content: int | None = None
         if size:
-            # Two octets do not repeat what one could say.
+            # Two octets encode sizes from 256, because one octet can encode smaller ones.
             extra = 256 if size == 2 else 0
             content = int.from_bytes(octets[at + dictionary : end], "little") + extra
         window = content or 0
@@ -89,7 +89,7 @@ def zstdLibrary() -> Callable[[], Any]:
     """
     A factory of decoders for a single frame, from the installed library.
 
-    @raise CannotDecode: there is none.
+    @raise CannotDecode: no library is installed.
     """
     try:
         zstandard = importlib.import_module("zstandard")
@@ -99,7 +99,7 @@ def zstdLibrary() -> Callable[[], Any]:
         context = zstandard.ZstdDecompressor(max_window_size=WINDOW_OCTETS_MAX)
         return lambda: context.decompressobj()
     try:
-        # Python 3.14 brings its own.
+        # Python 3.14 has its own library.
         zstd = importlib.import_module("compression.zstd")
     except ImportError:
         raise CannotDecode(
@@ -110,7 +110,7 @@ def zstdLibrary() -> Callable[[], Any]:
 
 class ZstdDecoder:
     """
-    A L{Decoder} of frames of zstd, one behind the other, and zeros.
+    A L{Decoder} of consecutive zstd frames, and of the zeros after them.
 
     @ivar complete: whether the content may end here.
     @ivar streams: how many frames have ended.
@@ -118,8 +118,8 @@ class ZstdDecoder:
 
     def __init__(self, paddingOctetsMax: int) -> None:
         """
-        @param paddingOctetsMax: zeros that may stand between and behind frames.
-        @raise CannotDecode: there is no library.
+        @param paddingOctetsMax: maximum number of zeros between and after frames.
+        @raise CannotDecode: no library is installed.
         """
         self.complete = False
         self.streams = 0
@@ -129,7 +129,7 @@ class ZstdDecoder:
         self._frame: Any = None
         self._header: FrameHeader | None = None
         self._begun = self._last = False
-        # Of a skippable frame, still to come.
+        # The number of octets of a skippable frame that are still missing.
         self._skip = 0
 
     def feed(self, octets: bytes) -> None:
@@ -137,7 +137,7 @@ class ZstdDecoder:
         self._octets += octets
 
     def read(self) -> bytes:
-        """Give the next octets of the content; none: feed more."""
+        """Return the next octets of the content; empty: feed more."""
         step: Callable[[], bytes | None]
         while self._octets:
             if self._skip:
@@ -148,7 +148,7 @@ class ZstdDecoder:
                 step = self._ended if self._last else self._block
             plain = step()
             if plain is None:
-                # More octets are needed for this.
+                # The step needs more octets.
                 return b""
             if plain:
                 return plain
@@ -164,12 +164,12 @@ class ZstdDecoder:
         return b""
 
     def _started(self) -> bytes | None:
-        """The beginning of a frame."""
+        """Decode the beginning of a frame."""
         if self._begun:
             behind = self._octets.lstrip(b"\0")
             self._padding -= len(self._octets) - len(behind)
             if self._padding < 0:
-                raise BadOctets("too many zeros follow")
+                raise BadOctets("too many zeros follow a frame")
             self._octets = behind
             if not behind:
                 return None
@@ -198,13 +198,13 @@ class ZstdDecoder:
         return self._decode(header.octets)
 
     def _block(self) -> bytes | None:
-        """A block of a frame."""
+        """Decode a block of a frame."""
         header = int.from_bytes(self._octets[:3], "little")
         kind, size = header >> 1 & 3, header >> 3
         if len(self._octets) < 3:
             return None
         if kind > _COMPRESSED or size > BLOCK_OCTETS_MAX:
-            raise BadOctets("a block of zstd has no such type or size")
+            raise BadOctets("a zstd block has an invalid type or size")
         count = 3 + (1 if kind == _RLE else size)
         if len(self._octets) < count:
             return None
@@ -215,7 +215,7 @@ class ZstdDecoder:
         return plain
 
     def _ended(self) -> bytes | None:
-        """The checksum of a frame."""
+        """Check the checksum of a frame."""
         if len(self._octets) < 4:
             return None
         plain = self._decode(4)
@@ -231,5 +231,5 @@ class ZstdDecoder:
         try:
             return bytes(self._frame.decompress(self._take(count)))
         except Exception as error:
-            # Each library has an error of its own, and neither is imported here.
+            # Each library has its own errors, and neither library is imported here.
             raise BadOctets(str(error)) from error
