@@ -19,9 +19,8 @@ COPY       another object of the size that was seen;    that content
            file has no name any more
 GROWN      another object that begins with every octet  that content, grown; if the file may
            that was seen, proved, and continues; the    also be a copy of a second content,
-           content's own file has no name any more;     the event says that this is not
-           the object is a rotated file, or its path    certain
-           was never seen empty
+           content's own file has no name any more      the event says that this is not
+                                                        certain
 UNPROVED   as COPY or GROWN, but the proof covers only  that content; the event says that
            the delivered octets: the file was moved     this is not certain
            before the forwarder had read the rest
@@ -47,7 +46,9 @@ STRANGE    none of these, and only its inode number     a file of some other pro
            led the forwarder to it
 =========  ===========================================  =====================================
 
-CHANGED is not a L{Rule}: the later rules give the verdict on the file.
+CHANGED is not a L{Rule}: the later rules give the verdict on the file. The file at a path can be
+COPY or GROWN only if it may have been renamed over the content's own file: the content had the
+path, and the path was not seen empty since.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ class SeenFile:
     @ivar size: of its content, in octets; for an archive, the size that it unpacks to.
     @ivar head: the first octets of its content, at most C{HEAD_OCTETS}.
     @ivar isLive: whether it is the file at a configured path, and not a rotated one.
-    @ivar isSettled: whether it has not changed for a while, and has no writer.
+    @ivar isSettled: whether it has not changed for so long that it counts as complete.
     @ivar isWritten: whether any process has it open for writing; C{None}: unknown.
     @ivar birth: when the object was created, in nanoseconds; 0: unknown.
     @ivar pread: reads its octets, by count and offset.
@@ -173,7 +174,7 @@ def isReplacement(candidate: Candidate, file: SeenFile) -> bool:
 
 
 def beginsAlike(file: SeenFile, content: Content) -> bool:
-    """Whether a file and a content share the head that both have: a cheap rejection."""
+    """Whether the heads of a file and a content agree, as far as both go: a cheap test."""
     count = min(len(file.head), len(content.head))
     return file.head[:count] == content.head[:count]
 
