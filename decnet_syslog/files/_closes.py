@@ -1,11 +1,11 @@
 """
-When a writer has closed a file: evidence where the kernel grants no leases.
+Notes when a writer closes a file: evidence where the kernel grants no leases.
 
-L{isOpenForWriting} needs the ownership of the file or CAP_LEASE, and a file system that has leases.
-A forwarder that may only read the logs has neither. C{IN_CLOSE_WRITE} of inotify(7) reports that
-one writer has closed a file; another writer may still have it open. So it shortens the wait for a
-file that has a name: if somebody writes to that file later, the forwarder notices and reads it
-again. For a file without a name it proves nothing.
+L{isOpenForWriting} works only for the owner of the file or with CAP_LEASE, and only on a file
+system that has leases. A forwarder that may only read the logs has neither. C{IN_CLOSE_WRITE} of
+inotify(7) reports that one writer has closed a file, but a second writer may still have it open.
+So the event only shortens the wait for a file that has a name: if a process writes to that file
+later, the forwarder notices and reads it again. For a file without a name, it proves nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _IN_IGNORED = 0x8000
 _EVENT = struct.Struct("=iIII")
 _READ_OCTETS = 65536
 
-# Files that are watched at most; beyond that, the oldest is no longer watched.
+# Maximum number of files to watch; when there are more, the oldest watch is removed.
 WATCHED_MAX = 4096
 
 _libc: Any
@@ -37,7 +37,7 @@ except (AttributeError, OSError):
 
 class CloseEvents:
     """
-    The files that a writer has closed. Used by one thread.
+    Watches for the moment when a writer closes a file. Used by one thread.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class CloseEvents:
         isWritten: Callable[[int], bool | None],
     ) -> None:
         """
-        @param isWritten: whether a process has a file open for writing; a file for which it
-            returns C{None} is watched.
+        @param isWritten: whether any process has a file open for writing; files for which this
+            returns C{None} are watched.
         """
         self._clock = clock
         self._isWritten = isWritten
@@ -58,9 +58,9 @@ class CloseEvents:
 
     def watch(self, descriptor: int, object_: tuple[int, int]) -> None:
         """
-        Watch an open file from now on, if its writers cannot be found out otherwise.
+        Watch an open file from now on, if the kernel cannot say whether it has writers.
 
-        @param object_: its device and inode.
+        @param object_: the device and inode of the file.
         """
         if object_ in self._watches:
             return
@@ -70,7 +70,7 @@ class CloseEvents:
             self._remove(self._watches.pop(next(iter(self._watches))))
 
     def closedAt(self, object_: tuple[int, int]) -> float | None:
-        """When the last writer so far closed a watched file, by the clock; C{None}: none has."""
+        """When a writer last closed a watched file, by the clock; C{None}: not yet."""
         watch = self._watches.get(object_)
         if watch is None:
             return None
@@ -78,7 +78,7 @@ class CloseEvents:
         return self._closed.get(watch)
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Remove all watches."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -104,7 +104,7 @@ class CloseEvents:
             self._closed.pop(watch, None)
 
     def _read(self) -> None:
-        """Take what the kernel has queued; an overflow loses events, and costs only time."""
+        """Read the queued events. An overflow loses events, which only makes the wait longer."""
         while self._descriptor >= 0:
             try:
                 events = os.read(self._descriptor, _READ_OCTETS)
@@ -117,7 +117,7 @@ class CloseEvents:
                 if mask & _IN_CLOSE_WRITE:
                     self._closed[watch] = self._clock()
                 if mask & _IN_IGNORED:
-                    # The file is gone, and its inode may be given to another one.
+                    # The file is gone, and its inode number may be reused.
                     self._closed.pop(watch, None)
                     for object_ in [o for o, w in self._watches.items() if w == watch]:
                         del self._watches[object_]

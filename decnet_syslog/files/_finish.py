@@ -5,8 +5,8 @@ What must be true:
 
 * a descriptor is kept as long as any process can write to its file. A rotated, moved or deleted
   file is finished when the system reports that no process has it open for writing. Where the
-  system cannot report this, the file is finished when it has not grown for long. Giving up
-  earlier raises an event;
+  system cannot report this, the file is finished when it has not grown for long, or for a short
+  time after a writer has closed it. Giving up earlier raises an event;
 * a file that was deleted before it was delivered is copied next to the state database. Then
   the forwarder closes the deleted file, so that the disk holds its octets once.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Finisher"]
 
 # A rotated file is finished if it has not grown for this many seconds: if no process has it open
-# for writing; the same, but its last line has no LF; if the system cannot say.
+# for writing; if its last line has no LF, or only the close of a writer was seen; otherwise.
 QUIET_S = 1.0
 QUIET_LINE_S = 10.0
 QUIET_UNKNOWN_S = 60.0
@@ -113,8 +113,8 @@ class Finisher:
 
     def _isClosed(self, one: OpenContent, quiet: float, since: float) -> bool:
         """
-        Whether a writer has closed a file since it grew. If another one writes later, that is
-        noticed by the name of the file.
+        Whether a writer has closed a file since it last grew. If a process writes to it later,
+        the forwarder notices, because the file has a name.
         """
         if one.home is None or quiet < QUIET_LINE_S:
             return False

@@ -11,8 +11,7 @@ A look at the file system has two halves. The first examines the open files and 
 path may lead to another file (rotated by name), or its file may hold another content
 (truncated). The second examines the rotated files: copies of contents that have lost their file,
 unknown files, and finished files. All paths complete the first half before any begins the
-second: if a content was truncated, or its file has another followed path by now, then its octets
-are in a rotated file, and these come first.
+second: the octets of a truncated or moved content are in a rotated file, and these come first.
 """
 
 from __future__ import annotations
@@ -109,7 +108,7 @@ class FileFollower:
         if self.current is not None and self.current.file is not None:
             descriptor = self.current.file.descriptor
             if descriptor is not None:
-                # While it has its path: a program closes its old file soon after a rotation.
+                # Watch it early: its program closes it soon after a rotation.
                 self._around.closes.watch(descriptor, self.current.content.file[:2])
         self._isLooking = True
 
