@@ -225,7 +225,7 @@ def decoderFor(codec: str) -> Decoder:
     make = _DECODERS.get(codec)
     if make is None:
         raise CannotDecode(
-            f"{codec} cannot be unpacked: compress with gzip, bzip2, xz or zstd instead"
+            f"{codec} cannot be read: compress with gzip, bzip2, xz or zstd instead"
         )
     return make()
 
