@@ -17,20 +17,24 @@ __all__ = ["LEFT_OUT", "MAY_START", "PROGRAMS", "quickModules", "testSuite"]
 
 # Reasons.
 PROGRAMS = "starts programs, or opens sockets"
-_LONG = "computes for many seconds"
+_LONG = "computes for several seconds"
 
 LEFT_OUT = {
     "test_balanced": PROGRAMS,
     "test_cluster": PROGRAMS,
+    "test_contents": _LONG,
     "test_cuts": PROGRAMS,
     "test_damaged": PROGRAMS,
+    "test_directory_watch": PROGRAMS,
     "test_docs": PROGRAMS,
     "test_doctor": PROGRAMS,
+    "test_enrolling": _LONG,
     "test_enrolling_page": PROGRAMS,
     "test_enumeration": PROGRAMS,
     "test_files": PROGRAMS,
     "test_files_archives": PROGRAMS,
     "test_hotpath": _LONG,
+    "test_installing": _LONG,
     "test_jetstream": PROGRAMS,
     "test_jetstream_access": PROGRAMS,
     "test_jetstream_history": PROGRAMS,
@@ -52,12 +56,14 @@ LEFT_OUT = {
     "test_notify": PROGRAMS,
     "test_openssl": PROGRAMS,
     "test_outputprocess": PROGRAMS,
+    "test_outputs_moved": _LONG,
     "test_outputs_running": PROGRAMS,
     "test_peers": PROGRAMS,
     "test_pipeline": _LONG,
     "test_processes": PROGRAMS,
     "test_prove": PROGRAMS,
     "test_readme": PROGRAMS,
+    "test_record": _LONG,
     "test_record_fast": _LONG,
     "test_rotation": PROGRAMS,
     "test_siege": PROGRAMS,
@@ -74,7 +80,6 @@ LEFT_OUT = {
 # programs that they start.
 MAY_START = {
     "test_cli": "bash, to complete words, and one Python",
-    "test_directory_watch": "the reactor's type, for inotify",
     "test_house": "one Python, to list its imports",
     "test_journal": "two Pythons that die",
     "test_limits": "one socket, to read its options",
