@@ -402,7 +402,7 @@ class ServerTests(NatsTestCase):
             secret.chmod(0o600)
             waitUntil(isIn, f"{wanted} is not accepted")
 
-    def test_nkey(self) -> None:
+    def test_nkeyAuthenticates(self) -> None:
         """
         A client can authenticate with an nkey's seed; the server knows only the public
         key.

@@ -52,7 +52,7 @@ class UnderLoadTests(PairTestCase):
     none.
     """
 
-    def test_copytruncate(self) -> None:
+    def test_copytruncateLosesNothing(self) -> None:
         """
         Every line in the files arrives once, with the forwarder running or stopped.
         """

@@ -201,7 +201,7 @@ class LookTests(ManyTestCase):
     def lines(self, world: World) -> list[bytes]:
         return [n for n in world.rawPath.read_bytes().splitlines() if n != b"a"]
 
-    def test_copytruncate(self) -> None:
+    def test_copytruncateDuringPoll(self) -> None:
         """
         If a file is copied and truncated during the poll of another, the copy is
         shipped first.

@@ -187,7 +187,7 @@ class SenderTests(NeighbourTestCase):
             self.call(command, counted(LINES))
         self.arrived(LINES * len(VERSIONS))
 
-    def test_socat(self) -> None:
+    def test_socatLinesArrive(self) -> None:
         """Lines from socat, which only writes, arrive."""
         requirePeer("socat")
         self.listen()

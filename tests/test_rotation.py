@@ -218,7 +218,7 @@ class RotationTests(TailTestCase):
         self.restart(save=False)
         self.assertEqual(self.settle(), b"a\nb\nc\nd\n")
 
-    def test_copytruncate(self) -> None:
+    def test_unreadLinesFromCopy(self) -> None:
         """After copytruncate, unread lines are read from the copy."""
         self.append(b"a\nb\nc\n")
         self.ship(pieces=1, octets=2)
