@@ -1,6 +1,6 @@
 """
-Carries out the verdicts on files: contents begin, continue in another file, or get their place
-on disk noted.
+Carries out the verdicts on files: begins contents, continues them in other files, or notes
+where they are on disk.
 """
 
 from __future__ import annotations

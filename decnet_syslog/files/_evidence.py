@@ -87,7 +87,7 @@ def pending(live: int, file: SeenFile) -> Candidate:
 
 
 def pastOf(one: Examined, follower: FileFollower) -> Content:
-    """Record a file from before the first look: the record identifies it once compressed."""
+    """Record a file from before the first look: the record identifies its later archive."""
     size = one.seen.size
     crc = one.seen.checksum(0, size, 0) if one.unreadable is None else None
     proof = Proof() if crc is None else Proof(0, size, crc)

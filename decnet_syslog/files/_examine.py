@@ -2,7 +2,7 @@
 Opens and examines the rotated files of one path until each is identified.
 
 * A file is identified once, because opening and unpacking cost time, and its directory also
-  changes for other reasons. It stays identified while inode, size and modification time stay.
+  changes for other reasons. It stays identified until inode, size or modification time change.
 * Only a file that is gone counts as gone. A file that cannot be opened now, or was renamed during
   the look, is examined again.
 * The examiner waits for a file that is still being written, but only for a bounded time.
@@ -57,7 +57,7 @@ class Examiner:
     ) -> None:
         """
         @param directory: for nameless files.
-        @param isKnown: whether a delivered content without a file has a head, size and CRC-32.
+        @param isKnown: whether a delivered content without a file has this head, size and CRC-32.
         """
         self._isKnown = isKnown
         self._clock = clock
@@ -85,7 +85,7 @@ class Examiner:
         return list(self._judged)
 
     def doubt(self, path: str) -> bool:
-        """Whether a file has changed since it was identified; then identify it anew."""
+        """Whether an identified file has changed; if so, it is not identified any more."""
         known = self._judged.get(path)
         try:
             if known is None or known == stateOf(os.stat(path, follow_symlinks=False)):

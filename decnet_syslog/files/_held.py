@@ -30,7 +30,7 @@ class HeldContent:
     @ivar lostReason: the reason of the gap that its rest becomes, or C{None}.
     @ivar home: the path where its file was last seen, unless that is the configured one.
     @ivar fromArchive: whether its file is a nameless one, unpacked from C{home}.
-    @ivar isStale: whether a file server has forgotten the open file: it must be opened anew.
+    @ivar isStale: whether a file server has forgotten the open file: it must be reopened.
     @ivar hasChanged: whether its file holds another content.
     @ivar isCopied: whether its file is a copy of the one that was read: a copy may lack the
         last octets.
@@ -196,7 +196,7 @@ class HeldContent:
         self.look()
 
     def _cutAt(self, file: ContentFile) -> None:
-        """Note octets that were seen and a file lacks: undelivered ones become a gap."""
+        """Find the seen octets that a file lacks: undelivered ones become a gap."""
         content = self.content
         if file.octets >= content.seen:
             content.cut = 0

@@ -106,7 +106,8 @@ class PathName:
 
     def originOf(self, descriptor: int) -> int | None:
         """
-        The offset where this path's content begins; another path may have shipped the rest.
+        The offset where this path's content begins: another path may have shipped the octets up
+        to there.
 
         @return: C{None}: another path's follower still reads the file.
         """

@@ -27,7 +27,7 @@ Make = Callable[[str, "int | None", bool], FileFollower]
 
 class FollowedPaths:
     """
-    The paths, and the followers that were made for them.
+    The followed paths, and their followers.
 
     @ivar unfollowed: files that are not followed, and the reasons.
     """

@@ -7,7 +7,7 @@ A rotated copy of C{app.log} is named
 * C{app.1.log}, C{app-20261128.log}: the same in front of the extension (logrotate's
   C{extension}, log4j, logback, lumberjack);
 * C{app.log.old};
-* C{@4000000065a1b2c3d4e5f607.s} or C{.u} beside a log named C{current} (multilog, svlogd,
+* C{@4000000065a1b2c3d4e5f607.s} or C{.u} next to a log named C{current} (multilog, svlogd,
   s6-log);
 
 each also with the suffix of a compression program. Any other name belongs to an unrelated file:

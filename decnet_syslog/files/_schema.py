@@ -8,7 +8,7 @@ __all__ = ["STATE_SCHEMA"]
 
 _SCHEMA = """
 CREATE TABLE content (
-    stream          TEXT    NOT NULL,  -- 32 hex digits, made at first sight of the path
+    stream          TEXT    NOT NULL,  -- 32 hex digits, drawn when the path is first seen
     generation      INTEGER NOT NULL,  -- counts the contents that the path has had
     name            BLOB    NOT NULL,  -- the path as configured
     device          INTEGER NOT NULL,  -- of the file that held it when last seen
@@ -39,7 +39,7 @@ CREATE INDEX content_file ON content (device, inode);
 
 CREATE TABLE position (
     journal          TEXT    NOT NULL,  -- the identity of a master's journal
-    worker           TEXT    NOT NULL,  -- our name there; '': noted by version 1
+    worker           TEXT    NOT NULL,  -- our name there; '': written by version 1
     stream           TEXT    NOT NULL,
     generation       INTEGER NOT NULL,
     there            TEXT    NOT NULL,  -- the journal's name for the content

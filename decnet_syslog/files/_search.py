@@ -43,7 +43,7 @@ class Search:
             self._follower.current = None
             one.rotatedAt = self._around.clock()
         if one.home is not None:
-            # The file at that path was taken for a copy: identify it anew.
+            # The file at that path was identified as this content: identify it again.
             self._follower.matcher.forget(one.home)
             one.home = None
         left = self._leftBehind(one)

@@ -1,5 +1,5 @@
 """
-The first look at a path: finds the contents on record, and files from while we were stopped.
+The first look at a path: finds the contents on record, and files that appeared during the stop.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Start:
         return bool(unfinished) and not kept and not self._around.siblings.of(path)
 
     def _begin(self, contents: list[Content]) -> None:
-        """Find the contents on record, and files from while the forwarder was stopped."""
+        """Find the contents on record, and the files that appeared during the stop."""
         follower = self._follower
         if contents:
             newest = max(contents, key=lambda c: c.generation)

@@ -46,7 +46,7 @@ class Surroundings:
     @ivar positionOf: how far the connected journal, or else the last one, has a content.
     @ivar isWritten: whether any process has an open file open for writing; C{None}: the kernel
         cannot say.
-    @ivar closes: when a writer has closed a file, for files where the kernel cannot say.
+    @ivar closes: notes when a writer closes a file for which C{isWritten} returns C{None}.
     """
 
     store: StateStore
