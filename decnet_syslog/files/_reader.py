@@ -250,7 +250,7 @@ class ContentFile:
 
     @property
     def changedAt(self) -> int:
-        """When its inode last changed, in nanoseconds; a nameless file has lost its name by then."""
+        """When its inode last changed, in nanoseconds; a nameless file lost its name by then."""
         return os.fstat(self._fileno()).st_ctime_ns
 
     @property
