@@ -1,4 +1,7 @@
-"""A master's and a worker's home, commands typed in them, and deaths in a command."""
+"""
+Home directories of a master and a worker, commands run in them, and kills within a
+command.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ _KILLED = 9
 
 
 class HomesTestCase(SynchronousTestCase):
-    """Two homes stand for two machines."""
+    """Two home directories stand for two machines."""
 
     def setUp(self) -> None:
         self.top = Path(self.mktemp()).resolve()
@@ -43,7 +46,7 @@ class HomesTestCase(SynchronousTestCase):
         self.ca = self.master / ".decnet" / "ca"
 
     def call(self, home: Path, *words: str, stdin: bytes = b"") -> tuple[int, str, str]:
-        """Type a command. Its status, what it printed, and what it printed as an error."""
+        """Run a command. Returns its status, its output, and its error output."""
         out, error = io.StringIO(), io.StringIO()
         typed = io.TextIOWrapper(io.BytesIO(stdin))
         kept = {k: v for k, v in os.environ.items() if not k.startswith("DECNET_")}
@@ -57,13 +60,13 @@ class HomesTestCase(SynchronousTestCase):
         return int(done.code or 0), out.getvalue(), error.getvalue()
 
     def good(self, home: Path, *words: str, stdin: bytes = b"") -> str:
-        """What a command prints that succeeds."""
+        """Run a command that must succeed. Returns its output."""
         status, out, error = self.call(home, *words, stdin=stdin)
         self.assertEqual((status, error), (0, ""), out)
         return out
 
     def refused(self, home: Path, *words: str, stdin: bytes = b"") -> str:
-        """The error of a command that refuses: one line."""
+        """Run a command that must fail with one line. Returns the line."""
         status, out, error = self.call(home, *words, stdin=stdin)
         self.assertEqual((status, out), (1, ""), error)
         self.assertEqual(error.count("\n"), 1, error)
@@ -72,7 +75,10 @@ class HomesTestCase(SynchronousTestCase):
 
 
 def _dieAt(number: int, action: Callable[[], object]) -> bool:
-    """Run in a child that dies before its change of that number. Whether it died."""
+    """
+    Run in a child that dies before its change with this number. Returns whether it
+    died.
+    """
     child = os.fork()
     if not child:
         left = number
@@ -104,11 +110,13 @@ def deaths(
     action: Callable[[], object], prepare: Callable[[], object]
 ) -> Iterator[int]:
     """
-    Run an action that dies before its first change of a disk, then before its second, and so on.
+    Run an action that dies before its first change of a disk, then before its second,
+    and so on, until it survives.
 
-    Yields the number of the change after each death. The action is a child process's.
+    Yields the number of the change after each death. The action runs in a child
+    process.
 
-    @param prepare: make the state before it.
+    @param prepare: creates the initial state before each run.
     """
     for number in range(1000):
         prepare()
