@@ -293,6 +293,10 @@ class FullTests(ManyTestCase):
             with self.fill(number):
                 status, _, error = self.call(self.worker, "install", str(bundles[1]))
             installed = (self.agent / "worker.crt").read_bytes()
+            staged = [path.name for path in self.agent.glob(".bundle-*")]
+            self.assertLessEqual(
+                len(staged), 2, "one is in use; one may be the old one"
+            )
             Bundle.load(self.agent)
             if not status:
                 break

@@ -1,37 +1,13 @@
 """
-Install a bundle on a worker, in one step.
+Install a bundle on a worker: request a certificate, verify the answer, put it in place.
 
-The three files of a bundle change together or not at all. A forwarder that starts at any moment
-finds either the old bundle or the new one, even if the installation was killed. One rename cannot
-replace three files, so each file is a symbolic link that leads through another link::
-
-    worker.key -> .bundle/worker.key
-    .bundle    -> .bundle-5e10c3...      a directory with the three files
-
-Invariants after each write, because the process may die right there:
-
-* C{.bundle-...} is complete, checked and on disk before any link leads to it;
-* while the plain files of an older installation are replaced by links, the links lead to copies
-  of these files: each state is the old bundle;
-* the rename of C{.bundle} is the one step from the old bundle to the new one;
-* the old directory and the key of the request are removed after that rename is on disk. A
-  later run removes what an earlier one left.
-
-A forwarder that reads the files at the very moment of that rename can see both bundles. It refuses
-the mixture and reads again.
-
-Set aside: to replace the directory itself (the forwarder's state may be in it); to write three
-files one by one (a forwarder that starts in between refuses them, in each order).
+A key and its request are made here, too: the key waits beside the bundle until the answer is
+installed. L{decnet_syslog.trust.bundledirectory} has the one step from the old bundle to the new.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import re
-import secrets
 import shutil
-import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,12 +20,12 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ..durable import syncDirectory
 from ..errors import UserError
-from .bundles import BUNDLE_FILES, Bundle, BundleError, readCertificates
+from .bundledirectory import BundleDirectory
+from .bundles import Bundle, BundleError, readCertificates
 from .files import alone, makeDirectory, replaceFile
 from .issuers import spki
 from .issuing import makeKey, pemOfKey
 from .names import NameRefused, peerName, showText
-from .parcels import FILE_OCTETS_MAX
 from .roles import refuseOperator, refuseWorker
 
 __all__ = ["REQUEST_KEY", "Installed", "install", "requestKey"]
@@ -57,9 +33,6 @@ __all__ = ["REQUEST_KEY", "Installed", "install", "requestKey"]
 # The key whose certificate was asked for and is not there yet.
 REQUEST_KEY = "request.key"
 
-_LINK = ".bundle"
-_TARGET = re.compile(r"\.bundle-[0-9a-f]{16}")
-_MODES = {"worker.key": 0o600, "worker.crt": 0o644, "ca.crt": 0o644}
 _REFUSES = {"worker": refuseWorker, "operator": refuseOperator}
 
 
@@ -74,15 +47,6 @@ class Installed:
 
     certificate: x509.Certificate
     changed: bool
-
-
-def _checkDirectory(directory: Path) -> None:
-    """Refuse a directory in which every user could put another key."""
-    mode = stat.S_IMODE(directory.stat().st_mode)
-    if mode & stat.S_IWOTH:
-        raise UserError(
-            f"every user may write in {directory} (mode {mode:04o}): chmod o-w {directory}"
-        )
 
 
 def _currentName(directory: Path) -> str | None:
@@ -103,63 +67,6 @@ def _checkSameName(directory: Path, name: str) -> None:
         )
 
 
-def _readOwn(directory: Path, file: str) -> bytes | None:
-    """
-    Read a file of the bundle, or of the request.
-
-    Root may run this where another user owns the directory. So only our own links are followed,
-    and a file that the owner of the directory could not read is not read for it.
-
-    @return: C{None} if there is no such file.
-    @raise UserError: it is not the directory's own, or others can read a key.
-    """
-    path = directory / file
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
-    place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        owner = os.fstat(place).st_uid
-        if _isLink(directory, file):
-            target = _target(directory)
-            if target is None:
-                return None
-            if not _TARGET.fullmatch(target):
-                raise UserError(
-                    f"{directory / _LINK} is not a link of ours: remove it, and copy the bundle"
-                    " there again"
-                )
-            inner = os.open(target, flags | os.O_DIRECTORY, dir_fd=place)
-            os.close(place)
-            place = inner
-        descriptor = os.open(file, flags, dir_fd=place)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        raise UserError(
-            f"{path} is a symbolic link, and not one of ours: put the file itself there"
-        ) from None
-    finally:
-        os.close(place)
-    with os.fdopen(descriptor, "rb") as reader:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise UserError(f"{path} is not a regular file: remove it")
-        if file.endswith(".key") and status.st_mode & 0o077:
-            raise UserError(
-                f"{path}: others can read this key; chmod 600 {path}, and replace the key if they"
-                " may have read it"
-            )
-        if status.st_uid != owner and not status.st_mode & stat.S_IROTH:
-            raise UserError(
-                f"{path} does not belong to the owner of {directory}: chown it"
-            )
-        octets = reader.read(FILE_OCTETS_MAX + 1)
-    if len(octets) > FILE_OCTETS_MAX:
-        raise UserError(f"{path} is longer than {FILE_OCTETS_MAX} octets: remove it")
-    return octets
-
-
 def _keyOf(octets: bytes, path: Path) -> PrivateKeyTypes:
     try:
         return load_pem_private_key(octets, None)
@@ -170,12 +77,12 @@ def _keyOf(octets: bytes, path: Path) -> PrivateKeyTypes:
         ) from None
 
 
-def _publicKey(directory: Path, file: str) -> bytes | None:
+def _publicKey(place: BundleDirectory, file: str) -> bytes | None:
     """The public key of a private key's file, as L{spki} gives it; C{None} without a file."""
-    octets = _readOwn(directory, file)
+    octets = place.read(file)
     if octets is None:
         return None
-    return spki(_keyOf(octets, directory / file).public_key())
+    return spki(_keyOf(octets, place.path / file).public_key())
 
 
 def requestKey(
@@ -190,10 +97,11 @@ def requestKey(
     @raise UserError: it cannot be made, or the directory has another name's certificate.
     """
     makeDirectory(directory)
-    _checkDirectory(directory)
+    place = BundleDirectory(directory)
+    place.check()
     _checkSameName(directory, name)
     with alone(directory):
-        octets = None if new else _readOwn(directory, REQUEST_KEY)
+        octets = None if new else place.read(REQUEST_KEY)
         if octets is not None:
             key = _keyOf(octets, directory / REQUEST_KEY)
             if not isinstance(key, ec.EllipticCurvePrivateKey):
@@ -202,7 +110,7 @@ def requestKey(
                     " it"
                 )
             # If it is the installed key, the process died before it was removed.
-            if spki(key.public_key()) != _publicKey(directory, "worker.key"):
+            if spki(key.public_key()) != _publicKey(place, "worker.key"):
                 return key
         made = makeKey()
         replaceFile(directory / REQUEST_KEY, pemOfKey(made), 0o600)
@@ -227,10 +135,11 @@ def install(
             f"there is no {directory}, and no key in the bundle: make the request on this"
             ' machine first, with "decnet-syslog request NAME"'
         )
-    _checkDirectory(directory)
+    place = BundleDirectory(directory)
+    place.check()
     try:
         with alone(directory):
-            return _install(directory, files, role)
+            return _install(place, files, role)
     except OSError as error:
         raise UserError(
             f"cannot install the bundle: {error.filename or directory}: {error.strerror};"
@@ -238,24 +147,25 @@ def install(
         ) from None
 
 
-def _install(directory: Path, files: Mapping[str, bytes], role: str) -> Installed:
-    owner = os.stat(directory)
-    every = {**files, "worker.key": _key(directory, files)}
-    made = _stage(directory, every, owner)
+def _install(
+    place: BundleDirectory, files: Mapping[str, bytes], role: str
+) -> Installed:
+    every = {**files, "worker.key": _key(place, files)}
+    made = place.stage(every)
     try:
-        bundle = _check(directory, made, role)
-        changed = not _isInstalled(directory, every)
+        bundle = _check(place.path, made, role)
+        changed = not place.isInstalled(every)
         if changed:
-            _adopt(directory, owner)
-            _point(directory, _LINK, made.name)
+            place.use(made)
     finally:
-        if _target(directory) != made.name:
+        if not place.isUsed(made):
             shutil.rmtree(made, ignore_errors=True)
-    _tidy(directory, spki(bundle.certificate.public_key()))
+    place.removeOthers()
+    _removeRequest(place, spki(bundle.certificate.public_key()))
     return Installed(bundle.certificate, changed)
 
 
-def _key(directory: Path, files: Mapping[str, bytes]) -> bytes:
+def _key(place: BundleDirectory, files: Mapping[str, bytes]) -> bytes:
     """
     The private key for a bundle, in PEM.
 
@@ -272,49 +182,20 @@ def _key(directory: Path, files: Mapping[str, bytes]) -> bytes:
         ) from None
     there = []
     for file in (REQUEST_KEY, "worker.key"):
-        octets = _readOwn(directory, file)
+        octets = place.read(file)
         if octets is not None:
-            there.append(str(directory / file))
-            if spki(_keyOf(octets, directory / file).public_key()) == wanted:
+            there.append(str(place.path / file))
+            if spki(_keyOf(octets, place.path / file).public_key()) == wanted:
                 return octets
     if not there:
         raise UserError(
-            f"the bundle has no key, and {directory} has none: make the request on this machine,"
+            f"the bundle has no key, and {place.path} has none: make the request on this machine,"
             ' with "decnet-syslog request NAME"'
         )
     raise UserError(
         f"the bundle's certificate is not for the key in {' or '.join(there)}: it answers"
         ' another request; "decnet-syslog request NAME" makes the present one again'
     )
-
-
-def _stage(directory: Path, files: Mapping[str, bytes], owner: os.stat_result) -> Path:
-    """Write files to a directory of their own; on disk when this returns."""
-    name = f"{_LINK}-{secrets.token_hex(8)}"
-    os.mkdir(directory / name, 0o700)
-    # By its descriptor: root may run this in a directory of another user.
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    place = os.open(directory / name, flags)
-    try:
-        for file, octets in files.items():
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            opened = os.open(file, flags, 0o600, dir_fd=place)
-            with os.fdopen(opened, "wb") as writer:
-                os.fchmod(writer.fileno(), _MODES[file])
-                if os.geteuid() == 0:
-                    os.fchown(writer.fileno(), owner.st_uid, owner.st_gid)
-                writer.write(octets)
-                writer.flush()
-                os.fsync(writer.fileno())
-        if os.geteuid() == 0:
-            os.fchown(place, owner.st_uid, owner.st_gid)
-        # Whoever may read the certificates in the directory may read them here.
-        os.fchmod(place, stat.S_IMODE(owner.st_mode) & 0o755 | 0o700)
-        os.fsync(place)
-    finally:
-        os.close(place)
-    syncDirectory(directory)
-    return directory / name
 
 
 def _check(directory: Path, made: Path, role: str) -> Bundle:
@@ -333,60 +214,9 @@ def _check(directory: Path, made: Path, role: str) -> Bundle:
     return bundle
 
 
-def _isInstalled(directory: Path, files: Mapping[str, bytes]) -> bool:
-    """Whether the same three files are in place already, with their modes."""
-    return all(
-        _isLink(directory, file)
-        and _readOwn(directory, file) == octets
-        and stat.S_IMODE((directory / file).stat().st_mode) == _MODES[file]
-        for file, octets in files.items()
-    )
-
-
-def _target(directory: Path) -> str | None:
-    try:
-        return os.readlink(directory / _LINK)
-    except OSError:
-        return None
-
-
-def _isLink(directory: Path, file: str) -> bool:
-    try:
-        return os.readlink(directory / file) == f"{_LINK}/{file}"
-    except OSError:
-        return False
-
-
-def _adopt(directory: Path, owner: os.stat_result) -> None:
-    """Replace the plain files of an older installation by links to their copies."""
-    plain = [file for file in BUNDLE_FILES if not _isLink(directory, file)]
-    found = {file: _readOwn(directory, file) for file in BUNDLE_FILES if plain}
-    there = {file: octets for file, octets in found.items() if octets is not None}
-    if there:
-        _point(directory, _LINK, _stage(directory, there, owner).name)
-    for file in plain:
-        _point(directory, file, f"{_LINK}/{file}")
-
-
-def _point(directory: Path, name: str, target: str) -> None:
-    """Make a name a symbolic link, atomically; on disk when this returns."""
-    beside = directory / f".{name.lstrip('.')}.new"
-    beside.unlink(missing_ok=True)
-    os.symlink(target, beside)
-    if os.geteuid() == 0:
-        owner = os.stat(directory)
-        os.lchown(beside, owner.st_uid, owner.st_gid)
-    os.replace(beside, directory / name)
-    syncDirectory(directory)
-
-
-def _tidy(directory: Path, key: bytes) -> None:
-    """Remove the keys and bundles that are not in use any more."""
-    current = _target(directory)
-    for path in directory.glob(f"{_LINK}-*"):
-        if path.name != current and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
+def _removeRequest(place: BundleDirectory, key: bytes) -> None:
+    """Remove the key of a request that was answered."""
     with suppress(UserError):
-        if _publicKey(directory, REQUEST_KEY) == key:
-            (directory / REQUEST_KEY).unlink(missing_ok=True)
-            syncDirectory(directory)
+        if _publicKey(place, REQUEST_KEY) == key:
+            (place.path / REQUEST_KEY).unlink(missing_ok=True)
+            syncDirectory(place.path)
