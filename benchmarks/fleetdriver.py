@@ -37,13 +37,13 @@ from twisted.logger import (
 from twisted.protocols.basic import LineOnlyReceiver
 
 from decnet_syslog.clock import useMonotonicClock
+from decnet_syslog.sending.session import Session
 from decnet_syslog.trust.bundles import Bundle
 from decnet_syslog.trust.contexts import ForwarderContext, forwarderContext
 from decnet_syslog.worker.connector import EndpointConnector
 from decnet_syslog.worker.forwarder import ForwarderFactory
 from decnet_syslog.worker.masters import Address, Masters
 from decnet_syslog.worker.protocol import ForwarderProtocol
-from decnet_syslog.worker.session import Session
 
 from .fleet import FleetPlan, allowDescriptors
 from .lines import stamped

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from decnet_syslog.master.journal import Journal
-from decnet_syslog.master.promise import JournalPromise
-from decnet_syslog.master.values import Cursor, Deposit, Wish
+from decnet_syslog.journal.promise import JournalPromise
+from decnet_syslog.journal.sqlite import Journal
+from decnet_syslog.journal.values import Cursor, Deposit, Wish
 from decnet_syslog.wire.record import Provenance
 from tests.natsserver import NatsCluster, openJetStream, waitUntil
 

@@ -18,7 +18,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from decnet_syslog.master.values import Cursor, Deposit, Grant, Wish
+from decnet_syslog.journal.values import Cursor, Deposit, Grant, Wish
 from decnet_syslog.nats import shortening
 from decnet_syslog.nats.journal import JetStreamJournal
 from decnet_syslog.wire.record import Provenance

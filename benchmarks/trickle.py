@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+from decnet_syslog.sending.encoding import encodeLines
 from decnet_syslog.wire.control import (
     ACK,
     AT,
@@ -21,7 +22,6 @@ from decnet_syslog.wire.control import (
     ControlLine,
     encodeControl,
 )
-from decnet_syslog.worker.encoding import encodeLines
 from decnet_syslog.worker.protocol import ForwarderProtocol
 
 from .lines import stamped

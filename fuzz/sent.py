@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decnet_syslog.master.values import Batch
+from decnet_syslog.journal.values import Batch
 from decnet_syslog.wire.control import (
     AT,
     CLOSE,

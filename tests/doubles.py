@@ -13,11 +13,11 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.master.acknowledged import Acknowledged, Key
-from decnet_syslog.master.groupcommit import GroupCommit
-from decnet_syslog.master.journal import Journal
-from decnet_syslog.master.limits import DEFAULTS, Limits
-from decnet_syslog.master.values import Deposit, Grant
+from decnet_syslog.journal.groupcommit import GroupCommit
+from decnet_syslog.journal.sqlite import Journal
+from decnet_syslog.journal.values import Deposit, Grant
+from decnet_syslog.limits import DEFAULTS, Limits
+from decnet_syslog.receiving.acked import Acknowledged, Key
 from decnet_syslog.wire.control import BYE, ControlLine
 from decnet_syslog.wire.record import Provenance
 

@@ -25,18 +25,18 @@ from decnet_syslog.files import _reconcile, _rules
 from decnet_syslog.files._follower import FileFollower
 from decnet_syslog.files._journals import JournalPositions
 from decnet_syslog.files._reader import ContentFile
-from decnet_syslog.master.acknowledged import Acknowledged
-from decnet_syslog.master.listener import ListenerProtocol
-from decnet_syslog.master.outputdeleted import Sizes
-from decnet_syslog.master.outputfile import OutputFile
-from decnet_syslog.master.outputs import FileOutput
-from decnet_syslog.master.outputsearch import EarlierFile
-from decnet_syslog.master.streams import StreamTable
+from decnet_syslog.journal.streams import StreamTable
+from decnet_syslog.outputs.deleted import Sizes
+from decnet_syslog.outputs.file import OutputFile
+from decnet_syslog.outputs.fileoutput import FileOutput
+from decnet_syslog.outputs.search import EarlierFile
+from decnet_syslog.receiving.acked import Acknowledged
+from decnet_syslog.receiving.listener import ListenerProtocol
+from decnet_syslog.sending.acked import AckedSender
 from decnet_syslog.trust import replacement, revocation
 from decnet_syslog.trust.inforce import InForce
 from decnet_syslog.trust.revocation import Revocations
 from decnet_syslog.wire.control import ACK, RESUME
-from decnet_syslog.worker.acked import AckedSender
 
 __all__ = ["HISTORIES", "MUTANTS", "NO_ROSTER", "Mutant", "Replacement"]
 

@@ -23,7 +23,7 @@ from urllib.request import urlopen
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.master.limits import Limits
+from decnet_syslog.limits import Limits
 from decnet_syslog.nats.access import Access, parseServers
 from decnet_syslog.nats.bus import Bus, Silent
 from decnet_syslog.nats.journal import JetStreamJournal

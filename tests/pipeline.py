@@ -35,22 +35,22 @@ from decnet_syslog.files import (
     StateStore,
     Vanished,
 )
-from decnet_syslog.master.acknowledged import Acknowledged, Owners
-from decnet_syslog.master.feeds import Feed
-from decnet_syslog.master.groupcommit import Depositor, GroupCommit
-from decnet_syslog.master.journal import Journal
-from decnet_syslog.master.limits import Limits
-from decnet_syslog.master.outputs import FileOutput
-from decnet_syslog.master.reception import Violation
-from decnet_syslog.master.rendering import renderJSON, renderRaw
-from decnet_syslog.master.roster import Roster
-from decnet_syslog.master.values import Batch, Cursor, Deposit
+from decnet_syslog.journal.groupcommit import Depositor, GroupCommit
+from decnet_syslog.journal.sqlite import Journal
+from decnet_syslog.journal.values import Batch, Cursor, Deposit
+from decnet_syslog.limits import Limits
+from decnet_syslog.outputs.feeds import Feed
+from decnet_syslog.outputs.fileoutput import FileOutput
+from decnet_syslog.outputs.rendering import renderJSON, renderRaw
+from decnet_syslog.receiving.acked import Acknowledged, Owners
+from decnet_syslog.receiving.reception import Violation
+from decnet_syslog.receiving.registry import Roster
+from decnet_syslog.sending.acked import AckedSender
+from decnet_syslog.sending.connection import ListenerProtocolError
+from decnet_syslog.sending.counts import Counts
 from decnet_syslog.wire.control import BYE, ControlError, ControlLine, encodeControl
 from decnet_syslog.wire.framing import FramingError
 from decnet_syslog.wire.protocol import OctetCountedReceiver
-from decnet_syslog.worker.acked import AckedSender
-from decnet_syslog.worker.connection import ListenerProtocolError
-from decnet_syslog.worker.counts import Counts
 
 from .doubles import KnowsOwners, LaterThread, atOnce
 

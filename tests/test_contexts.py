@@ -22,8 +22,8 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.test.iosim import IOPump, connectedServerAndClient
 from zope.interface import implementer
 
-from decnet_syslog.master.limits import Limits
-from decnet_syslog.master.listener import ListenerFactory
+from decnet_syslog.limits import Limits
+from decnet_syslog.receiving.listener import ListenerFactory
 from decnet_syslog.trust.bundles import Bundle
 from decnet_syslog.trust.contexts import (
     DELIVERY_PROTOCOL,

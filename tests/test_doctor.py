@@ -46,8 +46,8 @@ from decnet_syslog.doctor.machine import (
 )
 from decnet_syslog.doctor.probe import askMaster
 from decnet_syslog.doctor.report import FAIL, NOTE, OK, Report
-from decnet_syslog.master.outputprocess import ListenerLock
 from decnet_syslog.master.tap import Options as ListenerOptions
+from decnet_syslog.outputs.process import ListenerLock
 from decnet_syslog.trust.authority import Authority
 from decnet_syslog.trust.contexts import forwarderContext
 from decnet_syslog.worker.tap import Options as ForwarderOptions

@@ -25,6 +25,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from decnet_syslog.files import FollowedFiles, OpenContent, StateStore
+from decnet_syslog.sending import recognition
+from decnet_syslog.sending.acked import AckedSender
+from decnet_syslog.sending.connection import ListenerProtocolError
+from decnet_syslog.sending.counts import Counts
+from decnet_syslog.sending.encoding import encodeLast, encodeLines, encodePlain
+from decnet_syslog.sending.plain import SETTLE_S, PlainSender
+from decnet_syslog.sending.session import AHEAD_OCTETS, LOOK_S, UNREAD_LINES, Session
+from decnet_syslog.sending.window import ACK_TIMEOUT_S
 from decnet_syslog.wire.control import (
     ACK,
     BYE,
@@ -42,24 +50,11 @@ from decnet_syslog.wire.control import (
 )
 from decnet_syslog.wire.framing import FrameDecoder, encodeFrames
 from decnet_syslog.wire.protocol import OctetCountedReceiver
-from decnet_syslog.worker import recognition
-from decnet_syslog.worker.acked import AckedSender
-from decnet_syslog.worker.connection import ListenerProtocolError
 from decnet_syslog.worker.connector import EndpointConnector
-from decnet_syslog.worker.counts import Counts
-from decnet_syslog.worker.encoding import encodeLast, encodeLines, encodePlain
 from decnet_syslog.worker.filesthread import FilesThread
 from decnet_syslog.worker.forwarder import DELAY_SUPERSEDED_S, ForwarderFactory
 from decnet_syslog.worker.masters import Address, Masters
-from decnet_syslog.worker.plain import SETTLE_S, PlainSender
 from decnet_syslog.worker.protocol import CLOSE_S, HANDSHAKE_S, ForwarderProtocol
-from decnet_syslog.worker.session import (
-    AHEAD_OCTETS,
-    LOOK_S,
-    UNREAD_LINES,
-    Session,
-)
-from decnet_syslog.worker.window import ACK_TIMEOUT_S
 
 from .doubles import StepThread
 

@@ -12,12 +12,12 @@ from zlib import crc32
 
 from twisted.internet.defer import Deferred, execute, fail
 
-from decnet_syslog.master import gaps, groupcommit
-from decnet_syslog.master.acknowledged import EMPTY_LINES_MAX, NAME_OCTETS_MAX
-from decnet_syslog.master.journal import Journal, JournalFull
-from decnet_syslog.master.limits import Limits
-from decnet_syslog.master.reception import Plain, Violation
-from decnet_syslog.master.values import Batch, Cursor, Deposit
+from decnet_syslog.journal import gaps, groupcommit
+from decnet_syslog.journal.sqlite import Journal, JournalFull
+from decnet_syslog.journal.values import Batch, Cursor, Deposit
+from decnet_syslog.limits import Limits
+from decnet_syslog.receiving.acked import EMPTY_LINES_MAX, NAME_OCTETS_MAX
+from decnet_syslog.receiving.reception import Plain, Violation
 from decnet_syslog.wire.control import (
     ACK,
     AT,

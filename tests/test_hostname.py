@@ -11,11 +11,11 @@ from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.master.journal import Journal
-from decnet_syslog.master.outputs import FileOutput
-from decnet_syslog.master.rendering import renderJSON
-from decnet_syslog.master.schema import journalSchema
-from decnet_syslog.master.values import Deposit
+from decnet_syslog.journal.schema import journalSchema
+from decnet_syslog.journal.sqlite import Journal
+from decnet_syslog.journal.values import Deposit
+from decnet_syslog.outputs.fileoutput import FileOutput
+from decnet_syslog.outputs.rendering import renderJSON
 from decnet_syslog.wire.hostname import contradicts, firstContradiction
 from decnet_syslog.wire.record import MISMATCH, record
 

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from decnet_syslog import hotpath
+from decnet_syslog.sending.encoding import encodeLines, encodePlain
 from decnet_syslog.wire import framing, record
 from decnet_syslog.wire.framing import FrameDecoder, FramingError, Lines, Oversize
 from decnet_syslog.wire.record import Provenance, renderLines, renderRuns
-from decnet_syslog.worker.encoding import encodeLines, encodePlain
 from fuzz.hotpath import findCompiler, fuzz
 
 from .pipeline import randomHistory, run

@@ -12,7 +12,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 import decnet_syslog
-from decnet_syslog.master.providers import journalProviders, providerOf
+from decnet_syslog.journal.providers import journalProviders, providerOf
 
 PACKAGE = Path(decnet_syslog.__file__).parent
 
@@ -24,8 +24,10 @@ FLOORS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"options", "private", "notify", "logs", "signals"}),
     frozenset({"wire", "trust", "database"}),
-    frozenset({"files"}),
-    frozenset({"watch"}),
+    frozenset({"files", "limits"}),
+    frozenset({"monitoring"}),
+    frozenset({"journal", "sending"}),
+    frozenset({"outputs", "receiving"}),
     frozenset({"worker", "master"}),
     # A provider of the master's journal; the outputs process, which may run on another
     # machine.
@@ -146,12 +148,20 @@ class FloorTests(SynchronousTestCase):
         Modules that carry lines do not import the watch package; only taps and status
         modules do.
         """
-        for wing in ("worker", "master", "nats"):
+        for wing in (
+            "sending",
+            "receiving",
+            "journal",
+            "outputs",
+            "worker",
+            "master",
+            "nats",
+        ):
             for path in sorted((PACKAGE / wing).glob("*.py")):
                 if path.name not in ("tap.py", "status.py"):
                     for name in imports(path):
                         self.assertFalse(
-                            name.startswith("decnet_syslog.watch"),
+                            name.startswith("decnet_syslog.monitoring"),
                             f"{wing}/{path.name}",
                         )
 
@@ -179,7 +189,7 @@ class FloorTests(SynchronousTestCase):
         """A forwarder without a status port imports no web server, resolver or fleet."""
         code = (
             "import sys, decnet_syslog.worker.tap; print([name for name in"
-            " ('twisted.web.server', 'twisted.names.client', 'decnet_syslog.watch.fleet')"
+            " ('twisted.web.server', 'twisted.names.client', 'decnet_syslog.monitoring.fleet')"
             " if name in sys.modules])"
         )
         said = subprocess.run(

@@ -15,8 +15,8 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.errors import UserError
-from decnet_syslog.master.promise import JournalBlocked
-from decnet_syslog.master.values import Batch, Cursor, Deposit, Grant
+from decnet_syslog.journal.promise import JournalBlocked
+from decnet_syslog.journal.values import Batch, Cursor, Deposit, Grant
 from decnet_syslog.nats import bus as buses
 from decnet_syslog.nats import positions, removing, shortening
 from decnet_syslog.nats.access import Access, parseServers

@@ -17,8 +17,8 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.errors import UserError
-from decnet_syslog.master.promise import JournalBlocked
-from decnet_syslog.master.values import Cursor, Mark
+from decnet_syslog.journal.promise import JournalBlocked
+from decnet_syslog.journal.values import Cursor, Mark
 from decnet_syslog.nats import bus as buses
 from decnet_syslog.nats import chronicle as chronicles
 from decnet_syslog.nats import committing

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.master.promise import JournalBlocked
-from decnet_syslog.master.values import Deposit, Grant
+from decnet_syslog.journal.promise import JournalBlocked
+from decnet_syslog.journal.values import Deposit, Grant
 from decnet_syslog.nats import messages
 from decnet_syslog.nats.messages import (
     HEADERS_OCTETS_MAX,

@@ -15,8 +15,8 @@ from zlib import crc32
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.master.promise import JournalBlocked
-from decnet_syslog.master.values import Batch, Cursor, Deposit
+from decnet_syslog.journal.promise import JournalBlocked
+from decnet_syslog.journal.values import Batch, Cursor, Deposit
 from decnet_syslog.nats import proving
 from decnet_syslog.nats import stream as streams
 from decnet_syslog.nats.journal import JetStreamJournal

@@ -1,7 +1,7 @@
 """
 The contract of every journal: one set of cases for two providers.
 
-The contract's wording is in L{decnet_syslog.master.promise}.
+The contract's wording is in L{decnet_syslog.journal.promise}.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
-from decnet_syslog.master.journal import Journal
-from decnet_syslog.master.promise import JournalPromise
-from decnet_syslog.master.values import Cursor, Deposit, FileLength, Grant, Mark, Wish
+from decnet_syslog.journal.promise import JournalPromise
+from decnet_syslog.journal.sqlite import Journal
+from decnet_syslog.journal.values import Cursor, Deposit, FileLength, Grant, Mark, Wish
 from decnet_syslog.wire.framing import MESSAGE_OCTETS_MAX
 
 from .doubles import PROVENANCE, STREAM, lines

@@ -13,6 +13,9 @@ from zlib import crc32
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.files import Life, OpenContent
+from decnet_syslog.sending.acked import AckedSender
+from decnet_syslog.sending.connection import ListenerProtocolError
+from decnet_syslog.sending.opening import REFUSED_MAX
 from decnet_syslog.wire.control import (
     ACK,
     HELLO,
@@ -27,9 +30,6 @@ from decnet_syslog.wire.control import (
     SEEN,
     encodeControl,
 )
-from decnet_syslog.worker.acked import AckedSender
-from decnet_syslog.worker.connection import ListenerProtocolError
-from decnet_syslog.worker.opening import REFUSED_MAX
 
 from .pipeline import World, perform
 from .test_forwarder import AckedTestCase

@@ -13,20 +13,17 @@ from twisted.internet.testing import StringTransport
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.master import groupcommit
-from decnet_syslog.master.door import ConnectionLimit
-from decnet_syslog.master.groupcommit import (
-    PENDING_ALWAYS,
-    GroupCommit,
-)
-from decnet_syslog.master.journal import PAGE_OCTETS
-from decnet_syslog.master.limits import LIMIT_PARAMETERS, Limits
-from decnet_syslog.master.listener import ListenerFactory, setTimeouts
-from decnet_syslog.master.pacing import BURST_OCTETS, RATE_MIN, Pacing
-from decnet_syslog.master.reception import Plain
-from decnet_syslog.master.stored import storedOctets
+from decnet_syslog.journal import groupcommit
+from decnet_syslog.journal.groupcommit import PENDING_ALWAYS, GroupCommit
+from decnet_syslog.journal.sqlite import PAGE_OCTETS
+from decnet_syslog.journal.stored import storedOctets
+from decnet_syslog.journal.values import DEPOSIT_COST, LINE_COST, Cursor
+from decnet_syslog.limits import LIMIT_PARAMETERS, RATE_MIN, Limits
 from decnet_syslog.master.tap import Options
-from decnet_syslog.master.values import DEPOSIT_COST, LINE_COST, Cursor
+from decnet_syslog.receiving.connectionlimits import ConnectionLimit
+from decnet_syslog.receiving.listener import ListenerFactory, setTimeouts
+from decnet_syslog.receiving.ratelimits import BURST_OCTETS, Pacing
+from decnet_syslog.receiving.reception import Plain
 from decnet_syslog.trust.contexts import ForwarderContext
 from decnet_syslog.wire.control import AT, LAST, OPEN, encodeControl
 
@@ -431,7 +428,7 @@ class CollisionTests(LimitedTestCase):
 
     def from_(self, host: str) -> None:
         """Make the next connections come from an address."""
-        from decnet_syslog.master import listener as listeners
+        from decnet_syslog.receiving import listener as listeners
 
         self.patch(listeners, "showAddress", lambda peer: f"{host}:1000")
 

@@ -14,7 +14,7 @@ from zlib import crc32
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.files import FILES_MAX
-from decnet_syslog.master.limits import Limits
+from decnet_syslog.limits import Limits
 
 from .pipeline import World, perform, randomHistory, run
 

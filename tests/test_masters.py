@@ -25,9 +25,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from decnet_syslog.commands.pair import Process, freePort
+from decnet_syslog.sending.plain import SETTLE_S
 from decnet_syslog.wire.control import ACK, BYE, HELLO, encodeControl
 from decnet_syslog.worker import srv
-from decnet_syslog.worker.homing import PROBE_S, RETURN_S, Homing
+from decnet_syslog.worker.failback import PROBE_S, RETURN_S, Homing
 from decnet_syslog.worker.masters import (
     DELAY_MAX_S,
     DELAY_MIN_S,
@@ -35,7 +36,6 @@ from decnet_syslog.worker.masters import (
     Address,
     Masters,
 )
-from decnet_syslog.worker.plain import SETTLE_S
 from decnet_syslog.worker.srv import FRESH_MIN_S, RETRY_S, Directory, inOrder
 
 from .peers import PairTestCase

@@ -22,10 +22,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.errors import UserError
 from decnet_syslog.files import Content, StateStore
-from decnet_syslog.master import journal as journals
-from decnet_syslog.master.journal import Journal
-from decnet_syslog.master.schema import journalSchema
-from decnet_syslog.master.values import FileLength
+from decnet_syslog.journal import sqlite as journals
+from decnet_syslog.journal.schema import journalSchema
+from decnet_syslog.journal.sqlite import Journal
+from decnet_syslog.journal.values import FileLength
 from decnet_syslog.migration import Schema, Step, bringUp
 
 from .doubles import PROVENANCE, STREAM, lines

@@ -17,9 +17,6 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.master.feeds import Feed
-from decnet_syslog.master.outputs import FileOutput
-from decnet_syslog.master.rendering import renderRaw
 from decnet_syslog.master.service import answers
 from decnet_syslog.notify import (
     Notifier,
@@ -27,6 +24,9 @@ from decnet_syslog.notify import (
     adoptedSockets,
     managed,
 )
+from decnet_syslog.outputs.feeds import Feed
+from decnet_syslog.outputs.fileoutput import FileOutput
+from decnet_syslog.outputs.rendering import renderRaw
 
 from .doubles import LaterThread, MasterTestCase
 from .peers import PairTestCase, requirePeer

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from decnet_syslog.master.outputpaths import REFUSED, OutputPaths
-from decnet_syslog.master.outputs import FileOutput
-from decnet_syslog.master.rendering import renderJSON, renderRaw
-from decnet_syslog.master.values import Cursor, Deposit
+from decnet_syslog.journal.values import Cursor, Deposit
+from decnet_syslog.outputs.fileoutput import FileOutput
+from decnet_syslog.outputs.paths import REFUSED, OutputPaths
+from decnet_syslog.outputs.rendering import renderJSON, renderRaw
 from decnet_syslog.wire.record import Provenance
 
 from .doubles import STREAM, MasterTestCase

@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.wire.proxyheader} and L{decnet_syslog.master.proxied}."""
+"""Tests for L{decnet_syslog.wire.proxyheader} and L{decnet_syslog.receiving.proxied}."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from twisted.python.usage import UsageError
 from twisted.test.iosim import connectedServerAndClient
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.master.door import ConnectionLimit
-from decnet_syslog.master.limits import Limits
-from decnet_syslog.master.proxied import HEADER_S, ProxiedFactory, parseNetworks
+from decnet_syslog.limits import Limits
 from decnet_syslog.master.tap import Options
+from decnet_syslog.receiving.connectionlimits import ConnectionLimit
+from decnet_syslog.receiving.proxied import HEADER_S, ProxiedFactory, parseNetworks
 from decnet_syslog.trust.contexts import ForwarderContext
 from decnet_syslog.wire.proxyheader import (
     HEADER_OCTETS_MAX,

@@ -15,13 +15,13 @@ from zlib import crc32
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decnet_syslog.master import eras
-from decnet_syslog.master.acknowledged import Acknowledged
-from decnet_syslog.master.journal import JournalFull
-from decnet_syslog.master.limits import Limits
-from decnet_syslog.master.promise import JournalBlocked
-from decnet_syslog.master.reception import Violation
-from decnet_syslog.master.values import Mark
+from decnet_syslog.journal import eras
+from decnet_syslog.journal.promise import JournalBlocked
+from decnet_syslog.journal.sqlite import JournalFull
+from decnet_syslog.journal.values import Mark
+from decnet_syslog.limits import Limits
+from decnet_syslog.receiving.acked import Acknowledged
+from decnet_syslog.receiving.reception import Violation
 from decnet_syslog.wire.control import (
     ACK,
     AT,

@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.master.reception} and L{decnet_syslog.master.acknowledged}."""
+"""Tests for L{decnet_syslog.receiving.reception} and L{decnet_syslog.receiving.acked}."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from zlib import crc32
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decnet_syslog.master.acknowledged import NAME_OCTETS_MAX, Acknowledged
-from decnet_syslog.master.groupcommit import (
+from decnet_syslog.journal.groupcommit import (
     ACK_OCTETS_MAX,
     ACK_SPACING_S,
     CROWD_DEPOSITS,
@@ -17,9 +16,10 @@ from decnet_syslog.master.groupcommit import (
     SPACING_S,
     SPACINGS_SAVED,
 )
-from decnet_syslog.master.limits import Limits
-from decnet_syslog.master.reception import Plain, Violation
-from decnet_syslog.master.values import Cursor
+from decnet_syslog.journal.values import Cursor
+from decnet_syslog.limits import Limits
+from decnet_syslog.receiving.acked import NAME_OCTETS_MAX, Acknowledged
+from decnet_syslog.receiving.reception import Plain, Violation
 from decnet_syslog.wire.control import (
     ACK,
     AT,

@@ -19,7 +19,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from decnet_syslog.master.listener import TURN_AWAY_S
+from decnet_syslog.monitoring.metrics import forwarderMetrics
+from decnet_syslog.receiving.listener import TURN_AWAY_S
+from decnet_syslog.sending.session import Session
 from decnet_syslog.trust.contexts import (
     DELIVERY_PROTOCOL,
     DELIVERY_PROTOCOLS,
@@ -39,9 +41,7 @@ from decnet_syslog.trust.refusals import (
     toldByAlert,
 )
 from decnet_syslog.trust.roles import OPERATOR_USAGE, Objection
-from decnet_syslog.watch.metrics import forwarderMetrics
 from decnet_syslog.wire.control import BYE, HELLO, encodeControl
-from decnet_syslog.worker.session import Session
 
 from .certificates import CLIENT, SERVER, authority, certificate, key, master, worker
 from .test_contexts import Client, TLSTestCase, carrying

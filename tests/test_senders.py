@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from decnet_syslog.master.rendering import renderJSON, renderRaw
-from decnet_syslog.master.seldom import SELDOM_S, Seldom
-from decnet_syslog.master.values import Batch
+from decnet_syslog.journal.values import Batch
+from decnet_syslog.outputs.rendering import renderJSON, renderRaw
+from decnet_syslog.receiving.seldom import SELDOM_S, Seldom
 from decnet_syslog.trust.contexts import ForwarderContext
 from decnet_syslog.wire.control import AT, OPEN, encodeControl
 from decnet_syslog.wire.diagnosis import diagnose

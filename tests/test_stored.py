@@ -1,5 +1,5 @@
 """
-Tests for L{decnet_syslog.master.stored}: the counted octets agree with the size of the
+Tests for L{decnet_syslog.journal.stored}: the counted octets agree with the size of the
 files.
 """
 
@@ -10,17 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from decnet_syslog.master import filenames, stored
-from decnet_syslog.master.journal import PAGE_OCTETS, Journal
-from decnet_syslog.master.promise import JournalBlocked
-from decnet_syslog.master.stored import (
+from decnet_syslog.journal import filenames, stored
+from decnet_syslog.journal.promise import JournalBlocked
+from decnet_syslog.journal.sqlite import PAGE_OCTETS, Journal
+from decnet_syslog.journal.stored import (
     GAP_OCTETS,
     NAME_OCTETS,
     NAMES_OCTETS_MAX,
     STREAM_OCTETS,
     storedOctets,
 )
-from decnet_syslog.master.values import Cursor, Deposit, Grant, Wish
+from decnet_syslog.journal.values import Cursor, Deposit, Grant, Wish
 
 from .doubles import PROVENANCE, STREAM, MasterTestCase, lines
 

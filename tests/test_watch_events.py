@@ -21,12 +21,12 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.master.tap import Options as ListenerOptions
-from decnet_syslog.watch import command as commandModule
-from decnet_syslog.watch.command import EventCommand, commandLine
-from decnet_syslog.watch.events import KEPT_OF_KIND, Event, EventLog
-from decnet_syslog.watch.exposition import Durations, Exposition, Metric
-from decnet_syslog.watch.port import CONNECTIONS_MAX
-from decnet_syslog.watch.site import Facts, makeSite
+from decnet_syslog.monitoring import command as commandModule
+from decnet_syslog.monitoring.command import EventCommand, commandLine
+from decnet_syslog.monitoring.events import KEPT_OF_KIND, Event, EventLog
+from decnet_syslog.monitoring.exposition import Durations, Exposition, Metric
+from decnet_syslog.monitoring.port import CONNECTIONS_MAX
+from decnet_syslog.monitoring.site import Facts, makeSite
 from decnet_syslog.worker.tap import Options as ForwarderOptions
 
 

@@ -15,11 +15,11 @@ from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from decnet_syslog.watch import fleet as fleetModule
-from decnet_syslog.watch.alarm import Alarm
-from decnet_syslog.watch.enrolled import Enrolled, EnrolledList
-from decnet_syslog.watch.fleet import EXPIRING_S, LAGGING_S, LOOK_S, Fleet
-from decnet_syslog.watch.known import EASE_S, Presence
+from decnet_syslog.monitoring import fleet as fleetModule
+from decnet_syslog.monitoring.alarm import Alarm
+from decnet_syslog.monitoring.enrolled import Enrolled, EnrolledList
+from decnet_syslog.monitoring.fleet import EXPIRING_S, LAGGING_S, LOOK_S, Fleet
+from decnet_syslog.monitoring.known import EASE_S, Presence
 from decnet_syslog.wire.control import TROUBLE
 from decnet_syslog.wire.report import Report
 from decnet_syslog.worker import pulse

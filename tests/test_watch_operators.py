@@ -32,6 +32,10 @@ from decnet_syslog.commands import enroll
 from decnet_syslog.commands.pair import Pair
 from decnet_syslog.errors import UserError
 from decnet_syslog.master.tap import Options as ListenerOptions
+from decnet_syslog.monitoring import port as ports
+from decnet_syslog.monitoring.enrolled import EnrolledList
+from decnet_syslog.monitoring.port import OperatorPort
+from decnet_syslog.monitoring.site import IDLE_S, Facts, makeSite
 from decnet_syslog.trust.bundles import Bundle
 from decnet_syslog.trust.contexts import Refusal, operatorContext
 from decnet_syslog.trust.roles import (
@@ -40,10 +44,6 @@ from decnet_syslog.trust.roles import (
     refuseOperator,
     refuseWorker,
 )
-from decnet_syslog.watch import port as ports
-from decnet_syslog.watch.enrolled import EnrolledList
-from decnet_syslog.watch.port import OperatorPort
-from decnet_syslog.watch.site import IDLE_S, Facts, makeSite
 
 from .certificates import CLIENT, SERVER, certificate, master
 from .peers import PairTestCase, example, requirePeer

@@ -9,10 +9,10 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.template import Tag
 
-from decnet_syslog.watch import fleetpage, pages
-from decnet_syslog.watch.fleetpage import ROWS_MAX, View
-from decnet_syslog.watch.known import EXCERPT_OCTETS_MAX
-from decnet_syslog.watch.pages import PAGES_MAX
+from decnet_syslog.monitoring import fleetpage, pages
+from decnet_syslog.monitoring.fleetpage import ROWS_MAX, View
+from decnet_syslog.monitoring.known import EXCERPT_OCTETS_MAX
+from decnet_syslog.monitoring.pages import PAGES_MAX
 
 from .reading import Page, ask
 from .watched import (

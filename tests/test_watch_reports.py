@@ -18,9 +18,10 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.master.acknowledged import Acknowledged
-from decnet_syslog.master.limits import Limits
-from decnet_syslog.master.reception import Violation
+from decnet_syslog.limits import Limits
+from decnet_syslog.receiving.acked import Acknowledged
+from decnet_syslog.receiving.reception import Violation
+from decnet_syslog.sending.counts import DIVERGED_MAX, Counts
 from decnet_syslog.wire.control import (
     ACK,
     AT,
@@ -40,7 +41,6 @@ from decnet_syslog.wire.report import (
     ReportGatherer,
     TooMuch,
 )
-from decnet_syslog.worker.counts import DIVERGED_MAX, Counts
 from decnet_syslog.worker.filestates import NOTES_MAX, FileStates
 from decnet_syslog.worker.pulse import BEAT_S, Pulse
 

@@ -16,16 +16,16 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, Logger, globalLogPublisher
 from zope.interface import implementer
 
-from decnet_syslog.master.feeds import Feed
+from decnet_syslog.journal.values import Batch
 from decnet_syslog.master.service import ListenerService
 from decnet_syslog.master.status import ListenerStatus
-from decnet_syslog.master.values import Batch
-from decnet_syslog.watch.enrolled import Enrolled
-from decnet_syslog.watch.events import EventLog
-from decnet_syslog.watch.fleet import LOOK_S
-from decnet_syslog.watch.pages import makePages
-from decnet_syslog.watch.port import StatusPort
-from decnet_syslog.watch.site import Facts, makeSite
+from decnet_syslog.monitoring.enrolled import Enrolled
+from decnet_syslog.monitoring.events import EventLog
+from decnet_syslog.monitoring.fleet import LOOK_S
+from decnet_syslog.monitoring.pages import makePages
+from decnet_syslog.monitoring.port import StatusPort
+from decnet_syslog.monitoring.site import Facts, makeSite
+from decnet_syslog.outputs.feeds import Feed
 from decnet_syslog.wire.control import STATE
 from decnet_syslog.wire.record import Provenance
 from decnet_syslog.wire.report import Report

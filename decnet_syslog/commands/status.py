@@ -16,11 +16,11 @@ from typing import Any
 from twisted.python import usage
 
 from ..errors import UserError
+from ..monitoring.shown import octets, span
 from ..options import Described, directory
 from ..trust.authority import MASTER_NAME
 from ..trust.bundles import Bundle
 from ..trust.names import showText
-from ..watch.shown import octets, span
 
 __all__ = ["Options", "run"]
 

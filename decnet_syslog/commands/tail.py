@@ -15,8 +15,8 @@ from twisted.python import usage
 
 from ..errors import UserError
 from ..logs import printable
-from ..master.rendering import oneLine
 from ..options import Described, count, octets
+from ..outputs.rendering import oneLine
 from ..trust.names import NameRefused, checkName
 from ..wire.record import MISMATCH
 from .tailing import Followed, Place, findLast, rotatedFrom

@@ -18,7 +18,7 @@ from typing import Any
 from twisted.python import usage
 
 from ..errors import UserError
-from ..master.journal import Journal
+from ..journal.sqlite import Journal
 from ..options import Described
 from ..trust.names import showText
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..master.space import MIB, Budget, available
+from ..journal.space import MIB, Budget, available
 from ..wire.control import NUMBER_MAX
 from .report import Report
 

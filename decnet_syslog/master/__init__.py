@@ -1,4 +1,4 @@
-"""The master's wing: reception, the journal, the outputs, the listener."""
+"""The listener: assembles journal, outputs and reception into a service."""
 
 # Not for its names: OpenSSL must be loaded by it, before cryptography is imported here.
 from .. import trust as trust

@@ -37,22 +37,22 @@ from zope.interface import implementer
 
 from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
+from ..journal.groupcommit import GroupCommit
+from ..journal.promise import JournalBlocked, JournalPromise, SharedJournal
+from ..journal.values import Cursor
+from ..limits import DEFAULTS, Limits
 from ..notify import adoptedSockets
 from ..openfiles import raiseOpenFiles
+from ..outputs.feeds import Feed, Output, Steps
+from ..outputs.paths import WrongKind
+from ..outputs.process import ListenerLock
+from ..outputs.threads import Threads
+from ..receiving.connectionlimits import ConnectionLimit, showAddress
+from ..receiving.listener import ListenerFactory, Refuse, acceptAll
+from ..receiving.proxied import Network, ProxiedFactory
 from ..signals import ServiceSignals
 from ..trust.contexts import RefuseChain
 from ..wire.control import BYE
-from .door import ConnectionLimit, showAddress
-from .feeds import Feed, Output, Steps
-from .groupcommit import GroupCommit
-from .limits import DEFAULTS, Limits
-from .listener import ListenerFactory, Refuse, acceptAll
-from .outputpaths import WrongKind
-from .outputprocess import ListenerLock
-from .promise import JournalBlocked, JournalPromise, SharedJournal
-from .proxied import Network, ProxiedFactory
-from .threads import Threads
-from .values import Cursor
 
 __all__ = ["ListenerService", "Works", "answers"]
 

@@ -16,18 +16,18 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
 
 from .. import __version__, hotpath
+from ..journal.values import Batch
+from ..monitoring.enrolled import Enrolled
+from ..monitoring.exposition import Durations
+from ..monitoring.fleet import Fleet
+from ..monitoring.known import Presence, Worker
+from ..monitoring.metrics import listenerMetrics
+from ..monitoring.pages import makePages
+from ..monitoring.service import StatusOptions, WatchService
+from ..monitoring.shown import utcText
+from ..monitoring.workerrecord import newestRecord
 from ..trust.bundles import Bundle
-from ..watch.enrolled import Enrolled
-from ..watch.exposition import Durations
-from ..watch.fleet import Fleet
-from ..watch.known import Presence, Worker
-from ..watch.metrics import listenerMetrics
-from ..watch.pages import makePages
-from ..watch.service import StatusOptions, WatchService
-from ..watch.shown import utcText
-from ..watch.workerrecord import newestRecord
 from .service import ListenerService
-from .values import Batch
 
 __all__ = ["ListenerStatus", "watchListener"]
 

@@ -14,29 +14,29 @@ from twisted.python import usage
 
 from ..clock import useMonotonicClock
 from ..errors import UserError
+from ..journal.promise import JournalPromise
+from ..journal.providers import journalProviders, providerOf
+from ..journal.space import available, fitting, journalFiles
+from ..journal.sqlite import Journal
+from ..limits import LIMIT_PARAMETERS, Limits
+from ..monitoring.enrolled import EnrolledList
+from ..monitoring.service import STATUS_PARAMETERS, statusOptions
 from ..notify import managed
 from ..options import directory, fromEnvironment, portNumber
+from ..outputs.options import OUTPUT_FLAGS, OutputOptions, makeOutputs
+from ..outputs.process import ListenerLock
+from ..receiving.listener import HOSTNAME_POLICIES
+from ..receiving.proxied import Network, parseNetworks
 from ..trust.admission import Admission
 from ..trust.bundles import Bundle
 from ..trust.contexts import Refusal, listenerContext, operatorContext
+from ..trust.filechanges import together
 from ..trust.openssl import TICKETS_SENT, ticketsSent
 from ..trust.refusals import remedyOnMaster
 from ..trust.renewal import Renewal
 from ..trust.revocation import CRL_FILE
 from ..trust.roles import eventOf
-from ..trust.watching import together
-from ..watch.enrolled import EnrolledList
-from ..watch.service import STATUS_PARAMETERS, statusOptions
-from .journal import Journal
-from .limits import LIMIT_PARAMETERS, Limits
-from .listener import HOSTNAME_POLICIES
-from .outputoptions import OUTPUT_FLAGS, OutputOptions, makeOutputs
-from .outputprocess import ListenerLock
-from .promise import JournalPromise
-from .providers import journalProviders, providerOf
-from .proxied import Network, parseNetworks
 from .service import ListenerService
-from .space import available, fitting, journalFiles
 from .status import watchListener
 
 __all__ = ["Options", "makeService"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
-from ..master.promise import JournalBlocked
+from ..journal.promise import JournalBlocked
 from .bus import Bus
 from .history import History
 from .lease import LeaseLost, WentBack

@@ -22,8 +22,8 @@ from uuid import uuid4
 
 from twisted.logger import Logger
 
-from ..master.promise import JournalBlocked
-from ..master.values import Mark
+from ..journal.promise import JournalBlocked
+from ..journal.values import Mark
 from .history import ERA, Era, History, erasSubject
 from .layout import Layout
 from .stream import EXPECTED, Stream

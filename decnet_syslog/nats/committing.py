@@ -14,8 +14,8 @@ from uuid import uuid4
 
 from twisted.logger import Logger
 
-from ..master.promise import JournalBlocked
-from ..master.values import Batch, Deposit, batchOf
+from ..journal.promise import JournalBlocked
+from ..journal.values import Batch, Deposit, batchOf
 from .bucket import releasedOf
 from .bus import Bus
 from .chronicle import Chronicle
@@ -125,7 +125,7 @@ class Committer:
         self.refusals: dict[tuple[str, str], tuple[str, str]] = {}
 
     async def commit(self, deposits: Sequence[Deposit]) -> list[Batch | None]:
-        """As L{decnet_syslog.master.promise.JournalPromise.commit}, without cursors."""
+        """As L{decnet_syslog.journal.promise.JournalPromise.commit}, without cursors."""
         if not (
             len(self._progress) == len(deposits)
             and all(map(is_, deposits, [p.deposit for p in self._progress]))

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from zlib import crc32
 
-from ..master.values import Batch, Deposit, Grant, Known, cutName
+from ..journal.values import Batch, Deposit, Grant, Known, cutName
 from ..wire.record import Provenance
 from .packing import NotPacked, Pack, never, unpack
 

@@ -35,8 +35,8 @@ from uuid import uuid4
 
 from twisted.logger import Logger
 
-from ..master.promise import JournalBlocked
-from ..master.values import Cursor
+from ..journal.promise import JournalBlocked
+from ..journal.values import Cursor
 from .bucket import Bucket, Value
 from .bus import Bus, Silent
 from .history import History

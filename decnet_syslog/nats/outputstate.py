@@ -13,9 +13,9 @@ from json import dumps, loads
 from pathlib import Path
 from typing import TypeAlias
 
-from ..master.journal import Journal
-from ..master.limits import Limits
-from ..master.values import Cursor
+from ..journal.sqlite import Journal
+from ..journal.values import Cursor
+from ..limits import Limits
 from .history import History
 
 __all__ = ["Advance", "Again", "End", "Key", "Limbo", "OutputState"]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import zstandard
 
-from ..master.promise import JournalBlocked
+from ..journal.promise import JournalBlocked
 
 __all__ = ["NotPacked", "Pack", "never", "packer", "unpack"]
 

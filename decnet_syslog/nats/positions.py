@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from itertools import count
 from uuid import uuid4
 
-from ..master.promise import JournalBlocked
-from ..master.values import Deposit, Grant, Wish
+from ..journal.promise import JournalBlocked
+from ..journal.values import Deposit, Grant, Wish
 from ..wire.record import Provenance
 from .bucket import releasedOf
 from .bus import Bus
@@ -93,7 +93,7 @@ class Positions:
         return self._held.get(grant.row)
 
     async def grants(self, wishes: Sequence[Wish]) -> list[Grant]:
-        """As L{decnet_syslog.master.promise.JournalPromise.grants}."""
+        """As L{decnet_syslog.journal.promise.JournalPromise.grants}."""
         await self._chronicle.fresh()
         found = await asyncio.gather(*(self._find(wish) for wish in wishes))
         if any(self._isBehind(subject, seq) for subject, seq, _ in found):

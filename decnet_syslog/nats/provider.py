@@ -1,4 +1,4 @@
-"""NATS as a provider of journals. L{decnet_syslog.master.providers} registers it."""
+"""NATS as a provider of journals. L{decnet_syslog.journal.providers} registers it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.python import usage
 
-from ..master.promise import JournalPromise
+from ..journal.promise import JournalPromise
 from .options import (
     COMPRESSION_PARAMETERS,
     NATS_FLAGS,
@@ -20,7 +20,7 @@ __all__ = ["provider"]
 
 
 class _Provider:
-    """As L{decnet_syslog.master.providers.JournalProvider}."""
+    """As L{decnet_syslog.journal.providers.JournalProvider}."""
 
     parameters: Sequence[list[Any]] = [*NATS_PARAMETERS, *COMPRESSION_PARAMETERS]
     flags: Sequence[list[Any]] = NATS_FLAGS

@@ -23,8 +23,8 @@ from zlib import crc32
 
 from twisted.logger import Logger
 
-from ..master.promise import JournalBlocked
-from ..master.values import Batch
+from ..journal.promise import JournalBlocked
+from ..journal.values import Batch
 from .bus import Silent
 from .messages import ATTEMPT, Entry, Foreign, Position, decode, subjectOf
 from .outputstate import Again, End, Key

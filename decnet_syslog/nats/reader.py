@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 from twisted.logger import Logger
 
-from ..master.promise import JournalBlocked
+from ..journal.promise import JournalBlocked
 from .bus import Silent
 from .chronicle import Chronicle
 from .history import ERA, History, erasSubject

@@ -19,7 +19,7 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..master.values import DEPOSIT_COST
+from ..journal.values import DEPOSIT_COST
 from .bus import Silent
 from .history import ERA, erasSubject
 from .messages import Foreign, allOf, decode, subjectOf

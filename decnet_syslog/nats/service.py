@@ -21,12 +21,12 @@ from twisted.python.failure import Failure
 
 from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
-from ..master.feeds import Feed, Output, Steps
-from ..master.groupcommit import GroupCommit
-from ..master.outputpaths import WrongKind
-from ..master.outputprocess import ListenerLock
-from ..master.promise import JournalBlocked
-from ..master.threads import Threads
+from ..journal.groupcommit import GroupCommit
+from ..journal.promise import JournalBlocked
+from ..outputs.feeds import Feed, Output, Steps
+from ..outputs.paths import WrongKind
+from ..outputs.process import ListenerLock
+from ..outputs.threads import Threads
 from ..signals import ServiceSignals
 from .lease import GIVE_UP_S, RENEW_S, LeaseLost, WentBack
 

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Mapping
 from uuid import uuid4
 
-from ..master.values import Deposit
+from ..journal.values import Deposit
 from ..wire.record import Provenance
 from .chronicle import Chronicle
 from .history import ERA

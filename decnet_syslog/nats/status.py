@@ -10,10 +10,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .. import __version__, hotpath
-from ..master.promise import JournalBlocked
-from ..watch.metrics import outputsMetrics
-from ..watch.service import StatusOptions, WatchService
-from ..watch.shown import utcText
+from ..journal.promise import JournalBlocked
+from ..monitoring.metrics import outputsMetrics
+from ..monitoring.service import StatusOptions, WatchService
+from ..monitoring.shown import utcText
 from .service import OutputsService
 
 __all__ = ["OutputsStatus", "watchOutputs"]

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from twisted.logger import Logger
 
 from ..errors import UserError
-from ..master.promise import JournalBlocked
+from ..journal.promise import JournalBlocked
 from .bus import Bus, Message, Silent
 from .layout import REPLICAS, Layout
 

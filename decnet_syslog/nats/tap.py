@@ -10,12 +10,12 @@ from twisted.application.service import IService, MultiService
 from twisted.python import usage
 
 from ..clock import useMonotonicClock
-from ..master.limits import Limits
-from ..master.outputoptions import OUTPUT_FLAGS, OutputOptions, makeOutputs
-from ..master.outputprocess import ListenerLock
+from ..limits import Limits
+from ..monitoring.service import STATUS_PARAMETERS, statusOptions
 from ..notify import managed
 from ..options import octets
-from ..watch.service import STATUS_PARAMETERS, statusOptions
+from ..outputs.options import OUTPUT_FLAGS, OutputOptions, makeOutputs
+from ..outputs.process import ListenerLock
 from .options import NATS_FLAGS, NATS_PARAMETERS, isNats, natsOutbox
 from .service import OutputsService
 from .status import watchOutputs

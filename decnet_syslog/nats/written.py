@@ -30,7 +30,7 @@ from dataclasses import dataclass, field, replace
 
 from twisted.logger import Logger
 
-from ..master.values import Batch
+from ..journal.values import Batch
 from .messages import Entry
 from .outputstate import Advance, Again, End, Key
 

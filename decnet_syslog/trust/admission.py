@@ -20,10 +20,10 @@ from twisted.logger import Logger
 from ..errors import UserError
 from .allowlist import AllowList, readAllowList
 from .bundles import Bundle
+from .filechanges import Watched
 from .inforce import InForce, utcNow
 from .issuers import isSigned, keyIds
 from .roles import Objection, refuseOperator, refuseOwn, refuseWorker
-from .watching import Watched
 
 __all__ = ["Admission"]
 

@@ -22,10 +22,10 @@ from twisted.logger import Logger
 
 from ..errors import UserError
 from .bundles import Bundle
+from .filechanges import Watched
 from .files import replaceFile
 from .listfile import readLists
 from .revocation import ListMissing, Revocations
-from .watching import Watched
 
 __all__ = ["InForce", "utcNow"]
 

@@ -16,9 +16,9 @@ from twisted.logger import Logger
 
 from ..errors import UserError
 from .bundles import BUNDLE_FILES, Bundle, BundleError
+from .filechanges import Watched
 from .names import NameRefused, fingerprint, peerName, showText
 from .roles import serves
-from .watching import Watched
 
 __all__ = ["Renewal"]
 

@@ -8,13 +8,13 @@ from typing import Any
 from twisted.logger import Logger
 
 from ..files import FollowedFiles
-from .acked import AckedSender
-from .connection import ISender
-from .counts import Counts
+from ..sending.acked import AckedSender
+from ..sending.connection import ISender
+from ..sending.counts import Counts
+from ..sending.plain import PlainSender
+from ..sending.session import Session
 from .filesthread import FilesThread
-from .plain import PlainSender
 from .protocol import ForwarderProtocol
-from .session import Session
 
 __all__ = ["Delivery"]
 

@@ -19,9 +19,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..files import FollowedFiles, OpenContent
+from ..sending.counts import Counts
 from ..wire.control import TROUBLE
 from ..wire.report import STATES_MAX, TROUBLES_MAX
-from .counts import Counts
 
 __all__ = ["FileReport", "FileState", "FileStates", "Report"]
 

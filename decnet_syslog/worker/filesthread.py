@@ -5,7 +5,7 @@ This one thread owns the files, the state database and the sender. It makes one 
 the order in which the calls were posted, so nothing overtakes a write that must be durable first.
 The reactor's thread owns the connection, and never waits for a disk.
 
-The queue has no bound of its own. Callers limit what they post: L{decnet_syslog.worker.session}.
+The queue has no bound of its own. Callers limit what they post: L{decnet_syslog.sending.session}.
 """
 
 from __future__ import annotations

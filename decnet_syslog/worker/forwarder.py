@@ -16,12 +16,12 @@ from twisted.internet.protocol import ReconnectingClientFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..sending.session import Session
 from ..trust.names import showText
 from ..trust.refusals import MASTER_KIND
 from .endings import endOf, failureOf, textOf, toldBy
 from .masters import DELAY_MAX_S, DELAY_MIN_S, Masters
 from .protocol import ForwarderProtocol
-from .session import Session
 
 __all__ = ["DELAY_SUPERSEDED_S", "ForwarderFactory"]
 

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from ..files import FollowedFiles
 from .filesthread import FilesThread
-from .watch import DirectoryWatch
+from .inotify import DirectoryWatch
 
 __all__ = ["FileLooks"]
 

@@ -22,12 +22,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..sending.session import Session
 from ..trust.contexts import DELIVERY_PROTOCOLS, STATE_PROTOCOLS
 from ..trust.refusals import toldByCode
 from ..wire.control import BYE, HELLO, ControlError, ControlLine
 from ..wire.framing import FramingError
 from ..wire.protocol import OctetCountedReceiver
-from .session import Session
 
 if TYPE_CHECKING:
     from .forwarder import ForwarderFactory

@@ -24,26 +24,26 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 
 from ..files import FILES_MAX, FollowedFiles
+from ..sending.counts import Counts
+from ..sending.session import Session
+from ..sending.window import CHUNK_OCTETS
 from ..signals import ServiceSignals
 from ..wire.control import BYE, ControlLine
 from .connector import EndpointConnector
-from .counts import Counts
 from .delivery import Delivery
+from .failback import Homing
 from .fileevents import reportFileEvent
 from .filelimit import filesThatFit
 from .filestates import FileStates
 from .filesthread import FilesThread
 from .forwarder import ForwarderFactory
-from .homing import Homing
 from .looking import FileLooks
 from .masters import Address, Masters
 from .protocol import ForwarderProtocol
 from .pulse import Pulse
 from .saving import OffsetSaver
-from .session import Session
 from .srv import Directory
 from .stateopening import openState
-from .window import CHUNK_OCTETS
 
 __all__ = ["ForwarderService", "Works"]
 

@@ -9,13 +9,13 @@ from typing import Any, cast
 from twisted.logger import Logger
 
 from .. import __version__, hotpath
+from ..monitoring.alarm import EXPIRING_S, LAGGING_S, Alarm
+from ..monitoring.metrics import forwarderMetrics
+from ..monitoring.service import StatusOptions, WatchService
+from ..monitoring.shown import utcText
 from ..trust.bundles import Bundle
 from ..trust.names import showText
 from ..trust.refusals import KINDS
-from ..watch.alarm import EXPIRING_S, LAGGING_S, Alarm
-from ..watch.metrics import forwarderMetrics
-from ..watch.service import StatusOptions, WatchService
-from ..watch.shown import utcText
 from .service import ForwarderService
 
 __all__ = ["ForwarderStatus", "watchForwarder"]

@@ -14,6 +14,7 @@ from twisted.python import usage
 from ..clock import useMonotonicClock
 from ..errors import UserError
 from ..files import FILES_MAX
+from ..monitoring.service import STATUS_PARAMETERS, statusOptions
 from ..notify import managed
 from ..options import (
     Described,
@@ -24,19 +25,18 @@ from ..options import (
     portNumber,
     seconds,
 )
+from ..sending.window import CHUNK_OCTETS
 from ..trust.bundles import Bundle
 from ..trust.contexts import forwarderContext
+from ..trust.filechanges import together
 from ..trust.names import NameRefused, peerName
 from ..trust.refusals import remedyFor
 from ..trust.renewal import Renewal
-from ..trust.watching import together
-from ..watch.service import STATUS_PARAMETERS, statusOptions
 from ..wire.framing import MESSAGE_OCTETS_MAX
 from .masters import Address, Masters
 from .service import ForwarderService
 from .srv import Directory
 from .status import watchForwarder
-from .window import CHUNK_OCTETS
 
 __all__ = ["Options", "makeService"]
 

@@ -1,5 +1,5 @@
 """
-L{decnet_syslog.master.acknowledged}, L{decnet_syslog.master.reception} and group
+L{decnet_syslog.receiving.acked}, L{decnet_syslog.receiving.reception} and group
 commit, with workers that send anything in any order on several connections.
 
 A second decoder reads what each connection sends. At the end, everything in the journal
@@ -22,19 +22,19 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from decnet_syslog.master.acknowledged import Acknowledged
-from decnet_syslog.master.groupcommit import (
+from decnet_syslog.journal.groupcommit import (
     ACK_SPACING_S,
     FULL_RETRY_S,
     SPACING_S,
     GroupCommit,
 )
-from decnet_syslog.master.journal import Journal, JournalFull
-from decnet_syslog.master.limits import Limits
-from decnet_syslog.master.reception import Plain, Reception, Violation
-from decnet_syslog.master.roster import Roster
-from decnet_syslog.master.space import Space
-from decnet_syslog.master.values import Batch, Mark
+from decnet_syslog.journal.space import Space
+from decnet_syslog.journal.sqlite import Journal, JournalFull
+from decnet_syslog.journal.values import Batch, Mark
+from decnet_syslog.limits import Limits
+from decnet_syslog.receiving.acked import Acknowledged
+from decnet_syslog.receiving.reception import Plain, Reception, Violation
+from decnet_syslog.receiving.registry import Roster
 from decnet_syslog.wire.control import (
     ACK,
     AT,

@@ -1,5 +1,5 @@
 """
-L{decnet_syslog.worker.acked} with masters that send anything in any order.
+L{decnet_syslog.sending.acked} with masters that send anything in any order.
 
 Whatever they send: sent octets equal the file's at that position; a position moves only
 to the end of a sent chunk, or to one that the master claimed and the file confirms;
@@ -16,6 +16,10 @@ from zlib import crc32
 from twisted.internet.task import Clock
 
 from decnet_syslog.files import FollowedFiles, StateStore
+from decnet_syslog.sending.acked import AckedSender
+from decnet_syslog.sending.connection import ListenerProtocolError
+from decnet_syslog.sending.counts import Counts
+from decnet_syslog.sending.recognition import KNOWN_MAX
 from decnet_syslog.wire.control import (
     ACK,
     AT,
@@ -35,10 +39,6 @@ from decnet_syslog.wire.control import (
     SKIP,
     ControlLine,
 )
-from decnet_syslog.worker.acked import AckedSender
-from decnet_syslog.worker.connection import ListenerProtocolError
-from decnet_syslog.worker.counts import Counts
-from decnet_syslog.worker.recognition import KNOWN_MAX
 
 from ..log import watched
 from ..scratch import fresh

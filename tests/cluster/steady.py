@@ -25,7 +25,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from decnet_syslog.commands.pair import Pair, Process, freePort
-from decnet_syslog.master.stored import payloadOctets, storedOctets
+from decnet_syslog.journal.stored import payloadOctets, storedOctets
 from decnet_syslog.nats.access import Access, parseServers
 from decnet_syslog.nats.bus import Bus
 

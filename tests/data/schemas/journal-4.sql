@@ -1,4 +1,4 @@
--- The newest schema of a listener's journal: decnet_syslog.master.schema has the steps to it.
+-- The newest schema of a listener's journal: decnet_syslog.journal.schema has the steps to it.
 -- Opened by exactly one connection at a time.
 
 -- identity: 32 hex digits, random, made with the file. A forwarder knows a master by it.
