@@ -17,7 +17,7 @@ from decnet_syslog.journal.providers import journalProviders, providerOf
 PACKAGE = Path(decnet_syslog.__file__).parent
 
 # The floors, from the bottom up. A module imports from its own package and from lower
-# floors. The wings (worker, master) share a floor and do not know each other.
+# floors. The processes (worker, master, nats) share a floor and do not know each other.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {"__init__", "errors", "clock", "durable", "migration", "openfiles", "hotpath"}
@@ -28,10 +28,9 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"monitoring"}),
     frozenset({"journal", "sending"}),
     frozenset({"outputs", "receiving"}),
-    frozenset({"worker", "master"}),
-    # A provider of the master's journal; the outputs process, which may run on another
-    # machine.
-    frozenset({"nats"}),
+    # The processes. nats is another provider of the journal, and the outputs process,
+    # which may run on another machine.
+    frozenset({"worker", "master", "nats"}),
     frozenset({"doctor"}),
     frozenset({"commands"}),
     frozenset({"cli"}),
