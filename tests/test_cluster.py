@@ -31,8 +31,13 @@ class NamingTests(SynchronousTestCase):
         lines = [f'h w1 prove - line [relay@55555 seq="{n}" at="1"] x' for n in numbers]
         self.raw.write_text("\n".join([*lines, lines[0][:-12], ""]))
         records = [
-            {"raw_line": line, "source_worker": "w1", "source_offset": 100 * n}
-            for line, n in zip(lines, numbers, strict=True)
+            {
+                "raw_line": line,
+                "source_worker": "w1",
+                "source_offset": 100 * n,
+                "received_at": f"2026-01-01T00:00:0{at}.000000Z",
+            }
+            for at, (line, n) in enumerate(zip(lines, numbers, strict=True))
         ]
         self.json.write_text("".join(json.dumps(one) + "\n" for one in records))
 
@@ -53,14 +58,16 @@ class NamingTests(SynchronousTestCase):
             }
         )
 
-    def write(self, output: Path, expected: int, size: int) -> None:
+    def write(self, output: Path, offset: int, since: str, until: str) -> None:
         """Log that an output has octets of a killed process."""
         self.log += "\n" + formatEvent(
             {
-                "log_format": OUTPUT_EVENTS["output-foreign-write"][1],
+                "log_format": OUTPUT_EVENTS["output-unlike"][1],
                 "path": str(output),
-                "expected": expected,
-                "size": size,
+                "copy": str(output),
+                "offset": offset,
+                "since": since,
+                "until": until,
             }
         )
 
@@ -72,7 +79,8 @@ class NamingTests(SynchronousTestCase):
         )
         self.announce(self.raw, "w2", 0, 1000)
         self.announce(self.raw, "w1", 0, 300)
-        self.write(self.raw, 0, 10)
+        self.write(self.raw, 0, "2026-01-01T00:00:05", "2026-01-01T00:00:09")
+        self.write(self.raw, 10_000, "2026-01-01T00:00:00", "2026-01-01T00:00:09")
         self.assertEqual(len(self.unnamed()), 2)
 
     def test_announcedByEvent(self) -> None:
@@ -82,7 +90,7 @@ class NamingTests(SynchronousTestCase):
         """
         self.announce(self.json, "w1", 250, 350)
         self.assertEqual(len(self.unnamed()), 1)
-        self.write(self.raw, self.raw.stat().st_size // 2, self.raw.stat().st_size)
+        self.write(self.raw, 0, "2026-01-01T00:00:04", "2026-01-01T00:00:05")
         self.assertEqual(self.unnamed(), [])
 
 

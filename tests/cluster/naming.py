@@ -1,8 +1,8 @@
 """
 Repeated lines, and the events that announce them.
 
-The outputs announce two kinds of ranges: octets of a worker's file that came again without a proof,
-and octets of an output's file that were written before a C{kill -9} and are not in the stream now.
+The outputs announce two kinds of ranges: octets of a worker's file that came again without a proof;
+and lines of some time, if an output's file has octets of a killed process that are not in the stream.
 """
 
 from __future__ import annotations
@@ -24,16 +24,25 @@ __all__ = ["Found", "found", "unnamed"]
 def _pattern(words: str) -> re.Pattern[str]:
     """Make a regular expression for the texts of a log format."""
     parts = re.split(r"\{(\w+)[^}]*\}", words)
+    # A text may begin or end with a value, but that value has no spaces.
+    values = [
+        r"\S+" if not (before and after) else ".*?" for before, after in _around(parts)
+    ]
     return re.compile(
         "".join(
-            f"(?P<{part}>.*?)" if at % 2 else re.escape(part)
+            f"(?P<{part}>{values[at // 2]})" if at % 2 else re.escape(part)
             for at, part in enumerate(parts)
         )
     )
 
 
+def _around(parts: list[str]) -> list[tuple[str, str]]:
+    """The fixed texts before and after each value."""
+    return [(parts[at - 1], parts[at + 1]) for at in range(1, len(parts), 2)]
+
+
 _AGAIN = _pattern(REPEATED)
-_FOREIGN = _pattern(OUTPUT_EVENTS["output-foreign-write"][1])
+_UNLIKE = _pattern(OUTPUT_EVENTS["output-unlike"][1])
 
 
 class Found(NamedTuple):
@@ -66,14 +75,17 @@ def unnamed(log: str, rawPath: Path, jsonPath: Path) -> list[str]:
     @return: a text for each line.
     """
     offsets: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
-    for one, record in found(jsonPath):
-        offsets[one.worker, one.number].add(json.loads(record)["source_offset"])
+    received: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+    for one, line in found(jsonPath):
+        record = json.loads(line)
+        offsets[one.worker, one.number].add(record["source_offset"])
+        received[one.worker, one.number].add(record["received_at"])
     wrong = []
     for path, kind in ((rawPath, "raw"), (jsonPath, "json")):
-        foreign = [
-            (int(m["expected"]), int(m["size"]))
-            for m in _FOREIGN.finditer(log)
-            if m["path"] == str(path)
+        unlike = [
+            (int(m["offset"]), m["since"], m["until"])
+            for m in _UNLIKE.finditer(log)
+            if m["copy"] == str(path)
         ]
         again = [
             (m["worker"], int(m["start"]), int(m["end"]))
@@ -82,15 +94,20 @@ def unnamed(log: str, rawPath: Path, jsonPath: Path) -> list[str]:
         ]
         times: Counter[tuple[str, int]] = Counter()
         named: Counter[tuple[str, int]] = Counter()
+        last: dict[tuple[str, int], int] = {}
         for one, _ in found(path):
             key = one.worker, one.number
             times[key] += 1
-            named[key] += any(start <= one.at < end for start, end in foreign)
+            last[key] = one.at
         for key, count in times.items():
             if count > 1:
                 named[key] += sum(
                     worker == key[0] and any(s <= at < e for at in offsets[key])
                     for worker, s, e in again
+                )
+                named[key] += sum(
+                    last[key] >= offset and any(s <= at <= u for at in received[key])
+                    for offset, s, u in unlike
                 )
                 if count - 1 > named[key]:
                     wrong.append(
