@@ -23,7 +23,7 @@ from twisted.test.iosim import IOPump, connectedServerAndClient
 from zope.interface import implementer
 
 from decnet_syslog.limits import Limits
-from decnet_syslog.receiving.listener import ListenerFactory
+from decnet_syslog.receiving.factory import ListenerFactory
 from decnet_syslog.trust.bundles import Bundle
 from decnet_syslog.trust.contexts import (
     DELIVERY_PROTOCOL,

@@ -21,7 +21,8 @@ from decnet_syslog.journal.values import DEPOSIT_COST, LINE_COST, Cursor
 from decnet_syslog.limits import LIMIT_PARAMETERS, RATE_MIN, Limits
 from decnet_syslog.master.tap import Options
 from decnet_syslog.receiving.connectionlimits import ConnectionLimit
-from decnet_syslog.receiving.listener import ListenerFactory, setTimeouts
+from decnet_syslog.receiving.factory import ListenerFactory
+from decnet_syslog.receiving.keepalive import setTimeouts
 from decnet_syslog.receiving.ratelimits import BURST_OCTETS, Pacing
 from decnet_syslog.receiving.reception import Plain
 from decnet_syslog.trust.contexts import ForwarderContext

@@ -48,7 +48,7 @@ from ..outputs.paths import WrongKind
 from ..outputs.process import ListenerLock
 from ..outputs.threads import Threads
 from ..receiving.connectionlimits import ConnectionLimit, showAddress
-from ..receiving.listener import ListenerFactory, Refuse, acceptAll
+from ..receiving.factory import ListenerFactory, Refuse, acceptAll
 from ..receiving.proxied import Network, ProxiedFactory
 from ..signals import ServiceSignals
 from ..trust.contexts import RefuseChain

@@ -25,7 +25,7 @@ from ..notify import managed
 from ..options import directory, fromEnvironment, portNumber
 from ..outputs.options import OUTPUT_FLAGS, OutputOptions, makeOutputs
 from ..outputs.process import ListenerLock
-from ..receiving.listener import HOSTNAME_POLICIES
+from ..receiving.factory import HOSTNAME_POLICIES
 from ..receiving.proxied import Network, parseNetworks
 from ..trust.admission import Admission
 from ..trust.bundles import Bundle

@@ -1,40 +1,31 @@
 """
-The listener: connections in, committed lines out.
+One connection of the listener, from its acceptance to its end.
 
 Nothing is accepted before the handshake is done and the peer's certificate has given
-exactly one usable name. A L{Reception} handles the octets of a connection; this module has
-the connection itself and the factory that makes it.
+exactly one usable name. A L{Reception} handles the octets of a connection; L{FlowControl} says
+when it is read, L{Deadlines} when it is closed because the peer sends too slowly.
+
+This module is longer than others: each method is one thing that can happen to a connection.
 """
 
 from __future__ import annotations
 
-import socket
-from collections import Counter
-from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from cryptography import x509
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHandshakeListener,
     IPushProducer,
-    IReactorTime,
-    ISystemHandle,
 )
-from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..journal.groupcommit import GroupCommit
-from ..journal.promise import JournalPromise
-from ..limits import DEFAULTS, Limits
 from ..trust.contexts import (
     DELIVERY_PROTOCOLS,
     HISTORY_PROTOCOL,
     STATE_PROTOCOLS,
-    RefuseChain,
-    chainOf,
     isReported,
     turnedAway,
 )
@@ -47,15 +38,17 @@ from ..wire.diagnosis import diagnose, diagnoseHandshake
 from ..wire.framing import FramingError, Lines, Oversize
 from ..wire.hostname import firstContradiction
 from ..wire.protocol import OctetCountedReceiver
-from ..wire.report import Report
 from .acked import Acknowledged
-from .connectionlimits import Handshakes, showAddress
-from .ratelimits import Pacing
+from .connectionlimits import showAddress
+from .deadlines import Deadlines
+from .flowcontrol import FlowControl, Pause
+from .keepalive import keepAlive
 from .reception import Plain, Reception, Violation
-from .registry import Roster
-from .seldom import Seldom
 
-__all__ = ["HOSTNAME_POLICIES", "ListenerFactory", "ListenerProtocol"]
+if TYPE_CHECKING:
+    from .factory import ListenerFactory
+
+__all__ = ["ListenerProtocol"]
 
 # The length of the text of a BYE: it may quote the peer's own words.
 BYE_CHARACTERS_MAX = 500
@@ -69,20 +62,9 @@ EXPEL_S = 0.25
 # The same for a peer that was never accepted.
 TURN_AWAY_S = 2.0
 
-# The policies for a message whose HOSTNAME is not its worker's: mark its record, do nothing,
-# or refuse the message.
-HOSTNAME_POLICIES = ("tag", "accept", "reject")
-
 # Every connection may hold an unfinished frame of this size. When all together hold
 # Limits.unfinished, none may hold more.
 HELD_ALWAYS = 64 * 1024
-
-# How often late frames and silent peers are looked for, in seconds; at least four times in
-# Limits.frameSeconds.
-LOOK_S = 15.0
-
-# The number of TCP probes to a peer that has been silent for half of Limits.peerSeconds.
-KEEPALIVE_PROBES = 4
 
 # The event that operators see for a code of BYE; "refused" for all other codes.
 _EVENTS = {
@@ -91,43 +73,6 @@ _EVENTS = {
     "no-space": "limit",
     "journal-went-back": "went-back",
 }
-
-# The reason why a certificate is not accepted; None if it is.
-Refuse: TypeAlias = Callable[[x509.Certificate], Objection | None]
-
-
-def acceptAll(certificate: x509.Certificate) -> Objection | None:
-    """Accept every certificate that the CA has signed."""
-    return None
-
-
-def keepAlive(transport: Any, seconds: float) -> None:
-    """
-    Let TCP detect that a peer's host is gone.
-
-    @param seconds: the time without an answer after which TCP gives up.
-    """
-    # TLS wraps the TCP transport.
-    tcp: Any = transport.transport
-    # Tests in memory have no socket.
-    hasSocket: bool = ISystemHandle.providedBy(tcp)
-    if hasSocket:
-        tcp.setTcpKeepAlive(True)
-        setTimeouts(tcp.getHandle(), seconds)
-
-
-def setTimeouts(handle: socket.socket, seconds: float) -> None:
-    """See L{keepAlive}; options that the system lacks are left out."""
-    idle = max(1, int(seconds / 2))
-    for name, value in (
-        ("TCP_KEEPIDLE", idle),
-        ("TCP_KEEPINTVL", max(1, idle // KEEPALIVE_PROBES)),
-        ("TCP_KEEPCNT", KEEPALIVE_PROBES),
-        ("TCP_USER_TIMEOUT", int(seconds * 1000)),
-    ):
-        option = getattr(socket, name, None)
-        if option is not None:
-            handle.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 @implementer(IHandshakeListener, IPushProducer)
@@ -155,15 +100,8 @@ class ListenerProtocol(OctetCountedReceiver):
         self._timer: IDelayedCall | None = None
         self._handshaking = True
         self._turnedAway = False
-        self._lost = False
         self._producing = False
-        # The reasons why we do not read: "room", the reception is full; "peer", the peer does
-        # not read; "rate", it sends too fast.
-        self._waits: set[str] = set()
         self._heldBefore = 0
-        self._frameSince: float | None = None
-        # The beginning of the wait for its first octet.
-        self._silentSince: float | None = None
 
     def connectionMade(self) -> None:
         """Start the timer of the handshake."""
@@ -172,6 +110,8 @@ class ListenerProtocol(OctetCountedReceiver):
         self.address = showAddress(self._peer)
         limits = self.factory.limits
         self.MAX_LENGTH = limits.message
+        self._deadlines = Deadlines(self.factory.clock, limits)
+        self._flow = FlowControl(self, self._deadlines.resumed)
         self._timer = self.factory.clock.callLater(
             limits.handshakeSeconds, self._handshakeLate
         )
@@ -228,7 +168,7 @@ class ListenerProtocol(OctetCountedReceiver):
                 address=self.address,
                 versions=", ".join(unknown),
             )
-        self._silentSince = self.factory.clock.seconds()
+        self._deadlines.begin()
         self.reception.start()
         if self.factory.pacing.owes(self.worker):
             self.hold()
@@ -280,7 +220,7 @@ class ListenerProtocol(OctetCountedReceiver):
 
     def dataReceived(self, data: bytes) -> None:
         """Decode, and count the octets of an unfinished frame and of the worker."""
-        self._silentSince = None
+        self._deadlines.received()
         self.heard = self.factory.clock.seconds()
         super().dataReceived(data)
         factory = self.factory
@@ -297,29 +237,20 @@ class ListenerProtocol(OctetCountedReceiver):
     def _countHeld(self, held: int) -> None:
         self.factory.held += held - self._heldBefore
         self._heldBefore = held
-        if not held:
-            self._frameSince = None
-        elif self._frameSince is None:
-            self._frameSince = self.factory.clock.seconds()
+        self._deadlines.holds(held)
 
     def look(self, now: float) -> None:
         """Close the connection if a frame does not end, or the peer has sent nothing at all."""
-        if self._waits or self._refused:
+        if self._flow.isPaused or self._refused:
             return
-        limits = self.factory.limits
-        since, most = self._frameSince, limits.frameSeconds
-        if since is not None and now - since >= most:
-            self._violated(
-                Violation("limit", f"a frame that has not ended in {most:g} s")
-            )
-        since, most = self._silentSince, limits.silenceSeconds
-        if most and since is not None and now - since >= most:
-            self._violated(Violation("limit", f"not one octet in {most:g} s"))
+        violation = self._deadlines.exceeded(now)
+        if violation is not None:
+            self._violated(violation)
 
     @property
     def isRead(self) -> bool:
         """Whether the peer reads what we send."""
-        return "peer" not in self._waits
+        return self._flow.isPeerReading
 
     @property
     def reading(self) -> bool:
@@ -327,14 +258,14 @@ class ListenerProtocol(OctetCountedReceiver):
         Whether we read what the peer sends, or would if the peer read our answers. Otherwise
         its silence is our fault.
         """
-        return not self._waits - {"peer"}
+        return not self._flow.isSilenceOurs
 
     def linesReceived(self, lines: Lines) -> None:
         """Hand lines to the reception."""
         if self.factory.rejects:
             super().linesReceived(lines)
             return
-        self._frameSince = None
+        self._deadlines.frameEnded()
         assert self.reception is not None
         try:
             self.reception.linesReceived(lines)
@@ -343,7 +274,7 @@ class ListenerProtocol(OctetCountedReceiver):
 
     def framesReceived(self, messages: list[bytes]) -> None:
         """Hand messages to the reception."""
-        self._frameSince = None
+        self._deadlines.frameEnded()
         assert self.reception is not None
         try:
             if self.factory.rejects:
@@ -372,7 +303,7 @@ class ListenerProtocol(OctetCountedReceiver):
 
     def controlReceived(self, line: ControlLine) -> None:
         """Hand a control line to the reception."""
-        self._frameSince = None
+        self._deadlines.frameEnded()
         assert isinstance(self.reception, Acknowledged)
         try:
             self.reception.controlReceived(line)
@@ -381,7 +312,7 @@ class ListenerProtocol(OctetCountedReceiver):
 
     def oversizeReceived(self, frame: Oversize) -> None:
         """Pass on a message over the limit, for a gap record."""
-        self._frameSince = None
+        self._deadlines.frameEnded()
         assert isinstance(self.reception, Plain)
         self.reception.oversizeReceived(frame)
         count = self.factory.seldom.occurred((self.worker, "oversize"))
@@ -402,7 +333,7 @@ class ListenerProtocol(OctetCountedReceiver):
         """Count empty frames."""
         worker = self.worker
         assert worker is not None
-        self._frameSince = None
+        self._deadlines.frameEnded()
         self.factory.emptyFrames[worker] += count
         count = self.factory.seldom.occurred((worker, "empty"), count)
         if count:
@@ -491,52 +422,36 @@ class ListenerProtocol(OctetCountedReceiver):
     def hold(self) -> None:
         """Stop reading: the worker has exceeded its rate."""
         if not self._refused:
-            self._stopReading("rate")
+            self._flow.pause(Pause.RATE)
 
     def letGo(self) -> None:
         """The worker may send again."""
-        self._readOn("rate")
+        self._flow.resume(Pause.RATE)
 
     def pause(self) -> None:
         """Stop reading."""
-        self._stopReading("room")
+        self._flow.pause(Pause.ROOM)
 
     def resume(self) -> None:
         """Read on."""
-        self._readOn("room")
+        self._flow.resume(Pause.ROOM)
 
     def pauseProducing(self) -> None:
         """The peer does not read our answers: do not read its requests."""
-        self._stopReading("peer")
+        self._flow.pause(Pause.PEER)
 
     def resumeProducing(self) -> None:
         """The peer reads again."""
-        self._readOn("peer")
+        self._flow.resume(Pause.PEER)
         if self.reception is not None:
             self.reception.peerReads()
 
     def stopProducing(self) -> None:
         """The transport is gone."""
 
-    def _stopReading(self, why: str) -> None:
-        self._waits.add(why)
-        self.halt()
-        if not self._lost:
-            cast(Any, self.transport).pauseProducing()
-
-    def _readOn(self, why: str) -> None:
-        self._waits.discard(why)
-        if self._waits or self._lost:
-            return
-        if self._frameSince is not None:
-            # The frame could not end while we did not read.
-            self._frameSince = self.factory.clock.seconds()
-        cast(Any, self.transport).resumeProducing()
-        self.proceed()
-
     def connectionLost(self, reason: Failure = Failure(Exception("closed"))) -> None:  # noqa: B008
         """Keep complete frames. Drop an unfinished one, and log its length."""
-        self._lost = True
+        self._flow.isLost = True
         self._stopTimer()
         self._handshakeOver()
         if not self.control and self.reception is not None:
@@ -582,127 +497,3 @@ class ListenerProtocol(OctetCountedReceiver):
             reason=text,
             remedy=f"; {remedy}" if remedy else "",
         )
-
-
-class ListenerFactory(Factory):
-    """
-    Makes the protocols of connections, and has the registry of streams.
-
-    @ivar limits: the listener's limits.
-    @ivar connections: the connections with a complete handshake.
-    @ivar handshakes: the connections without one.
-    @ivar rejects: whether messages that name another machine are refused.
-    @ivar held: octets of unfinished frames, all connections together.
-    @ivar emptyFrames: the number of skipped frames of each worker since the start.
-    @ivar seldom: limits the log lines that peers can cause.
-    @ivar reported: called with worker and report when a forwarder reports its state.
-    """
-
-    protocol: Any = ListenerProtocol
-    noisy = False
-
-    def __init__(
-        self,
-        commits: GroupCommit,
-        journal: JournalPromise,
-        clock: IReactorTime,
-        now: Callable[[], str],
-        limits: Limits = DEFAULTS,
-        refuseCertificate: Refuse = acceptAll,
-        onHostnameMismatch: str = "tag",
-    ) -> None:
-        """
-        @param now: returns the time for records, in the format of RFC 3339.
-        @param onHostnameMismatch: one of L{HOSTNAME_POLICIES}.
-        @param refuseCertificate: returns the reason why a certificate is not accepted, or
-            C{None}.
-        """
-        self.refuseCertificate = refuseCertificate
-        self.clock = clock
-        self.limits = limits
-        self._lookSeconds = min(LOOK_S, limits.frameSeconds / 4)
-        self.rejects = onHostnameMismatch == "reject"
-        self._marks = onHostnameMismatch != "accept"
-        self.roster = Roster(limits.connectionsPerWorker)
-        self.pacing = Pacing(clock, limits.rate, self._paid)
-        self.connections: set[ListenerProtocol] = set()
-        self._commits = commits
-        self.handshakes = Handshakes()
-        self.held = 0
-        self.emptyFrames: Counter[str] = Counter()
-        self.seldom = Seldom(clock)
-        self._journal = journal
-        self._now = now
-        self._looks: IDelayedCall | None = None
-        self.reported: Callable[[str, Report], None] = lambda worker, report: None
-
-    def receptionFor(
-        self, line: ListenerProtocol, worker: str, fingerprint: str, address: str
-    ) -> Reception:
-        """Make the reception of a connection with a complete handshake."""
-        self.connections.add(line)
-        self.roster.join(worker, line)
-        if self._looks is None:
-            self._looks = self.clock.callLater(self._lookSeconds, self._look)
-        common = (worker, fingerprint, address, line, self._commits, self._now)
-        if line.control:
-            return Acknowledged(
-                *common,
-                self._journal,
-                self.limits,
-                self.roster,
-                self._marks,
-                self.reported if line.reports else None,
-                line.history,
-            )
-        return Plain(*common, self._marks)
-
-    def received(self, line: ListenerProtocol, octets: int) -> None:
-        """Count a worker's octets, and stop reading it for a while if there are too many."""
-        worker = line.worker
-        assert worker is not None
-        if self.pacing.spend(worker, octets):
-            for member in self.roster.of(worker):
-                member.hold()
-
-    def _paid(self, worker: str) -> None:
-        for member in self.roster.of(worker):
-            member.letGo()
-
-    def sweep(self, refuse: RefuseChain) -> None:
-        """Close the connections whose certificates are not accepted any more."""
-        for line in list(self.connections):
-            reason = refuse(chainOf(line.transport))
-            if reason is not None:
-                line.expel(reason)
-
-    def journalWentBack(self) -> None:
-        """The journal went back: close all connections that have positions."""
-        for line in list(self.connections):
-            if isinstance(line.reception, Acknowledged):
-                line.reception.journalWentBack()
-
-    def gone(self, line: ListenerProtocol) -> None:
-        """A connection is lost."""
-        self.connections.discard(line)
-        assert line.worker is not None
-        if self.roster.leave(line.worker, line):
-            self.pacing.forget(line.worker)
-        if isinstance(line.reception, Acknowledged):
-            self.roster.gone(line.reception)
-
-    def _look(self) -> None:
-        """Check every connection periodically."""
-        self._looks = None
-        now = self.clock.seconds()
-        for line in list(self.connections):
-            line.look(now)
-        if self.connections:
-            self._looks = self.clock.callLater(self._lookSeconds, self._look)
-
-    def stop(self) -> None:
-        """Stop the periodic checks."""
-        if self._looks is not None:
-            self._looks.cancel()
-            self._looks = None
-        self.pacing.stop()
