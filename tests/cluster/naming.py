@@ -1,8 +1,9 @@
 """
 Repeated lines, and the events that announce them.
 
-The outputs announce two kinds of ranges: octets of a worker's file that came again without a proof;
-and lines of some time, if an output's file has octets of a killed process that are not in the stream.
+The outputs announce two kinds of ranges: octets of a worker's file that came again without a
+proof; and lines of some time, if an output's file has octets of a killed process that are not in
+the stream.
 """
 
 from __future__ import annotations
