@@ -30,9 +30,9 @@ ACTS = ("Start", "Rotation", "Outage", "Refusal", "Full disk", "Failover")
 
 # The packages whose messages a program does not log.
 FOREIGN = {
-    "listener": {"worker", "files", "nats"},
-    "forwarder": {"master", "nats"},
-    "outputs": {"worker", "files"},
+    "listener": {"worker", "sending", "files", "nats"},
+    "forwarder": {"master", "receiving", "journal", "outputs", "nats"},
+    "outputs": {"worker", "sending", "files", "master", "receiving"},
 }
 
 LEVELS = {"debug", "info", "warn", "error", "critical"}
