@@ -12,7 +12,7 @@ from zlib import crc32
 
 from twisted.internet.defer import Deferred, execute, fail
 
-from decnet_syslog.journal import gaps, groupcommit
+from decnet_syslog.journal import gaps, grantqueue
 from decnet_syslog.journal.sqlite import Journal, JournalFull
 from decnet_syslog.journal.values import Batch, Cursor, Deposit
 from decnet_syslog.limits import Limits
@@ -352,10 +352,10 @@ class ReconnectTests(ReceptionTestCase):
         self.assertEqual(len(evilLine.pop()), 1)
         good.framesReceived([b"b"])
         thread.run(2)
-        self.assertEqual(len(evilLine.pop()), groupcommit.GRANTS_AT_ONCE)
+        self.assertEqual(len(evilLine.pop()), grantqueue.GRANTS_AT_ONCE)
         self.assertEqual(line.pop(), [ACK(STREAM, 0, 4)])
         thread.run()
-        self.assertEqual(len(evilLine.pop()), 255 - groupcommit.GRANTS_AT_ONCE)
+        self.assertEqual(len(evilLine.pop()), 255 - grantqueue.GRANTS_AT_ONCE)
 
     def test_lostConnection(self) -> None:
         """

@@ -14,7 +14,8 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.journal import groupcommit
-from decnet_syslog.journal.groupcommit import PENDING_ALWAYS, GroupCommit
+from decnet_syslog.journal.budget import PENDING_ALWAYS
+from decnet_syslog.journal.groupcommit import GroupCommit
 from decnet_syslog.journal.sqlite import PAGE_OCTETS
 from decnet_syslog.journal.stored import storedOctets
 from decnet_syslog.journal.values import DEPOSIT_COST, LINE_COST, Cursor

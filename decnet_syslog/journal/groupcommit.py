@@ -9,8 +9,7 @@ Requirements:
 * a depositor is notified only after the commit of all its deposits has returned;
 * the octets that wait in memory are bounded: beyond L{Limits.pending} depositors stop
   reading until a commit has returned;
-* a worker that floods does not delay a worker that sends little: see
-  L{GroupCommit.crowdedFor}.
+* a worker that floods does not delay a worker that sends little: see L{Budget}.
 
 Chosen: while one commit runs, arriving deposits gather for the next. So a single line is
 committed at once, and a flood costs one fsync for megabytes. Without spacing, a fleet that
@@ -23,11 +22,10 @@ stops the process (L{decnet_syslog.receiving.listener}).
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -35,6 +33,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..limits import DEFAULTS, Limits
+from .budget import Budget
+from .grantqueue import GrantQueue
 from .listing import Listings
 from .promise import JournalBlocked, JournalPromise
 from .values import Batch, Cursor, Deposit, Grant, Wish
@@ -43,16 +43,8 @@ __all__ = ["Depositor", "GroupCommit"]
 
 T = TypeVar("T")
 
-# One connection may always have this much waiting, so that workers that send little are in
-# the next commit. For all connections together that is 256 MiB.
-PENDING_ALWAYS = 16 * 1024
-
 # How long to wait before trying again on a full disk, in seconds.
 FULL_RETRY_S = 1.0
-
-# Grants in one transaction. Then commits have their turn: a worker that opens very many
-# streams must not delay the lines of others.
-GRANTS_AT_ONCE = 64
 
 # The average time between the beginnings of two commits, in seconds, unless
 # SPACED_OCTETS_MAX octets wait. A line may wait that long for others: a tenth of the delay
@@ -104,10 +96,6 @@ class Depositor(Protocol):
         """Close: one of the above has failed because of an internal error."""
 
 
-# A wish, whether the connection still wants it, and the Deferred for the answer.
-_Asked: TypeAlias = tuple[Wish, Callable[[], bool], Deferred[Grant]]
-
-
 @dataclass
 class _Group:
     """The content of one transaction, and everything to notify afterwards."""
@@ -126,7 +114,6 @@ class GroupCommit:
     @ivar full: whether the journal can accept nothing now: its disk has no space, or it is
         on other machines that do not respond.
     @ivar why: the reason why the journal was last full.
-    @ivar pendingOctets: octets that are taken and not yet committed.
     @ivar acknowledgements: the number of acknowledgements sent to all peers.
     @ivar listings: the answers to LIST.
     @ivar took: the duration of the last commit, in seconds, including the time in the queue
@@ -162,10 +149,13 @@ class GroupCommit:
         self._waiting: dict[Depositor, None] = {}
         self._cursors: dict[str, Cursor] = {}
         self._batchListeners: list[Callable[[list[Batch]], None]] = []
-        self._limits: list[Callable[[str], bool]] = []
         self._flushes: list[Deferred[None]] = []
-        self._wishes: dict[str, deque[_Asked]] = {}
-        self._granting = False
+        self._budget = Budget(journal, limits)
+        self._grants = GrantQueue(
+            lambda wishes: self.perform(journal.grants, wishes),
+            lambda: self.full or self._dead,
+            self._check,
+        )
         self._timer: IDelayedCall | None = None
         self._tidyTimer: IDelayedCall | None = None
         # The number of looks in a row that found too little room for waiting depositors.
@@ -176,16 +166,19 @@ class GroupCommit:
         self._dead = False
         self.full = False
         self.why = ""
-        self.pendingOctets = 0
-        self._pendingOf: Counter[str] = Counter()
         self.listings = Listings(self.perform, clock)
         self.acknowledgements = 0
         self.took = 0.0
 
     @property
+    def pendingOctets(self) -> int:
+        """Octets that are taken and not yet committed."""
+        return self._budget.pendingOctets
+
+    @property
     def journalOctetsMax(self) -> int:
         """The octets that the journal may hold: its limit, or the room on its disk if less."""
-        return min(self.limits.journal, self._journal.capacity)
+        return self._budget.journalOctetsMax
 
     @property
     def obstacle(self) -> str | None:
@@ -202,48 +195,19 @@ class GroupCommit:
     @property
     def blocked(self) -> bool:
         """Whether no peer's lines are accepted until there is room on the disk."""
-        return self.full or self._left <= 0
-
-    @property
-    def _left(self) -> int:
-        """
-        The room that the journal has left, in octets.
-
-        Positions, gaps and names are deducted, but at most half of the limit: a fleet
-        accumulates them for years, and they must not stop it.
-        """
-        journal, most = self._journal, self.limits.journal
-        most -= min(journal.keptOctets, most // 2)
-        return min(most, journal.capacity) - journal.octets
+        return self.full or self._budget.left <= 0
 
     def crowdedFor(self, worker: str, octets: int = 0) -> bool:
         """
         Whether a depositor should stop reading until L{Depositor.room}.
 
-        A worker may use as much of the journal as it leaves free: one flooding worker gets a
-        half, two get a third each, and other workers always find room. A fixed share would
-        be too much for many or too little for one.
-
         @param octets: the number of octets that wait at the depositor.
         """
-        journal = self._journal
-        if self.full or journal.octetsOf.get(worker, 0) >= self._left:
-            return True
-        for crowded in self._limits:
-            if crowded(worker):
-                return True
-        return octets >= PENDING_ALWAYS and (
-            self.pendingOctets >= self.limits.pending
-            or self._pendingOf[worker] >= self.limits.pendingPerWorker
-        )
+        return self.full or self._budget.isSpent(worker, octets)
 
     def charge(self, worker: str, octets: int) -> None:
         """Count octets that wait for a commit; negative if they do not wait any more."""
-        self.pendingOctets += octets
-        pending = self._pendingOf
-        pending[worker] += octets
-        if not pending[worker]:
-            del pending[worker]
+        self._budget.charge(worker, octets)
 
     def onBatches(self, listener: Callable[[list[Batch]], None]) -> None:
         """Call C{listener} with every group of committed batches, in order of C{seq}."""
@@ -251,7 +215,7 @@ class GroupCommit:
 
     def limitBy(self, crowded: Callable[[str], bool]) -> None:
         """Also ask C{crowded(worker)}. Call L{room} when its answer may have changed."""
-        self._limits.append(crowded)
+        self._budget.limitBy(crowded)
 
     def deposit(self, depositor: Depositor) -> None:
         """Note that C{depositor} has deposits to take."""
@@ -343,54 +307,7 @@ class GroupCommit:
         @param wanted: whether the connection still wants the grant; if not, the Deferred never
             fires.
         """
-        done: Deferred[Grant] = Deferred()
-        self._wishes.setdefault(wish.worker, deque()).append((wish, wanted, done))
-        self._grant()
-        return done
-
-    def _grant(self) -> None:
-        """Grant some wishes. Deposits that arrive meanwhile are committed before the rest."""
-        if self._granting or self.full or self._dead:
-            return
-        some: list[tuple[Wish, Deferred[Grant]]] = []
-        while self._wishes and len(some) < GRANTS_AT_ONCE:
-            # One wish per turn and worker, however many the worker has.
-            worker = next(iter(self._wishes))
-            waiting = self._wishes.pop(worker)
-            wish, wanted, done = waiting.popleft()
-            if waiting:
-                self._wishes[worker] = waiting
-            if wanted():
-                some.append((wish, done))
-        if not some:
-            return
-        self._granting = True
-        granted = self.perform(self._journal.grants, [wish for wish, _ in some])
-        granted.addCallbacks(
-            self._granted, self._notGranted, callbackArgs=(some,), errbackArgs=(some,)
-        )
-        # Also when the journal is gone: then no wish is answered.
-        granted.addErrback(self._check)
-
-    def _granted(
-        self, grants: list[Grant] | None, some: list[tuple[Wish, Deferred[Grant]]]
-    ) -> None:
-        self._granting = False
-        if grants is None:
-            # The journal cannot be trusted. That was logged.
-            return
-        for (_, done), grant in zip(some, grants, strict=True):
-            done.callback(grant)
-        self._grant()
-
-    def _notGranted(
-        self, failure: Failure, some: list[tuple[Wish, Deferred[Grant]]]
-    ) -> None:
-        failure.trap(JournalBlocked)
-        self._granting = False
-        for _, done in some:
-            done.errback(failure)
-        self._grant()
+        return self._grants.add(wish, wanted)
 
     def stop(self) -> None:
         """Start no further operation."""
@@ -463,7 +380,7 @@ class GroupCommit:
         if self.full:
             self.full = False
             self._log.info("the journal accepts lines again")
-            self._grant()
+            self._grants.proceed()
         at = 0
         for depositor, count in group.takes:
             with self._blaming(depositor):
@@ -509,9 +426,8 @@ class GroupCommit:
 
     def _lookScarce(self) -> None:
         """Report a disk that has had no room for lines for longer than two cursors take."""
-        journal = self._journal
         wasScarce = self.isScarce
-        if self._waiting and journal.capacity <= journal.octets:
+        if self._waiting and self._budget.isDiskFull:
             self._scarce += 1
         else:
             self._scarce = 0
