@@ -23,7 +23,7 @@ PACKAGE = Path(decnet_syslog.__file__).parent
 PAGE = PACKAGE.parent / "docs" / "operations.rst"
 
 # A listed message, then the program that logs it, its level, and the remedy.
-_LISTED = re.compile(r"^``(.+)``\n    \*([a-z-]+), ([a-z]+)\.\* (.{20,})", re.MULTILINE)
+_LISTED = re.compile(r"^``(.+)``\n    \*([a-z-]+), ([a-z]+)\.\* (.{10,})", re.MULTILINE)
 
 # A day: every event has its own section.
 ACTS = ("Start", "Rotation", "Outage", "Refusal", "Full disk", "Failover")
