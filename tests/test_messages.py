@@ -209,7 +209,8 @@ class MessageTests(SynchronousTestCase):
         for act, body in found.items():
             self.assertGreater(len(_LISTED.findall(body)), 2, act)
             # No message has a form that the tests below do not recognise.
-            self.assertEqual(len(re.findall(r"^``", body, re.M)), body.count("\n    *"))
+            terms = re.findall(r"^``", body, re.MULTILINE)
+            self.assertEqual(len(terms), len(_LISTED.findall(body)), act)
         texts = [message.text for message in listed()]
         self.assertGreaterEqual(len(texts), 30)
         self.assertEqual(len(texts), len(set(texts)))
