@@ -79,8 +79,8 @@ class NamingTests(SynchronousTestCase):
         )
         self.announce(self.raw, "w2", 0, 1000)
         self.announce(self.raw, "w1", 0, 300)
-        self.write(self.raw, 0, "2026-01-01T00:00:05", "2026-01-01T00:00:09")
-        self.write(self.raw, 10_000, "2026-01-01T00:00:00", "2026-01-01T00:00:09")
+        self.write(self.raw, 0, "2026-01-01T00:02:00Z", "2026-01-01T00:02:09Z")
+        self.write(self.raw, 10_000, "2026-01-01T00:00:00Z", "2026-01-01T00:00:09Z")
         self.assertEqual(len(self.unnamed()), 2)
 
     def test_announcedByEvent(self) -> None:
@@ -90,7 +90,7 @@ class NamingTests(SynchronousTestCase):
         """
         self.announce(self.json, "w1", 250, 350)
         self.assertEqual(len(self.unnamed()), 1)
-        self.write(self.raw, 0, "2026-01-01T00:00:04", "2026-01-01T00:00:05")
+        self.write(self.raw, 0, "2026-01-01T00:00:04Z", "2026-01-01T00:00:05Z")
         self.assertEqual(self.unnamed(), [])
 
 

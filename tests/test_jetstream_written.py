@@ -385,6 +385,32 @@ class ProvingTests(ProvingTestCase):
             finally:
                 writer.close()
 
+    def test_outputsWaitOnce(self) -> None:
+        """Two outputs wait for the same stream at the same time, not one after the other."""
+        self.sendAndLeave("w1", *ONE[:3])
+        copy = self.copy()
+        self.sendAndLeave("w1", *ONE[:6])
+        both = ["a", "b"]
+        writer = openJetStream(self.nats.url, self.path)
+        after = writer.useOutputs(both)["a"].seq
+        for name in both:
+            last = writer.written(name).read(after, MUCH)[-1].seq
+            writer.commit([], [Cursor(name, last, {})])
+        writer.close()
+        self.putBack(copy)
+        self.sendAndLeave("w1", *ONE[:4])
+        writer = openJetStream(self.nats.url, self.path)
+        self.addCleanup(writer.close)
+        cursors = writer.useOutputs(both)
+        read = {
+            name: partial(writer.written(name).read, cursors[name].seq, MUCH)
+            for name in both
+        }
+        self.assertRaises(JournalBlocked, read["a"])
+        self.now += proving.QUIET_S
+        for name in both:
+            self.assertEqual([b.octets for b in read[name]()][-1], ONE[3])
+
     def test_proofAhead(self) -> None:
         """
         Without waiting, a proof counts if the stream has it already. A consumer that does not

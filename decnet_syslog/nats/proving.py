@@ -51,6 +51,9 @@ AFTER_S = 3600.0
 # How long the outputs wait for a stream that does not move, in seconds.
 QUIET_S = 15.0
 
+# Maximum number of streams to remember while the outputs wait. Others begin to wait anew.
+QUIET_STREAMS_MAX = 4096
+
 
 class Unproven(Exception):
     """Nothing proves that octets are the written ones. Its text gives the reason."""
@@ -122,17 +125,11 @@ class Prover:
         """
         assert entry.batch is not None
         key = keyOf(entry.batch)
-        try:
-            isProved = reaches(entry, end)
+        isProved = reaches(entry, end)
+        if not isProved:
+            isProved, last = await self._readAhead(entry, end)
             if not isProved:
-                isProved, last = await self._readAhead(entry, end)
-                if not isProved:
-                    self._wait(key, last)
-        except Unproven:
-            self._quiet.pop(key, None)
-            raise
-        if isProved:
-            self._quiet.pop(key, None)
+                self._wait(key, last)
         return isProved
 
     def _wait(self, key: Key, last: int) -> None:
@@ -144,10 +141,13 @@ class Prover:
         now = monotonic()
         if now >= self._until + REST_S:
             self._until = now + PATIENCE_S
+        # The next output does not wait again for the same stream.
         before, since = self._quiet.setdefault(key, (last, now))
         if before != last:
             since = now
             self._quiet[key] = last, now
+        while len(self._quiet) > QUIET_STREAMS_MAX:
+            del self._quiet[next(iter(self._quiet))]
         if not self.isPatient or now >= min(self._until, since + QUIET_S):
             raise Unproven("the worker has not sent all octets again")
 

@@ -12,6 +12,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ __all__ = ["Found", "found", "unnamed"]
 def _pattern(words: str) -> re.Pattern[str]:
     """Make a regular expression for the texts of a log format."""
     parts = re.split(r"\{(\w+)[^}]*\}", words)
-    # A text may begin or end with a value, but that value has no spaces.
+    # A value at the beginning or the end has no spaces.
     values = [
         r"\S+" if not (before and after) else ".*?" for before, after in _around(parts)
     ]
@@ -44,6 +45,10 @@ def _around(parts: list[str]) -> list[tuple[str, str]]:
 
 _AGAIN = _pattern(REPEATED)
 _UNLIKE = _pattern(OUTPUT_EVENTS["output-unlike"][1])
+_FOREIGN = _pattern(OUTPUT_EVENTS["output-foreign-write"][1])
+
+# How much earlier than the announced time the first copy of a line may have been received.
+EARLIER = timedelta(seconds=60)
 
 
 class Found(NamedTuple):
@@ -68,6 +73,10 @@ def found(path: Path) -> Iterator[tuple[Found, bytes]]:
             at += len(line)
 
 
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
 def unnamed(log: str, rawPath: Path, jsonPath: Path) -> list[str]:
     """
     Find repeated lines that no event has announced.
@@ -76,17 +85,23 @@ def unnamed(log: str, rawPath: Path, jsonPath: Path) -> list[str]:
     @return: a text for each line.
     """
     offsets: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
-    received: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+    received: defaultdict[tuple[str, int], set[datetime]] = defaultdict(set)
     for one, line in found(jsonPath):
         record = json.loads(line)
         offsets[one.worker, one.number].add(record["source_offset"])
-        received[one.worker, one.number].add(record["received_at"])
+        received[one.worker, one.number].add(_time(record["received_at"]))
     wrong = []
     for path, kind in ((rawPath, "raw"), (jsonPath, "json")):
         unlike = [
-            (int(m["offset"]), m["since"], m["until"])
+            (int(m["offset"]), _time(m["since"]) - EARLIER, _time(m["until"]))
             for m in _UNLIKE.finditer(log)
             if m["copy"] == str(path)
+        ]
+        # The same for batches that were received after the start of the output.
+        foreign = [
+            (int(m["expected"]), int(m["size"]))
+            for m in _FOREIGN.finditer(log)
+            if m["path"] == str(path)
         ]
         again = [
             (m["worker"], int(m["start"]), int(m["end"]))
@@ -100,6 +115,7 @@ def unnamed(log: str, rawPath: Path, jsonPath: Path) -> list[str]:
             key = one.worker, one.number
             times[key] += 1
             last[key] = one.at
+            named[key] += any(start <= one.at < end for start, end in foreign)
         for key, count in times.items():
             if count > 1:
                 named[key] += sum(
