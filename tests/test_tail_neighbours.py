@@ -124,6 +124,122 @@ class LinkTests(NameTests):
         self.assertEqual(self.lines(), Counter([b"a"]))
 
 
+class OneObjectTests(TailTestCase):
+    """Another name of the file at the configured path, at a start of the forwarder."""
+
+    def check(self) -> None:
+        """A restart neither repeats a line nor reports a repeat."""
+        for _ in range(2):
+            self.restart()
+            self.append(b"more\n")
+            self.settle()
+        self.assertEqual(self.settle(), b"a\nb\nmore\nmore\n", self.events)
+        self.assertNotIn("duplicate", self.events)
+        self.assertNotIn("copy-not-certain", self.events)
+
+    def test_symbolicLink(self) -> None:
+        """The path is a symbolic link, as of Kubernetes."""
+        for name in ("0.log", "elsewhere.txt"):
+            with self.subTest(name=name):
+                self.stop()
+                self.directory = self.directory / name
+                self.directory.mkdir()
+                self.begin()
+                (self.logs / "pods").mkdir()
+                self.path.symlink_to(f"pods/{name}")
+                self.append(b"a\nb\n")
+                self.settle()
+                self.check()
+
+    def test_rotatedName(self) -> None:
+        """The file also has the name of a rotated copy: a hard link."""
+        self.append(b"a\nb\n")
+        self.settle()
+        os.link(self.path, self.logs / "app.log.1")
+        self.check()
+
+    def test_linkIsRenamed(self) -> None:
+        """The name at the configured path goes, and the other one stays."""
+        self.append(b"a\nb\n")
+        self.settle()
+        self.restart()
+        os.link(self.path, self.logs / "app.log.1")
+        self.settle()
+        self.path.unlink()
+        self.append(b"new\n")
+        self.restart()
+        self.assertEqual(self.settle(), b"a\nb\nnew\n", self.events)
+        self.assertNotIn("duplicate", self.events)
+
+
+class RepeatedTests(TailTestCase):
+    """A file that is shipped and begins with delivered lines: an event reports it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.append(b"banner\na\nb\nc\n")
+        self.settle()
+
+    def rotateAway(self) -> bytes:
+        octets = self.path.read_bytes()
+        self.rotate()
+        self.append(b"new\n")
+        self.settle()
+        self.assertNotIn("duplicate", self.events)
+        return octets
+
+    def check(self, shipped: bytes) -> None:
+        self.assertEqual(self.settle(), shipped)
+        self.assertIn("duplicate", self.events)
+
+    def test_copyAtPath(self) -> None:
+        """A copy of a rotated file is put at the path."""
+        octets = self.rotateAway()
+        self.path.unlink()
+        self.path.write_bytes(octets + b"d\n")
+        self.check(octets + b"new\n" + octets + b"d\n")
+
+    def test_restored(self) -> None:
+        """A rotated file is deleted, and later restored from a backup."""
+        octets = self.rotateAway()
+        (self.logs / "app.log.1").unlink()
+        self.settle()
+        (self.logs / "app.log.7").write_bytes(octets)
+        self.check(octets + b"new\n" + octets)
+
+    def test_grownCopy(self) -> None:
+        """A rotated file is copied to another rotated name, and the copy grows."""
+        octets = self.rotateAway()
+        (self.logs / "app.log.7").write_bytes(octets + b"d\n")
+        self.check(octets + b"new\n" + octets + b"d\n")
+
+    def test_cut(self) -> None:
+        """The file is truncated, but not to its beginning."""
+        octets = self.path.read_bytes()
+        for running in (True, False):
+            if not running:
+                self.restart()
+                self.stop()
+                self.events.clear()
+            os.truncate(self.path, len(b"banner\na\n"))
+            self.append(b"d\n" if running else b"e\n")
+            if not running:
+                self.start()
+            self.settle()
+            self.assertIn("duplicate", self.events)
+        cut = b"banner\na\n"
+        self.assertEqual(self.settle(), octets + cut + b"d\n" + cut + b"e\n")
+
+    def test_sameBanner(self) -> None:
+        """A log that begins with the same line as the last one is no repeat."""
+        self.rotate()
+        self.append(b"banner\n")
+        self.settle()
+        self.append(b"other\n")
+        self.settle()
+        self.assertNotIn("duplicate", self.events)
+
+
 class StrangerTests(TailTestCase):
     """Files with unrelated names in the directory."""
 

@@ -114,17 +114,21 @@ class Examiner:
         self,
         there: Mapping[str, int],
         owns: Callable[[str, os.stat_result], bool | None],
+        live: FileId | None = None,
     ) -> Iterable[Examined]:
         """
         Open the files that are not identified yet, each object once.
 
         @param there: paths and inodes.
         @param owns: whether a file is a content's, by its object; C{None}: ask again later.
+        @param live: the object at the configured path, if it is identified in the same match.
+            Another name of it (a hard link, the target of a symbolic link) is not a second
+            file.
         """
         self.isIncomplete = False
         self.refused = {}
         self.forget(there)
-        objects: set[FileId] = set()
+        objects = set() if live is None else {live}
         for path, inode in there.items():
             known = self._judged.get(path)
             if known is not None and known.inode == inode:

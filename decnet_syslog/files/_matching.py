@@ -25,6 +25,7 @@ from ._evidence import (
 from ._examine import Examiner
 from ._examined import Examined
 from ._homes import Homes
+from ._objects import identify
 from ._open import OpenContent
 from ._reconcile import reconcile
 from ._reopening import Reopening
@@ -215,9 +216,10 @@ class Matcher:
         """
         follower = self._follower
         there = self._homes.places()
+        liveObject = None if live is None else identify(live)
         examined: list[Examined] = []
         try:
-            for one in self._examiner.files(there, self._homes.owns):
+            for one in self._examiner.files(there, self._homes.owns, liveObject):
                 examined.append(one)
                 if not self._homes.isOurs(one.path, one.seen):
                     examined.pop()

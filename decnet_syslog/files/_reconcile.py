@@ -26,6 +26,7 @@ from ._rules import (
     isAwaited,
     isSame,
     isWithin,
+    repeats,
     sharesFirstLine,
 )
 
@@ -119,11 +120,13 @@ class _Reconciliation:
         if file.isLive:
             # A configured path is never a rotated copy; its file may look like a grown one.
             for candidate in self._candidates:
-                hadPath = candidate.mayGrow or candidate.own is not None
+                # A truncation may leave the first lines in place.
+                isCut = candidate.content.reason == "truncated"
+                hadPath = candidate.mayGrow or candidate.own is not None or isCut
                 isGone = hadPath and not candidate.isThere
                 if isGone and sharesFirstLine(file, candidate.content):
                     return Verdict(Rule.DUPLICATE, candidate.content)
-            return Verdict(Rule.NEW)
+            return self._new(file)
         if not file.isComplete:
             return Verdict(Rule.WAIT)
         if not file.size:
@@ -138,4 +141,11 @@ class _Reconciliation:
         for candidate in self._candidates:
             if isAwaited(candidate, file):
                 return Verdict(Rule.WAIT, candidate.content)
+        return self._new(file)
+
+    def _new(self, file: SeenFile) -> Verdict:
+        """A new content; an event names it if its first octets were another content's."""
+        for candidate in self._candidates:
+            if repeats(file, candidate.content):
+                return Verdict(Rule.DUPLICATE, candidate.content)
         return Verdict(Rule.NEW)

@@ -40,7 +40,9 @@ WAIT       a beginning of a content whose own file is   nothing yet: a copy is b
            unfinished archive
 DUPLICATE  as WAIT, but settled; or a file at the path  a new content, and an event
            that begins with the same line as a deleted
-           content, and did not replace it
+           or truncated content, and did not replace
+           it; or a file that begins with more than
+           the first line of any content
 NEW        none of these                                a new content
 STRANGE    none of these, and only its inode number     a file of some other program
            led the forwarder to it
@@ -70,6 +72,7 @@ __all__ = [
     "isAwaited",
     "isSame",
     "isWithin",
+    "repeats",
     "sharesFirstLine",
 ]
 
@@ -183,6 +186,22 @@ def sharesFirstLine(file: SeenFile, content: Content) -> bool:
     """Whether a file begins with the same line as a content."""
     line, feed, _ = content.head.partition(b"\n")
     return feed != b"" and file.head.startswith(line + feed)
+
+
+def repeats(file: SeenFile, content: Content) -> bool:
+    """
+    Whether a file that is shipped as new begins with octets of a content: all of them, by the
+    proof, or as many as it has, by the heads. A program may begin each log with the same line,
+    so the first line alone says nothing.
+    """
+    line, feed, _ = content.head.partition(b"\n")
+    if min(file.size, content.extent) <= len(line + feed):
+        return False
+    if not beginsAlike(file, content):
+        return False
+    if content.isProved and content.proof.start == 0 and file.size >= content.extent:
+        return proves(file, content.proof)
+    return True
 
 
 def proves(file: SeenFile, proof: Proof) -> bool:

@@ -37,7 +37,8 @@ _SENTENCES: dict[str, tuple[LogLevel, str]] = {
     ),
     "duplicate": (
         LogLevel.warn,
-        "{path!r} has the same content as another rotated file; sending both",
+        "{path!r} has or begins with the lines of another file of this log; sending both, so"
+        " some lines are repeated",
     ),
     "replaced": (
         LogLevel.info,
