@@ -172,6 +172,94 @@ class OneObjectTests(TailTestCase):
         self.assertNotIn("duplicate", self.events)
 
 
+class RelinkedTests(TailTestCase):
+    """A symbolic link that leads to another name of the same directory."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.pods = self.logs / "pods"
+        self.pods.mkdir()
+        self.path.symlink_to("pods/0.log")
+        self.append(b"a\n")
+        self.settle()
+
+    def relink(self, name: str) -> None:
+        (self.logs / "temporary").symlink_to(f"pods/{name}")
+        (self.logs / "temporary").rename(self.path)
+
+    def test_rotatedUnseen(self) -> None:
+        """A file is created at the new target and rotated between two looks."""
+        for looks in (0, 1):
+            name = f"{looks + 1}.log"
+            self.relink(name)
+            for number in range(3):
+                if looks:
+                    self.ship()
+                self.append(b"%d %d\n" % (looks, number))
+                if number < 2:
+                    rotated = f"{name}.2026110{number + 1}-101010"
+                    (self.pods / name).rename(self.pods / rotated)
+            self.settle()
+        expected = [b"%d %d" % (x, y) for x in range(2) for y in range(3)]
+        self.assertEqual(self.settle().splitlines(), [b"a", *expected], self.events)
+
+    def test_formerTarget(self) -> None:
+        """The former target is written to, rotated and compressed after the change."""
+        self.relink("1.log")
+        self.append(b"new\n")
+        with open(self.pods / "0.log", "ab") as former:
+            former.write(b"b\n")
+            self.ship()
+            (self.pods / "0.log").rename(self.pods / "0.log.1")
+            former.write(b"c\n")
+        (self.pods / "0.log.1.gz").write_bytes(gzip.compress(b"a\nb\nc\n"))
+        (self.pods / "0.log.1").unlink()
+        self.assertEqual(
+            Counter(self.settle().splitlines()),
+            Counter([b"a", b"b", b"c", b"new"]),
+            self.events,
+        )
+
+
+class CopiedWhileStoppedTests(TailTestCase):
+    """At a start, a file and its copy are there."""
+
+    def check(self, kept: bool) -> None:
+        """The copy is no new content; it is one, and reported, if it stays."""
+        octets = self.settle()
+        self.assertEqual(octets.count(b"a\n"), 2 if kept else 1, self.events)
+        self.assertEqual("duplicate" in self.events, kept, self.events)
+
+    def copied(self, name: str, octets: bytes, kept: bool) -> None:
+        self.append(b"a\nb\n")
+        self.ship(pieces=0)
+        self.rotate()
+        self.append(b"c\n")
+        self.ship(pieces=0)
+        self.restart()
+        self.stop()
+        (self.logs / name).write_bytes(octets)
+        self.start()
+        self.ship()
+        if not kept:
+            (self.logs / "app.log.1").unlink()
+        for _ in range(3):
+            self.settle()
+        self.check(kept)
+
+    def test_archive(self) -> None:
+        """gzip had not deleted the original yet."""
+        self.copied("app.log.1.gz", gzip.compress(b"a\nb\n"), kept=False)
+
+    def test_archiveStays(self) -> None:
+        """gzip -k, or killed before it deleted the original."""
+        self.copied("app.log.1.gz", gzip.compress(b"a\nb\n"), kept=True)
+
+    def test_copyStays(self) -> None:
+        """A copy under another rotated name."""
+        self.copied("app.log.2", b"a\nb\n", kept=True)
+
+
 class RepeatedTests(TailTestCase):
     """A file that is shipped and begins with delivered lines: an event reports it."""
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ._names import RotatedIndex
+from ._names import RotatedIndex, linksOf
 
 __all__ = ["DirectoryCache", "Listing", "Siblings"]
 
@@ -28,6 +28,9 @@ FRESH_S = 4.0
 
 # How often the patterns of --rotated are expanded to directories, in seconds.
 INDEX_S = 2.0
+
+# Maximum number of former link targets of a log whose rotated copies are still recognized.
+FORMER_MAX = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,23 +143,38 @@ class Siblings:
         self._index = RotatedIndex((), patterns)
         self._directories: dict[str, _Directory] = {}
         self._of: dict[str, dict[str, int]] = {}
+        # Where the links of a log led before.
+        self._former: dict[str, list[str]] = {}
+        self._isRelinked = False
         self.changed: set[str] = set()
         self.trouble: dict[str, str] = {}
+
+    def relinked(self, path: str) -> None:
+        """A path leads to another file: if its links changed, so did its rotated names."""
+        chain = self._index.chains.get(path)
+        if chain is not None and chain != linksOf(path):
+            former = [one for one in self._former.get(path, ()) if one not in chain]
+            self._former[path] = [*chain, *former][:FORMER_MAX]
+            self._isRelinked = True
+        self.changed.add(path)
 
     def follow(self, paths: Iterable[str]) -> None:
         """Set the followed logs; also call this after a link among them has changed."""
         paths = list(paths)
-        self._index = RotatedIndex(paths, self._patterns)
+        self._index = RotatedIndex(paths, self._patterns, self._former)
         self._directories = {place: _Directory() for place in self._index.directories()}
         self._of = {path: {} for path in paths}
         self.changed = set(paths)
 
     def look(self) -> None:
         """Read the directories that have changed."""
+        if self._isRelinked:
+            self._isRelinked = False
+            self.follow(list(self._of))
         if self._patterns and self._clock() - self._indexedAt >= INDEX_S:
             # The directories that a pattern matches may have come or gone.
             self._indexedAt = self._clock()
-            index = RotatedIndex(self._of, self._patterns)
+            index = RotatedIndex(self._of, self._patterns, self._former)
             if index.directories() != self._index.directories():
                 self.follow(list(self._of))
         for place, known in self._directories.items():

@@ -25,9 +25,10 @@ import glob
 import os
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from types import MappingProxyType
 
 from ._rotations import rotationsOf, stemsOf
 
@@ -112,13 +113,23 @@ class RotatedIndex:
 
     The cost of a lookup grows with the number of cuts in the name, not with the number of
     logs. Links and directories are resolved once: build a new index after a link changes.
+
+    @ivar chains: for each log, its path and the paths that its symbolic links lead to.
     """
 
-    def __init__(self, paths: Iterable[str], patterns: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        paths: Iterable[str],
+        patterns: Sequence[str] = (),
+        former: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
         """
         @param paths: the logs that are followed, as configured or matched.
         @param patterns: the values of C{--rotated}.
+        @param former: for each log, where its symbolic links led before: rotated copies may
+            still have those names.
         """
+        self.chains: dict[str, list[str]] = {}
         self._places: defaultdict[str, _Place] = defaultdict(_Place)
         self._live: set[str] = set()
         # All logs by name: a file that a pattern matches goes to the log that its name fits.
@@ -126,8 +137,9 @@ class RotatedIndex:
         homes: defaultdict[str, dict[str, list[str]]] = defaultdict(dict)
         known: dict[str, str] = {}
         for path in dict.fromkeys(paths):
-            chain = linksOf(path, known)
+            chain = self.chains[path] = linksOf(path, known)
             self._live.update(chain)
+            chain = [*chain, *former.get(path, ())]
             names = list(dict.fromkeys(map(os.path.basename, chain)))
             for name in names:
                 self._byName.add(name, path)

@@ -78,7 +78,7 @@ class PathName:
         if os.path.islink(self._follower.path) and here != self._linked:
             # The rotated files are next to the new target now.
             self._linked = here
-            self._around.siblings.changed.add(self._follower.path)
+            self._around.siblings.relinked(self._follower.path)
             self._around.events("link-changed", path=self._follower.path)
         self._adopt(descriptor)
 

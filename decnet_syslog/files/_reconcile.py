@@ -26,6 +26,7 @@ from ._rules import (
     isAwaited,
     isSame,
     isWithin,
+    original,
     repeats,
     sharesFirstLine,
 )
@@ -56,6 +57,8 @@ class _Reconciliation:
         self._files = list(files)
         self._open = list(range(len(files)))
         self._verdicts: dict[int, Verdict] = {}
+        # Contents whose own object is among the files: another file may be a copy of it.
+        self._originals: list[Candidate] = []
 
     def verdicts(self) -> list[Verdict]:
         self._sameObjects()
@@ -88,6 +91,7 @@ class _Reconciliation:
                     continue
                 if isSame(file, candidate.content):
                     self._candidates.remove(candidate)
+                    self._originals.append(original(candidate, file))
                     isCertain = self._isCertain(Rule.SAME, candidate, file)
                     verdict = Verdict(Rule.SAME, candidate.content, isCertain)
                     self._decide(index, verdict)
@@ -132,7 +136,7 @@ class _Reconciliation:
         if not file.size:
             # Every content begins like an empty file: wait until the file stays empty.
             return Verdict(Rule.NEW if file.isSettled else Rule.WAIT)
-        for candidate in self._candidates:
+        for candidate in [*self._candidates, *self._originals]:
             if file.isArchive and isWithin(candidate, file):
                 return Verdict(Rule.WITHIN, candidate.content)
             if candidate.looksLike is not None and candidate.looksLike(file):
@@ -144,8 +148,8 @@ class _Reconciliation:
         return self._new(file)
 
     def _new(self, file: SeenFile) -> Verdict:
-        """A new content; an event names it if its first octets were another content's."""
-        for candidate in self._candidates:
+        """A new content; reported if it begins with octets of a known one."""
+        for candidate in [*self._candidates, *self._originals]:
             if repeats(file, candidate.content):
-                return Verdict(Rule.DUPLICATE, candidate.content)
+                return Verdict(Rule.DUPLICATE)
         return Verdict(Rule.NEW)

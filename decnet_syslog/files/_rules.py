@@ -57,9 +57,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ._contents import Content, ContentKey, Life, Proof
+from ._contents import HEAD_OCTETS, Content, ContentKey, Life, Proof
 from ._objects import FileId
 
 __all__ = [
@@ -72,6 +72,7 @@ __all__ = [
     "isAwaited",
     "isSame",
     "isWithin",
+    "original",
     "repeats",
     "sharesFirstLine",
 ]
@@ -295,6 +296,23 @@ def explains(candidate: Candidate, file: SeenFile) -> bool:
     if candidate.isThere or content.life is Life.GONE:
         return False
     return file.size <= content.extent and beginsAlike(file, content)
+
+
+def original(candidate: Candidate, own: SeenFile) -> Candidate:
+    """The candidate of a content whose own object is among the files: it may be copied."""
+
+    def looksLike(file: SeenFile) -> bool:
+        isOlder = not own.isArchive and 0 < file.birth < own.birth
+        if file.size > own.size or isOlder:
+            return False
+        count = min(len(file.head), len(own.head))
+        start = max(0, file.size - HEAD_OCTETS)
+        octets = file.size - start
+        return file.head[:count] == own.head[:count] and (
+            own.isLive or file.pread(octets, start) == own.pread(octets, start)
+        )
+
+    return replace(candidate, isThere=True, looksLike=looksLike)
 
 
 def isAwaited(candidate: Candidate, file: SeenFile) -> bool:
