@@ -37,8 +37,8 @@ _SENTENCES: dict[str, tuple[LogLevel, str]] = {
     ),
     "duplicate": (
         LogLevel.warn,
-        "{path!r} has or begins with the lines of another file of this log; sending both, so"
-        " some lines are repeated",
+        "{path!r} has or begins with the lines of another file of this log; sending both, and"
+        " lines are repeated",
     ),
     "replaced": (
         LogLevel.info,
