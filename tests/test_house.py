@@ -144,7 +144,7 @@ class FloorTests(SynchronousTestCase):
 
     def test_monitoringIsNotImported(self) -> None:
         """
-        Modules that carry lines do not import the watch package; only taps and status
+        Modules that carry lines do not import the monitoring package; only taps and status
         modules do.
         """
         for wing in (
@@ -169,9 +169,10 @@ class FloorTests(SynchronousTestCase):
         The master's modules know only a registry of journal providers, and no
         provider's library is imported until it is needed.
         """
-        for path in sorted((PACKAGE / "master").glob("*.py")):
-            for name in imports(path):
-                self.assertFalse(name.startswith("decnet_syslog.nats"), path.name)
+        for wing in ("journal", "receiving", "outputs", "master"):
+            for path in sorted((PACKAGE / wing).glob("*.py")):
+                for name in imports(path):
+                    self.assertFalse(name.startswith("decnet_syslog.nats"), path.name)
         self.assertIsNone(providerOf(None))
         self.assertIsNone(providerOf("/var/lib/decnet/listener.db"))
         self.assertIn(providerOf("nats://127.0.0.1:4222"), journalProviders())

@@ -175,7 +175,7 @@ class OutputEventTests(SynchronousTestCase):
     def test_everyEventHasWords(self) -> None:
         """Every event that the code raises has a text."""
         code = "".join(
-            [path.read_text("utf-8") for path in (PACKAGE / "master").glob("out*.py")]
+            [path.read_text("utf-8") for path in (PACKAGE / "outputs").glob("*.py")]
         )
         raised = set(re.findall(r'"(output-[a-z-]+)"', code))
         self.assertEqual(raised, set(OUTPUT_EVENTS))
