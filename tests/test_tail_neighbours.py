@@ -222,10 +222,10 @@ class RelinkedTests(TailTestCase):
 
 
 class CopiedWhileStoppedTests(TailTestCase):
-    """At a start, a file and its copy are there."""
+    """A rotated file and its copy exist when the forwarder starts."""
 
     def check(self, kept: bool) -> None:
-        """The copy is no new content; it is one, and reported, if it stays."""
+        """Check that the copy is shipped and reported if, and only if, it stays."""
         octets = self.settle()
         self.assertEqual(octets.count(b"a\n"), 2 if kept else 1, self.events)
         self.assertEqual("duplicate" in self.events, kept, self.events)
@@ -247,21 +247,30 @@ class CopiedWhileStoppedTests(TailTestCase):
             self.settle()
         self.check(kept)
 
-    def test_archive(self) -> None:
-        """gzip had not deleted the original yet."""
+    def test_archiveReplacesOriginal(self) -> None:
+        """
+        An archive whose original gzip deletes a moment after the start is the same
+        content.
+        """
         self.copied("app.log.1.gz", gzip.compress(b"a\nb\n"), kept=False)
 
     def test_archiveStays(self) -> None:
-        """gzip -k, or killed before it deleted the original."""
+        """
+        An archive that stays next to its original (gzip -k, or gzip was killed) is
+        another content, and is reported.
+        """
         self.copied("app.log.1.gz", gzip.compress(b"a\nb\n"), kept=True)
 
     def test_copyStays(self) -> None:
-        """A copy under another rotated name."""
+        """
+        A copy that stays under another rotated name is another content, and is
+        reported.
+        """
         self.copied("app.log.2", b"a\nb\n", kept=True)
 
 
 class RepeatedTests(TailTestCase):
-    """A file that is shipped and begins with delivered lines: an event reports it."""
+    """A file that begins with delivered lines is shipped, and an event reports it."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -281,14 +290,19 @@ class RepeatedTests(TailTestCase):
         self.assertIn("duplicate", self.events)
 
     def test_copyAtPath(self) -> None:
-        """A copy of a rotated file is put at the path."""
+        """
+        A copy of a rotated file that is put at the log's path is shipped and reported.
+        """
         octets = self.rotateAway()
         self.path.unlink()
         self.path.write_bytes(octets + b"d\n")
         self.check(octets + b"new\n" + octets + b"d\n")
 
-    def test_restored(self) -> None:
-        """A rotated file is deleted, and later restored from a backup."""
+    def test_restoredFromBackup(self) -> None:
+        """
+        A rotated file that is deleted and later restored from a backup is shipped and
+        reported.
+        """
         octets = self.rotateAway()
         (self.logs / "app.log.1").unlink()
         self.settle()
@@ -296,13 +310,19 @@ class RepeatedTests(TailTestCase):
         self.check(octets + b"new\n" + octets)
 
     def test_grownCopy(self) -> None:
-        """A rotated file is copied to another rotated name, and the copy grows."""
+        """
+        A grown copy of a rotated file under another rotated name is shipped and
+        reported.
+        """
         octets = self.rotateAway()
         (self.logs / "app.log.7").write_bytes(octets + b"d\n")
         self.check(octets + b"new\n" + octets + b"d\n")
 
-    def test_cut(self) -> None:
-        """The file is truncated, but not to its beginning."""
+    def test_truncatedToMiddle(self) -> None:
+        """
+        A log that is truncated to some of its lines is shipped again from its
+        beginning, and reported.
+        """
         octets = self.path.read_bytes()
         for running in (True, False):
             if not running:
@@ -319,7 +339,7 @@ class RepeatedTests(TailTestCase):
         self.assertEqual(self.settle(), octets + cut + b"d\n" + cut + b"e\n")
 
     def test_sameBanner(self) -> None:
-        """A log that begins with the same line as the last one is no repeat."""
+        """A log that begins with the same line as the previous one is not reported."""
         self.rotate()
         self.append(b"banner\n")
         self.settle()
