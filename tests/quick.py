@@ -18,6 +18,7 @@ __all__ = ["LEFT_OUT", "MAY_START", "PROGRAMS", "quickModules", "testSuite"]
 # Reasons.
 PROGRAMS = "starts programs, or opens sockets"
 _LONG = "computes for several seconds"
+_INOTIFY = "needs an instance of inotify, and other programs can use them up"
 
 LEFT_OUT = {
     "test_balanced": PROGRAMS,
@@ -25,7 +26,7 @@ LEFT_OUT = {
     "test_contents": _LONG,
     "test_cuts": PROGRAMS,
     "test_damaged": PROGRAMS,
-    "test_directory_watch": PROGRAMS,
+    "test_directory_watch": _INOTIFY,
     "test_docs": PROGRAMS,
     "test_doctor": PROGRAMS,
     "test_enrolling": _LONG,
@@ -46,6 +47,7 @@ LEFT_OUT = {
     "test_journal_contract": PROGRAMS,
     "test_journal_disk": PROGRAMS,
     "test_kit": PROGRAMS,
+    "test_late_writers": _INOTIFY,
     "test_logrotate": PROGRAMS,
     "test_logrotate_matrix": PROGRAMS,
     "test_logs": PROGRAMS,
