@@ -220,6 +220,36 @@ class RelinkedTests(TailTestCase):
             self.events,
         )
 
+    def test_severalRestarts(self) -> None:
+        """
+        A container restarts several times between two looks, and while the forwarder is
+        stopped: every log is shipped, in the order of the restarts.
+        """
+        for number in range(1, 4):
+            self.relink(f"{number}.log")
+            self.append(b"%d\n" % number)
+        self.settle()
+        self.files.save()
+        self.stop()
+        for number in range(4, 13):
+            self.relink(f"{number}.log")
+            self.append(b"%d\n" % number)
+            if number == 7:
+                (self.pods / "7.log").rename(self.pods / "7.log.20261101-101010")
+                self.append(b"7 more\n")
+        self.start()
+        expected = [b"a", *(b"%d" % number for number in range(1, 8)), b"7 more"]
+        expected += [b"%d" % number for number in range(8, 13)]
+        self.assertEqual(self.settle().splitlines(), expected, self.events)
+
+    def test_otherNumbers(self) -> None:
+        """Later numbers, and numbers that were there at the first look, are not older logs."""
+        for name in ("3.log", "0.txt", "x.log", "12.log"):
+            (self.pods / name).write_bytes(b"other\n")
+        self.relink("2.log")
+        self.append(b"b\n")
+        self.assertEqual(self.settle(), b"a\nb\n", self.events)
+
 
 class CopiedWhileStoppedTests(TailTestCase):
     """A rotated file and its copy exist when the forwarder starts."""

@@ -25,7 +25,7 @@ import glob
 import os
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from types import MappingProxyType
@@ -36,6 +36,13 @@ __all__ = ["RotatedIndex", "RotatedNames", "canonicalPath", "isRotatedOf", "link
 
 # Maximum number of symbolic links to follow in a row: the kernel's own limit.
 LINKS_MAX = 40
+
+# The target of a link that is one of a series: kubelet writes the log of a container's Nth restart
+# to N.log, and moves the link. The files before it are older logs of the same container.
+_NUMBERED = re.compile(r"([0-9]{1,9})\.log\Z")
+
+# Maximum number of files before the target that are recognized.
+PREDECESSORS_MAX = 16
 
 # Maximum number of directories that one --rotated pattern expands to.
 PATTERN_DIRECTORIES_MAX = 1024
@@ -83,11 +90,13 @@ class _Place:
 
     @ivar logs: names of logs whose usual rotated names count here, and the paths they stand for.
     @ivar stems: the parts of these names before an extension.
+    @ivar whole: names that are themselves those of older logs, and the paths they stand for.
     @ivar patterns: the name patterns of C{--rotated}, and the paths they apply to.
     """
 
     logs: dict[str, dict[str, None]] = field(default_factory=dict)
     stems: set[str] = field(default_factory=set)
+    whole: dict[str, dict[str, None]] = field(default_factory=dict)
     patterns: list[tuple[re.Pattern[str], dict[str, None]]] = field(
         default_factory=list
     )
@@ -99,9 +108,14 @@ class _Place:
             self.stems.update(stemsOf(name))
         self.logs[name][path] = None
 
+    def addWhole(self, name: str, path: str) -> None:
+        """Recognize an older log of a path by its name, and its rotated copies."""
+        self.add(name, path)
+        self.whole.setdefault(name, {})[path] = None
+
     def usual(self, name: str) -> dict[str, None]:
         """The paths for which a name is a usual rotated name."""
-        found: dict[str, None] = {}
+        found: dict[str, None] = dict(self.whole.get(name, {}))
         for rotation in rotationsOf(name, self.logs, self.stems):
             found.update(self.logs[rotation.base])
         return found
@@ -139,6 +153,11 @@ class RotatedIndex:
         for path in dict.fromkeys(paths):
             chain = self.chains[path] = linksOf(path, known)
             self._live.update(chain)
+            for target in chain[1:]:
+                for older in _predecessors(target):
+                    name = os.path.basename(older)
+                    self._places[os.path.dirname(older)].addWhole(name, path)
+                    self._byName.add(name, path)
             chain = [*chain, *former.get(path, ())]
             names = list(dict.fromkeys(map(os.path.basename, chain)))
             for name in names:
@@ -245,6 +264,16 @@ def isRotatedOf(
     """
     directory, name = os.path.split(canonicalPath(candidate))
     return bool(RotatedIndex(live, patterns).pathsOf(directory, name))
+
+
+def _predecessors(target: str) -> Iterator[str]:
+    """The paths of the logs before the target of a link, if it is numbered."""
+    directory, name = os.path.split(target)
+    number = _NUMBERED.match(name)
+    if number is not None:
+        last = int(number[1])
+        for older in range(max(0, last - PREDECESSORS_MAX), last):
+            yield os.path.join(directory, f"{older}.log")
 
 
 def _isDirectory(pattern: str) -> bool:
