@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.worker.masters}, L{homing} and L{srv}: several masters."""
+"""Tests for several masters: L{decnet_syslog.worker.masters}, failback and srv."""
 
 from __future__ import annotations
 

@@ -258,7 +258,8 @@ class Tail:
             self._startOne(file, count, most)
         if not self._files:
             raise UserError(
-                f"there is no {self._pattern}: give the listener's --json-path with --file"
+                f"there is no {self._pattern}: start the listener, which creates it, or give the"
+                " listener's --json-path with --file"
             )
 
     def _find(self, file: Followed, count: int, most: int) -> int:

@@ -45,7 +45,7 @@ def checkUser(report: Report) -> None:
     if os.geteuid() == 0:
         report.note(
             "user",
-            "this runs as root, who can read and write everything: permissions are not checked",
+            "this runs as root, which can read and write everything: permissions are not checked",
             "run it as the service's user: sudo -u decnet decnet-syslog doctor ...",
         )
     else:

@@ -209,7 +209,9 @@ def _resolve(report: Report, host: str, port: int, resolve: Any) -> list[Any]:
             "check --master-host and /etc/resolv.conf; an IP address works, too",
         )
         return []
-    report.ok("name", f"{host} is {', '.join(sorted({f[4][0] for f in found}))}")
+    report.ok(
+        "name", f"{host} resolves to {', '.join(sorted({f[4][0] for f in found}))}"
+    )
     return list(found)
 
 

@@ -1,5 +1,5 @@
 """
-Evidence about files and contents for L{reconcile}.
+Evidence about files and contents for L{reconcile<decnet_syslog.files._reconcile.reconcile>}.
 
 Hints (a head, a tail, a birth time) suggest that a file may be a copy in the making; only
 checksums prove it.

@@ -7,8 +7,9 @@ Requirements:
   read, and so is a balancer that sends no header;
 * the TLS layer gets a connection only after its header: limits, logs and records have the
   worker's address from the beginning;
-* a header is limited by C{HEADER_S} and L{HEADER_OCTETS_MAX}, and connections without a header
-  count towards the limit;
+* a header is limited by L{HEADER_S} and by
+  L{HEADER_OCTETS_MAX<decnet_syslog.wire.proxyheader.HEADER_OCTETS_MAX>}, and connections without
+  a header count towards the limit;
 * health checks cause no log lines: connections of the balancer's own (LOCAL), or without a
   header, that end without another octet.
 """

@@ -8,8 +8,9 @@ What must be true:
 * stored <= acknowledged <= sent <= read <= size of the file, always;
 * nothing is kept in memory for a retry: a new connection reads the file again.
 
-L{recognition} first recognises the journal, then L{opening} opens contents there; this module
-sends their octets and handles the acknowledgements.
+L{decnet_syslog.sending.recognition} first recognises the journal, then
+L{decnet_syslog.sending.opening} opens contents there; this module sends their octets and handles
+the acknowledgements.
 
 Set aside: keeping unacknowledged octets in memory (a second queue to lose); trusting our own
 offset when the listener disagrees; treating the lines of a file as delivered when the journal

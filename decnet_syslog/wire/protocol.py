@@ -1,4 +1,4 @@
-"""The framing as a Twisted protocol, in the manner of L{Int32StringReceiver}.
+"""The framing as a Twisted protocol, in the manner of Twisted's C{Int32StringReceiver}.
 
 Each receive causes one call of L{OctetCountedReceiver.linesReceived} or of
 L{OctetCountedReceiver.framesReceived}, or of both, with all complete messages in it, so no work per

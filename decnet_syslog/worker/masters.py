@@ -8,7 +8,7 @@ tried; if all delays are still running, the one that ends first.
 
 What must be true: a master that is away costs no more than one attempt per delay of its series,
 however many other masters there are. Once accepted by a master, the forwarder stays with it
-(L{homing} returns to a preferred one).
+(L{decnet_syslog.worker.failback} returns to a preferred one).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """
 The forwarder as a service: it assembles the parts and stops them in order.
 
-The files thread (L{filesthread}) owns the files, the state database and the sender. The reactor
-owns the connection, the signals and the reports. On stop the forwarder says goodbye and saves
-the acknowledged offsets. A forwarder that is killed loses nothing compared with one that is
-stopped: the listener holds the position.
+The files thread (L{decnet_syslog.worker.filesthread}) owns the files, the state database and the
+sender. The reactor owns the connection, the signals and the reports. On stop the forwarder says
+goodbye and saves the acknowledged offsets. A forwarder that is killed loses nothing compared with
+one that is stopped: the listener holds the position.
 """
 
 from __future__ import annotations
