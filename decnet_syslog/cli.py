@@ -12,6 +12,7 @@ from twisted.python import usage
 
 from .errors import UserError
 from .options import Described
+from .signals import holdSignals, importing
 
 __all__ = ["main"]
 
@@ -24,6 +25,10 @@ COMMANDS = (
         "ca",
         "Make, show or replace the certificate authority and the master's certificate.",
     ),
+    ("forwarder", "Run a worker's service: ship log files to the master."),
+    ("listener", "Run the master's service: collect the workers' lines."),
+    ("outputs", "Write the ingest files of a journal that several listeners share."),
+    ("config", "Check a configuration file, or show what a service would use."),
     ("enroll", "Make the certificates of a worker or an operator."),
     ("request", "Make a key on a worker, and a request for its certificate."),
     ("install", "Put certificates in their place on a worker."),
@@ -43,13 +48,17 @@ COMMANDS = (
 )
 
 
+# Commands that run until they are stopped.
+SERVICES = frozenset({"forwarder", "listener", "outputs"})
+
+
 def _options(name: str) -> Any:
     """A function that imports a command's module and makes its options."""
 
     def make() -> usage.Options:
-        options: usage.Options = importlib.import_module(
-            f"decnet_syslog.commands.{name}"
-        ).Options()
+        with importing():
+            module = importlib.import_module(f"decnet_syslog.commands.{name}")
+        options: usage.Options = module.Options()
         return options
 
     return make
@@ -62,7 +71,8 @@ class Options(Described):
     longdesc = """\
 Deliver log lines from machines under attack to a master exactly once, over RFC 5425.
 
-The services are "twistd decnet-forwarder" and "twistd decnet-listener".
+The services are the commands forwarder, listener and outputs; twistd has them, too, as
+decnet-forwarder, decnet-listener and decnet-outputs.
 
 Examples:
     decnet-syslog demo
@@ -81,6 +91,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     Run a command and exit: 0 if it succeeded, 1 if not, 2 for a usage error.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None and arguments[:1] and arguments[0] in SERVICES:
+        # Before the modules of the service are imported.
+        holdSignals()
     options = Options()
     try:
         status = _run(options, arguments)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import (
+    Callable,
+    Iterable,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from getopt import GetoptError, gnu_getopt
 from pathlib import Path
 from typing import Any
@@ -17,10 +23,14 @@ from .hotpath import description
 
 __all__ = [
     "Described",
+    "MachineError",
+    "MissingOption",
     "asSize",
+    "checkDatabase",
     "count",
     "directory",
     "fromEnvironment",
+    "nearest",
     "octets",
     "portNumber",
     "seconds",
@@ -28,6 +38,45 @@ __all__ = [
 ]
 
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+class MissingOption(usage.UsageError):
+    """
+    An option that the service needs is not given. Apart from that the options are correct, so a
+    configuration file may leave it to the command line or the environment.
+    """
+
+
+class MachineError(usage.UsageError):
+    """The options are correct, but not on this machine: a directory or a package is missing."""
+
+
+class _NamedParameter(usage.CoerceParameter):
+    """A parameter whose errors name it."""
+
+    def dispatch(self, parameterName: str, value: str) -> None:
+        """
+        Convert a value, and keep it.
+
+        @raise UsageError: the parameter cannot have this value.
+        """
+        try:
+            self.options.opts[parameterName] = self.coerce(value)
+        except ValueError as error:
+            raise usage.UsageError(f"--{parameterName}: {error}") from None
+
+
+def nearest(word: str, names: Iterable[str]) -> str:
+    """
+    A question for somebody who mistyped a name: C{"; do you mean X?"}, or C{""} if no name is
+    similar.
+    """
+    # Imported here, because no service needs it.
+    from difflib import get_close_matches
+
+    # Names of one package are long; 120 characters are more than any of them.
+    found = get_close_matches(word[:120].lower().replace("_", "-"), list(names), 1, 0.6)
+    return f"; do you mean {found[0]}?" if found else ""
 
 
 class Described(usage.Options):
@@ -41,6 +90,9 @@ class Described(usage.Options):
     def __init__(self) -> None:
         """Twisted's has no types: no other class has to deal with that."""
         super().__init__()  # type: ignore[no-untyped-call]
+        for name, one in self._dispatch.items():
+            if isinstance(one, usage.CoerceParameter):
+                self._dispatch[name] = _NamedParameter(self, one.coerce)  # type: ignore[no-untyped-call]
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
@@ -53,12 +105,29 @@ class Described(usage.Options):
         try:
             if options is not None and not hasattr(self, "subCommands"):
                 options = self._optionsFirst(options)
-            super().parseOptions(options)  # type: ignore[no-untyped-call]
+            self.parseWords(options)
         except usage.UsageError as error:
             if self.parent is None or isinstance(self.parent, Described):
-                raise
+                raise self._suggested(error) from None
             name = self.parent.subCommand
             raise SystemExit(f'{name}: {error}; see "twistd {name} --help"') from None
+
+    def parseWords(self, words: Sequence[str] | None) -> None:
+        """
+        Parse a command line whose options come first, in Twisted's way.
+
+        @raise UsageError: it is wrong.
+        """
+        super().parseOptions(words)  # type: ignore[no-untyped-call]
+
+    def _suggested(self, error: usage.UsageError) -> usage.UsageError:
+        """The error; if it is about an unknown command, with the nearest one."""
+        _, found, word = str(error).partition("Unknown command: ")
+        if not found:
+            return error
+        commands = [name for name, *_ in getattr(self, "subCommands", ())]
+        said = word[:80] if word.isprintable() else ascii(word[:80])
+        return usage.UsageError(f"there is no command {said}{nearest(word, commands)}")
 
     def _optionsFirst(self, words: Sequence[str]) -> list[str]:
         """
@@ -70,12 +139,27 @@ class Described(usage.Options):
         try:
             found, rest = gnu_getopt(list(words), self.shortOpt, names)
         except GetoptError as error:
-            raise usage.UsageError(str(error)) from None
-        first = []
+            said = str(error)
+            if error.opt and said.endswith("not recognized"):
+                known = [f"--{name.rstrip('=')}" for name in names]
+                said += nearest(f"--{error.opt}", known)
+            raise usage.UsageError(said) from None
+        long = self.synonyms
+        first = self._before(
+            [(long.get(word.lstrip("-"), word[2:]), value) for word, value in found]
+        )
         for name, value in found:
             takes = f"{name[2:]}=" in names or f"{name[1:]}:" in self.shortOpt
             first += [name, value] if takes else [name]
         return [*first, "--", *rest]
+
+    def _before(self, given: Sequence[tuple[str, str]]) -> list[str]:
+        """
+        Options to be parsed before those of the command line.
+
+        @param given: the long names and the values of the options on the command line.
+        """
+        return []
 
     def getSynopsis(self) -> str:
         """The usage in one line, including the parent commands."""
@@ -104,10 +188,15 @@ class Described(usage.Options):
         long, defaults = self.longdesc, self.defaults
         self.longdesc, self.defaults = "", {**defaults, **sizes}
         try:
-            listed = super().getUsage(width)
+            listed = self.listOptions(width)
         finally:
             self.longdesc, self.defaults = long, defaults
         return f"\n{long}\n\n{listed}"
+
+    def listOptions(self, width: int | None) -> str:
+        """The list of options, and of subcommands."""
+        listed: str = super().getUsage(width)
+        return listed
 
     def opt_version(self) -> None:
         """Display the version and exit."""
@@ -129,10 +218,9 @@ def count(text: str) -> int:
 
     @raise ValueError: it is not one; the message says why.
     """
-    number = int(text)
-    if number < 1:
-        raise ValueError("must be at least 1")
-    return number
+    if not re.fullmatch(r"[0-9]{1,15}", text.strip()) or int(text) < 1:
+        raise ValueError(f"{text!r} is not a number of at least 1")
+    return int(text)
 
 
 def octets(value: str) -> int:
@@ -164,12 +252,29 @@ def seconds(value: str) -> float:
 
 def secondsOrNever(value: str) -> float:
     """A time in seconds, or 0 for never."""
-    return 0.0 if value.strip() == "0" else seconds(value)
+    return 0.0 if re.fullmatch(r"0+(\.0+)?", value.strip()) else seconds(value)
 
 
 def directory(value: str) -> Path:
     """A directory; ~ stands for this user's home."""
     return Path(os.path.abspath(os.path.expanduser(value)))
+
+
+def checkDatabase(name: str, path: str) -> None:
+    """
+    Check that an option names a file in a directory that exists.
+
+    @raise MachineError: it does not.
+    """
+    path = os.path.abspath(os.path.expanduser(path))
+    if os.path.isdir(path):
+        raise MachineError(
+            f"--{name} {path} is a directory: give the path of a file in it"
+        )
+    if not os.path.isdir(os.path.dirname(path)):
+        raise MachineError(
+            f"there is no directory {os.path.dirname(path)} for --{name}: create it"
+        )
 
 
 def fromEnvironment(

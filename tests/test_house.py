@@ -23,6 +23,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         {"__init__", "errors", "clock", "durable", "migration", "openfiles", "hotpath"}
     ),
     frozenset({"options", "private", "notify", "logs", "signals"}),
+    frozenset({"configuration"}),
     frozenset({"wire", "trust", "database"}),
     frozenset({"files", "limits"}),
     frozenset({"monitoring"}),

@@ -316,7 +316,7 @@ class OptionsTests(SynchronousTestCase):
         """A listener's status can be on any address."""
         for address in ("0.0.0.0", "::", "192.0.2.1", "127.0.0.1"):
             options = ListenerOptions()
-            options.parseOptions([f"--status-address={address}"])
+            options.parseOptions(["--status-port=0", f"--status-address={address}"])
             self.assertEqual(options.status.host, address)
 
 

@@ -40,7 +40,8 @@ class _Examined:
         try:
             super().postOptions()  # type: ignore[misc]
         except usage.UsageError as error:
-            self.trouble = str(error)
+            located: Any = self
+            self.trouble = located.located(str(error))
 
 
 class _Forwarder(_Examined, ForwarderOptions):

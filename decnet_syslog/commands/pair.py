@@ -158,6 +158,7 @@ class Pair:
         self.listener = Process(
             [
                 "decnet-listener",
+                "--config=",
                 f"--host={self.host}",
                 f"--port={self.port}",
                 f"--ca-dir={self.caDirectory}",
@@ -178,6 +179,7 @@ class Pair:
         forwarder = Process(
             [
                 "decnet-forwarder",
+                "--config=",
                 f"--master-host={self.host}",
                 f"--master-port={self._connectTo}",
                 f"--agent-dir={bundle}",

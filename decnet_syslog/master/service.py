@@ -8,6 +8,7 @@ leaves less work for the next start.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sqlite3
@@ -251,10 +252,16 @@ class ListenerService(Service):
             raise self._noPort(error) from None
 
     def _noPort(self, error: OSError) -> SystemExit:
+        remedy = "choose another --port, or stop the program that uses it"
+        if error.errno == errno.EADDRNOTAVAIL:
+            remedy = "give an address of this machine as --host, or 0.0.0.0 for all"
+        elif isinstance(error, socket.gaierror):
+            remedy = "give an IP address of this machine as --host, or 0.0.0.0 for all"
+        elif error.errno == errno.EACCES:
+            remedy = "choose a --port above 1023, or start as root with twistd --uid"
         return SystemExit(
             f"decnet-listener: cannot listen on {self._host} port {self._portNumber}:"
-            f" {error.strerror or error}; choose another --port, or stop the program that"
-            " uses it"
+            f" {error.strerror or error}; {remedy}"
         )
 
     def _listen(self) -> None:

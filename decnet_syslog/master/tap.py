@@ -22,7 +22,7 @@ from ..limits import LIMIT_PARAMETERS, Limits
 from ..monitoring.enrolled import EnrolledList
 from ..monitoring.service import STATUS_PARAMETERS, statusOptions
 from ..notify import managed
-from ..options import directory, fromEnvironment, portNumber
+from ..options import checkDatabase, directory, fromEnvironment, portNumber
 from ..outputs.options import OUTPUT_FLAGS, OutputOptions, makeOutputs
 from ..outputs.process import ListenerLock
 from ..receiving.factory import HOSTNAME_POLICIES
@@ -48,6 +48,15 @@ ENVIRONMENT = {"host": "DECNET_LISTENER_HOST", "port": "DECNET_SWARM_SYSLOG_PORT
 
 class Options(OutputOptions):
     """Command-line options of the listener."""
+
+    service = "listener"
+    groups = {
+        "listen": ("Where to listen", ("host", "port", "proxy-protocol", "reuse-port")),
+        "tls": ("TLS", ("ca-dir", "allow", "on-hostname-mismatch")),
+        **OutputOptions.groups,
+    }
+    environment = ENVIRONMENT
+    repeated = {**OutputOptions.repeated, "proxy-protocol": "proxyNetworks"}
 
     synopsis = "[options]"
     longdesc = """\
@@ -111,9 +120,11 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
     def __init__(self) -> None:
         super().__init__()
         self.proxies: list[Network] = []
+        self.proxyNetworks: list[str] = []
 
     def opt_proxy_protocol(self, networks: str) -> None:
         """Only balancers at these addresses or networks may connect, by PROXY v2; repeatable"""
+        self.proxyNetworks.append(networks)
         try:
             self.proxies += parseNetworks(networks)
         except ValueError as error:
@@ -138,10 +149,9 @@ Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
         if self["journal"] is None:
             self["journal"] = self.beside("listener.db")
         self.status = statusOptions(self, operators=True)
-        if providerOf(self["journal"]) is None and not os.path.isdir(
-            os.path.dirname(os.path.abspath(self["journal"]))
-        ):
-            raise usage.UsageError(f"no directory for the journal {self['journal']}")
+        if providerOf(self["journal"]) is None:
+            checkDatabase("journal", self["journal"])
+            self["journal"] = str(directory(self["journal"]))
 
     def _writeNothing(self) -> None:
         """

@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from ..errors import UserError
 from .events import Event
 
-__all__ = ["EventCommand", "commandLine"]
+__all__ = ["EventCommand", "NoProgram", "commandLine"]
 
 # Commands that run at once. A command that pages an operator takes about a second.
 RUNNING_MAX = 4
@@ -45,11 +45,16 @@ RUN_S = 30.0
 OUTPUT_OCTETS_MAX = 500
 
 
+class NoProgram(UserError):
+    """This machine has no such program."""
+
+
 def commandLine(text: str) -> list[str]:
     """
     The words of a command line, the program's absolute path first.
 
-    @raise UserError: there is no such program.
+    @raise UserError: the text is no command line.
+    @raise NoProgram: this machine has no such program.
     """
     try:
         words = shlex.split(text)
@@ -59,7 +64,7 @@ def commandLine(text: str) -> list[str]:
         ) from None
     program = shutil.which(words[0]) if words else None
     if program is None:
-        raise UserError(
+        raise NoProgram(
             f"--on-event: there is no executable program {text!r}: give the path of one"
         )
     return [os.path.abspath(program), *words[1:]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,10 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from ..errors import UserError
-from ..options import portNumber
+from ..options import MachineError, portNumber
 from ..trust.contexts import RefuseChain
 from .alarm import LOOK_S
-from .command import EventCommand, commandLine
+from .command import EventCommand, NoProgram, commandLine
 from .events import KINDS, REFUSALS, EventLog
 from .exposition import Exposition, Metric
 from .port import OperatorPort, StatusPort, isLoopback
@@ -97,15 +98,36 @@ def statusOptions(options: Mapping[str, Any], operators: bool) -> StatusOptions:
                 f"--status-address {host!r} is not an IP address: give an address of this"
                 " machine, or 0.0.0.0 for all"
             )
+    sources: Mapping[str, str] = getattr(options, "sources", {})
+    if options["status-port"] is None and "status-address" in sources:
+        raise usage.UsageError(
+            f"--status-address {host} without --status-port: add the port, for example"
+            " --status-port 6515"
+        )
+    try:
+        command = options["on-event"]
+        words = None if command is None else commandLine(command)
+    except NoProgram as error:
+        raise MachineError(str(error)) from None
+    except UserError as error:
+        raise usage.UsageError(str(error)) from None
     try:
         if options["status-port"] is not None:
             Exposition(lambda: ())
-        command = options["on-event"]
-        words = None if command is None else commandLine(command)
     except UserError as error:
-        raise usage.UsageError(str(error)) from None
+        raise MachineError(str(error)) from None
     hideLines = bool(options.get("hide-lines"))
     return StatusOptions(options["status-port"], host, words, hideLines)
+
+
+def _remedyFor(error: BaseException | None, host: str) -> str:
+    cause = getattr(error, "socketError", error)
+    if isinstance(cause, OSError) and cause.errno == errno.EADDRNOTAVAIL:
+        return (
+            f"{host} is not an address of this machine: give one of its addresses as"
+            " --status-address"
+        )
+    return "choose another --status-port"
 
 
 class WatchService(Service):
@@ -203,7 +225,7 @@ class WatchService(Service):
         if isinstance(result, Failure):
             raise SystemExit(
                 f"{self._program}: cannot serve the status on {host} port {port}:"
-                f" {result.getErrorMessage()}; choose another --status-port"
+                f" {result.getErrorMessage()}; {_remedyFor(result.value, host)}"
             )
         self.port = result
         address = result.getHost()

@@ -13,7 +13,7 @@ from ..clock import useMonotonicClock
 from ..limits import Limits
 from ..monitoring.service import STATUS_PARAMETERS, statusOptions
 from ..notify import managed
-from ..options import octets
+from ..options import MissingOption, checkDatabase, octets
 from ..outputs.options import OUTPUT_FLAGS, OutputOptions, makeOutputs
 from ..outputs.process import ListenerLock
 from .options import NATS_FLAGS, NATS_PARAMETERS, isNats, natsOutbox
@@ -25,6 +25,8 @@ __all__ = ["Options", "makeService"]
 
 class Options(OutputOptions):
     """Command-line options of the outputs."""
+
+    service = "outputs"
 
     synopsis = "[options]"
     longdesc = """\
@@ -62,7 +64,7 @@ To rotate the output files, rename them and send SIGHUP at any time, or use logr
 
     def postOptions(self) -> None:
         """Fill in defaults, and check the options."""
-        if self["journal"] is None or not isNats(self["journal"]):
+        if self["journal"] is not None and not isNats(self["journal"]):
             raise usage.UsageError(
                 "--journal must be nats://host:port,...; twistd decnet-listener writes the outputs"
                 " of a journal in a file"
@@ -71,13 +73,12 @@ To rotate the output files, rename them and send SIGHUP at any time, or use logr
         if not self.paths["log"] + self.paths["json"]:
             raise usage.UsageError("no output: give --log-path or --json-path")
         self.status = statusOptions(self, operators=False)
+        if self["journal"] is None:
+            raise MissingOption("no journal given: add --journal nats://host:port,...")
         if self["state"] is None:
             self["state"] = self.beside("outputs.db")
         self["state"] = os.path.abspath(os.path.expanduser(self["state"]))
-        if not os.path.isdir(os.path.dirname(self["state"])):
-            raise usage.UsageError(
-                f"--state {self['state']}: the directory does not exist; create it"
-            )
+        checkDatabase("state", self["state"])
 
 
 def makeService(options: Options) -> IService:

@@ -10,7 +10,8 @@ from typing import Any
 from twisted.logger import Logger, LogLevel
 from twisted.python import usage
 
-from ..options import Described
+from ..configuration import COMMON_GROUPS, Configured
+from ..options import MachineError, nearest
 from .feeds import Output
 from .fileoutput import FileOutput
 from .paths import PLACE, OutputPaths
@@ -33,8 +34,15 @@ NAME_OCTETS_MAX = 160
 _log = Logger()
 
 
-class OutputOptions(Described):
+class OutputOptions(Configured):
     """The outputs' paths: C{paths} has them by kind, after L{checkPaths}."""
+
+    groups = {
+        "outputs": ("Where to write", ("log-path", "json-path", "force-output")),
+        "journal": ("Journal", ("journal", "journal-.*", "state")),
+        **COMMON_GROUPS,
+    }
+    repeated = {"log-path": "logPaths", "json-path": "jsonPaths"}
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,6 +56,16 @@ class OutputOptions(Described):
         """JSON records go here; {worker}, "" and repeating as for --log-path [master.json]"""
         self.paths["json"].append(path)
 
+    @property
+    def logPaths(self) -> list[str]:
+        """The paths of the raw outputs; C{""}: none."""
+        return self.paths["log"] or [""]
+
+    @property
+    def jsonPaths(self) -> list[str]:
+        """The paths of the outputs with records; C{""}: none."""
+        return self.paths["json"] or [""]
+
     def checkPaths(self) -> None:
         """
         Fill in the defaults.
@@ -59,30 +77,47 @@ class OutputOptions(Described):
             self.paths[kind] = [
                 os.path.abspath(os.path.expanduser(p)) for p in given if p
             ]
-        every = self.paths["log"] + self.paths["json"]
-        if len(set(every)) != len(every):
-            raise usage.UsageError("two outputs have the same path")
-        for path in every:
-            directory, name = os.path.split(path)
-            if re.search(r"[{}]", path.replace(PLACE, "")):
+        every = [(kind, path) for kind, paths in self.paths.items() for path in paths]
+        seen: set[str] = set()
+        for kind, path in every:
+            if path in seen:
                 raise usage.UsageError(
-                    f"{path}: only {PLACE} may be in braces; it stands for the sender's"
-                    " name"
+                    f"two outputs have the same path: --{kind}-path {path}"
                 )
-            if path.count(PLACE) > 1 or PLACE in directory:
-                raise usage.UsageError(
-                    f"{path}: {PLACE} may occur once, in the name of the file"
-                )
-            if len(os.fsencode(name)) > NAME_OCTETS_MAX:
-                raise usage.UsageError(
-                    f"{path}: the name of the file is too long; at most"
-                    f" {NAME_OCTETS_MAX} octets are allowed"
+            seen.add(path)
+        for kind, path in every:
+            wrong = _wrongPath(path)
+            if wrong:
+                raise usage.UsageError(f"--{kind}-path {path}: {wrong}")
+        for kind, path in every:
+            if os.path.isdir(path):
+                raise MachineError(
+                    f"--{kind}-path {path} is a directory: give the path of a file in it"
                 )
 
     def beside(self, name: str) -> str:
         """The path of one of our files in the directory of the first output."""
         logs = self.paths["log"]
         return os.path.join(os.path.dirname(logs[0]) if logs else os.getcwd(), name)
+
+
+def _wrongPath(path: str) -> str | None:
+    """The reason why a path cannot be an output's; C{None}: it can."""
+    directory, name = os.path.split(path)
+    placed = re.search(r"\{[^{}]*\}|[{}]", path.replace(PLACE, ""))
+    if placed:
+        return (
+            f"only {PLACE} may be in braces; it stands for the sender's name"
+            f"{nearest(placed[0], [PLACE])}"
+        )
+    if path.count(PLACE) > 1 or PLACE in directory:
+        return f"{PLACE} may occur once, in the name of the file"
+    if len(os.fsencode(name)) > NAME_OCTETS_MAX:
+        return (
+            f"the name of the file is too long; at most {NAME_OCTETS_MAX} octets are"
+            " allowed"
+        )
+    return None
 
 
 # Changes of our outputs by other programs, and how the output goes on. Renaming is usual: it

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from twisted.internet.abstract import isIPv6Address
 from twisted.internet.interfaces import IReactorTime
 
 __all__ = ["DELAY_MAX_S", "DELAY_MIN_S", "Address", "Masters"]
@@ -31,7 +32,7 @@ FACTOR = 2.0
 FAILOVER_S = 0.5
 
 _ADDRESS = re.compile(
-    r"(?:\[(?P<v6>[0-9A-Fa-f:.%a-z]+)\]|(?P<host>[^\[\]:\s/]+))(?::(?P<port>[0-9]{1,5}))?"
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.%a-z]+)\]|(?P<host>[^\[\]:\s/,]+))(?::(?P<port>[0-9]{1,5}))?"
 )
 
 
@@ -50,8 +51,13 @@ class Address(NamedTuple):
         @raise ValueError: the text is no such address; the message says why.
         """
         text = text.strip()
-        if text.count(":") > 1 and "[" not in text:
+        if isIPv6Address(text):
             return cls(text, port)
+        url = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text)
+        if url:
+            raise ValueError(
+                f"{text!r} is a URL: write host or host:port, without {url[0]!r} and path"
+            )
         match = _ADDRESS.fullmatch(text)
         if match is None or not 0 < int(match["port"] or port) < 65536:
             raise ValueError(

@@ -12,12 +12,15 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.python import usage
 
 from ..clock import useMonotonicClock
+from ..configuration import COMMON_GROUPS, Configured
 from ..errors import UserError
 from ..files import FILES_MAX
 from ..monitoring.service import STATUS_PARAMETERS, statusOptions
 from ..notify import managed
 from ..options import (
-    Described,
+    MachineError,
+    MissingOption,
+    checkDatabase,
     count,
     directory,
     fromEnvironment,
@@ -46,11 +49,33 @@ LAG_OCTETS_MAX = 128 * 1024 * 1024
 ENVIRONMENT = {
     "master-port": "DECNET_SWARM_SYSLOG_PORT",
     "agent-dir": "DECNET_AGENT_DIR",
+    "master-host": "DECNET_SWARM_MASTER_HOST",
+    "log-file": "DECNET_INGEST_LOG_FILE",
 }
 
 
-class Options(Described):
+class Options(Configured):
     """Command-line options of the forwarder."""
+
+    service = "forwarder"
+    groups = {
+        "files": ("What to ship", ("log-file", "rotated", "poll-interval")),
+        "masters": (
+            "Where to",
+            (
+                "master-host",
+                "master-port",
+                "master-domain",
+                "on-new-master",
+                "delivery",
+            ),
+        ),
+        "tls": ("TLS", ("agent-dir", "master-name")),
+        **COMMON_GROUPS,
+    }
+    environment = ENVIRONMENT
+    repeated = {"log-file": "logFiles", "rotated": "rotated", "master-host": "hosts"}
+    alternatives = (frozenset({"master-host", "master-domain"}),)
 
     synopsis = "[options]"
     longdesc = """\
@@ -172,8 +197,6 @@ Example:
             os.path.abspath(os.path.expanduser(path)) for path in self.logFiles
         ]
         self._findMasters()
-        if not self.logFiles:
-            raise usage.UsageError("no log file given: add --log-file PATH")
         if self["delivery"] not in ("auto", "acked", "plain"):
             raise usage.UsageError("--delivery must be auto, acked or plain")
         if self["on-new-master"] not in ("resend", "resume"):
@@ -189,17 +212,25 @@ Example:
                 "--max-lag-bytes must be 0 or at least --max-message"
             )
         self.status = statusOptions(self, operators=False)
+        if not self.hosts:
+            raise MissingOption("no master given: add --master-host NAME")
+        if not self.logFiles:
+            raise MissingOption("no log file given: add --log-file PATH")
+        for path in self.logFiles:
+            if os.path.isdir(path):
+                raise MachineError(
+                    f"--log-file {path} is a directory: give a file in it, or a pattern"
+                    f" such as '{path.rstrip('/')}/*.log'"
+                )
         if self["state-db"] is None:
             # A missing directory has no certificates either: loading them reports it.
             self["state-db"] = directory(self["agent-dir"]) / "forwarder.db"
-        elif not os.path.isdir(os.path.dirname(os.path.abspath(self["state-db"]))):
-            state = os.path.dirname(os.path.abspath(self["state-db"]))
-            raise usage.UsageError(
-                f"there is no directory {state} for --state-db: create it"
-            )
+        else:
+            checkDatabase("state-db", self["state-db"])
+            self["state-db"] = directory(self["state-db"])
 
     def _findMasters(self) -> None:
-        if not self.hosts:
+        if not self.hosts and self["master-domain"] is None:
             listed = os.environ.get("DECNET_SWARM_MASTER_HOST", "").split(",")
             self.hosts = [host for host in map(str.strip, listed) if host]
         domain = self["master-domain"]
@@ -210,8 +241,6 @@ Example:
         if domain is not None:
             # RFC 2782: if the DNS has no SRV records, try the address of the domain itself.
             self.hosts = [domain]
-        if not self.hosts:
-            raise usage.UsageError("no master given: add --master-host NAME")
         try:
             self.masters = [
                 Address.parse(host, self["master-port"]) for host in self.hosts

@@ -1,0 +1,197 @@
+"""decnet-syslog config: check a configuration file, or show what a service would use."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.python import usage
+
+from ..configuration import Configured, showConfiguration
+from ..errors import UserError
+from ..master.tap import Options as ListenerOptions
+from ..nats.tap import Options as OutputsOptions
+from ..options import Described, MachineError, MissingOption, nearest
+from ..worker.tap import Options as ForwarderOptions
+
+__all__ = ["Options", "run"]
+
+SERVICES: dict[str, type[Configured]] = {
+    one.service: one for one in (ForwarderOptions, ListenerOptions, OutputsOptions)
+}
+
+
+class _CheckOptions(Described):
+    """Options of config check."""
+
+    synopsis = "FILE ... [options]"
+    longdesc = """\
+Check configuration files: names, types, values, and combinations of options. The exit status is 0
+if a service would accept each of them, and 2 if not. Whatever is wrong only with this machine
+(a missing directory), and options that are still to come from the command line, are notes.
+
+Examples:
+    decnet-syslog config check /etc/decnet-syslog/forwarder.toml
+    decnet-syslog config check ./tokyo.toml --service forwarder"""
+
+    optParameters = [
+        [
+            "service",
+            None,
+            None,
+            "The file's service: forwarder, listener or outputs [the one in the file's name]",
+        ],
+    ]
+
+    def parseArgs(self, *files: str) -> None:
+        """The files."""
+        self.files = files
+
+    def postOptions(self) -> None:
+        """
+        Check that there are files, and that their services are known.
+
+        @raise usage.UsageError: that is not so.
+        """
+        if not self.files:
+            raise usage.UsageError("file missing: config check FILE")
+        given = self["service"]
+        if given is not None and given not in SERVICES:
+            raise usage.UsageError(
+                f"--service: {given!r} is not {', '.join(SERVICES)}{nearest(given, SERVICES)}"
+            )
+        self.services = [given or self._serviceOf(path) for path in self.files]
+
+    def _serviceOf(self, path: str) -> str:
+        found = [name for name in SERVICES if name in os.path.basename(path)]
+        if len(found) != 1:
+            raise usage.UsageError(
+                f"{path}: the file's name does not tell its service: add --service forwarder,"
+                " listener or outputs"
+            )
+        return found[0]
+
+    def run(self) -> int:
+        """Check each file."""
+        status = 0
+        for path, service in zip(self.files, self.services, strict=True):
+            options = SERVICES[service]()
+            # Its errors are ours to report.
+            options.parent = self
+            try:
+                options.parseOptions(["--config", path])
+            except (MissingOption, MachineError) as error:
+                said = str(error).removeprefix(f"{path}:")
+                print(f"{path}: ok for the {service}; note: {said}")
+            except usage.UsageError as error:
+                said = str(error)
+                print(said if said.startswith(path) else f"{path}: {said}")
+                status = 2
+            else:
+                print(f"{path}: ok for the {service}")
+        return status
+
+
+class _Shown:
+    """
+    The options of a service, to be shown even if it would not start with them.
+
+    @ivar trouble: the reason why it would not start.
+    """
+
+    trouble: str | None = None
+
+    def postOptions(self) -> None:
+        """Keep an error for the end."""
+        try:
+            super().postOptions()  # type: ignore[misc]
+        except usage.UsageError as error:
+            located: Any = self
+            self.trouble = located.located(str(error))
+
+    def run(self) -> int:
+        """Show the options."""
+        options: Any = self
+        print(showConfiguration(options))
+        if self.trouble is not None:
+            raise UserError(f"the {options.service} would not start: {self.trouble}")
+        return 0
+
+
+def _shown(service: type[Configured]) -> type[Configured]:
+    name = service.service
+    long = f"""\
+Show every option of the {name} with its value and where that comes from: the command line, the
+environment, a line of the configuration file, or the default. The output is a configuration file.
+
+Example:
+    decnet-syslog config show {name} --config ./{name}.toml"""
+    synopsis = f"[options of the {name}]"
+    return type("_Show", (_Shown, service), {"longdesc": long, "synopsis": synopsis})
+
+
+class _ShowOptions(Described):
+    """Options of config show."""
+
+    synopsis = "forwarder|listener|outputs [options]"
+    longdesc = """\
+Show what a service would use: every option, its value, and where it comes from. Give the options
+with which the service is started, if any.
+
+Examples:
+    decnet-syslog config show forwarder
+    decnet-syslog config show listener --max-rate 2m"""
+
+    subCommands = [
+        [name, None, _shown(one), f"The options of the {name}"]
+        for name, one in SERVICES.items()
+    ]
+
+    def postOptions(self) -> None:
+        """Check that a service is named."""
+        if self.subCommand is None:
+            raise usage.UsageError(
+                "service missing: config show forwarder, listener or outputs"
+            )
+
+    def run(self) -> int:
+        """Show the service's options."""
+        shown: Any = self.subOptions
+        status: int = shown.run()
+        return status
+
+
+class Options(Described):
+    """Options of config."""
+
+    synopsis = "check|show [options]"
+    longdesc = """\
+Check a configuration file before a service reads it, or show what a service would use.
+
+Examples:
+    decnet-syslog config check /etc/decnet-syslog/forwarder.toml
+    decnet-syslog config show forwarder"""
+
+    subCommands = [
+        [
+            "check",
+            None,
+            _CheckOptions,
+            "Check files, and name the line of each mistake.",
+        ],
+        ["show", None, _ShowOptions, "Show each value and where it comes from."],
+    ]
+
+    def postOptions(self) -> None:
+        """Check that a subcommand is named."""
+        if self.subCommand is None:
+            raise usage.UsageError(
+                "subcommand missing: give config check, or config show"
+            )
+
+
+def run(options: Options) -> int:
+    """Run the command. The exit status."""
+    chosen: Any = options.subOptions
+    status: int = chosen.run()
+    return status

@@ -1,0 +1,20 @@
+"""
+The configuration file of a service: TOML, with every option of its command line under its own
+name.
+
+Requirements: no option needs an entry here to be in the file. Every mistake in the file is reported
+with its line, in one line, before anything is opened.
+"""
+
+from .document import CONFIGURATION_OCTETS_MAX, Entry, readEntries
+from .options import COMMON_GROUPS, Configured
+from .shown import showConfiguration
+
+__all__ = [
+    "COMMON_GROUPS",
+    "CONFIGURATION_OCTETS_MAX",
+    "Configured",
+    "Entry",
+    "readEntries",
+    "showConfiguration",
+]
