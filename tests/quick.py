@@ -23,6 +23,7 @@ _INOTIFY = "needs an instance of inotify, and other programs can use them up"
 LEFT_OUT = {
     "test_balanced": PROGRAMS,
     "test_cluster": PROGRAMS,
+    "test_configuration": PROGRAMS,
     "test_contents": _LONG,
     "test_cuts": PROGRAMS,
     "test_damaged": PROGRAMS,

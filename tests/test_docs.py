@@ -260,6 +260,7 @@ class ClaimTests(SynchronousTestCase):
                     "test_peers",
                     "test_logrotate",
                     "test_balanced",
+                    "test_configuration",
                     "test_watch_docs",
                     "test_watch_operators",
                     "test_enrolling_page",
@@ -267,7 +268,7 @@ class ClaimTests(SynchronousTestCase):
             ]
         )
         examples = sorted(path.name for path in (DOCS / "examples").iterdir())
-        self.assertEqual(len(examples), 11)
+        self.assertEqual(len(examples), 13)
         for name in examples:
             self.assertRegex(
                 pages, f"literalinclude:: examples/{name}\n|:download:`examples/{name} "
