@@ -485,9 +485,26 @@ class CommandTests(ConfigurationTestCase):
         self.assertIn("add --service", err)
         status, out, err = said("config", "check", other, path, "--service=listener")
         self.assertEqual((status, out.count("\n")), (0, 2), err)
-        for words in ([], ["check"], ["show"], ["shwo"], ["check", "--service=x", "f"]):
+        for words in ([], ["check"], ["show"], ["shwo"], ["check", "--service=x", "f"],
+                      ["check", ""], ["show", "forwarder", "--config=", "a\n"]):  # fmt: skip
             status, out, err = said("config", *words)
             self.assertEqual((status, err.count("\n")), (2, 1), err)
+
+    def test_undecodablePath(self) -> None:
+        """Octets of a path that are not UTF-8 are shown as escapes."""
+        name = os.fsencode(self.home) + b"/\xff-forwarder.toml"
+        with open(name, "w") as file:
+            file.write("delivery = 'maybe'")
+        process = subprocess.run(
+            [
+                *(sys.executable, "-c", "from decnet_syslog.cli import main; main()"),
+                *(b"config", b"check", name),
+            ],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+            capture_output=True,
+        )
+        self.assertEqual((process.returncode, process.stderr), (2, b""))
+        self.assertIn(b"udcff-forwarder.toml:1: --delivery", process.stdout)
 
     def test_showTellsSources(self) -> None:
         """C{config show} tells where each value comes from, even if the service would not start."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from twisted.python import usage
@@ -19,6 +20,12 @@ __all__ = ["Options", "run"]
 SERVICES: dict[str, type[Configured]] = {
     one.service: one for one in (ForwarderOptions, ListenerOptions, OutputsOptions)
 }
+
+
+def _show(text: str) -> None:
+    """Print. The terminal's encoding may lack characters of a path."""
+    encoding = sys.stdout.encoding or "ascii"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 class _CheckOptions(Described):
@@ -53,7 +60,7 @@ Examples:
 
         @raise usage.UsageError: that is not so.
         """
-        if not self.files:
+        if not all(self.files) or not self.files:
             raise usage.UsageError("file missing: config check FILE")
         given = self["service"]
         if given is not None and given not in SERVICES:
@@ -82,13 +89,13 @@ Examples:
                 options.parseOptions(["--config", path])
             except (MissingOption, MachineError) as error:
                 said = str(error).removeprefix(f"{path}:")
-                print(f"{path}: ok for the {service}; note: {said}")
+                _show(f"{path}: ok for the {service}; note: {said.strip()}")
             except usage.UsageError as error:
                 said = str(error)
-                print(said if said.startswith(path) else f"{path}: {said}")
+                _show(said if said.startswith(path) else f"{path}: {said}")
                 status = 2
             else:
-                print(f"{path}: ok for the {service}")
+                _show(f"{path}: ok for the {service}")
         return status
 
 
@@ -112,7 +119,7 @@ class _Shown:
     def run(self) -> int:
         """Show the options."""
         options: Any = self
-        print(showConfiguration(options))
+        _show(showConfiguration(options))
         if self.trouble is not None:
             raise UserError(f"the {options.service} would not start: {self.trouble}")
         return 0

@@ -89,6 +89,18 @@ class Configured(Described):
     def opt_config(self, path: str) -> None:
         """Configuration file, in TOML; "": none [NAME.toml of the service in /etc/decnet-syslog]"""
 
+    def parseArgs(self, *words: str) -> None:
+        """
+        Refuse arguments: a service has only options.
+
+        @raise usage.UsageError: there is one.
+        """
+        if words:
+            raise usage.UsageError(
+                f"unexpected argument {words[0][:80]!a}: a service has only options,"
+                " which begin with --"
+            )
+
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
         Parse the command line, the environment and the file.
