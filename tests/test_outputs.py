@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -319,6 +322,104 @@ class WorkerFileTests(OutputTestCase):
     """An output with one file per worker."""
 
     template = "{worker}.log"
+
+    @contextmanager
+    def oneWrite(self) -> Iterator[None]:
+        """One write succeeds. Then the disk is full."""
+        write, left = os.write, [1]
+
+        def full(descriptor: int, octets: bytes) -> int:
+            if not left:
+                raise OSError(errno.ENOSPC, "full")
+            left.pop()
+            return write(descriptor, octets)
+
+        with mock.patch("os.write", full):
+            yield
+
+    def test_countedWithoutAWrite(self) -> None:
+        """
+        If a file gets nothing because every octet is in an earlier file, the cursor counts
+        that, too: the worker's next lines are not taken for those octets.
+        """
+        for other in (True, False):
+            with self.subTest(other=other):
+                self.path = self.directory / "w1.log"
+                seq = self.output.seq
+                self.apply(batch(seq + 1, b"a\n", "w1"), batch(seq + 2, b"b\n", "w2"))
+                self.save(self.output.sync())
+                group = [batch(seq + 3, b"one\n", "w1"), batch(seq + 4, b"2\n", "w2")]
+                with self.oneWrite():
+                    self.assertRaises(OSError, self.output.apply, group)
+                self.path.rename(self.directory / f"w1.log.{seq}")
+                self.apply(*(group if other else group[:1]))
+                self.save(self.output.sync())
+                self.crash()
+                last = b"last %d\n" % seq
+                self.apply(*group[1:], batch(seq + 5, last, "w1"))
+                self.assertEqual(self.read(f"w1.log.{seq}")[-6:], b"a\none\n")
+                self.assertEqual(self.read("w1.log"), last)
+                self.save(self.output.sync())
+
+    def placeTaken(self, move: Callable[[Path], object]) -> None:
+        """
+        Another program moves a worker's file and puts a directory in its place, and takes it
+        away later, between octets that the cursor does not count: each line is written once.
+        """
+        for worker, killed in (("w1", False), ("w2", True)):
+            place = self.directory / f"{worker}.log"
+            with self.subTest(killed=killed):
+                first = self.output.seq + 1
+                self.apply(batch(first, b"a %d\n" % first, worker))
+                self.save(self.output.sync())
+                pending = [batch(first + 1, b"bb %d\n" % first, worker)]
+                wanted = [*pending]
+                self.apply(*pending)
+                move(place)
+                place.mkdir()
+                for number in range(2, 5):
+                    if killed:
+                        self.crash()
+                    else:
+                        pending = []
+                    octets = b"line %d\n" % (first + number)
+                    pending += [batch(first + number, octets, worker)]
+                    wanted += pending[-1:]
+                    for _ in range(2):
+                        # The path is chosen again after it could not be opened.
+                        try:
+                            self.apply(*pending)
+                        except UserError:
+                            continue
+                        break
+                    if number == 3:
+                        place.rmdir()
+                there = b"".join(
+                    gzip.decompress(path.read_bytes())
+                    if path.suffix == ".gz"
+                    else path.read_bytes()
+                    for path in self.directory.rglob("*")
+                    if path.is_file()
+                )
+                for one in wanted:
+                    self.assertEqual(there.count(one.octets), 1, one.octets)
+                self.save(self.output.sync())
+
+    def test_placeTakenAfterRename(self) -> None:
+        """See L{placeTaken}."""
+        self.placeTaken(lambda path: path.rename(f"{path}.{self.output.seq}"))
+
+    def test_placeTakenAfterCompression(self) -> None:
+        """See L{placeTaken}."""
+
+        def compress(path: Path) -> None:
+            for file in self.output._files.values():
+                file._sizes._noted.clear()
+            packed = Path(f"{path}.{self.output.seq}.gz")
+            packed.write_bytes(gzip.compress(path.read_bytes()))
+            path.unlink()
+
+        self.placeTaken(compress)
 
     def test_workersAreSplit(self) -> None:
         """Each worker's lines are written once, to the worker's own file."""

@@ -69,7 +69,7 @@ class OutputFile:
     @ivar size: the file's length after our last write, or when it was opened.
     @ivar ahead: the number of octets after the cursor in earlier files.
     @ivar surplus: the number of octets after these, at the end of this file.
-    @ivar dirty: whether the file has octets that were not synced.
+    @ivar dirty: whether the file has octets that were not synced, or L{counted} has moved.
     @ivar watch: the number of the watch in L{Opens}.
     @ivar isLost: whether the search for the counted file failed.
     @ivar unlike: a file that was recovered, and the offset where it has octets that the output
@@ -125,17 +125,23 @@ class OutputFile:
         self._room = Room(self.descriptor, os.path.dirname(path))
 
     @classmethod
-    def recover(cls, path: str, recorded: FileLength, events: Events) -> OutputFile:
-        """Open a file after a restart."""
+    def recover(
+        cls, path: str, recorded: FileLength, events: Events, former: str
+    ) -> OutputFile:
+        """
+        Open a file after a restart.
+
+        @param former: the path of the recorded file.
+        """
         file = cls(path, events, recorded)
         try:
-            file._recover(recorded)
+            file._recover(recorded, former)
         except BaseException:
             file.close()
             raise
         return file
 
-    def _recover(self, recorded: FileLength) -> None:
+    def _recover(self, recorded: FileLength, former: str) -> None:
         self.ahead = recorded.ahead
         if not recorded.inode:
             self.endLine()
@@ -150,11 +156,13 @@ class OutputFile:
             self._doubted = recorded if self.surplus else None
             return
         # An empty file proves nothing: a new one can have the inode number of a deleted one.
-        self._earlier = EarlierFile(self.path, recorded, self._events)
+        self._earlier = EarlierFile(self.path, recorded, self._events, former)
         self.endLine()
 
     @classmethod
-    def resume(cls, path: str, recorded: FileLength, events: Events) -> OutputFile:
+    def resume(
+        cls, path: str, recorded: FileLength, events: Events, former: str
+    ) -> OutputFile:
         """Open a file again that this process closed when it had no surplus."""
         file = cls(path, events, recorded)
         file.ahead = recorded.ahead
@@ -285,6 +293,10 @@ class OutputFile:
 
     def release(self, octets: int) -> None:
         """Move on: the first C{octets} do not come again."""
+        if octets:
+            # L{counted} has changed, even if nothing was written: a cursor that moves without
+            # it would skip as many octets again.
+            self.dirty = True
         earlier = min(self.ahead, octets)
         self.ahead -= earlier
         octets -= earlier
@@ -292,7 +304,6 @@ class OutputFile:
             self.surplus -= octets
         else:
             self._earlier.advance(octets, self.ahead)
-            self.dirty = True
 
     def opened(self, size: int) -> None:
         """Note that another program opened the file when it had C{size} octets or more."""

@@ -110,6 +110,10 @@ class FileOutput:
         self._finished: set[str] = set()
         # The end of a deleted file, which must come first in the next file of its path.
         self._again: dict[str, bytes] = {}
+        # For a path whose next file continues that of another path of the same worker: the other
+        # path. And the paths for which the journal does not have this yet.
+        self._after: dict[str, str] = {}
+        self._taken: set[str] = set()
 
     def start(self, cursor: Cursor) -> None:
         """
@@ -283,8 +287,41 @@ class FileOutput:
             # Decide again before each open: the file may have become a directory.
             if len(self._pathOf) > OPEN_FILES_MAX:
                 self._pathOf.clear()
-            path = self._pathOf[worker] = self._paths.usable(worker)
+            path = self._pathOf[worker] = self._choose(worker)
         return path
+
+    def _choose(self, worker: str) -> str:
+        """The path for a worker's lines: that of an open file, or else the best."""
+        possible = self._paths.possible(worker)
+        for path in possible:
+            if path in self._files:
+                return path
+        path = self._paths.usable(worker)
+        for other in possible:
+            if other != path:
+                self._takeOver(path, other)
+        return path
+
+    def _takeOver(self, path: str, other: str) -> None:
+        """
+        Continue the file of another path of the same worker in C{path}.
+
+        That file may hold octets after the cursor. So its record moves: at most one path of a
+        worker has such a record.
+        """
+        recorded = self._moved.get(other) or self._saved.get(other)
+        if recorded is None or not (recorded.inode or recorded.ahead):
+            return
+        if other not in self._finished:
+            self._moved[path] = recorded
+            self._finished.discard(path)
+            self._after[path] = other
+        self._moved[other] = NO_FILE(0)
+        self._finished.discard(other)
+        self._taken.add(path)
+        again = self._again.pop(other, b"")
+        if again:
+            self._again[path] = self._again.get(path, b"") + again
 
     def _write(
         self, file: OutputFile, batches: Sequence[Batch], whole: bytes | None
@@ -346,7 +383,9 @@ class FileOutput:
             if recorded is None:
                 recorded = NO_FILE(0)
             reopen = OutputFile.resume if path in self._finished else OutputFile.recover
-            file = reopen(path, recorded, self._events)
+            former = self._after.get(path, path)
+            file = reopen(path, recorded, self._events, former)
+            self._after.pop(path, None)
             self._watch(file)
             self._finished.discard(path)
         self._files[path] = file
@@ -370,8 +409,9 @@ class FileOutput:
                 self._moved[path] = file.counted()
                 self._drop(path)
             file = self._file(path)
-        elif not file.resized() and not self._isNew(path, file):
+        elif not (file.resized() or self._isNew(path, file) or path in self._taken):
             return self._writeAgain(path)
+        self._taken.discard(path)
         self._count(path, file)
         self._writeAgain(path)
         return True

@@ -10,8 +10,11 @@ So an output uses a path with a worker's name only if nothing else can claim it.
 paths of the listener's other files and of rotated copies, a path to which another output has a
 better claim, a path with the suffix of refused paths, and a path that is not a regular file.
 A refused path becomes C{PATH.refused}; no other path ends like that. If
-several outputs could refuse the same path, a checksum of output and worker follows. The choice
-does not depend on the past: after a restart it is the same.
+several outputs could refuse the same path, a checksum of output and worker follows.
+
+Another program can put a directory in the place of a worker's file, and take it away again. So
+a worker's lines may go on in another of its paths (L{WorkerPaths.possible}), also after a
+restart; L{decnet_syslog.outputs.fileoutput} then skips what an earlier one has.
 """
 
 from __future__ import annotations
@@ -133,23 +136,39 @@ class WorkerPaths:
         path = self.direct(worker)
         if path == self._path or self._isOurs(path):
             return path
-        instead = path + REFUSED
+        instead, unique = self._refused(worker)
         if self._isOneOfMany or instead in self._reserved or not _mayBeOutput(instead):
-            owner = f"{self._kind}:{self._path}:{worker}"
-            instead += "-" + sha256(owner.encode()).hexdigest()[:16]
+            instead = unique
         if path not in self._said and len(self._said) < REFUSED_MAX:
             self._said.add(path)
             self._events("output-refused", path=path, instead=instead)
         return instead
 
+    def possible(self, worker: str) -> list[str]:
+        """All paths that a worker's lines can go to. No other worker's lines go there."""
+        path = self.direct(worker)
+        if path == self._path:
+            return [path]
+        return [*([path] if self._isUnclaimed(path) else []), *self._refused(worker)]
+
+    def _refused(self, worker: str) -> tuple[str, str]:
+        """The paths instead of a refused one: the usual, and the one that is always unique."""
+        instead = self.direct(worker) + REFUSED
+        owner = f"{self._kind}:{self._path}:{worker}"
+        return instead, instead + "-" + sha256(owner.encode()).hexdigest()[:16]
+
     def _isOurs(self, path: str) -> bool:
-        """Whether nothing else can claim a path."""
+        """Whether nothing else can claim a path, or stands there now."""
+        return self._isUnclaimed(path) and _mayBeOutput(path)
+
+    def _isUnclaimed(self, path: str) -> bool:
+        """Whether nothing else can ever claim a path."""
         return not (
             _REFUSED.search(path)
             or path in self._reserved
             or any(_claims(rival, path) for rival in self._rivals)
             or self._isRotated(path)
-        ) and _mayBeOutput(path)
+        )
 
     def _isRotated(self, path: str) -> bool:
         """Whether rotation can give this name to a reserved file."""

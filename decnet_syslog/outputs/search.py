@@ -57,13 +57,23 @@ class EarlierFile:
         would not write; C{None} if it does not.
     """
 
-    def __init__(self, path: str, counted: FileLength, events: Events) -> None:
-        """Search for the file and its copies."""
+    def __init__(
+        self,
+        path: str,
+        counted: FileLength,
+        events: Events,
+        former: str | None = None,
+    ) -> None:
+        """
+        Search for the file and its copies.
+
+        @param former: the path that the file had, if that is not C{path}.
+        """
         self.counted = counted
         self.unlike: tuple[str, int] | None = None
         self._path = path
         self._events = events
-        self._copies = findCopies(path, counted)
+        self._copies = findCopies(path, counted, former=former)
         # Whether one copy was chosen; the others are closed then.
         self._isProved = False
         self._compared = b""
@@ -174,7 +184,10 @@ class EarlierFile:
 
 
 def findCopies(
-    path: str, recorded: FileLength, isJustMoved: bool = False
+    path: str,
+    recorded: FileLength,
+    isJustMoved: bool = False,
+    former: str | None = None,
 ) -> list[Copy]:
     """
     Open the file that an output was counted in, and files that may be copies.
@@ -183,10 +196,12 @@ def findCopies(
     @param isJustMoved: the file was deleted a moment ago, and may have been moved to a sibling
         directory. Files there count unless a process has them open for writing, as it has the
         file of another output.
+    @param former: the path whose copies are searched for, if that is not C{path}; in the same
+        directory.
     @return: the file itself first, then the newest.
     """
     found: list[tuple[bool, int, str, bool]] = []
-    base = os.path.basename(path)
+    base = os.path.basename(former or path)
     mayBeCopy = _copyNames(base)
     own = os.path.dirname(path)
     entries = list(_nearby(path))
