@@ -99,8 +99,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         status = _run(options, arguments)
         sys.stdout.flush()
     except usage.UsageError as error:
+        # Twisted ends some of its reasons with a full stop.
+        reason = str(error).rstrip(".")
         print(
-            f'decnet-syslog: {error}; see "{_called(options)} --help"', file=sys.stderr
+            f'decnet-syslog: {reason}; see "{_called(options)} --help"', file=sys.stderr
         )
         status = 2
     except UserError as error:

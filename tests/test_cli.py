@@ -103,6 +103,29 @@ class HelpTests(SynchronousTestCase):
             self.assertIn(help_, err.getvalue())
             self.assertEqual(err.getvalue().count("\n"), 1)
 
+    def test_wordsOfUsageErrors(self) -> None:
+        """
+        A usage error shows the word that is wrong and the reason, without Twisted's words around it
+        and without a full stop in the middle of the line.
+        """
+        for words, text in (
+            (
+                ["prove", "--kills", "x"],
+                "decnet-syslog: --kills: 'x' is not a positive number; see",
+            ),
+            (["revoke", "a", "b"], "decnet-syslog: Wrong number of arguments; see"),
+            (
+                ["status", "foo"],
+                "decnet-syslog: 'foo' is not an address: give status PORT",
+            ),
+            (["status"], "decnet-syslog: address missing: give status PORT"),
+        ):
+            err = io.StringIO()
+            with redirect_stderr(err):
+                status, _ = said(*words)
+            self.assertEqual(status, 2)
+            self.assertTrue(err.getvalue().startswith(text), err.getvalue())
+
     def test_anyOrder(self) -> None:
         """
         Arguments and options can be mixed; arguments after C{--} are never options.

@@ -75,8 +75,9 @@ Examples:
             scheme = "https" if self["bundle"] else "http"
             url = f"{scheme}://{match[1] or '127.0.0.1'}:{match[2]}"
         if not url.startswith(("http://", "https://")):
+            fault = f"{url!r} is not an address" if url else "address missing"
             raise usage.UsageError(
-                "address missing: give status PORT, the --status-port of a decnet-listener or"
+                f"{fault}: give status PORT, the --status-port of a decnet-listener or"
                 " decnet-forwarder"
             )
         if url.startswith("https://") != bool(self["bundle"]):
