@@ -208,7 +208,7 @@ def _find(report: Report, rotations: Iterable[Rotation], path: str) -> Rotation 
         report.note(
             check,
             "no rotation is configured",
-            "nothing is lost, but the disk will fill up: see docs/operations",
+            "nothing is lost, but the disk will fill up: see docs/operations.rst",
         )
         return None
     if len(covering) > 1:
