@@ -318,6 +318,52 @@ class FullDiskTests(OutputTestCase):
         self.assertEqual(self.read(), b"a\nbb\ncc\nd\ne\n")
 
 
+class ClosedTests(OutputTestCase):
+    """Files that change while the output has closed them, or cannot be opened completely."""
+
+    def test_truncatedWhileClosed(self) -> None:
+        """
+        After a signal the output closes its file. If that is truncated before the next
+        write, and the process is killed, each line is in one of the files once.
+        """
+        copy = self.directory / "master.log.1"
+        for rounds in range(2):
+            with self.subTest(round=rounds):
+                seq = self.output.seq
+                before = batch(seq + 1, b"before %d\n" % seq)
+                after = batch(seq + 2, b"after %d\n" % seq)
+                self.apply(before)
+                self.output.reopen()
+                copy.write_bytes(self.path.read_bytes())
+                os.truncate(self.path, 0)
+                self.apply(after)
+                self.crash()
+                self.apply(before, after)
+                self.assertEqual(
+                    copy.read_bytes() + self.read(), before.octets + after.octets
+                )
+                self.save(self.output.sync())
+                # The next round begins like the first: with an empty file.
+                self.path.unlink()
+                self.crash()
+
+    def test_cutLineOnFullDisk(self) -> None:
+        """
+        At a start with a full disk, a cut line of another program cannot be ended. The output
+        can be started all the same, and goes on when there is room.
+        """
+        self.apply(batch(1, b"a\n"))
+        self.save(self.output.sync())
+        self.path.rename(self.directory / "master.log.1")
+        self.path.write_bytes(b"cut")
+        self.output.close()
+        with mock.patch("os.write", side_effect=OSError(errno.ENOSPC, "full")):
+            error = self.assertRaises(UserError, self.start)
+        self.assertIn("full", str(error))
+        self.apply(batch(2, b"b\n"))
+        self.assertEqual(self.read(), b"cut\nb\n")
+
+
 class WorkerFileTests(OutputTestCase):
     """An output with one file per worker."""
 

@@ -111,9 +111,9 @@ class FileOutput:
         # The end of a deleted file, which must come first in the next file of its path.
         self._again: dict[str, bytes] = {}
         # For a path whose next file continues that of another path of the same worker: the other
-        # path. And the paths for which the journal does not have this yet.
+        # path. And paths whose file has changed in a way that the journal must have first.
         self._after: dict[str, str] = {}
-        self._taken: set[str] = set()
+        self._unrecorded: set[str] = set()
 
     def start(self, cursor: Cursor) -> None:
         """
@@ -139,7 +139,14 @@ class FileOutput:
             )
         self._paths.check(self._saved)
         self._isOpened = False
-        self._open()
+        try:
+            self._open()
+        except OSError as error:
+            # A cut line cannot be ended on a full disk.
+            raise UserError(
+                f"cannot write the output {self.path}: {error.strerror}; free some space, or"
+                " check its disk"
+            ) from error
         file = self._files.get(self.path)
         if file is not None and file.size and not (cursor.seq or cursor.files):
             self._events(
@@ -318,7 +325,7 @@ class FileOutput:
             self._after[path] = other
         self._moved[other] = NO_FILE(0)
         self._finished.discard(other)
-        self._taken.add(path)
+        self._unrecorded.add(path)
         again = self._again.pop(other, b"")
         if again:
             self._again[path] = self._again.get(path, b"") + again
@@ -387,6 +394,10 @@ class FileOutput:
             file = reopen(path, recorded, self._events, former)
             self._after.pop(path, None)
             self._watch(file)
+            place = recorded.device, recorded.inode, recorded.length
+            if path in self._finished and file.place != place:
+                # Rotated while it was closed. A new file may even have its inode number.
+                self._unrecorded.add(path)
             self._finished.discard(path)
         self._files[path] = file
         return file
@@ -409,9 +420,11 @@ class FileOutput:
                 self._moved[path] = file.counted()
                 self._drop(path)
             file = self._file(path)
-        elif not (file.resized() or self._isNew(path, file) or path in self._taken):
+        elif not (
+            file.resized() or self._isNew(path, file) or path in self._unrecorded
+        ):
             return self._writeAgain(path)
-        self._taken.discard(path)
+        self._unrecorded.discard(path)
         self._count(path, file)
         self._writeAgain(path)
         return True
