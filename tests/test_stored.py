@@ -21,6 +21,7 @@ from decnet_syslog.journal.stored import (
     storedOctets,
 )
 from decnet_syslog.journal.values import Cursor, Deposit, Grant, Wish
+from decnet_syslog.limits import Limits
 
 from .doubles import PROVENANCE, STREAM, MasterTestCase, lines
 
@@ -287,7 +288,7 @@ class KeptTests(StoredTestCase):
         for number in range(300):
             self.open(number, "x")
         kept = self.journal.keptOctets
-        self.commits.limits = replace(self.commits.limits, journal=kept // 2)
+        self.openCommits(limits=Limits(journal=kept // 2))
         self.assertFalse(self.commits.blocked)
         self.assertFalse(self.commits.crowdedFor("w1"))
         self.journal.commit([lines(None, 0, b"x" * (kept // 4))])
@@ -296,9 +297,7 @@ class KeptTests(StoredTestCase):
     def test_positionsCount(self) -> None:
         """Positions below that reduce the room for lines."""
         grant = self.journal.grant("w1", STREAM, 0, 0, "x")
-        self.commits.limits = replace(
-            self.commits.limits, journal=4 * self.journal.keptOctets
-        )
+        self.openCommits(limits=Limits(journal=4 * self.journal.keptOctets))
         some = self.batch(grant, b"x" * (2 * self.journal.keptOctets), "x")
         self.journal.commit([some])
         self.assertLess(self.journal.octets, self.commits.limits.journal)
