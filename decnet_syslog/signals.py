@@ -136,6 +136,10 @@ class ServiceSignals:
 
     def _signalled(self, number: int, frame: Any) -> None:
         if number in _STOP:
+            if self._before.get(number) is signal.SIG_IGN:
+                # A shell starts programs in the background like this. If it counted as the
+                # first stop signal, no SIGTERM would stop the service any more.
+                return
             # Further ones may come before the reactor begins to stop.
             isFirst = not (self._isStopping or self._isEnding)
             self._isStopping = self._isEnding = True

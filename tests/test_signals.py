@@ -99,6 +99,24 @@ class StartTests(SynchronousTestCase):
             self.assertNotIn(signal.SIGTERM, held)
             self.assertTrue(gc.isenabled())
 
+    def test_ignoredInterrupt(self) -> None:
+        """
+        SIGINT has no effect if whoever started the service has ignored it, as shells do in the
+        background; SIGTERM still stops the service.
+        """
+        stops: list[int] = []
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda number, frame: stops.append(number))
+        reactor = FakeReactor()
+        signals = ServiceSignals(reactor, lambda: None)
+        reactor.running = True
+        signals.catch()
+        self.addCleanup(signals.release)
+        signal.raise_signal(signal.SIGINT)
+        self.assertEqual((stops, reactor.calls), ([], []))
+        signal.raise_signal(signal.SIGTERM)
+        self.assertEqual(stops, [signal.SIGTERM])
+
     def test_earlySignals(self) -> None:
         """
         Signals that arrive before the handlers are installed are handled afterwards,
