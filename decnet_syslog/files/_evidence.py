@@ -11,12 +11,12 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ._contents import Content, Life, Proof
+from ._contents import HEAD_OCTETS, Content, Life, Proof
 from ._examined import Examined, checksumOf
 from ._objects import FileId, birthTime, identify
 from ._open import OpenContent
 from ._reader import Vanished
-from ._rules import Candidate, SeenFile
+from ._rules import Candidate, SeenFile, beginsLike
 
 if TYPE_CHECKING:
     from ._follower import FileFollower
@@ -32,9 +32,6 @@ __all__ = [
     "unreadPast",
 ]
 
-# Octets of two files that are compared to see if one looks like a copy of the other.
-LOOK_OCTETS = 4096
-
 
 def isUnchanged(content: Content, path: str) -> bool:
     try:
@@ -48,11 +45,16 @@ def liveFile(descriptor: int) -> SeenFile:
     return SeenFile(
         identify(descriptor),
         os.fstat(descriptor).st_size,
-        os.pread(descriptor, LOOK_OCTETS, 0),
+        os.pread(descriptor, HEAD_OCTETS, 0),
         checksumOf(descriptor),
         isLive=True,
         birth=birthTime(descriptor),
     )
+
+
+def reader(descriptor: int) -> Callable[[int, int], bytes]:
+    """The octets of an open file, by count and offset."""
+    return lambda count, at: os.pread(descriptor, count, at)
 
 
 def ownOf(one: OpenContent) -> Callable[[int, int, int], int | None]:
@@ -75,13 +77,7 @@ def pending(live: int, file: SeenFile) -> Candidate:
     """
 
     def looks(other: SeenFile) -> bool:
-        if other.size > file.size or 0 < other.birth < file.birth:
-            return False
-        count = min(len(other.head), len(file.head))
-        start = max(0, other.size - LOOK_OCTETS)
-        return other.head[:count] == file.head[:count] and other.pread(
-            other.size - start, start
-        ) == os.pread(live, other.size - start, start)
+        return beginsLike(other, file.size, file.head, file.birth, reader(live))
 
     return Candidate(Content("", 0, ""), isThere=True, looksLike=looks)
 
@@ -132,14 +128,8 @@ def looksLike(one: OpenContent) -> Callable[[SeenFile], bool]:
         own = one.file
         if own is None or own.descriptor is None or file.size > own.size:
             return False
-        if not one.fromArchive and 0 < file.birth < birthTime(own.descriptor):
-            # A copy is created after its original.
-            return False
-        count = min(len(file.head), len(own.head))
-        start = max(0, file.size - LOOK_OCTETS)
-        return file.head[:count] == own.head[:count] and file.pread(
-            file.size - start, start
-        ) == os.pread(own.descriptor, file.size - start, start)
+        birth = 0 if one.fromArchive else birthTime(own.descriptor)
+        return beginsLike(file, own.size, own.head, birth, reader(own.descriptor))
 
     return looks
 

@@ -67,6 +67,7 @@ __all__ = [
     "Rule",
     "SeenFile",
     "Verdict",
+    "beginsLike",
     "explains",
     "fits",
     "isAwaited",
@@ -298,19 +299,37 @@ def explains(candidate: Candidate, file: SeenFile) -> bool:
     return file.size <= content.extent and beginsAlike(file, content)
 
 
+def beginsLike(
+    file: SeenFile,
+    size: int,
+    head: bytes,
+    birth: int,
+    pread: Callable[[int, int], bytes] | None,
+) -> bool:
+    """
+    Whether a file looks like a copy of the beginning of another one: head, end and age.
+
+    @param birth: 0: the age says nothing.
+    @param pread: the other one's octets; C{None}: do not compare the end.
+    """
+    # A copy is created after its original.
+    if file.size > size or 0 < file.birth < birth:
+        return False
+    count = min(len(file.head), len(head))
+    start = max(0, file.size - HEAD_OCTETS)
+    octets = file.size - start
+    return file.head[:count] == head[:count] and (
+        pread is None or file.pread(octets, start) == pread(octets, start)
+    )
+
+
 def original(candidate: Candidate, own: SeenFile) -> Candidate:
     """The candidate of a content whose own object is among the files: it may be copied."""
+    birth = 0 if own.isArchive else own.birth
+    pread = None if own.isLive else own.pread
 
     def looksLike(file: SeenFile) -> bool:
-        isOlder = not own.isArchive and 0 < file.birth < own.birth
-        if file.size > own.size or isOlder:
-            return False
-        count = min(len(file.head), len(own.head))
-        start = max(0, file.size - HEAD_OCTETS)
-        octets = file.size - start
-        return file.head[:count] == own.head[:count] and (
-            own.isLive or file.pread(octets, start) == own.pread(octets, start)
-        )
+        return beginsLike(file, own.size, own.head, birth, pread)
 
     return replace(candidate, isThere=True, looksLike=looksLike)
 
