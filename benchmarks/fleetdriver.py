@@ -37,13 +37,13 @@ from twisted.logger import (
 from twisted.protocols.basic import LineOnlyReceiver
 
 from decnet_syslog.clock import useMonotonicClock
-from decnet_syslog.sending.session import Session
-from decnet_syslog.trust.bundles import Bundle
-from decnet_syslog.trust.contexts import ForwarderContext, forwarderContext
-from decnet_syslog.worker.connector import EndpointConnector
-from decnet_syslog.worker.forwarder import ForwarderFactory
-from decnet_syslog.worker.masters import Address, Masters
-from decnet_syslog.worker.protocol import ForwarderProtocol
+from decnet_syslog.sending._session import Session
+from decnet_syslog.trust._bundles import Bundle
+from decnet_syslog.trust._contexts import ForwarderContext, forwarderContext
+from decnet_syslog.worker._connector import EndpointConnector
+from decnet_syslog.worker._forwarder import ForwarderFactory
+from decnet_syslog.worker._masters import Address, Masters
+from decnet_syslog.worker._protocol import ForwarderProtocol
 
 from .fleet import FleetPlan, allowDescriptors
 from .lines import stamped

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from decnet_syslog.journal.promise import JournalPromise
-from decnet_syslog.journal.sqlite import Journal
-from decnet_syslog.journal.values import Cursor, Deposit, Wish
-from decnet_syslog.wire.record import Provenance
+from decnet_syslog.journal._promise import JournalPromise
+from decnet_syslog.journal._sqlite import Journal
+from decnet_syslog.journal._values import Cursor, Deposit, Wish
+from decnet_syslog.wire._record import Provenance
 from tests.natsserver import NatsCluster, openJetStream, waitUntil
 
 from .lines import decnetLines

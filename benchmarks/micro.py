@@ -22,11 +22,11 @@ from typing import Any
 from unittest import mock
 
 from decnet_syslog import hotpath
-from decnet_syslog.journal.sqlite import Journal
-from decnet_syslog.journal.values import Cursor, Deposit
-from decnet_syslog.sending.encoding import encodeLines
-from decnet_syslog.wire.framing import FrameDecoder, Lines
-from decnet_syslog.wire.record import Provenance, record, renderLines
+from decnet_syslog.journal._sqlite import Journal
+from decnet_syslog.journal._values import Cursor, Deposit
+from decnet_syslog.sending._encoding import encodeLines
+from decnet_syslog.wire._framing import FrameDecoder, Lines
+from decnet_syslog.wire._record import Provenance, record, renderLines
 
 from .lines import DECNET_OCTETS, decnetLines
 from .report import Spread, figure, save, scratch, spread, table

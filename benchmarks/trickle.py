@@ -11,8 +11,8 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from decnet_syslog.sending.encoding import encodeLines
-from decnet_syslog.wire.control import (
+from decnet_syslog.sending._encoding import encodeLines
+from decnet_syslog.wire._control import (
     ACK,
     AT,
     BYE,
@@ -22,7 +22,7 @@ from decnet_syslog.wire.control import (
     ControlLine,
     encodeControl,
 )
-from decnet_syslog.worker.protocol import ForwarderProtocol
+from decnet_syslog.worker._protocol import ForwarderProtocol
 
 from .lines import stamped
 

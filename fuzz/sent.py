@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from decnet_syslog.journal.values import Batch
-from decnet_syslog.wire.control import (
+from decnet_syslog.journal._values import Batch
+from decnet_syslog.wire._control import (
     AT,
     CLOSE,
     EMPTY,
@@ -14,7 +14,7 @@ from decnet_syslog.wire.control import (
     ControlLine,
     parseControl,
 )
-from decnet_syslog.wire.framing import FrameDecoder, FramingError, Oversize
+from decnet_syslog.wire._framing import FrameDecoder, FramingError, Oversize
 
 __all__ = ["Item", "Key", "Sent"]
 

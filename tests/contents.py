@@ -44,7 +44,7 @@ from decnet_syslog.files import (
     identify,
 )
 from decnet_syslog.files._matching import SEARCH_S
-from decnet_syslog.sending.chunks import byName, nextChunk
+from decnet_syslog.sending._chunks import byName, nextChunk
 
 __all__ = ["ACTIONS", "FilesHistory", "Outcome", "randomHistory"]
 

@@ -27,11 +27,11 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater, react
 
 from decnet_syslog.commands.pair import Pair, Worker
-from decnet_syslog.trust.bundles import Bundle
-from decnet_syslog.trust.contexts import forwarderContext
-from decnet_syslog.worker import masters
-from decnet_syslog.worker.masters import Address, Masters
-from decnet_syslog.worker.service import ForwarderService
+from decnet_syslog.trust._bundles import Bundle
+from decnet_syslog.trust._contexts import forwarderContext
+from decnet_syslog.worker import _masters as masters
+from decnet_syslog.worker._masters import Address, Masters
+from decnet_syslog.worker._service import ForwarderService
 
 __all__ = ["DIRECTIONS", "Cutter", "Sessions", "everyOctet"]
 

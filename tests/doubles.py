@@ -13,13 +13,13 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.journal.groupcommit import GroupCommit
-from decnet_syslog.journal.sqlite import Journal
-from decnet_syslog.journal.values import Deposit, Grant
+from decnet_syslog.journal._groupcommit import GroupCommit
+from decnet_syslog.journal._sqlite import Journal
+from decnet_syslog.journal._values import Deposit, Grant
 from decnet_syslog.limits import DEFAULTS, Limits
-from decnet_syslog.receiving.acked import Acknowledged, Key
-from decnet_syslog.wire.control import BYE, ControlLine
-from decnet_syslog.wire.record import Provenance
+from decnet_syslog.receiving._acked import Acknowledged, Key
+from decnet_syslog.wire._control import BYE, ControlLine
+from decnet_syslog.wire._record import Provenance
 
 PROVENANCE = Provenance(
     "w1", "sha-256:AA", "192.0.2.1:5", "2026-04-18T00:00:00.000000Z", None

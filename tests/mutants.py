@@ -25,18 +25,19 @@ from decnet_syslog.files import _reconcile, _rules
 from decnet_syslog.files._follower import FileFollower
 from decnet_syslog.files._journals import JournalPositions
 from decnet_syslog.files._reader import ContentFile
-from decnet_syslog.journal.streams import StreamTable
-from decnet_syslog.outputs.deleted import Sizes
-from decnet_syslog.outputs.file import OutputFile
-from decnet_syslog.outputs.fileoutput import FileOutput
-from decnet_syslog.outputs.search import EarlierFile
-from decnet_syslog.receiving.acked import Acknowledged
-from decnet_syslog.receiving.listener import ListenerProtocol
-from decnet_syslog.sending.acked import AckedSender
-from decnet_syslog.trust import replacement, revocation
-from decnet_syslog.trust.inforce import InForce
-from decnet_syslog.trust.revocation import Revocations
-from decnet_syslog.wire.control import ACK, RESUME
+from decnet_syslog.journal._streams import StreamTable
+from decnet_syslog.outputs._deleted import Sizes
+from decnet_syslog.outputs._file import OutputFile
+from decnet_syslog.outputs._fileoutput import FileOutput
+from decnet_syslog.outputs._search import EarlierFile
+from decnet_syslog.receiving._acked import Acknowledged
+from decnet_syslog.receiving._listener import ListenerProtocol
+from decnet_syslog.sending._acked import AckedSender
+from decnet_syslog.trust import _replacement as replacement
+from decnet_syslog.trust import _revocation as revocation
+from decnet_syslog.trust._inforce import InForce
+from decnet_syslog.trust._revocation import Revocations
+from decnet_syslog.wire._control import ACK, RESUME
 
 __all__ = ["HISTORIES", "MUTANTS", "NO_ROSTER", "Mutant", "Replacement"]
 

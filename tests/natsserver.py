@@ -24,13 +24,13 @@ from urllib.request import urlopen
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.limits import Limits
-from decnet_syslog.nats.access import Access, parseServers
-from decnet_syslog.nats.bus import Bus, Silent
-from decnet_syslog.nats.journal import JetStreamJournal
-from decnet_syslog.nats.layout import Layout
-from decnet_syslog.nats.outbox import Outbox
-from decnet_syslog.nats.outputstate import OutputState
-from decnet_syslog.wire.framing import MESSAGE_OCTETS_MAX
+from decnet_syslog.nats._access import Access, parseServers
+from decnet_syslog.nats._bus import Bus, Silent
+from decnet_syslog.nats._journal import JetStreamJournal
+from decnet_syslog.nats._layout import Layout
+from decnet_syslog.nats._outbox import Outbox
+from decnet_syslog.nats._outputstate import OutputState
+from decnet_syslog.wire._framing import MESSAGE_OCTETS_MAX
 
 from .peers import requirePeer
 

@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from decnet_syslog.wire.framing import (
+from decnet_syslog.wire._framing import (
     MESSAGE_OCTETS_MAX,
     FrameDecoder,
     FramingError,
     Oversize,
 )
-from decnet_syslog.wire.rfc5424 import MessageError, parseMessage
+from decnet_syslog.wire._rfc5424 import MessageError, parseMessage
 
 __all__ = ["Case", "readCases", "render"]
 

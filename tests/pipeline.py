@@ -35,22 +35,22 @@ from decnet_syslog.files import (
     StateStore,
     Vanished,
 )
-from decnet_syslog.journal.groupcommit import Depositor, GroupCommit
-from decnet_syslog.journal.sqlite import Journal
-from decnet_syslog.journal.values import Batch, Cursor, Deposit
+from decnet_syslog.journal._groupcommit import Depositor, GroupCommit
+from decnet_syslog.journal._sqlite import Journal
+from decnet_syslog.journal._values import Batch, Cursor, Deposit
 from decnet_syslog.limits import Limits
-from decnet_syslog.outputs.feeds import Feed
-from decnet_syslog.outputs.fileoutput import FileOutput
-from decnet_syslog.outputs.rendering import renderJSON, renderRaw
-from decnet_syslog.receiving.acked import Acknowledged, Owners
-from decnet_syslog.receiving.reception import Violation
-from decnet_syslog.receiving.registry import Roster
-from decnet_syslog.sending.acked import AckedSender
-from decnet_syslog.sending.connection import ListenerProtocolError
-from decnet_syslog.sending.counts import Counts
-from decnet_syslog.wire.control import BYE, ControlError, ControlLine, encodeControl
-from decnet_syslog.wire.framing import FramingError
-from decnet_syslog.wire.protocol import OctetCountedReceiver
+from decnet_syslog.outputs._feeds import Feed
+from decnet_syslog.outputs._fileoutput import FileOutput
+from decnet_syslog.outputs._rendering import renderJSON, renderRaw
+from decnet_syslog.receiving._acked import Acknowledged, Owners
+from decnet_syslog.receiving._reception import Violation
+from decnet_syslog.receiving._registry import Roster
+from decnet_syslog.sending._acked import AckedSender
+from decnet_syslog.sending._connection import ListenerProtocolError
+from decnet_syslog.sending._counts import Counts
+from decnet_syslog.wire._control import BYE, ControlError, ControlLine, encodeControl
+from decnet_syslog.wire._framing import FramingError
+from decnet_syslog.wire._protocol import OctetCountedReceiver
 
 from .doubles import KnowsOwners, LaterThread, atOnce
 

@@ -40,8 +40,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from decnet_syslog.journal.sqlite import Journal
-from decnet_syslog.wire.control import ACK, RESUME, ControlLine
+from decnet_syslog.journal._sqlite import Journal
+from decnet_syslog.wire._control import ACK, RESUME, ControlLine
 
 from . import pipeline
 from .pipeline import End, World, perform
@@ -379,7 +379,7 @@ def check(
     wanted = {number for octets in logs.values() for number in lines(octets)}
     # The log may have lost lines that have arrived: the next number must differ from
     # theirs.
-    with mock.patch("decnet_syslog.outputs.file.bootId", return_value="another boot"):
+    with mock.patch("decnet_syslog.outputs._file.bootId", return_value="another boot"):
         _check(directory, wanted, acknowledged)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from decnet_syslog.wire.record import Provenance, renderLines, renderRuns
+from decnet_syslog.wire._record import Provenance, renderLines, renderRuns
 
 __all__ = ["renderRecords"]
 

@@ -23,7 +23,7 @@ from decnet_syslog.files import (
 from decnet_syslog.files._finish import QUIET_S
 from decnet_syslog.files._matching import SEARCH_S
 from decnet_syslog.files._writers import isOpenForWriting
-from decnet_syslog.sending.chunks import byName, nextChunk
+from decnet_syslog.sending._chunks import byName, nextChunk
 
 __all__ = ["Ledger", "TailTestCase"]
 

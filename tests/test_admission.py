@@ -22,18 +22,18 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.errors import UserError
-from decnet_syslog.receiving.listener import EXPEL_S
-from decnet_syslog.trust.admission import Admission
-from decnet_syslog.trust.allowlist import readAllowList
-from decnet_syslog.trust.authority import Authority
-from decnet_syslog.trust.bundles import BUNDLE_FILES, Bundle
-from decnet_syslog.trust.contexts import ForwarderContext, ListenerContext
-from decnet_syslog.trust.filechanges import LOOK_S, Watched, together
-from decnet_syslog.trust.names import fingerprint
-from decnet_syslog.trust.renewal import Renewal
-from decnet_syslog.trust.revocation import CRL_FILE, makeList
-from decnet_syslog.trust.roles import Objection
-from decnet_syslog.wire.control import AT, OPEN, encodeControl
+from decnet_syslog.receiving._listener import EXPEL_S
+from decnet_syslog.trust._admission import Admission
+from decnet_syslog.trust._allowlist import readAllowList
+from decnet_syslog.trust._authority import Authority
+from decnet_syslog.trust._bundles import BUNDLE_FILES, Bundle
+from decnet_syslog.trust._contexts import ForwarderContext, ListenerContext
+from decnet_syslog.trust._filechanges import LOOK_S, Watched, together
+from decnet_syslog.trust._names import fingerprint
+from decnet_syslog.trust._renewal import Renewal
+from decnet_syslog.trust._revocation import CRL_FILE, makeList
+from decnet_syslog.trust._roles import Objection
+from decnet_syslog.wire._control import AT, OPEN, encodeControl
 
 from .certificates import authority as testAuthority
 from .certificates import bundle, certificate, key, master, worker

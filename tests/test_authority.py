@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.trust.authority}, bundles, names and the command line."""
+"""Tests for L{decnet_syslog.trust._authority}, bundles, names and the command line."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from decnet_syslog import __version__
 from decnet_syslog.cli import main
 from decnet_syslog.errors import UserError
-from decnet_syslog.trust.authority import Authority
-from decnet_syslog.trust.bundles import Bundle, BundleError
-from decnet_syslog.trust.names import (
+from decnet_syslog.trust._authority import Authority
+from decnet_syslog.trust._bundles import Bundle, BundleError
+from decnet_syslog.trust._names import (
     NameRefused,
     checkName,
     fingerprint,

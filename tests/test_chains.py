@@ -22,9 +22,9 @@ from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.trust.bundles import Bundle, BundleError
-from decnet_syslog.trust.contexts import ForwarderContext, ListenerContext
-from decnet_syslog.trust.issuers import canonicalName, isIssued, isSigned
+from decnet_syslog.trust._bundles import Bundle, BundleError
+from decnet_syslog.trust._contexts import ForwarderContext, ListenerContext
+from decnet_syslog.trust._issuers import canonicalName, isIssued, isSigned
 
 from .certificates import authority, certificate, key, master
 from .test_contexts import TLSTestCase

@@ -10,8 +10,8 @@ from pathlib import Path
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.nats.proving import REPEATED
-from decnet_syslog.outputs.options import OUTPUT_EVENTS
+from decnet_syslog.nats._proving import REPEATED
+from decnet_syslog.outputs._options import OUTPUT_EVENTS
 
 from .cluster.__main__ import main
 from .cluster.naming import unnamed

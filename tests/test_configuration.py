@@ -27,7 +27,7 @@ from decnet_syslog.configuration import (
     readEntries,
     showConfiguration,
 )
-from decnet_syslog.configuration.options import _NEVER
+from decnet_syslog.configuration._options import _NEVER
 from decnet_syslog.options import asSize, octets
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"

@@ -1,5 +1,5 @@
 """
-Tests for L{decnet_syslog.trust.contexts} and the listener, using real TLS in memory.
+Tests for L{decnet_syslog.trust._contexts} and the listener, using real TLS in memory.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from twisted.test.iosim import IOPump, connectedServerAndClient
 from zope.interface import implementer
 
 from decnet_syslog.limits import Limits
-from decnet_syslog.receiving.factory import ListenerFactory
-from decnet_syslog.trust.bundles import Bundle
-from decnet_syslog.trust.contexts import (
+from decnet_syslog.receiving._factory import ListenerFactory
+from decnet_syslog.trust._bundles import Bundle
+from decnet_syslog.trust._contexts import (
     DELIVERY_PROTOCOL,
     HISTORY_PROTOCOL,
     STATE_PROTOCOL,
@@ -33,8 +33,8 @@ from decnet_syslog.trust.contexts import (
     ListenerContext,
     Refusal,
 )
-from decnet_syslog.trust.roles import Objection
-from decnet_syslog.wire.control import AT, BEAT, OPEN, SEEN, encodeControl
+from decnet_syslog.trust._roles import Objection
+from decnet_syslog.wire._control import AT, BEAT, OPEN, SEEN, encodeControl
 
 from .certificates import SERVER, bundle, certificate, key, master, worker
 from .doubles import STREAM, MasterTestCase

@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.wire.control}."""
+"""Tests for L{decnet_syslog.wire._control}."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.wire.control import (
+from decnet_syslog.wire._control import (
     ACK,
     AT,
     BYE,

@@ -28,9 +28,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from decnet_syslog.durable import EXIT_STORAGE
 from decnet_syslog.errors import UserError
 from decnet_syslog.files import Content, FileId, StateStore
-from decnet_syslog.journal.sqlite import Journal, JournalFailed
-from decnet_syslog.journal.values import Cursor, Deposit, FileLength
-from decnet_syslog.master.service import ListenerService
+from decnet_syslog.journal._sqlite import Journal, JournalFailed
+from decnet_syslog.journal._values import Cursor, Deposit, FileLength
+from decnet_syslog.master._service import ListenerService
 
 from .doubles import PROVENANCE, STREAM, lines
 from .peers import PairTestCase

@@ -1,5 +1,5 @@
 """
-Tests for L{decnet_syslog.wire.decnet}, from the viewpoint of a reader of the records.
+Tests for L{decnet_syslog.wire._decnet}, from the viewpoint of a reader of the records.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.wire.record import Provenance
+from decnet_syslog.wire._record import Provenance
 
 from .records import renderRecords
 

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.python._inotify import INotifyError
 from twisted.trial.unittest import TestCase
 
-from decnet_syslog.worker import inotify as watch
-from decnet_syslog.worker.inotify import DirectoryWatch
+from decnet_syslog.worker import _inotify as watch
+from decnet_syslog.worker._inotify import DirectoryWatch
 
 
 class DirectoryWatchTests(TestCase):

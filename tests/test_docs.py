@@ -21,8 +21,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from decnet_syslog.cli import Options
 from decnet_syslog.files import Content, Life, Position, StateStore
 from decnet_syslog.master.tap import Options as ListenerOptions
-from decnet_syslog.wire.gap import Gap, renderGapRecord
-from decnet_syslog.wire.record import Provenance
+from decnet_syslog.wire._gap import Gap, renderGapRecord
+from decnet_syslog.wire._record import Provenance
 from decnet_syslog.worker.tap import Options as ForwarderOptions
 
 from .records import renderRecords

@@ -26,17 +26,17 @@ from cryptography.hazmat.primitives.serialization import (
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.cli import main
-from decnet_syslog.doctor import journal as doctorJournal
-from decnet_syslog.doctor.ends import examineForwarder, examineListener
-from decnet_syslog.doctor.identity import (
+from decnet_syslog.doctor import _journal as doctorJournal
+from decnet_syslog.doctor._ends import examineForwarder, examineListener
+from decnet_syslog.doctor._identity import (
     checkAuthority,
     checkBundle,
     refusedAsMaster,
     refusedAsWorker,
 )
-from decnet_syslog.doctor.journal import checkJournalSpace
-from decnet_syslog.doctor.logrotate import checkForwarded, readRotations
-from decnet_syslog.doctor.machine import (
+from decnet_syslog.doctor._journal import checkJournalSpace
+from decnet_syslog.doctor._logrotate import checkForwarded, readRotations
+from decnet_syslog.doctor._machine import (
     TIME_ERROR,
     checkClock,
     checkDatabase,
@@ -44,12 +44,12 @@ from decnet_syslog.doctor.machine import (
     checkSpace,
     isFlocked,
 )
-from decnet_syslog.doctor.probe import askMaster
-from decnet_syslog.doctor.report import FAIL, NOTE, OK, Report
+from decnet_syslog.doctor._probe import askMaster
+from decnet_syslog.doctor._report import FAIL, NOTE, OK, Report
 from decnet_syslog.master.tap import Options as ListenerOptions
-from decnet_syslog.outputs.process import ListenerLock
-from decnet_syslog.trust.authority import Authority
-from decnet_syslog.trust.contexts import forwarderContext
+from decnet_syslog.outputs._process import ListenerLock
+from decnet_syslog.trust._authority import Authority
+from decnet_syslog.trust._contexts import forwarderContext
 from decnet_syslog.worker.tap import Options as ForwarderOptions
 
 from .certificates import SERVER, authority, certificate, key, master, worker

@@ -14,9 +14,9 @@ from contextlib import AbstractContextManager
 from functools import partial
 from unittest import mock
 
-from decnet_syslog.trust.authority import Authority
-from decnet_syslog.trust.bundles import Bundle, readCertificates
-from decnet_syslog.trust.names import fingerprint
+from decnet_syslog.trust._authority import Authority
+from decnet_syslog.trust._bundles import Bundle, readCertificates
+from decnet_syslog.trust._names import fingerprint
 
 from .homes import HomesTestCase, deaths
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.trust.bundles import Bundle
-from decnet_syslog.trust.names import fingerprint, peerName
+from decnet_syslog.trust._bundles import Bundle
+from decnet_syslog.trust._names import fingerprint, peerName
 
 from .peers import EXAMPLES, requirePeer
 from .test_readme import ROOT, block

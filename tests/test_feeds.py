@@ -1,5 +1,5 @@
 """
-Tests for L{decnet_syslog.outputs.feeds}: a journal, an output, and a thread stepped by
+Tests for L{decnet_syslog.outputs._feeds}: a journal, an output, and a thread stepped by
 hand.
 """
 
@@ -12,11 +12,11 @@ from unittest import mock
 
 from decnet_syslog.durable import StorageFailed
 from decnet_syslog.errors import UserError
-from decnet_syslog.journal.promise import JournalBlocked
-from decnet_syslog.journal.values import Batch, Cursor
-from decnet_syslog.outputs.feeds import APPLY_COST, BLOCKED_RETRY_S, Feed
-from decnet_syslog.outputs.fileoutput import FileOutput
-from decnet_syslog.outputs.rendering import renderRaw
+from decnet_syslog.journal._promise import JournalBlocked
+from decnet_syslog.journal._values import Batch, Cursor
+from decnet_syslog.outputs._feeds import APPLY_COST, BLOCKED_RETRY_S, Feed
+from decnet_syslog.outputs._fileoutput import FileOutput
+from decnet_syslog.outputs._rendering import renderRaw
 
 from .doubles import LaterThread, MasterTestCase, lines
 

@@ -18,9 +18,9 @@ import twisted
 from decnet_syslog.durable import StorageFailed
 from decnet_syslog.errors import UserError
 from decnet_syslog.files import StateStore
-from decnet_syslog.journal.sqlite import Journal
-from decnet_syslog.outputs.file import OutputFile
-from decnet_syslog.outputs.process import ListenerLock
+from decnet_syslog.journal._sqlite import Journal
+from decnet_syslog.outputs._file import OutputFile
+from decnet_syslog.outputs._process import ListenerLock
 
 from .peers import PairTestCase
 from .tailing import TailTestCase

@@ -1,5 +1,5 @@
 """
-Tests for L{decnet_syslog.worker.forwarder} and the modules plain, encoding and
+Tests for L{decnet_syslog.worker._forwarder} and the modules plain, encoding and
 connector.
 """
 
@@ -25,15 +25,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from decnet_syslog.files import FollowedFiles, OpenContent, StateStore
-from decnet_syslog.sending import recognition
-from decnet_syslog.sending.acked import AckedSender
-from decnet_syslog.sending.connection import ListenerProtocolError
-from decnet_syslog.sending.counts import Counts
-from decnet_syslog.sending.encoding import encodeLast, encodeLines, encodePlain
-from decnet_syslog.sending.plain import SETTLE_S, PlainSender
-from decnet_syslog.sending.session import AHEAD_OCTETS, LOOK_S, UNREAD_LINES, Session
-from decnet_syslog.sending.window import ACK_TIMEOUT_S
-from decnet_syslog.wire.control import (
+from decnet_syslog.sending import _recognition as recognition
+from decnet_syslog.sending._acked import AckedSender
+from decnet_syslog.sending._connection import ListenerProtocolError
+from decnet_syslog.sending._counts import Counts
+from decnet_syslog.sending._encoding import encodeLast, encodeLines, encodePlain
+from decnet_syslog.sending._plain import SETTLE_S, PlainSender
+from decnet_syslog.sending._session import AHEAD_OCTETS, LOOK_S, UNREAD_LINES, Session
+from decnet_syslog.sending._window import ACK_TIMEOUT_S
+from decnet_syslog.wire._control import (
     ACK,
     BYE,
     EMPTY,
@@ -48,13 +48,13 @@ from decnet_syslog.wire.control import (
     encodeControl,
     parseControl,
 )
-from decnet_syslog.wire.framing import FrameDecoder, encodeFrames
-from decnet_syslog.wire.protocol import OctetCountedReceiver
-from decnet_syslog.worker.connector import EndpointConnector
-from decnet_syslog.worker.filesthread import FilesThread
-from decnet_syslog.worker.forwarder import DELAY_SUPERSEDED_S, ForwarderFactory
-from decnet_syslog.worker.masters import Address, Masters
-from decnet_syslog.worker.protocol import CLOSE_S, HANDSHAKE_S, ForwarderProtocol
+from decnet_syslog.wire._framing import FrameDecoder, encodeFrames
+from decnet_syslog.wire._protocol import OctetCountedReceiver
+from decnet_syslog.worker._connector import EndpointConnector
+from decnet_syslog.worker._filesthread import FilesThread
+from decnet_syslog.worker._forwarder import DELAY_SUPERSEDED_S, ForwarderFactory
+from decnet_syslog.worker._masters import Address, Masters
+from decnet_syslog.worker._protocol import CLOSE_S, HANDSHAKE_S, ForwarderProtocol
 
 from .doubles import StepThread
 

@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.wire.framing}."""
+"""Tests for L{decnet_syslog.wire._framing}."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.wire.framing import (
+from decnet_syslog.wire._framing import (
     CONTROL_LINE_OCTETS_MAX,
     FIRST_OCTETS,
     FrameDecoder,

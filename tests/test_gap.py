@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.wire.gap}."""
+"""Tests for L{decnet_syslog.wire._gap}."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.wire.gap import Gap, renderGapMessage, renderGapRecord
-from decnet_syslog.wire.record import Provenance, record
-from decnet_syslog.wire.rfc5424 import parseMessage
+from decnet_syslog.wire._gap import Gap, renderGapMessage, renderGapRecord
+from decnet_syslog.wire._record import Provenance, record
+from decnet_syslog.wire._rfc5424 import parseMessage
 
 from .records import renderRecords
 

@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.trust.gathering}: real TLS, over memory."""
+"""Tests for L{decnet_syslog.trust._gathering}: real TLS, over memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from OpenSSL import SSL
 from OpenSSL.crypto import X509, PKey
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.trust.gathering import (
+from decnet_syslog.trust._gathering import (
     GATHERED_OCTETS,
     PLAINTEXT_OCTETS_MAX,
     GatheringConnection,

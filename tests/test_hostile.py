@@ -12,13 +12,14 @@ from zlib import crc32
 
 from twisted.internet.defer import Deferred, execute, fail
 
-from decnet_syslog.journal import gaps, grantqueue
-from decnet_syslog.journal.sqlite import Journal, JournalFull
-from decnet_syslog.journal.values import Batch, Cursor, Deposit
+from decnet_syslog.journal import _gaps as gaps
+from decnet_syslog.journal import _grantqueue as grantqueue
+from decnet_syslog.journal._sqlite import Journal, JournalFull
+from decnet_syslog.journal._values import Batch, Cursor, Deposit
 from decnet_syslog.limits import Limits
-from decnet_syslog.receiving.acked import EMPTY_LINES_MAX, NAME_OCTETS_MAX
-from decnet_syslog.receiving.reception import Plain, Violation
-from decnet_syslog.wire.control import (
+from decnet_syslog.receiving._acked import EMPTY_LINES_MAX, NAME_OCTETS_MAX
+from decnet_syslog.receiving._reception import Plain, Violation
+from decnet_syslog.wire._control import (
     ACK,
     AT,
     BYE,
@@ -30,7 +31,7 @@ from decnet_syslog.wire.control import (
     SKIP,
     encodeControl,
 )
-from decnet_syslog.wire.protocol import OctetCountedReceiver
+from decnet_syslog.wire._protocol import OctetCountedReceiver
 
 from .doubles import PROVENANCE, STREAM, LaterThread, RecordingLine
 from .test_reception import NOW, OTHER, ReceptionTestCase

@@ -11,13 +11,13 @@ from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.journal.schema import journalSchema
-from decnet_syslog.journal.sqlite import Journal
-from decnet_syslog.journal.values import Deposit
-from decnet_syslog.outputs.fileoutput import FileOutput
-from decnet_syslog.outputs.rendering import renderJSON
-from decnet_syslog.wire.hostname import contradicts, firstContradiction
-from decnet_syslog.wire.record import MISMATCH, record
+from decnet_syslog.journal._schema import journalSchema
+from decnet_syslog.journal._sqlite import Journal
+from decnet_syslog.journal._values import Deposit
+from decnet_syslog.outputs._fileoutput import FileOutput
+from decnet_syslog.outputs._rendering import renderJSON
+from decnet_syslog.wire._hostname import contradicts, firstContradiction
+from decnet_syslog.wire._record import MISMATCH, record
 
 from .doubles import PROVENANCE, MasterTestCase
 

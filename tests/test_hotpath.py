@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from decnet_syslog import hotpath
-from decnet_syslog.sending.encoding import encodeLines, encodePlain
-from decnet_syslog.wire import framing, record
-from decnet_syslog.wire.framing import FrameDecoder, FramingError, Lines, Oversize
-from decnet_syslog.wire.record import Provenance, renderLines, renderRuns
+from decnet_syslog.sending._encoding import encodeLines, encodePlain
+from decnet_syslog.wire import _framing as framing
+from decnet_syslog.wire import _record as record
+from decnet_syslog.wire._framing import FrameDecoder, FramingError, Lines, Oversize
+from decnet_syslog.wire._record import Provenance, renderLines, renderRuns
 from fuzz.hotpath import findCompiler, fuzz
 
 from .pipeline import randomHistory, run

@@ -12,7 +12,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 import decnet_syslog
-from decnet_syslog.journal.providers import journalProviders, providerOf
+from decnet_syslog.journal._providers import journalProviders, providerOf
 
 PACKAGE = Path(decnet_syslog.__file__).parent
 
@@ -158,7 +158,7 @@ class FloorTests(SynchronousTestCase):
             "nats",
         ):
             for path in sorted((PACKAGE / wing).glob("*.py")):
-                if path.name not in ("tap.py", "status.py"):
+                if path.name not in ("tap.py", "_status.py"):
                     for name in imports(path):
                         self.assertFalse(
                             name.startswith("decnet_syslog.monitoring"),
@@ -190,7 +190,7 @@ class FloorTests(SynchronousTestCase):
         """A forwarder without a status port imports no web server, resolver or fleet."""
         code = (
             "import sys, decnet_syslog.worker.tap; print([name for name in"
-            " ('twisted.web.server', 'twisted.names.client', 'decnet_syslog.monitoring.fleet')"
+            " ('twisted.web.server', 'twisted.names.client', 'decnet_syslog.monitoring._fleet')"
             " if name in sys.modules])"
         )
         said = subprocess.run(

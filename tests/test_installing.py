@@ -1,5 +1,5 @@
 """
-Tests for L{decnet_syslog.trust.installing}: a directory has the old bundle or the new
+Tests for L{decnet_syslog.trust._installing}: a directory has the old bundle or the new
 one, never a mixture.
 """
 
@@ -15,11 +15,11 @@ from unittest import SkipTest
 
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from decnet_syslog.trust.bundles import BUNDLE_FILES, Bundle, readCertificates
-from decnet_syslog.trust.installing import REQUEST_KEY
-from decnet_syslog.trust.names import fingerprint, peerName
-from decnet_syslog.trust.parcels import makeTar, readParcel
-from decnet_syslog.trust.renewal import Renewal
+from decnet_syslog.trust._bundles import BUNDLE_FILES, Bundle, readCertificates
+from decnet_syslog.trust._installing import REQUEST_KEY
+from decnet_syslog.trust._names import fingerprint, peerName
+from decnet_syslog.trust._parcels import makeTar, readParcel
+from decnet_syslog.trust._renewal import Renewal
 
 from .homes import HomesTestCase, deaths
 

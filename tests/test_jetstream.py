@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.nats.journal} and its parts, with real servers."""
+"""Tests for L{decnet_syslog.nats._journal} and its parts, with real servers."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.errors import UserError
-from decnet_syslog.journal.promise import JournalBlocked
-from decnet_syslog.journal.values import Batch, Cursor, Deposit, Grant
-from decnet_syslog.nats import bus as buses
-from decnet_syslog.nats import positions, removing, shortening
-from decnet_syslog.nats.access import Access, parseServers
-from decnet_syslog.nats.bus import Bus, Message, Silent
-from decnet_syslog.nats.history import History
-from decnet_syslog.nats.journal import JetStreamJournal
-from decnet_syslog.nats.layout import Layout
-from decnet_syslog.nats.lease import GIVE_UP_S, LEASE_S, RENEW_S, LeaseLost, WentBack
-from decnet_syslog.nats.messages import Position, encode
-from decnet_syslog.nats.outbox import Outbox
-from decnet_syslog.nats.outputstate import OutputState
+from decnet_syslog.journal._promise import JournalBlocked
+from decnet_syslog.journal._values import Batch, Cursor, Deposit, Grant
+from decnet_syslog.nats import _bus as buses
+from decnet_syslog.nats import _positions as positions
+from decnet_syslog.nats import _removing as removing
+from decnet_syslog.nats import _shortening as shortening
+from decnet_syslog.nats._access import Access, parseServers
+from decnet_syslog.nats._bus import Bus, Message, Silent
+from decnet_syslog.nats._history import History
+from decnet_syslog.nats._journal import JetStreamJournal
+from decnet_syslog.nats._layout import Layout
+from decnet_syslog.nats._lease import GIVE_UP_S, LEASE_S, RENEW_S, LeaseLost, WentBack
+from decnet_syslog.nats._messages import Position, encode
+from decnet_syslog.nats._outbox import Outbox
+from decnet_syslog.nats._outputstate import OutputState
 
 from .doubles import PROVENANCE, lines
 from .natsserver import (

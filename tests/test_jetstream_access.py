@@ -1,5 +1,5 @@
 """
-Tests for L{decnet_syslog.nats.access}: which servers are trusted, and which secrets
+Tests for L{decnet_syslog.nats._access}: which servers are trusted, and which secrets
 they receive.
 """
 
@@ -18,9 +18,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.errors import UserError
 from decnet_syslog.master.tap import Options as ListenerOptions
-from decnet_syslog.nats import bus as buses
-from decnet_syslog.nats.access import access, checkName, parseServers
-from decnet_syslog.nats.bus import Bus, Silent
+from decnet_syslog.nats import _bus as buses
+from decnet_syslog.nats._access import access, checkName, parseServers
+from decnet_syslog.nats._bus import Bus, Silent
 from decnet_syslog.nats.tap import Options as OutputsOptions
 
 from .certificates import CLIENT, SERVER, authority, certificate, key

@@ -1,5 +1,5 @@
 """
-Tests for L{decnet_syslog.nats.history} and for the detection of rollbacks, with real servers whose
+Tests for L{decnet_syslog.nats._history} and for the detection of rollbacks, with real servers whose
 stores are restored, edited, filled or created again.
 """
 
@@ -17,17 +17,17 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.errors import UserError
-from decnet_syslog.journal.promise import JournalBlocked
-from decnet_syslog.journal.values import Cursor, Mark
-from decnet_syslog.nats import bus as buses
-from decnet_syslog.nats import chronicle as chronicles
-from decnet_syslog.nats import committing
-from decnet_syslog.nats import history as histories
-from decnet_syslog.nats import stream as streams
-from decnet_syslog.nats.history import ERAS_MAX, Era, History
-from decnet_syslog.nats.journal import JetStreamJournal
-from decnet_syslog.nats.lease import WentBack
-from decnet_syslog.nats.stream import StreamFull
+from decnet_syslog.journal._promise import JournalBlocked
+from decnet_syslog.journal._values import Cursor, Mark
+from decnet_syslog.nats import _bus as buses
+from decnet_syslog.nats import _chronicle as chronicles
+from decnet_syslog.nats import _committing as committing
+from decnet_syslog.nats import _history as histories
+from decnet_syslog.nats import _stream as streams
+from decnet_syslog.nats._history import ERAS_MAX, Era, History
+from decnet_syslog.nats._journal import JetStreamJournal
+from decnet_syslog.nats._lease import WentBack
+from decnet_syslog.nats._stream import StreamFull
 
 from .doubles import PROVENANCE, lines
 from .natsserver import openJetStream, waitUntil

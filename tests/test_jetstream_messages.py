@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.nats.messages}."""
+"""Tests for L{decnet_syslog.nats._messages}."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.journal.promise import JournalBlocked
-from decnet_syslog.journal.values import Deposit, Grant
-from decnet_syslog.nats import messages
-from decnet_syslog.nats.messages import (
+from decnet_syslog.journal._promise import JournalBlocked
+from decnet_syslog.journal._values import Deposit, Grant
+from decnet_syslog.nats import _messages as messages
+from decnet_syslog.nats._messages import (
     HEADERS_OCTETS_MAX,
     Entry,
     Foreign,
@@ -28,8 +28,8 @@ from decnet_syslog.nats.messages import (
     streamsOf,
     subjectOf,
 )
-from decnet_syslog.nats.packing import packer
-from decnet_syslog.wire.record import Provenance
+from decnet_syslog.nats._packing import packer
+from decnet_syslog.wire._record import Provenance
 
 from .doubles import PROVENANCE, STREAM, lines
 

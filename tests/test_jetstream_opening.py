@@ -10,15 +10,15 @@ from typing import Any
 from twisted.logger import capturedLogs
 
 from decnet_syslog.errors import UserError
-from decnet_syslog.nats import bus as buses
-from decnet_syslog.nats import stream as streams
-from decnet_syslog.nats.access import Access, parseServers
-from decnet_syslog.nats.bus import Bus, Silent
-from decnet_syslog.nats.journal import JetStreamJournal
-from decnet_syslog.nats.layout import Layout
-from decnet_syslog.nats.outbox import Outbox
-from decnet_syslog.nats.outputstate import OutputState
-from decnet_syslog.nats.stream import NAME_TAKEN, NOT_YET
+from decnet_syslog.nats import _bus as buses
+from decnet_syslog.nats import _stream as streams
+from decnet_syslog.nats._access import Access, parseServers
+from decnet_syslog.nats._bus import Bus, Silent
+from decnet_syslog.nats._journal import JetStreamJournal
+from decnet_syslog.nats._layout import Layout
+from decnet_syslog.nats._outbox import Outbox
+from decnet_syslog.nats._outputstate import OutputState
+from decnet_syslog.nats._stream import NAME_TAKEN, NOT_YET
 
 from .natsserver import STREAM_OCTETS_MAX, openJetStream
 from .test_jetstream import SingleTestCase

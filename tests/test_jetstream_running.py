@@ -163,7 +163,7 @@ class RunningTests(NatsTestCase):
         """
         # The test shortens the lease's times.
         hasty = (
-            "import decnet_syslog.nats.lease as lease;"
+            "import decnet_syslog.nats._lease as lease;"
             " lease.LEASE_S, lease.RENEW_S, lease.GIVE_UP_S = 4.0, 0.5, 2.0\n"
         )
         homes = [self.home / "one", self.home / "two"]

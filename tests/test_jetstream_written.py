@@ -1,5 +1,5 @@
 """
-Tests for L{decnet_syslog.nats.written} and L{decnet_syslog.nats.proving}: an output skips octets
+Tests for L{decnet_syslog.nats._written} and L{decnet_syslog.nats._proving}: an output skips octets
 that it has written, but only if a checksum proves that they are the same.
 """
 
@@ -15,15 +15,15 @@ from zlib import crc32
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.journal.promise import JournalBlocked
-from decnet_syslog.journal.values import Batch, Cursor, Deposit
-from decnet_syslog.nats import proving
-from decnet_syslog.nats import stream as streams
-from decnet_syslog.nats.journal import JetStreamJournal
-from decnet_syslog.nats.messages import Entry, Position
-from decnet_syslog.nats.outputstate import Again, End, OutputState
-from decnet_syslog.nats.proving import Unproven, reaches
-from decnet_syslog.nats.written import Written
+from decnet_syslog.journal._promise import JournalBlocked
+from decnet_syslog.journal._values import Batch, Cursor, Deposit
+from decnet_syslog.nats import _proving as proving
+from decnet_syslog.nats import _stream as streams
+from decnet_syslog.nats._journal import JetStreamJournal
+from decnet_syslog.nats._messages import Entry, Position
+from decnet_syslog.nats._outputstate import Again, End, OutputState
+from decnet_syslog.nats._proving import Unproven, reaches
+from decnet_syslog.nats._written import Written
 
 from .doubles import PROVENANCE, STREAM, lines
 from .natsserver import openJetStream

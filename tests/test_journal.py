@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.journal.sqlite}."""
+"""Tests for L{decnet_syslog.journal._sqlite}."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dataclasses import replace
 from zlib import crc32
 
 from decnet_syslog.errors import UserError
-from decnet_syslog.journal import gaps
-from decnet_syslog.journal.cursors import ABSENT_MAX
-from decnet_syslog.journal.sqlite import Journal, JournalFailed, JournalFull
-from decnet_syslog.journal.values import (
+from decnet_syslog.journal import _gaps as gaps
+from decnet_syslog.journal._cursors import ABSENT_MAX
+from decnet_syslog.journal._sqlite import Journal, JournalFailed, JournalFull
+from decnet_syslog.journal._values import (
     DEPOSIT_COST,
     Absence,
     Cursor,
@@ -267,7 +267,7 @@ class OpenTests(MasterTestCase):
         path = self.directory / "killed.db"
         code = (
             "import sys, pathlib, os\n"
-            "from decnet_syslog.journal.sqlite import Journal\n"
+            "from decnet_syslog.journal._sqlite import Journal\n"
             "journal = Journal.open(pathlib.Path(sys.argv[1]))\n"
             "journal.grant('w1', '5' * 32, 0, 17, 'x')\n"
             "os._exit(0)\n"
@@ -313,7 +313,7 @@ class OpenTests(MasterTestCase):
         """A second listener gets an error that the journal is in use."""
         code = (
             "import sys, pathlib\n"
-            "from decnet_syslog.journal.sqlite import Journal\n"
+            "from decnet_syslog.journal._sqlite import Journal\n"
             "from decnet_syslog.errors import UserError\n"
             "try: Journal.open(pathlib.Path(sys.argv[1]))\n"
             "except UserError as error: print(error)\n"

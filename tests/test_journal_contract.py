@@ -1,7 +1,7 @@
 """
 The contract of every journal: one set of cases for two providers.
 
-The contract's wording is in L{decnet_syslog.journal.promise}.
+The contract's wording is in L{decnet_syslog.journal._promise}.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
-from decnet_syslog.journal.promise import JournalPromise
-from decnet_syslog.journal.sqlite import Journal
-from decnet_syslog.journal.values import Cursor, Deposit, FileLength, Grant, Mark, Wish
-from decnet_syslog.wire.framing import MESSAGE_OCTETS_MAX
+from decnet_syslog.journal._promise import JournalPromise
+from decnet_syslog.journal._sqlite import Journal
+from decnet_syslog.journal._values import Cursor, Deposit, FileLength, Grant, Mark, Wish
+from decnet_syslog.wire._framing import MESSAGE_OCTETS_MAX
 
 from .doubles import PROVENANCE, STREAM, lines
 from .natsserver import ROOMY, NatsServer, NatsTestCase, openJetStream

@@ -25,11 +25,11 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.durable import BLOCKED, isFull, whyBlocked
-from decnet_syslog.journal import space
-from decnet_syslog.journal.groupcommit import TIDY_S, GroupCommit
-from decnet_syslog.journal.space import MIB, Budget, Reserve, fitting, pieces
-from decnet_syslog.journal.sqlite import Journal, JournalFull
-from decnet_syslog.journal.values import Batch, Cursor, Deposit, Grant
+from decnet_syslog.journal import _space as space
+from decnet_syslog.journal._groupcommit import TIDY_S, GroupCommit
+from decnet_syslog.journal._space import MIB, Budget, Reserve, fitting, pieces
+from decnet_syslog.journal._sqlite import Journal, JournalFull
+from decnet_syslog.journal._values import Batch, Cursor, Deposit, Grant
 from decnet_syslog.limits import Limits
 
 from .doubles import STREAM, MasterTestCase, lines
@@ -201,7 +201,7 @@ class SmallDiskTests(SynchronousTestCase):
             code = (
                 "import os, sys, pathlib\n"
                 "from tests.test_journal_disk import Sender, SmallDiskTests, takeAll\n"
-                "from decnet_syslog.journal.sqlite import Journal\n"
+                "from decnet_syslog.journal._sqlite import Journal\n"
                 "place = pathlib.Path(sys.argv[1])\n"
                 "journal = Journal.open(place / 'j.db', reserve=True)\n"
                 "journal.useOutputs(['raw'])\n"
@@ -646,7 +646,7 @@ class Handing:
 WRITER = {
     "journal": """
 import pathlib, sys
-from decnet_syslog.journal.sqlite import Journal, JournalFull
+from decnet_syslog.journal._sqlite import Journal, JournalFull
 from tests.doubles import STREAM, lines
 journal = Journal.open(pathlib.Path(sys.argv[1]))
 grant = journal.grant("w1", STREAM, 0, 0, "x")

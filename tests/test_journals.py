@@ -13,10 +13,10 @@ from zlib import crc32
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.files import Life, OpenContent
-from decnet_syslog.sending.acked import AckedSender
-from decnet_syslog.sending.connection import ListenerProtocolError
-from decnet_syslog.sending.opening import REFUSED_MAX
-from decnet_syslog.wire.control import (
+from decnet_syslog.sending._acked import AckedSender
+from decnet_syslog.sending._connection import ListenerProtocolError
+from decnet_syslog.sending._opening import REFUSED_MAX
+from decnet_syslog.wire._control import (
     ACK,
     HELLO,
     HELLO2,

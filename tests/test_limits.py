@@ -13,21 +13,21 @@ from twisted.internet.testing import StringTransport
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.journal import groupcommit
-from decnet_syslog.journal.budget import PENDING_ALWAYS
-from decnet_syslog.journal.groupcommit import GroupCommit
-from decnet_syslog.journal.sqlite import PAGE_OCTETS
-from decnet_syslog.journal.stored import storedOctets
-from decnet_syslog.journal.values import DEPOSIT_COST, LINE_COST, Cursor
+from decnet_syslog.journal import _groupcommit as groupcommit
+from decnet_syslog.journal._budget import PENDING_ALWAYS
+from decnet_syslog.journal._groupcommit import GroupCommit
+from decnet_syslog.journal._sqlite import PAGE_OCTETS
+from decnet_syslog.journal._stored import storedOctets
+from decnet_syslog.journal._values import DEPOSIT_COST, LINE_COST, Cursor
 from decnet_syslog.limits import LIMIT_PARAMETERS, RATE_MIN, Limits
 from decnet_syslog.master.tap import Options
-from decnet_syslog.receiving.connectionlimits import ConnectionLimit
-from decnet_syslog.receiving.factory import ListenerFactory
-from decnet_syslog.receiving.keepalive import setTimeouts
-from decnet_syslog.receiving.ratelimits import BURST_OCTETS, Pacing
-from decnet_syslog.receiving.reception import Plain
-from decnet_syslog.trust.contexts import ForwarderContext
-from decnet_syslog.wire.control import AT, LAST, OPEN, encodeControl
+from decnet_syslog.receiving._connectionlimits import ConnectionLimit
+from decnet_syslog.receiving._factory import ListenerFactory
+from decnet_syslog.receiving._keepalive import setTimeouts
+from decnet_syslog.receiving._ratelimits import BURST_OCTETS, Pacing
+from decnet_syslog.receiving._reception import Plain
+from decnet_syslog.trust._contexts import ForwarderContext
+from decnet_syslog.wire._control import AT, LAST, OPEN, encodeControl
 
 from .certificates import worker
 from .doubles import STREAM, LaterThread, MasterTestCase, RecordingLine
@@ -430,7 +430,7 @@ class CollisionTests(LimitedTestCase):
 
     def from_(self, host: str) -> None:
         """Make the next connections come from an address."""
-        from decnet_syslog.receiving import listener as listeners
+        from decnet_syslog.receiving import _listener as listeners
 
         self.patch(listeners, "showAddress", lambda peer: f"{host}:1000")
 

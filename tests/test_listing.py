@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.journal.listing}: one worker's LIST does not starve the others."""
+"""Tests for L{decnet_syslog.journal._listing}: one worker's LIST does not starve the others."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.journal import listing
-from decnet_syslog.journal.listing import (
+from decnet_syslog.journal import _listing as listing
+from decnet_syslog.journal._listing import (
     ASKED_AT_ONCE,
     HELD_OCTETS_MAX,
     PIECE_STREAMS,
     STREAM_OCTETS,
     Listings,
 )
-from decnet_syslog.journal.promise import JournalBlocked
-from decnet_syslog.journal.values import Known, cutName
-from decnet_syslog.wire.control import KNOWN, LIST, LISTED, OPEN, encodeControl
+from decnet_syslog.journal._promise import JournalBlocked
+from decnet_syslog.journal._values import Known, cutName
+from decnet_syslog.wire._control import KNOWN, LIST, LISTED, OPEN, encodeControl
 
 from .doubles import RecordingLine
 from .test_reception import ReceptionTestCase

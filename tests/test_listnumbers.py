@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.trust.listnumbers}: revocations after the list was lost."""
+"""Tests for L{decnet_syslog.trust._listnumbers}: revocations after the list was lost."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.errors import UserError
-from decnet_syslog.trust import revocation
-from decnet_syslog.trust.authority import Authority
-from decnet_syslog.trust.listfile import parseLists
-from decnet_syslog.trust.listnumbers import NUMBERS_FILE
+from decnet_syslog.trust import _revocation as revocation
+from decnet_syslog.trust._authority import Authority
+from decnet_syslog.trust._listfile import parseLists
+from decnet_syslog.trust._listnumbers import NUMBERS_FILE
 
 
 class LostListTests(SynchronousTestCase):

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.doctor.logrotate import checkForwarded, checkOutput, readRotations
-from decnet_syslog.doctor.report import OK, Report
+from decnet_syslog.doctor._logrotate import checkForwarded, checkOutput, readRotations
+from decnet_syslog.doctor._report import OK, Report
 from decnet_syslog.files import RotatedNames
 
 from .peers import PairTestCase, example, requirePeer

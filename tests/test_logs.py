@@ -24,7 +24,7 @@ from decnet_syslog.logs import (
     asJSON,
     asText,
 )
-from decnet_syslog.outputs.options import OUTPUT_EVENTS
+from decnet_syslog.outputs._options import OUTPUT_EVENTS
 
 from .peers import PairTestCase
 

@@ -1,4 +1,4 @@
-"""Tests for several masters: L{decnet_syslog.worker.masters}, failback and srv."""
+"""Tests for several masters: L{decnet_syslog.worker._masters}, failback and srv."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from decnet_syslog.commands.pair import Process, freePort
-from decnet_syslog.sending.plain import SETTLE_S
-from decnet_syslog.wire.control import ACK, BYE, HELLO, encodeControl
-from decnet_syslog.worker import srv
-from decnet_syslog.worker.failback import PROBE_S, RETURN_S, Homing
-from decnet_syslog.worker.masters import (
+from decnet_syslog.sending._plain import SETTLE_S
+from decnet_syslog.wire._control import ACK, BYE, HELLO, encodeControl
+from decnet_syslog.worker import _srv as srv
+from decnet_syslog.worker._failback import PROBE_S, RETURN_S, Homing
+from decnet_syslog.worker._masters import (
     DELAY_MAX_S,
     DELAY_MIN_S,
     FAILOVER_S,
     Address,
     Masters,
 )
-from decnet_syslog.worker.srv import FRESH_MIN_S, RETRY_S, Directory, inOrder
+from decnet_syslog.worker._srv import FRESH_MIN_S, RETRY_S, Directory, inOrder
 
 from .peers import PairTestCase
 from .test_forwarder import FactoryTestCase, TLSTransport

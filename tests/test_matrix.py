@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from decnet_syslog.trust.bundles import readKey
+from decnet_syslog.trust._bundles import readKey
 
 from .hellos import (
     DEFLATE,

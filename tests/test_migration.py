@@ -22,10 +22,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.errors import UserError
 from decnet_syslog.files import Content, StateStore
-from decnet_syslog.journal import sqlite as journals
-from decnet_syslog.journal.schema import journalSchema
-from decnet_syslog.journal.sqlite import Journal
-from decnet_syslog.journal.values import FileLength
+from decnet_syslog.journal import _sqlite as journals
+from decnet_syslog.journal._schema import journalSchema
+from decnet_syslog.journal._sqlite import Journal
+from decnet_syslog.journal._values import FileLength
 from decnet_syslog.migration import Schema, Step, bringUp
 
 from .doubles import PROVENANCE, STREAM, lines

@@ -17,16 +17,16 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.master.service import answers
+from decnet_syslog.master._service import answers
 from decnet_syslog.notify import (
     Notifier,
     ServiceManager,
     adoptedSockets,
     managed,
 )
-from decnet_syslog.outputs.feeds import Feed
-from decnet_syslog.outputs.fileoutput import FileOutput
-from decnet_syslog.outputs.rendering import renderRaw
+from decnet_syslog.outputs._feeds import Feed
+from decnet_syslog.outputs._fileoutput import FileOutput
+from decnet_syslog.outputs._rendering import renderRaw
 
 from .doubles import LaterThread, MasterTestCase
 from .peers import PairTestCase, requirePeer

@@ -1,5 +1,5 @@
 """
-Tests for L{decnet_syslog.trust.openssl}: the listener sends nothing after the
+Tests for L{decnet_syslog.trust._openssl}: the listener sends nothing after the
 handshake, in any process.
 """
 
@@ -15,8 +15,8 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.commands.pair import _TWISTD, Pair
-from decnet_syslog.trust.bundles import Bundle
-from decnet_syslog.trust.openssl import CONFIGURATION, TICKETS_SENT, merged
+from decnet_syslog.trust._bundles import Bundle
+from decnet_syslog.trust._openssl import CONFIGURATION, TICKETS_SENT, merged
 
 from .peers import PairTestCase
 from .siege.papers import Papers
@@ -26,7 +26,7 @@ from .siege.peer import TLSPeer, context
 SHOW = """
 import os
 import decnet_syslog.master.tap
-from decnet_syslog.trust.openssl import ticketsSent
+from decnet_syslog.trust._openssl import ticketsSent
 from OpenSSL import SSL
 from OpenSSL._util import lib
 made = SSL.Context(SSL.TLS_METHOD)

@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.outputs.paths}: which output writes to which file."""
+"""Tests for L{decnet_syslog.outputs._paths}: which output writes to which file."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.journal.values import Cursor
+from decnet_syslog.journal._values import Cursor
 from decnet_syslog.master.tap import Options
-from decnet_syslog.outputs.fileoutput import FileOutput
-from decnet_syslog.outputs.paths import OutputPaths, WorkerPaths, WrongKind
-from decnet_syslog.outputs.rendering import renderJSON, renderRaw
+from decnet_syslog.outputs._fileoutput import FileOutput
+from decnet_syslog.outputs._paths import OutputPaths, WorkerPaths, WrongKind
+from decnet_syslog.outputs._rendering import renderJSON, renderRaw
 
 from .test_outputs import batch
 

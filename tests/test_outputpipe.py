@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.outputs.pipe}."""
+"""Tests for L{decnet_syslog.outputs._pipe}."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections import deque
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.journal.values import BESIDE_OCTETS_MIN, Batch
-from decnet_syslog.outputs.pipe import ObjectPipe
-from decnet_syslog.wire.record import Provenance
+from decnet_syslog.journal._values import BESIDE_OCTETS_MIN, Batch
+from decnet_syslog.outputs._pipe import ObjectPipe
+from decnet_syslog.wire._record import Provenance
 
 WHO = Provenance("w1", "f", "a", "2026-04-18T01:02:03.000004Z", "/a", True)
 

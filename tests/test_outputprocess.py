@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.outputs.process}, with real child processes."""
+"""Tests for L{decnet_syslog.outputs._process}, with real child processes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.errors import UserError
-from decnet_syslog.journal.values import Batch, Cursor
-from decnet_syslog.outputs.fileoutput import FileOutput
-from decnet_syslog.outputs.process import ListenerLock, RemoteOutput
-from decnet_syslog.outputs.rendering import renderJSON
+from decnet_syslog.journal._values import Batch, Cursor
+from decnet_syslog.outputs._fileoutput import FileOutput
+from decnet_syslog.outputs._process import ListenerLock, RemoteOutput
+from decnet_syslog.outputs._rendering import renderJSON
 
 from .doubles import PROVENANCE, STREAM
 

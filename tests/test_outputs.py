@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.outputs.fileoutput} and L{decnet_syslog.outputs.file}."""
+"""Tests for L{decnet_syslog.outputs._fileoutput} and L{decnet_syslog.outputs._file}."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.errors import UserError
-from decnet_syslog.journal.values import Batch, Cursor, FileLength
-from decnet_syslog.outputs.fileoutput import FileOutput
-from decnet_syslog.outputs.options import OUTPUT_EVENTS
-from decnet_syslog.outputs.rendering import renderRaw
-from decnet_syslog.wire.record import Provenance
+from decnet_syslog.journal._values import Batch, Cursor, FileLength
+from decnet_syslog.outputs._fileoutput import FileOutput
+from decnet_syslog.outputs._options import OUTPUT_EVENTS
+from decnet_syslog.outputs._rendering import renderRaw
+from decnet_syslog.wire._record import Provenance
 
 
 def batch(seq: int, octets: bytes, worker: str = "w1") -> Batch:
@@ -31,7 +31,7 @@ def batch(seq: int, octets: bytes, worker: str = "w1") -> Batch:
 
 def booted() -> mock._patch[mock.MagicMock]:
     """The machine was rebooted since the files were last written."""
-    return mock.patch("decnet_syslog.outputs.file.bootId", return_value="another boot")
+    return mock.patch("decnet_syslog.outputs._file.bootId", return_value="another boot")
 
 
 class OutputTestCase(SynchronousTestCase):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from decnet_syslog.journal.values import Cursor, Deposit
-from decnet_syslog.outputs.fileoutput import FileOutput
-from decnet_syslog.outputs.paths import REFUSED, OutputPaths
-from decnet_syslog.outputs.rendering import renderJSON, renderRaw
-from decnet_syslog.wire.record import Provenance
+from decnet_syslog.journal._values import Cursor, Deposit
+from decnet_syslog.outputs._fileoutput import FileOutput
+from decnet_syslog.outputs._paths import REFUSED, OutputPaths
+from decnet_syslog.outputs._rendering import renderJSON, renderRaw
+from decnet_syslog.wire._record import Provenance
 
 from .doubles import STREAM, MasterTestCase
 from .test_outputs import OutputTestCase, batch

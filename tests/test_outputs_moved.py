@@ -23,11 +23,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.durable import StorageFailed
 from decnet_syslog.errors import UserError
-from decnet_syslog.journal.values import Absence, Batch, Cursor
-from decnet_syslog.outputs import deleted as outputdeleted
-from decnet_syslog.outputs.file import OutputFile
-from decnet_syslog.outputs.fileoutput import FileOutput
-from decnet_syslog.outputs.rendering import renderRaw
+from decnet_syslog.journal._values import Absence, Batch, Cursor
+from decnet_syslog.outputs import _deleted as outputdeleted
+from decnet_syslog.outputs._file import OutputFile
+from decnet_syslog.outputs._fileoutput import FileOutput
+from decnet_syslog.outputs._rendering import renderRaw
 
 from .test_outputs import OutputTestCase, batch
 
@@ -811,7 +811,7 @@ class ErrorTests(MovedTestCase):
         for error in (errno.EIO, errno.ENOSPC):
             failing = OSError(error, os.strerror(error))
             with mock.patch(
-                "decnet_syslog.outputs.file.syncDirectory", side_effect=failing
+                "decnet_syslog.outputs._file.syncDirectory", side_effect=failing
             ):
                 output = FileOutput(
                     "raw", str(self.directory / "new.log"), renderRaw, self.event

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 from dataclasses import replace
 
-from decnet_syslog.journal.values import Cursor
+from decnet_syslog.journal._values import Cursor
 
 from .test_outputs_moved import MovedTestCase
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from unittest import SkipTest
 
 from decnet_syslog.commands.pair import Pair, Worker
-from decnet_syslog.trust.authority import Authority
-from decnet_syslog.trust.bundles import Bundle
-from decnet_syslog.trust.names import fingerprint
+from decnet_syslog.trust._authority import Authority
+from decnet_syslog.trust._bundles import Bundle
+from decnet_syslog.trust._names import fingerprint
 
 from .peers import PairTestCase
 

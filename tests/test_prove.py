@@ -15,9 +15,9 @@ from decnet_syslog.cli import main
 from decnet_syslog.commands import prove
 from decnet_syslog.commands.pair import countLines
 from decnet_syslog.commands.verify import Difference, compare
-from decnet_syslog.wire.gap import Gap, renderGapRecord
-from decnet_syslog.wire.record import Provenance
-from decnet_syslog.worker import protocol
+from decnet_syslog.wire._gap import Gap, renderGapRecord
+from decnet_syslog.wire._record import Provenance
+from decnet_syslog.worker import _protocol as protocol
 
 from .peers import PairTestCase
 from .records import renderRecords

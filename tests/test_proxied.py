@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.wire.proxyheader} and L{decnet_syslog.receiving.proxied}."""
+"""Tests for L{decnet_syslog.wire._proxyheader} and L{decnet_syslog.receiving._proxied}."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.limits import Limits
 from decnet_syslog.master.tap import Options
-from decnet_syslog.receiving.connectionlimits import ConnectionLimit
-from decnet_syslog.receiving.proxied import HEADER_S, ProxiedFactory, parseNetworks
-from decnet_syslog.trust.contexts import ForwarderContext
-from decnet_syslog.wire.proxyheader import (
+from decnet_syslog.receiving._connectionlimits import ConnectionLimit
+from decnet_syslog.receiving._proxied import HEADER_S, ProxiedFactory, parseNetworks
+from decnet_syslog.trust._contexts import ForwarderContext
+from decnet_syslog.wire._proxyheader import (
     HEADER_OCTETS_MAX,
     SIGNATURE,
     ProxyError,

@@ -15,14 +15,14 @@ from zlib import crc32
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decnet_syslog.journal import eras
-from decnet_syslog.journal.promise import JournalBlocked
-from decnet_syslog.journal.sqlite import JournalFull
-from decnet_syslog.journal.values import Mark
+from decnet_syslog.journal import _eras as eras
+from decnet_syslog.journal._promise import JournalBlocked
+from decnet_syslog.journal._sqlite import JournalFull
+from decnet_syslog.journal._values import Mark
 from decnet_syslog.limits import Limits
-from decnet_syslog.receiving.acked import Acknowledged
-from decnet_syslog.receiving.reception import Violation
-from decnet_syslog.wire.control import (
+from decnet_syslog.receiving._acked import Acknowledged
+from decnet_syslog.receiving._reception import Violation
+from decnet_syslog.wire._control import (
     ACK,
     AT,
     BEAT,
@@ -38,7 +38,7 @@ from decnet_syslog.wire.control import (
     SEEN,
     ControlLine,
 )
-from decnet_syslog.wire.report import Report
+from decnet_syslog.wire._report import Report
 
 from .doubles import (
     STREAM,

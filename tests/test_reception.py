@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.receiving.reception} and L{decnet_syslog.receiving.acked}."""
+"""Tests for L{decnet_syslog.receiving._reception} and L{decnet_syslog.receiving._acked}."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from zlib import crc32
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decnet_syslog.journal.groupcommit import (
+from decnet_syslog.journal._groupcommit import (
     ACK_OCTETS_MAX,
     ACK_SPACING_S,
     CROWD_DEPOSITS,
@@ -16,11 +16,11 @@ from decnet_syslog.journal.groupcommit import (
     SPACING_S,
     SPACINGS_SAVED,
 )
-from decnet_syslog.journal.values import Cursor
+from decnet_syslog.journal._values import Cursor
 from decnet_syslog.limits import Limits
-from decnet_syslog.receiving.acked import NAME_OCTETS_MAX, Acknowledged
-from decnet_syslog.receiving.reception import Plain, Violation
-from decnet_syslog.wire.control import (
+from decnet_syslog.receiving._acked import NAME_OCTETS_MAX, Acknowledged
+from decnet_syslog.receiving._reception import Plain, Violation
+from decnet_syslog.wire._control import (
     ACK,
     AT,
     CLOSE,

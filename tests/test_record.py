@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.wire.record}."""
+"""Tests for L{decnet_syslog.wire._record}."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.wire.record import Provenance, record
-from decnet_syslog.wire.rfc5424 import MessageError, parseMessage
+from decnet_syslog.wire._record import Provenance, record
+from decnet_syslog.wire._rfc5424 import MessageError, parseMessage
 
 from .records import renderRecords
 

@@ -1,5 +1,5 @@
 """
-Tests that the fast path of L{decnet_syslog.wire.record} renders exactly like its
+Tests that the fast path of L{decnet_syslog.wire._record} renders exactly like its
 definition.
 """
 
@@ -14,8 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.wire import record as room
-from decnet_syslog.wire.record import Provenance, record
+from decnet_syslog.wire import _record as room
+from decnet_syslog.wire._record import Provenance, record
 
 from .records import renderRecords
 

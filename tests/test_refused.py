@@ -19,10 +19,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from decnet_syslog.monitoring.metrics import forwarderMetrics
-from decnet_syslog.receiving.listener import TURN_AWAY_S
-from decnet_syslog.sending.session import Session
-from decnet_syslog.trust.contexts import (
+from decnet_syslog.monitoring._metrics import forwarderMetrics
+from decnet_syslog.receiving._listener import TURN_AWAY_S
+from decnet_syslog.sending._session import Session
+from decnet_syslog.trust._contexts import (
     DELIVERY_PROTOCOL,
     DELIVERY_PROTOCOLS,
     ForwarderContext,
@@ -31,7 +31,7 @@ from decnet_syslog.trust.contexts import (
     listenerContext,
     operatorContext,
 )
-from decnet_syslog.trust.refusals import (
+from decnet_syslog.trust._refusals import (
     CODES,
     KINDS,
     MASTER_KIND,
@@ -40,8 +40,8 @@ from decnet_syslog.trust.refusals import (
     remedyOnMaster,
     toldByAlert,
 )
-from decnet_syslog.trust.roles import OPERATOR_USAGE, Objection
-from decnet_syslog.wire.control import BYE, HELLO, encodeControl
+from decnet_syslog.trust._roles import OPERATOR_USAGE, Objection
+from decnet_syslog.wire._control import BYE, HELLO, encodeControl
 
 from .certificates import CLIENT, SERVER, authority, certificate, key, master, worker
 from .test_contexts import Client, TLSTestCase, carrying

@@ -22,15 +22,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.cli import main
-from decnet_syslog.doctor.identity import checkAuthority
-from decnet_syslog.doctor.report import FAIL, Report
+from decnet_syslog.doctor._identity import checkAuthority
+from decnet_syslog.doctor._report import FAIL, Report
 from decnet_syslog.errors import UserError
-from decnet_syslog.trust import replacement
-from decnet_syslog.trust.admission import Admission
-from decnet_syslog.trust.authority import PREVIOUS, Authority, readSigner
-from decnet_syslog.trust.bundles import Bundle, BundleError, readCertificates
-from decnet_syslog.trust.issuers import isIssued, keyId, keyIds
-from decnet_syslog.trust.issuing import alternatives
+from decnet_syslog.trust import _replacement as replacement
+from decnet_syslog.trust._admission import Admission
+from decnet_syslog.trust._authority import PREVIOUS, Authority, readSigner
+from decnet_syslog.trust._bundles import Bundle, BundleError, readCertificates
+from decnet_syslog.trust._issuers import isIssued, keyId, keyIds
+from decnet_syslog.trust._issuing import alternatives
 
 # Messages about a certificate whose CA is no longer in ca.crt.
 GONE = (

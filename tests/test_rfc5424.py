@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.wire.rfc5424}."""
+"""Tests for L{decnet_syslog.wire._rfc5424}."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.wire.rfc5424 import (
+from decnet_syslog.wire._rfc5424 import (
     Element,
     Message,
     MessageError,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-from decnet_syslog.journal.values import Batch
-from decnet_syslog.outputs.rendering import renderJSON, renderRaw
-from decnet_syslog.receiving.seldom import SELDOM_S, Seldom
-from decnet_syslog.trust.contexts import ForwarderContext
-from decnet_syslog.wire.control import AT, OPEN, encodeControl
-from decnet_syslog.wire.diagnosis import diagnose
-from decnet_syslog.wire.framing import encodeFrames
+from decnet_syslog.journal._values import Batch
+from decnet_syslog.outputs._rendering import renderJSON, renderRaw
+from decnet_syslog.receiving._seldom import SELDOM_S, Seldom
+from decnet_syslog.trust._contexts import ForwarderContext
+from decnet_syslog.wire._control import AT, OPEN, encodeControl
+from decnet_syslog.wire._diagnosis import diagnose
+from decnet_syslog.wire._framing import encodeFrames
 
 from .certificates import worker
 from .doubles import STREAM, MasterTestCase

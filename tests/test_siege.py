@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.trust.names import checkName
+from decnet_syslog.trust._names import checkName
 
 from .siege import __main__ as siege
 from .siege import field, floods

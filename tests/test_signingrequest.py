@@ -1,5 +1,5 @@
 """
-Tests for L{decnet_syslog.trust.signingrequest}: a certificate request is hostile input.
+Tests for L{decnet_syslog.trust._signingrequest}: a certificate request is hostile input.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from decnet_syslog.errors import UserError
-from decnet_syslog.trust.bundles import Bundle, readKey
-from decnet_syslog.trust.issuers import spki
-from decnet_syslog.trust.issuing import pemOfKey
-from decnet_syslog.trust.names import peerName
-from decnet_syslog.trust.roles import OPERATOR_USAGE
-from decnet_syslog.trust.signingrequest import REQUEST_OCTETS_MAX, readRequest
+from decnet_syslog.trust._bundles import Bundle, readKey
+from decnet_syslog.trust._issuers import spki
+from decnet_syslog.trust._issuing import pemOfKey
+from decnet_syslog.trust._names import peerName
+from decnet_syslog.trust._roles import OPERATOR_USAGE
+from decnet_syslog.trust._signingrequest import REQUEST_OCTETS_MAX, readRequest
 
 from .certificates import key
 from .homes import HomesTestCase

@@ -1,5 +1,5 @@
 """
-Tests for L{decnet_syslog.journal.stored}: the counted octets agree with the size of the
+Tests for L{decnet_syslog.journal._stored}: the counted octets agree with the size of the
 files.
 """
 
@@ -10,17 +10,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from decnet_syslog.journal import filenames, stored
-from decnet_syslog.journal.promise import JournalBlocked
-from decnet_syslog.journal.sqlite import PAGE_OCTETS, Journal
-from decnet_syslog.journal.stored import (
+from decnet_syslog.journal import _filenames as filenames
+from decnet_syslog.journal import _stored as stored
+from decnet_syslog.journal._promise import JournalBlocked
+from decnet_syslog.journal._sqlite import PAGE_OCTETS, Journal
+from decnet_syslog.journal._stored import (
     GAP_OCTETS,
     NAME_OCTETS,
     NAMES_OCTETS_MAX,
     STREAM_OCTETS,
     storedOctets,
 )
-from decnet_syslog.journal.values import Cursor, Deposit, Grant, Wish
+from decnet_syslog.journal._values import Cursor, Deposit, Grant, Wish
 from decnet_syslog.limits import Limits
 
 from .doubles import PROVENANCE, STREAM, MasterTestCase, lines

@@ -18,8 +18,8 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.sending.counts import Counts
-from decnet_syslog.sending.plain import PlainSender
+from decnet_syslog.sending._counts import Counts
+from decnet_syslog.sending._plain import PlainSender
 
 from .pipeline import World, perform
 from .tailing import TailTestCase

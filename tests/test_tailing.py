@@ -23,8 +23,8 @@ from decnet_syslog.commands import tail, tailing
 from decnet_syslog.commands.tail import Filter, Options, Tail, asText, message
 from decnet_syslog.commands.tailing import Followed, findLast
 from decnet_syslog.errors import UserError
-from decnet_syslog.wire.gap import Gap, renderGapRecord
-from decnet_syslog.wire.record import Provenance
+from decnet_syslog.wire._gap import Gap, renderGapRecord
+from decnet_syslog.wire._record import Provenance
 
 from .peers import PairTestCase
 from .records import renderRecords

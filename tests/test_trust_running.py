@@ -14,9 +14,9 @@ from collections import Counter
 from pathlib import Path
 
 from decnet_syslog.commands.pair import Pair, Worker
-from decnet_syslog.trust.authority import Authority
-from decnet_syslog.trust.bundles import BUNDLE_FILES, Bundle
-from decnet_syslog.trust.names import fingerprint
+from decnet_syslog.trust._authority import Authority
+from decnet_syslog.trust._bundles import BUNDLE_FILES, Bundle
+from decnet_syslog.trust._names import fingerprint
 
 from .peers import PairTestCase
 from .test_processes import numbered

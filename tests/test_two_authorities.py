@@ -17,12 +17,12 @@ from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from decnet_syslog.errors import UserError
-from decnet_syslog.trust.admission import Admission
-from decnet_syslog.trust.authority import Authority
-from decnet_syslog.trust.bundles import Bundle
-from decnet_syslog.trust.listfile import parseLists
-from decnet_syslog.trust.renewal import Renewal
-from decnet_syslog.trust.revocation import makeList
+from decnet_syslog.trust._admission import Admission
+from decnet_syslog.trust._authority import Authority
+from decnet_syslog.trust._bundles import Bundle
+from decnet_syslog.trust._listfile import parseLists
+from decnet_syslog.trust._renewal import Renewal
+from decnet_syslog.trust._revocation import makeList
 
 from .certificates import authority as testAuthority
 from .certificates import key

@@ -6,7 +6,7 @@ browsers.
 from __future__ import annotations
 
 from decnet_syslog.master.tap import Options
-from decnet_syslog.monitoring.frame import AGAIN_S
+from decnet_syslog.monitoring._frame import AGAIN_S
 
 from .reading import ask
 from .test_watch_pages import PagesTestCase

@@ -13,9 +13,9 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.master.tap import Options as ListenerOptions
-from decnet_syslog.monitoring.events import KINDS
-from decnet_syslog.monitoring.known import ALARMS
-from decnet_syslog.monitoring.service import STATUS_PARAMETERS
+from decnet_syslog.monitoring._events import KINDS
+from decnet_syslog.monitoring._known import ALARMS
+from decnet_syslog.monitoring._service import STATUS_PARAMETERS
 
 from .peers import requirePeer
 from .reading import ask

@@ -21,12 +21,12 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.master.tap import Options as ListenerOptions
-from decnet_syslog.monitoring import command as commandModule
-from decnet_syslog.monitoring.command import EventCommand, commandLine
-from decnet_syslog.monitoring.events import KEPT_OF_KIND, Event, EventLog
-from decnet_syslog.monitoring.exposition import Durations, Exposition, Metric
-from decnet_syslog.monitoring.port import CONNECTIONS_MAX
-from decnet_syslog.monitoring.site import Facts, makeSite
+from decnet_syslog.monitoring import _command as commandModule
+from decnet_syslog.monitoring._command import EventCommand, commandLine
+from decnet_syslog.monitoring._events import KEPT_OF_KIND, Event, EventLog
+from decnet_syslog.monitoring._exposition import Durations, Exposition, Metric
+from decnet_syslog.monitoring._port import CONNECTIONS_MAX
+from decnet_syslog.monitoring._site import Facts, makeSite
 from decnet_syslog.worker.tap import Options as ForwarderOptions
 
 

@@ -15,14 +15,14 @@ from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from decnet_syslog.monitoring import fleet as fleetModule
-from decnet_syslog.monitoring.alarm import Alarm
-from decnet_syslog.monitoring.enrolled import Enrolled, EnrolledList
-from decnet_syslog.monitoring.fleet import EXPIRING_S, LAGGING_S, LOOK_S, Fleet
-from decnet_syslog.monitoring.known import EASE_S, Presence
-from decnet_syslog.wire.control import TROUBLE
-from decnet_syslog.wire.report import Report
-from decnet_syslog.worker import pulse
+from decnet_syslog.monitoring import _fleet as fleetModule
+from decnet_syslog.monitoring._alarm import Alarm
+from decnet_syslog.monitoring._enrolled import Enrolled, EnrolledList
+from decnet_syslog.monitoring._fleet import EXPIRING_S, LAGGING_S, LOOK_S, Fleet
+from decnet_syslog.monitoring._known import EASE_S, Presence
+from decnet_syslog.wire._control import TROUBLE
+from decnet_syslog.wire._report import Report
+from decnet_syslog.worker import _pulse as pulse
 
 from .watched import batch
 

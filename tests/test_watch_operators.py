@@ -32,13 +32,13 @@ from decnet_syslog.commands import enroll
 from decnet_syslog.commands.pair import Pair
 from decnet_syslog.errors import UserError
 from decnet_syslog.master.tap import Options as ListenerOptions
-from decnet_syslog.monitoring import port as ports
-from decnet_syslog.monitoring.enrolled import EnrolledList
-from decnet_syslog.monitoring.port import OperatorPort
-from decnet_syslog.monitoring.site import IDLE_S, Facts, makeSite
-from decnet_syslog.trust.bundles import Bundle
-from decnet_syslog.trust.contexts import Refusal, operatorContext
-from decnet_syslog.trust.roles import (
+from decnet_syslog.monitoring import _port as ports
+from decnet_syslog.monitoring._enrolled import EnrolledList
+from decnet_syslog.monitoring._port import OperatorPort
+from decnet_syslog.monitoring._site import IDLE_S, Facts, makeSite
+from decnet_syslog.trust._bundles import Bundle
+from decnet_syslog.trust._contexts import Refusal, operatorContext
+from decnet_syslog.trust._roles import (
     OPERATOR_USAGE,
     Objection,
     refuseOperator,

@@ -9,10 +9,11 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.template import Tag
 
-from decnet_syslog.monitoring import fleetpage, pages
-from decnet_syslog.monitoring.fleetpage import ROWS_MAX, View
-from decnet_syslog.monitoring.known import EXCERPT_OCTETS_MAX
-from decnet_syslog.monitoring.pages import PAGES_MAX
+from decnet_syslog.monitoring import _fleetpage as fleetpage
+from decnet_syslog.monitoring import _pages as pages
+from decnet_syslog.monitoring._fleetpage import ROWS_MAX, View
+from decnet_syslog.monitoring._known import EXCERPT_OCTETS_MAX
+from decnet_syslog.monitoring._pages import PAGES_MAX
 
 from .reading import Page, ask
 from .watched import (

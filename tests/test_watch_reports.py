@@ -19,10 +19,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.limits import Limits
-from decnet_syslog.receiving.acked import Acknowledged
-from decnet_syslog.receiving.reception import Violation
-from decnet_syslog.sending.counts import DIVERGED_MAX, Counts
-from decnet_syslog.wire.control import (
+from decnet_syslog.receiving._acked import Acknowledged
+from decnet_syslog.receiving._reception import Violation
+from decnet_syslog.sending._counts import DIVERGED_MAX, Counts
+from decnet_syslog.wire._control import (
     ACK,
     AT,
     BEAT,
@@ -34,15 +34,15 @@ from decnet_syslog.wire.control import (
     encodeControl,
     parseControl,
 )
-from decnet_syslog.wire.report import (
+from decnet_syslog.wire._report import (
     STATES_MAX,
     TROUBLES_MAX,
     Report,
     ReportGatherer,
     TooMuch,
 )
-from decnet_syslog.worker.filestates import NOTES_MAX, FileStates
-from decnet_syslog.worker.pulse import BEAT_S, Pulse
+from decnet_syslog.worker._filestates import NOTES_MAX, FileStates
+from decnet_syslog.worker._pulse import BEAT_S, Pulse
 
 from .doubles import STREAM, KnowsOwners, MasterTestCase, RecordingLine
 from .tailing import TailTestCase

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.monitoring.history import History, Steps
-from decnet_syslog.monitoring.known import (
+from decnet_syslog.monitoring._history import History, Steps
+from decnet_syslog.monitoring._known import (
     EXCERPT_OCTETS_MAX,
     GAPS_KEPT,
     STREAMS_KEPT,
     Worker,
 )
-from decnet_syslog.monitoring.shown import octets, rate, span, visible, visibleLine
+from decnet_syslog.monitoring._shown import octets, rate, span, visible, visibleLine
 
 from .watched import batch
 

@@ -12,8 +12,8 @@ from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 import decnet_syslog
-from decnet_syslog.trust.contexts import ForwarderContext
-from decnet_syslog.wire.control import AT, BYE, LAST, OPEN, SKIP, encodeControl
+from decnet_syslog.trust._contexts import ForwarderContext
+from decnet_syslog.wire._control import AT, BYE, LAST, OPEN, SKIP, encodeControl
 
 from .certificates import certificate, worker
 from .doubles import STREAM

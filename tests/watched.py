@@ -16,19 +16,19 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, Logger, globalLogPublisher
 from zope.interface import implementer
 
-from decnet_syslog.journal.values import Batch
-from decnet_syslog.master.service import ListenerService
-from decnet_syslog.master.status import ListenerStatus
-from decnet_syslog.monitoring.enrolled import Enrolled
-from decnet_syslog.monitoring.events import EventLog
-from decnet_syslog.monitoring.fleet import LOOK_S
-from decnet_syslog.monitoring.pages import makePages
-from decnet_syslog.monitoring.port import StatusPort
-from decnet_syslog.monitoring.site import Facts, makeSite
-from decnet_syslog.outputs.feeds import Feed
-from decnet_syslog.wire.control import STATE
-from decnet_syslog.wire.record import Provenance
-from decnet_syslog.wire.report import Report
+from decnet_syslog.journal._values import Batch
+from decnet_syslog.master._service import ListenerService
+from decnet_syslog.master._status import ListenerStatus
+from decnet_syslog.monitoring._enrolled import Enrolled
+from decnet_syslog.monitoring._events import EventLog
+from decnet_syslog.monitoring._fleet import LOOK_S
+from decnet_syslog.monitoring._pages import makePages
+from decnet_syslog.monitoring._port import StatusPort
+from decnet_syslog.monitoring._site import Facts, makeSite
+from decnet_syslog.outputs._feeds import Feed
+from decnet_syslog.wire._control import STATE
+from decnet_syslog.wire._record import Provenance
+from decnet_syslog.wire._report import Report
 
 # 2026-11-23, 14:00 UTC.
 WALL = 1_795_442_400.0

@@ -10,11 +10,11 @@ from twisted.python import usage
 
 from ..errors import UserError
 from ..options import Described, directory
-from ..trust import replacement
-from ..trust.authority import Authority
-from ..trust.bundles import Bundle
-from ..trust.issuers import keyId, keyIds
-from ..trust.names import fingerprint
+from ..trust import _replacement as replacement
+from ..trust._authority import Authority
+from ..trust._bundles import Bundle
+from ..trust._issuers import keyId, keyIds
+from ..trust._names import fingerprint
 
 __all__ = ["Options", "run"]
 

@@ -10,13 +10,13 @@ from twisted.python import usage
 
 from ..errors import UserError
 from ..options import Described, directory
-from ..trust.authority import Authority
-from ..trust.bundles import readCertificates
-from ..trust.issuing import CERTIFICATE_DAYS
-from ..trust.names import fingerprint
-from ..trust.parcels import readInput
-from ..trust.roles import role
-from ..trust.signingrequest import REQUEST_OCTETS_MAX, readRequest
+from ..trust._authority import Authority
+from ..trust._bundles import readCertificates
+from ..trust._issuing import CERTIFICATE_DAYS
+from ..trust._names import fingerprint
+from ..trust._parcels import readInput
+from ..trust._roles import role
+from ..trust._signingrequest import REQUEST_OCTETS_MAX, readRequest
 from . import enrollmany
 
 __all__ = ["Options", "run"]

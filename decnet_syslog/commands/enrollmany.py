@@ -6,9 +6,9 @@ from datetime import datetime, timedelta, timezone
 
 from ..errors import UserError
 from ..options import Described, directory
-from ..trust.authority import MASTER_NAME, Authority
-from ..trust.bulk import NAMES_OCTETS_MAX, Bundles, Holder, expiring, readNames
-from ..trust.parcels import readInput
+from ..trust._authority import MASTER_NAME, Authority
+from ..trust._bulk import NAMES_OCTETS_MAX, Bundles, Holder, expiring, readNames
+from ..trust._parcels import readInput
 
 __all__ = ["run"]
 

@@ -9,12 +9,12 @@ from twisted.python import usage
 
 from ..errors import UserError
 from ..options import Described, directory, fromEnvironment
-from ..trust.authority import MASTER_NAME
-from ..trust.files import replaceFile
-from ..trust.installing import REQUEST_KEY, requestKey
-from ..trust.names import NameRefused, checkName
-from ..trust.parcels import readInput
-from ..trust.signingrequest import REQUEST_OCTETS_MAX, makeRequest
+from ..trust._authority import MASTER_NAME
+from ..trust._files import replaceFile
+from ..trust._installing import REQUEST_KEY, requestKey
+from ..trust._names import NameRefused, checkName
+from ..trust._parcels import readInput
+from ..trust._signingrequest import REQUEST_OCTETS_MAX, makeRequest
 
 __all__ = ["ENVIRONMENT", "Options", "run"]
 

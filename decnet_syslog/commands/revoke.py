@@ -8,10 +8,10 @@ from twisted.python import usage
 
 from ..errors import UserError
 from ..options import Described, directory
-from ..trust.authority import Authority
-from ..trust.bundles import readCertificates
-from ..trust.issuers import isIssued, keyId, keyIds
-from ..trust.names import showText
+from ..trust._authority import Authority
+from ..trust._bundles import readCertificates
+from ..trust._issuers import isIssued, keyId, keyIds
+from ..trust._names import showText
 
 __all__ = ["Options", "run"]
 

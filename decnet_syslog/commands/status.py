@@ -16,11 +16,11 @@ from typing import Any
 from twisted.python import usage
 
 from ..errors import UserError
-from ..monitoring.shown import octets, span
+from ..monitoring._shown import octets, span
 from ..options import Described, directory
-from ..trust.authority import MASTER_NAME
-from ..trust.bundles import Bundle
-from ..trust.names import showText
+from ..trust._authority import MASTER_NAME
+from ..trust._bundles import Bundle
+from ..trust._names import showText
 
 __all__ = ["Options", "run"]
 

@@ -18,9 +18,9 @@ from typing import Any
 from twisted.python import usage
 
 from ..errors import UserError
-from ..journal.sqlite import Journal
+from ..journal._sqlite import Journal
 from ..options import Described
-from ..trust.names import showText
+from ..trust._names import showText
 
 __all__ = ["Difference", "Options", "Sum", "compare", "run"]
 

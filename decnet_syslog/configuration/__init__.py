@@ -6,9 +6,9 @@ Requirements: no option needs an entry here to be in the file. Every mistake in 
 with its line, in one line, before anything is opened.
 """
 
-from .document import CONFIGURATION_OCTETS_MAX, Entry, readEntries
-from .options import COMMON_GROUPS, Configured
-from .shown import showConfiguration
+from ._document import CONFIGURATION_OCTETS_MAX, Entry, readEntries
+from ._options import COMMON_GROUPS, Configured
+from ._shown import showConfiguration
 
 __all__ = [
     "COMMON_GROUPS",

@@ -1,4 +1,4 @@
--- The newest schema of a listener's journal: decnet_syslog.journal.schema has the steps to it.
+-- The newest schema of a listener's journal: decnet_syslog.journal._schema has the steps to it.
 -- Opened by exactly one connection at a time.
 
 -- identity: 32 hex digits, random, made with the file. A forwarder knows a master by it.
@@ -99,7 +99,7 @@ CREATE TABLE era (
     first  INTEGER NOT NULL          -- the last batch before it
 );
 
--- Only used with a journal in JetStream (decnet_syslog.nats.written): the end of each stream that
+-- Only used with a journal in JetStream (decnet_syslog.nats._written): the end of each stream that
 -- an output has written. After a rollback, lines that come again are recognized by its checksum.
 CREATE TABLE written (
     output     TEXT    NOT NULL,

@@ -14,30 +14,30 @@ from twisted.python import usage
 
 from ..clock import useMonotonicClock
 from ..errors import UserError
-from ..journal.promise import JournalPromise
-from ..journal.providers import journalProviders, providerOf
-from ..journal.space import available, fitting, journalFiles
-from ..journal.sqlite import Journal
+from ..journal._promise import JournalPromise
+from ..journal._providers import journalProviders, providerOf
+from ..journal._space import available, fitting, journalFiles
+from ..journal._sqlite import Journal
 from ..limits import LIMIT_PARAMETERS, Limits
-from ..monitoring.enrolled import EnrolledList
-from ..monitoring.service import STATUS_PARAMETERS, statusOptions
+from ..monitoring._enrolled import EnrolledList
+from ..monitoring._service import STATUS_PARAMETERS, statusOptions
 from ..notify import managed
 from ..options import checkDatabase, directory, fromEnvironment, portNumber
-from ..outputs.options import OUTPUT_FLAGS, OutputOptions, makeOutputs
-from ..outputs.process import ListenerLock
-from ..receiving.factory import HOSTNAME_POLICIES
-from ..receiving.proxied import Network, parseNetworks
-from ..trust.admission import Admission
-from ..trust.bundles import Bundle
-from ..trust.contexts import Refusal, listenerContext, operatorContext
-from ..trust.filechanges import together
-from ..trust.openssl import TICKETS_SENT, ticketsSent
-from ..trust.refusals import remedyOnMaster
-from ..trust.renewal import Renewal
-from ..trust.revocation import CRL_FILE
-from ..trust.roles import eventOf
-from .service import ListenerService
-from .status import watchListener
+from ..outputs._options import OUTPUT_FLAGS, OutputOptions, makeOutputs
+from ..outputs._process import ListenerLock
+from ..receiving._factory import HOSTNAME_POLICIES
+from ..receiving._proxied import Network, parseNetworks
+from ..trust._admission import Admission
+from ..trust._bundles import Bundle
+from ..trust._contexts import Refusal, listenerContext, operatorContext
+from ..trust._filechanges import together
+from ..trust._openssl import TICKETS_SENT, ticketsSent
+from ..trust._refusals import remedyOnMaster
+from ..trust._renewal import Renewal
+from ..trust._revocation import CRL_FILE
+from ..trust._roles import eventOf
+from ._service import ListenerService
+from ._status import watchListener
 
 __all__ = ["Options", "makeService"]
 

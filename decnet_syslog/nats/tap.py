@@ -11,14 +11,14 @@ from twisted.python import usage
 
 from ..clock import useMonotonicClock
 from ..limits import Limits
-from ..monitoring.service import STATUS_PARAMETERS, statusOptions
+from ..monitoring._service import STATUS_PARAMETERS, statusOptions
 from ..notify import managed
 from ..options import MissingOption, checkDatabase, octets
-from ..outputs.options import OUTPUT_FLAGS, OutputOptions, makeOutputs
-from ..outputs.process import ListenerLock
-from .options import NATS_FLAGS, NATS_PARAMETERS, isNats, natsOutbox
-from .service import OutputsService
-from .status import watchOutputs
+from ..outputs._options import OUTPUT_FLAGS, OutputOptions, makeOutputs
+from ..outputs._process import ListenerLock
+from ._options import NATS_FLAGS, NATS_PARAMETERS, isNats, natsOutbox
+from ._service import OutputsService
+from ._status import watchOutputs
 
 __all__ = ["Options", "makeService"]
 

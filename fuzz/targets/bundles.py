@@ -1,5 +1,5 @@
 """
-L{decnet_syslog.trust.bundles}: three files with any octets are a bundle, or an error
+L{decnet_syslog.trust._bundles}: three files with any octets are a bundle, or an error
 for the user.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from decnet_syslog.errors import UserError
-from decnet_syslog.trust.bundles import Bundle
+from decnet_syslog.trust._bundles import Bundle
 
 from .. import der
 from ..scratch import directory

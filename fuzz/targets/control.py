@@ -1,11 +1,11 @@
 """
-L{decnet_syslog.wire.control}: a parsed line is encoded to a line that parses to the
+L{decnet_syslog.wire._control}: a parsed line is encoded to a line that parses to the
 same value.
 """
 
 from __future__ import annotations
 
-from decnet_syslog.wire.control import (
+from decnet_syslog.wire._control import (
     BYE,
     KNOWN,
     NUMBER_MAX,
@@ -15,7 +15,7 @@ from decnet_syslog.wire.control import (
     encodeControl,
     parseControl,
 )
-from decnet_syslog.wire.framing import (
+from decnet_syslog.wire._framing import (
     CONTROL_LINE_OCTETS_MAX,
     FrameDecoder,
     FramingError,

@@ -1,11 +1,11 @@
 """
-L{decnet_syslog.wire.decnet}: any text is parsed, and the values come from the text.
+L{decnet_syslog.wire._decnet}: any text is parsed, and the values come from the text.
 """
 
 from __future__ import annotations
 
-from decnet_syslog.wire.addresses import isAddress, splitAddress
-from decnet_syslog.wire.decnet import ADDRESS_NAMES, read
+from decnet_syslog.wire._addresses import isAddress, splitAddress
+from decnet_syslog.wire._decnet import ADDRESS_NAMES, read
 
 __all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 

@@ -1,5 +1,5 @@
 """
-L{decnet_syslog.wire.framing} and L{decnet_syslog.wire.protocol}: strict, with control
+L{decnet_syslog.wire._framing} and L{decnet_syslog.wire._protocol}: strict, with control
 lines, or lenient.
 
 The result must be the same in compiled code and in Python, and independent of how the
@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from decnet_syslog.wire import framing as room
-from decnet_syslog.wire.control import ControlError, ControlLine, parseControl
-from decnet_syslog.wire.framing import (
+from decnet_syslog.wire import _framing as room
+from decnet_syslog.wire._control import ControlError, ControlLine, parseControl
+from decnet_syslog.wire._framing import (
     CONTROL_LINE_OCTETS_MAX,
     FIRST_OCTETS,
     SKIPPED_DIGITS_MAX,
@@ -22,7 +22,7 @@ from decnet_syslog.wire.framing import (
     Oversize,
     encodeFrames,
 )
-from decnet_syslog.wire.protocol import OctetCountedReceiver
+from decnet_syslog.wire._protocol import OctetCountedReceiver
 
 from ..source import Source
 

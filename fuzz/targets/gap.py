@@ -1,5 +1,5 @@
 """
-L{decnet_syslog.wire.gap}: whatever a worker's file is called, a gap is one line with
+L{decnet_syslog.wire._gap}: whatever a worker's file is called, a gap is one line with
 the right values.
 """
 
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 
-from decnet_syslog.wire.gap import Gap, renderGapMessage, renderGapRecord
-from decnet_syslog.wire.record import Provenance
-from decnet_syslog.wire.rfc5424 import parseMessage
+from decnet_syslog.wire._gap import Gap, renderGapMessage, renderGapRecord
+from decnet_syslog.wire._record import Provenance
+from decnet_syslog.wire._rfc5424 import parseMessage
 
 from ..source import Source
 

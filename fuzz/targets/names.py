@@ -1,5 +1,5 @@
 """
-L{decnet_syslog.trust.names}: any certificate has exactly one usable name, or is
+L{decnet_syslog.trust._names}: any certificate has exactly one usable name, or is
 refused.
 
 The input is either a mutated certificate, or a certificate with arbitrary RDNs as
@@ -12,14 +12,14 @@ import warnings
 
 from cryptography import x509
 
-from decnet_syslog.trust.names import (
+from decnet_syslog.trust._names import (
     NAME_CHARACTERS_MAX,
     NameRefused,
     fingerprint,
     peerName,
     showText,
 )
-from decnet_syslog.trust.roles import refuseMaster, refuseOperator, refuseWorker
+from decnet_syslog.trust._roles import refuseMaster, refuseOperator, refuseWorker
 
 from .. import der
 from ..source import Source

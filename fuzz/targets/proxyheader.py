@@ -1,5 +1,5 @@
 """
-L{decnet_syslog.wire.proxyheader}: the result is the same octet by octet, bounded, and
+L{decnet_syslog.wire._proxyheader}: the result is the same octet by octet, bounded, and
 equal to that of Twisted's parser for headers that both accept.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.protocols.haproxy._v2parser import V2Parser
 
-from decnet_syslog.wire.proxyheader import (
+from decnet_syslog.wire._proxyheader import (
     HEADER_OCTETS_MAX,
     SIGNATURE,
     ProxyError,

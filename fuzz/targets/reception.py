@@ -1,5 +1,5 @@
 """
-L{decnet_syslog.receiving.acked}, L{decnet_syslog.receiving.reception} and group
+L{decnet_syslog.receiving._acked}, L{decnet_syslog.receiving._reception} and group
 commit, with workers that send anything in any order on several connections.
 
 A second decoder reads what each connection sends. At the end, everything in the journal
@@ -22,20 +22,20 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from decnet_syslog.journal.groupcommit import (
+from decnet_syslog.journal._groupcommit import (
     ACK_SPACING_S,
     FULL_RETRY_S,
     SPACING_S,
     GroupCommit,
 )
-from decnet_syslog.journal.space import Space
-from decnet_syslog.journal.sqlite import Journal, JournalFull
-from decnet_syslog.journal.values import Batch, Mark
+from decnet_syslog.journal._space import Space
+from decnet_syslog.journal._sqlite import Journal, JournalFull
+from decnet_syslog.journal._values import Batch, Mark
 from decnet_syslog.limits import Limits
-from decnet_syslog.receiving.acked import Acknowledged
-from decnet_syslog.receiving.reception import Plain, Reception, Violation
-from decnet_syslog.receiving.registry import Roster
-from decnet_syslog.wire.control import (
+from decnet_syslog.receiving._acked import Acknowledged
+from decnet_syslog.receiving._reception import Plain, Reception, Violation
+from decnet_syslog.receiving._registry import Roster
+from decnet_syslog.wire._control import (
     ACK,
     AT,
     BYE,
@@ -59,8 +59,8 @@ from decnet_syslog.wire.control import (
     encodeControl,
     parseControl,
 )
-from decnet_syslog.wire.framing import FramingError, Oversize, encodeFrames
-from decnet_syslog.wire.protocol import OctetCountedReceiver
+from decnet_syslog.wire._framing import FramingError, Oversize, encodeFrames
+from decnet_syslog.wire._protocol import OctetCountedReceiver
 from tests.doubles import LaterThread
 
 from ..log import watched

@@ -1,5 +1,5 @@
 """
-L{decnet_syslog.wire.record}: one line of JSON for each message, whatever its octets.
+L{decnet_syslog.wire._record}: one line of JSON for each message, whatever its octets.
 
 The fast path and the exact one must agree, and the octets must be recoverable from
 C{raw_line} or C{raw_base64}.
@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 
-from decnet_syslog.wire import record as room
-from decnet_syslog.wire.record import Provenance, record
+from decnet_syslog.wire import _record as room
+from decnet_syslog.wire._record import Provenance, record
 from tests.records import renderRecords
 
 from ..source import Source

@@ -1,5 +1,5 @@
 """
-L{decnet_syslog.sending.acked} with masters that send anything in any order.
+L{decnet_syslog.sending._acked} with masters that send anything in any order.
 
 Whatever they send: sent octets equal the file's at that position; a position moves only
 to the end of a sent chunk, or to one that the master claimed and the file confirms;
@@ -16,11 +16,11 @@ from zlib import crc32
 from twisted.internet.task import Clock
 
 from decnet_syslog.files import FollowedFiles, StateStore
-from decnet_syslog.sending.acked import AckedSender
-from decnet_syslog.sending.connection import ListenerProtocolError
-from decnet_syslog.sending.counts import Counts
-from decnet_syslog.sending.recognition import KNOWN_MAX
-from decnet_syslog.wire.control import (
+from decnet_syslog.sending._acked import AckedSender
+from decnet_syslog.sending._connection import ListenerProtocolError
+from decnet_syslog.sending._counts import Counts
+from decnet_syslog.sending._recognition import KNOWN_MAX
+from decnet_syslog.wire._control import (
     ACK,
     AT,
     BYE,

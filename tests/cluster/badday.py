@@ -17,8 +17,8 @@ from typing import Any
 
 from decnet_syslog.commands.numbered import Writer
 from decnet_syslog.commands.pair import Process, Worker
-from decnet_syslog.nats.access import Access, parseServers
-from decnet_syslog.nats.bus import Bus, Silent
+from decnet_syslog.nats._access import Access, parseServers
+from decnet_syslog.nats._bus import Bus, Silent
 
 from ..natsserver import ROOMY, NatsServer
 from .fleet import Fleet

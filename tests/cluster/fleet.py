@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from decnet_syslog.commands.pair import Process, Worker, freePort
-from decnet_syslog.trust.authority import Authority
+from decnet_syslog.trust._authority import Authority
 
 from ..natsserver import ROOMY, NatsCluster
 from ..peers import example, requirePeer

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from decnet_syslog.commands.numbered import numberOf
-from decnet_syslog.nats.proving import REPEATED
-from decnet_syslog.outputs.options import OUTPUT_EVENTS
+from decnet_syslog.nats._proving import REPEATED
+from decnet_syslog.outputs._options import OUTPUT_EVENTS
 
 __all__ = ["Found", "found", "unnamed"]
 

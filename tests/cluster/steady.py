@@ -25,9 +25,9 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from decnet_syslog.commands.pair import Pair, Process, freePort
-from decnet_syslog.journal.stored import payloadOctets, storedOctets
-from decnet_syslog.nats.access import Access, parseServers
-from decnet_syslog.nats.bus import Bus
+from decnet_syslog.journal._stored import payloadOctets, storedOctets
+from decnet_syslog.nats._access import Access, parseServers
+from decnet_syslog.nats._bus import Bus
 
 from ..natsserver import ROOMY, NatsServer, waitUntil
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from OpenSSL import SSL
 
 from decnet_syslog.commands.pair import Pair
-from decnet_syslog.trust.bundles import Bundle, readKey
+from decnet_syslog.trust._bundles import Bundle, readKey
 
 from .papers import Papers
 from .peer import CLOSED, PATIENCE_S, Peer, TLSPeer, context

@@ -1,0 +1,332 @@
+"""
+The options of a service from four sources: command line, environment, file, defaults.
+
+A value of the file becomes words of a command line, before those of the real one: so the same code
+converts and checks it, and an option needs nothing more to be in the file. An option that the
+command line or the environment gives is left out of these words.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from twisted.python import usage
+from twisted.python.reflect import accumulateClassList
+
+from ..options import (
+    Described,
+    count,
+    nearest,
+    octets,
+    portNumber,
+    seconds,
+    secondsOrNever,
+)
+from ._document import Entry, readEntries
+
+__all__ = ["COMMON_GROUPS", "DIRECTORY", "Configured", "Groups"]
+
+DIRECTORY = "/etc/decnet-syslog"
+
+#: By the name of a section: its title in the help, and the names or the patterns of its options.
+Groups = Mapping[str, tuple[str, Sequence[str]]]
+
+COMMON_GROUPS: Groups = {
+    "status": ("Status and events", ("status-.*", "on-event", "hide-lines")),
+    "limits": ("Limits", ("max-.*", ".*-timeout", "journal-max", "batch-bytes")),
+    "advanced": ("Advanced", (".*",)),
+}
+
+# Options that a file cannot have.
+_NEVER = frozenset({"help", "version", "config"})
+
+# The TOML types of options that are not text, and their names for people.
+_NUMBERS: Mapping[Callable[[str], object], tuple[tuple[type, ...], str]] = {
+    count: ((int,), "a whole number, such as 64"),
+    portNumber: ((int,), "a whole number, such as 6514"),
+    octets: ((int, str), 'a number or a size, such as 65536 or "64k"'),
+    seconds: ((int, float), "a number of seconds, such as 2.5"),
+    secondsOrNever: ((int, float), "a number of seconds, such as 2.5"),
+}
+_FLAG = ((bool,), "true or false")
+_TEXT = ((str,), 'text in quotes ("...")')
+_LIST = ((str, list), 'text in quotes, or a list of such: ["...", "..."]')
+
+
+class Configured(Described):
+    """
+    Options that can also come from a configuration file.
+
+    @cvar service: the service's name; its file is C{/etc/decnet-syslog/NAME.toml}.
+    @cvar groups: the sections of the file and of the help.
+    @cvar environment: the variables that set an option, by the option's name.
+    @cvar repeated: the attributes with the values of options that can be repeated.
+    @cvar alternatives: options that exclude each other. If a source gives one of them, the
+        others are not taken from a source of lower precedence.
+    @ivar sources: where the options come from that have not their default.
+    @ivar file: the path of the configuration file; C{None}: none.
+    """
+
+    service: str
+    groups: Groups = COMMON_GROUPS
+    environment: Mapping[str, str] = {}
+    repeated: Mapping[str, str] = {}
+    alternatives: Sequence[frozenset[str]] = ()
+    directory = DIRECTORY
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources: dict[str, str] = {}
+        self.file: str | None = None
+        self._rows: list[Any] = []
+        accumulateClassList(self._ofService(), "optParameters", self._rows)
+
+    def opt_config(self, path: str) -> None:
+        """Configuration file, in TOML; "": none [NAME.toml of the service in /etc/decnet-syslog]"""
+
+    def parseArgs(self, *words: str) -> None:
+        """
+        Refuse arguments: a service has only options.
+
+        @raise usage.UsageError: there is one.
+        """
+        if words:
+            raise usage.UsageError(
+                f"unexpected argument {words[0][:80]!a}: a service has only options,"
+                " which begin with --"
+            )
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """
+        Parse the command line, the environment and the file.
+
+        @raise SystemExit: as of L{Described}.
+        """
+        # Not None: the words of sys.argv would not get those of the file.
+        super().parseOptions([] if options is None else options)
+
+    def parseWords(self, words: Sequence[str] | None) -> None:
+        """Parse, and tell the line in the file if an error comes from there."""
+        try:
+            super().parseWords(words)
+        except usage.UsageError as error:
+            raise type(error)(self.located(str(error))) from None
+
+    def located(self, text: str) -> str:
+        """
+        The text of an error, with file and line before it if it is about an option from the
+        file.
+        """
+        for name in re.findall(r"--([a-z][a-z-]*)", text):
+            source = self.sources.get(name, "")
+            if self.file is not None and source.startswith(f"{self.file}:"):
+                return f"{source}: {text}"
+        return text
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The options that a file can have, in the order of their groups."""
+        groups = list(self.groups)
+        cls = self._ofService()
+        own = self if type(self) is cls else cls()
+        every = {word.rstrip("=") for word in own.longOpt} - _NEVER
+
+        def place(name: str) -> tuple[int, int, str]:
+            section = self.groupOf(name)
+            patterns = self.groups[section][1]
+            first = next(n for n, one in enumerate(patterns) if re.fullmatch(one, name))
+            return groups.index(section), first, name
+
+        return sorted(every, key=place)
+
+    def groupOf(self, name: str) -> str:
+        """The section of an option: the first that names it."""
+        return next(
+            section
+            for section, (_, names) in self.groups.items()
+            if any(re.fullmatch(pattern, name) for pattern in names)
+        )
+
+    def valueOf(self, name: str) -> Any:
+        """The value of an option after L{parseOptions}; a list, if it can be repeated."""
+        if name in self.repeated:
+            return getattr(self, self.repeated[name])
+        return bool(self[name]) if self.typesOf(name) is _FLAG else self[name]
+
+    def isGiven(self, name: str) -> bool:
+        """Whether a source gives the option."""
+        return name in self.sources
+
+    def sourceOf(self, name: str) -> str:
+        """Where the value of an option comes from, in words."""
+        return self.sources.get(name, "default")
+
+    def coerceOf(self, name: str) -> Any:
+        """The function that converts the value of an option; C{None}: it is text or a flag."""
+        return next((row[4] for row in self._rows if row[0] == name and row[4:]), None)
+
+    def typesOf(self, name: str) -> tuple[tuple[type, ...], str]:
+        """The TOML types of an option, and their names for people."""
+        if f"{name}=" not in self.longOpt:
+            return _FLAG
+        if name not in (row[0] for row in self._rows):
+            return _LIST
+        return _NUMBERS.get(self.coerceOf(name), _TEXT)
+
+    def _ofService(self) -> type[Configured]:
+        """The class of the service: a class below it adds options that are not for the file."""
+        return next(cls for cls in type(self).__mro__ if "service" in vars(cls))
+
+    def _before(self, given: Sequence[tuple[str, str]]) -> list[str]:
+        for name, _ in given:
+            self.sources[name] = "command line"
+        if {"help", "version"} & self.sources.keys():
+            return []
+        for name, variable in self.environment.items():
+            if os.environ.get(variable):
+                self._take(name, f"environment {variable}")
+        self.file = self._path([path for name, path in given if name == "config"])
+        if self.file is None:
+            return []
+        entries = self._checked(readEntries(self.file))
+        wins = {name for name in entries if self._take(name)}
+        words: list[str] = []
+        for name in wins:
+            self.sources[name] = f"{self.file}:{entries[name].line}"
+        for name, entry in entries.items():
+            if name in wins:
+                words += self._words(name, entry.value)
+        return words
+
+    def _take(self, name: str, source: str | None = None) -> bool:
+        """Whether no source of higher precedence has given an option, or an alternative."""
+        others = {name}.union(*(one for one in self.alternatives if name in one))
+        if others & self.sources.keys():
+            return False
+        if source is not None:
+            self.sources[name] = source
+        return True
+
+    def _path(self, given: Sequence[str]) -> str | None:
+        if given:
+            return given[-1] or None
+        path = os.path.join(self.directory, f"{self.service}.toml")
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            # Never without the file because it cannot be read.
+            raise usage.UsageError(
+                f"{path}: {error.strerror}: let this user read it, or say --config="
+            ) from None
+        return path
+
+    def _checked(self, entries: Sequence[Entry]) -> dict[str, Entry]:
+        """The entries by the option's name."""
+        found: dict[str, Entry] = {}
+        for entry in entries:
+            try:
+                if self._isSection(entry):
+                    continue
+                name = entry.path[-1]
+                if name in found:
+                    raise ValueError(
+                        f"{name} is in line {found[name].line} already: delete one of them"
+                    )
+                self._checkType(name, entry.value)
+            except ValueError as error:
+                raise usage.UsageError(f"{self.file}:{entry.line}: {error}") from None
+            found[name] = entry
+        return found
+
+    def _isSection(self, entry: Entry) -> bool:
+        """
+        Whether an entry is a section, not an option.
+
+        @raise ValueError: it is neither.
+        """
+        *sections, name = entry.path
+        names, said = self.names, ascii(name[:80]).strip("'")
+        isTable = isinstance(entry.value, dict)
+        if sections and (len(sections) > 1 or sections[0] not in self.groups):
+            raise ValueError(
+                f"{said} is in the section {'.'.join(sections)[:80]!a}: the sections"
+                f" are {', '.join(self.groups)}"
+            )
+        # An option can have the name of a section.
+        if not sections and name in self.groups and (isTable or name not in names):
+            if not isTable:
+                raise ValueError(f"{name} is a section: write [{name}]")
+            return True
+        if name not in names:
+            if isTable and not sections:
+                similar = nearest(name, self.groups) or nearest(name, names)
+                raise ValueError(f"there is no section [{said}]{similar}")
+            raise ValueError(
+                f"there is no option {said} of {self.service}{nearest(name, names)}"
+            )
+        return False
+
+    def _checkType(self, name: str, value: Any) -> None:
+        types, said = self.typesOf(name)
+        # A bool is an int in Python.
+        if type(value) not in types or (
+            isinstance(value, float) and not math.isfinite(value)
+        ):
+            raise ValueError(f"{name} must be {said}, not {_typeName(value)}")
+        parts = value if isinstance(value, list) else [value]
+        if not parts:
+            raise ValueError(f"{name} is empty: delete it, or give at least one")
+        for part in parts:
+            if isinstance(value, list) and not isinstance(part, str):
+                raise ValueError(
+                    f"{name} must be a list of texts in quotes, and has {_typeName(part)}"
+                )
+            if isinstance(part, str) and re.search(r"[\0-\x1f\x7f]", part):
+                raise ValueError(
+                    f"{name} has a control character in {part[:80]!a}: in TOML, write a"
+                    " backslash as \\\\, or use single quotes"
+                )
+
+    def _words(self, name: str, value: Any) -> list[str]:
+        if isinstance(value, bool):
+            return [f"--{name}"] if value else []
+        parts = value if isinstance(value, list) else [value]
+        return [word for part in parts for word in (f"--{name}", str(part))]
+
+    def listOptions(self, width: int | None) -> str:
+        """The options in groups."""
+        every = self.longOpt
+        own = [f"{name}=" if f"{name}=" in every else name for name in self.names]
+        groups: dict[str, list[str]] = {title: [] for title, _ in self.groups.values()}
+        for word in own:
+            groups[self.groups[self.groupOf(word.rstrip("="))][0]].append(word)
+        groups["Other options"] = [word for word in every if word not in own]
+        texts = []
+        try:
+            for title, words in groups.items():
+                if words:
+                    self.longOpt = words
+                    listed = super().listOptions(width)
+                    texts.append(f"{title}:{listed.removeprefix('Options:')}")
+        finally:
+            self.longOpt = every
+        return "\n".join(texts)
+
+
+def _typeName(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"the text {value[:80]!a}"
+    if isinstance(value, int | float):
+        return f"the number {str(value)[:40]}"
+    if isinstance(value, list):
+        return "a list"
+    return "a section" if isinstance(value, dict) else "a date or time"

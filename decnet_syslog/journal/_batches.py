@@ -1,0 +1,187 @@
+"""The batches in the journal: lines that are committed and not yet on disk in every output."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..wire._control import NUMBER_MAX
+from ..wire._record import Provenance
+from ._filenames import NameTable
+from ._packing import packLengths, textOf, unpackLengths
+from ._stored import payloadOctets, storedOctets
+from ._values import Batch, Deposit, batchOf
+
+__all__ = ["LAST_BATCH", "BatchTable"]
+
+# The octets of each worker up to a batch. The LIMIT keeps SQLite from sorting the octets, too.
+_COST = (
+    "stored_octets(length(octets), coalesce(length(lengths) / 4, 0),"
+    " coalesce(length(name), 0))"
+)
+_COSTS = (
+    f"SELECT worker, sum(cost) FROM (SELECT worker, {_COST} AS cost"
+    " FROM batch WHERE seq <= ? LIMIT -1) GROUP BY worker"
+)
+
+# The last batch ever: SQLite remembers its number after its deletion.
+LAST_BATCH = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'batch'), 0)"
+
+
+def _batch(row: Sequence[Any]) -> Batch:
+    """A row of L{BatchTable.read}."""
+    seq, worker, fingerprint, address, receivedAt, name, marks, *rest = row
+    stream, generation, start, end, octets, lengths, reason = rest
+    log = None if name is None else textOf(name)
+    return Batch(
+        seq,
+        Provenance(worker, fingerprint, address, receivedAt, log, bool(marks)),
+        stream,
+        generation or 0,
+        start,
+        end,
+        octets,
+        unpackLengths(lengths),
+        reason,
+    )
+
+
+class BatchTable:
+    """
+    The table of batches.
+
+    @ivar octets: the size of all committed batches in the file.
+    @ivar octetsOf: the same for each worker. Read in the reactor's thread.
+    """
+
+    def __init__(self, db: sqlite3.Connection, names: NameTable) -> None:
+        self._db = db
+        self._names = names
+        # A journal keeps the pages that it was made with.
+        (self._pageOctets,) = db.execute("PRAGMA page_size").fetchone()
+        db.create_function("stored_octets", 3, self._stored, deterministic=True)
+        self.octetsOf: dict[str, int] = dict(db.execute(_COSTS, (NUMBER_MAX,)))
+        self.octets = sum(self.octetsOf.values())
+        # The last batch of each stream. Asked of the table, the journal's one thread would
+        # look at every batch there is whenever a worker opens a stream.
+        self._lastOf: dict[int, int] = dict(
+            db.execute(
+                "SELECT stream_id, max(seq) FROM batch WHERE stream_id IS NOT NULL"
+                " GROUP BY stream_id"
+            )
+        )
+
+    def _stored(self, octets: int, lengths: int, name: int = 0) -> int:
+        return storedOctets(payloadOctets(octets, lengths, name), self._pageOctets)
+
+    def cost(self, batch: Batch | Deposit) -> int:
+        """The size of a batch in the file, or of the batch that a deposit will become."""
+        return self._stored(len(batch.octets), len(batch.lengths or ()))
+
+    def oldest(self) -> int:
+        """The number before the oldest batch; without batches, that of the last one ever."""
+        (found,) = self._db.execute(
+            f"SELECT coalesce(min(seq) - 1, {LAST_BATCH}) FROM batch"
+        ).fetchone()
+        return int(found)
+
+    def lastOf(self, row: int) -> int:
+        """The last batch of a stream; 0 if all are deleted."""
+        return self._lastOf.get(row, 0)
+
+    def forget(self, row: int) -> None:
+        """A stream is forgotten."""
+        self._lastOf.pop(row, None)
+
+    def insert(self, deposit: Deposit) -> Batch:
+        """Make a batch of a deposit, in the transaction that moves its stream."""
+        grant, provenance = deposit.grant, deposit.provenance
+        name = None
+        if provenance.log is not None:
+            name = self._names.numberOf(provenance.worker, provenance.log)
+        seq = self._db.execute(
+            "INSERT INTO batch (worker, fingerprint, address, received_at, name_id,"
+            ' marks, stream_id, start, "end", reason, lengths, octets)'
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                provenance.worker,
+                provenance.fingerprint,
+                provenance.address,
+                provenance.receivedAt,
+                name,
+                provenance.marks,
+                None if grant is None else grant.row,
+                deposit.start,
+                deposit.end,
+                deposit.reason,
+                packLengths(deposit.lengths),
+                deposit.octets,
+            ),
+        ).lastrowid
+        assert seq is not None
+        if grant is not None:
+            # If the transaction is undone, this number is too high, which is harmless.
+            self._lastOf[grant.row] = seq
+        if name is not None:
+            self._names.used(name, seq)
+        return batchOf(seq, deposit)
+
+    def read(self, after: int, costMax: int) -> list[Batch]:
+        """The batches after C{after} in order, until their cost reaches C{costMax}."""
+        batches: list[Batch] = []
+        cost = 0
+        for row in self._db.execute(
+            "SELECT seq, batch.worker, fingerprint, address, received_at,"
+            " coalesce(name.name, batch.name), marks, stream.stream, stream.generation,"
+            ' start, "end", octets, lengths, reason'
+            " FROM batch LEFT JOIN stream ON stream.id = stream_id"
+            " LEFT JOIN name ON name.id = batch.name_id"
+            " WHERE seq > ? ORDER BY seq",
+            (after,),
+        ):
+            batch = _batch(row)
+            batches.append(batch)
+            cost += batch.cost
+            if cost >= costMax:
+                break
+        return batches
+
+    def release(self, seq: int, costMax: int) -> dict[str, int]:
+        """
+        Delete the oldest batches up to C{seq}, in a transaction: at least one if there is one.
+
+        @param costMax: stop after the batch whose size makes the total reach this value.
+        @return: the deleted octets of each worker.
+        """
+        removed: Counter[str] = Counter()
+        last = None
+        for number, worker, cost in self._db.execute(
+            f"SELECT seq, worker, {_COST} FROM batch WHERE seq <= ? ORDER BY seq",
+            (seq,),
+        ):
+            removed[worker] += cost
+            last = number
+            if removed.total() >= costMax:
+                break
+        if last is not None:
+            self._db.execute("DELETE FROM batch WHERE seq <= ?", (last,))
+        return removed
+
+    def committed(self, added: Mapping[str, int], removed: Mapping[str, int]) -> None:
+        """
+        A transaction is committed: update the octets of each worker. Workers without any have
+        no entry.
+
+        @param added: octets of each worker, including the overhead of rows.
+        @param removed: the result of L{release}.
+        """
+        for worker in added.keys() | removed.keys():
+            has = self.octetsOf.get(worker, 0)
+            has += added.get(worker, 0) - removed.get(worker, 0)
+            if has:
+                self.octetsOf[worker] = has
+            else:
+                self.octetsOf.pop(worker, None)
+        self.octets += sum(added.values()) - sum(removed.values())

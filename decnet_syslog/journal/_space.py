@@ -1,0 +1,406 @@
+"""
+The journal's share of its disk, divided so that a full journal can always free space again.
+
+Requirements:
+
+* the journal refuses lines while some room is left. That room is for the operations that free
+  more: the outputs' cursors, the checkpoint that copies the WAL's pages to the database, a
+  stop and a start;
+* that room is a file that is allocated in advance: the reserve. Other programs cannot use it,
+  and a quota has counted it. When such an operation fails for lack of room, the journal gives
+  up the reserve, tries again, and allocates the reserve anew when there is room;
+* a deposit is committed only if its pages fit into the WAL I{and} the following checkpoint
+  fits into the database. Both are computed before the transaction begins.
+
+The sizes follow from the disk: a journal on 24 MiB works, with a smaller WAL, smaller
+transactions and a smaller reserve than one on 24 GiB. The computation is an estimate: other
+programs write, too, and file systems have overheads of their own. SQLite's own error decides;
+the estimate makes that error rare, and the reserve makes it harmless.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..limits import PENDING_OCTETS_MIN, Limits
+from ..wire._control import NUMBER_MAX
+from ._values import Deposit
+
+__all__ = [
+    "Budget",
+    "Reserve",
+    "Space",
+    "available",
+    "fitting",
+    "journalFiles",
+    "pieces",
+]
+
+KIB, MIB = 1024, 1024 * 1024
+
+# Pages that a commit writes beyond the pages for its octets: leaves of tables and indices, the
+# free list, the pointer map. Each deposit may touch a leaf of the stream table.
+COMMIT_PAGES = 5
+LEAVES_MAX = 32
+
+# Pages that a grant writes, at most: a stream's leaf or its index's, and a name's index's. They
+# are anywhere in the tables, so hardly one is written twice. A worker that opens thousands of
+# streams must not delay all others by a long checkpoint: after this many octets there is a
+# short one.
+GRANT_PAGES = 2
+GRANTS_OCTETS_MAX = 16 * MIB
+SPARE_PAGES = 3
+
+# The names of a journal's files.
+ENDS = "", "-wal", "-shm", "-journal", "-reserve", ".lock", ".crl"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """
+    The division of a disk's room, in octets.
+
+    @ivar reserve: room for everything that a checkpoint may add to the database, and for a few
+        commits of cursors.
+    @ivar wal: checkpoint when the WAL has this size. With 64 MiB most of its pages have been
+        rewritten for other batches by then and are copied once; with 16 MiB checkpoints take a
+        fifth of the time.
+    @ivar piece: the most that one transaction commits, unless a single deposit is larger.
+    """
+
+    reserve: int
+    wal: int
+    piece: int
+
+    @classmethod
+    def of(cls, octets: int) -> Budget:
+        """@param octets: the free room plus the sizes of the journal's own files."""
+        return cls(
+            reserve=_between(MIB, octets // 6, 32 * MIB),
+            wal=_between(MIB // 2, octets // 8, 64 * MIB),
+            piece=_between(PENDING_OCTETS_MIN, octets // 24, 8 * MIB),
+        )
+
+    @property
+    def growth(self) -> int:
+        """Checkpoint when the database is about to grow by this: the reserve covers it."""
+        return max(self.reserve // 4, self.reserve - self.piece - self.wal // 16 - MIB)
+
+
+def _between(least: int, octets: int, most: int) -> int:
+    return max(least, min(octets, most))
+
+
+def journalFiles(path: Path) -> list[Path]:
+    """Every file that a journal may have. No output may use one of these names."""
+    return [path.with_name(path.name + end) for end in ENDS]
+
+
+def available(path: Path) -> int:
+    """
+    Free room for a journal plus the sizes of its own files; L{NUMBER_MAX} if unknown.
+
+    @param path: of the journal, which need not be there yet.
+    """
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return NUMBER_MAX
+    if not disk.f_blocks:
+        return NUMBER_MAX
+    return disk.f_bavail * disk.f_frsize + sum(map(sizeOf, journalFiles(path)))
+
+
+def sizeOf(path: Path) -> int:
+    """The octets of a file; 0 if there is none."""
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
+
+
+def _allocated(path: Path) -> int:
+    """The room that a file has on disk."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return 0
+    return min(status.st_size, status.st_blocks * 512)
+
+
+def fitting(limits: Limits, octets: int) -> Limits:
+    """The limits, lowered so that everything waiting in memory fits a small disk."""
+    piece = Budget.of(octets).piece
+    return replace(
+        limits,
+        pending=min(limits.pending, 4 * piece),
+        pendingPerWorker=min(limits.pendingPerWorker, piece),
+        pendingPerConnection=min(limits.pendingPerConnection, piece),
+    )
+
+
+def pieces(deposits: Iterable[Deposit], most: int) -> Iterator[list[Deposit]]:
+    """Deposits in order, cut into transactions."""
+    piece: list[Deposit] = []
+    octets = 0
+    for deposit in deposits:
+        if piece and octets + len(deposit.octets) > most:
+            yield piece
+            piece, octets = [], 0
+        piece.append(deposit)
+        octets += len(deposit.octets)
+    if piece:
+        yield piece
+
+
+class Reserve:
+    """
+    The file that keeps the last of the room.
+    """
+
+    def __init__(self, path: Path, octets: int) -> None:
+        """
+        @param path: of the journal.
+        """
+        self.path = path.with_name(path.name + "-reserve")
+        self.octets = octets
+        self._has = _allocated(self.path)
+
+    @property
+    def isHeld(self) -> bool:
+        """Whether it is allocated. A slightly smaller one counts: the disk may have grown."""
+        return self._has >= self.octets * 3 // 4
+
+    @property
+    def lacks(self) -> int:
+        """Octets that must stay free for it."""
+        return 0 if self.isHeld else self.octets - self._has
+
+    def take(self) -> None:
+        """Allocate it, if there is room."""
+        descriptor = self._open(os.O_CREAT)
+        if descriptor is None:
+            return
+        try:
+            os.posix_fallocate(descriptor, 0, self.octets)
+            os.ftruncate(descriptor, self.octets)
+            self._has = self.octets
+        except OSError:
+            os.ftruncate(descriptor, 0)
+            self._has = 0
+        finally:
+            os.close(descriptor)
+
+    def giveUp(self) -> bool:
+        """
+        Give its room to whoever writes next.
+
+        @return: whether there was any.
+        """
+        self._has = 0
+        if not sizeOf(self.path):
+            return False
+        descriptor = self._open(0)
+        if descriptor is None:
+            return False
+        try:
+            os.ftruncate(descriptor, 0)
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+    def _open(self, flags: int) -> int | None:
+        """Open it, if it is a file of ours and of no other name; others may plant one."""
+        flags |= os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            descriptor = os.open(self.path, flags, 0o600)
+        except OSError:
+            return None
+        status = os.fstat(descriptor)
+        isOurs = status.st_uid == os.geteuid() and status.st_nlink == 1
+        if stat.S_ISREG(status.st_mode) and isOurs:
+            return descriptor
+        os.close(descriptor)
+        return None
+
+
+class Space:
+    """
+    How much more the journal can take.
+
+    @ivar budget: by what the disk had when it was last looked at.
+    @ivar room: octets of pages that fit into one transaction now, about.
+    @ivar capacity: octets of deposits that can be accepted until it is full, about.
+    """
+
+    def __init__(self, path: Path, db: sqlite3.Connection, reserve: bool) -> None:
+        """
+        @param path: of the journal.
+        @param reserve: whether to keep a reserve.
+        """
+        self._path = path
+        self._wal = path.with_name(path.name + "-wal")
+        self._db = db
+        # A journal keeps the pages it was made with.
+        self._pageOctets = self.ask("page_size")
+        self._octets = available(path)
+        self.budget = Budget.of(self._octets)
+        self.reserve = Reserve(path, self.budget.reserve if reserve else 0)
+        # The most that the WAL holds and the database does not.
+        self._walOctets = 0
+        self._grantOctets = 0
+        # The same at the last look at the files.
+        self._lookedAt = 0
+        # Deposits of up to this many octets need no new look at the disk.
+        self._unlooked = 0
+        self.room = self.capacity = NUMBER_MAX
+
+    def ask(self, pragma: str) -> int:
+        """A pragma's value."""
+        (value,) = self._db.execute(f"PRAGMA {pragma}").fetchone()
+        return int(value)
+
+    @property
+    def fileOctets(self) -> int:
+        """The database's size after a checkpoint."""
+        return self.ask("page_count") * self._pageOctets
+
+    @property
+    def unusedOctets(self) -> int:
+        """The part of that in unused pages."""
+        return self.ask("freelist_count") * self._pageOctets
+
+    @property
+    def walFileOctets(self) -> int:
+        """The size of the WAL's file."""
+        return sizeOf(self._wal)
+
+    @property
+    def isScarce(self) -> bool:
+        """Whether to look at the disk again soon."""
+        return self.capacity < 16 * self.budget.piece or bool(self.reserve.lacks)
+
+    @property
+    def isCheckpointDue(self) -> bool:
+        """
+        Whether the WAL is long, or the database is to grow much.
+
+        How much was written is an estimate. The file does not lie: when it is longer than it is
+        cut to at the beginning of a round, this round has written all of it.
+        """
+        budget = self.budget
+        if self._walOctets >= budget.wal or self._grantOctets >= GRANTS_OCTETS_MAX:
+            return True
+        if self._walOctets < self._lookedAt + budget.wal // 16:
+            # Files are not looked at for every line.
+            return False
+        self._lookedAt = self._walOctets
+        return self.walFileOctets > budget.wal or (
+            self._walOctets >= budget.growth <= self._growth()
+        )
+
+    def _growth(self) -> int:
+        return max(0, self.fileOctets - sizeOf(self._path))
+
+    def cost(self, octets: int, rows: int) -> int:
+        """
+        The octets of the pages that a commit writes, at most, about.
+
+        @param octets: of the deposits, rows counted.
+        @param rows: that it writes.
+        """
+        pages = octets * 33 // 32 // self._pageOctets + COMMIT_PAGES + SPARE_PAGES
+        return (pages + min(rows, LEAVES_MAX)) * self._pageOctets
+
+    def has(self, octets: int) -> bool:
+        """Whether pages of C{octets} fit into the WAL and then into the database."""
+        if octets <= self._unlooked:
+            self._unlooked -= octets
+            return True
+        self.look()
+        self._unlooked = self.room // 4 if self.room >= 4 * octets else 0
+        return octets <= self.room
+
+    def adapt(self) -> None:
+        """Divide the disk anew when it has much more room than when the journal was opened."""
+        budget = Budget.of(self._octets)
+        if budget.reserve > self.budget.reserve * 5 // 4:
+            self.budget = budget
+            if self.reserve.octets:
+                self.reserve.octets = budget.reserve
+
+    def canWrite(self, octets: int) -> bool:
+        """Whether C{octets} can be written to the WAL without a new page in the database."""
+        free = available(self._path) - sum(map(sizeOf, journalFiles(self._path)))
+        unwritten = self.walFileOctets - self._walUsed()
+        return free - self.reserve.lacks + unwritten >= octets
+
+    def look(self) -> None:
+        """Look at the disk."""
+        self._octets = available(self._path)
+        if self._octets == NUMBER_MAX:
+            self.room = self.capacity = NUMBER_MAX
+            return
+        free = self._octets - sum(map(sizeOf, journalFiles(self._path)))
+        if not self.reserve.isHeld and free >= (self.reserve.lacks + self.budget.piece):
+            lacked = self.reserve.lacks
+            self.reserve.take()
+            free -= lacked - self.reserve.lacks
+        free -= self.reserve.lacks + self._growth()
+        unused = self.unusedOctets
+        # Pages need room in the WAL after its used part, and in the database unless it has free
+        # pages of its own.
+        written = max(0, self.walFileOctets - self._walUsed())
+        both = (free + written + unused) // 2
+        if both < max(written, unused):
+            both = free + min(written, unused)
+        self.room = max(0, both)
+        # In the long run the WAL is rewritten in place, and the database gets the rest. Deposits
+        # that are in memory already must fit as well.
+        wal = self.budget.wal + self.budget.piece
+        self.capacity = max(
+            0,
+            unused + max(0, free + self.walFileOctets - wal) - 4 * self.budget.piece,
+        )
+
+    def _walUsed(self) -> int:
+        """
+        Octets of the WAL that are used since the last checkpoint. The frames after that are
+        older and have another salt (https://www.sqlite.org/fileformat2.html, section 4).
+        """
+        if not self._walOctets:
+            return 0
+        frame = self._pageOctets + 24
+        try:
+            with open(self._wal, "rb") as file:
+                salt = os.pread(file.fileno(), 8, 16)
+                low, high = 0, max(0, self.walFileOctets - 32) // frame
+                while low < high:
+                    middle = (low + high) // 2
+                    if os.pread(file.fileno(), 8, 32 + middle * frame + 8) == salt:
+                        low = middle + 1
+                    else:
+                        high = middle
+        except OSError:
+            return self._walOctets
+        return 32 + low * frame
+
+    def written(self, octets: int) -> None:
+        """Count a committed transaction with deposits of C{octets}."""
+        self._walOctets += COMMIT_PAGES * self._pageOctets + octets
+
+    def granted(self, count: int) -> None:
+        """Count a committed transaction of grants."""
+        self._grantOctets += GRANT_PAGES * count * self._pageOctets
+
+    def checkpointed(self) -> None:
+        """The checkpoint is complete: SQLite will rewrite the WAL from its beginning."""
+        self._walOctets = self._grantOctets = self._lookedAt = 0
+        self._unlooked = 0

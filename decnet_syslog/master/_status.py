@@ -1,0 +1,268 @@
+"""
+The listener's status, gathered on request.
+
+This module works only at commits and at periodic looks. A commit adds a few numbers for each
+batch, never for each line.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.logger import Logger
+
+from .. import __version__, hotpath
+from ..journal._values import Batch
+from ..monitoring._enrolled import Enrolled
+from ..monitoring._exposition import Durations
+from ..monitoring._fleet import Fleet
+from ..monitoring._known import Presence, Worker
+from ..monitoring._metrics import listenerMetrics
+from ..monitoring._pages import makePages
+from ..monitoring._service import StatusOptions, WatchService
+from ..monitoring._shown import utcText
+from ..monitoring._workerrecord import newestRecord
+from ..trust._bundles import Bundle
+from ._service import ListenerService
+
+__all__ = ["ListenerStatus", "watchListener"]
+
+# The status shows only this many files of a worker, the ones that are furthest behind.
+STREAMS_SHOWN = 8
+
+
+class ListenerStatus:
+    """
+    The status of a listener.
+
+    @ivar fleet: the workers.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        listener: ListenerService,
+        clock: Callable[[], float],
+        enrolled: Callable[[], Mapping[str, Enrolled]],
+        bundle: Callable[[], Bundle],
+        wallClock: Callable[[], float] = time.time,
+        hideLines: bool = False,
+    ) -> None:
+        """
+        @param enrolled: reads the expected workers.
+        @param bundle: the master's bundle that is in use.
+        @param hideLines: whether the status shows no worker's lines.
+        """
+        self._listener = listener
+        self._clock = clock
+        self._wallClock = wallClock
+        self._bundle = bundle
+        self._hideLines = hideLines
+        self._started = wallClock()
+        self._durations = Durations()
+        self._position = 0
+        self._attached = False
+        self.fleet = Fleet(clock, wallClock, enrolled, self._ends())
+
+    def _ends(self) -> dict[str, float]:
+        """The expiry times of our own certificates."""
+        bundle = self._bundle()
+        return {
+            "CA": min(ca.not_valid_after_utc.timestamp() for ca in bundle.authorities),
+            "master": bundle.certificate.not_valid_after_utc.timestamp(),
+        }
+
+    def _attach(self) -> None:
+        """Subscribe to commits and reports once the listener has started."""
+        works = self._listener.works
+        works.factory.reported = self.fleet.reported
+        works.commits.onBatches(self._committed)
+        self._attached = True
+
+    def _committed(self, batches: list[Batch]) -> None:
+        # An error in counting must never stop a commit.
+        try:
+            self._durations.add(self._listener.works.commits.took)
+            self._position = batches[-1].seq
+            for batch in batches:
+                self.fleet.committed(batch.provenance.worker, batch)
+        except Exception:
+            self._log.failure("cannot count a commit")
+
+    def look(self) -> None:
+        """Update the fleet's state, and raise or end alarms."""
+        if not self._attached:
+            self._attach()
+        now = self._clock()
+        self.fleet.ends.update(self._ends())
+        present: dict[str, Presence] = {}
+        for line in self._listener.works.factory.connections:
+            name, certificate = line.worker, line.certificate
+            assert name is not None and certificate is not None
+            expires = certificate.not_valid_after_utc.timestamp()
+            heard = line.heard if line.reports and line.reading else now
+            before = present.get(name)
+            if before is None:
+                present[name] = Presence(1, (line.address,), heard, expires)
+            else:
+                present[name] = Presence(
+                    before.connections + 1,
+                    (*before.addresses, line.address),
+                    max(before.heard, heard),
+                    min(before.expires or expires, expires),
+                )
+        self.fleet.look(present)
+
+    def facts(self) -> dict[str, Any]:
+        """The whole status, as the JSON document has it."""
+        works = self._listener.works
+        now = self._clock()
+        workers = [
+            self._worker(self.fleet.workers[name], now)
+            for name in sorted(self.fleet.workers)
+        ]
+        outputs = [feed.facts() for feed in works.feeds]
+        problems = [
+            {"kind": kind, "what": w["name"], **alarm}
+            for w in workers
+            for kind, alarm in w["alarms"].items()
+        ]
+        problems += [
+            {
+                "kind": "expiring",
+                "what": what,
+                "text": alarm.text,
+                "seconds": now - (alarm.since or now),
+            }
+            for what, alarm in self.fleet.ours.items()
+            if alarm.raised
+        ]
+        problems += [
+            {"kind": "blocked", "what": o["name"], "text": o["blocked"], "seconds": 0}
+            for o in outputs
+            if o["blocked"] is not None
+        ]
+        if works.commits.obstacle is not None:
+            text = f"{works.commits.obstacle}: nothing is accepted"
+            problems.append(
+                {"kind": "full", "what": "journal", "text": text, "seconds": 0}
+            )
+        certificates = [
+            {"role": what.lower(), "name": "", "expires": ends}
+            for what, ends in self.fleet.ends.items()
+        ]
+        certificates += [
+            {"role": "worker", "name": w["name"], "expires": w["expires"]}
+            for w in workers
+            if w["expires"] is not None and not w["revoked"]
+        ]
+        return {
+            "role": "listener",
+            "version": __version__,
+            "hot_path": hotpath.description,
+            "time": utcText(self._wallClock()),
+            "started": utcText(self._started),
+            "ok": not problems,
+            "problems": problems,
+            "workers": workers,
+            "states": dict(Counter(w["state"] for w in workers)),
+            "connected_workers": sum(w["connections"] > 0 for w in workers),
+            "connections": len(works.factory.connections),
+            "handshakes": works.handshakes,
+            "commits": self._durations.asRecord(),
+            "acknowledgements": works.commits.acknowledgements,
+            "journal": {
+                "octets": works.journal.octets,
+                "kept_octets": works.journal.keptOctets,
+                "octets_max": works.journalOctetsMax,
+                "full": works.commits.obstacle is not None,
+                "waiting_octets": works.commits.pendingOctets,
+                "position": max(
+                    [self._position, *[feed.output.seq for feed in works.feeds]]
+                ),
+            },
+            "outputs": outputs,
+            "certificates": certificates,
+        }
+
+    def _worker(self, worker: Worker, now: float) -> dict[str, Any]:
+        report = worker.report
+        return {
+            "name": worker.name,
+            "state": worker.state,
+            "expected": worker.expected,
+            "revoked": worker.revoked,
+            "connections": worker.connections,
+            "addresses": list(worker.addresses),
+            "silence": None if worker.heard is None else now - worker.heard,
+            "lines": worker.lines,
+            "octets": worker.octets,
+            "lines_per_second": round(worker.lineRate, 3),
+            "octets_per_second": round(worker.octetRate, 3),
+            "gaps": worker.gaps,
+            "gap_octets": worker.gapOctets,
+            "empty_frames": self._listener.works.factory.emptyFrames.get(
+                worker.name, 0
+            ),
+            "expires": worker.expires,
+            "newest": newestRecord(worker, self._hideLines),
+            "files": None if report is None else report.files,
+            "behind_octets": None if report is None else report.behindOctets,
+            "behind_seconds": None if report is None else report.behindSeconds,
+            "streams": []
+            if report is None
+            else [
+                {
+                    "stream": state.stream,
+                    "generation": state.generation,
+                    "size": state.size,
+                    "position": state.position,
+                    "behind_seconds": state.age / 1000,
+                }
+                for state in report.states[:STREAMS_SHOWN]
+            ],
+            "alarms": {
+                kind: {"text": alarm.text, "seconds": now - (alarm.since or now)}
+                for kind, alarm in worker.alarms.items()
+                if alarm.raised
+            },
+        }
+
+
+def watchListener(
+    reactor: Any,
+    listener: ListenerService,
+    options: StatusOptions,
+    enrolled: Callable[[], Mapping[str, Enrolled]],
+    bundle: Callable[[], Bundle],
+    context: IOpenSSLServerConnectionCreator,
+) -> WatchService:
+    """
+    Make the service that watches a listener. Start it after the listener.
+
+    @param context: the TLS context for operators.
+    """
+    status = ListenerStatus(
+        listener,
+        reactor.seconds,
+        enrolled,
+        bundle,
+        hideLines=options.hideLines,
+    )
+    return WatchService(
+        reactor,
+        "decnet-listener",
+        options,
+        status.look,
+        status.facts,
+        listenerMetrics,
+        lambda facts, events: makePages(
+            facts, status.fleet.workers.get, events.of, options.hideLines
+        ),
+        context,
+    )

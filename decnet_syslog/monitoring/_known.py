@@ -1,0 +1,230 @@
+"""The entry of one worker in the fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from ..wire._record import Provenance
+from ..wire._report import Report
+from ._alarm import Alarm
+from ._history import DAY_STEPS, LATELY_STEPS, History
+
+__all__ = [
+    "ADDRESSES_MAX",
+    "ALARMS",
+    "EXCERPT_OCTETS_MAX",
+    "Committed",
+    "Gap",
+    "Presence",
+    "Stream",
+    "Worker",
+]
+
+# A problem counts as over when it has been gone for this long, in seconds.
+EASE_S = 10.0
+
+# Addresses shown per name.
+ADDRESSES_MAX = 4
+
+# Octets shown of the newest line: enough to recognize it, not to read it.
+EXCERPT_OCTETS_MAX = 200
+
+# Characters shown of a file's name. A path has at most 4096, and most paths have fewer than this.
+NAME_CHARACTERS_MAX = 200
+
+# Per name: the files that sent last, and the last gaps.
+STREAMS_KEPT = 8
+GAPS_KEPT = 8
+
+# The possible problems of a worker, the worst first, with the time for each to be over.
+ALARMS: Mapping[str, float] = {
+    "silent": EASE_S,
+    "stuck": EASE_S,
+    "diverged": EASE_S,
+    "gap": 0.0,
+    "lagging": EASE_S,
+    "expiring": 0.0,
+}
+
+
+class Committed(Protocol):
+    """The facts of a committed deposit."""
+
+    @property
+    def provenance(self) -> Provenance: ...
+
+    @property
+    def stream(self) -> str | None: ...
+
+    @property
+    def generation(self) -> int: ...
+
+    @property
+    def lines(self) -> int: ...
+
+    @property
+    def octets(self) -> bytes: ...
+
+    @property
+    def lengths(self) -> Sequence[int] | None: ...
+
+    @property
+    def start(self) -> int: ...
+
+    @property
+    def end(self) -> int: ...
+
+    @property
+    def reason(self) -> str | None: ...
+
+
+class Stream(NamedTuple):
+    """
+    A file that sent octets.
+
+    @ivar name: its name at the worker; hostile text.
+    @ivar end: the octets committed so far.
+    @ivar at: when the last octets came, RFC 3339.
+    """
+
+    name: str
+    end: int
+    at: str
+
+
+class Gap(NamedTuple):
+    """
+    Octets that will never arrive.
+
+    @ivar name: the file's name; hostile text, as is C{reason}.
+    @ivar at: when the gap was reported, RFC 3339.
+    """
+
+    name: str
+    start: int
+    end: int
+    reason: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """
+    The present connections of a name.
+
+    @ivar heard: when the last octet came; now, if that is unknown.
+    @ivar expires: the earliest expiry of the certificates in use.
+    """
+
+    connections: int
+    addresses: tuple[str, ...]
+    heard: float
+    expires: float | None = None
+
+
+@dataclass
+class Worker:
+    """
+    One name.
+
+    @ivar since: when the name became known, on the clock.
+    @ivar expected: whether its absence is a problem.
+    @ivar revoked: whether no certificate of this name is accepted.
+    @ivar heard: when something was last received, on the clock; C{None}: not since the start.
+    @ivar lineRate: recent lines per second; C{octetRate} likewise.
+    @ivar newest: the beginning of the newest line, one octet longer than shown.
+    @ivar newestFrom: the provenance of that line; C{None}: there is none.
+    @ivar streams: the files that sent last, by stream and generation, the latest at the end.
+    @ivar lately: lines per second in the last half hour; C{day}: in the last day.
+    """
+
+    name: str
+    since: float = 0.0
+    expected: bool = False
+    revoked: bool = False
+    expires: float | None = None
+    connections: int = 0
+    addresses: tuple[str, ...] = ()
+    heard: float | None = None
+    report: Report | None = None
+    lines: int = 0
+    octets: int = 0
+    lineRate: float = 0.0
+    octetRate: float = 0.0
+    gaps: int = 0
+    gapOctets: int = 0
+    gapReason: str = ""
+    gapAt: float | None = None
+    newest: bytes = b""
+    newestFrom: Provenance | None = None
+    streams: dict[tuple[str, int], Stream] = field(default_factory=dict)
+    lastGaps: list[Gap] = field(default_factory=list)
+    lately: History = field(default_factory=lambda: History(LATELY_STEPS))
+    day: History = field(default_factory=lambda: History(DAY_STEPS))
+    alarms: dict[str, Alarm] = field(
+        default_factory=lambda: {kind: Alarm(ease) for kind, ease in ALARMS.items()}
+    )
+    _weighed: tuple[int, int] = (0, 0)
+
+    def took(self, batch: Committed, now: float) -> None:
+        """
+        A batch of this worker was committed to the journal.
+
+        This also counts a worker that connected and left between two looks. It costs a few
+        numbers and one excerpt per batch; the batch's lines are not read.
+        """
+        self.heard = now
+        who = batch.provenance
+        name = "" if who.log is None else who.log[:NAME_CHARACTERS_MAX]
+        if batch.reason is None:
+            self.lines += batch.lines
+            self.octets += len(batch.octets)
+            self.newest = _newest(batch)
+            self.newestFrom = who
+        else:
+            self.gaps += 1
+            self.gapOctets += batch.end - batch.start
+            self.gapReason = batch.reason
+            self.gapAt = now
+            self.lastGaps.append(
+                Gap(name, batch.start, batch.end, batch.reason, who.receivedAt)
+            )
+            del self.lastGaps[:-GAPS_KEPT]
+        if batch.stream is not None:
+            key = batch.stream, batch.generation
+            streams = self.streams
+            streams.pop(key, None)
+            streams[key] = Stream(name, batch.end, who.receivedAt)
+            if len(streams) > STREAMS_KEPT:
+                del streams[next(iter(streams))]
+
+    def weigh(self, passed: float, share: float) -> None:
+        """Add the growth during the passed seconds to the rates, with this weight."""
+        lines, octets = self._weighed
+        self._weighed = self.lines, self.octets
+        self.lineRate += share * ((self.lines - lines) / passed - self.lineRate)
+        self.octetRate += share * ((self.octets - octets) / passed - self.octetRate)
+
+    @property
+    def state(self) -> str:
+        """The state in one word: the first raised alarm, or else the connection's state."""
+        if self.revoked:
+            return "revoked"
+        for kind, alarm in self.alarms.items():
+            if alarm.raised:
+                return kind
+        if self.connections:
+            return "ok"
+        return "absent" if self.heard is None else "gone"
+
+
+def _newest(batch: Committed) -> bytes:
+    """The beginning of a batch's last line, as a copy: a view would keep the whole batch."""
+    octets = batch.octets
+    if batch.lengths is None:
+        start = octets.rfind(b"\n", 0, -1) + 1
+    else:
+        start = len(octets) - batch.lengths[-1]
+    return octets[start : start + EXCERPT_OCTETS_MAX + 1]

@@ -1,0 +1,82 @@
+"""The facts about one worker for JSON: everything that its page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ._events import Event
+from ._history import DAY_S, LATELY_S, History
+from ._known import EXCERPT_OCTETS_MAX, Worker
+
+__all__ = ["newestRecord", "workerRecord"]
+
+
+def newestRecord(worker: Worker, hidden: bool) -> dict[str, Any] | None:
+    """
+    The beginning of a worker's newest line, unescaped, with its provenance. An octet that is not
+    UTF-8 becomes C{\\xNN}.
+
+    @return: C{None}: there is none, or lines are hidden.
+    """
+    who = worker.newestFrom
+    if hidden or who is None:
+        return None
+    octets = worker.newest.removesuffix(b"\n")[:EXCERPT_OCTETS_MAX]
+    return {
+        "text": octets.decode("utf-8", "backslashreplace"),
+        "time": who.receivedAt,
+        "address": who.address,
+        "file": who.log,
+    }
+
+
+def _curve(history: History, seconds: float) -> dict[str, Any]:
+    """A curve, the oldest value first; each value is the mean over C{seconds}."""
+    values = [round(value, 3) for value in history.values]
+    return {"step": seconds, "values": values}
+
+
+def workerRecord(
+    status: Mapping[str, Any],
+    fact: Mapping[str, Any],
+    worker: Worker,
+    recent: Iterable[Event],
+) -> dict[str, Any]:
+    """
+    Everything about a worker.
+
+    @param fact: the part of C{/status.json} about it; C{status}: all of that.
+    @param recent: its events, the newest first.
+    """
+    return {
+        "role": status["role"],
+        "version": status["version"],
+        "time": status["time"],
+        "worker": {
+            **fact,
+            "lines_per_second_lately": _curve(worker.lately, LATELY_S),
+            "lines_per_second_day": _curve(worker.day, DAY_S),
+            "sent": [
+                {
+                    "stream": stream,
+                    "generation": generation,
+                    "file": sent.name,
+                    "position": sent.end,
+                    "time": sent.at,
+                }
+                for (stream, generation), sent in reversed(worker.streams.items())
+            ],
+            "last_gaps": [
+                {
+                    "file": gap.name,
+                    "start": gap.start,
+                    "end": gap.end,
+                    "reason": gap.reason,
+                    "time": gap.at,
+                }
+                for gap in reversed(worker.lastGaps)
+            ],
+            "events": [event.asRecord() for event in recent],
+        },
+    }

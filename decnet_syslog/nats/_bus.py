@@ -1,0 +1,408 @@
+"""
+The connection to NATS: requests and answers, for code that blocks.
+
+What must be true:
+
+* every call ends. A request without an answer within C{ANSWER_S} raises L{Silent}. The server may
+  have executed the request or not, and the caller finds out which;
+* data is sent only to the servers in the options. Servers tell clients about other servers, whose
+  addresses could be anywhere, and which TLS might not recognize;
+* if TLS is configured, nothing is sent before the handshake, least of all a password. (The library
+  continues without TLS if the server, or an attacker between, does not ask for TLS.)
+
+Chosen: nats-py, in a separate thread with its own event loop. The journal's calls block in the
+journal's thread anyway. Set aside: the asyncio reactor for all of Twisted, which is slower for the
+workers' connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import nats.errors
+from nats.aio.client import Client, RawCredentials
+from nats.aio.msg import Msg
+from twisted.logger import Logger
+
+from ..errors import UserError
+from ._access import Access
+
+__all__ = ["Bus", "Message", "Silent"]
+
+T = TypeVar("T")
+
+# Maximum time until an answer, in seconds. A cluster needs a few seconds to elect a leader.
+ANSWER_S = 5.0
+
+# Maximum time at the start to find a server that accepts us, in seconds.
+CONNECT_S = 10.0
+
+# Interval of the attempts to connect after a server has ended the connection, in seconds.
+COME_AGAIN_S = 5.0
+
+# Interval of pings, in seconds; two missing answers mean that the server is gone.
+PING_S = 5
+
+# In a cluster, servers before 2.9.21 accept several messages with the same expected predecessor
+# (nats-server issue 4320). Servers before 2.10.19 may store a first message on some nodes that
+# other nodes refuse (pull request 5794). Servers before 2.10.23 can lose a whole stream when
+# processes are killed (issue 6888; found by Jepsen, which names the release with the fix). A
+# single server uses the same code to recover its store after a kill.
+VERSION_MIN = (2, 10, 23)
+
+# Maximum number of unread messages of a subscription.
+UNREAD_MAX = 4096
+
+
+class Silent(Exception):
+    """No answer came. The text gives the reason, if it is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """
+    A received message.
+
+    @ivar reply: the subject for an answer. In a delivery of JetStream it contains the sequence.
+    """
+
+    headers: Mapping[str, str]
+    data: bytes
+    reply: str = ""
+
+    @property
+    def status(self) -> str | None:
+        """The status number of a message that the server itself has made; otherwise C{None}."""
+        return self.headers.get("Status")
+
+
+def _message(msg: Msg) -> Message:
+    return Message(dict(msg.headers or {}), msg.data, msg.reply)
+
+
+def versionOf(info: Mapping[str, Any]) -> tuple[int, ...]:
+    """The numbers of a server's version; empty if the version has none."""
+    return tuple(map(int, re.findall(r"\d+", str(info.get("version", ""))[:20])[:3]))
+
+
+class _Client(Client):
+    """
+    nats-py, restricted to the configured servers, and to TLS if that is configured.
+
+    @ivar prepare: called before each attempt to connect: see L{adopt}.
+    """
+
+    secure = False
+
+    def prepare(self) -> None:
+        """Do nothing."""
+
+    def adopt(self, access: Access) -> None:
+        """Use these secrets for the next connection."""
+        if access.tls is not None:
+            self.options["tls"] = access.tls
+        self.options["user"], self.options["password"] = access.user or (None, None)
+        creds, seed = access.credentials, access.seed
+        self._user_credentials = None if creds is None else RawCredentials(creds)
+        self._nkeys_seed_str = seed
+        self._signature_cb = self._user_jwt_cb = self._public_nkey = None
+        if creds is not None or seed is not None:
+            self._setup_nkeys_connect()
+
+    def forgetUnsent(self) -> None:
+        """
+        Discard unsent octets when a connection breaks. Their callers get L{Silent}, and the stream
+        may have another history when the next connection is made.
+        """
+        self._pending = []
+        self._pending_data_size = 0
+
+    async def _select_next_server(self) -> None:
+        self.prepare()
+        await super()._select_next_server()
+
+    async def _process_info(
+        self, info: dict[str, Any], initial_connection: bool = False
+    ) -> None:
+        info.pop("connect_urls", None)
+        if isinstance(info.get("max_payload"), int):
+            # A server also sends this after it has reloaded its configuration.
+            self._max_payload = info["max_payload"]
+        await super()._process_info(info, initial_connection)
+
+    def _connect_command(self) -> bytes:
+        info = self._server_info
+        if self.secure and not info.get("tls_required"):
+            raise nats.errors.Error("the server does not speak TLS")
+        if versionOf(info) < VERSION_MIN:
+            raise nats.errors.Error(
+                f"nats-server {info.get('version')} has known faults that lose messages or accept"
+                f" conflicting ones; {'.'.join(map(str, VERSION_MIN))} is the first version"
+                " without them: upgrade it"
+            )
+        try:
+            return super()._connect_command()
+        except (nats.errors.Error, OSError):
+            raise
+        except Exception as error:
+            # A key that cannot sign, for example: the library would stop reconnecting.
+            raise nats.errors.Error(
+                f"cannot use --journal-credentials: {error or type(error).__name__}"
+            ) from error
+
+
+class Bus:
+    """
+    One connection, made again whenever it breaks.
+
+    @ivar breaks: number of broken connections and unanswered requests. Afterwards another server,
+        or another state, may answer.
+    """
+
+    _log = Logger()
+
+    def __init__(self, access: Access) -> None:
+        """Use L{open} instead."""
+        self._access = access
+        self._client = _Client()
+        self._listeners: list[tuple[str, Callable[[], None]]] = []
+        # The library reconnects after a break, but not after the server has ended the connection.
+        self._isSentAway = self._isClosing = False
+        self._comeAgainAt = 0.0
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="nats", daemon=True
+        )
+        self._why = ""
+        self.breaks = 0
+
+    @property
+    def payloadMax(self) -> int:
+        """The longest message that the server accepts now, including headers."""
+        return self._client.max_payload
+
+    @classmethod
+    def open(cls, access: Access) -> Bus:
+        """
+        Connect.
+
+        @raise UserError: no server accepts us.
+        """
+        bus = cls(access)
+        bus._thread.start()
+        try:
+            bus.run(bus._connect(), CONNECT_S)
+        except Silent:
+            bus.close()
+            raise UserError(
+                f"no NATS server of {access} accepts us: {bus._why or 'no answer'}; start"
+                " one, or correct --journal, --journal-ca or --journal-credentials"
+            ) from None
+        return bus
+
+    async def _connect(self) -> None:
+        access = self._access
+        client = self._client = _Client()
+        client.secure = access.tls is not None
+        client.prepare = self._renew  # type: ignore[method-assign]
+        options: dict[str, Any] = {}
+        if access.tls is not None:
+            options["tls"] = access.tls
+        servers = [
+            f"nats://[{host}]:{port}" if ":" in host else f"nats://{host}:{port}"
+            for host, port in access.servers
+        ]
+        await client.connect(
+            servers,
+            name="decnet_syslog",
+            error_cb=self._failed,
+            disconnected_cb=self._disconnected,
+            reconnected_cb=self._reconnected,
+            closed_cb=self._closed,
+            connect_timeout=3,
+            reconnect_time_wait=1,
+            max_reconnect_attempts=-1,
+            ping_interval=PING_S,
+            max_outstanding_pings=2,
+            # The library must not resend by itself: our callers decide on retries.
+            pending_size=0,
+            **options,
+        )
+        for subject, heard in self._listeners:
+            await self._listen(subject, heard)
+
+    def _renew(self) -> None:
+        """Read the files of L{Access} again, before each attempt to connect."""
+        try:
+            if self._access.renewed is not None:
+                self._access = self._access.renewed()
+        except UserError as error:
+            self._say(f"{error}; keeping the previous credentials")
+        try:
+            self._client.adopt(self._access)
+        except Exception as error:
+            self._say(f"cannot use --journal-credentials: {error!r}")
+
+    async def _closed(self) -> None:
+        self.breaks += 1
+        self._isSentAway = not self._isClosing
+
+    async def _comeAgain(self) -> None:
+        """Connect again after a server has ended the connection: the cause may be corrected."""
+        now = self._loop.time()
+        if self._client.is_connected:
+            self._isSentAway = False
+        if not self._isSentAway or now < self._comeAgainAt:
+            return
+        self._comeAgainAt = now + COME_AGAIN_S
+        try:
+            await asyncio.wait_for(self._connect(), ANSWER_S)
+        except (nats.errors.Error, OSError, asyncio.TimeoutError):
+            await self._client.close()
+            self._isSentAway = True
+        else:
+            self._isSentAway = False
+            await self._reconnected()
+
+    async def _failed(self, error: Exception) -> None:
+        text = str(error) or type(error).__name__
+        if "Authorization" in text:
+            text += "; correct --journal-credentials, each attempt reads the file again"
+        self._say(text)
+
+    def _say(self, text: str) -> None:
+        if text != self._why:
+            self._log.warn("NATS: {why}", why=ascii(text[:300]))
+        self._why = text
+
+    async def _disconnected(self) -> None:
+        self.breaks += 1
+        self._client.forgetUnsent()
+        if not self._client.is_closed:
+            self._log.warn("the connection to NATS is lost; reconnecting")
+
+    async def _reconnected(self) -> None:
+        self._why = ""
+        self._log.info("connected to NATS again")
+
+    def run(self, work: Coroutine[Any, Any, T], patience: float | None = None) -> T:
+        """
+        Run a coroutine in the connection's thread, and wait for its result.
+
+        @param patience: maximum time in seconds, for work that may not end by itself.
+        @raise Silent: it did not end in time, or there was no answer.
+        """
+
+        async def bounded() -> T:
+            return await asyncio.wait_for(work, patience)
+
+        try:
+            return asyncio.run_coroutine_threadsafe(bounded(), self._loop).result()
+        except (asyncio.TimeoutError, nats.errors.Error, OSError) as error:
+            raise Silent(str(error) or "no answer in time") from error
+
+    async def ask(
+        self,
+        subject: str,
+        data: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> Message:
+        """
+        Send a request, and wait for the answer.
+
+        @raise Silent: no answer came. The server may have received the request.
+        """
+        await self._comeAgain()
+        if not self._client.is_connected:
+            raise Silent(f"no connection to NATS{': ' * bool(self._why)}{self._why}")
+        asked = self._client.request(
+            subject, data, ANSWER_S, headers=dict(headers) if headers else None
+        )
+        try:
+            # The library's time limit begins when the request is sent, which can take for ever.
+            answer = await asyncio.wait_for(asked, 2 * ANSWER_S)
+        except nats.errors.NoRespondersError:
+            self.breaks += 1
+            raise Silent("no responders: JetStream has no leader") from None
+        except (nats.errors.Error, OSError, asyncio.TimeoutError) as error:
+            self.breaks += 1
+            raise Silent(str(error) or "no answer in time") from error
+        return _message(answer)
+
+    async def api(self, verb: str, **members: Any) -> dict[str, Any]:
+        """
+        Send a request to JetStream's API.
+
+        @return: the answer, which may be an error: C{{"error": {"err_code": ...}}}.
+        @raise Silent: no answer came.
+        """
+        answer = await self.ask(f"$JS.API.{verb}", json.dumps(members).encode())
+        try:
+            said: dict[str, Any] = json.loads(answer.data)
+        except ValueError:
+            raise Silent("the answer is not JSON") from None
+        return said
+
+    async def stream(
+        self, subject: str, data: bytes, isAll: Callable[[list[Message]], bool]
+    ) -> list[Message]:
+        """
+        Send a request, and collect answers until they are complete.
+
+        @raise Silent: an answer did not come.
+        """
+        if not self._client.is_connected:
+            raise Silent("no connection to NATS")
+        inbox = self._client.new_inbox()
+        answers: list[Message] = []
+        try:
+            subscription = await self._client.subscribe(
+                inbox, pending_msgs_limit=UNREAD_MAX, pending_bytes_limit=-1
+            )
+            try:
+                await asyncio.wait_for(
+                    self._client.publish(subject, data, inbox), ANSWER_S
+                )
+                while not answers or not isAll(answers):
+                    answers.append(_message(await subscription.next_msg(ANSWER_S)))
+            finally:
+                await asyncio.wait_for(subscription.unsubscribe(), ANSWER_S)
+        except (nats.errors.Error, OSError, asyncio.TimeoutError) as error:
+            raise Silent(str(error) or "no answer in time") from error
+        return answers
+
+    async def tell(self, subject: str, data: bytes = b"") -> None:
+        """Publish a message whose loss does not matter."""
+        if self._client.is_connected:
+            try:
+                await asyncio.wait_for(self._client.publish(subject, data), ANSWER_S)
+            except (nats.errors.Error, OSError, asyncio.TimeoutError):
+                pass
+
+    async def listen(self, subject: str, heard: Callable[[], None]) -> None:
+        """Call C{heard}, in the connection's thread, for each message of a subject."""
+        self._listeners.append((subject, heard))
+        await self._listen(subject, heard)
+
+    async def _listen(self, subject: str, heard: Callable[[], None]) -> None:
+        async def got(_: Msg) -> None:
+            heard()
+
+        await self._client.subscribe(subject, cb=got)
+
+    def close(self) -> None:
+        """Close the connection and end its thread."""
+        self._isClosing = True
+        try:
+            self.run(self._client.close(), CONNECT_S)
+        except Silent:
+            pass
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

@@ -1,0 +1,367 @@
+"""
+Committing deposits: one message for each piece, as the successor of the last one.
+
+L{decnet_syslog.nats._journal} has the theory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import is_
+from uuid import uuid4
+
+from twisted.logger import Logger
+
+from ..journal._promise import JournalBlocked
+from ..journal._values import Batch, Deposit, batchOf
+from ._bucket import releasedOf
+from ._bus import Bus
+from ._chronicle import Chronicle
+from ._messages import (
+    ATTEMPT,
+    HEADERS_OCTETS_MAX,
+    PIECE_OCTETS,
+    encode,
+    pieces,
+    subjectOf,
+)
+from ._packing import Pack
+from ._positions import NOWHERE, Held, Positions
+from ._stream import EXPECTED, Stream, StreamFull
+
+__all__ = ["Committer", "committedSubject"]
+
+# Maximum number of attempts, and the delay in seconds, when the server refuses a message although
+# its predecessor is the last: another message of the subject may be in progress.
+ATTEMPTS_MAX = 40
+ATTEMPT_S = 0.05
+
+# Space in the stream that is reserved for positions and eras: this fraction of its size, up to a
+# maximum in octets.
+RESERVE_PART = 16
+RESERVE_OCTETS_MAX = 4 * 1024 * 1024
+
+# A code of C{BYE}: the forwarder has to offer its files again.
+WENT_BACK = "journal-went-back"
+
+# Maximum number of connections whose refusal is remembered.
+REFUSALS_MAX = 1024
+
+
+def committedSubject(name: str) -> str:
+    """The subject of notices about new messages. It does not belong to the stream."""
+    return f"decnet-committed.{name}"
+
+
+@dataclass(slots=True)
+class _Progress:
+    """
+    A deposit that is being committed.
+
+    @ivar turns: the journal's count of rollbacks at the beginning.
+    @ivar pieces: all pieces, each with its attempt.
+    @ivar left: pieces that are not committed.
+    @ivar isCut: whether a piece was divided after an attempt to publish it.
+    """
+
+    deposit: Deposit
+    turns: int
+    pieces: tuple[tuple[Deposit, str], ...]
+    left: list[tuple[Deposit, str]]
+    batch: Batch | None = None
+    stale: bool = False
+    isCut: bool = False
+
+
+class _Stale(Exception):
+    """
+    A deposit cannot be committed, and its connection must be closed.
+
+    @ivar code: the code for C{BYE}; C{None} if another connection has taken over the stream.
+    """
+
+    def __init__(self, code: str | None = None, text: str = "") -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+def _octetsOf(headers: Mapping[str, str], body: bytes) -> int:
+    """Estimate the size that counts for the server's max_payload; never too low."""
+    return sum(len(k) + len(v) + 4 for k, v in headers.items()) + 128 + len(body)
+
+
+class Committer:
+    """
+    Commits deposits. All coroutines run in the bus's thread.
+
+    @ivar refusals: by worker and address, the reason why a deposit was not committed: a code
+        for C{BYE} and a text.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        bus: Bus,
+        stream: Stream,
+        chronicle: Chronicle,
+        positions: Positions,
+        pack: Pack,
+        isAllWritten: Callable[[int], Awaitable[bool]],
+    ) -> None:
+        """
+        @param isAllWritten: whether no lines follow a sequence.
+        """
+        self._bus = bus
+        self._stream = stream
+        self._chronicle = chronicle
+        self._positions = positions
+        self._pack = pack
+        self._isAllWritten = isAllWritten
+        self._progress: list[_Progress] = []
+        self.refusals: dict[tuple[str, str], tuple[str, str]] = {}
+
+    async def commit(self, deposits: Sequence[Deposit]) -> list[Batch | None]:
+        """As L{decnet_syslog.journal._promise.JournalPromise.commit}, without cursors."""
+        if not (
+            len(self._progress) == len(deposits)
+            and all(map(is_, deposits, [p.deposit for p in self._progress]))
+        ):
+            self._progress = [self._started(deposit) for deposit in deposits]
+        progress = self._progress
+        if progress:
+            await self._commit(progress)
+        self._progress = []
+        return [p.batch for p in progress]
+
+    def _started(self, deposit: Deposit) -> _Progress:
+        left = [(piece, uuid4().hex) for piece in pieces(deposit, self._pieceOctets)]
+        return _Progress(deposit, self._chronicle.turns, tuple(left), left)
+
+    @property
+    def _pieceOctets(self) -> int:
+        """Maximum size of a piece, unless one line is longer."""
+        return max(1, min(PIECE_OCTETS, self._bus.payloadMax - HEADERS_OCTETS_MAX))
+
+    async def _commit(self, progress: Sequence[_Progress]) -> None:
+        chains: dict[tuple[str, str], list[_Progress]] = {}
+        for one in progress:
+            who = one.deposit.provenance
+            chains.setdefault((who.worker, who.address), []).append(one)
+        # Wait for all chains: no publish may be under way when we report a result.
+        results = await asyncio.gather(
+            *map(self._chain, chains.values()), return_exceptions=True
+        )
+        failed = [error for error in results if isinstance(error, BaseException)]
+        if not failed and not all(map(self._isOfNow, progress)):
+            # Some commits may be lost: try the group again.
+            failed = [JournalBlocked("the stream went back in the middle")]
+        if any(p.batch is not None for p in progress):
+            await self._bus.tell(committedSubject(self._stream.name))
+        if failed:
+            raise next(
+                (e for e in failed if not isinstance(e, JournalBlocked)), failed[0]
+            )
+
+    def _isOfNow(self, one: _Progress) -> bool:
+        return one.turns == self._chronicle.turns
+
+    async def _chain(self, chain: Sequence[_Progress]) -> None:
+        """Commit what one connection has sent, one after the other."""
+        await self._chronicle.sure()
+        stale = False
+        for one in chain:
+            if not self._isOfNow(one):
+                # Its commits may be lost. Workers send their lines again. Lines of plain peers are
+                # published again with the same ids, so the server drops those that it has.
+                one.turns, one.batch = self._chronicle.turns, None
+                one.stale = one.deposit.grant is not None
+                one.left = list(one.pieces)
+            if stale and one.deposit.grant is not None:
+                # The peer sends it again, after the stale one.
+                one.stale = True
+            elif one.batch is None and not one.stale:
+                try:
+                    await self._deposit(one)
+                except _Stale as error:
+                    one.stale = True
+                    if error.code is not None:
+                        self._refuse(one.deposit, error.code, error.text)
+            stale = stale or one.stale
+
+    async def _deposit(self, one: _Progress) -> None:
+        """
+        Commit the remaining pieces of a deposit.
+
+        @raise _Stale: that is impossible, and the connection must be closed.
+        """
+        deposit, held = one.deposit, None
+        if deposit.grant is not None:
+            held = self._positions.held(deposit.grant)
+            if held is None:
+                raise _Stale
+        subject = subjectOf(self._stream.name, deposit.provenance.worker, deposit.grant)
+        seq = 0
+        while one.left:
+            piece, attempt = one.left[0]
+            position = NOWHERE
+            if held is not None:
+                if held.position.offset != piece.start:
+                    raise _Stale
+                position = held.position.behind(piece)
+            headers, body = encode(piece, position, attempt, self._pack)
+            if _octetsOf(headers, body) > self._bus.payloadMax:
+                self._cut(one)
+                continue
+            async with self._positions.gate:
+                try:
+                    seq = await self._append(subject, headers, body, held, one)
+                except _Stale:
+                    # Our position is wrong, whatever the reason: ask again at the next grant.
+                    self._positions.forget(subject)
+                    raise
+            self._chronicle.noted(seq)
+            if held is not None:
+                held.seq, held.position = seq, position
+            del one.left[0]
+        if seq:
+            one.batch = batchOf(seq, deposit)
+
+    def _cut(self, one: _Progress) -> None:
+        """
+        Divide a piece that is too long since the server's max_payload became smaller.
+
+        @raise _Stale: it is a single line. Its worker has to wait; other workers continue.
+        """
+        piece, _ = one.left[0]
+        smaller = list(pieces(piece, self._pieceOctets))
+        if len(smaller) > 1:
+            one.left[:1] = [(part, uuid4().hex) for part in smaller]
+            one.isCut = True
+            return
+        most = self._bus.payloadMax
+        why = (
+            f"{len(piece.octets)} octets are too long for the NATS servers' max_payload"
+        )
+        self._log.error(
+            "{worker}: a line of {octets} octets is too long for the NATS server, which accepts"
+            " messages of at most {most} octets now; the line {what}, raise max_payload",
+            event="limit",
+            worker=piece.provenance.worker,
+            octets=len(piece.octets),
+            most=most,
+            what="waits" if piece.grant is not None else "is lost",
+            reason="max_payload",
+        )
+        if piece.grant is not None:
+            raise _Stale("no-space", why)
+        # A plain peer does not send it again, and must not stop the other peers.
+        del one.left[0]
+
+    async def _append(
+        self,
+        subject: str,
+        headers: dict[str, str],
+        body: bytes,
+        held: Held | None,
+        one: _Progress,
+    ) -> int:
+        """
+        Publish the first remaining piece, as the successor of the last message that we know.
+
+        @param held: C{None} for a plain peer, whose messages have no order.
+        @return: the sequence of the new message.
+        @raise _Stale: the last message of the subject is another one.
+        @raise JournalBlocked: the message may have been stored or not.
+        """
+        _, attempt = one.left[0]
+        await self._makeSure(one, _octetsOf(headers, body))
+        if held is None:
+            headers["Nats-Msg-Id"] = attempt
+            seq = await self._stream.publish(subject, body, headers)
+            assert seq is not None, "the server refused a message without a condition"
+            return seq
+        for _ in range(ATTEMPTS_MAX):
+            headers[EXPECTED] = str(held.seq)
+            seq = await self._stream.publish(subject, body, headers)
+            if seq is not None:
+                return seq
+            last = await self._stream.last(subject)
+            if last is not None and last.headers.get(ATTEMPT) == attempt:
+                # Taken before; only the answer was lost.
+                return last.seq
+            if held.seq == (0 if last is None else last.seq):
+                # Another message is in progress, and not stored yet, or never will be.
+                await asyncio.sleep(ATTEMPT_S)
+                await self._makeSure(one)
+                continue
+            if last is None or last.seq < held.seq:
+                # The stream went back, or another program has removed the position.
+                await self._chronicle.doubt()
+                raise _Stale(WENT_BACK, "the committed lines of this stream are gone")
+            entry = self._positions.entry(last)
+            if entry.batch is not None or entry.position != held.position:
+                if one.isCut:
+                    raise _Stale(
+                        "no-space", "the NATS servers take shorter messages now"
+                    )
+                raise _Stale
+            # The outputs have replaced the message by a short one with the same position.
+            held.seq = last.seq
+        raise JournalBlocked("the stream's leader is behind")
+
+    async def _makeSure(self, one: _Progress, octets: int = 0) -> None:
+        """
+        Make sure that the stream did not go back and has room for lines.
+
+        @raise _Stale: it went back.
+        @raise JournalBlocked: try again later.
+        """
+        await self._chronicle.sure()
+        if not self._isOfNow(one):
+            raise _Stale(WENT_BACK, "the journal went back")
+        stream = self._stream
+        if octets and self._isFull(octets):
+            # The outputs may have made room since.
+            await self._chronicle.look()
+            if self._isFull(octets):
+                raise StreamFull(await self._whyFull())
+        stream.octets += octets
+
+    @property
+    def _reserve(self) -> int:
+        return min(RESERVE_OCTETS_MAX, self._stream.octetsMax // RESERVE_PART)
+
+    def _isFull(self, octets: int) -> bool:
+        """Whether the stream has no room for lines, according to our last check."""
+        stream = self._stream
+        return stream.octets + octets > stream.octetsMax - self._reserve
+
+    async def _whyFull(self) -> str:
+        """Explain to the operator why the stream has no room."""
+        stream = self._stream
+        said = (
+            f"the stream {stream.name} is full: {stream.octets} of its maximum bytes,"
+            f" {stream.octetsMax}, less {self._reserve} for positions"
+        )
+        written = await releasedOf(self._bus, stream.name)
+        if not await self._isAllWritten(written):
+            last = self._chronicle.known.last
+            return (
+                f"{said}; the outputs have all up to message {written} of {last}: see that"
+                " decnet-outputs runs and can write"
+            )
+        return (
+            f"{said}; all of it is written, only positions of streams are left:"
+            " decnet-outputs shortens them within a minute; otherwise raise max_bytes"
+        )
+
+    def _refuse(self, deposit: Deposit, code: str, text: str) -> None:
+        who = deposit.provenance
+        self.refusals.pop((who.worker, who.address), None)
+        self.refusals[who.worker, who.address] = code, text
+        while len(self.refusals) > REFUSALS_MAX:
+            del self.refusals[next(iter(self.refusals))]

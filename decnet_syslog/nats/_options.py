@@ -1,0 +1,192 @@
+"""Options for a journal in NATS, and functions that open it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twisted.python import usage
+
+from ..errors import UserError
+from ..options import count
+from ._access import SCHEMES, access, checkName
+
+if TYPE_CHECKING:
+    from ._journal import JetStreamJournal
+    from ._outbox import Outbox
+
+__all__ = [
+    "COMPRESSION_PARAMETERS",
+    "NATS_FLAGS",
+    "NATS_PARAMETERS",
+    "isNats",
+    "natsJournal",
+    "natsOutbox",
+]
+
+NAME = "decnet"
+
+
+def checkEncoding(text: str) -> str:
+    """
+    Check a value of C{--journal-compression}.
+
+    @raise ValueError: it is unknown.
+    """
+    if text not in ("zstd", "none"):
+        raise ValueError("zstd or none")
+    return text
+
+
+NATS_PARAMETERS: list[list[Any]] = [
+    [
+        "journal-name",
+        None,
+        NAME,
+        "With a journal in NATS: name of the stream, and first token of its subjects",
+        checkName,
+    ],
+    [
+        "journal-replicas",
+        None,
+        None,
+        "With a journal in NATS: copies of the stream, if it is created now [3 in a cluster,"
+        " 1 otherwise]",
+        count,
+    ],
+    [
+        "journal-ca",
+        None,
+        None,
+        "With a journal in NATS: the CA of its servers, in PEM; then TLS is required",
+    ],
+    [
+        "journal-cert",
+        None,
+        None,
+        "With a journal in NATS: the client certificate for its servers, in PEM",
+    ],
+    ["journal-key", None, None, "With a journal in NATS: the certificate's key"],
+    [
+        "journal-credentials",
+        None,
+        None,
+        "With a journal in NATS: a file with a user's .creds, an nkey's seed, or name:password",
+    ],
+]
+
+NATS_FLAGS = [
+    [
+        "journal-plaintext",
+        None,
+        "With a journal in NATS: connect to other machines without TLS. Anyone on the network"
+        " path can read and change lines",
+    ]
+]
+
+
+COMPRESSION_PARAMETERS: list[list[Any]] = [
+    [
+        "journal-compression",
+        None,
+        "zstd",
+        "With a journal in NATS: compression of batches, zstd or none. Other programs that"
+        " read the stream must support it",
+        checkEncoding,
+    ]
+]
+
+
+def isNats(journal: str) -> bool:
+    """Whether a journal is in NATS, not a file."""
+    return journal.startswith(SCHEMES)
+
+
+def _bus(options: usage.Options) -> Any:
+    where = access(
+        options["journal"],
+        {
+            name: options[f"journal-{name}"]
+            for name in ("ca", "cert", "key", "credentials")
+        },
+        bool(options["journal-plaintext"]),
+    )
+    try:
+        from ._bus import Bus
+    except ImportError:
+        raise UserError(
+            "a journal in NATS needs nats-py: pip install 'decnet-syslog[nats]'"
+        ) from None
+    return Bus.open(where)
+
+
+def natsJournal(
+    options: usage.Options, messageOctetsMax: int, streamsPerWorkerMax: int
+) -> Callable[[], JetStreamJournal]:
+    """
+    Make a function that opens the journal in the options. It may raise L{UserError}.
+
+    @param messageOctetsMax: maximum length of a line.
+    @param streamsPerWorkerMax: as of L{JetStreamJournal.open}.
+    """
+
+    def opened() -> JetStreamJournal:
+        bus = _bus(options)
+        from ._journal import JetStreamJournal
+        from ._layout import Layout
+
+        layout = Layout(
+            options["journal-name"], options["journal-replicas"], options["journal-max"]
+        )
+        try:
+            return JetStreamJournal.open(
+                bus,
+                layout,
+                messageOctetsMax,
+                streamsPerWorkerMax=streamsPerWorkerMax,
+                encoding=options["journal-compression"],
+            )
+        except BaseException:
+            bus.close()
+            raise
+
+    return opened
+
+
+def natsOutbox(
+    options: usage.Options, state: Path, holder: str, clock: Callable[[], float]
+) -> Callable[[], tuple[JetStreamJournal, Outbox]]:
+    """
+    Make a function that opens the journal for the process that writes the outputs. It may raise
+    L{UserError}.
+
+    @param state: the file of the cursors.
+    @param holder: as of L{Outbox}, like C{clock}.
+    """
+
+    def opened() -> tuple[JetStreamJournal, Outbox]:
+        bus = _bus(options)
+        from ._journal import JetStreamJournal
+        from ._layout import Layout
+        from ._outbox import Outbox
+        from ._outputstate import OutputState
+
+        layout = Layout(
+            options["journal-name"], options["journal-replicas"], options["journal-max"]
+        )
+        try:
+            local = OutputState.open(state)
+            try:
+                outbox = Outbox(bus, layout, local, holder, clock)
+                journal = JetStreamJournal.open(bus, layout, 0, outbox)
+                outbox.prepare()
+            except BaseException:
+                local.close()
+                raise
+        except BaseException:
+            bus.close()
+            raise
+        return journal, outbox
+
+    return opened

@@ -1,0 +1,349 @@
+"""
+The cursors of the outputs, and the lease: the right to write the outputs.
+
+What must be true:
+
+* an output's cursor and the lengths of its files are in one local database, saved in one
+  transaction (L{decnet_syslog.nats._outputstate}). The cursors are then copied to a value in a
+  key-value bucket of JetStream, for other hosts;
+* that value is the lease as well. Each write names the previous revision. So a process that has
+  lost the lease cannot move a cursor, and notices the loss;
+* clocks of different hosts are not compared. The holder writes the value regularly. A waiting
+  process takes the lease when the value has not changed for C{LEASE_S} by its own clock. The holder
+  stops when it has not been able to write for C{GIVE_UP_S}, which is less;
+* the lease belongs to a running process. A process may take it over at once only if the last holder
+  had locked the same file: the same inode, since the same boot of the machine. Files and
+  machines can be copied, so the content of the file proves nothing;
+* a cursor is a position in a history (L{decnet_syslog.nats._history}). Both are saved together, in
+  the file and in the bucket. After a rollback the outputs continue after the last message that is
+  unchanged, and skip octets that they have written (L{decnet_syslog.nats._written}).
+
+On one host, a second process also waits for a lock on the database. It continues in the same
+files where the first was killed, so each line is in the files once. A process on another host with
+its own files continues at the cursors in the bucket. Lines that the first host had written after
+these cursors are in the files of both hosts, and no line is missing. docs/jetstream.rst has the
+details.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from uuid import uuid4
+
+from twisted.logger import Logger
+
+from ..journal._promise import JournalBlocked
+from ..journal._values import Cursor
+from ._bucket import Bucket, Value
+from ._bus import Bus, Silent
+from ._history import History
+from ._layout import Layout
+from ._lease import LEASE_S, LeaseLost, WentBack
+from ._outputstate import OutputState
+from ._written import Written
+
+__all__ = ["Outbox", "Plan", "placeOf"]
+
+
+def placeOf(path: Path) -> str:
+    """
+    Identify a file in a way that no copy shares: its inode and the boot id of this machine. Without
+    a boot id the result is different each time.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        boot = uuid4().hex
+    status = os.stat(path)
+    return f"{boot}:{status.st_dev:x}:{status.st_ino:x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    Where the outputs continue.
+
+    @ivar cursors: the cursor of each output.
+    @ivar at: after a rollback, the last message that is unchanged; otherwise C{None}.
+    """
+
+    cursors: dict[str, Cursor]
+    at: int | None
+
+
+class Outbox:
+    """
+    The right to write the outputs, and their cursors.
+
+    @ivar released: every output has all messages up to this one on disk.
+    @ivar before: the bucket's value when this process took the lease.
+    @ivar renewed: when the last successful write of the value began.
+    @ivar written: for each output, the end of each stream.
+    @ivar state: the file of the cursors.
+    @ivar known: the history that the cursors belong to.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        bus: Bus,
+        layout: Layout,
+        state: OutputState,
+        holder: str,
+        clock: Callable[[], float],
+    ) -> None:
+        """
+        @param state: the database of the cursors and the lengths of the files.
+        @param holder: our name, for operators.
+        @param clock: returns seconds, and never jumps.
+        """
+        self._bus = bus
+        self.state = state
+        self._host = placeOf(state.path)
+        self._holder = f"{holder} {uuid4().hex[:8]}"
+        self._clock = clock
+        self._bucket = Bucket(bus, layout.name)
+        self._value = Value()
+        self._changed = float("-inf")
+        self._cursors: dict[str, int] = {}
+        self.written: dict[str, Written] = {}
+        self.known: History | None = None
+        # The identity of the stream.
+        self._journal = ""
+        self.released = 0
+        self.before = Value()
+        self.renewed = float("-inf")
+
+    @property
+    def isHeld(self) -> bool:
+        """Whether this process had the lease at the last answer."""
+        return self._value.holder == self._holder
+
+    @property
+    def holder(self) -> str:
+        """The process that writes the outputs."""
+        return self._value.holder
+
+    def prepare(self) -> None:
+        """
+        Create the bucket.
+
+        @raise UserError: that is impossible.
+        """
+        self._bucket.prepare()
+
+    def acquire(self) -> bool:
+        """
+        Take the lease if it is free, or if its holder has not renewed it for C{LEASE_S}.
+
+        @return: whether this process has the lease; if not, call again soon.
+        """
+        try:
+            value = self._bus.run(self._bucket.read())
+        except (JournalBlocked, Silent):
+            # Perhaps the holder cannot renew either: do not count this time against it.
+            self._changed = self._clock()
+            return False
+        if value.revision != self._value.revision or self._changed == float("-inf"):
+            self._value = value
+            self._changed = self._clock()
+        # A holder in our own place was killed, because we have the lock.
+        isFree = value.holder in ("", self._holder) or value.host == self._host
+        if not isFree and self._clock() - self._changed < LEASE_S:
+            return False
+        self.before = value
+        self.known, self._journal = value.history, value.journal
+        self._cursors = dict(value.cursors)
+        try:
+            self._write(self._holder)
+        except (JournalBlocked, LeaseLost):
+            return False
+        if not isFree:
+            self._log.warn(
+                "taking over the outputs from {before}, which has not renewed its lease",
+                event="superseded",
+                before=value.holder,
+                reason="silent",
+            )
+        return True
+
+    def renew(self) -> None:
+        """
+        Renew the lease.
+
+        @raise LeaseLost: another process has taken over.
+        """
+        self._write(self._holder)
+
+    def plan(self, names: Sequence[str], now: History, isTrusted: bool = True) -> Plan:
+        """
+        Find where each output continues. Batches wait for these outputs only.
+
+        @param now: the stream's present history.
+        @param isTrusted: whether to use cursors that have no history.
+        """
+        value = self._value
+        local = self.state.useOutputs(names)
+        mine, theirs = self.state.history(), value.history
+
+        def still(seq: int, known: History | None) -> int:
+            if known is None:
+                return min(seq, now.last) if isTrusted else 0
+            return min(seq, known.upTo(seq).common(now))
+
+        cursors: dict[str, Cursor] = {}
+        lost: list[int] = []
+        for name in names:
+            cursor = local[name]
+            said = value.cursors.get(name, value.released)
+            here, there = still(cursor.seq, mine), still(said, theirs)
+            # Our own cursor can be too old to compare. Then the bucket's newer one is enough.
+            isKnown = there == said and (here == cursor.seq or cursor.seq <= said)
+            if not isKnown:
+                lost.append(max(here, there))
+                self._log.error(
+                    "{output}: the stream went back behind the output. The output has messages up"
+                    " to {seq}, but only those up to {at} are unchanged; continuing after {at}."
+                    " Lines of plain senders after message {at} may be repeated",
+                    event="went-back",
+                    output=name,
+                    at=max(here, there),
+                    seq=max(cursor.seq, said),
+                    reason="restored from a copy, recreated, or its end was lost",
+                )
+            elif name in value.cursors and here < there:
+                # Meanwhile another host has written into its own files.
+                self._log.warn(
+                    "{output} continues after batch {seq}: the batches before are in the files"
+                    " of {place}",
+                    event="diverged",
+                    output=name,
+                    seq=said,
+                    place=value.place or "another host",
+                    reason=f"the files here have everything up to batch {cursor.seq}",
+                )
+            cursors[name] = replace(cursor, seq=max(here, there))
+        return Plan(cursors, min(lost) if lost else None)
+
+    def begin(
+        self, plan: Plan, journal: str, known: History, owesFork: bool = False
+    ) -> None:
+        """
+        Continue as planned.
+
+        @param journal: the identity of the stream.
+        @param known: the stream's present history.
+        @param owesFork: whether the rollback must still be announced: see L{owesFork}.
+        @raise LeaseLost: another process has taken over.
+        """
+        for name in plan.cursors:
+            if plan.at is not None:
+                self.state.carryOut(name)
+            self.written[name] = Written(
+                name, self.state.ends(name), self.state.again(name)
+            )
+        # From the first write of a new holder on, cursors of the previous holder are refused.
+        notes = {"history": known.asText(), "fork": "owed" if owesFork else None}
+        if plan.at is not None:
+            notes["back"] = "yes"
+        self.state.save(list(plan.cursors.values()), notes, {})
+        self.known, self._journal = known, journal
+        self._cursors = {name: cursor.seq for name, cursor in plan.cursors.items()}
+        self._write(self._holder)
+
+    def _historyNote(self, known: History) -> dict[str, str | None]:
+        """The history to save, if its eras have changed."""
+        if self.known is not None and self.known.eras == known.eras:
+            return {}
+        return {"history": known.asText()}
+
+    @property
+    def owesFork(self) -> bool:
+        """Whether a rollback must still be announced to the listeners."""
+        return self.state.note("fork") is not None
+
+    @property
+    def isBack(self) -> bool:
+        """Whether the stream went back, and its lost lines may still come again."""
+        return self.state.note("back") is not None
+
+    def hasSettled(self) -> None:
+        """Record that lost lines are not expected any more."""
+        self.state.keep("back", None)
+
+    def hasForked(self) -> None:
+        """Record that the rollback was announced."""
+        self.state.keep("fork", None)
+
+    def save(
+        self, cursors: Iterable[Cursor], known: History, tell: bool = True
+    ) -> None:
+        """
+        Save the cursors: first in the local database, from which this host continues, then in the
+        bucket for other hosts. If the latter is impossible now, L{renew} does it.
+
+        @param known: the history that the cursors belong to.
+        @param tell: whether to write them to the bucket as well.
+        @raise LeaseLost: another process has taken over.
+        """
+        cursors = list(cursors)
+        advances = {
+            cursor.output: self.written[cursor.output].saved(cursor.seq)
+            for cursor in cursors
+            if cursor.output in self.written
+        }
+        self.state.save(cursors, self._historyNote(known), advances)
+        for output in advances:
+            surplus = self.written[output].surplus()
+            if surplus:
+                self.state.forget(output, surplus)
+        self.known = known
+        for cursor in cursors:
+            self._cursors[cursor.output] = cursor.seq
+        if not tell:
+            return
+        try:
+            self._write(self._holder)
+        except JournalBlocked:
+            pass
+
+    def leave(self) -> None:
+        """Give up the lease, so that another process can take over at once."""
+        if self.isHeld:
+            try:
+                self._write("")
+            except (JournalBlocked, LeaseLost, WentBack):
+                pass
+
+    def close(self) -> None:
+        """Close the database."""
+        self.state.close()
+
+    def _write(self, holder: str) -> None:
+        """
+        Write the value, as the successor of the revision that we know.
+
+        @raise JournalBlocked: it may be written or not; the next write finds out.
+        @raise LeaseLost: the bucket has another revision.
+        """
+        begun = self._clock()
+        value = Value(
+            self._value.revision,
+            holder,
+            self.state.identity,
+            self._host,
+            self._journal,
+            self.known,
+            dict(self._cursors),
+        )
+        try:
+            value = self._bus.run(self._bucket.write(value))
+        except Silent as error:
+            raise JournalBlocked(f"JetStream does not answer ({error})") from None
+        self._value = value
+        self.released = value.released
+        self.renewed = begun

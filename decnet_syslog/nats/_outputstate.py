@@ -1,0 +1,237 @@
+"""
+The database of the process that writes the outputs: cursors, file lengths, the end of each written
+stream, and positions that are not in the stream at the moment.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from json import dumps, loads
+from pathlib import Path
+from typing import TypeAlias
+
+from ..journal._sqlite import Journal
+from ..journal._values import Cursor
+from ..limits import Limits
+from ._history import History
+
+__all__ = ["Advance", "Again", "End", "Key", "Limbo", "OutputState"]
+
+# Worker, stream, generation.
+Key: TypeAlias = tuple[str, str, int]
+
+_OF_KEY = "output = ? AND worker = ? AND stream = ? AND generation = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """
+    How far an output has written a stream.
+
+    @ivar offset: octets of the file, including gaps.
+    @ivar proof: C{(base, crc)}, the checksum of the octets [base, offset) as of
+        L{decnet_syslog.nats._messages.Position}; C{None}: it is not known.
+    """
+
+    offset: int
+    proof: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """
+    A decision to write octets of a stream although the output has octets at the same offsets.
+
+    @ivar seq: it applies to the messages that follow this one.
+    @ivar start: the offset from which everything is written.
+    """
+
+    seq: int
+    start: int
+
+
+@dataclass
+class Advance:
+    """
+    The effects of a saved cursor on the streams of an output.
+
+    @ivar ends: the streams that have advanced: their end, and the sequence of the last batch.
+    @ivar settled: the streams whose L{Again} the cursor has passed.
+    """
+
+    ends: dict[Key, tuple[End, int]] = field(default_factory=dict)
+    settled: list[Key] = field(default_factory=list)
+
+
+class OutputState(Journal):
+    """A database without batches, see above."""
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        streamsPerWorkerMax: int = Limits.filesPerWorker,
+        reserve: bool = False,
+    ) -> OutputState:
+        """As L{Journal.open}."""
+        opened = super().open(path, streamsPerWorkerMax, reserve)
+        assert isinstance(opened, cls)
+        return opened
+
+    def history(self) -> History | None:
+        """The history that the saved cursors belong to; C{None} if there is none."""
+        text = self.note("history")
+        return None if text is None else History.parse(text)
+
+    def note(self, key: str) -> str | None:
+        """Read a text that was kept."""
+        found = self._asked(
+            lambda: self._db.execute(
+                "SELECT value FROM meta WHERE key = ?", (f"jetstream-{key}",)
+            ).fetchone()
+        )
+        return None if found is None else str(found[0])
+
+    def keep(self, key: str, text: str | None) -> None:
+        """Keep a text, or delete it."""
+        self.save((), {key: text}, {})
+
+    def save(
+        self,
+        cursors: Collection[Cursor],
+        notes: Mapping[str, str | None],
+        advances: Mapping[str, Advance],
+    ) -> None:
+        """
+        Save the cursors of the outputs, in one transaction.
+
+        @param advances: by output, the effects on its streams.
+        """
+        self._begin()
+        try:
+            for cursor in cursors:
+                self._cursorTable.save(cursor)
+            for key, text in notes.items():
+                if text is None:
+                    self._db.execute(
+                        "DELETE FROM meta WHERE key = ?", (f"jetstream-{key}",)
+                    )
+                else:
+                    self._db.execute(
+                        "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                        (f"jetstream-{key}", text),
+                    )
+            for output, advance in advances.items():
+                self._advance(output, advance)
+        except sqlite3.DatabaseError as error:
+            raise self._failure(error) from error
+        self._commit()
+        for cursor in cursors:
+            self._cursorTable.seqs[cursor.output] = cursor.seq
+
+    def _advance(self, output: str, advance: Advance) -> None:
+        self._db.executemany(
+            "INSERT OR REPLACE INTO written"
+            ' (output, worker, stream, generation, "end", base, crc, seq)'
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (output, *key, end.offset, *(end.proof or (None, None)), seq)
+                for key, (end, seq) in advance.ends.items()
+            ],
+        )
+        self._db.executemany(
+            f"DELETE FROM written_again WHERE {_OF_KEY}",
+            [(output, *key) for key in advance.settled],
+        )
+
+    def ends(self, output: str) -> OrderedDict[Key, End]:
+        """The end of each stream that an output has written; the latest to advance is the last."""
+        rows = self._asked(
+            lambda: self._db.execute(
+                'SELECT worker, stream, generation, "end", base, crc FROM written'
+                " WHERE output = ? ORDER BY seq",
+                (output,),
+            ).fetchall()
+        )
+        return OrderedDict(
+            ((w, s, g), End(end, None if crc is None else (base, crc)))
+            for w, s, g, end, base, crc in rows
+        )
+
+    def again(self, output: str) -> dict[Key, Again]:
+        """The decisions that the output's cursor has not passed yet."""
+        rows = self._asked(
+            lambda: self._db.execute(
+                "SELECT worker, stream, generation, seq, start FROM written_again"
+                " WHERE output = ?",
+                (output,),
+            ).fetchall()
+        )
+        return {(w, s, g): Again(seq, start) for w, s, g, seq, start in rows}
+
+    def decide(self, output: str, key: Key, again: Again) -> None:
+        """Save a decision, before the octets are written."""
+        self._change(
+            "INSERT OR REPLACE INTO written_again"
+            " (output, worker, stream, generation, seq, start) VALUES (?, ?, ?, ?, ?, ?)",
+            [(output, *key, again.seq, again.start)],
+        )
+
+    def carryOut(self, output: str) -> None:
+        """
+        Apply the decisions of an output now: their sequences belong to other messages since the
+        stream went back.
+        """
+        ends = self.ends(output)
+        advance = Advance()
+        for key, again in self.again(output).items():
+            start = min(again.start, ends.get(key, End(0)).offset)
+            advance.ends[key] = End(start), 0
+            advance.settled.append(key)
+        self.save((), {}, {output: advance})
+
+    def forget(self, output: str, keys: Sequence[Key]) -> None:
+        """Forget streams of an output."""
+        self._change(
+            f"DELETE FROM written WHERE {_OF_KEY}", [(output, *key) for key in keys]
+        )
+
+    def _change(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+        """Execute a statement for some rows, in one transaction."""
+        self._begin()
+        try:
+            self._db.executemany(statement, rows)
+        except sqlite3.DatabaseError as error:
+            raise self._failure(error) from error
+        self._commit()
+
+
+class Limbo:
+    """
+    Positions whose message was removed to make room, and not yet published again: see
+    L{decnet_syslog.nats._reader}. They are kept in the database, so they survive a crash.
+
+    @ivar positions: for each subject, the headers of the message to publish.
+    """
+
+    def __init__(self, state: OutputState) -> None:
+        self._state = state
+        text = state.note("limbo")
+        self.positions: dict[str, dict[str, str]] = {} if text is None else loads(text)
+
+    def add(self, subject: str, headers: Mapping[str, str]) -> None:
+        """Keep a position whose message is about to be removed."""
+        self.positions[subject] = dict(headers)
+        self._keep()
+
+    def drop(self, subject: str) -> None:
+        """Forget a position that is in the stream again."""
+        del self.positions[subject]
+        self._keep()
+
+    def _keep(self) -> None:
+        text = dumps(self.positions) if self.positions else None
+        self._state.keep("limbo", text)

@@ -1,0 +1,42 @@
+"""NATS as a provider of journals. L{decnet_syslog.journal._providers} registers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.python import usage
+
+from ..journal._promise import JournalPromise
+from ._options import (
+    COMPRESSION_PARAMETERS,
+    NATS_FLAGS,
+    NATS_PARAMETERS,
+    isNats,
+    natsJournal,
+)
+
+__all__ = ["provider"]
+
+
+class _Provider:
+    """As L{decnet_syslog.journal._providers.JournalProvider}."""
+
+    parameters: Sequence[list[Any]] = [*NATS_PARAMETERS, *COMPRESSION_PARAMETERS]
+    flags: Sequence[list[Any]] = NATS_FLAGS
+
+    def takes(self, journal: str) -> bool:
+        """Whether a value of C{--journal} selects this provider."""
+        return isNats(journal)
+
+    def opener(
+        self,
+        options: usage.Options,
+        messageOctetsMax: int,
+        streamsPerWorkerMax: int,
+    ) -> Callable[[], JournalPromise]:
+        """Return a function that opens the journal."""
+        return natsJournal(options, messageOctetsMax, streamsPerWorkerMax)
+
+
+provider = _Provider()

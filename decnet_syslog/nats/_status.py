@@ -1,0 +1,117 @@
+"""The status of the outputs, collected on request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from .. import __version__, hotpath
+from ..journal._promise import JournalBlocked
+from ..monitoring._metrics import outputsMetrics
+from ..monitoring._service import StatusOptions, WatchService
+from ..monitoring._shown import utcText
+from ._service import OutputsService
+
+__all__ = ["OutputsStatus", "watchOutputs"]
+
+# After this time without an answer, in seconds, the status reports the journal as away.
+SILENT_S = 15.0
+
+
+class OutputsStatus:
+    """The status of the outputs."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        outputs: OutputsService,
+        clock: Callable[[], float],
+        wallClock: Callable[[], float] = time.time,
+    ) -> None:
+        self._outputs = outputs
+        self._clock = clock
+        self._wallClock = wallClock
+        self._started = wallClock()
+        self._asking = False
+        self._heard = clock()
+        # Octets and last message of the stream.
+        self._octets = self._position = 0
+
+    def look(self) -> None:
+        """Ask for the journal's size, unless the last request has no answer yet."""
+        if self._asking:
+            return
+        self._asking = True
+        asked = self._outputs.sizeOfJournal()
+        asked.addCallbacks(self._answered, self._silent)
+
+    def _answered(self, size: tuple[int, int] | None) -> None:
+        self._asking = False
+        if size is not None:
+            self._octets, self._position = size
+            self._heard = self._clock()
+
+    def _silent(self, failure: Failure) -> None:
+        self._asking = False
+        if failure.check(JournalBlocked) is None:
+            self._log.failure("cannot ask for the size of the journal", failure)
+
+    def facts(self) -> dict[str, Any]:
+        """Collect the facts for the status."""
+        silence = self._clock() - self._heard
+        outputs = self._outputs.facts()
+        problems: list[dict[str, Any]] = [
+            {"kind": "blocked", "what": o["name"], "text": o["blocked"], "seconds": 0}
+            for o in outputs
+            if o["blocked"] is not None
+        ]
+        if silence >= SILENT_S:
+            problems.append(
+                {
+                    "kind": "away",
+                    "what": "journal",
+                    "text": f"no answer for {silence:.0f} s",
+                    "seconds": silence,
+                }
+            )
+        return {
+            "role": "outputs",
+            "version": __version__,
+            "hot_path": hotpath.description,
+            "time": utcText(self._wallClock()),
+            "started": utcText(self._started),
+            "ok": not problems,
+            "problems": problems,
+            "writing": self._outputs.isWriting,
+            "holder": self._outputs.holder,
+            "journal": {
+                "name": self._outputs.journalName,
+                "octets": self._octets,
+                "octets_max": self._outputs.journalOctetsMax,
+                "position": self._position,
+                "silence": silence,
+            },
+            "outputs": outputs,
+        }
+
+
+def watchOutputs(
+    reactor: Any, outputs: OutputsService, options: StatusOptions
+) -> WatchService:
+    """Make the service that watches the outputs. Start it after the outputs."""
+    status = OutputsStatus(outputs, reactor.seconds)
+    # A request to the journal uses the network: ask only if the answer can be seen.
+    isSeen = options.port is not None
+    return WatchService(
+        reactor,
+        "decnet-outputs",
+        options,
+        status.look if isSeen else lambda: None,
+        status.facts,
+        outputsMetrics,
+    )

@@ -1,0 +1,438 @@
+"""
+The JetStream stream that is the journal: creation, checks and requests.
+
+What must be true: a stream that could lose stored messages is not used
+(L{decnet_syslog.nats._layout}). Only the outputs remove messages, which they have written
+(L{decnet_syslog.nats._removing}).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, TypeVar
+
+from twisted.logger import Logger
+
+from ..errors import UserError
+from ..journal._promise import JournalBlocked
+from ._bus import Bus, Message, Silent
+from ._layout import REPLICAS, Layout
+
+__all__ = [
+    "EXPECTED",
+    "NO_MESSAGE",
+    "NO_STREAM",
+    "WRONG_SEQUENCE",
+    "Delivery",
+    "Stream",
+    "StreamFull",
+    "Tail",
+    "errorOf",
+    "opening",
+]
+
+T = TypeVar("T")
+
+
+class StreamFull(JournalBlocked):
+    """The stream, or the storage of its account, is full: the message was not stored."""
+
+
+_log = Logger()
+
+# The error codes of JetStream that we handle.
+NO_MESSAGE = 10037
+NO_STREAM = 10059
+NAME_TAKEN = 10058
+
+# Errors of a cluster that has no leader yet, or does not know its nodes: incomplete, no peers, not
+# assigned, not available, not the leader.
+NOT_YET = (10004, 10005, 10007, 10008, 10009)
+
+# Errors that mean "no room": the store has failed ("maximum bytes exceeded"), or the limits of the
+# account or the server are reached.
+FULL = (10077, 10002, 10023, 10047)
+
+# Maximum time at the start until JetStream answers and has a place for a stream, in seconds; and
+# the delay between two attempts. A cluster elects leaders first. Then each node reports its free
+# room to the others; if that was too early, again after ten seconds.
+OPENING_S = 45.0
+OPENING_AGAIN_S = 0.5
+# Newer servers use the second code while another message of the subject is in progress.
+WRONG_SEQUENCE = (10071, 10164)
+
+# The header with the expected last sequence of the subject. If it has another one, the server
+# refuses the message.
+EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+
+# Maximum number of messages in one answer. Each is shorter than the maximum of a header.
+TAILS_AT_ONCE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """
+    A message in the stream, mostly the last one of its subject.
+
+    @ivar time: when it was stored, in nanoseconds, by the clock of a node.
+    """
+
+    seq: int
+    time: int
+    headers: Mapping[str, str]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message from a consumer, with sequence and time as of L{Tail}."""
+
+    seq: int
+    time: int
+    message: Message
+
+
+def nanoseconds(text: str) -> int:
+    """Parse a time of JetStream: RFC 3339, UTC, with up to nine digits of a fraction."""
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    moment = datetime.fromisoformat(whole).replace(tzinfo=timezone.utc)
+    return int(moment.timestamp()) * 10**9 + int(fraction.ljust(9, "0") or 0)
+
+
+def errorOf(answer: Mapping[str, Any]) -> tuple[int, str] | None:
+    """Return the code and the text of the error in an answer of JetStream, if there is one."""
+    error = answer.get("error")
+    if not isinstance(error, dict):
+        return None
+    words = ascii(str(error.get("description", "")))[1:200].rstrip("'")
+    return int(error.get("err_code", 0)), words
+
+
+def parseHeaders(encoded: str | None) -> dict[str, str]:
+    """Parse headers as C{STREAM.MSG.GET} returns them."""
+    headers = {}
+    for line in (
+        base64.b64decode(encoded or "").decode("utf-8", "replace").split("\r\n")
+    ):
+        name, colon, value = line.partition(":")
+        if colon:
+            headers[name] = value.strip()
+    return headers
+
+
+def opening(bus: Bus, what: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """
+    Try something for up to L{OPENING_S}, because a cluster that was just started may not be ready.
+
+    @param work: makes a coroutine for each attempt.
+    @raise UserError: no attempt succeeded.
+    """
+    deadline = time.monotonic() + OPENING_S
+    why = ""
+    while True:
+        try:
+            return bus.run(work())
+        except (JournalBlocked, Silent) as error:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"{what} cannot be opened: {error}; check that JetStream is enabled, that"
+                    " most of its servers run, and that at least --journal-replicas servers have"
+                    " room for --journal-max"
+                ) from None
+            if str(error) != why:
+                why = str(error)
+                _log.warn(
+                    "{what} cannot be opened yet: {why}; trying for {seconds:.0f} s",
+                    what=what,
+                    why=why,
+                    seconds=OPENING_S,
+                )
+            time.sleep(OPENING_AGAIN_S)
+
+
+class Stream:
+    """
+    One stream, reached over a L{Bus}. Its coroutines run in the bus's thread.
+
+    @ivar identity: 32 hex digits, made with the stream.
+    @ivar octetsMax: its maximum size; if it has none, the maximum in the options.
+    @ivar octets: its size at the last check, plus our own messages since then.
+    @ivar unsafe: how its settings could lose lines, at the last check; empty if they cannot.
+    """
+
+    def __init__(self, bus: Bus, name: str) -> None:
+        self.bus = bus
+        self.name = name
+        self.identity = ""
+        self.octetsMax = 0
+        self.octets = 0
+        self.unsafe = ""
+        # Replicas when it was opened; fewer are unsafe.
+        self._copies = 0
+
+    async def ask(self, verb: str, **members: Any) -> dict[str, Any]:
+        """
+        Send a request about this stream to JetStream.
+
+        @raise JournalBlocked: it did not answer, or refused.
+        """
+        try:
+            answer = await self.bus.api(f"{verb}.{self.name}", **members)
+        except Silent as silent:
+            raise JournalBlocked(f"JetStream does not answer ({silent})") from None
+        error = errorOf(answer)
+        if error is not None and error[0] not in (NO_MESSAGE, NO_STREAM, NAME_TAKEN):
+            raise JournalBlocked(f"JetStream refuses: {error[1]}")
+        return answer
+
+    async def ensure(self, layout: Layout, mayMake: bool = True) -> None:
+        """
+        Create the stream, or check that the existing one is safe.
+
+        @param mayMake: whether to create a missing stream. An empty stream could prevent an
+            operator from restoring the old one.
+        @raise UserError: it is not, or cannot be created.
+        @raise JournalBlocked: try again later.
+        """
+        answer = await self.ask("STREAM.INFO")
+        if errorOf(answer) is not None:
+            if not mayMake:
+                raise JournalBlocked(self._gone)
+            # Without a cluster the account's JetStream knows no peers.
+            answer = await self._make(layout)
+        self._check(answer["config"], layout)
+        self._copies = int(answer["config"].get("num_replicas", 1))
+
+    async def look(self, layout: Layout) -> int:
+        """
+        Check the stream's state and settings.
+
+        @return: its last sequence.
+        @raise JournalBlocked: it is gone, or does not answer.
+        """
+        answer = await self.ask("STREAM.INFO")
+        if errorOf(answer) is not None:
+            raise JournalBlocked(self._gone)
+        config, state = answer["config"], answer["state"]
+        identity = layout.identityOf(config)
+        wrong = layout.faults(config)
+        copies = int(config.get("num_replicas", 1))
+        if copies < self._copies:
+            wrong.append(f"it has {copies} replicas, and had {self._copies}")
+        if identity is not None:
+            self.identity = identity
+        self.octetsMax = layout.size(config)
+        self.octets = int(state["bytes"])
+        self.unsafe = ""
+        if wrong:
+            self.unsafe = (
+                f"the stream {self.name} was edited and can lose lines: {', '.join(wrong)};"
+                " change it back with the nats tool"
+            )
+        return int(state["last_seq"])
+
+    @property
+    def _gone(self) -> str:
+        return (
+            f"the stream {self.name} is gone: restore it from a copy; without a copy restart a"
+            " listener, which creates an empty stream, and the workers send their files again"
+        )
+
+    async def _make(self, layout: Layout) -> dict[str, Any]:
+        wanted = [layout.replicas] if layout.replicas is not None else [REPLICAS, 1]
+        while True:
+            answer = await self.bus.api(
+                f"STREAM.CREATE.{self.name}",
+                **layout.settings(wanted[0]),
+            )
+            error = errorOf(answer)
+            if error is None or error[0] == NAME_TAKEN:
+                # If another listener was faster, check its stream like any existing one.
+                answer = await self.ask("STREAM.INFO")
+                if errorOf(answer) is not None:
+                    raise JournalBlocked(f"the stream {self.name} is not there yet")
+                return answer
+            code, why = error
+            if "non-clustered" not in why or len(wanted) == 1:
+                break
+            del wanted[0]
+        if code in NOT_YET:
+            raise JournalBlocked(f"JetStream refuses: {why}")
+        raise UserError(
+            f"cannot create the stream {self.name}: {why}; reduce --journal-replicas or"
+            " --journal-max to the size of the cluster, or create the stream as in"
+            " docs/jetstream.rst"
+        )
+
+    def _check(self, config: Mapping[str, Any], layout: Layout) -> None:
+        """
+        Refuse a stream that could lose lines, or that belongs to another program.
+
+        @raise UserError: it lists the wrong settings.
+        """
+        identity = layout.identityOf(config)
+        wrong = layout.faults(config)
+        if wrong or identity is None:
+            raise UserError(
+                f"the stream {self.name} cannot be the journal: {', '.join(wrong)}; edit"
+                " it with the nats tool, or choose another --journal-name"
+            )
+        self.identity = identity
+        self.octetsMax = layout.size(config)
+
+    async def last(self, subject: str) -> Tail | None:
+        """
+        Read the last message of a subject from the stream's leader.
+
+        A direct get is not used, because any replica answers it, also an outdated one.
+        """
+        answer = await self.ask("STREAM.MSG.GET", last_by_subj=subject)
+        if errorOf(answer) is not None:
+            return None
+        return self._tail(answer["message"])
+
+    async def at(self, seq: int) -> Tail | None:
+        """Read a message by its sequence, from the stream's leader."""
+        answer = await self.ask("STREAM.MSG.GET", seq=seq)
+        if errorOf(answer) is not None:
+            return None
+        return self._tail(answer["message"])
+
+    def _tail(self, message: Mapping[str, Any]) -> Tail:
+        return Tail(
+            int(message["seq"]),
+            nanoseconds(str(message["time"])),
+            parseHeaders(message.get("hdrs")),
+            base64.b64decode(message.get("data", "")),
+        )
+
+    async def publish(
+        self, subject: str, body: bytes, headers: Mapping[str, str]
+    ) -> int | None:
+        """
+        Append a message.
+
+        @return: its sequence; C{None}: the subject's last message is not the one in L{EXPECTED}.
+        @raise JournalBlocked: it may be stored or not.
+        """
+        try:
+            answer = await self.bus.ask(subject, body, headers)
+            said = json.loads(answer.data)
+        except (Silent, ValueError) as silent:
+            raise JournalBlocked(f"JetStream does not answer ({silent})") from None
+        error = errorOf(said)
+        if error is None:
+            return int(said["seq"])
+        if error[0] in WRONG_SEQUENCE:
+            return None
+        if error[0] in FULL:
+            raise StreamFull(f"JetStream refuses messages: {error[1]}")
+        raise JournalBlocked(f"JetStream refuses messages: {error[1]}")
+
+    async def tails(self, subjects: str) -> list[Tail]:
+        """Read the last message of each matching subject, without bodies, the oldest first."""
+        consumer = await self.consume(
+            deliver_policy="last_per_subject",
+            filter_subject=subjects,
+            headers_only=True,
+        )
+        tails: list[Tail] = []
+        isMore = True
+        while isMore:
+            some, isMore = await self.fetch(consumer, 2**30, TAILS_AT_ONCE)
+            tails += [Tail(got.seq, got.time, got.message.headers, b"") for got in some]
+        return tails
+
+    async def subjects(self, subjects: str) -> dict[str, int]:
+        """How many messages each of some subjects has."""
+        counts: dict[str, int] = {}
+        while True:
+            answer = await self.ask(
+                "STREAM.INFO", subjects_filter=subjects, offset=len(counts)
+            )
+            some = answer.get("state", {}).get("subjects") or {}
+            counts.update(some)
+            if not some or len(counts) >= int(answer.get("total", 0)):
+                return counts
+
+    async def state(self) -> tuple[int, int, int]:
+        """Return the size in octets, and the first and the last sequence."""
+        answer = await self.ask("STREAM.INFO")
+        if errorOf(answer) is not None:
+            raise JournalBlocked(self._gone)
+        state = answer["state"]
+        return int(state["bytes"]), int(state["first_seq"]), int(state["last_seq"])
+
+    async def purge(self, subject: str, before: int) -> None:
+        """Remove the messages of a subject before a sequence."""
+        if before < 2:
+            # No message precedes the first one. And the server takes 0 and 1 for no bound: it
+            # would remove everything, including the position.
+            return
+        await self.ask("STREAM.PURGE", filter=subject, seq=before)
+
+    async def purgeAll(self, before: int) -> None:
+        """Remove all messages before a sequence."""
+        if before > 1:
+            await self.ask("STREAM.PURGE", seq=before)
+
+    async def delete(self, seq: int) -> None:
+        """
+        Remove one message. With many subjects this costs a hundredth of L{purge}, which scans the
+        whole stream.
+        """
+        await self.ask("STREAM.MSG.DELETE", seq=seq, no_erase=True)
+
+    async def consume(self, **config: Any) -> str:
+        """
+        Create a consumer, which the server removes after some time without requests.
+
+        @return: its name.
+        """
+        answer = await self.ask(
+            "CONSUMER.CREATE",
+            stream_name=self.name,
+            config={
+                "ack_policy": "none",
+                "replay_policy": "instant",
+                "mem_storage": True,
+                "num_replicas": 1,
+                "inactive_threshold": 60 * 10**9,
+                **config,
+            },
+        )
+        if errorOf(answer) is not None:
+            raise JournalBlocked(self._gone)
+        return str(answer["name"])
+
+    async def fetch(
+        self, consumer: str, octetsMax: int, countMax: int
+    ) -> tuple[list[Delivery], bool]:
+        """
+        Fetch the next messages of a consumer, as many as are available at once.
+
+        @return: the messages, and whether there are more.
+        @raise Silent: the consumer or its server is gone.
+        """
+        answers = await self.bus.stream(
+            f"$JS.API.CONSUMER.MSG.NEXT.{self.name}.{consumer}",
+            b'{"batch": %d, "no_wait": true, "max_bytes": %d}' % (countMax, octetsMax),
+            # Do not stop when nothing is pending: a message that comes just then would be lost.
+            lambda got: got[-1].status is not None or len(got) == countMax,
+        )
+        if answers[0].status == "503":
+            raise Silent("the consumer is gone")
+        messages = []
+        for answer in answers:
+            if answer.status is None:
+                # ... deliveries, stream sequence, consumer sequence, nanoseconds, pending.
+                _, seq, _, stored, _ = answer.reply.rsplit(".", 5)[1:]
+                messages.append(Delivery(int(seq), int(stored), answer))
+        last = answers[-1]
+        # 409: the next message would exceed max_bytes; 404 and 408: there is no other message.
+        return messages, bool(messages) and last.status in (None, "409")

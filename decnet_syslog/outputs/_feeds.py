@@ -1,0 +1,473 @@
+"""
+Feeds: each passes batches from the journal to one output, in a thread of the output's own.
+
+Requirements:
+
+* an output gets every batch in order of C{seq}: from memory while it keeps up, otherwise from
+  the journal. The batches that wait in memory are bounded;
+* a blocked output (its disk is full or read-only, or its directory is gone) is retried for
+  ever, and delays nothing until the journal reaches its size limit;
+* a failed sync stops the process, because the cursor could not be believed;
+* an idle output also closes files that other programs have renamed or deleted.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ..errors import UserError
+from ..journal._groupcommit import GroupCommit
+from ..journal._promise import JournalBlocked
+from ..journal._sqlite import JournalFailed
+from ..journal._values import Batch, Cursor
+
+__all__ = ["Feed", "Output"]
+
+Steps: TypeAlias = Generator[Deferred[Any], Any, None]
+BatchSteps: TypeAlias = Generator[Deferred[Any], Any, list[Batch]]
+
+# Batches kept in memory for an output that is a little behind; the rest is read from disk.
+QUEUE_COST_MAX = 16 * 1024 * 1024
+
+# The batches for one call in the output's thread: as JSON they are four times as large.
+APPLY_COST = 2 * 1024 * 1024
+
+# The work that an output may be behind before flooding workers have to wait, in octets: a
+# tenth of a second. Each JSON record counts RECORD_WORK octets. Without a bound, a worker that
+# sends lines of one octet (the records are a hundred times as long) gets the output minutes
+# behind, for all workers.
+RECORD_WORK = 512
+BEHIND_MAX = 8 * 1024 * 1024
+
+# Each worker may always have this much of that work waiting, so a worker that sends little
+# never waits.
+BEHIND_ALWAYS = 1024 * 1024
+
+# The time from the first octet that is not on disk to the sync of an output's file, so that
+# its batches can be released. It does not change when more octets come.
+SYNC_DELAY_S = 0.5
+
+# How long a blocked output waits before it tries again.
+BLOCKED_RETRY_S = 1.0
+
+# How often an idle output checks its files, in seconds.
+LOOK_S = 2.0
+
+# Errors of system calls that show a bug. All others, except those of a sync, may end without
+# us, and waiting loses nothing.
+_OURS = (errno.EBADF, errno.EFAULT)
+
+
+class Output(Protocol):
+    """
+    An output, as a feed uses it.
+
+    L{decnet_syslog.outputs._fileoutput.FileOutput} documents each member.
+    """
+
+    name: str
+    path: str
+    seq: int
+    unsynced: int
+
+    @property
+    def syncDue(self) -> bool: ...
+
+    def start(self, cursor: Cursor) -> None: ...
+
+    def apply(self, batches: Sequence[Batch]) -> Cursor | None: ...
+
+    def look(self) -> Cursor | None: ...
+
+    def sync(self) -> Cursor: ...
+
+    def reopen(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Source(Protocol):
+    """The part of a journal that a feed uses."""
+
+    def read(self, after: int, costMax: int) -> list[Batch]: ...
+
+
+class Feed:
+    """
+    Feed one output.
+
+    @ivar blocked: the reason why the output cannot be written now, or C{None}.
+    @ivar inThread: call a function in the output's thread, in order of the calls.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        output: Output,
+        journal: Source,
+        commits: GroupCommit,
+        inThread: Callable[..., Deferred[Any]],
+        clock: IReactorTime,
+        failed: Callable[[Failure], None],
+    ) -> None:
+        """
+        @param inThread: call a function in this output's thread, in order of the calls.
+        @param failed: called when the output cannot be trusted any more.
+        """
+        self.output = output
+        self.blocked: str | None = None
+        self._journal = journal
+        self._commits = commits
+        self._lineWork = RECORD_WORK if output.name.startswith("json:") else 1
+        self.inThread = inThread
+        self._clock = clock
+        self._failed = failed
+        self._queue: deque[Batch] = deque()
+        self._cost = 0
+        # Batches may be in the journal that are not in the queue.
+        self._behind = True
+        # The work that was committed since the start and is not written yet: the total, and
+        # for each worker.
+        self._left = 0
+        self._leftOf: Counter[str] = Counter()
+        self._counted = self._settled = 0
+        self._reopen = False
+        # Whether the last attempt to read the journal failed.
+        self._unread = False
+        # Whether wake() was called since the journal was last read.
+        self._woken = False
+        self._busy = False
+        self._idle: list[Deferred[None]] = []
+        self._timer: IDelayedCall | None = None
+        self._later: IDelayedCall | None = None
+        self._lookTimer: IDelayedCall | None = None
+        # The time when the file must be synced; None if everything is on disk.
+        self._syncAt: float | None = None
+        self._stopping = False
+        self._broken = False
+
+    def start(self) -> None:
+        """Begin with the batches that the journal still has."""
+        self._commits.onBatches(self._committed)
+        self._commits.limitBy(self.crowdedFor)
+        self._lookLater()
+        self._run()
+
+    def block(self, why: str) -> None:
+        """Begin blocked: the output could not be started. It is tried again."""
+        self._say(why)
+
+    def wake(self) -> None:
+        """Look in the journal for batches: other listeners commit to it, too."""
+        self._behind = self._woken = True
+        if self.blocked is None:
+            self._run()
+
+    def crowdedFor(self, worker: str) -> bool:
+        """
+        Whether a worker should wait for the output: the output is far behind, and much of the
+        waiting work is this worker's.
+
+        Workers do not wait for a blocked output: the journal keeps their lines.
+        """
+        return (
+            self._left >= BEHIND_MAX
+            and self._leftOf[worker] >= BEHIND_ALWAYS
+            and self.blocked is None
+        )
+
+    def reopen(self) -> None:
+        """Open the files anew before the next write: they were renamed."""
+        self._reopen = True
+        self._run()
+
+    def facts(self) -> dict[str, Any]:
+        """The output's state, for the status."""
+        return {
+            "name": self.output.name,
+            "path": self.output.path,
+            "position": self.output.seq,
+            "blocked": self.blocked,
+        }
+
+    def answer(self) -> Deferred[None]:
+        """Fire when the output's thread has finished its queue."""
+        return self.inThread(lambda: None)
+
+    def halt(self) -> None:
+        """Start no more work, because the journal went back."""
+        self._stopping = True
+        self._cancel()
+
+    @inlineCallbacks
+    def stop(self) -> Steps:
+        """Write the batches in memory, sync the files and close them."""
+        self._stopping = True
+        self._cancel()
+        if self._lookTimer is not None and self._lookTimer.active():
+            self._lookTimer.cancel()
+        yield self._whenIdle()
+        if self.blocked is None:
+            self._run()
+            yield self._whenIdle()
+        self._cancel()
+        if self._broken:
+            return
+        try:
+            cursor = yield self.inThread(self.output.sync)
+        except OSError:
+            self._log.failure("cannot sync {output}", output=self.output.name)
+        else:
+            self._commits.saveCursor(cursor)
+        yield self.inThread(self.output.close)
+
+    def _cancel(self) -> None:
+        for timer in (self._timer, self._later):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._timer = self._later = None
+
+    def _count(self, batches: Sequence[Batch], sign: int) -> None:
+        left = self._leftOf
+        for batch in batches:
+            work = sign * (len(batch.octets) + self._lineWork * (batch.lines + 1))
+            worker = batch.provenance.worker
+            self._left += work
+            left[worker] += work
+            if not left[worker]:
+                del left[worker]
+
+    def _settle(self, batches: Sequence[Batch]) -> None:
+        """Deduct written batches. Some come twice, or were in the journal before the start."""
+        fresh = [b for b in batches if b.seq > self._settled and b.seq >= self._counted]
+        if self._counted and fresh:
+            self._count(fresh, -1)
+            self._settled = fresh[-1].seq
+            self._commits.room()
+
+    def _committed(self, batches: list[Batch]) -> None:
+        self._counted = self._counted or batches[0].seq
+        self._count(batches, 1)
+        cost = sum([batch.cost for batch in batches])
+        if self._behind or self._cost + cost > QUEUE_COST_MAX:
+            self._behind = True
+        else:
+            self._queue.extend(batches)
+            self._cost += cost
+        if self.blocked is None:
+            self._run()
+
+    def _run(self) -> None:
+        self._begin(self._work)
+
+    def _begin(self, work: Callable[[], Deferred[None]]) -> None:
+        """Start work on the output, unless it is busy."""
+        if self._busy or self._broken:
+            return
+        self._busy = True
+        done = work()
+        done.addErrback(self._fail)
+        done.addBoth(self._rest)
+
+    def _rest(self, _: object) -> None:
+        self._busy = False
+        waiting, self._idle = self._idle, []
+        for idle in waiting:
+            idle.callback(None)
+        isMore = self._queue or self._woken
+        if isMore and self.blocked is None and not self._stopping:
+            self._run()
+
+    def _whenIdle(self) -> Deferred[None]:
+        idle: Deferred[None] = Deferred()
+        if self._busy:
+            self._idle.append(idle)
+        else:
+            idle.callback(None)
+        return idle
+
+    def _fail(self, failure: Failure) -> None:
+        # Write nothing after octets that were not written, and save no cursor.
+        self._broken = True
+        if not self._stopping:
+            self._failed(failure)
+
+    @inlineCallbacks
+    def _work(self) -> Steps:
+        """Apply until nothing is left or the output is blocked."""
+        self._cancel()
+        try:
+            if self.blocked is not None:
+                # With nothing to write, only this shows whether the output can be written.
+                yield self._lookAtFiles()
+            while True:
+                if self._reopen:
+                    yield self.inThread(self.output.reopen)
+                    self._reopen = False
+                batches = yield self._next()
+                if not batches:
+                    break
+                yield self._apply(batches)
+        except (OSError, UserError) as error:
+            if isinstance(error, OSError) and error.errno in _OURS:
+                raise
+            yield self._block(str(error))
+            return
+        self._unblock()
+        if self._isSyncDue():
+            yield self._sync()
+        if self._syncAt is not None and not self._stopping:
+            # Keep the deadline: further batches must not postpone the sync.
+            self._timer = self._clock.callLater(
+                self._syncAt - self._clock.seconds(), self._syncIdle
+            )
+
+    @inlineCallbacks
+    def _apply(self, batches: list[Batch]) -> Steps:
+        """
+        Write some batches. If they cannot be written now, they stay in the queue.
+
+        @raise OSError: the output is blocked.
+        @raise UserError: the output is blocked.
+        """
+        try:
+            barrier = yield self.inThread(self.output.apply, batches)
+        except (OSError, UserError):
+            self._putBack(batches)
+            raise
+        if barrier is not None:
+            # On disk before anything else is written.
+            self._commits.saveCursor(barrier)
+            yield self._commits.flush()
+            self._putBack(batches)
+            return
+        self._unblock()
+        self._settle(batches)
+        if self._isSyncDue():
+            yield self._sync()
+
+    def _unblock(self) -> None:
+        if self.blocked is not None:
+            self._log.info("{output} can be written again", output=self.output.name)
+            self.blocked = None
+
+    def _isSyncDue(self) -> bool:
+        """Whether a sync is due; the first octet that is not on disk sets the deadline."""
+        if not self.output.unsynced:
+            self._syncAt = None
+            return False
+        now = self._clock.seconds()
+        if self._syncAt is None:
+            self._syncAt = now + SYNC_DELAY_S
+        return self.output.syncDue or now >= self._syncAt
+
+    @inlineCallbacks
+    def _next(self) -> BatchSteps:
+        """The batches to apply now."""
+        if self._queue:
+            batches = []
+            cost = 0
+            while self._queue and cost < APPLY_COST:
+                batch = self._queue.popleft()
+                cost += batch.cost
+                batches.append(batch)
+            self._cost -= cost
+            return batches
+        if not self._behind or self._stopping:
+            return []
+        # Batches that are committed from now on go to the queue.
+        self._behind = self._woken = False
+        try:
+            batches = yield self._commits.perform(
+                self._journal.read, self.output.seq, APPLY_COST
+            )
+        except JournalBlocked as error:
+            if not self._unread:
+                self._log.warn(
+                    "{output} waits for the journal: {why}",
+                    output=self.output.name,
+                    why=str(error),
+                )
+            self._behind = self._unread = True
+            self._later = self._clock.callLater(BLOCKED_RETRY_S, self._run)
+            return []
+        if batches is None:
+            raise JournalFailed("the journal cannot be read")
+        self._unread = False
+        if batches:
+            # There may be more in the journal. The queue then repeats some batches, and apply
+            # skips those that it has written.
+            self._behind = True
+            self._queue.clear()
+            self._cost = 0
+        elif self._queue:
+            batches = yield self._next()
+        return list(batches)
+
+    def _putBack(self, batches: list[Batch]) -> None:
+        self._queue.extendleft(reversed(batches))
+        self._cost += sum([batch.cost for batch in batches])
+
+    @inlineCallbacks
+    def _block(self, why: str) -> Steps:
+        """Wait and try again. Sync written octets first, because the wait can be long."""
+        isNew = self.blocked is None
+        self._say(why)
+        self._commits.room()
+        if isNew and self.output.unsynced:
+            yield self._sync()
+        if not self._stopping:
+            self._timer = self._clock.callLater(BLOCKED_RETRY_S, self._run)
+
+    def _say(self, why: str) -> None:
+        if self.blocked is None:
+            self._log.error(
+                "cannot write {output}: {why}; its lines wait in the journal",
+                output=self.output.name,
+                why=why,
+            )
+        self.blocked = why
+
+    def _lookLater(self) -> None:
+        self._lookTimer = self._clock.callLater(LOOK_S, self._lookIdle)
+
+    def _lookIdle(self) -> None:
+        if not (self._stopping or self._broken):
+            self._lookLater()
+            # A blocked output checks its files with each retry.
+            if self.blocked is None:
+                self._begin(self._lookAndWork)
+
+    @inlineCallbacks
+    def _lookAndWork(self) -> Steps:
+        """Check the files, then do the work that arrived or became due meanwhile."""
+        try:
+            yield self._lookAtFiles()
+        except (OSError, UserError):
+            # If that matters, the next write fails, too.
+            pass
+        yield self._work()
+
+    @inlineCallbacks
+    def _lookAtFiles(self) -> Steps:
+        cursor = yield self.inThread(self.output.look)
+        if cursor is not None:
+            self._commits.saveCursor(cursor)
+
+    def _syncIdle(self) -> None:
+        self._begin(self._sync)
+
+    @inlineCallbacks
+    def _sync(self) -> Steps:
+        self._syncAt = None
+        cursor = yield self.inThread(self.output.sync)
+        self._commits.saveCursor(cursor)

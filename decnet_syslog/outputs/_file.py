@@ -1,0 +1,522 @@
+"""
+One file that an output appends to, while other programs rotate it.
+
+Requirements: octets that a reader has seen never change or vanish. Octets that are appended
+again after a crash or a full disk are in the files once.
+
+For one path, an output appends one sequence of octets, and rendering it again gives the same
+octets. The cursor says where the sequence goes on. Of the octets after the cursor
+
+* the first C{ahead} are in earlier files of this path, in whole lines;
+* the next C{surplus} are at the end of this file;
+* the rest is not written yet.
+
+The output skips both when these octets come again. L{FileLength} records C{ahead} with the
+file before the file gets an octet, so that a process that dies needs to look at one file only.
+When other programs change a file with a surplus, the surplus becomes C{ahead}, at a line
+boundary: the file was renamed, deleted, truncated or extended. A cut line is completed
+in a file that was renamed; otherwise the next file gets the whole line.
+
+After a crash, a surplus counts only if it equals the octets that the output would write. The
+one exception is a machine that was booted since: a power cut can leave NULs in a file whose
+length was on disk before its data. The output overwrites these in place. Octets that
+differ in another way stay: another program wrote them, or a version of this one that rendered
+the same lines differently, so that the file has them twice (C{unlike}). If the file is not
+under its name any more, the output searches for it (L{EarlierFile}).
+
+Errors: the caller retries a failed write, open or stat, because the cursor counts only synced
+octets. A failed sync is final (L{StorageFailed}), also for "no space": the kernel may
+have dropped the octets and may report success the next time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from ..durable import StorageFailed, bootId, syncDirectory
+from ..errors import UserError
+from ..journal._values import FileLength
+from ..private import make
+from ._copies import ANCHOR_OCTETS, common, wholeLines
+from ._deleted import Sizes, readByMover
+from ._room import Room
+from ._search import EarlierFile
+
+__all__ = ["NO_FILE", "Events", "OutputFile"]
+
+Events = Callable[..., None]
+
+# The programs that ingest the files are in the group.
+MODE = 0o640
+
+# The disk begins to write in pieces of this size.
+SEND_OCTETS = 4 * 1024 * 1024
+
+
+def NO_FILE(ahead: int) -> FileLength:
+    """The record between two files: the next octets go to a new one."""
+    return FileLength(0, 0, 0, b"", ahead, bootId())
+
+
+class OutputFile:
+    """
+    An open output file, and its expected state.
+
+    @ivar size: the file's length after our last write, or when it was opened.
+    @ivar ahead: the number of octets after the cursor in earlier files.
+    @ivar surplus: the number of octets after these, at the end of this file.
+    @ivar dirty: whether the file has octets that were not synced, or L{counted} has moved.
+    @ivar watch: the number of the watch in L{Opens}.
+    @ivar isLost: whether the search for the counted file failed.
+    @ivar unlike: a file that was recovered, and the offset where it has octets that the output
+        would not write; C{None} if there are none.
+    """
+
+    def __init__(
+        self, path: str, events: Events, recorded: FileLength | None = None
+    ) -> None:
+        """
+        Open a file for appending, or create it.
+
+        @param recorded: the expected file; its name is on disk already.
+        @raise UserError: the file cannot be opened now, or is not a regular file.
+        @raise StorageFailed: the sync of the directory failed.
+        """
+        try:
+            self.descriptor = make(path, os.O_RDWR | os.O_APPEND, MODE)
+        except OSError as error:
+            raise UserError(
+                f"cannot open the output {path}: {error.strerror}; it must be a regular file,"
+                " or none yet, in a directory that this user can write"
+            ) from error
+        self.path = path
+        self._events = events
+        try:
+            status = os.fstat(self.descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise UserError(f"the output {path} is not a regular file")
+            self.device = status.st_dev
+            self.inode = status.st_ino
+            if recorded is None or not self._is(recorded):
+                self._syncName()
+        except BaseException:
+            os.close(self.descriptor)
+            raise
+        self.size = status.st_size
+        self.ahead = 0
+        self.surplus = 0
+        self.dirty = False
+        self.isLost = False
+        self.unlike: tuple[str, int] | None = None
+        self.watch: int | None = None
+        # The kernel was asked to write back everything before this offset.
+        self._sent = status.st_size
+        # The length of the cut line at the end of the surplus.
+        self._half = 0
+        # The record of a file whose recovered surplus was not compared yet.
+        self._doubted: FileLength | None = None
+        # The file that the cursor names, while it may hold the next octets.
+        self._earlier: EarlierFile | None = None
+        self._sizes = Sizes()
+        self._room = Room(self.descriptor, os.path.dirname(path))
+
+    @classmethod
+    def recover(
+        cls, path: str, recorded: FileLength, events: Events, former: str
+    ) -> OutputFile:
+        """
+        Open a file after a restart.
+
+        @param former: the path of the recorded file.
+        """
+        file = cls(path, events, recorded)
+        try:
+            file._recover(recorded, former)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def _recover(self, recorded: FileLength, former: str) -> None:
+        self.ahead = recorded.ahead
+        if not recorded.inode:
+            self.endLine()
+            return
+        isSame = (
+            self._is(recorded) and self.size >= recorded.length and self._has(recorded)
+        )
+        if isSame and self.size:
+            self.surplus = self.size - recorded.length
+            # A killed process may not have synced it.
+            self.dirty = self.surplus > 0
+            self._doubted = recorded if self.surplus else None
+            return
+        # An empty file proves nothing: a new one can have the inode number of a deleted one.
+        self._earlier = EarlierFile(self.path, recorded, self._events, former)
+        self.endLine()
+
+    @classmethod
+    def resume(
+        cls, path: str, recorded: FileLength, events: Events, former: str
+    ) -> OutputFile:
+        """Open a file again that this process closed when it had no surplus."""
+        file = cls(path, events, recorded)
+        file.ahead = recorded.ahead
+        try:
+            if file._is(recorded):
+                file.size = recorded.length
+                file.resized()
+            else:
+                file.endLine()
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    @property
+    def isWhole(self) -> bool:
+        """Whether the next octets are not written anywhere yet."""
+        return not (self.ahead or self.surplus or self._earlier)
+
+    @property
+    def isKnown(self) -> bool:
+        """Whether this process compared or wrote the whole surplus."""
+        return self._doubted is None and self._earlier is None
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """Device, inode and length of L{counted}."""
+        if self._earlier is not None:
+            counted = self._earlier.counted
+            return counted.device, counted.inode, counted.length
+        return self.device, self.inode, max(0, self.size - self.surplus)
+
+    def counted(self) -> FileLength:
+        """The file without its surplus; the earlier file, while that is compared."""
+        if self._earlier is not None:
+            return self._earlier.counted
+        length = max(0, self.size - self.surplus)
+        return FileLength(
+            self.device,
+            self.inode,
+            length,
+            self._anchor(length),
+            self.ahead,
+            bootId(),
+        )
+
+    def resized(self) -> bool:
+        """
+        Whether another program truncated or extended the file. The output goes on at its end.
+
+        @raise OSError: the file cannot be read or written now.
+        """
+        size = os.fstat(self.descriptor).st_size
+        if size == self.size:
+            return False
+        if size > self.size and self._doubted is not None:
+            # The comparison will find the difference.
+            self.surplus += size - self.size
+            self.size = size
+            return False
+        name = "output-truncated" if size < self.size else "output-foreign-write"
+        self._events(name, path=self.path, size=size, expected=self.size)
+        if self._doubted is not None:
+            self._earlier = EarlierFile(self.path, self._doubted, self._events)
+        elif self.surplus:
+            # The lines were copied or taken away: they do not come again.
+            self.ahead += self.surplus - self._half
+        self.size, self.surplus, self._half, self._doubted = size, 0, 0, None
+        self.endLine()
+        return True
+
+    def isElsewhere(self) -> bool:
+        """
+        Whether the file is not under its name any more.
+
+        @raise OSError: the name cannot be looked up now.
+        """
+        try:
+            status = os.stat(self.path, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return True
+            raise
+        return (status.st_dev, status.st_ino) != (self.device, self.inode)
+
+    def settle(self, octets: bytes, since: float) -> bool:
+        """
+        Compare the next octets with this file, or with copies of the earlier file.
+
+        @param octets: the octets after the cursor, or a prefix of them.
+        @param since: the time when the first octet was received: a copy is not older.
+        @return: whether L{counted} has changed; save it before the next write then.
+        @raise OSError: a file cannot be read or written now.
+        @raise StorageFailed: a copy cannot be synced.
+        """
+        if self._earlier is not None and len(octets) > self.ahead:
+            there = self._earlier.compare(octets[self.ahead :], since)
+            if there is None:
+                return False
+            self.ahead += there
+            self.isLost = not self._earlier.isFound
+            self.unlike = self._earlier.unlike
+            self._closeEarlier()
+            return True
+        if self._doubted is not None and len(octets) > self.ahead:
+            return self._verify(octets[self.ahead :])
+        return False
+
+    def append(self, octets: bytes) -> None:
+        """
+        Append the octets that no file has yet, after L{settle}.
+
+        @raise OSError: the disk is full, or the write failed. L{surplus} then counts the
+            octets that were written: append the same octets again.
+        """
+        if self._earlier is None:
+            self._writeAll(octets, min(self.ahead + self.surplus, len(octets)))
+
+    def extend(self, octets: bytes) -> None:
+        """
+        Append more octets to a file that L{isWhole} at the last L{release}.
+
+        @raise OSError: as for L{append}, which then takes all octets since that release.
+        """
+        self._writeAll(octets, 0)
+
+    def release(self, octets: int) -> None:
+        """Move on: the first C{octets} do not come again."""
+        if octets:
+            # L{counted} has changed, even if nothing was written: a cursor that moves without
+            # it would skip as many octets again.
+            self.dirty = True
+        earlier = min(self.ahead, octets)
+        self.ahead -= earlier
+        octets -= earlier
+        if self._earlier is None:
+            self.surplus -= octets
+        else:
+            self._earlier.advance(octets, self.ahead)
+
+    def opened(self, size: int) -> None:
+        """Note that another program opened the file when it had C{size} octets or more."""
+        self._sizes.opened(size)
+
+    def closed(self) -> None:
+        """Note that another program closed the file."""
+        self._sizes.closed()
+
+    def insert(self, octets: bytes) -> int:
+        """
+        Append octets that do not follow the cursor.
+
+        @return: the number of octets that were written.
+        @raise OSError: the disk is full, or the write failed.
+        """
+        count = os.write(self.descriptor, octets)
+        self.size += count
+        self.dirty = True
+        return count
+
+    def endLine(self) -> None:
+        """End a line that another program left cut: ours must not continue it."""
+        if self.size and os.pread(self.descriptor, 1, self.size - 1) != b"\n":
+            self.insert(b"\n")
+
+    def leave(self, octets: bytes) -> tuple[int, bytes]:
+        """
+        Finish with a file that is not under its name any more.
+
+        @param octets: the octets after the cursor, or a prefix of them.
+        @return: C{ahead} for the next file; and the octets that must come first there,
+            because the copy of this file may lack them.
+        @raise OSError: the file cannot be read now.
+        @raise StorageFailed: the file cannot be synced.
+        """
+        try:
+            # It may have been truncated, too.
+            self.resized()
+            status = os.fstat(self.descriptor)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            # Another machine deleted it on a network file system: only synced octets count.
+            self.sync()
+            return self.ahead + self.surplus - self._half, b""
+        half = self._half
+        if status.st_nlink:
+            if half:
+                half = self._completeLine(octets, half)
+            self.sync()
+            return self.ahead + self.surplus - half, b""
+        # A deleted file need not reach the disk.
+        self.dirty = False
+        counted = self.size - self.surplus
+        late = self._sizes.before(status.st_ctime)
+        read = self.size - half
+        if late is not None and late < read:
+            read = readByMover(self.path, self.descriptor, late, read, self._events)
+        again = os.pread(self.descriptor, max(0, counted - read), read)
+        return self.ahead + max(0, read - counted), again
+
+    def sync(self) -> None:
+        """
+        Bring all written octets to disk.
+
+        @raise StorageFailed: they may not be there.
+        """
+        if not self.dirty:
+            return
+        if self._earlier is not None:
+            self._earlier.sync()
+        try:
+            os.fdatasync(self.descriptor)
+        except OSError as error:
+            raise StorageFailed(
+                f"cannot sync the output {self.path}: {error.strerror}"
+            ) from error
+        self.dirty = False
+
+    def finished(self) -> bool:
+        """Whether the whole earlier file was compared; it is closed then."""
+        if self._earlier is None or not self._earlier.isAtEnd():
+            return False
+        self.sync()
+        self._closeEarlier()
+        return True
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        os.close(self.descriptor)
+        self._closeEarlier()
+
+    def _is(self, recorded: FileLength) -> bool:
+        return (self.device, self.inode) == (recorded.device, recorded.inode)
+
+    def _has(self, recorded: FileLength) -> bool:
+        """Whether the octets before the counted end are the same."""
+        return self._anchor(recorded.length, len(recorded.anchor)) == recorded.anchor
+
+    def _anchor(self, end: int, count: int = ANCHOR_OCTETS) -> bytes:
+        count = min(count, end)
+        try:
+            return os.pread(self.descriptor, count, end - count)
+        except OSError:
+            # It cannot be read now: the inode alone identifies it.
+            return b""
+
+    def _syncName(self) -> None:
+        """
+        Bring the file's name to disk: without it, a power cut takes the whole file.
+
+        @raise UserError: the directory was moved meanwhile.
+        @raise StorageFailed: the sync failed.
+        """
+        try:
+            syncDirectory(Path(self.path).parent)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EROFS):
+                raise UserError(
+                    f"cannot keep the output {self.path}: {error.strerror}"
+                ) from error
+            raise StorageFailed(
+                f"cannot sync the directory of the output {self.path}: {error.strerror}"
+            ) from error
+        if self.isElsewhere():
+            raise UserError(f"the output {self.path} was moved while it was opened")
+
+    def _writeAll(self, octets: bytes, at: int) -> None:
+        """Write whole lines, from an offset in them on."""
+        self._sizes.note(self.size)
+        view, written = memoryview(octets), at
+        try:
+            while written < len(octets):
+                end = self._room.lines(octets, written)
+                count = os.write(self.descriptor, view[written:end])
+                self.size += count
+                self.surplus += count
+                self.dirty = True
+                written += count
+        finally:
+            # Another program's write, a quota or a limit can still cut a line.
+            if written > at:
+                self._half = written - wholeLines(octets, written)
+        ahead = self.size - self._sent
+        if not 0 <= ahead < SEND_OCTETS:
+            # Linux starts to write these pages back, and keeps them until then: the next sync
+            # has less to wait for.
+            os.posix_fadvise(
+                self.descriptor, self._sent, max(0, ahead), os.POSIX_FADV_DONTNEED
+            )
+            self._sent = self.size
+
+    def _completeLine(self, octets: bytes, half: int) -> int:
+        """
+        Complete the cut line of a file that was renamed.
+
+        @return: the length of the line if it is still cut; otherwise 0.
+        """
+        at = self.ahead + self.surplus
+        rest = octets[at : octets.find(b"\n", at) + 1]
+        try:
+            count = os.write(self.descriptor, rest) if rest else 0
+        except OSError:
+            count = 0
+        if count:
+            self.size += count
+            self.surplus += count
+            self.dirty = True
+            self._half = 0 if count == len(rest) else half + count
+        return self._half
+
+    def _closeEarlier(self) -> None:
+        if self._earlier is not None:
+            self._earlier.close()
+            self._earlier = None
+
+    def _verify(self, octets: bytes) -> bool:
+        """Accept a surplus only if it equals the octets that we would write."""
+        assert self._doubted is not None
+        at = self.size - self.surplus
+        count = min(self.surplus, len(octets))
+        seen = os.pread(self.descriptor, count, at)
+        wanted = octets[:count]
+        if seen != wanted:
+            isHoled = len(seen) == count and all(
+                s in (w, 0) for s, w in zip(seen, wanted, strict=True)
+            )
+            if isHoled and self._doubted.boot != bootId():
+                self._events("output-mended", path=self.path, offset=at, octets=count)
+                self._overwrite(at, wanted)
+            else:
+                # The whole lines before the difference are ours.
+                whole = wholeLines(wanted, common(wanted, seen))
+                self.unlike = self.path, at + whole
+                self.ahead += whole
+                self.surplus, self._doubted = 0, None
+                self.endLine()
+                return True
+        if self.surplus <= count:
+            self._doubted = None
+            self._half = count - wholeLines(octets, count)
+        return False
+
+    def _overwrite(self, offset: int, octets: bytes) -> None:
+        # On a descriptor that was opened for appending, Linux's pwrite appends.
+        path = f"/proc/self/fd/{self.descriptor}"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            while octets:
+                count = os.pwrite(descriptor, octets, offset)
+                offset += count
+                octets = octets[count:]
+            self.dirty = True
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,213 @@
+"""--log-path and --json-path, and the outputs that they name."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection
+from typing import Any
+
+from twisted.logger import Logger, LogLevel
+from twisted.python import usage
+
+from ..configuration import COMMON_GROUPS, Configured
+from ..options import MachineError, nearest
+from ._feeds import Output
+from ._fileoutput import FileOutput
+from ._paths import PLACE, OutputPaths
+from ._process import ListenerLock, RemoteOutput
+from ._rendering import renderRaw
+
+__all__ = ["OUTPUT_EVENTS", "OUTPUT_FLAGS", "OutputOptions", "makeOutputs"]
+
+OUTPUT_FLAGS = [
+    [
+        "force-output",
+        None,
+        "Append to an output file also when it ends with lines of the other kind",
+    ],
+]
+
+# Linux has 255. A worker's name has 64 at most, and a path that is refused gets 25 more.
+NAME_OCTETS_MAX = 160
+
+_log = Logger()
+
+
+class OutputOptions(Configured):
+    """The outputs' paths: C{paths} has them by kind, after L{checkPaths}."""
+
+    groups = {
+        "outputs": ("Where to write", ("log-path", "json-path", "force-output")),
+        "journal": ("Journal", ("journal", "journal-.*", "state")),
+        **COMMON_GROUPS,
+    }
+    repeated = {"log-path": "logPaths", "json-path": "jsonPaths"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paths: dict[str, list[str]] = {"log": [], "json": []}
+
+    def opt_log_path(self, path: str) -> None:
+        """Raw lines go here; {worker}: a file for each sender; "": off; repeatable [master.log]"""
+        self.paths["log"].append(path)
+
+    def opt_json_path(self, path: str) -> None:
+        """JSON records go here; {worker}, "" and repeating as for --log-path [master.json]"""
+        self.paths["json"].append(path)
+
+    @property
+    def logPaths(self) -> list[str]:
+        """The paths of the raw outputs; C{""}: none."""
+        return self.paths["log"] or [""]
+
+    @property
+    def jsonPaths(self) -> list[str]:
+        """The paths of the outputs with records; C{""}: none."""
+        return self.paths["json"] or [""]
+
+    def checkPaths(self) -> None:
+        """
+        Fill in the defaults.
+
+        @raise usage.UsageError: the given paths cannot be used.
+        """
+        for kind, paths in self.paths.items():
+            given = paths or [f"master.{kind}"]
+            self.paths[kind] = [
+                os.path.abspath(os.path.expanduser(p)) for p in given if p
+            ]
+        every = [(kind, path) for kind, paths in self.paths.items() for path in paths]
+        seen: set[str] = set()
+        for kind, path in every:
+            if path in seen:
+                raise usage.UsageError(
+                    f"two outputs have the same path: --{kind}-path {path}"
+                )
+            seen.add(path)
+        for kind, path in every:
+            wrong = _wrongPath(path)
+            if wrong:
+                raise usage.UsageError(f"--{kind}-path {path}: {wrong}")
+        for kind, path in every:
+            if os.path.isdir(path):
+                raise MachineError(
+                    f"--{kind}-path {path} is a directory: give the path of a file in it"
+                )
+
+    def beside(self, name: str) -> str:
+        """The path of one of our files in the directory of the first output."""
+        logs = self.paths["log"]
+        return os.path.join(os.path.dirname(logs[0]) if logs else os.getcwd(), name)
+
+
+def _wrongPath(path: str) -> str | None:
+    """The reason why a path cannot be an output's; C{None}: it can."""
+    directory, name = os.path.split(path)
+    placed = re.search(r"\{[^{}]*\}|[{}]", path.replace(PLACE, ""))
+    if placed:
+        return (
+            f"only {PLACE} may be in braces; it stands for the sender's name"
+            f"{nearest(placed[0], [PLACE])}"
+        )
+    if path.count(PLACE) > 1 or PLACE in directory:
+        return f"{PLACE} may occur once, in the name of the file"
+    if len(os.fsencode(name)) > NAME_OCTETS_MAX:
+        return (
+            f"the name of the file is too long; at most {NAME_OCTETS_MAX} octets are"
+            " allowed"
+        )
+    return None
+
+
+# Changes of our outputs by other programs, and how the output goes on. Renaming is usual: it
+# is how files are rotated.
+OUTPUT_EVENTS = {
+    "output-renamed": (
+        LogLevel.info,
+        "{path} was renamed or deleted: going on in a new file",
+    ),
+    "output-followed": (
+        LogLevel.info,
+        "{path} was rotated to {copy} while the listener was down: the lines in that file are"
+        " not written again",
+    ),
+    "output-lost": (
+        LogLevel.warn,
+        "{path} was moved away while the listener was down, and cannot be found: it may hold"
+        " lines received from {since} to {until}, which are written again; rotate an output"
+        " in its own directory, or to a directory below",
+    ),
+    "output-unlike": (
+        LogLevel.warn,
+        "{copy} has octets from {offset} on that this listener would not write: another program"
+        " wrote them, or an earlier version of the listener; in that case {path} gets lines"
+        " again that were received from {since} to {until}",
+    ),
+    "output-unreadable": (
+        LogLevel.warn,
+        "{copy} may be a copy of {path}, but cannot be read: {why}",
+    ),
+    "output-older": (
+        LogLevel.info,
+        "{path} is older than this journal: workers may send lines again that are in its"
+        " first {octets} octets, received until {until}",
+    ),
+    "output-rewritten": (
+        LogLevel.warn,
+        "{path} was deleted while lines were written to it, and no copy can be found: its"
+        " last {octets} octets, from {offset} on, are written again to the new file, because"
+        " a copy may lack them",
+    ),
+    "output-hole": (
+        LogLevel.warn,
+        "{path} was not among the outputs for a time: it lacks lines received from {since} to"
+        " {until} ({batches} batches); the other outputs have them",
+    ),
+    "output-truncated": (
+        LogLevel.warn,
+        "{path} was truncated, from {expected} octets to {size}: going on at its end; lines"
+        " are gone unless they were copied before",
+    ),
+    "output-foreign-write": (
+        LogLevel.warn,
+        "another program writes to {path}: it has {size} octets instead of {expected}; going"
+        " on at its end",
+    ),
+    "output-mended": (
+        LogLevel.warn,
+        "{path} lacked {octets} octets at {offset} that were not on disk when the power"
+        " failed: written again",
+    ),
+    "output-refused": (
+        LogLevel.warn,
+        "{path} cannot be a worker's file: its lines go to {instead}",
+    ),
+}
+
+
+def _event(name: str, **facts: Any) -> None:
+    level, words = OUTPUT_EVENTS[name]
+    _log.emit(level, words, name=name, **facts)
+
+
+def makeOutputs(
+    options: OutputOptions, lock: ListenerLock, ours: Collection[str]
+) -> list[Output]:
+    """
+    Make the outputs that the options name.
+
+    @param lock: the lock that writing processes hold.
+    @param ours: paths of the listener's other files, which no output may use.
+    """
+    logs, records = options.paths["log"], options.paths["json"]
+    paths = OutputPaths(
+        tuple(ours),
+        (*[("raw", path) for path in logs], *[("json", path) for path in records]),
+        bool(options["force-output"]),
+    )
+    outputs: list[Output] = [
+        FileOutput("raw", path, renderRaw, _event, paths) for path in logs
+    ]
+    outputs += [RemoteOutput("json", path, _event, lock, paths) for path in records]
+    return outputs

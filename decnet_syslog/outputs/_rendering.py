@@ -1,0 +1,69 @@
+"""
+Renders batches for the output files, in pieces. The result depends on the batch alone.
+
+A piece is written fastest while it is still in the processor's cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ..journal._values import Batch
+from ..wire._gap import Gap, renderGapMessage, renderGapRecord
+from ..wire._record import Provenance, renderLines, renderRuns
+
+__all__ = ["oneLine", "renderJSON", "renderRaw"]
+
+
+def _messages(batch: Batch) -> list[bytes]:
+    if batch.lengths is None:
+        return batch.octets.removesuffix(b"\n").split(b"\n")
+    messages = []
+    at = 0
+    for length in batch.lengths:
+        messages.append(batch.octets[at : at + length])
+        at += length
+    return messages
+
+
+def oneLine(message: bytes) -> bytes:
+    """
+    A message as one line, whatever its octets are.
+
+    In a message with an LF, LFs become #012, as in rsyslog, and each # becomes #043. A message
+    without an LF stays unchanged: the raw log then has the octets of the worker's file.
+    """
+    if b"\n" not in message:
+        return message
+    return message.replace(b"#", b"#043").replace(b"\n", b"#012")
+
+
+def _renderGap(
+    batch: Batch, reason: str, render: Callable[[Gap, Provenance, str, int], bytes]
+) -> tuple[bytes]:
+    # Only a batch without a stream has octets beside its reason.
+    first = batch.octets if batch.stream is None else None
+    gap = Gap(batch.start, batch.end, reason, first)
+    return (render(gap, batch.provenance, batch.stream or "", batch.generation),)
+
+
+def renderRaw(batch: Batch) -> Iterable[bytes]:
+    """One raw line for each message."""
+    if batch.reason is not None:
+        return _renderGap(batch, batch.reason, renderGapMessage)
+    if batch.lengths is None:
+        # The last line of a file has no LF there, here it has.
+        octets = batch.octets
+        return (octets if octets.endswith(b"\n") else octets + b"\n",)
+    return [oneLine(message) + b"\n" for message in _messages(batch)]
+
+
+def renderJSON(batch: Batch) -> Iterable[bytes]:
+    """One record for each message."""
+    if batch.reason is not None:
+        return _renderGap(batch, batch.reason, renderGapRecord)
+    start = None if batch.stream is None else batch.start
+    if batch.lengths is None and batch.octets.endswith(b"\n"):
+        return renderLines(batch.octets, batch.provenance, start)
+    # With an LF inside, or, as the last line of a file, without one at the end.
+    return renderRuns(_messages(batch), batch.provenance, start)

@@ -1,0 +1,167 @@
+"""The factory of the listener's connections, and what they share: registry, limits, rates."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from cryptography import x509
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import Factory
+
+from ..journal._groupcommit import GroupCommit
+from ..journal._promise import JournalPromise
+from ..limits import DEFAULTS, Limits
+from ..trust._contexts import RefuseChain, chainOf
+from ..trust._roles import Objection
+from ..wire._report import Report
+from ._acked import Acknowledged
+from ._connectionlimits import Handshakes
+from ._listener import ListenerProtocol
+from ._ratelimits import Pacing
+from ._reception import Plain, Reception
+from ._registry import Roster
+from ._seldom import Seldom
+
+__all__ = ["HOSTNAME_POLICIES", "ListenerFactory", "Refuse", "acceptAll"]
+
+# The policies for a message whose HOSTNAME is not its worker's: mark its record, do nothing,
+# or refuse the message.
+HOSTNAME_POLICIES = ("tag", "accept", "reject")
+
+# How often late frames and silent peers are looked for, in seconds; at least four times in
+# Limits.frameSeconds.
+LOOK_S = 15.0
+
+# The reason why a certificate is not accepted; None if it is.
+Refuse: TypeAlias = Callable[[x509.Certificate], Objection | None]
+
+
+def acceptAll(certificate: x509.Certificate) -> Objection | None:
+    """Accept every certificate that the CA has signed."""
+    return None
+
+
+class ListenerFactory(Factory):
+    """
+    Makes the protocols of connections, and has the registry of streams.
+
+    @ivar limits: the listener's limits.
+    @ivar connections: the connections with a complete handshake.
+    @ivar handshakes: the connections without one.
+    @ivar rejects: whether messages that name another machine are refused.
+    @ivar held: octets of unfinished frames, all connections together.
+    @ivar emptyFrames: the number of skipped frames of each worker since the start.
+    @ivar seldom: limits the log lines that peers can cause.
+    @ivar reported: called with worker and report when a forwarder reports its state.
+    """
+
+    protocol: Any = ListenerProtocol
+    noisy = False
+
+    def __init__(
+        self,
+        commits: GroupCommit,
+        journal: JournalPromise,
+        clock: IReactorTime,
+        now: Callable[[], str],
+        limits: Limits = DEFAULTS,
+        refuseCertificate: Refuse = acceptAll,
+        onHostnameMismatch: str = "tag",
+    ) -> None:
+        """
+        @param now: returns the time for records, in the format of RFC 3339.
+        @param onHostnameMismatch: one of L{HOSTNAME_POLICIES}.
+        @param refuseCertificate: returns the reason why a certificate is not accepted, or
+            C{None}.
+        """
+        self.refuseCertificate = refuseCertificate
+        self.clock = clock
+        self.limits = limits
+        self._lookSeconds = min(LOOK_S, limits.frameSeconds / 4)
+        self.rejects = onHostnameMismatch == "reject"
+        self._marks = onHostnameMismatch != "accept"
+        self.roster = Roster(limits.connectionsPerWorker)
+        self.pacing = Pacing(clock, limits.rate, self._paid)
+        self.connections: set[ListenerProtocol] = set()
+        self._commits = commits
+        self.handshakes = Handshakes()
+        self.held = 0
+        self.emptyFrames: Counter[str] = Counter()
+        self.seldom = Seldom(clock)
+        self._journal = journal
+        self._now = now
+        self._looks: IDelayedCall | None = None
+        self.reported: Callable[[str, Report], None] = lambda worker, report: None
+
+    def receptionFor(
+        self, line: ListenerProtocol, worker: str, fingerprint: str, address: str
+    ) -> Reception:
+        """Make the reception of a connection with a complete handshake."""
+        self.connections.add(line)
+        self.roster.join(worker, line)
+        if self._looks is None:
+            self._looks = self.clock.callLater(self._lookSeconds, self._look)
+        common = (worker, fingerprint, address, line, self._commits, self._now)
+        if line.control:
+            return Acknowledged(
+                *common,
+                self._journal,
+                self.limits,
+                self.roster,
+                self._marks,
+                self.reported if line.reports else None,
+                line.history,
+            )
+        return Plain(*common, self._marks)
+
+    def received(self, line: ListenerProtocol, octets: int) -> None:
+        """Count a worker's octets, and stop reading it for a while if there are too many."""
+        worker = line.worker
+        assert worker is not None
+        if self.pacing.spend(worker, octets):
+            for member in self.roster.of(worker):
+                member.hold()
+
+    def _paid(self, worker: str) -> None:
+        for member in self.roster.of(worker):
+            member.letGo()
+
+    def sweep(self, refuse: RefuseChain) -> None:
+        """Close the connections whose certificates are not accepted any more."""
+        for line in list(self.connections):
+            reason = refuse(chainOf(line.transport))
+            if reason is not None:
+                line.expel(reason)
+
+    def journalWentBack(self) -> None:
+        """The journal went back: close all connections that have positions."""
+        for line in list(self.connections):
+            if isinstance(line.reception, Acknowledged):
+                line.reception.journalWentBack()
+
+    def gone(self, line: ListenerProtocol) -> None:
+        """A connection is lost."""
+        self.connections.discard(line)
+        assert line.worker is not None
+        if self.roster.leave(line.worker, line):
+            self.pacing.forget(line.worker)
+        if isinstance(line.reception, Acknowledged):
+            self.roster.gone(line.reception)
+
+    def _look(self) -> None:
+        """Check every connection periodically."""
+        self._looks = None
+        now = self.clock.seconds()
+        for line in list(self.connections):
+            line.look(now)
+        if self.connections:
+            self._looks = self.clock.callLater(self._lookSeconds, self._look)
+
+    def stop(self) -> None:
+        """Stop the periodic checks."""
+        if self._looks is not None:
+            self._looks.cancel()
+            self._looks = None
+        self.pacing.stop()

@@ -1,0 +1,74 @@
+"""
+Flow control of one connection: the reasons for which the listener does not read it.
+
+The listener reads again when no reason is left. Nothing is discarded: octets that are not read
+stay in the kernel's buffers and, when these are full, with the peer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, cast
+
+from ..wire._protocol import OctetCountedReceiver
+
+__all__ = ["FlowControl", "Pause"]
+
+
+class Pause(Enum):
+    """Why the listener does not read a connection."""
+
+    ROOM = "the reception is full"
+    PEER = "the peer does not read"
+    RATE = "the worker sends too fast"
+
+
+class FlowControl:
+    """
+    Pauses and resumes one connection.
+
+    @ivar isLost: whether the connection is gone, and has no transport to pause.
+    """
+
+    def __init__(
+        self, receiver: OctetCountedReceiver, resumed: Callable[[], None]
+    ) -> None:
+        """
+        @param resumed: called before the connection is read again.
+        """
+        self.isLost = False
+        self._receiver = receiver
+        self._resumed = resumed
+        self._pauses: set[Pause] = set()
+
+    @property
+    def isPaused(self) -> bool:
+        """Whether the connection is not read."""
+        return bool(self._pauses)
+
+    @property
+    def isPeerReading(self) -> bool:
+        """Whether the peer reads the listener's answers."""
+        return Pause.PEER not in self._pauses
+
+    @property
+    def isSilenceOurs(self) -> bool:
+        """Whether the peer may be silent because the listener does not read it."""
+        return bool(self._pauses - {Pause.PEER})
+
+    def pause(self, why: Pause) -> None:
+        """Stop reading."""
+        self._pauses.add(why)
+        self._receiver.halt()
+        if not self.isLost:
+            cast(Any, self._receiver.transport).pauseProducing()
+
+    def resume(self, why: Pause) -> None:
+        """A reason is gone: read again, unless there is another one."""
+        self._pauses.discard(why)
+        if self._pauses or self.isLost:
+            return
+        self._resumed()
+        cast(Any, self._receiver.transport).resumeProducing()
+        self._receiver.proceed()

@@ -1,0 +1,293 @@
+"""
+The forwarder as a service: it assembles the parts and stops them in order.
+
+The files thread (L{decnet_syslog.worker._filesthread}) owns the files, the state database and the
+sender. The reactor owns the connection, the signals and the reports. On stop the forwarder says
+goodbye and saves the acknowledged offsets. A forwarder that is killed loses nothing compared with
+one that is stopped: the listener holds the position.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    IStreamClientEndpoint,
+)
+from twisted.logger import Logger
+
+from ..files import FILES_MAX, FollowedFiles
+from ..sending._counts import Counts
+from ..sending._session import Session
+from ..sending._window import CHUNK_OCTETS
+from ..signals import ServiceSignals
+from ..wire._control import BYE, ControlLine
+from ._connector import EndpointConnector
+from ._delivery import Delivery
+from ._failback import Homing
+from ._fileevents import reportFileEvent
+from ._filelimit import filesThatFit
+from ._filestates import FileStates
+from ._filesthread import FilesThread
+from ._forwarder import ForwarderFactory
+from ._looking import FileLooks
+from ._masters import Address, Masters
+from ._protocol import ForwarderProtocol
+from ._pulse import Pulse
+from ._saving import OffsetSaver
+from ._srv import Directory
+from ._stateopening import openState
+
+__all__ = ["ForwarderService", "Works"]
+
+# How long a stopping forwarder waits for acknowledgements of lines in flight, in seconds. After
+# that it closes the connection, which has a deadline of its own (CLOSE_S).
+STOP_S = 2.0
+
+
+class Works(NamedTuple):
+    """The parts of a started forwarder."""
+
+    counts: Counts
+    factory: ForwarderFactory
+    pulse: Pulse
+    masters: Masters
+
+
+class ForwarderService(Service):
+    """
+    The forwarder: follows log files and sends their lines to a master.
+    """
+
+    _log = Logger()
+    name = "decnet-forwarder"
+
+    def __init__(
+        self,
+        reactor: Any,
+        context: Callable[[], IOpenSSLClientConnectionCreator],
+        refusal: Callable[[], str | None],
+        masters: Masters,
+        patterns: Sequence[str],
+        statePath: Path,
+        *,
+        delivery: str,
+        pollSeconds: float,
+        messageOctetsMax: int,
+        lagOctetsMax: int | None,
+        filesMax: int = FILES_MAX,
+        rotated: Sequence[str] = (),
+        chunkOctets: int = CHUNK_OCTETS,
+        resendToNewMaster: bool = True,
+        directory: Directory | None = None,
+        workerName: Callable[[], str] = lambda: "",
+    ) -> None:
+        """
+        @param rotated: patterns of rotated files in other directories or under other names.
+        @param workerName: returns the name in the certificate that is in use.
+        @param directory: if given, it is asked for the masters before the first connection.
+        @param context: makes the TLS settings of the next connection.
+        @param refusal: why TLS refused the last master, or C{None}.
+        @param delivery: auto, acked or plain.
+        """
+        self._reactor = reactor
+        self._context = context
+        self._refusal = refusal
+        self._masters = masters
+        self._patterns = patterns
+        self._statePath = statePath
+        self._deliveryWanted = delivery
+        self._pollSeconds = pollSeconds
+        self._messageOctetsMax = messageOctetsMax
+        self._lagOctetsMax = lagOctetsMax
+        self._filesMax = filesMax
+        self._rotated = rotated
+        self._chunkOctets = chunkOctets
+        self._workerName = workerName
+        self._counts = Counts()
+        self._resend = resendToNewMaster
+        self._directory = directory
+        self._signals = ServiceSignals(reactor, self._hungUp)
+
+    def startService(self) -> None:
+        """Open the state database, start looking at the files, connect."""
+        super().startService()  # type: ignore[no-untyped-call]
+        filesMax = filesThatFit(self._filesMax)
+        self._signals.ignore()
+        self._store = openState(self._statePath)
+        self._files = FollowedFiles(
+            self._patterns,
+            self._store,
+            self._reactor.seconds,
+            messageOctetsMax=self._messageOctetsMax,
+            lagOctetsMax=self._lagOctetsMax,
+            events=reportFileEvent,
+            filesMax=filesMax,
+            rotated=self._rotated,
+        )
+        self._states = FileStates(self._files, self._counts, self._reactor.seconds)
+        self._thread = FilesThread(self._reactor)
+        self._thread.start()
+        self._saver = OffsetSaver(self._thread, self._files)
+        self._files.onChanged(self._saver.changed)
+        self._delivery = Delivery(
+            self._reactor,
+            self._thread,
+            self._files,
+            self._counts,
+            self._workerName,
+            delivery=self._deliveryWanted,
+            resendToNewMaster=self._resend,
+            chunkOctets=self._chunkOctets,
+        )
+        self._factory = ForwarderFactory(
+            self._reactor,
+            self._sessionFor,
+            self._refusal,
+            self._masters,
+            self._delivery.connected,
+        )
+        self._connector = EndpointConnector(self._endpoint, self._factory)
+        self._factory.connector = self._connector
+        directories = {os.path.dirname(os.path.abspath(p)) for p in self._patterns}
+        self._looks = FileLooks(
+            self._reactor,
+            self._thread,
+            self._files,
+            directories,
+            self._pollSeconds,
+            self._looked,
+        )
+        self._looks.start()
+        self._pulse = Pulse(
+            lambda: self._thread.ask(self._states.look), self._reactor, self._tell
+        )
+        self._pulse.start()
+        self._homing = Homing(
+            self._reactor, self._masters, self._factory, self._endpoint
+        )
+        self._homing.start()
+        if self._directory is None:
+            self._connector.connect()
+        else:
+            self._directory.ask().addCallback(lambda _: self._connectFirst())
+        self._signals.catchWhenRunning()
+        self._log.info(
+            "following {files}; sending to {masters}",
+            files=", ".join(self._patterns),
+            masters=", ".join(map(str, self._masters.addresses)),
+        )
+
+    def _connectFirst(self) -> None:
+        if self.running:
+            self._masters.restart()
+            self._connector.connect()
+
+    @inlineCallbacks
+    def stopService(self) -> Any:
+        """Stop without losing or repeating a line."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._signals.stopping()
+        self._looks.stopWatching()
+        self._pulse.stop()
+        self._homing.stop()
+        if self._directory is not None:
+            self._directory.stop()
+        self._factory.stopTrying()  # type: ignore[no-untyped-call]
+        self._connector.stopConnecting()
+        line = self._factory.line
+        if line is not None:
+            yield self._wait(lambda: line.session is None or not line.session.inFlight)
+            lost: Deferred[None] = Deferred()
+            self._factory.whenLost(lambda: lost.callback(None))
+            line.close(BYE("shutdown", "the forwarder is stopping"))
+            if self._factory.line is not None:
+                yield lost
+        self._looks.stop()
+        yield self._thread.ask(self._end)
+        self._thread.stop()
+        # Only the main thread may change signals, so this is not part of _end.
+        self._signals.release()
+
+    def _end(self) -> None:
+        """Save and close, after all calls that were posted before."""
+        self._saver.end()
+        self._files.close()
+        self._store.close()
+
+    def _hungUp(self) -> None:
+        """SIGHUP or SIGUSR1: look at the files now. Certificates are watched in any case."""
+        if self.running:
+            self._log.info("signal received: looking at the files now")
+            self._looks.wake()
+
+    def parts(self) -> Mapping[str, Deferred[Any]]:
+        """
+        Ask every part whether it makes progress, for L{decnet_syslog.notify}.
+
+        This starts a look at the files, because --poll-interval may be longer than the watchdog's
+        interval.
+        """
+        return {
+            "the files thread": self._thread.ask(lambda: None),
+            "the look at the files": self._looks.ask(),
+        }
+
+    def status(self) -> str:
+        """The forwarder's state in one line, with the reason if it cannot send."""
+        files = self._pulse.report.followed
+        line = self._factory.line
+        if line is None or not line.greeted:
+            return f"{files} files; no connection to the master"
+        kind = "acknowledged" if line.control else "plain RFC 5425"
+        return f"{files} files; connected to the master, {kind}"
+
+    @property
+    def works(self) -> Works:
+        """The parts, for the status page and the metrics."""
+        return Works(self._counts, self._factory, self._pulse, self._masters)
+
+    def _wait(self, condition: Callable[[], bool]) -> Deferred[None]:
+        """Fire when the condition holds, when the connection is gone, or after STOP_S."""
+        done: Deferred[None] = Deferred()
+        deadline = self._reactor.seconds() + STOP_S
+
+        def look() -> None:
+            if (
+                condition()
+                or self._reactor.seconds() > deadline
+                or not self._factory.line
+            ):
+                done.callback(None)
+            else:
+                self._reactor.callLater(0.02, look)
+
+        look()
+        return done
+
+    def _endpoint(self, master: Address | None = None) -> IStreamClientEndpoint:
+        host, port = master or self._masters.current
+        tcp = HostnameEndpoint(self._reactor, host, port)
+        endpoint: IStreamClientEndpoint = wrapClientTLS(self._context(), tcp)
+        return endpoint
+
+    def _sessionFor(self, line: ForwarderProtocol) -> Session | None:
+        self._pulse.connected()
+        return self._delivery.sessionFor(line)
+
+    def _tell(self, lines: Iterable[ControlLine]) -> bool:
+        """Send a report, if a connected master accepts one now."""
+        line = self._factory.line
+        return line is not None and line.tell(lines)
+
+    def _looked(self) -> None:
+        """The files may hold new octets: send them."""
+        if self._factory.line is not None:
+            self._factory.line.pump()

@@ -1,0 +1,215 @@
+"""The status of a forwarder, gathered on request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.logger import Logger
+
+from .. import __version__, hotpath
+from ..monitoring._alarm import EXPIRING_S, LAGGING_S, Alarm
+from ..monitoring._metrics import forwarderMetrics
+from ..monitoring._service import StatusOptions, WatchService
+from ..monitoring._shown import utcText
+from ..trust._bundles import Bundle
+from ..trust._names import showText
+from ..trust._refusals import KINDS
+from ._service import ForwarderService
+
+__all__ = ["ForwarderStatus", "watchForwarder"]
+
+# A problem counts as over when it has been gone for this long, in seconds.
+EASE_S = 10.0
+
+# The remedy for a certificate that expires soon, by its role.
+_RENEWAL = {
+    "ca": "replace the CA (decnet-syslog ca replace on the master)",
+    "master": "enroll the master again",
+    "worker": "enroll this worker again",
+}
+
+_OF = {"ca": "the CA", "master": "the master", "worker": "this worker"}
+
+# Logged when a problem is over, by its kind.
+_OVER = {
+    "stuck": "every followed file can be delivered again",
+    "lagging": "the oldest undelivered line is no longer too old",
+    "expiring": "no certificate expires soon any more",
+}
+
+
+class ForwarderStatus:
+    """The status of a forwarder."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        forwarder: ForwarderService,
+        clock: Callable[[], float],
+        bundle: Callable[[], Bundle],
+        wallClock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        @param bundle: returns our certificates in use.
+        """
+        self._forwarder = forwarder
+        self._clock = clock
+        self._wallClock = wallClock
+        self._bundle = bundle
+        self._started = wallClock()
+        # The end of the validity of the certificate that the last master had.
+        self._masterEnds: float | None = None
+        self._alarms = {
+            "stuck": Alarm(EASE_S),
+            "lagging": Alarm(EASE_S),
+            "expiring": Alarm(0.0),
+        }
+
+    def look(self) -> None:
+        """Raise and clear alarms; log each change."""
+        now = self._clock()
+        works = self._forwarder.works
+        stuck = [
+            f"cannot deliver {showText(trouble.name, 300)}: {showText(trouble.reason, 200)}"
+            for trouble in works.pulse.troubles()
+            if trouble.kind == "stuck"
+        ]
+        lagging = self._alarms["lagging"].raised
+        age = works.pulse.age
+        late = age >= (LAGGING_S / 2 if lagging else LAGGING_S)
+        first = min(self._certificates(), key=lambda one: float(one["expires"]))
+        ends, role = first["expires"], first["role"]
+        wrong = {
+            "stuck": stuck[0] if stuck else None,
+            "lagging": f"the oldest undelivered line is {age:.0f} s old: check the connection to"
+            " the master, and its outputs"
+            if late
+            else None,
+            "expiring": f"the certificate of {_OF[role]} expires on {utcText(ends)}:"
+            f" {_RENEWAL[role]}"
+            if ends - self._wallClock() < EXPIRING_S
+            else None,
+        }
+        for kind, text in wrong.items():
+            alarm = self._alarms[kind]
+            if alarm.see(text, now):
+                if alarm.raised:
+                    self._log.warn("{reason}", event=kind, reason=text)
+                else:
+                    self._log.info(
+                        "{reason}", event=kind, reason=_OVER[kind], over=True
+                    )
+
+    def _certificates(self) -> list[dict[str, Any]]:
+        bundle = self._bundle()
+        authorities = [ca.not_valid_after_utc for ca in bundle.authorities]
+        found = [
+            {"role": "ca", "name": "", "expires": min(authorities).timestamp()},
+            {
+                "role": "worker",
+                "name": "",
+                "expires": bundle.certificate.not_valid_after_utc.timestamp(),
+            },
+        ]
+        line = self._forwarder.works.factory.line
+        if line is not None and line.session is not None:
+            theirs = cast(Any, line.transport).getPeerCertificate().to_cryptography()
+            self._masterEnds = theirs.not_valid_after_utc.timestamp()
+        if self._masterEnds is not None:
+            found.append({"role": "master", "name": "", "expires": self._masterEnds})
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """The complete status, for JSON."""
+        works = self._forwarder.works
+        pulse, counts = works.pulse, works.counts
+        line = works.factory.line
+        session = None if line is None else line.session
+        # With no file to open, only the greeting shows that the master accepts us.
+        greeted = session is not None and session.isGreeted
+        connected = line is not None and (line.taken or greeted)
+        now = self._clock()
+        problems = [
+            {
+                "kind": kind,
+                "what": "",
+                "text": alarm.text,
+                "seconds": now - (alarm.since or now),
+            }
+            for kind, alarm in self._alarms.items()
+            if alarm.raised
+        ]
+        if not connected:
+            problems.append(
+                {
+                    "kind": "disconnected",
+                    "what": "master",
+                    "text": works.factory.why,
+                    "seconds": 0,
+                }
+            )
+        report = pulse.report
+        return {
+            "role": "forwarder",
+            "version": __version__,
+            "hot_path": hotpath.description,
+            "time": utcText(self._wallClock()),
+            "started": utcText(self._started),
+            "ok": not problems,
+            "problems": problems,
+            "master": {
+                "host": works.masters.current.host,
+                "port": works.masters.current.port,
+                "all": [str(address) for address in works.masters.addresses],
+                "connected": connected,
+                "acknowledges": line is not None and line.control,
+                "ends": dict(works.factory.ends),
+                # All kinds, including those at 0: a counter that first appears at 1 shows no rise.
+                "refusals": {kind: works.factory.refusals[kind] for kind in KINDS},
+            },
+            "followed": report.followed,
+            "files": [
+                {
+                    "name": file.name,
+                    "stream": file.stream,
+                    "generation": file.generation,
+                    "size": file.size,
+                    "position": file.position,
+                    "behind_seconds": file.age,
+                }
+                for file in sorted(report.files, key=lambda file: -file.behind)
+            ],
+            "troubles": [
+                {"kind": one.kind, "name": one.name, "reason": one.reason}
+                for one in pulse.troubles()
+            ],
+            "behind_octets": pulse.behind,
+            "behind_seconds": pulse.age,
+            "in_flight_octets": 0 if session is None else session.inFlight,
+            "acknowledgements": counts.acknowledgements,
+            "octets": counts.octets,
+            "gaps": dict(counts.gaps),
+            "gap_octets": dict(counts.gapOctets),
+            "certificates": self._certificates(),
+        }
+
+
+def watchForwarder(
+    reactor: Any,
+    forwarder: ForwarderService,
+    options: StatusOptions,
+    bundle: Callable[[], Bundle],
+) -> WatchService:
+    """The status service of a forwarder; start it after the forwarder."""
+    status = ForwarderStatus(forwarder, reactor.seconds, bundle)
+    return WatchService(
+        reactor,
+        "decnet-forwarder",
+        options,
+        status.look,
+        status.facts,
+        forwarderMetrics,
+    )
