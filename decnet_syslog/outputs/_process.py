@@ -11,11 +11,11 @@ only after the current batch, and a new listener may have started by then. So li
 children hold one lock on a file next to the journal. It is free when all have ended.
 
 Set aside: a thread of the listener, even with the compiled renderer, which works without the
-interpreter's lock. Lines of one shape go as fast in a thread, with 6 % less CPU time; but lines of
-many shapes, a twentieth of them for the exact path in Python, take a quarter more time, because that
-path holds the lock which the connections need (docs/performance.rst has the figures). Also the
-start of processes by L{multiprocessing}, which imports the main module again and shares too much
-with the child.
+interpreter's lock. Lines of one shape go as fast in a thread, with 6 % less CPU time; but lines
+of many shapes, a twentieth of them for the exact path in Python, take a quarter more time,
+because that path holds the lock which the connections need (docs/performance.rst has the
+figures). Also the start of processes by L{multiprocessing}, which imports the main module again
+and shares too much with the child.
 """
 
 from __future__ import annotations
