@@ -175,7 +175,7 @@ class FloorTests(SynchronousTestCase):
                 for name in imports(path):
                     self.assertFalse(name.startswith("decnet_syslog.nats"), path.name)
         self.assertIsNone(providerOf(None))
-        self.assertIsNone(providerOf("/var/lib/decnet/listener.db"))
+        self.assertIsNone(providerOf("/var/lib/decnet-syslog/listener.db"))
         self.assertIn(providerOf("nats://127.0.0.1:4222"), journalProviders())
         code = (
             "import sys, decnet_syslog.master.tap, decnet_syslog.nats.tap;"

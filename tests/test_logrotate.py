@@ -7,6 +7,7 @@ import gzip
 import os
 import pwd
 import random
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -152,7 +153,10 @@ class SampleTests(PairTestCase):
     def configuration(self, name: str, *instead: tuple[str, object]) -> Path:
         us = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
         path = self.directory / name
-        path.write_text(example(name, *instead, ("decnet decnet", " ".join(us))))
+        text = example(name, *instead)
+        path.write_text(
+            re.sub(r"(?<= )(decnet(?:-syslog)?) \1$", " ".join(us), text, flags=re.M)
+        )
         path.chmod(0o644)
         return path
 
@@ -169,8 +173,8 @@ class SampleTests(PairTestCase):
         files = [
             self.configuration(
                 "logrotate-master",
-                ("/var/log/decnet/master.log", pair.logPath),
-                ("/var/log/decnet/master.json", pair.jsonPath),
+                ("/var/log/decnet-syslog/master.log", pair.logPath),
+                ("/var/log/decnet-syslog/master.json", pair.jsonPath),
             ),
             self.configuration(
                 "logrotate-worker", ("/var/log/decnet/decnet.log", worker.file)

@@ -242,7 +242,7 @@ class RsyslogTests(NeighbourTestCase):
         text = example(
             "rsyslog-to-listener.conf",
             ("/var/spool/rsyslog", self.directory),
-            ("/etc/decnet/agent", self.worker.bundle),
+            ("/etc/decnet-syslog/agent", self.worker.bundle),
             ("/var/log/decnet/decnet.log", self.worker.file),
             ("master.example.org", self.master.host),
             ("6514", self.master.port),
@@ -303,7 +303,7 @@ class SyslogNgTests(NeighbourTestCase):
         other = f"{older},{'no-tlsv13' if version == '1.2' else 'no-tlsv12'}"
         text = example(
             "syslog-ng-to-listener.conf",
-            ("/etc/decnet/agent", self.worker.bundle),
+            ("/etc/decnet-syslog/agent", self.worker.bundle),
             ("/var/log/decnet/decnet.log", self.worker.file),
             ('syslog("master.example.org"', f'{driver}("{self.master.host}"'),
             ("6514", self.master.port),

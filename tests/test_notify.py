@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import shutil
@@ -17,6 +19,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from decnet_syslog.cli import main
 from decnet_syslog.master._service import answers
 from decnet_syslog.notify import (
     Notifier,
@@ -362,7 +365,7 @@ class UnitTests(SynchronousTestCase):
             text = unit.read_text()
             # Whatever the units refer to exists, except that the package is not in /opt
             # here.
-            command = "/opt/decnet-syslog/bin/twistd"
+            command = "/opt/decnet-syslog/bin/decnet-syslog"
             self.assertIn(f"ExecStart={command} ", text)
             unit.write_text(text.replace(command, sys.executable))
         done = subprocess.run(
@@ -386,16 +389,27 @@ class UnitTests(SynchronousTestCase):
             )
             self.assertEqual(done.returncode, 0, done.stdout[-200:] + done.stderr)
 
-    def test_optionsExist(self) -> None:
-        """The options in the units exist; all others come from the environment."""
-        from decnet_syslog.master.tap import Options as Listener
-        from decnet_syslog.worker.tap import Options as Forwarder
-
-        for name, options in (("forwarder", Forwarder()), ("listener", Listener())):
-            text = (SYSTEMD / f"decnet-{name}.service").read_text()
-            given = set(re.findall(r" --([a-z-]+)=/", text))
-            self.assertGreaterEqual(len(given), 2)
-            self.assertEqual(given - {o.rstrip("=") for o in options.longOpt}, set())
+    def test_filesOfUnits(self) -> None:
+        """Each unit reads the configuration file that comes with it, which is accepted."""
+        for unit in SYSTEMD.glob("*.service"):
+            name = unit.stem.rpartition("-")[2]
+            self.assertIn(
+                f"/bin/decnet-syslog {name} \\\n    --config=/etc/decnet-syslog/{name}.toml $",
+                unit.read_text("utf-8"),
+            )
+            text = (SYSTEMD / f"{name}.toml").read_text("utf-8")
+            # Whatever the operator is to add: the names of masters and servers.
+            every = re.sub(r"(?m)^# (?=[a-z-]+ = )", "", text)
+            for one in (text, every):
+                path = Path(self.mktemp()).with_suffix(f".{name}.toml").resolve()
+                path.write_text(one, "utf-8")
+                out = io.StringIO()
+                with contextlib.redirect_stdout(out):
+                    done = self.assertRaises(
+                        SystemExit, main, ["config", "check", str(path)]
+                    )
+                self.assertEqual(done.code, 0, out.getvalue())
+                self.assertIn(f"ok for the {name}", out.getvalue())
 
 
 class ProcessTests(PairTestCase):

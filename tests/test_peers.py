@@ -32,7 +32,7 @@ class RsyslogTests(PairTestCase):
             example(
                 "rsyslog-to-listener.conf",
                 ("/var/spool/rsyslog", self.directory),
-                ("/etc/decnet/agent", worker.bundle),
+                ("/etc/decnet-syslog/agent", worker.bundle),
                 ("/var/log/decnet/decnet.log", worker.file),
                 ("master.example.org", pair.host),
                 ("6514", pair.port),
@@ -45,8 +45,8 @@ class RsyslogTests(PairTestCase):
             example(
                 "rsyslog-from-forwarder.conf",
                 ("/var/spool/rsyslog", self.directory),
-                ("/etc/decnet/ca", pair.caDirectory),
-                ("/var/log/decnet/received.log", received),
+                ("/etc/decnet-syslog/ca", pair.caDirectory),
+                ("/var/log/decnet-syslog/received.log", received),
                 ("0.0.0.0", pair.host),
                 ("6514", pair.port),
                 ("decky-01", "w1"),
@@ -147,7 +147,7 @@ class SyslogNgTests(PairTestCase):
         self.syslogNg(
             example(
                 "syslog-ng-to-listener.conf",
-                ("/etc/decnet/agent", worker.bundle),
+                ("/etc/decnet-syslog/agent", worker.bundle),
                 ("/var/log/decnet/decnet.log", worker.file),
                 ("master.example.org", pair.host),
                 ("6514", pair.port),
@@ -169,8 +169,8 @@ class SyslogNgTests(PairTestCase):
         self.syslogNg(
             example(
                 "syslog-ng-from-forwarder.conf",
-                ("/etc/decnet/ca", pair.caDirectory),
-                ("/var/log/decnet/received.log", received),
+                ("/etc/decnet-syslog/ca", pair.caDirectory),
+                ("/var/log/decnet-syslog/received.log", received),
                 ("0.0.0.0", pair.host),
                 ("6514", pair.port),
             )

@@ -120,9 +120,9 @@ class FleetPageTests(PagesTestCase):
         self.assertEqual(
             page.tables["outputs"][1:],
             [
-                ["raw", "/var/log/decnet/master.log", "0 batches", "\u25cf ok"],
+                ["raw", "/var/log/decnet-syslog/master.log", "0 batches", "\u25cf ok"],
                 [
-                    *("json", "/var/log/decnet/master.json", "0 batches"),
+                    *("json", "/var/log/decnet-syslog/master.json", "0 batches"),
                     "\u25b2 blocked No space left on device",
                 ],
             ],

@@ -161,7 +161,7 @@ class Watched:
     def _output(self, name: str, kind: str) -> Feed:
         """A feed that is never started: only its output is used."""
         output: Any = SimpleNamespace(
-            name=name, path=f"/var/log/decnet/master.{kind}", seq=0
+            name=name, path=f"/var/log/decnet-syslog/master.{kind}", seq=0
         )
         missing: Any = None
         return Feed(output, missing, missing, missing, self.clock, missing)

@@ -49,7 +49,7 @@ Show the CA, the master's certificate, and every certificate made here: when it 
 whether it is revoked.
 
 Example:
-    decnet-syslog ca show --ca-dir /etc/decnet/ca"""
+    decnet-syslog ca show --ca-dir /etc/decnet-syslog/ca"""
 
     optParameters = [["ca-dir", None, "~/.decnet/ca", "Directory of the CA"]]
 

@@ -54,8 +54,8 @@ and what logrotate will do to them, the state, name, TCP, TLS in both directions
 round trip to the master's journal. Nothing is written, on either side.
 
 Example:
-    sudo -u decnet decnet-syslog doctor forwarder --master-host master.example.org \\
-        --agent-dir /etc/decnet/agent --state-db /var/lib/decnet/forwarder.db \\
+    sudo -u decnet-syslog decnet-syslog doctor forwarder --master-host master.example.org \\
+        --agent-dir /etc/decnet-syslog/agent --state-db /var/lib/decnet-syslog/forwarder.db \\
         --log-file /var/log/decnet/decnet.log"""
 
     optFlags = [["json", None, "Print JSON"]]
@@ -70,9 +70,9 @@ Check everything that a listener needs: its certificates, journal, outputs and w
 will do to them, space, limits, the port; with --as-worker also a worker's connection to it.
 
 Example:
-    sudo -u decnet decnet-syslog doctor listener --ca-dir /etc/decnet/ca \\
-        --journal /var/lib/decnet/listener.db --log-path /var/log/decnet/master.log \\
-        --json-path /var/log/decnet/master.json --as-worker ./decky-01"""
+    sudo -u decnet-syslog decnet-syslog doctor listener --ca-dir /etc/decnet-syslog/ca \\
+        --journal /var/lib/decnet-syslog/listener.db --log-path /var/log/decnet-syslog/master.log \\
+        --json-path /var/log/decnet-syslog/master.json --as-worker ./decky-01"""
 
     optFlags = [["json", None, "Print JSON"]]
     optParameters = [
@@ -95,7 +95,7 @@ The exit status is 1 if a check failed.
 
 Examples:
     decnet-syslog doctor forwarder --master-host master --log-file /var/log/decnet/decnet.log
-    decnet-syslog doctor listener --ca-dir /etc/decnet/ca --json"""
+    decnet-syslog doctor listener --ca-dir /etc/decnet-syslog/ca --json"""
 
     subCommands = [
         ["forwarder", None, _Forwarder, "A worker"],

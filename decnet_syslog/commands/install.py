@@ -27,7 +27,7 @@ step: if the command is killed at any moment, it leaves either the old bundle or
 
 Examples:
     decnet-syslog install ./decky-01
-    decnet-syslog install decky-01.tar --agent-dir /etc/decnet/agent
+    decnet-syslog install decky-01.tar --agent-dir /etc/decnet-syslog/agent
     tar -C ./decky-01 -c . | ssh decky-01 decnet-syslog install -"""
 
     optParameters = [

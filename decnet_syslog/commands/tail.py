@@ -24,7 +24,12 @@ from .tailing import Followed, Place, findLast, rotatedFrom
 __all__ = ["Filter", "Options", "Tail", "asText", "message", "run"]
 
 # The listener's default file, and the file in the README and the unit.
-PLACES = ("master.json", "/var/log/decnet/master.json")
+PLACES = (
+    "master.json",
+    "/var/log/decnet-syslog/master.json",
+    # DECNET's own.
+    "/var/log/decnet/master.json",
+)
 
 LINES = 10
 

@@ -239,7 +239,8 @@ def _checkPort(report: Report, options: Any, journal: Path | None) -> bool:
             "port",
             f"{host} port {port} is taken, but not by a listener with this journal",
             f"find its process with ss -ltnp 'sport = :{port}': stop it, or choose another"
-            " --port (decnet-listener.socket may hold it for a listener that is not started yet)",
+            " --port (decnet-syslog-listener.socket may hold it for a listener that is not"
+            " started yet)",
         )
     elif runs:
         report.fail(
@@ -252,7 +253,7 @@ def _checkPort(report: Report, options: Any, journal: Path | None) -> bool:
         report.note(
             "port",
             f"{host} port {port} is free: no listener is running",
-            "start it: systemctl start decnet-listener",
+            "start it: systemctl start decnet-syslog-listener",
         )
     return taken and runs
 

@@ -46,7 +46,7 @@ def checkUser(report: Report) -> None:
         report.note(
             "user",
             "this runs as root, which can read and write everything: permissions are not checked",
-            "run it as the service's user: sudo -u decnet decnet-syslog doctor ...",
+            "run it as the service's user: sudo -u decnet-syslog decnet-syslog doctor ...",
         )
     else:
         report.ok("user", f"uid {os.geteuid()}, whose permissions are checked below")
@@ -240,7 +240,7 @@ def portIsTaken(report: Report, host: str, port: int) -> bool | None:
                 return True
             cures = {
                 errno.EADDRNOTAVAIL: "give an address of this machine: ip address show",
-                errno.EACCES: "choose a port over 1023, or use decnet-listener.socket",
+                errno.EACCES: "choose a port over 1023, or use decnet-syslog-listener.socket",
             }
             report.fail(
                 "port",

@@ -64,8 +64,8 @@ Collect the log lines of enrolled workers over mutual TLS (RFC 5425) and append 
 the ingest files, each line once. Make the certificates with "decnet-syslog ca init".
 
 Example:
-    twistd -n decnet-listener --log-path /var/log/decnet/master.log \\
-        --json-path /var/log/decnet/master.json --ca-dir /etc/decnet/ca
+    twistd -n decnet-listener --log-path /var/log/decnet-syslog/master.log \\
+        --json-path /var/log/decnet-syslog/master.json --ca-dir /etc/decnet-syslog/ca
 
 Rename the output files and send SIGHUP, or let logrotate do it, at any time."""
 

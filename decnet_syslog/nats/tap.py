@@ -35,7 +35,7 @@ on one host or on several: one process writes, the others wait to take over.
 
 Example:
     twistd -n decnet-outputs --journal nats://127.0.0.1:4222 \\
-        --log-path /var/log/decnet/master.log --json-path /var/log/decnet/master.json
+        --log-path /var/log/decnet-syslog/master.log --json-path /var/log/decnet-syslog/master.json
 
 To rotate the output files, rename them and send SIGHUP at any time, or use logrotate."""
 
