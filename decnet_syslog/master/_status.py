@@ -7,6 +7,7 @@ batch, never for each line.
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -20,9 +21,11 @@ from ..journal._values import Batch
 from ..monitoring._enrolled import Enrolled
 from ..monitoring._exposition import Durations
 from ..monitoring._fleet import Fleet
+from ..monitoring._history import DAY_S, LATELY_S
 from ..monitoring._known import Presence, Worker
 from ..monitoring._metrics import listenerMetrics
 from ..monitoring._pages import makePages
+from ..monitoring._problemkinds import PROBLEMS, problemRecord, severityOf
 from ..monitoring._service import StatusOptions, WatchService
 from ..monitoring._shown import utcText
 from ..monitoring._workerrecord import newestRecord
@@ -30,6 +33,9 @@ from ..trust._bundles import Bundle
 from ._service import ListenerService
 
 __all__ = ["ListenerStatus", "watchListener"]
+
+# From this share of its limit on, the journal is a problem.
+FILLING = 0.75
 
 # The status shows only this many files of a worker, the ones that are furthest behind.
 STREAMS_SHOWN = 8
@@ -64,6 +70,7 @@ class ListenerStatus:
         self._bundle = bundle
         self._hideLines = hideLines
         self._started = wallClock()
+        self._startedAt = clock()
         self._durations = Durations()
         self._position = 0
         self._attached = False
@@ -121,9 +128,9 @@ class ListenerStatus:
     def facts(self) -> dict[str, Any]:
         """The whole status, as the JSON document has it."""
         works = self._listener.works
-        now = self._clock()
+        now, wall = self._clock(), self._wallClock()
         workers = [
-            self._worker(self.fleet.workers[name], now)
+            self._worker(self.fleet.workers[name], now, wall)
             for name in sorted(self.fleet.workers)
         ]
         outputs = [feed.facts() for feed in works.feeds]
@@ -132,26 +139,7 @@ class ListenerStatus:
             for w in workers
             for kind, alarm in w["alarms"].items()
         ]
-        problems += [
-            {
-                "kind": "expiring",
-                "what": what,
-                "text": alarm.text,
-                "seconds": now - (alarm.since or now),
-            }
-            for what, alarm in self.fleet.ours.items()
-            if alarm.raised
-        ]
-        problems += [
-            {"kind": "blocked", "what": o["name"], "text": o["blocked"], "seconds": 0}
-            for o in outputs
-            if o["blocked"] is not None
-        ]
-        if works.commits.obstacle is not None:
-            text = f"{works.commits.obstacle}: nothing is accepted"
-            problems.append(
-                {"kind": "full", "what": "journal", "text": text, "seconds": 0}
-            )
+        problems += self._ownProblems(now)
         certificates = [
             {"role": what.lower(), "name": "", "expires": ends}
             for what, ends in self.fleet.ends.items()
@@ -165,8 +153,10 @@ class ListenerStatus:
             "role": "listener",
             "version": __version__,
             "hot_path": hotpath.description,
-            "time": utcText(self._wallClock()),
+            "host": socket.gethostname(),
+            "time": utcText(wall),
             "started": utcText(self._started),
+            "uptime": round(now - self._startedAt, 3),
             "ok": not problems,
             "problems": problems,
             "workers": workers,
@@ -176,6 +166,9 @@ class ListenerStatus:
             "handshakes": works.handshakes,
             "commits": self._durations.asRecord(),
             "acknowledgements": works.commits.acknowledgements,
+            "lines": self.fleet.lines,
+            "lines_per_second_lately": self.fleet.lately.asRecord(LATELY_S),
+            "lines_per_second_day": self.fleet.day.asRecord(DAY_S),
             "journal": {
                 "octets": works.journal.octets,
                 "kept_octets": works.journal.keptOctets,
@@ -190,8 +183,39 @@ class ListenerStatus:
             "certificates": certificates,
         }
 
-    def _worker(self, worker: Worker, now: float) -> dict[str, Any]:
+    def _ownProblems(self, now: float) -> list[dict[str, Any]]:
+        """The problems of the listener itself: journal, outputs, own certificates."""
+        works = self._listener.works
+        wall = self._wallClock()
+        found = [
+            problemRecord(
+                "expiring",
+                what,
+                alarm.text,
+                now - (alarm.since or now),
+                expired=self.fleet.ends[what] <= wall,
+                ours=True,
+            )
+            for what, alarm in self.fleet.ours.items()
+            if alarm.raised
+        ]
+        found += [
+            problemRecord("blocked", feed.output.name, feed.blocked)
+            for feed in works.feeds
+            if feed.blocked is not None
+        ]
+        used = works.journal.octets / max(1, works.journalOctetsMax)
+        if works.commits.obstacle is not None:
+            text = f"{works.commits.obstacle}: nothing is accepted"
+            found.append(problemRecord("full", "journal", text))
+        elif used >= FILLING:
+            text = f"{used:.0%} of --journal-max is in use"
+            found.append(problemRecord("filling", "journal", text))
+        return found
+
+    def _worker(self, worker: Worker, now: float, wall: float) -> dict[str, Any]:
         report = worker.report
+        expired = worker.expires is not None and worker.expires <= wall
         return {
             "name": worker.name,
             "state": worker.state,
@@ -227,7 +251,12 @@ class ListenerStatus:
                 for state in report.states[:STREAMS_SHOWN]
             ],
             "alarms": {
-                kind: {"text": alarm.text, "seconds": now - (alarm.since or now)}
+                kind: {
+                    "severity": severityOf(kind, expired and kind == "expiring"),
+                    "text": alarm.text,
+                    "remedy": PROBLEMS[kind].remedy,
+                    "seconds": now - (alarm.since or now),
+                }
                 for kind, alarm in worker.alarms.items()
                 if alarm.raised
             },

@@ -12,8 +12,8 @@ What must be true:
 Any received octet counts as a sign of life. Under decnet-syslog/1.1 a forwarder reports every ten
 seconds; of other peers only the connection is known.
 
-A look compares the present state with the reported one (L{decnet_syslog.monitoring._alarm}). It
-does not touch lines, only the sums that commits and earlier looks have made.
+A look compares the present state with the reported one (L{decnet_syslog.monitoring._alarm}). It does
+not touch lines, only the sums that commits and earlier looks have made.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from ..trust._names import showText
 from ..wire._report import Report
 from ._alarm import EXPIRING_S, LAGGING_S, LOOK_S, Alarm
 from ._enrolled import Enrolled
-from ._history import DAY_S, LATELY_S, Steps
+from ._history import DAY_S, DAY_STEPS, LATELY_S, LATELY_STEPS, History, Steps
 from ._known import ADDRESSES_MAX, Committed, Presence, Worker
+from ._problemkinds import PROBLEMS
 
 __all__ = ["EXPIRING_S", "LAGGING_S", "LOOK_S", "SILENT_S", "Fleet"]
 
@@ -52,19 +53,15 @@ RATE_S = 30.0
 # The maximum number of watched names. Each takes about 4 KiB.
 WORKERS_MAX = 10_000
 
-# For each kind of problem: the log message when it begins, with the remedy, and when it is over.
+# For each kind of problem: the log message when it begins, which the remedy follows, and when it
+# is over.
 _BEGUN = {
-    "silent": "worker {worker} is silent: {reason}. Check that decnet-forwarder runs there and"
-    " reaches this machine's port; if the worker is retired, revoke its certificate",
-    "stuck": "worker {worker} cannot read a file: {reason}. Give decnet-forwarder's user the"
-    " right to read the file",
-    "diverged": "worker {worker} and this listener hold different content: {reason}. The worker's"
-    " state or disk was restored or copied; compare with decnet-syslog verify",
-    "gap": "worker {worker} has lost octets: {reason}. See the gap records in the outputs",
-    "lagging": "worker {worker} is behind: {reason}. Check its network link and this machine's"
-    " disk",
-    "expiring": "the certificate of worker {worker} {reason}. Enroll the worker again with"
-    " decnet-syslog enroll",
+    "silent": "worker {worker} is silent: {reason}",
+    "stuck": "worker {worker} cannot read a file: {reason}",
+    "diverged": "worker {worker} and this listener hold different content: {reason}",
+    "gap": "worker {worker} has lost octets: {reason}",
+    "lagging": "worker {worker} is behind: {reason}",
+    "expiring": "the certificate of worker {worker} {reason}",
 }
 _OVER = {
     "silent": "worker {worker} is no longer silent",
@@ -83,6 +80,8 @@ class Fleet:
     @ivar workers: by name.
     @ivar ends: when our own certificates expire, by their role.
     @ivar ours: the alarms of our own certificates, by role.
+    @ivar lines: lines committed for all watched workers.
+    @ivar lately: lines per second of all workers in the last half hour; C{day}: in the last day.
     """
 
     _log = Logger()
@@ -109,6 +108,8 @@ class Fleet:
         self._started = self._lookedAt = now = clock()
         self._lately, self._day = Steps(LATELY_S, now), Steps(DAY_S, now)
         self.ours = {what: Alarm(0.0) for what in ends}
+        self.lines = 0
+        self.lately, self.day = History(LATELY_STEPS), History(DAY_STEPS)
         self._crowded = False
 
     def _worker(self, name: str) -> Worker | None:
@@ -141,6 +142,8 @@ class Fleet:
         worker = self._worker(name)
         if worker is not None:
             worker.took(batch, self._clock())
+            if batch.reason is None:
+                self.lines += batch.lines
 
     def look(self, present: Mapping[str, Presence]) -> None:
         """Raise and clear alarms; log each change."""
@@ -193,12 +196,14 @@ class Fleet:
             for worker in self.workers.values():
                 worker.weigh(passed, share)
         lately, day = self._lately.over(now), self._day.over(now)
-        if lately or day:
-            for worker in self.workers.values():
-                if lately:
-                    worker.lately.note(worker.lines, lately)
-                if day:
-                    worker.day.note(worker.lines, day)
+        if not lately and not day:
+            return
+        every: list[Fleet | Worker] = [self, *self.workers.values()]
+        for counted in every:
+            if lately:
+                counted.lately.note(counted.lines, lately)
+            if day:
+                counted.day.note(counted.lines, day)
 
     def _wrong(
         self, worker: Worker, now: float, wall: float
@@ -261,7 +266,8 @@ class Fleet:
             "kind": kind,
         }
         if alarm.raised:
-            self._log.warn(_BEGUN[kind], event=kind, reason=alarm.text, **facts)
+            text = f"{_BEGUN[kind]}. {PROBLEMS[kind].remedy}"
+            self._log.warn(text, event=kind, reason=alarm.text, **facts)
         else:
             self._log.info(_OVER[kind], event=kind, over=True, reason="", **facts)
 

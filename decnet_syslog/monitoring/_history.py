@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from typing import Any
 
 __all__ = ["DAY_S", "DAY_STEPS", "LATELY_S", "LATELY_STEPS", "History", "Steps"]
 
@@ -61,3 +62,11 @@ class History:
     def values(self) -> Sequence[float]:
         """The means per second, the oldest first."""
         return self._values
+
+    def asRecord(self, seconds: float) -> dict[str, Any]:
+        """
+        The curve for JSON, the oldest value first.
+
+        @param seconds: the length of a step.
+        """
+        return {"step": seconds, "values": [round(value, 3) for value in self._values]}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ._events import Event
-from ._history import DAY_S, LATELY_S, History
+from ._history import DAY_S, LATELY_S
 from ._known import EXCERPT_OCTETS_MAX, Worker
 
 __all__ = ["newestRecord", "workerRecord"]
@@ -31,12 +31,6 @@ def newestRecord(worker: Worker, hidden: bool) -> dict[str, Any] | None:
     }
 
 
-def _curve(history: History, seconds: float) -> dict[str, Any]:
-    """A curve, the oldest value first; each value is the mean over C{seconds}."""
-    values = [round(value, 3) for value in history.values]
-    return {"step": seconds, "values": values}
-
-
 def workerRecord(
     status: Mapping[str, Any],
     fact: Mapping[str, Any],
@@ -55,8 +49,8 @@ def workerRecord(
         "time": status["time"],
         "worker": {
             **fact,
-            "lines_per_second_lately": _curve(worker.lately, LATELY_S),
-            "lines_per_second_day": _curve(worker.day, DAY_S),
+            "lines_per_second_lately": worker.lately.asRecord(LATELY_S),
+            "lines_per_second_day": worker.day.asRecord(DAY_S),
             "sent": [
                 {
                     "stream": stream,

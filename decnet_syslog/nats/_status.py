@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -37,6 +38,7 @@ class OutputsStatus:
         self._clock = clock
         self._wallClock = wallClock
         self._started = wallClock()
+        self._startedAt = clock()
         self._asking = False
         self._heard = clock()
         # Octets and last message of the stream.
@@ -83,8 +85,10 @@ class OutputsStatus:
             "role": "outputs",
             "version": __version__,
             "hot_path": hotpath.description,
+            "host": socket.gethostname(),
             "time": utcText(self._wallClock()),
             "started": utcText(self._started),
+            "uptime": round(self._clock() - self._startedAt, 3),
             "ok": not problems,
             "problems": problems,
             "writing": self._outputs.isWriting,

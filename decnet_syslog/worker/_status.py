@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -60,6 +61,7 @@ class ForwarderStatus:
         self._wallClock = wallClock
         self._bundle = bundle
         self._started = wallClock()
+        self._startedAt = clock()
         # The end of the validity of the certificate that the last master had.
         self._masterEnds: float | None = None
         self._alarms = {
@@ -156,8 +158,10 @@ class ForwarderStatus:
             "role": "forwarder",
             "version": __version__,
             "hot_path": hotpath.description,
+            "host": socket.gethostname(),
             "time": utcText(self._wallClock()),
             "started": utcText(self._started),
+            "uptime": round(self._clock() - self._startedAt, 3),
             "ok": not problems,
             "problems": problems,
             "master": {
