@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from decnet_syslog.journal._promise import JournalPromise
+from decnet_syslog.journal._promise import IJournal
 from decnet_syslog.journal._sqlite import Journal
 from decnet_syslog.journal._values import Cursor, Deposit, Wish
 from decnet_syslog.wire._record import Provenance
@@ -48,7 +48,7 @@ MESSAGE_OCTETS_MAX = 65536
 
 
 def _deposits(
-    journal: JournalPromise, connections: int, octets: bytes, groups: int
+    journal: IJournal, connections: int, octets: bytes, groups: int
 ) -> Iterator[list[Deposit]]:
     """Groups of deposits, with one deposit per connection in each."""
     workers = [f"worker-{number}" for number in range(connections)]
@@ -70,7 +70,7 @@ def _deposits(
         start += len(octets)
 
 
-def _speed(journal: JournalPromise, shape: tuple[int, int, int], scale: float) -> float:
+def _speed(journal: IJournal, shape: tuple[int, int, int], scale: float) -> float:
     """Megabytes per second."""
     connections, size, groups = shape
     lines = b"".join(decnetLines(size // 100))
@@ -92,7 +92,7 @@ def _speed(journal: JournalPromise, shape: tuple[int, int, int], scale: float) -
 @contextmanager
 def _journals(
     directory: Path, synced: bool
-) -> Iterator[dict[str, Callable[[], JournalPromise]]]:
+) -> Iterator[dict[str, Callable[[], IJournal]]]:
     """For each kind of journal, a function that opens it."""
     cluster = NatsCluster(directory / "nats")
     for node in cluster.nodes:
@@ -101,7 +101,7 @@ def _journals(
     try:
         waitUntil(lambda: all(n.healthy() for n in cluster.nodes), "no cluster")
 
-        def clustered(encoding: str) -> JournalPromise:
+        def clustered(encoding: str) -> IJournal:
             return openJetStream(
                 cluster.journal,
                 None,

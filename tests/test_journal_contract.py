@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
-from decnet_syslog.journal._promise import JournalPromise
+from decnet_syslog.journal._promise import IJournal
 from decnet_syslog.journal._sqlite import Journal
 from decnet_syslog.journal._values import Cursor, Deposit, FileLength, Grant, Mark, Wish
 from decnet_syslog.wire._framing import MESSAGE_OCTETS_MAX
@@ -24,7 +24,7 @@ MUCH = 10**9
 
 
 def grant(
-    journal: JournalPromise,
+    journal: IJournal,
     worker: str = "w1",
     stream: str = STREAM,
     generation: int = 0,
@@ -35,7 +35,7 @@ def grant(
     return journal.grants([Wish(worker, stream, generation, start, name)])[0]
 
 
-def octets(journal: JournalPromise, after: int = 0) -> list[bytes]:
+def octets(journal: IJournal, after: int = 0) -> list[bytes]:
     """The octets of the batches after a sequence."""
     found: list[bytes] = []
     while batches := journal.read(after, MUCH):
@@ -50,9 +50,9 @@ class Cases:
     class Contract(NatsTestCase):
         """The cases. A provider defines how to open its journal."""
 
-        journal: JournalPromise
+        journal: IJournal
 
-        def open(self) -> JournalPromise:
+        def open(self) -> IJournal:
             """Open the journal, each time in the state in which it was left."""
             raise NotImplementedError
 
@@ -387,7 +387,7 @@ class SQLiteTests(Cases.Contract):
         self.journal = self.open()
         self.addCleanup(lambda: self.journal.close())
 
-    def open(self) -> JournalPromise:
+    def open(self) -> IJournal:
         return Journal.open(self.path)
 
     def copy(self) -> Path:
@@ -441,6 +441,6 @@ class JetStreamTests(Cases.Contract):
         self.nats.start()
         self.journal = self.open()
 
-    def open(self) -> JournalPromise:
+    def open(self) -> IJournal:
         assert self.nats is not None
         return openJetStream(self.nats.url, self.path)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from ..limits import Limits
-from ._promise import JournalPromise
+from ._promise import IJournal
 
 __all__ = ["Budget"]
 
@@ -28,7 +28,7 @@ class Budget:
     @ivar pendingOctets: octets that are taken and not yet committed.
     """
 
-    def __init__(self, journal: JournalPromise, limits: Limits) -> None:
+    def __init__(self, journal: IJournal, limits: Limits) -> None:
         self.pendingOctets = 0
         self._journal = journal
         self._limits = limits

@@ -50,7 +50,7 @@ class EraTable:
         )
 
     def holds(self, mark: Mark) -> bool:
-        """See L{decnet_syslog.journal._promise.JournalPromise.holds}."""
+        """See L{decnet_syslog.journal._promise.IJournal.holds}."""
         found = self._db.execute(
             "SELECT (SELECT later.first FROM era AS later"
             " WHERE later.number > era.number ORDER BY later.number LIMIT 1)"

@@ -36,7 +36,7 @@ from ..limits import DEFAULTS, Limits
 from ._budget import Budget
 from ._grantqueue import GrantQueue
 from ._listing import Listings
-from ._promise import JournalBlocked, JournalPromise
+from ._promise import IJournal, JournalBlocked
 from ._values import Batch, Cursor, Deposit, Grant, Wish
 
 __all__ = ["Depositor", "GroupCommit"]
@@ -124,7 +124,7 @@ class GroupCommit:
 
     def __init__(
         self,
-        journal: JournalPromise,
+        journal: IJournal,
         inThread: Callable[..., Deferred[Any]],
         clock: IReactorTime,
         failed: Callable[[Failure], None],

@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 
 from ._values import Batch, Cursor, Deposit, Grant, Known, Mark, Wish
 
-__all__ = ["JournalBlocked", "JournalPromise", "SharedJournal"]
+__all__ = ["IJournal", "ISharedJournal", "JournalBlocked"]
 
 
 class JournalBlocked(Exception):
@@ -28,7 +28,7 @@ class JournalBlocked(Exception):
     """
 
 
-class JournalPromise(Protocol):
+class IJournal(Protocol):
     """
     Positions of streams, and batches that wait for outputs.
 
@@ -150,7 +150,7 @@ class JournalPromise(Protocol):
 
 
 @runtime_checkable
-class SharedJournal(Protocol):
+class ISharedJournal(Protocol):
     """A journal that other processes use, and operators can restore, while it is open here."""
 
     def look(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from twisted.python import usage
 from twisted.python.reflect import namedAny
 
-from ._promise import JournalPromise
+from ._promise import IJournal
 
 __all__ = ["JournalProvider", "journalProviders", "providerOf"]
 
@@ -40,7 +40,7 @@ class JournalProvider(Protocol):
         options: usage.Options,
         messageOctetsMax: int,
         streamsPerWorkerMax: int,
-    ) -> Callable[[], JournalPromise]:
+    ) -> Callable[[], IJournal]:
         """
         Return a function that opens the journal; it may raise L{UserError}.
 

@@ -266,7 +266,7 @@ class Journal:
         return self._asked(lambda: self._streams.known(worker))
 
     def holds(self, mark: Mark) -> bool:
-        """See L{decnet_syslog.journal._promise.JournalPromise.holds}."""
+        """See L{decnet_syslog.journal._promise.IJournal.holds}."""
         return self._asked(lambda: self._eras.holds(mark))
 
     def commit(

@@ -39,7 +39,7 @@ from zope.interface import implementer
 from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..journal._groupcommit import GroupCommit
-from ..journal._promise import JournalBlocked, JournalPromise, SharedJournal
+from ..journal._promise import IJournal, ISharedJournal, JournalBlocked
 from ..journal._values import Cursor
 from ..limits import DEFAULTS, Limits
 from ..notify import adoptedSockets
@@ -154,7 +154,7 @@ class Works(NamedTuple):
 
     factory: ListenerFactory
     commits: GroupCommit
-    journal: JournalPromise
+    journal: IJournal
     feeds: Sequence[Feed]
     handshakes: int
     journalOctetsMax: int
@@ -176,7 +176,7 @@ class ListenerService(Service):
         context: IOpenSSLServerConnectionCreator,
         host: str,
         port: int,
-        openJournal: Callable[[], JournalPromise],
+        openJournal: Callable[[], IJournal],
         journalName: str,
         outputs: Sequence[Output],
         limits: Limits = DEFAULTS,
@@ -393,7 +393,7 @@ class ListenerService(Service):
         tls = TLSMemoryBIOFactory(self._context, False, self._factory, self._reactor)
         self._limit.handshakes = self._factory.handshakes
         self._limit.wrappedFactory = tls
-        if isinstance(journal, SharedJournal):
+        if isinstance(journal, ISharedJournal):
             journal.onWentBack(self._heardWentBack)
             self._looks = LoopingCall(self._lookAtJournal, journal)
             self._looks.clock = self._reactor
@@ -404,7 +404,7 @@ class ListenerService(Service):
         self._reactor.callFromThread(self._factory.journalWentBack)
 
     @inlineCallbacks
-    def _lookAtJournal(self, journal: SharedJournal) -> Steps:
+    def _lookAtJournal(self, journal: ISharedJournal) -> Steps:
         try:
             yield self._commits.perform(journal.look)
         except JournalBlocked:

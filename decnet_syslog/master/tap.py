@@ -14,7 +14,7 @@ from twisted.python import usage
 
 from ..clock import useMonotonicClock
 from ..errors import UserError
-from ..journal._promise import JournalPromise
+from ..journal._promise import IJournal
 from ..journal._providers import journalProviders, providerOf
 from ..journal._space import available, fitting, journalFiles
 from ..journal._sqlite import Journal
@@ -211,7 +211,7 @@ def makeService(options: Options) -> IService:
         _log.warn(TICKETS_SENT)
     lock = ListenerLock(journal.with_name(journal.name + ".lock"))
     ours = list(map(str, journalFiles(journal)))
-    openJournal: Callable[[], JournalPromise]
+    openJournal: Callable[[], IJournal]
     if provider is None:
         limits = fitting(limits, available(journal))
         openJournal = partial(

@@ -125,7 +125,7 @@ class Committer:
         self.refusals: dict[tuple[str, str], tuple[str, str]] = {}
 
     async def commit(self, deposits: Sequence[Deposit]) -> list[Batch | None]:
-        """As L{decnet_syslog.journal._promise.JournalPromise.commit}, without cursors."""
+        """As L{decnet_syslog.journal._promise.IJournal.commit}, without cursors."""
         if not (
             len(self._progress) == len(deposits)
             and all(map(is_, deposits, [p.deposit for p in self._progress]))

@@ -174,12 +174,12 @@ class JetStreamJournal:
 
     @property
     def turns(self) -> int:
-        """As L{decnet_syslog.journal._promise.JournalPromise.turns}."""
+        """As L{decnet_syslog.journal._promise.IJournal.turns}."""
         return self._chronicle.turns
 
     @property
     def refusals(self) -> Mapping[tuple[str, str], tuple[str, str]]:
-        """As L{decnet_syslog.journal._promise.JournalPromise.refusals}."""
+        """As L{decnet_syslog.journal._promise.IJournal.refusals}."""
         return self._committer.refusals
 
     @property
@@ -198,13 +198,13 @@ class JetStreamJournal:
         self._bus.close()
 
     def giveBack(self) -> bool:
-        """As L{decnet_syslog.journal._promise.JournalPromise.giveBack}: the servers free room."""
+        """As L{decnet_syslog.journal._promise.IJournal.giveBack}: the servers free room."""
         return False
 
     # History.
 
     def holds(self, mark: Mark) -> bool:
-        """As L{decnet_syslog.journal._promise.JournalPromise.holds}."""
+        """As L{decnet_syslog.journal._promise.IJournal.holds}."""
         return self._run(self._chronicle.holds(mark))
 
     def look(self) -> None:
@@ -272,11 +272,11 @@ class JetStreamJournal:
         return self.grants([Wish(worker, stream, generation, start, name)])[0]
 
     def grants(self, wishes: Sequence[Wish]) -> list[Grant]:
-        """As L{decnet_syslog.journal._promise.JournalPromise.grants}."""
+        """As L{decnet_syslog.journal._promise.IJournal.grants}."""
         return self._run(self._positions.grants(wishes))
 
     def known(self, worker: str) -> list[Known]:
-        """As L{decnet_syslog.journal._promise.JournalPromise.known}."""
+        """As L{decnet_syslog.journal._promise.IJournal.known}."""
         entries = self._run(self._positions.known(worker))
         if entries:
             self._chronicle.noted(entries[0].seq)
@@ -287,7 +287,7 @@ class JetStreamJournal:
     def commit(
         self, deposits: Sequence[Deposit], cursors: Iterable[Cursor] = ()
     ) -> list[Batch | None]:
-        """As L{decnet_syslog.journal._promise.JournalPromise.commit}."""
+        """As L{decnet_syslog.journal._promise.IJournal.commit}."""
         batches = self._run(self._committer.commit(deposits)) if deposits else []
         cursors = list(cursors)
         if cursors and self._outbox is not None:
@@ -335,7 +335,7 @@ class JetStreamJournal:
         return self._run(self._isAllWritten(self._outbox.released))
 
     def read(self, after: int, costMax: int) -> list[Batch]:
-        """As L{decnet_syslog.journal._promise.JournalPromise.read}."""
+        """As L{decnet_syslog.journal._promise.IJournal.read}."""
         entries = self._entries(after, costMax)
         return [entry.batch for entry in entries if entry.batch is not None]
 
@@ -346,7 +346,7 @@ class JetStreamJournal:
         return self._run(self._reader.read(after, costMax))
 
     def useOutputs(self, names: Sequence[str]) -> dict[str, Cursor]:
-        """As L{decnet_syslog.journal._promise.JournalPromise.useOutputs}."""
+        """As L{decnet_syslog.journal._promise.IJournal.useOutputs}."""
         assert self._outbox is not None, "no output is here"
         outbox = self._outbox
         plan = self._run(self._plan(outbox, names))

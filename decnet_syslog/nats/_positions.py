@@ -93,7 +93,7 @@ class Positions:
         return self._held.get(grant.row)
 
     async def grants(self, wishes: Sequence[Wish]) -> list[Grant]:
-        """As L{decnet_syslog.journal._promise.JournalPromise.grants}."""
+        """As L{decnet_syslog.journal._promise.IJournal.grants}."""
         await self._chronicle.fresh()
         found = await asyncio.gather(*(self._find(wish) for wish in wishes))
         if any(self._isBehind(subject, seq) for subject, seq, _ in found):

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.python import usage
 
-from ..journal._promise import JournalPromise
+from ..journal._promise import IJournal
 from ._options import (
     COMPRESSION_PARAMETERS,
     NATS_FLAGS,
@@ -34,7 +34,7 @@ class _Provider:
         options: usage.Options,
         messageOctetsMax: int,
         streamsPerWorkerMax: int,
-    ) -> Callable[[], JournalPromise]:
+    ) -> Callable[[], IJournal]:
         """Return a function that opens the journal."""
         return natsJournal(options, messageOctetsMax, streamsPerWorkerMax)
 

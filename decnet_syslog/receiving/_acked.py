@@ -21,7 +21,7 @@ from typing import Protocol, TypeAlias
 from twisted.python.failure import Failure
 
 from ..journal._groupcommit import ACK_OCTETS_MAX, GroupCommit
-from ..journal._promise import JournalBlocked, JournalPromise
+from ..journal._promise import IJournal, JournalBlocked
 from ..journal._values import (
     DEPOSIT_COST,
     LINE_COST,
@@ -123,7 +123,7 @@ class Acknowledged(Reception):
         line: Line,
         commits: GroupCommit,
         now: Callable[[], str],
-        journal: JournalPromise,
+        journal: IJournal,
         limits: Limits,
         owners: Owners,
         marks: bool = False,

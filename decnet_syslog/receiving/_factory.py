@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory
 
 from ..journal._groupcommit import GroupCommit
-from ..journal._promise import JournalPromise
+from ..journal._promise import IJournal
 from ..limits import DEFAULTS, Limits
 from ..trust._contexts import RefuseChain, chainOf
 from ..trust._roles import Objection
@@ -63,7 +63,7 @@ class ListenerFactory(Factory):
     def __init__(
         self,
         commits: GroupCommit,
-        journal: JournalPromise,
+        journal: IJournal,
         clock: IReactorTime,
         now: Callable[[], str],
         limits: Limits = DEFAULTS,
