@@ -23,7 +23,7 @@ from uuid import uuid4
 
 from decnet_syslog.journal._promise import IJournal
 from decnet_syslog.journal._sqlite import Journal
-from decnet_syslog.journal._values import Cursor, Deposit, Wish
+from decnet_syslog.journal._values import Cursor, Deposit, OpenRequest
 from decnet_syslog.wire._record import Provenance
 from tests.natsserver import NatsCluster, openJetStream, waitUntil
 
@@ -53,7 +53,7 @@ def _deposits(
     """Groups of deposits, with one deposit per connection in each."""
     workers = [f"worker-{number}" for number in range(connections)]
     grants = journal.grants(
-        [Wish(name, uuid4().hex, 0, 0, "/a.log") for name in workers]
+        [OpenRequest(name, uuid4().hex, 0, 0, "/a.log") for name in workers]
     )
     start = 0
     for _ in range(groups):

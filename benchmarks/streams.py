@@ -18,7 +18,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from decnet_syslog.journal._values import Cursor, Deposit, Grant, Wish
+from decnet_syslog.journal._values import Cursor, Deposit, Grant, OpenRequest
 from decnet_syslog.nats import _shortening as shortening
 from decnet_syslog.nats._journal import JetStreamJournal
 from decnet_syslog.wire._record import Provenance
@@ -37,14 +37,16 @@ LINE = os.urandom(1500).hex().encode() + b"\n"
 
 def _grants(journal: JetStreamJournal, count: int) -> list[Grant]:
     """Open all streams in groups, like group commit."""
-    wishes = [
-        Wish(f"w{at // STREAMS_OF_WORKER}", f"{at:032x}", 0, 0, f"/var/log/{at}.log")
+    requests = [
+        OpenRequest(
+            f"w{at // STREAMS_OF_WORKER}", f"{at:032x}", 0, 0, f"/var/log/{at}.log"
+        )
         for at in range(count)
     ]
     return [
         granted
         for at in range(0, count, AT_ONCE)
-        for granted in journal.grants(wishes[at : at + AT_ONCE])
+        for granted in journal.grants(requests[at : at + AT_ONCE])
     ]
 
 

@@ -14,7 +14,14 @@ from zlib import crc32
 
 from decnet_syslog.journal._promise import IJournal
 from decnet_syslog.journal._sqlite import Journal
-from decnet_syslog.journal._values import Cursor, Deposit, FileLength, Grant, Mark, Wish
+from decnet_syslog.journal._values import (
+    Cursor,
+    Deposit,
+    FileLength,
+    Grant,
+    Mark,
+    OpenRequest,
+)
 from decnet_syslog.wire._framing import MESSAGE_OCTETS_MAX
 
 from .doubles import PROVENANCE, STREAM, lines
@@ -32,7 +39,7 @@ def grant(
     name: str = "x",
 ) -> Grant:
     """One grant."""
-    return journal.grants([Wish(worker, stream, generation, start, name)])[0]
+    return journal.grants([OpenRequest(worker, stream, generation, start, name)])[0]
 
 
 def octets(journal: IJournal, after: int = 0) -> list[bytes]:

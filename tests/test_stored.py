@@ -21,7 +21,7 @@ from decnet_syslog.journal._stored import (
     STREAM_OCTETS,
     storedOctets,
 )
-from decnet_syslog.journal._values import Cursor, Deposit, Grant, Wish
+from decnet_syslog.journal._values import Cursor, Deposit, Grant, OpenRequest
 from decnet_syslog.limits import Limits
 
 from .doubles import PROVENANCE, STREAM, MasterTestCase, lines
@@ -268,11 +268,11 @@ class NameTests(StoredTestCase):
     def test_rolledBackTransaction(self) -> None:
         """A transaction that is rolled back leaves no count and no name behind."""
         before = self.counted()
-        wishes = [Wish("w1", f"{n:032x}", 0, 0, named(n)) for n in range(100)]
+        requests = [OpenRequest("w1", f"{n:032x}", 0, 0, named(n)) for n in range(100)]
         with self.fullDisk():
-            self.assertRaises(JournalBlocked, self.journal.grants, wishes)
+            self.assertRaises(JournalBlocked, self.journal.grants, requests)
             self.assertEqual(self.counted(), before)
-        grants = self.journal.grants(wishes)
+        grants = self.journal.grants(requests)
         self.journal.commit([self.batch(grants[5], b"x\n", named(5))])
         (batch,) = self.journal.read(0, 10**9)
         self.assertEqual(batch.provenance.log, named(5))

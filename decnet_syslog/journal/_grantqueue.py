@@ -1,8 +1,8 @@
 """
-The queue of wishes for streams: granted a few at a time, fairly among workers.
+The queue of requests for streams: granted a few at a time, fairly among workers.
 
-A wish is granted in the journal's thread, after every group of deposits that was handed over
-before it. Deposits that arrive meanwhile are committed before the next few wishes.
+A request is granted in the journal's thread, after every group of deposits that was handed over
+before it. Deposits that arrive meanwhile are committed before the next few requests.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from ._promise import JournalBlocked
-from ._values import Grant, Wish
+from ._values import Grant, OpenRequest
 
 __all__ = ["GrantQueue"]
 
@@ -23,23 +23,23 @@ __all__ = ["GrantQueue"]
 # streams must not delay the lines of others.
 GRANTS_AT_ONCE = 64
 
-# A wish, whether the connection still wants it, and the Deferred for the answer.
-_Asked: TypeAlias = tuple[Wish, Callable[[], bool], Deferred[Grant]]
+# A request, whether the connection still wants it, and the Deferred for the answer.
+_Asked: TypeAlias = tuple[OpenRequest, Callable[[], bool], Deferred[Grant]]
 
 
 class GrantQueue:
     """
-    Wishes that wait for the journal.
+    Requests that wait for the journal.
     """
 
     def __init__(
         self,
-        grants: Callable[[Sequence[Wish]], Deferred[Any]],
+        grants: Callable[[Sequence[OpenRequest]], Deferred[Any]],
         isBlocked: Callable[[], bool],
         failed: Callable[[Failure], Failure | None],
     ) -> None:
         """
-        @param grants: grant wishes in the journal's thread; its answer is C{None} if the
+        @param grants: grant requests in the journal's thread; its answer is C{None} if the
             journal cannot be trusted any more.
         @param isBlocked: whether the journal takes no more work for now.
         @param failed: told of an error that is not a blocked journal.
@@ -47,47 +47,51 @@ class GrantQueue:
         self._grants = grants
         self._isBlocked = isBlocked
         self._failed = failed
-        self._wishes: dict[str, deque[_Asked]] = {}
+        self._requests: dict[str, deque[_Asked]] = {}
         self._granting = False
 
-    def add(self, wish: Wish, wanted: Callable[[], bool]) -> Deferred[Grant]:
+    def add(self, request: OpenRequest, wanted: Callable[[], bool]) -> Deferred[Grant]:
         """
-        Queue a wish.
+        Queue a request.
 
         @param wanted: whether the connection still wants the grant; if not, the Deferred never
             fires.
         """
         done: Deferred[Grant] = Deferred()
-        self._wishes.setdefault(wish.worker, deque()).append((wish, wanted, done))
+        self._requests.setdefault(request.worker, deque()).append(
+            (request, wanted, done)
+        )
         self.proceed()
         return done
 
     def proceed(self) -> None:
-        """Grant the next wishes, unless some are being granted or the journal is blocked."""
+        """Grant the next requests, unless some are being granted or the journal is blocked."""
         if self._granting or self._isBlocked():
             return
-        some: list[tuple[Wish, Deferred[Grant]]] = []
-        while self._wishes and len(some) < GRANTS_AT_ONCE:
-            # One wish per turn and worker, however many the worker has.
-            worker = next(iter(self._wishes))
-            waiting = self._wishes.pop(worker)
-            wish, wanted, done = waiting.popleft()
+        some: list[tuple[OpenRequest, Deferred[Grant]]] = []
+        while self._requests and len(some) < GRANTS_AT_ONCE:
+            # One request per turn and worker, however many the worker has.
+            worker = next(iter(self._requests))
+            waiting = self._requests.pop(worker)
+            request, wanted, done = waiting.popleft()
             if waiting:
-                self._wishes[worker] = waiting
+                self._requests[worker] = waiting
             if wanted():
-                some.append((wish, done))
+                some.append((request, done))
         if not some:
             return
         self._granting = True
-        granted = self._grants([wish for wish, _ in some])
+        granted = self._grants([request for request, _ in some])
         granted.addCallbacks(
             self._granted, self._notGranted, callbackArgs=(some,), errbackArgs=(some,)
         )
-        # Also when the journal is gone: then no wish is answered.
+        # Also when the journal is gone: then no request is answered.
         granted.addErrback(self._failed)
 
     def _granted(
-        self, grants: list[Grant] | None, some: list[tuple[Wish, Deferred[Grant]]]
+        self,
+        grants: list[Grant] | None,
+        some: list[tuple[OpenRequest, Deferred[Grant]]],
     ) -> None:
         self._granting = False
         if grants is None:
@@ -98,7 +102,7 @@ class GrantQueue:
         self.proceed()
 
     def _notGranted(
-        self, failure: Failure, some: list[tuple[Wish, Deferred[Grant]]]
+        self, failure: Failure, some: list[tuple[OpenRequest, Deferred[Grant]]]
     ) -> None:
         failure.trap(JournalBlocked)
         self._granting = False

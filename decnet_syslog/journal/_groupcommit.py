@@ -37,7 +37,7 @@ from ._budget import Budget
 from ._grantqueue import GrantQueue
 from ._listing import Listings
 from ._promise import IJournal, JournalBlocked
-from ._values import Batch, Cursor, Deposit, Grant, Wish
+from ._values import Batch, Cursor, Deposit, Grant, OpenRequest
 
 __all__ = ["Depositor", "GroupCommit"]
 
@@ -152,7 +152,7 @@ class GroupCommit:
         self._flushes: list[Deferred[None]] = []
         self._budget = Budget(journal, limits)
         self._grants = GrantQueue(
-            lambda wishes: self.perform(journal.grants, wishes),
+            lambda requests: self.perform(journal.grants, requests),
             lambda: self.full or self._dead,
             self._check,
         )
@@ -297,9 +297,11 @@ class GroupCommit:
         done.addErrback(self._check)
         return done
 
-    def grant(self, wish: Wish, wanted: Callable[[], bool]) -> Deferred[Grant]:
+    def grant(
+        self, request: OpenRequest, wanted: Callable[[], bool]
+    ) -> Deferred[Grant]:
         """
-        Grant a wish after every group that was handed over, also one that waits for space.
+        Grant a request after every group that was handed over, also one that waits for space.
 
         A grant before such a group would make one of its deposits stale and not the next one,
         of a newer file: that file's lines would be out of order.
@@ -307,7 +309,7 @@ class GroupCommit:
         @param wanted: whether the connection still wants the grant; if not, the Deferred never
             fires.
         """
-        return self._grants.add(wish, wanted)
+        return self._grants.add(request, wanted)
 
     def stop(self) -> None:
         """Start no further operation."""

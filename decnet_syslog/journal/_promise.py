@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from ._values import Batch, Cursor, Deposit, Grant, Known, Mark, Wish
+from ._values import Batch, Cursor, Deposit, Grant, Known, Mark, OpenRequest
 
 __all__ = ["IJournal", "ISharedJournal", "JournalBlocked"]
 
@@ -88,12 +88,12 @@ class IJournal(Protocol):
     @property
     def keptOctets(self) -> int: ...
 
-    def grants(self, wishes: Sequence[Wish]) -> list[Grant]:
+    def grants(self, requests: Sequence[OpenRequest]) -> list[Grant]:
         """
         Give a connection the right to extend a stream, and the stream's position; for each
-        wish, in order. Of two grants of one stream the older is stale.
+        request, in order. Of two grants of one stream the older is stale.
 
-        An unknown stream begins at the position in its wish.
+        An unknown stream begins at the position in its request.
 
         @raise JournalBlocked: none was granted.
         """

@@ -53,7 +53,7 @@ from ._space import Reserve, Space, pieces
 from ._stored import KeptOctets
 from ._streams import Position, StreamTable
 from ._tidying import Tidying, useVacuum
-from ._values import Absence, Batch, Cursor, Deposit, Grant, Known, Mark, Wish
+from ._values import Absence, Batch, Cursor, Deposit, Grant, Known, Mark, OpenRequest
 
 __all__ = ["Journal", "JournalFailed", "JournalFull"]
 
@@ -218,34 +218,34 @@ class Journal:
 
         @param start: the position at which an unknown stream begins.
         """
-        return self.grants([Wish(worker, stream, generation, start, name)])[0]
+        return self.grants([OpenRequest(worker, stream, generation, start, name)])[0]
 
-    def grants(self, wishes: Sequence[Wish]) -> list[Grant]:
+    def grants(self, requests: Sequence[OpenRequest]) -> list[Grant]:
         """
-        L{grant} all wishes, in order, in one transaction.
+        L{grant} all requests, in order, in one transaction.
 
         @raise JournalFull: none was granted.
         """
-        cost = self._space.cost(0, len(wishes))
-        if not self._space.has(cost) and not self._areKnown(wishes):
+        cost = self._space.cost(0, len(requests))
+        if not self._space.has(cost) and not self._areKnown(requests):
             # A known stream needs no room, and its connection waits together with us.
             self._makeSure(cost, [])
         # Most grants promise only octets that are on disk already: a stream's octets were
         # synced when they were committed, and no connection with an old epoch survives a power
-        # cut. (Among several wishes, one can make the journal forget the stream of another,
+        # cut. (Among several requests, one can make the journal forget the stream of another,
         # which is new then.)
-        cheap = all(wish.start == 0 for wish in wishes) or (
-            len(wishes) == 1 and self._areKnown(wishes)
+        cheap = all(request.start == 0 for request in requests) or (
+            len(requests) == 1 and self._areKnown(requests)
         )
         if cheap:
             self._db.execute("PRAGMA synchronous = NORMAL")
         try:
             self._begin()
             try:
-                granted = [self._streams.grant(wish) for wish in wishes]
+                granted = [self._streams.grant(request) for request in requests]
             except sqlite3.DatabaseError as error:
                 raise self._failure(error) from error
-            self._space.granted(len(wishes))
+            self._space.granted(len(requests))
             self._commit()
         except BaseException:
             self._streams.undone()
@@ -258,8 +258,8 @@ class Journal:
         self._batches.committed(self._kept.committed(), {})
         return granted
 
-    def _areKnown(self, wishes: Sequence[Wish]) -> bool:
-        return self._asked(lambda: all(map(self._streams.isKnown, wishes)))
+    def _areKnown(self, requests: Sequence[OpenRequest]) -> bool:
+        return self._asked(lambda: all(map(self._streams.isKnown, requests)))
 
     def known(self, worker: str) -> list[Known]:
         """Every stream of a worker, the newest first."""

@@ -18,7 +18,7 @@ from ._filenames import NameTable
 from ._gaps import GapTable
 from ._packing import textOf
 from ._stored import STREAM_OCTETS, KeptOctets
-from ._values import KNOWN_NAME_OCTETS_MAX, Deposit, Grant, Known, Wish
+from ._values import KNOWN_NAME_OCTETS_MAX, Deposit, Grant, Known, OpenRequest
 
 __all__ = ["Position", "StreamTable"]
 
@@ -76,12 +76,12 @@ class StreamTable:
             "SELECT coalesce(max(turn), 0) + 1 FROM stream"
         ).fetchone()
 
-    def grant(self, wish: Wish) -> Grant:
+    def grant(self, request: OpenRequest) -> Grant:
         """Give a connection the right to a stream, in a transaction."""
-        if self._names.isCrowded(wish.worker):
-            self._freeNames(wish.worker)
-        key = (wish.worker, wish.stream, wish.generation)
-        name, start = self._names.numberOf(wish.worker, wish.name), wish.start
+        if self._names.isCrowded(request.worker):
+            self._freeNames(request.worker)
+        key = (request.worker, request.stream, request.generation)
+        name, start = self._names.numberOf(request.worker, request.name), request.start
         known = self._db.execute(
             "UPDATE stream SET epoch = epoch + 1, name_id = ?"
             " WHERE worker = ? AND stream = ? AND generation = ?"
@@ -89,7 +89,7 @@ class StreamTable:
             (name, *key),
         ).fetchall()
         if not known:
-            self._makeRoom(wish.worker)
+            self._makeRoom(request.worker)
             known = self._db.execute(
                 "INSERT INTO stream"
                 " (worker, stream, generation, name_id, offset, base, crc, epoch, turn)"
@@ -98,15 +98,15 @@ class StreamTable:
                 (*key, name, start, start, self._turn),
             ).fetchall()
             self._turn += 1
-            self._kept.add(wish.worker, STREAM_OCTETS)
+            self._kept.add(request.worker, STREAM_OCTETS)
         row, epoch, offset, base, crc = known[0]
-        return Grant(row, epoch, wish.stream, wish.generation, offset, base, crc)
+        return Grant(row, epoch, request.stream, request.generation, offset, base, crc)
 
-    def isKnown(self, wish: Wish) -> bool:
+    def isKnown(self, request: OpenRequest) -> bool:
         """Whether a stream has a position."""
         found = self._db.execute(
             "SELECT 1 FROM stream WHERE worker = ? AND stream = ? AND generation = ?",
-            (wish.worker, wish.stream, wish.generation),
+            (request.worker, request.stream, request.generation),
         ).fetchone()
         return found is not None
 

@@ -57,7 +57,7 @@ def cutName(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class OpenRequest:
     """
     The request of an OPEN.
 

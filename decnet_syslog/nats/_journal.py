@@ -38,7 +38,7 @@ from twisted.logger import Logger
 
 from ..errors import UserError
 from ..journal._promise import JournalBlocked
-from ..journal._values import Batch, Cursor, Deposit, Grant, Known, Mark, Wish
+from ..journal._values import Batch, Cursor, Deposit, Grant, Known, Mark, OpenRequest
 from ..limits import Limits
 from ..wire._control import NUMBER_MAX
 from ._bus import Bus, Silent
@@ -269,11 +269,11 @@ class JetStreamJournal:
         self, worker: str, stream: str, generation: int, start: int, name: str
     ) -> Grant:
         """Grant one stream, as of L{grants}."""
-        return self.grants([Wish(worker, stream, generation, start, name)])[0]
+        return self.grants([OpenRequest(worker, stream, generation, start, name)])[0]
 
-    def grants(self, wishes: Sequence[Wish]) -> list[Grant]:
+    def grants(self, requests: Sequence[OpenRequest]) -> list[Grant]:
         """As L{decnet_syslog.journal._promise.IJournal.grants}."""
-        return self._run(self._positions.grants(wishes))
+        return self._run(self._positions.grants(requests))
 
     def known(self, worker: str) -> list[Known]:
         """As L{decnet_syslog.journal._promise.IJournal.known}."""

@@ -15,7 +15,7 @@ from itertools import count
 from uuid import uuid4
 
 from ..journal._promise import JournalBlocked
-from ..journal._values import Deposit, Grant, Wish
+from ..journal._values import Deposit, Grant, OpenRequest
 from ..wire._record import Provenance
 from ._bucket import releasedOf
 from ._bus import Bus
@@ -92,28 +92,31 @@ class Positions:
         """The position of a granted stream; C{None} if it was granted again or forgotten."""
         return self._held.get(grant.row)
 
-    async def grants(self, wishes: Sequence[Wish]) -> list[Grant]:
+    async def grants(self, requests: Sequence[OpenRequest]) -> list[Grant]:
         """As L{decnet_syslog.journal._promise.IJournal.grants}."""
         await self._chronicle.fresh()
-        found = await asyncio.gather(*(self._find(wish) for wish in wishes))
+        found = await asyncio.gather(*(self._find(request) for request in requests))
         if any(self._isBehind(subject, seq) for subject, seq, _ in found):
             # A deposed leader has answered, or the stream has lost messages. Beginning an era
             # needs a quorum, so it shows which.
             await self._chronicle.doubt()
-            found = await asyncio.gather(*(self._find(wish) for wish in wishes))
+            found = await asyncio.gather(*(self._find(request) for request in requests))
         return [
-            self._hold(wish, *where) for wish, where in zip(wishes, found, strict=True)
+            self._hold(request, *where)
+            for request, where in zip(requests, found, strict=True)
         ]
 
-    def _hold(self, wish: Wish, subject: str, seq: int, position: Position) -> Grant:
+    def _hold(
+        self, request: OpenRequest, subject: str, seq: int, position: Position
+    ) -> Grant:
         """Remember a grant, and forget an older grant of the same stream."""
         self._held.pop(self._rows.get(subject, 0), None)
         row = self._rows[subject] = next(self._newRow)
         grant = Grant(
             row,
             1,
-            wish.stream,
-            wish.generation,
+            request.stream,
+            request.generation,
             position.offset,
             position.base,
             position.crc,
@@ -135,26 +138,26 @@ class Positions:
         if row is not None:
             del self._held[row]
 
-    async def _find(self, wish: Wish) -> tuple[str, int, Position]:
+    async def _find(self, request: OpenRequest) -> tuple[str, int, Position]:
         """Find the subject, the last message and the position of a stream."""
-        asked = Grant(0, 0, wish.stream, wish.generation, 0, 0, 0)
-        subject = subjectOf(self._stream.name, wish.worker, asked)
+        asked = Grant(0, 0, request.stream, request.generation, 0, 0, 0)
+        subject = subjectOf(self._stream.name, request.worker, asked)
         async with self.gate:
             last = await self._stream.last(subject)
             if last is None:
-                await self._makeRoom(wish.worker)
-                if wish.start == 0:
+                await self._makeRoom(request.worker)
+                if request.start == 0:
                     return subject, 0, NOWHERE
                 # The beginning of the stream must be durable as well.
-                last = await self._begin(wish, asked, subject)
+                last = await self._begin(request, asked, subject)
         entry = self.entry(last)
         self._chronicle.noted(last.seq)
         return subject, last.seq, entry.position
 
-    async def _begin(self, wish: Wish, asked: Grant, subject: str) -> Tail:
-        who = Provenance(wish.worker, "-", "-", "-", wish.name)
-        deposit = Deposit(who, asked, wish.start, wish.start, b"")
-        position = Position(wish.start, wish.start, 0)
+    async def _begin(self, request: OpenRequest, asked: Grant, subject: str) -> Tail:
+        who = Provenance(request.worker, "-", "-", "-", request.name)
+        deposit = Deposit(who, asked, request.start, request.start, b"")
+        position = Position(request.start, request.start, 0)
         headers, body = encode(deposit, position, uuid4().hex)
         await self._chronicle.sure()
         await self._stream.publish(subject, body, {**headers, EXPECTED: "0"})

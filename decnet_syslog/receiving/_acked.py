@@ -30,7 +30,7 @@ from ..journal._values import (
     Grant,
     Known,
     Mark,
-    Wish,
+    OpenRequest,
     cutName,
 )
 from ..limits import Limits
@@ -365,7 +365,9 @@ class Acknowledged(Reception):
         self.opened.add((self.who.worker, *key))
         self._owners.opened((self.who.worker, *key), self)
         granted = self._commits.grant(
-            Wish(self.who.worker, line.stream, line.generation, line.start, line.name),
+            OpenRequest(
+                self.who.worker, line.stream, line.generation, line.start, line.name
+            ),
             self._isThere,
         )
         granted.addCallbacks(self._granted, self._noSpace, callbackArgs=(line.name,))
