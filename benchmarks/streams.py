@@ -18,7 +18,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from decnet_syslog.journal._values import Cursor, Deposit, Grant, OpenRequest
+from decnet_syslog.journal._values import Cursor, Deposit, OpenRequest, StreamLease
 from decnet_syslog.nats import _shortening as shortening
 from decnet_syslog.nats._journal import JetStreamJournal
 from decnet_syslog.wire._record import Provenance
@@ -35,7 +35,7 @@ MUCH = 1 << 30
 LINE = os.urandom(1500).hex().encode() + b"\n"
 
 
-def _grants(journal: JetStreamJournal, count: int) -> list[Grant]:
+def _grants(journal: JetStreamJournal, count: int) -> list[StreamLease]:
     """Open all streams in groups, like group commit."""
     requests = [
         OpenRequest(
@@ -50,7 +50,7 @@ def _grants(journal: JetStreamJournal, count: int) -> list[Grant]:
     ]
 
 
-def _send(journal: JetStreamJournal, grants: Sequence[Grant]) -> None:
+def _send(journal: JetStreamJournal, grants: Sequence[StreamLease]) -> None:
     """Send a batch of each stream."""
     deposits = [
         Deposit(
@@ -106,7 +106,7 @@ def _measure(directory: Path, count: int) -> None:
     try:
         waitUntil(server.healthy, "JetStream does not start")
         with closing(listener()) as journal:
-            grants: list[Grant] = []
+            grants: list[StreamLease] = []
             timed("opened, new", lambda: grants.extend(_grants(journal, count)))
             timed("a batch of each", lambda: _send(journal, grants))
             for _ in range(ROUNDS - 1):

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.journal._groupcommit import GroupCommit
 from decnet_syslog.journal._sqlite import Journal
-from decnet_syslog.journal._values import Deposit, Grant
+from decnet_syslog.journal._values import Deposit, StreamLease
 from decnet_syslog.limits import DEFAULTS, Limits
 from decnet_syslog.receiving._acked import Acknowledged, Key
 from decnet_syslog.wire._control import BYE, ControlLine
@@ -116,7 +116,7 @@ class RecordingLine:
         return sent
 
 
-def lines(grant: Grant | None, start: int, octets: bytes) -> Deposit:
+def lines(grant: StreamLease | None, start: int, octets: bytes) -> Deposit:
     """A deposit of lines."""
     end = start + len(octets) if grant is not None else 0
     return Deposit(PROVENANCE, grant, start, end, octets)

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.errors import UserError
 from decnet_syslog.journal._promise import JournalBlocked
-from decnet_syslog.journal._values import Batch, Cursor, Deposit, Grant
+from decnet_syslog.journal._values import Batch, Cursor, Deposit, StreamLease
 from decnet_syslog.nats import _bus as buses
 from decnet_syslog.nats import _positions as positions
 from decnet_syslog.nats import _removing as removing
@@ -232,7 +232,9 @@ class SpaceTests(SingleTestCase):
         """Open a journal whose counted size is always current."""
         return super().open(encoding="none", **options)
 
-    def fill(self, journal: JetStreamJournal, granted: Grant) -> tuple[int, Deposit]:
+    def fill(
+        self, journal: JetStreamJournal, granted: StreamLease
+    ) -> tuple[int, Deposit]:
         """
         Commit until the stream is full. Returns the number of commits, and the refused
         deposit.

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.journal._promise import JournalBlocked
-from decnet_syslog.journal._values import Deposit, Grant
+from decnet_syslog.journal._values import Deposit, StreamLease
 from decnet_syslog.nats import _messages as messages
 from decnet_syslog.nats._messages import (
     HEADERS_OCTETS_MAX,
@@ -34,7 +34,7 @@ from decnet_syslog.wire._record import Provenance
 from .doubles import PROVENANCE, STREAM, lines
 
 ATTEMPT = "a" * 32
-GRANT = Grant(1, 1, STREAM, 3, 0, 0, 0)
+GRANT = StreamLease(1, 1, STREAM, 3, 0, 0, 0)
 
 # Any possible name: a CN, or a path whose octets are not UTF-8.
 NAMES = st.one_of(

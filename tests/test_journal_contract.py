@@ -18,9 +18,9 @@ from decnet_syslog.journal._values import (
     Cursor,
     Deposit,
     FileLength,
-    Grant,
     Mark,
     OpenRequest,
+    StreamLease,
 )
 from decnet_syslog.wire._framing import MESSAGE_OCTETS_MAX
 
@@ -37,7 +37,7 @@ def grant(
     generation: int = 0,
     start: int = 0,
     name: str = "x",
-) -> Grant:
+) -> StreamLease:
     """One grant."""
     return journal.grants([OpenRequest(worker, stream, generation, start, name)])[0]
 

@@ -29,7 +29,7 @@ from decnet_syslog.journal import _space as space
 from decnet_syslog.journal._groupcommit import TIDY_S, GroupCommit
 from decnet_syslog.journal._space import MIB, Budget, Reserve, fitting, pieces
 from decnet_syslog.journal._sqlite import Journal, JournalFull
-from decnet_syslog.journal._values import Batch, Cursor, Deposit, Grant
+from decnet_syslog.journal._values import Batch, Cursor, Deposit, StreamLease
 from decnet_syslog.limits import Limits
 
 from .doubles import STREAM, MasterTestCase, lines
@@ -378,7 +378,7 @@ class PieceTests(SynchronousTestCase):
         self.addCleanup(self.journal.close)
         self.journal._space.budget = replace(self.journal._space.budget, piece=100_000)
 
-    def deposits(self, grant: Grant, count: int) -> list[Deposit]:
+    def deposits(self, grant: StreamLease, count: int) -> list[Deposit]:
         octets = b"x" * 49_999 + b"\n"
         return [lines(grant, n * len(octets), octets) for n in range(count)]
 

@@ -21,7 +21,7 @@ from decnet_syslog.journal._stored import (
     STREAM_OCTETS,
     storedOctets,
 )
-from decnet_syslog.journal._values import Cursor, Deposit, Grant, OpenRequest
+from decnet_syslog.journal._values import Cursor, Deposit, OpenRequest, StreamLease
 from decnet_syslog.limits import Limits
 
 from .doubles import PROVENANCE, STREAM, MasterTestCase, lines
@@ -77,10 +77,12 @@ class StoredTestCase(MasterTestCase):
             (self.journal.octets, self.journal.octetsOf, self.journal.keptOctets),
         )
 
-    def open(self, number: int, name: str, worker: str = "w1") -> Grant:
+    def open(self, number: int, name: str, worker: str = "w1") -> StreamLease:
         return self.journal.grant(worker, f"{number:032x}", 0, 0, name)
 
-    def batch(self, grant: Grant | None, octets: bytes, name: str | None) -> Deposit:
+    def batch(
+        self, grant: StreamLease | None, octets: bytes, name: str | None
+    ) -> Deposit:
         who = replace(PROVENANCE, log=name)
         end = 0 if grant is None else grant.offset + len(octets)
         return Deposit(who, grant, 0 if grant is None else grant.offset, end, octets)

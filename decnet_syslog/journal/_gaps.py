@@ -12,7 +12,7 @@ from collections import Counter
 
 from ._filenames import NameTable
 from ._stored import GAP_OCTETS, KeptOctets
-from ._values import Deposit, Grant
+from ._values import Deposit, StreamLease
 
 __all__ = ["GAPS_KEPT", "GapTable"]
 
@@ -36,7 +36,7 @@ class GapTable:
         # Counted for each worker, so that one worker cannot trigger or delay another's check.
         self._added: Counter[str] = Counter()
 
-    def add(self, deposit: Deposit, grant: Grant) -> None:
+    def add(self, deposit: Deposit, grant: StreamLease) -> None:
         """Record a gap, in the transaction that moves the position over it."""
         worker = deposit.provenance.worker
         self._db.execute(

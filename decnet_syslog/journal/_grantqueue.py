@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from ._promise import JournalBlocked
-from ._values import Grant, OpenRequest
+from ._values import OpenRequest, StreamLease
 
 __all__ = ["GrantQueue"]
 
@@ -24,7 +24,7 @@ __all__ = ["GrantQueue"]
 GRANTS_AT_ONCE = 64
 
 # A request, whether the connection still wants it, and the Deferred for the answer.
-_Asked: TypeAlias = tuple[OpenRequest, Callable[[], bool], Deferred[Grant]]
+_Asked: TypeAlias = tuple[OpenRequest, Callable[[], bool], Deferred[StreamLease]]
 
 
 class GrantQueue:
@@ -50,14 +50,16 @@ class GrantQueue:
         self._requests: dict[str, deque[_Asked]] = {}
         self._granting = False
 
-    def add(self, request: OpenRequest, wanted: Callable[[], bool]) -> Deferred[Grant]:
+    def add(
+        self, request: OpenRequest, wanted: Callable[[], bool]
+    ) -> Deferred[StreamLease]:
         """
         Queue a request.
 
         @param wanted: whether the connection still wants the grant; if not, the Deferred never
             fires.
         """
-        done: Deferred[Grant] = Deferred()
+        done: Deferred[StreamLease] = Deferred()
         self._requests.setdefault(request.worker, deque()).append(
             (request, wanted, done)
         )
@@ -68,7 +70,7 @@ class GrantQueue:
         """Grant the next requests, unless some are being granted or the journal is blocked."""
         if self._granting or self._isBlocked():
             return
-        some: list[tuple[OpenRequest, Deferred[Grant]]] = []
+        some: list[tuple[OpenRequest, Deferred[StreamLease]]] = []
         while self._requests and len(some) < GRANTS_AT_ONCE:
             # One request per turn and worker, however many the worker has.
             worker = next(iter(self._requests))
@@ -90,8 +92,8 @@ class GrantQueue:
 
     def _granted(
         self,
-        grants: list[Grant] | None,
-        some: list[tuple[OpenRequest, Deferred[Grant]]],
+        grants: list[StreamLease] | None,
+        some: list[tuple[OpenRequest, Deferred[StreamLease]]],
     ) -> None:
         self._granting = False
         if grants is None:
@@ -102,7 +104,7 @@ class GrantQueue:
         self.proceed()
 
     def _notGranted(
-        self, failure: Failure, some: list[tuple[OpenRequest, Deferred[Grant]]]
+        self, failure: Failure, some: list[tuple[OpenRequest, Deferred[StreamLease]]]
     ) -> None:
         failure.trap(JournalBlocked)
         self._granting = False

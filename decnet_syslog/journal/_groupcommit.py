@@ -37,7 +37,7 @@ from ._budget import Budget
 from ._grantqueue import GrantQueue
 from ._listing import Listings
 from ._promise import IJournal, JournalBlocked
-from ._values import Batch, Cursor, Deposit, Grant, OpenRequest
+from ._values import Batch, Cursor, Deposit, OpenRequest, StreamLease
 
 __all__ = ["Depositor", "GroupCommit"]
 
@@ -299,7 +299,7 @@ class GroupCommit:
 
     def grant(
         self, request: OpenRequest, wanted: Callable[[], bool]
-    ) -> Deferred[Grant]:
+    ) -> Deferred[StreamLease]:
         """
         Grant a request after every group that was handed over, also one that waits for space.
 

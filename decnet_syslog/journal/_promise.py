@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from ._values import Batch, Cursor, Deposit, Grant, Known, Mark, OpenRequest
+from ._values import Batch, Cursor, Deposit, Known, Mark, OpenRequest, StreamLease
 
 __all__ = ["IJournal", "ISharedJournal", "JournalBlocked"]
 
@@ -88,7 +88,7 @@ class IJournal(Protocol):
     @property
     def keptOctets(self) -> int: ...
 
-    def grants(self, requests: Sequence[OpenRequest]) -> list[Grant]:
+    def grants(self, requests: Sequence[OpenRequest]) -> list[StreamLease]:
         """
         Give a connection the right to extend a stream, and the stream's position; for each
         request, in order. Of two grants of one stream the older is stale.

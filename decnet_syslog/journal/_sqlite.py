@@ -53,7 +53,16 @@ from ._space import Reserve, Space, pieces
 from ._stored import KeptOctets
 from ._streams import Position, StreamTable
 from ._tidying import Tidying, useVacuum
-from ._values import Absence, Batch, Cursor, Deposit, Grant, Known, Mark, OpenRequest
+from ._values import (
+    Absence,
+    Batch,
+    Cursor,
+    Deposit,
+    Known,
+    Mark,
+    OpenRequest,
+    StreamLease,
+)
 
 __all__ = ["Journal", "JournalFailed", "JournalFull"]
 
@@ -212,7 +221,7 @@ class Journal:
 
     def grant(
         self, worker: str, stream: str, generation: int, start: int, name: str
-    ) -> Grant:
+    ) -> StreamLease:
         """
         Give a connection the right to extend a stream, and take it from any other.
 
@@ -220,7 +229,7 @@ class Journal:
         """
         return self.grants([OpenRequest(worker, stream, generation, start, name)])[0]
 
-    def grants(self, requests: Sequence[OpenRequest]) -> list[Grant]:
+    def grants(self, requests: Sequence[OpenRequest]) -> list[StreamLease]:
         """
         L{grant} all requests, in order, in one transaction.
 

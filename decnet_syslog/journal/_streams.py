@@ -18,7 +18,7 @@ from ._filenames import NameTable
 from ._gaps import GapTable
 from ._packing import textOf
 from ._stored import STREAM_OCTETS, KeptOctets
-from ._values import KNOWN_NAME_OCTETS_MAX, Deposit, Grant, Known, OpenRequest
+from ._values import KNOWN_NAME_OCTETS_MAX, Deposit, Known, OpenRequest, StreamLease
 
 __all__ = ["Position", "StreamTable"]
 
@@ -76,7 +76,7 @@ class StreamTable:
             "SELECT coalesce(max(turn), 0) + 1 FROM stream"
         ).fetchone()
 
-    def grant(self, request: OpenRequest) -> Grant:
+    def grant(self, request: OpenRequest) -> StreamLease:
         """Give a connection the right to a stream, in a transaction."""
         if self._names.isCrowded(request.worker):
             self._freeNames(request.worker)
@@ -100,7 +100,9 @@ class StreamTable:
             self._turn += 1
             self._kept.add(request.worker, STREAM_OCTETS)
         row, epoch, offset, base, crc = known[0]
-        return Grant(row, epoch, request.stream, request.generation, offset, base, crc)
+        return StreamLease(
+            row, epoch, request.stream, request.generation, offset, base, crc
+        )
 
     def isKnown(self, request: OpenRequest) -> bool:
         """Whether a stream has a position."""
@@ -121,7 +123,7 @@ class StreamTable:
         return [Known(s, g, o, b, c, textOf(name)) for s, g, o, b, c, name in rows]
 
     def advance(
-        self, deposit: Deposit, grant: Grant, positions: dict[int, Position]
+        self, deposit: Deposit, grant: StreamLease, positions: dict[int, Position]
     ) -> bool:
         """
         Move the stream's position if it is still at the start of the deposit.
@@ -173,7 +175,7 @@ class StreamTable:
         ).fetchone()
         return found
 
-    def granted(self, grants: Iterable[Grant]) -> None:
+    def granted(self, grants: Iterable[StreamLease]) -> None:
         """Grants are committed."""
         # The cache may have the position of a forgotten row with the same number.
         self.committed({g.row: (g.epoch, g.offset, g.base, g.crc) for g in grants})

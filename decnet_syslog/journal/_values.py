@@ -17,9 +17,9 @@ __all__ = [
     "Cursor",
     "Deposit",
     "FileLength",
-    "Grant",
     "Known",
     "Mark",
+    "StreamLease",
     "batchOf",
     "cutName",
 ]
@@ -73,7 +73,7 @@ class OpenRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class StreamLease:
     """
     The right to extend one stream, until a newer connection is granted it.
 
@@ -118,7 +118,7 @@ class Deposit:
     """
 
     provenance: Provenance
-    grant: Grant | None
+    grant: StreamLease | None
     start: int
     end: int
     octets: bytes

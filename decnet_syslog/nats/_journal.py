@@ -38,7 +38,15 @@ from twisted.logger import Logger
 
 from ..errors import UserError
 from ..journal._promise import JournalBlocked
-from ..journal._values import Batch, Cursor, Deposit, Grant, Known, Mark, OpenRequest
+from ..journal._values import (
+    Batch,
+    Cursor,
+    Deposit,
+    Known,
+    Mark,
+    OpenRequest,
+    StreamLease,
+)
 from ..limits import Limits
 from ..wire._control import NUMBER_MAX
 from ._bus import Bus, Silent
@@ -267,11 +275,11 @@ class JetStreamJournal:
 
     def grant(
         self, worker: str, stream: str, generation: int, start: int, name: str
-    ) -> Grant:
+    ) -> StreamLease:
         """Grant one stream, as of L{grants}."""
         return self.grants([OpenRequest(worker, stream, generation, start, name)])[0]
 
-    def grants(self, requests: Sequence[OpenRequest]) -> list[Grant]:
+    def grants(self, requests: Sequence[OpenRequest]) -> list[StreamLease]:
         """As L{decnet_syslog.journal._promise.IJournal.grants}."""
         return self._run(self._positions.grants(requests))
 

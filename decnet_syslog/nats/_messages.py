@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from zlib import crc32
 
-from ..journal._values import Batch, Deposit, Grant, Known, cutName
+from ..journal._values import Batch, Deposit, Known, StreamLease, cutName
 from ..wire._record import Provenance
 from ._packing import NotPacked, Pack, never, unpack
 
@@ -100,11 +100,11 @@ class Entry:
     attempt: str
     batch: Batch | None
 
-    def grant(self) -> Grant | None:
+    def grant(self) -> StreamLease | None:
         """A grant that only identifies the stream."""
         if self.stream is None:
             return None
-        return Grant(0, 0, self.stream, self.generation, 0, 0, 0)
+        return StreamLease(0, 0, self.stream, self.generation, 0, 0, 0)
 
     def known(self) -> Known:
         """The stream as of the answer to C{LIST}."""
@@ -127,7 +127,7 @@ def _unescaped(value: str) -> str:
     return octets.decode("utf-8", "surrogateescape")
 
 
-def subjectOf(prefix: str, worker: str, grant: Grant | None) -> str:
+def subjectOf(prefix: str, worker: str, grant: StreamLease | None) -> str:
     """The subject for the batches of a stream, or of a peer without streams."""
     if grant is None:
         return f"{prefix}.{_escaped(_SAFE, worker)}.{PLAIN}"

@@ -15,7 +15,7 @@ from itertools import count
 from uuid import uuid4
 
 from ..journal._promise import JournalBlocked
-from ..journal._values import Deposit, Grant, OpenRequest
+from ..journal._values import Deposit, OpenRequest, StreamLease
 from ..wire._record import Provenance
 from ._bucket import releasedOf
 from ._bus import Bus
@@ -88,11 +88,11 @@ class Positions:
         self._rows.clear()
         self._uncounted.clear()
 
-    def held(self, grant: Grant) -> Held | None:
+    def held(self, grant: StreamLease) -> Held | None:
         """The position of a granted stream; C{None} if it was granted again or forgotten."""
         return self._held.get(grant.row)
 
-    async def grants(self, requests: Sequence[OpenRequest]) -> list[Grant]:
+    async def grants(self, requests: Sequence[OpenRequest]) -> list[StreamLease]:
         """As L{decnet_syslog.journal._promise.IJournal.grants}."""
         await self._chronicle.fresh()
         found = await asyncio.gather(*(self._find(request) for request in requests))
@@ -108,11 +108,11 @@ class Positions:
 
     def _hold(
         self, request: OpenRequest, subject: str, seq: int, position: Position
-    ) -> Grant:
+    ) -> StreamLease:
         """Remember a grant, and forget an older grant of the same stream."""
         self._held.pop(self._rows.get(subject, 0), None)
         row = self._rows[subject] = next(self._newRow)
-        grant = Grant(
+        grant = StreamLease(
             row,
             1,
             request.stream,
@@ -140,7 +140,7 @@ class Positions:
 
     async def _find(self, request: OpenRequest) -> tuple[str, int, Position]:
         """Find the subject, the last message and the position of a stream."""
-        asked = Grant(0, 0, request.stream, request.generation, 0, 0, 0)
+        asked = StreamLease(0, 0, request.stream, request.generation, 0, 0, 0)
         subject = subjectOf(self._stream.name, request.worker, asked)
         async with self.gate:
             last = await self._stream.last(subject)
@@ -154,7 +154,9 @@ class Positions:
         self._chronicle.noted(last.seq)
         return subject, last.seq, entry.position
 
-    async def _begin(self, request: OpenRequest, asked: Grant, subject: str) -> Tail:
+    async def _begin(
+        self, request: OpenRequest, asked: StreamLease, subject: str
+    ) -> Tail:
         who = Provenance(request.worker, "-", "-", "-", request.name)
         deposit = Deposit(who, asked, request.start, request.start, b"")
         position = Position(request.start, request.start, 0)

@@ -27,10 +27,10 @@ from ..journal._values import (
     LINE_COST,
     Batch,
     Deposit,
-    Grant,
     Known,
     Mark,
     OpenRequest,
+    StreamLease,
     cutName,
 )
 from ..limits import Limits
@@ -103,7 +103,7 @@ def _lineFeed() -> Violation:
 class _Open:
     """A stream that this connection may extend."""
 
-    grant: Grant
+    grant: StreamLease
     name: str
     received: int
 
@@ -432,7 +432,7 @@ class Acknowledged(Reception):
         if kept is not None and not self._over:
             self._line.sendControl(HISTORY(kept))
 
-    def _granted(self, grant: Grant | None, name: str) -> None:
+    def _granted(self, grant: StreamLease | None, name: str) -> None:
         if grant is None or self._over:
             return
         self._streams[grant.stream, grant.generation] = _Open(grant, name, grant.offset)
