@@ -34,11 +34,11 @@ from typing import Any, BinaryIO
 from zlib import crc32
 
 from decnet_syslog.files import (
+    AcknowledgedPosition,
     FileId,
     FollowedFiles,
     Gap,
     OpenContent,
-    Position,
     StateStore,
     Vanished,
     identify,
@@ -247,7 +247,9 @@ class FilesHistory:
                 return False
         # MARK also precedes RESUME if it has advanced.
         self.files.remember(self.ledger.mark)
-        self.files.adopt({one: Position(*key, held.offset, held.base, held.crc)})
+        self.files.adopt(
+            {one: AcknowledgedPosition(*key, held.offset, held.base, held.crc)}
+        )
         one.invariants()
         self.met.add(one)
         return True
@@ -259,7 +261,9 @@ class FilesHistory:
         self.events["diverged"] += 1
         self.serial += 1
         origin = one.content.origin
-        self.files.adopt({one: Position(f"{self.serial:032x}", 0, origin, origin)})
+        self.files.adopt(
+            {one: AcknowledgedPosition(f"{self.serial:032x}", 0, origin, origin)}
+        )
 
     def ship(self, pieces: int = 10**6, acknowledge: bool = True) -> None:
         """Poll, read, and let the journal store the lines; acknowledge them or not."""

@@ -19,7 +19,7 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.cli import Options
-from decnet_syslog.files import Content, Life, Position, StateStore
+from decnet_syslog.files import AcknowledgedPosition, Content, Life, StateStore
 from decnet_syslog.master.tap import Options as ListenerOptions
 from decnet_syslog.wire._gap import Gap, renderGapRecord
 from decnet_syslog.wire._record import Provenance
@@ -143,8 +143,8 @@ class ClaimTests(SynchronousTestCase):
         store.save(
             [old, new],
             [
-                (authority, old.key, Position(*old.key, 900)),
-                (authority, new.key, Position(*new.key, 77)),
+                (authority, old.key, AcknowledgedPosition(*old.key, 900)),
+                (authority, new.key, AcknowledgedPosition(*new.key, 77)),
             ],
         )
         store.close()

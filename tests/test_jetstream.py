@@ -27,7 +27,7 @@ from decnet_syslog.nats._history import History
 from decnet_syslog.nats._journal import JetStreamJournal
 from decnet_syslog.nats._layout import Layout
 from decnet_syslog.nats._lease import GIVE_UP_S, LEASE_S, RENEW_S, LeaseLost, WentBack
-from decnet_syslog.nats._messages import Position, encode
+from decnet_syslog.nats._messages import MessagePosition, encode
 from decnet_syslog.nats._outbox import Outbox
 from decnet_syslog.nats._outputstate import OutputState
 
@@ -494,7 +494,9 @@ class ReaderTests(SingleTestCase):
         """
         journal = self.open()
         journal.commit([lines(None, 0, b"0\n")])
-        headers, body = encode(lines(None, 0, b"1\n"), Position(0, 0, 0), "a" * 32)
+        headers, body = encode(
+            lines(None, 0, b"1\n"), MessagePosition(0, 0, 0), "a" * 32
+        )
         headers["Decnet-Encoding"] = "lz9"
         journal._bus.run(journal._bus.ask("decnet.w1.plain", body, headers))
         self.assertRaises(JournalBlocked, journal.read, 1, MUCH)

@@ -21,7 +21,7 @@ from decnet_syslog.nats._messages import (
     HEADERS_OCTETS_MAX,
     Entry,
     Foreign,
-    Position,
+    MessagePosition,
     decode,
     encode,
     pieces,
@@ -64,7 +64,7 @@ def onTheWire(headers: dict[str, str]) -> dict[str, str]:
     }
 
 
-def roundTrip(deposit: Deposit, position: Position) -> Entry:
+def roundTrip(deposit: Deposit, position: MessagePosition) -> Entry:
     """Encode and decode, with or without compression."""
     headers, body = encode(deposit, position, ATTEMPT)
     packed, short = encode(deposit, position, ATTEMPT, zlib.compress)
@@ -85,7 +85,7 @@ class FormatTests(SynchronousTestCase):
         """Lines of a stream are read back, with the position after them."""
         octets = b"".join(m.replace(b"\n", b"") + b"\n" for m in some)
         deposit = Deposit(who, GRANT, start, start + len(octets), octets)
-        position = Position(deposit.end, base, crc)
+        position = MessagePosition(deposit.end, base, crc)
         entry = roundTrip(deposit, position)
         assert entry.batch is not None
         batch = entry.batch
@@ -104,7 +104,7 @@ class FormatTests(SynchronousTestCase):
         Messages of a peer without streams are read back, even with line feeds inside.
         """
         deposit = Deposit(who, None, 0, 0, b"".join(some), tuple(map(len, some)))
-        batch = roundTrip(deposit, Position(0, 0, 0)).batch
+        batch = roundTrip(deposit, MessagePosition(0, 0, 0)).batch
         assert batch is not None
         self.assertEqual(
             (batch.octets, batch.lengths, batch.stream),
@@ -118,7 +118,7 @@ class FormatTests(SynchronousTestCase):
         """
         first = bytes(range(256))
         deposit = Deposit(PROVENANCE, None, 0, 10**9, first, reason="oversize")
-        headers, body = encode(deposit, Position(0, 0, 0), ATTEMPT)
+        headers, body = encode(deposit, MessagePosition(0, 0, 0), ATTEMPT)
         batch = decode(7, onTheWire(headers), body).batch
         assert batch is not None
         self.assertEqual((batch.stream, batch.start, batch.end), (None, 0, 10**9))
@@ -129,8 +129,8 @@ class FormatTests(SynchronousTestCase):
     def test_gapOfStream(self, reason: str) -> None:
         """A gap is read back with its reason, and moves the position."""
         deposit = Deposit(PROVENANCE, GRANT, 5, 9, b"", reason=reason)
-        position = Position(5, 0, 77).behind(deposit)
-        self.assertEqual(position, Position(9, 9, 0))
+        position = MessagePosition(5, 0, 77).behind(deposit)
+        self.assertEqual(position, MessagePosition(9, 9, 0))
         entry = roundTrip(deposit, position)
         assert entry.batch is not None
         self.assertEqual((entry.batch.reason, entry.batch.start), (reason, 5))
@@ -153,7 +153,7 @@ class FormatTests(SynchronousTestCase):
         """The longest names that a peer can have fit into the headers."""
         who = Provenance("w" * 64, "f" * 128, "a" * 64, "t" * 32, "\xff" * 2048)
         deposit = Deposit(who, GRANT, 2**63, 2**63, b"", reason="r" * 64)
-        headers, _ = encode(deposit, Position(2**63, 2**63, 2**32 - 1), ATTEMPT)
+        headers, _ = encode(deposit, MessagePosition(2**63, 2**63, 2**32 - 1), ATTEMPT)
         octets = sum(len(name) + len(value) + 4 for name, value in headers.items())
         self.assertLess(octets + 512, HEADERS_OCTETS_MAX)
 
@@ -162,7 +162,9 @@ class FormatTests(SynchronousTestCase):
         A message that lacks a header or has an invalid one is recognised as another
         program's.
         """
-        headers, body = encode(lines(GRANT, 0, b"a\n"), Position(2, 0, 1), ATTEMPT)
+        headers, body = encode(
+            lines(GRANT, 0, b"a\n"), MessagePosition(2, 0, 1), ATTEMPT
+        )
         for name in headers:
             less = {n: v for n, v in headers.items() if n != name}
             if name not in ("Decnet-Stream", "Decnet-Log"):
@@ -183,7 +185,7 @@ class PackingTests(SynchronousTestCase):
     """Compressed bodies, and bodies that falsely claim to be."""
 
     def entry(self, body: bytes, encoding: str = "zstd") -> Entry:
-        headers, _ = encode(lines(GRANT, 0, b"a\n"), Position(2, 0, 1), ATTEMPT)
+        headers, _ = encode(lines(GRANT, 0, b"a\n"), MessagePosition(2, 0, 1), ATTEMPT)
         return decode(1, {**headers, "Decnet-Encoding": encoding}, body)
 
     @settings(deadline=None)
@@ -194,7 +196,7 @@ class PackingTests(SynchronousTestCase):
         """
         octets = b"".join(m.replace(b"\n", b"") + b"\n" for m in some)
         deposit = lines(GRANT, 0, octets)
-        position = Position(len(octets), 0, 7)
+        position = MessagePosition(len(octets), 0, 7)
         headers, body = encode(deposit, position, ATTEMPT, packer("zstd"))
         if "Decnet-Encoding" in headers:
             self.assertLess(len(body), len(octets))
@@ -265,10 +267,10 @@ class PieceTests(SynchronousTestCase):
                 self.assertLess(piece.octets[:-1].count(b"\n"), 2)
         for piece in cut[:-1]:
             self.assertTrue(piece.octets.endswith(b"\n"))
-        position = Position(100, 0, 5)
+        position = MessagePosition(100, 0, 5)
         for piece in cut:
             position = position.behind(piece)
-        self.assertEqual(position, Position(100, 0, 5).behind(deposit))
+        self.assertEqual(position, MessagePosition(100, 0, 5).behind(deposit))
 
     @settings(deadline=None)
     @given(MESSAGES, st.integers(1, 60))
@@ -281,7 +283,7 @@ class PieceTests(SynchronousTestCase):
             tuple(n for p in cut for n in p.lengths or ()), deposit.lengths
         )
         for piece in cut:
-            _, body = encode(piece, Position(0, 0, 0), ATTEMPT)
+            _, body = encode(piece, MessagePosition(0, 0, 0), ATTEMPT)
             assert piece.lengths is not None
             self.assertTrue(len(body) <= most or len(piece.lengths) == 1)
 

@@ -20,7 +20,7 @@ from decnet_syslog.journal._values import Batch, Cursor, Deposit
 from decnet_syslog.nats import _proving as proving
 from decnet_syslog.nats import _stream as streams
 from decnet_syslog.nats._journal import JetStreamJournal
-from decnet_syslog.nats._messages import Entry, Position
+from decnet_syslog.nats._messages import Entry, MessagePosition
 from decnet_syslog.nats._outputstate import Again, End, OutputState
 from decnet_syslog.nats._proving import Unproven, reaches
 from decnet_syslog.nats._written import Written
@@ -50,7 +50,11 @@ def entry(
     """
     end = start + len(text)
     kept = b"" if reason else text
-    at = Position(end, end, 0) if reason else Position(end, base, crc32(before + text))
+    at = (
+        MessagePosition(end, end, 0)
+        if reason
+        else MessagePosition(end, base, crc32(before + text))
+    )
     batch = Batch(seq, PROVENANCE, STREAM, generation, start, end, kept, None, reason)
     return Entry(seq, PROVENANCE.worker, STREAM, generation, "x", at, "0" * 32, batch)
 

@@ -19,15 +19,15 @@ from decnet_syslog.journal._listing import (
     Listings,
 )
 from decnet_syslog.journal._promise import JournalBlocked
-from decnet_syslog.journal._values import Known, cutName
+from decnet_syslog.journal._values import StreamPosition, cutName
 from decnet_syslog.wire._control import KNOWN, LIST, LISTED, OPEN, encodeControl
 
 from .doubles import RecordingLine
 from .test_reception import ReceptionTestCase
 
 
-def known(count: int) -> list[Known]:
-    return [Known(f"{n:032x}", 0, n, 0, 0, "x") for n in range(count)]
+def known(count: int) -> list[StreamPosition]:
+    return [StreamPosition(f"{n:032x}", 0, n, 0, 0, "x") for n in range(count)]
 
 
 class Asker:
@@ -42,13 +42,13 @@ class Asker:
         self.failures: list[Failure] = []
         self.sent: Callable[[], object] = lambda: None
 
-    def ask(self) -> list[Known]:
+    def ask(self) -> list[StreamPosition]:
         return known(self.count)
 
     def reads(self) -> bool:
         return self.isRead
 
-    def sendKnown(self, known: list[Known], isLast: bool) -> None:
+    def sendKnown(self, known: list[StreamPosition], isLast: bool) -> None:
         assert not self.isDone
         self.pieces.append(len(known))
         self.streams += [k.offset for k in known]
@@ -67,11 +67,13 @@ class ListingsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.calls: list[tuple[Deferred[Any], Callable[[], list[Known]]]] = []
+        self.calls: list[tuple[Deferred[Any], Callable[[], list[StreamPosition]]]] = []
         self.listings = Listings(self.perform, self.clock)
 
-    def perform(self, call: Callable[[], list[Known]]) -> Deferred[list[Known]]:
-        done: Deferred[list[Known]] = Deferred()
+    def perform(
+        self, call: Callable[[], list[StreamPosition]]
+    ) -> Deferred[list[StreamPosition]]:
+        done: Deferred[list[StreamPosition]] = Deferred()
         self.calls.append((done, call))
         return done
 

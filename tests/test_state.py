@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.durable import StorageFailed
 from decnet_syslog.errors import UserError
-from decnet_syslog.files import Content, Life, Position, StateStore
+from decnet_syslog.files import AcknowledgedPosition, Content, Life, StateStore
 
 A, B = ("a" * 32, "w1"), ("b" * 32, "w1")
 STREAM = "5" * 32
@@ -60,7 +60,7 @@ class StoreTests(StateTestCase):
         content = Content(
             STREAM, 3, "/log/\udcff", origin=1, seen=9, head=b"\0\xff", life=Life.ENDED
         )
-        position = Position("c" * 32, 2**40, 9, 4, 0xFFFFFFFF)
+        position = AcknowledgedPosition("c" * 32, 2**40, 9, 4, 0xFFFFFFFF)
         store = self.open()
         store.meet(A, (5, "d" * 32))
         store.save([content], [(A, content.key, position)])
@@ -76,12 +76,14 @@ class StoreTests(StateTestCase):
         store = self.open()
         store.meet(A, (1, "1" * 32))
         content = Content(STREAM, 0, "x")
-        broken = (A, FIRST, Position(STREAM, 0, offset=2**70))
+        broken = (A, FIRST, AcknowledgedPosition(STREAM, 0, offset=2**70))
         self.assertRaises(
             OverflowError, store.save, [content], [broken], (A, (2, "2" * 32))
         )
         self.assertEqual(store.seen(A[0]), (1, "1" * 32))
-        store.save([content], [(A, FIRST, Position(*FIRST, 7))], (A, (2, "2" * 32)))
+        store.save(
+            [content], [(A, FIRST, AcknowledgedPosition(*FIRST, 7))], (A, (2, "2" * 32))
+        )
         self.assertEqual(store.seen(A[0]), (2, "2" * 32))
 
     def test_restoredJournal(self) -> None:
@@ -93,8 +95,10 @@ class StoreTests(StateTestCase):
         other = (A[0], "w2")
         for authority in (A, other, B):
             store.meet(authority, (9, "9" * 32))
-            store.save([], [(authority, FIRST, Position(*FIRST, 50))])
-        store.meet(A, (3, "3" * 32), {FIRST: Position(*FIRST, 0)}, isPutBack=True)
+            store.save([], [(authority, FIRST, AcknowledgedPosition(*FIRST, 50))])
+        store.meet(
+            A, (3, "3" * 32), {FIRST: AcknowledgedPosition(*FIRST, 0)}, isPutBack=True
+        )
         self.assertEqual(store.positions(A)[FIRST].offset, 0)
         self.assertEqual(store.positions(other), {})
         self.assertFalse(store.isMet(other))
@@ -107,7 +111,7 @@ class StoreTests(StateTestCase):
         for number in range(100):
             authority = (f"{number:032x}", "w1")
             store.meet(authority, None)
-            store.save([], [(authority, FIRST, Position(*FIRST, number))])
+            store.save([], [(authority, FIRST, AcknowledgedPosition(*FIRST, number))])
         self.assertFalse(store.isMet((f"{0:032x}", "w1")))
         self.assertEqual(store.positions((f"{0:032x}", "w1")), {})
         self.assertEqual(store.positions((f"{99:032x}", "w1"))[FIRST].offset, 99)
@@ -120,7 +124,7 @@ class StoreTests(StateTestCase):
         store = self.open()
         for authority, offset in ((A, 10), ((A[0], "w2"), 20), (B, 30)):
             store.meet(authority, None)
-            store.save([], [(authority, FIRST, Position(*FIRST, offset))])
+            store.save([], [(authority, FIRST, AcknowledgedPosition(*FIRST, offset))])
         for every, same, found in (
             (True, True, {FIRST: 30}),
             (False, True, {FIRST: 20}),
@@ -236,8 +240,8 @@ class VersionOneTests(StateTestCase):
         self.assertEqual(
             claimed,
             {
-                ("5555", 0): Position("5555", 0, 90, 0, 7),
-                ("5555", 1): Position("5555", 1, 40, 0, 8),
+                ("5555", 0): AcknowledgedPosition("5555", 0, 90, 0, 7),
+                ("5555", 1): AcknowledgedPosition("5555", 1, 40, 0, 8),
             },
         )
         self.assertEqual(store.claim(second), {})

@@ -11,7 +11,7 @@ import time
 from typing import Any
 from unittest import mock
 
-from decnet_syslog.files import Position
+from decnet_syslog.files import AcknowledgedPosition
 
 from .tailing import TailTestCase
 
@@ -604,7 +604,9 @@ class HeldTests(Base):
         self.files.poll()
         i = self.files.opened[0]
         m = i.acknowledged
-        self.files.adopt({i: Position("f" * 32, 7, m.offset, m.base, m.crc)})
+        self.files.adopt(
+            {i: AcknowledgedPosition("f" * 32, 7, m.offset, m.base, m.crc)}
+        )
         self.restart()
         self.settle()
         self.assertNotIn("vanished", self.events)

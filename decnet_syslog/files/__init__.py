@@ -5,7 +5,7 @@ The contents of a worker's log files, and which file holds each. No network, no 
 from ._archives import RESERVE_OCTETS, openArchive, openRegular, unpacking
 from ._chunks import Chunk, FinalLine, Gap, LineChunk
 from ._codecs import codecOf, decoderFor, whyUnreadable
-from ._contents import Content, ContentKey, Life, Position, Proof
+from ._contents import AcknowledgedPosition, Content, ContentKey, Life, Proof
 from ._directories import DirectoryCache
 from ._errors import BadOctets, CannotDecode
 from ._followed import FILES_MAX, FollowedFiles
@@ -35,6 +35,7 @@ __all__ = [
     "HEAD_OCTETS",
     "PLAIN",
     "RESERVE_OCTETS",
+    "AcknowledgedPosition",
     "Authority",
     "BadOctets",
     "CannotDecode",
@@ -55,7 +56,6 @@ __all__ = [
     "OpenContent",
     "Outcome",
     "Outline",
-    "Position",
     "Proof",
     "RotatedIndex",
     "RotatedNames",

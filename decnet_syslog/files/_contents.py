@@ -25,11 +25,11 @@ __all__ = [
     "HEAD_OCTETS",
     "TRANSITIONS",
     "UNFINISHED",
+    "AcknowledgedPosition",
     "Content",
     "ContentKey",
     "Event",
     "Life",
-    "Position",
     "Proof",
 ]
 
@@ -125,7 +125,7 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class AcknowledgedPosition:
     """
     How far one journal has acknowledged a content, and the content's name there.
 

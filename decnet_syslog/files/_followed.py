@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ._background import Background
 from ._closes import CloseEvents
-from ._contents import Content, ContentKey, Position
+from ._contents import AcknowledgedPosition, Content, ContentKey
 from ._directories import DirectoryCache, Siblings
 from ._follower import FileFollower
 from ._journals import PLAIN, JournalPositions
@@ -220,7 +220,7 @@ class FollowedFiles:
         """Note a newer mark of the connected journal; it is saved with the next position."""
         self._journal.remember(mark)
 
-    def rememberedOf(self, one: OpenContent) -> Position | None:
+    def rememberedOf(self, one: OpenContent) -> AcknowledgedPosition | None:
         """The position that the connected journal had acknowledged before this connection."""
         return self._journal.remembered.get(one.key)
 
@@ -231,7 +231,7 @@ class FollowedFiles:
             found[one.acknowledged.stream, one.acknowledged.generation] = one.key
         return found
 
-    def adopt(self, positions: dict[OpenContent, Position]) -> None:
+    def adopt(self, positions: dict[OpenContent, AcknowledgedPosition]) -> None:
         """Take over the connected journal's names and positions of contents."""
         for one, position in positions.items():
             one.resume(position)
@@ -257,7 +257,7 @@ class FollowedFiles:
             return []
         return [one for f in self._followers.values() for one in f.openPast()]
 
-    def proceed(self, one: OpenContent, position: Position) -> None:
+    def proceed(self, one: OpenContent, position: AcknowledgedPosition) -> None:
         """Ship the rest of a L{past} content to the connected journal, which has a part."""
         content = one.content
         content.origin = 0
@@ -265,7 +265,7 @@ class FollowedFiles:
         if position.offset < content.seen:
             self._followers[content.name].readAgain(content)
 
-    def _positionOf(self, content: Content) -> Position | None:
+    def _positionOf(self, content: Content) -> AcknowledgedPosition | None:
         return self._journal.of.get(content.key)
 
     def _saveOne(self, one: OpenContent) -> None:
@@ -345,6 +345,8 @@ class FollowedFiles:
         self._closes.close()
 
 
-def _unknown(content: Content) -> Position:
+def _unknown(content: Content) -> AcknowledgedPosition:
     """The position of a content in a journal that does not know it."""
-    return Position(content.stream, content.generation, content.origin, content.origin)
+    return AcknowledgedPosition(
+        content.stream, content.generation, content.origin, content.origin
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from ._contents import Content, ContentKey, Event, Life, Position, Proof
+from ._contents import AcknowledgedPosition, Content, ContentKey, Event, Life, Proof
 from ._objects import NO_FILE
 from ._reader import Changed, ContentFile, Vanished
 
@@ -45,7 +45,7 @@ class HeldContent:
         self,
         content: Content,
         file: ContentFile | None,
-        position: Position | None = None,
+        position: AcknowledgedPosition | None = None,
         reopen: Callable[[HeldContent], ContentFile | None] | None = None,
     ) -> None:
         """
@@ -54,7 +54,7 @@ class HeldContent:
         """
         self.content = content
         self.file = file
-        self.acknowledged = position or Position(
+        self.acknowledged = position or AcknowledgedPosition(
             content.stream, content.generation, content.origin, content.origin
         )
         self.position = self.acknowledged.offset

@@ -25,7 +25,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from uuid import uuid4
 
-from ._contents import Content, ContentKey, Life, Position
+from ._contents import AcknowledgedPosition, Content, ContentKey, Life
 from ._store import Authority, JournalSeen, StateStore
 
 __all__ = ["PLAIN", "JournalPositions"]
@@ -49,7 +49,7 @@ class JournalPositions:
         self._mark: JournalSeen | None = None
         self.authority: Authority = store.lastMet() or (PLAIN, "")
         self.of = store.positions(self.authority)
-        self.remembered: dict[ContentKey, Position] = {}
+        self.remembered: dict[ContentKey, AcknowledgedPosition] = {}
 
     def connect(
         self,
@@ -83,12 +83,12 @@ class JournalPositions:
         for key, offset in credit.items():
             there = known.get(key)
             if there is None:
-                credited[key] = Position(*key, offset, offset)
+                credited[key] = AcknowledgedPosition(*key, offset, offset)
             elif there.offset < offset:
                 # The content is further along under another name of this worker, or in another
                 # journal. The octets in between are delivered and are no gap, so the rest
                 # becomes a stream of its own.
-                credited[key] = Position(uuid4().hex, 0, offset, offset)
+                credited[key] = AcknowledgedPosition(uuid4().hex, 0, offset, offset)
         self.of.update(credited)
         self.authority, self._mark = authority, None
         if isMet:
@@ -100,7 +100,7 @@ class JournalPositions:
     def _meet(
         self,
         mark: JournalSeen | None,
-        written: dict[ContentKey, Position],
+        written: dict[ContentKey, AcknowledgedPosition],
         isPutBack: bool,
     ) -> None:
         """
@@ -118,7 +118,7 @@ class JournalPositions:
                 raise
             self._mark = mark
 
-    def renames(self, positions: dict[ContentKey, Position]) -> bool:
+    def renames(self, positions: dict[ContentKey, AcknowledgedPosition]) -> bool:
         """Whether the journal's name for a content differs from the one on record."""
         for key, there in positions.items():
             before = self.of.get(key)
@@ -131,7 +131,9 @@ class JournalPositions:
         """Count no octet as acknowledged until the journal acknowledges it again."""
         origins = self._store.origins()
         self.of = {
-            key: Position(there.stream, there.generation, origins[key], origins[key])
+            key: AcknowledgedPosition(
+                there.stream, there.generation, origins[key], origins[key]
+            )
             for key, there in self.of.items()
             if key in origins
         }
@@ -152,7 +154,9 @@ class JournalPositions:
         self._mark = mark
 
     def write(
-        self, contents: Iterable[Content], positions: dict[ContentKey, Position]
+        self,
+        contents: Iterable[Content],
+        positions: dict[ContentKey, AcknowledgedPosition],
     ) -> None:
         """Bring records, positions, and the mark that covers the positions to disk."""
         self._store.save(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ._contents import ContentKey, Position
+from ._contents import AcknowledgedPosition, ContentKey
 from ._statedatabase import StateDatabase
 
 __all__ = ["Authority", "JournalSeen", "JournalTable"]
@@ -31,7 +31,7 @@ _POSITION = (
 class JournalTable(StateDatabase):
     """The tables of journals and positions."""
 
-    def positions(self, authority: Authority) -> dict[ContentKey, Position]:
+    def positions(self, authority: Authority) -> dict[ContentKey, AcknowledgedPosition]:
         """
         How far a journal has each content.
 
@@ -43,11 +43,11 @@ class JournalTable(StateDatabase):
             authority,
         )
         return {
-            (stream, generation): Position(*position)
+            (stream, generation): AcknowledgedPosition(*position)
             for _, _, stream, generation, *position in rows
         }
 
-    def claim(self, authority: Authority) -> dict[ContentKey, Position]:
+    def claim(self, authority: Authority) -> dict[ContentKey, AcknowledgedPosition]:
         """The same; from now on, positions from an older version belong to this name."""
         if authority[1]:
             with self.transaction():
@@ -100,7 +100,7 @@ class JournalTable(StateDatabase):
         self,
         authority: Authority,
         mark: JournalSeen | None,
-        positions: dict[ContentKey, Position] | None = None,
+        positions: dict[ContentKey, AcknowledgedPosition] | None = None,
         *,
         isPutBack: bool = False,
     ) -> None:
@@ -142,7 +142,7 @@ class JournalTable(StateDatabase):
         return None if row is None else (row[0], row[1])
 
     def _savePositions(
-        self, positions: Iterable[tuple[Authority, ContentKey, Position]]
+        self, positions: Iterable[tuple[Authority, ContentKey, AcknowledgedPosition]]
     ) -> None:
         """Write positions, inside the caller's transaction."""
         self._db.executemany(

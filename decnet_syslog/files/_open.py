@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ._chunks import Chunk, FinalLine, Gap, LineChunk, endBeforeLong
-from ._contents import Content, Position, Proof
+from ._contents import AcknowledgedPosition, Content, Proof
 from ._held import HeldContent
 from ._reader import ANCHOR_OCTETS, Changed, ContentFile
 
@@ -56,7 +56,7 @@ class OpenContent(HeldContent):
         messageOctetsMax: Callable[[], int],
         lagOctetsMax: int | None,
         save: Callable[[Content], None],
-        position: Position | None = None,
+        position: AcknowledgedPosition | None = None,
         reopen: Callable[[HeldContent], ContentFile | None] | None = None,
     ) -> None:
         """
@@ -253,7 +253,7 @@ class OpenContent(HeldContent):
         self._reached.clear()
         self._scanned = self._lagScanned = 0
 
-    def resume(self, position: Position) -> None:
+    def resume(self, position: AcknowledgedPosition) -> None:
         """
         Continue where a journal is; its position was compared with the file.
 
@@ -295,5 +295,7 @@ class OpenContent(HeldContent):
                 isFurther = reached.proof.end >= end > self.content.delivered.end
                 if isFurther and not self.content.cut:
                     self.content.delivered = reached.proof
-        self.acknowledged = Position(before.stream, before.generation, end, base, crc)
+        self.acknowledged = AcknowledgedPosition(
+            before.stream, before.generation, end, base, crc
+        )
         self.dirty = True

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ._contents import Content, ContentKey, Position
+from ._contents import AcknowledgedPosition, Content, ContentKey
 from ._contenttable import ContentTable
 from ._journaltable import Authority, JournalSeen, JournalTable
 
@@ -28,7 +28,7 @@ class StateStore(ContentTable, JournalTable):
     def save(
         self,
         contents: Iterable[Content],
-        positions: Iterable[tuple[Authority, ContentKey, Position]] = (),
+        positions: Iterable[tuple[Authority, ContentKey, AcknowledgedPosition]] = (),
         mark: tuple[Authority, JournalSeen] | None = None,
     ) -> None:
         """

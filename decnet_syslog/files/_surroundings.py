@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ._closes import CloseEvents
-from ._contents import Content, Position
+from ._contents import AcknowledgedPosition, Content
 from ._directories import Siblings
 from ._kept import KeptFiles
 from ._objects import FileId
@@ -57,7 +57,7 @@ class Surroundings:
     messageOctetsMax: Callable[[], int]
     lagOctetsMax: int | None
     ownerOf: Callable[[FileId, FileFollower], OpenContent | Content | None]
-    positionOf: Callable[[Content], Position | None]
+    positionOf: Callable[[Content], AcknowledgedPosition | None]
     noteObject: Callable[[FileId, FileFollower], None]
     isFollowed: Callable[[str], bool]
     isLivePath: Callable[[FileId, FileFollower], bool]

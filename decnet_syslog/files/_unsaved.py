@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from ._contents import Content, ContentKey, Position
+from ._contents import AcknowledgedPosition, Content, ContentKey
 from ._journals import JournalPositions
 from ._open import OpenContent
 
@@ -51,7 +51,7 @@ class UnsavedRecords:
         self._release = release
         self._begun: dict[ContentKey, OpenContent] = {}
         self._records: dict[ContentKey, Content] = {}
-        self._ended: dict[ContentKey, Position] = {}
+        self._ended: dict[ContentKey, AcknowledgedPosition] = {}
         self._old: set[ContentKey] = set()
 
     def begun(self, one: OpenContent) -> None:
@@ -64,7 +64,7 @@ class UnsavedRecords:
         for content in contents:
             self._records[content.key] = content
 
-    def ended(self, content: Content, position: Position) -> None:
+    def ended(self, content: Content, position: AcknowledgedPosition) -> None:
         """Note that a content is delivered up to a position."""
         self._records[content.key] = content
         self._ended[content.key] = position

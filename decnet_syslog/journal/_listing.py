@@ -24,7 +24,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from ._values import Known
+from ._values import StreamPosition
 
 __all__ = ["ASKED_AT_ONCE", "HELD_OCTETS_MAX", "PIECE_STREAMS", "Asker", "Listings"]
 
@@ -44,13 +44,13 @@ PIECE_STREAMS = 128
 class Asker(Protocol):
     """A connection that has sent a LIST."""
 
-    def ask(self) -> list[Known]:
+    def ask(self) -> list[StreamPosition]:
         """Read the streams, the newest first; called in the journal's thread."""
 
     def reads(self) -> bool:
         """Whether the peer keeps up with our answers."""
 
-    def sendKnown(self, known: list[Known], isLast: bool) -> None:
+    def sendKnown(self, known: list[StreamPosition], isLast: bool) -> None:
         """Send a piece."""
 
     def listingFailed(self, failure: Failure) -> None:
@@ -69,7 +69,9 @@ class Listings:
 
     def __init__(
         self,
-        perform: Callable[[Callable[[], list[Known]]], Deferred[list[Known]]],
+        perform: Callable[
+            [Callable[[], list[StreamPosition]]], Deferred[list[StreamPosition]]
+        ],
         clock: IReactorTime,
     ) -> None:
         """
@@ -82,9 +84,9 @@ class Listings:
         self._waiting: dict[str, deque[Asker]] = {}
         self._asked: set[str] = set()
         # Answers that do not fit yet.
-        self._parked: deque[tuple[Asker, list[Known]]] = deque()
+        self._parked: deque[tuple[Asker, list[StreamPosition]]] = deque()
         # The unsent rest of each answer, the next stream last.
-        self._rests: dict[Asker, list[Known]] = {}
+        self._rests: dict[Asker, list[StreamPosition]] = {}
         # The answers whose peer does not read, the longest wait first; and those to send next.
         self._stalled: OrderedDict[Asker, None] = OrderedDict()
         self._ready: OrderedDict[Asker, None] = OrderedDict()
@@ -141,7 +143,9 @@ class Listings:
                 errbackArgs=(worker, asker),
             )
 
-    def _answered(self, known: list[Known] | None, worker: str, asker: Asker) -> None:
+    def _answered(
+        self, known: list[StreamPosition] | None, worker: str, asker: Asker
+    ) -> None:
         self._asked.discard(worker)
         if known is not None:
             known.reverse()
@@ -154,7 +158,7 @@ class Listings:
         asker.listingFailed(failure)
         self._askNext()
 
-    def _admit(self, asker: Asker, known: list[Known]) -> bool:
+    def _admit(self, asker: Asker, known: list[StreamPosition]) -> bool:
         """Begin to send an answer, if there is room."""
         octets = STREAM_OCTETS * len(known)
         while self._rests and self.octets + octets > HELD_OCTETS_MAX:

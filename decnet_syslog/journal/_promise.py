@@ -14,7 +14,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from ._values import Batch, Cursor, Deposit, Known, Mark, OpenRequest, StreamLease
+from ._values import (
+    Batch,
+    Cursor,
+    Deposit,
+    Mark,
+    OpenRequest,
+    StreamLease,
+    StreamPosition,
+)
 
 __all__ = ["IJournal", "ISharedJournal", "JournalBlocked"]
 
@@ -98,7 +106,7 @@ class IJournal(Protocol):
         @raise JournalBlocked: none was granted.
         """
 
-    def known(self, worker: str) -> list[Known]:
+    def known(self, worker: str) -> list[StreamPosition]:
         """A bounded list of a worker's streams that have a position, the newest first."""
 
     def holds(self, mark: Mark) -> bool:

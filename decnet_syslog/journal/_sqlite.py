@@ -51,17 +51,17 @@ from ._promise import JournalBlocked
 from ._schema import journalSchema
 from ._space import Reserve, Space, pieces
 from ._stored import KeptOctets
-from ._streams import Position, StreamTable
+from ._streams import CachedPosition, StreamTable
 from ._tidying import Tidying, useVacuum
 from ._values import (
     Absence,
     Batch,
     Cursor,
     Deposit,
-    Known,
     Mark,
     OpenRequest,
     StreamLease,
+    StreamPosition,
 )
 
 __all__ = ["Journal", "JournalFailed", "JournalFull"]
@@ -270,7 +270,7 @@ class Journal:
     def _areKnown(self, requests: Sequence[OpenRequest]) -> bool:
         return self._asked(lambda: all(map(self._streams.isKnown, requests)))
 
-    def known(self, worker: str) -> list[Known]:
+    def known(self, worker: str) -> list[StreamPosition]:
         """Every stream of a worker, the newest first."""
         return self._asked(lambda: self._streams.known(worker))
 
@@ -370,7 +370,7 @@ class Journal:
         added: Counter[str] = Counter()
         batches: list[Batch | None] = []
         moved = dict(self._cursorTable.seqs)
-        positions: dict[int, Position] = {}
+        positions: dict[int, CachedPosition] = {}
         last = 0
         self._begin()
         try:
@@ -486,7 +486,9 @@ class Journal:
         self._commit()
         return absences
 
-    def _insert(self, deposit: Deposit, positions: dict[int, Position]) -> Batch | None:
+    def _insert(
+        self, deposit: Deposit, positions: dict[int, CachedPosition]
+    ) -> Batch | None:
         grant = deposit.grant
         if grant is not None and not self._streams.advance(deposit, grant, positions):
             return None

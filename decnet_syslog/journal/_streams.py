@@ -18,9 +18,15 @@ from ._filenames import NameTable
 from ._gaps import GapTable
 from ._packing import textOf
 from ._stored import STREAM_OCTETS, KeptOctets
-from ._values import KNOWN_NAME_OCTETS_MAX, Deposit, Known, OpenRequest, StreamLease
+from ._values import (
+    KNOWN_NAME_OCTETS_MAX,
+    Deposit,
+    OpenRequest,
+    StreamLease,
+    StreamPosition,
+)
 
-__all__ = ["Position", "StreamTable"]
+__all__ = ["CachedPosition", "StreamTable"]
 
 # When a worker has too many streams, the journal forgets a sixteenth of them at once, because
 # finding the oldest means reading them all. If it can forget none, because the outputs lack
@@ -31,7 +37,7 @@ LOOKED_AGAIN = 64
 POSITIONS_MAX = 65536
 
 # A stream's epoch, offset, base and CRC.
-Position: TypeAlias = tuple[int, int, int, int]
+CachedPosition: TypeAlias = tuple[int, int, int, int]
 
 
 class StreamTable:
@@ -70,7 +76,7 @@ class StreamTable:
         self._last = lastBatch
         # The overfull workers that this transaction has freed.
         self._freed: dict[str, int] = {}
-        self._positions: dict[int, Position] = {}
+        self._positions: dict[int, CachedPosition] = {}
         self._turn: int
         (self._turn,) = db.execute(
             "SELECT coalesce(max(turn), 0) + 1 FROM stream"
@@ -112,7 +118,7 @@ class StreamTable:
         ).fetchone()
         return found is not None
 
-    def known(self, worker: str) -> list[Known]:
+    def known(self, worker: str) -> list[StreamPosition]:
         """All streams of a worker, the newest first; long names are cut."""
         rows = self._db.execute(
             "SELECT stream, generation, offset, base, crc,"
@@ -120,10 +126,12 @@ class StreamTable:
             " WHERE stream.worker = ? ORDER BY stream.id DESC",
             (KNOWN_NAME_OCTETS_MAX, worker),
         ).fetchall()
-        return [Known(s, g, o, b, c, textOf(name)) for s, g, o, b, c, name in rows]
+        return [
+            StreamPosition(s, g, o, b, c, textOf(name)) for s, g, o, b, c, name in rows
+        ]
 
     def advance(
-        self, deposit: Deposit, grant: StreamLease, positions: dict[int, Position]
+        self, deposit: Deposit, grant: StreamLease, positions: dict[int, CachedPosition]
     ) -> bool:
         """
         Move the stream's position if it is still at the start of the deposit.
@@ -168,9 +176,9 @@ class StreamTable:
             self._gaps.add(deposit, grant)
         return True
 
-    def _position(self, row: int) -> Position | None:
+    def _position(self, row: int) -> CachedPosition | None:
         """A stream's position in the database."""
-        found: Position | None = self._db.execute(
+        found: CachedPosition | None = self._db.execute(
             "SELECT epoch, offset, base, crc FROM stream WHERE id = ?", (row,)
         ).fetchone()
         return found
@@ -185,7 +193,7 @@ class StreamTable:
         self._streamsOf.clear()
         self._freed.clear()
 
-    def committed(self, positions: Mapping[int, Position], last: int = 0) -> None:
+    def committed(self, positions: Mapping[int, CachedPosition], last: int = 0) -> None:
         """
         A transaction is committed: cache the positions that it moved.
 

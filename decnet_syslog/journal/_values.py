@@ -17,9 +17,9 @@ __all__ = [
     "Cursor",
     "Deposit",
     "FileLength",
-    "Known",
     "Mark",
     "StreamLease",
+    "StreamPosition",
     "batchOf",
     "cutName",
 ]
@@ -92,7 +92,7 @@ class StreamLease:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class StreamPosition:
     """A worker's stream in the journal. Its name may be cut (L{cutName})."""
 
     stream: str

@@ -42,10 +42,10 @@ from ..journal._values import (
     Batch,
     Cursor,
     Deposit,
-    Known,
     Mark,
     OpenRequest,
     StreamLease,
+    StreamPosition,
 )
 from ..limits import Limits
 from ..wire._control import NUMBER_MAX
@@ -283,7 +283,7 @@ class JetStreamJournal:
         """As L{decnet_syslog.journal._promise.IJournal.grants}."""
         return self._run(self._positions.grants(requests))
 
-    def known(self, worker: str) -> list[Known]:
+    def known(self, worker: str) -> list[StreamPosition]:
         """As L{decnet_syslog.journal._promise.IJournal.known}."""
         entries = self._run(self._positions.known(worker))
         if entries:

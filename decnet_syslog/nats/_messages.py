@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from zlib import crc32
 
-from ..journal._values import Batch, Deposit, Known, StreamLease, cutName
+from ..journal._values import Batch, Deposit, StreamLease, StreamPosition, cutName
 from ..wire._record import Provenance
 from ._packing import NotPacked, Pack, never, unpack
 
@@ -29,7 +29,7 @@ __all__ = [
     "HEADERS_OCTETS_MAX",
     "Entry",
     "Foreign",
-    "Position",
+    "MessagePosition",
     "allOf",
     "decode",
     "encode",
@@ -62,7 +62,7 @@ class Foreign(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class MessagePosition:
     """
     The position of a stream after a message.
 
@@ -75,11 +75,11 @@ class Position:
     base: int
     crc: int
 
-    def behind(self, deposit: Deposit) -> Position:
+    def behind(self, deposit: Deposit) -> MessagePosition:
         """The position after a deposit that starts at this one."""
         if deposit.reason is not None:
-            return Position(deposit.end, deposit.end, 0)
-        return Position(deposit.end, self.base, crc32(deposit.octets, self.crc))
+            return MessagePosition(deposit.end, deposit.end, 0)
+        return MessagePosition(deposit.end, self.base, crc32(deposit.octets, self.crc))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Entry:
     stream: str | None
     generation: int
     name: str | None
-    position: Position
+    position: MessagePosition
     attempt: str
     batch: Batch | None
 
@@ -106,12 +106,14 @@ class Entry:
             return None
         return StreamLease(0, 0, self.stream, self.generation, 0, 0, 0)
 
-    def known(self) -> Known:
+    def known(self) -> StreamPosition:
         """The stream as of the answer to C{LIST}."""
         at = self.position
         assert self.stream is not None
         name = cutName(self.name or "")
-        return Known(self.stream, self.generation, at.offset, at.base, at.crc, name)
+        return StreamPosition(
+            self.stream, self.generation, at.offset, at.base, at.crc, name
+        )
 
 
 def _octets(text: str) -> bytes:
@@ -221,7 +223,7 @@ def _unframed(body: bytes) -> tuple[bytes, tuple[int, ...]]:
 
 
 def encode(
-    deposit: Deposit, position: Position, attempt: str, pack: Pack = never
+    deposit: Deposit, position: MessagePosition, attempt: str, pack: Pack = never
 ) -> tuple[dict[str, str], bytes]:
     """
     Make the headers and the body for a deposit.
@@ -303,7 +305,7 @@ def decode(seq: int, headers: Mapping[str, str], body: bytes) -> Entry:
     )
     attempt = _text(headers, ATTEMPT)
     stream, generation, start = None, 0, 0
-    position = Position(0, 0, 0)
+    position = MessagePosition(0, 0, 0)
     if "Decnet-Stream" in headers:
         stream = _text(headers, "Decnet-Stream")
         generation = _number(headers, "Decnet-Generation")
@@ -312,11 +314,11 @@ def decode(seq: int, headers: Mapping[str, str], body: bytes) -> Entry:
             crc = int(_text(headers, "Decnet-Crc"), 16)
         except ValueError:
             raise Foreign("Decnet-Crc is not a checksum") from None
-        position = Position(
+        position = MessagePosition(
             _number(headers, "Decnet-End"), _number(headers, "Decnet-Base"), crc
         )
     elif "Decnet-End" in headers:
-        position = Position(_number(headers, "Decnet-End"), 0, 0)
+        position = MessagePosition(_number(headers, "Decnet-End"), 0, 0)
     reason = _optional(headers, "Decnet-Gap")
     # There is no body if only headers were requested.
     if body and "Decnet-Encoding" in headers:

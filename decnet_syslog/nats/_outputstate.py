@@ -33,7 +33,7 @@ class End:
 
     @ivar offset: octets of the file, including gaps.
     @ivar proof: C{(base, crc)}, the checksum of the octets [base, offset) as of
-        L{decnet_syslog.nats._messages.Position}; C{None}: it is not known.
+        L{decnet_syslog.nats._messages.MessagePosition}; C{None}: it is not known.
     """
 
     offset: int

@@ -23,7 +23,7 @@ from ._chronicle import Chronicle
 from ._messages import (
     Entry,
     Foreign,
-    Position,
+    MessagePosition,
     decode,
     encode,
     streamsOf,
@@ -41,7 +41,7 @@ STREAMS_MAX = 65536
 # they are counted again after at most this many new streams.
 COUNTED_AGAIN = 64
 
-NOWHERE = Position(0, 0, 0)
+NOWHERE = MessagePosition(0, 0, 0)
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class Held:
 
     subject: str
     seq: int
-    position: Position
+    position: MessagePosition
 
 
 class Positions:
@@ -107,7 +107,7 @@ class Positions:
         ]
 
     def _hold(
-        self, request: OpenRequest, subject: str, seq: int, position: Position
+        self, request: OpenRequest, subject: str, seq: int, position: MessagePosition
     ) -> StreamLease:
         """Remember a grant, and forget an older grant of the same stream."""
         self._held.pop(self._rows.get(subject, 0), None)
@@ -138,7 +138,7 @@ class Positions:
         if row is not None:
             del self._held[row]
 
-    async def _find(self, request: OpenRequest) -> tuple[str, int, Position]:
+    async def _find(self, request: OpenRequest) -> tuple[str, int, MessagePosition]:
         """Find the subject, the last message and the position of a stream."""
         asked = StreamLease(0, 0, request.stream, request.generation, 0, 0, 0)
         subject = subjectOf(self._stream.name, request.worker, asked)
@@ -159,7 +159,7 @@ class Positions:
     ) -> Tail:
         who = Provenance(request.worker, "-", "-", "-", request.name)
         deposit = Deposit(who, asked, request.start, request.start, b"")
-        position = Position(request.start, request.start, 0)
+        position = MessagePosition(request.start, request.start, 0)
         headers, body = encode(deposit, position, uuid4().hex)
         await self._chronicle.sure()
         await self._stream.publish(subject, body, {**headers, EXPECTED: "0"})

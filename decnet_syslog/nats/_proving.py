@@ -26,7 +26,7 @@ from twisted.logger import Logger
 from ..journal._promise import JournalBlocked
 from ..journal._values import Batch
 from ._bus import Silent
-from ._messages import ATTEMPT, Entry, Foreign, Position, decode, subjectOf
+from ._messages import ATTEMPT, Entry, Foreign, MessagePosition, decode, subjectOf
 from ._outputstate import Again, End, Key
 from ._reader import MESSAGES_MAX, Got, Reader
 from ._stream import Stream
@@ -59,7 +59,7 @@ class Unproven(Exception):
     """Nothing proves that octets are the written ones. Its text gives the reason."""
 
 
-def _compare(at: Position, end: End) -> tuple[int, int]:
+def _compare(at: MessagePosition, end: End) -> tuple[int, int]:
     """
     Compare the gaps before a position with those before an output's end.
 

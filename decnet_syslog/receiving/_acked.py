@@ -27,10 +27,10 @@ from ..journal._values import (
     LINE_COST,
     Batch,
     Deposit,
-    Known,
     Mark,
     OpenRequest,
     StreamLease,
+    StreamPosition,
     cutName,
 )
 from ..limits import Limits
@@ -393,7 +393,7 @@ class Acknowledged(Reception):
     def _isThere(self) -> bool:
         return not self._over
 
-    def ask(self) -> list[Known]:
+    def ask(self) -> list[StreamPosition]:
         """Read the worker's streams; see L{decnet_syslog.journal._listing.Asker}."""
         return [] if self._over else self._journal.known(self.who.worker)
 
@@ -401,7 +401,7 @@ class Acknowledged(Reception):
         """Whether the peer reads what we send."""
         return self._line.isRead
 
-    def sendKnown(self, known: list[Known], isLast: bool) -> None:
+    def sendKnown(self, known: list[StreamPosition], isLast: bool) -> None:
         """Send a piece of the answer to LIST."""
         if self._over:
             return

@@ -19,12 +19,12 @@ from uuid import uuid4
 from twisted.logger import Logger
 
 from ..files import (
+    AcknowledgedPosition,
     Changed,
     ContentKey,
     FollowedFiles,
     Life,
     OpenContent,
-    Position,
     Vanished,
 )
 from ..wire._control import KNOWN
@@ -96,7 +96,7 @@ class Comparison:
         # have more than our saved offset, if we were killed before we saved.
         return content.lostReason is not None and own.offset <= line.offset
 
-    def _isForgotten(self, stream: OpenStream, before: Position) -> bool:
+    def _isForgotten(self, stream: OpenStream, before: AcknowledgedPosition) -> bool:
         """Whether the journal knows nothing of octets that it acknowledged."""
         line, content = stream.resume, stream.content
         assert line is not None
@@ -147,7 +147,7 @@ class Comparison:
         if content.lostReason is not None:
             offset = min(offset, content.content.seen)
         base = min(line.base, offset)
-        content.resume(Position(*stream.alias, offset, base, line.crc))
+        content.resume(AcknowledgedPosition(*stream.alias, offset, base, line.crc))
         content.dirty = True
         self._files.changed()
 
@@ -177,7 +177,7 @@ class Comparison:
 
     def identifyAll(self) -> Slices[None]:
         """Match the contents that have no stream yet with the journal's streams."""
-        found: dict[OpenContent, Position] = {}
+        found: dict[OpenContent, AcknowledgedPosition] = {}
         for stream in list(self._streams.of.values()):
             if stream.state not in (State.UNIDENTIFIED, State.DIVERGED):
                 continue
@@ -221,7 +221,7 @@ class Comparison:
 
     def _placed(
         self, stream: OpenStream, match: KNOWN | None, hasDiverged: bool
-    ) -> Position | None:
+    ) -> AcknowledgedPosition | None:
         content = stream.content
         if match is not None:
             self._log.info(
@@ -234,7 +234,7 @@ class Comparison:
         if hasDiverged and stream.alias in stream.refused:
             self._log.warn("{name!r} continues as a new stream", name=content.name)
             start = content.acknowledged.offset
-            return Position(uuid4().hex, 0, start, start)
+            return AcknowledgedPosition(uuid4().hex, 0, start, start)
         stream.isSure = True
         return None
 
@@ -257,8 +257,10 @@ class Comparison:
                 self._aliases[match.stream, match.generation] = content.key
                 self._files.proceed(content, _positionOf(match))
             elif content.name in held:
-                self._files.proceed(content, Position(*content.key))
+                self._files.proceed(content, AcknowledgedPosition(*content.key))
 
 
-def _positionOf(known: KNOWN) -> Position:
-    return Position(known.stream, known.generation, known.offset, known.base, known.crc)
+def _positionOf(known: KNOWN) -> AcknowledgedPosition:
+    return AcknowledgedPosition(
+        known.stream, known.generation, known.offset, known.base, known.crc
+    )
