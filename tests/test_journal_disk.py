@@ -27,7 +27,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from decnet_syslog.durable import BLOCKED, isFull, whyBlocked
 from decnet_syslog.journal import _space as space
 from decnet_syslog.journal._groupcommit import TIDY_S, GroupCommit
-from decnet_syslog.journal._space import MIB, Budget, Reserve, fitting, pieces
+from decnet_syslog.journal._space import MIB, DiskShares, Reserve, fitting, pieces
 from decnet_syslog.journal._sqlite import Journal, JournalFull
 from decnet_syslog.journal._values import Batch, Cursor, Deposit, StreamLease
 from decnet_syslog.limits import Limits
@@ -445,7 +445,7 @@ class BudgetTests(SynchronousTestCase):
         On any disk, the reserve covers the growth by a checkpoint, and everything fits.
         """
         for mebibytes in (4, 8, 16, 24, 64, 120, 1000, 100_000):
-            budget = Budget.of(mebibytes * MIB)
+            budget = DiskShares.of(mebibytes * MIB)
             with self.subTest(mebibytes=mebibytes, budget=budget):
                 self.assertLessEqual(
                     budget.reserve + budget.wal + 5 * budget.piece,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..journal._space import MIB, Budget, available
+from ..journal._space import MIB, DiskShares, available
 from ..wire._control import NUMBER_MAX
 from ._report import Report
 
@@ -29,7 +29,7 @@ def checkJournalSpace(report: Report, journal: Path, most: int) -> None:
             "check it with df",
         )
         return
-    budget = Budget.of(has)
+    budget = DiskShares.of(has)
     beside = budget.reserve + budget.wal
     said = (
         f"{has // MIB} MiB: {budget.reserve // MIB} in reserve, {budget.wal // MIB} for the"

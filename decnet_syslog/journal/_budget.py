@@ -14,14 +14,14 @@ from collections.abc import Callable
 from ..limits import Limits
 from ._promise import IJournal
 
-__all__ = ["Budget"]
+__all__ = ["PendingBudget"]
 
 # One connection may always have this much waiting, so that workers that send little are in
 # the next commit. For all connections together that is 256 MiB.
 PENDING_ALWAYS = 16 * 1024
 
 
-class Budget:
+class PendingBudget:
     """
     Counts octets that wait for a commit, and compares them and the journal with the limits.
 

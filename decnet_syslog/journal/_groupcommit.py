@@ -9,7 +9,7 @@ Requirements:
 * a depositor is notified only after the commit of all its deposits has returned;
 * the octets that wait in memory are bounded: beyond L{Limits.pending} depositors stop
   reading until a commit has returned;
-* a worker that floods does not delay a worker that sends little: see L{Budget}.
+* a worker that floods does not delay a worker that sends little: see L{PendingBudget}.
 
 Chosen: while one commit runs, arriving deposits gather for the next. So a single line is
 committed at once, and a flood costs one fsync for megabytes. Without spacing, a fleet that
@@ -33,7 +33,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..limits import DEFAULTS, Limits
-from ._budget import Budget
+from ._budget import PendingBudget
 from ._grantqueue import GrantQueue
 from ._listing import Listings
 from ._promise import IJournal, JournalBlocked
@@ -150,7 +150,7 @@ class GroupCommit:
         self._cursors: dict[str, Cursor] = {}
         self._batchListeners: list[Callable[[list[Batch]], None]] = []
         self._flushes: list[Deferred[None]] = []
-        self._budget = Budget(journal, limits)
+        self._budget = PendingBudget(journal, limits)
         self._grants = GrantQueue(
             lambda requests: self.perform(journal.grants, requests),
             lambda: self.full or self._dead,

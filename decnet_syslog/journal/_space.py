@@ -32,7 +32,7 @@ from ..wire._control import NUMBER_MAX
 from ._values import Deposit
 
 __all__ = [
-    "Budget",
+    "DiskShares",
     "Reserve",
     "Space",
     "available",
@@ -61,7 +61,7 @@ ENDS = "", "-wal", "-shm", "-journal", "-reserve", ".lock", ".crl"
 
 
 @dataclass(frozen=True)
-class Budget:
+class DiskShares:
     """
     The division of a disk's room, in octets.
 
@@ -78,7 +78,7 @@ class Budget:
     piece: int
 
     @classmethod
-    def of(cls, octets: int) -> Budget:
+    def of(cls, octets: int) -> DiskShares:
         """@param octets: the free room plus the sizes of the journal's own files."""
         return cls(
             reserve=_between(MIB, octets // 6, 32 * MIB),
@@ -135,7 +135,7 @@ def _allocated(path: Path) -> int:
 
 def fitting(limits: Limits, octets: int) -> Limits:
     """The limits, lowered so that everything waiting in memory fits a small disk."""
-    piece = Budget.of(octets).piece
+    piece = DiskShares.of(octets).piece
     return replace(
         limits,
         pending=min(limits.pending, 4 * piece),
@@ -251,7 +251,7 @@ class Space:
         # A journal keeps the pages it was made with.
         self._pageOctets = self.ask("page_size")
         self._octets = available(path)
-        self.budget = Budget.of(self._octets)
+        self.budget = DiskShares.of(self._octets)
         self.reserve = Reserve(path, self.budget.reserve if reserve else 0)
         # The most that the WAL holds and the database does not.
         self._walOctets = 0
@@ -330,7 +330,7 @@ class Space:
 
     def adapt(self) -> None:
         """Divide the disk anew when it has much more room than when the journal was opened."""
-        budget = Budget.of(self._octets)
+        budget = DiskShares.of(self._octets)
         if budget.reserve > self.budget.reserve * 5 // 4:
             self.budget = budget
             if self.reserve.octets:
