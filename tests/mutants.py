@@ -25,7 +25,7 @@ from decnet_syslog.files import _reconcile, _rules
 from decnet_syslog.files._follower import FileFollower
 from decnet_syslog.files._journals import JournalPositions
 from decnet_syslog.files._reader import ContentFile
-from decnet_syslog.journal._streams import StreamTable
+from decnet_syslog.journal._streams import StoredStreams
 from decnet_syslog.outputs._deleted import Sizes
 from decnet_syslog.outputs._file import OutputFile
 from decnet_syslog.outputs._fileoutput import FileOutput
@@ -244,7 +244,7 @@ def withoutComparing() -> Sequence[Replacement]:
     """The journal commits a deposit at any position of the stream and for any owner."""
     return (
         edited(
-            StreamTable,
+            StoredStreams,
             "advance",
             (
                 "known[:2] != (grant.epoch, deposit.start):\n        return False",
@@ -266,7 +266,7 @@ MUTANTS = (
     Mutant("commit without comparing", withoutComparing(), NO_ROSTER),
     Mutant(
         "commit for another worker",
-        (edited(StreamTable, "advance", (" AND worker = ?", " AND ? IS NOT NULL")),),
+        (edited(StoredStreams, "advance", (" AND worker = ?", " AND ? IS NOT NULL")),),
         "tests.test_journal.PositionTests.test_rowOfAnother",
     ),
     Mutant(
@@ -419,7 +419,7 @@ MUTANTS = (
     ),
     Mutant(
         "base and checksum go on after a gap at the listener",
-        (edited(StreamTable, "advance", ("base, crc = deposit.end, 0", "pass")),),
+        (edited(StoredStreams, "advance", ("base, crc = deposit.end, 0", "pass")),),
         "tests.test_journal.PositionTests.test_gapMovesPosition",
     ),
     Mutant(

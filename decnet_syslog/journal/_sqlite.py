@@ -51,7 +51,7 @@ from ._promise import JournalBlocked
 from ._schema import journalSchema
 from ._space import Reserve, Space, pieces
 from ._stored import KeptOctets
-from ._streams import CachedPosition, StreamTable
+from ._streams import CachedPosition, StoredStreams
 from ._tidying import Tidying, useVacuum
 from ._values import (
     Absence,
@@ -123,7 +123,7 @@ class Journal:
             self._eras.mark.number,
         )
         self._batches = BatchTable(connection, self._names)
-        self._streams = StreamTable(
+        self._streams = StoredStreams(
             connection,
             streamsPerWorkerMax,
             self._isDelivered,

@@ -26,7 +26,7 @@ from ._values import (
     StreamPosition,
 )
 
-__all__ = ["CachedPosition", "StreamTable"]
+__all__ = ["CachedPosition", "StoredStreams"]
 
 # When a worker has too many streams, the journal forgets a sixteenth of them at once, because
 # finding the oldest means reading them all. If it can forget none, because the outputs lack
@@ -40,7 +40,7 @@ POSITIONS_MAX = 65536
 CachedPosition: TypeAlias = tuple[int, int, int, int]
 
 
-class StreamTable:
+class StoredStreams:
     """The table of streams."""
 
     def __init__(
