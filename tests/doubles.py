@@ -17,7 +17,7 @@ from decnet_syslog.journal._groupcommit import GroupCommit
 from decnet_syslog.journal._sqlite import Journal
 from decnet_syslog.journal._values import Deposit, StreamLease
 from decnet_syslog.limits import DEFAULTS, Limits
-from decnet_syslog.receiving._acked import Acknowledged, Key
+from decnet_syslog.receiving._acked import AckedSession, Key
 from decnet_syslog.wire._control import BYE, ControlLine
 from decnet_syslog.wire._record import Provenance
 
@@ -126,13 +126,13 @@ class KnowsOwners:
     """Tracks which connection owns each stream, and never closes the previous owner."""
 
     def __init__(self) -> None:
-        self.of: dict[Key, Acknowledged] = {}
+        self.of: dict[Key, AckedSession] = {}
 
-    def opened(self, stream: Key, reception: Acknowledged) -> None:
-        self.of[stream] = reception
+    def opened(self, stream: Key, session: AckedSession) -> None:
+        self.of[stream] = session
 
-    def closed(self, stream: Key, reception: Acknowledged) -> None:
-        if self.of.get(stream) is reception:
+    def closed(self, stream: Key, session: AckedSession) -> None:
+        if self.of.get(stream) is session:
             del self.of[stream]
 
 

@@ -30,7 +30,7 @@ from decnet_syslog.outputs._deleted import Sizes
 from decnet_syslog.outputs._file import OutputFile
 from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._search import EarlierFile
-from decnet_syslog.receiving._acked import Acknowledged
+from decnet_syslog.receiving._acked import AckedSession
 from decnet_syslog.receiving._listener import ListenerProtocol
 from decnet_syslog.sending._acked import AckedSender
 from decnet_syslog.trust import _replacement as replacement
@@ -149,9 +149,9 @@ def edited(
 
 def acknowledgeBeforeCommit() -> Sequence[Replacement]:
     """The listener acknowledges received lines before they are committed."""
-    original = Acknowledged.framesReceived
+    original = AckedSession.framesReceived
 
-    def framesReceived(self: Acknowledged, messages: list[bytes]) -> None:
+    def framesReceived(self: AckedSession, messages: list[bytes]) -> None:
         original(self, messages)
         current = self._current
         if current is not None:
@@ -160,12 +160,12 @@ def acknowledgeBeforeCommit() -> Sequence[Replacement]:
                 ACK(grant.stream, grant.generation, current.received)
             )
 
-    def committed(self: Acknowledged, batches: Any) -> None:
+    def committed(self: AckedSession, batches: Any) -> None:
         self._settled()
 
     return (
-        Replacement(Acknowledged, "framesReceived", framesReceived),
-        Replacement(Acknowledged, "committed", committed),
+        Replacement(AckedSession, "framesReceived", framesReceived),
+        Replacement(AckedSession, "committed", committed),
     )
 
 
@@ -193,7 +193,7 @@ def advanceAtDrain() -> Sequence[Replacement]:
     def _acknowledged(self: AckedSender, line: ACK) -> None:
         """Ignore the acknowledgement."""
 
-    def _at(self: Acknowledged, line: Any) -> None:
+    def _at(self: AckedSession, line: Any) -> None:
         """Accept the position: such a listener would not compare either."""
         stream = self._streams[line.stream, line.generation]
         assert stream is not None
@@ -204,7 +204,7 @@ def advanceAtDrain() -> Sequence[Replacement]:
         Replacement(AckedSender, "_sendChunk", _sendChunk),
         Replacement(AckedSender, "_resumed", _resumed),
         Replacement(AckedSender, "_acknowledged", _acknowledged),
-        Replacement(Acknowledged, "_at", _at),
+        Replacement(AckedSession, "_at", _at),
     )
 
 
@@ -414,7 +414,7 @@ MUTANTS = (
     ),
     Mutant(
         "no discard when a connection is superseded",
-        (edited(Acknowledged, "supersede", ("self._discard()", "pass")),),
+        (edited(AckedSession, "supersede", ("self._discard()", "pass")),),
         "tests.test_reception.AcknowledgedTests.test_supersededInTransit",
     ),
     Mutant(

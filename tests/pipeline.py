@@ -42,7 +42,7 @@ from decnet_syslog.limits import Limits
 from decnet_syslog.outputs._feeds import Feed
 from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._rendering import renderJSON, renderRaw
-from decnet_syslog.receiving._acked import Acknowledged, Owners
+from decnet_syslog.receiving._acked import AckedSession, IStreamRegistry
 from decnet_syslog.receiving._reception import Violation
 from decnet_syslog.receiving._registry import Roster
 from decnet_syslog.sending._acked import AckedSender
@@ -150,7 +150,7 @@ class Master:
         self.journal = Journal.open(journalPath)
         self.thread = LaterThread()
         self.commits = Commits(self.journal, self.thread, world.clock, world.failed)
-        self.roster: Owners = Roster(16) if world.hasRoster else KnowsOwners()
+        self.roster: IStreamRegistry = Roster(16) if world.hasRoster else KnowsOwners()
         self.accepted = 0
         self._watchCursors()
         outputs = [
@@ -188,11 +188,11 @@ class Master:
 
         self.journal.commit = committed  # type: ignore[method-assign]
 
-    def accept(self) -> tuple[End, Acknowledged]:
+    def accept(self) -> tuple[End, AckedSession]:
         """Accept a new connection."""
         end = End(None)
         self.accepted += 1
-        reception = Acknowledged(
+        session = AckedSession(
             self.world.worker,
             "f",
             f"192.0.2.1:{self.accepted}",
@@ -204,9 +204,9 @@ class Master:
             self.roster,
             history=self.world.history,
         )
-        end.room = reception
-        reception.greet()
-        return end, reception
+        end.room = session
+        session.greet()
+        return end, session
 
     def die(self) -> None:
         """Die without closing anything. The files stay as they are."""
@@ -264,7 +264,7 @@ class World:
         self.seen: dict[str, bytes] = {}
         self.lagOctetsMax = lagOctetsMax
         self.link: Link | None = None
-        self.reception: Acknowledged | None = None
+        self.session: AckedSession | None = None
         self.dying: list[Link] = []
         self.statePath = directory / "forwarder-0.db"
         self.startWorker()
@@ -321,7 +321,7 @@ class World:
             self.senderLost()
         self.files.poll()
         worker = End(None)
-        master, self.reception = self.master.accept()
+        master, self.session = self.master.accept()
         self.link = Link(worker, master)
         self.sender = AckedSender(
             self.files,
@@ -350,8 +350,8 @@ class World:
     def cut(self) -> None:
         """Drop the connection; octets in transit are lost."""
         if self.link is not None:
-            if self.reception is not None:
-                self.reception.connectionLost()
+            if self.session is not None:
+                self.session.connectionLost()
             self.senderLost()
 
     def poll(self) -> None:
@@ -409,7 +409,7 @@ class World:
             function(*arguments)
         fresh = self.copyDatabase(self.master.path)
         self.master.die()
-        self.link, self.dying, self.reception = None, [], None
+        self.link, self.dying, self.session = None, [], None
         self.senderLost()
         self.master = Master(self, fresh, self.master.tag)
 

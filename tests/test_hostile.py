@@ -18,7 +18,7 @@ from decnet_syslog.journal._sqlite import Journal, JournalFull
 from decnet_syslog.journal._values import Batch, Cursor, Deposit
 from decnet_syslog.limits import Limits
 from decnet_syslog.receiving._acked import EMPTY_LINES_MAX, NAME_OCTETS_MAX
-from decnet_syslog.receiving._reception import Plain, Violation
+from decnet_syslog.receiving._reception import PlainSession, Violation
 from decnet_syslog.wire._control import (
     ACK,
     AT,
@@ -51,22 +51,22 @@ class PositionTests(ReceptionTestCase):
         for number, move in enumerate(moves):
             with self.subTest(number=number):
                 stream = f"{number:032x}"
-                reception, _ = self.open(NUMBER_MAX - 1, stream)
-                self.assertRaises(Violation, move, reception)
+                session, _ = self.open(NUMBER_MAX - 1, stream)
+                self.assertRaises(Violation, move, session)
         self.assertEqual(self.failures, [])
 
     def test_sumOverflows(self) -> None:
         """A gap and a line that together pass the largest number are refused."""
-        reception, _ = self.open()
-        reception.controlReceived(SKIP(NUMBER_MAX, "x"))
-        self.assertRaises(Violation, reception.framesReceived, [b"a"])
+        session, _ = self.open()
+        session.controlReceived(SKIP(NUMBER_MAX, "x"))
+        self.assertRaises(Violation, session.framesReceived, [b"a"])
         self.assertEqual(self.failures, [])
 
     def test_lastIsEmpty(self) -> None:
         """LAST followed by EMPTY is refused: the final line has octets."""
-        reception, _ = self.open()
-        reception.controlReceived(LAST())
-        self.assertRaises(Violation, reception.controlReceived, EMPTY(1))
+        session, _ = self.open()
+        session.controlReceived(LAST())
+        self.assertRaises(Violation, session.controlReceived, EMPTY(1))
         self.assertEqual(self.stored(), b"")
 
 
@@ -89,80 +89,80 @@ class CostTests(ReceptionTestCase):
 
     def test_gapsCount(self) -> None:
         """Gaps count towards the budget, although they carry no octets."""
-        reception, line = self.open()
+        session, line = self.open()
         self.busy()
 
         def step(number: int) -> int:
             skip = SKIP(1, "ab"[number % 2])
-            reception.controlReceived(skip)
+            session.controlReceived(skip)
             return len(encodeControl(skip))
 
         self.assertLess(self.pausedAfter(step, line), Limits.pendingPerConnection // 20)
 
     def test_gapsJoined(self) -> None:
         """Consecutive gaps with the same reason are joined."""
-        reception, _ = self.open()
+        session, _ = self.open()
         thread = self.busy()
         for _ in range(1000):
-            reception.controlReceived(SKIP(2, "oversize"))
+            session.controlReceived(SKIP(2, "oversize"))
         thread.run()
         gaps = [(b.start, b.end) for b in self.journal.read(0, 10**9)]
         self.assertEqual(gaps, [(0, 2), (2, 2000)])
 
     def test_emptyLines(self) -> None:
         """Empty lines count towards the budget, although no frame carries them."""
-        reception, line = self.open()
+        session, line = self.open()
         self.busy()
 
         def step(number: int) -> int:
             empty = EMPTY(EMPTY_LINES_MAX)
-            reception.controlReceived(empty)
+            session.controlReceived(empty)
             return len(encodeControl(empty))
 
         self.assertLess(self.pausedAfter(step, line), 1000)
         self.assertRaises(
-            Violation, reception.controlReceived, EMPTY(EMPTY_LINES_MAX + 1)
+            Violation, session.controlReceived, EMPTY(EMPTY_LINES_MAX + 1)
         )
 
     def test_switchingFiles(self) -> None:
         """Alternating between two files counts one deposit per switch."""
-        reception, line = self.open()
-        reception.controlReceived(OPEN(OTHER, 0, 0, "y"))
+        session, line = self.open()
+        session.controlReceived(OPEN(OTHER, 0, 0, "y"))
         self.busy()
 
         def step(number: int) -> int:
             at = AT((STREAM, OTHER)[number % 2], 0, 2 * (number // 2))
-            reception.controlReceived(at)
-            reception.framesReceived([b"a"])
+            session.controlReceived(at)
+            session.framesReceived([b"a"])
             return len(encodeControl(at)) + 3
 
         self.assertLess(self.pausedAfter(step, line), Limits.pendingPerConnection // 4)
 
     def test_listOnce(self) -> None:
         """LIST is answered once per connection, because the answer is long."""
-        reception, _ = self.open()
-        reception.controlReceived(LIST())
-        self.assertRaises(Violation, reception.controlReceived, LIST())
+        session, _ = self.open()
+        session.controlReceived(LIST())
+        self.assertRaises(Violation, session.controlReceived, LIST())
 
     def test_nothingAfterBye(self) -> None:
         """Nothing may follow BYE."""
-        reception, _ = self.open()
-        reception.controlReceived(BYE("shutdown", "x"))
-        self.assertRaises(Violation, reception.controlReceived, BYE("shutdown", "x"))
+        session, _ = self.open()
+        session.controlReceived(BYE("shutdown", "x"))
+        self.assertRaises(Violation, session.controlReceived, BYE("shutdown", "x"))
 
     def test_longName(self) -> None:
         """
         A name too long for a path is refused; the longest valid name fits in every
         answer.
         """
-        reception, line = self.connect()
+        session, line = self.connect()
         self.assertRaises(
             Violation,
-            reception.controlReceived,
+            session.controlReceived,
             OPEN(STREAM, 0, 0, "a" * (NAME_OCTETS_MAX + 1)),
         )
-        reception.controlReceived(OPEN(STREAM, 0, 2**62, "%" * NAME_OCTETS_MAX))
-        reception.controlReceived(LIST())
+        session.controlReceived(OPEN(STREAM, 0, 2**62, "%" * NAME_OCTETS_MAX))
+        session.controlReceived(LIST())
         self.assertEqual(len([encodeControl(sent) for sent in line.pop()]), 3)
 
     def reopen(self, streamsMax: int) -> None:
@@ -259,15 +259,15 @@ class CostTests(ReceptionTestCase):
 class ReconnectTests(ReceptionTestCase):
     """Reconnecting does not evade a budget."""
 
-    def plain(self) -> tuple[Plain, RecordingLine]:
+    def plain(self) -> tuple[PlainSession, RecordingLine]:
         line = RecordingLine()
-        return Plain("w1", "f", "a", line, self.commits, lambda: NOW), line
+        return PlainSession("w1", "f", "a", line, self.commits, lambda: NOW), line
 
     def test_journalFull(self) -> None:
         """While the journal is full, no connection is read."""
         self.openCommits(limits=Limits(journal=100_000))
-        reception, _ = self.plain()
-        reception.framesReceived([b"x" * 99_000] * 2)
+        session, _ = self.plain()
+        session.framesReceived([b"x" * 99_000] * 2)
         other, line = self.plain()
         other.start()
         self.assertTrue(line.paused)
@@ -281,10 +281,10 @@ class ReconnectTests(ReceptionTestCase):
         thread.isHeld = True
         self.commits._busy = self.commits.full = True
         for number in range(100):
-            reception, _ = self.connect()
-            reception._streams[STREAM, number] = None
-            reception._gather(500_000)
-            reception.connectionLost()
+            session, _ = self.connect()
+            session._streams[STREAM, number] = None
+            session._gather(500_000)
+            session.connectionLost()
         self.assertEqual(self.commits.pendingOctets, 0)
         self.assertLess(self.commits.pendingOctets, Limits.pending)
 
@@ -322,13 +322,11 @@ class ReconnectTests(ReceptionTestCase):
         thread = self.journalThread
         thread.isHeld = True
         for number in range(20):
-            reception, line = self.connect()
+            session, line = self.connect()
             for second in range(200):
-                reception.controlReceived(
-                    OPEN(f"{number:016x}{second:016x}", 0, 0, "x")
-                )
+                session.controlReceived(OPEN(f"{number:016x}{second:016x}", 0, 0, "x"))
             if number < 19:
-                reception.connectionLost()
+                session.connectionLost()
         thread.run()
         known = self.journal.known("w1")
         # One had begun when the first connection was lost.
@@ -399,8 +397,8 @@ class ReconnectTests(ReceptionTestCase):
             return fail(JournalFull("no space"))
 
         self.openCommits(thread)
-        reception, _ = self.plain()
-        reception.framesReceived([b"x"])
+        session, _ = self.plain()
+        session.framesReceived([b"x"])
         done = self.commits.flush()
         self.assertIs(self.successResultOf(done), None)
 

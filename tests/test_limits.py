@@ -25,7 +25,7 @@ from decnet_syslog.receiving._connectionlimits import ConnectionLimit
 from decnet_syslog.receiving._factory import ListenerFactory
 from decnet_syslog.receiving._keepalive import setTimeouts
 from decnet_syslog.receiving._ratelimits import BURST_OCTETS, Pacing
-from decnet_syslog.receiving._reception import Plain
+from decnet_syslog.receiving._reception import PlainSession
 from decnet_syslog.trust._contexts import ForwarderContext
 from decnet_syslog.wire._control import AT, LAST, OPEN, encodeControl
 
@@ -56,18 +56,20 @@ class FairnessTests(MasterTestCase):
             spacing=0,
         )
 
-    def connect(self, name: str) -> tuple[Plain, RecordingLine]:
+    def connect(self, name: str) -> tuple[PlainSession, RecordingLine]:
         line = RecordingLine()
-        reception = Plain(name, "f", "192.0.2.1:5", line, self.commits, lambda: NOW)
-        reception.start()
-        return reception, line
+        session = PlainSession(
+            name, "f", "192.0.2.1:5", line, self.commits, lambda: NOW
+        )
+        session.start()
+        return session, line
 
-    def flood(self, reception: Plain, line: RecordingLine) -> None:
+    def flood(self, session: PlainSession, line: RecordingLine) -> None:
         """Send as much as the listener reads."""
         for message in FLOOD:
             if line.paused:
                 break
-            reception.framesReceived([message])
+            session.framesReceived([message])
 
     def owners(self) -> list[str]:
         """The workers whose batches were committed since the last call."""

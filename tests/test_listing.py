@@ -234,9 +234,9 @@ class AnswerTests(ReceptionTestCase):
     """The answer to LIST on a connection."""
 
     def asked(self, count: int, name: str) -> RecordingLine:
-        reception, line = self.connect()
+        session, line = self.connect()
         for number in range(count):
-            reception.controlReceived(OPEN(f"{number:032x}", 0, number, name))
+            session.controlReceived(OPEN(f"{number:032x}", 0, number, name))
         line.pop()
         asking, line = self.connect()
         asking.controlReceived(LIST())

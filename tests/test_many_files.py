@@ -125,8 +125,8 @@ class ManyTests(ManyTestCase):
             world.rotate()
             world.clock.advance(11)
             self.go(world, 8)
-        assert world.reception is not None
-        self.assertLessEqual(len(world.reception.opened), 3)
+        assert world.session is not None
+        self.assertLessEqual(len(world.session.opened), 3)
         self.assertIs(world.link, link)
         world.check()
 

@@ -20,7 +20,7 @@ from decnet_syslog.journal._promise import JournalBlocked
 from decnet_syslog.journal._sqlite import JournalFull
 from decnet_syslog.journal._values import Mark
 from decnet_syslog.limits import Limits
-from decnet_syslog.receiving._acked import Acknowledged
+from decnet_syslog.receiving._acked import AckedSession
 from decnet_syslog.receiving._reception import Violation
 from decnet_syslog.wire._control import (
     ACK,
@@ -61,7 +61,7 @@ class Peer:
 
     def __init__(self, test: PutBackTestCase, worker: str, history: bool) -> None:
         self.line = RecordingLine()
-        self.reception = Acknowledged(
+        self.session = AckedSession(
             worker,
             "sha-256:AA",
             f"192.0.2.1:{next(ports)}",
@@ -76,7 +76,7 @@ class Peer:
         )
         self.mark: Mark | None = None
         self.told: list[ControlLine] = []
-        self.reception.greet()
+        self.session.greet()
         self.hear()
 
     def hear(self) -> list[ControlLine]:
@@ -91,7 +91,7 @@ class Peer:
     def say(self, *lines: ControlLine) -> list[ControlLine]:
         """Send lines. Returns the immediate answer."""
         for line in lines:
-            self.reception.controlReceived(line)
+            self.session.controlReceived(line)
         return self.hear()
 
     def open(self) -> list[ControlLine]:
@@ -103,7 +103,7 @@ class Peer:
 
     def send(self, *messages: bytes) -> list[ControlLine]:
         """Send lines of the file. Returns the immediate answer."""
-        self.reception.framesReceived(list(messages))
+        self.session.framesReceived(list(messages))
         return self.hear()
 
 
@@ -327,7 +327,7 @@ class HistoryTests(PutBackTestCase):
         peer = self.connect()
         peer.say(SEEN(0, STREAM))
         self.patch(self.journal, "holds", lambda mark: 1 / 0)
-        peer.reception.connectionLost()
+        peer.session.connectionLost()
         thread.run()
         self.assertEqual(peer.hear(), [])
         self.assertEqual(self.failures, [])
@@ -415,8 +415,8 @@ class World:
         peer = self.peers[worker] = test.connect(worker)
         before = self.marks.get(worker)
         if before is not None:
-            peer.reception.controlReceived(SEEN(before.number, before.token))
-        peer.reception.controlReceived(OPEN(STREAM, 0, 0, "x"))
+            peer.session.controlReceived(SEEN(before.number, before.token))
+        peer.session.controlReceived(OPEN(STREAM, 0, 0, "x"))
         self.thread.run()
         answer = peer.hear()
         (resume,) = [line for line in answer if isinstance(line, RESUME)]
@@ -442,7 +442,7 @@ class World:
                 if worker not in self.peers:
                     self.connect(worker)
                 self.count += 1
-                self.peers[worker].reception.framesReceived([b"%d" % self.count])
+                self.peers[worker].session.framesReceived([b"%d" % self.count])
             elif step == "connect":
                 self.connect(worker)
             elif step == "run":

@@ -18,8 +18,8 @@ from decnet_syslog.journal._groupcommit import (
 )
 from decnet_syslog.journal._values import Cursor
 from decnet_syslog.limits import Limits
-from decnet_syslog.receiving._acked import NAME_OCTETS_MAX, Acknowledged
-from decnet_syslog.receiving._reception import Plain, Violation
+from decnet_syslog.receiving._acked import NAME_OCTETS_MAX, AckedSession
+from decnet_syslog.receiving._reception import PlainSession, Violation
 from decnet_syslog.wire._control import (
     ACK,
     AT,
@@ -56,11 +56,11 @@ class ReceptionTestCase(MasterTestCase):
 
     def connect(
         self, worker: str = "w1", limits: Limits | None = None
-    ) -> tuple[Acknowledged, RecordingLine]:
+    ) -> tuple[AckedSession, RecordingLine]:
         """Open a connection with the extension."""
         limits = limits or Limits(message=1024)
         line = RecordingLine()
-        reception = Acknowledged(
+        session = AckedSession(
             worker,
             "sha-256:AA",
             "192.0.2.1:5",
@@ -71,21 +71,21 @@ class ReceptionTestCase(MasterTestCase):
             limits,
             self.owners,
         )
-        reception.greet()
+        session.greet()
         hello = HELLO(1, self.journal.identity, 1024, limits.filesPerConnection)
         self.assertEqual(line.pop(), [hello])
-        return reception, line
+        return session, line
 
     def open(
         self, start: int = 0, stream: str = STREAM, worker: str = "w1"
-    ) -> tuple[Acknowledged, RecordingLine]:
+    ) -> tuple[AckedSession, RecordingLine]:
         """Open a connection with one open stream."""
-        reception, line = self.connect(worker)
-        reception.controlReceived(OPEN(stream, 0, start, "/var/log/x"))
+        session, line = self.connect(worker)
+        session.controlReceived(OPEN(stream, 0, start, "/var/log/x"))
         (resume,) = line.pop()
         assert isinstance(resume, RESUME)
-        reception.controlReceived(AT(stream, 0, resume.offset))
-        return reception, line
+        session.controlReceived(AT(stream, 0, resume.offset))
+        return session, line
 
     def stored(self) -> bytes:
         """All octets in the journal, with gaps shown as their reasons."""
@@ -104,9 +104,9 @@ class AcknowledgedTests(ReceptionTestCase):
         """
         bad, badLine = self.open(stream=OTHER)
         good, goodLine = self.open()
-        for reception in (bad, good):
-            reception._paused = True
-            self.commits.waitForRoom(reception)
+        for session in (bad, good):
+            session._paused = True
+            self.commits.waitForRoom(session)
         self.patch(badLine, "resume", lambda: 1 / 0)
         goodLine.paused = True
         other, _ = self.connect("w2")
@@ -123,8 +123,8 @@ class AcknowledgedTests(ReceptionTestCase):
         Lines are committed and acknowledged, and the next connection resumes after
         them.
         """
-        reception, line = self.open()
-        reception.framesReceived([b"one", b"two"])
+        session, line = self.open()
+        session.framesReceived([b"one", b"two"])
         self.assertEqual(line.pop(), [ACK(STREAM, 0, 8)])
         self.assertEqual(self.stored(), b"one\ntwo\n")
         later, line = self.connect()
@@ -135,16 +135,16 @@ class AcknowledgedTests(ReceptionTestCase):
         """
         Lines of a closed stream are committed, and another connection may open it.
         """
-        reception, line = self.open()
-        reception.framesReceived([b"one"])
+        session, line = self.open()
+        session.framesReceived([b"one"])
         line.pop()
-        reception.controlReceived(CLOSE(STREAM, 0))
-        self.assertEqual(reception.opened, set())
+        session.controlReceived(CLOSE(STREAM, 0))
+        self.assertEqual(session.opened, set())
         self.assertEqual(self.owners.of, {})
-        self.assertRaises(Violation, reception.controlReceived, AT(STREAM, 0, 4))
-        self.assertRaises(Violation, reception.controlReceived, CLOSE(STREAM, 0))
-        self.assertRaises(Violation, reception.framesReceived, [b"two"])
-        reception.controlReceived(OPEN(STREAM, 0, 0, "x"))
+        self.assertRaises(Violation, session.controlReceived, AT(STREAM, 0, 4))
+        self.assertRaises(Violation, session.controlReceived, CLOSE(STREAM, 0))
+        self.assertRaises(Violation, session.framesReceived, [b"two"])
+        session.controlReceived(OPEN(STREAM, 0, 0, "x"))
         self.assertEqual(line.pop(), [RESUME(STREAM, 0, 4, 0, crc32(b"one\n"))])
 
     def test_closedBeforeCommit(self) -> None:
@@ -152,15 +152,15 @@ class AcknowledgedTests(ReceptionTestCase):
         Lines of a closed stream that are not yet handed over, or a gap alone, are
         committed as well.
         """
-        reception, line = self.open()
+        session, line = self.open()
         thread = self.journalThread
         thread.isHeld = True
-        reception.framesReceived([b"one"])
-        reception.framesReceived([b"two"])
-        reception.controlReceived(LAST())
-        reception.framesReceived([b"three"])
-        reception.controlReceived(AT(STREAM, 0, 13))
-        reception.controlReceived(CLOSE(STREAM, 0))
+        session.framesReceived([b"one"])
+        session.framesReceived([b"two"])
+        session.controlReceived(LAST())
+        session.framesReceived([b"three"])
+        session.controlReceived(AT(STREAM, 0, 13))
+        session.controlReceived(CLOSE(STREAM, 0))
         thread.run()
         self.assertEqual(self.stored(), b"one\ntwo\nthree")
         self.assertEqual(line.pop()[-1], ACK(STREAM, 0, 13))
@@ -168,11 +168,11 @@ class AcknowledgedTests(ReceptionTestCase):
 
     def test_closeOutOfPlace(self) -> None:
         """CLOSE between LAST and its frame, or before RESUME, is refused."""
-        reception, _ = self.open()
-        reception.controlReceived(LAST())
-        self.assertRaises(Violation, reception.controlReceived, CLOSE(STREAM, 0))
-        reception, _ = self.connect()
-        self.assertRaises(Violation, reception.controlReceived, CLOSE(STREAM, 0))
+        session, _ = self.open()
+        session.controlReceived(LAST())
+        self.assertRaises(Violation, session.controlReceived, CLOSE(STREAM, 0))
+        session, _ = self.connect()
+        self.assertRaises(Violation, session.controlReceived, CLOSE(STREAM, 0))
 
     def test_openAndClose(self) -> None:
         """
@@ -180,35 +180,35 @@ class AcknowledgedTests(ReceptionTestCase):
         any number in total.
         """
         limits = Limits(message=1024, filesPerConnection=2)
-        reception, line = self.connect(limits=limits)
+        session, line = self.connect(limits=limits)
         for number in range(5):
             for generation in range(2):
-                reception.controlReceived(OPEN(f"{number:032x}", generation, 0, "x"))
+                session.controlReceived(OPEN(f"{number:032x}", generation, 0, "x"))
             self.assertRaises(
-                Violation, reception.controlReceived, OPEN(OTHER, 0, 0, "x")
+                Violation, session.controlReceived, OPEN(OTHER, 0, 0, "x")
             )
             for generation in range(2):
-                reception.controlReceived(CLOSE(f"{number:032x}", generation))
+                session.controlReceived(CLOSE(f"{number:032x}", generation))
         self.assertEqual(len(line.pop()), 10)
 
     def test_longNamesHaveABudget(self) -> None:
         """The names of a connection's open streams share one budget."""
-        reception, _ = self.connect()
+        session, _ = self.connect()
         name = "\u00e9" * (NAME_OCTETS_MAX // 2)
         most = NAMES_OCTETS_MAX // NAME_OCTETS_MAX
         for number in range(most):
-            reception.controlReceived(OPEN(f"{number:032x}", 0, 0, name))
+            session.controlReceived(OPEN(f"{number:032x}", 0, 0, name))
         another = OPEN(OTHER, 0, 0, "x")
-        self.assertRaises(Violation, reception.controlReceived, another)
-        reception.controlReceived(CLOSE(f"{0:032x}", 0))
-        reception.controlReceived(another)
+        self.assertRaises(Violation, session.controlReceived, another)
+        session.controlReceived(CLOSE(f"{0:032x}", 0))
+        session.controlReceived(another)
 
     def test_knownNames(self) -> None:
         """Names in a list are shortened, because they are only for human readers."""
-        reception, line = self.open()
-        reception.controlReceived(OPEN(OTHER, 0, 0, "x" * 4000))
+        session, line = self.open()
+        session.controlReceived(OPEN(OTHER, 0, 0, "x" * 4000))
         line.pop()
-        reception.controlReceived(LIST())
+        session.controlReceived(LIST())
         known = [sent for sent in line.pop() if isinstance(sent, KNOWN)]
         self.assertEqual(sorted(len(k.name) for k in known), [10, 100])
 
@@ -233,19 +233,19 @@ class AcknowledgedTests(ReceptionTestCase):
 
     def test_emptyLines(self) -> None:
         """Empty lines are sent as a count."""
-        reception, line = self.open()
-        reception.controlReceived(EMPTY(2))
-        reception.framesReceived([b"a"])
-        reception.controlReceived(EMPTY(1))
+        session, line = self.open()
+        session.controlReceived(EMPTY(2))
+        session.framesReceived([b"a"])
+        session.controlReceived(EMPTY(1))
         self.assertEqual(self.stored(), b"\n\na\n\n")
         self.assertEqual(line.pop()[-1], ACK(STREAM, 0, 5))
 
     def test_lastLine(self) -> None:
         """The final line of a file has no LF, and the position accounts for that."""
-        reception, line = self.open()
-        reception.framesReceived([b"a"])
-        reception.controlReceived(LAST())
-        reception.framesReceived([b"end"])
+        session, line = self.open()
+        session.framesReceived([b"a"])
+        session.controlReceived(LAST())
+        session.framesReceived([b"end"])
         self.assertEqual(line.pop()[-1], ACK(STREAM, 0, 5))
         self.assertEqual(self.journal.known("w1")[0].crc, crc32(b"a\nend"))
 
@@ -257,14 +257,14 @@ class AcknowledgedTests(ReceptionTestCase):
         for number, more in enumerate(([b"end", b"x"], [b"x"], EMPTY(1), SKIP(1, "x"))):
             with self.subTest(more=more):
                 stream = f"{number:032x}"
-                reception, _ = self.open(stream=stream)
-                reception.controlReceived(LAST())
+                session, _ = self.open(stream=stream)
+                session.controlReceived(LAST())
                 if number:
-                    reception.framesReceived([b"end"])
+                    session.framesReceived([b"end"])
                 refused = (
-                    reception.framesReceived
+                    session.framesReceived
                     if isinstance(more, list)
-                    else reception.controlReceived
+                    else session.controlReceived
                 )
                 self.assertRaises(Violation, refused, more)
                 self.assertEqual(self.journal.known("w1")[0].offset, 3)
@@ -276,30 +276,30 @@ class AcknowledgedTests(ReceptionTestCase):
 
     def test_gapsAreAcknowledged(self) -> None:
         """A gap is committed and acknowledged like lines."""
-        reception, line = self.open()
-        reception.framesReceived([b"a"])
-        reception.controlReceived(SKIP(100, "lag-cap"))
-        reception.controlReceived(AT(STREAM, 0, 102))
-        reception.framesReceived([b"b"])
+        session, line = self.open()
+        session.framesReceived([b"a"])
+        session.controlReceived(SKIP(100, "lag-cap"))
+        session.controlReceived(AT(STREAM, 0, 102))
+        session.framesReceived([b"b"])
         self.assertEqual(line.pop()[-1], ACK(STREAM, 0, 104))
         self.assertEqual(self.stored(), b"a\n<lag-cap>b\n")
 
     def test_twoStreams(self) -> None:
         """Streams of one connection alternate, each with its own position."""
-        reception, _ = self.open()
-        reception.framesReceived([b"a"])
-        reception.controlReceived(OPEN(OTHER, 0, 0, "y"))
-        reception.controlReceived(AT(OTHER, 0, 0))
-        reception.framesReceived([b"bb"])
-        reception.controlReceived(AT(STREAM, 0, 2))
-        reception.framesReceived([b"c"])
+        session, _ = self.open()
+        session.framesReceived([b"a"])
+        session.controlReceived(OPEN(OTHER, 0, 0, "y"))
+        session.controlReceived(AT(OTHER, 0, 0))
+        session.framesReceived([b"bb"])
+        session.controlReceived(AT(STREAM, 0, 2))
+        session.framesReceived([b"c"])
         offsets = {k.stream: k.offset for k in self.journal.known("w1")}
         self.assertEqual(offsets, {STREAM: 4, OTHER: 3})
 
     def test_listOfOwnStreams(self) -> None:
         """A worker's LIST returns its own streams and no others."""
-        reception, _ = self.open()
-        reception.framesReceived([b"a"])
+        session, _ = self.open()
+        session.framesReceived([b"a"])
         other, line = self.connect("w2")
         other.controlReceived(LIST())
         self.assertEqual(line.pop(), [LISTED()])
@@ -313,14 +313,14 @@ class AcknowledgedTests(ReceptionTestCase):
         """Nothing is acknowledged before its commit has returned."""
         thread = self.journalThread
         thread.isHeld = True
-        reception, line = self.connect()
-        reception.controlReceived(OPEN(STREAM, 0, 0, "x"))
+        session, line = self.connect()
+        session.controlReceived(OPEN(STREAM, 0, 0, "x"))
         self.assertEqual(line.pop(), [])
         thread.run()
         line.pop()
-        reception.controlReceived(AT(STREAM, 0, 0))
-        reception.framesReceived([b"a"])
-        reception.framesReceived([b"b"])
+        session.controlReceived(AT(STREAM, 0, 0))
+        session.framesReceived([b"a"])
+        session.framesReceived([b"b"])
         self.assertEqual(line.pop(), [])
         thread.run(1)
         self.assertEqual(line.pop(), [ACK(STREAM, 0, 2)])
@@ -333,18 +333,18 @@ class AcknowledgedTests(ReceptionTestCase):
         immediately, and all are sent before BYE.
         """
         self.openCommits(ackSpacing=ACK_SPACING_S)
-        reception, line = self.open()
+        session, line = self.open()
         for message in (b"a", b"b", b"c"):
-            reception.framesReceived([message])
+            session.framesReceived([message])
         self.assertEqual(line.pop(), [ACK(STREAM, 0, 2)])
         self.clock.advance(ACK_SPACING_S)
         self.assertEqual(line.pop(), [ACK(STREAM, 0, 6)])
-        reception.framesReceived([b"d"])
-        reception.framesReceived([b"e" * ACK_OCTETS_MAX])
+        session.framesReceived([b"d"])
+        session.framesReceived([b"e" * ACK_OCTETS_MAX])
         self.assertEqual(line.pop(), [ACK(STREAM, 0, 9 + ACK_OCTETS_MAX)])
-        reception.framesReceived([b"f"])
+        session.framesReceived([b"f"])
         self.assertEqual(line.pop(), [])
-        reception.acknowledge()
+        session.acknowledge()
         self.assertEqual(line.pop(), [ACK(STREAM, 0, 11 + ACK_OCTETS_MAX)])
         self.clock.advance(ACK_SPACING_S)
         self.assertEqual(line.pop(), [])
@@ -355,23 +355,23 @@ class AcknowledgedTests(ReceptionTestCase):
         apart.
         """
         self.openCommits(spacing=SPACING_S)
-        reception, line = self.open()
+        session, line = self.open()
         end = 0
         for _ in range(1 + SPACINGS_SAVED):
-            reception.framesReceived([b"a"])
+            session.framesReceived([b"a"])
             self.clock.advance(1e-9)
             end += 2
             self.assertEqual(line.pop(), [ACK(STREAM, 0, end)])
-        reception.framesReceived([b"b"])
+        session.framesReceived([b"b"])
         self.clock.advance(SPACING_S / 2)
-        reception.framesReceived([b"c"])
+        session.framesReceived([b"c"])
         self.assertEqual(line.pop(), [])
         self.clock.advance(SPACING_S / 2)
         self.assertEqual(line.pop(), [ACK(STREAM, 0, end + 4)])
-        reception.framesReceived([b"d" * SPACED_OCTETS_MAX])
+        session.framesReceived([b"d" * SPACED_OCTETS_MAX])
         self.assertEqual(line.pop(), [ACK(STREAM, 0, end + 5 + SPACED_OCTETS_MAX)])
         # A large commit does not delay a small one afterwards.
-        reception.framesReceived([b"e"])
+        session.framesReceived([b"e"])
         self.clock.advance(SPACING_S)
         self.assertEqual(len(line.pop()), 1)
 
@@ -381,14 +381,14 @@ class AcknowledgedTests(ReceptionTestCase):
         commits.
         """
         self.openCommits(spacing=SPACING_S)
-        reception, line = self.open()
+        session, line = self.open()
         for early in (0.2, 0.9, -0.4, 0.5, -1.1, 0.8, 0.1, -0.9) * 4:
             self.clock.advance((1 - early) * SPACING_S)
-            reception.framesReceived([b"a"])
+            session.framesReceived([b"a"])
             self.assertEqual(len(line.pop()), 1)
         for _ in range(100):
             self.clock.advance(SPACING_S / 10)
-            reception.framesReceived([b"a"])
+            session.framesReceived([b"a"])
         self.assertLessEqual(len(line.pop()), 10 + SPACINGS_SAVED + 1)
 
     def test_spacingOfACrowd(self) -> None:
@@ -401,8 +401,8 @@ class AcknowledgedTests(ReceptionTestCase):
         for _ in range(1 + SPACINGS_SAVED):
             first.framesReceived([b"a"])
             self.clock.advance(1e-9)
-        for reception, _ in others:
-            reception.framesReceived([b"a"])
+        for session, _ in others:
+            session.framesReceived([b"a"])
         end = 2 * (1 + SPACINGS_SAVED)
         self.assertEqual(firstLine.pop()[-1], ACK(STREAM, 0, end))
         self.clock.advance(SPACING_S)
@@ -422,11 +422,11 @@ class AcknowledgedTests(ReceptionTestCase):
     def test_spacingAndCursors(self) -> None:
         """A cursor that waits for a commit does not delay lines."""
         self.openCommits(spacing=SPACING_S, ackSpacing=ACK_SPACING_S)
-        reception, line = self.open()
+        session, line = self.open()
         self.clock.advance(SPACING_S)
-        self.commits.deposit(reception)
+        self.commits.deposit(session)
         self.commits.saveCursor(Cursor("raw", 0, {}))
-        reception.framesReceived([b"a"])
+        session.framesReceived([b"a"])
         self.clock.advance(SPACING_S)
         self.assertEqual(line.pop(), [ACK(STREAM, 0, 2)])
 
@@ -483,9 +483,9 @@ class AcknowledgedTests(ReceptionTestCase):
 
     def test_lineFeedInside(self) -> None:
         """A frame with a line feed is refused; frames before it are kept."""
-        reception, _ = self.open()
+        session, _ = self.open()
         with self.assertRaises(Violation) as caught:
-            reception.framesReceived([b"good", b"two\nlines", b"after"])
+            session.framesReceived([b"good", b"two\nlines", b"after"])
         self.assertEqual(caught.exception.code, "line-feed")
         self.assertEqual(self.stored(), b"good\n")
 
@@ -504,17 +504,17 @@ class AcknowledgedTests(ReceptionTestCase):
             [HELLO(1, STREAM, 5, 9)],
             [LISTED()],
         ):
-            reception, _ = self.open()
+            session, _ = self.open()
             with self.assertRaises(Violation):
                 for step in steps:
-                    reception.controlReceived(step)
+                    session.controlReceived(step)
 
     def test_frameBeforeOpen(self) -> None:
         """A frame without an open stream is refused."""
-        reception, _ = self.connect()
+        session, _ = self.connect()
         for message in (b"a", b"a\nb"):
             with self.assertRaises(Violation) as caught:
-                reception.framesReceived([message])
+                session.framesReceived([message])
             self.assertEqual(caught.exception.code, "order")
 
     def test_uncommittedOctetsPause(self) -> None:
@@ -523,9 +523,9 @@ class AcknowledgedTests(ReceptionTestCase):
         committed.
         """
         thread = self.journalThread
-        reception, line = self.open()
+        session, line = self.open()
         thread.isHeld = True
-        reception.framesReceived([b"x" * Limits.pendingPerConnection])
+        session.framesReceived([b"x" * Limits.pendingPerConnection])
         self.assertTrue(line.paused)
         thread.run()
         self.assertFalse(line.paused)
@@ -536,11 +536,11 @@ class AcknowledgedTests(ReceptionTestCase):
         While the disk is full nothing is acknowledged or lost, and commits resume
         without intervention.
         """
-        reception, line = self.open()
+        session, line = self.open()
         big = b"x" * (Limits.pendingPerConnection - 1)
         with self.fullDisk():
-            reception.framesReceived([big])
-            reception.framesReceived([b"more"])
+            session.framesReceived([big])
+            session.framesReceived([b"more"])
             self.assertEqual((line.pop(), line.paused), ([], True))
         self.clock.advance(1)
         self.assertEqual(line.pop()[-1], ACK(STREAM, 0, len(big) + 6))
@@ -551,8 +551,8 @@ class AcknowledgedTests(ReceptionTestCase):
 class PlainTests(ReceptionTestCase):
     """Sessions of plain RFC 5425."""
 
-    def connectPlain(self) -> Plain:
-        return Plain("r1", "f", "a", RecordingLine(), self.commits, lambda: NOW)
+    def connectPlain(self) -> PlainSession:
+        return PlainSession("r1", "f", "a", RecordingLine(), self.commits, lambda: NOW)
 
     def test_messagesInOrder(self) -> None:
         """Messages are committed in order, without a position."""

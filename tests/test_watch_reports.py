@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.limits import Limits
-from decnet_syslog.receiving._acked import Acknowledged
+from decnet_syslog.receiving._acked import AckedSession
 from decnet_syslog.receiving._reception import Violation
 from decnet_syslog.sending._counts import DIVERGED_MAX, Counts
 from decnet_syslog.wire._control import (
@@ -98,11 +98,11 @@ class LineTests(SynchronousTestCase):
 class ReceptionTests(MasterTestCase):
     """The listener's end."""
 
-    def connect(self, reports: bool) -> tuple[Acknowledged, RecordingLine]:
+    def connect(self, reports: bool) -> tuple[AckedSession, RecordingLine]:
         """Open a connection with decnet-syslog/1.1, or with 1."""
         self.reported: list[tuple[str, Report]] = []
         line = RecordingLine()
-        reception = Acknowledged(
+        session = AckedSession(
             "w1",
             "sha-256:AA",
             "192.0.2.1:5",
@@ -117,21 +117,21 @@ class ReceptionTests(MasterTestCase):
             if reports
             else None,
         )
-        reception.greet()
+        session.greet()
         line.pop()
-        return reception, line
+        return session, line
 
     def test_reportBetweenLines(self) -> None:
         """
         A report is passed on with the certificate's name, and may come anywhere, even
         between AT and its messages.
         """
-        reception, line = self.connect(True)
-        reception.controlReceived(OPEN(STREAM, 0, 0, "/var/log/x"))
-        reception.controlReceived(AT(STREAM, 0, 0))
-        reception.controlReceived(STATE_)
-        reception.controlReceived(BEAT(1, 58, 7))
-        reception.framesReceived([b"one"])
+        session, line = self.connect(True)
+        session.controlReceived(OPEN(STREAM, 0, 0, "/var/log/x"))
+        session.controlReceived(AT(STREAM, 0, 0))
+        session.controlReceived(STATE_)
+        session.controlReceived(BEAT(1, 58, 7))
+        session.framesReceived([b"one"])
         self.assertEqual(self.reported, [("w1", Report(1, 58, 0.007, (STATE_,)))])
         self.clock.advance(1)
         self.assertIn(ACK(STREAM, 0, 4), line.pop())
@@ -141,16 +141,16 @@ class ReceptionTests(MasterTestCase):
         """
         A report from a forwarder that did not negotiate reports is a protocol error.
         """
-        reception, _ = self.connect(False)
-        error = self.assertRaises(Violation, reception.controlReceived, BEAT(0, 0, 0))
+        session, _ = self.connect(False)
+        error = self.assertRaises(Violation, session.controlReceived, BEAT(0, 0, 0))
         self.assertEqual(cast(Violation, error).code, "order")
 
     def test_tooMuch(self) -> None:
         """An endless report from a worker is refused and holds little memory."""
-        reception, _ = self.connect(True)
+        session, _ = self.connect(True)
         for _ in range(STATES_MAX):
-            reception.controlReceived(STATE_)
-        error = self.assertRaises(Violation, reception.controlReceived, STATE_)
+            session.controlReceived(STATE_)
+        error = self.assertRaises(Violation, session.controlReceived, STATE_)
         self.assertEqual(cast(Violation, error).code, "limit")
 
 

@@ -1,4 +1,4 @@
-"""The immutable values that pass between reception, journal and outputs."""
+"""The immutable values that pass between receiving sessions, journal and outputs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-Reception with the delivery extension: positions, gaps, acknowledgements.
+A session with the delivery extension: positions, gaps, acknowledgements.
 
 Requirements, in addition to those of L{decnet_syslog.receiving._reception}:
 
@@ -62,9 +62,9 @@ from ..wire._control import (
 )
 from ..wire._framing import Lines
 from ..wire._report import Report, ReportGatherer, TooMuch
-from ._reception import Line, Reception, Violation, asLines
+from ._reception import Line, ReceiverSession, Violation, asLines
 
-__all__ = ["Acknowledged", "Key", "Owners"]
+__all__ = ["AckedSession", "IStreamRegistry", "Key"]
 
 # Empty lines in one EMPTY: they take memory without any octets on the wire.
 EMPTY_LINES_MAX = 1024
@@ -85,13 +85,13 @@ _WENT_BACK = (
 Key: TypeAlias = tuple[str, str, int]
 
 
-class Owners(Protocol):
+class IStreamRegistry(Protocol):
     """A registry of the connection that owns each stream."""
 
-    def opened(self, stream: Key, reception: Acknowledged) -> None:
+    def opened(self, stream: Key, session: AckedSession) -> None:
         """A connection will request the grant: close an older connection of the stream."""
 
-    def closed(self, stream: Key, reception: Acknowledged) -> None:
+    def closed(self, stream: Key, session: AckedSession) -> None:
         """A connection has released a stream."""
 
 
@@ -108,9 +108,9 @@ class _Open:
     received: int
 
 
-class Acknowledged(Reception):
+class AckedSession(ReceiverSession):
     """
-    Reception with the delivery extension: positions, gaps, acknowledgements.
+    A session with the delivery extension: positions, gaps, acknowledgements.
 
     @ivar opened: the streams that are open on this connection.
     """
@@ -125,7 +125,7 @@ class Acknowledged(Reception):
         now: Callable[[], str],
         journal: IJournal,
         limits: Limits,
-        owners: Owners,
+        owners: IStreamRegistry,
         marks: bool = False,
         reported: Callable[[str, Report], None] | None = None,
         history: bool = False,

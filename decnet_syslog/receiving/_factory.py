@@ -16,11 +16,11 @@ from ..limits import DEFAULTS, Limits
 from ..trust._contexts import RefuseChain, chainOf
 from ..trust._roles import Objection
 from ..wire._report import Report
-from ._acked import Acknowledged
+from ._acked import AckedSession
 from ._connectionlimits import Handshakes
 from ._listener import ListenerProtocol
 from ._ratelimits import Pacing
-from ._reception import Plain, Reception
+from ._reception import PlainSession, ReceiverSession
 from ._registry import Roster
 from ._seldom import Seldom
 
@@ -95,17 +95,17 @@ class ListenerFactory(Factory):
         self._looks: IDelayedCall | None = None
         self.reported: Callable[[str, Report], None] = lambda worker, report: None
 
-    def receptionFor(
+    def sessionFor(
         self, line: ListenerProtocol, worker: str, fingerprint: str, address: str
-    ) -> Reception:
-        """Make the reception of a connection with a complete handshake."""
+    ) -> ReceiverSession:
+        """Make the session of a connection with a complete handshake."""
         self.connections.add(line)
         self.roster.join(worker, line)
         if self._looks is None:
             self._looks = self.clock.callLater(self._lookSeconds, self._look)
         common = (worker, fingerprint, address, line, self._commits, self._now)
         if line.control:
-            return Acknowledged(
+            return AckedSession(
                 *common,
                 self._journal,
                 self.limits,
@@ -114,7 +114,7 @@ class ListenerFactory(Factory):
                 self.reported if line.reports else None,
                 line.history,
             )
-        return Plain(*common, self._marks)
+        return PlainSession(*common, self._marks)
 
     def received(self, line: ListenerProtocol, octets: int) -> None:
         """Count a worker's octets, and stop reading it for a while if there are too many."""
@@ -138,8 +138,8 @@ class ListenerFactory(Factory):
     def journalWentBack(self) -> None:
         """The journal went back: close all connections that have positions."""
         for line in list(self.connections):
-            if isinstance(line.reception, Acknowledged):
-                line.reception.journalWentBack()
+            if isinstance(line.session, AckedSession):
+                line.session.journalWentBack()
 
     def gone(self, line: ListenerProtocol) -> None:
         """A connection is lost."""
@@ -147,8 +147,8 @@ class ListenerFactory(Factory):
         assert line.worker is not None
         if self.roster.leave(line.worker, line):
             self.pacing.forget(line.worker)
-        if isinstance(line.reception, Acknowledged):
-            self.roster.gone(line.reception)
+        if isinstance(line.session, AckedSession):
+            self.roster.gone(line.session)
 
     def _look(self) -> None:
         """Check every connection periodically."""

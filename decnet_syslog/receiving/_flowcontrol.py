@@ -19,7 +19,7 @@ __all__ = ["FlowControl", "Pause"]
 class Pause(Enum):
     """Why the listener does not read a connection."""
 
-    ROOM = "the reception is full"
+    ROOM = "the session is full"
     PEER = "the peer does not read"
     RATE = "the worker sends too fast"
 

@@ -2,7 +2,7 @@
 One connection of the listener, from its acceptance to its end.
 
 Nothing is accepted before the handshake is done and the peer's certificate has given
-exactly one usable name. A L{Reception} handles the octets of a connection; L{FlowControl} says
+exactly one usable name. A L{ReceiverSession} handles the octets of a connection; L{FlowControl} says
 when it is read, L{Deadlines} when it is closed because the peer sends too slowly.
 
 This module is longer than others: each method is one thing that can happen to a connection.
@@ -38,12 +38,12 @@ from ..wire._diagnosis import diagnose, diagnoseHandshake
 from ..wire._framing import FramingError, Lines, Oversize
 from ..wire._hostname import firstContradiction
 from ..wire._protocol import OctetCountedReceiver
-from ._acked import Acknowledged
+from ._acked import AckedSession
 from ._connectionlimits import showAddress
 from ._deadlines import Deadlines
 from ._flowcontrol import FlowControl, Pause
 from ._keepalive import keepAlive
-from ._reception import Plain, Reception, Violation
+from ._reception import PlainSession, ReceiverSession, Violation
 
 if TYPE_CHECKING:
     from ._factory import ListenerFactory
@@ -80,7 +80,7 @@ class ListenerProtocol(OctetCountedReceiver):
     """
     One connection.
 
-    @ivar reception: C{None} until the handshake is done and the name is accepted.
+    @ivar session: C{None} until the handshake is done and the name is accepted.
     @ivar certificate: the peer's certificate, from then on.
     @ivar reports: whether the peer reports its state, also when it has no lines to send.
     @ivar history: whether the peer receives marks of the journal's history.
@@ -91,7 +91,7 @@ class ListenerProtocol(OctetCountedReceiver):
     factory: ListenerFactory
 
     def __init__(self) -> None:
-        self.reception: Reception | None = None
+        self.session: ReceiverSession | None = None
         self.address = ""
         self.worker: str | None = None
         self.reports = self.history = False
@@ -150,7 +150,7 @@ class ListenerProtocol(OctetCountedReceiver):
             # A plain peer is sent no octets, so only others can fail to read them.
             transport.registerProducer(self, True)
             self._producing = True
-        self.reception = self.factory.receptionFor(
+        self.session = self.factory.sessionFor(
             self, self.worker, fingerprint(certificate), self.address
         )
         self._log.info(
@@ -169,11 +169,11 @@ class ListenerProtocol(OctetCountedReceiver):
                 versions=", ".join(unknown),
             )
         self._deadlines.begin()
-        self.reception.start()
+        self.session.start()
         if self.factory.pacing.owes(self.worker):
             self.hold()
-        if isinstance(self.reception, Acknowledged):
-            self.reception.greet()
+        if isinstance(self.session, AckedSession):
+            self.session.greet()
 
     def _objection(self, certificate: x509.Certificate) -> Objection | None:
         """The reason to refuse a certificate, found by the handshake or since then."""
@@ -261,30 +261,30 @@ class ListenerProtocol(OctetCountedReceiver):
         return not self._flow.isSilenceOurs
 
     def linesReceived(self, lines: Lines) -> None:
-        """Hand lines to the reception."""
+        """Hand lines to the session."""
         if self.factory.rejects:
             super().linesReceived(lines)
             return
         self._deadlines.frameEnded()
-        assert self.reception is not None
+        assert self.session is not None
         try:
-            self.reception.linesReceived(lines)
+            self.session.linesReceived(lines)
         except Violation as violation:
             self._violated(violation)
 
     def framesReceived(self, messages: list[bytes]) -> None:
-        """Hand messages to the reception."""
+        """Hand messages to the session."""
         self._deadlines.frameEnded()
-        assert self.reception is not None
+        assert self.session is not None
         try:
             if self.factory.rejects:
-                self._framesOfHost(self.reception, messages)
+                self._framesOfHost(self.session, messages)
             else:
-                self.reception.framesReceived(messages)
+                self.session.framesReceived(messages)
         except Violation as violation:
             self._violated(violation)
 
-    def _framesOfHost(self, reception: Reception, messages: list[bytes]) -> None:
+    def _framesOfHost(self, session: ReceiverSession, messages: list[bytes]) -> None:
         """
         Hand over messages up to the first that names another machine.
 
@@ -294,27 +294,27 @@ class ListenerProtocol(OctetCountedReceiver):
         assert self.worker is not None
         found = firstContradiction(messages, self.worker)
         if found is None:
-            reception.framesReceived(messages)
+            session.framesReceived(messages)
             return
         at, hostname = found
         if at:
-            reception.framesReceived(messages[:at])
+            session.framesReceived(messages[:at])
         raise Violation("hostname", f"a message of {showText(hostname)}")
 
     def controlReceived(self, line: ControlLine) -> None:
-        """Hand a control line to the reception."""
+        """Hand a control line to the session."""
         self._deadlines.frameEnded()
-        assert isinstance(self.reception, Acknowledged)
+        assert isinstance(self.session, AckedSession)
         try:
-            self.reception.controlReceived(line)
+            self.session.controlReceived(line)
         except Violation as violation:
             self._violated(violation)
 
     def oversizeReceived(self, frame: Oversize) -> None:
         """Pass on a message over the limit, for a gap record."""
         self._deadlines.frameEnded()
-        assert isinstance(self.reception, Plain)
-        self.reception.oversizeReceived(frame)
+        assert isinstance(self.session, PlainSession)
+        self.session.oversizeReceived(frame)
         count = self.factory.seldom.occurred((self.worker, "oversize"))
         if count:
             self._log.warn(
@@ -394,8 +394,8 @@ class ListenerProtocol(OctetCountedReceiver):
         transport = cast(Any, self.transport)
         self.refuse()
         if self.control:
-            if self.reception is not None:
-                self.reception.acknowledge()
+            if self.session is not None:
+                self.session.acknowledge()
             self.sendControl(bye)
         if self._producing:
             # Otherwise the connection would stay open for further output of the producer.
@@ -443,8 +443,8 @@ class ListenerProtocol(OctetCountedReceiver):
     def resumeProducing(self) -> None:
         """The peer reads again."""
         self._flow.resume(Pause.PEER)
-        if self.reception is not None:
-            self.reception.peerReads()
+        if self.session is not None:
+            self.session.peerReads()
 
     def stopProducing(self) -> None:
         """The transport is gone."""
@@ -454,15 +454,15 @@ class ListenerProtocol(OctetCountedReceiver):
         self._flow.isLost = True
         self._stopTimer()
         self._handshakeOver()
-        if not self.control and self.reception is not None:
+        if not self.control and self.session is not None:
             # A plain peer does not send the waiting messages again.
             self.proceed()
         self._countHeld(0)
-        if self.reception is None:
+        if self.session is None:
             if not self._turnedAway and not isReported(self._handle()):
                 self._noHandshake(reason)
             return
-        self.reception.connectionLost()
+        self.session.connectionLost()
         self.factory.gone(self)
         self._log.info(
             "{worker} at {address} is gone: {reason}; {unfinished} octets of an unfinished frame",

@@ -1,5 +1,5 @@
 """
-Reception: the octets that one connection has sent, until the journal has them.
+Sessions of the receiving side: the octets that one connection has sent, until the journal has them.
 
 Requirements:
 
@@ -7,7 +7,7 @@ Requirements:
   that;
 * at most L{Limits.pendingPerConnection} octets wait here; then the connection is not read.
 
-L{Plain} is the reception of RFC 5425, L{decnet_syslog.receiving._acked} that of the
+L{PlainSession} is the session of RFC 5425, L{decnet_syslog.receiving._acked} that of the
 delivery extension.
 
 Messages are gathered as blocks of lines, and the blocks are joined once when the journal
@@ -29,7 +29,14 @@ from ..wire._control import BYE, ControlLine
 from ..wire._framing import Lines, Oversize
 from ..wire._record import Provenance
 
-__all__ = ["OVERSIZE", "Line", "Plain", "Reception", "Violation", "asLines"]
+__all__ = [
+    "OVERSIZE",
+    "Line",
+    "PlainSession",
+    "ReceiverSession",
+    "Violation",
+    "asLines",
+]
 
 # The reason of a gap for a message over the limit; the forwarder uses the same for a line.
 OVERSIZE = "oversize"
@@ -60,7 +67,7 @@ def asLines(messages: list[bytes]) -> Lines | None:
 
 
 class Line(Protocol):
-    """The connection, as a reception uses it."""
+    """The connection, as a session uses it."""
 
     def sendControl(self, *lines: ControlLine) -> None:
         """Send control lines."""
@@ -88,7 +95,7 @@ class _Who:
     address: str
 
 
-class Reception(ABC):
+class ReceiverSession(ABC):
     """The common part of both kinds: gathering and pausing."""
 
     _log = Logger()
@@ -223,9 +230,9 @@ class Reception(ABC):
         self._close("error", "internal error of the listener; its log has the details")
 
 
-class Plain(Reception):
+class PlainSession(ReceiverSession):
     """
-    Reception from a peer without the extension: plain RFC 5425.
+    A session from a peer without the extension: plain RFC 5425.
 
     One LF at the end of a message counts as its line end, not as a part of it: rsyslog's own
     RFC 5424 template sends one.

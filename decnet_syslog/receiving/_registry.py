@@ -19,7 +19,7 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from ..wire._control import BYE
-from ._acked import Acknowledged, Key
+from ._acked import AckedSession, Key
 
 __all__ = ["Member", "Roster"]
 
@@ -55,7 +55,7 @@ class Roster:
     def __init__(self, perWorkerMax: int) -> None:
         self._perWorkerMax = perWorkerMax
         self._members: dict[str, deque[Member]] = {}
-        self._owners: dict[Key, Acknowledged] = {}
+        self._owners: dict[Key, AckedSession] = {}
 
     def of(self, worker: str) -> Sequence[Member]:
         """The connections of a worker, the oldest first."""
@@ -97,19 +97,19 @@ class Roster:
         del self._members[worker]
         return True
 
-    def opened(self, stream: Key, reception: Acknowledged) -> None:
+    def opened(self, stream: Key, session: AckedSession) -> None:
         """A connection opens a stream: close the older connection that has it."""
         older = self._owners.get(stream)
-        self._owners[stream] = reception
-        if older is None or older is reception:
+        self._owners[stream] = session
+        if older is None or older is session:
             return
-        here, there = reception.who.address, older.who.address
+        here, there = session.who.address, older.who.address
         if _host(here) != _host(there):
             self._log.warn(
                 "{worker} sends stream {stream} from {address} and from {other}: the state"
                 " of its forwarder was copied, or its host has a new address",
                 event="collision",
-                worker=reception.who.worker,
+                worker=session.who.worker,
                 stream=stream[1],
                 address=here,
                 other=there,
@@ -117,12 +117,12 @@ class Roster:
             )
         older.supersede()
 
-    def closed(self, stream: Key, reception: Acknowledged) -> None:
+    def closed(self, stream: Key, session: AckedSession) -> None:
         """A connection has released a stream."""
-        if self._owners.get(stream) is reception:
+        if self._owners.get(stream) is session:
             del self._owners[stream]
 
-    def gone(self, reception: Acknowledged) -> None:
+    def gone(self, session: AckedSession) -> None:
         """A connection with streams is gone."""
-        for stream in reception.opened:
-            self.closed(stream, reception)
+        for stream in session.opened:
+            self.closed(stream, session)

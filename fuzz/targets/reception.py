@@ -32,8 +32,8 @@ from decnet_syslog.journal._space import Space
 from decnet_syslog.journal._sqlite import Journal, JournalFull
 from decnet_syslog.journal._values import Batch, Mark
 from decnet_syslog.limits import Limits
-from decnet_syslog.receiving._acked import Acknowledged
-from decnet_syslog.receiving._reception import Plain, Reception, Violation
+from decnet_syslog.receiving._acked import AckedSession
+from decnet_syslog.receiving._reception import PlainSession, ReceiverSession, Violation
 from decnet_syslog.receiving._registry import Roster
 from decnet_syslog.wire._control import (
     ACK,
@@ -190,34 +190,34 @@ class _End(OctetCountedReceiver):
         self.resumed: dict[Key, int] = {}
         self._world = world
         rest = (worker, "f", "a", self, world.commits, lambda: "2026-04-18T00:00:00Z")
-        self.reception: Reception
+        self.session: ReceiverSession
         if control:
-            self.reception = Acknowledged(
-                *rest, world.journal, _LIMITS, world.roster, history=history
+            self.session = AckedSession(
+                *rest, world.journal, _LIMITS, world.registry, history=history
             )
         else:
-            self.reception = Plain(*rest)
-        self.reception.start()
-        if isinstance(self.reception, Acknowledged):
-            self.reception.greet()
+            self.session = PlainSession(*rest)
+        self.session.start()
+        if isinstance(self.session, AckedSession):
+            self.session.greet()
 
     def framesReceived(self, messages: list[bytes]) -> None:
         try:
-            self.reception.framesReceived(messages)
+            self.session.framesReceived(messages)
         except Violation as violation:
             self.close(BYE(violation.code, violation.text))
 
     def controlReceived(self, line: ControlLine) -> None:
-        assert isinstance(self.reception, Acknowledged)
+        assert isinstance(self.session, AckedSession)
         self.asked += isinstance(line, SEEN)
         try:
-            self.reception.controlReceived(line)
+            self.session.controlReceived(line)
         except Violation as violation:
             self.close(BYE(violation.code, violation.text))
 
     def oversizeReceived(self, frame: Oversize) -> None:
-        assert isinstance(self.reception, Plain)
-        self.reception.oversizeReceived(frame)
+        assert isinstance(self.session, PlainSession)
+        self.session.oversizeReceived(frame)
 
     def frameError(self, error: FramingError | ControlError) -> None:
         self.close(BYE("framing", str(error)))
@@ -282,7 +282,7 @@ class _End(OctetCountedReceiver):
             if not self.control:
                 # As in the listener: no second BYE is sent.
                 self.proceed()
-            self.reception.connectionLost()
+            self.session.connectionLost()
 
 
 @cache
@@ -320,7 +320,7 @@ class _World:
             self.journal, self.inThread, self.clock, self.failures.append, _LIMITS
         )
         self.ends: list[_End] = []
-        self.roster = Roster(16)
+        self.registry = Roster(16)
         self.current = 0
 
     def inThread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
@@ -364,10 +364,10 @@ class _World:
         """Check that waiting octets are bounded and counted."""
         waiting = 0
         for end in self.ends:
-            mine = end.reception._octets + end.reception._taken
+            mine = end.session._octets + end.session._taken
             waiting += mine
             assert mine < _RECEIVED_OCTETS_MAX + _RECEIVE_COST_MAX, mine
-            if not end.reception._paused and not end.closed and not end.lost:
+            if not end.session._paused and not end.closed and not end.lost:
                 assert mine < _RECEIVED_OCTETS_MAX, mine
         assert self.commits.pendingOctets == waiting, (self.commits, waiting)
         assert not self.failures, self.failures
