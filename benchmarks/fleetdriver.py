@@ -91,10 +91,12 @@ class Member:
             wrapped: IStreamClientEndpoint = wrapClientTLS(context, tcp)
             return wrapped
 
-        def sessionFor(line: ForwarderProtocol) -> Session | None:
+        def sessionFor(connection: ForwarderProtocol) -> Session | None:
             if not plan.acked:
-                return cast(Session, PlainTrickle(self, line))
-            return cast(Session, Trickle(self, line)) if line.control else None
+                return cast(Session, PlainTrickle(self, connection))
+            return (
+                cast(Session, Trickle(self, connection)) if connection.control else None
+            )
 
         self._factory = ForwarderFactory(
             fleet.reactor,

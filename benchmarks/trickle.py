@@ -51,9 +51,9 @@ class Crew(Protocol):
 class Trickle:
     """The sending side of a connection with the extension."""
 
-    def __init__(self, member: Crew, line: ForwarderProtocol) -> None:
+    def __init__(self, member: Crew, connection: ForwarderProtocol) -> None:
         self._member = member
-        self._line = line
+        self._line = connection
         self._offset = 0
         self.isGreeted = False
         # Never checked here.
@@ -98,9 +98,9 @@ class Trickle:
 class PlainTrickle:
     """The sending side of a plain connection."""
 
-    def __init__(self, member: Crew, line: ForwarderProtocol) -> None:
+    def __init__(self, member: Crew, connection: ForwarderProtocol) -> None:
         self._member = member
-        self._line = line
+        self._line = connection
         member.joined(self)
         self.send(stamped(member.number, time.monotonic_ns()))
         member.ready()

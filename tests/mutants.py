@@ -156,7 +156,7 @@ def acknowledgeBeforeCommit() -> Sequence[Replacement]:
         current = self._current
         if current is not None:
             grant = current.grant
-            self._line.sendControl(
+            self._connection.sendControl(
                 ACK(grant.stream, grant.generation, current.received)
             )
 

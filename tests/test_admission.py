@@ -622,9 +622,9 @@ class LiveTests(TLSTestCase):
     def test_deafPeer(self) -> None:
         """A peer that does not respond to the close is disconnected soon."""
         self.connect(ForwarderContext(worker("w1"), "decnet-master", False))
-        (line,) = self.listener.connections
+        (connection,) = self.listener.connections
         self.listener.sweep(lambda chain: REVOKED)
-        self.assertEqual(self.listener.connections, {line})
+        self.assertEqual(self.listener.connections, {connection})
         self.clock.advance(EXPEL_S)
         self.pumps[0].flush()
         self.assertEqual(self.listener.connections, set())

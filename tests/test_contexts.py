@@ -493,8 +493,12 @@ class LimitTests(TLSTestCase):
         """
         other = self.plain(b"", "w2")
         clients = [self.plain(b"") for _ in range(Limits.connectionsPerWorker + 2)]
-        alive = [line for line in self.listener.connections if not line._refused]
-        names = Counter([line.worker for line in alive])
+        alive = [
+            connection
+            for connection in self.listener.connections
+            if not connection._refused
+        ]
+        names = Counter([connection.worker for connection in alive])
         self.assertEqual(names["w1"], Limits.connectionsPerWorker)
         self.assertEqual(names["w2"], 1)
         self.assertIsNone(clients[-1].lost)

@@ -111,7 +111,7 @@ class FactoryTestCase(SynchronousTestCase):
         self.masters = Masters([Address("one", 6514)], self.clock, lambda: self.chance)
         self.factory = ForwarderFactory(
             self.clock,
-            lambda line: self.session,
+            lambda connection: self.session,
             lambda: self.refusal,
             self.masters,
             self.welcome.append,

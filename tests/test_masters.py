@@ -291,8 +291,8 @@ class HomingTests(FactoryTestCase):
         self.assertEqual(self.masters.current, A)
         self.assertEqual(len(self.endpoint.attempts), 3)
         # At the preferred master no probes are made.
-        line, _ = self.connected()
-        line.accepted()
+        connection, _ = self.connected()
+        connection.accepted()
         self.clock.advance(10 * RETURN_S)
         self.assertEqual(len(self.probes), 1)
 

@@ -154,10 +154,10 @@ class RemoteOutputTests(SynchronousTestCase):
         answer.
         """
         remote = self.started()
-        assert remote._line is not None and remote._child is not None
-        remote._line.send(("reopen", ()))
-        self.assertTrue(select.select([remote._line], [], [], 60)[0])
-        remote._line.close()
+        assert remote._pipe is not None and remote._child is not None
+        remote._pipe.send(("reopen", ()))
+        self.assertTrue(select.select([remote._pipe], [], [], 60)[0])
+        remote._pipe.close()
         self.assertEqual(remote._child.wait(60), 0)
 
     def test_lockedByChild(self) -> None:

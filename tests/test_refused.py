@@ -353,8 +353,8 @@ class KeyExchangeTests(ToldTestCase):
         for offers in (True, False):
             creator = ForwarderContext(worker(), "decnet-master", offers)
             client = self.connect(creator, b"")
-            (line,) = self.listener.connections
-            for end in (client, line):
+            (connection,) = self.listener.connections
+            for end in (client, connection):
                 handle = end.transport.getHandle()  # type: ignore[union-attr]
                 self.assertEqual(handle.get_group_name(), "X25519MLKEM768")
                 self.assertEqual(handle.get_protocol_version_name(), "TLSv1.3")
@@ -391,12 +391,12 @@ class ForwarderTests(FactoryTestCase):
         next attempt.
         """
         self.session = mock.Mock(spec=Session, inFlight=0, isStalled=False)
-        line, transport = self.connected()
+        connection, transport = self.connected()
         transport.negotiatedProtocol = DELIVERY_PROTOCOL
-        line.handshakeCompleted()
+        connection.handshakeCompleted()
         for one in says:
-            line.dataReceived(encodeControl(one))
-        line.connectionLost(reason or Failure(ConnectionDone()))
+            connection.dataReceived(encodeControl(one))
+        connection.connectionLost(reason or Failure(ConnectionDone()))
         return self.delayOfNext()
 
     def refusals(self) -> list[str]:
@@ -467,21 +467,21 @@ class ForwarderTests(FactoryTestCase):
         A forwarder counts as connected once it has received HELLO, once per connection.
         """
         self.session = mock.Mock(spec=Session, inFlight=0, isStalled=False)
-        line, transport = self.connected()
+        connection, transport = self.connected()
         transport.negotiatedProtocol = DELIVERY_PROTOCOL
-        line.handshakeCompleted()
-        self.assertEqual((line.greeted, self.welcome), (False, []))
-        line.dataReceived(encodeControl(HELLO(1, "0" * 32, 2048, 64)))
-        line.accepted()
-        line.accepted()
-        self.assertEqual((line.greeted, self.welcome), (True, [line]))
+        connection.handshakeCompleted()
+        self.assertEqual((connection.greeted, self.welcome), (False, []))
+        connection.dataReceived(encodeControl(HELLO(1, "0" * 32, 2048, 64)))
+        connection.accepted()
+        connection.accepted()
+        self.assertEqual((connection.greeted, self.welcome), (True, [connection]))
 
     def test_ownRefusal(self) -> None:
         """If the forwarder refuses the master, this is logged once and counted."""
         self.refusal = "certificate 'CN=x' refused: a reason; a remedy"
         for _ in range(5):
-            line, _ = self.connected()
-            line.connectionLost(Failure(SSL.Error([("", "", "verify failed")])))
+            connection, _ = self.connected()
+            connection.connectionLost(Failure(SSL.Error([("", "", "verify failed")])))
             self.delayOfNext()
         (said,) = self.refusals()
         self.assertIn("a reason; a remedy", said)

@@ -334,11 +334,11 @@ class PlainTests(TailTestCase):
             def whenArrived(self, call: Callable[[], None]) -> None:
                 clock.callLater(0, call)
 
-        line = Line()
+        connection = Line()
         self.append(b"".join(b"line %03d\n" % n for n in range(100)))
         self.now += 1
         self.files.poll()
-        s = PlainSender(self.files, line, clock, Counts())
+        s = PlainSender(self.files, connection, clock, Counts())
         s.connectionMade()
         for _ in range(20):
             clock.advance(1)
@@ -349,5 +349,5 @@ class PlainTests(TailTestCase):
         for _ in range(20):
             clock.advance(1)
             s.pump()
-        self.assertNotIn(b"line 000", line.out)
+        self.assertNotIn(b"line 000", connection.out)
         self.assertTrue(said or self.events, "the skipped lines were not reported")

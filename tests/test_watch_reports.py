@@ -334,15 +334,15 @@ class EndsTests(FactoryTestCase):
         ]
         for bye, session, error, word in cases:
             self.connector.connect()
-            line, _ = self.connected()
-            line.lastBye = bye
-            line.session = cast(Any, session)
-            self.factory.lost(line, Failure(error))
+            connection, _ = self.connected()
+            connection.lastBye = bye
+            connection.session = cast(Any, session)
+            self.factory.lost(connection, Failure(error))
             self.assertEqual(self.factory.ends[word], 1, word)
             self.assertEqual(
                 self.factory.why, Failure(error).getErrorMessage().rstrip(".")
             )
-            line.session = None
-            line.connectionLost(Failure(error))
+            connection.session = None
+            connection.connectionLost(Failure(error))
             self.factory.ends["handshake"] -= 1
         self.factory.stopTrying()

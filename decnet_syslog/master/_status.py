@@ -108,18 +108,20 @@ class ListenerStatus:
         now = self._clock()
         self.fleet.ends.update(self._ends())
         present: dict[str, Presence] = {}
-        for line in self._listener.works.factory.connections:
-            name, certificate = line.worker, line.certificate
+        for connection in self._listener.works.factory.connections:
+            name, certificate = connection.worker, connection.certificate
             assert name is not None and certificate is not None
             expires = certificate.not_valid_after_utc.timestamp()
-            heard = line.heard if line.reports and line.reading else now
+            heard = (
+                connection.heard if connection.reports and connection.reading else now
+            )
             before = present.get(name)
             if before is None:
-                present[name] = Presence(1, (line.address,), heard, expires)
+                present[name] = Presence(1, (connection.address,), heard, expires)
             else:
                 present[name] = Presence(
                     before.connections + 1,
-                    (*before.addresses, line.address),
+                    (*before.addresses, connection.address),
                     max(before.heard, heard),
                     min(before.expires or expires, expires),
                 )

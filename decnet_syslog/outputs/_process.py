@@ -131,7 +131,7 @@ class RemoteOutput:
         self._lock = lock
         self._paths = paths or OutputPaths()
         self._child: subprocess.Popen[bytes] | None = None
-        self._line: ObjectPipe | None = None
+        self._pipe: ObjectPipe | None = None
 
     @property
     def syncDue(self) -> bool:
@@ -163,7 +163,7 @@ class RemoteOutput:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
-        self._line = ObjectPipe(ours.detach())
+        self._pipe = ObjectPipe(ours.detach())
         self._call("start", cursor)
 
     def apply(self, batches: Sequence[Batch]) -> Cursor | None:
@@ -187,7 +187,7 @@ class RemoteOutput:
 
     def close(self) -> None:
         """Close the files and end the child."""
-        if self._line is None:
+        if self._pipe is None:
             return
         try:
             self._call("close")
@@ -196,18 +196,18 @@ class RemoteOutput:
 
     def abandon(self) -> None:
         """End the child, even if it has failed."""
-        if self._line is not None:
-            self._line.close()
-            self._line = None
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
         if self._child is not None:
             self._child.wait()
             self._child = None
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        assert self._line is not None, "not started"
+        assert self._pipe is not None, "not started"
         try:
-            self._line.send((method, arguments))
-            result, error, self.seq, self.unsynced, events = self._line.recv()
+            self._pipe.send((method, arguments))
+            result, error, self.seq, self.unsynced, events = self._pipe.recv()
         except (EOFError, OSError) as lost:
             raise RuntimeError(f"the process of {self.name} has ended") from lost
         for name, facts in events:

@@ -62,7 +62,7 @@ from ..wire._control import (
 )
 from ..wire._framing import Lines
 from ..wire._report import Report, ReportGatherer, TooMuch
-from ._reception import Line, ReceiverSession, Violation, asLines
+from ._reception import IConnection, ReceiverSession, Violation, asLines
 
 __all__ = ["AckedSession", "IStreamRegistry", "Key"]
 
@@ -120,7 +120,7 @@ class AckedSession(ReceiverSession):
         worker: str,
         fingerprint: str,
         address: str,
-        line: Line,
+        connection: IConnection,
         commits: GroupCommit,
         now: Callable[[], str],
         journal: IJournal,
@@ -135,7 +135,7 @@ class AckedSession(ReceiverSession):
             negotiated.
         @param history: whether version 2 was negotiated, with marks of the journal.
         """
-        super().__init__(worker, fingerprint, address, line, commits, now, marks)
+        super().__init__(worker, fingerprint, address, connection, commits, now, marks)
         self._journal = journal
         self._limits = limits
         self._owners = owners
@@ -161,10 +161,10 @@ class AckedSession(ReceiverSession):
         journal, limits = self._journal, self._limits
         rest = journal.identity, limits.message, limits.filesPerConnection
         if self._mark is None:
-            self._line.sendControl(HELLO(1, *rest))
+            self._connection.sendControl(HELLO(1, *rest))
             return
         mark = self._mark = journal.mark
-        self._line.sendControl(HELLO2(2, *rest, mark.number, mark.token))
+        self._connection.sendControl(HELLO2(2, *rest, mark.number, mark.token))
 
     def _newMark(self) -> Sequence[ControlLine]:
         """The mark, if it has moved: it is sent before lines with positions."""
@@ -399,7 +399,7 @@ class AckedSession(ReceiverSession):
 
     def reads(self) -> bool:
         """Whether the peer reads what we send."""
-        return self._line.isRead
+        return self._connection.isRead
 
     def sendKnown(self, known: list[StreamPosition], isLast: bool) -> None:
         """Send a piece of the answer to LIST."""
@@ -410,7 +410,7 @@ class AckedSession(ReceiverSession):
             for k in known
         ]
         end = (LISTED(),) if isLast else ()
-        self._line.sendControl(*self._newMark(), *lines, *end)
+        self._connection.sendControl(*self._newMark(), *lines, *end)
 
     def listingFailed(self, failure: Failure) -> None:
         """The journal is blocked and cannot be read."""
@@ -430,13 +430,13 @@ class AckedSession(ReceiverSession):
 
     def _answer(self, kept: bool | None) -> None:
         if kept is not None and not self._over:
-            self._line.sendControl(HISTORY(kept))
+            self._connection.sendControl(HISTORY(kept))
 
     def _granted(self, grant: StreamLease | None, name: str) -> None:
         if grant is None or self._over:
             return
         self._streams[grant.stream, grant.generation] = _Open(grant, name, grant.offset)
-        self._line.sendControl(
+        self._connection.sendControl(
             *self._newMark(),
             RESUME(grant.stream, grant.generation, grant.offset, grant.base, grant.crc),
         )
@@ -523,7 +523,7 @@ class AckedSession(ReceiverSession):
         if owed and not self._over:
             self._commits.acknowledgements += len(owed)
             acks = [ACK(*key, end) for key, end in owed.items()]
-            self._line.sendControl(*self._newMark(), *acks)
+            self._connection.sendControl(*self._newMark(), *acks)
 
     def supersede(self) -> None:
         """

@@ -96,29 +96,29 @@ class ListenerFactory(Factory):
         self.reported: Callable[[str, Report], None] = lambda worker, report: None
 
     def sessionFor(
-        self, line: ListenerProtocol, worker: str, fingerprint: str, address: str
+        self, connection: ListenerProtocol, worker: str, fingerprint: str, address: str
     ) -> ReceiverSession:
         """Make the session of a connection with a complete handshake."""
-        self.connections.add(line)
-        self.roster.join(worker, line)
+        self.connections.add(connection)
+        self.roster.join(worker, connection)
         if self._looks is None:
             self._looks = self.clock.callLater(self._lookSeconds, self._look)
-        common = (worker, fingerprint, address, line, self._commits, self._now)
-        if line.control:
+        common = (worker, fingerprint, address, connection, self._commits, self._now)
+        if connection.control:
             return AckedSession(
                 *common,
                 self._journal,
                 self.limits,
                 self.roster,
                 self._marks,
-                self.reported if line.reports else None,
-                line.history,
+                self.reported if connection.reports else None,
+                connection.history,
             )
         return PlainSession(*common, self._marks)
 
-    def received(self, line: ListenerProtocol, octets: int) -> None:
+    def received(self, connection: ListenerProtocol, octets: int) -> None:
         """Count a worker's octets, and stop reading it for a while if there are too many."""
-        worker = line.worker
+        worker = connection.worker
         assert worker is not None
         if self.pacing.spend(worker, octets):
             for member in self.roster.of(worker):
@@ -130,32 +130,32 @@ class ListenerFactory(Factory):
 
     def sweep(self, refuse: RefuseChain) -> None:
         """Close the connections whose certificates are not accepted any more."""
-        for line in list(self.connections):
-            reason = refuse(chainOf(line.transport))
+        for connection in list(self.connections):
+            reason = refuse(chainOf(connection.transport))
             if reason is not None:
-                line.expel(reason)
+                connection.expel(reason)
 
     def journalWentBack(self) -> None:
         """The journal went back: close all connections that have positions."""
-        for line in list(self.connections):
-            if isinstance(line.session, AckedSession):
-                line.session.journalWentBack()
+        for connection in list(self.connections):
+            if isinstance(connection.session, AckedSession):
+                connection.session.journalWentBack()
 
-    def gone(self, line: ListenerProtocol) -> None:
+    def gone(self, connection: ListenerProtocol) -> None:
         """A connection is lost."""
-        self.connections.discard(line)
-        assert line.worker is not None
-        if self.roster.leave(line.worker, line):
-            self.pacing.forget(line.worker)
-        if isinstance(line.session, AckedSession):
-            self.roster.gone(line.session)
+        self.connections.discard(connection)
+        assert connection.worker is not None
+        if self.roster.leave(connection.worker, connection):
+            self.pacing.forget(connection.worker)
+        if isinstance(connection.session, AckedSession):
+            self.roster.gone(connection.session)
 
     def _look(self) -> None:
         """Check every connection periodically."""
         self._looks = None
         now = self.clock.seconds()
-        for line in list(self.connections):
-            line.look(now)
+        for connection in list(self.connections):
+            connection.look(now)
         if self.connections:
             self._looks = self.clock.callLater(self._lookSeconds, self._look)
 

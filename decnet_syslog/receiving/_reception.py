@@ -11,7 +11,7 @@ L{PlainSession} is the session of RFC 5425, L{decnet_syslog.receiving._acked} th
 delivery extension.
 
 Messages are gathered as blocks of lines, and the blocks are joined once when the journal
-takes them. No state here depends on a transport: L{Line} is the interface to one.
+takes them. No state here depends on a transport: L{IConnection} is the interface to one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ..wire._record import Provenance
 
 __all__ = [
     "OVERSIZE",
-    "Line",
+    "IConnection",
     "PlainSession",
     "ReceiverSession",
     "Violation",
@@ -66,7 +66,7 @@ def asLines(messages: list[bytes]) -> Lines | None:
     return Lines(octets, count) if octets.count(b"\n") == count else None
 
 
-class Line(Protocol):
+class IConnection(Protocol):
     """The connection, as a session uses it."""
 
     def sendControl(self, *lines: ControlLine) -> None:
@@ -105,7 +105,7 @@ class ReceiverSession(ABC):
         worker: str,
         fingerprint: str,
         address: str,
-        line: Line,
+        connection: IConnection,
         commits: GroupCommit,
         now: Callable[[], str],
         marks: bool = False,
@@ -114,7 +114,7 @@ class ReceiverSession(ABC):
         @param marks: as of L{Provenance}.
         """
         self.who = _Who(worker, fingerprint, address)
-        self._line = line
+        self._connection = connection
         self._commits = commits
         self._now = now
         self._marks = marks
@@ -148,7 +148,7 @@ class ReceiverSession(ABC):
         """Begin. The connection is not read while there is no room."""
         if self._commits.crowdedFor(self.who.worker):
             self._paused = True
-            self._line.pause()
+            self._connection.pause()
             self._commits.waitForRoom(self)
 
     @abstractmethod
@@ -181,7 +181,7 @@ class ReceiverSession(ABC):
             or self._commits.crowdedFor(self.who.worker, waiting)
         ):
             self._paused = True
-            self._line.pause()
+            self._connection.pause()
 
     def _takeOctets(self) -> None:
         self._taken += self._octets
@@ -212,12 +212,12 @@ class ReceiverSession(ABC):
             self._commits.waitForRoom(self)
         elif self._octets < self._commits.limits.pendingPerConnection:
             self._paused = False
-            self._line.resume()
+            self._connection.resume()
 
     def _close(self, code: str, text: str) -> None:
         if not self._over:
             self._over = True
-            self._line.close(BYE(code, text))
+            self._connection.close(BYE(code, text))
 
     def connectionLost(self) -> None:
         """The connection is gone. Received octets are still committed."""

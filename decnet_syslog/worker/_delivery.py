@@ -49,15 +49,15 @@ class Delivery:
         self._resend = resendToNewMaster
         self._chunkOctets = chunkOctets
 
-    def sessionFor(self, line: ForwarderProtocol) -> Session | None:
+    def sessionFor(self, connection: ForwarderProtocol) -> Session | None:
         """
         Make the session of a connection.
 
         @return: C{None} to refuse this master.
         """
-        session = Session(self._reactor, self._thread, line)
+        session = Session(self._reactor, self._thread, connection)
         sender: ISender
-        if line.control:
+        if connection.control:
             sender = AckedSender(
                 self._files,
                 session,
@@ -79,9 +79,9 @@ class Delivery:
         session.begin(sender)
         return session
 
-    def connected(self, line: ForwarderProtocol) -> None:
+    def connected(self, connection: ForwarderProtocol) -> None:
         """The master accepted us: log which delivery it gets."""
-        if line.control:
+        if connection.control:
             self._log.info("connected to the master with acknowledged delivery")
             return
         if self._delivery == "auto" and self._files.hasJournal:

@@ -43,27 +43,30 @@ BYE_CODES = (
 
 
 def endOf(
-    line: ForwarderProtocol, refused: str | None, told: Told | None, reason: Failure
+    connection: ForwarderProtocol,
+    refused: str | None,
+    told: Told | None,
+    reason: Failure,
 ) -> str:
     """Why a connection ended, as one of a fixed set of words."""
     if refused is not None:
         return "certificate"
-    if line.lastBye is not None:
-        code = line.lastBye.code
+    if connection.lastBye is not None:
+        code = connection.lastBye.code
         return f"bye-{code}" if code in BYE_CODES else "bye-other"
     if told is not None:
         return "alert"
-    if line.stalled:
+    if connection.stalled:
         return "stalled"
-    if line.session is None:
+    if connection.session is None:
         return "handshake"
     return "closed" if reason.check(ConnectionDone) else "lost"
 
 
-def toldBy(line: ForwarderProtocol, reason: Failure) -> Told | None:
+def toldBy(connection: ForwarderProtocol, reason: Failure) -> Told | None:
     """Why the master refuses our certificate, if it sent a reason."""
-    if line.lastBye is not None:
-        return toldByCode(line.lastBye.code)
+    if connection.lastBye is not None:
+        return toldByCode(connection.lastBye.code)
     return toldByAlert(reason.value)
 
 

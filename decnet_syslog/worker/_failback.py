@@ -172,12 +172,12 @@ class Homing:
 
     @inlineCallbacks
     def _seek(self) -> Generator[Deferred[Any], Any, None]:
-        line = self._factory.line
-        if line is None or not line.taken:
+        connection = self._factory.connection
+        if connection is None or not connection.taken:
             return
         for address in self._masters.preferred:
             why = yield self._probe(address)
-            if self._stopped or self._factory.line is not line:
+            if self._stopped or self._factory.connection is not connection:
                 return
             if why is not None:
                 self._log.info(
@@ -186,7 +186,11 @@ class Homing:
                     why=why,
                 )
                 continue
-            if not line.control and line.session is not None and line.session.inFlight:
+            if (
+                not connection.control
+                and connection.session is not None
+                and connection.session.inFlight
+            ):
                 # Without acknowledgements, lines in flight would be sent twice. Try next time.
                 return
             self._log.info(
@@ -194,7 +198,7 @@ class Homing:
                 master=str(address),
             )
             self._masters.moveTo(address)
-            line.close(BYE("shutdown", "the forwarder moves to another master"))
+            connection.close(BYE("shutdown", "the forwarder moves to another master"))
             return
 
     def _probe(self, address: Address) -> Deferred[str | None]:

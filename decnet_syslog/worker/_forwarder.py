@@ -61,7 +61,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         sessionFor: Callable[[ForwarderProtocol], Session | None],
         refusal: Callable[[], str | None],
         masters: Masters,
-        connected: Callable[[ForwarderProtocol], None] = lambda line: None,
+        connected: Callable[[ForwarderProtocol], None] = lambda connection: None,
     ) -> None:
         """
         @param sessionFor: returns what a connection carries; C{None} to refuse the master.
@@ -71,7 +71,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         """
         self.clock = clock
         self.sessionFor = sessionFor
-        self.line: ForwarderProtocol | None = None
+        self.connection: ForwarderProtocol | None = None
         self.ends: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
         self.why = "connecting"
@@ -89,18 +89,20 @@ class ForwarderFactory(ReconnectingClientFactory):
             return None
         return super().buildProtocol(addr)
 
-    def connected(self, line: ForwarderProtocol) -> None:
+    def connected(self, connection: ForwarderProtocol) -> None:
         """TCP is up."""
-        self.line = line
+        self.connection = connection
 
-    def lost(self, line: ForwarderProtocol, reason: Failure) -> None:
+    def lost(self, connection: ForwarderProtocol, reason: Failure) -> None:
         """A connection is gone. Remember why here: TLS does not tell the connector."""
-        if self.line is line:
-            self.line = None
-        self._superseded = line.lastBye is not None and line.lastBye.code in _DELAYED
-        refused = self._refusal() if line.session is None else None
-        told = None if refused is not None else toldBy(line, reason)
-        self.ends[endOf(line, refused, told, reason)] += 1
+        if self.connection is connection:
+            self.connection = None
+        self._superseded = (
+            connection.lastBye is not None and connection.lastBye.code in _DELAYED
+        )
+        refused = self._refusal() if connection.session is None else None
+        told = None if refused is not None else toldBy(connection, reason)
+        self.ends[endOf(connection, refused, told, reason)] += 1
         self.why = refused or str(told or textOf(reason))
         if refused is not None:
             self.refusals[MASTER_KIND] += 1
@@ -108,8 +110,8 @@ class ForwarderFactory(ReconnectingClientFactory):
         elif told is not None:
             self.refusals[told.kind] += 1
             text = (
-                f" (it says: {showText(line.lastBye.text, 200)})"
-                if line.lastBye
+                f" (it says: {showText(connection.lastBye.text, 200)})"
+                if connection.lastBye
                 else ""
             )
             self._sayOnce(f"{told.reason}{text}; {told.remedy}")
@@ -141,10 +143,10 @@ class ForwarderFactory(ReconnectingClientFactory):
             reason=why,
         )
 
-    def greeted(self, line: ForwarderProtocol) -> None:
+    def greeted(self, connection: ForwarderProtocol) -> None:
         """The master has accepted us."""
         self._said.pop(str(self._masters.current), None)
-        self._connected(line)
+        self._connected(connection)
 
     def whenLost(self, call: Callable[[], None]) -> None:
         """Call once, when the connection is gone."""

@@ -202,13 +202,15 @@ class ForwarderService(Service):
             self._directory.stop()
         self._factory.stopTrying()  # type: ignore[no-untyped-call]
         self._connector.stopConnecting()
-        line = self._factory.line
-        if line is not None:
-            yield self._wait(lambda: line.session is None or not line.session.inFlight)
+        connection = self._factory.connection
+        if connection is not None:
+            yield self._wait(
+                lambda: connection.session is None or not connection.session.inFlight
+            )
             lost: Deferred[None] = Deferred()
             self._factory.whenLost(lambda: lost.callback(None))
-            line.close(BYE("shutdown", "the forwarder is stopping"))
-            if self._factory.line is not None:
+            connection.close(BYE("shutdown", "the forwarder is stopping"))
+            if self._factory.connection is not None:
                 yield lost
         self._looks.stop()
         yield self._thread.ask(self._end)
@@ -243,10 +245,10 @@ class ForwarderService(Service):
     def status(self) -> str:
         """The forwarder's state in one line, with the reason if it cannot send."""
         files = self._pulse.report.followed
-        line = self._factory.line
-        if line is None or not line.greeted:
+        connection = self._factory.connection
+        if connection is None or not connection.greeted:
             return f"{files} files; no connection to the master"
-        kind = "acknowledged" if line.control else "plain RFC 5425"
+        kind = "acknowledged" if connection.control else "plain RFC 5425"
         return f"{files} files; connected to the master, {kind}"
 
     @property
@@ -263,7 +265,7 @@ class ForwarderService(Service):
             if (
                 condition()
                 or self._reactor.seconds() > deadline
-                or not self._factory.line
+                or not self._factory.connection
             ):
                 done.callback(None)
             else:
@@ -278,16 +280,16 @@ class ForwarderService(Service):
         endpoint: IStreamClientEndpoint = wrapClientTLS(self._context(), tcp)
         return endpoint
 
-    def _sessionFor(self, line: ForwarderProtocol) -> Session | None:
+    def _sessionFor(self, connection: ForwarderProtocol) -> Session | None:
         self._pulse.connected()
-        return self._delivery.sessionFor(line)
+        return self._delivery.sessionFor(connection)
 
     def _tell(self, lines: Iterable[ControlLine]) -> bool:
         """Send a report, if a connected master accepts one now."""
-        line = self._factory.line
-        return line is not None and line.tell(lines)
+        connection = self._factory.connection
+        return connection is not None and connection.tell(lines)
 
     def _looked(self) -> None:
         """The files may hold new octets: send them."""
-        if self._factory.line is not None:
-            self._factory.line.pump()
+        if self._factory.connection is not None:
+            self._factory.connection.pump()

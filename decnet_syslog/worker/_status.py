@@ -116,9 +116,11 @@ class ForwarderStatus:
                 "expires": bundle.certificate.not_valid_after_utc.timestamp(),
             },
         ]
-        line = self._forwarder.works.factory.line
-        if line is not None and line.session is not None:
-            theirs = cast(Any, line.transport).getPeerCertificate().to_cryptography()
+        connection = self._forwarder.works.factory.connection
+        if connection is not None and connection.session is not None:
+            theirs = (
+                cast(Any, connection.transport).getPeerCertificate().to_cryptography()
+            )
             self._masterEnds = theirs.not_valid_after_utc.timestamp()
         if self._masterEnds is not None:
             found.append({"role": "master", "name": "", "expires": self._masterEnds})
@@ -128,11 +130,11 @@ class ForwarderStatus:
         """The complete status, for JSON."""
         works = self._forwarder.works
         pulse, counts = works.pulse, works.counts
-        line = works.factory.line
-        session = None if line is None else line.session
+        connection = works.factory.connection
+        session = None if connection is None else connection.session
         # With no file to open, only the greeting shows that the master accepts us.
         greeted = session is not None and session.isGreeted
-        connected = line is not None and (line.taken or greeted)
+        connected = connection is not None and (connection.taken or greeted)
         now = self._clock()
         problems = [
             {
@@ -169,7 +171,7 @@ class ForwarderStatus:
                 "port": works.masters.current.port,
                 "all": [str(address) for address in works.masters.addresses],
                 "connected": connected,
-                "acknowledges": line is not None and line.control,
+                "acknowledges": connection is not None and connection.control,
                 "ends": dict(works.factory.ends),
                 # All kinds, including those at 0: a counter that first appears at 1 shows no rise.
                 "refusals": {kind: works.factory.refusals[kind] for kind in KINDS},
