@@ -44,7 +44,7 @@ from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._rendering import renderJSON, renderRaw
 from decnet_syslog.receiving._acked import AckedSession, IStreamRegistry
 from decnet_syslog.receiving._reception import Violation
-from decnet_syslog.receiving._registry import Roster
+from decnet_syslog.receiving._registry import ConnectionRegistry
 from decnet_syslog.sending._acked import AckedSender
 from decnet_syslog.sending._connection import ListenerProtocolError
 from decnet_syslog.sending._counts import Counts
@@ -150,7 +150,9 @@ class Master:
         self.journal = Journal.open(journalPath)
         self.thread = LaterThread()
         self.commits = Commits(self.journal, self.thread, world.clock, world.failed)
-        self.roster: IStreamRegistry = Roster(16) if world.hasRoster else KnowsOwners()
+        self.roster: IStreamRegistry = (
+            ConnectionRegistry(16) if world.hasRoster else KnowsOwners()
+        )
         self.accepted = 0
         self._watchCursors()
         outputs = [

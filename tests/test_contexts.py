@@ -504,7 +504,7 @@ class LimitTests(TLSTestCase):
         self.assertIsNone(clients[-1].lost)
         self.assertIsNone(other.lost)
         self.assertEqual(
-            len(self.listener.roster.of("w1")), Limits.connectionsPerWorker
+            len(self.listener.registry.of("w1")), Limits.connectionsPerWorker
         )
 
     def test_frameThatDoesNotEnd(self) -> None:

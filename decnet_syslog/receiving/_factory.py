@@ -21,7 +21,7 @@ from ._connectionlimits import Handshakes
 from ._listener import ListenerProtocol
 from ._ratelimits import Pacing
 from ._reception import PlainSession, ReceiverSession
-from ._registry import Roster
+from ._registry import ConnectionRegistry
 from ._seldom import Seldom
 
 __all__ = ["HOSTNAME_POLICIES", "ListenerFactory", "Refuse", "acceptAll"]
@@ -82,7 +82,7 @@ class ListenerFactory(Factory):
         self._lookSeconds = min(LOOK_S, limits.frameSeconds / 4)
         self.rejects = onHostnameMismatch == "reject"
         self._marks = onHostnameMismatch != "accept"
-        self.roster = Roster(limits.connectionsPerWorker)
+        self.registry = ConnectionRegistry(limits.connectionsPerWorker)
         self.pacing = Pacing(clock, limits.rate, self._paid)
         self.connections: set[ListenerProtocol] = set()
         self._commits = commits
@@ -100,7 +100,7 @@ class ListenerFactory(Factory):
     ) -> ReceiverSession:
         """Make the session of a connection with a complete handshake."""
         self.connections.add(connection)
-        self.roster.join(worker, connection)
+        self.registry.join(worker, connection)
         if self._looks is None:
             self._looks = self.clock.callLater(self._lookSeconds, self._look)
         common = (worker, fingerprint, address, connection, self._commits, self._now)
@@ -109,7 +109,7 @@ class ListenerFactory(Factory):
                 *common,
                 self._journal,
                 self.limits,
-                self.roster,
+                self.registry,
                 self._marks,
                 self.reported if connection.reports else None,
                 connection.history,
@@ -121,11 +121,11 @@ class ListenerFactory(Factory):
         worker = connection.worker
         assert worker is not None
         if self.pacing.spend(worker, octets):
-            for member in self.roster.of(worker):
+            for member in self.registry.of(worker):
                 member.hold()
 
     def _paid(self, worker: str) -> None:
-        for member in self.roster.of(worker):
+        for member in self.registry.of(worker):
             member.letGo()
 
     def sweep(self, refuse: RefuseChain) -> None:
@@ -145,10 +145,10 @@ class ListenerFactory(Factory):
         """A connection is lost."""
         self.connections.discard(connection)
         assert connection.worker is not None
-        if self.roster.leave(connection.worker, connection):
+        if self.registry.leave(connection.worker, connection):
             self.pacing.forget(connection.worker)
         if isinstance(connection.session, AckedSession):
-            self.roster.gone(connection.session)
+            self.registry.gone(connection.session)
 
     def _look(self) -> None:
         """Check every connection periodically."""

@@ -21,10 +21,10 @@ from twisted.logger import Logger
 from ..wire._control import BYE
 from ._acked import AckedSession, Key
 
-__all__ = ["Member", "Roster"]
+__all__ = ["ConnectionRegistry", "IMember"]
 
 
-class Member(Protocol):
+class IMember(Protocol):
     """A connection whose handshake is done."""
 
     @property
@@ -45,7 +45,7 @@ def _host(address: str) -> str:
     return address.rpartition(":")[0]
 
 
-class Roster:
+class ConnectionRegistry:
     """
     The connections of each worker, and the owners of streams.
     """
@@ -54,14 +54,14 @@ class Roster:
 
     def __init__(self, perWorkerMax: int) -> None:
         self._perWorkerMax = perWorkerMax
-        self._members: dict[str, deque[Member]] = {}
+        self._members: dict[str, deque[IMember]] = {}
         self._owners: dict[Key, AckedSession] = {}
 
-    def of(self, worker: str) -> Sequence[Member]:
+    def of(self, worker: str) -> Sequence[IMember]:
         """The connections of a worker, the oldest first."""
         return tuple(self._members.get(worker, ()))
 
-    def join(self, worker: str, member: Member) -> None:
+    def join(self, worker: str, member: IMember) -> None:
         """Add a connection. One from another address is a collision."""
         members = self._members.setdefault(worker, deque())
         host = _host(member.address)
@@ -82,7 +82,7 @@ class Roster:
             oldest = members.popleft()
             oldest.close(BYE("limit", "this worker has too many connections"))
 
-    def leave(self, worker: str, member: Member) -> bool:
+    def leave(self, worker: str, member: IMember) -> bool:
         """
         A connection is gone.
 

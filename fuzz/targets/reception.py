@@ -34,7 +34,7 @@ from decnet_syslog.journal._values import Batch, Mark
 from decnet_syslog.limits import Limits
 from decnet_syslog.receiving._acked import AckedSession
 from decnet_syslog.receiving._reception import PlainSession, ReceiverSession, Violation
-from decnet_syslog.receiving._registry import Roster
+from decnet_syslog.receiving._registry import ConnectionRegistry
 from decnet_syslog.wire._control import (
     ACK,
     AT,
@@ -320,7 +320,7 @@ class _World:
             self.journal, self.inThread, self.clock, self.failures.append, _LIMITS
         )
         self.ends: list[_End] = []
-        self.registry = Roster(16)
+        self.registry = ConnectionRegistry(16)
         self.current = 0
 
     def inThread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
