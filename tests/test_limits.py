@@ -24,7 +24,7 @@ from decnet_syslog.master.tap import Options
 from decnet_syslog.receiving._connectionlimits import ConnectionLimit
 from decnet_syslog.receiving._factory import ListenerFactory
 from decnet_syslog.receiving._keepalive import setTimeouts
-from decnet_syslog.receiving._ratelimits import BURST_OCTETS, Pacing
+from decnet_syslog.receiving._ratelimits import BURST_OCTETS, RateLimiter
 from decnet_syslog.receiving._reception import PlainSession
 from decnet_syslog.trust._contexts import ForwarderContext
 from decnet_syslog.wire._control import AT, LAST, OPEN, encodeControl
@@ -161,7 +161,7 @@ class PacingTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.paid: list[str] = []
-        self.pacing = Pacing(self.clock, RATE_MIN, self.paid.append)
+        self.pacing = RateLimiter(self.clock, RATE_MIN, self.paid.append)
 
     def test_rateOverTime(self) -> None:
         """
@@ -169,7 +169,7 @@ class PacingTests(SynchronousTestCase):
         """
         sent = 0
         while self.clock.seconds() < 100:
-            while not self.pacing.owes("w"):
+            while not self.pacing.isThrottled("w"):
                 sent += 60_000
                 self.pacing.spend("w", 60_000)
             self.clock.advance(0.5)
@@ -185,15 +185,15 @@ class PacingTests(SynchronousTestCase):
         """Reconnecting does not clear a debt."""
         self.pacing.spend("w", BURST_OCTETS + RATE_MIN)
         self.pacing.forget("w")
-        self.assertTrue(self.pacing.owes("w"))
+        self.assertTrue(self.pacing.isThrottled("w"))
         self.clock.advance(1)
-        self.assertEqual((self.paid, self.pacing.owes("w")), (["w"], False))
+        self.assertEqual((self.paid, self.pacing.isThrottled("w")), (["w"], False))
         self.pacing.forget("w")
         self.assertTrue(self.pacing.spend("w", 1))
 
     def test_noRateNoLimit(self) -> None:
         """Without a rate nothing is counted."""
-        pacing = Pacing(self.clock, 0, self.paid.append)
+        pacing = RateLimiter(self.clock, 0, self.paid.append)
         self.assertFalse(pacing.spend("w", 10**12))
 
     def test_stopLeavesNoTimer(self) -> None:
@@ -297,13 +297,13 @@ class RateTests(LimitedTestCase):
         time out.
         """
         self.limit(rate=RATE_MIN)
-        self.listener.pacing.spend("w1", BURST_OCTETS - 10)
+        self.listener.rateLimiter.spend("w1", BURST_OCTETS - 10)
         client = self.plain(b"5 hello5 he")
-        self.listener.pacing.spend("w1", int(1.9 * Limits.frameSeconds) * RATE_MIN)
+        self.listener.rateLimiter.spend("w1", int(1.9 * Limits.frameSeconds) * RATE_MIN)
         for _ in range(8):
             self.clock.advance(Limits.frameSeconds / 4)
             self.flush()
-        self.assertFalse(self.listener.pacing.owes("w1"))
+        self.assertFalse(self.listener.rateLimiter.isThrottled("w1"))
         self.assertIsNone(client.lost)
         self.send(client, b"llo")
         self.assertEqual(self.stored(), [("w1", b"hello\n")] * 2)

@@ -19,7 +19,7 @@ from ..wire._report import Report
 from ._acked import AckedSession
 from ._connectionlimits import Handshakes
 from ._listener import ListenerProtocol
-from ._ratelimits import Pacing
+from ._ratelimits import RateLimiter
 from ._reception import PlainSession, ReceiverSession
 from ._registry import ConnectionRegistry
 from ._seldom import Seldom
@@ -83,7 +83,7 @@ class ListenerFactory(Factory):
         self.rejects = onHostnameMismatch == "reject"
         self._marks = onHostnameMismatch != "accept"
         self.registry = ConnectionRegistry(limits.connectionsPerWorker)
-        self.pacing = Pacing(clock, limits.rate, self._paid)
+        self.rateLimiter = RateLimiter(clock, limits.rate, self._refilled)
         self.connections: set[ListenerProtocol] = set()
         self._commits = commits
         self.handshakes = Handshakes()
@@ -120,13 +120,13 @@ class ListenerFactory(Factory):
         """Count a worker's octets, and stop reading it for a while if there are too many."""
         worker = connection.worker
         assert worker is not None
-        if self.pacing.spend(worker, octets):
+        if self.rateLimiter.spend(worker, octets):
             for member in self.registry.of(worker):
-                member.hold()
+                member.throttle()
 
-    def _paid(self, worker: str) -> None:
+    def _refilled(self, worker: str) -> None:
         for member in self.registry.of(worker):
-            member.letGo()
+            member.release()
 
     def sweep(self, refuse: RefuseChain) -> None:
         """Close the connections whose certificates are not accepted any more."""
@@ -146,7 +146,7 @@ class ListenerFactory(Factory):
         self.connections.discard(connection)
         assert connection.worker is not None
         if self.registry.leave(connection.worker, connection):
-            self.pacing.forget(connection.worker)
+            self.rateLimiter.forget(connection.worker)
         if isinstance(connection.session, AckedSession):
             self.registry.gone(connection.session)
 
@@ -164,4 +164,4 @@ class ListenerFactory(Factory):
         if self._looks is not None:
             self._looks.cancel()
             self._looks = None
-        self.pacing.stop()
+        self.rateLimiter.stop()

@@ -170,8 +170,8 @@ class ListenerProtocol(OctetCountedReceiver):
             )
         self._deadlines.begin()
         self.session.start()
-        if self.factory.pacing.owes(self.worker):
-            self.hold()
+        if self.factory.rateLimiter.isThrottled(self.worker):
+            self.throttle()
         if isinstance(self.session, AckedSession):
             self.session.greet()
 
@@ -224,7 +224,7 @@ class ListenerProtocol(OctetCountedReceiver):
         self.heard = self.factory.clock.seconds()
         super().dataReceived(data)
         factory = self.factory
-        if factory.pacing.rate and not self._refused:
+        if factory.rateLimiter.rate and not self._refused:
             factory.received(self, len(data))
         held = 0 if self._refused else self.unfinished
         if held or self._heldBefore:
@@ -419,12 +419,12 @@ class ListenerProtocol(OctetCountedReceiver):
             self._timer.cancel()
             self._timer = None
 
-    def hold(self) -> None:
+    def throttle(self) -> None:
         """Stop reading: the worker has exceeded its rate."""
         if not self._refused:
             self._flow.pause(Pause.RATE)
 
-    def letGo(self) -> None:
+    def release(self) -> None:
         """The worker may send again."""
         self._flow.resume(Pause.RATE)
 

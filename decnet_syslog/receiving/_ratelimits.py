@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-__all__ = ["BURST_OCTETS", "Pacing"]
+__all__ = ["BURST_OCTETS", "RateLimiter"]
 
 # A quiet worker may send this much at once: an attack is a burst of lines, and those lines
 # are wanted soon.
@@ -33,7 +33,7 @@ class _Bucket:
     timer: IDelayedCall | None = None
 
 
-class Pacing:
+class RateLimiter:
     """
     The buckets of all workers.
 
@@ -41,18 +41,18 @@ class Pacing:
     """
 
     def __init__(
-        self, clock: IReactorTime, rate: int, paid: Callable[[str], None]
+        self, clock: IReactorTime, rate: int, onRefilled: Callable[[str], None]
     ) -> None:
         """
         @param rate: octets per second; 0: no limit.
-        @param paid: called with a worker that may be read again.
+        @param onRefilled: called with a worker that may be read again.
         """
         self._clock = clock
         self.rate = rate
-        self._paid = paid
+        self._onRefilled = onRefilled
         self._buckets: dict[str, _Bucket] = {}
 
-    def owes(self, worker: str) -> bool:
+    def isThrottled(self, worker: str) -> bool:
         """Whether the listener must not read a worker now."""
         bucket = self._buckets.get(worker)
         return bucket is not None and bucket.timer is not None
@@ -61,7 +61,7 @@ class Pacing:
         """
         Count received octets.
 
-        @return: whether the listener must not read the worker until C{paid} is called.
+        @return: whether the listener must not read the worker until C{onRefilled} is called.
         """
         if not self.rate:
             return False
@@ -106,4 +106,4 @@ class Pacing:
         if bucket.level < -1:
             self._wait(worker, bucket)
         else:
-            self._paid(worker)
+            self._onRefilled(worker)

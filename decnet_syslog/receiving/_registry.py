@@ -34,10 +34,10 @@ class IMember(Protocol):
     def close(self, bye: BYE) -> None:
         """Send the reason, and close."""
 
-    def hold(self) -> None:
+    def throttle(self) -> None:
         """Stop reading: the worker has exceeded its rate."""
 
-    def letGo(self) -> None:
+    def release(self) -> None:
         """Read on."""
 
 
