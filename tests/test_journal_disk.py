@@ -554,7 +554,7 @@ class WaitingTests(MasterTestCase):
         self.journal.capacity = 0
         self.journal.hasSpare = True
         self.assertTrue(self.commits.blocked)
-        self.assertTrue(self.commits.crowdedFor("w1"))
+        self.assertTrue(self.commits.shouldPause("w1"))
         waiting = Handing([])
         self.commits.waitForRoom(waiting)
         self.assertEqual(waiting.rooms, 0)
@@ -635,7 +635,7 @@ class Handing:
     def acknowledge(self) -> None:
         """No acknowledgement is needed."""
 
-    def room(self) -> None:
+    def resumeReading(self) -> None:
         self.rooms += 1
 
     def failed(self) -> None:

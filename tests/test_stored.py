@@ -293,7 +293,7 @@ class KeptTests(StoredTestCase):
         kept = self.journal.keptOctets
         self.openCommits(limits=Limits(journal=kept // 2))
         self.assertFalse(self.commits.blocked)
-        self.assertFalse(self.commits.crowdedFor("w1"))
+        self.assertFalse(self.commits.shouldPause("w1"))
         self.journal.commit([lines(None, 0, b"x" * (kept // 4))])
         self.assertTrue(self.commits.blocked)
 
@@ -304,4 +304,4 @@ class KeptTests(StoredTestCase):
         some = self.batch(grant, b"x" * (2 * self.journal.keptOctets), "x")
         self.journal.commit([some])
         self.assertLess(self.journal.octets, self.commits.limits.journal)
-        self.assertTrue(self.commits.crowdedFor("w1"))
+        self.assertTrue(self.commits.shouldPause("w1"))

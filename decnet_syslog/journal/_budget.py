@@ -57,7 +57,7 @@ class PendingBudget:
         """Whether the journal's disk has no room for lines."""
         return self._journal.capacity <= self._journal.octets
 
-    def charge(self, worker: str, octets: int) -> None:
+    def accountPending(self, worker: str, octets: int) -> None:
         """Count octets that wait for a commit; negative if they do not wait any more."""
         self.pendingOctets += octets
         pending = self._pendingOf
@@ -65,7 +65,7 @@ class PendingBudget:
         if not pending[worker]:
             del pending[worker]
 
-    def limitBy(self, crowded: Callable[[str], bool]) -> None:
+    def addBackpressure(self, crowded: Callable[[str], bool]) -> None:
         """Also ask C{crowded(worker)}."""
         self._others.append(crowded)
 

@@ -87,9 +87,9 @@ class Depositor(Protocol):
         """The taken deposits are durable; C{None} for each that was stale."""
 
     def acknowledge(self) -> None:
-        """Send the acknowledgements that L{GroupCommit.owe} has scheduled."""
+        """Send the acknowledgements that L{GroupCommit.scheduleAck} has scheduled."""
 
-    def room(self) -> None:
+    def resumeReading(self) -> None:
         """There is room again: resume reading."""
 
     def failed(self) -> None:
@@ -160,7 +160,7 @@ class GroupCommit:
         self._tidyTimer: IDelayedCall | None = None
         # The number of looks in a row that found too little room for waiting depositors.
         self._scarce = 0
-        self._owing: dict[Depositor, None] = {}
+        self._unacknowledged: dict[Depositor, None] = {}
         self._ackTimer: IDelayedCall | None = None
         self._busy = False
         self._dead = False
@@ -197,25 +197,25 @@ class GroupCommit:
         """Whether no peer's lines are accepted until there is room on the disk."""
         return self.full or self._budget.left <= 0
 
-    def crowdedFor(self, worker: str, octets: int = 0) -> bool:
+    def shouldPause(self, worker: str, octets: int = 0) -> bool:
         """
-        Whether a depositor should stop reading until L{Depositor.room}.
+        Whether a depositor should stop reading until L{Depositor.resumeReading}.
 
         @param octets: the number of octets that wait at the depositor.
         """
         return self.full or self._budget.isSpent(worker, octets)
 
-    def charge(self, worker: str, octets: int) -> None:
+    def accountPending(self, worker: str, octets: int) -> None:
         """Count octets that wait for a commit; negative if they do not wait any more."""
-        self._budget.charge(worker, octets)
+        self._budget.accountPending(worker, octets)
 
     def onBatches(self, listener: Callable[[list[Batch]], None]) -> None:
         """Call C{listener} with every group of committed batches, in order of C{seq}."""
         self._batchListeners.append(listener)
 
-    def limitBy(self, crowded: Callable[[str], bool]) -> None:
-        """Also ask C{crowded(worker)}. Call L{room} when its answer may have changed."""
-        self._budget.limitBy(crowded)
+    def addBackpressure(self, crowded: Callable[[str], bool]) -> None:
+        """Also ask C{crowded(worker)}. Call L{resumeWaiting} when its answer may have changed."""
+        self._budget.addBackpressure(crowded)
 
     def deposit(self, depositor: Depositor) -> None:
         """Note that C{depositor} has deposits to take."""
@@ -223,15 +223,15 @@ class GroupCommit:
         if not self._busy and not self._dead:
             self._commitInTime()
 
-    def owe(self, depositor: Depositor) -> None:
+    def scheduleAck(self, depositor: Depositor) -> None:
         """Call C{depositor.acknowledge} soon, together with the others'."""
-        self._owing[depositor] = None
+        self._unacknowledged[depositor] = None
         if self._ackTimer is None and not self._dead:
             self._ackTimer = self._clock.callLater(self.ackSpacing, self._acknowledge)
 
     def _acknowledge(self) -> None:
         self._ackTimer = None
-        owing, self._owing = self._owing, {}
+        owing, self._unacknowledged = self._unacknowledged, {}
         for depositor in owing:
             with self._blaming(depositor):
                 depositor.acknowledge()
@@ -246,13 +246,13 @@ class GroupCommit:
         # The disk may have room again without a commit.
         self._tidyIn(TIDY_S)
 
-    def room(self) -> None:
+    def resumeWaiting(self) -> None:
         """Resume waiting depositors if there is room again."""
         if self._waiting and not self.blocked and not self._dead:
             waiting, self._waiting = self._waiting, {}
             for depositor in waiting:
                 with self._blaming(depositor):
-                    depositor.room()
+                    depositor.resumeReading()
 
     def saveCursor(self, cursor: Cursor) -> None:
         """Save an output's cursor with the next commit, or soon if there is none."""
@@ -407,7 +407,7 @@ class GroupCommit:
         elif self._cursors:
             self._commitWithin(CURSOR_DELAY_S)
         self._tidyIn(TIDY_S)
-        self.room()
+        self.resumeWaiting()
 
     def _tidyIn(self, seconds: float) -> None:
         if self._journal.hasSpare and self._tidyTimer is None and not self._dead:
@@ -424,7 +424,7 @@ class GroupCommit:
         self._tidyIn(TIDY_STEP_S if more else TIDY_S)
         if not more:
             self._lookScarce()
-        self.room()
+        self.resumeWaiting()
 
     def _lookScarce(self) -> None:
         """Report a disk that has had no room for lines for longer than two cursors take."""

@@ -158,7 +158,7 @@ class Feed:
     def start(self) -> None:
         """Begin with the batches that the journal still has."""
         self._commits.onBatches(self._committed)
-        self._commits.limitBy(self.crowdedFor)
+        self._commits.addBackpressure(self.shouldPause)
         self._lookLater()
         self._run()
 
@@ -172,7 +172,7 @@ class Feed:
         if self.blocked is None:
             self._run()
 
-    def crowdedFor(self, worker: str) -> bool:
+    def shouldPause(self, worker: str) -> bool:
         """
         Whether a worker should wait for the output: the output is far behind, and much of the
         waiting work is this worker's.
@@ -252,7 +252,7 @@ class Feed:
         if self._counted and fresh:
             self._count(fresh, -1)
             self._settled = fresh[-1].seq
-            self._commits.room()
+            self._commits.resumeWaiting()
 
     def _committed(self, batches: list[Batch]) -> None:
         self._counted = self._counted or batches[0].seq
@@ -422,7 +422,7 @@ class Feed:
         """Wait and try again. Sync written octets first, because the wait can be long."""
         isNew = self.blocked is None
         self._say(why)
-        self._commits.room()
+        self._commits.resumeWaiting()
         if isNew and self.output.unsynced:
             yield self._sync()
         if not self._stopping:

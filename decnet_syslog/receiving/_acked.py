@@ -152,7 +152,7 @@ class AckedSession(ReceiverSession):
         # The mark that was sent last; None if marks are not sent.
         self._mark: Mark | None = journal.mark if history else None
         # The committed end of each stream that is not acknowledged yet.
-        self._owed: dict[tuple[str, int], int] = {}
+        self._unacknowledged: dict[tuple[str, int], int] = {}
         self._owedOctets = 0
         self._acknowledgedAt = float("-inf")
 
@@ -480,18 +480,18 @@ class AckedSession(ReceiverSession):
                 self._discard()
                 self._close(*self._whyStale())
             elif batch.stream is not None:
-                self._owed[batch.stream, batch.generation] = batch.end
+                self._unacknowledged[batch.stream, batch.generation] = batch.end
                 self._owedOctets += len(batch.octets)
         if self._owedOctets >= ACK_OCTETS_MAX:
             self.acknowledge()
-        elif self._owed:
+        elif self._unacknowledged:
             if (
                 self._commits.seconds() - self._acknowledgedAt
                 >= self._commits.ackSpacing
             ):
                 self.acknowledge()
             else:
-                self._commits.owe(self)
+                self._commits.scheduleAck(self)
         self._settled()
 
     def _whyStale(self) -> tuple[str, str]:
@@ -512,12 +512,12 @@ class AckedSession(ReceiverSession):
             return
         self._discard()
         # Commits that are not acknowledged yet may be lost.
-        self._owed = {}
+        self._unacknowledged = {}
         self._close(*_WENT_BACK)
 
     def acknowledge(self) -> None:
         """Send the acknowledgements that are due."""
-        owed, self._owed = self._owed, {}
+        owed, self._unacknowledged = self._unacknowledged, {}
         self._owedOctets = 0
         self._acknowledgedAt = self._commits.seconds()
         if owed and not self._over:

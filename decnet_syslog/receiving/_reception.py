@@ -146,7 +146,7 @@ class ReceiverSession(ABC):
 
     def start(self) -> None:
         """Begin. The connection is not read while there is no room."""
-        if self._commits.crowdedFor(self.who.worker):
+        if self._commits.shouldPause(self.who.worker):
             self._paused = True
             self._connection.pause()
             self._commits.waitForRoom(self)
@@ -173,12 +173,12 @@ class ReceiverSession(ABC):
     def _gather(self, cost: int) -> None:
         """Count gathered octets, and stop reading when a limit is reached."""
         self._octets += cost
-        self._commits.charge(self.who.worker, cost)
+        self._commits.accountPending(self.who.worker, cost)
         self._commits.deposit(self)
         waiting = self._octets + self._taken
         if not self._paused and (
             waiting >= self._commits.limits.pendingPerConnection
-            or self._commits.crowdedFor(self.who.worker, waiting)
+            or self._commits.shouldPause(self.who.worker, waiting)
         ):
             self._paused = True
             self._connection.pause()
@@ -191,24 +191,24 @@ class ReceiverSession(ABC):
         """Forget everything that was gathered and not taken."""
         self._blocks = []
         self._deposits = []
-        self._commits.charge(self.who.worker, -self._octets)
+        self._commits.accountPending(self.who.worker, -self._octets)
         self._octets = 0
 
     def _settled(self) -> None:
         """Everything taken is committed: make room."""
-        self._commits.charge(self.who.worker, -self._taken)
+        self._commits.accountPending(self.who.worker, -self._taken)
         self._taken = 0
-        self.room()
+        self.resumeReading()
 
     def peerReads(self) -> None:  # noqa: B027
         """The peer reads again; nothing waits for that here."""
 
-    def room(self) -> None:
+    def resumeReading(self) -> None:
         """Read on if this connection and the listener have room."""
         if not self._paused:
             return
         waiting = self._octets + self._taken
-        if self._commits.crowdedFor(self.who.worker, waiting):
+        if self._commits.shouldPause(self.who.worker, waiting):
             self._commits.waitForRoom(self)
         elif self._octets < self._commits.limits.pendingPerConnection:
             self._paused = False
