@@ -3,7 +3,8 @@ One connection of the listener, from its acceptance to its end.
 
 Nothing is accepted before the handshake is done and the peer's certificate has given
 exactly one usable name. A L{ReceiverSession} handles the octets of a connection;
-L{FlowControl} says when it is read, L{Deadlines} when it is closed because the peer sends too slowly.
+L{FlowControl} says when it is read, L{Deadlines} when it is closed because the peer sends too
+slowly.
 
 This module is longer than others: each method is one thing that can happen to a connection.
 """
