@@ -37,9 +37,8 @@ from twisted.logger import (
 from twisted.protocols.basic import LineOnlyReceiver
 
 from decnet_syslog.clock import useMonotonicClock
-from decnet_syslog.sending._session import Session
-from decnet_syslog.trust._bundles import Bundle
-from decnet_syslog.trust._contexts import ForwarderContext, forwarderContext
+from decnet_syslog.sending import Session
+from decnet_syslog.trust import Bundle, ForwarderContext, forwarderContext
 from decnet_syslog.worker._connector import EndpointConnector
 from decnet_syslog.worker._forwarder import ForwarderFactory
 from decnet_syslog.worker._masters import Address, Masters

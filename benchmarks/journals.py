@@ -21,10 +21,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from decnet_syslog.journal._promise import IJournal
-from decnet_syslog.journal._sqlite import Journal
-from decnet_syslog.journal._values import Cursor, Deposit, OpenRequest
-from decnet_syslog.wire._record import Provenance
+from decnet_syslog.journal import Cursor, Deposit, IJournal, Journal, OpenRequest
+from decnet_syslog.wire import Provenance
 from tests.natsserver import NatsCluster, openJetStream, waitUntil
 
 from .lines import decnetLines

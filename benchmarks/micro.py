@@ -22,8 +22,7 @@ from typing import Any
 from unittest import mock
 
 from decnet_syslog import hotpath
-from decnet_syslog.journal._sqlite import Journal
-from decnet_syslog.journal._values import Cursor, Deposit
+from decnet_syslog.journal import Cursor, Deposit, Journal
 from decnet_syslog.sending._encoding import encodeLines
 from decnet_syslog.wire._framing import FrameDecoder, Lines
 from decnet_syslog.wire._record import Provenance, record, renderLines

@@ -14,8 +14,8 @@ from pathlib import Path
 from random import Random
 from unittest import mock
 
+from decnet_syslog.wire import Provenance
 from decnet_syslog.wire import _record as room
-from decnet_syslog.wire._record import Provenance
 
 __all__ = ["Implementations", "implementations", "mixedLines"]
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from decnet_syslog.errors import UserError
-from decnet_syslog.trust._authority import Authority
+from decnet_syslog.trust import Authority
 
 from .delivery import Input, deliver
 from .lines import decnetLines, write

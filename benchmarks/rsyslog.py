@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from decnet_syslog.errors import UserError
-from decnet_syslog.trust._authority import Authority
+from decnet_syslog.trust import Authority
 
 from .side import Side, ends, nameProcesses
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import decnet_syslog
 from decnet_syslog.commands.pair import Pair, Process
 from decnet_syslog.errors import UserError
-from decnet_syslog.trust._authority import Authority
+from decnet_syslog.trust import Authority
 
 from .processes import listens
 

@@ -18,10 +18,10 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from decnet_syslog.journal._values import Cursor, Deposit, OpenRequest, StreamLease
+from decnet_syslog.journal import Cursor, Deposit, OpenRequest, StreamLease
 from decnet_syslog.nats import _shortening as shortening
 from decnet_syslog.nats._journal import JetStreamJournal
-from decnet_syslog.wire._record import Provenance
+from decnet_syslog.wire import Provenance
 from tests.natsserver import ROOMY, NatsServer, openJetStream, waitUntil
 
 __all__ = ["main"]

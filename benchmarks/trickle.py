@@ -12,7 +12,7 @@ import time
 from typing import Protocol
 
 from decnet_syslog.sending._encoding import encodeLines
-from decnet_syslog.wire._control import (
+from decnet_syslog.wire import (
     ACK,
     AT,
     BYE,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .options import count, octets, seconds, secondsOrNever
-from .wire._framing import MESSAGE_OCTETS_MAX
+from .wire import MESSAGE_OCTETS_MAX
 
 __all__ = ["DEFAULTS", "LIMIT_PARAMETERS", "RATE_MIN", "Limits"]
 

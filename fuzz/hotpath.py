@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from decnet_syslog.wire._framing import encodeFrames
+from decnet_syslog.wire import encodeFrames
 
 from .targets import load
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from decnet_syslog.journal._values import Batch
-from decnet_syslog.wire._control import (
+from decnet_syslog.journal import Batch
+from decnet_syslog.wire import (
     AT,
     CLOSE,
     EMPTY,

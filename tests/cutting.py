@@ -42,7 +42,7 @@ KINDS = [f"{direction} {kind}" for direction in DIRECTIONS for kind in ("FIN", "
 # finish sooner.
 _LISTENER = (
     "from functools import partial;"
-    "from decnet_syslog.master import service;"
+    "from decnet_syslog.master import _service as service;"
     "service.GroupCommit = partial(service.GroupCommit, ackSpacing=0);"
     "from twisted.scripts.twistd import run; run()"
 )

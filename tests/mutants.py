@@ -404,7 +404,13 @@ MUTANTS = (
     ),
     Mutant(
         "replace the CA's key without a copy of the old one",
-        (edited(replacement, "begin", ("_store(directory / PREVIOUS, old)", "pass")),),
+        (
+            edited(
+                replacement,
+                "beginReplacement",
+                ("_store(directory / PREVIOUS, old)", "pass"),
+            ),
+        ),
         "tests.test_replacement.DeathTests.test_diedInFirstStep",
     ),
     Mutant(

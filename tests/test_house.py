@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -20,7 +21,16 @@ PACKAGE = Path(decnet_syslog.__file__).parent
 # floors. The processes (worker, master, nats) share a floor and do not know each other.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
-        {"__init__", "errors", "clock", "durable", "migration", "openfiles", "hotpath"}
+        {
+            "__init__",
+            "_lazy",
+            "errors",
+            "clock",
+            "durable",
+            "migration",
+            "openfiles",
+            "hotpath",
+        }
     ),
     frozenset({"options", "private", "notify", "logs", "signals"}),
     frozenset({"configuration"}),
@@ -86,6 +96,10 @@ def imports(path: Path, atImport: bool = False) -> Iterator[str]:
             module = ".".join([*base, *([node.module] if node.module else [])])
             yield module
             yield from [f"{module}.{alias.name}" for alias in node.names]
+
+
+# Programs that twistd or decnet-syslog starts by their names.
+ENTRIES = {"__init__", "tap"}
 
 
 # A docstring that begins so makes no sense without the test above it.
@@ -221,6 +235,77 @@ class FloorTests(SynchronousTestCase):
                     self.assertNotIn(
                         "reactor", [alias.name for alias in node.names], path.name
                     )
+
+
+class SurfaceTests(SynchronousTestCase):
+    """What a package offers to other packages."""
+
+    def test_modulesArePrivate(self) -> None:
+        """Each module in a package begins with an underscore, except entry points."""
+        for path in sorted(PACKAGE.glob("*/*.py")):
+            if path.parent.name != "commands" and path.stem not in ENTRIES:
+                self.assertTrue(path.stem.startswith("_"), path.relative_to(PACKAGE))
+
+    def test_importsUseTheSurface(self) -> None:
+        """A module imports only names that another package's __init__ offers."""
+        checked = 0
+        for path in sorted(PACKAGE.rglob("*.py")):
+            own = room(path)
+            for name in imports(path):
+                top, *rest = name.split(".")
+                if top == "decnet_syslog" and len(rest) > 1 and rest[0] != own:
+                    checked += 1
+                    private = [part for part in rest[1:] if part.startswith("_")]
+                    where = f"{path.relative_to(PACKAGE)} imports {name}"
+                    self.assertEqual(private, [], where)
+        self.assertGreater(checked, 500)
+
+    def test_everyNameExists(self) -> None:
+        """Each package lists its names in __all__, once, and each name can be imported."""
+        for path in sorted(PACKAGE.glob("*/__init__.py")):
+            package = import_module(modulePath(path))
+            if path.parent.name == "commands":
+                continue
+            names = package.__all__
+            self.assertEqual(len(names), len(set(names)), package.__name__)
+            for name in names:
+                self.assertTrue(hasattr(package, name), f"{package.__name__}.{name}")
+
+    def test_lazyNamesAreTyped(self) -> None:
+        """
+        The table of a package that imports its names later agrees with what mypy sees
+        and with C{__all__}.
+        """
+        checked = 0
+        for path in sorted(PACKAGE.glob("*/__init__.py")):
+            tree = ast.parse(path.read_text("utf-8"))
+            typed = {
+                alias.asname or alias.name: node.module
+                for block in tree.body
+                if _isTypes(block)
+                for node in ast.walk(block)
+                if isinstance(node, ast.ImportFrom)
+                for alias in node.names
+            }
+            tables = [
+                node
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == "lazily"
+            ]
+            found = {
+                name: keyword.arg
+                for table in tables
+                for keyword in table.keywords
+                for name in ast.literal_eval(keyword.value).split()
+            }
+            self.assertEqual(typed, found, path.relative_to(PACKAGE))
+            if found:
+                checked += 1
+                package = import_module(modulePath(path))
+                self.assertEqual(sorted(found), sorted(package.__all__))
+        self.assertEqual(checked, 3)
 
 
 class DescriptionTests(SynchronousTestCase):

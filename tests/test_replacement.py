@@ -316,12 +316,16 @@ class StepTests(CommandTestCase):
     def test_concurrentRuns(self) -> None:
         """Concurrent runs create one new CA and one new certificate for the master."""
         with ThreadPoolExecutor(4) as pool:
-            begun = [pool.submit(replacement.begin, self.ca) for _ in range(4)]
+            begun = [
+                pool.submit(replacement.beginReplacement, self.ca) for _ in range(4)
+            ]
         self.assertEqual(len({keyId(run.result().certificate) for run in begun}), 1)
         self.assertEqual(len(readCertificates(self.ca / "ca.crt")), 2)
         replacement.giveBundles(Authority.open(self.ca), self.directory / "bundles")
         with ThreadPoolExecutor(4) as pool:
-            ended = [pool.submit(replacement.finish, self.ca) for _ in range(4)]
+            ended = [
+                pool.submit(replacement.finishReplacement, self.ca) for _ in range(4)
+            ]
         self.assertEqual([run.exception() for run in ended].count(None), 1)
         Bundle.load(self.ca / "master")
         made = [entry["role"] for entry in Authority.open(self.ca).enrolled()]
@@ -466,8 +470,8 @@ class DeathTests(CommandTestCase):
         """
 
         def begin() -> None:
-            made = replacement.begin(self.ca)
-            found = replacement.progress(made)
+            made = replacement.beginReplacement(self.ca)
+            found = replacement.replacementProgress(made)
             self.assertEqual([name for name, _ in found.old], ["w1", "w2"])
             self.assertFalse((self.ca / "next").exists())
             self.assertTrue(self.serves(self.old[0]) and self.serves(self.old[1]))
@@ -479,13 +483,13 @@ class DeathTests(CommandTestCase):
         If the last step dies at any write, it can be repeated, and workers with new
         bundles and the master accept each other.
         """
-        authority = replacement.begin(self.ca)
+        authority = replacement.beginReplacement(self.ca)
         out = self.directory / "bundles"
         replacement.giveBundles(authority, out)
 
         def finish() -> None:
             try:
-                replacement.finish(self.ca)
+                replacement.finishReplacement(self.ca)
             except UserError as error:
                 # It had died after the last write.
                 self.assertIn("no replacement", str(error))

@@ -10,11 +10,17 @@ from twisted.python import usage
 
 from ..errors import UserError
 from ..options import Described, directory
-from ..trust import _replacement as replacement
-from ..trust._authority import Authority
-from ..trust._bundles import Bundle
-from ..trust._issuers import keyId, keyIds
-from ..trust._names import fingerprint
+from ..trust import (
+    Authority,
+    Bundle,
+    beginReplacement,
+    fingerprint,
+    finishReplacement,
+    giveBundles,
+    keyId,
+    keyIds,
+    replacementProgress,
+)
 
 __all__ = ["Options", "run"]
 
@@ -175,9 +181,9 @@ def _replace(options: _ReplaceOptions) -> int:
     try:
         if options["finish"]:
             return _finish(where)
-        authority = replacement.begin(where)
+        authority = beginReplacement(where)
         if options["out"]:
-            for made in replacement.giveBundles(authority, directory(options["out"])):
+            for made in giveBundles(authority, directory(options["out"])):
                 print(f"made      {made}")
     except OSError as error:
         raise UserError(
@@ -188,7 +194,7 @@ def _replace(options: _ReplaceOptions) -> int:
     print(f"new CA    {fingerprint(authority.certificate)}, signs certificates now")
     print(f"old CA    {fingerprint(authority.previous.certificate)}, trusted until")
     print("          decnet-syslog ca replace --finish")
-    found = replacement.progress(authority)
+    found = replacementProgress(authority)
     for name, role in found.new:
         print(f"new       {name} ({role})")
     for name, role in found.old:
@@ -208,7 +214,7 @@ def _replace(options: _ReplaceOptions) -> int:
 
 
 def _finish(where: Path) -> int:
-    for done in replacement.finish(where):
+    for done in finishReplacement(where):
         print(done)
     print(
         f"next: copy {where / 'ca.crt'} over ca.crt in each worker's bundle: until then a worker"

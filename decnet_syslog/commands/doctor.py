@@ -8,8 +8,7 @@ from typing import Any
 
 from twisted.python import usage
 
-from ..doctor._ends import examineForwarder, examineListener
-from ..doctor._report import Report
+from ..doctor import Report, examineForwarder, examineListener
 from ..master.tap import Options as ListenerOptions
 from ..options import Described
 from ..worker.tap import Options as ForwarderOptions

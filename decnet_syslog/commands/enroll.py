@@ -10,13 +10,16 @@ from twisted.python import usage
 
 from ..errors import UserError
 from ..options import Described, directory
-from ..trust._authority import Authority
-from ..trust._bundles import readCertificates
-from ..trust._issuing import CERTIFICATE_DAYS
-from ..trust._names import fingerprint
-from ..trust._parcels import readInput
-from ..trust._roles import role
-from ..trust._signingrequest import REQUEST_OCTETS_MAX, readRequest
+from ..trust import (
+    CERTIFICATE_DAYS,
+    REQUEST_OCTETS_MAX,
+    Authority,
+    fingerprint,
+    readCertificates,
+    readInput,
+    readRequest,
+    role,
+)
 from . import enrollmany
 
 __all__ = ["Options", "run"]

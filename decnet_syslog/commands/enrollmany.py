@@ -6,9 +6,16 @@ from datetime import datetime, timedelta, timezone
 
 from ..errors import UserError
 from ..options import Described, directory
-from ..trust._authority import MASTER_NAME, Authority
-from ..trust._bulk import NAMES_OCTETS_MAX, Bundles, Holder, expiring, readNames
-from ..trust._parcels import readInput
+from ..trust import (
+    MASTER_NAME,
+    NAMES_OCTETS_MAX,
+    Authority,
+    Bundles,
+    Holder,
+    expiring,
+    readInput,
+    readNames,
+)
 
 __all__ = ["run"]
 

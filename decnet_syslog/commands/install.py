@@ -5,10 +5,7 @@ from __future__ import annotations
 from twisted.python import usage
 
 from ..options import Described, directory, fromEnvironment
-from ..trust._installing import install
-from ..trust._names import fingerprint, peerName
-from ..trust._parcels import readParcel
-from ..trust._roles import role
+from ..trust import fingerprint, install, peerName, readParcel, role
 from .request import ENVIRONMENT
 
 __all__ = ["Options", "run"]

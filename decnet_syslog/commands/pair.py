@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UserError
-from ..trust._authority import Authority
+from ..trust import Authority
 
 __all__ = ["Pair", "Process", "Worker", "countLines", "freePort", "newDirectory"]
 

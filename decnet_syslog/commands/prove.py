@@ -26,7 +26,7 @@ __all__ = ["Options", "run"]
 
 # A forwarder that treats written lines as delivered: an easy mistake when a buffer drains.
 CONTROL = """
-from decnet_syslog.worker import protocol
+from decnet_syslog.worker import _protocol as protocol
 protocol.kernelUnsent = lambda reactor, transport: 0
 from twisted.scripts.twistd import run
 run()

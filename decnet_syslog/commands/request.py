@@ -9,12 +9,17 @@ from twisted.python import usage
 
 from ..errors import UserError
 from ..options import Described, directory, fromEnvironment
-from ..trust._authority import MASTER_NAME
-from ..trust._files import replaceFile
-from ..trust._installing import REQUEST_KEY, requestKey
-from ..trust._names import NameRefused, checkName
-from ..trust._parcels import readInput
-from ..trust._signingrequest import REQUEST_OCTETS_MAX, makeRequest
+from ..trust import (
+    MASTER_NAME,
+    REQUEST_KEY,
+    REQUEST_OCTETS_MAX,
+    NameRefused,
+    checkName,
+    makeRequest,
+    readInput,
+    replaceFile,
+    requestKey,
+)
 
 __all__ = ["ENVIRONMENT", "Options", "run"]
 

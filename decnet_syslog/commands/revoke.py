@@ -8,10 +8,7 @@ from twisted.python import usage
 
 from ..errors import UserError
 from ..options import Described, directory
-from ..trust._authority import Authority
-from ..trust._bundles import readCertificates
-from ..trust._issuers import isIssued, keyId, keyIds
-from ..trust._names import showText
+from ..trust import Authority, isIssued, keyId, keyIds, readCertificates, showText
 
 __all__ = ["Options", "run"]
 

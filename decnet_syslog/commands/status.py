@@ -16,11 +16,9 @@ from typing import Any
 from twisted.python import usage
 
 from ..errors import UserError
-from ..monitoring._shown import octets, span
+from ..monitoring import octets, span
 from ..options import Described, directory
-from ..trust._authority import MASTER_NAME
-from ..trust._bundles import Bundle
-from ..trust._names import showText
+from ..trust import MASTER_NAME, Bundle, showText
 
 __all__ = ["Options", "run"]
 

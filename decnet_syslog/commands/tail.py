@@ -16,9 +16,9 @@ from twisted.python import usage
 from ..errors import UserError
 from ..logs import printable
 from ..options import Described, count, octets
-from ..outputs._rendering import oneLine
-from ..trust._names import NameRefused, checkName
-from ..wire._record import MISMATCH
+from ..outputs import oneLine
+from ..trust import NameRefused, checkName
+from ..wire import MISMATCH
 from .tailing import Followed, Place, findLast, rotatedFrom
 
 __all__ = ["Filter", "Options", "Tail", "asText", "message", "run"]

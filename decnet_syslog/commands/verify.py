@@ -18,9 +18,9 @@ from typing import Any
 from twisted.python import usage
 
 from ..errors import UserError
-from ..journal._sqlite import Journal
+from ..journal import Journal
 from ..options import Described
-from ..trust._names import showText
+from ..trust import showText
 
 __all__ = ["Difference", "Options", "Sum", "compare", "run"]
 

@@ -11,8 +11,7 @@ from typing import Any
 from ..errors import UserError
 from ..files import FILES_MAX, openLog
 from ..options import directory
-from ..trust._bundles import Bundle
-from ..trust._contexts import forwarderContext
+from ..trust import Bundle, forwarderContext
 from ._identity import checkAuthority, checkBundle, refusedAsMaster, refusedAsWorker
 from ._journal import checkJournalSpace
 from ._logrotate import checkForwarded, checkOutput, readRotations

@@ -9,11 +9,17 @@ from pathlib import Path
 from cryptography import x509
 
 from ..errors import UserError
-from ..trust._authority import PREVIOUS, Authority
-from ..trust._bundles import Bundle, BundleError
-from ..trust._issuers import canonicalName, keyIds
-from ..trust._names import fingerprint
-from ..trust._roles import refuseMaster, refuseWorker
+from ..trust import (
+    PREVIOUS,
+    Authority,
+    Bundle,
+    BundleError,
+    canonicalName,
+    fingerprint,
+    keyIds,
+    refuseMaster,
+    refuseWorker,
+)
 from ._machine import checkDirectory
 from ._report import Report
 

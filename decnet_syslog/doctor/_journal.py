@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..journal._space import MIB, DiskShares, available
-from ..wire._control import NUMBER_MAX
+from ..journal import MIB, DiskShares, available
+from ..wire import NUMBER_MAX
 from ._report import Report
 
 __all__ = ["checkJournalSpace"]

@@ -15,9 +15,15 @@ from typing import Any
 
 from OpenSSL import SSL
 
-from ..trust._contexts import DELIVERY_PROTOCOLS, ForwarderContext, Refusal
-from ..trust._refusals import remedyFor, toldByAlert, toldByCode
-from ..wire._control import (
+from ..trust import (
+    DELIVERY_PROTOCOLS,
+    ForwarderContext,
+    Refusal,
+    remedyFor,
+    toldByAlert,
+    toldByCode,
+)
+from ..wire import (
     BYE,
     HELLO,
     KNOWN,

@@ -2,3 +2,51 @@
 
 # Not for its names: OpenSSL must be loaded by it, before cryptography is imported here.
 from .. import trust as trust
+from ._groupcommit import ACK_OCTETS_MAX, GroupCommit
+from ._promise import IJournal, ISharedJournal, JournalBlocked
+from ._providers import journalProviders, providerOf
+from ._space import MIB, DiskShares, available, fitting, journalFiles
+from ._sqlite import Journal, JournalFailed
+from ._values import (
+    DEPOSIT_COST,
+    LINE_COST,
+    Batch,
+    Cursor,
+    Deposit,
+    FileLength,
+    Mark,
+    OpenRequest,
+    StreamLease,
+    StreamPosition,
+    batchOf,
+    cutName,
+)
+
+__all__ = [
+    "ACK_OCTETS_MAX",
+    "DEPOSIT_COST",
+    "LINE_COST",
+    "MIB",
+    "Batch",
+    "Cursor",
+    "Deposit",
+    "DiskShares",
+    "FileLength",
+    "GroupCommit",
+    "IJournal",
+    "ISharedJournal",
+    "Journal",
+    "JournalBlocked",
+    "JournalFailed",
+    "Mark",
+    "OpenRequest",
+    "StreamLease",
+    "StreamPosition",
+    "available",
+    "batchOf",
+    "cutName",
+    "fitting",
+    "journalFiles",
+    "journalProviders",
+    "providerOf",
+]

@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..wire._control import NUMBER_MAX
-from ..wire._record import Provenance
+from ..wire import NUMBER_MAX, Provenance
 from ._filenames import NameTable
 from ._packing import packLengths, textOf, unpackLengths
 from ._stored import payloadOctets, storedOctets

@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..limits import PENDING_OCTETS_MIN, Limits
-from ..wire._control import NUMBER_MAX
+from ..wire import NUMBER_MAX
 from ._values import Deposit
 
 __all__ = [

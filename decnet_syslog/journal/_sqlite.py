@@ -41,7 +41,7 @@ from uuid import uuid4
 from ..database import STRANGE, DatabaseKind, NoSpace, openDatabase
 from ..durable import StorageFailed, isFull, whyBlocked
 from ..limits import Limits
-from ..wire._control import NUMBER_MAX
+from ..wire import NUMBER_MAX
 from ._batches import BatchTable
 from ._cursors import CursorTable
 from ._eras import EraTable

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pickle import PickleBuffer
 from typing import Any, SupportsIndex
 
-from ..wire._record import Provenance
+from ..wire import Provenance
 
 __all__ = [
     "DEPOSIT_COST",

@@ -38,22 +38,23 @@ from zope.interface import implementer
 
 from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
-from ..journal._groupcommit import GroupCommit
-from ..journal._promise import IJournal, ISharedJournal, JournalBlocked
-from ..journal._values import Cursor
+from ..journal import Cursor, GroupCommit, IJournal, ISharedJournal, JournalBlocked
 from ..limits import DEFAULTS, Limits
 from ..notify import adoptedSockets
 from ..openfiles import raiseOpenFiles
-from ..outputs._feeds import Feed, Output, Steps
-from ..outputs._paths import WrongKind
-from ..outputs._process import ListenerLock
-from ..outputs._threads import Threads
-from ..receiving._connectionlimits import ConnectionLimit, showAddress
-from ..receiving._factory import ListenerFactory, Refuse, acceptAll
-from ..receiving._proxied import Network, ProxiedFactory
+from ..outputs import Feed, ListenerLock, Output, Steps, Threads, WrongKind
+from ..receiving import (
+    ConnectionLimit,
+    ListenerFactory,
+    Network,
+    ProxiedFactory,
+    Refuse,
+    acceptAll,
+    showAddress,
+)
 from ..signals import ServiceSignals
-from ..trust._contexts import RefuseChain
-from ..wire._control import BYE
+from ..trust import RefuseChain
+from ..wire import BYE
 
 __all__ = ["ListenerService", "Works", "answers"]
 

@@ -17,19 +17,26 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
 
 from .. import __version__, hotpath
-from ..journal._values import Batch
-from ..monitoring._enrolled import Enrolled
-from ..monitoring._exposition import Durations
-from ..monitoring._fleet import Fleet
-from ..monitoring._history import DAY_S, LATELY_S
-from ..monitoring._known import Presence, Worker
-from ..monitoring._metrics import listenerMetrics
-from ..monitoring._pages import makePages
-from ..monitoring._problemkinds import PROBLEMS, problemRecord, severityOf
-from ..monitoring._service import StatusOptions, WatchService
-from ..monitoring._shown import utcText
-from ..monitoring._workerrecord import newestRecord
-from ..trust._bundles import Bundle
+from ..journal import Batch
+from ..monitoring import (
+    DAY_S,
+    LATELY_S,
+    PROBLEMS,
+    Durations,
+    Enrolled,
+    Fleet,
+    Presence,
+    StatusOptions,
+    WatchService,
+    Worker,
+    listenerMetrics,
+    makePages,
+    newestRecord,
+    problemRecord,
+    severityOf,
+    utcText,
+)
+from ..trust import Bundle
 from ._service import ListenerService
 
 __all__ = ["ListenerStatus", "watchListener"]

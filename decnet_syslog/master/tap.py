@@ -14,28 +14,35 @@ from twisted.python import usage
 
 from ..clock import useMonotonicClock
 from ..errors import UserError
-from ..journal._promise import IJournal
-from ..journal._providers import journalProviders, providerOf
-from ..journal._space import available, fitting, journalFiles
-from ..journal._sqlite import Journal
+from ..journal import (
+    IJournal,
+    Journal,
+    available,
+    fitting,
+    journalFiles,
+    journalProviders,
+    providerOf,
+)
 from ..limits import LIMIT_PARAMETERS, Limits
-from ..monitoring._enrolled import EnrolledList
-from ..monitoring._service import STATUS_PARAMETERS, statusOptions
+from ..monitoring import STATUS_PARAMETERS, EnrolledList, statusOptions
 from ..notify import managed
 from ..options import checkDatabase, directory, fromEnvironment, portNumber
-from ..outputs._options import OUTPUT_FLAGS, OutputOptions, makeOutputs
-from ..outputs._process import ListenerLock
-from ..receiving._factory import HOSTNAME_POLICIES
-from ..receiving._proxied import Network, parseNetworks
-from ..trust._admission import Admission
-from ..trust._bundles import Bundle
-from ..trust._contexts import Refusal, listenerContext, operatorContext
-from ..trust._filechanges import together
-from ..trust._openssl import TICKETS_SENT, ticketsSent
-from ..trust._refusals import remedyOnMaster
-from ..trust._renewal import Renewal
-from ..trust._revocation import CRL_FILE
-from ..trust._roles import eventOf
+from ..outputs import OUTPUT_FLAGS, ListenerLock, OutputOptions, makeOutputs
+from ..receiving import HOSTNAME_POLICIES, Network, parseNetworks
+from ..trust import (
+    CRL_FILE,
+    TICKETS_SENT,
+    Admission,
+    Bundle,
+    Refusal,
+    Renewal,
+    eventOf,
+    listenerContext,
+    operatorContext,
+    remedyOnMaster,
+    ticketsSent,
+    together,
+)
 from ._service import ListenerService
 from ._status import watchListener
 

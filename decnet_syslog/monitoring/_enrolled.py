@@ -20,7 +20,7 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from ..trust._names import NameRefused, checkName
+from ..trust import NameRefused, checkName
 
 __all__ = ["Enrolled", "EnrolledList", "Standing"]
 

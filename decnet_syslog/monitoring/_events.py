@@ -21,7 +21,7 @@ from typing import Any
 from twisted.logger import ILogObserver, formatEvent
 from zope.interface import implementer
 
-from ..trust._names import showText
+from ..trust import showText
 
 __all__ = ["KINDS", "REFUSALS", "Event", "EventLog", "refusalClass"]
 

@@ -12,8 +12,8 @@ What must be true:
 Any received octet counts as a sign of life. Under decnet-syslog/1.1 a forwarder reports every ten
 seconds; of other peers only the connection is known.
 
-A look compares the present state with the reported one (L{decnet_syslog.monitoring._alarm}). It does
-not touch lines, only the sums that commits and earlier looks have made.
+A look compares the present state with the reported one (L{decnet_syslog.monitoring._alarm}). It
+does not touch lines, only the sums that commits and earlier looks have made.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from datetime import datetime, timezone
 
 from twisted.logger import Logger
 
-from ..trust._names import showText
-from ..wire._report import Report
+from ..trust import showText
+from ..wire import Report
 from ._alarm import EXPIRING_S, LAGGING_S, LOOK_S, Alarm
 from ._enrolled import Enrolled
 from ._history import DAY_S, DAY_STEPS, LATELY_S, LATELY_STEPS, History, Steps

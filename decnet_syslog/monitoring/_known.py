@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from ..wire._record import Provenance
-from ..wire._report import Report
+from ..wire import Provenance, Report
 from ._alarm import Alarm
 from ._history import DAY_STEPS, LATELY_STEPS, History
 

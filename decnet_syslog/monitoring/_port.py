@@ -10,8 +10,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 
-from ..trust._contexts import RefuseChain, chainOf
-from ..trust._names import peerName
+from ..trust import RefuseChain, chainOf, peerName
 
 __all__ = ["OperatorPort", "StatusPort", "isLoopback"]
 

@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 
 from ..errors import UserError
 from ..options import MachineError, portNumber
-from ..trust._contexts import RefuseChain
+from ..trust import RefuseChain
 from ._alarm import LOOK_S
 from ._command import EventCommand, NoProgram, commandLine
 from ._events import KINDS, REFUSALS, EventLog

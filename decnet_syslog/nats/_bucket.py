@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
-from ..journal._promise import JournalBlocked
+from ..journal import JournalBlocked
 from ._bus import Bus
 from ._history import History
 from ._lease import LeaseLost, WentBack

@@ -22,8 +22,7 @@ from uuid import uuid4
 
 from twisted.logger import Logger
 
-from ..journal._promise import JournalBlocked
-from ..journal._values import Mark
+from ..journal import JournalBlocked, Mark
 from ._history import ERA, Era, History, erasSubject
 from ._layout import Layout
 from ._stream import EXPECTED, Stream

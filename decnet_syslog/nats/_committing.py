@@ -14,8 +14,7 @@ from uuid import uuid4
 
 from twisted.logger import Logger
 
-from ..journal._promise import JournalBlocked
-from ..journal._values import Batch, Deposit, batchOf
+from ..journal import Batch, Deposit, JournalBlocked, batchOf
 from ._bucket import releasedOf
 from ._bus import Bus
 from ._chronicle import Chronicle

@@ -36,7 +36,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
-from ..journal._values import Mark
+from ..journal import Mark
 
 __all__ = ["ERA", "Era", "History", "erasSubject"]
 

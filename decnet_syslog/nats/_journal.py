@@ -37,18 +37,18 @@ from typing import Any, TypeVar
 from twisted.logger import Logger
 
 from ..errors import UserError
-from ..journal._promise import JournalBlocked
-from ..journal._values import (
+from ..journal import (
     Batch,
     Cursor,
     Deposit,
+    JournalBlocked,
     Mark,
     OpenRequest,
     StreamLease,
     StreamPosition,
 )
 from ..limits import Limits
-from ..wire._control import NUMBER_MAX
+from ..wire import NUMBER_MAX
 from ._bus import Bus, Silent
 from ._chronicle import Chronicle
 from ._committing import Committer, committedSubject

@@ -20,8 +20,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from zlib import crc32
 
-from ..journal._values import Batch, Deposit, StreamLease, StreamPosition, cutName
-from ..wire._record import Provenance
+from ..journal import Batch, Deposit, StreamLease, StreamPosition, cutName
+from ..wire import Provenance
 from ._packing import NotPacked, Pack, never, unpack
 
 __all__ = [

@@ -35,8 +35,7 @@ from uuid import uuid4
 
 from twisted.logger import Logger
 
-from ..journal._promise import JournalBlocked
-from ..journal._values import Cursor
+from ..journal import Cursor, JournalBlocked
 from ._bucket import Bucket, Value
 from ._bus import Bus, Silent
 from ._history import History

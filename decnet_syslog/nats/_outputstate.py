@@ -13,8 +13,7 @@ from json import dumps, loads
 from pathlib import Path
 from typing import TypeAlias
 
-from ..journal._sqlite import Journal
-from ..journal._values import Cursor
+from ..journal import Cursor, Journal
 from ..limits import Limits
 from ._history import History
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import zstandard
 
-from ..journal._promise import JournalBlocked
+from ..journal import JournalBlocked
 
 __all__ = ["NotPacked", "Pack", "never", "packer", "unpack"]
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from itertools import count
 from uuid import uuid4
 
-from ..journal._promise import JournalBlocked
-from ..journal._values import Deposit, OpenRequest, StreamLease
-from ..wire._record import Provenance
+from ..journal import Deposit, JournalBlocked, OpenRequest, StreamLease
+from ..wire import Provenance
 from ._bucket import releasedOf
 from ._bus import Bus
 from ._chronicle import Chronicle

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.python import usage
 
-from ..journal._promise import IJournal
+from ..journal import IJournal
 from ._options import (
     COMPRESSION_PARAMETERS,
     NATS_FLAGS,

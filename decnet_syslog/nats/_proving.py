@@ -23,8 +23,7 @@ from zlib import crc32
 
 from twisted.logger import Logger
 
-from ..journal._promise import JournalBlocked
-from ..journal._values import Batch
+from ..journal import Batch, JournalBlocked
 from ._bus import Silent
 from ._messages import ATTEMPT, Entry, Foreign, MessagePosition, decode, subjectOf
 from ._outputstate import Again, End, Key

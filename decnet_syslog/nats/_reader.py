@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 from twisted.logger import Logger
 
-from ..journal._promise import JournalBlocked
+from ..journal import JournalBlocked
 from ._bus import Silent
 from ._chronicle import Chronicle
 from ._history import ERA, History, erasSubject

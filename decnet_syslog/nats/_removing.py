@@ -19,7 +19,7 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..journal._values import DEPOSIT_COST
+from ..journal import DEPOSIT_COST
 from ._bus import Silent
 from ._history import ERA, erasSubject
 from ._messages import Foreign, allOf, decode, subjectOf

@@ -21,12 +21,8 @@ from twisted.python.failure import Failure
 
 from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
-from ..journal._groupcommit import GroupCommit
-from ..journal._promise import JournalBlocked
-from ..outputs._feeds import Feed, Output, Steps
-from ..outputs._paths import WrongKind
-from ..outputs._process import ListenerLock
-from ..outputs._threads import Threads
+from ..journal import GroupCommit, JournalBlocked
+from ..outputs import Feed, ListenerLock, Output, Steps, Threads, WrongKind
 from ..signals import ServiceSignals
 from ._lease import GIVE_UP_S, RENEW_S, LeaseLost, WentBack
 

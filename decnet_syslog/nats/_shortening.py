@@ -19,8 +19,8 @@ from collections import deque
 from collections.abc import Mapping
 from uuid import uuid4
 
-from ..journal._values import Deposit
-from ..wire._record import Provenance
+from ..journal import Deposit
+from ..wire import Provenance
 from ._chronicle import Chronicle
 from ._history import ERA
 from ._messages import ATTEMPT, Foreign, allOf, decode, encode, subjectOf

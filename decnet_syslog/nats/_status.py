@@ -11,10 +11,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .. import __version__, hotpath
-from ..journal._promise import JournalBlocked
-from ..monitoring._metrics import outputsMetrics
-from ..monitoring._service import StatusOptions, WatchService
-from ..monitoring._shown import utcText
+from ..journal import JournalBlocked
+from ..monitoring import StatusOptions, WatchService, outputsMetrics, utcText
 from ._service import OutputsService
 
 __all__ = ["OutputsStatus", "watchOutputs"]

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from twisted.logger import Logger
 
 from ..errors import UserError
-from ..journal._promise import JournalBlocked
+from ..journal import JournalBlocked
 from ._bus import Bus, Message, Silent
 from ._layout import REPLICAS, Layout
 

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field, replace
 
 from twisted.logger import Logger
 
-from ..journal._values import Batch
+from ..journal import Batch
 from ._messages import Entry
 from ._outputstate import Advance, Again, End, Key
 

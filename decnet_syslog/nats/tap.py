@@ -11,11 +11,10 @@ from twisted.python import usage
 
 from ..clock import useMonotonicClock
 from ..limits import Limits
-from ..monitoring._service import STATUS_PARAMETERS, statusOptions
+from ..monitoring import STATUS_PARAMETERS, statusOptions
 from ..notify import managed
 from ..options import MissingOption, checkDatabase, octets
-from ..outputs._options import OUTPUT_FLAGS, OutputOptions, makeOutputs
-from ..outputs._process import ListenerLock
+from ..outputs import OUTPUT_FLAGS, ListenerLock, OutputOptions, makeOutputs
 from ._options import NATS_FLAGS, NATS_PARAMETERS, isNats, natsOutbox
 from ._service import OutputsService
 from ._status import watchOutputs

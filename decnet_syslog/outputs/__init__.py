@@ -2,3 +2,22 @@
 
 # Not for its names: OpenSSL must be loaded by it, before cryptography is imported here.
 from .. import trust as trust
+from ._feeds import Feed, Output, Steps
+from ._options import OUTPUT_FLAGS, OutputOptions, makeOutputs
+from ._paths import WrongKind
+from ._process import ListenerLock
+from ._rendering import oneLine
+from ._threads import Threads
+
+__all__ = [
+    "OUTPUT_FLAGS",
+    "Feed",
+    "ListenerLock",
+    "Output",
+    "OutputOptions",
+    "Steps",
+    "Threads",
+    "WrongKind",
+    "makeOutputs",
+    "oneLine",
+]

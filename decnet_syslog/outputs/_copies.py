@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..durable import syncDirectory
 from ..files import BadOctets, CannotDecode, codecOf, decoderFor
-from ..journal._values import FileLength
+from ..journal import FileLength
 
 __all__ = ["ANCHOR_OCTETS", "Copy", "common", "wholeLines"]
 

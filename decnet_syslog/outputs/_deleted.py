@@ -23,7 +23,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from ..journal._values import FileLength
+from ..journal import FileLength
 from ._copies import ANCHOR_OCTETS, common, wholeLines
 from ._search import Events, findCopies
 

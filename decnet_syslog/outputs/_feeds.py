@@ -24,10 +24,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..errors import UserError
-from ..journal._groupcommit import GroupCommit
-from ..journal._promise import JournalBlocked
-from ..journal._sqlite import JournalFailed
-from ..journal._values import Batch, Cursor
+from ..journal import Batch, Cursor, GroupCommit, JournalBlocked, JournalFailed
 
 __all__ = ["Feed", "Output"]
 

@@ -39,7 +39,7 @@ from pathlib import Path
 
 from ..durable import StorageFailed, bootId, syncDirectory
 from ..errors import UserError
-from ..journal._values import FileLength
+from ..journal import FileLength
 from ..private import make
 from ._copies import ANCHOR_OCTETS, common, wholeLines
 from ._deleted import Sizes, readByMover

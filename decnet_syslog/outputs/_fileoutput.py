@@ -33,7 +33,7 @@ from datetime import datetime, timezone
 from itertools import chain
 
 from ..errors import UserError
-from ..journal._values import Batch, Cursor, FileLength
+from ..journal import Batch, Cursor, FileLength
 from ._deleted import Opens
 from ._file import NO_FILE, Events, OutputFile
 from ._paths import PLACE, OutputPaths

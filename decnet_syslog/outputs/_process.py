@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..journal._values import Batch, Cursor
+from ..journal import Batch, Cursor
 from ..private import openPrivate
 from ._file import Events
 from ._fileoutput import SYNC_OCTETS, FileOutput, Render

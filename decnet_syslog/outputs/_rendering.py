@@ -8,9 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from ..journal._values import Batch
-from ..wire._gap import Gap, renderGapMessage, renderGapRecord
-from ..wire._record import Provenance, renderLines, renderRuns
+from ..journal import Batch
+from ..wire import (
+    Gap,
+    Provenance,
+    renderGapMessage,
+    renderGapRecord,
+    renderLines,
+    renderRuns,
+)
 
 __all__ = ["oneLine", "renderJSON", "renderRaw"]
 

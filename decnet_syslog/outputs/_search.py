@@ -29,7 +29,7 @@ from dataclasses import replace
 
 from ..durable import StorageFailed
 from ..files import COMPRESSED, isOpenForWriting, rotationsOf, stemsOf
-from ..journal._values import FileLength
+from ..journal import FileLength
 from ._copies import ANCHOR_OCTETS, Copy, common, wholeLines
 
 __all__ = ["EarlierFile", "Events", "findCopies"]

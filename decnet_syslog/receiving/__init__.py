@@ -2,3 +2,18 @@
 
 # Not for its names: OpenSSL must be loaded by it, before cryptography is imported here.
 from .. import trust as trust
+from ._connectionlimits import ConnectionLimit, showAddress
+from ._factory import HOSTNAME_POLICIES, ListenerFactory, Refuse, acceptAll
+from ._proxied import Network, ProxiedFactory, parseNetworks
+
+__all__ = [
+    "HOSTNAME_POLICIES",
+    "ConnectionLimit",
+    "ListenerFactory",
+    "Network",
+    "ProxiedFactory",
+    "Refuse",
+    "acceptAll",
+    "parseNetworks",
+    "showAddress",
+]

@@ -20,13 +20,15 @@ from typing import Protocol, TypeAlias
 
 from twisted.python.failure import Failure
 
-from ..journal._groupcommit import ACK_OCTETS_MAX, GroupCommit
-from ..journal._promise import IJournal, JournalBlocked
-from ..journal._values import (
+from ..journal import (
+    ACK_OCTETS_MAX,
     DEPOSIT_COST,
     LINE_COST,
     Batch,
     Deposit,
+    GroupCommit,
+    IJournal,
+    JournalBlocked,
     Mark,
     OpenRequest,
     StreamLease,
@@ -34,7 +36,7 @@ from ..journal._values import (
     cutName,
 )
 from ..limits import Limits
-from ..wire._control import (
+from ..wire import (
     ACK,
     AT,
     BEAT,
@@ -58,10 +60,12 @@ from ..wire._control import (
     STATE,
     TROUBLE,
     ControlLine,
+    Lines,
+    Report,
+    ReportGatherer,
+    TooMuch,
     octetsOf,
 )
-from ..wire._framing import Lines
-from ..wire._report import Report, ReportGatherer, TooMuch
 from ._reception import IConnection, ReceiverSession, Violation, asLines
 
 __all__ = ["AckedSession", "IStreamRegistry", "Key"]

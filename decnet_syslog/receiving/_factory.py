@@ -10,12 +10,10 @@ from cryptography import x509
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory
 
-from ..journal._groupcommit import GroupCommit
-from ..journal._promise import IJournal
+from ..journal import GroupCommit, IJournal
 from ..limits import DEFAULTS, Limits
-from ..trust._contexts import RefuseChain, chainOf
-from ..trust._roles import Objection
-from ..wire._report import Report
+from ..trust import Objection, RefuseChain, chainOf
+from ..wire import Report
 from ._acked import AckedSession
 from ._connectionlimits import Handshakes
 from ._listener import ListenerProtocol

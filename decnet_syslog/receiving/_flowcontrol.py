@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, cast
 
-from ..wire._protocol import OctetCountedReceiver
+from ..wire import OctetCountedReceiver
 
 __all__ = ["FlowControl", "Pause"]
 

@@ -23,22 +23,35 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..trust._contexts import (
+from ..trust import (
     DELIVERY_PROTOCOLS,
     HISTORY_PROTOCOL,
+    MASTER_REFUSED,
     STATE_PROTOCOLS,
+    NameRefused,
+    Objection,
+    alertOf,
+    eventOf,
+    fingerprint,
     isReported,
+    peerName,
+    remedyOnMaster,
+    shown,
+    showText,
     turnedAway,
 )
-from ..trust._names import NameRefused, fingerprint, peerName, showText
-from ..trust._refusals import MASTER_REFUSED, alertOf, remedyOnMaster
-from ..trust._roles import Objection, eventOf
-from ..trust._verification import shown
-from ..wire._control import BYE, ControlError, ControlLine
-from ..wire._diagnosis import diagnose, diagnoseHandshake
-from ..wire._framing import FramingError, Lines, Oversize
-from ..wire._hostname import firstContradiction
-from ..wire._protocol import OctetCountedReceiver
+from ..wire import (
+    BYE,
+    ControlError,
+    ControlLine,
+    FramingError,
+    Lines,
+    OctetCountedReceiver,
+    Oversize,
+    diagnose,
+    diagnoseHandshake,
+    firstContradiction,
+)
 from ._acked import AckedSession
 from ._connectionlimits import showAddress
 from ._deadlines import Deadlines

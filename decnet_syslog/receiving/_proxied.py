@@ -28,7 +28,7 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, providedBy
 
-from ..wire._proxyheader import ProxyError, ProxyHeader, parseProxyHeader
+from ..wire import ProxyError, ProxyHeader, parseProxyHeader
 from ._connectionlimits import ConnectionLimit, showAddress
 
 __all__ = ["ProxiedFactory", "parseNetworks"]

@@ -23,11 +23,8 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from ..journal._groupcommit import GroupCommit
-from ..journal._values import DEPOSIT_COST, LINE_COST, Batch, Deposit
-from ..wire._control import BYE, ControlLine
-from ..wire._framing import Lines, Oversize
-from ..wire._record import Provenance
+from ..journal import DEPOSIT_COST, LINE_COST, Batch, Deposit, GroupCommit
+from ..wire import BYE, ControlLine, Lines, Oversize, Provenance
 
 __all__ = [
     "OVERSIZE",

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from ..wire._control import BYE
+from ..wire import BYE
 from ._acked import AckedSession, Key
 
 __all__ = ["ConnectionRegistry", "IMember"]

@@ -33,7 +33,7 @@ from ..files import (
     LineChunk,
     OpenContent,
 )
-from ..wire._control import (
+from ..wire import (
     ACK,
     AT,
     BYE,

@@ -27,7 +27,7 @@ from ..files import (
     OpenContent,
     Vanished,
 )
-from ..wire._control import KNOWN
+from ..wire import KNOWN
 from ._counts import Counts
 from ._identification import Slices, checksumInSlices, identify
 from ._streams import Happening, OpenStream, State, StreamTable

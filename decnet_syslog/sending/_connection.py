@@ -8,7 +8,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall
 
-from ..wire._control import BYE, ControlLine
+from ..wire import BYE, ControlLine
 
 __all__ = ["IClock", "IConnection", "ISender", "ListenerProtocolError"]
 

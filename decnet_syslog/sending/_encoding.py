@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from .. import hotpath
-from ..wire._control import EMPTY, LAST, encodeControl
-from ..wire._framing import encodeFrames
+from ..wire import EMPTY, LAST, encodeControl, encodeFrames
 
 __all__ = ["encodeLast", "encodeLines", "encodePlain"]
 

@@ -17,7 +17,7 @@ from collections.abc import Generator, Sequence
 from typing import TypeVar
 
 from ..files import Changed, OpenContent, Vanished
-from ..wire._control import KNOWN
+from ..wire import KNOWN
 
 __all__ = ["GENERATION_MAX", "Slices", "checksumInSlices", "identify"]
 

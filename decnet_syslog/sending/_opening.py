@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..files import FollowedFiles, OpenContent
-from ..wire._control import BYE, RESUME
+from ..wire import BYE, RESUME
 from ._chunks import byName
 from ._comparison import Comparison
 from ._connection import IConnection, ListenerProtocolError

@@ -24,7 +24,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from ..files import PLAIN, Chunk, FollowedFiles, Gap, OpenContent
-from ..wire._control import ControlLine
+from ..wire import ControlLine
 from ._connection import IClock, IConnection
 from ._counts import Counts
 from ._encoding import encodePlain

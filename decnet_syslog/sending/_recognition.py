@@ -28,7 +28,7 @@ from dataclasses import replace
 from twisted.logger import Logger
 
 from ..files import FollowedFiles
-from ..wire._control import HELLO, HELLO2, KNOWN, LIST, SEEN, ControlLine
+from ..wire import HELLO, HELLO2, KNOWN, LIST, SEEN, ControlLine
 from ._comparison import Comparison
 from ._connection import ListenerProtocolError
 from ._identification import Slices

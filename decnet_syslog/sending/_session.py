@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from ..wire._control import ACK, BYE, MARK, ControlLine
+from ..wire import ACK, BYE, MARK, ControlLine
 from ._connection import IClock, ISender, ListenerProtocolError
 
 __all__ = ["IFilesThread", "IWire", "Session"]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..files import ContentKey, OpenContent
-from ..wire._control import CLOSE, NAMES_OCTETS_MAX, OPEN, RESUME, ControlLine, octetsOf
+from ..wire import CLOSE, NAMES_OCTETS_MAX, OPEN, RESUME, ControlLine, octetsOf
 
 __all__ = ["TRANSITIONS", "Happening", "OpenStream", "State", "StreamTable"]
 

@@ -38,7 +38,13 @@ from ._files import alone, makeDirectory, replaceFile
 from ._issuers import isSigned, keyId, keyIds, spki
 from ._issuing import Signer, makeAuthority, pemOfKey
 
-__all__ = ["Progress", "begin", "finish", "giveBundles", "progress"]
+__all__ = [
+    "Progress",
+    "beginReplacement",
+    "finishReplacement",
+    "giveBundles",
+    "replacementProgress",
+]
 
 # The new CA is prepared here.
 NEXT = "next"
@@ -109,7 +115,7 @@ def _made(directory: Path) -> Signer:
     return made
 
 
-def begin(directory: Path) -> Authority:
+def beginReplacement(directory: Path) -> Authority:
     """
     Make the new CA sign certificates, unless it already does.
 
@@ -136,7 +142,7 @@ def begin(directory: Path) -> Authority:
     return authority
 
 
-def progress(authority: Authority) -> Progress:
+def replacementProgress(authority: Authority) -> Progress:
     """Which holders already have a certificate from the new CA."""
     new: set[tuple[str, str]] = set()
     old: set[tuple[str, str]] = set()
@@ -155,13 +161,13 @@ def giveBundles(authority: Authority, out: Path) -> list[Path]:
     @return: the directories. Existing files are never overwritten.
     """
     made = []
-    for name, role in progress(authority).old:
+    for name, role in replacementProgress(authority).old:
         authority.enroll(name, out / name, role=role)
         made.append(out / name)
     return made
 
 
-def finish(directory: Path) -> list[str]:
+def finishReplacement(directory: Path) -> list[str]:
     """
     Trust only the new CA.
 
@@ -180,7 +186,7 @@ def _finish(authority: Authority) -> list[str]:
             f"no replacement of the CA in {directory} is under way: begin one with"
             ' "decnet-syslog ca replace"'
         )
-    left = [name for name, _ in progress(authority).old]
+    left = [name for name, _ in replacementProgress(authority).old]
     if left:
         shown = ", ".join(left[:SHOWN_MAX]) + (", ..." if left[SHOWN_MAX:] else "")
         raise UserError(

@@ -8,11 +8,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from ..files import FollowedFiles
-from ..sending._acked import AckedSender
-from ..sending._connection import ISender
-from ..sending._counts import Counts
-from ..sending._plain import PlainSender
-from ..sending._session import Session
+from ..sending import AckedSender, Counts, ISender, PlainSender, Session
 from ._filesthread import FilesThread
 from ._protocol import ForwarderProtocol
 

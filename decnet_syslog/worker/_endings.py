@@ -16,7 +16,7 @@ from twisted.internet.error import (
 )
 from twisted.python.failure import Failure
 
-from ..trust._refusals import Told, toldByAlert, toldByCode
+from ..trust import Told, toldByAlert, toldByCode
 from ._protocol import ForwarderProtocol
 
 __all__ = ["BYE_CODES", "endOf", "failureOf", "textOf", "toldBy"]

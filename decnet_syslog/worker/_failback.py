@@ -28,10 +28,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..sending._plain import SETTLE_S
-from ..trust._contexts import DELIVERY_PROTOCOLS
-from ..wire._control import BYE, HELLO, ControlLine
-from ..wire._protocol import OctetCountedReceiver
+from ..sending import SETTLE_S
+from ..trust import DELIVERY_PROTOCOLS
+from ..wire import BYE, HELLO, ControlLine, OctetCountedReceiver
 from ._endings import textOf
 from ._forwarder import ForwarderFactory
 from ._masters import Address, Masters

@@ -19,9 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..files import FollowedFiles, OpenContent
-from ..sending._counts import Counts
-from ..wire._control import TROUBLE
-from ..wire._report import STATES_MAX, TROUBLES_MAX
+from ..sending import Counts
+from ..wire import STATES_MAX, TROUBLE, TROUBLES_MAX
 
 __all__ = ["FileReport", "FileState", "FileStates", "Report"]
 

@@ -16,9 +16,8 @@ from twisted.internet.protocol import ReconnectingClientFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..sending._session import Session
-from ..trust._names import showText
-from ..trust._refusals import MASTER_KIND
+from ..sending import Session
+from ..trust import MASTER_KIND, showText
 from ._endings import endOf, failureOf, textOf, toldBy
 from ._masters import DELAY_MAX_S, DELAY_MIN_S, Masters
 from ._protocol import ForwarderProtocol

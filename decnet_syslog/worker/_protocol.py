@@ -22,12 +22,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..sending._session import Session
-from ..trust._contexts import DELIVERY_PROTOCOLS, STATE_PROTOCOLS
-from ..trust._refusals import toldByCode
-from ..wire._control import BYE, HELLO, ControlError, ControlLine
-from ..wire._framing import FramingError
-from ..wire._protocol import OctetCountedReceiver
+from ..sending import Session
+from ..trust import DELIVERY_PROTOCOLS, STATE_PROTOCOLS, toldByCode
+from ..wire import (
+    BYE,
+    HELLO,
+    ControlError,
+    ControlLine,
+    FramingError,
+    OctetCountedReceiver,
+)
 
 if TYPE_CHECKING:
     from ._forwarder import ForwarderFactory

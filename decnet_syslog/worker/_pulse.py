@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..wire._control import BEAT, STATE, TROUBLE, ControlLine
+from ..wire import BEAT, STATE, TROUBLE, ControlLine
 from ._filestates import Report
 
 __all__ = ["BEAT_S", "LOOK_S", "Pulse"]

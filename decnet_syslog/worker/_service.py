@@ -24,11 +24,9 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 
 from ..files import FILES_MAX, FollowedFiles
-from ..sending._counts import Counts
-from ..sending._session import Session
-from ..sending._window import CHUNK_OCTETS
+from ..sending import CHUNK_OCTETS, Counts, Session
 from ..signals import ServiceSignals
-from ..wire._control import BYE, ControlLine
+from ..wire import BYE, ControlLine
 from ._connector import EndpointConnector
 from ._delivery import Delivery
 from ._failback import Homing

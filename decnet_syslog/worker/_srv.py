@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.names import dns
 from twisted.python.failure import Failure
 
-from ..trust._names import showText
+from ..trust import showText
 from ._masters import Address
 
 __all__ = ["SERVICE", "Directory", "inOrder"]

@@ -10,13 +10,16 @@ from typing import Any, cast
 from twisted.logger import Logger
 
 from .. import __version__, hotpath
-from ..monitoring._alarm import EXPIRING_S, LAGGING_S, Alarm
-from ..monitoring._metrics import forwarderMetrics
-from ..monitoring._service import StatusOptions, WatchService
-from ..monitoring._shown import utcText
-from ..trust._bundles import Bundle
-from ..trust._names import showText
-from ..trust._refusals import KINDS
+from ..monitoring import (
+    EXPIRING_S,
+    LAGGING_S,
+    Alarm,
+    StatusOptions,
+    WatchService,
+    forwarderMetrics,
+    utcText,
+)
+from ..trust import KINDS, Bundle, showText
 from ._service import ForwarderService
 
 __all__ = ["ForwarderStatus", "watchForwarder"]

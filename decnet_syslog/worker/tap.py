@@ -15,7 +15,7 @@ from ..clock import useMonotonicClock
 from ..configuration import COMMON_GROUPS, Configured
 from ..errors import UserError
 from ..files import FILES_MAX
-from ..monitoring._service import STATUS_PARAMETERS, statusOptions
+from ..monitoring import STATUS_PARAMETERS, statusOptions
 from ..notify import managed
 from ..options import (
     MachineError,
@@ -28,14 +28,17 @@ from ..options import (
     portNumber,
     seconds,
 )
-from ..sending._window import CHUNK_OCTETS
-from ..trust._bundles import Bundle
-from ..trust._contexts import forwarderContext
-from ..trust._filechanges import together
-from ..trust._names import NameRefused, peerName
-from ..trust._refusals import remedyFor
-from ..trust._renewal import Renewal
-from ..wire._framing import MESSAGE_OCTETS_MAX
+from ..sending import CHUNK_OCTETS
+from ..trust import (
+    Bundle,
+    NameRefused,
+    Renewal,
+    forwarderContext,
+    peerName,
+    remedyFor,
+    together,
+)
+from ..wire import MESSAGE_OCTETS_MAX
 from ._masters import Address, Masters
 from ._service import ForwarderService
 from ._srv import Directory

@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from decnet_syslog.errors import UserError
-from decnet_syslog.trust._bundles import Bundle
+from decnet_syslog.trust import Bundle
 
 from .. import der
 from ..scratch import directory

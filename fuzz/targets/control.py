@@ -5,7 +5,7 @@ same value.
 
 from __future__ import annotations
 
-from decnet_syslog.wire._control import (
+from decnet_syslog.wire import (
     BYE,
     KNOWN,
     NUMBER_MAX,

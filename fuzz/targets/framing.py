@@ -11,8 +11,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from decnet_syslog.wire import (
+    ControlError,
+    ControlLine,
+    OctetCountedReceiver,
+    parseControl,
+)
 from decnet_syslog.wire import _framing as room
-from decnet_syslog.wire._control import ControlError, ControlLine, parseControl
 from decnet_syslog.wire._framing import (
     CONTROL_LINE_OCTETS_MAX,
     FIRST_OCTETS,
@@ -22,7 +27,6 @@ from decnet_syslog.wire._framing import (
     Oversize,
     encodeFrames,
 )
-from decnet_syslog.wire._protocol import OctetCountedReceiver
 
 from ..source import Source
 

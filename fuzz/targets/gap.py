@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 
-from decnet_syslog.wire._gap import Gap, renderGapMessage, renderGapRecord
-from decnet_syslog.wire._record import Provenance
+from decnet_syslog.wire import Gap, Provenance, renderGapMessage, renderGapRecord
 from decnet_syslog.wire._rfc5424 import parseMessage
 
 from ..source import Source

@@ -22,6 +22,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from decnet_syslog.journal import Batch, Mark
 from decnet_syslog.journal._groupcommit import (
     ACK_SPACING_S,
     FULL_RETRY_S,
@@ -30,12 +31,11 @@ from decnet_syslog.journal._groupcommit import (
 )
 from decnet_syslog.journal._space import Space
 from decnet_syslog.journal._sqlite import Journal, JournalFull
-from decnet_syslog.journal._values import Batch, Mark
 from decnet_syslog.limits import Limits
 from decnet_syslog.receiving._acked import AckedSession
 from decnet_syslog.receiving._reception import PlainSession, ReceiverSession, Violation
 from decnet_syslog.receiving._registry import ConnectionRegistry
-from decnet_syslog.wire._control import (
+from decnet_syslog.wire import (
     ACK,
     AT,
     BYE,
@@ -56,11 +56,13 @@ from decnet_syslog.wire._control import (
     SKIP,
     ControlError,
     ControlLine,
+    FramingError,
+    OctetCountedReceiver,
+    Oversize,
     encodeControl,
+    encodeFrames,
     parseControl,
 )
-from decnet_syslog.wire._framing import FramingError, Oversize, encodeFrames
-from decnet_syslog.wire._protocol import OctetCountedReceiver
 from tests.doubles import LaterThread
 
 from ..log import watched

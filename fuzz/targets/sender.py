@@ -16,11 +16,10 @@ from zlib import crc32
 from twisted.internet.task import Clock
 
 from decnet_syslog.files import FollowedFiles, StateStore
-from decnet_syslog.sending._acked import AckedSender
+from decnet_syslog.sending import AckedSender, Counts
 from decnet_syslog.sending._connection import ListenerProtocolError
-from decnet_syslog.sending._counts import Counts
 from decnet_syslog.sending._recognition import KNOWN_MAX
-from decnet_syslog.wire._control import (
+from decnet_syslog.wire import (
     ACK,
     AT,
     BYE,
