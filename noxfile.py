@@ -72,6 +72,13 @@ def sdist(session: nox.Session) -> None:
 
 
 @nox.session
+def share(session: nox.Session) -> None:
+    """Write manual pages and completion scripts anew, after a change to a command's help."""
+    session.install("-e", ".")
+    session.run("python", ".ci/share", *session.posargs)
+
+
+@nox.session
 def release(session: nox.Session) -> None:
     """Prepare a release: nox -s release -- 1.0.0."""
     session.install("towncrier >= 23.11", "build")

@@ -44,7 +44,8 @@ COMMANDS = (
         "prove",
         "Kill, cut and rotate a temporary pair, and count lost and repeated lines.",
     ),
-    ("completion", "Print a script that lets bash complete these commands."),
+    ("completion", "Print a script that lets a shell complete these commands."),
+    ("manual", "Write the manual pages of these commands."),
 )
 
 

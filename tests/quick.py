@@ -52,6 +52,7 @@ LEFT_OUT = {
     "test_logrotate": PROGRAMS,
     "test_logrotate_matrix": PROGRAMS,
     "test_logs": PROGRAMS,
+    "test_manual": PROGRAMS,
     "test_masters": PROGRAMS,
     "test_matrix": PROGRAMS,
     "test_mutants": _LONG,

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 from twisted.python import usage
@@ -212,42 +213,76 @@ class HelpTests(SynchronousTestCase):
             )
 
 
-class CompletionTests(SynchronousTestCase):
-    """Completion in a real bash."""
+# What each shell gets after its script, and the words of a command line: it prints the
+# candidates, one a line. zsh's own functions need a terminal: here they print what they get.
+SHELLS = {
+    "bash": (
+        ["--norc", "-c"],
+        'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _decnet_syslog\n'
+        'printf "%s\\n" "${COMPREPLY[@]}"',
+    ),
+    "zsh": (
+        ["-f", "-c"],
+        '_describe() { print -rl -- "${${(@P)4}[@]%%:*}" }\n'
+        '_arguments() { print -rl -- "${@[2,-2]%%[=\\[]*}" }\n'
+        'words=("$@"); CURRENT=$#; _decnet_syslog',
+    ),
+    "fish": (
+        ["--no-config", "-c"],
+        "for line in (complete -C (string join ' ' -- $argv))\n"
+        "string split -f1 \\t -- $line\nend",
+    ),
+}
 
-    def completed(self, *words: str) -> list[str]:
-        bash = requirePeer("bash")
-        status, script = said("completion", "bash")
+
+class CompletionTests(SynchronousTestCase):
+    """Completion in each shell that has a script."""
+
+    def completed(self, shell: str, *words: str) -> list[str]:
+        program = requirePeer(shell)
+        status, script = said("completion", shell)
         self.assertEqual(status, 0)
-        code = (
-            f'{script}\nCOMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _decnet_syslog;'
-            ' echo "${COMPREPLY[@]}"'
-        )
+        options, code = SHELLS[shell]
+        name = [] if shell == "fish" else [shell]
+        # zsh would complete at once with the words of the script.
+        script = script.removesuffix('_decnet_syslog "$@"\n')
         done = subprocess.run(
-            [bash, "--norc", "-c", code, "bash", *words],
+            [program, *options, f"{script}\n{code}", *name, *words],
             capture_output=True,
             text=True,
-            check=True,
+            cwd=self.directory,
         )
-        self.assertEqual(done.stderr, "")
-        return done.stdout.split()
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        # bash and fish leave out what does not begin with the last word; zsh does that itself.
+        return [one for one in done.stdout.split() if one.startswith(words[-1])]
+
+    def setUp(self) -> None:
+        self.directory = self.mktemp()
+        os.mkdir(self.directory)
+        # Not a candidate where a command is expected.
+        Path(self.directory, "enraged").touch()
 
     def test_completedWords(self) -> None:
-        """Bash completes commands, subcommands and options, even after an argument."""
-        self.assertEqual(self.completed("decnet-syslog", "enr"), ["enroll"])
-        self.assertEqual(
-            self.completed("decnet-syslog", "doctor", ""),
-            ["forwarder", "listener", "--help", "--version"],
-        )
-        self.assertEqual(
-            self.completed("decnet-syslog", "doctor", "forwarder", "--master-h"),
-            ["--master-host"],
-        )
-        self.assertEqual(
-            self.completed("decnet-syslog", "enroll", "decky-01", "--ca"), ["--ca-dir"]
-        )
+        """Each shell completes commands, subcommands and options, even after an argument."""
+        for shell in SHELLS:
+
+            def completed(*words: str, shell: str = shell) -> list[str]:
+                return sorted(self.completed(shell, "decnet-syslog", *words))
+
+            self.assertEqual(completed("enr"), ["enroll"], shell)
+            self.assertLess({"forwarder", "listener"}, {*completed("doctor", ""), ""})
+            self.assertNotIn("enroll", completed("doctor", ""), shell)
+            self.assertEqual(
+                completed("doctor", "forwarder", "--master-h"), ["--master-host"], shell
+            )
+            self.assertEqual(
+                completed("enroll", "decky-01", "--ca"), ["--ca-dir"], shell
+            )
+            # The options of one subcommand are not those of another.
+            self.assertEqual(completed("ca", "replace", "--fi"), ["--finish"], shell)
+            self.assertEqual(completed("ca", "show", "--fi"), [], shell)
 
     def test_unknownShell(self) -> None:
         """An unknown shell is reported."""
-        status, _ = said("completion", "fish")
+        status, _ = said("completion", "tcsh")
         self.assertEqual(status, 2)

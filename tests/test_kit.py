@@ -220,15 +220,16 @@ class VersionTests(SynchronousTestCase):
             raise SkipTest("towncrier is not installed: pip install '.[test]'")
         git = requirePeer("git")
         tree = Path(self.mktemp()).resolve()
-        for name in (".ci/release", "pyproject.toml", "NEWS.rst", "newsfragments"):
+        for name in (
+            *(".ci/release", ".ci/share", ".gitignore", "pyproject.toml", "NEWS.rst"),
+            *("newsfragments", "decnet_syslog"),
+        ):
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, tree / name)
         for kind in ("feature", "bugfix", "doc", "removal"):
             (tree / f"newsfragments/+kit.{kind}").write_text(f"A {kind} of the kit.\n")
-        (tree / "decnet_syslog").mkdir()
         init = tree / "decnet_syslog" / "__init__.py"
-        init.write_text(read("decnet_syslog/__init__.py"))
         environment = {
             **os.environ,
             **{f"GIT_{who}_NAME": "a" for who in ("AUTHOR", "COMMITTER")},
@@ -261,6 +262,9 @@ class VersionTests(SynchronousTestCase):
         ):
             self.assertRegex(notes, rf"\n{title}\n-+\n(?s:.*)A {kind} of the kit\.")
         self.assertIn('__version__ = "1.0.0"\n', init.read_text("utf-8"))
+        today = re.search(r" 1\.0\.0 \(([0-9-]+)\)", notes)
+        page = (tree / "share/man/man1/decnet-syslog.1").read_text("utf-8")
+        self.assertIn(f'"{today and today[1]}"', page)
         left = [path.name for path in (tree / "newsfragments").iterdir()]
         self.assertEqual(left, ["README.rst"])
         staged = run(git, "status", "--porcelain").stdout.splitlines()
