@@ -257,12 +257,12 @@ class ClaimTests(SynchronousTestCase):
             [
                 (ROOT / "tests" / f"{name}.py").read_text("utf-8")
                 for name in (
-                    "test_peers",
-                    "test_logrotate",
-                    "test_balanced",
-                    "test_configuration",
-                    "test_watch_docs",
-                    "test_watch_operators",
+                    "conversations/test_peers",
+                    "conversations/test_logrotate",
+                    "conversations/test_balanced",
+                    "configuration/test_configuration",
+                    "monitoring/test_documentation",
+                    "monitoring/test_operators",
                     "test_enrolling_page",
                 )
             ]

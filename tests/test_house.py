@@ -314,7 +314,7 @@ class DescriptionTests(SynchronousTestCase):
     def test_docstringsStandAlone(self) -> None:
         """Every test has a docstring that can be read without the test above it."""
         count = 0
-        for path in sorted(Path(__file__).parent.glob("test_*.py")):
+        for path in sorted(Path(__file__).parent.rglob("test_*.py")):
             for node in ast.walk(ast.parse(path.read_text("utf-8"))):
                 if isinstance(
                     node, ast.FunctionDef | ast.AsyncFunctionDef

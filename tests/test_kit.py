@@ -176,13 +176,16 @@ class CommandTests(SynchronousTestCase):
 
     def isThere(self, name: str) -> bool:
         """Whether a module, a class in it, or a method of that class exists."""
-        package, module, *rest = [*name.split("."), ""]
-        if not module:
-            return package == "tests"
-        if not (ROOT / package / f"{module}.py").is_file():
+        place, rest = ROOT, name.split(".")
+        while rest and (place / rest[0]).is_dir():
+            place /= rest.pop(0)
+        if not rest:
+            return (place / "__init__.py").is_file()
+        file = place / f"{rest.pop(0)}.py"
+        if not file.is_file():
             return False
-        tree: ast.AST = ast.parse(read(f"{package}/{module}.py"))
-        for part in filter(None, rest):
+        tree: ast.AST = ast.parse(file.read_text("utf-8"))
+        for part in rest:
             named = [
                 node
                 for node in ast.walk(tree)

@@ -17,7 +17,7 @@ from decnet_syslog.wire._control import AT, BYE, LAST, OPEN, SKIP, encodeControl
 
 from .certificates import certificate, worker
 from .doubles import STREAM
-from .test_contexts import TLSTestCase, carrying
+from .trust.test_contexts import TLSTestCase, carrying
 
 PACKAGE = Path(decnet_syslog.__file__).parent
 

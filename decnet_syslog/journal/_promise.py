@@ -3,7 +3,7 @@ The journal's interface, as receiving sessions, group commit and feeds use it.
 
 There are two implementations: L{decnet_syslog.journal._sqlite}, a file of one listener, and
 L{decnet_syslog.nats._journal}, a cluster that many listeners share.
-C{tests/test_journal_contract.py} runs the same tests for both.
+C{tests/contracts/test_journal.py} runs the same tests for both.
 
 Every method blocks, and all calls come from one thread, one after the other. The reactor's
 thread reads only the attributes.

@@ -1,5 +1,5 @@
 """
-Worker and master, both real, joined by a lossy link: L{tests.pipeline}.
+Worker and master, both real, joined by a lossy link: L{tests.campaigns.pipeline}.
 
 Any history of lines, deliveries, cuts, rotations, truncations and kills of either end.
 Both outputs must have every line once and in order.
@@ -7,7 +7,7 @@ Both outputs must have every line once and in order.
 
 from __future__ import annotations
 
-from tests.pipeline import World, perform
+from tests.campaigns.pipeline import World, perform
 
 from ..scratch import fresh
 from ..source import Source

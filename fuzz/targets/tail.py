@@ -1,6 +1,6 @@
 """
 L{decnet_syslog.files} with any history of a log's files, using the model of
-L{tests.contents}: octets are delivered, or are in a gap.
+L{tests.campaigns.contents}: octets are delivered, or are in a gap.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from tests.contents import ACTIONS, REPEATS, FilesHistory
+from tests.campaigns.contents import ACTIONS, REPEATS, FilesHistory
 
 from ..scratch import fresh
 from ..source import Source

@@ -1,0 +1,231 @@
+"""
+Kill one end at every n-th system call of a kind, and check that nothing is missing.
+
+C{strace -e inject} kills the process at its n-th fdatasync, fsync, pwrite64, write,
+rename or sendto; then that end is restarted without injection, and every line must
+arrive once. n increases until the process survives the run. To run all kinds of calls,
+for both ends, completely:
+
+    python -m tests.campaigns.enumeration
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from decnet_syslog.commands.pair import Pair, Process
+
+__all__ = ["CALLS", "EIO", "Reader", "attempt", "enumerate_"]
+
+CALLS = ("fdatasync", "fsync", "pwrite64", "write", "rename", "sendto")
+
+EIO = "error=EIO"
+
+LINES = b"".join(
+    [b"<134>1 2026-04-18T00:00:00Z d s - e - line %d\n" % n for n in range(20)]
+)
+
+
+class Reader(threading.Thread):
+    """Reads master.log all the time: lines that were seen must stay."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(daemon=True)
+        self.path = path
+        self.vanished: str | None = None
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Read until stopped."""
+        seen = b""
+        while not self._over.wait(0.01):
+            now = self.path.read_bytes() if self.path.exists() else b""
+            if not now.startswith(seen):
+                self.vanished = f"saw {seen[-80:]!r}, then {now[-80:]!r}"
+            seen = now
+
+    def stop(self) -> None:
+        """Stop reading."""
+        self._over.set()
+        self.join()
+
+
+def traced(call: str, what: str, when: int, out: Path) -> list[str]:
+    """
+    A command that runs another and injects into its n-th system call of a kind.
+
+    @param out: the file for strace's output.
+    """
+    return [
+        "strace",
+        "-D",
+        "-f",
+        "-qq",
+        "-o",
+        str(out),
+        "-e",
+        f"trace={call},fsync",
+        "-y",
+        "-e",
+        f"inject={call}:{what}:when={when}",
+    ]
+
+
+def failed(trace: Path) -> bool:
+    """Whether a sync was made to fail and was not followed by a successful one."""
+    before, injected, after = trace.read_bytes().partition(b"(INJECTED)")
+    path = before[before.rfind(b"<") + 1 : before.rfind(b">")]
+    # SQLite does not check the sync of a directory: we sync it again.
+    again = os.path.isdir(path) and re.search(rb"fsync\(\d+<%s>\) += 0" % path, after)
+    return bool(injected) and not again
+
+
+def attempt(
+    directory: Path,
+    side: str,
+    call: str,
+    when: int,
+    what: str = "signal=SIGKILL",
+    again: int = 0,
+) -> int | None:
+    """
+    One run with an injection.
+
+    @param side: listener or forwarder.
+    @param again: also inject into this call of the recovery.
+    @return: the exit status of the process; C{None} if there is no n-th call, 0 if the
+        process may continue after it.
+    @raise AssertionError: something was lost, repeated, out of order, or vanished.
+    """
+    pair = Pair(directory)
+    worker = pair.enroll("w1", ["--poll-interval=0.1"])
+    process: Process = pair.listener if side == "listener" else worker.forwarder
+    reader = Reader(pair.logPath)
+    trace = directory / "trace"
+    half = LINES[: LINES.index(b"line 10")].rpartition(b"\n")[0] + b"\n"
+    try:
+        reader.start()
+        process.prefix = traced(call, what, when, trace)
+        worker.append(half)
+        pair.listener.start()
+        worker.forwarder.start()
+
+        def settled(octets: bytes) -> bool:
+            there = pair.logPath.read_bytes() if pair.logPath.exists() else b""
+            records = pair.jsonPath.read_bytes() if pair.jsonPath.exists() else b""
+            lines = octets.count(b"\n")
+            return len(there) >= len(octets) and records.count(b"\n") >= lines
+
+        pair.wait(lambda: settled(half) or not process.alive, "nothing happens", 30)
+        worker.append(LINES[len(half) :])
+        # Long enough for the idle sync and the subsequent cursor.
+        deadline = time.monotonic() + 2.2
+        while process.alive and time.monotonic() < deadline:
+            time.sleep(0.02)
+        status = None if process.alive else process.stop()
+        if what == EIO and status is None:
+            # The kernel may have dropped pages that it could not write, and report
+            # success next time.
+            assert not failed(trace), f"{side} continued after {call} {when} failed"
+            status = 0 if b"(INJECTED)" in trace.read_bytes() else None
+        if status is not None and again:
+            process.prefix = traced(call, what, again, trace)
+            process.start()
+            deadline = time.monotonic() + 2.5
+            while process.alive and time.monotonic() < deadline:
+                time.sleep(0.02)
+            process.kill()
+        process.prefix = ()
+        process.start()
+        pair.wait(
+            lambda: settled(LINES), f"{side} {call} {when}: lines are missing", 45
+        )
+        worker.forwarder.stop()
+        pair.listener.stop()
+        there = pair.logPath.read_bytes()
+        assert there == LINES, f"{side} {call} {when}: {there!r}"
+        count = pair.jsonPath.read_bytes().count(b"\n")
+        assert count == LINES.count(b"\n"), f"{side} {call} {when}: {count} records"
+        return status
+    finally:
+        reader.stop()
+        pair.stop()
+        assert reader.vanished is None, f"{side} {call} {when}: {reader.vanished}"
+
+
+def enumerate_(
+    side: str, call: str, recovery: bool = False, what: str = "signal=SIGKILL"
+) -> int:
+    """
+    Inject into every n-th call until n exceeds the number of calls. Returns the number
+    of runs.
+    """
+    when = 0
+    while True:
+        when += 1
+        directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-enumerate-"))
+        try:
+            again = when if recovery else 0
+            status = attempt(directory, side, call, when, what, again)
+        except BaseException:
+            print(f"see {directory}", flush=True)
+            raise
+        shutil.rmtree(directory)
+        if status is None:
+            return when - 1
+
+
+def options(arguments: list[str]) -> argparse.Namespace:
+    """Parse a command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.campaigns.enumeration",
+        description="Kill one end at each of its system calls, and again in the recovery;"
+        " then let each of its syncs fail. The exit status is 0 if no line was lost,"
+        " repeated or out of order.",
+    )
+    parser.add_argument(
+        "side",
+        nargs="?",
+        choices=["listener", "forwarder"],
+        help="only this end",
+    )
+    parser.add_argument("call", nargs="?", choices=CALLS, help="only this system call")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    """Enumerate everything, or what the command line names. Returns the exit status."""
+    chosen = options(arguments)
+    sides = [chosen.side] if chosen.side else ["listener", "forwarder"]
+    calls = [chosen.call] if chosen.call else list(CALLS)
+    total = 0
+    for side in sides:
+        for call in calls:
+            for recovery in (False, True):
+                kills = enumerate_(side, call, recovery)
+                total += kills
+                where = "and again in the recovery" if recovery else ""
+                print(
+                    f"{side:<9} {call:<10} killed at each of 1..{kills} {where}",
+                    flush=True,
+                )
+        for call in ("fdatasync", "fsync"):
+            if call not in calls:
+                continue
+            failures = enumerate_(side, call, what=EIO)
+            total += failures
+            print(f"{side:<9} {call:<10} failed at each of 1..{failures}", flush=True)
+    print(f"{total} runs: 0 lost, 0 repeated, 0 out of order, nothing vanished")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Tests for L{decnet_syslog.commands}."""

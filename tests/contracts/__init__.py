@@ -1,0 +1,1 @@
+"""Contracts: one set of cases for every implementation of an interface."""

@@ -1,0 +1,1 @@
+"""Conversations: several parts at once, in memory or with real processes."""

@@ -1,0 +1,260 @@
+"""
+Tests with real processes and a real cluster: kills lose nothing and repeat nothing.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from decnet_syslog.commands.pair import (
+    Pair,
+    Process,
+    Worker,
+    countLines,
+    freePort,
+)
+
+from ..natsserver import NatsTestCase, waitUntil
+
+
+class RunningTests(NatsTestCase):
+    """A worker, a listener, a cluster and the outputs."""
+
+    def setUp(self) -> None:
+        self.cluster_ = self.cluster()
+        self.home = self.directory()
+        self.pair = Pair(self.home)
+        self.addCleanup(self.pair.stop)
+        self.pair.listener.arguments = [
+            "decnet-listener",
+            f"--host={self.pair.host}",
+            f"--port={self.pair.port}",
+            f"--ca-dir={self.pair.caDirectory}",
+            f"--journal={self.cluster_.journal}",
+        ]
+        self.worker = self.pair.enroll("w1")
+        self.written: list[bytes] = []
+
+    def outputs(self, directory: Path, code: str = "") -> Process:
+        """
+        The process that writes the files of a directory.
+
+        @param code: run first in its process.
+        """
+        directory.mkdir(exist_ok=True)
+        process = Process(
+            [
+                "decnet-outputs",
+                f"--journal={self.cluster_.journal}",
+                f"--log-path={directory / 'master.log'}",
+                f"--json-path={directory / 'master.json'}",
+            ],
+            directory / "outputs.out",
+        )
+        process.code = code + process.code
+        self.addCleanup(process.kill)
+        process.start()
+        return process
+
+    def append(self, worker: Worker, count: int) -> None:
+        """Write a number of lines."""
+        fresh = [
+            b"<13>1 2026-01-01T00:00:00Z h a - - - line %06d\n"
+            % (len(self.written) + at)
+            for at in range(count)
+        ]
+        self.written += fresh
+        worker.append(b"".join(fresh))
+
+    def lines(self, directory: Path) -> list[bytes]:
+        """The lines in the file."""
+        path = directory / "master.log"
+        return path.read_bytes().splitlines(keepends=True) if path.exists() else []
+
+    def await_(self, directory: Path) -> None:
+        """Wait until both files have every line once and in order."""
+        waitUntil(
+            lambda: len(self.lines(directory)) >= len(self.written),
+            f"{len(self.lines(directory))} of {len(self.written)} lines in the files:"
+            f" {self.said()}",
+        )
+        self.assertEqual(countLines(self.written, self.lines(directory)), (0, 0))
+        self.assertEqual(self.lines(directory), self.written)
+        records = directory / "master.json"
+        waitUntil(
+            lambda: records.read_bytes().count(b"\n") >= len(self.written),
+            "records are missing",
+        )
+        self.assertEqual(records.read_bytes().count(b"\n"), len(self.written))
+
+    def said(self) -> str:
+        """The last part of every process's log."""
+        return "".join(
+            f"\n--- {path}\n{path.read_text('utf-8', 'replace')[-2000:]}"
+            for path in sorted(self.home.glob("**/*.out"))
+        )
+
+    def test_killsLoseNothing(self) -> None:
+        """
+        Killing the listener (replaced by another without any state), the outputs and a
+        node of the cluster loses and repeats nothing.
+        """
+        files = self.home / "files"
+        outputs = self.outputs(files)
+        self.pair.startListener()
+        self.worker.forwarder.start()
+        self.append(self.worker, 2000)
+        self.await_(files)
+        for _ in range(2):
+            self.append(self.worker, 3000)
+            self.pair.listener.kill()
+            self.append(self.worker, 1000)
+            self.pair.listener.start()
+            self.append(self.worker, 2000)
+            outputs.kill()
+            self.append(self.worker, 1000)
+            outputs.start()
+            self.await_(files)
+        self.cluster_.nodes[0].kill()
+        self.append(self.worker, 3000)
+        self.await_(files)
+        self.cluster_.nodes[0].start()
+        self.cluster_.nodes[1].kill()
+        self.append(self.worker, 3000)
+        self.await_(files)
+        outputs.stop()
+        self.assertIn(self.pair.listener.stop(), (0, -signal.SIGTERM))
+
+    def test_severalMasters(self) -> None:
+        """
+        A forwarder that knows two listeners continues at the other one, at the exact
+        octet.
+        """
+        files = self.home / "files"
+        self.outputs(files)
+        other = "127.7.6.5"
+        port = freePort(other)
+        second = Process(
+            [
+                *["decnet-listener", f"--host={other}", f"--port={port}"],
+                *self.pair.listener.arguments[3:],
+            ],
+            self.home / "second.out",
+        )
+        self.addCleanup(second.kill)
+        worker = self.pair.enroll("w2", [f"--master-host={other}:{port}"])
+        self.pair.startListener()
+        second.start()
+        worker.forwarder.start()
+        for listener in (self.pair.listener, second, self.pair.listener):
+            self.append(worker, 2000)
+            listener.kill()
+            self.append(worker, 2000)
+            self.await_(files)
+            listener.start()
+        self.assertIn(f"connecting to {other}:{port}", worker.forwarder.output())
+
+    def test_takeoverBetweenHosts(self) -> None:
+        """
+        Of two hosts with outputs one writes. When it is stopped, killed or hangs, the
+        other continues; one that hung and resumes writes nothing more. Together their
+        files have every line once.
+        """
+        # The test shortens the lease's times.
+        hasty = (
+            "import decnet_syslog.nats._lease as lease;"
+            " lease.LEASE_S, lease.RENEW_S, lease.GIVE_UP_S = 4.0, 0.5, 2.0\n"
+        )
+        homes = [self.home / "one", self.home / "two"]
+        self.pair.startListener()
+        self.worker.forwarder.start()
+        one = self.outputs(homes[0], hasty)
+        self.append(self.worker, 1000)
+        self.await_(homes[0])
+        two = self.outputs(homes[1], hasty)
+        waitUntil(lambda: "waiting" in two.output(), "the second process does not wait")
+        self.assertEqual(self.lines(homes[1]), [])
+        one.stop()
+        before = len(self.written)
+        self.append(self.worker, 500)
+        waitUntil(lambda: len(self.lines(homes[1])) >= 500, "no takeover after a stop")
+        self.assertEqual(self.lines(homes[1]), self.written[before:])
+        one.start()
+        waitUntil(
+            lambda: one.output().count("waiting") == 1,
+            "the first process does not wait",
+        )
+        two.signal(signal.SIGSTOP)
+        before = len(self.written)
+        self.append(self.worker, 500)
+        waitUntil(
+            lambda: self.lines(homes[0])[-500:] == self.written[before:],
+            f"no takeover from the hanging process: {self.said()}",
+        )
+        seen = self.lines(homes[1])
+        two.signal(signal.SIGCONT)
+        waitUntil(lambda: not two.alive, "the process that lost the lease continues")
+        assert two.running is not None
+        self.assertEqual(two.running.returncode, 75)
+        self.assertEqual(self.lines(homes[1])[: len(seen)], seen)
+        two.start()
+        waitUntil(
+            lambda: two.output().count("waiting") == 2,
+            "the resumed process does not wait",
+        )
+        one.kill()
+        self.append(self.worker, 500)
+        everything = set(self.written)
+        waitUntil(
+            lambda: everything <= {*self.lines(homes[0]), *self.lines(homes[1])},
+            f"no takeover from the killed process: {self.said()}",
+        )
+        for home in homes:
+            self.assertEqual(len(set(self.lines(home))), len(self.lines(home)))
+
+    def test_noQuorum(self) -> None:
+        """
+        While most nodes are down, nothing is acknowledged and no process ends; when
+        they are back, every line is delivered once.
+        """
+        files = self.home / "files"
+        self.outputs(files)
+        self.pair.startListener()
+        self.worker.forwarder.start()
+        self.append(self.worker, 1000)
+        self.await_(files)
+        for node in self.cluster_.nodes[1:]:
+            node.kill()
+        self.append(self.worker, 3000)
+        waitUntil(
+            lambda: "nothing is accepted until" in self.pair.listener.output(),
+            f"the listener does not log that it waits: {self.said()}",
+        )
+        self.append(self.worker, 1000)
+        self.assertEqual(len(self.lines(files)), 1000)
+        self.cluster_.start()
+        self.await_(files)
+        self.assertTrue(self.pair.listener.alive and self.worker.forwarder.alive)
+
+    def test_fullStream(self) -> None:
+        """
+        When the stream is full because no outputs run, the backlog stays with the
+        worker; once outputs run, every line is delivered once.
+        """
+        files = self.home / "files"
+        self.pair.listener.arguments = [
+            *self.pair.listener.arguments,
+            "--journal-max=1m",
+            "--journal-compression=none",
+            "--journal-replicas=1",
+        ]
+        self.pair.startListener()
+        self.worker.forwarder.start()
+        self.append(self.worker, 60000)
+        waitUntil(
+            lambda: "maximum bytes" in self.pair.listener.output(),
+            f"the stream never fills up: {self.said()}",
+        )
+        self.outputs(files)
+        self.await_(files)

@@ -1,5 +1,0 @@
-"""
-Every attack that a hostile machine may try, all at once, while a worker keeps sending.
-
-    python -m tests.siege [--kinds K...] [--rst] [--memory]
-"""
