@@ -299,27 +299,29 @@ class JetStreamJournal:
         batches = self._run(self._committer.commit(deposits)) if deposits else []
         cursors = list(cursors)
         if cursors and self._outbox is not None:
-            self.saveCursors(cursors)
+            if max(c.seq for c in cursors) > self._reader.history.last:
+                # The saved history must include the cursor.
+                self._run(self._chronicle.look())
+            self._outbox.hasRead(self._reader.history)
+            self._outbox.save(cursors)
             try:
-                self._run(self._remover.release(self._outbox.released))
+                self.share()
             except JournalBlocked:
                 # This is not urgent: try again after the next commit.
                 pass
         return batches
 
-    def saveCursors(self, cursors: Sequence[Cursor], tell: bool = True) -> None:
+    def share(self) -> None:
         """
-        Save the cursors of the outputs, together with the history that their batches were read
-        from. After a rollback that is not the stream's present history.
+        Renew the lease, copy the saved cursors to the bucket for other hosts, and remove written
+        messages.
 
-        @param tell: whether other hosts should see them as well.
-        @raise LeaseLost: they are saved locally, but another process has the outputs.
+        @raise JournalBlocked: try again later.
+        @raise LeaseLost: another process has the outputs.
         """
         assert self._outbox is not None, "no output is here"
-        if tell and max(c.seq for c in cursors) > self._reader.history.last:
-            # The saved history must include the cursor.
-            self._run(self._chronicle.look())
-        self._outbox.save(cursors, self._reader.history, tell)
+        self._outbox.renew()
+        self._run(self._remover.release(self._outbox.released))
 
     async def _isAllWritten(self, written: int) -> bool:
         """Whether only eras and positions follow the last written message."""
@@ -349,9 +351,13 @@ class JetStreamJournal:
 
     def _entries(self, after: int, costMax: int) -> list[Entry]:
         """The messages with batches behind C{after}, as of L{Reader.read}."""
-        if self._outbox is not None:
-            after = max(after, self._outbox.released)
-        return self._run(self._reader.read(after, costMax))
+        if self._outbox is None:
+            return self._run(self._reader.read(after, costMax))
+        after = max(after, self._outbox.released)
+        entries = self._run(self._reader.read(after, costMax))
+        # Before an output can write them: a cursor is saved with this history.
+        self._outbox.hasRead(self._reader.history)
+        return entries
 
     def useOutputs(self, names: Sequence[str]) -> dict[str, Cursor]:
         """As L{decnet_syslog.journal._promise.IJournal.useOutputs}."""

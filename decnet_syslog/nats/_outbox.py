@@ -4,8 +4,9 @@ The cursors of the outputs, and the lease: the right to write the outputs.
 What must be true:
 
 * an output's cursor and the lengths of its files are in one local database, saved in one
-  transaction (L{decnet_syslog.nats._outputstate}). The cursors are then copied to a value in a
-  key-value bucket of JetStream, for other hosts;
+  transaction (L{decnet_syslog.nats._outputstate}), without waiting for the network
+  (L{decnet_syslog.nats._keeping}). The cursors are then copied to a value in a key-value bucket of
+  JetStream, for other hosts;
 * that value is the lease as well. Each write names the previous revision. So a process that has
   lost the lease cannot move a cursor, and notices the loss;
 * clocks of different hosts are not compared. The holder writes the value regularly. A waiting
@@ -82,7 +83,7 @@ class Outbox:
     @ivar renewed: when the last successful write of the value began.
     @ivar written: for each output, the end of each stream.
     @ivar state: the file of the cursors.
-    @ivar known: the history that the cursors belong to.
+    @ivar known: the history that all batches read so far, and the cursors, belong to.
     """
 
     _log = Logger()
@@ -111,6 +112,8 @@ class Outbox:
         self._cursors: dict[str, int] = {}
         self.written: dict[str, Written] = {}
         self.known: History | None = None
+        # The history in the local database.
+        self._savedHistory: History | None = None
         # The identity of the stream.
         self._journal = ""
         self.released = 0
@@ -243,22 +246,20 @@ class Outbox:
             if plan.at is not None:
                 self.state.carryOut(name)
             self.written[name] = Written(
-                name, self.state.ends(name), self.state.again(name)
+                name,
+                self.state.ends(name),
+                self.state.again(name),
+                self.state.lock,
             )
         # From the first write of a new holder on, cursors of the previous holder are refused.
         notes = {"history": known.asText(), "fork": "owed" if owesFork else None}
         if plan.at is not None:
             notes["back"] = "yes"
         self.state.save(list(plan.cursors.values()), notes, {})
-        self.known, self._journal = known, journal
+        self.known = self._savedHistory = known
+        self._journal = journal
         self._cursors = {name: cursor.seq for name, cursor in plan.cursors.items()}
         self._write(self._holder)
-
-    def _historyNote(self, known: History) -> dict[str, str | None]:
-        """The history to save, if its eras have changed."""
-        if self.known is not None and self.known.eras == known.eras:
-            return {}
-        return {"history": known.asText()}
 
     @property
     def owesFork(self) -> bool:
@@ -278,37 +279,40 @@ class Outbox:
         """Record that the rollback was announced."""
         self.state.keep("fork", None)
 
-    def save(
-        self, cursors: Iterable[Cursor], known: History, tell: bool = True
-    ) -> None:
-        """
-        Save the cursors: first in the local database, from which this host continues, then in the
-        bucket for other hosts. If the latter is impossible now, L{renew} does it.
+    def hasRead(self, known: History) -> None:
+        """Record the history that all batches read so far belong to."""
+        with self.state.lock:
+            self.known = known
 
-        @param known: the history that the cursors belong to.
-        @param tell: whether to write them to the bucket as well.
-        @raise LeaseLost: another process has taken over.
+    def save(self, cursors: Iterable[Cursor]) -> None:
+        """
+        Save the cursors of batches in the local database, from which this host continues. L{renew}
+        copies them to the bucket. Any thread can call this.
+
+        @raise JournalBlocked: the database cannot be written now; nothing was saved.
         """
         cursors = list(cursors)
-        advances = {
-            cursor.output: self.written[cursor.output].saved(cursor.seq)
-            for cursor in cursors
-            if cursor.output in self.written
-        }
-        self.state.save(cursors, self._historyNote(known), advances)
-        for output in advances:
-            surplus = self.written[output].surplus()
-            if surplus:
-                self.state.forget(output, surplus)
-        self.known = known
-        for cursor in cursors:
-            self._cursors[cursor.output] = cursor.seq
-        if not tell:
-            return
-        try:
-            self._write(self._holder)
-        except JournalBlocked:
-            pass
+        with self.state.lock:
+            advances = {
+                cursor.output: self.written[cursor.output].advance(cursor.seq)
+                for cursor in cursors
+                if cursor.output in self.written
+            }
+            known = self.known
+            isSaved = known is None or (
+                self._savedHistory is not None and self._savedHistory.eras == known.eras
+            )
+            notes = {} if known is None or isSaved else {"history": known.asText()}
+            self.state.save(cursors, notes, advances)
+            self._savedHistory = known
+            for cursor in cursors:
+                self._cursors[cursor.output] = cursor.seq
+                if cursor.output in advances:
+                    self.written[cursor.output].saved(cursor.seq)
+            for output in advances:
+                surplus = self.written[output].surplus()
+                if surplus:
+                    self.state.forget(output, surplus)
 
     def leave(self) -> None:
         """Give up the lease, so that another process can take over at once."""
@@ -330,14 +334,16 @@ class Outbox:
         @raise LeaseLost: the bucket has another revision.
         """
         begun = self._clock()
+        with self.state.lock:
+            known, cursors = self.known, dict(self._cursors)
         value = Value(
             self._value.revision,
             holder,
             self.state.identity,
             self._host,
             self._journal,
-            self.known,
-            dict(self._cursors),
+            known,
+            cursors,
         )
         try:
             value = self._bus.run(self._bucket.write(value))

@@ -1,17 +1,22 @@
 """
 The database of the process that writes the outputs: cursors, file lengths, the end of each written
 stream, and positions that are not in the stream at the moment.
+
+Two threads use it: one saves cursors, the other one reads the stream and waits for the network. So
+each operation holds the database's lock, and none waits for the network while it does.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from json import dumps, loads
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ..journal import Cursor, Journal
 from ..limits import Limits
@@ -58,15 +63,25 @@ class Advance:
     The effects of a saved cursor on the streams of an output.
 
     @ivar ends: the streams that have advanced: their end, and the sequence of the last batch.
-    @ivar settled: the streams whose L{Again} the cursor has passed.
+    @ivar settled: the streams whose L{Again} the cursor has passed, and the sequence of the last
+        batch before its octets.
     """
 
     ends: dict[Key, tuple[End, int]] = field(default_factory=dict)
-    settled: list[Key] = field(default_factory=list)
+    settled: dict[Key, int] = field(default_factory=dict)
 
 
 class OutputState(Journal):
-    """A database without batches, see above."""
+    """
+    A database without batches, see above.
+
+    @ivar lock: held by each operation; an owner can hold it during several.
+    """
+
+    def __init__(self, *given: Any) -> None:
+        """Use L{open} instead."""
+        self.lock = threading.RLock()
+        super().__init__(*given)
 
     @classmethod
     def open(
@@ -80,6 +95,11 @@ class OutputState(Journal):
         assert isinstance(opened, cls)
         return opened
 
+    def useOutputs(self, names: Sequence[str]) -> dict[str, Cursor]:
+        """As L{Journal.useOutputs}."""
+        with self.lock:
+            return super().useOutputs(names)
+
     def history(self) -> History | None:
         """The history that the saved cursors belong to; C{None} if there is none."""
         text = self.note("history")
@@ -87,12 +107,8 @@ class OutputState(Journal):
 
     def note(self, key: str) -> str | None:
         """Read a text that was kept."""
-        found = self._asked(
-            lambda: self._db.execute(
-                "SELECT value FROM meta WHERE key = ?", (f"jetstream-{key}",)
-            ).fetchone()
-        )
-        return None if found is None else str(found[0])
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", f"jetstream-{key}")
+        return str(rows[0][0]) if rows else None
 
     def keep(self, key: str, text: str | None) -> None:
         """Keep a text, or delete it."""
@@ -109,8 +125,7 @@ class OutputState(Journal):
 
         @param advances: by output, the effects on its streams.
         """
-        self._begin()
-        try:
+        with self._changing():
             for cursor in cursors:
                 self._cursorTable.save(cursor)
             for key, text in notes.items():
@@ -125,9 +140,6 @@ class OutputState(Journal):
                     )
             for output, advance in advances.items():
                 self._advance(output, advance)
-        except sqlite3.DatabaseError as error:
-            raise self._failure(error) from error
-        self._commit()
         for cursor in cursors:
             self._cursorTable.seqs[cursor.output] = cursor.seq
 
@@ -141,19 +153,18 @@ class OutputState(Journal):
                 for key, (end, seq) in advance.ends.items()
             ],
         )
+        # A later decision about the same stream stays.
         self._db.executemany(
-            f"DELETE FROM written_again WHERE {_OF_KEY}",
-            [(output, *key) for key in advance.settled],
+            f"DELETE FROM written_again WHERE {_OF_KEY} AND seq <= ?",
+            [(output, *key, seq) for key, seq in advance.settled.items()],
         )
 
     def ends(self, output: str) -> OrderedDict[Key, End]:
         """The end of each stream that an output has written; the latest to advance is the last."""
-        rows = self._asked(
-            lambda: self._db.execute(
-                'SELECT worker, stream, generation, "end", base, crc FROM written'
-                " WHERE output = ? ORDER BY seq",
-                (output,),
-            ).fetchall()
+        rows = self._rows(
+            'SELECT worker, stream, generation, "end", base, crc FROM written'
+            " WHERE output = ? ORDER BY seq",
+            output,
         )
         return OrderedDict(
             ((w, s, g), End(end, None if crc is None else (base, crc)))
@@ -162,12 +173,10 @@ class OutputState(Journal):
 
     def again(self, output: str) -> dict[Key, Again]:
         """The decisions that the output's cursor has not passed yet."""
-        rows = self._asked(
-            lambda: self._db.execute(
-                "SELECT worker, stream, generation, seq, start FROM written_again"
-                " WHERE output = ?",
-                (output,),
-            ).fetchall()
+        rows = self._rows(
+            "SELECT worker, stream, generation, seq, start FROM written_again"
+            " WHERE output = ?",
+            output,
         )
         return {(w, s, g): Again(seq, start) for w, s, g, seq, start in rows}
 
@@ -189,7 +198,7 @@ class OutputState(Journal):
         for key, again in self.again(output).items():
             start = min(again.start, ends.get(key, End(0)).offset)
             advance.ends[key] = End(start), 0
-            advance.settled.append(key)
+            advance.settled[key] = again.seq
         self.save((), {}, {output: advance})
 
     def forget(self, output: str, keys: Sequence[Key]) -> None:
@@ -200,12 +209,23 @@ class OutputState(Journal):
 
     def _change(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
         """Execute a statement for some rows, in one transaction."""
-        self._begin()
-        try:
+        with self._changing():
             self._db.executemany(statement, rows)
-        except sqlite3.DatabaseError as error:
-            raise self._failure(error) from error
-        self._commit()
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """A transaction, under the lock."""
+        with self.lock:
+            self._begin()
+            try:
+                yield
+            except sqlite3.DatabaseError as error:
+                raise self._failure(error) from error
+            self._commit()
+
+    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with self.lock:
+            return self._asked(lambda: self._db.execute(query, values).fetchall())
 
 
 class Limbo:

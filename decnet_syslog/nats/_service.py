@@ -24,6 +24,7 @@ from ..errors import UserError
 from ..journal import GroupCommit, JournalBlocked
 from ..outputs import Feed, ListenerLock, Output, Steps, Threads, WrongKind
 from ..signals import ServiceSignals
+from ._keeping import CursorKeeper
 from ._lease import GIVE_UP_S, RENEW_S, LeaseLost, WentBack
 
 if TYPE_CHECKING:
@@ -114,6 +115,14 @@ class OutputsService(Service):
         self._commits = GroupCommit(
             self._journal, self._inJournal, self._reactor, self._fail
         )
+        self._keeper = CursorKeeper(
+            self._commits,
+            self._outbox.save,
+            self._threads.start("cursors"),
+            self._journal.share,
+            self._reactor,
+            self._fail,
+        )
         self._signals.catchWhenRunning()
         self._saidWaiting = False
         self._repeat(ACQUIRE_S, self._acquire)
@@ -167,7 +176,7 @@ class OutputsService(Service):
             feed = Feed(
                 output,
                 view,
-                self._commits,
+                self._keeper,
                 thread,
                 self._reactor,
                 self._fail,
@@ -214,7 +223,7 @@ class OutputsService(Service):
     @inlineCallbacks
     def _renew(self) -> Steps:
         try:
-            yield self._commits.perform(self._outbox.renew)
+            yield self._commits.perform(self._journal.share)
         except JournalBlocked:
             # Try again, until _look ends the process.
             pass
@@ -294,9 +303,11 @@ class OutputsService(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         self._signals.stopping()
         self._endLoops()
+        self._keeper.stop()
         yield gatherResults([feed.stop() for feed in self.feeds])
-        yield self._commits.flush()
+        yield self._keeper.flush()
         if self.isWriting:
+            yield self._renew()
             yield self._sayWhatIsLeft()
         self._commits.stop()
         yield self._commits.perform(self._journal.close)
@@ -356,5 +367,6 @@ class OutputsService(Service):
         cursors = yield gatherResults(
             [feed.inThread(feed.output.sync) for feed in self.feeds]
         )
-        if cursors:
-            yield self._inJournal(self._journal.saveCursors, cursors, False)
+        for cursor in cursors:
+            self._keeper.saveCursor(cursor)
+        yield self._keeper.flush()

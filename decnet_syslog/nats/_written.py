@@ -18,13 +18,15 @@ What must be true:
   function of the batches after the cursor and of the saved state. A proof is a function of the
   stream. The decision that there is none depends on time, so it is saved before the
   octets are written (L{decnet_syslog.nats._outputstate.Again});
-* the state is bounded: with very many streams, those that advanced longest ago are forgotten.
+* the state is bounded: with very many streams, those that advanced longest ago are forgotten;
+* one thread reads batches while another saves cursors, so each operation holds a lock.
 
 Peers without positions are not covered: their messages are written again when they come again.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field, replace
 
@@ -55,11 +57,13 @@ class Written:
 
     @ivar ends: the saved end of each stream.
     @ivar again: decisions that no batch has met yet.
+    @ivar lock: the lock of the database that the ends are saved in.
     """
 
     output: str
     ends: OrderedDict[Key, End]
     again: dict[Key, Again] = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
     # In the order of reading: sequence, stream, and the stream's end after that message. An end
     # without a proof is a decision of L{again}.
     _read: deque[tuple[int, Key, End]] = field(default_factory=deque)
@@ -81,22 +85,25 @@ class Written:
         if batch is None or batch.stream is None or batch.seq <= self._readTo:
             return None
         key = keyOf(batch)
-        again = self.again.get(key)
-        if again is not None and batch.seq > again.seq:
-            return None
-        end = self._end(key)
-        if batch.start >= end.offset or self._proved.get(key) == end:
-            return None
-        return end
+        with self.lock:
+            again = self.again.get(key)
+            if again is not None and batch.seq > again.seq:
+                return None
+            end = self._end(key)
+            if batch.start >= end.offset or self._proved.get(key) == end:
+                return None
+            return end
 
     def prove(self, entry: Entry, end: End) -> None:
         """Record that the stream has the same octets as the output up to an end."""
         assert entry.batch is not None
-        self._proved[keyOf(entry.batch)] = end
+        with self.lock:
+            self._proved[keyOf(entry.batch)] = end
 
     def decide(self, key: Key, again: Again) -> None:
         """Record a saved decision."""
-        self.again[key] = again
+        with self.lock:
+            self.again[key] = again
 
     def cut(self, entry: Entry) -> Batch:
         """Cut a batch, given in the order of reading, to the part that is not written yet."""
@@ -105,11 +112,12 @@ class Written:
         if batch.stream is None:
             return batch
         key = keyOf(batch)
-        if batch.seq <= self._readTo:
-            # The same batch again, for an output that was blocked: cut it as before.
-            end = self._endBefore(batch.seq, key).offset
-        else:
-            end = self._extend(entry, batch, key).offset
+        with self.lock:
+            if batch.seq <= self._readTo:
+                # The same batch again, for an output that was blocked: cut it as before.
+                end = self._endBefore(batch.seq, key).offset
+            else:
+                end = self._extend(entry, batch, key).offset
         if batch.start >= end:
             return batch
         self._log.info(
@@ -161,28 +169,35 @@ class Written:
                 end = there
         return end
 
-    def saved(self, seq: int) -> Advance:
-        """
-        Record that everything up to a batch is on disk.
-
-        @return: what to save with the cursor.
-        """
+    def advance(self, seq: int) -> Advance:
+        """What to save together with a cursor. Call L{saved} when it is saved."""
         advance = Advance()
-        while self._read and self._read[0][0] <= seq:
-            at, key, end = self._read.popleft()
-            self.ends[key] = end
-            self.ends.move_to_end(key)
-            advance.ends[key] = end, at
-            if end.proof is None:
-                advance.settled.append(key)
-            if self._ahead.get(key) == end:
-                del self._ahead[key]
+        with self.lock:
+            for at, key, end in self._read:
+                if at > seq:
+                    break
+                # In the order of the last batches.
+                advance.ends.pop(key, None)
+                advance.ends[key] = end, at
+                if end.proof is None:
+                    advance.settled[key] = at
         return advance
+
+    def saved(self, seq: int) -> None:
+        """Record that the cursor is saved, and L{advance} with it."""
+        with self.lock:
+            while self._read and self._read[0][0] <= seq:
+                _, key, end = self._read.popleft()
+                self.ends[key] = end
+                self.ends.move_to_end(key)
+                if self._ahead.get(key) == end:
+                    del self._ahead[key]
 
     def surplus(self) -> list[Key]:
         """Forget the oldest streams beyond the limit, and return them."""
         gone: list[Key] = []
-        while len(self.ends) > STREAMS_MAX:
-            gone.append(self.ends.popitem(last=False)[0])
-            self._proved.pop(gone[-1], None)
+        with self.lock:
+            while len(self.ends) > STREAMS_MAX:
+                gone.append(self.ends.popitem(last=False)[0])
+                self._proved.pop(gone[-1], None)
         return gone

@@ -7,6 +7,8 @@ Requirements:
   the journal. The batches that wait in memory are bounded;
 * a blocked output (its disk is full or read-only, or its directory is gone) is retried for
   ever, and delays nothing until the journal reaches its size limit;
+* written octets are synced and the cursor is saved within a bounded time, also while the next
+  batches are read: a journal on other machines may not answer;
 * a failed sync stops the process, because the cursor could not be believed;
 * an idle output also closes files that other programs have renamed or deleted.
 """
@@ -16,7 +18,7 @@ from __future__ import annotations
 import errno
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -24,9 +26,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..errors import UserError
-from ..journal import Batch, Cursor, GroupCommit, JournalBlocked, JournalFailed
+from ..journal import Batch, Cursor, JournalBlocked, JournalFailed
 
 __all__ = ["Feed", "Output"]
+
+T = TypeVar("T")
 
 Steps: TypeAlias = Generator[Deferred[Any], Any, None]
 BatchSteps: TypeAlias = Generator[Deferred[Any], Any, list[Batch]]
@@ -91,6 +95,26 @@ class Output(Protocol):
     def close(self) -> None: ...
 
 
+class Commits(Protocol):
+    """
+    The operations on a journal that a feed uses, off the reactor's thread.
+
+    L{decnet_syslog.journal._groupcommit.GroupCommit} documents each member.
+    """
+
+    def onBatches(self, listener: Callable[[list[Batch]], None]) -> None: ...
+
+    def addBackpressure(self, shouldPause: Callable[[str], bool]) -> None: ...
+
+    def resumeWaiting(self) -> None: ...
+
+    def perform(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]: ...
+
+    def saveCursor(self, cursor: Cursor) -> None: ...
+
+    def flush(self) -> Deferred[None]: ...
+
+
 class Source(Protocol):
     """The part of a journal that a feed uses."""
 
@@ -111,7 +135,7 @@ class Feed:
         self,
         output: Output,
         journal: Source,
-        commits: GroupCommit,
+        commits: Commits,
         inThread: Callable[..., Deferred[Any]],
         clock: IReactorTime,
         failed: Callable[[Failure], None],
@@ -147,8 +171,8 @@ class Feed:
         self._timer: IDelayedCall | None = None
         self._later: IDelayedCall | None = None
         self._lookTimer: IDelayedCall | None = None
-        # The time when the file must be synced; None if everything is on disk.
-        self._syncAt: float | None = None
+        # Runs from the first octet that is not on disk, whether the feed is busy or not.
+        self._syncTimer: IDelayedCall | None = None
         self._stopping = False
         self._broken = False
 
@@ -204,6 +228,7 @@ class Feed:
         """Start no more work, because the journal went back."""
         self._stopping = True
         self._cancel()
+        self._cancelSync()
 
     @inlineCallbacks
     def stop(self) -> Steps:
@@ -217,6 +242,7 @@ class Feed:
             self._run()
             yield self._whenIdle()
         self._cancel()
+        self._cancelSync()
         if self._broken:
             return
         try:
@@ -232,6 +258,11 @@ class Feed:
             if timer is not None and timer.active():
                 timer.cancel()
         self._timer = self._later = None
+
+    def _cancelSync(self) -> None:
+        if self._syncTimer is not None:
+            self._syncTimer.cancel()
+            self._syncTimer = None
 
     def _count(self, batches: Sequence[Batch], sign: int) -> None:
         left = self._leftOf
@@ -320,13 +351,6 @@ class Feed:
             yield self._block(str(error))
             return
         self._unblock()
-        if self._isSyncDue():
-            yield self._sync()
-        if self._syncAt is not None and not self._stopping:
-            # Keep the deadline: further batches must not postpone the sync.
-            self._timer = self._clock.callLater(
-                self._syncAt - self._clock.seconds(), self._syncIdle
-            )
 
     @inlineCallbacks
     def _apply(self, batches: list[Batch]) -> Steps:
@@ -349,23 +373,16 @@ class Feed:
             return
         self._unblock()
         self._settle(batches)
-        if self._isSyncDue():
+        if self.output.syncDue:
             yield self._sync()
+        elif self.output.unsynced and self._syncTimer is None:
+            # Further batches do not postpone it.
+            self._syncTimer = self._clock.callLater(SYNC_DELAY_S, self._syncInTime)
 
     def _unblock(self) -> None:
         if self.blocked is not None:
             self._log.info("{output} can be written again", output=self.output.name)
             self.blocked = None
-
-    def _isSyncDue(self) -> bool:
-        """Whether a sync is due; the first octet that is not on disk sets the deadline."""
-        if not self.output.unsynced:
-            self._syncAt = None
-            return False
-        now = self._clock.seconds()
-        if self._syncAt is None:
-            self._syncAt = now + SYNC_DELAY_S
-        return self.output.syncDue or now >= self._syncAt
 
     @inlineCallbacks
     def _next(self) -> BatchSteps:
@@ -460,11 +477,16 @@ class Feed:
         if cursor is not None:
             self._commits.saveCursor(cursor)
 
-    def _syncIdle(self) -> None:
-        self._begin(self._sync)
+    def _syncInTime(self) -> None:
+        """Sync the file, after the call that the output's thread is in."""
+        self._syncTimer = None
+        if self.output.unsynced and not self._broken:
+            self._sync().addErrback(self._fail)
 
     @inlineCallbacks
     def _sync(self) -> Steps:
-        self._syncAt = None
+        self._cancelSync()
         cursor = yield self.inThread(self.output.sync)
-        self._commits.saveCursor(cursor)
+        if not self._broken:
+            # Otherwise an earlier call has failed meanwhile.
+            self._commits.saveCursor(cursor)

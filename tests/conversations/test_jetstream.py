@@ -4,7 +4,10 @@ Tests with real processes and a real cluster: kills lose nothing and repeat noth
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import signal
+import sqlite3
 from pathlib import Path
 
 from decnet_syslog.commands.pair import (
@@ -15,14 +18,19 @@ from decnet_syslog.commands.pair import (
     freePort,
 )
 
-from ..natsserver import NatsTestCase, waitUntil
+from ..natsserver import ROOMY, NatsTestCase, waitUntil
 
 
-class RunningTests(NatsTestCase):
-    """A worker, a listener, a cluster and the outputs."""
+class RunningTestCase(NatsTestCase):
+    """A worker, a listener, and the outputs."""
 
-    def setUp(self) -> None:
-        self.cluster_ = self.cluster()
+    def arrange(self, journal: str) -> None:
+        """
+        Make the processes, without starting them.
+
+        @param journal: the value of C{--journal}.
+        """
+        self.journal = journal
         self.home = self.directory()
         self.pair = Pair(self.home)
         self.addCleanup(self.pair.stop)
@@ -31,24 +39,25 @@ class RunningTests(NatsTestCase):
             f"--host={self.pair.host}",
             f"--port={self.pair.port}",
             f"--ca-dir={self.pair.caDirectory}",
-            f"--journal={self.cluster_.journal}",
+            f"--journal={journal}",
         ]
         self.worker = self.pair.enroll("w1")
         self.written: list[bytes] = []
 
-    def outputs(self, directory: Path, code: str = "") -> Process:
+    def outputs(self, directory: Path, code: str = "", records: bool = True) -> Process:
         """
         The process that writes the files of a directory.
 
+        @param records: whether it writes records as well.
         @param code: run first in its process.
         """
         directory.mkdir(exist_ok=True)
         process = Process(
             [
                 "decnet-outputs",
-                f"--journal={self.cluster_.journal}",
+                f"--journal={self.journal}",
                 f"--log-path={directory / 'master.log'}",
-                f"--json-path={directory / 'master.json'}",
+                f"--json-path={directory / 'master.json' if records else ''}",
             ],
             directory / "outputs.out",
         )
@@ -94,6 +103,14 @@ class RunningTests(NatsTestCase):
             f"\n--- {path}\n{path.read_text('utf-8', 'replace')[-2000:]}"
             for path in sorted(self.home.glob("**/*.out"))
         )
+
+
+class RunningTests(RunningTestCase):
+    """With a cluster of three nodes."""
+
+    def setUp(self) -> None:
+        self.cluster_ = self.cluster()
+        self.arrange(self.cluster_.journal)
 
     def test_killsLoseNothing(self) -> None:
         """
@@ -258,3 +275,71 @@ class RunningTests(NatsTestCase):
         )
         self.outputs(files)
         self.await_(files)
+
+
+class HangingTests(RunningTestCase):
+    """With a single server that does not answer."""
+
+    def setUp(self) -> None:
+        self.nats = self.server(ROOMY)
+        self.arrange(self.nats.url)
+
+    def test_killedWhileNatsHangs(self) -> None:
+        """
+        While the thread that reads the stream hangs, the outputs' position is saved. So after a
+        kill and a rollback of the stream, no line is repeated.
+        """
+        hang = self.home / "hang"
+        # Hang after a read that has returned lines.
+        code = (
+            "import os, time; from decnet_syslog.nats._journal import JetStreamJournal as J;"
+            " real, lines = J._entries, []\n"
+            "def entries(*given):\n"
+            f"    while lines and os.path.exists({str(hang)!r}):\n"
+            "        time.sleep(0.1)\n"
+            f"    lines[:] = found = real(*given) if os.path.exists({str(hang)!r}) else []\n"
+            "    return found or real(*given)\n"
+            "J._entries = entries\n"
+        )
+        files = self.home / "files"
+        outputs = self.outputs(files, code, records=False)
+        self.pair.startListener()
+        self.worker.forwarder.start()
+        self.append(self.worker, 500)
+        waitUntil(lambda: self.lines(files) == self.written, f"no lines: {self.said()}")
+        copy = self.home / "copy"
+        self.nats.copyStore(copy)
+        hang.touch()
+        self.append(self.worker, 500)
+        waitUntil(lambda: len(self.lines(files)) > 500, f"no more lines: {self.said()}")
+        log = files / "master.log"
+        waitUntil(
+            lambda: self.savedLength(files) == log.stat().st_size,
+            f"the position is not saved: {self.said()}",
+        )
+        outputs.kill()
+        hang.unlink()
+        self.nats.putBackStore(copy)
+        outputs.start()
+        self.append(self.worker, 500)
+        waitUntil(
+            lambda: len(self.lines(files)) >= len(self.written),
+            f"lines are missing: {self.said()}",
+        )
+        self.assertIn("the stream went back", outputs.output())
+        self.assertEqual(self.lines(files), self.written)
+
+    def savedLength(self, directory: Path) -> int:
+        """The length of the raw file in the database of a running outputs process."""
+        # The process has the database locked.
+        copy = Path(self.mktemp())
+        copy.mkdir(parents=True)
+        for path in directory.glob("outputs.db*"):
+            shutil.copy(path, copy / path.name)
+        with contextlib.closing(sqlite3.connect(copy / "outputs.db")) as db:
+            try:
+                (length,) = db.execute("SELECT max(length) FROM output_file").fetchone()
+            except sqlite3.DatabaseError:
+                # It was copied in the middle of a write.
+                return 0
+        return int(length or 0)

@@ -761,7 +761,9 @@ class FullTests(BackTestCase):
             batches += more
         # Everything is written, but nothing is removed yet.
         assert writer._outbox is not None
-        writer._outbox.save([Cursor("a", batches[-1].seq, {})], writer._chronicle.known)
+        writer._outbox.hasRead(writer._chronicle.known)
+        writer._outbox.save([Cursor("a", batches[-1].seq, {})])
+        writer._outbox.renew()
         return listener, writer, count
 
     def die(self, writer: JetStreamJournal) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from zlib import crc32
 
 from twisted.logger import capturedLogs
@@ -847,6 +848,12 @@ def use(outbox: Outbox, names: list[str]) -> dict[str, Cursor]:
     return plan.cursors
 
 
+def save(outbox: Outbox, seq: int) -> None:
+    """Save a cursor here, and share it with other hosts."""
+    outbox.save([Cursor("a", seq, {})])
+    outbox.renew()
+
+
 class LeaseTests(SingleTestCase):
     """One process writes the outputs; another takes over."""
 
@@ -881,14 +888,14 @@ class LeaseTests(SingleTestCase):
         When the owner has been silent for the lease's duration, another takes over; the
         old owner can save no cursor, and learns of the loss.
         """
-        self.one.save([Cursor("a", 7, {})], KNOWN)
+        save(self.one, 7)
         self.assertFalse(self.two.acquire())
         self.now += LEASE_S - 1
         self.assertFalse(self.two.acquire())
         self.assertGreater(self.now - self.one.renewed, GIVE_UP_S)
         self.now += 1
         self.assertTrue(self.two.acquire())
-        self.assertRaises(LeaseLost, self.one.save, [Cursor("a", 9, {})], KNOWN)
+        self.assertRaises(LeaseLost, save, self.one, 9)
         self.assertRaises(LeaseLost, self.one.renew)
         self.assertEqual(use(self.two, ["a"])["a"], Cursor("a", 7, {}))
 
@@ -897,11 +904,20 @@ class LeaseTests(SingleTestCase):
         A released lease is taken over immediately; a new output begins with the oldest
         batch.
         """
-        self.one.save([Cursor("a", 7, {})], KNOWN)
+        save(self.one, 7)
         self.one.leave()
         self.assertTrue(self.two.acquire())
         self.assertEqual(use(self.two, ["a", "b"])["b"].seq, 7)
         self.assertEqual(self.two.released, 7)
+
+    def test_savedWithoutNetwork(self) -> None:
+        """A cursor is saved on this host although NATS does not answer."""
+        with mock.patch.object(self.one._bus, "run", side_effect=AssertionError):
+            self.one.save([Cursor("a", 9, {})])
+        self.assertEqual(self.one.state.useOutputs(["a"])["a"].seq, 9)
+        self.assertEqual(self.one.released, 0)
+        self.one.renew()
+        self.assertEqual(self.one.released, 9)
 
     def test_samePlace(self) -> None:
         """A process that was killed and restarted with the same state does not wait."""
@@ -956,7 +972,7 @@ class LeaseTests(SingleTestCase):
         self.patch(self.one._bus, "ask", asked)
         self.assertRaises(JournalBlocked, self.one.renew)
         self.one.renew()
-        self.one.save([Cursor("a", 3, {})], KNOWN)
+        save(self.one, 3)
         self.assertEqual(self.one.released, 3)
 
     def test_foreignValue(self) -> None:

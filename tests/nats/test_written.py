@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from unittest import mock
 from zlib import crc32
 
 from twisted.logger import capturedLogs
@@ -21,7 +22,7 @@ from decnet_syslog.nats import _proving as proving
 from decnet_syslog.nats import _stream as streams
 from decnet_syslog.nats._journal import JetStreamJournal
 from decnet_syslog.nats._messages import Entry, MessagePosition
-from decnet_syslog.nats._outputstate import Again, End, OutputState
+from decnet_syslog.nats._outputstate import Advance, Again, End, OutputState
 from decnet_syslog.nats._proving import Unproven, reaches
 from decnet_syslog.nats._written import Written
 
@@ -132,11 +133,12 @@ class WrittenTests(SynchronousTestCase):
         """Only the ends of batches that are on disk are saved, with their checksums."""
         for one in (part(1, 0, 4), part(2, 4, 8)):
             self.written.cut(one)
-        advance = self.written.saved(1)
+        advance = self.written.advance(1)
+        self.written.saved(1)
         end = End(4, (0, crc32(WHOLE[:4])))
         self.assertEqual(list(advance.ends.values()), [(end, 1)])
         self.assertEqual(list(self.written.ends.values()), [end])
-        self.assertEqual(advance.settled, [])
+        self.assertEqual(advance.settled, {})
 
     def test_unprovenOctets(self) -> None:
         """
@@ -156,14 +158,18 @@ class WrittenTests(SynchronousTestCase):
             for one in (first, second, third):
                 self.assertEqual(self.written.doubt(one), None)
                 self.assertEqual(self.written.cut(one), one.batch)
-        advance = self.written.saved(1)
-        self.assertEqual((advance.ends, advance.settled), ({}, []))
-        advance = self.written.saved(4)
-        self.assertEqual(len(advance.settled), 1)
+        advance = self.written.advance(1)
+        self.assertEqual((advance.ends, advance.settled), ({}, {}))
+        # The cursor cannot be saved the first time.
+        self.assertEqual(self.written.advance(4), self.written.advance(4))
+        advance = self.written.advance(4)
+        self.written.saved(4)
+        self.assertEqual(advance.settled, {(PROVENANCE.worker, STREAM, 0): 2})
         self.assertEqual(
             list(advance.ends.values()), [(End(8, (0, crc32(other[:8]))), 4)]
         )
         self.written.saved(5)
+        self.assertEqual(self.written.advance(5).ends, {})
         self.assertNotEqual(self.written.doubt(part(6, 0, 19, other)), None)
 
 
@@ -499,6 +505,37 @@ class ProvingTests(ProvingTestCase):
         self.sendAndLeave("w2", *TWO)
         self.sendAndLeave("w1", *other)
         self.assertEqual(self.write(), [*TWO, *other[3:]])
+
+    def test_cursorNotSavedAtFirst(self) -> None:
+        """
+        If a cursor cannot be saved at first, the ends of the written streams are saved with it
+        later.
+        """
+        listener = self.open()
+        self.send(listener, "w1", *ONE)
+        writer = openJetStream(self.nats.url, self.path)
+        after = writer.useOutputs(["a"])["a"].seq
+        batches = writer.written("a").read(after, MUCH)
+        assert writer._outbox is not None
+        outbox, cursor = writer._outbox, Cursor("a", batches[-1].seq, {})
+        with mock.patch.object(outbox.state, "save", side_effect=JournalBlocked()):
+            self.assertRaises(JournalBlocked, outbox.save, [cursor])
+        self.assertEqual(outbox.state.ends("a"), {})
+        outbox.save([cursor])
+        (end,) = outbox.state.ends("a").values()
+        self.assertEqual(end.offset, octetsOf(ONE))
+        writer.close()
+
+    def test_laterDecisionStays(self) -> None:
+        """A cursor that has passed a decision about a stream removes no later one."""
+        state = OutputState.open(self.path)
+        self.addCleanup(state.close)
+        state.useOutputs(["a"])
+        key = PROVENANCE.worker, STREAM, 0
+        for seq, left in ((5, {}), (6, {key: Again(6, 8)})):
+            state.decide("a", key, Again(seq, 8))
+            state.save([], {}, {"a": Advance({}, {key: 5})})
+            self.assertEqual(state.again("a"), left)
 
     def test_gapInPlaceOfOctets(self) -> None:
         """

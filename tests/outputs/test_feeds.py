@@ -10,11 +10,18 @@ import os
 from collections.abc import Sequence
 from unittest import mock
 
+from twisted.internet.defer import Deferred, succeed
+
 from decnet_syslog.durable import StorageFailed
 from decnet_syslog.errors import UserError
 from decnet_syslog.journal._promise import JournalBlocked
 from decnet_syslog.journal._values import Batch, Cursor
-from decnet_syslog.outputs._feeds import APPLY_COST, BLOCKED_RETRY_S, Feed
+from decnet_syslog.outputs._feeds import (
+    APPLY_COST,
+    BLOCKED_RETRY_S,
+    SYNC_DELAY_S,
+    Feed,
+)
 from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._rendering import renderRaw
 
@@ -212,6 +219,45 @@ class FeedTests(MasterTestCase):
         self.assertEqual(self.journal._cursorTable.seqs[self.output.name], 1)
         # Only the next check of the files remains.
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+
+    def test_syncedWhileTheJournalIsRead(self) -> None:
+        """
+        A journal that does not answer for long delays neither the sync of what is written nor the
+        cursor, however many lines came before.
+        """
+        saved: list[Cursor] = []
+        wanted = self.commit(b"0\n") + b"1\n"
+        self.thread.run()
+        first = self.journal.commit([lines(None, 0, b"1\n")])
+        with (
+            mock.patch.object(self.commits, "saveCursor", saved.append),
+            mock.patch.object(self.commits, "perform") as perform,
+        ):
+            perform.side_effect = lambda *_: (
+                succeed(first) if perform.call_count == 1 else Deferred()
+            )
+            self.feed.wake()
+            self.thread.run()
+            self.assertEqual((perform.call_count, saved), (2, []))
+            self.clock.advance(SYNC_DELAY_S)
+            self.thread.run()
+            self.assertEqual([cursor.seq for cursor in saved], [2])
+        self.assertEqual(self.written(), wanted)
+        self.assertEqual(self.output.unsynced, 0)
+
+    def test_noCursorAfterAFailure(self) -> None:
+        """A sync that was due while a write failed saves no cursor."""
+        self.commit(b"first\n")
+        self.thread.run()
+        with (
+            mock.patch.object(self.commits, "saveCursor") as save,
+            mock.patch.object(self.output, "apply", side_effect=StorageFailed("x")),
+        ):
+            self.commit(b"second\n")
+            self.clock.advance(SYNC_DELAY_S)
+            self.thread.run()
+        save.assert_not_called()
+        self.assertEqual(len(self.failures), 1)
 
     def test_wakeReadsOtherCommits(self) -> None:
         """

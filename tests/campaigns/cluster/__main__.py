@@ -122,10 +122,14 @@ class Trial:
             return self.dice.choice(self.fleet.listeners)
         return self.dice.choice(self.fleet.workers).forwarder
 
-    def perform(self, kills: int, quiet: bool) -> None:
-        """Kill the given number of times."""
-        show = progress(kills, quiet)
-        while self.kills.total() < kills:
+    def perform(self, count: int, quiet: bool) -> None:
+        """Kill the given number of times; with faults, until that many have happened."""
+        show = progress(count, quiet)
+
+        def done() -> int:
+            return self.kills["fault"] if self.badDay else self.kills.total()
+
+        while done() < count:
             time.sleep(self.dice.choice(PAUSES_S))
             if self.badDay is not None and self.dice.random() < 0.5:
                 self.badDay.strike()
@@ -134,10 +138,10 @@ class Trial:
                 if self.dice.random() < 0.5:
                     time.sleep(self.dice.random())
                     self.fleet.revive()
-                    show(self.kills.total())
+                    show(done())
                     continue
             self.kill()
-            show(self.kills.total())
+            show(done())
 
     def roll(self) -> float:
         """
@@ -260,7 +264,9 @@ class Trial:
 def main(arguments: Sequence[str]) -> int:
     """Run the trial. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.campaigns.cluster")
-    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument(
+        "--kills", type=int, default=200, help="or faults, with --faults"
+    )
     parser.add_argument("--workers", type=int, default=20)
     parser.add_argument("--listeners", type=int, default=3)
     parser.add_argument("--rate", type=float, default=RATE, help="of each worker")
@@ -281,8 +287,8 @@ def main(arguments: Sequence[str]) -> int:
         nargs="*",
         choices=FAULTS,
         metavar="FAULT",
-        help="half of the kills are faults: all kinds, or only these:"
-        f" {', '.join(FAULTS)}",
+        help="as many faults as --kills, and about as many kills between them; all kinds of"
+        f" faults, or only these: {', '.join(FAULTS)}",
     )
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--quiet", action="store_true")
