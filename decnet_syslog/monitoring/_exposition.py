@@ -11,14 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, installCommand
 
 __all__ = ["Durations", "Exposition", "Metric"]
 
 # Upper bounds in seconds: from a fast disk's fsync to one that hangs.
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-
-EXTRA = "pip install 'decnet_syslog[status]'"
 
 
 class Durations:
@@ -81,7 +79,8 @@ class Exposition:
             from prometheus_client import CollectorRegistry, ProcessCollector
         except ImportError:
             raise UserError(
-                f"--status-port needs prometheus-client, which is not installed: run {EXTRA}"
+                "--status-port needs prometheus-client, which is not installed: run"
+                f" {installCommand('prometheus-client')}"
             ) from None
         self._metrics = metrics
         self._registry = CollectorRegistry()

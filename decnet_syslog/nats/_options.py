@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.python import usage
 
-from ..errors import UserError
+from ..errors import UserError, installCommand
 from ..options import count
 from ._access import SCHEMES, access, checkName
 
@@ -116,7 +116,8 @@ def _bus(options: usage.Options) -> Any:
         from ._bus import Bus
     except ImportError:
         raise UserError(
-            "a journal in NATS needs nats-py: pip install 'decnet-syslog[nats]'"
+            "a journal in NATS needs nats-py, which is not installed: run"
+            f" {installCommand('nats-py[nkeys]', 'zstandard')}"
         ) from None
     return Bus.open(where)
 
