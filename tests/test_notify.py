@@ -29,7 +29,7 @@ from decnet_syslog.notify import (
 )
 from decnet_syslog.outputs._feeds import Feed
 from decnet_syslog.outputs._fileoutput import FileOutput
-from decnet_syslog.outputs._rendering import renderRaw
+from decnet_syslog.outputs._rendering import RAW
 
 from .doubles import LaterThread, MasterTestCase
 from .peers import PairTestCase, requirePeer
@@ -263,9 +263,7 @@ class ProgressTests(MasterTestCase):
     def openListener(self) -> None:
         """A group commit and a feed, each with a thread stepped by the test."""
         self.restart()
-        output = FileOutput(
-            "raw", str(self.directory / "out"), renderRaw, lambda *a, **k: None
-        )
+        output = FileOutput(RAW, str(self.directory / "out"), lambda *a, **k: None)
         output.start(self.journal.useOutputs([output.name])[output.name])
         self.addCleanup(output.close)
         self.feed = Feed(

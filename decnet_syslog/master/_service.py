@@ -42,7 +42,7 @@ from ..journal import Cursor, GroupCommit, IJournal, ISharedJournal, JournalBloc
 from ..limits import DEFAULTS, Limits
 from ..notify import adoptedSockets
 from ..openfiles import raiseOpenFiles
-from ..outputs import Feed, ListenerLock, Output, Steps, Threads, WrongKind
+from ..outputs import Feed, IOutput, ListenerLock, Steps, Threads, WrongKind
 from ..receiving import (
     ConnectionLimit,
     ListenerFactory,
@@ -179,7 +179,7 @@ class ListenerService(Service):
         port: int,
         openJournal: Callable[[], IJournal],
         journalName: str,
-        outputs: Sequence[Output],
+        outputs: Sequence[IOutput],
         limits: Limits = DEFAULTS,
         die: Callable[[Failure], None] = exitAtOnce,
         lock: ListenerLock | None = None,

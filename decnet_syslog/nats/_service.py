@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..journal import GroupCommit, JournalBlocked
-from ..outputs import Feed, ListenerLock, Output, Steps, Threads, WrongKind
+from ..outputs import Feed, IOutput, ListenerLock, Steps, Threads, WrongKind
 from ..signals import ServiceSignals
 from ._keeping import CursorKeeper
 from ._lease import GIVE_UP_S, RENEW_S, LeaseLost, WentBack
@@ -78,7 +78,7 @@ class OutputsService(Service):
         reactor: Any,
         openJournal: Callable[[], tuple[JetStreamJournal, Outbox]],
         journalName: str,
-        outputs: Sequence[Output],
+        outputs: Sequence[IOutput],
         lock: ListenerLock,
         die: Callable[[Failure], None] = exitAtOnce,
     ) -> None:

@@ -2,7 +2,8 @@
 
 # Not for its names: OpenSSL must be loaded by it, before cryptography is imported here.
 from .. import trust as trust
-from ._feeds import Feed, Output, Steps
+from ._feeds import Feed, Steps
+from ._interfaces import IOutput
 from ._options import OUTPUT_FLAGS, OutputOptions, makeOutputs
 from ._paths import WrongKind
 from ._process import ListenerLock
@@ -12,8 +13,8 @@ from ._threads import Threads
 __all__ = [
     "OUTPUT_FLAGS",
     "Feed",
+    "IOutput",
     "ListenerLock",
-    "Output",
     "OutputOptions",
     "Steps",
     "Threads",

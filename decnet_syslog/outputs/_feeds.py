@@ -16,9 +16,8 @@ Requirements:
 from __future__ import annotations
 
 import errno
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Generator
+from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -26,31 +25,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..errors import UserError
-from ..journal import Batch, Cursor, JournalBlocked, JournalFailed
+from ..journal import Batch, JournalBlocked, JournalFailed
+from ._backlog import APPLY_COST, Backlog
+from ._interfaces import IBatchSource, ICommits, IOutput
 
-__all__ = ["Feed", "Output"]
-
-T = TypeVar("T")
+__all__ = ["Feed"]
 
 Steps: TypeAlias = Generator[Deferred[Any], Any, None]
 BatchSteps: TypeAlias = Generator[Deferred[Any], Any, list[Batch]]
-
-# Batches kept in memory for an output that is a little behind; the rest is read from disk.
-QUEUE_COST_MAX = 16 * 1024 * 1024
-
-# The batches for one call in the output's thread: as JSON they are four times as large.
-APPLY_COST = 2 * 1024 * 1024
-
-# The work that an output may be behind before flooding workers have to wait, in octets: a
-# tenth of a second. Each JSON record counts RECORD_WORK octets. Without a bound, a worker that
-# sends lines of one octet (the records are a hundred times as long) gets the output minutes
-# behind, for all workers.
-RECORD_WORK = 512
-BEHIND_MAX = 8 * 1024 * 1024
-
-# Each worker may always have this much of that work waiting, so a worker that sends little
-# never waits.
-BEHIND_ALWAYS = 1024 * 1024
 
 # The time from the first octet that is not on disk to the sync of an output's file, so that
 # its batches can be released. It does not change when more octets come.
@@ -67,60 +49,6 @@ LOOK_S = 2.0
 _OURS = (errno.EBADF, errno.EFAULT)
 
 
-class Output(Protocol):
-    """
-    An output, as a feed uses it.
-
-    L{decnet_syslog.outputs._fileoutput.FileOutput} documents each member.
-    """
-
-    name: str
-    path: str
-    seq: int
-    unsynced: int
-
-    @property
-    def syncDue(self) -> bool: ...
-
-    def start(self, cursor: Cursor) -> None: ...
-
-    def apply(self, batches: Sequence[Batch]) -> Cursor | None: ...
-
-    def look(self) -> Cursor | None: ...
-
-    def sync(self) -> Cursor: ...
-
-    def reopen(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class Commits(Protocol):
-    """
-    The operations on a journal that a feed uses, off the reactor's thread.
-
-    L{decnet_syslog.journal._groupcommit.GroupCommit} documents each member.
-    """
-
-    def onBatches(self, listener: Callable[[list[Batch]], None]) -> None: ...
-
-    def addBackpressure(self, shouldPause: Callable[[str], bool]) -> None: ...
-
-    def resumeWaiting(self) -> None: ...
-
-    def perform(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]: ...
-
-    def saveCursor(self, cursor: Cursor) -> None: ...
-
-    def flush(self) -> Deferred[None]: ...
-
-
-class Source(Protocol):
-    """The part of a journal that a feed uses."""
-
-    def read(self, after: int, costMax: int) -> list[Batch]: ...
-
-
 class Feed:
     """
     Feed one output.
@@ -133,9 +61,9 @@ class Feed:
 
     def __init__(
         self,
-        output: Output,
-        journal: Source,
-        commits: Commits,
+        output: IOutput,
+        journal: IBatchSource,
+        commits: ICommits,
         inThread: Callable[..., Deferred[Any]],
         clock: IReactorTime,
         failed: Callable[[Failure], None],
@@ -148,19 +76,10 @@ class Feed:
         self.blocked: str | None = None
         self._journal = journal
         self._commits = commits
-        self._lineWork = RECORD_WORK if output.name.startswith("json:") else 1
         self.inThread = inThread
         self._clock = clock
         self._failed = failed
-        self._queue: deque[Batch] = deque()
-        self._cost = 0
-        # Batches may be in the journal that are not in the queue.
-        self._behind = True
-        # The work that was committed since the start and is not written yet: the total, and
-        # for each worker.
-        self._left = 0
-        self._leftOf: Counter[str] = Counter()
-        self._counted = self._settled = 0
+        self._backlog = Backlog(output.lineWork)
         self._reopen = False
         # Whether the last attempt to read the journal failed.
         self._unread = False
@@ -189,7 +108,7 @@ class Feed:
 
     def wake(self) -> None:
         """Look in the journal for batches: other listeners commit to it, too."""
-        self._behind = self._woken = True
+        self._backlog.isPartial = self._woken = True
         if self.blocked is None:
             self._run()
 
@@ -200,11 +119,7 @@ class Feed:
 
         Workers do not wait for a blocked output: the journal keeps their lines.
         """
-        return (
-            self._left >= BEHIND_MAX
-            and self._leftOf[worker] >= BEHIND_ALWAYS
-            and self.blocked is None
-        )
+        return self.blocked is None and self._backlog.isCrowdedBy(worker)
 
     def reopen(self) -> None:
         """Open the files anew before the next write: they were renamed."""
@@ -264,33 +179,8 @@ class Feed:
             self._syncTimer.cancel()
             self._syncTimer = None
 
-    def _count(self, batches: Sequence[Batch], sign: int) -> None:
-        left = self._leftOf
-        for batch in batches:
-            work = sign * (len(batch.octets) + self._lineWork * (batch.lines + 1))
-            worker = batch.provenance.worker
-            self._left += work
-            left[worker] += work
-            if not left[worker]:
-                del left[worker]
-
-    def _settle(self, batches: Sequence[Batch]) -> None:
-        """Deduct written batches. Some come twice, or were in the journal before the start."""
-        fresh = [b for b in batches if b.seq > self._settled and b.seq >= self._counted]
-        if self._counted and fresh:
-            self._count(fresh, -1)
-            self._settled = fresh[-1].seq
-            self._commits.resumeWaiting()
-
     def _committed(self, batches: list[Batch]) -> None:
-        self._counted = self._counted or batches[0].seq
-        self._count(batches, 1)
-        cost = sum([batch.cost for batch in batches])
-        if self._behind or self._cost + cost > QUEUE_COST_MAX:
-            self._behind = True
-        else:
-            self._queue.extend(batches)
-            self._cost += cost
+        self._backlog.add(batches)
         if self.blocked is None:
             self._run()
 
@@ -311,7 +201,7 @@ class Feed:
         waiting, self._idle = self._idle, []
         for idle in waiting:
             idle.callback(None)
-        isMore = self._queue or self._woken
+        isMore = self._backlog or self._woken
         if isMore and self.blocked is None and not self._stopping:
             self._run()
 
@@ -363,16 +253,17 @@ class Feed:
         try:
             barrier = yield self.inThread(self.output.apply, batches)
         except (OSError, UserError):
-            self._putBack(batches)
+            self._backlog.putBack(batches)
             raise
         if barrier is not None:
             # On disk before anything else is written.
             self._commits.saveCursor(barrier)
             yield self._commits.flush()
-            self._putBack(batches)
+            self._backlog.putBack(batches)
             return
         self._unblock()
-        self._settle(batches)
+        if self._backlog.settle(batches):
+            self._commits.resumeWaiting()
         if self.output.syncDue:
             yield self._sync()
         elif self.output.unsynced and self._syncTimer is None:
@@ -387,19 +278,12 @@ class Feed:
     @inlineCallbacks
     def _next(self) -> BatchSteps:
         """The batches to apply now."""
-        if self._queue:
-            batches = []
-            cost = 0
-            while self._queue and cost < APPLY_COST:
-                batch = self._queue.popleft()
-                cost += batch.cost
-                batches.append(batch)
-            self._cost -= cost
-            return batches
-        if not self._behind or self._stopping:
+        if self._backlog:
+            return self._backlog.take()
+        if not self._backlog.isPartial or self._stopping:
             return []
         # Batches that are committed from now on go to the queue.
-        self._behind = self._woken = False
+        self._backlog.isPartial = self._woken = False
         try:
             batches = yield self._commits.perform(
                 self._journal.read, self.output.seq, APPLY_COST
@@ -411,25 +295,16 @@ class Feed:
                     output=self.output.name,
                     why=str(error),
                 )
-            self._behind = self._unread = True
+            self._backlog.isPartial = self._unread = True
             self._later = self._clock.callLater(BLOCKED_RETRY_S, self._run)
             return []
         if batches is None:
             raise JournalFailed("the journal cannot be read")
         self._unread = False
         if batches:
-            # There may be more in the journal. The queue then repeats some batches, and apply
-            # skips those that it has written.
-            self._behind = True
-            self._queue.clear()
-            self._cost = 0
-        elif self._queue:
-            batches = yield self._next()
-        return list(batches)
-
-    def _putBack(self, batches: list[Batch]) -> None:
-        self._queue.extendleft(reversed(batches))
-        self._cost += sum([batch.cost for batch in batches])
+            self._backlog.readFromJournal()
+            return list(batches)
+        return self._backlog.take()
 
     @inlineCallbacks
     def _block(self, why: str) -> Steps:

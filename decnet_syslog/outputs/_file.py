@@ -33,28 +33,18 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Callable
-from pathlib import Path
 
-from ..durable import StorageFailed, bootId, syncDirectory
-from ..errors import UserError
+from ..durable import bootId
 from ..journal import FileLength
-from ..private import make
-from ._copies import ANCHOR_OCTETS, common, wholeLines
+from ._appended import AppendedFile
+from ._copies import common, wholeLines
 from ._deleted import Sizes, readByMover
-from ._room import Room
 from ._search import EarlierFile
 
 __all__ = ["NO_FILE", "Events", "OutputFile"]
 
 Events = Callable[..., None]
-
-# The programs that ingest the files are in the group.
-MODE = 0o640
-
-# The disk begins to write in pieces of this size.
-SEND_OCTETS = 4 * 1024 * 1024
 
 
 def NO_FILE(ahead: int) -> FileLength:
@@ -62,15 +52,13 @@ def NO_FILE(ahead: int) -> FileLength:
     return FileLength(0, 0, 0, b"", ahead, bootId())
 
 
-class OutputFile:
+class OutputFile(AppendedFile):
     """
     An open output file, and its expected state.
 
-    @ivar size: the file's length after our last write, or when it was opened.
     @ivar ahead: the number of octets after the cursor in earlier files.
     @ivar surplus: the number of octets after these, at the end of this file.
     @ivar dirty: whether the file has octets that were not synced, or L{counted} has moved.
-    @ivar watch: the number of the watch in L{Opens}.
     @ivar isLost: whether the search for the counted file failed.
     @ivar unlike: a file that was recovered, and the offset where it has octets that the output
         would not write; C{None} if there are none.
@@ -86,35 +74,12 @@ class OutputFile:
         @raise UserError: the file cannot be opened now, or is not a regular file.
         @raise StorageFailed: the sync of the directory failed.
         """
-        try:
-            self.descriptor = make(path, os.O_RDWR | os.O_APPEND, MODE)
-        except OSError as error:
-            raise UserError(
-                f"cannot open the output {path}: {error.strerror}; it must be a regular file,"
-                " or none yet, in a directory that this user can write"
-            ) from error
-        self.path = path
+        super().__init__(path, recorded)
         self._events = events
-        try:
-            status = os.fstat(self.descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise UserError(f"the output {path} is not a regular file")
-            self.device = status.st_dev
-            self.inode = status.st_ino
-            if recorded is None or not self._is(recorded):
-                self._syncName()
-        except BaseException:
-            os.close(self.descriptor)
-            raise
-        self.size = status.st_size
         self.ahead = 0
         self.surplus = 0
-        self.dirty = False
         self.isLost = False
         self.unlike: tuple[str, int] | None = None
-        self.watch: int | None = None
-        # The kernel was asked to write back everything before this offset.
-        self._sent = status.st_size
         # The length of the cut line at the end of the surplus.
         self._half = 0
         # The record of a file whose recovered surplus was not compared yet.
@@ -122,7 +87,6 @@ class OutputFile:
         # The file that the cursor names, while it may hold the next octets.
         self._earlier: EarlierFile | None = None
         self._sizes = Sizes()
-        self._room = Room(self.descriptor, os.path.dirname(path))
 
     @classmethod
     def recover(
@@ -147,7 +111,9 @@ class OutputFile:
             self.endLine()
             return
         isSame = (
-            self._is(recorded) and self.size >= recorded.length and self._has(recorded)
+            self.isRecorded(recorded)
+            and self.size >= recorded.length
+            and self._has(recorded)
         )
         if isSame and self.size:
             self.surplus = self.size - recorded.length
@@ -167,7 +133,7 @@ class OutputFile:
         file = cls(path, events, recorded)
         file.ahead = recorded.ahead
         try:
-            if file._is(recorded):
+            if file.isRecorded(recorded):
                 file.size = recorded.length
                 file.resized()
             else:
@@ -204,7 +170,7 @@ class OutputFile:
             self.device,
             self.inode,
             length,
-            self._anchor(length),
+            self.anchor(length),
             self.ahead,
             bootId(),
         )
@@ -233,22 +199,6 @@ class OutputFile:
         self.size, self.surplus, self._half, self._doubted = size, 0, 0, None
         self.endLine()
         return True
-
-    def isElsewhere(self) -> bool:
-        """
-        Whether the file is not under its name any more.
-
-        @raise OSError: the name cannot be looked up now.
-        """
-        try:
-            status = os.stat(self.path, follow_symlinks=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return True
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                return True
-            raise
-        return (status.st_dev, status.st_ino) != (self.device, self.inode)
 
     def settle(self, octets: bytes, since: float) -> bool:
         """
@@ -313,23 +263,6 @@ class OutputFile:
         """Note that another program closed the file."""
         self._sizes.closed()
 
-    def insert(self, octets: bytes) -> int:
-        """
-        Append octets that do not follow the cursor.
-
-        @return: the number of octets that were written.
-        @raise OSError: the disk is full, or the write failed.
-        """
-        count = os.write(self.descriptor, octets)
-        self.size += count
-        self.dirty = True
-        return count
-
-    def endLine(self) -> None:
-        """End a line that another program left cut: ours must not continue it."""
-        if self.size and os.pread(self.descriptor, 1, self.size - 1) != b"\n":
-            self.insert(b"\n")
-
     def leave(self, octets: bytes) -> tuple[int, bytes]:
         """
         Finish with a file that is not under its name any more.
@@ -376,13 +309,7 @@ class OutputFile:
             return
         if self._earlier is not None:
             self._earlier.sync()
-        try:
-            os.fdatasync(self.descriptor)
-        except OSError as error:
-            raise StorageFailed(
-                f"cannot sync the output {self.path}: {error.strerror}"
-            ) from error
-        self.dirty = False
+        super().sync()
 
     def finished(self) -> bool:
         """Whether the whole earlier file was compared; it is closed then."""
@@ -394,43 +321,12 @@ class OutputFile:
 
     def close(self) -> None:
         """Close the descriptors."""
-        os.close(self.descriptor)
+        super().close()
         self._closeEarlier()
-
-    def _is(self, recorded: FileLength) -> bool:
-        return (self.device, self.inode) == (recorded.device, recorded.inode)
 
     def _has(self, recorded: FileLength) -> bool:
         """Whether the octets before the counted end are the same."""
-        return self._anchor(recorded.length, len(recorded.anchor)) == recorded.anchor
-
-    def _anchor(self, end: int, count: int = ANCHOR_OCTETS) -> bytes:
-        count = min(count, end)
-        try:
-            return os.pread(self.descriptor, count, end - count)
-        except OSError:
-            # It cannot be read now: the inode alone identifies it.
-            return b""
-
-    def _syncName(self) -> None:
-        """
-        Bring the file's name to disk: without it, a power cut takes the whole file.
-
-        @raise UserError: the directory was moved meanwhile.
-        @raise StorageFailed: the sync failed.
-        """
-        try:
-            syncDirectory(Path(self.path).parent)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EROFS):
-                raise UserError(
-                    f"cannot keep the output {self.path}: {error.strerror}"
-                ) from error
-            raise StorageFailed(
-                f"cannot sync the directory of the output {self.path}: {error.strerror}"
-            ) from error
-        if self.isElsewhere():
-            raise UserError(f"the output {self.path} was moved while it was opened")
+        return self.anchor(recorded.length, len(recorded.anchor)) == recorded.anchor
 
     def _writeAll(self, octets: bytes, at: int) -> None:
         """Write whole lines, from an offset in them on."""
@@ -439,23 +335,14 @@ class OutputFile:
         try:
             while written < len(octets):
                 end = self._room.lines(octets, written)
-                count = os.write(self.descriptor, view[written:end])
-                self.size += count
+                count = self.write(view[written:end])
                 self.surplus += count
-                self.dirty = True
                 written += count
         finally:
             # Another program's write, a quota or a limit can still cut a line.
             if written > at:
                 self._half = written - wholeLines(octets, written)
-        ahead = self.size - self._sent
-        if not 0 <= ahead < SEND_OCTETS:
-            # Linux starts to write these pages back, and keeps them until then: the next sync
-            # has less to wait for.
-            os.posix_fadvise(
-                self.descriptor, self._sent, max(0, ahead), os.POSIX_FADV_DONTNEED
-            )
-            self._sent = self.size
+        self.startWriteback()
 
     def _completeLine(self, octets: bytes, half: int) -> int:
         """
@@ -466,13 +353,11 @@ class OutputFile:
         at = self.ahead + self.surplus
         rest = octets[at : octets.find(b"\n", at) + 1]
         try:
-            count = os.write(self.descriptor, rest) if rest else 0
+            count = self.write(rest) if rest else 0
         except OSError:
             count = 0
         if count:
-            self.size += count
             self.surplus += count
-            self.dirty = True
             self._half = 0 if count == len(rest) else half + count
         return self._half
 
@@ -494,7 +379,7 @@ class OutputFile:
             )
             if isHoled and self._doubted.boot != bootId():
                 self._events("output-mended", path=self.path, offset=at, octets=count)
-                self._overwrite(at, wanted)
+                self.overwrite(at, wanted)
             else:
                 # The whole lines before the difference are ours.
                 whole = wholeLines(wanted, common(wanted, seen))
@@ -507,16 +392,3 @@ class OutputFile:
             self._doubted = None
             self._half = count - wholeLines(octets, count)
         return False
-
-    def _overwrite(self, offset: int, octets: bytes) -> None:
-        # On a descriptor that was opened for appending, Linux's pwrite appends.
-        path = f"/proc/self/fd/{self.descriptor}"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            while octets:
-                count = os.pwrite(descriptor, octets, offset)
-                offset += count
-                octets = octets[count:]
-            self.dirty = True
-        finally:
-            os.close(descriptor)

@@ -28,17 +28,18 @@ and a temporary file with a rename (the consumers tail by inode and offset).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from itertools import chain
 
 from ..errors import UserError
-from ..journal import Batch, Cursor, FileLength
-from ._deleted import Opens
-from ._file import NO_FILE, Events, OutputFile
+from ..journal import Batch, Cursor
+from ._file import Events, OutputFile
+from ._openfiles import OPEN_FILES_MAX, OpenFiles
 from ._paths import PLACE, OutputPaths
+from ._rendering import Format
 
-__all__ = ["FileOutput", "Render"]
+__all__ = ["FileOutput"]
 
 # The output syncs, and its cursor moves, at least once in this many written octets.
 SYNC_OCTETS = 32 * 1024 * 1024
@@ -46,13 +47,6 @@ SYNC_OCTETS = 32 * 1024 * 1024
 # Write about this much at a time: the kernel then copies it from the processor's cache.
 # Without the cache a copy takes five times as long.
 WRITE_OCTETS = 64 * 1024
-
-# Files that an output with a {worker} in its path keeps open.
-OPEN_FILES_MAX = 256
-
-
-# A batch as pieces of whole lines.
-Render = Callable[[Batch], Iterable[bytes]]
 
 
 def _seconds(time: str) -> float:
@@ -69,18 +63,19 @@ def _now() -> str:
 
 class FileOutput:
     """
-    One output: a renderer and the file, or files, it goes to.
+    One output: a format and the file, or files, it goes to.
 
-    @ivar name: the key of its cursor, made of kind and path.
+    @ivar name: the key of its cursor, made of format and path.
+    @ivar lineWork: see L{Format}.
+    @ivar files: its open files.
     @ivar seq: the last batch whose octets have all been handed to the kernel.
     @ivar unsynced: octets written since the last sync.
     """
 
     def __init__(
         self,
-        kind: str,
+        format: Format,
         path: str,
-        render: Render,
         events: Events,
         paths: OutputPaths | None = None,
     ) -> None:
@@ -90,30 +85,19 @@ class FileOutput:
         @param paths: the paths of all outputs and other files of the listener.
         """
         self.path = os.path.abspath(path)
-        self.name = f"{kind}:{self.path}"
+        self.name = f"{format.name}:{self.path}"
+        self.lineWork = format.lineWork
         self.seq = 0
         self.unsynced = 0
-        self._render = render
+        self._render = format.render
         self._events = events
-        self._paths = (paths or OutputPaths()).of(kind, self.path, events)
-        self._opens = Opens()
-        # The sizes of the files at the last check for opens.
-        self._sizes: dict[str, int] = {}
+        self._paths = (paths or OutputPaths()).of(format.name, self.path, events)
         self._pathOf: dict[str, str] = {}
         self._started = ""
         self._isOpened = False
-        self._files: dict[str, OutputFile] = {}
-        # The files in the journal, and the ones that have changed since.
-        self._saved: dict[str, FileLength] = {}
-        self._moved: dict[str, FileLength] = {}
-        # Paths whose file this process closed without a surplus.
-        self._finished: set[str] = set()
+        self.files = OpenFiles(events)
         # The end of a deleted file, which must come first in the next file of its path.
         self._again: dict[str, bytes] = {}
-        # For a path whose next file continues that of another path of the same worker: the other
-        # path. And paths whose file has changed in a way that the journal must have first.
-        self._after: dict[str, str] = {}
-        self._unrecorded: set[str] = set()
 
     def start(self, cursor: Cursor) -> None:
         """
@@ -124,12 +108,12 @@ class FileOutput:
             again; otherwise the options are wrong.
         """
         self.seq = cursor.seq
-        self._saved = dict(cursor.files)
+        saved = dict(cursor.files)
         self._started = _now()
         absence = cursor.absence
         if absence is not None and absence.seq < cursor.seq:
             # The surplus of a killed process belongs to the hole.
-            self._saved = {}
+            saved = {}
             self._events(
                 "output-hole",
                 path=self.path,
@@ -137,7 +121,8 @@ class FileOutput:
                 until=self._started,
                 batches=cursor.seq - absence.seq,
             )
-        self._paths.check(self._saved)
+        self._paths.check(saved)
+        self.files.start(saved)
         self._isOpened = False
         try:
             self._open()
@@ -147,7 +132,7 @@ class FileOutput:
                 f"cannot write the output {self.path}: {error.strerror}; free some space, or"
                 " check its disk"
             ) from error
-        file = self._files.get(self.path)
+        file = self.files.open.get(self.path)
         if file is not None and file.size and not (cursor.seq or cursor.files):
             self._events(
                 "output-older", path=self.path, octets=file.size, until=self._started
@@ -158,7 +143,7 @@ class FileOutput:
         if self._isOpened:
             return
         if PLACE not in self.path:
-            self._file(self.path)
+            self.files.use(self.path)
         elif not os.path.isdir(os.path.dirname(self.path)):
             raise UserError(
                 f"no directory {os.path.dirname(self.path)} for the output"
@@ -187,12 +172,12 @@ class FileOutput:
             if batch.seq > self.seq:
                 parts.setdefault(self._pathFor(batch), []).append(batch)
         for path in parts:
-            self._file(path)
-        self._noteOpened()
+            self.files.use(path)
+        self.files.noteOpened()
         wholes = {
             path: b"".join(chain.from_iterable(map(self._render, part)))
             for path, part in parts.items()
-            if not self._files[path].isWhole
+            if not self.files.open[path].isWhole
         }
         changed = [self._look(path, wholes.get(path, b"")) for path in parts]
         if any(changed):
@@ -201,15 +186,15 @@ class FileOutput:
         if any(changed):
             return self.sync()
         written = {
-            path: self._write(self._files[path], part, wholes.get(path))
+            path: self._write(self.files.open[path], part, wholes.get(path))
             for path, part in parts.items()
         }
-        self._noteOpened()
+        self.files.noteOpened()
         # Only now, because a retry after a failure repeats all of them.
         for path, octets in written.items():
-            self._files[path].release(octets)
+            self.files.open[path].release(octets)
         self.seq = max(self.seq, batches[-1].seq)
-        self._closeSome()
+        self.files.finishSome()
         return None
 
     def look(self) -> Cursor | None:
@@ -223,18 +208,18 @@ class FileOutput:
         """
         changed = False
         self._open()
-        self._noteOpened()
-        for path, file in list(self._files.items()):
+        self.files.noteOpened()
+        for path, file in list(self.files.open.items()):
             if file.watch is None:
-                self._watch(file)
+                self.files.watch(file)
             if file.finished():
-                self._count(path, file)
+                self.files.count(path)
                 changed = True
             if file.isWhole and file.isElsewhere():
                 self._leave(path, b"")
                 changed = True
         for path in list(self._again):
-            self._file(path)
+            self.files.use(path)
             changed |= self._writeAgain(path)
         return self.sync() if changed else None
 
@@ -245,52 +230,24 @@ class FileOutput:
         @return: the cursor. It does not count a batch that is written in part.
         @raise StorageFailed: the disk has failed.
         """
-        for path, file in self._files.items():
-            if file.dirty:
-                file.sync()
-                self._count(path, file)
-        moved, self._moved = self._moved, {}
-        self._saved.update(moved)
+        moved = self.files.sync()
         self.unsynced = 0
         return Cursor(self.name, self.seq, moved)
 
     def reopen(self) -> None:
         """Close the files; the next write opens their paths again."""
-        for path, file in list(self._files.items()):
+        for path, file in list(self.files.open.items()):
             if file.isWhole and path not in self._again:
-                self._close(path)
+                self.files.finish(path)
 
     def close(self) -> None:
         """Close the files. Call L{sync} first."""
-        for file in self._files.values():
-            file.close()
-        self._files = {}
-        self._opens.close()
-
-    def _noteOpened(self) -> None:
-        """Note which files other programs opened since the last call."""
-        seen = self._opens.seen()
-        if seen is None:
-            # Events were lost: any open may have been long ago.
-            for file in self._files.values():
-                file.opened(0)
-        elif seen:
-            watched = {file.watch: path for path, file in self._files.items()}
-            for watch, isOpen in seen:
-                path = watched.get(watch)
-                if path is None:
-                    continue
-                if isOpen:
-                    size = min(self._files[path].size, self._sizes.get(path, 0))
-                    self._files[path].opened(size)
-                else:
-                    self._files[path].closed()
-        self._sizes = {path: file.size for path, file in self._files.items()}
+        self.files.close()
 
     def _pathFor(self, batch: Batch) -> str:
         worker = batch.provenance.worker
         path = self._pathOf.get(worker)
-        if path is None or path not in self._files:
+        if path is None or path not in self.files.open:
             # Decide again before each open: the file may have become a directory.
             if len(self._pathOf) > OPEN_FILES_MAX:
                 self._pathOf.clear()
@@ -301,34 +258,15 @@ class FileOutput:
         """The path for a worker's lines: that of an open file, or else the best."""
         possible = self._paths.possible(worker)
         for path in possible:
-            if path in self._files:
+            if path in self.files.open:
                 return path
         path = self._paths.usable(worker)
         for other in possible:
-            if other != path:
-                self._takeOver(path, other)
+            if other != path and self.files.takeOver(path, other):
+                again = self._again.pop(other, b"")
+                if again:
+                    self._again[path] = self._again.get(path, b"") + again
         return path
-
-    def _takeOver(self, path: str, other: str) -> None:
-        """
-        Continue the file of another path of the same worker in C{path}.
-
-        That file may hold octets after the cursor. So its record moves: at most one path of a
-        worker has such a record.
-        """
-        recorded = self._moved.get(other) or self._saved.get(other)
-        if recorded is None or not (recorded.inode or recorded.ahead):
-            return
-        if other not in self._finished:
-            self._moved[path] = recorded
-            self._finished.discard(path)
-            self._after[path] = other
-        self._moved[other] = NO_FILE(0)
-        self._finished.discard(other)
-        self._unrecorded.add(path)
-        again = self._again.pop(other, b"")
-        if again:
-            self._again[path] = self._again.get(path, b"") + again
 
     def _write(
         self, file: OutputFile, batches: Sequence[Batch], whole: bytes | None
@@ -358,94 +296,27 @@ class FileOutput:
         self.unsynced += octets
         return octets
 
-    def _count(self, path: str, file: OutputFile) -> None:
-        self._moved[path] = file.counted()
-
-    def _close(self, path: str) -> None:
-        """Close a file without a surplus."""
-        file = self._files[path]
-        file.sync()
-        self._count(path, file)
-        self._finished.add(path)
-        self._drop(path)
-
-    def _drop(self, path: str) -> None:
-        file = self._files.pop(path)
-        self._opens.leave(file.watch)
-        file.close()
-
-    def _closeSome(self) -> None:
-        """Close files over the limit, except the ones with a surplus."""
-        excess = len(self._files) - OPEN_FILES_MAX
-        if excess > 0:
-            whole = [path for path, file in self._files.items() if file.isWhole]
-            for path in whole[:excess]:
-                self._close(path)
-
-    def _file(self, path: str) -> OutputFile:
-        """The open file for a path; the last one used is the last one to be closed."""
-        file = self._files.pop(path, None)
-        if file is None:
-            recorded = self._moved.get(path) or self._saved.get(path)
-            if recorded is None:
-                recorded = NO_FILE(0)
-            reopen = OutputFile.resume if path in self._finished else OutputFile.recover
-            former = self._after.get(path, path)
-            file = reopen(path, recorded, self._events, former)
-            self._after.pop(path, None)
-            self._watch(file)
-            place = recorded.device, recorded.inode, recorded.length
-            if path in self._finished and file.place != place:
-                # Rotated while it was closed. A new file may even have its inode number.
-                self._unrecorded.add(path)
-            self._finished.discard(path)
-        self._files[path] = file
-        return file
-
-    def _watch(self, file: OutputFile) -> None:
-        """Watch for programs that open a file."""
-        file.watch = self._opens.watch(file.descriptor)
-        if file.size and file.watch is not None:
-            # Others may have opened it before.
-            file.opened(0)
-
     def _look(self, path: str, octets: bytes) -> bool:
         """Check for changes by other programs. True if the cursor must be saved first."""
-        file = self._files[path]
+        files = self.files
+        file = files.open[path]
         if file.isElsewhere():
             if file.isKnown:
                 self._leave(path, octets)
             else:
                 # Search for it, as if it had been moved before the start.
-                self._moved[path] = file.counted()
-                self._drop(path)
-            file = self._file(path)
-        elif not (
-            file.resized() or self._isNew(path, file) or path in self._unrecorded
-        ):
+                files.forsake(path)
+            files.use(path)
+        elif not (file.resized() or files.isNew(path) or path in files.unrecorded):
             return self._writeAgain(path)
-        self._unrecorded.discard(path)
-        self._count(path, file)
+        files.unrecorded.discard(path)
+        files.count(path)
         self._writeAgain(path)
         return True
 
-    def _isNew(self, path: str, file: OutputFile) -> bool:
-        """Whether the journal has another file for a path, or a longer one."""
-        saved = self._saved.get(path)
-        if saved is None:
-            return True
-        device, inode, length = file.place
-        return (saved.device, saved.inode) != (device, inode) or saved.length > length
-
     def _leave(self, path: str, octets: bytes) -> None:
         """Finish with a file that is not under its name any more."""
-        file = self._files[path]
-        # It may have been opened since the last time, too.
-        self._noteOpened()
-        ahead, again = file.leave(octets)
-        self._events("output-renamed", path=path)
-        self._drop(path)
-        self._moved[path] = NO_FILE(ahead)
+        again = self.files.leave(path, octets)
         if again:
             self._again[path] = again
 
@@ -458,17 +329,17 @@ class FileOutput:
         octets = self._again.get(path, b"")
         if not octets:
             return False
-        file = self._files[path]
+        file = self.files.open[path]
         while octets:
-            octets = octets[file.insert(octets) :]
+            octets = octets[file.write(octets) :]
             self._again[path] = octets
         del self._again[path]
-        self._count(path, file)
+        self.files.count(path)
         return True
 
     def _settle(self, path: str, octets: bytes, first: Batch) -> bool:
         """Compare the next octets with the files. True if the cursor must be saved first."""
-        file = self._files[path]
+        file = self.files.open[path]
         since = first.provenance.receivedAt
         size = file.size
         if not file.settle(octets, _seconds(since)):
@@ -493,5 +364,5 @@ class FileOutput:
                     "output-foreign-write", path=where, size=size, expected=offset
                 )
         file.isLost, file.unlike = False, None
-        self._count(path, file)
+        self.files.count(path)
         return True

@@ -12,11 +12,11 @@ from twisted.python import usage
 
 from ..configuration import COMMON_GROUPS, Configured
 from ..options import MachineError, nearest
-from ._feeds import Output
 from ._fileoutput import FileOutput
+from ._interfaces import IOutput
 from ._paths import PLACE, OutputPaths
 from ._process import ListenerLock, RemoteOutput
-from ._rendering import renderRaw
+from ._rendering import RAW, RECORDS
 
 __all__ = ["OUTPUT_EVENTS", "OUTPUT_FLAGS", "OutputOptions", "makeOutputs"]
 
@@ -193,7 +193,7 @@ def _event(name: str, **facts: Any) -> None:
 
 def makeOutputs(
     options: OutputOptions, lock: ListenerLock, ours: Collection[str]
-) -> list[Output]:
+) -> list[IOutput]:
     """
     Make the outputs that the options name.
 
@@ -203,11 +203,12 @@ def makeOutputs(
     logs, records = options.paths["log"], options.paths["json"]
     paths = OutputPaths(
         tuple(ours),
-        (*[("raw", path) for path in logs], *[("json", path) for path in records]),
+        (
+            *[(RAW.name, path) for path in logs],
+            *[(RECORDS.name, path) for path in records],
+        ),
         bool(options["force-output"]),
     )
-    outputs: list[Output] = [
-        FileOutput("raw", path, renderRaw, _event, paths) for path in logs
-    ]
-    outputs += [RemoteOutput("json", path, _event, lock, paths) for path in records]
+    outputs: list[IOutput] = [FileOutput(RAW, path, _event, paths) for path in logs]
+    outputs += [RemoteOutput(RECORDS, path, _event, lock, paths) for path in records]
     return outputs

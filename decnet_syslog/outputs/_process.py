@@ -35,14 +35,12 @@ from ..errors import UserError
 from ..journal import Batch, Cursor
 from ..private import openPrivate
 from ._file import Events
-from ._fileoutput import SYNC_OCTETS, FileOutput, Render
+from ._fileoutput import SYNC_OCTETS, FileOutput
 from ._paths import OutputPaths
 from ._pipe import ObjectPipe
-from ._rendering import renderJSON, renderRaw
+from ._rendering import FORMATS, Format
 
 __all__ = ["ListenerLock", "RemoteOutput", "serve"]
-
-RENDERERS: dict[str, Render] = {"raw": renderRaw, "json": renderJSON}
 
 # The time for the last batch of a child whose listener has died, in seconds.
 LOCK_PATIENCE_S = 15.0
@@ -105,28 +103,29 @@ class RemoteOutput:
     A L{FileOutput} in a child process. Every call blocks until the child has answered.
 
     @ivar name: the key of its cursor.
+    @ivar lineWork: see L{Format}.
     @ivar seq: see L{FileOutput}.
     @ivar unsynced: see L{FileOutput}.
     """
 
     def __init__(
         self,
-        kind: str,
+        format: Format,
         path: str,
         events: Events,
         lock: ListenerLock | None = None,
         paths: OutputPaths | None = None,
     ) -> None:
         """
-        @param kind: a key of L{RENDERERS}.
         @param paths: see L{FileOutput}.
         """
         # This object is never started; it only gives the name for a path.
         self.path = os.path.abspath(path)
-        self.name = FileOutput(kind, path, RENDERERS[kind], events).name
+        self.name = FileOutput(format, path, events).name
         self.seq = 0
         self.unsynced = 0
-        self._kind = kind
+        self.lineWork = format.lineWork
+        self._format = format
         self._events = events
         self._lock = lock
         self._paths = paths or OutputPaths()
@@ -152,7 +151,7 @@ class RemoteOutput:
             f"import sys; sys.path[:] = {sys.path!r};"
             " from decnet_syslog.outputs._paths import OutputPaths;"
             " from decnet_syslog.outputs._process import serve;"
-            f" serve({theirs.fileno()}, {self._kind!r}, {self.path!r}, {self._paths!r})"
+            f" serve({theirs.fileno()}, {self._format.name!r}, {self.path!r}, {self._paths!r})"
         )
         # The child inherits the blocked signals, and unblocks them once it ignores them.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
@@ -217,7 +216,7 @@ class RemoteOutput:
         return result
 
 
-def serve(descriptor: int, kind: str, path: str, paths: OutputPaths) -> None:
+def serve(descriptor: int, format: str, path: str, paths: OutputPaths) -> None:
     """The child's main loop: serve the listener's calls until the listener is gone."""
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
@@ -227,7 +226,7 @@ def serve(descriptor: int, kind: str, path: str, paths: OutputPaths) -> None:
     def event(name: str, **facts: Any) -> None:
         events.append((name, facts))
 
-    output = FileOutput(kind, path, RENDERERS[kind], event, paths)
+    output = FileOutput(FORMATS[format], path, event, paths)
     line = ObjectPipe(descriptor)
     while True:
         try:

@@ -1,5 +1,7 @@
 """
-Renders batches for the output files, in pieces. The result depends on the batch alone.
+Formats: what an output file has for a batch, in pieces. It depends on the batch alone.
+
+To add a format, write its function and a L{Format}, and an option for its paths in C{_options}.
 
 A piece is written fastest while it is still in the processor's cache.
 """
@@ -7,6 +9,7 @@ A piece is written fastest while it is still in the processor's cache.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from ..journal import Batch
 from ..wire import (
@@ -18,7 +21,23 @@ from ..wire import (
     renderRuns,
 )
 
-__all__ = ["oneLine", "renderJSON", "renderRaw"]
+__all__ = ["FORMATS", "RAW", "RECORDS", "Format", "oneLine", "renderJSON", "renderRaw"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """
+    A format of output files.
+
+    @ivar name: part of an output's name, which is the key of its cursor: it never changes.
+    @ivar render: a batch as pieces of whole lines.
+    @ivar lineWork: the work of rendering and writing a line, besides its octets, as a number of
+        octets that take as long. It limits how much work of flooding workers waits.
+    """
+
+    name: str
+    render: Callable[[Batch], Iterable[bytes]]
+    lineWork: int
 
 
 def _messages(batch: Batch) -> list[bytes]:
@@ -73,3 +92,9 @@ def renderJSON(batch: Batch) -> Iterable[bytes]:
         return renderLines(batch.octets, batch.provenance, start)
     # With an LF inside, or, as the last line of a file, without one at the end.
     return renderRuns(_messages(batch), batch.provenance, start)
+
+
+RAW = Format("raw", renderRaw, 1)
+RECORDS = Format("json", renderJSON, 512)
+
+FORMATS = {format.name: format for format in (RAW, RECORDS)}

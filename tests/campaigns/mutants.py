@@ -26,6 +26,7 @@ from decnet_syslog.files._follower import FileFollower
 from decnet_syslog.files._journals import JournalPositions
 from decnet_syslog.files._reader import ContentFile
 from decnet_syslog.journal._streams import StoredStreams
+from decnet_syslog.outputs._appended import AppendedFile
 from decnet_syslog.outputs._deleted import Sizes
 from decnet_syslog.outputs._file import OutputFile
 from decnet_syslog.outputs._fileoutput import FileOutput
@@ -271,7 +272,7 @@ MUTANTS = (
     ),
     Mutant(
         "no sync of an output before its cursor",
-        (edited(OutputFile, "sync", ("os.fdatasync(self.descriptor)", "pass")),),
+        (edited(AppendedFile, "sync", ("os.fdatasync(self.descriptor)", "pass")),),
         HISTORIES,
     ),
     Mutant(
@@ -285,8 +286,8 @@ MUTANTS = (
         "tests.outputs.test_moved.HalfLineTests.test_killedAfterOperation",
     ),
     Mutant(
-        "record the output's old file",
-        (edited(FileOutput, "_look", ("file = self._file(path)", "self._file(path)")),),
+        "do not record the output's next file",
+        (edited(FileOutput, "_look", ("files.count(path)", "pass")),),
         "tests.outputs.test_moved.HalfLineTests.test_oldFileGone",
     ),
     Mutant(

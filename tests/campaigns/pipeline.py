@@ -41,7 +41,7 @@ from decnet_syslog.journal._values import Batch, Cursor, Deposit
 from decnet_syslog.limits import Limits
 from decnet_syslog.outputs._feeds import Feed
 from decnet_syslog.outputs._fileoutput import FileOutput
-from decnet_syslog.outputs._rendering import renderJSON, renderRaw
+from decnet_syslog.outputs._rendering import RAW, RECORDS
 from decnet_syslog.receiving._acked import AckedSession, IStreamRegistry
 from decnet_syslog.receiving._reception import Violation
 from decnet_syslog.receiving._registry import ConnectionRegistry
@@ -156,8 +156,8 @@ class Master:
         self.accepted = 0
         self._watchCursors()
         outputs = [
-            FileOutput("raw", str(self.rawPath), renderRaw, world.event),
-            FileOutput("json", str(self.jsonPath), renderJSON, world.event),
+            FileOutput(RAW, str(self.rawPath), world.event),
+            FileOutput(RECORDS, str(self.jsonPath), world.event),
         ]
         cursors = self.journal.useOutputs([output.name for output in outputs])
         self.feeds = []

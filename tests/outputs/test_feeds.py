@@ -16,14 +16,10 @@ from decnet_syslog.durable import StorageFailed
 from decnet_syslog.errors import UserError
 from decnet_syslog.journal._promise import JournalBlocked
 from decnet_syslog.journal._values import Batch, Cursor
-from decnet_syslog.outputs._feeds import (
-    APPLY_COST,
-    BLOCKED_RETRY_S,
-    SYNC_DELAY_S,
-    Feed,
-)
+from decnet_syslog.outputs._backlog import APPLY_COST
+from decnet_syslog.outputs._feeds import BLOCKED_RETRY_S, SYNC_DELAY_S, Feed
 from decnet_syslog.outputs._fileoutput import FileOutput
-from decnet_syslog.outputs._rendering import renderRaw
+from decnet_syslog.outputs._rendering import RAW
 
 from ..doubles import LaterThread, MasterTestCase, lines
 
@@ -34,9 +30,7 @@ class FeedTests(MasterTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.path = self.directory / "master.log"
-        self.output = FileOutput(
-            "raw", str(self.path), renderRaw, lambda *_, **__: None
-        )
+        self.output = FileOutput(RAW, str(self.path), lambda *_, **__: None)
         self.output.start(self.journal.useOutputs([self.output.name])[self.output.name])
         self.addCleanup(self.output.close)
         self.thread = LaterThread()

@@ -19,7 +19,7 @@ from decnet_syslog.errors import UserError
 from decnet_syslog.journal._values import Batch, Cursor, FileLength
 from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._options import OUTPUT_EVENTS
-from decnet_syslog.outputs._rendering import renderRaw
+from decnet_syslog.outputs._rendering import RAW, renderRaw
 from decnet_syslog.wire._record import Provenance
 
 
@@ -50,7 +50,7 @@ class OutputTestCase(SynchronousTestCase):
     def start(self) -> None:
         """Start the output with the saved cursor."""
         path = str(self.directory / self.template)
-        self.output = FileOutput("raw", path, renderRaw, self.event)
+        self.output = FileOutput(RAW, path, self.event)
         self.output.start(self.cursor)
         self.addCleanup(self.output.close)
 
@@ -459,7 +459,7 @@ class WorkerFileTests(OutputTestCase):
         """See L{placeTaken}."""
 
         def compress(path: Path) -> None:
-            for file in self.output._files.values():
+            for file in self.output.files.open.values():
                 file._sizes._noted.clear()
             packed = Path(f"{path}.{self.output.seq}.gz")
             packed.write_bytes(gzip.compress(path.read_bytes()))
@@ -492,7 +492,7 @@ class PlantedTests(OutputTestCase):
         """A symbolic link is refused."""
         path = self.directory / "planted.log"
         path.symlink_to(self.directory / "target")
-        output = FileOutput("raw", str(path), renderRaw, self.event)
+        output = FileOutput(RAW, str(path), self.event)
         self.assertRaises(UserError, output.start, Cursor("", 0, {}))
         self.assertFalse((self.directory / "target").exists())
 
@@ -500,7 +500,7 @@ class PlantedTests(OutputTestCase):
         """A FIFO is refused without waiting for a reader."""
         path = self.directory / "pipe.log"
         os.mkfifo(path)
-        output = FileOutput("raw", str(path), renderRaw, self.event)
+        output = FileOutput(RAW, str(path), self.event)
         self.assertRaises(UserError, output.start, Cursor("", 0, {}))
 
 

@@ -7,7 +7,7 @@ import os
 from decnet_syslog.journal._values import Cursor, Deposit
 from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._paths import REFUSED, OutputPaths
-from decnet_syslog.outputs._rendering import renderJSON, renderRaw
+from decnet_syslog.outputs._rendering import RAW, RECORDS
 from decnet_syslog.wire._record import Provenance
 
 from ..doubles import STREAM, MasterTestCase
@@ -127,7 +127,7 @@ class RenamedTests(MasterTestCase):
         path = self.directory / "master.json"
 
         def output() -> FileOutput:
-            made = FileOutput("json", str(path), renderJSON, lambda name, **facts: None)
+            made = FileOutput(RECORDS, str(path), lambda name, **facts: None)
             made.start(self.journal.useOutputs([made.name])[made.name])
             self.addCleanup(made.close)
             return made
@@ -159,9 +159,8 @@ class NameTests(OutputTestCase):
     def start(self) -> None:
         """Start the output with the listener's other files reserved."""
         self.output = FileOutput(
-            "raw",
+            RAW,
             str(self.directory / self.template),
-            renderRaw,
             self.event,
             OutputPaths(
                 (str(self.directory / "listener.db"),),

@@ -27,7 +27,7 @@ from decnet_syslog.journal._values import Absence, Batch, Cursor
 from decnet_syslog.outputs import _deleted as outputdeleted
 from decnet_syslog.outputs._file import OutputFile
 from decnet_syslog.outputs._fileoutput import FileOutput
-from decnet_syslog.outputs._rendering import renderRaw
+from decnet_syslog.outputs._rendering import RAW
 
 from .test_fileoutput import OutputTestCase, batch
 
@@ -77,7 +77,7 @@ class MovedTestCase(OutputTestCase):
 
     def longAgo(self) -> None:
         """Backdate the files: everything was written long before the next operation."""
-        for file in self.output._files.values():
+        for file in self.output.files.open.values():
             file._sizes._noted.clear()
 
     def batches(self, count: int = 1, lines: int = 3) -> list[Batch]:
@@ -329,7 +329,7 @@ class HalfLineTests(MovedTestCase):
         with room(30):
             self.assertRaises(OSError, self.send, *self.batches())
             self.longAgo()
-            descriptor = self.output._files[str(self.path)].descriptor
+            descriptor = self.output.files.open[str(self.path)].descriptor
             self.toAnotherDisk()
             self.assertRaises(OSError, self.send)
             links = [
@@ -488,7 +488,7 @@ class DeletedWhileWrittenTests(MovedTestCase):
 
     def requireWatch(self) -> None:
         """Skip the test if the system has no free inotify instance for this user."""
-        (file,) = self.output._files.values()
+        (file,) = self.output.files.open.values()
         if file.watch is None:
             raise SkipTest("no inotify instance is free")
 
@@ -516,7 +516,7 @@ class DeletedWhileWrittenTests(MovedTestCase):
         """
         Where opens of a file cannot be observed, its last half second is written again.
         """
-        self.output._opens.close()
+        self.output.files.opens.close()
         self.assertIn(self.firstAgain(), self.written[0].octets)
 
     def test_openedTooOften(self) -> None:
@@ -524,7 +524,7 @@ class DeletedWhileWrittenTests(MovedTestCase):
         If too many programs have opened the file, its last half second is written
         again.
         """
-        with mock.patch.object(self.output._opens, "seen", return_value=None):
+        with mock.patch.object(self.output.files.opens, "seen", return_value=None):
             self.assertIn(self.firstAgain(), self.written[0].octets)
 
     def test_openedJustNow(self) -> None:
@@ -556,7 +556,7 @@ class DeletedWhileWrittenTests(MovedTestCase):
         self.requireWatch()
         with mock.patch.object(outputdeleted, "COPYING_S", -1.0):
             # Readers from before the watch have closed the file since.
-            self.output._files[str(self.path)]._sizes._forget()
+            self.output.files.open[str(self.path)]._sizes._forget()
         self.send(*self.batches())
         self.toAnotherDisk()
         self.send(*self.batches())
@@ -605,7 +605,7 @@ class DeletedWhileWrittenTests(MovedTestCase):
         self.toAnotherDisk()
         cursor = self.output.look()
         assert cursor is not None
-        self.assertEqual(self.output._files, {})
+        self.assertEqual(self.output.files.open, {})
         self.save(cursor)
         self.assertIsNone(self.output.look())
         self.crash()
@@ -765,7 +765,7 @@ class DirectoryTests(MovedTestCase):
         continues when it is back.
         """
         where = self.directory / "nowhere"
-        output = FileOutput("raw", str(where / "{worker}.log"), renderRaw, self.event)
+        output = FileOutput(RAW, str(where / "{worker}.log"), self.event)
         self.addCleanup(output.close)
         self.assertRaises(UserError, output.start, Cursor("", 0, {}))
         self.assertRaises(UserError, output.look)
@@ -782,7 +782,7 @@ class DirectoryTests(MovedTestCase):
         out = self.directory / "out"
         self.output.close()
         out.rename(self.elsewhere / "1")
-        output = FileOutput("raw", str(self.path), renderRaw, self.event)
+        output = FileOutput(RAW, str(self.path), self.event)
         self.addCleanup(output.close)
         self.assertRaises(UserError, output.start, self.cursor)
         self.assertRaises(UserError, output.look)
@@ -811,11 +811,9 @@ class ErrorTests(MovedTestCase):
         for error in (errno.EIO, errno.ENOSPC):
             failing = OSError(error, os.strerror(error))
             with mock.patch(
-                "decnet_syslog.outputs._file.syncDirectory", side_effect=failing
+                "decnet_syslog.outputs._appended.syncDirectory", side_effect=failing
             ):
-                output = FileOutput(
-                    "raw", str(self.directory / "new.log"), renderRaw, self.event
-                )
+                output = FileOutput(RAW, str(self.directory / "new.log"), self.event)
                 self.assertRaises(StorageFailed, output.start, Cursor("", 0, {}))
 
     def test_failedWrite(self) -> None:
@@ -890,7 +888,7 @@ class AbsenceTests(MovedTestCase):
         cursor = Cursor("", self.cursor.seq + 5, self.cursor.files, absence)
         told: dict[str, object] = {}
         output = FileOutput(
-            "raw", str(self.path), renderRaw, lambda name, **facts: told.update(facts)
+            RAW, str(self.path), lambda name, **facts: told.update(facts)
         )
         self.addCleanup(output.close)
         output.start(cursor)

@@ -16,7 +16,7 @@ from decnet_syslog.journal._values import Cursor
 from decnet_syslog.master.tap import Options
 from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._paths import OutputPaths, WorkerPaths, WrongKind
-from decnet_syslog.outputs._rendering import renderJSON, renderRaw
+from decnet_syslog.outputs._rendering import FORMATS, RAW, renderJSON
 
 from .test_fileoutput import batch
 
@@ -131,7 +131,7 @@ class OwnerTests(PathsTestCase):
         """Two workers whose names lead to the same path get two real files."""
         path = str(self.directory / "{worker}")
         reserved = OutputPaths((str(self.directory / "listener.db"),), (("raw", path),))
-        output = FileOutput("raw", path, renderRaw, self.event, reserved)
+        output = FileOutput(RAW, path, self.event, reserved)
         output.start(Cursor("", 0, {}))
         self.addCleanup(output.close)
         batches = [
@@ -155,9 +155,8 @@ class KindTests(PathsTestCase):
         self, kind: str, name: str, cursor: Cursor | None = None, force: bool = False
     ) -> None:
         path = str(self.directory / name)
-        render = renderJSON if kind == "json" else renderRaw
         paths = OutputPaths((), ((kind, path),), force)
-        output = FileOutput(kind, path, render, self.event, paths)
+        output = FileOutput(FORMATS[kind], path, self.event, paths)
         self.addCleanup(output.close)
         output.start(cursor or Cursor("", 0, {}))
         self.last = output

@@ -17,7 +17,7 @@ from decnet_syslog.errors import UserError
 from decnet_syslog.journal._values import Batch, Cursor
 from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._process import ListenerLock, RemoteOutput
-from decnet_syslog.outputs._rendering import renderJSON
+from decnet_syslog.outputs._rendering import RECORDS
 
 from ..doubles import PROVENANCE, STREAM
 
@@ -39,7 +39,7 @@ class RemoteOutputTests(SynchronousTestCase):
         self.addCleanup(self.lock.release)
 
     def output(self, path: Path | None = None) -> RemoteOutput:
-        output = RemoteOutput("json", str(path or self.path), self.event, self.lock)
+        output = RemoteOutput(RECORDS, str(path or self.path), self.event, self.lock)
         self.addCleanup(output.abandon)
         return output
 
@@ -56,14 +56,12 @@ class RemoteOutputTests(SynchronousTestCase):
         before = os.listdir("/proc/self/fd")
         for _ in range(8):
             self.output()
-            FileOutput("json", str(self.path), renderJSON, self.event)
+            FileOutput(RECORDS, str(self.path), self.event)
         self.assertEqual(len(os.listdir("/proc/self/fd")), len(before))
 
     def test_sameAsLocal(self) -> None:
         """Files, cursors and names are the same as for a local output."""
-        local = FileOutput(
-            "json", str(self.directory / "local.json"), renderJSON, self.event
-        )
+        local = FileOutput(RECORDS, str(self.directory / "local.json"), self.event)
         local.start(Cursor(local.name, 0, {}))
         remote = self.started()
         self.assertEqual(remote.name, local.name.replace("local.json", "master.json"))

@@ -15,7 +15,7 @@ from decnet_syslog.journal._schema import journalSchema
 from decnet_syslog.journal._sqlite import Journal
 from decnet_syslog.journal._values import Deposit
 from decnet_syslog.outputs._fileoutput import FileOutput
-from decnet_syslog.outputs._rendering import renderJSON
+from decnet_syslog.outputs._rendering import RECORDS
 from decnet_syslog.wire._hostname import contradicts, firstContradiction
 from decnet_syslog.wire._record import MISMATCH, record
 
@@ -97,7 +97,7 @@ class RestartTests(MasterTestCase):
 
         def output() -> FileOutput:
             return FileOutput(
-                "json", str(path), renderJSON, lambda name, **facts: said.append(name)
+                RECORDS, str(path), lambda name, **facts: said.append(name)
             )
 
         self.journal.useOutputs([output().name])

@@ -1,0 +1,69 @@
+"""The parts that a feed uses: an output on its one side, a journal on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+
+from ..journal import Batch, Cursor
+
+__all__ = ["IBatchSource", "ICommits", "IOutput"]
+
+T = TypeVar("T")
+
+
+class IOutput(Protocol):
+    """
+    An output, as a feed uses it.
+
+    L{decnet_syslog.outputs._fileoutput.FileOutput} documents each member.
+    """
+
+    name: str
+    path: str
+    lineWork: int
+    seq: int
+    unsynced: int
+
+    @property
+    def syncDue(self) -> bool: ...
+
+    def start(self, cursor: Cursor) -> None: ...
+
+    def apply(self, batches: Sequence[Batch]) -> Cursor | None: ...
+
+    def look(self) -> Cursor | None: ...
+
+    def sync(self) -> Cursor: ...
+
+    def reopen(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class ICommits(Protocol):
+    """
+    The operations on a journal that a feed uses, off the reactor's thread.
+
+    L{decnet_syslog.journal._groupcommit.GroupCommit} documents each member.
+    """
+
+    def onBatches(self, listener: Callable[[list[Batch]], None]) -> None: ...
+
+    def addBackpressure(self, shouldPause: Callable[[str], bool]) -> None: ...
+
+    def resumeWaiting(self) -> None: ...
+
+    def perform(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]: ...
+
+    def saveCursor(self, cursor: Cursor) -> None: ...
+
+    def flush(self) -> Deferred[None]: ...
+
+
+class IBatchSource(Protocol):
+    """The part of a journal that a feed uses."""
+
+    def read(self, after: int, costMax: int) -> list[Batch]: ...
