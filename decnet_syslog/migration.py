@@ -19,41 +19,16 @@ SQL in C{tests/data/schemas}, where a test upgrades each past schema.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+
+from ._tables import Table, countRows, firstDifference, has, readTables
 
 __all__ = ["Migration", "Schema", "SchemaUnknown", "Step", "bringUp"]
 
 
 class SchemaUnknown(Exception):
     """No steps lead from this database to the schema. The text describes the difference."""
-
-
-class Column(NamedTuple):
-    """
-    The properties of a column on which statements depend.
-
-    @ivar isNeeded: whether a row without a value for it is refused.
-    @ivar key: its position in the primary key, from 1; 0 for other columns.
-    """
-
-    type: str
-    isNeeded: bool
-    key: int
-
-
-@dataclass(frozen=True)
-class Table:
-    """
-    The properties of a table on which statements depend; the order of its columns is not one.
-
-    @ivar unique: the columns of each unique index.
-    """
-
-    columns: Mapping[str, Column]
-    unique: frozenset[tuple[str, ...]]
-    hasRowid: bool
 
 
 @dataclass(frozen=True)
@@ -137,7 +112,7 @@ class Migration:
         self._db = db
         self._schema = schema
         (self._version,) = db.execute("PRAGMA user_version").fetchone()
-        tables = _tables(db, schema.guests)
+        tables = readTables(db, schema.guests)
         self.isEmpty = self._version == 0 and not tables
         if self.isEmpty:
             return
@@ -150,13 +125,13 @@ class Migration:
         removed = {
             what
             for step in schema.steps
-            if _has(tables, step.adds)
+            if has(tables, step.adds)
             for what in step.removes
         }
         self._steps = [
             step
             for step in schema.steps
-            if step.adds not in removed and not _has(tables, step.adds)
+            if step.adds not in removed and not has(tables, step.adds)
         ]
 
     @property
@@ -189,7 +164,7 @@ class Migration:
         before: dict[str, int] = {}
         dangling = 0
         if self._steps:
-            before = _counts(db, guests)
+            before = countRows(db, guests)
             # A batch that is delivered but not deleted yet may belong to a forgotten stream.
             dangling = len(db.execute("PRAGMA foreign_key_check").fetchall())
         for step in self._steps:
@@ -202,12 +177,12 @@ class Migration:
                 raise SchemaUnknown(
                     f"the step to version {step.version} fails: {error}"
                 ) from None
-        different = _difference(_tables(db, guests), _newest(self._schema))
+        different = firstDifference(readTables(db, guests), _newest(self._schema))
         if different is not None:
             raise SchemaUnknown(different)
         if not self._steps:
             return
-        after = _counts(db, guests)
+        after = countRows(db, guests)
         for table in sorted(before.keys() & after.keys()):
             if before[table] != after[table]:
                 raise SchemaUnknown(
@@ -242,77 +217,6 @@ def _newest(schema: Schema) -> dict[str, Table]:
     try:
         for statement in _statements(schema.sql):
             db.execute(statement)
-        return _tables(db, frozenset())
+        return readTables(db, frozenset())
     finally:
         db.close()
-
-
-def _tables(db: sqlite3.Connection, guests: frozenset[str]) -> dict[str, Table]:
-    """All tables, views and triggers, except SQLite's own and the guests."""
-    found = db.execute(
-        "SELECT type, name, coalesce(sql, '') FROM sqlite_master"
-        " WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!' AND type != 'index'"
-    ).fetchall()
-    tables = {}
-    for kind, name, sql in found:
-        if name in guests:
-            continue
-        if kind != "table":
-            # A trigger or a view: our schemas have none.
-            tables[f"{kind} {name}"] = Table({}, frozenset(), False)
-            continue
-        columns = {
-            column: Column(declared.upper(), bool(needed), key)
-            for _, column, declared, needed, _, key, _ in db.execute(
-                "SELECT * FROM pragma_table_xinfo(?)", (name,)
-            ).fetchall()
-        }
-        unique = frozenset(
-            tuple(
-                str(column)
-                for (column,) in db.execute(
-                    "SELECT name FROM pragma_index_info(?) ORDER BY seqno", (index,)
-                ).fetchall()
-            )
-            for (index,) in db.execute(
-                'SELECT name FROM pragma_index_list(?) WHERE "unique"', (name,)
-            ).fetchall()
-        )
-        without = " ".join(sql.upper().split()).endswith("WITHOUT ROWID")
-        tables[name] = Table(columns, unique, not without)
-    return tables
-
-
-def _has(tables: Mapping[str, Table], what: str) -> bool:
-    """Whether there is a C{"table"} or C{"table.column"}."""
-    table, _, column = what.partition(".")
-    return table in tables and (not column or column in tables[table].columns)
-
-
-def _counts(db: sqlite3.Connection, guests: frozenset[str]) -> dict[str, int]:
-    """The number of rows in each table."""
-    return {
-        name: db.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]
-        for name, table in _tables(db, guests).items()
-        if table.columns
-    }
-
-
-def _difference(found: Mapping[str, Table], wanted: Mapping[str, Table]) -> str | None:
-    """The first difference between two schemas."""
-    for name in sorted(found.keys() | wanted.keys()):
-        if name not in wanted:
-            return f"{name} is unknown to this program"
-        if name not in found:
-            return f"it has no table {name}"
-        there, ours = found[name], wanted[name]
-        for column in sorted(there.columns.keys() | ours.columns.keys()):
-            if column not in ours.columns:
-                return f"the column {name}.{column} is unknown to this program"
-            if column not in there.columns:
-                return f"it has no column {name}.{column}"
-            if there.columns[column] != ours.columns[column]:
-                return f"the column {name}.{column} has another type or key"
-        if there != ours:
-            return f"the keys of {name} are different"
-    return None

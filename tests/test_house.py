@@ -24,6 +24,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         {
             "__init__",
             "_lazy",
+            "_tables",
             "errors",
             "clock",
             "durable",

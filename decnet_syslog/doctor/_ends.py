@@ -14,7 +14,7 @@ from ..options import directory
 from ..trust import Bundle, forwarderContext
 from ._identity import checkAuthority, checkBundle, refusedAsMaster, refusedAsWorker
 from ._journal import checkJournalSpace
-from ._logrotate import checkForwarded, checkOutput, readRotations
+from ._logrotate import checkForwarded, checkOutput
 from ._machine import (
     checkClock,
     checkDatabase,
@@ -27,6 +27,7 @@ from ._machine import (
 )
 from ._probe import askMaster
 from ._report import Report
+from ._rotations import readRotations
 
 __all__ = ["examineForwarder", "examineListener"]
 

@@ -8,7 +8,6 @@ no stream and no gap; a running forwarder keeps its streams, because the test op
 
 from __future__ import annotations
 
-import select
 import socket
 import time
 from typing import Any
@@ -18,9 +17,6 @@ from OpenSSL import SSL
 from ..trust import (
     DELIVERY_PROTOCOLS,
     ForwarderContext,
-    Refusal,
-    remedyFor,
-    toldByAlert,
     toldByCode,
 )
 from ..wire import (
@@ -31,13 +27,13 @@ from ..wire import (
     LISTED,
     MARK,
     ControlError,
-    ControlLine,
     encodeControl,
-    parseControl,
 )
+from ._controlconnection import ControlConnection
+from ._explanations import explainAlert, explainRefusal
 from ._report import Report
 
-__all__ = ["Unanswered", "askMaster", "explainAlert", "explainRefusal"]
+__all__ = ["Unanswered", "askMaster"]
 
 # The time for each step, in seconds. The forwarder, too, would cut a slower master.
 PATIENCE_S = 10.0
@@ -45,12 +41,8 @@ PATIENCE_S = 10.0
 # Under TLS 1.3 a refusal comes after our handshake; a plain peer sends nothing else.
 REFUSAL_S = 1.5
 
-# A control line has at most 12,544 octets, and our listener keeps 4,096 streams of a worker: a
-# peer that sends more is not our listener.
-LINE_OCTETS_MAX = 128 * 1024
+# Our listener keeps 4,096 streams of a worker: a peer that lists more is not our listener.
 KNOWN_MAX = 65536
-
-RECEIVE_OCTETS = 65536
 
 
 class Unanswered(Exception):
@@ -65,144 +57,6 @@ class Unanswered(Exception):
         super().__init__(said)
         self.said = said
         self.cure = cure
-
-
-def explainRefusal(refusal: Refusal, name: str) -> tuple[str, str]:
-    """Why we do not accept the peer's certificate, and the remedy."""
-    return f"the peer's {refusal}", remedyFor(refusal, name)
-
-
-_ALERTS = (
-    (
-        "handshake failure",
-        "the two ends have no cipher in common",
-        "the master must support TLS 1.2 with ECDHE and AEAD, or TLS 1.3",
-    ),
-    (
-        "protocol version",
-        "the two ends have no version of TLS in common",
-        "the master must support TLS 1.2 or newer",
-    ),
-)
-
-_OTHER = (
-    "wrong version number",
-    "packet length too long",
-    "http request",
-    "unknown protocol",
-    "record layer failure",
-    "bad record type",
-)
-
-
-def explainAlert(error: SSL.Error) -> tuple[str, str]:
-    """The meaning of a TLS error here, and the remedy."""
-    reasons = error.args[0] if error.args else ()
-    text = "; ".join([str(entry[-1]) for entry in reasons]) or "TLS ended"
-    if any(word in text for word in _OTHER):
-        return (
-            f"the peer does not speak TLS ({text})",
-            "find the program on that port; rsyslog and syslog-ng need TLS on it",
-        )
-    told = toldByAlert(error)
-    if told is not None:
-        return f"{told.reason} ({text})", told.remedy
-    if "alert" in text:
-        for word, meaning, cure in _ALERTS:
-            if word in text:
-                return f"{meaning} ({text})", cure
-    return text, "see the master's log"
-
-
-class _Bare:
-    """
-    The part of a TLS protocol that Twisted needs to make a connection: a factory that may know
-    ALPN protocols. This one does not.
-    """
-
-    wrappedFactory = None
-
-    def __init__(self) -> None:
-        self.factory = self
-
-
-class _Line:
-    """A TLS connection on a blocking socket, with deadlines."""
-
-    def __init__(self, plain: socket.socket, context: ForwarderContext) -> None:
-        self._plain = plain
-        self.tls: Any = context.clientConnectionForTLS(_Bare())
-        self.tls.set_connect_state()
-        self.held = b""
-
-    def _flush(self) -> None:
-        while True:
-            try:
-                octets = self.tls.bio_read(RECEIVE_OCTETS)
-            except SSL.WantReadError:
-                return
-            self._plain.sendall(octets)
-
-    def _fill(self, deadline: float) -> bool:
-        """Receive more octets. False: the peer has closed."""
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([self._plain], [], [], left)[0]:
-            raise TimeoutError
-        octets = self._plain.recv(RECEIVE_OCTETS)
-        if octets:
-            self.tls.bio_write(octets)
-        return bool(octets)
-
-    def handshake(self, patience: float) -> None:
-        """
-        Complete the handshake.
-
-        @raise SSL.Error: a certificate was refused.
-        @raise TimeoutError: no answer came.
-        @raise EOFError: the peer closed.
-        """
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                self.tls.do_handshake()
-            except SSL.WantReadError:
-                self._flush()
-                if not self._fill(deadline):
-                    raise EOFError from None
-            except SSL.Error:
-                self._flush()
-                raise
-            else:
-                self._flush()
-                return
-
-    def send(self, line: ControlLine) -> None:
-        """Send a control line."""
-        self.tls.send(encodeControl(line))
-        self._flush()
-
-    def receive(self, patience: float) -> ControlLine:
-        """
-        The next control line.
-
-        @raise SSL.Error: the peer refuses our certificate.
-        @raise TimeoutError: no line came.
-        @raise EOFError: the peer closed.
-        @raise ControlError: the octets are not a control line.
-        """
-        deadline = time.monotonic() + patience
-        while b"\n" not in self.held:
-            if len(self.held) > LINE_OCTETS_MAX:
-                raise ControlError("a line without an end", self.held[:80])
-            try:
-                self.held += self.tls.recv(RECEIVE_OCTETS)
-            except SSL.WantReadError:
-                if not self._fill(deadline):
-                    raise EOFError from None
-            except SSL.ZeroReturnError:
-                raise EOFError from None
-        line, self.held = self.held.split(b"\n", 1)
-        return parseControl(line)
 
 
 def _resolve(report: Report, host: str, port: int, resolve: Any) -> list[Any]:
@@ -272,7 +126,7 @@ def askMaster(
     if plain is None:
         return
     with plain:
-        line = _Line(plain, context)
+        line = ControlConnection(plain, context)
         step = "TLS"
         try:
             line.handshake(patience)
@@ -339,7 +193,7 @@ def _judge(report: Report, extended: bool, delivery: str) -> None:
         report.ok("ALPN", "plain RFC 5425, as --delivery=plain requires")
 
 
-def _greeting(line: _Line, patience: float) -> HELLO:
+def _greeting(line: ControlConnection, patience: float) -> HELLO:
     said = line.receive(patience)
     if isinstance(said, BYE):
         told = toldByCode(said.code)
@@ -354,7 +208,7 @@ def _greeting(line: _Line, patience: float) -> HELLO:
     return said
 
 
-def _roundTrip(report: Report, line: _Line, patience: float) -> None:
+def _roundTrip(report: Report, line: ControlConnection, patience: float) -> None:
     began = time.monotonic()
     line.send(LIST())
     streams = octets = 0
@@ -383,7 +237,7 @@ def _roundTrip(report: Report, line: _Line, patience: float) -> None:
     )
     line.send(BYE("shutdown", "the doctor has finished"))
     line.tls.shutdown()
-    line._flush()
+    line.flush()
 
 
 def _compare(report: Report, hello: HELLO, messageOctetsMax: int) -> None:
@@ -398,7 +252,7 @@ def _compare(report: Report, hello: HELLO, messageOctetsMax: int) -> None:
         report.ok("longest line", f"the master accepts {hello.messageOctetsMax} octets")
 
 
-def _wait(report: Report, line: _Line) -> None:
+def _wait(report: Report, line: ControlConnection) -> None:
     try:
         line.receive(REFUSAL_S)
     except TimeoutError:

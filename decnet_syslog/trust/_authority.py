@@ -18,20 +18,16 @@ import os
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import cast
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.types import (
-    CertificateIssuerPrivateKeyTypes,
-    CertificatePublicKeyTypes,
-)
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ..errors import UserError
-from ._bundles import BUNDLE_FILES, readCertificates, readKey
+from ._bundles import BUNDLE_FILES, readCertificates
 from ._enrolledfile import addEnrolled, readEnrolled, rewriteEnrolled
 from ._files import alone, makeDirectory, replaceFile, writeNew
-from ._issuers import isSigned, keyId, keyIds, spki
+from ._issuers import keyId, keyIds
 from ._issuing import (
     CERTIFICATE_DAYS,
     Signer,
@@ -42,39 +38,17 @@ from ._issuing import (
     namesOf,
     pemOfKey,
 )
-from ._listfile import readLists
-from ._listnumbers import ListNumbers
 from ._names import NameRefused, checkName, peerName
-from ._revocation import CRL_FILE, Revocations, makeList
+from ._revocation import Revocations
+from ._revoking import beginList, bySigner, readRevocations, revokeSerials
+from ._signers import checkMaster, readSigner
 
-__all__ = ["MASTER_NAME", "PREVIOUS", "Authority", "readSigner"]
+__all__ = ["MASTER_NAME", "PREVIOUS", "Authority"]
 
 MASTER_NAME = "decnet-master"
 
 # The directory of the authority that is being replaced.
 PREVIOUS = "previous"
-
-
-def readSigner(directory: Path) -> Signer:
-    """
-    The certificate in C{ca.crt} that matches C{ca.key}, and the key.
-
-    @raise UserError: none matches, or other users can read the key.
-    """
-    key = cast(CertificateIssuerPrivateKeyTypes, readKey(directory / "ca.key"))
-    public = spki(key.public_key())
-    for certificate in readCertificates(directory / "ca.crt"):
-        try:
-            if spki(certificate.public_key()) == public:
-                return Signer(certificate, key)
-        except Exception:
-            # The library does not support this kind of key.
-            continue
-    raise UserError(
-        f"{directory / 'ca.key'} is not the key of a certificate in {directory / 'ca.crt'}:"
-        " no other end would accept its signatures; restore the matching pair of files"
-        ' ("decnet-syslog ca replace" replaces a CA)'
-    )
 
 
 class Authority:
@@ -229,13 +203,7 @@ class Authority:
 
         @raise UserError: the file is not valid.
         """
-        path = self.directory / CRL_FILE
-        try:
-            return readLists(path, self.authorities())
-        except UserError as error:
-            raise UserError(
-                f"{path}: {error}; repair it, or restore it from a backup"
-            ) from None
+        return readRevocations(self.directory, self.authorities())
 
     def signers(self) -> list[Signer]:
         """The trusted signers: this CA, and the one that it is replacing."""
@@ -256,62 +224,20 @@ class Authority:
         @raise UserError: the current list is not valid, the new one cannot be written, or
             revocation would have no effect.
         """
-        makers: dict[int, set[str]] = {}
-        for entry in [] if key else self.enrolled():
-            makers.setdefault(int(entry["serial"], 16), set()).add(entry["authority"])
         signers = {keyId(one.certificate): one for one in self.signers()}
-        wanted: dict[str, list[int]] = {}
-        for serial in serials:
-            of = {key} if key else makers.get(serial, set(signers))
-            if not of & signers.keys():
-                raise UserError(
-                    f"serial {serial:x} is from a CA that was replaced: it is refused already, and"
-                    " no list can revoke it"
-                )
-            for one in of & signers.keys():
-                wanted.setdefault(one, []).append(serial)
+        issued = [] if key else self.enrolled()
+        wanted = bySigner(serials, key, issued, set(signers))
         self.checkMaster([signers[one].certificate for one in wanted])
-        new: list[int] = []
+        new = []
         with alone(self.directory):
             for one, found in wanted.items():
-                new += self._revoke(signers[one], found)
+                before = self.revocations()
+                new += revokeSerials(self.directory, before, signers[one], found)
         return list(dict.fromkeys(new))
 
     def beginList(self) -> None:
-        """
-        Make an empty list if there are only lists of other CAs: a listener does not accept a
-        C{crl.pem} without a list from a CA that it trusts.
-
-        The caller holds the lock.
-        """
-        lists = self.revocations()
-        if lists.octets and lists.unknownOf([self.certificate]):
-            self._revoke(self._signer, [], begin=True)
-        elif lists.octets:
-            # The process may have died between a list and its number.
-            number = lists.number(self.certificate)
-            ListNumbers(self.directory).note(keyId(self.certificate), number)
-
-    def _revoke(
-        self, signer: Signer, serials: Sequence[int], begin: bool = False
-    ) -> list[int]:
-        before = self.revocations()
-        numbers = ListNumbers(self.directory)
-        key = keyId(signer.certificate)
-        numbers.check(key, before.number(signer.certificate))
-        known = dict(before.serials(signer.certificate))
-        new = [serial for serial in dict.fromkeys(serials) if serial not in known]
-        if not new and not begin:
-            return []
-        now = datetime.now(timezone.utc).replace(microsecond=0)
-        known.update(dict.fromkeys(new, now))
-        number = before.number(signer.certificate) + 1
-        made = makeList(signer.certificate, signer.key, known, number)
-        others = before.otherThan(signer.certificate)
-        replaceFile(self.directory / CRL_FILE, made + others)
-        # After the list: if we die in between, the list is newer than its number here.
-        numbers.note(key, number)
-        return new
+        """Make an empty list if there are only lists of other CAs; with the lock held."""
+        beginList(self.directory, self.revocations(), self._signer)
 
     def authorities(self) -> list[x509.Certificate]:
         """Each CA in C{ca.crt}: two during a replacement."""
@@ -324,23 +250,7 @@ class Authority:
         @param makers: the issuers of the workers' certificates; by default this CA.
         @raise UserError: one would refuse the other, with the reason.
         """
-        makers = makers or [self.certificate]
-        master = self.directory / "master"
-        if not (master / "worker.crt").exists():
-            return
-        trusted = keyIds(readCertificates(master / "ca.crt"))
-        if not set(keyIds(makers)) <= set(trusted):
-            raise UserError(
-                f"the master does not trust this CA: it is not in {master / 'ca.crt'}; append"
-                f" {self.directory / 'ca.crt'} to it"
-            )
-        chain = readCertificates(master / "worker.crt")
-        authorities = self.authorities()
-        if not any(isSigned(one, ca) for one in chain for ca in authorities):
-            raise UserError(
-                f"workers with {self.directory / 'ca.crt'} would refuse the master: no CA in it"
-                f" issued {master / 'worker.crt'}; append the CA that did"
-            )
+        checkMaster(self.directory, makers or [self.certificate])
 
     def _issue(
         self,

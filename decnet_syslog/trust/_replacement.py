@@ -32,11 +32,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ..durable import syncDirectory
 from ..errors import UserError
-from ._authority import PREVIOUS, Authority, readSigner
+from ._authority import PREVIOUS, Authority
 from ._bundles import readCertificates, readKey
 from ._files import alone, makeDirectory, replaceFile
 from ._issuers import isSigned, keyId, keyIds, spki
 from ._issuing import Signer, makeAuthority, pemOfKey
+from ._signers import readSigner
 
 __all__ = [
     "Progress",

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.doctor._logrotate import checkForwarded, checkOutput, readRotations
+from decnet_syslog.doctor._logrotate import checkForwarded, checkOutput
 from decnet_syslog.doctor._report import OK, Report
+from decnet_syslog.doctor._rotations import readRotations
 from decnet_syslog.files import RotatedNames
 
 from ..campaigns.rotating import LINE, missingFrom, rotateUnderLoad

@@ -35,7 +35,7 @@ from decnet_syslog.doctor._identity import (
     refusedAsWorker,
 )
 from decnet_syslog.doctor._journal import checkJournalSpace
-from decnet_syslog.doctor._logrotate import checkForwarded, readRotations
+from decnet_syslog.doctor._logrotate import checkForwarded
 from decnet_syslog.doctor._machine import (
     TIME_ERROR,
     checkClock,
@@ -46,6 +46,7 @@ from decnet_syslog.doctor._machine import (
 )
 from decnet_syslog.doctor._probe import askMaster
 from decnet_syslog.doctor._report import FAIL, NOTE, OK, Report
+from decnet_syslog.doctor._rotations import readRotations
 from decnet_syslog.master.tap import Options as ListenerOptions
 from decnet_syslog.outputs._process import ListenerLock
 from decnet_syslog.trust._authority import Authority

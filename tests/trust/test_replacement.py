@@ -27,10 +27,11 @@ from decnet_syslog.doctor._report import FAIL, Report
 from decnet_syslog.errors import UserError
 from decnet_syslog.trust import _replacement as replacement
 from decnet_syslog.trust._admission import Admission
-from decnet_syslog.trust._authority import PREVIOUS, Authority, readSigner
+from decnet_syslog.trust._authority import PREVIOUS, Authority
 from decnet_syslog.trust._bundles import Bundle, BundleError, readCertificates
 from decnet_syslog.trust._issuers import isIssued, keyId, keyIds
 from decnet_syslog.trust._issuing import alternatives
+from decnet_syslog.trust._signers import readSigner
 
 # Messages about a certificate whose CA is no longer in ca.crt.
 GONE = (
