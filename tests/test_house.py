@@ -20,11 +20,11 @@ PACKAGE = Path(decnet_syslog.__file__).parent
 # The floors, from the bottom up. A module imports from its own package and from lower
 # floors. The processes (worker, master, nats) share a floor and do not know each other.
 FLOORS: tuple[frozenset[str], ...] = (
+    frozenset({"_tables"}),
     frozenset(
         {
             "__init__",
             "_lazy",
-            "_tables",
             "errors",
             "clock",
             "durable",
