@@ -309,6 +309,59 @@ class SurfaceTests(SynchronousTestCase):
         self.assertEqual(checked, 3)
 
 
+# A module with more lines gives the reason in its docstring, in a sentence that begins so.
+LINES_MAX = 300
+REASON = "This module is long because"
+
+# To be divided, or to give a reason.
+STILL_LONG = {
+    "commands/prove.py",
+    "files/_examine.py",
+    "files/_followed.py",
+    "files/_open.py",
+    "files/_rules.py",
+    "journal/_groupcommit.py",
+    "journal/_space.py",
+    "journal/_sqlite.py",
+    "master/_service.py",
+    "master/_status.py",
+    "monitoring/_metrics.py",
+    "nats/_bus.py",
+    "nats/_chronicle.py",
+    "nats/_committing.py",
+    "nats/_journal.py",
+    "nats/_messages.py",
+    "nats/_outbox.py",
+    "nats/_service.py",
+    "nats/_stream.py",
+    "outputs/_feeds.py",
+    "outputs/_file.py",
+    "outputs/_fileoutput.py",
+    "outputs/_search.py",
+    "receiving/_acked.py",
+    "receiving/_listener.py",
+    "receiving/_reception.py",
+    "wire/_control.py",
+    "wire/_framing.py",
+    "wire/_record.py",
+}
+
+
+class SizeTests(SynchronousTestCase):
+    """How much a reader must read at once."""
+
+    def test_longModulesGiveReason(self) -> None:
+        """A module over 300 lines gives the reason in its docstring."""
+        found = set()
+        for path in sorted(PACKAGE.rglob("*.py")):
+            text = path.read_text("utf-8")
+            if text.count("\n") > LINES_MAX:
+                reason = ast.get_docstring(ast.parse(text)) or ""
+                if REASON not in " ".join(reason.split()):
+                    found.add(path.relative_to(PACKAGE).as_posix())
+        self.assertEqual(found - STILL_LONG, set(), f'divide it, or say "{REASON}"')
+
+
 class DescriptionTests(SynchronousTestCase):
     """The descriptions of the tests."""
 

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 import select
 import sys
-from base64 import b64decode
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from twisted.python import usage
 
 from ..errors import UserError
-from ..logs import printable
 from ..options import Described, count, octets
-from ..outputs import oneLine
 from ..trust import NameRefused, checkName
-from ..wire import MISMATCH
+from .records import Filter, printedAs
 from .tailing import Followed, Place, findLast, rotatedFrom
 
-__all__ = ["Filter", "Options", "Tail", "asText", "message", "run"]
+__all__ = ["Options", "Tail", "run"]
 
 # The listener's default file, and the file in the README and the unit.
 PLACES = (
@@ -124,84 +120,6 @@ Examples:
                 )
             self["file"] = there[0]
         self["file"] = os.path.abspath(os.path.expanduser(self["file"]))
-
-
-class Filter:
-    """
-    Selects the lines of the wanted workers.
-
-    @ivar needles: every wanted record contains one of these, as the listener writes it. Others
-        may contain it, too: a worker chooses the names of its fields.
-    """
-
-    def __init__(self, workers: Iterable[str]) -> None:
-        self._workers = frozenset(workers)
-        start = b'"source_worker": "'
-        self.needles = [
-            start + worker.encode("ascii") + b'"' for worker in sorted(self._workers)
-        ] or [start]
-
-    def record(self, line: bytes) -> dict[str, Any] | None:
-        """The record in a line; C{None}: there is none, or it is not wanted."""
-        if not any(needle in line for needle in self.needles):
-            return None
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            return None
-        if not isinstance(record, dict):
-            return None
-        worker = record.get("source_worker")
-        if not isinstance(worker, str) or (
-            self._workers and worker not in self._workers
-        ):
-            return None
-        return record
-
-    def wants(self, line: bytes) -> bool:
-        """Whether a line is a wanted record."""
-        return self.record(line) is not None
-
-
-def message(record: Mapping[str, Any]) -> bytes:
-    """The original octets of a record's line."""
-    if "raw_base64" in record:
-        return b64decode(record["raw_base64"])
-    return str(record.get("raw_line", "")).encode("utf-8", "backslashreplace")
-
-
-def asText(record: Mapping[str, Any]) -> str:
-    """
-    A record for people: one line, without control characters for the terminal.
-
-    The part before the first ": " is ours, except the HOSTNAME in "(says X)": no text of a worker
-    can imitate it.
-    """
-    # Up to the seconds of 2026-11-23T16:41:04.123456Z; DECNET's own records have only "timestamp".
-    moment = str(record.get("received_at", record.get("timestamp", "-")))[:19]
-    who = f"{moment} {record['source_worker']}"
-    gap = record.get("gap")
-    if isinstance(gap, dict):
-        if "first" in gap:
-            return printable(
-                f"{who} GAP: a message of {gap.get('octets')} octets was not accepted:"
-                f" {gap.get('reason')}; it begins {gap['first']}"
-            )
-        lost = f"octets {gap.get('start')} to {gap.get('end')}"
-        log = record.get("source_log") or "a file without a name"
-        return printable(f"{who} GAP: {lost} of {log} were lost: {gap.get('reason')}")
-    if record.get(MISMATCH):
-        # A HOSTNAME has no space, so it cannot contain the first ": ".
-        who += f" (says {record.get('decky')})"
-    event = record.get("event_type")
-    said = "" if event == "unparsed" else f" {record.get('service')} {event}"
-    if record.get("attacker_ip") not in (None, "Unknown"):
-        said += f" from {record['attacker_ip']}"
-    text = str(record.get("msg") or "")
-    fields = record.get("fields")
-    members = fields.items() if isinstance(fields, dict) else ()
-    shown = " ".join([f'{name}="{value}"' for name, value in members])
-    return printable(" ".join([f"{who}:{said}", *filter(None, (text, shown))]))
 
 
 class Tail:
@@ -319,28 +237,6 @@ class Tail:
             file.close()
 
 
-def _octets(options: Options, terminal: bool, encoding: str) -> Any:
-    """The function that turns a line and its record into the octets to print."""
-
-    def asJSON(line: bytes, record: Mapping[str, Any]) -> bytes:
-        if line.isascii() and line.decode("ascii").isprintable():
-            return line
-        # The listener writes lines otherwise; and JSON does not escape DEL.
-        return json.dumps(record).encode("ascii").replace(b"\x7f", b"\\u007f")
-
-    def asRaw(line: bytes, record: Mapping[str, Any]) -> bytes:
-        octets = oneLine(message(record))
-        if not terminal:
-            return octets
-        text = printable(octets.decode("utf-8", "backslashreplace"))
-        return text.encode(encoding, "backslashreplace")
-
-    def asShown(line: bytes, record: Mapping[str, Any]) -> bytes:
-        return asText(record).encode(encoding, "backslashreplace")
-
-    return asJSON if options["json"] else asRaw if options["raw"] else asShown
-
-
 def _tellOfSearch(options: Options, tail: Tail) -> None:
     """Explain why fewer lines were shown than expected."""
     far = tail.searched >= options["search"]
@@ -359,7 +255,8 @@ def _tellOfSearch(options: Options, tail: Tail) -> None:
 def run(options: Options) -> int:
     """Run the command. The exit status."""
     out = sys.stdout.buffer
-    asOctets = _octets(options, sys.stdout.isatty(), sys.stdout.encoding or "ascii")
+    format = "json" if options["json"] else "raw" if options["raw"] else "text"
+    asOctets = printedAs(format, sys.stdout.isatty(), sys.stdout.encoding or "ascii")
     # The reader of our output may exit while no line comes.
     reader = select.poll()
     reader.register(out.fileno(), 0)

@@ -8,26 +8,18 @@ command line or the environment gives is left out of these words.
 
 from __future__ import annotations
 
-import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from twisted.python import usage
 from twisted.python.reflect import accumulateClassList
 
-from ..options import (
-    Described,
-    count,
-    nearest,
-    octets,
-    portNumber,
-    seconds,
-    secondsOrNever,
-)
+from ..options import Described, nearest
 from ._document import Entry, readEntries
+from ._types import FLAG, LIST, NUMBERS, TEXT, Types, checkType, wordsOf
 
 __all__ = ["COMMON_GROUPS", "DIRECTORY", "Configured", "Groups"]
 
@@ -44,18 +36,6 @@ COMMON_GROUPS: Groups = {
 
 # Options that a file cannot have.
 _NEVER = frozenset({"help", "version", "config"})
-
-# The TOML types of options that are not text, and their names for people.
-_NUMBERS: Mapping[Callable[[str], object], tuple[tuple[type, ...], str]] = {
-    count: ((int,), "a whole number, such as 64"),
-    portNumber: ((int,), "a whole number, such as 6514"),
-    octets: ((int, str), 'a number or a size, such as 65536 or "64k"'),
-    seconds: ((int, float), "a number of seconds, such as 2.5"),
-    secondsOrNever: ((int, float), "a number of seconds, such as 2.5"),
-}
-_FLAG = ((bool,), "true or false")
-_TEXT = ((str,), 'text in quotes ("...")')
-_LIST = ((str, list), 'text in quotes, or a list of such: ["...", "..."]')
 
 
 class Configured(Described):
@@ -156,7 +136,7 @@ class Configured(Described):
         """The value of an option after L{parseOptions}; a list, if it can be repeated."""
         if name in self.repeated:
             return getattr(self, self.repeated[name])
-        return bool(self[name]) if self.typesOf(name) is _FLAG else self[name]
+        return bool(self[name]) if self.typesOf(name) is FLAG else self[name]
 
     def isGiven(self, name: str) -> bool:
         """Whether a source gives the option."""
@@ -170,13 +150,13 @@ class Configured(Described):
         """The function that converts the value of an option; C{None}: it is text or a flag."""
         return next((row[4] for row in self._rows if row[0] == name and row[4:]), None)
 
-    def typesOf(self, name: str) -> tuple[tuple[type, ...], str]:
+    def typesOf(self, name: str) -> Types:
         """The TOML types of an option, and their names for people."""
         if f"{name}=" not in self.longOpt:
-            return _FLAG
+            return FLAG
         if name not in (row[0] for row in self._rows):
-            return _LIST
-        return _NUMBERS.get(self.coerceOf(name), _TEXT)
+            return LIST
+        return NUMBERS.get(self.coerceOf(name), TEXT)
 
     def _ofService(self) -> type[Configured]:
         """The class of the service: a class below it adds options that are not for the file."""
@@ -200,7 +180,7 @@ class Configured(Described):
             self.sources[name] = f"{self.file}:{entries[name].line}"
         for name, entry in entries.items():
             if name in wins:
-                words += self._words(name, entry.value)
+                words += wordsOf(name, entry.value)
         return words
 
     def _take(self, name: str, source: str | None = None) -> bool:
@@ -239,7 +219,7 @@ class Configured(Described):
                     raise ValueError(
                         f"{name} is in line {found[name].line} already: delete one of them"
                     )
-                self._checkType(name, entry.value)
+                checkType(name, entry.value, self.typesOf(name))
             except ValueError as error:
                 raise usage.UsageError(f"{self.file}:{entry.line}: {error}") from None
             found[name] = entry
@@ -273,33 +253,6 @@ class Configured(Described):
             )
         return False
 
-    def _checkType(self, name: str, value: Any) -> None:
-        types, said = self.typesOf(name)
-        # A bool is an int in Python.
-        if type(value) not in types or (
-            isinstance(value, float) and not math.isfinite(value)
-        ):
-            raise ValueError(f"{name} must be {said}, not {_typeName(value)}")
-        parts = value if isinstance(value, list) else [value]
-        if not parts:
-            raise ValueError(f"{name} is empty: delete it, or give at least one")
-        for part in parts:
-            if isinstance(value, list) and not isinstance(part, str):
-                raise ValueError(
-                    f"{name} must be a list of texts in quotes, and has {_typeName(part)}"
-                )
-            if isinstance(part, str) and re.search(r"[\0-\x1f\x7f]", part):
-                raise ValueError(
-                    f"{name} has a control character in {part[:80]!a}: in TOML, write a"
-                    " backslash as \\\\, or use single quotes"
-                )
-
-    def _words(self, name: str, value: Any) -> list[str]:
-        if isinstance(value, bool):
-            return [f"--{name}"] if value else []
-        parts = value if isinstance(value, list) else [value]
-        return [word for part in parts for word in (f"--{name}", str(part))]
-
     def listOptions(self, width: int | None) -> str:
         """The options in groups."""
         every = self.longOpt
@@ -318,15 +271,3 @@ class Configured(Described):
         finally:
             self.longOpt = every
         return "\n".join(texts)
-
-
-def _typeName(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f"the text {value[:80]!a}"
-    if isinstance(value, int | float):
-        return f"the number {str(value)[:40]}"
-    if isinstance(value, list):
-        return "a list"
-    return "a section" if isinstance(value, dict) else "a date or time"

@@ -1,4 +1,8 @@
-"""twistd decnet-forwarder: its options, and the service that they describe."""
+"""
+twistd decnet-forwarder: its options, and the service that they describe.
+
+This module is long because the help of each option is in it, next to the service that uses it.
+"""
 
 from __future__ import annotations
 

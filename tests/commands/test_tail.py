@@ -20,7 +20,8 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.commands import tail, tailing
-from decnet_syslog.commands.tail import Filter, Options, Tail, asText, message
+from decnet_syslog.commands.records import Filter, asText, message
+from decnet_syslog.commands.tail import Options, Tail
 from decnet_syslog.commands.tailing import Followed, findLast
 from decnet_syslog.errors import UserError
 from decnet_syslog.wire._gap import Gap, renderGapRecord
