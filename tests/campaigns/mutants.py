@@ -286,8 +286,14 @@ MUTANTS = (
         "tests.outputs.test_moved.HalfLineTests.test_killedAfterOperation",
     ),
     Mutant(
-        "do not record the output's next file",
-        (edited(FileOutput, "_look", ("files.count(path)", "pass")),),
+        "record the output's old file",
+        (
+            edited(
+                FileOutput,
+                "_look",
+                ("files.count(path)", "files._moved[path] = file.counted()"),
+            ),
+        ),
         "tests.outputs.test_moved.HalfLineTests.test_oldFileGone",
     ),
     Mutant(
