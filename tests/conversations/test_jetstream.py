@@ -8,6 +8,7 @@ import contextlib
 import shutil
 import signal
 import sqlite3
+import time
 from pathlib import Path
 
 from decnet_syslog.commands.pair import (
@@ -17,6 +18,9 @@ from decnet_syslog.commands.pair import (
     countLines,
     freePort,
 )
+from decnet_syslog.nats._access import Access, parseServers
+from decnet_syslog.nats._bucket import Bucket
+from decnet_syslog.nats._bus import Bus, Silent
 
 from ..natsserver import ROOMY, NatsTestCase, waitUntil
 
@@ -230,6 +234,55 @@ class RunningTests(RunningTestCase):
         for home in homes:
             self.assertEqual(len(set(self.lines(home))), len(self.lines(home)))
 
+    def test_storesPutBack(self) -> None:
+        """
+        The stores of all nodes are restored while no outputs run, and the new stream becomes longer
+        than the old one before they start: every line is written once. The workers connect again at
+        once, because the listener gives them the true reason.
+        """
+        files = self.home / "files"
+        outputs = self.outputs(files)
+        self.pair.startListener()
+        self.worker.forwarder.start()
+        self.append(self.worker, 100)
+        self.await_(files)
+        nodes = self.cluster_.nodes
+        for node in nodes:
+            node.stop()
+        for node in nodes:
+            shutil.copytree(node.store, node.directory / "copy")
+        self.cluster_.start()
+        self.append(self.worker, 200)
+        self.await_(files)
+        outputs.stop()
+        for node in nodes:
+            node.kill()
+        for node in nodes:
+            node.wipe()
+            shutil.copytree(node.directory / "copy", node.store)
+        self.cluster_.start()
+        bus = Bus.open(Access(parseServers(self.journal)))
+        self.addCleanup(bus.close)
+
+        def last() -> int:
+            with contextlib.suppress(Silent, KeyError):
+                return int(bus.run(bus.api("STREAM.INFO.decnet"))["state"]["last_seq"])
+            return 0
+
+        restored = last()
+        for _ in range(20):
+            # One by one, so that the stream becomes longer than it was.
+            before = last()
+            self.append(self.worker, 1)
+            waitUntil(lambda before=before: last() > before, self.said())  # type: ignore[misc]
+        self.assertGreater(last(), restored + 20)
+        outputs.start()
+        self.await_(files)
+        self.assertIn("the stream went back", outputs.output())
+        said = self.worker.forwarder.output()
+        self.assertIn("journal-went-back", said)
+        self.assertNotIn("superseded", said)
+
     def test_noQuorum(self) -> None:
         """
         While most nodes are down, nothing is acknowledged and no process ends; when
@@ -343,3 +396,35 @@ class HangingTests(RunningTestCase):
                 # It was copied in the middle of a write.
                 return 0
         return int(length or 0)
+
+
+class TrickleTests(RunningTestCase):
+    """Lines that arrive one by one, faster than an output is idle for a sync."""
+
+    def test_cursorMoves(self) -> None:
+        """
+        While single lines arrive all the time, the cursor in the bucket follows.
+        """
+        nats = self.server(ROOMY)
+        self.arrange(nats.url)
+        files = self.home / "files"
+        self.outputs(files)
+        self.pair.startListener()
+        self.worker.forwarder.start()
+        bus = Bus.open(Access(parseServers(nats.url)))
+        self.addCleanup(bus.close)
+        bucket = Bucket(bus, "decnet")
+        passed = []
+
+        def follows() -> bool:
+            self.append(self.worker, 1)
+            time.sleep(0.1)
+            last = bus.run(bus.api("STREAM.INFO.decnet"))["state"]["last_seq"]
+            passed.append(bus.run(bucket.read()).released)
+            # At least two saves, while lines arrive.
+            return len({seq for seq in passed if 0 < seq < last}) > 1
+
+        self.append(self.worker, 1)
+        waitUntil(lambda: len(self.lines(files)) > 0, self.said())
+        waitUntil(follows, f"the cursor does not move: {self.said()}")
+        self.await_(files)
