@@ -13,10 +13,12 @@ from typing import Any
 from uuid import uuid4
 
 from ..journal import JournalBlocked
+from ._answers import NAME_TAKEN, errorOf
 from ._bus import Bus
 from ._history import History
 from ._lease import LeaseLost, WentBack
-from ._stream import EXPECTED, NAME_TAKEN, Stream, errorOf, opening
+from ._opening import opening
+from ._stream import EXPECTED, Stream
 
 __all__ = ["Bucket", "Value", "releasedOf"]
 

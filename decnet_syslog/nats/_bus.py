@@ -5,33 +5,32 @@ What must be true:
 
 * every call ends. A request without an answer within C{ANSWER_S} raises L{Silent}. The server may
   have executed the request or not, and the caller finds out which;
-* data is sent only to the servers in the options. Servers tell clients about other servers, whose
-  addresses could be anywhere, and which TLS might not recognize;
-* if TLS is configured, nothing is sent before the handshake, least of all a password. (The library
-  continues without TLS if the server, or an attacker between, does not ask for TLS.)
+* nothing is sent to other servers than the configured ones, and no password before TLS
+  (L{decnet_syslog.nats._client}).
 
 Chosen: nats-py, in a separate thread with its own event loop. The journal's calls block in the
 journal's thread anyway. Set aside: the asyncio reactor for all of Twisted, which is slower for the
 workers' connections.
+
+This module is long because a break of the connection concerns every kind of request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import nats.errors
-from nats.aio.client import Client, RawCredentials
 from nats.aio.msg import Msg
 from twisted.logger import Logger
 
 from ..errors import UserError
 from ._access import Access
+from ._client import RestrictedClient
 
 __all__ = ["Bus", "Message", "Silent"]
 
@@ -48,13 +47,6 @@ COME_AGAIN_S = 5.0
 
 # Interval of pings, in seconds; two missing answers mean that the server is gone.
 PING_S = 5
-
-# In a cluster, servers before 2.9.21 accept several messages with the same expected predecessor
-# (nats-server issue 4320). Servers before 2.10.19 may store a first message on some nodes that
-# other nodes refuse (pull request 5794). Servers before 2.10.23 can lose a whole stream when
-# processes are killed (issue 6888; found by Jepsen, which names the release with the fix). A
-# single server uses the same code to recover its store after a kill.
-VERSION_MIN = (2, 10, 23)
 
 # Maximum number of unread messages of a subscription.
 UNREAD_MAX = 4096
@@ -86,77 +78,6 @@ def _message(msg: Msg) -> Message:
     return Message(dict(msg.headers or {}), msg.data, msg.reply)
 
 
-def versionOf(info: Mapping[str, Any]) -> tuple[int, ...]:
-    """The numbers of a server's version; empty if the version has none."""
-    return tuple(map(int, re.findall(r"\d+", str(info.get("version", ""))[:20])[:3]))
-
-
-class _Client(Client):
-    """
-    nats-py, restricted to the configured servers, and to TLS if that is configured.
-
-    @ivar prepare: called before each attempt to connect: see L{adopt}.
-    """
-
-    secure = False
-
-    def prepare(self) -> None:
-        """Do nothing."""
-
-    def adopt(self, access: Access) -> None:
-        """Use these secrets for the next connection."""
-        if access.tls is not None:
-            self.options["tls"] = access.tls
-        self.options["user"], self.options["password"] = access.user or (None, None)
-        creds, seed = access.credentials, access.seed
-        self._user_credentials = None if creds is None else RawCredentials(creds)
-        self._nkeys_seed_str = seed
-        self._signature_cb = self._user_jwt_cb = self._public_nkey = None
-        if creds is not None or seed is not None:
-            self._setup_nkeys_connect()
-
-    def forgetUnsent(self) -> None:
-        """
-        Discard unsent octets when a connection breaks. Their callers get L{Silent}, and the stream
-        may have another history when the next connection is made.
-        """
-        self._pending = []
-        self._pending_data_size = 0
-
-    async def _select_next_server(self) -> None:
-        self.prepare()
-        await super()._select_next_server()
-
-    async def _process_info(
-        self, info: dict[str, Any], initial_connection: bool = False
-    ) -> None:
-        info.pop("connect_urls", None)
-        if isinstance(info.get("max_payload"), int):
-            # A server also sends this after it has reloaded its configuration.
-            self._max_payload = info["max_payload"]
-        await super()._process_info(info, initial_connection)
-
-    def _connect_command(self) -> bytes:
-        info = self._server_info
-        if self.secure and not info.get("tls_required"):
-            raise nats.errors.Error("the server does not speak TLS")
-        if versionOf(info) < VERSION_MIN:
-            raise nats.errors.Error(
-                f"nats-server {info.get('version')} has known faults that lose messages or accept"
-                f" conflicting ones; {'.'.join(map(str, VERSION_MIN))} is the first version"
-                " without them: upgrade it"
-            )
-        try:
-            return super()._connect_command()
-        except (nats.errors.Error, OSError):
-            raise
-        except Exception as error:
-            # A key that cannot sign, for example: the library would stop reconnecting.
-            raise nats.errors.Error(
-                f"cannot use --journal-credentials: {error or type(error).__name__}"
-            ) from error
-
-
 class Bus:
     """
     One connection, made again whenever it breaks.
@@ -170,7 +91,7 @@ class Bus:
     def __init__(self, access: Access) -> None:
         """Use L{open} instead."""
         self._access = access
-        self._client = _Client()
+        self._client = RestrictedClient()
         self._listeners: list[tuple[str, Callable[[], None]]] = []
         # The library reconnects after a break, but not after the server has ended the connection.
         self._isSentAway = self._isClosing = False
@@ -208,7 +129,7 @@ class Bus:
 
     async def _connect(self) -> None:
         access = self._access
-        client = self._client = _Client()
+        client = self._client = RestrictedClient()
         client.secure = access.tls is not None
         client.prepare = self._renew  # type: ignore[method-assign]
         options: dict[str, Any] = {}

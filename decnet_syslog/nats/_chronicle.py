@@ -10,6 +10,8 @@ L{decnet_syslog.nats._history} has the theory. What must be true here:
   the eras that precede it;
 * settings that could lose lines stop all commits: each check of the history includes the
   stream's settings.
+
+This module is long because all comparisons of two histories happen here, under one lock.
 """
 
 from __future__ import annotations

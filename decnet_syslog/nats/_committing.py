@@ -1,13 +1,14 @@
 """
 Committing deposits: one message for each piece, as the successor of the last one.
 
-L{decnet_syslog.nats._journal} has the theory.
+L{decnet_syslog.nats._journal} has the theory. This module is long because the steps of a deposit
+share one state, and each of them must be safe to repeat.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import is_
 from uuid import uuid4
@@ -15,20 +16,14 @@ from uuid import uuid4
 from twisted.logger import Logger
 
 from ..journal import Batch, Deposit, JournalBlocked, batchOf
-from ._bucket import releasedOf
 from ._bus import Bus
 from ._chronicle import Chronicle
-from ._messages import (
-    ATTEMPT,
-    HEADERS_OCTETS_MAX,
-    PIECE_OCTETS,
-    encode,
-    pieces,
-    subjectOf,
-)
+from ._messages import ATTEMPT, HEADERS_OCTETS_MAX, encode, subjectOf
 from ._packing import Pack
+from ._pieces import PIECE_OCTETS, pieces
 from ._positions import NOWHERE, Held, Positions
-from ._stream import EXPECTED, Stream, StreamFull
+from ._room import Room
+from ._stream import EXPECTED, Stream
 
 __all__ = ["Committer", "committedSubject"]
 
@@ -36,11 +31,6 @@ __all__ = ["Committer", "committedSubject"]
 # its predecessor is the last: another message of the subject may be in progress.
 ATTEMPTS_MAX = 40
 ATTEMPT_S = 0.05
-
-# Space in the stream that is reserved for positions and eras: this fraction of its size, up to a
-# maximum in octets.
-RESERVE_PART = 16
-RESERVE_OCTETS_MAX = 4 * 1024 * 1024
 
 # A code of C{BYE}: the forwarder has to offer its files again.
 WENT_BACK = "journal-went-back"
@@ -109,17 +99,17 @@ class Committer:
         chronicle: Chronicle,
         positions: Positions,
         pack: Pack,
-        isAllWritten: Callable[[int], Awaitable[bool]],
+        room: Room,
     ) -> None:
         """
-        @param isAllWritten: whether no lines follow a sequence.
+        @param room: the room that is left for lines.
         """
         self._bus = bus
         self._stream = stream
         self._chronicle = chronicle
         self._positions = positions
         self._pack = pack
-        self._isAllWritten = isAllWritten
+        self._room = room
         self._progress: list[_Progress] = []
         self.refusals: dict[tuple[str, str], tuple[str, str]] = {}
 
@@ -322,41 +312,8 @@ class Committer:
         await self._chronicle.sure()
         if not self._isOfNow(one):
             raise _Stale(WENT_BACK, "the journal went back")
-        stream = self._stream
-        if octets and self._isFull(octets):
-            # The outputs may have made room since.
-            await self._chronicle.look()
-            if self._isFull(octets):
-                raise StreamFull(await self._whyFull())
-        stream.octets += octets
-
-    @property
-    def _reserve(self) -> int:
-        return min(RESERVE_OCTETS_MAX, self._stream.octetsMax // RESERVE_PART)
-
-    def _isFull(self, octets: int) -> bool:
-        """Whether the stream has no room for lines, according to our last check."""
-        stream = self._stream
-        return stream.octets + octets > stream.octetsMax - self._reserve
-
-    async def _whyFull(self) -> str:
-        """Explain to the operator why the stream has no room."""
-        stream = self._stream
-        said = (
-            f"the stream {stream.name} is full: {stream.octets} of its maximum bytes,"
-            f" {stream.octetsMax}, less {self._reserve} for positions"
-        )
-        written = await releasedOf(self._bus, stream.name)
-        if not await self._isAllWritten(written):
-            last = self._chronicle.known.last
-            return (
-                f"{said}; the outputs have all up to message {written} of {last}: see that"
-                " decnet-outputs runs and can write"
-            )
-        return (
-            f"{said}; all of it is written, only positions of streams are left:"
-            " decnet-outputs shortens them within a minute; otherwise raise max_bytes"
-        )
+        if octets:
+            await self._room.take(octets)
 
     def _refuse(self, deposit: Deposit, code: str, text: str) -> None:
         who = deposit.provenance

@@ -25,6 +25,9 @@ that it is lost, and offer all files on their disks again.
 Of two connections with the same stream, the newer one is granted. At the same listener the older
 connection is stale at once, because its row is forgotten. At another listener it is stale when the
 newer connection has committed something. Until then both may continue: the later commit is refused.
+
+This module is long because it is a surface: a short method for each promise, for listeners and for
+the process that writes the outputs. The work is in the modules that it imports.
 """
 
 from __future__ import annotations
@@ -55,15 +58,18 @@ from ._committing import Committer, committedSubject
 from ._layout import Layout
 from ._lease import WentBack
 from ._messages import HEADERS_OCTETS_MAX, Entry
-from ._outbox import Outbox, Plan
+from ._opening import opening
+from ._outbox import Outbox
 from ._outputstate import End, Limbo
 from ._packing import packer
+from ._planning import Plan
 from ._positions import Positions
 from ._proving import Prover, WrittenView
 from ._reader import Reader
 from ._removing import Remover
+from ._room import Room
 from ._shortening import Shortener
-from ._stream import Stream, StreamFull, opening
+from ._stream import Stream, StreamFull
 
 __all__ = ["JetStreamJournal", "committedSubject"]
 
@@ -116,7 +122,7 @@ class JetStreamJournal:
             chronicle,
             self._positions,
             packer(encoding),
-            self._isAllWritten,
+            Room(stream, chronicle, self._isAllWritten),
         )
 
     @classmethod

@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -43,9 +42,10 @@ from ._history import History
 from ._layout import Layout
 from ._lease import LEASE_S, LeaseLost, WentBack
 from ._outputstate import OutputState
+from ._planning import Plan, planOf
 from ._written import Written
 
-__all__ = ["Outbox", "Plan", "placeOf"]
+__all__ = ["Outbox", "placeOf"]
 
 
 def placeOf(path: Path) -> str:
@@ -59,19 +59,6 @@ def placeOf(path: Path) -> str:
         boot = uuid4().hex
     status = os.stat(path)
     return f"{boot}:{status.st_dev:x}:{status.st_ino:x}"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """
-    Where the outputs continue.
-
-    @ivar cursors: the cursor of each output.
-    @ivar at: after a rollback, the last message that is unchanged; otherwise C{None}.
-    """
-
-    cursors: dict[str, Cursor]
-    at: int | None
 
 
 class Outbox:
@@ -188,48 +175,8 @@ class Outbox:
         @param now: the stream's present history.
         @param isTrusted: whether to use cursors that have no history.
         """
-        value = self._value
         local = self.state.useOutputs(names)
-        mine, theirs = self.state.history(), value.history
-
-        def still(seq: int, known: History | None) -> int:
-            if known is None:
-                return min(seq, now.last) if isTrusted else 0
-            return min(seq, known.upTo(seq).common(now))
-
-        cursors: dict[str, Cursor] = {}
-        lost: list[int] = []
-        for name in names:
-            cursor = local[name]
-            said = value.cursors.get(name, value.released)
-            here, there = still(cursor.seq, mine), still(said, theirs)
-            # Our own cursor can be too old to compare. Then the bucket's newer one is enough.
-            isKnown = there == said and (here == cursor.seq or cursor.seq <= said)
-            if not isKnown:
-                lost.append(max(here, there))
-                self._log.error(
-                    "{output}: the stream went back behind the output. The output has messages up"
-                    " to {seq}, but only those up to {at} are unchanged; continuing after {at}."
-                    " Lines of plain senders after message {at} may be repeated",
-                    event="went-back",
-                    output=name,
-                    at=max(here, there),
-                    seq=max(cursor.seq, said),
-                    reason="restored from a copy, recreated, or its end was lost",
-                )
-            elif name in value.cursors and here < there:
-                # Meanwhile another host has written into its own files.
-                self._log.warn(
-                    "{output} continues after batch {seq}: the batches before are in the files"
-                    " of {place}",
-                    event="diverged",
-                    output=name,
-                    seq=said,
-                    place=value.place or "another host",
-                    reason=f"the files here have everything up to batch {cursor.seq}",
-                )
-            cursors[name] = replace(cursor, seq=max(here, there))
-        return Plan(cursors, min(lost) if lost else None)
+        return planOf(local, self.state.history(), self._value, now, isTrusted)
 
     def begin(
         self, plan: Plan, journal: str, known: History, owesFork: bool = False

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from ..journal import Deposit, JournalBlocked, OpenRequest, StreamLease
 from ..wire import Provenance
+from ._answers import Tail
 from ._bucket import releasedOf
 from ._bus import Bus
 from ._chronicle import Chronicle
@@ -28,7 +29,7 @@ from ._messages import (
     streamsOf,
     subjectOf,
 )
-from ._stream import EXPECTED, Stream, Tail
+from ._stream import EXPECTED, Stream
 
 __all__ = ["NOWHERE", "Held", "Positions"]
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from twisted.logger import Logger
 
 from ..journal import JournalBlocked
+from ._answers import Delivery
 from ._bus import Silent
 from ._chronicle import Chronicle
 from ._history import ERA, History, erasSubject
@@ -35,7 +36,7 @@ from ._messages import (
     decode,
     subjectOf,
 )
-from ._stream import Delivery, Stream
+from ._stream import Stream
 
 __all__ = ["Got", "Reader"]
 

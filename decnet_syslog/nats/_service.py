@@ -4,6 +4,8 @@ The outputs as a service: the process with the lease reads the journal and write
 What must be true: only the process with the lease writes. So the files are opened once this process
 has the lease, and the process ends at once when it has lost the lease or cannot know
 (L{decnet_syslog.nats._outbox}). It is then started again, and waits.
+
+This module is long because the order of all steps of a start, a stop and a lost lease is here.
 """
 
 from __future__ import annotations

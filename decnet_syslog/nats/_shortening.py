@@ -21,13 +21,14 @@ from uuid import uuid4
 
 from ..journal import Deposit
 from ..wire import Provenance
+from ._answers import Tail
 from ._chronicle import Chronicle
 from ._history import ERA
 from ._messages import ATTEMPT, Foreign, allOf, decode, encode, subjectOf
 from ._outputstate import Limbo
 from ._reader import Reader
 from ._removing import AT_ONCE, Remover
-from ._stream import EXPECTED, Stream, StreamFull, Tail
+from ._stream import EXPECTED, Stream, StreamFull
 
 __all__ = ["Shortener"]
 

@@ -4,67 +4,41 @@ The JetStream stream that is the journal: creation, checks and requests.
 What must be true: a stream that could lose stored messages is not used
 (L{decnet_syslog.nats._layout}). Only the outputs remove messages, which they have written
 (L{decnet_syslog.nats._removing}).
+
+This module is long because each request to the server about a stream is a method here.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import time
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timezone
-from typing import Any, TypeVar
-
-from twisted.logger import Logger
+from collections.abc import Mapping
+from typing import Any
 
 from ..errors import UserError
 from ..journal import JournalBlocked
-from ._bus import Bus, Message, Silent
+from ._answers import (
+    FULL,
+    NAME_TAKEN,
+    NO_MESSAGE,
+    NO_STREAM,
+    NOT_YET,
+    WRONG_SEQUENCE,
+    Delivery,
+    Tail,
+    errorOf,
+    nanoseconds,
+    parseHeaders,
+)
+from ._bus import Bus, Silent
 from ._layout import REPLICAS, Layout
 
-__all__ = [
-    "EXPECTED",
-    "NO_MESSAGE",
-    "NO_STREAM",
-    "WRONG_SEQUENCE",
-    "Delivery",
-    "Stream",
-    "StreamFull",
-    "Tail",
-    "errorOf",
-    "opening",
-]
-
-T = TypeVar("T")
+__all__ = ["EXPECTED", "Stream", "StreamFull"]
 
 
 class StreamFull(JournalBlocked):
     """The stream, or the storage of its account, is full: the message was not stored."""
 
-
-_log = Logger()
-
-# The error codes of JetStream that we handle.
-NO_MESSAGE = 10037
-NO_STREAM = 10059
-NAME_TAKEN = 10058
-
-# Errors of a cluster that has no leader yet, or does not know its nodes: incomplete, no peers, not
-# assigned, not available, not the leader.
-NOT_YET = (10004, 10005, 10007, 10008, 10009)
-
-# Errors that mean "no room": the store has failed ("maximum bytes exceeded"), or the limits of the
-# account or the server are reached.
-FULL = (10077, 10002, 10023, 10047)
-
-# Maximum time at the start until JetStream answers and has a place for a stream, in seconds; and
-# the delay between two attempts. A cluster elects leaders first. Then each node reports its free
-# room to the others; if that was too early, again after ten seconds.
-OPENING_S = 45.0
-OPENING_AGAIN_S = 0.5
-# Newer servers use the second code while another message of the subject is in progress.
-WRONG_SEQUENCE = (10071, 10164)
 
 # The header with the expected last sequence of the subject. If it has another one, the server
 # refuses the message.
@@ -72,87 +46,6 @@ EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 
 # Maximum number of messages in one answer. Each is shorter than the maximum of a header.
 TAILS_AT_ONCE = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Tail:
-    """
-    A message in the stream, mostly the last one of its subject.
-
-    @ivar time: when it was stored, in nanoseconds, by the clock of a node.
-    """
-
-    seq: int
-    time: int
-    headers: Mapping[str, str]
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A message from a consumer, with sequence and time as of L{Tail}."""
-
-    seq: int
-    time: int
-    message: Message
-
-
-def nanoseconds(text: str) -> int:
-    """Parse a time of JetStream: RFC 3339, UTC, with up to nine digits of a fraction."""
-    whole, _, fraction = text.rstrip("Z").partition(".")
-    moment = datetime.fromisoformat(whole).replace(tzinfo=timezone.utc)
-    return int(moment.timestamp()) * 10**9 + int(fraction.ljust(9, "0") or 0)
-
-
-def errorOf(answer: Mapping[str, Any]) -> tuple[int, str] | None:
-    """Return the code and the text of the error in an answer of JetStream, if there is one."""
-    error = answer.get("error")
-    if not isinstance(error, dict):
-        return None
-    words = ascii(str(error.get("description", "")))[1:200].rstrip("'")
-    return int(error.get("err_code", 0)), words
-
-
-def parseHeaders(encoded: str | None) -> dict[str, str]:
-    """Parse headers as C{STREAM.MSG.GET} returns them."""
-    headers = {}
-    for line in (
-        base64.b64decode(encoded or "").decode("utf-8", "replace").split("\r\n")
-    ):
-        name, colon, value = line.partition(":")
-        if colon:
-            headers[name] = value.strip()
-    return headers
-
-
-def opening(bus: Bus, what: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """
-    Try something for up to L{OPENING_S}, because a cluster that was just started may not be ready.
-
-    @param work: makes a coroutine for each attempt.
-    @raise UserError: no attempt succeeded.
-    """
-    deadline = time.monotonic() + OPENING_S
-    why = ""
-    while True:
-        try:
-            return bus.run(work())
-        except (JournalBlocked, Silent) as error:
-            if time.monotonic() > deadline:
-                raise UserError(
-                    f"{what} cannot be opened: {error}; check that JetStream is enabled, that"
-                    " most of its servers run, and that at least --journal-replicas servers have"
-                    " room for --journal-max"
-                ) from None
-            if str(error) != why:
-                why = str(error)
-                _log.warn(
-                    "{what} cannot be opened yet: {why}; trying for {seconds:.0f} s",
-                    what=what,
-                    why=why,
-                    seconds=OPENING_S,
-                )
-            time.sleep(OPENING_AGAIN_S)
 
 
 class Stream:

@@ -19,10 +19,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from decnet_syslog.errors import UserError
 from decnet_syslog.journal._promise import JournalBlocked
 from decnet_syslog.journal._values import Cursor, Mark
+from decnet_syslog.nats import _answers as answers
 from decnet_syslog.nats import _bus as buses
 from decnet_syslog.nats import _chronicle as chronicles
-from decnet_syslog.nats import _committing as committing
 from decnet_syslog.nats import _history as histories
+from decnet_syslog.nats import _opening as openings
+from decnet_syslog.nats import _room as rooms
 from decnet_syslog.nats import _stream as streams
 from decnet_syslog.nats._history import ERAS_MAX, Era, History
 from decnet_syslog.nats._journal import JetStreamJournal
@@ -416,7 +418,7 @@ class PutBackTests(BackTestCase):
 
     def test_clocksDoNotMatter(self) -> None:
         """The nodes' clocks do not matter for the detection."""
-        real = streams.nanoseconds
+        real = answers.nanoseconds
         skews = iter(range(10**6))
         self.patch(
             streams,
@@ -458,7 +460,7 @@ class PutBackTests(BackTestCase):
         self.send(journal, "w1", *ONE)
         self.write()
         self.api(journal, "STREAM.DELETE.decnet")
-        self.patch(streams, "OPENING_S", 0.2)
+        self.patch(openings, "OPENING_S", 0.2)
         error = self.assertRaises(UserError, self.write)
         self.assertIn("is gone", str(error))
         self.assertRaises(JournalBlocked, journal.look)
@@ -511,7 +513,7 @@ class PutBackTests(BackTestCase):
         first = writer.read(0, 1)[0].seq
         fetch = streams.Stream.fetch
 
-        async def other(*given: Any) -> tuple[list[streams.Delivery], bool]:
+        async def other(*given: Any) -> tuple[list[answers.Delivery], bool]:
             deliveries, isMore = await fetch(*given)
             return [
                 replace(
@@ -529,7 +531,7 @@ class PutBackTests(BackTestCase):
         self.assertIn("replica", str(error))
         # The same if a batch has the sequence of an era.
 
-        async def withoutEra(*given: Any) -> tuple[list[streams.Delivery], bool]:
+        async def withoutEra(*given: Any) -> tuple[list[answers.Delivery], bool]:
             deliveries, isMore = await fetch(*given)
             batch = next(d for d in deliveries if "Decnet-Era" not in d.message.headers)
             return [replace(batch, seq=d.seq) for d in deliveries[:1]], isMore
@@ -744,7 +746,7 @@ class FullTests(BackTestCase):
 
     def full(self, reserve: int) -> tuple[JetStreamJournal, JetStreamJournal, int]:
         """A listener, a writer, and a journal that is full of written messages."""
-        self.patch(committing, "RESERVE_OCTETS_MAX", reserve)
+        self.patch(rooms, "RESERVE_OCTETS_MAX", reserve)
         listener = self.open(octetsMax=1 << 20, encoding="none")
         writer = self.open(octetsMax=1 << 20, state=self.path)
         writer.useOutputs(["a"])
@@ -774,7 +776,7 @@ class FullTests(BackTestCase):
 
     def test_reserveForPositions(self) -> None:
         """Lines leave a reserve for positions."""
-        listener, writer, count = self.full(committing.RESERVE_OCTETS_MAX)
+        listener, writer, count = self.full(rooms.RESERVE_OCTETS_MAX)
         used, _ = writer.size()
         self.assertLess(used, (1 << 20) - (1 << 16))
         error = self.assertRaises(
@@ -825,7 +827,7 @@ class FullTests(BackTestCase):
         """
         A restored journal that is full of unwritten messages can still be written.
         """
-        self.patch(committing, "RESERVE_OCTETS_MAX", 0)
+        self.patch(rooms, "RESERVE_OCTETS_MAX", 0)
         listener = self.open(octetsMax=1 << 20, encoding="none")
         self.send(listener, "w3", ONE[0])
         self.write()

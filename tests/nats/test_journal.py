@@ -19,6 +19,7 @@ from decnet_syslog.errors import UserError
 from decnet_syslog.journal._promise import JournalBlocked
 from decnet_syslog.journal._values import Batch, Cursor, Deposit, StreamLease
 from decnet_syslog.nats import _bus as buses
+from decnet_syslog.nats import _client as clients
 from decnet_syslog.nats import _positions as positions
 from decnet_syslog.nats import _removing as removing
 from decnet_syslog.nats import _shortening as shortening
@@ -772,7 +773,7 @@ class QuorumTests(NatsTestCase):
         """A cluster with server versions that do not fence listeners is refused."""
         cluster = self.cluster()
         self.patch(buses, "CONNECT_S", 0.5)
-        self.patch(buses, "VERSION_MIN", (99,))
+        self.patch(clients, "VERSION_MIN", (99,))
         error = self.assertRaises(UserError, openJetStream, cluster.journal)
         self.assertIn("is the first version", str(error))
 

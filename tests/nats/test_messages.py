@@ -24,11 +24,11 @@ from decnet_syslog.nats._messages import (
     MessagePosition,
     decode,
     encode,
-    pieces,
     streamsOf,
     subjectOf,
 )
 from decnet_syslog.nats._packing import packer
+from decnet_syslog.nats._pieces import pieces
 from decnet_syslog.wire._record import Provenance
 
 from ..doubles import PROVENANCE, STREAM, lines

@@ -11,14 +11,14 @@ from twisted.logger import capturedLogs
 
 from decnet_syslog.errors import UserError
 from decnet_syslog.nats import _bus as buses
-from decnet_syslog.nats import _stream as streams
+from decnet_syslog.nats import _opening as openings
 from decnet_syslog.nats._access import Access, parseServers
+from decnet_syslog.nats._answers import NAME_TAKEN, NOT_YET
 from decnet_syslog.nats._bus import Bus, Silent
 from decnet_syslog.nats._journal import JetStreamJournal
 from decnet_syslog.nats._layout import Layout
 from decnet_syslog.nats._outbox import Outbox
 from decnet_syslog.nats._outputstate import OutputState
-from decnet_syslog.nats._stream import NAME_TAKEN, NOT_YET
 
 from ..natsserver import STREAM_OCTETS_MAX, openJetStream
 from .test_journal import SingleTestCase
@@ -43,7 +43,7 @@ class EarlyTests(SingleTestCase):
             return await ask(bus, subject, *rest)
 
         self.patch(Bus, "ask", early)
-        self.patch(streams, "OPENING_AGAIN_S", 0.01)
+        self.patch(openings, "OPENING_AGAIN_S", 0.01)
         return asked
 
     def test_noLeaderYet(self) -> None:
@@ -90,7 +90,7 @@ class EarlyTests(SingleTestCase):
             return await api(bus, what, **members)
 
         self.patch(Bus, "api", refusing)
-        self.patch(streams, "OPENING_AGAIN_S", 0.01)
+        self.patch(openings, "OPENING_AGAIN_S", 0.01)
         return asked
 
     def test_notYet(self) -> None:
@@ -133,7 +133,7 @@ class EarlyTests(SingleTestCase):
         layout = Layout("decnet", None, STREAM_OCTETS_MAX)
         state = OutputState.open(self.directory() / "o.db")
         self.addCleanup(state.close)
-        self.patch(streams, "OPENING_S", 1.0)
+        self.patch(openings, "OPENING_S", 1.0)
         JetStreamJournal.open(bus, layout, 1000)
         # The single server refuses three replicas; the number requested is what
         # matters.
@@ -143,7 +143,7 @@ class EarlyTests(SingleTestCase):
 
     def test_givesUp(self) -> None:
         """A server that never answers ends the start, with a remedy."""
-        self.patch(streams, "OPENING_S", 0.2)
+        self.patch(openings, "OPENING_S", 0.2)
         self.silence(10**6, "STREAM")
         error = self.assertRaises(UserError, openJetStream, self.nats.url)
         self.assertIn("the journal decnet cannot be opened", str(error))
