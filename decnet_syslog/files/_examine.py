@@ -18,7 +18,15 @@ from pathlib import Path
 
 from ._archives import openArchive
 from ._contents import HEAD_OCTETS
-from ._examined import NOTHING, Examined, FileState, checksumOf, claimOf, stateOf
+from ._examined import (
+    NOTHING,
+    Examined,
+    FileState,
+    archiveByTrailer,
+    checksumOf,
+    claimOf,
+    stateOf,
+)
 from ._objects import FileId, birthTime, identify, openRegular
 from ._outcomes import NoSpace, Unfinished, Unpacked
 from ._rotations import compressionOf
@@ -212,7 +220,7 @@ class Examiner:
                 return one
             claimed = claimOf(path, descriptor) if isClaimTrusted else None
             if claimed is not None and self._isKnown(*claimed):
-                return _claimed(path, claimed, file, state, born)
+                return archiveByTrailer(path, claimed, file, state, born)
             return self._unpack(path, descriptor, state, settledFor, file, born)
         finally:
             if one is None:
@@ -284,21 +292,3 @@ class Examiner:
         """Keep a file that cannot be identified yet open for the next look."""
         self.isIncomplete = True
         self._kept[one.path] = one
-
-
-def _claimed(
-    path: str,
-    claim: tuple[bytes, int, int],
-    file: FileId,
-    state: FileState,
-    born: int,
-) -> Examined:
-    """An archive that need not be unpacked: its trailer claims an ended content."""
-    head, size, crc = claim
-    seen = SeenFile(
-        file,
-        size,
-        head,
-        lambda s, e, c: crc if (s, e, c) == (0, size, 0) else None,
-    )
-    return Examined(path, -1, seen, state, state.size, born)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ._checksums import fileChecksum
 from ._contents import ContentKey
-from ._objects import NO_FILE
+from ._objects import NO_FILE, FileId
 from ._outlines import outline
 from ._rotations import compressionOf
 from ._rules import SeenFile
@@ -94,3 +94,21 @@ def claimOf(path: str, descriptor: int) -> tuple[bytes, int, int] | None:
     trailer = os.pread(descriptor, 8, octets - 8)
     crc, size = (int.from_bytes(trailer[at : at + 4], "little") for at in (0, 4))
     return found.head, size, crc
+
+
+def archiveByTrailer(
+    path: str,
+    claim: tuple[bytes, int, int],
+    file: FileId,
+    state: FileState,
+    born: int,
+) -> Examined:
+    """An archive that need not be unpacked: its trailer claims an ended content."""
+    head, size, crc = claim
+    seen = SeenFile(
+        file,
+        size,
+        head,
+        lambda s, e, c: crc if (s, e, c) == (0, size, 0) else None,
+    )
+    return Examined(path, -1, seen, state, state.size, born)

@@ -4,8 +4,8 @@ All log files of a forwarder: several paths and patterns, and the journal that r
 What must be true: a position belongs to one journal. L{FollowedFiles.connect} selects the
 positions of the connected journal; the positions in other journals are stored next to them.
 
-This is the facade of the package, and longer than its other modules: the session of a
-connection, the service and the status page use one object for all files.
+This module is long because it is the facade of the package: the session of a connection, the
+service and the status page use one object for all files.
 """
 
 from __future__ import annotations

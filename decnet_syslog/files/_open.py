@@ -24,7 +24,6 @@ from ._reader import ANCHOR_OCTETS, Changed, ContentFile
 
 __all__ = ["OpenContent"]
 
-
 # Octets of a gap up to this size are read, so that the content's checksum covers the gap.
 SUMMED_GAP_OCTETS_MAX = 16 * 1024 * 1024
 

@@ -51,6 +51,8 @@ STRANGE    none of these, and only its inode number     a file of some other pro
 CHANGED is not a L{Rule}: the later rules give the verdict on the file. The file at a path can be
 COPY or GROWN only if it may have been renamed over the content's own file: the content had the
 path, and the path was not seen empty since.
+
+This module is long because the table and the functions that decide by it belong together.
 """
 
 from __future__ import annotations

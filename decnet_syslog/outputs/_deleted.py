@@ -25,7 +25,8 @@ from dataclasses import dataclass
 
 from ..journal import FileLength
 from ._copies import ANCHOR_OCTETS, common, wholeLines
-from ._search import Events, findCopies
+from ._interfaces import Events
+from ._nearby import findCopies
 
 __all__ = ["MOVING_S", "Opens", "Sizes", "readByMover"]
 

@@ -11,6 +11,9 @@ Requirements:
   batches are read: a journal on other machines may not answer;
 * a failed sync stops the process, because the cursor could not be believed;
 * an idle output also closes files that other programs have renamed or deleted.
+
+This module is long because the steps of one output exclude each other: to see that a cursor
+never moves past octets that are not on disk, one must read all of them.
 """
 
 from __future__ import annotations

@@ -27,24 +27,25 @@ under its name any more, the output searches for it (L{EarlierFile}).
 Errors: the caller retries a failed write, open or stat, because the cursor counts only synced
 octets. A failed sync is final (L{StorageFailed}), also for "no space": the kernel may
 have dropped the octets and may report success the next time.
+
+This module is long because C{ahead}, C{surplus} and the cut line are one account, which every
+operation must leave right.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 
 from ..durable import bootId
 from ..journal import FileLength
 from ._appended import AppendedFile
 from ._copies import common, wholeLines
 from ._deleted import Sizes, readByMover
+from ._interfaces import Events
 from ._search import EarlierFile
 
-__all__ = ["NO_FILE", "Events", "OutputFile"]
-
-Events = Callable[..., None]
+__all__ = ["NO_FILE", "OutputFile"]
 
 
 def NO_FILE(ahead: int) -> FileLength:

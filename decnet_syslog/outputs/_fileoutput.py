@@ -23,6 +23,9 @@ Only a failed sync ends the process.
 
 Set aside: writing at recorded offsets without looking (a truncated file would get a hole),
 and a temporary file with a rename (the consumers tail by inode and offset).
+
+This module is long because a change by another program can be met in each step, and the order
+of the steps is the proof.
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ from itertools import chain
 
 from ..errors import UserError
 from ..journal import Batch, Cursor
-from ._file import Events, OutputFile
+from ._file import OutputFile
+from ._interfaces import Events
 from ._openfiles import OPEN_FILES_MAX, OpenFiles
 from ._paths import PLACE, OutputPaths
 from ._rendering import Format

@@ -9,7 +9,10 @@ from twisted.internet.defer import Deferred
 
 from ..journal import Batch, Cursor
 
-__all__ = ["IBatchSource", "ICommits", "IOutput"]
+__all__ = ["Events", "IBatchSource", "ICommits", "IOutput"]
+
+# Reports what other programs did to a file: C{events(name, **facts)}.
+Events = Callable[..., None]
 
 T = TypeVar("T")
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 from ..journal import FileLength
 from ._deleted import Opens
-from ._file import NO_FILE, Events, OutputFile
+from ._file import NO_FILE, OutputFile
+from ._interfaces import Events
 
 __all__ = ["OpenFiles"]
 

@@ -23,16 +23,16 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
 from ..errors import UserError
 from ..files import rotationsOf, stemsOf
+from ._interfaces import Events
 
 __all__ = ["PLACE", "REFUSED", "OutputPaths", "WorkerPaths", "WrongKind"]
 
-Events = Callable[..., None]
 
 # The placeholder of a worker's name.
 PLACE = "{worker}"

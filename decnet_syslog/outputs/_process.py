@@ -34,8 +34,8 @@ from typing import Any
 from ..errors import UserError
 from ..journal import Batch, Cursor
 from ..private import openPrivate
-from ._file import Events
 from ._fileoutput import SYNC_OCTETS, FileOutput
+from ._interfaces import Events
 from ._paths import OutputPaths
 from ._pipe import ObjectPipe
 from ._rendering import FORMATS, Format

@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.journal._values import FileLength
-from decnet_syslog.outputs._search import findCopies
+from decnet_syslog.outputs._nearby import findCopies
 
 
 class BesideTests(SynchronousTestCase):
