@@ -72,6 +72,13 @@ def sdist(session: nox.Session) -> None:
 
 
 @nox.session
+def pictures(session: nox.Session) -> None:
+    """Take the pictures of the status page in docs/pictures; needs Chromium."""
+    session.install("-e", ".[test]", "pillow")
+    session.run("python", "-m", "benchmarks.pictures", *session.posargs)
+
+
+@nox.session
 def share(session: nox.Session) -> None:
     """Write manual pages and completion scripts anew, after a change to a command's help."""
     session.install("-e", ".")

@@ -182,12 +182,15 @@ class Tab:
     @inlineCallbacks
     def evaluate(self, expression: str) -> Steps:
         """
-        Evaluate a JavaScript expression and return its value.
+        Evaluate a JavaScript expression and return its value, or a promise's result.
 
         The debugger evaluates it, so the page's content security policy does not apply.
         """
         answer = yield self.send(
-            "Runtime.evaluate", expression=expression, returnByValue=True
+            "Runtime.evaluate",
+            expression=expression,
+            returnByValue=True,
+            awaitPromise=True,
         )
         if "exceptionDetails" in answer:
             raise Refused(f"{expression}: {answer['exceptionDetails']}")
@@ -250,6 +253,25 @@ class Tab:
                 clickCount=1,
                 **where,
             )
+
+    @inlineCallbacks
+    def press(self, key: str) -> Steps:
+        """Press and release a key: a character, or a name such as Tab or Enter."""
+        text = {"Enter": "\r", "Tab": ""}.get(key, key if len(key) == 1 else "")
+        code = {"Enter": 13, "Tab": 9, "Escape": 27}.get(key, ord(key[0].upper()))
+        common = {"key": key, "windowsVirtualKeyCode": code}
+        yield self.send(
+            "Input.dispatchKeyEvent",
+            type="keyDown" if text else "rawKeyDown",
+            text=text,
+            **common,
+        )
+        yield self.send("Input.dispatchKeyEvent", type="keyUp", **common)
+
+    @inlineCallbacks
+    def type(self, text: str) -> Steps:
+        """Type into the focused element."""
+        yield self.send("Input.insertText", text=text)
 
     @inlineCallbacks
     def picture(self) -> Steps:

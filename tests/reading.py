@@ -15,13 +15,15 @@ class Page(HTMLParser):
     """
     A parsed page.
 
-    @ivar rows: the table of workers: by name, the text of the cells.
+    @ivar title: the title of the document.
+    @ivar tables: by the first class of the table, its rows, the head first.
+    @ivar sections: the text of each section, by its id.
     """
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
+        self.text = self.title = ""
         self.sections: dict[str, str] = {}
         self.tables: dict[str, list[list[str]]] = {}
         self._in: list[str] = []
@@ -35,11 +37,11 @@ class Page(HTMLParser):
         if tag == "section":
             self._section = attributes["id"] or ""
         elif tag == "table":
-            self._table = attributes["class"] or ""
+            self._table = (attributes["class"] or "").partition(" ")[0]
             self.tables[self._table] = []
         elif tag == "tr":
             self.tables[self._table].append([])
-        elif tag == "td":
+        elif tag in ("td", "th"):
             self.tables[self._table][-1].append("")
         self._in.append(tag)
 
@@ -54,8 +56,10 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+        if self._in[-1:] == ["title"]:
+            self.title += data
         self.sections[self._section] = self.sections.get(self._section, "") + data
-        if "td" in self._in:
+        if "td" in self._in or "th" in self._in:
             self.tables[self._table][-1][-1] += data
 
     def having(self, tag: str) -> list[dict[str, str | None]]:
@@ -64,9 +68,12 @@ class Page(HTMLParser):
 
     def workers(self) -> dict[str, list[str]]:
         """
-        The rows of the table of workers, by name; a worker's newest row comes last.
+        The rows of the table of workers, by name; a worker's newest row, if it is there,
+        comes last.
         """
-        rows = [row for row in self.tables["workers"] if row]
+        _, *rows = self.tables["workers"]
+        if len(rows) < 2 or len(rows[1]) > 1:
+            return {name: row for name, *row in rows}
         return {
             row[0]: [*row[1:], *newest]
             for row, newest in zip(rows[::2], rows[1::2], strict=True)

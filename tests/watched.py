@@ -34,6 +34,9 @@ from decnet_syslog.wire._report import Report
 WALL = 1_795_442_400.0
 DAY = 86400.0
 
+# The listener's machine.
+HOST = "master.example.org"
+
 # Text by an attacker who targets a browser, a terminal, or a parser of lines.
 SCRIPT = "<script>document.title='owned'</script>"
 HOSTILE_LINE = (
@@ -113,8 +116,14 @@ class Watched:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any = None, hideLines: bool = False) -> None:
-        """@param reactor: the reactor that serves; by default a separate clock."""
+    def __init__(
+        self, reactor: Any = None, hideLines: bool = False, host: str = HOST
+    ) -> None:
+        """
+        @param reactor: the reactor that serves; by default a separate clock.
+        @param host: the name of the listener's machine.
+        """
+        self.host = host
         self.clock = Clock()
         self.enrolled: dict[str, Enrolled] = {}
         self.events = EventLog()
@@ -161,7 +170,7 @@ class Watched:
     def _output(self, name: str, kind: str) -> Feed:
         """A feed that is never started: only its output is used."""
         output: Any = SimpleNamespace(
-            name=name, path=f"/var/log/decnet-syslog/master.{kind}", seq=0
+            name=name, path=f"/var/log/decnet-syslog/master.{kind}", seq=0, lineWork=1
         )
         missing: Any = None
         return Feed(output, missing, missing, missing, self.clock, missing)
@@ -182,7 +191,8 @@ class Watched:
     def facts(self) -> dict[str, Any]:
         """The facts, collected as by the service."""
         recent = [event.asRecord() for event in self.events.recent()]
-        return {**self.status.facts(), "events": {"recent": recent}}
+        found = {**self.status.facts(), "host": self.host}
+        return {**found, "events": {"recent": recent}}
 
     def look(self) -> None:
         """Check the fleet, as the service does."""

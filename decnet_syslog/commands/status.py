@@ -9,16 +9,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from twisted.python import usage
 
 from ..errors import UserError
-from ..monitoring import octets, span
-from ..options import Described, directory
-from ..trust import MASTER_NAME, Bundle, showText
+from ..monitoring import SORTS
+from ..options import Described, count, directory
+from ..trust import MASTER_NAME, Bundle
+from .statusselection import FILE_SORTS, Selection, checkSort, checkStates
+from .statustext import ROLES, statusText
 
 __all__ = ["Options", "run"]
 
@@ -48,16 +49,34 @@ A listener's status port on an address other than loopback requires an operator'
 
 Examples:
     decnet-syslog status 6515
-    decnet-syslog status 6515 --watch
+    decnet-syslog status 6515 --watch --state problem
+    decnet-syslog status 6515 --sort lag --limit 10
     decnet-syslog status http://127.0.0.1:6515 --json | jq -r '.problems[].text'
     decnet-syslog status https://master.example.org:6515 --bundle DIR"""
 
     optFlags = [
-        ["json", None, "Print the complete status as JSON"],
+        ["json", None, "Print the status as JSON, with the selected workers or files"],
         ["watch", None, "Show it again every two seconds, until interrupted"],
+        ["reverse", None, "Reverse the order of --sort"],
     ]
 
     optParameters = [
+        [
+            "match",
+            None,
+            None,
+            "Show only workers with this text in their name or at the beginning of their"
+            " address; of a forwarder, only files with it in their name",
+        ],
+        [
+            "sort",
+            None,
+            None,
+            f"Sort workers by {', '.join(SORTS)} [state]; a forwarder's files by"
+            f" {', '.join(FILE_SORTS)} [lag]",
+            checkSort,
+        ],
+        ["limit", None, None, "Show at most this many workers or files [all]", count],
         ["bundle", None, None, "Directory of the operator's certificates, for https"],
         [
             "master-name",
@@ -66,6 +85,14 @@ Examples:
             "Name or address that the master's certificate must have",
         ],
     ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["state"] = []
+
+    def opt_state(self, text: str) -> None:
+        """Show only workers in this state; several with commas, or the option again"""
+        self["state"] += checkStates(text)
 
     def parseArgs(self, url: str = "") -> None:
         """The address of the status."""
@@ -84,6 +111,17 @@ Examples:
                 " have it"
             )
         self["url"] = url.removesuffix("/status.json").rstrip("/") + "/status.json"
+
+    @property
+    def selection(self) -> Selection:
+        """What to show."""
+        return Selection(
+            self["state"],
+            self["match"] or "",
+            self["sort"],
+            bool(self["reverse"]),
+            self["limit"],
+        )
 
 
 class _MasterContext(ssl.SSLContext):
@@ -126,125 +164,9 @@ def _fetch(url: str, context: ssl.SSLContext | None) -> dict[str, Any]:
     )
     with opener.open(url, timeout=PATIENCE_S) as answer:
         found = json.loads(answer.read(ANSWER_OCTETS_MAX))
-    if not isinstance(found, dict) or found.get("role") not in _SHOW:
+    if not isinstance(found, dict) or found.get("role") not in ROLES:
         raise ValueError("it is not a status of decnet-syslog")
     return found
-
-
-def _cell(value: object) -> str:
-    """A value for a terminal: without control characters."""
-    text = str(value)
-    return text if text.isprintable() else showText(text, 300)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
-    lines = [list(head), *[[_cell(value) for value in row] for row in rows]]
-    widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
-    for line in lines:
-        cells = [cell.ljust(w) for cell, w in zip(line, widths, strict=True)]
-        yield "  ".join(cells).rstrip()
-
-
-def _listener(facts: Mapping[str, Any]) -> Iterator[str]:
-    journal = facts["journal"]
-    yield (
-        f"connections: {facts['connections']}; journal: {octets(journal['octets'])} of"
-        f" {octets(journal['octets_max'])}"
-    )
-    yield ""
-    yield from _table(
-        ("worker", "state", "heard", "behind", "oldest", "lines", "gaps", "from"),
-        [
-            (
-                w["name"],
-                w["state"],
-                span(w["silence"]),
-                octets(w["behind_octets"]),
-                span(w["behind_seconds"]),
-                w["lines"],
-                w["gaps"],
-                " ".join(w["addresses"]),
-            )
-            for w in facts["workers"]
-        ],
-    )
-    yield ""
-    yield from _behind(facts)
-
-
-def _behind(facts: Mapping[str, Any]) -> Iterator[str]:
-    """The outputs, and how far behind each is."""
-    position = facts["journal"]["position"]
-    return _table(
-        ("output", "behind", "state"),
-        [
-            (
-                output["name"],
-                f"{max(0, position - output['position'])} batches",
-                "ok" if output["blocked"] is None else output["blocked"],
-            )
-            for output in facts["outputs"]
-        ],
-    )
-
-
-def _forwarder(facts: Mapping[str, Any]) -> Iterator[str]:
-    master = facts["master"]
-    state = "connected" if master["connected"] else "not connected"
-    yield (
-        f"master {_cell(master['host'])}:{master['port']} {state};"
-        f" {octets(facts['behind_octets'])} behind, the oldest line"
-        f" {span(facts['behind_seconds'])} old"
-    )
-    yield ""
-    yield from _table(
-        ("file", "size", "delivered", "oldest"),
-        [
-            (
-                file["name"],
-                octets(file["size"]),
-                octets(file["position"]),
-                span(file["behind_seconds"]),
-            )
-            for file in facts["files"]
-        ],
-    )
-
-
-def _outputsOf(facts: Mapping[str, Any]) -> Iterator[str]:
-    journal = facts["journal"]
-    yield (
-        "writing"
-        if facts["writing"]
-        else f"waiting: the outputs are written by {_cell(facts['holder']) or 'no process'}"
-    )
-    yield (
-        f"journal: {octets(journal['octets'])} of {octets(journal['octets_max'])},"
-        f" answered {span(journal['silence'])} ago"
-    )
-    if facts["outputs"]:
-        yield ""
-        yield from _behind(facts)
-
-
-_SHOW = {"listener": _listener, "forwarder": _forwarder, "outputs": _outputsOf}
-
-
-def _show(facts: Mapping[str, Any]) -> Iterator[str]:
-    """The facts for people."""
-    # A service of an older version does not tell.
-    way = f", hot path {_cell(facts['hot_path'])}" if "hot_path" in facts else ""
-    yield (
-        f"decnet-{facts['role']} {_cell(facts['version'])}{way},"
-        f" since {_cell(facts['started'])}"
-    )
-    yield from _SHOW[facts["role"]](facts)
-    yield ""
-    if facts["ok"]:
-        yield "all is well"
-    for problem in facts["problems"]:
-        what = f"{problem['what']}: " if problem["what"] else ""
-        yield _cell(f"{problem['kind']}: {what}{problem['text']}")
 
 
 def _advice(reason: object) -> str:
@@ -265,10 +187,16 @@ def _advice(reason: object) -> str:
 def _once(options: Options, context: ssl.SSLContext | None) -> int:
     url = options["url"]
     try:
-        facts = _fetch(url, context)
+        every = _fetch(url, context)
+        facts = options.selection.of(every)
         text = (
-            json.dumps(facts, indent=1) if options["json"] else "\n".join(_show(facts))
+            json.dumps(facts, indent=1)
+            if options["json"]
+            else "\n".join(statusText(facts, every))
         )
+    except usage.UsageError as error:
+        print(f"decnet-syslog: {error}", file=sys.stderr)
+        return 2
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         print(

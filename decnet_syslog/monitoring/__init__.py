@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from ._known import Presence, Worker
     from ._metrics import forwarderMetrics, listenerMetrics, outputsMetrics
     from ._pages import makePages
-    from ._problemkinds import PROBLEMS, problemRecord, severityOf
+    from ._problemkinds import PROBLEMS, bySeverity, problemRecord, severityOf
+    from ._selection import SORTS, STATE_FILTERS, naturalKey, select
     from ._service import STATUS_PARAMETERS, StatusOptions, WatchService, statusOptions
-    from ._shown import octets, span, utcText
+    from ._shown import day, octets, rate, span, utcText
     from ._workerrecord import newestRecord
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "LAGGING_S",
     "LATELY_S",
     "PROBLEMS",
+    "SORTS",
+    "STATE_FILTERS",
     "STATUS_PARAMETERS",
     "Alarm",
     "Durations",
@@ -34,13 +37,18 @@ __all__ = [
     "StatusOptions",
     "WatchService",
     "Worker",
+    "bySeverity",
+    "day",
     "forwarderMetrics",
     "listenerMetrics",
     "makePages",
+    "naturalKey",
     "newestRecord",
     "octets",
     "outputsMetrics",
     "problemRecord",
+    "rate",
+    "select",
     "severityOf",
     "span",
     "statusOptions",
@@ -59,8 +67,9 @@ if not TYPE_CHECKING:
         _known="Presence Worker",
         _metrics="forwarderMetrics listenerMetrics outputsMetrics",
         _pages="makePages",
-        _problemkinds="PROBLEMS problemRecord severityOf",
+        _problemkinds="PROBLEMS bySeverity problemRecord severityOf",
+        _selection="SORTS STATE_FILTERS naturalKey select",
         _service="STATUS_PARAMETERS StatusOptions WatchService statusOptions",
-        _shown="octets span utcText",
+        _shown="day octets rate span utcText",
         _workerrecord="newestRecord",
     )

@@ -1,4 +1,4 @@
-"""The parts of the fleet's page that belong to no single worker: problems, journal, outputs."""
+"""The upper part of the fleet's page: the numbers to know first, and the problems."""
 
 from __future__ import annotations
 
@@ -7,100 +7,217 @@ from typing import Any
 
 from twisted.web.template import Flattenable, Tag, tags
 
-from ._frame import badge, empty, facts, link, table
-from ._known import ALARMS
-from ._shown import day, octets, quantity, span, visible
+from ._blocks import badge, empty, link, toneOf
+from ._problemkinds import bySeverity, severityOf
+from ._selection import PROBLEM, STATE_FILTERS, naturalKey
+from ._shown import day, octets, quantity, rate, span, visible
+from ._view import View
 
-__all__ = ["problems", "works"]
+__all__ = ["overview", "problems"]
 
-# Problems per page.
-PROBLEMS_MAX = 20
+# Problems of one kind shown on the page; a link shows the workers of the others.
+ONE_KIND_MAX = 3
 
-# The worst first.
-_ORDER = ("full", "blocked", *ALARMS)
+# The problems that colour each number.
+_WORKERS = ("silent", "stuck", "diverged", "gap")
+_LAG = ("lagging",)
+_JOURNAL = ("full", "filling")
 
 # Our own certificates, in words for people.
 _OURS = {"ca": "CA", "master": "Master"}
 
 
 def problems(status: Mapping[str, Any]) -> Flattenable:
-    """The worst problems."""
-    every = sorted(
-        status["problems"], key=lambda problem: _ORDER.index(problem["kind"])
-    )
-    if not every:
+    """The problems by kind, the worst first, each kind with its remedy."""
+    if not status["problems"]:
         return empty("None.")
     workers = {w["name"] for w in status["workers"]}
-    shown: list[Flattenable] = [
+    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for one in bySeverity(status["problems"]):
+        key = one["severity"], one["kind"], one["remedy"]
+        groups.setdefault(key, []).append(one)
+    return tags.ul(
+        [
+            _group(severity, kind, remedy, found, workers)
+            for (severity, kind, remedy), found in groups.items()
+        ],
+        class_="problems",
+    )
+
+
+def _group(
+    severity: str,
+    kind: str,
+    remedy: str,
+    found: list[Mapping[str, Any]],
+    workers: set[str],
+) -> Tag:
+    """The problems of one kind, the oldest first."""
+    found.sort(key=lambda one: (-one["seconds"], naturalKey(one["what"])))
+    items: list[Flattenable] = [
         tags.li(
-            badge(problem["kind"]),
-            " ",
-            link(problem["what"], "")
-            if problem["what"] in workers
-            else tags.b(visible(problem["what"], 80)),
-            f" {visible(problem['text'], 500)}",
+            link(one["what"], "")
+            if one["what"] in workers
+            else tags.b(visible(one["what"], 80)),
+            f" {visible(one['text'], 500)}",
             # A problem without a known beginning shows no time.
-            tags.span(f" raised {span(problem['seconds'])} ago", class_="when")
-            if problem["seconds"]
+            tags.span(f" for {span(one['seconds'])}", class_="when")
+            if one["seconds"]
             else "",
         )
-        for problem in every[:PROBLEMS_MAX]
+        for one in found[:ONE_KIND_MAX]
     ]
-    if len(every) > PROBLEMS_MAX:
-        shown.append(tags.li(f"and {len(every) - PROBLEMS_MAX} more"))
-    return tags.ul(shown, class_="problems")
+    if len(found) > ONE_KIND_MAX:
+        more = f"and {quantity(len(found) - ONE_KIND_MAX)} more"
+        # A worker whose state is a worse problem is not in the list of this state.
+        state = kind if kind in STATE_FILTERS else PROBLEM
+        items.append(tags.li(tags.a(more, href=f"{View(state=state).link()}#workers")))
+    return tags.li(
+        tags.div(
+            badge(kind, severity),
+            tags.span(quantity(len(found)), class_="when") if len(found) > 1 else "",
+            class_="kind",
+        ),
+        tags.div(
+            tags.ul(items), tags.p(tags.b("Remedy: "), f"{remedy}.", class_="remedy")
+        ),
+    )
 
 
-def works(status: Mapping[str, Any]) -> Flattenable:
-    """The journal and the outputs."""
+def _toneOf(status: Mapping[str, Any], *kinds: str) -> str:
+    """The class for a number: the tone of the worst of these problems, if there is any."""
+    found = bySeverity(one for one in status["problems"] if one["kind"] in kinds)
+    return toneOf(found[0]["severity"]) if found else "plain"
+
+
+def _tile(tone: str, name: str, value: Flattenable, *more: Flattenable) -> Tag:
+    """One number with its name, and lines that explain it."""
+    return tags.div(
+        tags.dt(name),
+        tags.dd(value, class_="value"),
+        [tags.dd(line, class_="when") for line in more if line],
+        class_=tone,
+    )
+
+
+def _workers(status: Mapping[str, Any]) -> Tag:
+    connected, every = status["connected_workers"], len(status["workers"])
+    wrong = sum(bool(w["alarms"]) for w in status["workers"])
+    return _tile(
+        _toneOf(status, *_WORKERS),
+        "Workers connected",
+        tags.transparent(quantity(connected), tags.small(f" of {quantity(every)}")),
+        tags.a(
+            f"{quantity(wrong)} with a problem",
+            href=f"{View(state=PROBLEM).link()}#workers",
+        )
+        if wrong
+        else "",
+        f"{quantity(status['connections'])} connections,"
+        f" {quantity(status['handshakes'])} opening",
+    )
+
+
+def _lag(status: Mapping[str, Any]) -> Tag:
+    """The sum of what the workers have not delivered, and the one that is furthest behind."""
+    told = [w for w in status["workers"] if w["behind_octets"] is not None]
+    behind = [w for w in told if w["behind_octets"]]
+    if not told:
+        return _tile("plain", "Undelivered", "-", "no worker has reported")
+    if not behind:
+        return _tile("plain", "Undelivered", "0 B", "no worker is behind")
+    oldest = max(behind, key=lambda w: float(w["behind_seconds"]))
+    return _tile(
+        _toneOf(status, *_LAG),
+        "Undelivered",
+        octets(sum(w["behind_octets"] for w in behind)),
+        tags.transparent(
+            f"oldest line {span(oldest['behind_seconds'])}, ", link(oldest["name"], "")
+        ),
+        f"{quantity(len(behind))} worker{'s'[: len(behind) > 1]} behind",
+    )
+
+
+def _journal(status: Mapping[str, Any]) -> Tag:
     journal = status["journal"]
-    position = journal["position"]
     used, most = journal["octets"], journal["octets_max"]
+    kinds = {one["kind"] for one in status["problems"] if one["what"] == "journal"}
     meter = Tag("meter", {"min": "0", "max": str(most), "high": str(most * 3 // 4)})
     meter(value=str(used))
-    meter.attributes["aria-label"] = "journal"
-    return tags.transparent(
-        facts(
-            [
-                (
-                    "Journal",
-                    tags.transparent(
-                        f"{octets(used)} of {octets(most)} ",
-                        badge("full") if journal["full"] else "",
-                        meter,
-                    ),
-                ),
-                ("Waiting for a commit", octets(journal["waiting_octets"])),
-                (
-                    "Connections",
-                    f"{status['connections']}, {status['handshakes']} in handshake",
-                ),
-                ("Commits", quantity(status["commits"]["count"])),
-                *[
-                    (
-                        f"{_OURS[one['role']]} certificate expires",
-                        day(one["expires"]),
-                    )
-                    for one in status["certificates"]
-                    if one["role"] in _OURS
-                ],
-            ]
+    meter.attributes["aria-label"] = "Share of the journal's limit in use"
+    return _tile(
+        _toneOf(status, *_JOURNAL),
+        "Journal",
+        tags.transparent(
+            tags.span(octets(used)),
+            tags.small(f" of {octets(most)} "),
+            [badge(kind, severityOf(kind)) for kind in _JOURNAL if kind in kinds],
         ),
-        table(
-            "outputs",
-            ("Output", "File", "Behind", "State"),
-            [
-                (
-                    output["name"],
-                    visible(output["path"], 300),
-                    f"{quantity(max(0, position - output['position']))} batches",
-                    badge("ok")
-                    if output["blocked"] is None
-                    else tags.transparent(
-                        badge("blocked"), f" {visible(output['blocked'], 300)}"
-                    ),
-                )
-                for output in status["outputs"]
-            ],
+        meter,
+        f"{octets(journal['waiting_octets'])} waiting for a commit",
+        f"{quantity(status['commits']['count'])} commits",
+    )
+
+
+def _outputs(status: Mapping[str, Any]) -> Tag:
+    position = status["journal"]["position"]
+    lines = []
+    for output in status["outputs"]:
+        behind = max(0, position - output["position"])
+        lines.append(
+            tags.li(
+                tags.b(output["name"]),
+                " ",
+                badge("ok")
+                if output["blocked"] is None
+                else badge("blocked", severityOf("blocked")),
+                f" {quantity(behind)} batches behind" if behind else " up to date",
+                tags.span(visible(output["path"], 300), class_="when"),
+                class_="output",
+            )
+        )
+    return tags.div(
+        tags.dt("Outputs"),
+        tags.dd(tags.ul(lines) if lines else "none", class_="outputs"),
+        class_=f"wide {_toneOf(status, 'blocked')}",
+    )
+
+
+def _certificates(status: Mapping[str, Any]) -> Tag:
+    """When the next certificate expires, and the listener's own."""
+    first = min(status["certificates"], key=lambda one: float(one["expires"]))
+    who = (
+        link(first["name"], "")
+        if first["role"] == "worker"
+        else _OURS.get(first["role"], first["role"])
+    )
+    return _tile(
+        _toneOf(status, "expiring"),
+        "Next certificate expires",
+        day(first["expires"]),
+        who,
+        *[
+            f"{_OURS[one['role']]} {day(one['expires'])}"
+            for one in status["certificates"]
+            if one["role"] in _OURS and one is not first
+        ],
+    )
+
+
+def overview(status: Mapping[str, Any]) -> Tag:
+    """The numbers to know first: workers, lines, lag, journal, outputs, certificates."""
+    total = sum([w["lines_per_second"] for w in status["workers"]])
+    return tags.dl(
+        _workers(status),
+        _tile(
+            "plain",
+            "Lines a second",
+            rate(total),
+            f"{quantity(status['lines'])} since the start",
         ),
+        _lag(status),
+        _journal(status),
+        _certificates(status),
+        _outputs(status),
+        class_="tiles",
     )

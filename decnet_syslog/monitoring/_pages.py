@@ -20,10 +20,13 @@ from twisted.web.server import Request
 from twisted.web.template import Tag, flattenString
 
 from ._events import Event
-from ._fleetpage import SEARCH_CHARACTERS_MAX, View, WorkerNamed, fleetPage
+from ._fleetpage import fleetPage
+from ._icon import ICONS
 from ._site import Document, withoutBody
+from ._view import View
 from ._workerpage import strangerPage, workerPage
 from ._workerrecord import workerRecord
+from ._workertable import WorkerNamed
 
 __all__ = ["makePages"]
 
@@ -105,15 +108,6 @@ class _Page(Resource):
         return octets
 
 
-def _view(request: Request) -> View:
-    """The selection that a request asks for; an invalid query selects everything."""
-    arguments = request.args or {}
-    search = arguments.get(b"q", [b""])[0].decode("utf-8", "replace").strip()
-    number = arguments.get(b"page", [b""])[0]
-    page = int(number) if number.isdigit() and len(number) < 6 else 1
-    return View(search[:SEARCH_CHARACTERS_MAX], max(1, page))
-
-
 class _Fleet(_Page):
     """The page of the fleet."""
 
@@ -124,7 +118,7 @@ class _Fleet(_Page):
 
     def render_GET(self, request: Request) -> bytes:
         """Render the selected workers."""
-        view = _view(request)
+        view = View.of(request.args or {})
         return self.answer(
             request,
             view,
@@ -248,9 +242,13 @@ def makePages(
     """
     printer = Printer(facts)
 
-    def ours(name: str, contentType: bytes) -> Resource:
-        octets = resources.files(__package__).joinpath(name).read_bytes()
+    def fixed(octets: bytes, contentType: bytes) -> Resource:
         return Document(contentType, lambda: octets)
+
+    def ours(name: str, contentType: bytes) -> Resource:
+        return fixed(
+            resources.files(__package__).joinpath(name).read_bytes(), contentType
+        )
 
     return {
         b"": _Fleet(printer, worker, hidden),
@@ -260,4 +258,8 @@ def makePages(
         ),
         b"page.css": ours("page.css", b"text/css; charset=utf-8"),
         b"page.js": ours("page.js", b"text/javascript; charset=utf-8"),
+        **{
+            name.encode("ascii"): fixed(octets, b"image/svg+xml")
+            for name, octets in ICONS.items()
+        },
     }

@@ -127,8 +127,16 @@ def problemRecord(
 
 
 def bySeverity(found: Iterable[_Record]) -> list[_Record]:
-    """Problems, errors before warnings and then the worst kind first."""
-    order = list(PROBLEMS)
+    """
+    Problems, errors before warnings and then the worst kind first.
+
+    A kind of a listener of another version comes last among those of its severity.
+    """
+    ranks = {kind: rank for rank, kind in enumerate(PROBLEMS)}
     return sorted(
-        found, key=lambda one: (one["severity"] != ERROR, order.index(one["kind"]))
+        found,
+        key=lambda one: (
+            one["severity"] != ERROR,
+            ranks.get(one["kind"], len(ranks)),
+        ),
     )

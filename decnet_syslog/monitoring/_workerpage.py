@@ -8,10 +8,20 @@ from urllib.parse import quote
 
 from twisted.web.template import Flattenable, Tag, tags
 
-from ._curve import curve
+from ._blocks import (
+    LIVE,
+    Column,
+    badge,
+    empty,
+    events,
+    facts,
+    section,
+    table,
+)
+from ._charts import charts
 from ._events import Event
-from ._frame import badge, document, empty, events, facts, section, table
-from ._history import DAY_STEPS, LATELY_STEPS, History
+from ._frame import document
+from ._history import DAY_S, LATELY_S
 from ._known import EXCERPT_OCTETS_MAX, Worker
 from ._shown import day, moment, octets, quantity, rate, span, visible, visibleLine
 
@@ -24,13 +34,34 @@ UP = "../"
 STREAM_CHARACTERS = 8
 
 
+_FILES = (
+    Column("File"),
+    Column("Stream"),
+    Column("Delivered", "n"),
+    Column("Of", "n"),
+    Column("Oldest line", "n"),
+    Column("Last received, UTC"),
+)
+
+_GAPS = (
+    Column("Reported, UTC"),
+    Column("File"),
+    Column("Octets", "n"),
+    Column("From", "n"),
+    Column("Reason"),
+)
+
+
 def _how(fact: Mapping[str, Any]) -> Flattenable:
     """The alarms and the facts."""
     alarms = [
         tags.li(
-            badge(kind),
-            f" {visible(alarm['text'], 500)}",
-            tags.span(f" raised {span(alarm['seconds'])} ago", class_="when"),
+            tags.div(badge(kind, alarm["severity"]), class_="kind"),
+            tags.div(
+                visible(alarm["text"], 500),
+                tags.span(f" for {span(alarm['seconds'])}", class_="when"),
+                tags.p(tags.b("Remedy: "), f"{alarm['remedy']}.", class_="remedy"),
+            ),
         )
         for kind, alarm in fact["alarms"].items()
     ]
@@ -75,13 +106,6 @@ def _newest(worker: Worker, hidden: bool) -> Flattenable:
     )
 
 
-def _curve(history: History, steps: int, title: str) -> Tag:
-    values = history.values
-    most = max(values, default=0.0)
-    said = f"{title}: {f'{rate(most)} lines a second at most' if most else 'none'}"
-    return tags.figure(curve(values, steps, said), tags.figcaption(said))
-
-
 def _files(fact: Mapping[str, Any], worker: Worker) -> Flattenable:
     """The files that sent, the latest first, and those that are behind without having sent."""
     behind = {(s["stream"], s["generation"]): s for s in fact["streams"]}
@@ -89,8 +113,9 @@ def _files(fact: Mapping[str, Any], worker: Worker) -> Flattenable:
     rows = []
     for key in dict.fromkeys([*sent, *behind]):
         stream, state = sent.get(key), behind.get(key)
-        size = "everything" if state is None else octets(state["size"])
         have = stream.end if stream is not None else behind[key]["position"]
+        # The report may be older than what has been received since.
+        size = "everything" if state is None else octets(max(have, state["size"]))
         rows.append(
             (
                 visible(stream.name, 200) if stream is not None else "not sent yet",
@@ -103,8 +128,7 @@ def _files(fact: Mapping[str, Any], worker: Worker) -> Flattenable:
         )
     if not rows:
         return empty("No file has sent since the start.")
-    head = ("File", "Stream", "Delivered", "Of", "Oldest line", "Last received, UTC")
-    return table("files", head, rows)
+    return table("files", "Files of this worker", _FILES, rows)
 
 
 def _gaps(worker: Worker) -> Flattenable:
@@ -112,7 +136,8 @@ def _gaps(worker: Worker) -> Flattenable:
         return empty("None since the start.")
     return table(
         "gaps",
-        ("Reported, UTC", "File", "Octets", "From", "Reason"),
+        "The last gaps, newest first",
+        _GAPS,
         [
             (
                 moment(gap.at),
@@ -141,25 +166,30 @@ def workerPage(
     @param hidden: whether to show no worker's lines.
     """
     name = visible(worker.name, 80)
+    state = fact["state"]
+    alarm = fact["alarms"].get(state)
+    curves = {
+        "lines_per_second_lately": worker.lately.asRecord(LATELY_S),
+        "lines_per_second_day": worker.day.asRecord(DAY_S),
+    }
     return document(
-        f"{name}: {fact['state']}",
+        f"{name}: {state}",
         status,
         UP,
-        Tag("h1", {"id": "name", "data-live": ""})(name, " ", badge(fact["state"])),
+        tags.p(tags.a("\u2039 All workers", href=UP), class_="crumb"),
+        Tag("h1", {"id": "name", **LIVE})(
+            name, " ", badge(state, None if alarm is None else alarm["severity"])
+        ),
         section("how", "State", _how(fact)),
         section("newest", "Newest line", _newest(worker, hidden)),
-        section(
-            "rates",
-            "Lines a second",
-            tags.div(
-                _curve(worker.lately, LATELY_STEPS, "The last half hour"),
-                _curve(worker.day, DAY_STEPS, "The last day"),
-                class_="rates",
-            ),
-        ),
+        section("rates", "Lines a second", charts(curves, status["time"])),
         section("files", "Files", _files(fact, worker)),
         section("gaps", "Gaps", _gaps(worker)),
-        section("events", "Events", events([event.asRecord() for event in recent], UP)),
+        section(
+            "events",
+            "Events",
+            events([event.asRecord() for event in recent], UP, ofOneWorker=True),
+        ),
         record=f"{quote(worker.name, safe='')}/status.json",
     )
 

@@ -35,6 +35,7 @@ class AccessTests(PagesTestCase):
                         "default-src 'none'",
                         "form-action 'self'",
                         "frame-ancestors 'none'",
+                        "img-src 'self'",
                         "script-src 'self'",
                         "style-src 'self'",
                     ],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from itertools import product
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -26,8 +27,8 @@ RULES = ROOT / "docs/examples" / "prometheus-alerts.yml"
 
 DASHBOARD = ROOT / "docs/examples" / "grafana.json"
 
-# Every clone contains the picture.
-PICTURE_OCTETS_MAX = 400_000
+# Every clone contains the pictures.
+PICTURES_OCTETS_MAX = 1_500_000
 
 _METRIC = re.compile(r"^``(decnet_\w+)`` +(\w+) ", re.MULTILINE)
 _KIND = re.compile(r"^``([a-z-]+)`` +(Alarm: )?", re.MULTILINE)
@@ -64,7 +65,9 @@ class ReferenceTests(SynchronousTestCase):
         options = {f"--{name}" for name, *_ in STATUS_PARAMETERS}
         options.add("--hide-lines")
         self.assertIn("hide-lines", [name for name, *_ in ListenerOptions.optFlags])
-        found = set(re.findall(r"^``(--[a-z-]+)`` ", text(), re.MULTILINE))
+        page = text()
+        start, end = page.index("\nOption, at both ends\n"), page.index("\nPath\n")
+        found = set(re.findall(r"^``(--[a-z-]+)`` ", page[start:end], re.MULTILINE))
         self.assertEqual(found, options)
 
     def test_servedPaths(self) -> None:
@@ -87,14 +90,27 @@ class ReferenceTests(SynchronousTestCase):
 
 
 class PictureTests(SynchronousTestCase):
-    """The picture of the page, made by tests/monitoring/test_browser.py."""
+    """The pictures of the pages, made by benchmarks/pictures.py."""
 
-    def test_pictureIsShown(self) -> None:
-        """The picture exists, is shown, and is small."""
-        self.assertIn(".. image:: status.png\n", text())
-        octets = (ROOT / "docs/status.png").read_bytes()
-        self.assertTrue(octets.startswith(b"\x89PNG\r\n"))
-        self.assertLess(len(octets), PICTURE_OCTETS_MAX)
+    def test_picturesAreShown(self) -> None:
+        """Each page is there in both widths and themes, shown, and all are small."""
+        pages = ("fleet-3", "fleet-50", "fleet-500", "worker")
+        expected = {
+            f"{page}-{width}-{theme}.png"
+            for page, width, theme in product(pages, (1280, 390), ("light", "dark"))
+        }
+        pictures = {
+            path.name: path.read_bytes() for path in (ROOT / "docs/pictures").iterdir()
+        }
+        self.assertEqual(set(pictures), expected)
+        shown = set(re.findall(r"image:: pictures/(\S+)$", text(), re.MULTILINE))
+        self.assertEqual(shown, expected)
+        for name, octets in pictures.items():
+            self.assertTrue(octets.startswith(b"\x89PNG\r\n"), name)
+            width = int.from_bytes(octets[16:20], "big")
+            self.assertEqual(width, int(name.split("-")[-2]), name)
+        total = sum(len(octets) for octets in pictures.values())
+        self.assertLess(total, PICTURES_OCTETS_MAX)
 
 
 class DashboardTests(SynchronousTestCase):

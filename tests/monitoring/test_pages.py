@@ -11,9 +11,11 @@ from twisted.web.template import Tag
 
 from decnet_syslog.monitoring import _fleetpage as fleetpage
 from decnet_syslog.monitoring import _pages as pages
-from decnet_syslog.monitoring._fleetpage import ROWS_MAX, View
+from decnet_syslog.monitoring._controls import ROWS_MAX
 from decnet_syslog.monitoring._known import EXCERPT_OCTETS_MAX
 from decnet_syslog.monitoring._pages import PAGES_MAX
+from decnet_syslog.monitoring._problemkinds import PROBLEMS
+from decnet_syslog.monitoring._view import View
 
 from ..reading import Page, ask
 from ..watched import (
@@ -33,9 +35,9 @@ from ..watched import (
 # The only elements that our pages use, whatever text they show.
 ELEMENTS = set(
     """
-    html head meta title link script noscript body header main footer section h1 h2 p a
-    span b button form label input table thead tbody tr th td time ul li dl div dt dd
-    code pre figure figcaption meter svg polygon polyline
+    html head meta title link script noscript body header main footer nav section h1 h2 p
+    a span b small button form label input select option table caption thead tbody tr th
+    td time ul li dl div dt dd code pre figure figcaption meter svg polygon polyline line
     """.split()  # noqa: SIM905 (forty quotes say nothing)
 )
 
@@ -64,9 +66,9 @@ class FleetPageTests(PagesTestCase):
 
     def test_workersRows(self) -> None:
         """
-        Each worker is shown with its state, when it was last heard, its lag, its rate
-        as a curve, its newest line, its address, its certificate's end and its gaps;
-        the worst come first.
+        Each worker is shown with its state, its lag, its rate also as a curve, when it
+        was last heard, its address, its certificate's end, its gaps and its newest
+        line; the worst come first.
         """
         twelve(self.watched)
         page = self.page("/")
@@ -87,19 +89,21 @@ class FleetPageTests(PagesTestCase):
                 REVOKED: "revoked",
             },
         )
-        self.assertEqual(workers[SILENT][1], "2 min")
-        self.assertEqual(workers["decky-01"][1], "0 s")
-        self.assertEqual(workers[LAGGING][2], "5.0 MiB, 95 s")
-        self.assertEqual(workers["decky-01"][2], "0")
-        self.assertIn("at most in half an hour", workers["decky-01"][3])
-        self.assertEqual(workers["decky-01"][4], "198.51.100.11:40077")
-        self.assertEqual(workers[EXPIRING][5], "2026-12-05")
-        self.assertEqual((workers[GAPPED][6], workers["decky-01"][6]), ("1", "0"))
+        self.assertEqual(workers[LAGGING][1:3], ["95 s", "5.0 MiB"])
+        self.assertEqual(workers["decky-01"][1:3], ["0", "0"])
+        self.assertRegex(workers["decky-01"][3], r"^[0-9.]+$")
+        said = [svg["aria-label"] or "" for svg in page.having("svg")]
+        self.assertEqual(sum("at most in half an hour" in one for one in said), 12)
+        self.assertEqual(workers[SILENT][5], "2 min")
+        self.assertEqual(workers["decky-01"][5], "0 s")
+        self.assertEqual(workers["decky-01"][6], "198.51.100.11:40077")
+        self.assertEqual(workers[EXPIRING][7], "2026-12-05")
+        self.assertEqual((workers[GAPPED][8], workers["decky-01"][8]), ("1", "0"))
         self.assertRegex(
-            workers["decky-01"][7],
+            workers["decky-01"][9],
             r"<134>1 2026-11-23T14:.*login as \w+ failed$|\u2026$",
         )
-        self.assertEqual(workers[REVOKED][7], "\u2013")
+        self.assertEqual(workers[REVOKED][9], "\u2013")
         links = {a["href"] for a in page.having("a")}
         self.assertLessEqual({f"worker/{name}" for name in NAMES}, links)
 
@@ -112,23 +116,23 @@ class FleetPageTests(PagesTestCase):
         self.watched.outputs[1].blocked = "No space left on device"
         self.watched.clock.advance(1)
         page = self.page("/")
-        self.assertIn("5 problems", page.text)
+        self.assertIn("4 problems", page.text)
+        self.assertIn("1 warning", page.text)
         self.assertIn(f"{SILENT} nothing received for", page.sections["problems"])
-        kinds = re.findall("\u25b2 ([a-z]+)", page.sections["problems"])
+        every = "|".join(PROBLEMS)
+        kinds = re.findall(f"[\u25b2\u25c6] ({every})", page.sections["problems"])
         self.assertEqual(kinds, ["blocked", "silent", "gap", "lagging", "expiring"])
         self.assertIn("octets in 1 gap will never arrive", page.sections["problems"])
-        self.assertEqual(
-            page.tables["outputs"][1:],
-            [
-                ["raw", "/var/log/decnet-syslog/master.log", "0 batches", "\u25cf ok"],
-                [
-                    *("json", "/var/log/decnet-syslog/master.json", "0 batches"),
-                    "\u25b2 blocked No space left on device",
-                ],
-            ],
-        )
-        self.assertIn("30.0 MiB of 1.0 GiB", page.sections["works"])
-        self.assertIn("Master certificate expires2027-09-19", page.sections["works"])
+        overview = page.sections["overview"]
+        for said in (
+            "raw \u25cf ok up to date/var/log/decnet-syslog/master.log",
+            "json \u25b2 blocked up to date/var/log/decnet-syslog/master.json",
+            "30.0 MiB of 1.0 GiB",
+            f"2026-12-05{EXPIRING}",
+            "Master 2027-09-19",
+        ):
+            self.assertIn(said, overview)
+        self.assertIn("json No space left on device", page.sections["problems"])
         kinds = [row[1] for row in page.tables["events"][1:]]
         self.assertEqual(
             sorted(kinds), sorted(["silent", "lagging", "expiring", "gap", "refused"])
@@ -140,12 +144,12 @@ class FleetPageTests(PagesTestCase):
         page = self.page("/")
         self.assertIn("all is well", page.text)
         self.assertIn("No workers yet.", page.sections["workers"])
-        self.assertIn("None.", page.sections["events"])
+        self.assertIn("No events since the start.", page.sections["events"])
 
     def test_largeFleet(self) -> None:
         """
         A page shows a part of a large fleet and links to the rest; a search finds a
-        name, a state or an address.
+        name or an address.
         """
         for number in range(2 * ROWS_MAX + 1):
             self.watched.enroll(f"w{number:03d}")
@@ -153,16 +157,44 @@ class FleetPageTests(PagesTestCase):
         self.watched.look()
         first = self.page("/")
         self.assertEqual(len(first.workers()), ROWS_MAX)
-        self.assertIn("page 1 of 3", first.text)
-        self.assertIn("?q=&page=2", {a["href"] for a in first.having("a")})
-        self.assertEqual(list(self.page("/?page=3").workers()), ["w007"])
-        self.assertIn("page 3 of 3", self.page("/?page=99999").text)
-        self.assertIn("page 1 of 3", self.page("/?page=0&page=x").text)
+        self.assertEqual(next(iter(first.workers())), "w007")
+        self.assertIn("1\u201350 of 101", first.text)
+        self.assertEqual(list(self.page("/?page=3").workers()), ["w100"])
+        self.assertIn("101\u2013101 of 101", self.page("/?page=99999").text)
+        self.assertIn("1\u201350 of 101", self.page("/?page=0&page=x").text)
         self.assertEqual(list(self.page("/?q=W007").workers()), ["w007"])
         self.watched.clock.advance(1)
-        self.assertEqual(list(self.page("/?q=ok").workers()), ["w007"])
         self.assertEqual(list(self.page("/?q=198.51").workers()), ["w007"])
-        self.assertIn("No matching workers.", self.page("/?q=nobody").text)
+        self.assertIn("No worker matches.", self.page("/?q=nobody").text)
+
+    def test_pagesBothWays(self) -> None:
+        """
+        Above and below the table are links to the first, previous, next and last page;
+        they keep the search, the filter and the order.
+        """
+        for number in range(2 * ROWS_MAX + 1):
+            self.watched.enroll(f"w{number:03d}")
+        self.watched.look()
+        common = "?q=w&state=absent&sort=-name"
+        first, middle, last = common, f"{common}&page=2", f"{common}&page=3"
+        for path, expected in (
+            (first, [middle, last]),
+            (middle, [first, first, last, last]),
+            (last, [first, middle]),
+        ):
+            page = self.page(f"/{path}")
+            links = [
+                a["href"]
+                for a in page.having("a")
+                if (a.get("aria-label") or "").endswith(" page")
+            ]
+            self.assertEqual(links, expected * 2)
+            navs = [nav["aria-label"] for nav in page.having("nav")]
+            self.assertIn("Pages, top", navs)
+            self.assertIn("Pages, bottom", navs)
+        self.assertEqual(next(iter(self.page(f"/{first}").workers())), "w100")
+        self.watched.clock.advance(1)
+        self.assertEqual(list(self.page(f"/{last}").workers()), ["w000"])
 
 
 class WorkerPageTests(PagesTestCase):
@@ -186,7 +218,8 @@ class WorkerPageTests(PagesTestCase):
         self.assertEqual(len(page.having("svg")), 2)
         self.assertEqual(len(page.having("polyline")), 2)
         links = {a["href"] for a in page.having("a")}
-        self.assertLessEqual({"../", "../#problems", f"../worker/{GAPPED}"}, links)
+        self.assertLessEqual({"../", "../#problems"}, links)
+        self.assertIn("See the gap records in the outputs.", page.sections["how"])
 
     def test_reportedAndReceived(self) -> None:
         """
@@ -326,6 +359,9 @@ class HostileTests(PagesTestCase):
         self.assertInert(page)
         (field,) = page.having("input")
         self.assertEqual(field["value"], '"><script>\\x00')
+        links = [a["href"] or "" for a in page.having("a")]
+        for one in links:
+            self.assertNotIn("<script>", one)
 
     def test_scriptInEvent(self) -> None:
         """A script in any part of an event is shown as text."""
@@ -343,7 +379,15 @@ class HostileTests(PagesTestCase):
         self.watched.outputs[0].blocked = SCRIPT
         page = self.page("/")
         self.assertInert(page)
-        self.assertEqual(page.sections["works"].count(SCRIPT), 2)
+        self.assertEqual(page.sections["overview"].count(SCRIPT), 1)
+        self.assertEqual(page.sections["problems"].count(SCRIPT), 1)
+
+    def test_scriptInHostName(self) -> None:
+        """A script in the name of the listener's machine is shown as text."""
+        self.watched.host = f"{SCRIPT}\u202e"
+        page = self.page("/")
+        self.assertInert(page)
+        self.assertIn(f"{SCRIPT}\\u202e: decnet-listener, up 0 s", page.text)
 
 
 class CostTests(PagesTestCase):
