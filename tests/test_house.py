@@ -319,7 +319,6 @@ STILL_LONG = {
     "journal/_groupcommit.py",
     "journal/_space.py",
     "journal/_sqlite.py",
-    "master/_service.py",
     "master/_status.py",
     "monitoring/_metrics.py",
     "nats/_bus.py",

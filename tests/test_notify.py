@@ -20,7 +20,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.cli import main
-from decnet_syslog.master._service import answers
+from decnet_syslog.master._parts import answers
 from decnet_syslog.notify import (
     Notifier,
     ServiceManager,

@@ -44,6 +44,7 @@ from ..trust import (
     together,
 )
 from ._service import ListenerService
+from ._settings import ListenerSettings
 from ._status import watchListener
 
 __all__ = ["Options", "makeService"]
@@ -229,17 +230,19 @@ def makeService(options: Options) -> IService:
     listener = ListenerService(
         reactor,
         context,
-        options["host"],
-        options["port"],
+        ListenerSettings(
+            options["host"],
+            options["port"],
+            options["journal"] if shared else str(journal),
+            limits,
+            onHostnameMismatch=options["on-hostname-mismatch"],
+            proxies=options.proxies,
+            reusePort=bool(options["reuse-port"]),
+        ),
         openJournal,
-        options["journal"] if shared else str(journal),
         makeOutputs(options, lock, ours),
-        limits,
         lock=None if shared else lock,
         refuseCertificate=admission.refuse,
-        onHostnameMismatch=options["on-hostname-mismatch"],
-        proxies=options.proxies,
-        reusePort=bool(options["reuse-port"]),
     )
 
     def use(bundle: Bundle) -> None:

@@ -10,8 +10,7 @@ one that is stopped: the listener holds the position.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from twisted.application.service import Service
@@ -23,8 +22,8 @@ from twisted.internet.interfaces import (
 )
 from twisted.logger import Logger
 
-from ..files import FILES_MAX, FollowedFiles
-from ..sending import CHUNK_OCTETS, Counts, Session
+from ..files import FollowedFiles
+from ..sending import Counts, Session
 from ..signals import ServiceSignals
 from ..wire import BYE, ControlLine
 from ._connector import EndpointConnector
@@ -40,6 +39,7 @@ from ._masters import Address, Masters
 from ._protocol import ForwarderProtocol
 from ._pulse import Pulse
 from ._saving import OffsetSaver
+from ._settings import ForwarderSettings
 from ._srv import Directory
 from ._stateopening import openState
 
@@ -73,62 +73,41 @@ class ForwarderService(Service):
         context: Callable[[], IOpenSSLClientConnectionCreator],
         refusal: Callable[[], str | None],
         masters: Masters,
-        patterns: Sequence[str],
-        statePath: Path,
-        *,
-        delivery: str,
-        pollSeconds: float,
-        messageOctetsMax: int,
-        lagOctetsMax: int | None,
-        filesMax: int = FILES_MAX,
-        rotated: Sequence[str] = (),
-        chunkOctets: int = CHUNK_OCTETS,
-        resendToNewMaster: bool = True,
+        settings: ForwarderSettings,
         directory: Directory | None = None,
         workerName: Callable[[], str] = lambda: "",
     ) -> None:
         """
-        @param rotated: patterns of rotated files in other directories or under other names.
         @param workerName: returns the name in the certificate that is in use.
         @param directory: if given, it is asked for the masters before the first connection.
         @param context: makes the TLS settings of the next connection.
         @param refusal: why TLS refused the last master, or C{None}.
-        @param delivery: auto, acked or plain.
         """
         self._reactor = reactor
         self._context = context
         self._refusal = refusal
         self._masters = masters
-        self._patterns = patterns
-        self._statePath = statePath
-        self._deliveryWanted = delivery
-        self._pollSeconds = pollSeconds
-        self._messageOctetsMax = messageOctetsMax
-        self._lagOctetsMax = lagOctetsMax
-        self._filesMax = filesMax
-        self._rotated = rotated
-        self._chunkOctets = chunkOctets
+        self._settings = settings
         self._workerName = workerName
         self._counts = Counts()
-        self._resend = resendToNewMaster
         self._directory = directory
         self._signals = ServiceSignals(reactor, self._hungUp)
 
     def startService(self) -> None:
         """Open the state database, start looking at the files, connect."""
         super().startService()  # type: ignore[no-untyped-call]
-        filesMax = filesThatFit(self._filesMax)
+        filesMax = filesThatFit(self._settings.filesMax)
         self._signals.ignore()
-        self._store = openState(self._statePath)
+        self._store = openState(self._settings.statePath)
         self._files = FollowedFiles(
-            self._patterns,
+            self._settings.patterns,
             self._store,
             self._reactor.seconds,
-            messageOctetsMax=self._messageOctetsMax,
-            lagOctetsMax=self._lagOctetsMax,
+            messageOctetsMax=self._settings.messageOctetsMax,
+            lagOctetsMax=self._settings.lagOctetsMax,
             events=reportFileEvent,
             filesMax=filesMax,
-            rotated=self._rotated,
+            rotated=self._settings.rotated,
         )
         self._states = FileStates(self._files, self._counts, self._reactor.seconds)
         self._thread = FilesThread(self._reactor)
@@ -141,9 +120,9 @@ class ForwarderService(Service):
             self._files,
             self._counts,
             self._workerName,
-            delivery=self._deliveryWanted,
-            resendToNewMaster=self._resend,
-            chunkOctets=self._chunkOctets,
+            delivery=self._settings.delivery,
+            resendToNewMaster=self._settings.resendToNewMaster,
+            chunkOctets=self._settings.chunkOctets,
         )
         self._factory = ForwarderFactory(
             self._reactor,
@@ -154,13 +133,15 @@ class ForwarderService(Service):
         )
         self._connector = EndpointConnector(self._endpoint, self._factory)
         self._factory.connector = self._connector
-        directories = {os.path.dirname(os.path.abspath(p)) for p in self._patterns}
+        directories = {
+            os.path.dirname(os.path.abspath(p)) for p in self._settings.patterns
+        }
         self._looks = FileLooks(
             self._reactor,
             self._thread,
             self._files,
             directories,
-            self._pollSeconds,
+            self._settings.pollSeconds,
             self._looked,
         )
         self._looks.start()
@@ -179,7 +160,7 @@ class ForwarderService(Service):
         self._signals.catchWhenRunning()
         self._log.info(
             "following {files}; sending to {masters}",
-            files=", ".join(self._patterns),
+            files=", ".join(self._settings.patterns),
             masters=", ".join(map(str, self._masters.addresses)),
         )
 

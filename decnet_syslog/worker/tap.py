@@ -45,6 +45,7 @@ from ..trust import (
 from ..wire import MESSAGE_OCTETS_MAX
 from ._masters import Address, Masters
 from ._service import ForwarderService
+from ._settings import ForwarderSettings
 from ._srv import Directory
 from ._status import watchForwarder
 
@@ -309,16 +310,18 @@ def makeService(options: Options) -> IService:
         current,
         refusal,
         masters,
-        options.logFiles,
-        Path(os.path.abspath(options["state-db"])),
-        delivery=options["delivery"],
-        pollSeconds=options["poll-interval"],
-        messageOctetsMax=options["max-message"],
-        lagOctetsMax=options["max-lag-bytes"] or None,
-        filesMax=options["max-files"],
-        rotated=options.rotated,
-        chunkOctets=options["batch-bytes"],
-        resendToNewMaster=options["on-new-master"] == "resend",
+        ForwarderSettings(
+            options.logFiles,
+            Path(os.path.abspath(options["state-db"])),
+            delivery=options["delivery"],
+            pollSeconds=options["poll-interval"],
+            messageOctetsMax=options["max-message"],
+            lagOctetsMax=options["max-lag-bytes"] or None,
+            filesMax=options["max-files"],
+            rotated=options.rotated,
+            chunkOctets=options["batch-bytes"],
+            resendToNewMaster=options["on-new-master"] == "resend",
+        ),
         directory=records,
         workerName=lambda: _nameOf(renewal.bundle),
     )

@@ -32,6 +32,7 @@ from decnet_syslog.trust._contexts import forwarderContext
 from decnet_syslog.worker import _masters as masters
 from decnet_syslog.worker._masters import Address, Masters
 from decnet_syslog.worker._service import ForwarderService
+from decnet_syslog.worker._settings import ForwarderSettings
 
 __all__ = ["DIRECTIONS", "Cutter", "Sessions", "everyOctet"]
 
@@ -220,12 +221,14 @@ class Sessions:
             Masters(
                 [Address(self.pair.host, self._port.getHost().port)], self._reactor
             ),
-            [str(self._worker.file)],
-            self._worker.bundle / "forwarder.db",
-            delivery="acked",
-            pollSeconds=0.5,
-            messageOctetsMax=65536,
-            lagOctetsMax=None,
+            ForwarderSettings(
+                [str(self._worker.file)],
+                self._worker.bundle / "forwarder.db",
+                delivery="acked",
+                pollSeconds=0.5,
+                messageOctetsMax=65536,
+                lagOctetsMax=None,
+            ),
         )
 
     def _acknowledged(self, service: ForwarderService) -> int:

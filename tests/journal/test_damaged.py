@@ -31,6 +31,7 @@ from decnet_syslog.files import Content, FileId, StateStore
 from decnet_syslog.journal._sqlite import Journal, JournalFailed
 from decnet_syslog.journal._values import Cursor, Deposit, FileLength
 from decnet_syslog.master._service import ListenerService
+from decnet_syslog.master._settings import ListenerSettings
 
 from ..doubles import PROVENANCE, STREAM, lines
 from ..peers import PairTestCase
@@ -294,11 +295,9 @@ class ProcessTests(PairTestCase):
             port = free.getsockname()[1]
         clock = Clock()
         context: Any = None
-        service = ListenerService(
-            clock, context, "127.0.0.1", port, openJournal, "j", []
-        )
+        settings = ListenerSettings("127.0.0.1", port, "j")
+        service = ListenerService(clock, context, settings, openJournal, [])
         service.privilegedStartService()
-        self.addCleanup(os.close, service._sockets[0])
         with socket.socket() as other:
             self.assertRaises(OSError, other.bind, ("127.0.0.1", port))
         self.assertRaises(SystemExit, service.startService)
