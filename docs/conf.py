@@ -7,6 +7,7 @@ The directive ``options`` takes the options from the programs, so that no page r
 from __future__ import annotations
 
 import importlib
+import posixpath
 import re
 import sys
 from pathlib import Path
@@ -79,11 +80,26 @@ class OptionsDirective(Directive):
 
 
 def linkPages(app: Any, doctree: Any) -> None:
-    """Pages are linked by their sources' names, which GitHub follows, too."""
+    """
+    Pages are linked by their sources' names, which GitHub follows, too. The pages of the root
+    directory are included by pages in docs/.
+    """
+    here = posixpath.dirname(app.env.docname)
     for reference in doctree.findall(nodes.reference):
-        match = re.fullmatch(r"(?:docs/|\.\./)?(\w+)\.rst", reference.get("refuri", ""))
-        if match and match[1].lower() in app.env.found_docs:
-            reference["refuri"] = f"{match[1].lower()}.html"
+        match = re.fullmatch(r"([\w/.-]+)\.rst(#.*)?", reference.get("refuri", ""))
+        if match is None:
+            continue
+        # From a page here, from one that it includes, or to a page of the root directory.
+        path = posixpath.normpath(posixpath.join(here, match[1]))
+        for name in (
+            path,
+            path.removeprefix("docs/"),
+            path.removeprefix("../").lower(),
+        ):
+            if name in app.env.found_docs:
+                uri = posixpath.relpath(name, here or ".")
+                reference["refuri"] = f"{uri}.html{match[2] or ''}"
+                break
 
 
 def setup(app: Any) -> None:

@@ -29,8 +29,8 @@ _PROGRAMS = {
 }
 
 
-class PageTests(SynchronousTestCase):
-    """Each block does what the page says."""
+class MachinesTestCase(SynchronousTestCase):
+    """A master and workers that are directories, with a CA."""
 
     timeout = 240
 
@@ -76,6 +76,10 @@ class PageTests(SynchronousTestCase):
         made = Bundle.load(self.top / name / ".decnet" / "agent").certificate
         self.assertEqual(peerName(made), name)
         return fingerprint(made)
+
+
+class PageTests(MachinesTestCase):
+    """Each block does what the page says."""
 
     def noKey(self) -> None:
         """Check that no worker's private key is on the master."""
