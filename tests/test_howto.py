@@ -133,7 +133,7 @@ class ReadingTests(SynchronousTestCase):
         self.assertEqual(count, [(records().count(b"\n"),)])
 
     def test_sqlite(self) -> None:
-        """The same with SQLite, whose table has the records unchanged."""
+        """SQLite keeps records that are loaded twice once, and unchanged."""
         requirePeer("sqlite3")
         shutil.copy(self.directory / "master.json", self.directory / "master.json.1")
         for _ in range(2):
