@@ -26,6 +26,7 @@ from decnet_syslog.monitoring._pages import makePages
 from decnet_syslog.monitoring._port import StatusPort
 from decnet_syslog.monitoring._site import Facts, makeSite
 from decnet_syslog.outputs._feeds import Feed
+from decnet_syslog.receiving._holding import FREE, Holding
 from decnet_syslog.wire._control import STATE
 from decnet_syslog.wire._record import Provenance
 from decnet_syslog.wire._report import Report
@@ -133,7 +134,10 @@ class Watched:
         self.outputs = [self._output("raw", "log"), self._output("json", "json")]
         works = SimpleNamespace(
             factory=SimpleNamespace(
-                connections=[], reported=None, emptyFrames=Counter()
+                connections=[],
+                reported=None,
+                emptyFrames=Counter(),
+                holding=Holding(self.clock, 0, lambda worker: FREE),
             ),
             commits=self.commits,
             journal=SimpleNamespace(octets=31_457_280, keptOctets=1_048_576),

@@ -69,6 +69,19 @@ class PendingBudget:
         """Also ask C{crowded(worker)}."""
         self._others.append(crowded)
 
+    def why(self, worker: str) -> tuple[str, str]:
+        """Why a depositor of a worker has to wait: a word, and a text for people."""
+        if self.isDiskFull:
+            return ("journal", "no room for lines on the journal's disk")
+        if self._journal.octetsOf.get(worker, 0) >= self.left:
+            return (
+                "journal",
+                "the journal is full of lines that an output cannot write, or not fast enough",
+            )
+        if any(crowded(worker) for crowded in self._others):
+            return ("output", "an output is far behind with this worker's lines")
+        return ("memory", "octets wait for the journal's disk (--max-pending)")
+
     def isSpent(self, worker: str, octets: int) -> bool:
         """
         Whether a depositor of a worker has to wait.

@@ -205,6 +205,10 @@ class GroupCommit:
         """
         return self.full or self._budget.isSpent(worker, octets)
 
+    def whyHeld(self, worker: str) -> tuple[str, str]:
+        """Why a worker's octets have to wait: a word, and a text for people."""
+        return ("journal", self.why) if self.full else self._budget.why(worker)
+
     def accountPending(self, worker: str, octets: int) -> None:
         """Count octets that wait for a commit; negative if they do not wait any more."""
         self._budget.accountPending(worker, octets)

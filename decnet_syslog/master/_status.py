@@ -29,6 +29,7 @@ from ..monitoring import (
     StatusOptions,
     WatchService,
     Worker,
+    buildFacts,
     listenerMetrics,
     makePages,
     newestRecord,
@@ -36,6 +37,7 @@ from ..monitoring import (
     severityOf,
     utcText,
 )
+from ..receiving import HELD_REASONS
 from ..trust import Bundle
 from ._service import ListenerService
 
@@ -132,7 +134,7 @@ class ListenerStatus:
                     max(before.heard, heard),
                     min(before.expires or expires, expires),
                 )
-        self.fleet.look(present)
+        self.fleet.look(present, self._listener.works.factory.holding.held())
 
     def facts(self) -> dict[str, Any]:
         """The whole status, as the JSON document has it."""
@@ -164,6 +166,7 @@ class ListenerStatus:
             "hot_path": hotpath.description,
             "host": socket.gethostname(),
             "time": utcText(wall),
+            "build": buildFacts(),
             "started": utcText(self._started),
             "uptime": round(now - self._startedAt, 3),
             "ok": not problems,
@@ -225,6 +228,8 @@ class ListenerStatus:
     def _worker(self, worker: Worker, now: float, wall: float) -> dict[str, Any]:
         report = worker.report
         expired = worker.expires is not None and worker.expires <= wall
+        lag = worker.lag(now)
+        held = self._listener.works.factory.holding.seconds
         return {
             "name": worker.name,
             "state": worker.state,
@@ -245,19 +250,31 @@ class ListenerStatus:
             "expires": worker.expires,
             "newest": newestRecord(worker, self._hideLines),
             "files": None if report is None else report.files,
-            "behind_octets": None if report is None else report.behindOctets,
-            "behind_seconds": None if report is None else report.behindSeconds,
+            "behind_octets": None if lag is None else lag.octets,
+            "behind_seconds": None if lag is None else round(lag.seconds, 3),
+            "report_seconds": None
+            if report is None
+            else round(max(0.0, now - worker.reportedAt), 3),
+            "throttled": None
+            if worker.held is None
+            else {"reason": worker.held[0], "text": worker.held[1]},
+            "throttled_seconds": {
+                reason: round(held[worker.name, reason], 3) for reason in HELD_REASONS
+            },
             "streams": []
             if report is None
             else [
                 {
                     "stream": state.stream,
                     "generation": state.generation,
-                    "size": state.size,
-                    "position": state.position,
-                    "behind_seconds": state.age / 1000,
+                    # What is committed can be more than the worker knew of when it reported.
+                    "size": max(state.size, position),
+                    "position": position,
+                    "behind_seconds": round(
+                        age + now - worker.reportedAt if age else 0.0, 3
+                    ),
                 }
-                for state in report.states[:STREAMS_SHOWN]
+                for state, position, age in worker.positions()[:STREAMS_SHOWN]
             ],
             "alarms": {
                 kind: {

@@ -6,6 +6,7 @@ from .._lazy import lazily
 
 if TYPE_CHECKING:
     from ._alarm import EXPIRING_S, LAGGING_S, Alarm
+    from ._build import buildFacts
     from ._enrolled import Enrolled, EnrolledList
     from ._exposition import Durations
     from ._fleet import Fleet
@@ -37,6 +38,7 @@ __all__ = [
     "StatusOptions",
     "WatchService",
     "Worker",
+    "buildFacts",
     "bySeverity",
     "day",
     "forwarderMetrics",
@@ -60,6 +62,7 @@ if not TYPE_CHECKING:
     __getattr__ = lazily(
         __name__,
         _alarm="Alarm EXPIRING_S LAGGING_S",
+        _build="buildFacts",
         _enrolled="Enrolled EnrolledList",
         _exposition="Durations",
         _fleet="Fleet",

@@ -10,7 +10,7 @@ What must be true:
   no peer can make up entries here.
 
 Any received octet counts as a sign of life. Under decnet-syslog/1.1 a forwarder reports every ten
-seconds; of other peers only the connection is known.
+seconds or more often; of other peers only the connection is known.
 
 A look compares the present state with the reported one (L{decnet_syslog.monitoring._alarm}). It
 does not touch lines, only the sums that commits and earlier looks have made.
@@ -134,8 +134,7 @@ class Fleet:
         """A forwarder sent a report."""
         worker = self._worker(name)
         if worker is not None:
-            worker.report = report
-            worker.heard = self._clock()
+            worker.reported(report, self._clock())
 
     def committed(self, name: str, batch: Committed) -> None:
         """A batch of a worker was committed to the journal."""
@@ -145,9 +144,19 @@ class Fleet:
             if batch.reason is None:
                 self.lines += batch.lines
 
-    def look(self, present: Mapping[str, Presence]) -> None:
-        """Raise and clear alarms; log each change."""
+    def look(
+        self,
+        present: Mapping[str, Presence],
+        held: Mapping[str, tuple[str, str]] | None = None,
+    ) -> None:
+        """
+        Raise and clear alarms; log each change.
+
+        @param held: why the listener holds back which worker: a word and a text.
+        """
         now = self._clock()
+        for name, worker in self.workers.items():
+            worker.held = None if held is None else held.get(name)
         wall = self._wallClock()
         self._meet(present, now)
         self._rate(now)
@@ -226,7 +235,7 @@ class Fleet:
                 f" arrive; reason of the last gap: {showText(worker.gapReason)}"
             )
         yield "gap", gap
-        yield "lagging", self._lagging(worker, report)
+        yield "lagging", self._lagging(worker, now)
         expiring = None
         if worker.expires is not None and not worker.revoked:
             expiring = _ending(worker.expires - wall, worker.expires)
@@ -247,16 +256,17 @@ class Fleet:
         how = "connected, but sends nothing" if worker.connections else "not connected"
         return f"nothing received for {silence:.0f} s, {how}"
 
-    def _lagging(self, worker: Worker, report: Report | None) -> str | None:
-        if report is None:
+    def _lagging(self, worker: Worker, now: float) -> str | None:
+        lag = worker.lag(now)
+        if lag is None:
             return None
-        age = report.behindSeconds
         limit = self._laggingSeconds
-        if age < (limit / 2 if worker.alarms["lagging"].raised else limit):
+        if lag.seconds < (limit / 2 if worker.alarms["lagging"].raised else limit):
             return None
+        held = "" if worker.held is None else f"; held back: {worker.held[1]}"
         return (
-            f"its oldest undelivered line is {age:.0f} s old,"
-            f" {report.behindOctets} octets are undelivered"
+            f"its oldest undelivered line is {lag.seconds:.0f} s old,"
+            f" {lag.octets} octets are undelivered{held}"
         )
 
     def _say(self, worker: Worker, kind: str, alarm: Alarm) -> None:

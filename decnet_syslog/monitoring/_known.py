@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from ..wire import Provenance, Report
+from ..wire import LAG, STATE, Provenance, Report
 from ._alarm import Alarm
 from ._history import DAY_STEPS, LATELY_STEPS, History
+from ._lag import Growth, Lag, ageAt, lagOf
 
 __all__ = [
     "ADDRESSES_MAX",
@@ -36,6 +37,10 @@ NAME_CHARACTERS_MAX = 200
 # Per name: the files that sent last, and the last gaps.
 STREAMS_KEPT = 8
 GAPS_KEPT = 8
+
+# The lag of a worker without a connection is not known after this time, in seconds. Then it is
+# silent, or delivers elsewhere.
+FORGET_S = 30.0
 
 # The possible problems of a worker, the worst first, with the time for each to be over.
 ALARMS: Mapping[str, float] = {
@@ -132,6 +137,10 @@ class Worker:
     @ivar expected: whether its absence is a problem.
     @ivar revoked: whether no certificate of this name is accepted.
     @ivar heard: when something was last received, on the clock; C{None}: not since the start.
+    @ivar reportedAt: when the last report was made, on our clock.
+    @ivar ends: the end of what was committed of the files in the last report.
+    @ivar growth: how fast its files grow, by its reports.
+    @ivar held: why the listener holds the worker back: a word and a text; C{None}: it does not.
     @ivar lineRate: recent lines per second; C{octetRate} likewise.
     @ivar newest: the beginning of the newest line, one octet longer than shown.
     @ivar newestFrom: the provenance of that line; C{None}: there is none.
@@ -148,6 +157,10 @@ class Worker:
     addresses: tuple[str, ...] = ()
     heard: float | None = None
     report: Report | None = None
+    reportedAt: float = 0.0
+    ends: dict[tuple[str, int], int] = field(default_factory=dict)
+    held: tuple[str, str] | None = None
+    growth: Growth = field(default_factory=Growth)
     lines: int = 0
     octets: int = 0
     lineRate: float = 0.0
@@ -193,11 +206,51 @@ class Worker:
             del self.lastGaps[:-GAPS_KEPT]
         if batch.stream is not None:
             key = batch.stream, batch.generation
+            if key in self.ends:
+                self.ends[key] = batch.end
             streams = self.streams
             streams.pop(key, None)
             streams[key] = Stream(name, batch.end, who.receivedAt)
             if len(streams) > STREAMS_KEPT:
                 del streams[next(iter(streams))]
+
+    def reported(self, report: Report, now: float) -> None:
+        """The worker sent a report."""
+        self.heard = now
+        self.report = report
+        self.reportedAt = now - report.transitSeconds
+        self.growth.reported(report, self.reportedAt)
+        before = self.ends
+        self.ends = {}
+        for state in report.states:
+            key = state.stream, state.generation
+            sent = self.streams.get(key)
+            end = before.get(key, 0 if sent is None else sent.end)
+            self.ends[key] = max(end, state.position)
+
+    def lag(self, now: float) -> Lag | None:
+        """How far behind the worker is now; C{None}: it has not said, or is gone."""
+        report = self.report
+        if report is None or self.revoked:
+            return None
+        if not self.connections and now - self.reportedAt > FORGET_S:
+            # Perhaps it delivers to another master.
+            return None
+        elapsed = max(0.0, now - self.reportedAt)
+        return lagOf(report, elapsed, self.ends, self.growth.rate)
+
+    def positions(self) -> list[tuple[STATE | LAG, int, float]]:
+        """
+        For each file in the last report: its line, the end of what is committed, and the age of
+        the octet there when the report was made, in seconds.
+        """
+        found = []
+        for state in () if self.report is None else self.report.states:
+            here = max(
+                state.position, self.ends.get((state.stream, state.generation), 0)
+            )
+            found.append((state, here, ageAt(state, here)))
+        return found
 
     def weigh(self, passed: float, share: float) -> None:
         """Add the growth during the passed seconds to the rates, with this weight."""
@@ -215,7 +268,7 @@ class Worker:
             if alarm.raised:
                 return kind
         if self.connections:
-            return "ok"
+            return "ok" if self.held is None else "throttled"
         return "absent" if self.heard is None else "gone"
 
 

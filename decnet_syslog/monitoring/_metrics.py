@@ -32,6 +32,14 @@ def _common(prefix: str, facts: Mapping[str, Any]) -> Iterator[Metric]:
     yield _one(
         "gauge", f"{prefix}_ok", "1 if there is no problem, else 0.", int(facts["ok"])
     )
+    build = facts["build"]
+    yield Metric(
+        "gauge",
+        "decnet_build_info",
+        "Always 1; the labels say what runs.",
+        ("program", *build),
+        [((facts["role"], *build.values()), 1)],
+    )
     yield _by(
         "counter",
         f"{prefix}_events",
@@ -90,14 +98,38 @@ def listenerMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
     yield each(
         "gauge",
         "worker_lag_bytes",
-        "Octets of a worker's files that are not acknowledged, as it reports.",
+        "Octets of a worker's files that are not committed, by its last report and our commits.",
         "behind_octets",
     )
     yield each(
         "gauge",
         "worker_lag_seconds",
-        "Age of a worker's oldest undelivered line, as it reports; 0: none.",
+        "Age of a worker's oldest undelivered line, the age of its last report included; 0: none.",
         "behind_seconds",
+    )
+    yield each(
+        "gauge",
+        "worker_report_age_seconds",
+        "Age of a worker's last report: how old the facts of its lag are.",
+        "report_seconds",
+    )
+    yield Metric(
+        "counter",
+        f"{prefix}_throttled_seconds",
+        "Time for which a worker's connections were not read, by reason.",
+        ("worker", "reason"),
+        [
+            ((w["name"], reason), seconds)
+            for w in workers
+            for reason, seconds in w["throttled_seconds"].items()
+        ],
+    )
+    yield _by(
+        "gauge",
+        f"{prefix}_worker_throttled",
+        "1 while the listener holds a worker back, else 0.",
+        "worker",
+        {w["name"]: int(w["throttled"] is not None) for w in workers},
     )
     yield each(
         "gauge",
@@ -283,6 +315,19 @@ def forwarderMetrics(facts: Mapping[str, Any]) -> Iterator[Metric]:
         f"{prefix}_lag_seconds",
         "Age of the oldest undelivered line; 0: none.",
         facts["behind_seconds"],
+    )
+    yield _by(
+        "counter",
+        f"{prefix}_throttled_seconds",
+        "Time for which the master held this worker back, by reason.",
+        "reason",
+        facts["throttled_seconds"],
+    )
+    yield _one(
+        "gauge",
+        f"{prefix}_throttled",
+        "1 while the master holds this worker back, else 0.",
+        int(facts["throttled"] is not None),
     )
     yield _one(
         "gauge",

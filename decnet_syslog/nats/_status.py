@@ -12,7 +12,13 @@ from twisted.python.failure import Failure
 
 from .. import __version__, hotpath
 from ..journal import JournalBlocked
-from ..monitoring import StatusOptions, WatchService, outputsMetrics, utcText
+from ..monitoring import (
+    StatusOptions,
+    WatchService,
+    buildFacts,
+    outputsMetrics,
+    utcText,
+)
 from ._service import OutputsService
 
 __all__ = ["OutputsStatus", "watchOutputs"]
@@ -84,6 +90,7 @@ class OutputsStatus:
             "version": __version__,
             "hot_path": hotpath.description,
             "host": socket.gethostname(),
+            "build": buildFacts(),
             "time": utcText(self._wallClock()),
             "started": utcText(self._started),
             "uptime": round(self._clock() - self._startedAt, 3),

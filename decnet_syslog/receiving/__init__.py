@@ -4,9 +4,11 @@
 from .. import trust as trust
 from ._connectionlimits import ConnectionLimit, showAddress
 from ._factory import HOSTNAME_POLICIES, ListenerFactory, Refuse, acceptAll
+from ._holding import HELD_REASONS
 from ._proxied import Network, ProxiedFactory, parseNetworks
 
 __all__ = [
+    "HELD_REASONS",
     "HOSTNAME_POLICIES",
     "ConnectionLimit",
     "ListenerFactory",

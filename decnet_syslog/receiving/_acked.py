@@ -47,13 +47,16 @@ from ..wire import (
     HELLO2,
     HISTORY,
     KNOWN,
+    LAG,
     LAST,
+    LIMIT,
     LIST,
     LISTED,
     MARK,
     NAMES_OCTETS_MAX,
     NUMBER_MAX,
     OPEN,
+    REPORT,
     RESUME,
     SEEN,
     SKIP,
@@ -66,6 +69,7 @@ from ..wire import (
     TooMuch,
     octetsOf,
 )
+from ._holding import FREE, Held
 from ._reception import IConnection, ReceiverSession, Violation, asLines
 
 __all__ = ["AckedSession", "IStreamRegistry", "Key"]
@@ -133,18 +137,22 @@ class AckedSession(ReceiverSession):
         marks: bool = False,
         reported: Callable[[str, Report], None] | None = None,
         history: bool = False,
+        window: int | None = None,
     ) -> None:
         """
         @param reported: called with worker and report; C{None} if reports were not
             negotiated.
         @param history: whether version 2 was negotiated, with marks of the journal.
+        @param window: how many octets the peer may have unacknowledged, 0: no limit; C{None} if
+            version 2.1 was not negotiated.
         """
         super().__init__(worker, fingerprint, address, connection, commits, now, marks)
         self._journal = journal
         self._limits = limits
         self._owners = owners
         self._reported = reported
-        self._report = ReportGatherer()
+        self._report = ReportGatherer(commits.seconds)
+        self._window = window
         self.opened: set[Key] = set()
         self._nameOctets = 0
         self._streams: dict[tuple[str, int], _Open | None] = {}
@@ -169,6 +177,13 @@ class AckedSession(ReceiverSession):
             return
         mark = self._mark = journal.mark
         self._connection.sendControl(HELLO2(2, *rest, mark.number, mark.token))
+        if self._window:
+            self.tellHeld(FREE)
+
+    def tellHeld(self, held: Held) -> None:
+        """Tell the peer what holds it back, if version 2.1 was negotiated."""
+        if self._window is not None and not self._over:
+            self._connection.sendControl(LIMIT(self._window, *held))
 
     def _newMark(self) -> Sequence[ControlLine]:
         """The mark, if it has moved: it is sent before lines with positions."""
@@ -274,12 +289,14 @@ class AckedSession(ReceiverSession):
                 # In the journal's thread before any grant of this connection.
                 held = self._commits.perform(self._holds, Mark(number, token))
                 held.addCallbacks(self._answer, self._noSpace)
-            case STATE() | TROUBLE() | BEAT() if self._reported is not None:
+            case STATE() | TROUBLE() | BEAT() | LAG() | REPORT() if self._mayReport(
+                line
+            ):
                 try:
                     report = self._report.lineReceived(line)
                 except TooMuch as error:
                     raise Violation("limit", str(error)) from None
-                if report is not None:
+                if report is not None and self._reported is not None:
                     self._reported(self.who.worker, report)
             case BYE(code, text):
                 self._log.info(
@@ -293,6 +310,13 @@ class AckedSession(ReceiverSession):
                 raise Violation(
                     "order", f"{type(line).__name__} is not for the listener"
                 )
+
+    def _mayReport(self, line: ControlLine) -> bool:
+        """Whether this line of a report was negotiated."""
+        if self._reported is None:
+            return False
+        names = STATE | BEAT if self._window is None else LAG | REPORT
+        return isinstance(line, TROUBLE | names)
 
     def _at(self, line: AT) -> None:
         if self._last:

@@ -16,6 +16,7 @@ from ..trust import Objection, RefuseChain, chainOf
 from ..wire import Report
 from ._acked import AckedSession
 from ._connectionlimits import Handshakes
+from ._holding import Held, Holding, windowFor
 from ._listener import ListenerProtocol
 from ._ratelimits import RateLimiter
 from ._reception import PlainSession, ReceiverSession
@@ -51,6 +52,7 @@ class ListenerFactory(Factory):
     @ivar rejects: whether messages that name another machine are refused.
     @ivar held: octets of unfinished frames, all connections together.
     @ivar emptyFrames: the number of skipped frames of each worker since the start.
+    @ivar holding: which workers are held back, and why.
     @ivar seldom: limits the log lines that peers can cause.
     @ivar reported: called with worker and report when a forwarder reports its state.
     """
@@ -82,6 +84,9 @@ class ListenerFactory(Factory):
         self._marks = onHostnameMismatch != "accept"
         self.registry = ConnectionRegistry(limits.connectionsPerWorker)
         self.rateLimiter = RateLimiter(clock, limits.rate, self._refilled)
+        self.holding = Holding(
+            clock, limits.rate, lambda worker: Held(*commits.whyHeld(worker))
+        )
         self.connections: set[ListenerProtocol] = set()
         self._commits = commits
         self.handshakes = Handshakes()
@@ -111,6 +116,7 @@ class ListenerFactory(Factory):
                 self._marks,
                 self.reported if connection.reports else None,
                 connection.history,
+                windowFor(self.limits.rate) if connection.tellsLag else None,
             )
         return PlainSession(*common, self._marks)
 
@@ -142,6 +148,7 @@ class ListenerFactory(Factory):
     def gone(self, connection: ListenerProtocol) -> None:
         """A connection is lost."""
         self.connections.discard(connection)
+        self.holding.lost(connection)
         assert connection.worker is not None
         if self.registry.leave(connection.worker, connection):
             self.rateLimiter.forget(connection.worker)
@@ -163,3 +170,4 @@ class ListenerFactory(Factory):
             self._looks.cancel()
             self._looks = None
         self.rateLimiter.stop()
+        self.holding.stop()

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, cast
 
+from twisted.internet.interfaces import IReactorTime
+
 from ..wire import OctetCountedReceiver
 
 __all__ = ["FlowControl", "Pause"]
@@ -29,15 +31,25 @@ class FlowControl:
     Pauses and resumes one connection.
 
     @ivar isLost: whether the connection is gone, and has no transport to pause.
+    @ivar passed: for each reason that is the listener's, the seconds of all pauses that are over.
     """
 
     def __init__(
-        self, receiver: OctetCountedReceiver, resumed: Callable[[], None]
+        self,
+        receiver: OctetCountedReceiver,
+        resumed: Callable[[], None],
+        clock: IReactorTime,
+        pausing: Callable[[], None],
     ) -> None:
         """
         @param resumed: called before the connection is read again.
+        @param pausing: called before a pause for a reason that is the listener's.
         """
         self.isLost = False
+        self.passed: dict[Pause, float] = {}
+        self._since: dict[Pause, float] = {}
+        self._clock = clock
+        self._pausing = pausing
         self._receiver = receiver
         self._resumed = resumed
         self._pauses: set[Pause] = set()
@@ -57,8 +69,19 @@ class FlowControl:
         """Whether the peer may be silent because the listener does not read it."""
         return bool(self._pauses - {Pause.PEER})
 
+    def passedNow(self) -> dict[Pause, float]:
+        """For each reason that is the listener's, the seconds of all pauses until now."""
+        now = self._clock.seconds()
+        passed = dict(self.passed)
+        for why, since in self._since.items():
+            passed[why] = passed.get(why, 0.0) + now - since
+        return passed
+
     def pause(self, why: Pause) -> None:
         """Stop reading."""
+        if why is not Pause.PEER and why not in self._since:
+            self._pausing()
+            self._since[why] = self._clock.seconds()
         self._pauses.add(why)
         self._receiver.halt()
         if not self.isLost:
@@ -66,6 +89,10 @@ class FlowControl:
 
     def resume(self, why: Pause) -> None:
         """A reason is gone: read again, unless there is another one."""
+        since = self._since.pop(why, None)
+        if since is not None:
+            passed = self.passed.get(why, 0.0) + self._clock.seconds() - since
+            self.passed[why] = passed
         self._pauses.discard(why)
         if self._pauses or self.isLost:
             return

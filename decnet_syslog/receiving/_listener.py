@@ -25,7 +25,8 @@ from zope.interface import implementer
 
 from ..trust import (
     DELIVERY_PROTOCOLS,
-    HISTORY_PROTOCOL,
+    HISTORY_PROTOCOLS,
+    LAG_PROTOCOL,
     MASTER_REFUSED,
     STATE_PROTOCOLS,
     NameRefused,
@@ -56,6 +57,7 @@ from ._acked import AckedSession
 from ._connectionlimits import showAddress
 from ._deadlines import Deadlines
 from ._flowcontrol import FlowControl, Pause
+from ._holding import Held
 from ._keepalive import keepAlive
 from ._reception import PlainSession, ReceiverSession, Violation
 
@@ -98,6 +100,7 @@ class ListenerProtocol(OctetCountedReceiver):
     @ivar certificate: the peer's certificate, from then on.
     @ivar reports: whether the peer reports its state, also when it has no lines to send.
     @ivar history: whether the peer receives marks of the journal's history.
+    @ivar tellsLag: whether reports say when they were made, and the peer hears what holds it back.
     @ivar heard: the time of its last octets.
     """
 
@@ -108,7 +111,7 @@ class ListenerProtocol(OctetCountedReceiver):
         self.session: ReceiverSession | None = None
         self.address = ""
         self.worker: str | None = None
-        self.reports = self.history = False
+        self.reports = self.history = self.tellsLag = False
         self.heard = 0.0
         self.certificate: x509.Certificate | None = None
         self._timer: IDelayedCall | None = None
@@ -125,7 +128,9 @@ class ListenerProtocol(OctetCountedReceiver):
         limits = self.factory.limits
         self.MAX_LENGTH = limits.message
         self._deadlines = Deadlines(self.factory.clock, limits)
-        self._flow = FlowControl(self, self._deadlines.resumed)
+        self._flow = FlowControl(
+            self, self._deadlines.resumed, self.factory.clock, self._pausing
+        )
         self._timer = self.factory.clock.callLater(
             limits.handshakeSeconds, self._handshakeLate
         )
@@ -158,7 +163,8 @@ class ListenerProtocol(OctetCountedReceiver):
         self.heard = self.factory.clock.seconds()
         self.lenient = not self.control
         self.reports = transport.negotiatedProtocol in STATE_PROTOCOLS
-        self.history = transport.negotiatedProtocol == HISTORY_PROTOCOL
+        self.history = transport.negotiatedProtocol in HISTORY_PROTOCOLS
+        self.tellsLag = transport.negotiatedProtocol == LAG_PROTOCOL
         keepAlive(transport, self.factory.limits.peerSeconds)
         if self.control:
             # A plain peer is sent no octets, so only others can fail to read them.
@@ -432,6 +438,20 @@ class ListenerProtocol(OctetCountedReceiver):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    @property
+    def flow(self) -> FlowControl:
+        """When the connection is read."""
+        return self._flow
+
+    def _pausing(self) -> None:
+        if self.worker is not None:
+            self.factory.holding.pausing(self)
+
+    def tellHeld(self, held: Held) -> None:
+        """Tell the peer what holds it back, if it understands it."""
+        if isinstance(self.session, AckedSession):
+            self.session.tellHeld(held)
 
     def throttle(self) -> None:
         """Stop reading: the worker has exceeded its rate."""

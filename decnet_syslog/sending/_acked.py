@@ -27,10 +27,8 @@ from twisted.logger import Logger, LogLevel
 from ..files import (
     Authority,
     Chunk,
-    FinalLine,
     FollowedFiles,
     Gap,
-    LineChunk,
     OpenContent,
 )
 from ..wire import (
@@ -40,22 +38,22 @@ from ..wire import (
     HELLO,
     HISTORY,
     KNOWN,
+    LIMIT,
     LISTED,
     MARK,
     RESUME,
-    SKIP,
     ControlLine,
     encodeControl,
 )
 from ._comparison import Comparison
 from ._connection import IClock, IConnection, ListenerProtocolError
 from ._counts import Counts
-from ._encoding import encodeLast, encodeLines
+from ._encoding import encodeChunk
 from ._opening import StreamOpener
 from ._recognition import JournalRecognition, Phase
 from ._slices import SlicedWork
 from ._streams import OpenStream, State, StreamTable
-from ._window import CHUNK_OCTETS, WINDOW_OCTETS, Answers, turns
+from ._window import CHUNK_OCTETS, Answers, Window, turns
 
 __all__ = ["AckedSender"]
 
@@ -91,6 +89,7 @@ class AckedSender:
         self._chunkOctets = chunkOctets
         self._soon: IDelayedCall | None = None
         self._answers = Answers(clock.seconds)
+        self._window = Window(clock.seconds)
         self._streams = StreamTable(self._ask)
         self._comparison = Comparison(files, self._streams, counts, clock.seconds)
         self._work = SlicedWork(clock)
@@ -151,6 +150,7 @@ class AckedSender:
             self._soon.cancel()
             self._soon = None
         self._work.stop()
+        self._counts.limited("none", "-", self._clock.seconds())
         self.inFlight = 0
         self._files.limitMessages(None)
         self._files.reportUnopened({})
@@ -190,6 +190,9 @@ class AckedSender:
             case LISTED():
                 self._answers.heard()
                 self._journal.listed()
+            case LIMIT(octets, reason, text):
+                self._window.limit(octets)
+                self._counts.limited(reason, text, self._clock.seconds())
             case BYE(code, text):
                 # A master that stops or restarts is ordinary.
                 self._log.emit(
@@ -219,6 +222,7 @@ class AckedSender:
             )
         self._counts.acknowledged(line.offset - stream.acknowledged)
         self.inFlight -= line.offset - stream.acknowledged
+        self._window.acknowledged(line.offset - stream.acknowledged)
         stream.acknowledged = line.offset
         reached = None
         while stream.sent and stream.sent[0][0] <= line.offset:
@@ -253,19 +257,20 @@ class AckedSender:
             return
         self._streams.meet(self._files.opened, State.WAITING)
         self._opener.openAll()
-        room = WINDOW_OCTETS - self.inFlight
-        turns(
-            self._files.opened,
-            self._read,
-            self._sendChunk,
-            lambda octets: octets < room and not self._connection.paused,
-        )
+        turns(self._files.opened, self._read, self._sendChunk, self._mayGoOn)
+
+    def _mayGoOn(self, octets: int) -> bool:
+        """Whether the window and the transport have room for another chunk."""
+        if self.inFlight >= self._window.octets:
+            self._window.filled()
+            return False
+        return not self._connection.paused
 
     def _read(self, content: OpenContent) -> Chunk | None:
         stream = self._streams.of[content]
         if stream.state is not State.SENDING:
             return None
-        return content.read(self._chunkOctets)
+        return content.read(self._window.room(self.inFlight, self._chunkOctets))
 
     def _ask(self, line: ControlLine) -> None:
         self._answers.expected(self._isOwed)
@@ -275,21 +280,15 @@ class AckedSender:
         self._answers.expected(self._isOwed)
         stream = self._streams.of[content]
         octets = chunk.end - chunk.start
-        match chunk:
-            case LineChunk():
-                encoded = encodeLines(chunk.octets)
-            case FinalLine():
-                encoded = encodeLast(chunk.octets)
-            case Gap():
-                encoded = encodeControl(SKIP(octets, chunk.reason))
-                self._counts.skipped(octets, chunk.reason)
         if isinstance(chunk, Gap):
+            self._counts.skipped(octets, chunk.reason)
             stream.base, stream.crc = chunk.end, 0
         else:
             stream.crc = crc32(chunk.octets, stream.crc)
         stream.sent.append((chunk.end, stream.base, stream.crc))
         self.inFlight += octets
-        self._send(encodeControl(AT(*stream.alias, chunk.start)) + encoded)
+        self._window.sent(octets)
+        self._send(encodeControl(AT(*stream.alias, chunk.start)) + encodeChunk(chunk))
 
     def _sendControl(self, line: ControlLine) -> None:
         self._send(encodeControl(line))

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
-__all__ = ["Counts"]
+__all__ = ["LIMITS", "NOT_LIMITED", "Counts"]
+
+# The reasons for which a listener holds a worker back, as L{LIMIT} has them. A later release may
+# have others.
+LIMITS = ("none", "rate", "memory", "journal", "output", "other")
+NOT_LIMITED = ("none", "-")
 
 # Files whose divergence is remembered: at least as many as a report can name.
 DIVERGED_MAX = 64
@@ -21,6 +27,8 @@ class Counts:
     @ivar gapOctets: the octets in the given-up ranges, by reason.
     @ivar diverged: for the name of each file found to differ from the master's content, the time
         of the discovery on the clock.
+    @ivar limit: why the master holds this worker back: a word and a text; the word C{none}: it
+        does not.
     """
 
     def __init__(self) -> None:
@@ -29,6 +37,9 @@ class Counts:
         self.gaps: Counter[str] = Counter()
         self.gapOctets: Counter[str] = Counter()
         self.diverged: dict[str, float] = {}
+        self.limit = NOT_LIMITED
+        self._limitedSince = 0.0
+        self._limitedSeconds: Counter[str] = Counter()
 
     def acknowledged(self, octets: int) -> None:
         """The master acknowledged this many more octets."""
@@ -39,6 +50,30 @@ class Counts:
         """A gap was reported."""
         self.gaps[reason] += 1
         self.gapOctets[reason] += octets
+
+    def limited(self, reason: str, text: str, now: float) -> None:
+        """
+        The master holds this worker back, or no more.
+
+        @param reason: C{none}: no more.
+        """
+        if reason not in LIMITS:
+            reason = "other"
+        before, _ = self.limit
+        if before != "none":
+            passed: Any = now - self._limitedSince
+            self._limitedSeconds[before] += passed
+        self.limit, self._limitedSince = (reason, text), now
+
+    def limitedSeconds(self, now: float) -> dict[str, float]:
+        """For each reason, how long the master has held this worker back, in seconds."""
+        seconds: dict[str, float] = {
+            why: float(self._limitedSeconds[why]) for why in LIMITS if why != "none"
+        }
+        reason, _ = self.limit
+        if reason != "none":
+            seconds[reason] += now - self._limitedSince
+        return seconds
 
     def divergedFrom(self, name: str, now: float) -> None:
         """The master holds another content for this file."""

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from .. import hotpath
-from ..wire import EMPTY, LAST, encodeControl, encodeFrames
+from ..files import Chunk, FinalLine, Gap
+from ..wire import EMPTY, LAST, SKIP, encodeControl, encodeFrames
 
-__all__ = ["encodeLast", "encodeLines", "encodePlain"]
+__all__ = ["encodeChunk", "encodeLast", "encodeLines", "encodePlain"]
 
 # The most that a listener accepts in one EMPTY.
 EMPTY_LINES_MAX = 1024
 
 _LAST = encodeControl(LAST())
+
+
+def encodeChunk(chunk: Chunk) -> bytes:
+    """Encode a chunk for a listener with the delivery extension."""
+    if isinstance(chunk, Gap):
+        return encodeControl(SKIP(chunk.end - chunk.start, chunk.reason))
+    if isinstance(chunk, FinalLine):
+        return encodeLast(chunk.octets)
+    return encodeLines(chunk.octets)
 
 
 def encodeLines(octets: bytes) -> bytes:

@@ -32,6 +32,9 @@ __all__ = ["IFilesThread", "IWire", "Session"]
 # thread waits for the other to be scheduled.
 AHEAD_OCTETS = 256 * 1024
 
+# Octets of one write. The transport's buffer holds this and a write more.
+PIECE_OCTETS = 64 * 1024
+
 # Control lines that have arrived and the sender has not read yet.
 UNREAD_LINES = 256
 
@@ -154,17 +157,36 @@ class Session:
         if self._sender is not None:
             self._thread.post(self._sender.connectionLost)
 
+    def resumed(self) -> None:
+        """The transport has room again: write what waits, then send new octets."""
+        if self._handed:
+            self._written()
+        self.pump()
+
     def _written(self) -> None:
-        """Write everything that the sender has passed on."""
-        with self._lock:
-            handed, self._handed = self._handed, []
-            wasAhead = self._handedOctets >= AHEAD_OCTETS
-            self._handedOctets = 0
-        if self._isLost:
-            return
-        self._wire.writeOctets(handed[0] if len(handed) == 1 else b"".join(handed))
-        if wasAhead and not self._wire.paused:
+        """
+        Write what the sender has passed on, while the transport has room.
+
+        What is not written yet is overtaken by the reports that the protocol writes itself.
+        """
+        wasAhead = self._handedOctets >= AHEAD_OCTETS
+        while self._handed and not self._isLost and not self._wire.paused:
+            self._wire.writeOctets(self._nextPiece())
+        if wasAhead and not self._wire.paused and not self._isLost:
             self.pump()
+
+    def _nextPiece(self) -> bytes:
+        """Take about C{PIECE_OCTETS} of what the sender has passed on: whole pieces."""
+        with self._lock:
+            octets = count = 0
+            for piece in self._handed:
+                count += 1
+                octets += len(piece)
+                if octets >= PIECE_OCTETS:
+                    break
+            pieces, self._handed = self._handed[:count], self._handed[count:]
+            self._handedOctets -= octets
+        return pieces[0] if count == 1 else b"".join(pieces)
 
     def _wereRead(self) -> None:
         self._unread -= 1

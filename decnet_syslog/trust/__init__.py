@@ -10,13 +10,16 @@ loadOpenSSL()
 
 if TYPE_CHECKING:
     from ._admission import Admission
+    from ._alpn import (
+        DELIVERY_PROTOCOLS,
+        HISTORY_PROTOCOLS,
+        LAG_PROTOCOL,
+        STATE_PROTOCOLS,
+    )
     from ._authority import MASTER_NAME, PREVIOUS, Authority
     from ._bulk import NAMES_OCTETS_MAX, Bundles, Holder, expiring, readNames
     from ._bundles import Bundle, BundleError, readCertificates
     from ._contexts import (
-        DELIVERY_PROTOCOLS,
-        HISTORY_PROTOCOL,
-        STATE_PROTOCOLS,
         ForwarderContext,
         Refusal,
         RefuseChain,
@@ -62,8 +65,9 @@ __all__ = [
     "CERTIFICATE_DAYS",
     "CRL_FILE",
     "DELIVERY_PROTOCOLS",
-    "HISTORY_PROTOCOL",
+    "HISTORY_PROTOCOLS",
     "KINDS",
+    "LAG_PROTOCOL",
     "MASTER_KIND",
     "MASTER_NAME",
     "MASTER_REFUSED",
@@ -136,10 +140,10 @@ if not TYPE_CHECKING:
         _authority="Authority MASTER_NAME PREVIOUS",
         _bulk="Bundles Holder NAMES_OCTETS_MAX expiring readNames",
         _bundles="Bundle BundleError readCertificates",
+        _alpn="DELIVERY_PROTOCOLS HISTORY_PROTOCOLS LAG_PROTOCOL STATE_PROTOCOLS",
         _contexts=(
-            "DELIVERY_PROTOCOLS ForwarderContext HISTORY_PROTOCOL Refusal "
-            "RefuseChain STATE_PROTOCOLS chainOf forwarderContext "
-            "isReported listenerContext operatorContext turnedAway"
+            "ForwarderContext Refusal RefuseChain chainOf forwarderContext isReported "
+            "listenerContext operatorContext turnedAway"
         ),
         _filechanges="together",
         _files="replaceFile",

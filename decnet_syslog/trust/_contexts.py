@@ -41,6 +41,7 @@ from twisted.internet.ssl import (
 )
 from zope.interface import implementer
 
+from ._alpn import DELIVERY_PROTOCOLS
 from ._bundles import Bundle
 from ._gathering import GatheringConnection
 from ._names import showText
@@ -48,11 +49,6 @@ from ._roles import Objection, refuseMaster, refuseOperator, refuseOwn, refuseWo
 from ._verification import Judge, Refusal, isReported, turnedAway, verifyWith
 
 __all__ = [
-    "DELIVERY_PROTOCOL",
-    "DELIVERY_PROTOCOLS",
-    "HISTORY_PROTOCOL",
-    "STATE_PROTOCOL",
-    "STATE_PROTOCOLS",
     "ForwarderContext",
     "ListenerContext",
     "Refusal",
@@ -64,21 +60,6 @@ __all__ = [
     "operatorContext",
     "turnedAway",
 ]
-
-# The delivery extension, docs/protocol.rst.
-DELIVERY_PROTOCOL = b"decnet-syslog/1"
-
-# The same with reports on the forwarder's state. An end without it uses the other.
-STATE_PROTOCOL = b"decnet-syslog/1.1"
-
-# Also with the journal's history, so that a forwarder notices a journal that went back.
-HISTORY_PROTOCOL = b"decnet-syslog/2"
-
-# The best first.
-DELIVERY_PROTOCOLS = (HISTORY_PROTOCOL, STATE_PROTOCOL, DELIVERY_PROTOCOL)
-
-# Those with which the forwarder reports its state.
-STATE_PROTOCOLS = (HISTORY_PROTOCOL, STATE_PROTOCOL)
 
 # The number of unknown versions of a peer that are shown.
 SHOWN_MAX = 4

@@ -7,6 +7,7 @@ from .._lazy import lazily
 if TYPE_CHECKING:
     from ._control import (
         ACK,
+        AGES_MAX,
         AT,
         BEAT,
         BYE,
@@ -16,13 +17,16 @@ if TYPE_CHECKING:
         HELLO2,
         HISTORY,
         KNOWN,
+        LAG,
         LAST,
+        LIMIT,
         LIST,
         LISTED,
         MARK,
         NAMES_OCTETS_MAX,
         NUMBER_MAX,
         OPEN,
+        REPORT,
         RESUME,
         SEEN,
         SKIP,
@@ -51,6 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACK",
+    "AGES_MAX",
     "AT",
     "BEAT",
     "BYE",
@@ -60,7 +65,9 @@ __all__ = [
     "HELLO2",
     "HISTORY",
     "KNOWN",
+    "LAG",
     "LAST",
+    "LIMIT",
     "LIST",
     "LISTED",
     "MARK",
@@ -69,6 +76,7 @@ __all__ = [
     "NAMES_OCTETS_MAX",
     "NUMBER_MAX",
     "OPEN",
+    "REPORT",
     "RESUME",
     "SEEN",
     "SKIP",
@@ -108,9 +116,9 @@ if not TYPE_CHECKING:
     __getattr__ = lazily(
         __name__,
         _control=(
-            "ACK AT BEAT BYE CLOSE ControlError ControlLine EMPTY HELLO "
-            "HELLO2 HISTORY KNOWN LAST LIST LISTED MARK NAMES_OCTETS_MAX "
-            "NUMBER_MAX OPEN RESUME SEEN SKIP STATE TROUBLE encodeControl "
+            "ACK AGES_MAX AT BEAT BYE CLOSE ControlError ControlLine EMPTY HELLO "
+            "HELLO2 HISTORY KNOWN LAG LAST LIMIT LIST LISTED MARK NAMES_OCTETS_MAX "
+            "NUMBER_MAX OPEN REPORT RESUME SEEN SKIP STATE TROUBLE encodeControl "
             "octetsOf parseControl"
         ),
         _diagnosis="diagnose diagnoseHandshake",

@@ -27,6 +27,11 @@ The grammar (docs/protocol.rst is its description for implementers)::
       STATE stream generation size position age
       TROUBLE kind name reason
       BEAT files behind age
+    forwarder -> listener, decnet-syslog/2.1 instead of STATE and BEAT
+      LAG stream generation size ages                      ; ages = position:age *("," position:age)
+      REPORT clock files behind age
+    listener -> forwarder, decnet-syslog/2.1
+      LIMIT octets reason text
     listener -> forwarder, decnet-syslog/2
       HELLO 2 journal message-octets-max streams-max number token
       HISTORY kept                                         ; or "lost": answers SEEN
@@ -43,13 +48,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from ._framing import CONTROL_LINE_OCTETS_MAX
 
 __all__ = [
     "ACK",
+    "AGES_MAX",
     "AT",
     "BEAT",
     "BYE",
@@ -59,13 +65,16 @@ __all__ = [
     "HELLO2",
     "HISTORY",
     "KNOWN",
+    "LAG",
     "LAST",
+    "LIMIT",
     "LIST",
     "LISTED",
     "MARK",
     "NAMES_OCTETS_MAX",
     "NUMBER_MAX",
     "OPEN",
+    "REPORT",
     "RESUME",
     "SEEN",
     "SKIP",
@@ -83,6 +92,9 @@ NUMBER_MAX = 2**63 - 1
 
 # The names of all streams that a connection has open, in octets: a listener keeps them.
 NAMES_OCTETS_MAX = 1024 * 1024
+
+# Points of one file's ages: enough to follow 10 % steps over a factor of four.
+AGES_MAX = 16
 
 _STREAM = re.compile(rb"[0-9a-f]{32}\Z")
 _NUMBER = re.compile(rb"(?:0|[1-9][0-9]{0,18})\Z")
@@ -321,6 +333,69 @@ class BEAT(ControlLine):
 
 
 @dataclass(frozen=True, slots=True)
+class LAG(ControlLine):
+    """
+    How much of a file is delivered, and how old its undelivered lines are.
+
+    @ivar ages: positions with the age of the octet there, in milliseconds, in the order of the
+        file. The first position is the acknowledged one; the age at the last one holds up to
+        C{size}. Between two positions, ages are interpolated. Age 0 at the first: no complete line
+        waits.
+    """
+
+    stream: str
+    generation: int
+    size: int
+    ages: tuple[tuple[int, int], ...]
+    kinds: ClassVar[tuple[str, ...]] = ("stream", "number", "number", "ages")
+
+    @property
+    def position(self) -> int:
+        """The octets that are acknowledged."""
+        return self.ages[0][0]
+
+    @property
+    def age(self) -> int:
+        """The age of the oldest line that is not acknowledged, in milliseconds; 0: none."""
+        return self.ages[0][1]
+
+
+@dataclass(frozen=True, slots=True)
+class REPORT(ControlLine):
+    """
+    The forwarder is alive. Ends the report that the preceding LAG and TROUBLE lines began.
+
+    @ivar clock: when the forwarder looked at its files, in milliseconds on a clock of its own that
+        never goes back.
+    @ivar files: the number of followed files.
+    @ivar behind: octets of all files that are not acknowledged.
+    @ivar age: age of the oldest line that is not acknowledged, in milliseconds; 0: none.
+    """
+
+    clock: int
+    files: int
+    behind: int
+    age: int
+    kinds: ClassVar[tuple[str, ...]] = ("number", "number", "number", "number")
+
+
+@dataclass(frozen=True, slots=True)
+class LIMIT(ControlLine):
+    """
+    Whether the listener holds this worker back, and why.
+
+    @ivar octets: how many octets may be unacknowledged; 0: as many as the forwarder likes.
+    @ivar reason: C{none}, or what holds the worker back.
+    @ivar text: the reason for people; C{-}: none.
+    """
+
+    octets: int
+    reason: str
+    text: str
+    kinds: ClassVar[tuple[str, ...]] = ("number", "word", "name")
+
+
+@dataclass(frozen=True, slots=True)
 class BYE(ControlLine):
     """The reason why the sender of this line is about to close."""
 
@@ -350,6 +425,9 @@ _VERBS: dict[bytes, type[ControlLine]] = {
         STATE,
         TROUBLE,
         BEAT,
+        LAG,
+        REPORT,
+        LIMIT,
         BYE,
     )
 }
@@ -378,7 +456,27 @@ def octetsOf(name: str) -> int:
     return len(name.encode("utf-8", "surrogateescape"))
 
 
-def _parseField(kind: str, field: bytes) -> int | str:
+def _parseNumber(field: bytes) -> int:
+    if not _NUMBER.match(field) or int(field) > NUMBER_MAX:
+        raise ValueError("number")
+    return int(field)
+
+
+def _parseAges(field: bytes) -> tuple[tuple[int, int], ...]:
+    """Positions that do not go back, each with an age."""
+    points = field.split(b",")
+    if len(points) > AGES_MAX:
+        raise ValueError("ages")
+    ages: list[tuple[int, int]] = []
+    for point in points:
+        at, colon, age = point.partition(b":")
+        if not colon or (ages and _parseNumber(at) < ages[-1][0]):
+            raise ValueError("ages")
+        ages.append((_parseNumber(at), _parseNumber(age)))
+    return tuple(ages)
+
+
+def _parseField(kind: str, field: bytes) -> int | str | tuple[tuple[int, int], ...]:
     if kind == "number" and _NUMBER.match(field) and int(field) <= NUMBER_MAX:
         return int(field)
     if kind == "stream" and _STREAM.match(field):
@@ -387,6 +485,8 @@ def _parseField(kind: str, field: bytes) -> int | str:
         return int(field, 16)
     if kind == "word" and _WORD.match(field):
         return field.decode("ascii")
+    if kind == "ages":
+        return _parseAges(field)
     if kind == "kept" and field in _HISTORIES:
         return _HISTORIES[field]
     if kind == "name" and _NAME.match(field):
@@ -446,9 +546,11 @@ def _helloOf(found: list[bytes], line: bytes) -> type[HELLO]:
     return kind
 
 
-def _encodeField(kind: str, value: int | str) -> bytes:
+def _encodeField(kind: str, value: Any) -> bytes:
     if kind == "kept":
         return b"kept" if value else b"lost"
+    if kind == "ages":
+        return b",".join([b"%d:%d" % point for point in value])
     if kind == "crc":
         return b"%08x" % int(value)
     if kind == "name":

@@ -8,7 +8,7 @@ connections ended, and logs each reason for a refusal once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from ..sending import Session
 from ..trust import MASTER_KIND, showText
+from ..wire import ControlLine
 from ._endings import endOf, failureOf, textOf, toldBy
 from ._masters import DELAY_MAX_S, DELAY_MIN_S, Masters
 from ._protocol import ForwarderProtocol
@@ -61,12 +62,14 @@ class ForwarderFactory(ReconnectingClientFactory):
         refusal: Callable[[], str | None],
         masters: Masters,
         connected: Callable[[ForwarderProtocol], None] = lambda connection: None,
+        reportDue: Callable[[], None] = lambda: None,
     ) -> None:
         """
         @param sessionFor: returns what a connection carries; C{None} to refuse the master.
         @param refusal: the reason and the remedy if our TLS refused the master's certificate.
         @param masters: learns how connections end; decides where the next one goes, and when.
         @param connected: called when a master has accepted this worker.
+        @param reportDue: called when a connection should have a report at once.
         """
         self.clock = clock
         self.sessionFor = sessionFor
@@ -75,6 +78,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         self.refusals: Counter[str] = Counter()
         self.why = "connecting"
         self._connected = connected
+        self._reportDue = reportDue
         # The last logged refusal of each master. Repeated refusals are counted, not logged.
         self._said: dict[str, str] = {}
         self._refusal = refusal
@@ -146,6 +150,27 @@ class ForwarderFactory(ReconnectingClientFactory):
         """The master has accepted us."""
         self._said.pop(str(self._masters.current), None)
         self._connected(connection)
+        # Nothing is before it: how long later reports travel is measured against this one.
+        self.reportDue(connection)
+
+    def reportDue(self, connection: ForwarderProtocol) -> None:
+        """A connection has room for a report that should go before everything else."""
+        if connection is self.connection:
+            self._reportDue()
+
+    def tell(
+        self, lines: Callable[[bool], Iterable[ControlLine]], onlyLag: bool
+    ) -> bool:
+        """
+        Send a report, if a connected master accepts one now.
+
+        @param lines: makes it, with ages of version 2.1 or without.
+        @param onlyLag: whether only a master of version 2.1 should have it.
+        """
+        connection = self.connection
+        if connection is None or (onlyLag and not connection.tellsLag):
+            return False
+        return connection.tell(lambda: lines(connection.tellsLag))
 
     def whenLost(self, call: Callable[[], None]) -> None:
         """Call once, when the connection is gone."""

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..sending import Session
-from ..trust import DELIVERY_PROTOCOLS, STATE_PROTOCOLS, toldByCode
+from ..trust import DELIVERY_PROTOCOLS, LAG_PROTOCOL, STATE_PROTOCOLS, toldByCode
 from ..wire import (
     BYE,
     HELLO,
@@ -72,6 +72,7 @@ class ForwarderProtocol(OctetCountedReceiver):
     @ivar greeted: whether the master has accepted our certificate. HELLO shows it; without the
         extension, a connection that stays open for a moment does.
     @ivar taken: whether the master has answered an OPEN; without the extension, as C{greeted}.
+    @ivar tellsLag: whether the master takes reports that say when they were made.
     @ivar stalled: whether it was cut because no acknowledgement came.
     """
 
@@ -82,7 +83,8 @@ class ForwarderProtocol(OctetCountedReceiver):
         self.session: Session | None = None
         self.paused = False
         self.lastBye: BYE | None = None
-        self._tells = False
+        self._tells = self.tellsLag = False
+        self._isReportDue = False
         self.stalled = False
         self.taken = False
         self.greeted = False
@@ -114,6 +116,7 @@ class ForwarderProtocol(OctetCountedReceiver):
         self._setTimer(WATCH_S, self._watch)
         self.control = transport.negotiatedProtocol in DELIVERY_PROTOCOLS
         self._tells = transport.negotiatedProtocol in STATE_PROTOCOLS
+        self.tellsLag = transport.negotiatedProtocol == LAG_PROTOCOL
         transport.setTcpKeepAlive(True)
         transport.setTcpNoDelay(True)
         transport.registerProducer(self, True)
@@ -189,7 +192,10 @@ class ForwarderProtocol(OctetCountedReceiver):
     def resumeProducing(self) -> None:
         """The transport has passed everything to the kernel."""
         self.paused = False
-        self.pump()
+        if self._isReportDue:
+            self.factory.reportDue(self)
+        if self.session is not None and not self._closing:
+            self.session.resumed()
 
     def stopProducing(self) -> None:
         """The transport is gone."""
@@ -200,21 +206,23 @@ class ForwarderProtocol(OctetCountedReceiver):
         if self.session is not None and not self._closing:
             self.session.pump()
 
-    def tell(self, lines: Iterable[ControlLine]) -> bool:
+    def tell(self, lines: Callable[[], Iterable[ControlLine]]) -> bool:
         """
-        Send a report, if the master accepts one now.
+        Send a report, if the master accepts one now, before everything that waits to be written.
 
-        @return: whether it was sent. With a master that does not read, reports would pile up.
+        With a master that does not read, reports would pile up. So while the transport is full
+        none is made, and the newest one is sent as soon as there is room.
+
+        @param lines: makes the report.
+        @return: whether it was sent.
         """
-        if (
-            not self._tells
-            or self._closing
-            or self.paused
-            or self.session is None
-            or not self.session.isGreeted
-        ):
+        if not self._tells or self._closing or not self.greeted:
             return False
-        self.sendControl(*lines)
+        if self.paused:
+            self._isReportDue = True
+            return False
+        self._isReportDue = False
+        self.sendControl(*lines())
         return True
 
     def writeOctets(self, octets: bytes) -> None:

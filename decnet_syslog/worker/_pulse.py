@@ -6,6 +6,8 @@ What must be true:
 * a master that accepts reports gets one every C{BEAT_S}: that the forwarder is alive, how far
   behind it is and which files it cannot read. It learns of new trouble at the next look;
 * a report describes the files, not what was sent: sizes and times are those of the files;
+* a report can be late, and the master can tell how late. While the forwarder is behind, it reports
+  more often;
 * a slow disk delays the files thread but not the reports: each repeats the last finished look.
 """
 
@@ -18,16 +20,66 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..wire import BEAT, STATE, TROUBLE, ControlLine
+from ..wire import BEAT, LAG, REPORT, STATE, TROUBLE, ControlLine
 from ._filestates import Report
 
-__all__ = ["BEAT_S", "LOOK_S", "Pulse"]
+__all__ = ["BEAT_S", "BEHIND_BEAT_S", "LOOK_S", "Pulse", "lagLines", "stateLines"]
 
 # A master calls a worker silent when it misses two reports.
 BEAT_S = 10.0
 
+# The same while the forwarder is behind, to a master that can tell how late a report is. It is
+# behind when its oldest undelivered line is older than an acknowledgement usually takes, or when
+# more is undelivered than a steady trickle has at any time: then the next report may be late.
+BEHIND_BEAT_S = 2.0
+BEHIND_S = 1.5
+BEHIND_OCTETS = 32 * 1024
+
 # How often the sizes of the files are noted, in seconds: the precision of an age.
 LOOK_S = 1.0
+
+
+def stateLines(report: Report) -> list[ControlLine]:
+    """A report for a master that knows decnet-syslog/1.1 or /2."""
+    states = [
+        STATE(
+            file.stream,
+            file.generation,
+            file.size,
+            file.position,
+            round(file.age * 1000),
+        )
+        for file in report.files
+        if file.behind
+    ]
+    beat = BEAT(report.followed, report.behind, round(report.age * 1000))
+    return [*states, *report.troubles, beat]
+
+
+def lagLines(report: Report, now: float) -> list[ControlLine]:
+    """
+    A report for a master that knows decnet-syslog/2.1.
+
+    @param now: the time, on the clock of the looks.
+    """
+    since = now - report.at
+
+    def aged(age: float) -> int:
+        """The age now; 0 stays: no line waits."""
+        return round((age + since) * 1000) if age else 0
+
+    lags = [
+        LAG(
+            file.stream,
+            file.generation,
+            file.size,
+            tuple((at, aged(age)) for at, age in file.ages),
+        )
+        for file in report.files
+        if file.behind and file.ages
+    ]
+    end = REPORT(round(now * 1000), report.followed, report.behind, aged(report.age))
+    return [*lags, *report.troubles, end]
 
 
 class Pulse:
@@ -43,11 +95,13 @@ class Pulse:
         self,
         look: Callable[[], Deferred[Report]],
         clock: IReactorTime,
-        say: Callable[[Iterable[ControlLine]], bool],
+        say: Callable[[Callable[[bool], Iterable[ControlLine]], bool], bool],
     ) -> None:
         """
         @param look: finds the state of the files.
-        @param say: sends control lines; returns whether a master accepted them.
+        @param say: sends a report; returns whether a master accepted it. It is passed a function
+            that makes the report, with ages of version 2.1 or without, and whether only a master
+            of that version should have it.
         """
         self.report = Report()
         self._look = look
@@ -73,6 +127,11 @@ class Pulse:
     def connected(self) -> None:
         """A master connected: report at the next look."""
         self._saidAt = None
+
+    def reportDue(self) -> None:
+        """A connection should have a report now."""
+        self._saidAt = None
+        self._tell()
 
     @property
     def behind(self) -> int:
@@ -110,22 +169,17 @@ class Pulse:
 
     def _tell(self) -> None:
         now, troubles = self._clock.seconds(), self.report.troubles
-        due = self._saidAt is None or now - self._saidAt >= BEAT_S
-        if (due or troubles != self._saidTroubles) and self._say(self._lines()):
+        passed = None if self._saidAt is None else now - self._saidAt
+        due = passed is None or passed >= BEAT_S or troubles != self._saidTroubles
+        isSoon = (
+            passed is not None
+            and passed >= BEHIND_BEAT_S
+            and (self.report.age > BEHIND_S or self.report.behind > BEHIND_OCTETS)
+        )
+        if (due or isSoon) and self._say(self._lines, not due):
             self._saidAt, self._saidTroubles = now, troubles
 
-    def _lines(self) -> list[ControlLine]:
-        report = self.report
-        states = [
-            STATE(
-                file.stream,
-                file.generation,
-                file.size,
-                file.position,
-                round(file.age * 1000),
-            )
-            for file in report.files
-            if file.behind
-        ]
-        beat = BEAT(report.followed, report.behind, round(report.age * 1000))
-        return [*states, *report.troubles, beat]
+    def _lines(self, tellsLag: bool) -> list[ControlLine]:
+        if tellsLag:
+            return lagLines(self.report, self._clock.seconds())
+        return stateLines(self.report)

@@ -10,7 +10,7 @@ one that is stopped: the listener holds the position.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from twisted.application.service import Service
@@ -25,7 +25,7 @@ from twisted.logger import Logger
 from ..files import FollowedFiles
 from ..sending import Counts, Session
 from ..signals import ServiceSignals
-from ..wire import BYE, ControlLine
+from ..wire import BYE
 from ._connector import EndpointConnector
 from ._delivery import Delivery
 from ._failback import Homing
@@ -130,6 +130,7 @@ class ForwarderService(Service):
             self._refusal,
             self._masters,
             self._delivery.connected,
+            lambda: self._pulse.reportDue(),
         )
         self._connector = EndpointConnector(self._endpoint, self._factory)
         self._factory.connector = self._connector
@@ -146,7 +147,9 @@ class ForwarderService(Service):
         )
         self._looks.start()
         self._pulse = Pulse(
-            lambda: self._thread.ask(self._states.look), self._reactor, self._tell
+            lambda: self._thread.ask(self._states.look),
+            self._reactor,
+            self._factory.tell,
         )
         self._pulse.start()
         self._homing = Homing(
@@ -262,11 +265,6 @@ class ForwarderService(Service):
     def _sessionFor(self, connection: ForwarderProtocol) -> Session | None:
         self._pulse.connected()
         return self._delivery.sessionFor(connection)
-
-    def _tell(self, lines: Iterable[ControlLine]) -> bool:
-        """Send a report, if a connected master accepts one now."""
-        connection = self._factory.connection
-        return connection is not None and connection.tell(lines)
 
     def _looked(self) -> None:
         """The files may hold new octets: send them."""

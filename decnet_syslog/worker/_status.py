@@ -16,9 +16,11 @@ from ..monitoring import (
     Alarm,
     StatusOptions,
     WatchService,
+    buildFacts,
     forwarderMetrics,
     utcText,
 )
+from ..sending import NOT_LIMITED
 from ..trust import KINDS, Bundle, showText
 from ._service import ForwarderService
 
@@ -89,8 +91,7 @@ class ForwarderStatus:
         ends, role = first["expires"], first["role"]
         wrong = {
             "stuck": stuck[0] if stuck else None,
-            "lagging": f"the oldest undelivered line is {age:.0f} s old: check the connection to"
-            " the master, and its outputs"
+            "lagging": f"the oldest undelivered line is {age:.0f} s old: {self._whyLate()}"
             if late
             else None,
             "expiring": f"the certificate of {_OF[role]} expires on {utcText(ends)}:"
@@ -107,6 +108,12 @@ class ForwarderStatus:
                     self._log.info(
                         "{reason}", event=kind, reason=_OVER[kind], over=True
                     )
+
+    def _whyLate(self) -> str:
+        reason, text = self._forwarder.works.counts.limit
+        if reason == "none":
+            return "check the connection to the master, and its outputs"
+        return f"the master holds this worker back: {showText(text, 200)}"
 
     def _certificates(self) -> list[dict[str, Any]]:
         bundle = self._bundle()
@@ -164,6 +171,7 @@ class ForwarderStatus:
             "version": __version__,
             "hot_path": hotpath.description,
             "host": socket.gethostname(),
+            "build": buildFacts(),
             "time": utcText(self._wallClock()),
             "started": utcText(self._started),
             "uptime": round(self._clock() - self._startedAt, 3),
@@ -197,6 +205,10 @@ class ForwarderStatus:
             ],
             "behind_octets": pulse.behind,
             "behind_seconds": pulse.age,
+            "throttled": None
+            if counts.limit == NOT_LIMITED
+            else dict(zip(("reason", "text"), counts.limit, strict=True)),
+            "throttled_seconds": counts.limitedSeconds(now),
             "in_flight_octets": 0 if session is None else session.inFlight,
             "acknowledgements": counts.acknowledgements,
             "octets": counts.octets,

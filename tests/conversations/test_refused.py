@@ -22,9 +22,8 @@ from zope.interface import implementer
 from decnet_syslog.monitoring._metrics import forwarderMetrics
 from decnet_syslog.receiving._listener import TURN_AWAY_S
 from decnet_syslog.sending._session import Session
+from decnet_syslog.trust._alpn import DELIVERY_PROTOCOL, DELIVERY_PROTOCOLS
 from decnet_syslog.trust._contexts import (
-    DELIVERY_PROTOCOL,
-    DELIVERY_PROTOCOLS,
     ForwarderContext,
     ListenerContext,
     forwarderContext,
@@ -544,6 +543,10 @@ class WordsTests(SynchronousTestCase):
             "troubles": [],
             "behind_octets": 0,
             "behind_seconds": 0,
+            "build": {},
+            "role": "forwarder",
+            "throttled": None,
+            "throttled_seconds": {},
             "in_flight_octets": 0,
             "acknowledgements": 0,
             "octets": 0,

@@ -161,7 +161,7 @@ class PulseTests(TailTestCase):
         super().start()
         self.clock = Clock()
         self.said: list[list[ControlLine]] = []
-        self.hears = True
+        self.hears, self.hearsLag = True, False
         self.counts = Counts()
         self.states = FileStates(
             self.files, self.counts, self.clock.seconds, lambda: WALL + self.now
@@ -174,11 +174,12 @@ class PulseTests(TailTestCase):
         super().append(octets)
         os.utime(self.path, (WALL + self.now, WALL + self.now))
 
-    def say(self, lines: Any) -> bool:
+    def say(self, lines: Any, onlyLag: bool) -> bool:
         """A master that may or may not receive reports."""
-        if self.hears:
-            self.said.append(list(lines))
-        return self.hears
+        hears = self.hears and (self.hearsLag or not onlyLag)
+        if hears:
+            self.said.append(list(lines(self.hearsLag)))
+        return hears
 
     def tick(self, seconds: float = 1.0) -> None:
         """Poll the files and send reports for some seconds, once a second."""

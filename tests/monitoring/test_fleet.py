@@ -234,19 +234,18 @@ class OtherTests(FleetTestCase):
 
     def test_laggingWorker(self) -> None:
         """
-        An old undelivered line raises an alarm, which ends only once the age is below
-        half of the limit.
+        An old undelivered line raises an alarm, when the age of its report makes it old enough,
+        too. It ends only once the age is below half of the limit.
         """
         self.enroll("decky-01")
-        self.report(LAGGING_S - 1)
+        self.report(LAGGING_S - 3 * LOOK_S)
         self.until(2 * LOOK_S, "decky-01")
         self.assertEqual(self.events, [])
-        self.report(LAGGING_S)
         self.until(2 * LOOK_S, "decky-01")
         self.report(LAGGING_S - 1)
         self.until(EASE_S + 2 * LOOK_S, "decky-01")
         self.assertEqual(self.events, [("lagging", "decky-01", False)])
-        self.report(LAGGING_S / 2 - 1)
+        self.report(1)
         self.until(EASE_S + 2 * LOOK_S, "decky-01")
         self.assertEqual(self.events[1:], [("lagging", "decky-01", True)])
 

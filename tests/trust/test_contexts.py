@@ -24,15 +24,14 @@ from zope.interface import implementer
 
 from decnet_syslog.limits import Limits
 from decnet_syslog.receiving._factory import ListenerFactory
-from decnet_syslog.trust._bundles import Bundle
-from decnet_syslog.trust._contexts import (
+from decnet_syslog.trust._alpn import (
     DELIVERY_PROTOCOL,
     HISTORY_PROTOCOL,
+    LAG_PROTOCOL,
     STATE_PROTOCOL,
-    ForwarderContext,
-    ListenerContext,
-    Refusal,
 )
+from decnet_syslog.trust._bundles import Bundle
+from decnet_syslog.trust._contexts import ForwarderContext, ListenerContext, Refusal
 from decnet_syslog.trust._roles import Objection
 from decnet_syslog.wire._control import AT, BEAT, OPEN, SEEN, encodeControl
 
@@ -199,7 +198,7 @@ class ListenerTests(TLSTestCase):
             AT(STREAM, 0, 0)
         )
         client = self.connect(ForwarderContext(worker(), "decnet-master", True), b"")
-        self.assertEqual(client.negotiated, HISTORY_PROTOCOL)
+        self.assertEqual(client.negotiated, LAG_PROTOCOL)
         self.assertTrue(client.received.startswith(b"HELLO 2 "))
         transport: Any = client.transport
         transport.write(octets + b"5 hello")

@@ -643,6 +643,20 @@ class SessionTests(SynchronousTestCase):
         for call, arguments in calls:
             call(*arguments)
 
+    def test_overtakenPieces(self) -> None:
+        """
+        While the transport is full, whole pieces wait, where a report can overtake them; they
+        are written in order when there is room, and none is lost.
+        """
+        self.wire.paused = True
+        for piece in (b"a" * 70_000, b"b", b"c"):
+            self.session.sendOctets(piece)
+        self.run_()
+        self.assertEqual(self.wire.octets, b"")
+        self.wire.paused = False
+        self.session.resumed()
+        self.assertEqual(self.wire.octets, b"a" * 70_000 + b"bc")
+
     def test_callsRunInFilesThread(self) -> None:
         """Nothing is done in the reactor's thread, and everything in order."""
         self.session.controlReceived(RESUME("5" * 32, 0, 0, 0, 0))

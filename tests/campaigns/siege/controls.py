@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
-from decnet_syslog.trust._contexts import DELIVERY_PROTOCOL
+from decnet_syslog.trust._alpn import DELIVERY_PROTOCOL
 
 from .field import Attack, Row
 from .peer import CLOSED, OPEN, TLSPeer

@@ -13,7 +13,7 @@ from contextlib import suppress
 from OpenSSL import SSL
 
 from benchmarks.processes import residentKiB
-from decnet_syslog.trust._contexts import DELIVERY_PROTOCOL
+from decnet_syslog.trust._alpn import DELIVERY_PROTOCOL
 
 from .controls import greeted, opened
 from .field import ANY, Attack, Row

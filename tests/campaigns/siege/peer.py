@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from OpenSSL import SSL
 from OpenSSL.crypto import X509, PKey
 
-from decnet_syslog.trust._contexts import DELIVERY_PROTOCOL
+from decnet_syslog.trust._alpn import DELIVERY_PROTOCOL
 
 from .papers import Papers
 
