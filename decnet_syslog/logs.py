@@ -87,6 +87,11 @@ class Summing:
         self._windows: OrderedDict[Key, _Window] = OrderedDict()
         self._timer: IDelayedCall | None = None
 
+    @property
+    def kinds(self) -> int:
+        """The number of kinds of lines that are remembered."""
+        return len(self._windows)
+
     def __call__(self, event: LogEvent) -> None:
         """Pass an event on, or only count it."""
         words = event.get("log_format")

@@ -116,7 +116,7 @@ class SummingTests(SynchronousTestCase):
         self.assertEqual(len(shown), ALIKE_OF_ALL_MAX)
         # At most a summary for each of the first hosts, until all are summed up.
         self.assertLess(len(written), 2 * ALIKE_OF_ALL_MAX)
-        self.assertLessEqual(len(self.summing._windows), KINDS_MAX)
+        self.assertLessEqual(self.summing.kinds, KINDS_MAX)
 
     def test_summaryAtExit(self) -> None:
         """When the process ends, the number of suppressed lines is logged."""

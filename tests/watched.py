@@ -115,7 +115,7 @@ class Watched:
     @ivar enrolled: the expected workers.
     """
 
-    _log = Logger()
+    log = Logger()
 
     def __init__(
         self, reactor: Any = None, hideLines: bool = False, host: str = HOST
@@ -307,7 +307,7 @@ def twelve(watched: Watched) -> None:
         watched.disconnect(SILENT)
         watched.live(120)
         watched.skip(GAPPED, 73_112)
-        watched._log.warn(
+        watched.log.warn(
             "refused {address}: {reason}",
             event="refused",
             address="203.0.113.9:51344",

@@ -133,6 +133,11 @@ class RemoteOutput:
         self._pipe: ObjectPipe | None = None
 
     @property
+    def pid(self) -> int | None:
+        """The child's process id; C{None}: not started, or ended."""
+        return None if self._child is None else self._child.pid
+
+    @property
     def syncDue(self) -> bool:
         """As of L{FileOutput}."""
         return self.unsynced >= SYNC_OCTETS
@@ -193,14 +198,19 @@ class RemoteOutput:
         finally:
             self.abandon()
 
-    def abandon(self) -> None:
-        """End the child, even if it has failed."""
+    def abandon(self) -> int | None:
+        """
+        End the child, even if it has failed.
+
+        @return: its exit status; C{None}: there is no child.
+        """
         if self._pipe is not None:
             self._pipe.close()
             self._pipe = None
-        if self._child is not None:
-            self._child.wait()
-            self._child = None
+        if self._child is None:
+            return None
+        status, self._child = self._child.wait(), None
+        return status
 
     def _call(self, method: str, *arguments: Any) -> Any:
         assert self._pipe is not None, "not started"

@@ -29,6 +29,10 @@ class Seldom:
         # The time of the last line, and the number of occurrences since then.
         self._known: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
 
+    def __len__(self) -> int:
+        """The number of workers and kinds that are remembered."""
+        return len(self._known)
+
     def occurred(self, key: Hashable, count: int = 1) -> int:
         """
         Count occurrences.

@@ -111,6 +111,11 @@ class FileState:
         self._lookedAt: float | None = None
         self._notesDue = NOTES_MIN
 
+    @property
+    def notes(self) -> int:
+        """The number of noted sizes."""
+        return len(self._notes)
+
     def look(self, now: float, wall: float) -> None:
         """Note the size, and compute the age of the oldest line."""
         content = self.content
@@ -223,6 +228,11 @@ class FileStates:
         self._clock = clock
         self._wallClock = wallClock
         self._states: dict[OpenContent, FileState] = {}
+
+    @property
+    def notes(self) -> int:
+        """The number of noted sizes of all files: the memory that their states take."""
+        return sum([state.notes for state in self._states.values()])
 
     def look(self) -> Report:
         """Look at all files."""

@@ -112,7 +112,7 @@ class Directory:
         payloads = [header.payload for header in answer[0]]
         found = [one for one in payloads if isinstance(one, dns.Record_SRV)]
         records = cast("list[dns.Record_SRV]", found)
-        addresses = inOrder(records[:RECORDS_MAX], self._chance)
+        addresses = inOrder(records[:RECORDS_MAX], self.chance)
         if not addresses:
             self._log.warn(
                 "the DNS has no masters at {service}; using the last known ones. Add SRV"
@@ -130,7 +130,8 @@ class Directory:
         )
         self._use(addresses)
 
-    def _chance(self, address: Address) -> float:
+    def chance(self, address: Address) -> float:
+        """The random number of a master, in (0, 1]: always the same one."""
         return 1 - random.Random(f"{self._seed} {address}").random()
 
     def _failed(self, failure: Failure) -> None:

@@ -14,6 +14,7 @@ from zlib import crc32
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.files import FILES_MAX
+from decnet_syslog.files._follower import FileFollower
 from decnet_syslog.limits import Limits
 
 from ..campaigns.pipeline import World, perform, randomHistory, run
@@ -178,15 +179,14 @@ class LookTests(ManyTestCase):
 
     def between(self, world: World, act: Callable[[], None]) -> None:
         """Do something between the checks of two files."""
-        first, *_ = world.files._followers.values()
-        look = first.lookAtPath
+        look = FileFollower.lookAtPath
 
-        def looked() -> None:
-            look()
-            first.lookAtPath = look  # type: ignore[method-assign]
+        def looked(follower: FileFollower) -> None:
+            look(follower)
+            patched.restore()
             act()
 
-        first.lookAtPath = looked  # type: ignore[method-assign]
+        patched = self.patch(FileFollower, "lookAtPath", looked)
 
     def started(self) -> tuple[World, Path]:
         world = self.world(256)

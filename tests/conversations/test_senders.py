@@ -201,6 +201,6 @@ class SeldomTests(MasterTestCase):
         seldom = Seldom(self.clock)
         for number in range(10_000):
             self.assertEqual(seldom.occurred((f"w{number}", "empty")), 1)
-        self.assertLess(len(seldom._known), 5000)
+        self.assertLess(len(seldom), 5000)
         self.assertEqual(seldom.occurred(("w9999", "empty")), 0)
         self.assertEqual(seldom.occurred(("w0", "empty")), 1)

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from decnet_syslog.errors import UserError
 from decnet_syslog.journal._values import Batch, Cursor
 from decnet_syslog.outputs._fileoutput import FileOutput
+from decnet_syslog.outputs._pipe import ObjectPipe
 from decnet_syslog.outputs._process import ListenerLock, RemoteOutput
 from decnet_syslog.outputs._rendering import RECORDS
 
@@ -104,7 +105,7 @@ class RemoteOutputTests(SynchronousTestCase):
         first.
         """
         remote = self.started()
-        assert remote._child is not None
+        assert remote.pid is not None
         for number in (
             signal.SIGTERM,
             signal.SIGINT,
@@ -112,7 +113,7 @@ class RemoteOutputTests(SynchronousTestCase):
             signal.SIGUSR1,
             signal.SIGUSR2,
         ):
-            remote._child.send_signal(number)
+            os.kill(remote.pid, number)
         while remote.apply([batch(1, b"x\n")]) is not None:
             pass
         remote.close()
@@ -141,8 +142,8 @@ class RemoteOutputTests(SynchronousTestCase):
     def test_killedChild(self) -> None:
         """A killed child causes an error instead of a hang."""
         remote = self.started()
-        assert remote._child is not None
-        remote._child.kill()
+        assert remote.pid is not None
+        os.kill(remote.pid, signal.SIGKILL)
         error = self.assertRaises(RuntimeError, remote.sync)
         self.assertIn("has ended", str(error))
 
@@ -152,11 +153,14 @@ class RemoteOutputTests(SynchronousTestCase):
         answer.
         """
         remote = self.started()
-        assert remote._pipe is not None and remote._child is not None
-        remote._pipe.send(("reopen", ()))
-        self.assertTrue(select.select([remote._pipe], [], [], 60)[0])
-        remote._pipe.close()
-        self.assertEqual(remote._child.wait(60), 0)
+
+        def die(pipe: ObjectPipe) -> None:
+            self.assertTrue(select.select([pipe], [], [], 60)[0])
+            raise EOFError
+
+        with mock.patch.object(ObjectPipe, "recv", die):
+            self.assertRaises(RuntimeError, remote.reopen)
+        self.assertEqual(remote.abandon(), 0)
 
     def test_lockedByChild(self) -> None:
         """When a listener dies, its child keeps the lock until it has ended as well."""

@@ -10,7 +10,7 @@ from unittest import mock
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor as reactorModule
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 from twisted.internet.error import (
     ConnectionDone,
     ConnectionLost,
@@ -485,8 +485,7 @@ class DirectoryTests(TestCase):
         (call,) = self.clock.getDelayedCalls()
         self.assertEqual(call.getTime(), FRESH_MIN_S)
 
-    @inlineCallbacks
-    def test_equalRecords(self) -> Any:
+    def test_equalRecords(self) -> None:
         """
         Records with equal priority get an order of this forwarder's own that no later
         answer changes; other forwarders have other orders, so that a fleet spreads.
@@ -495,29 +494,37 @@ class DirectoryTests(TestCase):
             dns.Record_SRV(10, 1, 6514, b"m%d.example.org" % n, ttl=60)
             for n in range(6)
         ]
-        yield self.ask(records)
-        (first,) = self.used
-        # The DNS reverses its answers.
-        self.directory._answered(
-            (
-                [dns.RRHeader(type=dns.SRV, payload=r) for r in reversed(records)],
-                None,
-                None,
-            )
+        # The DNS reverses its answers; then it has one record less.
+        answers = iter([records, records[::-1], records[:3] + records[4:]])
+
+        class Answering:
+            """A resolver that answers at once."""
+
+            def lookupService(self, name: str, timeout: object) -> Deferred[Any]:
+                """The next answer."""
+                found = next(answers)
+                return succeed(
+                    ([dns.RRHeader(type=dns.SRV, payload=r) for r in found], [], [])
+                )
+
+        directory = Directory(
+            self.clock,
+            Answering(),
+            "example.org",
+            lambda a: self.used.append(list(a)),
         )
-        self.assertEqual(self.used, [first, first])
+        self.addCleanup(directory.stop)
+        directory.ask()
+        self.clock.advance(60)
+        self.clock.advance(60)
+        first = self.used[0]
         gone = Address("m3.example.org", 6514)
-        fewer = [r for r in records if r.target.name != b"m3.example.org"]
-        self.directory._answered(
-            ([dns.RRHeader(type=dns.SRV, payload=r) for r in fewer], None, None)
-        )
-        self.assertEqual(self.used[-1], [a for a in first if a != gone])
+        fewer = [a for a in first if a != gone]
+        self.assertEqual(self.used, [first, first, fewer])
         orders = set()
         for seed in range(20):
-            chance = Directory(
-                self.clock, None, "example.org", lambda _: None, seed
-            )._chance
-            orders.add(tuple(srv.inOrder(records, chance)))
+            another = Directory(self.clock, None, "example.org", lambda _: None, seed)
+            orders.add(tuple(srv.inOrder(records, another.chance)))
         self.assertGreater(len(orders), 10)
 
     @inlineCallbacks
