@@ -24,6 +24,7 @@ from decnet_syslog.monitoring._events import EventLog
 from decnet_syslog.monitoring._fleet import LOOK_S
 from decnet_syslog.monitoring._pages import makePages
 from decnet_syslog.monitoring._port import StatusPort
+from decnet_syslog.monitoring._ready import Ready
 from decnet_syslog.monitoring._site import Facts, makeSite
 from decnet_syslog.outputs._feeds import Feed
 from decnet_syslog.receiving._holding import FREE, Holding
@@ -165,6 +166,7 @@ class Watched:
             lambda: b"metrics\n",
             b"text/plain",
             makePages(facts, self.status.fleet.workers.get, self.events.of, hideLines),
+            ready=Ready(self.clock, list, dict),
         )
         if reactor is None:
             # A real port does this.

@@ -136,6 +136,20 @@ class ListenerStatus:
                 )
         self.fleet.look(present, self._listener.works.factory.holding.held())
 
+    def obstacles(self) -> list[str]:
+        """Why no lines can be accepted, or an output not be written, now."""
+        if not self._listener.running:
+            return ["not listening yet"]
+        works = self._listener.works
+        found = [
+            f"cannot write {feed.output.name}: {feed.blocked}"
+            for feed in works.feeds
+            if feed.blocked is not None
+        ]
+        if works.commits.obstacle is not None:
+            found.append(f"{works.commits.obstacle}: nothing is accepted")
+        return found
+
     def facts(self) -> dict[str, Any]:
         """The whole status, as the JSON document has it."""
         works = self._listener.works
@@ -320,4 +334,6 @@ def watchListener(
             facts, status.fleet.workers.get, events.of, options.hideLines
         ),
         context,
+        obstacles=status.obstacles,
+        parts=listener.parts,
     )

@@ -42,8 +42,8 @@ STATUS_PARAMETERS: list[list[Any]] = [
         "status-port",
         None,
         None,
-        "Serve the status over HTTP on this port: /status.json, /metrics, /healthz, and for"
-        " the listener also a page for people [off]",
+        "Serve the status over HTTP on this port: /status.json, /metrics, /healthz, /readyz, and"
+        " for the listener also a page for people [off]",
         portNumber,
     ],
     [
@@ -150,6 +150,8 @@ class WatchService(Service):
         metrics: Callable[[Mapping[str, Any]], Iterable[Metric]],
         pages: Callable[[Facts, EventLog], Mapping[bytes, Resource]] | None = None,
         context: IOpenSSLServerConnectionCreator | None = None,
+        obstacles: Callable[[], list[str]] = list,
+        parts: Callable[[], Mapping[str, Deferred[Any]]] = dict,
     ) -> None:
         """
         @param name: the program's name, for messages when it cannot start.
@@ -158,6 +160,8 @@ class WatchService(Service):
         @param metrics: makes the metrics from the facts.
         @param pages: makes further resources from the facts and the events; C{None}: none.
         @param context: the TLS for operators, for an address other than loopback.
+        @param obstacles: returns why the process cannot do its work now.
+        @param parts: asks the parts that do the work.
         """
         self.events = EventLog(reactor.callFromThread)
         self.port: IListeningPort | None = None
@@ -169,6 +173,8 @@ class WatchService(Service):
         self._metrics = metrics
         self._pages = pages
         self._context = context
+        self._obstacles = obstacles
+        self._parts = parts
         self._site: StatusPort | None = None
         self._timer: IDelayedCall | None = None
         self._command: EventCommand | None = None
@@ -203,6 +209,7 @@ class WatchService(Service):
     def _serve(self, port: int, host: str) -> None:
         # Imported here, because it takes 40 ms to import, and most forwarders have no
         # status port.
+        from ._ready import Ready
         from ._site import Facts, makeSite
 
         facts = Facts(self.facts, self._reactor.seconds)
@@ -215,6 +222,7 @@ class WatchService(Service):
             exposition.contentType,
             None if self._pages is None else self._pages(facts, self.events),
             None if plain else self._context,
+            Ready(self._reactor, self._obstacles, self._parts),
         )
         kind = TCP6ServerEndpoint if ":" in host else TCP4ServerEndpoint
         listening: list[Any] = []

@@ -1,5 +1,5 @@
 """
-The status over HTTP: C{/status.json}, C{/metrics}, C{/healthz}, and pages. Read only.
+The status over HTTP: C{/status.json}, C{/metrics}, C{/healthz}, C{/readyz}, and pages. Read only.
 
 On loopback there is no password. Attackers can be on the same machine, so the memory and the work
 that they can cause are bounded; and a browser there can be made to ask for any name, so only
@@ -21,6 +21,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from ._port import OperatorPort, StatusPort, isLoopback
+from ._ready import Ready, ReadyResource
 
 __all__ = [
     "Document",
@@ -52,6 +53,7 @@ _INDEX = b"""\
 /status.json  the complete status
 /metrics      for Prometheus
 /healthz      answers while the process is alive
+/readyz       200 while it does its work, or 503 with the reasons
 """
 
 
@@ -179,6 +181,7 @@ def makeSite(
     metricsType: bytes,
     pages: Mapping[bytes, Resource] | None = None,
     context: Any = None,
+    ready: Ready | None = None,
 ) -> StatusPort:
     """
     The factory for the status port.
@@ -186,6 +189,7 @@ def makeSite(
     @param metrics: makes the text for Prometheus.
     @param pages: further resources by the first segment of their path; "" replaces the index.
     @param context: the TLS for operators; C{None}: plain HTTP on loopback.
+    @param ready: asks whether the process does its work.
     """
 
     status = _Once(facts, lambda found: json.dumps(found).encode("ascii") + b"\n")
@@ -198,6 +202,8 @@ def makeSite(
         b"metrics": Document(metricsType, _Once(facts, lambda found: metrics())),
         **(pages or {}),
     }
+    if ready is not None:
+        documents[b"readyz"] = ReadyResource(ready)
     for path, document in documents.items():
         root.putChild(path, document)
     site = _Site(root, reactor=reactor, timeout=IDLE_S)  # type: ignore[no-untyped-call]

@@ -67,6 +67,16 @@ class OutputsStatus:
         if failure.check(JournalBlocked) is None:
             self._log.failure("cannot ask for the size of the journal", failure)
 
+    def obstacles(self) -> list[str]:
+        """Why the outputs cannot be written now."""
+        if not self._outputs.running:
+            return ["starting"]
+        return [
+            f"cannot write {one['name']}: {one['blocked']}"
+            for one in self._outputs.facts()
+            if one["blocked"] is not None
+        ]
+
     def facts(self) -> dict[str, Any]:
         """Collect the facts for the status."""
         silence = self._clock() - self._heard
@@ -123,4 +133,6 @@ def watchOutputs(
         status.look if isSeen else lambda: None,
         status.facts,
         outputsMetrics,
+        obstacles=status.obstacles,
+        parts=outputs.parts,
     )

@@ -136,6 +136,16 @@ class ForwarderStatus:
             found.append({"role": "master", "name": "", "expires": self._masterEnds})
         return found
 
+    def obstacles(self) -> list[str]:
+        """Why nothing can be delivered now."""
+        if not self._forwarder.running:
+            return ["starting"]
+        factory = self._forwarder.works.factory
+        connection = factory.connection
+        if connection is None or not connection.greeted:
+            return [f"no connection to the master: {factory.why}"]
+        return []
+
     def facts(self) -> dict[str, Any]:
         """The complete status, for JSON."""
         works = self._forwarder.works
@@ -233,4 +243,6 @@ def watchForwarder(
         status.look,
         status.facts,
         forwarderMetrics,
+        obstacles=status.obstacles,
+        parts=forwarder.parts,
     )
