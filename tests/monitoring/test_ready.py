@@ -60,7 +60,6 @@ class ReadyTests(SynchronousTestCase):
         """A process whose parts all answer is ready; HEAD has no body."""
         self.assertEqual(self.answer(), (200, b"ok\n"))
         self.assertEqual(self.answer("HEAD"), (200, b""))
-        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_noParts(self) -> None:
         """A process without parts to ask answers, too."""

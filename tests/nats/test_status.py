@@ -77,7 +77,12 @@ class StatusTests(NatsTestCase):
             )
         }
         self.assertEqual(
-            found, {n: k for n, k in documented().items() if "_outputs_" in n}
+            found,
+            {
+                n: k
+                for n, k in documented().items()
+                if "_outputs_" in n or n == "decnet_build_info"
+            },
         )
         self.assertIn(b"decnet_outputs_writing 1.0\n", get(one, "/metrics"))
         self.assertIn(b"decnet_outputs_writing 0.0\n", get(two, "/metrics"))
