@@ -76,7 +76,7 @@ class RestrictedClient(Client):
     ) -> None:
         info.pop("connect_urls", None)
         if isinstance(info.get("max_payload"), int):
-            # A server also sends this after it has reloaded its configuration.
+            # Servers send INFO again, for example when their cluster changes.
             self._max_payload = info["max_payload"]
         await super()._process_info(info, initial_connection)
 

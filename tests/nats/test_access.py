@@ -5,14 +5,17 @@ they receive.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 import time
 from base64 import urlsafe_b64encode
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 from cryptography.hazmat.primitives import serialization
+from nats.aio.client import Srv
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -21,6 +24,7 @@ from decnet_syslog.master.tap import Options as ListenerOptions
 from decnet_syslog.nats import _bus as buses
 from decnet_syslog.nats._access import access, checkName, parseServers
 from decnet_syslog.nats._bus import Bus, Silent
+from decnet_syslog.nats._client import RestrictedClient
 from decnet_syslog.nats.tap import Options as OutputsOptions
 
 from ..certificates import CLIENT, SERVER, authority, certificate, key
@@ -188,6 +192,19 @@ class AddressTests(SynchronousTestCase):
             OutputsOptions().parseOptions,
             ["--journal=nats://127.0.0.1", "--log-path=", "--json-path="],
         )
+
+
+class InfoTests(SynchronousTestCase):
+    """What servers send about themselves."""
+
+    def test_newLimitAndOtherServers(self) -> None:
+        """A new C{max_payload} counts at once; addresses of other servers are ignored."""
+        client = RestrictedClient()
+        client._current_server = Srv(urlparse("nats://127.0.0.1:4222"))
+        info = {"max_payload": 65536, "connect_urls": ["192.0.2.1:4222"]}
+        asyncio.run(client._process_info(info))
+        self.assertEqual(client.max_payload, 65536)
+        self.assertEqual(client._server_pool, [])
 
 
 class ServerTests(NatsTestCase):
