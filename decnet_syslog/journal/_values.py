@@ -63,6 +63,7 @@ class OpenRequest:
 
     @ivar start: the position at which the stream begins if it is not known.
     @ivar name: the worker's name of the file.
+    @ivar turns: the journal's count of rollbacks when the connection was made; C{None}: now.
     """
 
     worker: str
@@ -70,6 +71,7 @@ class OpenRequest:
     generation: int
     start: int
     name: str
+    turns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

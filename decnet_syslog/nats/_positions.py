@@ -3,6 +3,10 @@ The positions of streams: grants, and the listener's memory of granted streams.
 
 A grant asks the stream's leader for the last message of a subject. The memory of a granted stream
 only saves a request; the server compares it with each append.
+
+What must be true: a stream begins after 0 only if the worker believes in the present history. The
+octets before the beginning count as delivered. If the subject is missing because the stream went
+back, the worker has to learn that first, and offers these octets again.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from uuid import uuid4
 
@@ -94,6 +98,11 @@ class Positions:
 
     async def grants(self, requests: Sequence[OpenRequest]) -> list[StreamLease]:
         """As L{decnet_syslog.journal._promise.IJournal.grants}."""
+        turns = self._chronicle.turns
+        requests = [
+            request if request.turns is not None else replace(request, turns=turns)
+            for request in requests
+        ]
         await self._chronicle.fresh()
         found = await asyncio.gather(*(self._find(request) for request in requests))
         if any(self._isBehind(subject, seq) for subject, seq, _ in found):
@@ -161,7 +170,11 @@ class Positions:
         deposit = Deposit(who, asked, request.start, request.start, b"")
         position = MessagePosition(request.start, request.start, 0)
         headers, body = encode(deposit, position, uuid4().hex)
+        # Not what we remember: the subject is missing in what the leader has now.
+        await self._chronicle.look()
         await self._chronicle.sure()
+        if request.turns != self._chronicle.turns:
+            raise JournalBlocked("the stream went back since the worker has connected")
         await self._stream.publish(subject, body, {**headers, EXPECTED: "0"})
         # The last message is ours, or that of a faster listener.
         last = await self._stream.last(subject)

@@ -394,7 +394,12 @@ class AckedSession(ReceiverSession):
         self._owners.opened((self.who.worker, *key), self)
         granted = self._commits.grant(
             OpenRequest(
-                self.who.worker, line.stream, line.generation, line.start, line.name
+                self.who.worker,
+                line.stream,
+                line.generation,
+                line.start,
+                line.name,
+                self._turns,
             ),
             self._isThere,
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from itertools import count
 from pathlib import Path
+from unittest import mock
 from zlib import crc32
 
 from hypothesis import given, settings
@@ -319,6 +320,20 @@ class HistoryTests(PutBackTestCase):
         self.assertEqual(peer.say(SEEN(0, STREAM)), [])
         self.assertEqual([bye.code for bye in peer.line.byes], ["no-space"])
         self.assertEqual(self.failures, [])
+
+    def test_openFromBefore(self) -> None:
+        """
+        The journal learns which history the sender of an OPEN knows: that of its connection's
+        beginning.
+        """
+        peer = self.connect()
+        with (
+            mock.patch.object(self.journal, "turns", 3, create=True),
+            mock.patch.object(self.journal, "grants", return_value=[]) as grants,
+        ):
+            peer.say(OPEN(STREAM, 0, 7, "/var/log/x"))
+        ((request,),) = grants.call_args.args
+        self.assertEqual((request.start, request.turns), (7, 0))
 
     def test_lostConnection(self) -> None:
         """A lost connection gets no answer, and the journal is not asked."""

@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.errors import UserError
 from decnet_syslog.journal._promise import JournalBlocked
-from decnet_syslog.journal._values import Cursor, Mark
+from decnet_syslog.journal._values import Cursor, Mark, OpenRequest, StreamLease
 from decnet_syslog.nats import _answers as answers
 from decnet_syslog.nats import _bus as buses
 from decnet_syslog.nats import _chronicle as chronicles
@@ -32,7 +32,7 @@ from decnet_syslog.nats._lease import WentBack
 from decnet_syslog.nats._stream import StreamFull
 
 from ..contracts.test_journal import MUCH, grant, octets
-from ..doubles import PROVENANCE, lines
+from ..doubles import PROVENANCE, STREAM, lines
 from ..natsserver import openJetStream, waitUntil
 from .test_journal import SingleTestCase, untilTaken
 
@@ -581,6 +581,38 @@ class PutBackTests(BackTestCase):
         self.send(journal, "w1", *ONE[:3])
         self.assertEqual(len(view.read(last, MUCH)), 1)
         self.assertEqual(view.position(last), last)
+
+    def test_begunInAnotherHistory(self) -> None:
+        """
+        A worker that does not know of a rollback begins no stream after 0: its octets before that
+        would count as delivered. That holds whoever detects the rollback, and when.
+        """
+        journal = self.open()
+        self.send(journal, "w2", *TWO[:3])
+        copy = self.copy()
+        self.send(journal, "w1", *ONE[:6])
+        end = len(b"".join(ONE[:6]))
+
+        def request(turns: int | None) -> list[StreamLease]:
+            return journal.grants([OpenRequest("w1", STREAM, 0, end, "x", turns)])
+
+        self.assertEqual(request(None)[0].base, 0)
+        for isDetected in (False, True):
+            before = journal.turns
+            self.putBack(copy)
+            if isDetected:
+                untilTaken(journal.look)
+            while True:
+                # At first the server may not answer.
+                error = self.assertRaises(JournalBlocked, request, before)
+                if "went back" in str(error):
+                    break
+            self.assertEqual(journal.turns, before + 1)
+            self.assertEqual(untilTaken(partial(grant, journal, start=0)).offset, 0)
+            self.send(journal, "w1", *ONE[:6])
+        # In the present history it may.
+        lease = journal.grants([OpenRequest("w3", STREAM, 0, end, "x", journal.turns)])
+        self.assertEqual((lease[0].offset, lease[0].base), (end, end))
 
     def test_purgedPosition(self) -> None:
         """
