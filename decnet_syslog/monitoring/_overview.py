@@ -20,7 +20,7 @@ ONE_KIND_MAX = 3
 
 # The problems that colour each number.
 _WORKERS = ("silent", "stuck", "diverged", "gap")
-_LAG = ("lagging",)
+_LAG = ("lagging", "throttled")
 _JOURNAL = ("full", "filling")
 
 # Our own certificates, in words for people.
