@@ -11,6 +11,8 @@ from random import Random
 
 from twisted.logger import globalLogPublisher
 
+from decnet_syslog.receiving._holding import Held
+
 from .watched import Watched
 
 __all__ = ["fleet", "names"]
@@ -21,6 +23,8 @@ HOUR_STEPS, HOUR_STEP_S = 180, 20.0
 
 # How many workers have which problem, by the size of the fleet.
 _TROUBLED = {3: (0, 1, 0, 1), 50: (2, 2, 1, 2), 500: (37, 6, 3, 11)}
+
+_HELD = Held("rate", "--max-rate allows 65536 octets a second")
 
 _SITES = ("ams", "fra", "iad", "nrt", "syd", "tokyo")
 _LINE = (
@@ -131,6 +135,8 @@ def fleet(watched: Watched, count: int) -> None:
             watched.skip(name, 73_112)
         for name in absent:
             watched.enroll(name)
+        throttled = dict.fromkeys(take(count // 25), _HELD)
+        watched.works.factory.holding.held = throttled.copy
         for output in watched.outputs:
             output.output.seq = 1
         traffic.pass_(1, 3.0)

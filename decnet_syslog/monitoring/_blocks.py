@@ -71,6 +71,8 @@ def badge(kind: str, severity: str | None = None) -> Tag:
     """
     if severity is None and kind in ALARMS:
         severity = severityOf(kind)
+    elif kind == "throttled":
+        severity = WARNING
     if severity is not None:
         return toned(_TONES[severity], kind)
     return toned(GOOD if kind == "ok" else QUIET, kind)

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.web.template import Flattenable, Tag, tags
 
 from ._blocks import badge, empty, link, toneOf
-from ._problemkinds import bySeverity, severityOf
+from ._problemkinds import WARNING, bySeverity, severityOf
 from ._selection import PROBLEM, STATE_FILTERS, naturalKey
 from ._shown import day, octets, quantity, rate, span, visible
 from ._view import View
@@ -20,7 +20,7 @@ ONE_KIND_MAX = 3
 
 # The problems that colour each number.
 _WORKERS = ("silent", "stuck", "diverged", "gap")
-_LAG = ("lagging", "throttled")
+_LAG = ("lagging",)
 _JOURNAL = ("full", "filling")
 
 # Our own certificates, in words for people.
@@ -120,22 +120,26 @@ def _workers(status: Mapping[str, Any]) -> Tag:
 
 def _lag(status: Mapping[str, Any]) -> Tag:
     """The sum of what the workers have not delivered, and the one that is furthest behind."""
-    told = [w for w in status["workers"] if w["behind_octets"] is not None]
+    workers = status["workers"]
+    told = [w for w in workers if w["behind_octets"] is not None]
     behind = [w for w in told if w["behind_octets"]]
-    if not told:
-        return _tile("plain", "Undelivered", "-", "no worker has reported")
-    if not behind:
-        return _tile("plain", "Undelivered", "0 B", "no worker is behind")
-    oldest = max(behind, key=lambda w: float(w["behind_seconds"]))
-    return _tile(
-        _toneOf(status, *_LAG),
-        "Undelivered",
-        octets(sum(w["behind_octets"] for w in behind)),
-        tags.transparent(
-            f"oldest line {span(oldest['behind_seconds'])}, ", link(oldest["name"], "")
-        ),
-        f"{quantity(len(behind))} worker{'s'[: len(behind) > 1]} behind",
-    )
+    held = sum(w["throttled"] is not None for w in workers)
+    tone = _toneOf(status, *_LAG)
+    if held and tone == "plain":
+        tone = toneOf(WARNING)
+    lines: list[Flattenable] = []
+    if behind:
+        oldest = max(behind, key=lambda w: float(w["behind_seconds"]))
+        age = f"oldest line {span(oldest['behind_seconds'])}, "
+        lines.append(tags.transparent(age, link(oldest["name"], "")))
+        lines.append(f"{quantity(len(behind))} worker{'s'[: len(behind) > 1]} behind")
+    else:
+        lines.append("no worker is behind" if told else "no worker has reported")
+    if held:
+        where = f"{View(state='throttled').link()}#workers"
+        lines.append(tags.a(f"{quantity(held)} throttled", href=where))
+    total = octets(sum(w["behind_octets"] for w in behind)) if told else "-"
+    return _tile(tone, "Undelivered", total, *lines)
 
 
 def _journal(status: Mapping[str, Any]) -> Tag:

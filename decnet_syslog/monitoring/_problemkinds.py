@@ -17,11 +17,13 @@ __all__ = [
     "ERROR",
     "PROBLEMS",
     "STATES",
+    "THROTTLE_REMEDIES",
     "WARNING",
     "ProblemKind",
     "bySeverity",
     "problemRecord",
     "severityOf",
+    "severityOfState",
 ]
 
 ERROR, WARNING = "error", "warning"
@@ -79,16 +81,39 @@ PROBLEMS: Mapping[str, ProblemKind] = {
 # are there, then those that are not.
 STATES = (
     *[kind for kind in PROBLEMS if kind in ALARMS],
+    "throttled",
     "ok",
     "gone",
     "absent",
     "revoked",
 )
 
+# For each reason to hold a worker back, what the operator can do.
+THROTTLE_REMEDIES: Mapping[str, str] = {
+    "rate": "Raise --max-rate if this worker may send more",
+    "memory": "Check the speed of the journal's disk",
+    "journal": "Check the outputs, or raise --journal-max",
+    "output": "Check the output's disk, and what else writes to it",
+}
+
 # Remedies for our own certificates.
 _OURS = "Renew it (docs/trust.rst)"
 
 _Record = TypeVar("_Record", bound=Mapping[str, Any])
+
+
+def severityOfState(worker: Mapping[str, Any]) -> str | None:
+    """
+    The severity of a worker's state; C{None}: the state is no problem.
+
+    @param worker: the facts about it, as in C{/status.json}.
+    """
+    state = worker["state"]
+    if state == "throttled":
+        # Its lines are late, and will be more so. It becomes an error with "lagging".
+        return WARNING
+    alarm = worker["alarms"].get(state)
+    return None if alarm is None else str(alarm["severity"])
 
 
 def severityOf(kind: str, expired: bool = False) -> str:

@@ -136,6 +136,7 @@ def counted(workers: Iterable[Facts]) -> dict[str, int]:
     """The number of workers in each state, and of those with a problem."""
     counts = dict.fromkeys(STATE_FILTERS, 0)
     for worker in workers:
-        counts[worker["state"]] += 1
+        state = worker["state"]
+        counts[state] = counts.get(state, 0) + 1
         counts[PROBLEM] += bool(worker["alarms"])
     return counts

@@ -23,6 +23,7 @@ from ._events import Event
 from ._frame import document
 from ._history import DAY_S, LATELY_S
 from ._known import EXCERPT_OCTETS_MAX, Worker
+from ._problemkinds import THROTTLE_REMEDIES, WARNING, severityOfState
 from ._shown import day, moment, octets, quantity, rate, span, visible, visibleLine
 
 __all__ = ["strangerPage", "workerPage"]
@@ -65,6 +66,20 @@ def _how(fact: Mapping[str, Any]) -> Flattenable:
         )
         for kind, alarm in fact["alarms"].items()
     ]
+    held = fact["throttled"]
+    if held is not None:
+        remedy = THROTTLE_REMEDIES.get(held["reason"])
+        alarms.append(
+            tags.li(
+                tags.div(badge("throttled", WARNING), class_="kind"),
+                tags.div(
+                    visible(held["text"], 500),
+                    tags.p(tags.b("Remedy: "), f"{remedy}.", class_="remedy")
+                    if remedy
+                    else "",
+                ),
+            )
+        )
     silence = fact["silence"]
     told = fact["behind_octets"] is not None
     addresses = ", ".join([visible(address, 80) for address in fact["addresses"]])
@@ -83,6 +98,12 @@ def _how(fact: Mapping[str, Any]) -> Flattenable:
         ("Files", str(fact["files"]) if told else "not reported"),
         ("Behind", octets(fact["behind_octets"]) if told else "not reported"),
         ("Oldest line", span(fact["behind_seconds"]) if told else "not reported"),
+        (
+            "Last report",
+            "none"
+            if fact["report_seconds"] is None
+            else f"{span(fact['report_seconds'])} ago",
+        ),
         ("Gaps", f"{quantity(fact['gaps'])}, {octets(fact['gap_octets'])}"),
     ]
     return tags.transparent(
@@ -167,7 +188,6 @@ def workerPage(
     """
     name = visible(worker.name, 80)
     state = fact["state"]
-    alarm = fact["alarms"].get(state)
     curves = {
         "lines_per_second_lately": worker.lately.asRecord(LATELY_S),
         "lines_per_second_day": worker.day.asRecord(DAY_S),
@@ -178,7 +198,7 @@ def workerPage(
         UP,
         tags.p(tags.a("\u2039 All workers", href=UP), class_="crumb"),
         Tag("h1", {"id": "name", **LIVE})(
-            name, " ", badge(state, None if alarm is None else alarm["severity"])
+            name, " ", badge(state, severityOfState(fact))
         ),
         section("how", "State", _how(fact)),
         section("newest", "Newest line", _newest(worker, hidden)),

@@ -12,6 +12,7 @@ from ._controls import Chosen, density, filters, pages
 from ._curve import curve
 from ._history import LATELY_STEPS
 from ._known import EXCERPT_OCTETS_MAX, Worker
+from ._problemkinds import severityOfState
 from ._selection import SORTS
 from ._shown import day, moment, octets, quantity, rate, span, visible, visibleLine
 from ._view import View
@@ -101,13 +102,11 @@ def _row(fact: Mapping[str, Any], worker: Worker | None) -> Tag:
     first = addresses[0] if addresses else "-"
     more = f" +{len(addresses) - 1}" if len(addresses) > 1 else ""
     behind = fact["behind_octets"]
-    state = fact["state"]
-    alarm = fact["alarms"].get(state)
     return cells(
         _HEAD,
         (
             link(fact["name"], ""),
-            badge(state, None if alarm is None else alarm["severity"]),
+            badge(fact["state"], severityOfState(fact)),
             _number(span(fact["behind_seconds"]), behind),
             _number(octets(behind), behind),
             _number(rate(fact["lines_per_second"]), fact["lines_per_second"]),

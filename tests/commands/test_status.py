@@ -21,14 +21,15 @@ from ..watched import HOST, LAGGING, NAMES, SILENT, Watched, twelve
 
 # The members that programs may rely on. A new one may be added; none may go.
 MEMBERS = """
-    role version hot_path host time started uptime ok problems workers states
+    role version build hot_path host time started uptime ok problems workers states
     connected_workers connections handshakes commits acknowledgements lines
     lines_per_second_lately lines_per_second_day journal outputs certificates events
 """
 WORKER_MEMBERS = """
     name state expected revoked connections addresses silence lines octets
     lines_per_second octets_per_second gaps gap_octets empty_frames expires newest files
-    behind_octets behind_seconds streams alarms
+    behind_octets behind_seconds report_seconds throttled throttled_seconds streams
+    alarms
 """
 PROBLEM_MEMBERS = "kind severity what text remedy seconds"
 JOURNAL_MEMBERS = "octets kept_octets octets_max full waiting_octets position"

@@ -14,8 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.monitoring._controls import ROWS_MAX
 from decnet_syslog.monitoring._icon import ICONS
+from decnet_syslog.monitoring._problemkinds import THROTTLE_REMEDIES
 from decnet_syslog.monitoring._selection import SORTS
 from decnet_syslog.monitoring._workertable import ROOMY_MAX
+from decnet_syslog.receiving._holding import HELD_REASONS, Held
 
 from ..fleets import fleet
 from ..reading import Page, ask
@@ -215,7 +217,10 @@ class OrderTests(PagesTestCase):
         turned = self.page("/" + self.sortLinks(lag)["lag"])
         self.assertEqual(self.heads(turned), {"Lag": "ascending"})
         # Workers that reported nothing come last in both directions.
-        self.assertEqual(list(turned.workers())[-3], LAGGING)
+        lags = {name: row[1] for name, row in turned.workers().items()}
+        known = [name for name, lag in lags.items() if lag != "-"]
+        self.assertEqual(known[-1], LAGGING)
+        self.assertEqual(list(lags)[: len(known)], known)
         self.assertEqual(self.sortLinks(turned)["lag"], "?sort=lag")
 
     def test_orderByField(self) -> None:
@@ -308,6 +313,38 @@ class ProblemTests(PagesTestCase):
         self.assertIn("1 problem", page.text)
         numbers = [a.get("class") for a in page.having("div")]
         self.assertEqual((numbers.count("warn"), numbers.count("bad")), (0, 1))
+
+    def test_throttledWorker(self) -> None:
+        """
+        A worker that the listener holds back is amber, with the reason and its remedy;
+        the numbers at the top count such workers.
+        """
+        twelve(self.watched)
+        for reason, remedy in THROTTLE_REMEDIES.items():
+            held = {"decky-01": Held(reason, "--max-rate allows 8 octets a second")}
+            self.watched.works.factory.holding.held = held.copy
+            self.watched.clock.advance(1)
+            self.watched.look()
+            page = self.page("/")
+            self.assertEqual(page.workers()["decky-01"][0], "\u25c6 throttled")
+            self.assertIn("1 throttled", page.sections["overview"])
+            self.assertIn("?state=throttled", {a["href"] for a in page.having("a")})
+            found = self.page("/?state=throttled").workers()
+            self.assertEqual(list(found), ["decky-01"])
+            how = self.page("/worker/decky-01").sections["how"]
+            self.assertIn("--max-rate allows 8 octets a second", how)
+            self.assertIn(f"Remedy: {remedy}.", how)
+        self.assertEqual(set(THROTTLE_REMEDIES), set(HELD_REASONS))
+
+    def test_unknownReason(self) -> None:
+        """A reason without a remedy is shown without one."""
+        twelve(self.watched)
+        held = {"decky-01": Held("other", "something new")}
+        self.watched.works.factory.holding.held = held.copy
+        self.watched.look()
+        how = self.page("/worker/decky-01").sections["how"]
+        self.assertIn("something new", how)
+        self.assertNotIn("Remedy", how)
 
     def test_manyOfOneKind(self) -> None:
         """Of many problems of one kind a few are shown, with a link to all."""

@@ -31,7 +31,7 @@ class KindTests(SynchronousTestCase):
 
     def test_absentWorkersComeLast(self) -> None:
         """Workers that are not there come after those that are."""
-        self.assertEqual(STATES[-4:], ("ok", "gone", "absent", "revoked"))
+        self.assertEqual(STATES[-5:], ("throttled", "ok", "gone", "absent", "revoked"))
         self.assertEqual(STATES[0], "silent")
 
     def test_errorsComeFirst(self) -> None:

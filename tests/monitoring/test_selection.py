@@ -36,7 +36,7 @@ def worker(name: str, state: str = "ok", **facts: Any) -> dict[str, Any]:
     return {
         "name": name,
         "state": state,
-        "alarms": {} if state in STATES[-4:] else {state: {}},
+        "alarms": {} if state in STATES[-5:] else {state: {}},
         "addresses": [],
         "silence": None,
         "behind_seconds": None,
@@ -69,7 +69,7 @@ class SearchTests(SynchronousTestCase):
     def test_problemIsAnyAlarm(self) -> None:
         """The filter for problems finds each worker with an alarm."""
         workers = [worker(state, state) for state in STATES]
-        expected = [state for state in STATES if state not in STATES[-4:]]
+        expected = [state for state in STATES if state not in STATES[-5:]]
         self.assertEqual(found(workers, states=[PROBLEM]), expected)
 
     def test_addressesMatchFromTheirBeginning(self) -> None:
