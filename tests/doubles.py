@@ -18,12 +18,12 @@ from decnet_syslog.journal._sqlite import Journal
 from decnet_syslog.journal._values import Deposit, StreamLease
 from decnet_syslog.limits import DEFAULTS, Limits
 from decnet_syslog.receiving._acked import AckedSession, Key
+from decnet_syslog.receiving._flowcontrol import Pause
 from decnet_syslog.wire._control import BYE, ControlLine
 from decnet_syslog.wire._record import Provenance
 
-PROVENANCE = Provenance(
-    "w1", "sha-256:AA", "192.0.2.1:5", "2026-04-18T00:00:00.000000Z", None
-)
+NOW = "2026-04-18T00:00:00.000000Z"
+PROVENANCE = Provenance("w1", "sha-256:AA", "192.0.2.1:5", NOW, None)
 STREAM = "5" * 32
 
 
@@ -101,10 +101,10 @@ class RecordingLine:
     def sendControl(self, *lines: ControlLine) -> None:
         self.sent.extend(lines)
 
-    def pause(self) -> None:
+    def pause(self, why: Pause) -> None:
         self.paused = True
 
-    def resume(self) -> None:
+    def resume(self, why: Pause) -> None:
         self.paused = False
 
     def close(self, bye: BYE) -> None:
@@ -174,6 +174,7 @@ class MasterTestCase(SynchronousTestCase):
             limits,
             spacing=spacing,
             ackSpacing=ackSpacing,
+            now=lambda: NOW,
         )
 
     @contextmanager

@@ -331,7 +331,7 @@ class ProgressTests(MasterTestCase):
         """With a full disk, watchdog messages continue: a restart would not help."""
         self.run_()
         self.beats()
-        self.commits.full = True
+        self.commits.backpressure.isFull = True
         for _ in range(3):
             self.time.advance(10)
             self.run_()

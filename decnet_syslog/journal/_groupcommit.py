@@ -7,14 +7,15 @@ Requirements:
   connection is granted includes everything that an older one was still committing, and
   everything that the older one hands over later is stale;
 * a depositor is notified only after the commit of all its deposits has returned;
-* the octets that wait in memory are bounded: beyond L{Limits.pending} depositors stop
-  reading until a commit has returned;
-* a worker that floods does not delay a worker that sends little: see L{PendingBudget}.
+* the octets that wait in memory are bounded, and a worker that floods does not delay a worker that
+  sends little (L{decnet_syslog.journal._backpressure}).
 
-Chosen: while one commit runs, arriving deposits gather for the next. So a single line is
-committed at once, and a flood costs one fsync for megabytes. Without spacing, a fleet that
-sends a trickle would cause a commit for every few lines, each with its pages, its fsync and a
-turn of every output. So with little to commit, commits begin C{SPACING_S} apart.
+Chosen: while one commit runs, arriving deposits gather for the next, and with little to commit
+commits begin some milliseconds apart (L{decnet_syslog.journal._spacing}). What can be done once for
+a commit is not done for each of its lines: they have one time of arrival, and one statement each in
+the journal, and the observers of commits are called once.
+
+This module is long because a commit, its retry and what follows it share their state.
 
 When the disk is full, the same deposits are tried again until there is room. Any other error
 stops the process (L{decnet_syslog.receiving._listener}).
@@ -22,78 +23,38 @@ stops the process (L{decnet_syslog.receiving._listener}).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..clock import utcNow
 from ..limits import DEFAULTS, Limits
-from ._budget import PendingBudget
+from ._ackschedule import ACK_OCTETS_MAX, ACK_SPACING_S, AckSchedule
+from ._backpressure import Backpressure
+from ._depositor import Depositor, blame
 from ._grantqueue import GrantQueue
 from ._listing import Listings
+from ._pendingcursors import PendingCursors
 from ._promise import IJournal, JournalBlocked
+from ._spacing import SPACED_OCTETS_MAX, SPACING_S, CommitSpacing
+from ._upkeep import Upkeep
 from ._values import Batch, Cursor, Deposit, OpenRequest, StreamLease
 
-__all__ = ["Depositor", "GroupCommit"]
+__all__ = ["ACK_OCTETS_MAX", "Depositor", "GroupCommit"]
 
 T = TypeVar("T")
 
 # How long to wait before trying again on a full disk, in seconds.
 FULL_RETRY_S = 1.0
 
-# The average time between the beginnings of two commits, in seconds, unless
-# SPACED_OCTETS_MAX octets wait. A line may wait that long for others: a tenth of the delay
-# that a human notices. After a quiet time, SPACINGS_SAVED commits may begin early, so that a
-# steady line per interval does not wait because it came a little early. After a commit with
-# CROWD_DEPOSITS deposits the interval is CROWD_SPACINGS times as long: half the cost of such
-# a commit is the same for two lines and for two hundred.
-SPACING_S = 0.01
-SPACINGS_SAVED = 3
-CROWD_SPACINGS = 3
-CROWD_DEPOSITS = 32
-SPACED_OCTETS_MAX = 128 * 1024
-
-# The time between two acknowledgements on one connection, in seconds, unless they cover
-# ACK_OCTETS_MAX octets. Sending one is as much work as receiving a line, and no peer waits
-# for one.
-ACK_SPACING_S = 0.5
-ACK_OCTETS_MAX = 128 * 1024
-
-# How often the journal returns unused space to the disk, in seconds, and the pause after each
-# step of that: commits must have their turn.
-TIDY_S = 2.0
-TIDY_STEP_S = 0.02
-
-# A disk without room is reported when this many looks in a row have found it.
-SCARCE_LOOKS = 3
-
 # An idle journal saves the outputs' cursors after this time, in seconds. Together with an
 # output's own deadline (feeds.SYNC_DELAY_S) that is less than a second after the write.
 CURSOR_DELAY_S = 0.25
-
-
-class Depositor(Protocol):
-    """A source of deposits: a connection's reception."""
-
-    def take(self) -> Sequence[Deposit]:
-        """Give everything received since the last call."""
-
-    def committed(self, batches: Sequence[Batch | None]) -> None:
-        """The taken deposits are durable; C{None} for each that was stale."""
-
-    def acknowledge(self) -> None:
-        """Send the acknowledgements that L{GroupCommit.scheduleAck} has scheduled."""
-
-    def resumeReading(self) -> None:
-        """There is room again: resume reading."""
-
-    def failed(self) -> None:
-        """Close: one of the above has failed because of an internal error."""
 
 
 @dataclass
@@ -110,11 +71,10 @@ class GroupCommit:
     """
     Commit what depositors hand over, in groups, off the reactor's thread.
 
-    @ivar limits: the listener's.
-    @ivar full: whether the journal can accept nothing now: its disk has no space, or it is
-        on other machines that do not respond.
+    @ivar now: the time of arrival of a line: RFC 3339, UTC.
     @ivar why: the reason why the journal was last full.
-    @ivar acknowledgements: the number of acknowledgements sent to all peers.
+    @ivar backpressure: decides which depositors may read on.
+    @ivar acks: the acknowledgements that are due.
     @ivar listings: the answers to LIST.
     @ivar took: the duration of the last commit, in seconds, including the time in the queue
         of the journal's thread.
@@ -131,136 +91,102 @@ class GroupCommit:
         limits: Limits = DEFAULTS,
         spacing: float = SPACING_S,
         ackSpacing: float = ACK_SPACING_S,
+        now: Callable[[], str] = utcNow,
     ) -> None:
         """
         @param inThread: call a function in the journal's thread, in order of the calls.
         @param failed: called once when the journal cannot be trusted any more.
         """
+        self.now = now
+        self.backpressure = Backpressure(journal, limits)
+        self.acks = AckSchedule(clock, ackSpacing)
+        self.listings = Listings(self.perform, clock)
+        self.why = ""
+        self.took = 0.0
         self._journal = journal
         self._inThread = inThread
         self._clock = clock
         self._failed = failed
-        self.limits = limits
-        self._spacing = spacing
-        self.ackSpacing = ackSpacing
-        self._begun = clock.seconds()
-        self._due = float("-inf")
-        self._dirty: dict[Depositor, None] = {}
-        self._waiting: dict[Depositor, None] = {}
-        self._cursors: dict[str, Cursor] = {}
-        self._batchListeners: list[Callable[[list[Batch]], None]] = []
-        self._flushes: list[Deferred[None]] = []
-        self._budget = PendingBudget(journal, limits)
+        self._spacing = CommitSpacing(spacing)
+        self._upkeep = Upkeep(journal, self.perform, clock, self.backpressure)
         self._grants = GrantQueue(
             lambda requests: self.perform(journal.grants, requests),
             lambda: self.full or self._dead,
             self._check,
         )
+        self._begun = clock.seconds()
+        self._dirty: dict[Depositor, None] = {}
+        self._cursors = PendingCursors()
+        self._batchListeners: list[Callable[[list[Batch]], None]] = []
+        self._flushes: list[Deferred[None]] = []
         self._timer: IDelayedCall | None = None
-        self._tidyTimer: IDelayedCall | None = None
-        # The number of looks in a row that found too little room for waiting depositors.
-        self._scarce = 0
-        self._unacknowledged: dict[Depositor, None] = {}
-        self._ackTimer: IDelayedCall | None = None
+        # Whether the timer is set for deposits; otherwise for cursors only, which can wait longer.
+        self._isDue = False
         self._busy = False
         self._dead = False
-        self.full = False
-        self.why = ""
-        self.listings = Listings(self.perform, clock)
-        self.acknowledgements = 0
-        self.took = 0.0
+
+    @property
+    def full(self) -> bool:
+        """Whether the journal can accept nothing now."""
+        return self.backpressure.isFull
 
     @property
     def pendingOctets(self) -> int:
         """Octets that are taken and not yet committed."""
-        return self._budget.pendingOctets
+        return self.backpressure.pendingOctets
 
     @property
-    def journalOctetsMax(self) -> int:
-        """The octets that the journal may hold: its limit, or the room on its disk if less."""
-        return self._budget.journalOctetsMax
+    def acknowledgements(self) -> int:
+        """The number of acknowledgements sent to all peers."""
+        return self.acks.sent
 
     @property
     def obstacle(self) -> str | None:
         """The reason why no peer's lines are accepted, or C{None}."""
         if self.full:
             return self.why
-        return "no room for lines on the journal's disk" if self.isScarce else None
-
-    @property
-    def isScarce(self) -> bool:
-        """Whether peers have been waiting for room on the journal's disk."""
-        return self._scarce >= SCARCE_LOOKS
-
-    @property
-    def blocked(self) -> bool:
-        """Whether no peer's lines are accepted until there is room on the disk."""
-        return self.full or self._budget.left <= 0
-
-    def shouldPause(self, worker: str, octets: int = 0) -> bool:
-        """
-        Whether a depositor should stop reading until L{Depositor.resumeReading}.
-
-        @param octets: the number of octets that wait at the depositor.
-        """
-        return self.full or self._budget.isSpent(worker, octets)
+        if self._upkeep.isScarce:
+            return "no room for lines on the journal's disk"
+        return None
 
     def whyHeld(self, worker: str) -> tuple[str, str]:
         """Why a worker's octets have to wait: a word, and a text for people."""
-        return ("journal", self.why) if self.full else self._budget.why(worker)
-
-    def accountPending(self, worker: str, octets: int) -> None:
-        """Count octets that wait for a commit; negative if they do not wait any more."""
-        self._budget.accountPending(worker, octets)
+        return ("journal", self.why) if self.full else self.backpressure.whyHeld(worker)
 
     def onBatches(self, listener: Callable[[list[Batch]], None]) -> None:
         """Call C{listener} with every group of committed batches, in order of C{seq}."""
         self._batchListeners.append(listener)
 
-    def addBackpressure(self, crowded: Callable[[str], bool]) -> None:
-        """Also ask C{crowded(worker)}. Call L{resumeWaiting} when its answer may have changed."""
-        self._budget.addBackpressure(crowded)
-
     def deposit(self, depositor: Depositor) -> None:
         """Note that C{depositor} has deposits to take."""
         self._dirty[depositor] = None
-        if not self._busy and not self._dead:
+        if self._busy or self._dead:
+            return
+        if not self._isDue or self.backpressure.pendingOctets >= SPACED_OCTETS_MAX:
             self._commitInTime()
-
-    def scheduleAck(self, depositor: Depositor) -> None:
-        """Call C{depositor.acknowledge} soon, together with the others'."""
-        self._unacknowledged[depositor] = None
-        if self._ackTimer is None and not self._dead:
-            self._ackTimer = self._clock.callLater(self.ackSpacing, self._acknowledge)
-
-    def _acknowledge(self) -> None:
-        self._ackTimer = None
-        owing, self._unacknowledged = self._unacknowledged, {}
-        for depositor in owing:
-            with self._blaming(depositor):
-                depositor.acknowledge()
 
     def seconds(self) -> float:
         """The time of the clock that commits are spaced by."""
         return self._clock.seconds()
 
     def waitForRoom(self, depositor: Depositor) -> None:
-        """Call C{depositor.room} when there is room again."""
-        self._waiting[depositor] = None
+        """Call C{depositor.resumeReading} when there is room again."""
+        self.backpressure.waitForRoom(depositor)
         # The disk may have room again without a commit.
-        self._tidyIn(TIDY_S)
+        self._upkeep.begin()
+
+    def addBackpressure(self, shouldPause: Callable[[str], bool]) -> None:
+        """See L{Backpressure.addBackpressure}."""
+        self.backpressure.addBackpressure(shouldPause)
 
     def resumeWaiting(self) -> None:
         """Resume waiting depositors if there is room again."""
-        if self._waiting and not self.blocked and not self._dead:
-            waiting, self._waiting = self._waiting, {}
-            for depositor in waiting:
-                with self._blaming(depositor):
-                    depositor.resumeReading()
+        if not self._dead:
+            self.backpressure.resumeWaiting()
 
     def saveCursor(self, cursor: Cursor) -> None:
         """Save an output's cursor with the next commit, or soon if there is none."""
-        self._keep(cursor)
+        self._cursors.add(cursor)
         if not self._busy and not self._dead:
             self._commitWithin(CURSOR_DELAY_S)
 
@@ -272,8 +198,8 @@ class GroupCommit:
         done: Deferred[None] = Deferred()
         if self.full:
             # Deposits wait for space; cursors need hardly any.
-            cursors, self._cursors = self._cursors, {}
-            saved = self.perform(self._journal.commit, [], list(cursors.values()))
+            cursors = self._cursors.take()
+            saved = self.perform(self._journal.commit, [], cursors)
             saved.addErrback(self._notSaved, cursors)
             saved.addCallback(lambda _: done.callback(None))
             return done
@@ -282,24 +208,21 @@ class GroupCommit:
             self._commit()
         return done
 
-    def _notSaved(self, failure: Failure, cursors: dict[str, Cursor]) -> None:
+    def _notSaved(self, failure: Failure, cursors: Sequence[Cursor]) -> None:
         failure.trap(JournalBlocked)
-        later, self._cursors = self._cursors, cursors
-        for cursor in later.values():
-            self._keep(cursor)
-
-    def _keep(self, cursor: Cursor) -> None:
-        before = self._cursors.get(cursor.output)
-        if before is not None:
-            files = {**before.files, **cursor.files}
-            cursor = Cursor(cursor.output, cursor.seq, files)
-        self._cursors[cursor.output] = cursor
+        self._cursors.putBack(cursors)
 
     def perform(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
         """Call a method of the journal in its thread, after the running commit."""
         done: Deferred[T] = self._inThread(function, *arguments)
+        done.addBoth(self._measured)
         done.addErrback(self._check)
         return done
+
+    def _measured(self, result: Any) -> Any:
+        """An operation of the journal has ended."""
+        self.backpressure.measure()
+        return result
 
     def grant(
         self, request: OpenRequest, wanted: Callable[[], bool]
@@ -320,19 +243,18 @@ class GroupCommit:
         self._dead = True
         self.listings.stop()
         self._stopTimer()
-        if self._tidyTimer is not None and self._tidyTimer.active():
-            self._tidyTimer.cancel()
-        if self._ackTimer is not None:
-            self._ackTimer.cancel()
-            self._ackTimer = None
+        self._upkeep.stop()
+        self.acks.stop()
 
     def _stopTimer(self) -> None:
+        self._isDue = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _timeUp(self) -> None:
         self._timer = None
+        self._isDue = False
         if not self._busy:
             self._commit()
 
@@ -344,35 +266,36 @@ class GroupCommit:
 
     def _commitInTime(self) -> None:
         """Commit now, or when enough time has passed since the previous commits began."""
-        early = self._due - self._clock.seconds()
-        if early <= 0 or self.pendingOctets >= SPACED_OCTETS_MAX:
+        early = self._spacing.due - self._clock.seconds()
+        if early <= 0 or self.backpressure.pendingOctets >= SPACED_OCTETS_MAX:
             self._commit()
         else:
             self._commitWithin(early)
+            self._isDue = True
 
     def _commit(self) -> None:
         """Take all deposits and commit them."""
         self._stopTimer()
         self._begun = self._clock.seconds()
-        group = _Group([], [], list(self._cursors.values()), self._flushes)
-        self._cursors = {}
+        group = _Group([], [], self._cursors.take(), self._flushes)
         self._flushes = []
         dirty, self._dirty = self._dirty, {}
+        receivedAt = self.now()
         for depositor in dirty:
             taken: Sequence[Deposit] = ()
-            with self._blaming(depositor):
-                taken = depositor.take()
+            try:
+                taken = depositor.take(receivedAt)
+            except Exception:
+                blame(depositor)
             group.takes.append((depositor, len(taken)))
             group.deposits.extend(taken)
-        crowd = len(group.deposits) >= CROWD_DEPOSITS
-        spacing = self._spacing * (CROWD_SPACINGS if crowd else 1)
-        saved = 0 if crowd else SPACINGS_SAVED * self._spacing
-        self._due = min(max(self._due, self._begun - saved), self._begun) + spacing
+        self._spacing.begun(self._begun, len(group.deposits))
         self._try(group)
 
     def _try(self, group: _Group) -> None:
         self._busy = True
         done = self._inThread(self._journal.commit, group.deposits, group.cursors)
+        done.addBoth(self._measured)
         done.addCallbacks(
             self._committed,
             self._notCommitted,
@@ -382,15 +305,18 @@ class GroupCommit:
         done.addErrback(self._check)
 
     def _committed(self, batches: list[Batch | None], group: _Group) -> None:
-        self.took = self._clock.seconds() - self._begun
+        now = self._clock.seconds()
+        self.took = now - self._begun
         if self.full:
-            self.full = False
+            self.backpressure.isFull = False
             self._log.info("the journal accepts lines again")
             self._grants.proceed()
         at = 0
         for depositor, count in group.takes:
-            with self._blaming(depositor):
-                depositor.committed(batches[at : at + count])
+            try:
+                depositor.committed(batches[at : at + count], now)
+            except Exception:
+                blame(depositor)
             at += count
         fresh = [batch for batch in batches if batch is not None]
         if fresh:
@@ -410,46 +336,14 @@ class GroupCommit:
             self._commitInTime()
         elif self._cursors:
             self._commitWithin(CURSOR_DELAY_S)
-        self._tidyIn(TIDY_S)
+        self._upkeep.begin()
         self.resumeWaiting()
-
-    def _tidyIn(self, seconds: float) -> None:
-        if self._journal.hasSpare and self._tidyTimer is None and not self._dead:
-            self._tidyTimer = self._clock.callLater(seconds, self._tidy)
-
-    def _tidy(self) -> None:
-        # The timer counts as running until it is done: one step at a time.
-        done = self.perform(self._journal.giveBack)
-        done.addErrback(lambda failure: failure.trap(JournalBlocked) and False)
-        done.addCallback(self._tidied)
-
-    def _tidied(self, more: bool | None) -> None:
-        self._tidyTimer = None
-        self._tidyIn(TIDY_STEP_S if more else TIDY_S)
-        if not more:
-            self._lookScarce()
-        self.resumeWaiting()
-
-    def _lookScarce(self) -> None:
-        """Report a disk that has had no room for lines for longer than two cursors take."""
-        wasScarce = self.isScarce
-        if self._waiting and self._budget.isDiskFull:
-            self._scarce += 1
-        else:
-            self._scarce = 0
-        if self.isScarce and not wasScarce:
-            self._log.error(
-                "the journal's disk has no room for lines, so none are accepted; free some space,"
-                " or let the outputs write the backlog"
-            )
-        elif wasScarce and not self.isScarce:
-            self._log.info("the journal's disk has room for lines again")
 
     def _notCommitted(self, failure: Failure, group: _Group) -> None:
         failure.trap(JournalBlocked)
         self.why = failure.getErrorMessage()
         if not self.full:
-            self.full = True
+            self.backpressure.isFull = True
             self._log.error(
                 "{why}: nothing is accepted until that is over; the backlog stays with"
                 " the workers",
@@ -461,23 +355,13 @@ class GroupCommit:
             flush.callback(None)
         if not self._dead:
             self._clock.callLater(FULL_RETRY_S, self._retry, group)
-            self._tidyIn(TIDY_S)
+            self._upkeep.begin()
 
     def _retry(self, group: _Group) -> None:
         # New cursors can release batches, and thereby free space.
-        group.cursors.extend(self._cursors.values())
-        self._cursors = {}
+        group.cursors.extend(self._cursors.take())
         if not self._dead:
             self._try(group)
-
-    @contextmanager
-    def _blaming(self, depositor: Depositor) -> Iterator[None]:
-        """Close only this connection when one of its methods has an internal error."""
-        try:
-            yield
-        except Exception:
-            self._log.failure("internal error: closing one connection")
-            depositor.failed()
 
     def _check(self, failure: Failure) -> Failure | None:
         """Any error other than a blocked journal is final."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pickle import PickleBuffer
 from typing import Any, SupportsIndex
 
+from ..values import value
 from ..wire import Provenance
 
 __all__ = [
@@ -105,7 +106,7 @@ class StreamPosition:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Deposit:
     """
     Octets that one connection hands over for a commit.
@@ -129,7 +130,7 @@ class Deposit:
     lines: int = -1
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Batch:
     """
     A committed deposit.

@@ -15,7 +15,6 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from typing import Any
 
 from twisted.application.service import Service
@@ -31,7 +30,6 @@ from twisted.internet.interfaces import (
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.protocols.policies import WrappingFactory
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -42,6 +40,8 @@ from ..outputs import Feed, IOutput, ListenerLock, Steps, Threads
 from ..receiving import (
     ConnectionLimit,
     ListenerFactory,
+    ListenerTLSFactory,
+    Pause,
     ProxiedFactory,
     Refuse,
     acceptAll,
@@ -61,12 +61,6 @@ STOP_S = 3.0
 
 # How often a shared journal is checked, in seconds.
 LOOK_S = 1.0
-
-
-def utcNow() -> str:
-    """The time of a record: RFC 3339, UTC, microseconds."""
-    # Called for each receive: strftime would be slower.
-    return datetime.now(timezone.utc).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def exitAtOnce(failure: Failure) -> None:
@@ -216,12 +210,11 @@ class ListenerService(Service):
             self._commits,
             journal,
             self._reactor,
-            utcNow,
             self._settings.limits,
             self._refuseCertificate,
             self._settings.onHostnameMismatch,
         )
-        tls = TLSMemoryBIOFactory(self._context, False, self._factory, self._reactor)
+        tls = ListenerTLSFactory(self._context, False, self._factory, self._reactor)
         self._limit.handshakes = self._factory.handshakes
         self._limit.wrappedFactory = tls
         if isinstance(journal, ISharedJournal):
@@ -257,7 +250,7 @@ class ListenerService(Service):
         # acknowledgements, forwarders that find another journal next would repeat these lines.
         for connection in list(self._factory.connections):
             if connection.control:
-                connection.pause()
+                connection.pause(Pause.STOP)
         yield self._commits.flush()
         for connection in list(self._factory.connections):
             connection.goodbye(BYE("shutdown", "the listener is stopping"))
@@ -281,7 +274,7 @@ class ListenerService(Service):
             self._journal,
             self._feeds,
             self._factory.handshakes.count,
-            self._commits.journalOctetsMax,
+            self._commits.backpressure.journalOctetsMax,
         )
 
     def sweep(self, refuse: RefuseChain) -> None:

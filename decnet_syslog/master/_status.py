@@ -105,8 +105,7 @@ class ListenerStatus:
         try:
             self._durations.add(self._listener.works.commits.took)
             self._position = batches[-1].seq
-            for batch in batches:
-                self.fleet.committed(batch.provenance.worker, batch)
+            self.fleet.committed(batches)
         except Exception:
             self._log.failure("cannot count a commit")
 

@@ -136,13 +136,16 @@ class Fleet:
         if worker is not None:
             worker.reported(report, self._clock())
 
-    def committed(self, name: str, batch: Committed) -> None:
-        """A batch of a worker was committed to the journal."""
-        worker = self._worker(name)
-        if worker is not None:
-            worker.took(batch, self._clock())
-            if batch.reason is None:
-                self.lines += batch.lines
+    def committed(self, batches: Iterable[Committed]) -> None:
+        """Batches were committed to the journal."""
+        now = self._clock()
+        parts: dict[str, list[Committed]] = {}
+        for batch in batches:
+            parts.setdefault(batch.provenance.worker, []).append(batch)
+        for name, part in parts.items():
+            worker = self._worker(name)
+            if worker is not None:
+                self.lines += worker.took(part, now)
 
     def look(
         self,

@@ -180,22 +180,35 @@ class Worker:
     )
     _weighed: tuple[int, int] = (0, 0)
 
-    def took(self, batch: Committed, now: float) -> None:
+    def took(self, batches: Sequence[Committed], now: float) -> int:
         """
-        A batch of this worker was committed to the journal.
+        Batches of this worker were committed to the journal, in one commit.
 
         This also counts a worker that connected and left between two looks. It costs a few
-        numbers and one excerpt per batch; the batch's lines are not read.
+        numbers per batch and one excerpt per commit; the lines are not read.
+
+        @return: the number of lines.
         """
         self.heard = now
+        lines = 0
+        newest: Committed | None = None
+        for batch in batches:
+            if batch.reason is None:
+                lines += batch.lines
+                self.octets += len(batch.octets)
+                newest = batch
+            self._note(batch, now)
+        self.lines += lines
+        if newest is not None:
+            self.newest = _newest(newest)
+            self.newestFrom = newest.provenance
+        return lines
+
+    def _note(self, batch: Committed, now: float) -> None:
+        """Note a batch's gap, and its file."""
         who = batch.provenance
         name = "" if who.log is None else who.log[:NAME_CHARACTERS_MAX]
-        if batch.reason is None:
-            self.lines += batch.lines
-            self.octets += len(batch.octets)
-            self.newest = _newest(batch)
-            self.newestFrom = who
-        else:
+        if batch.reason is not None:
             self.gaps += 1
             self.gapOctets += batch.end - batch.start
             self.gapReason = batch.reason

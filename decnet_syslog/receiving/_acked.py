@@ -1,27 +1,27 @@
 """
 A session with the delivery extension: positions, gaps, acknowledgements.
 
-Requirements, in addition to those of L{decnet_syslog.receiving._reception}:
+Requirements, in addition to those of L{decnet_syslog.receiving._session}:
 
 * every deposit starts where the previous one ended. The forwarder sends its position (C{AT}),
   and the listener compares it and never adjusts it;
 * an acknowledgement covers only octets that a commit has made durable;
 * before a peer receives a position, it receives a mark of the journal that comes after that
-  position (version 2). A journal that was put back to before the position does not hold the
-  mark;
+  position (L{decnet_syslog.receiving._history});
 * a line contains no LF: the journal commits the file's own octets, and their CRC is the file's.
+
+This module is long because each control line has its rules, and these are in one place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol, TypeAlias
 
 from twisted.python.failure import Failure
 
 from ..journal import (
-    ACK_OCTETS_MAX,
     DEPOSIT_COST,
     LINE_COST,
     Batch,
@@ -32,29 +32,19 @@ from ..journal import (
     Mark,
     OpenRequest,
     StreamLease,
-    StreamPosition,
-    cutName,
 )
 from ..limits import Limits
 from ..wire import (
-    ACK,
     AT,
     BEAT,
     BYE,
     CLOSE,
     EMPTY,
-    HELLO,
-    HELLO2,
     HISTORY,
-    KNOWN,
     LAG,
     LAST,
     LIMIT,
     LIST,
-    LISTED,
-    MARK,
-    NAMES_OCTETS_MAX,
-    NUMBER_MAX,
     OPEN,
     REPORT,
     RESUME,
@@ -67,10 +57,14 @@ from ..wire import (
     Report,
     ReportGatherer,
     TooMuch,
-    octetsOf,
 )
+from ._assembler import Origin, asLines
+from ._history import SentMarks
 from ._holding import FREE, Held
-from ._reception import IConnection, ReceiverSession, Violation, asLines
+from ._known import KnownStreams
+from ._openstreams import OpenStream, OpenStreams
+from ._session import IConnection, ReceiverSession, Violation
+from ._unacknowledged import Unacknowledged
 
 __all__ = ["AckedSession", "IStreamRegistry", "Key"]
 
@@ -79,9 +73,6 @@ EMPTY_LINES_MAX = 1024
 
 # The cost of a gap while it waits for the disk: rows in two tables, for ten octets.
 GAP_COST = 4 * DEPOSIT_COST
-
-# The longest path of a Linux system.
-NAME_OCTETS_MAX = 4096
 
 # A code of BYE, and its text.
 _WENT_BACK = (
@@ -107,15 +98,6 @@ def _lineFeed() -> Violation:
     return Violation("line-feed", "a line with a line feed inside")
 
 
-@dataclass
-class _Open:
-    """A stream that this connection may extend."""
-
-    grant: StreamLease
-    name: str
-    received: int
-
-
 class AckedSession(ReceiverSession):
     """
     A session with the delivery extension: positions, gaps, acknowledgements.
@@ -125,16 +107,12 @@ class AckedSession(ReceiverSession):
 
     def __init__(
         self,
-        worker: str,
-        fingerprint: str,
-        address: str,
+        who: Origin,
         connection: IConnection,
         commits: GroupCommit,
-        now: Callable[[], str],
         journal: IJournal,
         limits: Limits,
-        owners: IStreamRegistry,
-        marks: bool = False,
+        registry: IStreamRegistry,
         reported: Callable[[str, Report], None] | None = None,
         history: bool = False,
         window: int | None = None,
@@ -146,37 +124,37 @@ class AckedSession(ReceiverSession):
         @param window: how many octets the peer may have unacknowledged, 0: no limit; C{None} if
             version 2.1 was not negotiated.
         """
-        super().__init__(worker, fingerprint, address, connection, commits, now, marks)
+        super().__init__(who, connection, commits)
         self._journal = journal
         self._limits = limits
-        self._owners = owners
+        self._registry = registry
         self._reported = reported
         self._report = ReportGatherer(commits.seconds)
         self._window = window
         self.opened: set[Key] = set()
-        self._nameOctets = 0
-        self._streams: dict[tuple[str, int], _Open | None] = {}
-        self._current: _Open | None = None
-        self._last = False
+        self._streams = OpenStreams(limits)
+        # Whether the next frame is the last line of a file.
+        self._isLast = False
         self._hasListed = self._saidBye = False
         self._hasAsked = self._hasOpened = False
         self._turns = journal.turns
-        # The mark that was sent last; None if marks are not sent.
-        self._mark: Mark | None = journal.mark if history else None
-        # The committed end of each stream that is not acknowledged yet.
-        self._unacknowledged: dict[tuple[str, int], int] = {}
-        self._owedOctets = 0
-        self._acknowledgedAt = float("-inf")
+        self._marks = SentMarks(journal, history)
+        self._known = KnownStreams(
+            who.worker,
+            connection,
+            journal,
+            self._marks.moved,
+            self._noSpace,
+            self._listingRefused,
+        )
+        self._acks = commits.acks
+        self._unacknowledged = Unacknowledged()
 
     def greet(self) -> None:
         """Speak first: before this, no line leaves the worker."""
-        journal, limits = self._journal, self._limits
-        rest = journal.identity, limits.message, limits.filesPerConnection
-        if self._mark is None:
-            self._connection.sendControl(HELLO(1, *rest))
-            return
-        mark = self._mark = journal.mark
-        self._connection.sendControl(HELLO2(2, *rest, mark.number, mark.token))
+        limits = self._limits
+        hello = self._marks.hello(limits.message, limits.filesPerConnection)
+        self._connection.sendControl(hello)
         if self._window:
             self.tellHeld(FREE)
 
@@ -185,17 +163,9 @@ class AckedSession(ReceiverSession):
         if self._window is not None and not self._over:
             self._connection.sendControl(LIMIT(self._window, *held))
 
-    def _newMark(self) -> Sequence[ControlLine]:
-        """The mark, if it has moved: it is sent before lines with positions."""
-        mark = self._journal.mark
-        if self._mark is None or self._mark == mark:
-            return ()
-        self._mark = mark
-        return (MARK(mark.number, mark.token),)
-
     def framesReceived(self, messages: list[bytes]) -> None:
         """Messages from one receive, each a line of the current stream."""
-        if self._last:
+        if self._isLast:
             self._lastReceived(self._stream(), messages)
             return
         lines = asLines(messages)
@@ -211,46 +181,52 @@ class AckedSession(ReceiverSession):
 
     def linesReceived(self, lines: Lines) -> None:
         """Lines of the current stream."""
-        current = self._stream()
-        if self._last:
-            self._lastReceived(current, lines.messages)
+        stream = self._streams.current
+        if stream is None or self._isLast:
+            self._lastReceived(self._stream(), lines.messages)
             return
-        self._advance(current, len(lines.octets))
-        super().linesReceived(lines)
+        octets = len(lines.octets)
+        stream.advance(octets)
+        self._assembler.blocks.append(lines)
+        # The LFs do not count: the peer has not sent them.
+        self._gather(octets + (LINE_COST - 1) * lines.number)
 
-    def _stream(self) -> _Open:
+    def _stream(self) -> OpenStream:
         """
         The stream that frames belong to.
 
         @raise Violation: there is none.
         """
-        if self._current is None:
+        stream = self._streams.current
+        if stream is None:
             raise Violation("order", "a frame before AT")
-        return self._current
+        return stream
 
-    def _lastReceived(self, current: _Open, messages: list[bytes]) -> None:
+    def _lastReceived(self, stream: OpenStream, messages: list[bytes]) -> None:
         message, *more = messages
         if b"\n" in message:
             raise _lineFeed()
-        self._last = False
+        self._isLast = False
         self._cut()
         if not message:
             raise Violation("order", "an empty line as the last of a file")
-        start = self._advance(current, len(message))
-        self._deposits.append(
-            Deposit(
-                self._provenance(current.name),
-                current.grant,
-                start,
-                current.received,
-                message,
-            )
-        )
+        start = stream.advance(len(message))
+        self._deposit(stream, start, message)
         self._gather(DEPOSIT_COST + len(message))
         # Wherever the receives were cut: no frame may follow until the next AT.
-        self._current = None
+        self._streams.current = None
         if more:
             raise Violation("order", "a frame after the last line of a file")
+
+    def _deposit(
+        self, stream: OpenStream, start: int, octets: bytes, reason: str | None = None
+    ) -> None:
+        provenance = self._assembler.provenance(stream.name)
+        self._assembler.deposits.append(
+            Deposit(
+                provenance, stream.lease, start, stream.received, octets, reason=reason
+            )
+        )
 
     def controlReceived(self, line: ControlLine) -> None:
         """
@@ -264,13 +240,13 @@ class AckedSession(ReceiverSession):
             case AT():
                 self._at(line)
             case EMPTY(count):
-                if self._current is None or not 0 < count <= EMPTY_LINES_MAX:
+                if self._streams.current is None or not 0 < count <= EMPTY_LINES_MAX:
                     raise Violation("order", f"EMPTY {count}")
                 self.linesReceived(Lines(b"\n" * count, count))
             case LAST():
-                if self._current is None or self._last:
+                if self._streams.current is None or self._isLast:
                     raise Violation("order", "LAST")
-                self._last = True
+                self._isLast = True
             case SKIP(octets, reason):
                 self._skip(octets, reason)
             case OPEN():
@@ -281,8 +257,8 @@ class AckedSession(ReceiverSession):
                 if self._hasListed:
                     raise Violation("limit", "a second LIST on one connection")
                 self._hasListed = True
-                self._commits.listings.begin(self.who.worker, self)
-            case SEEN(number, token) if self._mark is not None:
+                self._commits.listings.begin(self.who.worker, self._known)
+            case SEEN(number, token) if self._marks.areSent:
                 if self._hasAsked or self._hasListed or self._hasOpened:
                     raise Violation("order", "SEEN is sent once, before LIST and OPEN")
                 self._hasAsked = True
@@ -319,143 +295,69 @@ class AckedSession(ReceiverSession):
         return isinstance(line, TROUBLE | names)
 
     def _at(self, line: AT) -> None:
-        if self._last:
+        if self._isLast:
             raise Violation("order", "AT between LAST and its frame")
-        stream = self._streams.get((line.stream, line.generation))
-        if stream is None:
-            raise Violation("order", "AT for a stream without a RESUME")
-        if stream.received != line.offset:
-            raise Violation(
-                "position",
-                f"AT {line.offset}, expected {stream.received} of {stream.name!r}",
-            )
-        if stream is not self._current:
-            if self._blocks:
-                self._gather(DEPOSIT_COST)
-            self._cut()
-            self._current = stream
+        stream = self._streams.at(line)
+        if stream is not self._streams.current:
+            self._cutEarly()
+            self._streams.current = stream
 
     def _skip(self, octets: int, reason: str) -> None:
-        current = self._current
-        if current is None or self._last or octets < 1:
+        stream = self._streams.current
+        if stream is None or self._isLast or octets < 1:
             raise Violation("order", f"SKIP {octets}")
         self._cut()
-        start = self._advance(current, octets)
-        before = self._deposits[-1] if self._deposits else None
-        if before is not None and (before.grant, before.end, before.reason) == (
-            current.grant,
-            start,
-            reason,
-        ):
-            self._deposits[-1] = replace(before, end=current.received)
-            self._gather(LINE_COST)
-            return
-        self._deposits.append(
-            Deposit(
-                self._provenance(current.name),
-                current.grant,
+        start = stream.advance(octets)
+        deposits = self._assembler.deposits
+        if deposits:
+            before = deposits[-1]
+            if (before.grant, before.end, before.reason) == (
+                stream.lease,
                 start,
-                current.received,
-                b"",
-                reason=reason,
-            )
-        )
+                reason,
+            ):
+                deposits[-1] = replace(before, end=stream.received)
+                self._gather(LINE_COST)
+                return
+        self._deposit(stream, start, b"", reason)
         self._gather(GAP_COST)
 
-    def _advance(self, current: _Open, octets: int) -> int:
-        """
-        Count octets of the current stream.
-
-        @return: the offset of the first octet.
-        @raise Violation: no file can be that long.
-        """
-        start = current.received
-        if start + octets > NUMBER_MAX:
-            raise Violation("position", f"{octets} octets after {start}")
-        current.received = start + octets
-        return start
-
     def _open(self, line: OPEN) -> None:
-        key = (line.stream, line.generation)
-        if key in self._streams:
-            raise Violation("order", "OPEN of a stream that is open")
-        nameOctets = octetsOf(line.name)
-        if nameOctets > NAME_OCTETS_MAX:
-            raise Violation("limit", f"a name of more than {NAME_OCTETS_MAX} octets")
-        most = self._limits.filesPerConnection
-        if len(self._streams) >= most:
-            raise Violation("limit", f"more than {most} streams")
-        if self._nameOctets + nameOctets > NAMES_OCTETS_MAX:
-            raise Violation("limit", f"names of more than {NAMES_OCTETS_MAX} octets")
+        self._streams.request(line)
         self._hasOpened = True
-        self._nameOctets += nameOctets
-        self._streams[key] = None
-        self.opened.add((self.who.worker, *key))
-        self._owners.opened((self.who.worker, *key), self)
+        worker, stream, generation = self.who.worker, line.stream, line.generation
+        key = (worker, stream, generation)
+        self.opened.add(key)
+        self._registry.opened(key, self)
         granted = self._commits.grant(
-            OpenRequest(
-                self.who.worker,
-                line.stream,
-                line.generation,
-                line.start,
-                line.name,
-                self._turns,
-            ),
-            self._isThere,
+            OpenRequest(worker, stream, generation, line.start, line.name, self._turns),
+            lambda: not self._over,
         )
         granted.addCallbacks(self._granted, self._noSpace, callbackArgs=(line.name,))
 
+    def _granted(self, lease: StreamLease | None, name: str) -> None:
+        if lease is None or self._over:
+            return
+        self._streams.grant(lease, name)
+        resume = RESUME(
+            lease.stream, lease.generation, lease.offset, lease.base, lease.crc
+        )
+        self._connection.sendControl(*self._marks.moved(), resume)
+
     def _shut(self, stream: str, generation: int) -> None:
         """Forget a stream. Octets that were received are still committed and acknowledged."""
-        shut = self._streams.get((stream, generation))
-        if shut is None:
-            raise Violation("order", "CLOSE of a stream without a RESUME")
-        if shut is self._current:
-            if self._last:
+        if self._streams.isCurrent(stream, generation):
+            if self._isLast:
                 raise Violation("order", "CLOSE between LAST and its frame")
-            if self._blocks:
-                self._gather(DEPOSIT_COST)
-            self._cut()
-            self._current = None
-        del self._streams[stream, generation]
-        self._nameOctets -= octetsOf(shut.name)
+            self._cutEarly()
+        self._streams.close(stream, generation)
         key = (self.who.worker, stream, generation)
         self.opened.discard(key)
-        self._owners.closed(key, self)
-
-    def _isThere(self) -> bool:
-        return not self._over
-
-    def ask(self) -> list[StreamPosition]:
-        """Read the worker's streams; see L{decnet_syslog.journal._listing.Asker}."""
-        return [] if self._over else self._journal.known(self.who.worker)
-
-    def reads(self) -> bool:
-        """Whether the peer reads what we send."""
-        return self._connection.isRead
-
-    def sendKnown(self, known: list[StreamPosition], isLast: bool) -> None:
-        """Send a piece of the answer to LIST."""
-        if self._over:
-            return
-        lines = [
-            KNOWN(k.stream, k.generation, k.offset, k.base, k.crc, cutName(k.name))
-            for k in known
-        ]
-        end = (LISTED(),) if isLast else ()
-        self._connection.sendControl(*self._newMark(), *lines, *end)
-
-    def listingFailed(self, failure: Failure) -> None:
-        """The journal is blocked and cannot be read."""
-        self._noSpace(failure)
-
-    def listingRefused(self) -> None:
-        """Other connections need the room that the answer takes."""
-        self._close("limit", "the answer to LIST was not read, and others wait")
+        self._registry.closed(key, self)
 
     def peerReads(self) -> None:
         """The peer reads again."""
-        self._commits.listings.peerReads(self)
+        self._commits.listings.peerReads(self._known)
 
     def _holds(self, mark: Mark) -> bool:
         """The answer to SEEN; runs in the journal's thread."""
@@ -465,66 +367,45 @@ class AckedSession(ReceiverSession):
         if kept is not None and not self._over:
             self._connection.sendControl(HISTORY(kept))
 
-    def _granted(self, grant: StreamLease | None, name: str) -> None:
-        if grant is None or self._over:
-            return
-        self._streams[grant.stream, grant.generation] = _Open(grant, name, grant.offset)
-        self._connection.sendControl(
-            *self._newMark(),
-            RESUME(grant.stream, grant.generation, grant.offset, grant.base, grant.crc),
-        )
-
     def _noSpace(self, failure: Failure) -> None:
         failure.trap(JournalBlocked)
         self._close("no-space", "the master's journal accepts nothing now")
 
-    def _cut(self) -> None:
-        """Make a deposit of the lines gathered for the current stream."""
-        if not self._blocks:
-            return
-        current = self._current
-        assert current is not None
-        octets, count = self._joined()
-        # The position after all gathered lines is known; these are the octets before it.
-        end = current.received
-        self._deposits.append(
-            Deposit(
-                self._provenance(current.name),
-                current.grant,
-                end - len(octets),
-                end,
-                octets,
-                lines=count,
-            )
-        )
+    def _listingRefused(self) -> None:
+        self._close("limit", "the answer to LIST was not read, and others wait")
 
-    def take(self) -> Sequence[Deposit]:
-        """Everything received since the last call, cut where stream or kind changes."""
+    def _cutEarly(self) -> None:
+        """Make a deposit of the gathered lines, one more than the commit would have made."""
+        if self._assembler.blocks:
+            self._gather(DEPOSIT_COST)
         self._cut()
-        deposits, self._deposits = self._deposits, []
-        self._takeOctets()
-        return deposits
 
-    def committed(self, batches: Sequence[Batch | None]) -> None:
+    def _cut(self, receivedAt: str | None = None) -> None:
+        """Make a deposit of the lines gathered for the current stream."""
+        stream = self._streams.current
+        if stream is not None:
+            self._assembler.cut(stream.name, stream.lease, stream.received, receivedAt)
+
+    def take(self, receivedAt: str) -> Sequence[Deposit]:
+        """Everything received since the last call, cut where stream or kind changes."""
+        self._cut(receivedAt)
+        self._handOver()
+        return self._assembler.take()
+
+    def committed(self, batches: Sequence[Batch | None], now: float) -> None:
         """Acknowledge durable octets, now or soon. Close the connection of a stale sender."""
+        owed = self._unacknowledged
         for batch in batches:
             if batch is None:
                 # Later octets of this connection would overtake the stale ones.
                 self._discard()
                 self._close(*self._whyStale())
-            elif batch.stream is not None:
-                self._unacknowledged[batch.stream, batch.generation] = batch.end
-                self._owedOctets += len(batch.octets)
-        if self._owedOctets >= ACK_OCTETS_MAX:
-            self.acknowledge()
-        elif self._unacknowledged:
-            if (
-                self._commits.seconds() - self._acknowledgedAt
-                >= self._commits.ackSpacing
-            ):
-                self.acknowledge()
             else:
-                self._commits.scheduleAck(self)
+                owed.add(batch)
+        if owed.isDue(now, self._acks.spacing):
+            self.acknowledge()
+        elif owed:
+            self._acks.scheduleAck(self)
         self._settled()
 
     def _whyStale(self) -> tuple[str, str]:
@@ -545,18 +426,15 @@ class AckedSession(ReceiverSession):
             return
         self._discard()
         # Commits that are not acknowledged yet may be lost.
-        self._unacknowledged = {}
+        self._unacknowledged.discard()
         self._close(*_WENT_BACK)
 
     def acknowledge(self) -> None:
         """Send the acknowledgements that are due."""
-        owed, self._unacknowledged = self._unacknowledged, {}
-        self._owedOctets = 0
-        self._acknowledgedAt = self._commits.seconds()
-        if owed and not self._over:
-            self._commits.acknowledgements += len(owed)
-            acks = [ACK(*key, end) for key, end in owed.items()]
-            self._connection.sendControl(*self._newMark(), *acks)
+        acks = self._unacknowledged.take(self._commits.seconds())
+        if acks and not self._over:
+            self._acks.sent += len(acks)
+            self._connection.sendControl(*self._marks.moved(), *acks)
 
     def supersede(self) -> None:
         """
@@ -572,9 +450,13 @@ class AckedSession(ReceiverSession):
         """Discard waiting octets while the disk is full: the forwarder sends them again."""
         if self._commits.full:
             self._discard()
-        self._commits.listings.forget(self.who.worker, self)
         super().connectionLost()
+        self._forgetListing()
 
     def _close(self, code: str, text: str) -> None:
         super()._close(code, text)
-        self._commits.listings.forget(self.who.worker, self)
+        self._forgetListing()
+
+    def _forgetListing(self) -> None:
+        self._known.isOver = True
+        self._commits.listings.forget(self.who.worker, self._known)

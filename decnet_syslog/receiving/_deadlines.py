@@ -9,7 +9,7 @@ from __future__ import annotations
 from twisted.internet.interfaces import IReactorTime
 
 from ..limits import Limits
-from ._reception import Violation
+from ._session import Violation
 
 __all__ = ["Deadlines"]
 

@@ -15,13 +15,16 @@ from ..limits import DEFAULTS, Limits
 from ..trust import Objection, RefuseChain, chainOf
 from ..wire import Report
 from ._acked import AckedSession
+from ._assembler import Origin
 from ._connectionlimits import Handshakes
+from ._flowcontrol import Pause
 from ._holding import Held, Holding, windowFor
 from ._listener import ListenerProtocol
+from ._plain import PlainSession
 from ._ratelimits import RateLimiter
-from ._reception import PlainSession, ReceiverSession
 from ._registry import ConnectionRegistry
 from ._seldom import Seldom
+from ._session import ReceiverSession
 
 __all__ = ["HOSTNAME_POLICIES", "ListenerFactory", "Refuse", "acceptAll"]
 
@@ -65,13 +68,11 @@ class ListenerFactory(Factory):
         commits: GroupCommit,
         journal: IJournal,
         clock: IReactorTime,
-        now: Callable[[], str],
         limits: Limits = DEFAULTS,
         refuseCertificate: Refuse = acceptAll,
         onHostnameMismatch: str = "tag",
     ) -> None:
         """
-        @param now: returns the time for records, in the format of RFC 3339.
         @param onHostnameMismatch: one of L{HOSTNAME_POLICIES}.
         @param refuseCertificate: returns the reason why a certificate is not accepted, or
             C{None}.
@@ -94,7 +95,6 @@ class ListenerFactory(Factory):
         self.emptyFrames: Counter[str] = Counter()
         self.seldom = Seldom(clock)
         self._journal = journal
-        self._now = now
         self._looks: IDelayedCall | None = None
         self.reported: Callable[[str, Report], None] = lambda worker, report: None
 
@@ -106,19 +106,20 @@ class ListenerFactory(Factory):
         self.registry.join(worker, connection)
         if self._looks is None:
             self._looks = self.clock.callLater(self._lookSeconds, self._look)
-        common = (worker, fingerprint, address, connection, self._commits, self._now)
-        if connection.control:
-            return AckedSession(
-                *common,
-                self._journal,
-                self.limits,
-                self.registry,
-                self._marks,
-                self.reported if connection.reports else None,
-                connection.history,
-                windowFor(self.limits.rate) if connection.tellsLag else None,
-            )
-        return PlainSession(*common, self._marks)
+        peer = Origin(worker, fingerprint, address, self._marks)
+        if not connection.control:
+            return PlainSession(peer, connection, self._commits)
+        return AckedSession(
+            peer,
+            connection,
+            self._commits,
+            self._journal,
+            self.limits,
+            self.registry,
+            self.reported if connection.reports else None,
+            connection.history,
+            windowFor(self.limits.rate) if connection.tellsLag else None,
+        )
 
     def received(self, connection: ListenerProtocol, octets: int) -> None:
         """Count a worker's octets, and stop reading it for a while if there are too many."""
@@ -126,11 +127,11 @@ class ListenerFactory(Factory):
         assert worker is not None
         if self.rateLimiter.spend(worker, octets):
             for member in self.registry.of(worker):
-                member.throttle()
+                member.pause(Pause.RATE)
 
     def _refilled(self, worker: str) -> None:
         for member in self.registry.of(worker):
-            member.release()
+            member.resume(Pause.RATE)
 
     def sweep(self, refuse: RefuseChain) -> None:
         """Close the connections whose certificates are not accepted any more."""

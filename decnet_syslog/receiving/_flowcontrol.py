@@ -24,6 +24,7 @@ class Pause(Enum):
     ROOM = "the session is full"
     PEER = "the peer does not read"
     RATE = "the worker sends too fast"
+    STOP = "the listener is stopping"
 
 
 class FlowControl:

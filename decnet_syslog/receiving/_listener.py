@@ -5,8 +5,9 @@ Nothing is accepted before the handshake is done and the peer's certificate has 
 exactly one usable name. A L{ReceiverSession} handles the octets of a connection;
 L{FlowControl} says when it is read, L{Deadlines} when it is closed because the peer sends too
 slowly.
+L{HandshakeLog} and L{SkippedLog} say what an operator reads about it.
 
-This module is longer than others: each method is one thing that can happen to a connection.
+This module is long because each method is one thing that can happen to a connection.
 """
 
 from __future__ import annotations
@@ -27,17 +28,12 @@ from ..trust import (
     DELIVERY_PROTOCOLS,
     HISTORY_PROTOCOLS,
     LAG_PROTOCOL,
-    MASTER_REFUSED,
     STATE_PROTOCOLS,
     NameRefused,
     Objection,
-    alertOf,
-    eventOf,
     fingerprint,
     isReported,
     peerName,
-    remedyOnMaster,
-    shown,
     showText,
     turnedAway,
 )
@@ -50,16 +46,18 @@ from ..wire import (
     OctetCountedReceiver,
     Oversize,
     diagnose,
-    diagnoseHandshake,
     firstContradiction,
 )
 from ._acked import AckedSession
 from ._connectionlimits import showAddress
 from ._deadlines import Deadlines
 from ._flowcontrol import FlowControl, Pause
+from ._handshake import HandshakeLog
 from ._holding import Held
 from ._keepalive import keepAlive
-from ._reception import PlainSession, ReceiverSession, Violation
+from ._plain import PlainSession
+from ._session import ReceiverSession, Violation
+from ._skipped import SkippedLog
 
 if TYPE_CHECKING:
     from ._factory import ListenerFactory
@@ -116,7 +114,7 @@ class ListenerProtocol(OctetCountedReceiver):
         self.certificate: x509.Certificate | None = None
         self._timer: IDelayedCall | None = None
         self._handshaking = True
-        self._turnedAway = False
+        self._isTurnedAway = False
         self._producing = False
         self._heldBefore = 0
 
@@ -125,6 +123,7 @@ class ListenerProtocol(OctetCountedReceiver):
         self._peer = cast(Any, self.transport).getPeer()
         self.factory.handshakes.begun(self._peer)
         self.address = showAddress(self._peer)
+        self._handshakeLog = HandshakeLog(self.address)
         limits = self.factory.limits
         self.MAX_LENGTH = limits.message
         self._deadlines = Deadlines(self.factory.clock, limits)
@@ -137,12 +136,7 @@ class ListenerProtocol(OctetCountedReceiver):
 
     def _handshakeLate(self) -> None:
         self._timer = None
-        self._log.warn(
-            "refused {address}: {reason}",
-            event="refused",
-            address=self.address,
-            reason=f"no handshake in {self.factory.limits.handshakeSeconds:g} s",
-        )
+        self._handshakeLog.late(self.factory.limits.handshakeSeconds)
         self.refuse()
         self._abort()
 
@@ -173,25 +167,16 @@ class ListenerProtocol(OctetCountedReceiver):
         self.session = self.factory.sessionFor(
             self, self.worker, fingerprint(certificate), self.address
         )
-        self._log.info(
-            "{worker} connected from {address}, {mode}",
-            worker=self.worker,
-            address=self.address,
-            mode="acknowledged" if self.control else "plain RFC 5425",
+        self._skipped = SkippedLog(self.factory.seldom, self.worker, self.address)
+        self._handshakeLog.completed(
+            self.worker,
+            "acknowledged" if self.control else "plain RFC 5425",
+            getattr(transport.getHandle(), "unknownVersions", []),
         )
-        unknown = getattr(transport.getHandle(), "unknownVersions", ())
-        if unknown:
-            self._log.warn(
-                "{worker} at {address} offers {versions}, which this listener does not"
-                " speak: its lines are not acknowledged; upgrade decnet_syslog here",
-                worker=self.worker,
-                address=self.address,
-                versions=", ".join(unknown),
-            )
         self._deadlines.begin()
         self.session.start()
         if self.factory.rateLimiter.isThrottled(self.worker):
-            self.throttle()
+            self.pause(Pause.RATE)
         if isinstance(self.session, AckedSession):
             self.session.greet()
 
@@ -214,17 +199,8 @@ class ListenerProtocol(OctetCountedReceiver):
         No octet is accepted. The connection counts as an unfinished handshake until it is lost, so
         a refused peer can hold no more resources than a stranger.
         """
-        self._turnedAway = True
-        subject, print_ = shown(certificate)
-        self._log.warn(
-            "refused {address}: {reason}; certificate {subject} {fingerprint}; {remedy}",
-            event=eventOf(objection.code),
-            address=self.address,
-            reason=str(objection),
-            subject=subject,
-            fingerprint=print_,
-            remedy=remedyOnMaster(objection.code, objection),
-        )
+        self._isTurnedAway = True
+        self._handshakeLog.turnedAway(objection, certificate)
         self.refuse()
         if self.control:
             self.goodbye(
@@ -246,7 +222,8 @@ class ListenerProtocol(OctetCountedReceiver):
         factory = self.factory
         if factory.rateLimiter.rate and not self._refused:
             factory.received(self, len(data))
-        held = 0 if self._refused else self.unfinished
+        decoder = self._decoder
+        held = 0 if decoder is None or self._refused else decoder.held
         if held or self._heldBefore:
             self._countHeld(held)
         if self._heldBefore > HELD_ALWAYS and factory.held > factory.limits.unfinished:
@@ -335,19 +312,7 @@ class ListenerProtocol(OctetCountedReceiver):
         self._deadlines.frameEnded()
         assert isinstance(self.session, PlainSession)
         self.session.oversizeReceived(frame)
-        count = self.factory.seldom.occurred((self.worker, "oversize"))
-        if count:
-            self._log.warn(
-                "{worker} at {address}: skipped a message of {octets} octets ({count} since the"
-                " last such line): {reason}; a gap record has its length and its first octets;"
-                " --max-message raises the limit",
-                event="gap",
-                worker=self.worker,
-                address=self.address,
-                octets=frame.length,
-                count=count,
-                reason=f"over the limit of {self.MAX_LENGTH}",
-            )
+        self._skipped.oversize(frame.length, self.MAX_LENGTH)
 
     def emptyFramesReceived(self, count: int) -> None:
         """Count empty frames."""
@@ -355,17 +320,7 @@ class ListenerProtocol(OctetCountedReceiver):
         assert worker is not None
         self._deadlines.frameEnded()
         self.factory.emptyFrames[worker] += count
-        count = self.factory.seldom.occurred((worker, "empty"), count)
-        if count:
-            self._log.warn(
-                "{worker} at {address}: skipped {count} empty frames (MSG-LEN 0) since the last"
-                " such line: {reason}",
-                event="skipped",
-                worker=worker,
-                address=self.address,
-                count=count,
-                reason="an empty line in its log, if it is DECNET's forwarder",
-            )
+        self._skipped.empty(count)
 
     def frameError(self, error: FramingError | ControlError) -> None:
         """The framing is broken: keep complete frames, send the reason, and close."""
@@ -453,22 +408,14 @@ class ListenerProtocol(OctetCountedReceiver):
         if isinstance(self.session, AckedSession):
             self.session.tellHeld(held)
 
-    def throttle(self) -> None:
-        """Stop reading: the worker has exceeded its rate."""
+    def pause(self, why: Pause) -> None:
+        """Stop reading, unless the connection is closing: it must see the peer's close_notify."""
         if not self._refused:
-            self._flow.pause(Pause.RATE)
+            self._flow.pause(why)
 
-    def release(self) -> None:
-        """The worker may send again."""
-        self._flow.resume(Pause.RATE)
-
-    def pause(self) -> None:
-        """Stop reading."""
-        self._flow.pause(Pause.ROOM)
-
-    def resume(self) -> None:
-        """Read on."""
-        self._flow.resume(Pause.ROOM)
+    def resume(self, why: Pause) -> None:
+        """A reason is gone: read on, unless there is another one."""
+        self._flow.resume(why)
 
     def pauseProducing(self) -> None:
         """The peer does not read our answers: do not read its requests."""
@@ -493,8 +440,8 @@ class ListenerProtocol(OctetCountedReceiver):
             self.proceed()
         self._countHeld(0)
         if self.session is None:
-            if not self._turnedAway and not isReported(self._handle()):
-                self._noHandshake(reason)
+            if not self._isTurnedAway and not isReported(self._handle()):
+                self._handshakeLog.failed(reason)
             return
         self.session.connectionLost()
         self.factory.gone(self)
@@ -509,25 +456,3 @@ class ListenerProtocol(OctetCountedReceiver):
 
     def _handle(self) -> Any:
         return cast(Any, self.transport).getHandle()
-
-    def _noHandshake(self, reason: Failure) -> None:
-        """Log why a handshake failed, and which end refused the other."""
-        alert = alertOf(reason.value)
-        if alert is not None and alert in MASTER_REFUSED:
-            self._log.warn(
-                "refused {address}: it refuses our certificate ({reason}); {remedy}",
-                event="refused",
-                address=self.address,
-                reason=f"handshake: {alert}",
-                remedy=MASTER_REFUSED[alert],
-            )
-            return
-        text = reason.getErrorMessage()
-        remedy = diagnoseHandshake(text)
-        self._log.warn(
-            "refused {address}: no handshake: {reason}{remedy}",
-            event="refused",
-            address=self.address,
-            reason=text,
-            remedy=f"; {remedy}" if remedy else "",
-        )

@@ -20,6 +20,7 @@ from twisted.logger import Logger
 
 from ..wire import BYE
 from ._acked import AckedSession, Key
+from ._flowcontrol import Pause
 
 __all__ = ["ConnectionRegistry", "IMember"]
 
@@ -34,11 +35,11 @@ class IMember(Protocol):
     def close(self, bye: BYE) -> None:
         """Send the reason, and close."""
 
-    def throttle(self) -> None:
-        """Stop reading: the worker has exceeded its rate."""
+    def pause(self, why: Pause) -> None:
+        """Stop reading."""
 
-    def release(self) -> None:
-        """Read on."""
+    def resume(self, why: Pause) -> None:
+        """A reason is gone: read on, unless there is another one."""
 
 
 def _host(address: str) -> str:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from ._filechanges import together
     from ._files import replaceFile
+    from ._gathering import GatheringConnection
     from ._installing import REQUEST_KEY, install, requestKey
     from ._issuers import canonicalName, isIssued, keyId, keyIds
     from ._issuing import CERTIFICATE_DAYS
@@ -83,6 +84,7 @@ __all__ = [
     "BundleError",
     "Bundles",
     "ForwarderContext",
+    "GatheringConnection",
     "Holder",
     "NameRefused",
     "Objection",
@@ -147,6 +149,7 @@ if not TYPE_CHECKING:
         ),
         _filechanges="together",
         _files="replaceFile",
+        _gathering="GatheringConnection",
         _installing="REQUEST_KEY install requestKey",
         _issuers="canonicalName isIssued keyId keyIds",
         _issuing="CERTIFICATE_DAYS",

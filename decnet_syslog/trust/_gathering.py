@@ -33,6 +33,9 @@ HEADER_OCTETS = 5
 # The most that a record can hold: if asked for less, OpenSSL may keep a part.
 PLAINTEXT_OCTETS_MAX = 2**14
 
+# The type of a record with octets of the peer's, and under TLS 1.3 of all others, too.
+APPLICATION_DATA = 23
+
 # About how much one answer returns: as much as Twisted takes from a socket. Rate limits apply
 # between one piece and the next.
 GATHERED_OCTETS = 2**16
@@ -59,6 +62,50 @@ class GatheringConnection(SSL.Connection):
         self._records = 0
         self._isDry = False
         self._later: Exception | None = None
+        # Whether OpenSSL has nothing left to read, and had no reason to write.
+        self.isQuiet = False
+        self._isReading = False
+
+    def receive(self, data: bytes) -> bytes:
+        """
+        Take received octets, and return the plaintext in them, up to a limit.
+
+        If L{isQuiet} is true then, C{recv} and C{bio_read} have nothing to return: all records
+        were octets of the peer's. Otherwise ask C{recv} until it raises.
+        """
+        size = len(data)
+        if (
+            size > HEADER_OCTETS
+            and data[0] == APPLICATION_DATA
+            and size == HEADER_OCTETS + (data[3] << 8 | data[4])
+            and not (self._needed or self._header or self._records or self._later)
+        ):
+            # A line that travels alone: one whole record, and none before it.
+            super().bio_write(data)
+            self._isDry = False
+            self._isReading = True
+            try:
+                plain = super().recv(size)
+            except SSL.WantReadError:
+                # Not the peer's octets after all, but a key update or nothing.
+                self.isQuiet = False
+                return b""
+            except SSL.Error as error:
+                self._later = error
+                self.isQuiet = False
+                return b""
+            finally:
+                self._isReading = False
+            self.isQuiet = True
+            return plain
+        self.isQuiet = False
+        self.bio_write(data)
+        return b""
+
+    def _raise_ssl_error(self, ssl: Any, result: int) -> None:
+        """Check the result of a call. Octets that were read after the handshake are no error."""
+        if result <= 0 or not self._isReading:
+            super()._raise_ssl_error(ssl, result)
 
     def bio_write(self, buf: Any) -> int:
         """Take received octets."""

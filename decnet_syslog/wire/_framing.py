@@ -172,6 +172,21 @@ class FrameDecoder:
         """Octets kept because they are not decoded or not complete yet."""
         return len(self._held) + len(self._rest) - self._at + len(self._first)
 
+    def only(self, data: bytes) -> bytes | None:
+        """
+        The message of a receive that is exactly one frame of a common length, the usual receive
+        from a worker that logs now and then; C{None}: L{decode} it.
+        """
+        if (
+            _COMMON.get(data[:4]) != len(data)
+            or self._held
+            or self._rest
+            or self._past
+            or self.messageOctetsMax < _COMMON_MAX
+        ):
+            return None
+        return data[4:]
+
     def keep(self, data: bytes) -> None:
         """Keep octets without decoding them: the next L{decode} begins with them."""
         self._rest = self._rest[self._at :] + data

@@ -52,6 +52,13 @@ class OctetCountedReceiver(Protocol):
         if self._halted:
             decoder.keep(data)
             return
+        message = decoder.only(data)
+        if message is not None:
+            if b"\n" in message:
+                self.framesReceived([message])
+            else:
+                self.linesReceived(Lines(message + b"\n", 1))
+            return
         self._decoding = True
         try:
             self._decode(decoder, data)

@@ -29,11 +29,11 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
 from .. import hotpath
+from ..values import value
 from ._addresses import splitAddress
 from ._decnet import ADDRESS_NAMES, SD_ID, read
 from ._hostname import contradicts
@@ -89,7 +89,7 @@ _SHAPE = re.compile(
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Provenance:
     """
     The sender of a message, as the connection knows it.

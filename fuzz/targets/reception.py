@@ -1,5 +1,5 @@
 """
-L{decnet_syslog.receiving._acked}, L{decnet_syslog.receiving._reception} and group
+L{decnet_syslog.receiving._acked}, L{decnet_syslog.receiving._session} and group
 commit, with workers that send anything in any order on several connections.
 
 A second decoder reads what each connection sends. At the end, everything in the journal
@@ -23,18 +23,18 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from decnet_syslog.journal import Batch, Mark
-from decnet_syslog.journal._groupcommit import (
-    ACK_SPACING_S,
-    FULL_RETRY_S,
-    SPACING_S,
-    GroupCommit,
-)
+from decnet_syslog.journal._ackschedule import ACK_SPACING_S
+from decnet_syslog.journal._groupcommit import FULL_RETRY_S, GroupCommit
 from decnet_syslog.journal._space import Space
+from decnet_syslog.journal._spacing import SPACING_S
 from decnet_syslog.journal._sqlite import Journal, JournalFull
 from decnet_syslog.limits import Limits
 from decnet_syslog.receiving._acked import AckedSession
-from decnet_syslog.receiving._reception import PlainSession, ReceiverSession, Violation
+from decnet_syslog.receiving._assembler import Origin
+from decnet_syslog.receiving._flowcontrol import Pause
+from decnet_syslog.receiving._plain import PlainSession
 from decnet_syslog.receiving._registry import ConnectionRegistry
+from decnet_syslog.receiving._session import ReceiverSession, Violation
 from decnet_syslog.wire import (
     ACK,
     AT,
@@ -191,7 +191,7 @@ class _End(OctetCountedReceiver):
         self.lost = self.closed = False
         self.resumed: dict[Key, int] = {}
         self._world = world
-        rest = (worker, "f", "a", self, world.commits, lambda: "2026-04-18T00:00:00Z")
+        rest = (Origin(worker, "f", "a"), self, world.commits)
         self.session: ReceiverSession
         if control:
             self.session = AckedSession(
@@ -259,10 +259,10 @@ class _End(OctetCountedReceiver):
         self.refuse()
         self.closed = True
 
-    def pause(self) -> None:
+    def pause(self, why: Pause) -> None:
         self.halt()
 
-    def resume(self) -> None:
+    def resume(self, why: Pause) -> None:
         self.proceed()
 
     def position(self, key: Key) -> int:
@@ -366,7 +366,7 @@ class _World:
         """Check that waiting octets are bounded and counted."""
         waiting = 0
         for end in self.ends:
-            mine = end.session._octets + end.session._taken
+            mine = end.session._waiting + end.session._taken
             waiting += mine
             assert mine < _RECEIVED_OCTETS_MAX + _RECEIVE_COST_MAX, mine
             if not end.session._paused and not end.closed and not end.lost:

@@ -154,14 +154,14 @@ def acknowledgeBeforeCommit() -> Sequence[Replacement]:
 
     def framesReceived(self: AckedSession, messages: list[bytes]) -> None:
         original(self, messages)
-        current = self._current
+        current = self._streams.current
         if current is not None:
-            grant = current.grant
+            grant = current.lease
             self._connection.sendControl(
                 ACK(grant.stream, grant.generation, current.received)
             )
 
-    def committed(self: AckedSession, batches: Any) -> None:
+    def committed(self: AckedSession, batches: Any, now: float) -> None:
         self._settled()
 
     return (
@@ -196,10 +196,9 @@ def advanceAtDrain() -> Sequence[Replacement]:
 
     def _at(self: AckedSession, line: Any) -> None:
         """Accept the position: such a listener would not compare either."""
-        stream = self._streams[line.stream, line.generation]
-        assert stream is not None
+        stream = self._streams.granted(line.stream, line.generation, "AT")
         self._cut()
-        self._current = stream
+        self._streams.current = stream
 
     return (
         Replacement(AckedSender, "_sendChunk", _sendChunk),

@@ -35,7 +35,8 @@ from decnet_syslog.files import (
     StateStore,
     Vanished,
 )
-from decnet_syslog.journal._groupcommit import Depositor, GroupCommit
+from decnet_syslog.journal._depositor import Depositor
+from decnet_syslog.journal._groupcommit import GroupCommit
 from decnet_syslog.journal._sqlite import Journal
 from decnet_syslog.journal._values import Batch, Cursor, Deposit
 from decnet_syslog.limits import Limits
@@ -43,8 +44,10 @@ from decnet_syslog.outputs._feeds import Feed
 from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._rendering import RAW, RECORDS
 from decnet_syslog.receiving._acked import AckedSession, IStreamRegistry
-from decnet_syslog.receiving._reception import Violation
+from decnet_syslog.receiving._assembler import Origin
+from decnet_syslog.receiving._flowcontrol import Pause
 from decnet_syslog.receiving._registry import ConnectionRegistry
+from decnet_syslog.receiving._session import Violation
 from decnet_syslog.sending._acked import AckedSender
 from decnet_syslog.sending._connection import ListenerProtocolError
 from decnet_syslog.sending._counts import Counts
@@ -53,8 +56,6 @@ from decnet_syslog.wire._framing import FramingError
 from decnet_syslog.wire._protocol import OctetCountedReceiver
 
 from ..doubles import KnowsOwners, LaterThread, atOnce
-
-NOW = "2026-04-18T00:00:00.000000Z"
 
 
 class End(OctetCountedReceiver):
@@ -95,10 +96,10 @@ class End(OctetCountedReceiver):
         self.refuse()
         self.closed = True
 
-    def pause(self) -> None:
+    def pause(self, why: Pause) -> None:
         self.paused = True
 
-    def resume(self) -> None:
+    def resume(self, why: Pause) -> None:
         self.paused = False
 
     def accepted(self) -> None:
@@ -195,12 +196,9 @@ class Master:
         end = End(None)
         self.accepted += 1
         session = AckedSession(
-            self.world.worker,
-            "f",
-            f"192.0.2.1:{self.accepted}",
+            Origin(self.world.worker, "f", f"192.0.2.1:{self.accepted}"),
             end,
             self.commits,
-            lambda: NOW,
             self.journal,
             self.world.limits,
             self.roster,

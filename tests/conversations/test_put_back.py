@@ -22,7 +22,8 @@ from decnet_syslog.journal._sqlite import JournalFull
 from decnet_syslog.journal._values import Mark
 from decnet_syslog.limits import Limits
 from decnet_syslog.receiving._acked import AckedSession
-from decnet_syslog.receiving._reception import Violation
+from decnet_syslog.receiving._assembler import Origin
+from decnet_syslog.receiving._session import Violation
 from decnet_syslog.wire._control import (
     ACK,
     AT,
@@ -50,7 +51,6 @@ from ..doubles import (
 )
 
 ports = count(1024)
-NOW = "2026-04-18T00:00:00.000000Z"
 
 
 class Peer:
@@ -63,12 +63,9 @@ class Peer:
     def __init__(self, test: PutBackTestCase, worker: str, history: bool) -> None:
         self.line = RecordingLine()
         self.session = AckedSession(
-            worker,
-            "sha-256:AA",
-            f"192.0.2.1:{next(ports)}",
+            Origin(worker, "sha-256:AA", f"192.0.2.1:{next(ports)}"),
             self.line,
             test.commits,
-            lambda: NOW,
             test.journal,
             Limits(message=1024),
             KnowsOwners(),

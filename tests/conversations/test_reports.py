@@ -20,7 +20,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.limits import Limits
 from decnet_syslog.receiving._acked import AckedSession
-from decnet_syslog.receiving._reception import Violation
+from decnet_syslog.receiving._assembler import Origin
+from decnet_syslog.receiving._session import Violation
 from decnet_syslog.sending._counts import DIVERGED_MAX, Counts
 from decnet_syslog.wire._control import (
     ACK,
@@ -48,7 +49,6 @@ from ..doubles import STREAM, KnowsOwners, MasterTestCase, RecordingLine
 from ..tailing import TailTestCase
 from ..worker.test_forwarder import FactoryTestCase
 
-NOW = "2026-04-18T00:00:00.000000Z"
 STATE_ = STATE(STREAM, 0, 100, 42, 7)
 WALL = 1_800_000_000.0
 
@@ -103,16 +103,12 @@ class ReceptionTests(MasterTestCase):
         self.reported: list[tuple[str, Report]] = []
         line = RecordingLine()
         session = AckedSession(
-            "w1",
-            "sha-256:AA",
-            "192.0.2.1:5",
+            Origin("w1", "sha-256:AA", "192.0.2.1:5"),
             line,
             self.commits,
-            lambda: NOW,
             self.journal,
             Limits(message=1024),
             KnowsOwners(),
-            False,
             (lambda worker, report: self.reported.append((worker, report)))
             if reports
             else None,

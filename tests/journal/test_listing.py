@@ -269,7 +269,7 @@ class AnswerTests(ReceptionTestCase):
         asking, line = self.connect()
         line.isRead = False
         asking.controlReceived(LIST())
-        asking.listingRefused()
+        asking._listingRefused()
         (bye,) = line.byes
         self.assertEqual(bye.code, "limit")
         self.assertIn("LIST", bye.text)

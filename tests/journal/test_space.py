@@ -26,9 +26,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.durable import BLOCKED, isFull, whyBlocked
 from decnet_syslog.journal import _space as space
-from decnet_syslog.journal._groupcommit import TIDY_S, GroupCommit
+from decnet_syslog.journal._groupcommit import GroupCommit
 from decnet_syslog.journal._space import MIB, DiskShares, Reserve, fitting, pieces
 from decnet_syslog.journal._sqlite import Journal, JournalFull
+from decnet_syslog.journal._upkeep import TIDY_S
 from decnet_syslog.journal._values import Batch, Cursor, Deposit, StreamLease
 from decnet_syslog.limits import Limits
 
@@ -553,15 +554,15 @@ class WaitingTests(MasterTestCase):
         """
         self.journal.capacity = 0
         self.journal.hasSpare = True
-        self.assertTrue(self.commits.blocked)
-        self.assertTrue(self.commits.shouldPause("w1"))
+        self.assertTrue(self.commits.backpressure.isBlocked)
+        self.assertTrue(self.commits.backpressure.shouldPause("w1"))
         waiting = Handing([])
         self.commits.waitForRoom(waiting)
         self.assertEqual(waiting.rooms, 0)
         # The disk is checked; it has space.
         self.clock.advance(TIDY_S)
         self.assertEqual(waiting.rooms, 1)
-        self.assertFalse(self.commits.blocked)
+        self.assertFalse(self.commits.backpressure.isBlocked)
 
     def test_fullDiskIsReportedOnce(self) -> None:
         """
@@ -625,11 +626,11 @@ class Handing:
         self.deposits = deposits
         self.rooms = 0
 
-    def take(self) -> Sequence[Deposit]:
+    def take(self, receivedAt: str) -> Sequence[Deposit]:
         deposits, self.deposits = self.deposits, []
         return deposits
 
-    def committed(self, batches: Sequence[Batch | None]) -> None:
+    def committed(self, batches: Sequence[Batch | None], now: float) -> None:
         """The deposits are committed."""
 
     def acknowledge(self) -> None:

@@ -292,10 +292,10 @@ class KeptTests(StoredTestCase):
             self.open(number, "x")
         kept = self.journal.keptOctets
         self.openCommits(limits=Limits(journal=kept // 2))
-        self.assertFalse(self.commits.blocked)
-        self.assertFalse(self.commits.shouldPause("w1"))
+        self.assertFalse(self.commits.backpressure.isBlocked)
+        self.assertFalse(self.commits.backpressure.shouldPause("w1"))
         self.journal.commit([lines(None, 0, b"x" * (kept // 4))])
-        self.assertTrue(self.commits.blocked)
+        self.assertTrue(self.commits.backpressure.isBlocked)
 
     def test_positionsCount(self) -> None:
         """Positions below that reduce the room for lines."""
@@ -303,5 +303,5 @@ class KeptTests(StoredTestCase):
         self.openCommits(limits=Limits(journal=4 * self.journal.keptOctets))
         some = self.batch(grant, b"x" * (2 * self.journal.keptOctets), "x")
         self.journal.commit([some])
-        self.assertLess(self.journal.octets, self.commits.limits.journal)
-        self.assertTrue(self.commits.shouldPause("w1"))
+        self.assertLess(self.journal.octets, self.commits.backpressure.limits.journal)
+        self.assertTrue(self.commits.backpressure.shouldPause("w1"))

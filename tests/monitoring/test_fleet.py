@@ -123,7 +123,7 @@ class SilentTests(FleetTestCase):
         """
         self.enroll("decky-01")
         self.clock.advance(1)
-        self.fleet.committed("decky-01", batch(b"x\n"))
+        self.fleet.committed([batch(b"x\n")])
         self.until(PROMISED_S)
         self.assertEqual(self.events, [("silent", "decky-01", False)])
 
@@ -252,7 +252,7 @@ class OtherTests(FleetTestCase):
     def test_gapAlarm(self) -> None:
         """A gap raises an alarm and is counted; the alarm ends after some time."""
         self.enroll("decky-01")
-        self.fleet.committed("decky-01", batch(b"", gap=7, reason="deleted"))
+        self.fleet.committed([batch(b"", gap=7, reason="deleted")])
         self.until(LOOK_S, "decky-01")
         self.assertEqual(self.events, [("gap", "decky-01", False)])
         found = self.fleet.workers["decky-01"]
@@ -280,7 +280,7 @@ class OtherTests(FleetTestCase):
         """The rate of lines approaches the true value, and decays afterwards."""
         self.enroll("decky-01")
         for _ in range(60):
-            self.fleet.committed("decky-01", batch(b"%s\n" % (b"x" * 99) * 30))
+            self.fleet.committed([batch(b"%s\n" % (b"x" * 99) * 30)])
             self.until(3, "decky-01")
         found = self.fleet.workers["decky-01"]
         self.assertLess(abs(found.lineRate - 10), 0.5)

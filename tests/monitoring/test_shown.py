@@ -25,7 +25,7 @@ class NewestTests(SynchronousTestCase):
     def newest(self, octets: bytes, lengths: tuple[int, ...] | None = None) -> str:
         """The text shown if this was the last batch."""
         worker = Worker("decky-01")
-        worker.took(batch(octets, lengths=lengths), 1.0)
+        worker.took([batch(octets, lengths=lengths)], 1.0)
         self.assertLessEqual(len(worker.newest), EXCERPT_OCTETS_MAX + 1)
         return visibleLine(worker.newest, EXCERPT_OCTETS_MAX)
 
@@ -57,24 +57,23 @@ class NewestTests(SynchronousTestCase):
     def test_gapHasNone(self) -> None:
         """A gap does not change the newest line."""
         worker = Worker("decky-01")
-        worker.took(batch(b"a\n"), 1.0)
-        worker.took(batch(b"", gap=5, reason="deleted"), 2.0)
+        worker.took([batch(b"a\n")], 1.0)
+        worker.took([batch(b"", gap=5, reason="deleted")], 2.0)
         self.assertEqual((worker.newest, worker.gaps), (b"a\n", 1))
 
     def test_limitedMemory(self) -> None:
         """Only the last files and gaps are kept, and the beginning of a long name."""
         worker = Worker("decky-01")
         for number in range(3 * STREAMS_KEPT):
-            worker.took(batch(b"a\n", generation=number), 1.0)
-        worker.took(batch(b"a\n", generation=number - 1), 1.0)
+            worker.took([batch(b"a\n", generation=number)], 1.0)
+        worker.took([batch(b"a\n", generation=number - 1)], 1.0)
         kept = [generation for _, generation in worker.streams]
         last = number
         self.assertEqual(kept[-2:], [last, last - 1])
         self.assertEqual(len(kept), STREAMS_KEPT)
         for number in range(3 * GAPS_KEPT):
-            worker.took(
-                batch(b"", log="n" * 9999, start=number, gap=1, reason="deleted"), 1.0
-            )
+            gap = batch(b"", log="n" * 9999, start=number, gap=1, reason="deleted")
+            worker.took([gap], 1.0)
         self.assertEqual([gap.start for gap in worker.lastGaps][-1], number)
         self.assertEqual(len(worker.lastGaps), GAPS_KEPT)
         self.assertLess(len(worker.lastGaps[0].name), 1000)
@@ -82,7 +81,7 @@ class NewestTests(SynchronousTestCase):
     def test_plainPeer(self) -> None:
         """A plain peer has no file names."""
         worker = Worker("decky-01")
-        worker.took(batch(b"a\n", log=None, stream=None), 1.0)
+        worker.took([batch(b"a\n", log=None, stream=None)], 1.0)
         self.assertEqual((worker.newest, worker.streams), (b"a\n", {}))
 
 

@@ -17,8 +17,11 @@ from decnet_syslog.journal import _grantqueue as grantqueue
 from decnet_syslog.journal._sqlite import Journal, JournalFull
 from decnet_syslog.journal._values import Batch, Cursor, Deposit
 from decnet_syslog.limits import Limits
-from decnet_syslog.receiving._acked import EMPTY_LINES_MAX, NAME_OCTETS_MAX
-from decnet_syslog.receiving._reception import PlainSession, Violation
+from decnet_syslog.receiving._acked import EMPTY_LINES_MAX
+from decnet_syslog.receiving._assembler import Origin
+from decnet_syslog.receiving._openstreams import NAME_OCTETS_MAX
+from decnet_syslog.receiving._plain import PlainSession
+from decnet_syslog.receiving._session import Violation
 from decnet_syslog.wire._control import (
     ACK,
     AT,
@@ -34,7 +37,7 @@ from decnet_syslog.wire._control import (
 from decnet_syslog.wire._protocol import OctetCountedReceiver
 
 from ..doubles import PROVENANCE, STREAM, LaterThread, RecordingLine
-from .test_reception import NOW, OTHER, ReceptionTestCase
+from .test_reception import OTHER, ReceptionTestCase
 
 
 class PositionTests(ReceptionTestCase):
@@ -261,7 +264,7 @@ class ReconnectTests(ReceptionTestCase):
 
     def plain(self) -> tuple[PlainSession, RecordingLine]:
         line = RecordingLine()
-        return PlainSession("w1", "f", "a", line, self.commits, lambda: NOW), line
+        return PlainSession(Origin("w1", "f", "a"), line, self.commits), line
 
     def test_journalFull(self) -> None:
         """While the journal is full, no connection is read."""
@@ -279,10 +282,10 @@ class ReconnectTests(ReceptionTestCase):
         """
         thread = self.journalThread
         thread.isHeld = True
-        self.commits._busy = self.commits.full = True
+        self.commits._busy = self.commits.backpressure.isFull = True
         for number in range(100):
             session, _ = self.connect()
-            session._streams[STREAM, number] = None
+            session.opened.add(("w1", STREAM, number))
             session._gather(500_000)
             session.connectionLost()
         self.assertEqual(self.commits.pendingOctets, 0)
@@ -411,7 +414,7 @@ class ErrorTests(ReceptionTestCase):
         An internal error while taking frames closes only the connection concerned.
         """
         bad, badLine = self.open()
-        self.patch(bad, "take", lambda: 1 // 0)
+        self.patch(bad, "take", lambda at: 1 // 0)
         bad.framesReceived([b"a"])
         good, _ = self.open(stream=OTHER)
         good.framesReceived([b"b"])

@@ -14,24 +14,25 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.journal import _groupcommit as groupcommit
-from decnet_syslog.journal._budget import PENDING_ALWAYS
+from decnet_syslog.journal._backpressure import PENDING_ALWAYS
 from decnet_syslog.journal._groupcommit import GroupCommit
 from decnet_syslog.journal._sqlite import PAGE_OCTETS
 from decnet_syslog.journal._stored import storedOctets
 from decnet_syslog.journal._values import DEPOSIT_COST, LINE_COST, Cursor
 from decnet_syslog.limits import LIMIT_PARAMETERS, RATE_MIN, Limits
 from decnet_syslog.master.tap import Options
+from decnet_syslog.receiving._assembler import Origin
 from decnet_syslog.receiving._connectionlimits import ConnectionLimit
 from decnet_syslog.receiving._factory import ListenerFactory
 from decnet_syslog.receiving._keepalive import setTimeouts
+from decnet_syslog.receiving._plain import PlainSession
 from decnet_syslog.receiving._ratelimits import BURST_OCTETS, RateLimiter
-from decnet_syslog.receiving._reception import PlainSession
 from decnet_syslog.trust._contexts import ForwarderContext
 from decnet_syslog.wire._control import AT, LAST, OPEN, encodeControl
 
 from ..certificates import worker
 from ..doubles import STREAM, LaterThread, MasterTestCase, RecordingLine
-from ..trust.test_contexts import NOW, Client, TLSTestCase
+from ..trust.test_contexts import Client, TLSTestCase
 
 # More than the budget of a connection.
 FLOOD = [b"x" * 60_000] * (Limits.pendingPerConnection // 60_000 + 1)
@@ -58,9 +59,7 @@ class FairnessTests(MasterTestCase):
 
     def connect(self, name: str) -> tuple[PlainSession, RecordingLine]:
         line = RecordingLine()
-        session = PlainSession(
-            name, "f", "192.0.2.1:5", line, self.commits, lambda: NOW
-        )
+        session = PlainSession(Origin(name, "f", "192.0.2.1:5"), line, self.commits)
         session.start()
         return session, line
 
@@ -221,7 +220,6 @@ class LimitedTestCase(TLSTestCase):
             self.commits,
             self.journal,
             self.clock,
-            lambda: NOW,
             Limits(**limits),
             onHostnameMismatch=policy,
         )

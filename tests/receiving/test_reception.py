@@ -1,4 +1,4 @@
-"""Tests for L{decnet_syslog.receiving._reception} and L{decnet_syslog.receiving._acked}."""
+"""Tests for L{decnet_syslog.receiving._session} and L{decnet_syslog.receiving._acked}."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from zlib import crc32
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decnet_syslog.journal._groupcommit import (
-    ACK_OCTETS_MAX,
-    ACK_SPACING_S,
+from decnet_syslog.journal._ackschedule import ACK_OCTETS_MAX, ACK_SPACING_S
+from decnet_syslog.journal._spacing import (
     CROWD_DEPOSITS,
     CROWD_SPACINGS,
     SPACED_OCTETS_MAX,
@@ -18,8 +17,11 @@ from decnet_syslog.journal._groupcommit import (
 )
 from decnet_syslog.journal._values import Cursor
 from decnet_syslog.limits import Limits
-from decnet_syslog.receiving._acked import NAME_OCTETS_MAX, AckedSession
-from decnet_syslog.receiving._reception import PlainSession, Violation
+from decnet_syslog.receiving._acked import AckedSession
+from decnet_syslog.receiving._assembler import Origin
+from decnet_syslog.receiving._openstreams import NAME_OCTETS_MAX
+from decnet_syslog.receiving._plain import PlainSession
+from decnet_syslog.receiving._session import Violation
 from decnet_syslog.wire._control import (
     ACK,
     AT,
@@ -43,7 +45,6 @@ from ..doubles import (
     RecordingLine,
 )
 
-NOW = "2026-04-18T00:00:00.000000Z"
 OTHER = "6" * 32
 
 
@@ -61,12 +62,9 @@ class ReceptionTestCase(MasterTestCase):
         limits = limits or Limits(message=1024)
         line = RecordingLine()
         session = AckedSession(
-            worker,
-            "sha-256:AA",
-            "192.0.2.1:5",
+            Origin(worker, "sha-256:AA", "192.0.2.1:5"),
             line,
             self.commits,
-            lambda: NOW,
             self.journal,
             limits,
             self.owners,
@@ -107,7 +105,7 @@ class AcknowledgedTests(ReceptionTestCase):
         for session in (bad, good):
             session._paused = True
             self.commits.waitForRoom(session)
-        self.patch(badLine, "resume", lambda: 1 / 0)
+        self.patch(badLine, "resume", lambda why: 1 / 0)
         goodLine.paused = True
         other, _ = self.connect("w2")
         other.controlReceived(OPEN(STREAM, 0, 0, "x"))
@@ -552,7 +550,7 @@ class PlainTests(ReceptionTestCase):
     """Sessions of plain RFC 5425."""
 
     def connectPlain(self) -> PlainSession:
-        return PlainSession("r1", "f", "a", RecordingLine(), self.commits, lambda: NOW)
+        return PlainSession(Origin("r1", "f", "a"), RecordingLine(), self.commits)
 
     def test_messagesInOrder(self) -> None:
         """Messages are committed in order, without a position."""

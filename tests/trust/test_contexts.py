@@ -24,6 +24,7 @@ from zope.interface import implementer
 
 from decnet_syslog.limits import Limits
 from decnet_syslog.receiving._factory import ListenerFactory
+from decnet_syslog.receiving._transport import ListenerTLSFactory
 from decnet_syslog.trust._alpn import (
     DELIVERY_PROTOCOL,
     HISTORY_PROTOCOL,
@@ -37,8 +38,6 @@ from decnet_syslog.wire._control import AT, BEAT, OPEN, SEEN, encodeControl
 
 from ..certificates import SERVER, bundle, certificate, key, master, worker
 from ..doubles import STREAM, MasterTestCase
-
-NOW = "2026-04-18T00:00:00.000000Z"
 
 
 @implementer(IHandshakeListener)
@@ -104,9 +103,7 @@ class TLSTestCase(MasterTestCase):
         self.refusals: list[Refusal] = []
         self.pumps: list[IOPump] = []
         self.context = ListenerContext(master(), self.refusals.append)
-        self.listener = ListenerFactory(
-            self.commits, self.journal, self.clock, lambda: NOW
-        )
+        self.listener = ListenerFactory(self.commits, self.journal, self.clock)
         self.said: list[str] = []
         observer: Any = self.hear
         globalLogPublisher.addObserver(observer)
@@ -118,7 +115,7 @@ class TLSTestCase(MasterTestCase):
     def connect(self, creator: Any, octets: bytes = b"5 hello") -> Client:
         """Connect, and let both ends finish their exchange."""
         client = Client(octets)
-        server = TLSMemoryBIOFactory(self.context, False, self.listener, self.clock)
+        server = ListenerTLSFactory(self.context, False, self.listener, self.clock)
         factory = Factory.forProtocol(lambda: client)
         wrapped = TLSMemoryBIOFactory(creator, True, factory, self.clock)
         pump: IOPump

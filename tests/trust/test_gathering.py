@@ -105,14 +105,14 @@ class GatheringTests(SynchronousTestCase):
             ),
             max_size=12,
         ),
-        st.lists(st.sampled_from([None, 5, 20_000]), max_size=4),
+        st.lists(st.sampled_from([None, 5, 20_000, "receive"]), max_size=12),
     )
     def test_anySplit(
         self,
         version: int,
         sizes: list[int],
         cuts: list[int | tuple[int, int]],
-        odd: list[int | None],
+        odd: list[int | str | None],
     ) -> None:
         """However the octets are split, every complete record is delivered."""
         client, server = pair(version)
@@ -135,9 +135,12 @@ class GatheringTests(SynchronousTestCase):
         }
         places = sorted({0, *(c for c in cut if 0 < c < len(wire)), len(wire)})
         for start, end in pairwise(places):
-            server.bio_write(wire[start:end])
             asked = next(odds, None)
-            if asked is not None:
+            if asked == "receive":
+                got += self.received(server, wire[start:end])
+            else:
+                server.bio_write(wire[start:end])
+            if isinstance(asked, int):
                 try:
                     got += server.recv(asked)
                 except SSL.WantReadError:
@@ -151,6 +154,46 @@ class GatheringTests(SynchronousTestCase):
                 len(got), max(octets for at, octets in whole if at <= end)
             )
         self.assertEqual(got, plain)
+
+    def received(self, server: GatheringConnection, octets: bytes) -> bytes:
+        """The plaintext from C{receive}. If it says so, there is no more."""
+        plain = server.receive(octets)
+        if server.isQuiet:
+            self.assertNotEqual(plain, b"")
+            self.assertEqual(drained(server), (b"", SSL.WantReadError))
+            self.assertEqual(sent(server), b"")
+        return plain
+
+    def test_lonelyRecords(self) -> None:
+        """A record that arrives alone is returned at once, with one call to OpenSSL."""
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            client, server = pair(version)
+            for number in range(9):
+                line = b"line %d" % number
+                client.sendall(line)
+                self.assertEqual(server.receive(sent(client)), line)
+                self.assertTrue(server.isQuiet)
+            self.assertEqual(drained(server), (b"", SSL.WantReadError))
+            self.assertEqual(sent(server), b"")
+
+    def test_lonelyRecordsThatAreNoOctets(self) -> None:
+        """After a close_notify or a forged record alone, OpenSSL is asked further."""
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            client, server = pair(version)
+            client.shutdown()
+            self.assertEqual(server.receive(sent(client)), b"")
+            self.assertFalse(server.isQuiet)
+            self.assertEqual(drained(server), (b"", SSL.ZeroReturnError))
+            client, server = pair(version)
+            client.sendall(b"line")
+            forged = bytearray(sent(client))
+            forged[-1] ^= 1
+            self.assertEqual(server.receive(bytes(forged)), b"")
+            self.assertFalse(server.isQuiet)
+            error = self.assertRaises(SSL.Error, server.recv, ASKED)
+            self.assertIn("bad record mac", str(error))
+            # The alert waits to be sent.
+            self.assertNotEqual(sent(server), b"")
 
     def test_callsToOpenSSL(self) -> None:
         """A flood is delivered as one piece, and a single line takes one call."""
