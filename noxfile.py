@@ -88,5 +88,5 @@ def share(session: nox.Session) -> None:
 @nox.session
 def release(session: nox.Session) -> None:
     """Prepare a release: nox -s release -- 1.0.0."""
-    session.install("towncrier >= 23.11", "build")
+    session.install("-e", ".", "towncrier >= 23.11", "build")
     session.run("python", ".ci/release", *session.posargs)

@@ -372,6 +372,36 @@ class KubernetesTests(MachinesTestCase):
         self.assertNotIn("readOnly", mounts["/var/lib/decnet-syslog"])
 
 
+class PageTests(MachinesTestCase):
+    """docs/howto/balancer.rst, docs/howto/full-disk.rst."""
+
+    def test_balancer(self) -> None:
+        """The listener accepts the page's setting for the address that the balancer has."""
+        text = (HOWTO / "balancer.rst").read_text("utf-8")
+        found = re.search(r"(?m)^ +\[listen\]\n +(proxy-protocol = .*)$", text)
+        assert found is not None
+        (self.home / "listener.toml").write_text(f"[listen]\n{found[1]}\n")
+        self.assertIn("ok for", self.run_("decnet-syslog config check listener.toml"))
+        balancer = (EXAMPLES / "haproxy.cfg").read_text("utf-8")
+        (address,) = re.findall(r'\["([0-9.]+)"\]', found[1])
+        self.assertIn(f"bind {address}:6514", balancer)
+
+    def test_fullDisk(self) -> None:
+        """The messages and the alert of the page exist."""
+        text = " ".join((HOWTO / "full-disk.rst").read_text("utf-8").split())
+        known = (ROOT / "docs/operations.rst").read_text("utf-8")
+        for message in (
+            "cannot write json:",
+            "the journal's disk has no room for lines",
+            "can be written again",
+        ):
+            self.assertIn(message, text)
+            self.assertIn(message, known)
+        alerts = (EXAMPLES / "prometheus-alerts.yml").read_text("utf-8")
+        for alert in re.findall(r"``(Decnet\w+)``", text):
+            self.assertIn(f"alert: {alert}\n", alerts)
+
+
 class ShippingTests(SynchronousTestCase):
     """The configurations of other programs, as far as they can be read here."""
 
