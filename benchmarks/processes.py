@@ -19,10 +19,12 @@ class Usage:
 
     @ivar cpu_s: user and system time.
     @ivar peakKiB: the sum of each process's peak resident memory.
+    @ivar writtenOctets: octets of the pages that they made the kernel write to a disk.
     """
 
     cpu_s: float
     peakKiB: int
+    writtenOctets: int
 
     def asDict(self) -> dict[str, float]:
         """The values for a result file."""
@@ -53,12 +55,18 @@ def _cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
+def _written(pid: int) -> int:
+    counts = Path(f"/proc/{pid}/io").read_text()
+    return int(counts.split("\nwrite_bytes:")[1].split()[0])
+
+
 def usage(pid: int) -> Usage:
     """The resources that a running process and its children have used up to now."""
     family = _family(pid)
     return Usage(
         sum([_cpu(member) for member in family]),
         sum([_status(member, "VmHWM") for member in family]),
+        sum([_written(member) for member in family]),
     )
 
 

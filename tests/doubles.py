@@ -179,15 +179,17 @@ class MasterTestCase(SynchronousTestCase):
 
     @contextmanager
     def fullDisk(self) -> Iterator[None]:
-        """Keep the journal's file from growing, as on a full disk."""
+        """Keep the journal's files from growing, as on a full disk."""
         # The limit belongs to the journal's own SQLite connection.
-        db = self.journal._db
+        db, segments = self.journal._db, self.journal._segments
+        mayGrow, segments._mayGrow = segments._mayGrow, lambda octets: False
         (pages,) = db.execute("PRAGMA page_count").fetchone()
         db.execute(f"PRAGMA max_page_count = {pages}")
         try:
             yield
         finally:
             db.execute("PRAGMA max_page_count = 1000000")
+            segments._mayGrow = mayGrow
 
     def restart(self) -> None:
         """Close the journal and reopen it."""

@@ -2,6 +2,7 @@
 
 # Not for its names: OpenSSL must be loaded by it, before cryptography is imported here.
 from .. import trust as trust
+from ._batches import LOST
 from ._groupcommit import ACK_OCTETS_MAX, GroupCommit
 from ._promise import IJournal, ISharedJournal, JournalBlocked
 from ._providers import journalProviders, providerOf
@@ -26,6 +27,7 @@ __all__ = [
     "ACK_OCTETS_MAX",
     "DEPOSIT_COST",
     "LINE_COST",
+    "LOST",
     "MIB",
     "Batch",
     "Cursor",

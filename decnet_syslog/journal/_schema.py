@@ -151,6 +151,18 @@ _STEPS = (
             " WITHOUT ROWID",
         ),
     ),
+    # Octets were always in the row. An older program would take the others for empty.
+    Step(
+        6,
+        "batch.place",
+        (
+            "ALTER TABLE batch ADD COLUMN place INTEGER",
+            "ALTER TABLE batch ADD COLUMN size INTEGER",
+            "ALTER TABLE batch ADD COLUMN rest INTEGER",
+            "ALTER TABLE batch ADD COLUMN seed INTEGER",
+            "ALTER TABLE batch ADD COLUMN crc INTEGER",
+        ),
+    ),
 )
 
 

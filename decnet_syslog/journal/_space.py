@@ -45,8 +45,8 @@ KIB, MIB = 1024, 1024 * 1024
 
 # Pages that a commit writes beyond the pages for its octets: leaves of tables and indices, the
 # free list, the pointer map. Each deposit may touch a leaf of the stream table.
-COMMIT_PAGES = 5
-LEAVES_MAX = 32
+COMMIT_PAGES = 8
+LEAVES_OCTETS_MAX = MIB
 
 # Pages that a grant writes, at most: a stream's leaf or its index's, and a name's index's. They
 # are anywhere in the tables, so hardly one is written twice. A worker that opens thousands of
@@ -57,7 +57,10 @@ GRANTS_OCTETS_MAX = 16 * MIB
 SPARE_PAGES = 3
 
 # The names of a journal's files.
-ENDS = "", "-wal", "-shm", "-journal", "-reserve", ".lock", ".crl"
+ENDS = "", "-wal", "-shm", "-journal", "-reserve", "-segments", ".lock", ".crl"
+
+# On a disk with fewer segments, one is too large a part of it: all octets are in rows.
+SEGMENTS_MIN = 64
 
 
 @dataclass(frozen=True)
@@ -317,7 +320,8 @@ class Space:
         @param rows: that it writes.
         """
         pages = octets * 33 // 32 // self._pageOctets + COMMIT_PAGES + SPARE_PAGES
-        return (pages + min(rows, LEAVES_MAX)) * self._pageOctets
+        leaves = min(rows, LEAVES_OCTETS_MAX // self._pageOctets)
+        return (pages + leaves) * self._pageOctets
 
     def has(self, octets: int) -> bool:
         """Whether pages of C{octets} fit into the WAL and then into the database."""
@@ -341,6 +345,22 @@ class Space:
         free = available(self._path) - sum(map(sizeOf, journalFiles(self._path)))
         unwritten = self.walFileOctets - self._walUsed()
         return free - self.reserve.lacks + unwritten >= octets
+
+    def mayExtend(self, octets: int) -> bool:
+        """
+        Whether the disk has room for a new segment, beside the room that rows need.
+
+        @param octets: of the segment.
+        """
+        if self._octets < SEGMENTS_MIN * octets:
+            return False
+        self.look()
+        if self._octets == NUMBER_MAX:
+            return True
+        free = self._octets - sum(map(sizeOf, journalFiles(self._path)))
+        wal = max(0, self.budget.wal - self.walFileOctets)
+        needed = self.reserve.lacks + self._growth() + wal + 4 * self.budget.piece
+        return free - needed >= octets
 
     def look(self) -> None:
         """Look at the disk."""

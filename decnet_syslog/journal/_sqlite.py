@@ -14,8 +14,9 @@ Requirements:
 * a batch that was lost because the journal was put back comes before no mark of this journal
   (L{decnet_syslog.journal._eras}).
 
-Chosen: SQLite in WAL mode, 32 KiB pages (with 4 KiB a million lines take a third longer;
-with 64 KiB they take as long, but a single line writes 200 KiB instead of 100),
+Chosen: SQLite in WAL mode, and a file of segments for the octets of large commits
+(L{decnet_syslog.journal._segments}), so that they are written once. The rest is short rows, so
+pages have 4 KiB: with 32 KiB a commit of 256 KiB writes a third more,
 C{locking_mode=EXCLUSIVE} and exactly one connection: SQLite before 3.51.3 can corrupt a
 WAL database that two connections write and checkpoint. Any error except "no space" ends the
 process (L{JournalFailed}): after a failed fsync the kernel may have dropped the octets and
@@ -42,13 +43,16 @@ from ..database import STRANGE, DatabaseKind, NoSpace, openDatabase
 from ..durable import StorageFailed, isFull, whyBlocked
 from ..limits import Limits
 from ..wire import NUMBER_MAX
-from ._batches import BatchTable
+from ._batches import BatchTable, Released, placesOf
 from ._cursors import CursorTable
 from ._eras import EraTable
 from ._filenames import NameTable
 from ._gaps import GAPS_KEPT
+from ._places import SIZES, SegmentSizes
 from ._promise import JournalBlocked
 from ._schema import journalSchema
+from ._segmentfile import SegmentsFailed
+from ._segments import Segments
 from ._space import Reserve, Space, pieces
 from ._stored import KeptOctets
 from ._streams import CachedPosition, StoredStreams
@@ -67,20 +71,25 @@ from ._values import (
 __all__ = ["Journal", "JournalFailed", "JournalFull"]
 
 T = TypeVar("T")
+J = TypeVar("J", bound="Journal")
 
-PAGE_OCTETS = 32768
+PAGE_OCTETS = 4096
 
 _KIND = DatabaseKind(
     "the journal",
     "give --journal a file in a directory that this user can write",
     "is another decnet-listener running?",
-    "restore it from a backup, or move it away together with its -wal: every worker then"
-    " sends the lines again that are still on its disk",
+    "restore it from a backup, or move it away together with its -wal and -segments: every"
+    " worker then sends the lines again that are still on its disk",
 )
 
 
 class JournalFull(JournalBlocked):
     """There is no space for a commit. Nothing was committed; try again later."""
+
+
+class _NotWritten(Exception):
+    """Octets could not be written to a segment. The transaction is undone."""
 
 
 class JournalFailed(StorageFailed):
@@ -108,6 +117,7 @@ class Journal:
         connection: sqlite3.Connection,
         streamsPerWorkerMax: int,
         space: Space,
+        segments: Segments,
     ) -> None:
         """Use L{open} instead."""
         self.path = path
@@ -122,7 +132,8 @@ class Journal:
             lambda seq: seq <= self._cursorTable.released,
             self._eras.mark.number,
         )
-        self._batches = BatchTable(connection, self._names)
+        self._segments = segments
+        self._batches = BatchTable(connection, self._names, segments)
         self._streams = StoredStreams(
             connection,
             streamsPerWorkerMax,
@@ -134,7 +145,7 @@ class Journal:
         )
         self._batches.committed(self._kept.committed(), {})
         self._space = space
-        self._tidying = Tidying(connection, space)
+        self._tidying = Tidying(connection, space, segments)
         self._tidying.used(self.octets)
         # The deposits of a blocked commit, and the batches made of them so far.
         self._partial: tuple[Sequence[Deposit], list[Batch | None]] = (), []
@@ -149,17 +160,19 @@ class Journal:
 
     @classmethod
     def open(
-        cls,
+        cls: type[J],
         path: Path,
         streamsPerWorkerMax: int = Limits.filesPerWorker,
         reserve: bool = False,
-    ) -> Journal:
+        sizes: SegmentSizes = SIZES,
+    ) -> J:
         """
         Open or create the journal, and bring everything to disk that a killed process left.
 
         @param streamsPerWorkerMax: beyond it, the stream that advanced longest ago is
             forgotten, but none whose lines some output lacks.
         @param reserve: whether to keep a reserve (L{decnet_syslog.journal._space}).
+        @param sizes: of its segments; always the same for a file.
         @raise UserError: it is in use or of an unknown version, or there is no space.
         @raise JournalFailed: it is damaged, or the disk has failed.
         """
@@ -167,7 +180,7 @@ class Journal:
         def make(db: sqlite3.Connection) -> None:
             db.execute("INSERT INTO meta VALUES ('identity', ?)", (uuid4().hex,))
 
-        def prepare(db: sqlite3.Connection) -> Journal:
+        def prepare(db: sqlite3.Connection) -> J:
             space = Space(path, db, reserve)
             db.execute(f"PRAGMA journal_size_limit = {space.budget.wal}")
             try:
@@ -177,9 +190,14 @@ class Journal:
                 if not isFull(error, path):
                     raise
             EraTable.prepare(db)
-            return cls(path, db, streamsPerWorkerMax, space)
+            segments = Segments(path, placesOf(db), space.mayExtend, sizes)
+            try:
+                return cls(path, db, streamsPerWorkerMax, space, segments)
+            except BaseException:
+                segments.close()
+                raise
 
-        def opened() -> Journal:
+        def opened() -> J:
             return openDatabase(
                 path, _KIND, journalSchema(), prepare, make, PAGE_OCTETS
             )
@@ -196,7 +214,8 @@ class Journal:
             raise JournalFailed(str(failed)) from failed
 
     def close(self) -> None:
-        """Close the database. SQLite checkpoints and removes the WAL."""
+        """Close the files. SQLite checkpoints and removes the WAL."""
+        self._segments.close()
         self._db.close()
 
     @property
@@ -308,14 +327,52 @@ class Journal:
         done = list(done)
         try:
             for piece in pieces(deposits[len(done) :], self._space.budget.piece):
-                octets = sum(map(self._batches.cost, piece))
-                self._makeSure(self._space.cost(octets, len(piece)), left)
-                done += self._transact(piece, left, stale)
+                done += self._commitPiece(piece, left, stale)
                 left.clear()
         except JournalFull:
             self._partial = deposits, done
             raise
         return done
+
+    def _commitPiece(
+        self, piece: Sequence[Deposit], left: list[Cursor], stale: set[tuple[str, str]]
+    ) -> list[Batch | None]:
+        """
+        Commit a piece in one transaction: its octets in segments if they are many, or if rows
+        have no room for them.
+
+        @param left: as for L{_makeSure}.
+        @param stale: as for L{_transact}.
+        @raise JournalFull: there is room in neither.
+        """
+        octets = sum([len(deposit.octets) for deposit in piece])
+        inRows = self._cost(piece, isPlaced=False)
+        isLarge = octets >= self._segments.sizes.commitMin or not self._space.has(
+            inRows
+        )
+        if isLarge:
+            # First: this may release batches, and return segments to the disk.
+            self._makeSure(self._cost(piece, isPlaced=True), left)
+            if self._reserve(octets):
+                try:
+                    return self._transact(piece, left, stale, isPlaced=True)
+                except _NotWritten:
+                    # SQLite tries, and says why it cannot.
+                    pass
+        self._makeSure(inRows, left)
+        return self._transact(piece, left, stale)
+
+    def _reserve(self, octets: int) -> bool:
+        """Whether there is room for octets in segments."""
+        try:
+            return self._segments.reserve(octets)
+        except SegmentsFailed as error:
+            raise JournalFailed(str(error)) from error
+
+    def _cost(self, piece: Sequence[Deposit], isPlaced: bool) -> int:
+        """The octets of the pages that a piece needs."""
+        octets = sum([self._batches.rowOctets(deposit, isPlaced) for deposit in piece])
+        return self._space.cost(octets, len(piece))
 
     def _makeSure(self, octets: int, cursors: list[Cursor]) -> None:
         """
@@ -333,6 +390,7 @@ class Journal:
         # A killed process may have left batches that every output has.
         self._release()
         self._checkpoint()
+        self._segments.shrink(everything=True)
         if not self._space.has(octets):
             self._look()
             self.hasSpare = self._hasSpare()
@@ -343,20 +401,23 @@ class Journal:
         deposits: Sequence[Deposit],
         cursors: Sequence[Cursor],
         stale: set[tuple[str, str]],
+        isPlaced: bool = False,
     ) -> list[Batch | None]:
         """
         Commit in one transaction. Cursors may use the room of the reserve, too.
 
         @param stale: the connections that sent a stale deposit.
+        @param isPlaced: whether the octets go to segments, which are reserved.
+        @raise _NotWritten: they cannot be written there. Nothing was committed.
         """
         try:
-            return self._transactOnce(deposits, cursors, stale)
+            return self._transactOnce(deposits, cursors, stale, isPlaced)
         except JournalFull:
             # Another program took the room after we looked, or a quota is used up.
             self._space.reserve.giveUp()
             self._checkpoint()
             if cursors:
-                self._transactOnce((), cursors, set())
+                self._transactOnce((), cursors, set(), False)
             if deposits or not cursors:
                 raise
         return []
@@ -366,8 +427,10 @@ class Journal:
         deposits: Sequence[Deposit],
         cursors: Sequence[Cursor],
         stale: set[tuple[str, str]],
+        isPlaced: bool,
     ) -> list[Batch | None]:
         added: Counter[str] = Counter()
+        rowOctets = 0
         batches: list[Batch | None] = []
         moved = dict(self._cursorTable.seqs)
         positions: dict[int, CachedPosition] = {}
@@ -378,13 +441,16 @@ class Journal:
                 sender = deposit.provenance.worker, deposit.provenance.address
                 batch = None
                 if deposit.grant is None or sender not in stale:
-                    batch = self._insert(deposit, positions)
+                    batch, inRow, inSegments = self._insert(
+                        deposit, positions, isPlaced
+                    )
                 batches.append(batch)
                 if batch is None:
                     # The forwarder sends this deposit again, and then the later ones.
                     stale.add(sender)
                 else:
-                    added[deposit.provenance.worker] += self._batches.cost(batch)
+                    added[deposit.provenance.worker] += inRow + inSegments
+                    rowOctets += inRow
                     last = batch.seq
             for cursor in cursors:
                 self._cursorTable.save(cursor)
@@ -395,7 +461,11 @@ class Journal:
                 self._eras.begin()
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
-        self._commit(added.total())
+        # Rows must not be on disk before their octets.
+        self._writeOctets()
+        self._commit(rowOctets)
+        # A transaction without changes is not synced.
+        self._segments.committed(isSynced=bool(last or cursors))
         if last:
             self._eras.committed(last)
         self._streams.committed(positions, last)
@@ -410,6 +480,24 @@ class Journal:
             # Only a release leaves pages to give back.
             self.hasSpare = self._hasSpare()
         return batches
+
+    def _writeOctets(self) -> None:
+        """
+        Bring the octets of this transaction's places to disk.
+
+        @raise _NotWritten: the transaction is undone.
+        @raise JournalFailed: the sync has failed.
+        """
+        try:
+            isWritten = self._segments.write()
+        except SegmentsFailed as error:
+            raise JournalFailed(str(error)) from error
+        if not isWritten:
+            try:
+                self._undo()
+            except sqlite3.DatabaseError as error:
+                raise JournalFailed(f"{type(error).__name__}: {error}") from error
+            raise _NotWritten
 
     def _release(self) -> None:
         """
@@ -432,16 +520,17 @@ class Journal:
                     space.reserve.giveUp()
                     self._checkpoint()
                     removed = self._releaseOnce(released)
-                if not removed:
+                if not removed.octetsOf:
                     break
-                self._batches.committed({}, removed)
+                self._batches.committed({}, removed.octetsOf)
+                self._segments.released(removed.places)
             self._releasedTo = released
         except JournalFull:
             pass
         finally:
             self._db.execute("PRAGMA synchronous = FULL")
 
-    def _releaseOnce(self, seq: int) -> Mapping[str, int]:
+    def _releaseOnce(self, seq: int) -> Released:
         self._begin()
         try:
             removed = self._batches.release(seq, self._space.budget.piece)
@@ -487,12 +576,24 @@ class Journal:
         return absences
 
     def _insert(
-        self, deposit: Deposit, positions: dict[int, CachedPosition]
-    ) -> Batch | None:
-        grant = deposit.grant
-        if grant is not None and not self._streams.advance(deposit, grant, positions):
-            return None
-        return self._batches.insert(deposit)
+        self, deposit: Deposit, positions: dict[int, CachedPosition], isPlaced: bool
+    ) -> tuple[Batch | None, int, int]:
+        """
+        Move a stream, and add its batch.
+
+        @return: the batch, its size in the database, and in segments. C{None}: it is stale.
+        """
+        grant, checksums = deposit.grant, None
+        if grant is not None:
+            checksums = self._streams.advance(deposit, grant, positions)
+            if checksums is None:
+                return None, 0, 0
+        place = None
+        if isPlaced and deposit.octets and deposit.reason is None:
+            place = self._segments.place(deposit.octets)
+        batch = self._batches.insert(deposit, place, checksums)
+        inRow = self._batches.rowOctets(deposit, place is not None)
+        return batch, inRow, 0 if place is None else place.octets
 
     def _isDelivered(self, row: int) -> bool:
         """Whether every output has all batches of a stream."""
@@ -504,6 +605,8 @@ class Journal:
             return question()
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
+        except SegmentsFailed as error:
+            raise JournalFailed(str(error)) from error
         except STRANGE as error:
             # No program has written such a row.
             raise JournalFailed(
@@ -518,6 +621,9 @@ class Journal:
         """
         if self._space.isScarce:
             self._release()
+        if self._segments.hasSpare:
+            # Segments are returned only when the deletion of their batches is on disk.
+            self._checkpoint()
         more = False
         try:
             more = self._tidying.step()
@@ -541,7 +647,11 @@ class Journal:
     def _look(self) -> None:
         """Compute the capacity from the room on the disk."""
         self._space.look()
-        self.capacity = min(NUMBER_MAX, self.octets + self._space.capacity)
+        room = self._space.capacity
+        if room:
+            # Rows need some, too.
+            room += self._segments.unusedOctets
+        self.capacity = min(NUMBER_MAX, self.octets + room)
 
     def _one(self, query: str) -> Any:
         (value,) = self._db.execute(query).fetchone()
@@ -575,7 +685,9 @@ class Journal:
         while True:
             mode = "TRUNCATE" if truncate or reserve.lacks else "PASSIVE"
             try:
-                self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+                _, length, copied = self._db.execute(
+                    f"PRAGMA wal_checkpoint({mode})"
+                ).fetchone()
             except sqlite3.DatabaseError as error:
                 if not isFull(error, self.path):
                     raise self._failure(error) from error
@@ -584,6 +696,9 @@ class Journal:
                 # The next commit tries again. Until then the WAL grows, or is full as well.
                 return
             self._space.checkpointed()
+            if length == copied:
+                # SQLite has synced the WAL, and then the database.
+                self._segments.synced()
             if reserve.lacks:
                 # The WAL's room is free now.
                 self._look()
@@ -593,16 +708,25 @@ class Journal:
         """Undo the transaction, and turn an error of SQLite into one of ours."""
         why = whyBlocked(error, self.path)
         try:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            if self._isChanging:
-                # SQLite may have undone it by itself.
-                self._isChanging = False
-                self._kept.undone()
-                self._names.undone()
-                self._streams.undone()
+            self._undo()
         except sqlite3.DatabaseError:
             why = None
         if why is not None:
             return JournalFull(f"{why} for the journal {self.path}")
         return JournalFailed(f"{type(error).__name__}: {error}")
+
+    def _undo(self) -> None:
+        """
+        Undo the transaction, if one has begun.
+
+        @raise sqlite3.DatabaseError: that has failed.
+        """
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        if self._isChanging:
+            # SQLite may have undone it by itself.
+            self._isChanging = False
+            self._segments.undone()
+            self._kept.undone()
+            self._names.undone()
+            self._streams.undone()

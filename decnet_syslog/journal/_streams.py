@@ -132,18 +132,20 @@ class StoredStreams:
 
     def advance(
         self, deposit: Deposit, grant: StreamLease, positions: dict[int, CachedPosition]
-    ) -> bool:
+    ) -> tuple[int, int] | None:
         """
         Move the stream's position if it is still at the start of the deposit.
 
         @param positions: the positions that this transaction has moved.
+        @return: the checksums before and after the deposit; C{None}: the deposit is stale.
         """
         known = positions.get(grant.row) or self._positions.get(grant.row)
         if known is None or known[:2] != (grant.epoch, deposit.start):
             known = self._position(grant.row)
         if known is None or known[:2] != (grant.epoch, deposit.start):
-            return False
-        _, _, base, crc = known
+            return None
+        _, _, base, seed = known
+        crc = seed
         if deposit.reason is None:
             crc = crc32(deposit.octets, crc)
         else:
@@ -169,12 +171,12 @@ class StoredStreams:
         )
         if moved.rowcount != 1:
             # The cache was wrong; the database decides.
-            return False
+            return None
         self._turn += 1
         positions[grant.row] = (grant.epoch, deposit.end, base, crc)
         if deposit.reason is not None:
             self._gaps.add(deposit, grant)
-        return True
+        return seed, crc
 
     def _position(self, row: int) -> CachedPosition | None:
         """A stream's position in the database."""

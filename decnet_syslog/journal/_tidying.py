@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from ._segments import Segments
 from ._space import MIB, Space
 
 __all__ = ["Tidying", "useVacuum"]
@@ -51,9 +52,12 @@ class Tidying:
     The room that the journal needed recently, and the rest.
     """
 
-    def __init__(self, db: sqlite3.Connection, space: Space) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, space: Space, segments: Segments
+    ) -> None:
         self._db = db
         self._space = space
+        self._segments = segments
         self._canShrink = space.ask("auto_vacuum") == _INCREMENTAL
         self._pageOctets = space.ask("page_size")
         # The largest size of all batches in this round, and in the round before.
@@ -74,8 +78,10 @@ class Tidying:
         """Whether the files are much larger than their content."""
         space = self._space
         return (
-            self._canShrink and space.unusedOctets > octets // 4 + 2 * self._slack
-        ) or space.walFileOctets > self._slack
+            (self._canShrink and space.unusedOctets > octets // 4 + 2 * self._slack)
+            or space.walFileOctets > self._slack
+            or self._segments.hasSpare
+        )
 
     def step(self) -> bool:
         """
@@ -87,7 +93,10 @@ class Tidying:
         if self._keep is None:
             self._keep = max(self._peak, self._before) * 5 // 4 + self._slack
             self._before, self._peak = self._peak, 0
+            self._segments.startRound()
         space = self._space
+        if self._segments.shrink():
+            return True
         if space.reserve.lacks:
             # It comes first.
             self._keep = min(self._keep, self._octets * 5 // 4)

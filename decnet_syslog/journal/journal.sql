@@ -46,7 +46,13 @@ CREATE TABLE batch (
     "end"       INTEGER NOT NULL,
     reason      TEXT,    -- a gap: these octets will never come. NULL: octets have come
     lengths     BLOB,    -- of each message, 32 bits little-endian, when one holds an LF
-    octets      BLOB    NOT NULL  -- lines with their LFs; with lengths: messages without
+    octets      BLOB    NOT NULL, -- lines with their LFs; with lengths: messages without
+    -- Octets of large commits are in the file of segments instead (decnet_syslog.journal._segments).
+    place       INTEGER, -- their offset in that file; NULL: they are in this row
+    size        INTEGER, -- their number
+    rest        INTEGER, -- offset of the octets that did not fit into the first segment
+    seed        INTEGER, -- CRC-32 of the stream before this batch
+    crc         INTEGER  -- the same with the batch's octets
 );
 
 -- What can never be delivered: a row for each gap, kept for longer than its stream.

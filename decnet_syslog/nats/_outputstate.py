@@ -15,11 +15,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from json import dumps, loads
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..journal import Cursor, Journal
-from ..limits import Limits
 from ._history import History
 
 __all__ = ["Advance", "Again", "End", "Key", "Limbo", "OutputState"]
@@ -82,18 +80,6 @@ class OutputState(Journal):
         """Use L{open} instead."""
         self.lock = threading.RLock()
         super().__init__(*given)
-
-    @classmethod
-    def open(
-        cls,
-        path: Path,
-        streamsPerWorkerMax: int = Limits.filesPerWorker,
-        reserve: bool = False,
-    ) -> OutputState:
-        """As L{Journal.open}."""
-        opened = super().open(path, streamsPerWorkerMax, reserve)
-        assert isinstance(opened, cls)
-        return opened
 
     def useOutputs(self, names: Sequence[str]) -> dict[str, Cursor]:
         """As L{Journal.useOutputs}."""

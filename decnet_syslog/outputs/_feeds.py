@@ -19,7 +19,7 @@ never moves past octets that are not on disk, one must read all of them.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -28,7 +28,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..errors import UserError
-from ..journal import Batch, JournalBlocked, JournalFailed
+from ..journal import LOST, Batch, JournalBlocked, JournalFailed
 from ._backlog import APPLY_COST, Backlog
 from ._interfaces import IBatchSource, ICommits, IOutput
 
@@ -304,10 +304,27 @@ class Feed:
         if batches is None:
             raise JournalFailed("the journal cannot be read")
         self._unread = False
+        self._reportLost(batches)
         if batches:
             self._backlog.readFromJournal()
             return list(batches)
         return self._backlog.take()
+
+    def _reportLost(self, batches: Sequence[Batch]) -> None:
+        """Report batches whose octets the journal has lost: the output gets gap records."""
+        for batch in batches:
+            if batch.reason == LOST:
+                self._log.error(
+                    "the journal has lost octets {start} to {end} of {log} of {worker},"
+                    " received at {receivedAt}: {output} gets a gap record instead; check the"
+                    " journal's disk, and look for these lines at the worker",
+                    start=batch.start,
+                    end=batch.end,
+                    log=batch.provenance.log or "no file",
+                    worker=batch.provenance.worker,
+                    receivedAt=batch.provenance.receivedAt,
+                    output=self.output.name,
+                )
 
     @inlineCallbacks
     def _block(self, why: str) -> Steps:

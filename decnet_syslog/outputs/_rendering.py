@@ -66,8 +66,9 @@ def oneLine(message: bytes) -> bytes:
 def _renderGap(
     batch: Batch, reason: str, render: Callable[[Gap, Provenance, str, int], bytes]
 ) -> tuple[bytes]:
-    # Only a batch without a stream has octets beside its reason.
-    first = batch.octets if batch.stream is None else None
+    # The first octets of a message that belongs to no file. The journal may have lost a batch
+    # that belongs to none: then there are no octets.
+    first = batch.octets if batch.stream is None and batch.octets else None
     gap = Gap(batch.start, batch.end, reason, first)
     return (render(gap, batch.provenance, batch.stream or "", batch.generation),)
 

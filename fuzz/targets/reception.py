@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from decnet_syslog.journal import Batch, Mark
 from decnet_syslog.journal._ackschedule import ACK_SPACING_S
 from decnet_syslog.journal._groupcommit import FULL_RETRY_S, GroupCommit
+from decnet_syslog.journal._segments import Segments
 from decnet_syslog.journal._space import Space
 from decnet_syslog.journal._spacing import SPACING_S
 from decnet_syslog.journal._sqlite import Journal, JournalFull
@@ -306,7 +307,8 @@ def _emptyJournal() -> Journal:
     db.execute("DELETE FROM era")
     db.execute("INSERT INTO era (token, first) VALUES (?, 0)", (_STREAMS[0],))
     path = fresh("journal") / "listener.db"
-    return Journal(path, db, 4096, Space(path, db, False))
+    space = Space(path, db, False)
+    return Journal(path, db, 4096, space, Segments(path, (), space.mayExtend))
 
 
 class _World:

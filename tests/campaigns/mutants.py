@@ -25,6 +25,9 @@ from decnet_syslog.files import _reconcile, _rules
 from decnet_syslog.files._follower import FileFollower
 from decnet_syslog.files._journals import JournalPositions
 from decnet_syslog.files._reader import ContentFile
+from decnet_syslog.journal._batches import BatchTable
+from decnet_syslog.journal._segmentfile import SegmentFile
+from decnet_syslog.journal._segments import Segments
 from decnet_syslog.journal._streams import StoredStreams
 from decnet_syslog.outputs._appended import AppendedFile
 from decnet_syslog.outputs._deleted import Sizes
@@ -247,8 +250,8 @@ def withoutComparing() -> Sequence[Replacement]:
             StoredStreams,
             "advance",
             (
-                "known[:2] != (grant.epoch, deposit.start):\n        return False",
-                "not known:\n        return False",
+                "known[:2] != (grant.epoch, deposit.start):\n        return None",
+                "not known:\n        return None",
             ),
             (
                 "WHERE id = ? AND epoch = ? AND offset = ?",
@@ -353,6 +356,32 @@ MUTANTS = (
             ),
         ),
         "tests.journal.test_sqlite.OpenTests.test_walIsCheckpointed",
+    ),
+    Mutant(
+        "commit rows before their octets are synced",
+        (edited(SegmentFile, "sync", ("syncData(self._descriptor)", "pass")),),
+        "tests.journal.test_segments.PlacingTests.test_octetsBeforeRows",
+    ),
+    Mutant(
+        "use a segment again before its batches' deletion is on disk",
+        (edited(Segments, "released", ("self._unsynced.add", "self._free.add")),),
+        "tests.journal.test_segments.ReuseTests.test_notBeforeDeletionIsSynced",
+    ),
+    Mutant(
+        "believe the octets of a segment",
+        (edited(BatchTable, "_batch", ("crc32(octets, seed) != crc", "False")),),
+        "tests.journal.test_segments.DamageTests.test_eachSector",
+    ),
+    Mutant(
+        "create a file of segments that is missing",
+        (
+            edited(
+                Segments,
+                "__init__",
+                ("self._batches and not self._file.exists", "False"),
+            ),
+        ),
+        "tests.journal.test_segments.DamageTests.test_missingFile",
     ),
     Mutant(
         "no sync of the directory when the journal opens",

@@ -37,6 +37,7 @@ from decnet_syslog.files import (
 )
 from decnet_syslog.journal._depositor import Depositor
 from decnet_syslog.journal._groupcommit import GroupCommit
+from decnet_syslog.journal._places import SegmentSizes
 from decnet_syslog.journal._sqlite import Journal
 from decnet_syslog.journal._values import Batch, Cursor, Deposit
 from decnet_syslog.limits import Limits
@@ -138,6 +139,10 @@ class Commits(GroupCommit):
         yield
 
 
+# Most commits have this many octets, and histories fill several segments again and again.
+SIZES = SegmentSizes(segment=300, commitMin=60)
+
+
 class Master:
     """The master's process."""
 
@@ -148,7 +153,7 @@ class Master:
         self.tag = tag
         self.rawPath = world.directory / f"master{tag}.log"
         self.jsonPath = world.directory / f"master{tag}.json"
-        self.journal = Journal.open(journalPath)
+        self.journal = Journal.open(journalPath, sizes=SIZES)
         self.thread = LaterThread()
         self.commits = Commits(self.journal, self.thread, world.clock, world.failed)
         self.roster: IStreamRegistry = (
@@ -390,7 +395,7 @@ class World:
         self.crashes += 1
         stem = path.name.rpartition("-")[0]
         fresh = path.with_name(f"{stem}-{self.crashes}.db")
-        for suffix in ("", "-wal"):
+        for suffix in ("", "-wal", "-segments"):
             if Path(f"{path}{suffix}").exists():
                 shutil.copyfile(f"{path}{suffix}", f"{fresh}{suffix}")
         held = Path(f"{path}.held")

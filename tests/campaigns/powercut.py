@@ -59,8 +59,8 @@ MODES = ("nothing", "some", "lengths", "everything")
 # Which machine loses power.
 SIDES = ("master", "worker", "both")
 
-_CALLS = "openat,pwrite64,write,ftruncate,truncate,rename,unlink,fsync,fdatasync,link"
-_UNKNOWN = "sendfile,copy_file_range,pwritev,writev,renameat2,fallocate,msync,sync"
+_CALLS = "openat,pwrite64,write,ftruncate,truncate,fallocate,rename,unlink,fsync,fdatasync,link"
+_UNKNOWN = "sendfile,copy_file_range,pwritev,writev,renameat2,msync,sync"
 
 # 12 pwrite64(3</dir/file>, "octets", 4, 0) = 4
 _CALL = re.compile(rb"(?:\d+ +)?(\w+)\((.*)\) += (-?\d+)(?:<(.*?)>)?")
@@ -170,6 +170,12 @@ class Disk:
                 node = self.names.get(texts[0] if texts else files[0])
                 if node is not None:
                     node.truncate(int(arguments.rpartition(b", ")[2]))
+                return node is not None
+            case b"fallocate":
+                node = self.names.get(files[0])
+                if node is not None:
+                    offset, length = map(int, arguments.split(b", ")[2:])
+                    node.truncate(max(node.length, offset + length))
                 return node is not None
             case b"rename":
                 self.names[texts[1]] = self.names.pop(texts[0])

@@ -27,6 +27,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from decnet_syslog.durable import BLOCKED, isFull, whyBlocked
 from decnet_syslog.journal import _space as space
 from decnet_syslog.journal._groupcommit import GroupCommit
+from decnet_syslog.journal._places import SegmentSizes
 from decnet_syslog.journal._space import MIB, DiskShares, Reserve, fitting, pieces
 from decnet_syslog.journal._sqlite import Journal, JournalFull
 from decnet_syslog.journal._upkeep import TIDY_S
@@ -274,7 +275,7 @@ class SmallDiskTests(SynchronousTestCase):
         """On a disk that never has room for the reserve, nothing is accepted."""
         with disk(self.directory, 2 * MIB) as place:
             takeAll(place)
-            os.truncate(place / "other", MIB * 8 // 10)
+            os.truncate(place / "other", MIB * 12 // 10)
             journal = self.open(place)
             self.assertFalse(journal._space.reserve.isHeld)
             self.assertRaises(JournalFull, Sender, journal, 1000)
@@ -294,7 +295,9 @@ class GivenBackTests(SynchronousTestCase):
         Space is given back in bounded steps while the journal is in use; new batches
         are kept.
         """
-        journal = Journal.open(self.path)
+        # Everything is in rows: tests.test_segments has the same for segments.
+        inRows = SegmentSizes(commitMin=100 * MIB)
+        journal = Journal.open(self.path, sizes=inRows)
         self.addCleanup(journal.close)
         journal.useOutputs(["raw"])
         sender = Sender(journal, MIB)
@@ -403,7 +406,8 @@ class PieceTests(SynchronousTestCase):
         deposits = self.deposits(grant, 8)
         db = self.journal._db
         (pages,) = db.execute("PRAGMA page_count").fetchone()
-        db.execute(f"PRAGMA max_page_count = {pages + 8}")
+        db.execute(f"PRAGMA max_page_count = {pages + 64}")
+        self.journal._segments._mayGrow = lambda octets: False
         self.assertRaises(JournalFull, self.journal.commit, deposits)
         some = self.journal.known("w1")[0].offset // 50_000
         self.assertIn(some, range(1, 8))

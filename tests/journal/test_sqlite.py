@@ -13,7 +13,13 @@ from zlib import crc32
 from decnet_syslog.errors import UserError
 from decnet_syslog.journal import _gaps as gaps
 from decnet_syslog.journal._cursors import ABSENT_MAX
-from decnet_syslog.journal._sqlite import Journal, JournalFailed, JournalFull
+from decnet_syslog.journal._sqlite import (
+    PAGE_OCTETS,
+    Journal,
+    JournalFailed,
+    JournalFull,
+)
+from decnet_syslog.journal._stored import storedOctets
 from decnet_syslog.journal._values import (
     DEPOSIT_COST,
     Absence,
@@ -158,7 +164,8 @@ class BatchTests(MasterTestCase):
         self.assertEqual(len(self.journal.read(0, 10**6)), 2)
         self.journal.commit([], [Cursor("b", 1, {})])
         self.assertEqual([b.octets for b in self.journal.read(0, 10**6)], [b"2\n"])
-        self.assertEqual(self.journal.octets, DEPOSIT_COST + 2)
+        size = storedOctets(DEPOSIT_COST + 2, PAGE_OCTETS)
+        self.assertEqual(self.journal.octets, size)
 
     def test_newOutput(self) -> None:
         """
