@@ -21,33 +21,26 @@ from ..journal import Batch
 from ..monitoring import (
     DAY_S,
     LATELY_S,
-    PROBLEMS,
     Durations,
     Enrolled,
     Fleet,
     Presence,
     StatusOptions,
     WatchService,
-    Worker,
     buildFacts,
     listenerMetrics,
     makePages,
-    newestRecord,
     problemRecord,
-    severityOf,
     utcText,
 )
-from ..receiving import HELD_REASONS
 from ..trust import Bundle
 from ._service import ListenerService
+from ._workerfacts import workerFacts
 
 __all__ = ["ListenerStatus", "watchListener"]
 
 # From this share of its limit on, the journal is a problem.
 FILLING = 0.75
-
-# The status shows only this many files of a worker, the ones that are furthest behind.
-STREAMS_SHOWN = 8
 
 
 class ListenerStatus:
@@ -154,7 +147,9 @@ class ListenerStatus:
         works = self._listener.works
         now, wall = self._clock(), self._wallClock()
         workers = [
-            self._worker(self.fleet.workers[name], now, wall)
+            workerFacts(
+                self.fleet.workers[name], works.factory, now, wall, self._hideLines
+            )
             for name in sorted(self.fleet.workers)
         ]
         outputs = [feed.facts() for feed in works.feeds]
@@ -237,69 +232,6 @@ class ListenerStatus:
             text = f"{used:.0%} of --journal-max is in use"
             found.append(problemRecord("filling", "journal", text))
         return found
-
-    def _worker(self, worker: Worker, now: float, wall: float) -> dict[str, Any]:
-        report = worker.report
-        expired = worker.expires is not None and worker.expires <= wall
-        lag = worker.lag(now)
-        held = self._listener.works.factory.holding.seconds
-        return {
-            "name": worker.name,
-            "state": worker.state,
-            "expected": worker.expected,
-            "revoked": worker.revoked,
-            "connections": worker.connections,
-            "addresses": list(worker.addresses),
-            "silence": None if worker.heard is None else now - worker.heard,
-            "lines": worker.lines,
-            "octets": worker.octets,
-            "lines_per_second": round(worker.lineRate, 3),
-            "octets_per_second": round(worker.octetRate, 3),
-            "gaps": worker.gaps,
-            "gap_octets": worker.gapOctets,
-            "empty_frames": self._listener.works.factory.emptyFrames.get(
-                worker.name, 0
-            ),
-            "expires": worker.expires,
-            "newest": newestRecord(worker, self._hideLines),
-            "files": None if report is None else report.files,
-            "behind_octets": None if lag is None else lag.octets,
-            "behind_seconds": None if lag is None else round(lag.seconds, 3),
-            "report_seconds": None
-            if report is None
-            else round(max(0.0, now - worker.reportedAt), 3),
-            "throttled": None
-            if worker.held is None
-            else {"reason": worker.held[0], "text": worker.held[1]},
-            "throttled_seconds": {
-                reason: round(held[worker.name, reason], 3) for reason in HELD_REASONS
-            },
-            "streams": []
-            if report is None
-            else [
-                {
-                    "stream": state.stream,
-                    "generation": state.generation,
-                    # What is committed can be more than the worker knew of when it reported.
-                    "size": max(state.size, position),
-                    "position": position,
-                    "behind_seconds": round(
-                        age + now - worker.reportedAt if age else 0.0, 3
-                    ),
-                }
-                for state, position, age in worker.positions()[:STREAMS_SHOWN]
-            ],
-            "alarms": {
-                kind: {
-                    "severity": severityOf(kind, expired and kind == "expiring"),
-                    "text": alarm.text,
-                    "remedy": PROBLEMS[kind].remedy,
-                    "seconds": now - (alarm.since or now),
-                }
-                for kind, alarm in worker.alarms.items()
-                if alarm.raised
-            },
-        }
 
 
 def watchListener(

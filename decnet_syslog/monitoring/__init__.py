@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from ._enrolled import Enrolled, EnrolledList
     from ._exposition import Durations
     from ._fleet import Fleet
+    from ._forwardermetrics import forwarderMetrics
     from ._history import DAY_S, LATELY_S
     from ._known import Presence, Worker
-    from ._metrics import forwarderMetrics, listenerMetrics, outputsMetrics
+    from ._listenermetrics import listenerMetrics
+    from ._outputsmetrics import outputsMetrics
     from ._pages import makePages
     from ._problemkinds import PROBLEMS, bySeverity, problemRecord, severityOf
     from ._selection import SORTS, STATE_FILTERS, naturalKey, select
@@ -68,7 +70,9 @@ if not TYPE_CHECKING:
         _fleet="Fleet",
         _history="DAY_S LATELY_S",
         _known="Presence Worker",
-        _metrics="forwarderMetrics listenerMetrics outputsMetrics",
+        _forwardermetrics="forwarderMetrics",
+        _listenermetrics="listenerMetrics",
+        _outputsmetrics="outputsMetrics",
         _pages="makePages",
         _problemkinds="PROBLEMS bySeverity problemRecord severityOf",
         _selection="SORTS STATE_FILTERS naturalKey select",
