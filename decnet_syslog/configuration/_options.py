@@ -1,5 +1,6 @@
 """
-The options of a service from four sources: command line, environment, file, defaults.
+The options of a service from five sources: command line, environment, file, DECNET's own
+configuration, defaults.
 
 A value of the file becomes words of a command line, before those of the real one: so the same code
 converts and checks it, and an option needs nothing more to be in the file. An option that the
@@ -18,6 +19,7 @@ from twisted.python import usage
 from twisted.python.reflect import accumulateClassList
 
 from ..options import Described, nearest
+from ._decnet import INI, readSettings
 from ._document import Entry, readEntries
 from ._types import FLAG, LIST, NUMBERS, TEXT, Types, checkType, wordsOf
 
@@ -45,16 +47,21 @@ class Configured(Described):
     @cvar service: the service's name; its file is C{/etc/decnet-syslog/NAME.toml}.
     @cvar groups: the sections of the file and of the help.
     @cvar environment: the variables that set an option, by the option's name.
+    @cvar decnet: the variables of DECNET that give an option as a last resort, by its name.
     @cvar repeated: the attributes with the values of options that can be repeated.
     @cvar alternatives: options that exclude each other. If a source gives one of them, the
         others are not taken from a source of lower precedence.
     @ivar sources: where the options come from that have not their default.
     @ivar file: the path of the configuration file; C{None}: none.
+    @ivar decnetTrouble: why DECNET's own configuration could not be read; "": it was, or is not
+        needed.
     """
 
     service: str
     groups: Groups = COMMON_GROUPS
     environment: Mapping[str, str] = {}
+    decnet: Mapping[str, tuple[str, ...]] = {}
+    decnetPath = INI
     repeated: Mapping[str, str] = {}
     alternatives: Sequence[frozenset[str]] = ()
     directory = DIRECTORY
@@ -63,6 +70,7 @@ class Configured(Described):
         super().__init__()
         self.sources: dict[str, str] = {}
         self.file: str | None = None
+        self.decnetTrouble = ""
         self._rows: list[Any] = []
         accumulateClassList(self._ofService(), "optParameters", self._rows)
 
@@ -170,9 +178,11 @@ class Configured(Described):
         for name, variable in self.environment.items():
             if os.environ.get(variable):
                 self._take(name, f"environment {variable}")
-        self.file = self._path([path for name, path in given if name == "config"])
+        files = [path for name, path in given if name == "config"]
+        self.file = self._path(files)
         if self.file is None:
-            return []
+            # An empty --config: nothing but the command line and the environment.
+            return [] if files else self._fromDecnet()
         entries = self._checked(readEntries(self.file))
         wins = {name for name in entries if self._take(name)}
         words: list[str] = []
@@ -181,6 +191,20 @@ class Configured(Described):
         for name, entry in entries.items():
             if name in wins:
                 words += wordsOf(name, entry.value)
+        return words + self._fromDecnet()
+
+    def _fromDecnet(self) -> list[str]:
+        """Options that nothing else gives, from DECNET's own configuration."""
+        settings = readSettings(os.environ, self.decnetPath) if self.decnet else None
+        if settings is None:
+            return []
+        self.decnetTrouble = settings.trouble
+        words: list[str] = []
+        for name, variables in self.decnet.items():
+            found = settings.first(variables)
+            if found is not None and self._take(name, found[1]):
+                listed = found[0].split(",") if name in self.repeated else [found[0]]
+                words += wordsOf(name, [one.strip() for one in listed if one.strip()])
         return words
 
     def _take(self, name: str, source: str | None = None) -> bool:

@@ -53,6 +53,13 @@ _log = Logger()
 
 ENVIRONMENT = {"host": "DECNET_LISTENER_HOST", "port": "DECNET_SWARM_SYSLOG_PORT"}
 
+# What DECNET's own listener takes.
+DECNET = {
+    "host": ("DECNET_LISTENER_HOST",),
+    "port": ("DECNET_SWARM_SYSLOG_PORT",),
+    "ca-dir": ("DECNET_CA_DIR",),
+}
+
 
 class Options(OutputOptions):
     """Command-line options of the listener."""
@@ -64,6 +71,7 @@ class Options(OutputOptions):
         **OutputOptions.groups,
     }
     environment = ENVIRONMENT
+    decnet = DECNET
     repeated = {**OutputOptions.repeated, "proxy-protocol": "proxyNetworks"}
 
     synopsis = "[options]"

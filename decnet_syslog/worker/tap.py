@@ -62,6 +62,15 @@ ENVIRONMENT = {
 }
 
 
+# What DECNET's agent gives its own forwarder.
+DECNET = {
+    "master-host": ("DECNET_SWARM_MASTER_HOST", "DECNET_MASTER_HOST"),
+    "master-port": ("DECNET_SWARM_SYSLOG_PORT",),
+    "agent-dir": ("DECNET_AGENT_DIR",),
+    "log-file": ("DECNET_AGENT_LOG_FILE", "DECNET_INGEST_LOG_FILE"),
+}
+
+
 class Options(Configured):
     """Command-line options of the forwarder."""
 
@@ -82,6 +91,7 @@ class Options(Configured):
         **COMMON_GROUPS,
     }
     environment = ENVIRONMENT
+    decnet = DECNET
     repeated = {"log-file": "logFiles", "rotated": "rotated", "master-host": "hosts"}
     alternatives = (frozenset({"master-host", "master-domain"}),)
 
@@ -220,10 +230,11 @@ Example:
                 "--max-lag-bytes must be 0 or at least --max-message"
             )
         self.status = statusOptions(self, operators=False)
+        unread = f" ({self.decnetTrouble})" if self.decnetTrouble else ""
         if not self.hosts:
-            raise MissingOption("no master given: add --master-host NAME")
+            raise MissingOption(f"no master given: add --master-host NAME{unread}")
         if not self.logFiles:
-            raise MissingOption("no log file given: add --log-file PATH")
+            raise MissingOption(f"no log file given: add --log-file PATH{unread}")
         for path in self.logFiles:
             if os.path.isdir(path):
                 raise MachineError(
