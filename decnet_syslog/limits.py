@@ -15,7 +15,7 @@ from typing import Any
 from .options import count, octets, seconds, secondsOrNever
 from .wire import MESSAGE_OCTETS_MAX
 
-__all__ = ["DEFAULTS", "LIMIT_PARAMETERS", "RATE_MIN", "Limits"]
+__all__ = ["CHANGEABLE_LIMITS", "DEFAULTS", "LIMIT_PARAMETERS", "RATE_MIN", "Limits"]
 
 # A receive has at most 64 KiB. At a lower rate its debt would last so long that the forwarder
 # considers the listener dead and sends everything again.
@@ -254,3 +254,10 @@ LIMIT_PARAMETERS: list[list[Any]] = [
     [name, None, getattr(Limits, field), text, coerce]
     for field, name, text, coerce in _OPTIONS
 ]
+
+#: The options that can change while the listener runs. The others decide what it opens at first.
+CHANGEABLE_LIMITS = frozenset(name for _, name, _, _ in _OPTIONS) - {
+    "max-connections",
+    "max-files",
+    "max-files-per-worker",
+}

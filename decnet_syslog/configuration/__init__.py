@@ -8,6 +8,7 @@ with its line, in one line, before anything is opened.
 
 from ._document import CONFIGURATION_OCTETS_MAX, Entry, readEntries
 from ._options import COMMON_GROUPS, Configured
+from ._reread import Reread
 from ._shown import showConfiguration
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "CONFIGURATION_OCTETS_MAX",
     "Configured",
     "Entry",
+    "Reread",
     "readEntries",
     "showConfiguration",
 ]

@@ -53,6 +53,7 @@ class Configured(Described):
         others are not taken from a source of lower precedence.
     @ivar sources: where the options come from that have not their default.
     @ivar file: the path of the configuration file; C{None}: none.
+    @ivar words: the command line.
     @ivar decnetTrouble: why DECNET's own configuration could not be read; "": it was, or is not
         needed.
     """
@@ -71,6 +72,7 @@ class Configured(Described):
         self.sources: dict[str, str] = {}
         self.file: str | None = None
         self.decnetTrouble = ""
+        self.words: list[str] = []
         self._rows: list[Any] = []
         accumulateClassList(self._ofService(), "optParameters", self._rows)
 
@@ -96,7 +98,8 @@ class Configured(Described):
         @raise SystemExit: as of L{Described}.
         """
         # Not None: the words of sys.argv would not get those of the file.
-        super().parseOptions([] if options is None else options)
+        self.words = [] if options is None else list(options)
+        super().parseOptions(self.words)
 
     def parseWords(self, words: Sequence[str] | None) -> None:
         """Parse, and tell the line in the file if an error comes from there."""

@@ -88,6 +88,12 @@ class Backpressure:
         """Whether the journal's disk has no room for lines."""
         return self._journal.capacity <= self._journal.octets
 
+    def useLimits(self, limits: Limits) -> None:
+        """Use other limits from now on; depositors that waited may go on."""
+        self.limits = limits
+        self.measure()
+        self.resumeWaiting()
+
     def measure(self) -> None:
         """An operation of the journal has ended: note the room that is left."""
         self._left = self.left

@@ -36,6 +36,7 @@ from zope.interface import implementer
 from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..journal import GroupCommit, IJournal, ISharedJournal, JournalBlocked
+from ..limits import Limits
 from ..outputs import Feed, IOutput, ListenerLock, Steps, Threads
 from ..receiving import (
     ConnectionLimit,
@@ -108,7 +109,8 @@ class ListenerService(Service):
             reactor, settings.host, settings.port, settings.reusePort
         )
         self._proxied: ProxiedFactory | None = None
-        self._signals = ServiceSignals(reactor, self.reopen)
+        self._signals = ServiceSignals(reactor, self._hungUp)
+        self.reread: Callable[[], None] = lambda: None
 
     def privilegedStartService(self) -> None:
         """Bind the port before twistd gives up the rights that a low number needs."""
@@ -280,6 +282,24 @@ class ListenerService(Service):
     def sweep(self, refuse: RefuseChain) -> None:
         """Close the connections whose certificates are not accepted any more."""
         self._factory.sweep(refuse)
+
+    def _hungUp(self) -> None:
+        """SIGHUP or SIGUSR1: open the outputs anew, and read the configuration again."""
+        self.reopen()
+        self.reread()
+
+    def useLimits(self, limits: Limits) -> None:
+        """Use other limits; those that only the start can set stay as they are."""
+        before = self._factory.limits
+        limits = replace(
+            limits,
+            connections=before.connections,
+            filesPerConnection=before.filesPerConnection,
+            filesPerWorker=before.filesPerWorker,
+        )
+        self._limit.limits = replace(limits, connections=self._limit.limits.connections)
+        self._commits.backpressure.useLimits(limits)
+        self._factory.useLimits(limits)
 
     def reopen(self) -> None:
         """Open the output files anew: they have been renamed."""

@@ -43,6 +43,7 @@ from ..trust import (
     ticketsSent,
     together,
 )
+from ._changes import rereadListener
 from ._service import ListenerService
 from ._settings import ListenerSettings
 from ._status import watchListener
@@ -281,4 +282,6 @@ def makeService(options: Options) -> IService:
 
     service = together(listener, renewal.look, look)
     watch.setServiceParent(service)  # type: ignore[no-untyped-call]
+    room = None if shared else partial(available, journal)
+    listener.reread = rereadListener(options, listener, watch, room)
     return managed(listener, service, reactor)

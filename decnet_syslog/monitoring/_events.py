@@ -157,6 +157,10 @@ class EventLog:
         """Call with every event from now on, in the reactor's thread."""
         self._subscribers.append(call)
 
+    def unsubscribe(self, call: Callable[[Event], None]) -> None:
+        """Call no more."""
+        self._subscribers.remove(call)
+
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Take a log entry; most are not events."""
         kind = event.get("event")

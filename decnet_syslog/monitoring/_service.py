@@ -201,9 +201,7 @@ class WatchService(Service):
         """Observe the log, and begin to look."""
         super().startService()  # type: ignore[no-untyped-call]
         globalLogPublisher.addObserver(self.events)
-        if self._options.command is not None:
-            self._command = EventCommand(self._reactor, self._options.command)
-            self.events.subscribe(self._command)
+        self.useCommand(self._options.command)
         self._lookAgain()
 
     def _serve(self, port: int, host: str) -> None:
@@ -248,6 +246,16 @@ class WatchService(Service):
         """Close the connections of operators whose certificates are no longer accepted."""
         if isinstance(self._site, OperatorPort):
             self._site.sweep(refuse)
+
+    def useCommand(self, command: list[str] | None) -> None:
+        """Run another command for events from now on; C{None}: none."""
+        if self._command is not None:
+            self.events.unsubscribe(self._command)
+            self._command.stop()
+            self._command = None
+        if command is not None:
+            self._command = EventCommand(self._reactor, command)
+            self.events.subscribe(self._command)
 
     def _lookAgain(self) -> None:
         self._timer = self._reactor.callLater(LOOK_S, self._lookAgain)

@@ -158,6 +158,12 @@ class AckedSession(ReceiverSession):
         if self._window:
             self.tellHeld(FREE)
 
+    def useWindow(self, window: int, held: Held) -> None:
+        """Another number of octets may be unacknowledged."""
+        if self._window is not None and self._window != window:
+            self._window = window
+            self.tellHeld(held)
+
     def tellHeld(self, held: Held) -> None:
         """Tell the peer what holds it back, if version 2.1 was negotiated."""
         if self._window is not None and not self._over:

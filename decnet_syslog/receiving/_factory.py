@@ -121,6 +121,18 @@ class ListenerFactory(Factory):
             windowFor(self.limits.rate) if connection.tellsLag else None,
         )
 
+    def useLimits(self, limits: Limits) -> None:
+        """Use other limits: for new connections, and for what all of a worker may send."""
+        self.limits = limits
+        self.registry.perWorkerMax = limits.connectionsPerWorker
+        self.rateLimiter.useRate(limits.rate)
+        self.holding.useRate(limits.rate)
+        for connection in self.connections:
+            if isinstance(connection.session, AckedSession):
+                connection.session.useWindow(
+                    windowFor(limits.rate), self.holding.of(connection)
+                )
+
     def received(self, connection: ListenerProtocol, octets: int) -> None:
         """Count a worker's octets, and stop reading it for a while if there are too many."""
         worker = connection.worker

@@ -110,6 +110,15 @@ class Holding:
         self._paused: dict[IHeldConnection, _Share] = {}
         self._timer: IDelayedCall | None = None
 
+    def useRate(self, rate: int) -> None:
+        """Use another rate."""
+        self._rate = rate
+
+    def of(self, connection: IHeldConnection) -> Held:
+        """Why a connection is held back now; L{FREE}: it is not."""
+        share = self._paused.get(connection)
+        return FREE if share is None else share.held
+
     def held(self) -> dict[str, Held]:
         """All workers that are held back now."""
         return {

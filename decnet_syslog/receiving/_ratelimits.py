@@ -75,6 +75,25 @@ class RateLimiter:
             self._wait(worker, bucket)
         return bucket.timer is not None
 
+    def useRate(self, rate: int) -> None:
+        """Use another rate from now on; what was sent before counts at the old one."""
+        if rate == self.rate:
+            return
+        now = self._clock.seconds()
+        waiting = []
+        for worker, bucket in self._buckets.items():
+            self._fill(bucket, now)
+            if bucket.timer is not None:
+                bucket.timer.cancel()
+                bucket.timer = None
+                waiting.append((worker, bucket))
+        self.rate = rate
+        for worker, bucket in waiting:
+            if rate and bucket.level < -1:
+                self._wait(worker, bucket)
+            else:
+                self._onRefilled(worker)
+
     def forget(self, worker: str) -> None:
         """A worker has no connection any more. Its debt is kept."""
         bucket = self._buckets.get(worker)

@@ -49,12 +49,14 @@ def _host(address: str) -> str:
 class ConnectionRegistry:
     """
     The connections of each worker, and the owners of streams.
+
+    @ivar perWorkerMax: connections of one worker, beyond which the oldest is closed.
     """
 
     _log = Logger()
 
     def __init__(self, perWorkerMax: int) -> None:
-        self._perWorkerMax = perWorkerMax
+        self.perWorkerMax = perWorkerMax
         self._members: dict[str, deque[IMember]] = {}
         self._owners: dict[Key, AckedSession] = {}
 
@@ -79,7 +81,7 @@ class ConnectionRegistry:
                 )
                 break
         members.append(member)
-        if len(members) > self._perWorkerMax:
+        if len(members) > self.perWorkerMax:
             oldest = members.popleft()
             oldest.close(BYE("limit", "this worker has too many connections"))
 

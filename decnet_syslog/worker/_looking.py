@@ -61,6 +61,11 @@ class FileLooks:
         """Look now, and then repeatedly."""
         self._look()
 
+    def usePollSeconds(self, pollSeconds: float) -> None:
+        """Look at least this often from now on."""
+        self._pollSeconds = pollSeconds
+        self.wake()
+
     def stopWatching(self) -> None:
         """Stop reacting to changes. A look under way is the last one."""
         self._isStopped = True

@@ -10,7 +10,7 @@ one that is stopped: the listener holds the position.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from twisted.application.service import Service
@@ -92,6 +92,7 @@ class ForwarderService(Service):
         self._counts = Counts()
         self._directory = directory
         self._signals = ServiceSignals(reactor, self._hungUp)
+        self.reread: Callable[[], None] = lambda: None
 
     def startService(self) -> None:
         """Open the state database, start looking at the files, connect."""
@@ -207,10 +208,26 @@ class ForwarderService(Service):
         self._store.close()
 
     def _hungUp(self) -> None:
-        """SIGHUP or SIGUSR1: look at the files now. Certificates are watched in any case."""
+        """
+        SIGHUP or SIGUSR1: read the configuration again, and look at the files now. Certificates
+        are watched in any case.
+        """
         if self.running:
             self._log.info("signal received: looking at the files now")
+            self.reread()
             self._looks.wake()
+
+    def useMasters(self, addresses: Sequence[Address]) -> None:
+        """Use another list of masters; a connection to one that is not in it ends."""
+        self._masters.use(addresses)
+        connection = self._factory.connection
+        if connection is not None and self._masters.current not in addresses:
+            self._masters.moveTo(addresses[0])
+            connection.close(BYE("shutdown", "the forwarder has another master now"))
+
+    def usePollSeconds(self, pollSeconds: float) -> None:
+        """Look at the files at least this often."""
+        self._looks.usePollSeconds(pollSeconds)
 
     def parts(self) -> Mapping[str, Deferred[Any]]:
         """

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.python import usage
 
 from ..clock import useMonotonicClock
-from ..configuration import COMMON_GROUPS, Configured
+from ..configuration import COMMON_GROUPS, Configured, Reread
 from ..errors import UserError
 from ..files import FILES_MAX
 from ..monitoring import STATUS_PARAMETERS, statusOptions
@@ -340,4 +340,21 @@ def makeService(options: Options) -> IService:
     service = together(forwarder, renewal.look)
     watch = watchForwarder(reactor, forwarder, options.status, lambda: renewal.bundle)
     watch.setServiceParent(service)  # type: ignore[no-untyped-call]
+    forwarder.reread = Reread(
+        options,
+        (
+            (
+                frozenset({"master-host", "master-port"}),
+                lambda new: forwarder.useMasters(new.masters),
+            ),
+            (
+                frozenset({"poll-interval"}),
+                lambda new: forwarder.usePollSeconds(new["poll-interval"]),
+            ),
+            (
+                frozenset({"on-event"}),
+                lambda new: watch.useCommand(new.status.command),
+            ),
+        ),
+    )
     return managed(forwarder, service, reactor)

@@ -74,12 +74,13 @@ class DecnetTests(ConfigurationTestCase):
         self.ini.write_text(ENROLLED)
         (self.home / "etc").mkdir()
         self.file("master-host = 'file'\n", "etc/forwarder.toml")
-        for words, variables, host in (
+        cases: list[tuple[tuple[str, ...], dict[str, Any], str]] = [
             ((), {}, "file"),
             ((), {"DECNET_SWARM_MASTER_HOST": "environment"}, "environment"),
             (("--master-host=line",), {"DECNET_SWARM_MASTER_HOST": "e"}, "line"),
             (("--master-domain=example.org",), {}, "example.org"),
-        ):
+        ]
+        for words, variables, host in cases:
             self.assertEqual(self.options(*words, **variables).masters[0].host, host)
         self.assertEqual(self.options().masters[0].port, 6515)
 

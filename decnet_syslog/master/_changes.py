@@ -1,0 +1,42 @@
+"""What of a listener's options can change while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..configuration import Configured, Reread
+from ..journal import fitting
+from ..limits import CHANGEABLE_LIMITS
+from ..monitoring import WatchService
+from ._service import ListenerService
+
+__all__ = ["rereadListener"]
+
+
+def rereadListener(
+    options: Configured,
+    listener: ListenerService,
+    watch: WatchService,
+    room: Callable[[], int] | None,
+) -> Reread:
+    """
+    Make what SIGHUP calls.
+
+    @param room: returns the room on the journal's disk, in octets; C{None}: it has no disk.
+    """
+
+    def useLimits(new: Any) -> None:
+        limits = new.limits
+        listener.useLimits(limits if room is None else fitting(limits, room()))
+
+    return Reread(
+        options,
+        (
+            (CHANGEABLE_LIMITS, useLimits),
+            (
+                frozenset({"on-event"}),
+                lambda new: watch.useCommand(new.status.command),
+            ),
+        ),
+    )
