@@ -8,7 +8,6 @@ from typing import Any
 from ..configuration import Configured, Reread
 from ..journal import fitting
 from ..limits import CHANGEABLE_LIMITS
-from ..monitoring import WatchService
 from ._service import ListenerService
 
 __all__ = ["rereadListener"]
@@ -17,12 +16,13 @@ __all__ = ["rereadListener"]
 def rereadListener(
     options: Configured,
     listener: ListenerService,
-    watch: WatchService,
+    useCommand: Callable[[list[str] | None], None],
     room: Callable[[], int] | None,
 ) -> Reread:
     """
     Make what SIGHUP calls.
 
+    @param useCommand: runs another command for events.
     @param room: returns the room on the journal's disk, in octets; C{None}: it has no disk.
     """
 
@@ -36,7 +36,7 @@ def rereadListener(
             (CHANGEABLE_LIMITS, useLimits),
             (
                 frozenset({"on-event"}),
-                lambda new: watch.useCommand(new.status.command),
+                lambda new: useCommand(new.status.command),
             ),
         ),
     )

@@ -283,5 +283,5 @@ def makeService(options: Options) -> IService:
     service = together(listener, renewal.look, look)
     watch.setServiceParent(service)  # type: ignore[no-untyped-call]
     room = None if shared else partial(available, journal)
-    listener.reread = rereadListener(options, listener, watch, room)
+    listener.reread = rereadListener(options, listener, watch.useCommand, room)
     return managed(listener, service, reactor)
