@@ -387,6 +387,19 @@ class UnitTests(SynchronousTestCase):
             )
             self.assertEqual(done.returncode, 0, done.stdout[-200:] + done.stderr)
 
+    def test_packageKnowsUnits(self) -> None:
+        """The Debian package stops every unit when it is removed, and restarts every service."""
+        package = SYSTEMD.parent / "packaging/debian"
+        for unit in SYSTEMD.glob("*.s*t"):
+            self.assertIn(unit.name, (package / "prerm").read_text("utf-8"))
+        for unit in SYSTEMD.glob("*.service"):
+            self.assertIn(unit.name, (package / "prerm").read_text("utf-8"))
+            self.assertIn(unit.name, (package / "postinst").read_text("utf-8"))
+        user = (SYSTEMD / "decnet-syslog.sysusers").read_text("utf-8").split("\nu ")[1]
+        self.assertIn(
+            f"userdel {user.split()[0]}", (package / "postrm").read_text("utf-8")
+        )
+
     def test_filesOfUnits(self) -> None:
         """Each unit reads the configuration file that comes with it, which is accepted."""
         for unit in SYSTEMD.glob("*.service"):
