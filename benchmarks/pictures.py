@@ -30,7 +30,7 @@ THEMES = ("light", "dark")
 # Width and greatest height of the pictures, in pixels.
 WINDOWS = ((1280, 1400), (390, 844))
 
-# The page has few colours, and shades of them at the edges of letters.
+# The page has few colours; the edges of letters add shades.
 COLOURS = 256
 
 

@@ -1,7 +1,7 @@
 """
 Fleets of any size for the listener's page: a day of traffic, and some problems.
 
-L{benchmarks.pictures} takes the documentation's pictures of them.
+L{benchmarks.pictures} takes their pictures for the documentation.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class _Traffic:
     def _worker(self, number: int, name: str, seconds: float) -> None:
         watched = self._watched
         hour = watched.clock.seconds() / 3600
-        # More at night, some noise, and now and then somebody tries many passwords.
+        # More at night, some noise, and now and then an attacker tries many passwords.
         dice = self._random.random
         each = (0.5 + 0.35 * sin((hour + number % 5) * pi / 12)) * (0.4 + 1.2 * dice())
         if dice() < 0.03:

@@ -116,6 +116,9 @@ def _forwarder(facts: Facts, every: Facts) -> Iterator[str]:
         f" {octets(facts['behind_octets'])} behind, the oldest line"
         f" {span(facts['behind_seconds'])} old"
     )
+    # A forwarder of an older version does not know.
+    if facts.get("throttled"):
+        yield f"throttled by the master: {_cell(facts['throttled']['text'])}"
     yield ""
     files = facts["files"]
     if len(files) != len(every["files"]):

@@ -91,7 +91,7 @@ def _orders(view: View) -> list[Tag]:
 
 def search(chosen: Chosen) -> Tag:
     """
-    The search form. It is not replaced on refresh, because somebody may be typing in it.
+    The search form. It is not replaced on refresh, because an operator may be typing in it.
 
     It keeps the filter and the order: in a narrow window there are no headings to click.
     """

@@ -1,7 +1,7 @@
 """
 Curves of a few numbers, as SVG within a page: a small one for a table, and a chart with axes.
 
-The picture is stretched to its place. Its labels are text of the page beside it, so they keep
+The picture is stretched to its place. Its labels are text beside it, so they keep
 their size and their shape in every window.
 """
 

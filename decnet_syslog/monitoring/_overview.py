@@ -8,7 +8,7 @@ from typing import Any
 from twisted.web.template import Flattenable, Tag, tags
 
 from ._blocks import badge, empty, link, toneOf
-from ._problemkinds import WARNING, bySeverity, severityOf
+from ._problemkinds import ERROR, WARNING, bySeverity, severityOf
 from ._selection import PROBLEM, STATE_FILTERS, naturalKey
 from ._shown import day, octets, quantity, rate, span, visible
 from ._view import View
@@ -86,8 +86,10 @@ def _group(
 
 def _toneOf(status: Mapping[str, Any], *kinds: str) -> str:
     """The class for a number: the tone of the worst of these problems, if there is any."""
-    found = bySeverity(one for one in status["problems"] if one["kind"] in kinds)
-    return toneOf(found[0]["severity"]) if found else "plain"
+    found = {one["severity"] for one in status["problems"] if one["kind"] in kinds}
+    if not found:
+        return "plain"
+    return toneOf(ERROR if ERROR in found else WARNING)
 
 
 def _tile(tone: str, name: str, value: Flattenable, *more: Flattenable) -> Tag:

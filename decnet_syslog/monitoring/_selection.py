@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ._problemkinds import STATES
@@ -29,6 +30,9 @@ PROBLEM = "problem"
 
 # What a filter can ask for.
 STATE_FILTERS = (PROBLEM, *STATES)
+
+# As many as workers are watched.
+NAMES_KEPT = 10_000
 
 Facts = Mapping[str, Any]
 
@@ -51,12 +55,14 @@ class Sort(NamedTuple):
     title: str
 
 
-def naturalKey(name: str) -> list[tuple[bool, int, str]]:
+# The same names are sorted for each page.
+@lru_cache(maxsize=NAMES_KEPT)
+def naturalKey(name: str) -> tuple[tuple[bool, int, str], ...]:
     """A key that sorts decky-9 before decky-10."""
-    return [
+    return tuple(
         (part.isdecimal(), int(part), "") if n % 2 else (False, 0, part)
         for n, part in enumerate(_DIGITS.split(name.lower()))
-    ]
+    )
 
 
 def _address(worker: Facts) -> tuple[int, int] | None:

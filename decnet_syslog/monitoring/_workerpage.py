@@ -135,7 +135,7 @@ def _files(fact: Mapping[str, Any], worker: Worker) -> Flattenable:
     for key in dict.fromkeys([*sent, *behind]):
         stream, state = sent.get(key), behind.get(key)
         have = stream.end if stream is not None else behind[key]["position"]
-        # The report may be older than what has been received since.
+        # The listener may have received more since the report.
         size = "everything" if state is None else octets(max(have, state["size"]))
         rows.append(
             (

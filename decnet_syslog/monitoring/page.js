@@ -167,7 +167,9 @@
     if (form === null) return;
     const address = () => {
       const query = new URLSearchParams();
-      for (const [name, value] of new FormData(form)) if (value) query.append(name, value);
+      for (const [name, value] of new FormData(form)) {
+        if (value && !(name === "sort" && value === "state")) query.append(name, value);
+      }
       const text = query.toString();
       return text ? `?${text}` : location.pathname;
     };

@@ -272,7 +272,11 @@ class OtherRoleTests(StatusTestCase):
         self.assertEqual(order("--sort=size", "--reverse"), ["b", "a2", "a10"])
         self.assertEqual(order("--sort=name", "--match=A"), ["a2", "a10"])
         self.assertEqual(order("--limit=1"), ["a2"])
+        self.assertNotIn("throttled", text)
+        held = {"reason": "rate", "text": "--max-rate allows 8\x1b"}
+        self.serve(lambda: {**FORWARDER, "throttled": held})
         _, text = self.status("--match=b")
+        self.assertIn(r"throttled by the master: '--max-rate allows 8\x1b'", text)
         self.assertIn("\n1 of 3 files:\n", text)
 
     def test_statesNeedAListener(self) -> None:

@@ -294,7 +294,7 @@ class ProblemTests(PagesTestCase):
         self.assertIn("Remedy: Check that decnet-forwarder runs there", worker)
 
     def test_amberAndRed(self) -> None:
-        """What will be wrong is amber, what is wrong red, in text and numbers."""
+        """Warnings are amber and errors red, in text and numbers."""
         self.watched.enroll("soon", days=3)
         self.watched.look()
         page = self.page("/")
@@ -373,7 +373,7 @@ class ChartTests(PagesTestCase):
             self.assertTrue(any(one.startswith("Last day: ") for one in said), said)
 
     def test_newListener(self) -> None:
-        """Right after the start there is no value yet, and the page says so."""
+        """Right after the start the page says that there is no value yet."""
         self.assertIn(
             "the first value is not there yet", self.page("/").sections["rates"]
         )
