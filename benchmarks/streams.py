@@ -72,7 +72,7 @@ def _send(journal: JetStreamJournal, grants: Sequence[StreamLease]) -> None:
 
 def _write(writer: JetStreamJournal) -> None:
     """Read all batches, save the cursor, and remove written messages."""
-    after = writer._outbox.released if writer._outbox is not None else 0
+    after = writer.outbox.released if writer.outbox is not None else 0
     while batches := writer.written("a").read(after, 1 << 20):
         after = batches[-1].seq
         writer.commit([], [Cursor("a", after, {})])

@@ -85,6 +85,11 @@ class JetStreamJournal:
 
     @ivar octets: 0: the stream has one limit for all listeners.
     @ivar keptOctets: 0, for the same reason.
+    @ivar bus: the connection to the servers.
+    @ivar chronicle: the history of the stream.
+    @ivar stream: the stream that holds the lines.
+    @ivar prover: proves which octets an output has written.
+    @ivar outbox: the outputs' part; C{None}: no output is here.
     """
 
     _log = Logger()
@@ -106,11 +111,11 @@ class JetStreamJournal:
         self.octets = self.keptOctets = 0
         self.capacity = NUMBER_MAX
         self.hasSpare = False
-        self._bus = bus
-        self._stream = stream
-        self._outbox = outbox
-        self._chronicle = chronicle
-        self._chronicle.wentBack = self._wentBack
+        self.bus = bus
+        self.stream = stream
+        self.outbox = outbox
+        self.chronicle = chronicle
+        self.chronicle.wentBack = self._wentBack
         self._heardWentBack: Callable[[], None] = lambda: None
         self._makeReader()
         self._positions = Positions(
@@ -171,7 +176,7 @@ class JetStreamJournal:
 
     def _makeReader(self) -> None:
         """Begin to read in the present history."""
-        stream, chronicle = self._stream, self._chronicle
+        stream, chronicle = self.stream, self.chronicle
         self._reader = Reader(stream, chronicle)
         self._remover = Remover(stream, self._reader)
         self._shortener = Shortener(stream, chronicle, self._reader, self._remover)
@@ -179,17 +184,17 @@ class JetStreamJournal:
     @property
     def identity(self) -> str:
         """32 hex digits, made with the stream; the same at every listener."""
-        return self._stream.identity
+        return self.stream.identity
 
     @property
     def mark(self) -> Mark:
         """The last message that this process knows, and its era."""
-        return self._chronicle.mark
+        return self.chronicle.mark
 
     @property
     def turns(self) -> int:
         """As L{decnet_syslog.journal._promise.IJournal.turns}."""
-        return self._chronicle.turns
+        return self.chronicle.turns
 
     @property
     def refusals(self) -> Mapping[tuple[str, str], tuple[str, str]]:
@@ -206,10 +211,10 @@ class JetStreamJournal:
 
     def close(self) -> None:
         """Give up the lease on the outputs, and close the connection."""
-        if self._outbox is not None:
-            self._outbox.leave()
-            self._outbox.close()
-        self._bus.close()
+        if self.outbox is not None:
+            self.outbox.leave()
+            self.outbox.close()
+        self.bus.close()
 
     def giveBack(self) -> bool:
         """As L{decnet_syslog.journal._promise.IJournal.giveBack}: the servers free room."""
@@ -219,7 +224,7 @@ class JetStreamJournal:
 
     def holds(self, mark: Mark) -> bool:
         """As L{decnet_syslog.journal._promise.IJournal.holds}."""
-        return self._run(self._chronicle.holds(mark))
+        return self._run(self.chronicle.holds(mark))
 
     def look(self) -> None:
         """
@@ -229,15 +234,15 @@ class JetStreamJournal:
         @raise JournalBlocked: try again later.
         @raise WentBack: the stream went back, and this process writes the outputs.
         """
-        if self._outbox is None:
-            self._run(self._chronicle.look())
+        if self.outbox is None:
+            self._run(self.chronicle.look())
             self._lookAtPayload()
             return
         self._run(self._reader.check())
         self._run(self._remover.sweepSome())
-        if self._outbox.owesFork:
-            self._run(self._chronicle.fork())
-            self._outbox.hasForked()
+        if self.outbox.owesFork:
+            self._run(self.chronicle.fork())
+            self.outbox.hasForked()
 
     def onWentBack(self, heard: Callable[[], None]) -> None:
         """Call C{heard}, in the bus's thread, after each rollback."""
@@ -246,14 +251,14 @@ class JetStreamJournal:
     def _wentBack(self) -> None:
         """Forget all grants and positions."""
         self._positions.clear()
-        if self._outbox is None:
+        if self.outbox is None:
             # A listener reads only to explain a full stream.
             self._makeReader()
         self._heardWentBack()
 
     def _lookAtPayload(self) -> None:
         """Log when the servers stop accepting our longest lines, and when they resume."""
-        most = self._bus.payloadMax
+        most = self.bus.payloadMax
         needs = self._messageOctetsMax + 1 + HEADERS_OCTETS_MAX
         if most == self._saidPayload or (most >= needs and not self._saidPayload):
             return
@@ -293,7 +298,7 @@ class JetStreamJournal:
         """As L{decnet_syslog.journal._promise.IJournal.known}."""
         entries = self._run(self._positions.known(worker))
         if entries:
-            self._chronicle.noted(entries[0].seq)
+            self.chronicle.noted(entries[0].seq)
         return [entry.known() for entry in entries[: self._streamsPerWorkerMax]]
 
     # Batches.
@@ -304,12 +309,12 @@ class JetStreamJournal:
         """As L{decnet_syslog.journal._promise.IJournal.commit}."""
         batches = self._run(self._committer.commit(deposits)) if deposits else []
         cursors = list(cursors)
-        if cursors and self._outbox is not None:
+        if cursors and self.outbox is not None:
             if max(c.seq for c in cursors) > self._reader.history.last:
                 # The saved history must include the cursor.
-                self._run(self._chronicle.look())
-            self._outbox.hasRead(self._reader.history)
-            self._outbox.save(cursors)
+                self._run(self.chronicle.look())
+            self.outbox.hasRead(self._reader.history)
+            self.outbox.save(cursors)
             try:
                 self.share()
             except JournalBlocked:
@@ -325,13 +330,13 @@ class JetStreamJournal:
         @raise JournalBlocked: try again later.
         @raise LeaseLost: another process has the outputs.
         """
-        assert self._outbox is not None, "no output is here"
-        self._outbox.renew()
-        self._run(self._remover.release(self._outbox.released))
+        assert self.outbox is not None, "no output is here"
+        self.outbox.renew()
+        self._run(self._remover.release(self.outbox.released))
 
     async def _isAllWritten(self, written: int) -> bool:
         """Whether only eras and positions follow the last written message."""
-        known = self._chronicle.known
+        known = self.chronicle.known
         if known.last - written <= known.erasBehind(written):
             return True
         try:
@@ -346,9 +351,9 @@ class JetStreamJournal:
 
         @raise JournalBlocked: try again later.
         """
-        assert self._outbox is not None, "no output is here"
-        self._run(self._chronicle.look())
-        return self._run(self._isAllWritten(self._outbox.released))
+        assert self.outbox is not None, "no output is here"
+        self._run(self.chronicle.look())
+        return self._run(self._isAllWritten(self.outbox.released))
 
     def read(self, after: int, costMax: int) -> list[Batch]:
         """As L{decnet_syslog.journal._promise.IJournal.read}."""
@@ -357,31 +362,31 @@ class JetStreamJournal:
 
     def _entries(self, after: int, costMax: int) -> list[Entry]:
         """The messages with batches behind C{after}, as of L{Reader.read}."""
-        if self._outbox is None:
+        if self.outbox is None:
             return self._run(self._reader.read(after, costMax))
-        after = max(after, self._outbox.released)
+        after = max(after, self.outbox.released)
         entries = self._run(self._reader.read(after, costMax))
         # Before an output can write them: a cursor is saved with this history.
-        self._outbox.hasRead(self._reader.history)
+        self.outbox.hasRead(self._reader.history)
         return entries
 
     def useOutputs(self, names: Sequence[str]) -> dict[str, Cursor]:
         """As L{decnet_syslog.journal._promise.IJournal.useOutputs}."""
-        assert self._outbox is not None, "no output is here"
-        outbox = self._outbox
+        assert self.outbox is not None, "no output is here"
+        outbox = self.outbox
         plan = self._run(self._plan(outbox, names))
         owes = False
-        if plan.at is not None and not self._chronicle.known.isForkedBehind(plan.at):
+        if plan.at is not None and not self.chronicle.known.isForkedBehind(plan.at):
             # Before our own record changes: listeners and workers must learn of the rollback.
             try:
-                self._run(self._chronicle.fork())
+                self._run(self.chronicle.fork())
             except StreamFull:
                 # Announce it later, when written messages have made room.
                 owes = True
-        outbox.begin(plan, self.identity, self._chronicle.known, owes)
+        outbox.begin(plan, self.identity, self.chronicle.known, owes)
         self._makeReader()
         self._reader.forgiven = outbox.before.released
-        self._prover = Prover(self._stream, self._reader, outbox.isBack)
+        self.prover = Prover(self.stream, self._reader, outbox.isBack)
         self._limbo = Limbo(outbox.state)
         self._run(self._shortener.restore(self._limbo))
         self._run(self._remover.sweep(outbox.released))
@@ -389,7 +394,7 @@ class JetStreamJournal:
 
     async def _plan(self, outbox: Outbox, names: Sequence[str]) -> Plan:
         """Find where the outputs continue in the present stream."""
-        await self._chronicle.look()
+        await self.chronicle.look()
         before, isTrusted = outbox.before, True
         if before.history is None:
             # An older program wrote it: it has only the storage times of the messages.
@@ -398,21 +403,21 @@ class JetStreamJournal:
                 time = before.times.get(output, 0)
                 if time and not await self._reader.isStill(seq, time):
                     isTrusted = False
-        return outbox.plan(names, self._chronicle.known, isTrusted)
+        return outbox.plan(names, self.chronicle.known, isTrusted)
 
     def written(self, output: str) -> WrittenView:
         """The journal without the octets that an output has written."""
-        assert self._outbox is not None, "no output is here"
+        assert self.outbox is not None, "no output is here"
 
         def judge(entry: Entry, end: End) -> bool:
-            return self._run(self._prover.judge(entry, end))
+            return self._run(self.prover.judge(entry, end))
 
         return WrittenView(
             self._entries,
             lambda: self.mark.number,
-            self._outbox.written[output],
+            self.outbox.written[output],
             judge,
-            partial(self._outbox.state.decide, output),
+            partial(self.outbox.state.decide, output),
         )
 
     def tidy(self) -> None:
@@ -422,15 +427,15 @@ class JetStreamJournal:
 
         @raise JournalBlocked: try again later.
         """
-        assert self._outbox is not None, "no output is here"
-        self._run(self._shortener.tidy(self._outbox.released, self._limbo))
-        if self._outbox.isBack and not self._prover.isPatient:
-            self._outbox.hasSettled()
+        assert self.outbox is not None, "no output is here"
+        self._run(self._shortener.tidy(self.outbox.released, self._limbo))
+        if self.outbox.isBack and not self.prover.isPatient:
+            self.outbox.hasSettled()
 
     @property
     def octetsMax(self) -> int:
         """Maximum size of the stream, in octets."""
-        return self._stream.octetsMax
+        return self.stream.octetsMax
 
     def size(self) -> tuple[int, int]:
         """
@@ -438,7 +443,7 @@ class JetStreamJournal:
 
         @raise JournalBlocked: try again later.
         """
-        octets, _, last = self._run(self._stream.state())
+        octets, _, last = self._run(self.stream.state())
         return octets, last
 
     def onCommitted(self, heard: Callable[[], None]) -> None:
@@ -447,10 +452,10 @@ class JetStreamJournal:
 
         A notice can get lost, so read regularly as well.
         """
-        self._run(self._bus.listen(committedSubject(self._stream.name), heard))
+        self._run(self.bus.listen(committedSubject(self.stream.name), heard))
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         try:
-            return self._bus.run(work)
+            return self.bus.run(work)
         except Silent as error:
             raise JournalBlocked(f"JetStream does not answer ({error})") from None

@@ -65,6 +65,7 @@ class Outbox:
     """
     The right to write the outputs, and their cursors.
 
+    @ivar bus: the connection to the servers.
     @ivar released: every output has all messages up to this one on disk.
     @ivar before: the bucket's value when this process took the lease.
     @ivar renewed: when the last successful write of the value began.
@@ -88,7 +89,7 @@ class Outbox:
         @param holder: our name, for operators.
         @param clock: returns seconds, and never jumps.
         """
-        self._bus = bus
+        self.bus = bus
         self.state = state
         self._host = placeOf(state.path)
         self._holder = f"{holder} {uuid4().hex[:8]}"
@@ -132,7 +133,7 @@ class Outbox:
         @return: whether this process has the lease; if not, call again soon.
         """
         try:
-            value = self._bus.run(self._bucket.read())
+            value = self.bus.run(self._bucket.read())
         except (JournalBlocked, Silent):
             # Perhaps the holder cannot renew either: do not count this time against it.
             self._changed = self._clock()
@@ -293,7 +294,7 @@ class Outbox:
             cursors,
         )
         try:
-            value = self._bus.run(self._bucket.write(value))
+            value = self.bus.run(self._bucket.write(value))
         except Silent as error:
             raise JournalBlocked(f"JetStream does not answer ({error})") from None
         self._value = value

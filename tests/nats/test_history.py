@@ -347,16 +347,16 @@ class PutBackTests(BackTestCase):
                 provenance=replace(PROVENANCE, address="192.0.2.9:9"),
             ),
         ]
-        ask = journal._bus.ask
+        ask = journal.bus.ask
 
         async def half(subject: str, *rest: Any) -> Any:
             if subject.endswith(".1") and subject.startswith("decnet."):
                 self.nats.kill()
             return await ask(subject, *rest)
 
-        self.patch(journal._bus, "ask", half)
+        self.patch(journal.bus, "ask", half)
         self.assertRaises(JournalBlocked, journal.commit, deposits)
-        self.patch(journal._bus, "ask", ask)
+        self.patch(journal.bus, "ask", ask)
         self.putBack(copy)
         self.assertEqual(untilTaken(lambda: journal.commit(deposits)), [None, None])
         self.assertEqual(grant(journal).offset, 2)
@@ -477,7 +477,7 @@ class PutBackTests(BackTestCase):
         elsewhere = self.home / "other.db"
         for at in range(4, 8):
             self.send(journal, "w1", *ONE[:at])
-            journal._bus.run(journal._chronicle.doubt())
+            journal.bus.run(journal.chronicle.doubt())
             said = self.events(lambda: self.writeAs(elsewhere))
             self.assertNotIn("went-back", said)
         self.send(journal, "w1", *ONE)
@@ -491,17 +491,17 @@ class PutBackTests(BackTestCase):
         self.send(journal, "w1", ONE[0])
         last = journal.size()[1]
         for _ in range(3):
-            journal._bus.run(journal._chronicle.doubt())
+            journal.bus.run(journal.chronicle.doubt())
         self.assertEqual(journal.size()[1], last + 1)
         for _ in range(2):
             other = self.open()
-            other._bus.run(other._chronicle.doubt())
+            other.bus.run(other.chronicle.doubt())
         self.assertEqual(journal.size()[1], last + 1)
         self.assertEqual(self.write(), ONE[:1])
         writer = self.open(state=self.path)
         writer.useOutputs(["a"])
         writer.read(0, MUCH)
-        writer._bus.run(writer._chronicle.doubt())
+        writer.bus.run(writer.chronicle.doubt())
         self.assertEqual((writer.turns, journal.turns), (0, 0))
 
     def test_otherReplica(self) -> None:
@@ -551,7 +551,7 @@ class PutBackTests(BackTestCase):
         journal, other = self.open(), self.open()
         self.send(journal, "w1", *ONE[:3])
         for reads, turns in ((False, 1), (True, 2)):
-            other._bus.run(other._chronicle.fork())
+            other.bus.run(other.chronicle.fork())
             if reads:
                 with contextlib.suppress(WentBack):
                     journal.read(0, MUCH)
@@ -572,7 +572,7 @@ class PutBackTests(BackTestCase):
         last = view.read(0, MUCH)[-1].seq
         self.assertEqual(view.position(0), 0)
         self.assertEqual(view.read(last, MUCH), [])
-        journal._bus.run(journal._chronicle.doubt())
+        journal.bus.run(journal.chronicle.doubt())
         self.assertEqual(view.position(0), 0)
         self.assertEqual(view.position(last), last)
         writer.look()
@@ -794,17 +794,17 @@ class FullTests(BackTestCase):
         while more := writer.read(batches[-1].seq, MUCH):
             batches += more
         # Everything is written, but nothing is removed yet.
-        assert writer._outbox is not None
-        writer._outbox.hasRead(writer._chronicle.known)
-        writer._outbox.save([Cursor("a", batches[-1].seq, {})])
-        writer._outbox.renew()
+        assert writer.outbox is not None
+        writer.outbox.hasRead(writer.chronicle.known)
+        writer.outbox.save([Cursor("a", batches[-1].seq, {})])
+        writer.outbox.renew()
         return listener, writer, count
 
     def die(self, writer: JetStreamJournal) -> None:
         """End a writer like a crash."""
-        assert writer._outbox is not None
-        writer._outbox.close()
-        self.patch(writer, "_outbox", None)
+        assert writer.outbox is not None
+        writer.outbox.close()
+        self.patch(writer, "outbox", None)
 
     def test_reserveForPositions(self) -> None:
         """Lines leave a reserve for positions."""

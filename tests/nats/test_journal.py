@@ -52,8 +52,8 @@ class LossyBus:
     def __init__(self, case: SynchronousTestCase, journal: JetStreamJournal) -> None:
         self.lost = 0
         self.unsent = 0
-        self._ask = journal._bus.ask
-        case.patch(journal._bus, "ask", self.ask)
+        self._ask = journal.bus.ask
+        case.patch(journal.bus, "ask", self.ask)
 
     async def ask(
         self,
@@ -86,7 +86,7 @@ class SingleTestCase(NatsTestCase):
 
     def api(self, journal: JetStreamJournal, verb: str, **members: Any) -> Any:
         """Call JetStream's API as an operator would."""
-        return journal._bus.run(journal._bus.api(verb, **members))
+        return journal.bus.run(journal.bus.api(verb, **members))
 
     def counts(self, journal: JetStreamJournal) -> dict[str, int]:
         """The number of messages per subject, without the eras."""
@@ -445,7 +445,7 @@ class ReaderTests(SingleTestCase):
         """A message from another program is skipped and logged."""
         journal = self.open()
         journal.commit([lines(None, 0, b"0\n")])
-        journal._bus.run(journal._bus.ask("decnet.w1.plain", b"\x1b[2Jforged"))
+        journal.bus.run(journal.bus.ask("decnet.w1.plain", b"\x1b[2Jforged"))
         journal.commit([lines(None, 0, b"1\n")])
         with capturedLogs() as events:
             self.assertEqual(octets(journal), [b"0\n", b"1\n"])
@@ -500,7 +500,7 @@ class ReaderTests(SingleTestCase):
             lines(None, 0, b"1\n"), MessagePosition(0, 0, 0), "a" * 32
         )
         headers["Decnet-Encoding"] = "lz9"
-        journal._bus.run(journal._bus.ask("decnet.w1.plain", body, headers))
+        journal.bus.run(journal.bus.ask("decnet.w1.plain", body, headers))
         self.assertRaises(JournalBlocked, journal.read, 1, MUCH)
         error = self.assertRaises(JournalBlocked, journal.read, 1, MUCH)
         self.assertIn("lz9", str(error))
@@ -512,7 +512,7 @@ class ReaderTests(SingleTestCase):
         (first,) = journal.read(0, MUCH)
         journal.commit([lines(None, 0, b"1\n")])
         (consumer,) = journal._reader._consumers.values()
-        journal._bus.run(journal._stream.fetch(consumer, MUCH, 10))
+        journal.bus.run(journal.stream.fetch(consumer, MUCH, 10))
         self.assertEqual(octets(journal, first.seq), [b"1\n"])
 
     def test_consumerGone(self) -> None:
@@ -711,7 +711,7 @@ class QuorumTests(NatsTestCase):
             taken = untilTaken(lambda: journal.commit([lines(granted, end, b"a\n")]))  # noqa: B023
             self.assertNotEqual(taken, [None])
             info = untilTaken(
-                lambda: journal._bus.run(journal._stream.ask("STREAM.INFO"))
+                lambda: journal.bus.run(journal.stream.ask("STREAM.INFO"))
             )
             self.assertEqual(info["config"]["num_replicas"], 3)
             leader = info["cluster"]["leader"]
@@ -827,7 +827,7 @@ class QuorumTests(NatsTestCase):
             end = deposit.end
             if round in (20, 40):
                 info = untilTaken(
-                    lambda: journal._bus.run(journal._stream.ask("STREAM.INFO"))
+                    lambda: journal.bus.run(journal.stream.ask("STREAM.INFO"))
                 )
                 leader = info["cluster"]["leader"]
                 (node,) = [n for n in cluster.nodes if n.name == leader]
@@ -913,7 +913,7 @@ class LeaseTests(SingleTestCase):
 
     def test_savedWithoutNetwork(self) -> None:
         """A cursor is saved on this host although NATS does not answer."""
-        with mock.patch.object(self.one._bus, "run", side_effect=AssertionError):
+        with mock.patch.object(self.one.bus, "run", side_effect=AssertionError):
             self.one.save([Cursor("a", 9, {})])
         self.assertEqual(self.one.state.useOutputs(["a"])["a"].seq, 9)
         self.assertEqual(self.one.released, 0)
@@ -923,7 +923,7 @@ class LeaseTests(SingleTestCase):
     def test_samePlace(self) -> None:
         """A process that was killed and restarted with the same state does not wait."""
         again = Outbox(
-            self.one._bus,
+            self.one.bus,
             Layout("decnet", None, STREAM_OCTETS_MAX),
             self.one.state,
             "test",
@@ -958,7 +958,7 @@ class LeaseTests(SingleTestCase):
         """
         A lease stored by a request whose answer was lost still belongs to its writer.
         """
-        ask, lost = self.one._bus.ask, [True]
+        ask, lost = self.one.bus.ask, [True]
 
         async def asked(
             subject: str, data: bytes = b"", headers: Mapping[str, str] | None = None
@@ -970,7 +970,7 @@ class LeaseTests(SingleTestCase):
             lost.append(False)
             return answer
 
-        self.patch(self.one._bus, "ask", asked)
+        self.patch(self.one.bus, "ask", asked)
         self.assertRaises(JournalBlocked, self.one.renew)
         self.one.renew()
         save(self.one, 3)
@@ -978,6 +978,6 @@ class LeaseTests(SingleTestCase):
 
     def test_foreignValue(self) -> None:
         """A value that another program wrote counts as no lease."""
-        bus = self.two._bus
+        bus = self.two.bus
         bus.run(bus.ask("$KV.decnet-outputs.outputs", b"[1]"))
         self.assertFalse(self.two.acquire())

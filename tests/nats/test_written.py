@@ -385,7 +385,7 @@ class ProvingTests(ProvingTestCase):
                 after = writer.useOutputs(["a"])["a"].seq
                 self.now += later
                 writer.tidy()
-                self.assertEqual(writer._prover.isPatient, isPatient)
+                self.assertEqual(writer.prover.isPatient, isPatient)
                 self.send(self.open(), "w1", *ONE[:4])
                 read = partial(writer.written("a").read, after, MUCH)
                 if isPatient:
@@ -516,8 +516,8 @@ class ProvingTests(ProvingTestCase):
         writer = openJetStream(self.nats.url, self.path)
         after = writer.useOutputs(["a"])["a"].seq
         batches = writer.written("a").read(after, MUCH)
-        assert writer._outbox is not None
-        outbox, cursor = writer._outbox, Cursor("a", batches[-1].seq, {})
+        assert writer.outbox is not None
+        outbox, cursor = writer.outbox, Cursor("a", batches[-1].seq, {})
         with mock.patch.object(outbox.state, "save", side_effect=JournalBlocked()):
             self.assertRaises(JournalBlocked, outbox.save, [cursor])
         self.assertEqual(outbox.state.ends("a"), {})
