@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 # The time from a saved cursor to the attempt to share it, in seconds: the cursors of all outputs
 # are shared together. With the output's own deadline that is less than a second after the write.
-SHARE_DELAY_S = 0.25
+SHARE_DELAY_S = 0.1
 
 # How long to wait before trying again on a full disk, in seconds.
 FULL_RETRY_S = 1.0
