@@ -41,7 +41,7 @@ from decnet_syslog.sending import Session
 from decnet_syslog.trust import Bundle, ForwarderContext, forwarderContext
 from decnet_syslog.worker._connector import EndpointConnector
 from decnet_syslog.worker._forwarder import ForwarderFactory
-from decnet_syslog.worker._masters import Address, Masters
+from decnet_syslog.worker._masters import Address, MasterSelector
 from decnet_syslog.worker._protocol import ForwarderProtocol
 
 from .fleet import FleetPlan, allowDescriptors
@@ -101,7 +101,7 @@ class Member:
             fleet.reactor,
             sessionFor,
             lambda: None if context.lastRefusal is None else str(context.lastRefusal),
-            Masters([Address(plan.host, plan.port)], fleet.reactor),
+            MasterSelector([Address(plan.host, plan.port)], fleet.reactor),
         )
         self.connector = _Connector(endpoint, self._factory, fleet.attempts)
         self._factory.connector = self.connector

@@ -33,9 +33,9 @@ from ..trust import DELIVERY_PROTOCOLS
 from ..wire import BYE, HELLO, ControlLine, OctetCountedReceiver
 from ._endings import textOf
 from ._forwarder import ForwarderFactory
-from ._masters import Address, Masters
+from ._masters import Address, MasterSelector
 
-__all__ = ["RETURN_S", "Homing"]
+__all__ = ["RETURN_S", "Failback"]
 
 # How often the preferred masters are tested, in seconds. A random part of up to half as much is
 # added, so that a fleet does not return all at once.
@@ -123,7 +123,7 @@ class _One(Factory):
         return self._probe
 
 
-class Homing:
+class Failback:
     """Looks for a master that is preferred to the present one."""
 
     _log = Logger()
@@ -131,7 +131,7 @@ class Homing:
     def __init__(
         self,
         clock: IReactorTime,
-        masters: Masters,
+        masters: MasterSelector,
         factory: ForwarderFactory,
         endpoint: Callable[[Address], IStreamClientEndpoint],
         random: Callable[[], float] = random.random,
@@ -172,7 +172,7 @@ class Homing:
     @inlineCallbacks
     def _seek(self) -> Generator[Deferred[Any], Any, None]:
         connection = self._factory.connection
-        if connection is None or not connection.taken:
+        if connection is None or not connection.isAccepted:
             return
         for address in self._masters.preferred:
             why = yield self._probe(address)

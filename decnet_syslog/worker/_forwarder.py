@@ -20,7 +20,7 @@ from ..sending import Session
 from ..trust import MASTER_KIND, showText
 from ..wire import ControlLine
 from ._endings import endOf, failureOf, textOf, toldBy
-from ._masters import DELAY_MAX_S, DELAY_MIN_S, Masters
+from ._masters import DELAY_MAX_S, DELAY_MIN_S, MasterSelector
 from ._protocol import ForwarderProtocol
 
 __all__ = ["DELAY_SUPERSEDED_S", "ForwarderFactory"]
@@ -60,7 +60,7 @@ class ForwarderFactory(ReconnectingClientFactory):
         clock: IReactorTime,
         sessionFor: Callable[[ForwarderProtocol], Session | None],
         refusal: Callable[[], str | None],
-        masters: Masters,
+        masters: MasterSelector,
         connected: Callable[[ForwarderProtocol], None] = lambda connection: None,
         reportDue: Callable[[], None] = lambda: None,
     ) -> None:
@@ -190,7 +190,7 @@ class ForwarderFactory(ReconnectingClientFactory):
 
     def retry(self, connector: Any = None) -> None:
         """
-        Connect again, when and where L{Masters} decides.
+        Connect again, when and where L{MasterSelector} decides.
 
         The jitter of L{ReconnectingClientFactory} can exceed its maximum and make a delay
         negative, so it is not used.
@@ -217,5 +217,5 @@ class ForwarderFactory(ReconnectingClientFactory):
 
     def resetDelay(self) -> None:
         """The master accepted us. Unlike the original, this never undoes L{stopTrying}."""
-        self._masters.taken()
+        self._masters.accepted()
         self.retries = 0

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from twisted.internet.abstract import isIPv6Address
 from twisted.internet.interfaces import IReactorTime
 
-__all__ = ["DELAY_MAX_S", "DELAY_MIN_S", "Address", "Masters"]
+__all__ = ["DELAY_MAX_S", "DELAY_MIN_S", "Address", "MasterSelector"]
 
 DELAY_MIN_S = 1.0
 DELAY_MAX_S = 30.0
@@ -81,7 +81,7 @@ class _Series:
     due: float = float("-inf")
 
 
-class Masters:
+class MasterSelector:
     """
     All masters, the preferred ones first.
 
@@ -127,7 +127,7 @@ class Masters:
         """Begin with the first master."""
         self.current = self._addresses[0]
 
-    def taken(self) -> None:
+    def accepted(self) -> None:
         """The current master accepted us: its next failure begins a new series."""
         self._series[self.current] = _Series()
 

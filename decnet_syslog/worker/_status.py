@@ -154,7 +154,7 @@ class ForwarderStatus:
         session = None if connection is None else connection.session
         # With no file to open, only the greeting shows that the master accepts us.
         greeted = session is not None and session.isGreeted
-        connected = connection is not None and (connection.taken or greeted)
+        connected = connection is not None and (connection.isAccepted or greeted)
         now = self._clock()
         problems = [
             {

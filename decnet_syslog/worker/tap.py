@@ -43,7 +43,7 @@ from ..trust import (
     together,
 )
 from ..wire import MESSAGE_OCTETS_MAX
-from ._masters import Address, Masters
+from ._masters import Address, MasterSelector
 from ._service import ForwarderService
 from ._settings import ForwarderSettings
 from ._srv import Directory
@@ -308,7 +308,7 @@ def makeService(options: Options) -> IService:
             return None
         return f"{last}; {remedyFor(last, options['master-name'])}"
 
-    masters = Masters(options.masters, reactor)
+    masters = MasterSelector(options.masters, reactor)
     records = None
     if options["master-domain"] is not None:
         # Imported here, because it costs memory and most forwarders do not need it.

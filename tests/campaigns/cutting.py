@@ -30,7 +30,7 @@ from decnet_syslog.commands.pair import Pair, Worker
 from decnet_syslog.trust._bundles import Bundle
 from decnet_syslog.trust._contexts import forwarderContext
 from decnet_syslog.worker import _masters as masters
-from decnet_syslog.worker._masters import Address, Masters
+from decnet_syslog.worker._masters import Address, MasterSelector
 from decnet_syslog.worker._service import ForwarderService
 from decnet_syslog.worker._settings import ForwarderSettings
 
@@ -218,7 +218,7 @@ class Sessions:
             self._reactor,
             lambda: self._context,
             lambda: None,
-            Masters(
+            MasterSelector(
                 [Address(self.pair.host, self._port.getHost().port)], self._reactor
             ),
             ForwarderSettings(

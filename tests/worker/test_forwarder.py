@@ -53,7 +53,7 @@ from decnet_syslog.wire._protocol import OctetCountedReceiver
 from decnet_syslog.worker._connector import EndpointConnector
 from decnet_syslog.worker._filesthread import FilesThread
 from decnet_syslog.worker._forwarder import DELAY_SUPERSEDED_S, ForwarderFactory
-from decnet_syslog.worker._masters import Address, Masters
+from decnet_syslog.worker._masters import Address, MasterSelector
 from decnet_syslog.worker._protocol import CLOSE_S, HANDSHAKE_S, ForwarderProtocol
 
 from ..doubles import StepThread
@@ -108,7 +108,9 @@ class FactoryTestCase(SynchronousTestCase):
         self.chance = 0.0
         self.refusal: str | None = None
         self.welcome: list[ForwarderProtocol] = []
-        self.masters = Masters([Address("one", 6514)], self.clock, lambda: self.chance)
+        self.masters = MasterSelector(
+            [Address("one", 6514)], self.clock, lambda: self.chance
+        )
         self.factory = ForwarderFactory(
             self.clock,
             lambda connection: self.session,

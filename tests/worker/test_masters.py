@@ -28,13 +28,13 @@ from decnet_syslog.commands.pair import Process, freePort
 from decnet_syslog.sending._plain import SETTLE_S
 from decnet_syslog.wire._control import ACK, BYE, HELLO, encodeControl
 from decnet_syslog.worker import _srv as srv
-from decnet_syslog.worker._failback import PROBE_S, RETURN_S, Homing
+from decnet_syslog.worker._failback import PROBE_S, RETURN_S, Failback
 from decnet_syslog.worker._masters import (
     DELAY_MAX_S,
     DELAY_MIN_S,
     FAILOVER_S,
     Address,
-    Masters,
+    MasterSelector,
 )
 from decnet_syslog.worker._srv import FRESH_MIN_S, RETRY_S, Directory, inOrder
 
@@ -81,10 +81,10 @@ class MastersTests(SynchronousTestCase):
         self.clock = Clock()
         self.dice = 0.0
 
-    def masters(self, *addresses: Address) -> Masters:
-        return Masters(addresses, self.clock, lambda: self.dice)
+    def masters(self, *addresses: Address) -> MasterSelector:
+        return MasterSelector(addresses, self.clock, lambda: self.dice)
 
-    def fail(self, masters: Masters) -> tuple[Address, float]:  # type: ignore[override]
+    def fail(self, masters: MasterSelector) -> tuple[Address, float]:  # type: ignore[override]
         """Let an attempt fail. Returns the next master and the delay before it."""
         wait = masters.failed()
         self.clock.advance(wait)
@@ -100,7 +100,7 @@ class MastersTests(SynchronousTestCase):
         self.assertEqual(
             waits, [(A, s) for s in (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0)]
         )
-        masters.taken()
+        masters.accepted()
         self.dice = 1.0
         self.assertEqual(self.fail(masters), (A, 0.5))
 
@@ -112,7 +112,7 @@ class MastersTests(SynchronousTestCase):
         masters = self.masters(A, B, C)
         self.dice = 0.5
         self.assertEqual(self.fail(masters), (B, FAILOVER_S / 2))
-        masters.taken()
+        masters.accepted()
         # B fails; A's delay has passed by then, and A is preferred.
         self.clock.advance(10)
         self.assertEqual(self.fail(masters), (A, FAILOVER_S / 2))
@@ -149,7 +149,7 @@ class MastersTests(SynchronousTestCase):
         for step, passed, self.dice in steps:
             self.clock.advance(passed)
             if step == "t":
-                masters.taken()
+                masters.accepted()
             elif step == "m":
                 masters.moveTo(masters.addresses[-1])
             elif step == "u":
@@ -164,7 +164,7 @@ class MastersTests(SynchronousTestCase):
         """A planned move happens immediately and does not count as a failure."""
         masters = self.masters(A, B)
         self.fail(masters)
-        masters.taken()
+        masters.accepted()
         masters.moveTo(A)
         self.assertEqual(self.fail(masters), (A, 0.0))
         self.assertEqual(masters.preferred, ())
@@ -204,7 +204,7 @@ class HomingTests(FactoryTestCase):
         self.masters.use([A, B])
         self.masters.restart()
         self.probes: list[tuple[Address, Any, Deferred[Any]]] = []
-        self.homing = Homing(
+        self.homing = Failback(
             self.clock, self.masters, self.factory, self.probeOf, lambda: 0.0
         )
         self.homing.start()
