@@ -30,7 +30,7 @@ from decnet_syslog.outputs._feeds import Feed
 from decnet_syslog.receiving._holding import FREE, Holding
 from decnet_syslog.wire._control import STATE
 from decnet_syslog.wire._record import Provenance
-from decnet_syslog.wire._report import Report
+from decnet_syslog.wire._report import ForwarderReport
 
 # 2026-11-23, 14:00 UTC.
 WALL = 1_795_442_400.0
@@ -258,7 +258,9 @@ class Watched:
             stream = _stream(name, FILE)
             sent = self._sent.get(stream, 0)
             states = [STATE(stream, 0, sent + octets, sent, round(seconds * 1000))]
-        self.works.factory.reported(name, Report(1, octets, seconds, tuple(states)))
+        self.works.factory.reported(
+            name, ForwarderReport(1, octets, seconds, tuple(states))
+        )
 
     def live(self, seconds: float) -> None:
         """Let the fleet run for some time."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.python import usage
 
-from ..doctor import Report, examineForwarder, examineListener
+from ..doctor import DoctorReport, examineForwarder, examineListener
 from ..master.tap import Options as ListenerOptions
 from ..options import Described
 from ..worker.tap import Options as ForwarderOptions
@@ -111,7 +111,7 @@ Examples:
 
 def run(options: Options) -> int:
     """Run the command. The exit status."""
-    report = Report()
+    report = DoctorReport()
     end: Any = options.subOptions
     if end.trouble is not None:
         report.fail(

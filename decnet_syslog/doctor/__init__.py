@@ -1,10 +1,10 @@
 """The doctor: finds what would keep a worker or a master from working, with the remedy."""
 
 from ._ends import examineForwarder, examineListener
-from ._report import Report
+from ._report import DoctorReport
 
 __all__ = [
-    "Report",
+    "DoctorReport",
     "examineForwarder",
     "examineListener",
 ]

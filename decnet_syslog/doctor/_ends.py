@@ -26,7 +26,7 @@ from ._machine import (
     portIsTaken,
 )
 from ._probe import askMaster
-from ._report import Report
+from ._report import DoctorReport
 from ._rotations import readRotations
 
 __all__ = ["examineForwarder", "examineListener"]
@@ -41,7 +41,7 @@ Ask = Callable[..., None]
 
 
 def examineForwarder(
-    report: Report, options: Any, rotations: Sequence[str], ask: Ask = askMaster
+    report: DoctorReport, options: Any, rotations: Sequence[str], ask: Ask = askMaster
 ) -> None:
     """
     Check a worker.
@@ -76,7 +76,7 @@ def examineForwarder(
 
 
 def _ask(
-    report: Report,
+    report: DoctorReport,
     bundle: Bundle,
     host: str,
     port: int,
@@ -93,7 +93,7 @@ def _ask(
     ask(report, host, port, context, masterName, delivery, messageOctetsMax)
 
 
-def _checkLog(report: Report, pattern: str) -> None:
+def _checkLog(report: DoctorReport, pattern: str) -> None:
     """Whether the log files to follow can be read."""
     check = f"log {pattern}"
     if not checkDirectory(
@@ -120,7 +120,7 @@ def _checkLog(report: Report, pattern: str) -> None:
         _readable(report, check, path)
 
 
-def _readable(report: Report, check: str, path: str) -> None:
+def _readable(report: DoctorReport, check: str, path: str) -> None:
     try:
         descriptor = openLog(path, True)
     except OSError as error:
@@ -144,7 +144,7 @@ def _readable(report: Report, check: str, path: str) -> None:
 
 
 def examineListener(
-    report: Report,
+    report: DoctorReport,
     options: Any,
     rotations: Sequence[str],
     asWorker: str | None,
@@ -196,7 +196,7 @@ def examineListener(
         _askOurselves(report, options, asWorker, ask)
 
 
-def _checkOutput(report: Report, path: str) -> None:
+def _checkOutput(report: DoctorReport, path: str) -> None:
     check = f"output {path}"
     if not checkDirectory(report, f"directory of {path}", Path(path).parent, True):
         return
@@ -216,7 +216,7 @@ def _checkOutput(report: Report, path: str) -> None:
         report.ok(check, f"{os.path.getsize(path)} octets")
 
 
-def _checkPort(report: Report, options: Any, journal: Path | None) -> bool:
+def _checkPort(report: DoctorReport, options: Any, journal: Path | None) -> bool:
     """Whether a listener is running."""
     host, port = options["host"], options["port"]
     taken = portIsTaken(report, host, port)
@@ -258,7 +258,7 @@ def _checkPort(report: Report, options: Any, journal: Path | None) -> bool:
     return taken and runs
 
 
-def _askOurselves(report: Report, options: Any, asWorker: str, ask: Ask) -> None:
+def _askOurselves(report: DoctorReport, options: Any, asWorker: str, ask: Ask) -> None:
     bundle = checkBundle(report, directory(asWorker), refusedAsWorker)
     if bundle is None:
         return

@@ -21,7 +21,7 @@ from ..trust import (
     refuseWorker,
 )
 from ._machine import checkDirectory
-from ._report import Report
+from ._report import DoctorReport
 
 __all__ = ["checkAuthority", "checkBundle", "refusedAsMaster", "refusedAsWorker"]
 
@@ -37,7 +37,7 @@ Refuses = Callable[[x509.Certificate], "tuple[str, str] | None"]
 
 
 def checkBundle(
-    report: Report, directory: Path, refuses: Refuses, now: datetime | None = None
+    report: DoctorReport, directory: Path, refuses: Refuses, now: datetime | None = None
 ) -> Bundle | None:
     """
     Whether the certificates in a directory are valid and have the right role.
@@ -68,7 +68,7 @@ def checkBundle(
     return bundle
 
 
-def _checkNames(report: Report, bundle: Bundle) -> None:
+def _checkNames(report: DoctorReport, bundle: Bundle) -> None:
     """Whether OpenSSL can distinguish the CAs by their names."""
     named: dict[object, set[str]] = {}
     for authority in bundle.authorities:
@@ -84,7 +84,7 @@ def _checkNames(report: Report, bundle: Bundle) -> None:
 
 
 def _checkExpiry(
-    report: Report, path: Path, certificate: x509.Certificate, now: datetime
+    report: DoctorReport, path: Path, certificate: x509.Certificate, now: datetime
 ) -> None:
     check = f"expiry of {path.name}"
     until = certificate.not_valid_after_utc
@@ -129,7 +129,7 @@ def refusedAsMaster(certificate: x509.Certificate) -> tuple[str, str] | None:
     )
 
 
-def checkAuthority(report: Report, directory: Path) -> None:
+def checkAuthority(report: DoctorReport, directory: Path) -> None:
     """
     Whether the CA's key, if it is here, is private and matches the CA's certificate.
     """
@@ -152,7 +152,7 @@ def checkAuthority(report: Report, directory: Path) -> None:
             _checkSigner(report, directory)
 
 
-def _checkSigner(report: Report, directory: Path) -> None:
+def _checkSigner(report: DoctorReport, directory: Path) -> None:
     try:
         authority = Authority.open(directory)
         authority.checkMaster()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..journal import MIB, DiskShares, available
 from ..wire import NUMBER_MAX
-from ._report import Report
+from ._report import DoctorReport
 
 __all__ = ["checkJournalSpace"]
 
@@ -14,7 +14,7 @@ __all__ = ["checkJournalSpace"]
 JOURNAL_OCTETS_MIN = 8 * 1024 * 1024
 
 
-def checkJournalSpace(report: Report, journal: Path, most: int) -> None:
+def checkJournalSpace(report: DoctorReport, journal: Path, most: int) -> None:
     """
     Whether the journal has enough space, counting its own files as available.
 

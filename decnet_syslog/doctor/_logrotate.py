@@ -13,13 +13,15 @@ import os
 from collections.abc import Iterable, Sequence
 
 from ..files import RotatedNames, compressionOf, linksOf, whyUnreadable
-from ._report import Report
+from ._report import DoctorReport
 from ._rotations import Rotation
 
 __all__ = ["checkForwarded", "checkOutput"]
 
 
-def _find(report: Report, rotations: Iterable[Rotation], path: str) -> Rotation | None:
+def _find(
+    report: DoctorReport, rotations: Iterable[Rotation], path: str
+) -> Rotation | None:
     """The rotation that applies to a file."""
     check = f"rotation of {path}"
     covering = [rotation for rotation in rotations if rotation.covers(path)]
@@ -125,7 +127,10 @@ def _missing(path: str, rotation: Rotation, rotated: Sequence[str]) -> str | Non
 
 
 def checkForwarded(
-    report: Report, rotations: list[Rotation], path: str, rotated: Sequence[str] = ()
+    report: DoctorReport,
+    rotations: list[Rotation],
+    path: str,
+    rotated: Sequence[str] = (),
 ) -> None:
     """
     Whether the rotation of a followed file can lose lines.
@@ -179,7 +184,7 @@ def checkForwarded(
 
 
 def _checkCompression(
-    report: Report, rotation: Rotation, check: str, where: str
+    report: DoctorReport, rotation: Rotation, check: str, where: str
 ) -> None:
     """Whether the forwarder can read the compressed files of a rotation."""
     if not rotation.has("compress"):
@@ -207,7 +212,7 @@ def _checkCompression(
         report.fail(check, said, cure)
 
 
-def checkOutput(report: Report, rotations: list[Rotation], path: str) -> None:
+def checkOutput(report: DoctorReport, rotations: list[Rotation], path: str) -> None:
     """Whether the rotation of an output of the listener can lose lines."""
     if "{worker}" in path:
         path = path.replace("{worker}", "decky-01")

@@ -18,7 +18,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from ._report import Report
+from ._report import DoctorReport
 
 __all__ = [
     "checkClock",
@@ -40,7 +40,7 @@ _FLOCK = "hhqqi4x"
 SQLITE_MAGIC = b"SQLite format 3\0"
 
 
-def checkUser(report: Report) -> None:
+def checkUser(report: DoctorReport) -> None:
     """Report whose permissions are checked."""
     if os.geteuid() == 0:
         report.note(
@@ -60,7 +60,9 @@ def _kernelClock() -> int:
     return -1 if adjtimex is None else adjtimex(octets)
 
 
-def checkClock(report: Report, kernelClock: Callable[[], int] = _kernelClock) -> None:
+def checkClock(
+    report: DoctorReport, kernelClock: Callable[[], int] = _kernelClock
+) -> None:
     """Whether the clock is synchronised: certificates and records depend on it."""
     state = kernelClock()
     if state == TIME_ERROR:
@@ -78,7 +80,7 @@ def checkClock(report: Report, kernelClock: Callable[[], int] = _kernelClock) ->
 
 
 def checkDirectory(
-    report: Report, check: str, path: Path, writes: bool, get: str = ""
+    report: DoctorReport, check: str, path: Path, writes: bool, get: str = ""
 ) -> bool:
     """
     Whether a directory exists, this user can use it, and other users cannot replace its files.
@@ -116,7 +118,7 @@ def checkDirectory(
     return True
 
 
-def checkSpace(report: Report, path: Path, least: int, wished: int) -> None:
+def checkSpace(report: DoctorReport, path: Path, least: int, wished: int) -> None:
     """
     Whether there is enough free space.
 
@@ -150,7 +152,7 @@ def checkSpace(report: Report, path: Path, least: int, wished: int) -> None:
         report.ok(check, said)
 
 
-def checkDatabase(report: Report, check: str, path: Path) -> None:
+def checkDatabase(report: DoctorReport, check: str, path: Path) -> None:
     """Whether a file is a state database, and which process uses it."""
     try:
         status = os.lstat(path)
@@ -227,7 +229,7 @@ def isFlocked(path: Path) -> bool:
     return False
 
 
-def portIsTaken(report: Report, host: str, port: int) -> bool | None:
+def portIsTaken(report: DoctorReport, host: str, port: int) -> bool | None:
     """Whether the port is taken; C{None} if it cannot be used, which is reported."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -251,7 +253,7 @@ def portIsTaken(report: Report, host: str, port: int) -> bool | None:
     return False
 
 
-def checkDescriptors(report: Report, wanted: int) -> None:
+def checkDescriptors(report: DoctorReport, wanted: int) -> None:
     """Whether the limit on open files is enough."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < wanted:

@@ -31,7 +31,7 @@ from ..wire import (
 )
 from ._controlconnection import ControlConnection
 from ._explanations import explainAlert, explainRefusal
-from ._report import Report
+from ._report import DoctorReport
 
 __all__ = ["Unanswered", "askMaster"]
 
@@ -59,7 +59,7 @@ class Unanswered(Exception):
         self.cure = cure
 
 
-def _resolve(report: Report, host: str, port: int, resolve: Any) -> list[Any]:
+def _resolve(report: DoctorReport, host: str, port: int, resolve: Any) -> list[Any]:
     try:
         found = resolve(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -75,7 +75,9 @@ def _resolve(report: Report, host: str, port: int, resolve: Any) -> list[Any]:
     return list(found)
 
 
-def _connect(report: Report, found: list[Any], patience: float) -> socket.socket | None:
+def _connect(
+    report: DoctorReport, found: list[Any], patience: float
+) -> socket.socket | None:
     refused = []
     for family, kind, protocol, _, address in found:
         plain = socket.socket(family, kind, protocol)
@@ -105,7 +107,7 @@ def _connect(report: Report, found: list[Any], patience: float) -> socket.socket
 
 
 def askMaster(
-    report: Report,
+    report: DoctorReport,
     host: str,
     port: int,
     context: ForwarderContext,
@@ -174,7 +176,7 @@ def askMaster(
             )
 
 
-def _judge(report: Report, extended: bool, delivery: str) -> None:
+def _judge(report: DoctorReport, extended: bool, delivery: str) -> None:
     if extended:
         report.ok("ALPN", "decnet-syslog: every line is acknowledged")
     elif delivery == "acked":
@@ -208,7 +210,7 @@ def _greeting(line: ControlConnection, patience: float) -> HELLO:
     return said
 
 
-def _roundTrip(report: Report, line: ControlConnection, patience: float) -> None:
+def _roundTrip(report: DoctorReport, line: ControlConnection, patience: float) -> None:
     began = time.monotonic()
     line.send(LIST())
     streams = octets = 0
@@ -240,7 +242,7 @@ def _roundTrip(report: Report, line: ControlConnection, patience: float) -> None
     line.flush()
 
 
-def _compare(report: Report, hello: HELLO, messageOctetsMax: int) -> None:
+def _compare(report: DoctorReport, hello: HELLO, messageOctetsMax: int) -> None:
     if hello.messageOctetsMax < messageOctetsMax:
         report.note(
             "longest line",
@@ -252,7 +254,7 @@ def _compare(report: Report, hello: HELLO, messageOctetsMax: int) -> None:
         report.ok("longest line", f"the master accepts {hello.messageOctetsMax} octets")
 
 
-def _wait(report: Report, line: ControlConnection) -> None:
+def _wait(report: DoctorReport, line: ControlConnection) -> None:
     try:
         line.receive(REFUSAL_S)
     except TimeoutError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["FAIL", "NOTE", "OK", "Finding", "Report", "printable"]
+__all__ = ["FAIL", "NOTE", "OK", "DoctorReport", "Finding", "printable"]
 
 OK = "ok"
 # It works, but the operator should know.
@@ -46,7 +46,7 @@ class Finding:
     cure: str = ""
 
 
-class Report:
+class DoctorReport:
     """
     The findings so far.
     """

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ._report import Report
+from ._report import DoctorReport
 
 __all__ = ["Rotation", "readRotations"]
 
@@ -97,7 +97,7 @@ _SWITCHES = (
 )
 
 
-def readRotations(report: Report, paths: Iterable[str]) -> list[Rotation]:
+def readRotations(report: DoctorReport, paths: Iterable[str]) -> list[Rotation]:
     """All rotations in configuration files and directories, in order."""
     found: list[Rotation] = []
     common = Rotation("")
@@ -107,7 +107,7 @@ def readRotations(report: Report, paths: Iterable[str]) -> list[Rotation]:
 
 
 def _readPath(
-    report: Report, path: str, common: Rotation, found: list[Rotation], depth: int
+    report: DoctorReport, path: str, common: Rotation, found: list[Rotation], depth: int
 ) -> None:
     if depth > DEPTH_MAX:
         report.note(

@@ -13,7 +13,7 @@ from twisted.internet.protocol import Factory
 from ..journal import GroupCommit, IJournal
 from ..limits import DEFAULTS, Limits
 from ..trust import Objection, RefuseChain, chainOf
-from ..wire import Report
+from ..wire import ForwarderReport
 from ._acked import AckedSession
 from ._assembler import Origin
 from ._connectionlimits import Handshakes
@@ -96,7 +96,9 @@ class ListenerFactory(Factory):
         self.seldom = Seldom(clock)
         self._journal = journal
         self._looks: IDelayedCall | None = None
-        self.reported: Callable[[str, Report], None] = lambda worker, report: None
+        self.reported: Callable[[str, ForwarderReport], None] = lambda worker, report: (
+            None
+        )
 
     def sessionFor(
         self, connection: ListenerProtocol, worker: str, fingerprint: str, address: str

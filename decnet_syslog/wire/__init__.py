@@ -51,7 +51,13 @@ if TYPE_CHECKING:
     from ._protocol import OctetCountedReceiver
     from ._proxyheader import ProxyError, ProxyHeader, parseProxyHeader
     from ._record import MISMATCH, Provenance, renderLines, renderRuns
-    from ._report import STATES_MAX, TROUBLES_MAX, Report, ReportGatherer, TooMuch
+    from ._report import (
+        STATES_MAX,
+        TROUBLES_MAX,
+        ForwarderReport,
+        ReportGatherer,
+        TooMuch,
+    )
 
 __all__ = [
     "ACK",
@@ -86,6 +92,7 @@ __all__ = [
     "TROUBLES_MAX",
     "ControlError",
     "ControlLine",
+    "ForwarderReport",
     "FramingError",
     "Gap",
     "Lines",
@@ -94,7 +101,6 @@ __all__ = [
     "Provenance",
     "ProxyError",
     "ProxyHeader",
-    "Report",
     "ReportGatherer",
     "TooMuch",
     "diagnose",
@@ -128,5 +134,5 @@ if not TYPE_CHECKING:
         _protocol="OctetCountedReceiver",
         _proxyheader="ProxyError ProxyHeader parseProxyHeader",
         _record="MISMATCH Provenance renderLines renderRuns",
-        _report="Report ReportGatherer STATES_MAX TROUBLES_MAX TooMuch",
+        _report="ForwarderReport ReportGatherer STATES_MAX TROUBLES_MAX TooMuch",
     )

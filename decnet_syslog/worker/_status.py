@@ -81,11 +81,11 @@ class ForwarderStatus:
         works = self._forwarder.works
         stuck = [
             f"cannot deliver {showText(trouble.name, 300)}: {showText(trouble.reason, 200)}"
-            for trouble in works.pulse.troubles()
+            for trouble in works.reporter.troubles()
             if trouble.kind == "stuck"
         ]
         lagging = self._alarms["lagging"].raised
-        age = works.pulse.age
+        age = works.reporter.age
         late = age >= (LAGGING_S / 2 if lagging else LAGGING_S)
         first = min(self._certificates(), key=lambda one: float(one["expires"]))
         ends, role = first["expires"], first["role"]
@@ -149,7 +149,7 @@ class ForwarderStatus:
     def facts(self) -> dict[str, Any]:
         """The complete status, for JSON."""
         works = self._forwarder.works
-        pulse, counts = works.pulse, works.counts
+        pulse, counts = works.reporter, works.counts
         connection = works.factory.connection
         session = None if connection is None else connection.session
         # With no file to open, only the greeting shows that the master accepts us.

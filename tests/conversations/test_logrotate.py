@@ -15,7 +15,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.doctor._logrotate import checkForwarded, checkOutput
-from decnet_syslog.doctor._report import OK, Report
+from decnet_syslog.doctor._report import OK, DoctorReport
 from decnet_syslog.doctor._rotations import readRotations
 from decnet_syslog.files import RotatedNames
 
@@ -130,7 +130,7 @@ class NamesTests(SynchronousTestCase):
         ):
             files = self.rotate(settings)
             self.assertTrue(files, settings)
-            report = Report()
+            report = DoctorReport()
             known = readRotations(report, [str(self.directory / "logrotate.conf")])
             log = str(self.directory / "logs" / "app.log")
             checkForwarded(report, known, log)
@@ -181,7 +181,7 @@ class SampleTests(PairTestCase):
                 "logrotate-worker", ("/var/log/decnet/decnet.log", worker.file)
             ),
         ]
-        report = Report()
+        report = DoctorReport()
         known = readRotations(report, map(str, files))
         checkForwarded(report, known, str(worker.file))
         for path in (pair.logPath, pair.jsonPath):

@@ -40,7 +40,7 @@ from decnet_syslog.wire._control import (
     SEEN,
     ControlLine,
 )
-from decnet_syslog.wire._report import Report
+from decnet_syslog.wire._report import ForwarderReport
 
 from ..doubles import (
     STREAM,
@@ -111,9 +111,9 @@ class PutBackTestCase(MasterTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.copies = 0
-        self.reports: list[Report] = []
+        self.reports: list[ForwarderReport] = []
 
-    def reported(self, worker: str, report: Report) -> None:
+    def reported(self, worker: str, report: ForwarderReport) -> None:
         self.reports.append(report)
 
     def connect(self, worker: str = "w1", history: bool = True) -> Peer:

@@ -38,12 +38,12 @@ from decnet_syslog.wire._control import (
 from decnet_syslog.wire._report import (
     STATES_MAX,
     TROUBLES_MAX,
-    Report,
+    ForwarderReport,
     ReportGatherer,
     TooMuch,
 )
 from decnet_syslog.worker._filestates import NOTES_MAX, FileStates
-from decnet_syslog.worker._pulse import BEAT_S, Pulse
+from decnet_syslog.worker._pulse import BEAT_S, StatusReporter
 
 from ..doubles import STREAM, KnowsOwners, MasterTestCase, RecordingLine
 from ..tailing import TailTestCase
@@ -79,9 +79,11 @@ class LineTests(SynchronousTestCase):
             self.assertIs(gatherer.lineReceived(line), None)
         self.assertEqual(
             gatherer.lineReceived(BEAT(2, 58, 1500)),
-            Report(2, 58, 1.5, (STATE_,), (trouble,)),
+            ForwarderReport(2, 58, 1.5, (STATE_,), (trouble,)),
         )
-        self.assertEqual(gatherer.lineReceived(BEAT(2, 0, 0)), Report(2, 0, 0.0))
+        self.assertEqual(
+            gatherer.lineReceived(BEAT(2, 0, 0)), ForwarderReport(2, 0, 0.0)
+        )
 
     def test_endlessReport(self) -> None:
         """A report that never ends is refused."""
@@ -100,7 +102,7 @@ class ReceptionTests(MasterTestCase):
 
     def connect(self, reports: bool) -> tuple[AckedSession, RecordingLine]:
         """Open a connection with decnet-syslog/1.1, or with 1."""
-        self.reported: list[tuple[str, Report]] = []
+        self.reported: list[tuple[str, ForwarderReport]] = []
         line = RecordingLine()
         session = AckedSession(
             Origin("w1", "sha-256:AA", "192.0.2.1:5"),
@@ -128,7 +130,9 @@ class ReceptionTests(MasterTestCase):
         session.controlReceived(STATE_)
         session.controlReceived(BEAT(1, 58, 7))
         session.framesReceived([b"one"])
-        self.assertEqual(self.reported, [("w1", Report(1, 58, 0.007, (STATE_,)))])
+        self.assertEqual(
+            self.reported, [("w1", ForwarderReport(1, 58, 0.007, (STATE_,)))]
+        )
         self.clock.advance(1)
         self.assertIn(ACK(STREAM, 0, 4), line.pop())
         self.assertEqual(self.commits.acknowledgements, 1)
@@ -162,7 +166,9 @@ class PulseTests(TailTestCase):
         self.states = FileStates(
             self.files, self.counts, self.clock.seconds, lambda: WALL + self.now
         )
-        self.pulse = Pulse(lambda: execute(self.states.look), self.clock, self.say)
+        self.pulse = StatusReporter(
+            lambda: execute(self.states.look), self.clock, self.say
+        )
         self.tick()
 
     def append(self, octets: bytes) -> None:
@@ -183,7 +189,7 @@ class PulseTests(TailTestCase):
             self.now += 1
             self.clock.advance(1)
             self.files.poll()
-            self.pulse.look()
+            self.pulse.poll()
 
     def ship(self, *arguments: Any, **options: Any) -> bytes:
         """As in the parent class, while keeping the two clocks together."""

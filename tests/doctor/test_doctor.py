@@ -45,7 +45,7 @@ from decnet_syslog.doctor._machine import (
     isFlocked,
 )
 from decnet_syslog.doctor._probe import askMaster
-from decnet_syslog.doctor._report import FAIL, NOTE, OK, Report
+from decnet_syslog.doctor._report import FAIL, NOTE, OK, DoctorReport
 from decnet_syslog.doctor._rotations import readRotations
 from decnet_syslog.master.tap import Options as ListenerOptions
 from decnet_syslog.outputs._process import ListenerLock
@@ -78,7 +78,7 @@ class DoctorTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).resolve()
         self.directory.mkdir(parents=True)
-        self.report = Report()
+        self.report = DoctorReport()
 
     def assertFound(self, state: str, cause: str, cure: str) -> None:
         """Check for a finding with this state, and that no other finding is worse."""
@@ -212,7 +212,7 @@ class MachineTests(DoctorTestCase):
         """An unsynchronised clock is noted; a synchronised one is good."""
         checkClock(self.report, lambda: TIME_ERROR)
         self.assertFound(NOTE, "not synchronised", "chrony")
-        self.report = Report()
+        self.report = DoctorReport()
         checkClock(self.report, lambda: 0)
         self.assertFound(OK, "synchronised", "")
         # The real clock has one state or the other.
@@ -222,7 +222,7 @@ class MachineTests(DoctorTestCase):
         """A disk that is full, or too small for the configured limit, is found."""
         checkSpace(self.report, self.directory, 2**62, 0)
         self.assertFound(FAIL, "MiB are needed", "free space")
-        self.report = Report()
+        self.report = DoctorReport()
         checkSpace(self.report, self.directory, 0, 2**62)
         self.assertFound(NOTE, "may be used", "lower the limit")
 
@@ -237,7 +237,7 @@ class MachineTests(DoctorTestCase):
             (24, 1024, NOTE, "24 MiB: 4 in reserve, 3 for the write-ahead log"),
             (4096, 1024, OK, "32 in reserve, 64 for the write-ahead log"),
         ):
-            self.report = Report()
+            self.report = DoctorReport()
             with mock.patch.object(
                 doctorJournal, "available", return_value=mebibytes * 1024**2
             ):
@@ -282,7 +282,7 @@ class MachineTests(DoctorTestCase):
             child.wait()
             child.stdout.close()
         self.assertFound(NOTE, f"in use by process {child.pid}", "second one")
-        self.report = Report()
+        self.report = DoctorReport()
         checkDatabase(self.report, "state", path)
         self.assertFound(OK, "not in use", "")
 
@@ -442,7 +442,7 @@ class ForwarderTests(DoctorTestCase):
                 "",
             ),
         ):
-            self.report = Report()
+            self.report = DoctorReport()
             self.rotate(settings)
             self.examine()
             self.assertFound(state, cause, cure)
@@ -468,7 +468,7 @@ class ForwarderTests(DoctorTestCase):
             "addextension .bak\ncompress",
             "addextension .bak\nolddir ../old\ndateext\ndateformat _%d%y",
         ):
-            self.report = Report()
+            self.report = DoctorReport()
             self.rotate(f"rotate 7\n{settings}")
             known = readRotations(self.report, [str(self.directory / "rotate")])
             checkForwarded(self.report, known, str(log))
@@ -476,7 +476,7 @@ class ForwarderTests(DoctorTestCase):
             patterns = [cure.split("'")[1] for cure in cures if "--rotated" in cure]
             if "extension .log" not in settings:
                 self.assertEqual(len(patterns), 1, settings)
-            report = Report()
+            report = DoctorReport()
             checkForwarded(report, known, str(log), patterns)
             self.assertEqual([f.state for f in report.findings], [OK], settings)
 
@@ -660,7 +660,7 @@ class ListenerTests(DoctorTestCase):
             ("rotate 9\ncopytruncate", "were acknowledged", "create 0640"),
             ("create", "deleted at once", "rotate 30"),
         ):
-            self.report = Report()
+            self.report = DoctorReport()
             (self.directory / "rotate").write_text(
                 f"{self.directory}/master.* {{\n{settings}\n}}\n"
             )
@@ -782,7 +782,7 @@ class ProbeTests(DoctorTestCase):
         """A server that accepts and stays silent, or hangs up, is found."""
         self.ask(lambda line: line.recv(1) and threading.Event().wait(1), patience=0.2)
         self.assertFound(FAIL, "no answer", "listener's log")
-        self.report = Report()
+        self.report = DoctorReport()
         self.ask(lambda line: line.recv(4096))
         self.assertFound(FAIL, "closed the connection", "for the reason")
 
@@ -823,10 +823,10 @@ class ProbeTests(DoctorTestCase):
         """
         self.ask(self.server(b"", alpn=False), delivery="acked")
         self.assertFound(FAIL, "does not acknowledge", "decnet-listener")
-        self.report = Report()
+        self.report = DoctorReport()
         self.ask(self.server(b"", alpn=False), delivery="auto")
         self.assertFound(NOTE, "does not acknowledge", "--delivery=acked")
-        self.report = Report()
+        self.report = DoctorReport()
         self.ask(self.server(b"", alpn=False), delivery="plain")
         self.assertEqual({f.state for f in self.report.findings}, {OK})
 
@@ -843,7 +843,7 @@ class ProbeTests(DoctorTestCase):
         self.ask(self.server(b"HELO \x1b[2J\n"))
         self.assertFound(FAIL, "not a decnet-listener", "find the program on that port")
         self.assertNotIn("\x1b", self.report.asText())
-        self.report = Report()
+        self.report = DoctorReport()
         self.ask(self.server(b"A" * 300_000))
         self.assertFound(FAIL, "a line without an end", "find the program on that port")
 

@@ -21,7 +21,7 @@ from decnet_syslog.monitoring._enrolled import Enrolled, EnrolledList
 from decnet_syslog.monitoring._fleet import EXPIRING_S, LAGGING_S, LOOK_S, Fleet
 from decnet_syslog.monitoring._known import EASE_S, Presence
 from decnet_syslog.wire._control import TROUBLE
-from decnet_syslog.wire._report import Report
+from decnet_syslog.wire._report import ForwarderReport
 from decnet_syslog.worker import _pulse as pulse
 
 from ..watched import batch
@@ -166,7 +166,8 @@ class SilentTests(FleetTestCase):
         self.enroll("decky-01")
         self.beat("decky-01")
         self.fleet.reported(
-            "decky-01", Report(1, 5, 2 * LAGGING_S, (), (TROUBLE("stuck", "/x", "no"),))
+            "decky-01",
+            ForwarderReport(1, 5, 2 * LAGGING_S, (), (TROUBLE("stuck", "/x", "no"),)),
         )
         self.until(LOOK_S + 1, "decky-01")
         self.assertEqual(self.state("decky-01"), "stuck")
@@ -207,7 +208,7 @@ class OtherTests(FleetTestCase):
     def report(self, seconds: float = 0.0, *troubles: TROUBLE) -> None:
         """Receive a status report from decky-01."""
         self.beat("decky-01")
-        self.fleet.reported("decky-01", Report(1, 100, seconds, (), troubles))
+        self.fleet.reported("decky-01", ForwarderReport(1, 100, seconds, (), troubles))
 
     def test_stuckFile(self) -> None:
         """

@@ -23,7 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.cli import main
 from decnet_syslog.doctor._identity import checkAuthority
-from decnet_syslog.doctor._report import FAIL, Report
+from decnet_syslog.doctor._report import FAIL, DoctorReport
 from decnet_syslog.errors import UserError
 from decnet_syslog.trust import _replacement as replacement
 from decnet_syslog.trust._admission import Admission
@@ -115,7 +115,7 @@ class KeyTests(CommandTestCase):
         self.assertFalse((self.directory / "w2").exists())
         after = {p: p.read_bytes() for p in self.ca.rglob("*") if p.is_file()}
         self.assertEqual(before, after)
-        report = Report()
+        report = DoctorReport()
         checkAuthority(report, self.ca)
         found = [f for f in report.findings if f.state == FAIL]
         self.assertEqual([f.check for f in found], ["CA"])
@@ -163,7 +163,7 @@ class KeyTests(CommandTestCase):
         self.assertTrue(self.serves(bundle) and self.believes(bundle))
         self.call("revoke", "w2")
         self.assertFalse(self.serves(bundle))
-        report = Report()
+        report = DoctorReport()
         checkAuthority(report, self.ca)
         self.assertEqual([f for f in report.findings if f.state == FAIL], [])
 
