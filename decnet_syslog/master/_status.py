@@ -88,15 +88,15 @@ class ListenerStatus:
 
     def _attach(self) -> None:
         """Subscribe to commits and reports once the listener has started."""
-        works = self._listener.works
-        works.factory.reported = self.fleet.reported
-        works.commits.onBatches(self._committed)
+        components = self._listener.components
+        components.factory.reported = self.fleet.reported
+        components.commits.onBatches(self._committed)
         self._attached = True
 
     def _committed(self, batches: list[Batch]) -> None:
         # An error in counting must never stop a commit.
         try:
-            self._durations.add(self._listener.works.commits.took)
+            self._durations.add(self._listener.components.commits.took)
             self._position = batches[-1].seq
             self.fleet.committed(batches)
         except Exception:
@@ -109,7 +109,7 @@ class ListenerStatus:
         now = self._clock()
         self.fleet.ends.update(self._ends())
         present: dict[str, Presence] = {}
-        for connection in self._listener.works.factory.connections:
+        for connection in self._listener.components.factory.connections:
             name, certificate = connection.worker, connection.certificate
             assert name is not None and certificate is not None
             expires = certificate.not_valid_after_utc.timestamp()
@@ -144,7 +144,7 @@ class ListenerStatus:
 
     def facts(self) -> dict[str, Any]:
         """The whole status, as the JSON document has it."""
-        works = self._listener.works
+        components = self._listener.components
         now, wall = self._clock(), self._wallClock()
         workers = [
             workerFacts(
@@ -152,7 +152,7 @@ class ListenerStatus:
             )
             for name in sorted(self.fleet.workers)
         ]
-        outputs = [feed.facts() for feed in works.feeds]
+        outputs = [feed.facts() for feed in components.feeds]
         problems = [
             {"kind": kind, "what": w["name"], **alarm}
             for w in workers
@@ -182,21 +182,21 @@ class ListenerStatus:
             "workers": workers,
             "states": dict(Counter(w["state"] for w in workers)),
             "connected_workers": sum(w["connections"] > 0 for w in workers),
-            "connections": len(works.factory.connections),
-            "handshakes": works.handshakes,
+            "connections": len(components.factory.connections),
+            "handshakes": components.handshakes,
             "commits": self._durations.asRecord(),
-            "acknowledgements": works.commits.acknowledgements,
+            "acknowledgements": components.commits.acknowledgements,
             "lines": self.fleet.lines,
             "lines_per_second_lately": self.fleet.lately.asRecord(LATELY_S),
             "lines_per_second_day": self.fleet.day.asRecord(DAY_S),
             "journal": {
-                "octets": works.journal.octets,
-                "kept_octets": works.journal.keptOctets,
-                "octets_max": works.journalOctetsMax,
-                "full": works.commits.obstacle is not None,
-                "waiting_octets": works.commits.pendingOctets,
+                "octets": components.journal.octets,
+                "kept_octets": components.journal.keptOctets,
+                "octets_max": components.journalOctetsMax,
+                "full": components.commits.obstacle is not None,
+                "waiting_octets": components.commits.pendingOctets,
                 "position": max(
-                    [self._position, *[feed.output.seq for feed in works.feeds]]
+                    [self._position, *[feed.output.seq for feed in components.feeds]]
                 ),
             },
             "outputs": outputs,
@@ -205,7 +205,7 @@ class ListenerStatus:
 
     def _ownProblems(self, now: float) -> list[dict[str, Any]]:
         """The problems of the listener itself: journal, outputs, own certificates."""
-        works = self._listener.works
+        components = self._listener.components
         wall = self._wallClock()
         found = [
             problemRecord(
@@ -221,12 +221,12 @@ class ListenerStatus:
         ]
         found += [
             problemRecord("blocked", feed.output.name, feed.blocked)
-            for feed in works.feeds
+            for feed in components.feeds
             if feed.blocked is not None
         ]
-        used = works.journal.octets / max(1, works.journalOctetsMax)
-        if works.commits.obstacle is not None:
-            text = f"{works.commits.obstacle}: nothing is accepted"
+        used = components.journal.octets / max(1, components.journalOctetsMax)
+        if components.commits.obstacle is not None:
+            text = f"{components.commits.obstacle}: nothing is accepted"
             found.append(problemRecord("full", "journal", text))
         elif used >= FILLING:
             text = f"{used:.0%} of --journal-max is in use"

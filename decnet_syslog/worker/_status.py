@@ -78,14 +78,14 @@ class ForwarderStatus:
     def look(self) -> None:
         """Raise and clear alarms; log each change."""
         now = self._clock()
-        works = self._forwarder.works
+        components = self._forwarder.components
         stuck = [
             f"cannot deliver {showText(trouble.name, 300)}: {showText(trouble.reason, 200)}"
-            for trouble in works.reporter.troubles()
+            for trouble in components.reporter.troubles()
             if trouble.kind == "stuck"
         ]
         lagging = self._alarms["lagging"].raised
-        age = works.reporter.age
+        age = components.reporter.age
         late = age >= (LAGGING_S / 2 if lagging else LAGGING_S)
         first = min(self._certificates(), key=lambda one: float(one["expires"]))
         ends, role = first["expires"], first["role"]
@@ -126,7 +126,7 @@ class ForwarderStatus:
                 "expires": bundle.certificate.not_valid_after_utc.timestamp(),
             },
         ]
-        connection = self._forwarder.works.factory.connection
+        connection = self._forwarder.components.factory.connection
         if connection is not None and connection.session is not None:
             theirs = (
                 cast(Any, connection.transport).getPeerCertificate().to_cryptography()
@@ -148,9 +148,9 @@ class ForwarderStatus:
 
     def facts(self) -> dict[str, Any]:
         """The complete status, for JSON."""
-        works = self._forwarder.works
-        pulse, counts = works.reporter, works.counts
-        connection = works.factory.connection
+        components = self._forwarder.components
+        pulse, counts = components.reporter, components.counts
+        connection = components.factory.connection
         session = None if connection is None else connection.session
         # With no file to open, only the greeting shows that the master accepts us.
         greeted = session is not None and session.isGreeted
@@ -171,7 +171,7 @@ class ForwarderStatus:
                 {
                     "kind": "disconnected",
                     "what": "master",
-                    "text": works.factory.why,
+                    "text": components.factory.why,
                     "seconds": 0,
                 }
             )
@@ -188,14 +188,14 @@ class ForwarderStatus:
             "ok": not problems,
             "problems": problems,
             "master": {
-                "host": works.masters.current.host,
-                "port": works.masters.current.port,
-                "all": [str(address) for address in works.masters.addresses],
+                "host": components.masters.current.host,
+                "port": components.masters.current.port,
+                "all": [str(address) for address in components.masters.addresses],
                 "connected": connected,
                 "acknowledges": connection is not None and connection.control,
-                "ends": dict(works.factory.ends),
+                "ends": dict(components.factory.ends),
                 # All kinds, including those at 0: a counter that first appears at 1 shows no rise.
-                "refusals": {kind: works.factory.refusals[kind] for kind in KINDS},
+                "refusals": {kind: components.factory.refusals[kind] for kind in KINDS},
             },
             "followed": report.followed,
             "files": [
