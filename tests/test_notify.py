@@ -27,7 +27,7 @@ from decnet_syslog.notify import (
     adoptedSockets,
     managed,
 )
-from decnet_syslog.outputs._feeds import Feed
+from decnet_syslog.outputs._feeds import OutputWriter
 from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._rendering import RAW
 
@@ -266,7 +266,7 @@ class ProgressTests(MasterTestCase):
         output = FileOutput(RAW, str(self.directory / "out"), lambda *a, **k: None)
         output.start(self.journal.useOutputs([output.name])[output.name])
         self.addCleanup(output.close)
-        self.feed = Feed(
+        self.feed = OutputWriter(
             output,
             self.journal,
             self.commits,

@@ -1,5 +1,5 @@
 """
-The journal's interface, as receiving sessions, group commit and feeds use it.
+The journal's interface, as receiving sessions, group commit and writers use it.
 
 There are two implementations: L{decnet_syslog.journal._sqlite}, a file of one listener, and
 L{decnet_syslog.nats._journal}, a cluster that many listeners share.

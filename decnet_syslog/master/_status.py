@@ -152,7 +152,7 @@ class ListenerStatus:
             )
             for name in sorted(self.fleet.workers)
         ]
-        outputs = [feed.facts() for feed in components.feeds]
+        outputs = [writer.facts() for writer in components.writers]
         problems = [
             {"kind": kind, "what": w["name"], **alarm}
             for w in workers
@@ -196,7 +196,10 @@ class ListenerStatus:
                 "full": components.commits.obstacle is not None,
                 "waiting_octets": components.commits.pendingOctets,
                 "position": max(
-                    [self._position, *[feed.output.seq for feed in components.feeds]]
+                    [
+                        self._position,
+                        *[writer.output.seq for writer in components.writers],
+                    ]
                 ),
             },
             "outputs": outputs,
@@ -220,9 +223,9 @@ class ListenerStatus:
             if alarm.raised
         ]
         found += [
-            problemRecord("blocked", feed.output.name, feed.blocked)
-            for feed in components.feeds
-            if feed.blocked is not None
+            problemRecord("blocked", writer.output.name, writer.blocked)
+            for writer in components.writers
+            if writer.blocked is not None
         ]
         used = components.journal.octets / max(1, components.journalOctetsMax)
         if components.commits.obstacle is not None:

@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from ..durable import EXIT_SOFTWARE, EXIT_STORAGE, StorageFailed
 from ..errors import UserError
 from ..journal import GroupCommit, JournalBlocked
-from ..outputs import Feed, IOutput, ListenerLock, Steps, Threads, WrongKind
+from ..outputs import IOutput, ListenerLock, OutputWriter, Steps, Threads, WrongKind
 from ..signals import ServiceSignals
 from ._keeping import CursorKeeper
 from ._lease import GIVE_UP_S, RENEW_S, LeaseLost, WentBack
@@ -68,7 +68,7 @@ class OutputsService(Service):
     The outputs of a journal that many listeners share.
 
     @ivar isWriting: whether this process has the lease, and writes.
-    @ivar feeds: the feeds of the outputs, once it writes.
+    @ivar writers: the writers of the outputs, once it writes.
     @ivar journalName: the address of the journal.
     """
 
@@ -97,7 +97,7 @@ class OutputsService(Service):
         self._threads = Threads(reactor)
         self._signals = ServiceSignals(reactor, self._reopen)
         self._loops: list[LoopingCall] = []
-        self.feeds: list[Feed] = []
+        self.writers: list[OutputWriter] = []
         self._views: dict[str, WrittenView] = {}
         self.isWriting = self._isFailing = False
 
@@ -175,7 +175,7 @@ class OutputsService(Service):
         for output in self._outputs:
             thread = self._threads.start(output.name)
             view = self._views[output.name] = self._journal.written(output.name)
-            feed = Feed(
+            writer = OutputWriter(
                 output,
                 view,
                 self._keeper,
@@ -193,15 +193,15 @@ class OutputsService(Service):
                     # This output was never written, so the options are wrong.
                     self._fail(Failure())
                     return
-                feed.block(str(error))
-            self.feeds.append(feed)
+                writer.block(str(error))
+            self.writers.append(writer)
         self._log.info(
             "writing the outputs of {journal} as {holder}",
             journal=self.journalName,
             holder=ascii(self._outbox.holder),
         )
-        for feed in self.feeds:
-            feed.start()
+        for writer in self.writers:
+            writer.start()
         try:
             self._journal.onCommitted(
                 lambda: self._reactor.callFromThread(
@@ -219,8 +219,8 @@ class OutputsService(Service):
 
     def _wake(self) -> None:
         if self.running:
-            for feed in self.feeds:
-                feed.wake()
+            for writer in self.writers:
+                writer.wake()
 
     @inlineCallbacks
     def _renew(self) -> Steps:
@@ -263,7 +263,7 @@ class OutputsService(Service):
         """Ask every part whether it makes progress, for L{decnet_syslog.notify}."""
         return {
             "the journal": self._commits.perform(lambda: None),
-            **{feed.output.name: feed.answer() for feed in self.feeds},
+            **{writer.output.name: writer.answer() for writer in self.writers},
         }
 
     @property
@@ -282,7 +282,7 @@ class OutputsService(Service):
 
     def facts(self) -> list[dict[str, Any]]:
         """The state of each output, for the status."""
-        every = [feed.facts() for feed in self.feeds]
+        every = [writer.facts() for writer in self.writers]
         for facts in every:
             view = self._views[facts["name"]]
             facts["position"] = view.position(facts["position"])
@@ -293,9 +293,9 @@ class OutputsService(Service):
         if not self.isWriting:
             return f"waiting: {self._outbox.holder!a} writes the outputs"
         blocked = [
-            f"; cannot write {feed.output.name}: {feed.blocked}"
-            for feed in self.feeds
-            if feed.blocked is not None
+            f"; cannot write {writer.output.name}: {writer.blocked}"
+            for writer in self.writers
+            if writer.blocked is not None
         ]
         return "writing" + "".join(blocked)
 
@@ -306,7 +306,7 @@ class OutputsService(Service):
         self._signals.stopping()
         self._endLoops()
         self._keeper.stop()
-        yield gatherResults([feed.stop() for feed in self.feeds])
+        yield gatherResults([writer.stop() for writer in self.writers])
         yield self._keeper.flush()
         if self.isWriting:
             yield self._renew()
@@ -334,8 +334,8 @@ class OutputsService(Service):
 
     def _reopen(self) -> None:
         self._log.info("reopening the output files")
-        for feed in self.feeds:
-            feed.reopen()
+        for writer in self.writers:
+            writer.reopen()
 
     def _fail(self, failure: Failure) -> None:
         if self._isFailing:
@@ -364,10 +364,10 @@ class OutputsService(Service):
     @inlineCallbacks
     def _saveWritten(self) -> Steps:
         """Save the cursors of all outputs, without writing more lines."""
-        for feed in self.feeds:
-            feed.halt()
+        for writer in self.writers:
+            writer.halt()
         cursors = yield gatherResults(
-            [feed.inThread(feed.output.sync) for feed in self.feeds]
+            [writer.inThread(writer.output.sync) for writer in self.writers]
         )
         for cursor in cursors:
             self._keeper.saveCursor(cursor)

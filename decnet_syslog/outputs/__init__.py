@@ -2,7 +2,7 @@
 
 # Not for its names: OpenSSL must be loaded by it, before cryptography is imported here.
 from .. import trust as trust
-from ._feeds import Feed, Steps
+from ._feeds import OutputWriter, Steps
 from ._interfaces import IOutput
 from ._options import OUTPUT_FLAGS, OutputOptions, makeOutputs
 from ._paths import WrongKind
@@ -12,10 +12,10 @@ from ._threads import Threads
 
 __all__ = [
     "OUTPUT_FLAGS",
-    "Feed",
     "IOutput",
     "ListenerLock",
     "OutputOptions",
+    "OutputWriter",
     "Steps",
     "Threads",
     "WrongKind",

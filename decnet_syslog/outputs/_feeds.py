@@ -1,5 +1,5 @@
 """
-Feeds: each passes batches from the journal to one output, in a thread of the output's own.
+Output writers: each passes batches from the journal to one output, in a thread of the output's own.
 
 Requirements:
 
@@ -32,7 +32,7 @@ from ..journal import LOST, Batch, JournalBlocked, JournalFailed
 from ._backlog import APPLY_COST, Backlog
 from ._interfaces import IBatchSource, ICommits, IOutput
 
-__all__ = ["Feed"]
+__all__ = ["OutputWriter"]
 
 Steps: TypeAlias = Generator[Deferred[Any], Any, None]
 BatchSteps: TypeAlias = Generator[Deferred[Any], Any, list[Batch]]
@@ -52,9 +52,9 @@ LOOK_S = 2.0
 _OURS = (errno.EBADF, errno.EFAULT)
 
 
-class Feed:
+class OutputWriter:
     """
-    Feed one output.
+    Write the journal's batches to one output.
 
     @ivar blocked: the reason why the output cannot be written now, or C{None}.
     @ivar inThread: call a function in the output's thread, in order of the calls.
@@ -93,7 +93,7 @@ class Feed:
         self._timer: IDelayedCall | None = None
         self._later: IDelayedCall | None = None
         self._lookTimer: IDelayedCall | None = None
-        # Runs from the first octet that is not on disk, whether the feed is busy or not.
+        # Runs from the first octet that is not on disk, whether the writer is busy or not.
         self._syncTimer: IDelayedCall | None = None
         self._stopping = False
         self._broken = False

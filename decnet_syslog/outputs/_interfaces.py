@@ -1,4 +1,4 @@
-"""The parts that a feed uses: an output on its one side, a journal on the other."""
+"""The parts that a writer uses: an output on its one side, a journal on the other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 class IOutput(Protocol):
     """
-    An output, as a feed uses it.
+    An output, as a writer uses it.
 
     L{decnet_syslog.outputs._fileoutput.FileOutput} documents each member.
     """
@@ -48,7 +48,7 @@ class IOutput(Protocol):
 
 class ICommits(Protocol):
     """
-    The operations on a journal that a feed uses, off the reactor's thread.
+    The operations on a journal that a writer uses, off the reactor's thread.
 
     L{decnet_syslog.journal._groupcommit.GroupCommit} documents each member.
     """
@@ -67,6 +67,6 @@ class ICommits(Protocol):
 
 
 class IBatchSource(Protocol):
-    """The part of a journal that a feed uses."""
+    """The part of a journal that a writer uses."""
 
     def read(self, after: int, costMax: int) -> list[Batch]: ...

@@ -41,7 +41,7 @@ from decnet_syslog.journal._places import SegmentSizes
 from decnet_syslog.journal._sqlite import Journal
 from decnet_syslog.journal._values import Batch, Cursor, Deposit
 from decnet_syslog.limits import Limits
-from decnet_syslog.outputs._feeds import Feed
+from decnet_syslog.outputs._feeds import OutputWriter
 from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._rendering import RAW, RECORDS
 from decnet_syslog.receiving._acked import AckedSession, IStreamRegistry
@@ -166,14 +166,14 @@ class Master:
             FileOutput(RECORDS, str(self.jsonPath), world.event),
         ]
         cursors = self.journal.useOutputs([output.name for output in outputs])
-        self.feeds = []
+        self.writers = []
         for output in outputs:
             output.start(cursors[output.name])
-            feed = Feed(
+            writer = OutputWriter(
                 output, self.journal, self.commits, atOnce, world.clock, world.failed
             )
-            self.feeds.append(feed)
-            feed.start()
+            self.writers.append(writer)
+            writer.start()
 
     def _watchCursors(self) -> None:
         """
@@ -216,10 +216,10 @@ class Master:
     def die(self) -> None:
         """Die without closing anything. The files stay as they are."""
         self.commits.stop()
-        for feed in self.feeds:
-            feed._stopping = True
-            feed._cancel()
-            feed.output.close()
+        for writer in self.writers:
+            writer._stopping = True
+            writer._cancel()
+            writer.output.close()
         self.thread.calls.clear()
         self.journal.close()
 

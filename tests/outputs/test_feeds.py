@@ -17,7 +17,7 @@ from decnet_syslog.errors import UserError
 from decnet_syslog.journal._promise import JournalBlocked
 from decnet_syslog.journal._values import Batch, Cursor
 from decnet_syslog.outputs._backlog import APPLY_COST
-from decnet_syslog.outputs._feeds import BLOCKED_RETRY_S, SYNC_DELAY_S, Feed
+from decnet_syslog.outputs._feeds import BLOCKED_RETRY_S, SYNC_DELAY_S, OutputWriter
 from decnet_syslog.outputs._fileoutput import FileOutput
 from decnet_syslog.outputs._rendering import RAW
 
@@ -34,7 +34,7 @@ class FeedTests(MasterTestCase):
         self.output.start(self.journal.useOutputs([self.output.name])[self.output.name])
         self.addCleanup(self.output.close)
         self.thread = LaterThread()
-        self.feed = Feed(
+        self.feed = OutputWriter(
             self.output,
             self.journal,
             self.commits,
