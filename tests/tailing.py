@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from decnet_syslog.files import (
     Chunk,
     FollowedFiles,
-    Gap,
+    GapChunk,
     OpenContent,
     StateStore,
 )
@@ -55,7 +55,9 @@ class Ledger:
             piece = self.pieces[key][at]
             done[key] = at + 1
             parts.append(
-                f"<{piece.reason}>".encode() if isinstance(piece, Gap) else piece.octets
+                f"<{piece.reason}>".encode()
+                if isinstance(piece, GapChunk)
+                else piece.octets
             )
         return b"".join(parts)
 
@@ -169,7 +171,7 @@ class TailTestCase(SynchronousTestCase):
                 one.invariants()
                 self.ledger.add(one, chunk)
                 at = one.acknowledged
-                if isinstance(chunk, Gap):
+                if isinstance(chunk, GapChunk):
                     one.acknowledge(chunk.end, chunk.end, 0)
                 else:
                     crc = crc32(chunk.octets, at.crc)

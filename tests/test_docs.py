@@ -22,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from decnet_syslog.cli import Options
 from decnet_syslog.files import AcknowledgedPosition, Content, Life, StateStore
 from decnet_syslog.master.tap import Options as ListenerOptions
-from decnet_syslog.wire._gap import Gap, renderGapRecord
+from decnet_syslog.wire._gap import GapRecord, renderGapRecord
 from decnet_syslog.wire._record import Provenance
 from decnet_syslog.worker.tap import Options as ForwarderOptions
 
@@ -193,7 +193,7 @@ class ClaimTests(SynchronousTestCase):
         gap: list[str] = []
         for line in (
             renderRecords([b"<1>1 - other a - m - \xff"], provenance, 0),
-            renderGapRecord(Gap(1, 2, "r"), provenance, "5" * 32, 0),
+            renderGapRecord(GapRecord(1, 2, "r"), provenance, "5" * 32, 0),
         ):
             record = json.loads(line)
             all_ += [name for name in record if name not in all_]

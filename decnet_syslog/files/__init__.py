@@ -3,7 +3,7 @@ The contents of a worker's log files, and which file holds each. No network, no 
 """
 
 from ._archives import RESERVE_OCTETS, openArchive, openRegular, unpacking
-from ._chunks import Chunk, FinalLine, Gap, LineChunk
+from ._chunks import Chunk, FinalLine, GapChunk, LineChunk
 from ._codecs import codecOf, decoderFor, whyUnreadable
 from ._contents import AcknowledgedPosition, Content, ContentKey, Life, Proof
 from ._directories import DirectoryCache
@@ -48,7 +48,7 @@ __all__ = [
     "FileId",
     "FinalLine",
     "FollowedFiles",
-    "Gap",
+    "GapChunk",
     "JournalSeen",
     "Life",
     "LineChunk",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Chunk", "FinalLine", "Gap", "LineChunk", "endBeforeLong"]
+__all__ = ["Chunk", "FinalLine", "GapChunk", "LineChunk", "endBeforeLong"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class FinalLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class GapChunk:
     """Octets that will never be shipped, and the reason."""
 
     start: int
@@ -34,7 +34,7 @@ class Gap:
     reason: str
 
 
-Chunk = LineChunk | FinalLine | Gap
+Chunk = LineChunk | FinalLine | GapChunk
 
 
 def endBeforeLong(octets: bytes, end: int, limit: int) -> int:

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ._chunks import Chunk, FinalLine, Gap, LineChunk, endBeforeLong
+from ._chunks import Chunk, FinalLine, GapChunk, LineChunk, endBeforeLong
 from ._contents import AcknowledgedPosition, Content, Proof
 from ._held import HeldContent
 from ._reader import ANCHOR_OCTETS, Changed, ContentFile
@@ -220,8 +220,8 @@ class OpenContent(HeldContent):
         if proof.end > self.content.proof.end and not self.content.cut:
             self.content.proof = proof
 
-    def _gap(self, end: int, reason: str) -> Gap:
-        gap = Gap(self.position, end, reason)
+    def _gap(self, end: int, reason: str) -> GapChunk:
+        gap = GapChunk(self.position, end, reason)
         file = None if self.hasChanged else self.file
         if file is not None and end - self.content.proof.end <= SUMMED_GAP_OCTETS_MAX:
             # The checksum that identifies the content covers skipped octets, too.

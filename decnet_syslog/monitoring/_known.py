@@ -16,8 +16,8 @@ __all__ = [
     "ALARMS",
     "EXCERPT_OCTETS_MAX",
     "Committed",
-    "Gap",
     "Presence",
+    "ReportedGap",
     "Stream",
     "Worker",
 ]
@@ -98,7 +98,7 @@ class Stream(NamedTuple):
     at: str
 
 
-class Gap(NamedTuple):
+class ReportedGap(NamedTuple):
     """
     Octets that will never arrive.
 
@@ -172,7 +172,7 @@ class Worker:
     newest: bytes = b""
     newestFrom: Provenance | None = None
     streams: dict[tuple[str, int], Stream] = field(default_factory=dict)
-    lastGaps: list[Gap] = field(default_factory=list)
+    lastGaps: list[ReportedGap] = field(default_factory=list)
     lately: History = field(default_factory=lambda: History(LATELY_STEPS))
     day: History = field(default_factory=lambda: History(DAY_STEPS))
     alarms: dict[str, Alarm] = field(
@@ -214,7 +214,7 @@ class Worker:
             self.gapReason = batch.reason
             self.gapAt = now
             self.lastGaps.append(
-                Gap(name, batch.start, batch.end, batch.reason, who.receivedAt)
+                ReportedGap(name, batch.start, batch.end, batch.reason, who.receivedAt)
             )
             del self.lastGaps[:-GAPS_KEPT]
         if batch.stream is not None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ..journal import Batch
 from ..wire import (
-    Gap,
+    GapRecord,
     Provenance,
     renderGapMessage,
     renderGapRecord,
@@ -64,7 +64,9 @@ def oneLine(message: bytes) -> bytes:
 
 
 def _renderGap(
-    batch: Batch, reason: str, render: Callable[[Gap, Provenance, str, int], bytes]
+    batch: Batch,
+    reason: str,
+    render: Callable[[GapRecord, Provenance, str, int], bytes],
 ) -> tuple[bytes]:
     # The first octets of a message that belongs to no file. The journal may have lost a batch
     # that belongs to none: then there are no octets.

@@ -23,7 +23,7 @@ from zlib import crc32
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from ..files import PLAIN, Chunk, FollowedFiles, Gap, OpenContent
+from ..files import PLAIN, Chunk, FollowedFiles, GapChunk, OpenContent
 from ..wire import ControlLine
 from ._connection import IClock, IConnection
 from ._counts import Counts
@@ -118,7 +118,7 @@ class PlainSender:
         there = content.acknowledged
         _, base, crc = self._round.get(content, (0, there.base, there.crc))
         octets = chunk.end - chunk.start
-        if isinstance(chunk, Gap):
+        if isinstance(chunk, GapChunk):
             # A plain peer cannot receive a gap record, so the gap is only logged.
             self._counts.skipped(octets, chunk.reason)
             self._log.warn(

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         Oversize,
         encodeFrames,
     )
-    from ._gap import Gap, renderGapMessage, renderGapRecord
+    from ._gap import GapRecord, renderGapMessage, renderGapRecord
     from ._hostname import firstContradiction
     from ._protocol import OctetCountedReceiver
     from ._proxyheader import ProxyError, ProxyHeader, parseProxyHeader
@@ -94,7 +94,7 @@ __all__ = [
     "ControlLine",
     "ForwarderReport",
     "FramingError",
-    "Gap",
+    "GapRecord",
     "Lines",
     "OctetCountedReceiver",
     "Oversize",
@@ -129,7 +129,7 @@ if not TYPE_CHECKING:
         ),
         _diagnosis="diagnose diagnoseHandshake",
         _framing="FramingError Lines MESSAGE_OCTETS_MAX Oversize encodeFrames",
-        _gap="Gap renderGapMessage renderGapRecord",
+        _gap="GapRecord renderGapMessage renderGapRecord",
         _hostname="firstContradiction",
         _protocol="OctetCountedReceiver",
         _proxyheader="ProxyError ProxyHeader parseProxyHeader",

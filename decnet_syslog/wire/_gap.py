@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from ._record import Provenance, ours, shown, wholeSeconds
 
-__all__ = ["Gap", "renderGapMessage", "renderGapRecord"]
+__all__ = ["GapRecord", "renderGapMessage", "renderGapRecord"]
 
 # log audit (13), warning (4).
 PRI = 108
@@ -28,7 +28,7 @@ SERVICE = "decnet-syslog"
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class GapRecord:
     """
     The octets [start, end) of a file, and why they will not arrive.
 
@@ -56,7 +56,7 @@ def _first(octets: bytes) -> str:
     return _plain(octets.decode("latin-1"))
 
 
-def _text(gap: Gap, provenance: Provenance) -> str:
+def _text(gap: GapRecord, provenance: Provenance) -> str:
     """The gap as a sentence."""
     if gap.first is not None:
         return (
@@ -70,7 +70,9 @@ def _text(gap: Gap, provenance: Provenance) -> str:
     )
 
 
-def _message(gap: Gap, provenance: Provenance, stream: str, generation: int) -> str:
+def _message(
+    gap: GapRecord, provenance: Provenance, stream: str, generation: int
+) -> str:
     """The gap as a message. HOSTNAME is NILVALUE: the master's name is unknown here."""
     params = {
         "worker": provenance.worker,
@@ -91,14 +93,14 @@ def _message(gap: Gap, provenance: Provenance, stream: str, generation: int) -> 
 
 
 def renderGapMessage(
-    gap: Gap, provenance: Provenance, stream: str, generation: int
+    gap: GapRecord, provenance: Provenance, stream: str, generation: int
 ) -> bytes:
     """The gap as a line of the raw log: a message (RFC 5424), and LF."""
     return _message(gap, provenance, stream, generation).encode("ascii") + b"\n"
 
 
 def renderGapRecord(
-    gap: Gap, provenance: Provenance, stream: str, generation: int
+    gap: GapRecord, provenance: Provenance, stream: str, generation: int
 ) -> bytes:
     """The gap as a line of JSON, with the keys of a record and C{gap}."""
     facts: dict[str, object] = {

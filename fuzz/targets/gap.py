@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from decnet_syslog.wire import Gap, Provenance, renderGapMessage, renderGapRecord
+from decnet_syslog.wire import GapRecord, Provenance, renderGapMessage, renderGapRecord
 from decnet_syslog.wire._rfc5424 import parseMessage
 
 from ..source import Source
@@ -36,7 +36,7 @@ def run(octets: bytes) -> None:
     stream = source.rest().decode("utf-8", "surrogateescape")
     received = "2026-04-18T01:02:03.000004Z"
     who = Provenance(worker, "f", "a", received, log if generation % 2 else None)
-    gap = Gap(start, start + 1 + generation, reason)
+    gap = GapRecord(start, start + 1 + generation, reason)
     line = renderGapMessage(gap, who, stream, generation)
     assert line.endswith(b"\n")
     message = parseMessage(line[:-1])

@@ -37,7 +37,7 @@ from decnet_syslog.files import (
     AcknowledgedPosition,
     FileId,
     FollowedFiles,
-    Gap,
+    GapChunk,
     OpenContent,
     StateStore,
     Vanished,
@@ -293,7 +293,7 @@ class FilesHistory:
         assert chunk.start == held.offset, (one, chunk, held)
         held.offset = chunk.end
         self.ledger.number += 1
-        if isinstance(chunk, Gap):
+        if isinstance(chunk, GapChunk):
             held.base, held.crc = chunk.end, 0
             self.ledger.gapOctets += chunk.end - chunk.start
         else:

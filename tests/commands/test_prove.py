@@ -15,7 +15,7 @@ from decnet_syslog.cli import main
 from decnet_syslog.commands import prove
 from decnet_syslog.commands.pair import countLines
 from decnet_syslog.commands.verify import Difference, compare
-from decnet_syslog.wire._gap import Gap, renderGapRecord
+from decnet_syslog.wire._gap import GapRecord, renderGapRecord
 from decnet_syslog.wire._record import Provenance
 from decnet_syslog.worker import _protocol as protocol
 
@@ -65,7 +65,7 @@ class CompareTests(SynchronousTestCase):
         self.file(b"new\nincomplete")
         found = self.records(
             renderRecords([b"one", b"", b"\xff"], WHO, 0),
-            renderGapRecord(Gap(7, 15, "lag-cap"), WHO, "a" * 32, 0),
+            renderGapRecord(GapRecord(7, 15, "lag-cap"), WHO, "a" * 32, 0),
             renderRecords([b"last"], WHO, 15),
             renderRecords([b"new"], WHO, 0),
         )

@@ -24,7 +24,7 @@ from decnet_syslog.commands.records import Filter, asText, message
 from decnet_syslog.commands.tail import Options, Tail
 from decnet_syslog.commands.tailing import Followed, findLast
 from decnet_syslog.errors import UserError
-from decnet_syslog.wire._gap import Gap, renderGapRecord
+from decnet_syslog.wire._gap import GapRecord, renderGapRecord
 from decnet_syslog.wire._record import Provenance
 
 from ..peers import PairTestCase
@@ -270,12 +270,14 @@ class ShownTests(SynchronousTestCase):
         self.assertEqual(
             shown.partition(": ")[0], "2026-04-18T00:00:01 w2 (says x):GAP:)"
         )
-        gap = renderGapRecord(Gap(5, 9, "lag\x1b[2J"), provenance("w2"), "5" * 32, 0)
+        gap = renderGapRecord(
+            GapRecord(5, 9, "lag\x1b[2J"), provenance("w2"), "5" * 32, 0
+        )
         self.assertEqual(
             self.text(gap),
             "2026-04-18T00:00:01 w2 GAP: octets 5 to 9 of /l were lost: lag\\x1b[2J",
         )
-        long = Gap(0, 9000, "oversize", b"a\x1b[2J")
+        long = GapRecord(0, 9000, "oversize", b"a\x1b[2J")
         self.assertEqual(
             self.text(renderGapRecord(long, provenance("w2"), "", 0)),
             "2026-04-18T00:00:01 w2 GAP: a message of 9000 octets was not accepted: oversize;"
@@ -399,7 +401,7 @@ class TailTests(DirectoryTestCase):
             self.assertTrue(Filter(["w1"]).wants(line))
             self.assertTrue(Filter([]).wants(line))
             self.assertFalse(Filter(["w2"]).wants(line))
-        gap = renderGapRecord(Gap(5, 9, "r"), provenance("w1"), "5" * 32, 0)
+        gap = renderGapRecord(GapRecord(5, 9, "r"), provenance("w1"), "5" * 32, 0)
         self.assertTrue(Filter(["w1"]).wants(gap))
 
 

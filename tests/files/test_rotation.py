@@ -11,7 +11,7 @@ from typing import Any
 from unittest import mock
 from zlib import crc32
 
-from decnet_syslog.files import Gap, Vanished, _examine
+from decnet_syslog.files import GapChunk, Vanished, _examine
 from decnet_syslog.files._directories import Siblings
 from decnet_syslog.files._finish import QUIET_S
 
@@ -529,7 +529,7 @@ class CopiedEarlierTests(TailTestCase):
         self.files.poll()
         (one,) = self.files.opened
         chunk = one.read(64)
-        assert chunk is not None and not isinstance(chunk, Gap)
+        assert chunk is not None and not isinstance(chunk, GapChunk)
         os.truncate(self.path, 0)
         self.append(b"new\n")
         for _ in range(3):

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.wire._gap import Gap, renderGapMessage, renderGapRecord
+from decnet_syslog.wire._gap import GapRecord, renderGapMessage, renderGapRecord
 from decnet_syslog.wire._record import Provenance, record
 from decnet_syslog.wire._rfc5424 import parseMessage
 
@@ -19,7 +19,7 @@ from ..records import renderRecords
 NOW = "2026-04-18T01:02:03.000004Z"
 WHO = Provenance("w1", "sha-256:AA", "192.0.2.1:5", NOW, "/var/log/x")
 STREAM = "0123456789abcdef" * 2
-GAP = Gap(5, 9, "lag-cap")
+GAP = GapRecord(5, 9, "lag-cap")
 
 quick = settings(deadline=None, derandomize=True, database=None, max_examples=300)
 # Including surrogates: a file name is octets, and Python represents them so.
@@ -56,7 +56,7 @@ class MessageTests(SynchronousTestCase):
     def test_hostileText(self, log: str, reason: str, worker: str) -> None:
         """Text from a worker cannot end a line, a value or an element."""
         who = replace(WHO, log=log, worker=worker)
-        octets = renderGapMessage(Gap(0, 1, reason), who, STREAM, 0)
+        octets = renderGapMessage(GapRecord(0, 1, reason), who, STREAM, 0)
         self.assertEqual(octets[-1:], b"\n")
         self.assertTrue(all(0x20 <= octet < 0x7F for octet in octets[:-1]))
         message = parseMessage(octets[:-1])
@@ -121,7 +121,7 @@ class RecordTests(SynchronousTestCase):
         For an oversize message, the message and the record both contain its first
         octets unchanged.
         """
-        gap, who = Gap(0, 10**7, "oversize", first), replace(WHO, log=None)
+        gap, who = GapRecord(0, 10**7, "oversize", first), replace(WHO, log=None)
         made = json.loads(renderGapRecord(gap, who, "", 0))
 
         def back(text: str) -> bytes:
@@ -151,7 +151,7 @@ class RecordTests(SynchronousTestCase):
         intact.
         """
         who = replace(WHO, log=log, worker=worker)
-        octets = renderGapRecord(Gap(0, 1, reason), who, STREAM, 0)
+        octets = renderGapRecord(GapRecord(0, 1, reason), who, STREAM, 0)
         self.assertEqual((octets.count(b"\n"), octets[-1:]), (1, b"\n"))
         self.assertTrue(octets.isascii())
         made = json.loads(octets)
