@@ -18,8 +18,8 @@ __all__ = [
     "Committed",
     "Presence",
     "ReportedGap",
-    "Stream",
-    "Worker",
+    "SentFile",
+    "WorkerState",
 ]
 
 # A problem counts as over when it has been gone for this long, in seconds.
@@ -84,7 +84,7 @@ class Committed(Protocol):
     def reason(self) -> str | None: ...
 
 
-class Stream(NamedTuple):
+class SentFile(NamedTuple):
     """
     A file that sent octets.
 
@@ -129,7 +129,7 @@ class Presence:
 
 
 @dataclass
-class Worker:
+class WorkerState:
     """
     One name.
 
@@ -171,7 +171,7 @@ class Worker:
     gapAt: float | None = None
     newest: bytes = b""
     newestFrom: Provenance | None = None
-    streams: dict[tuple[str, int], Stream] = field(default_factory=dict)
+    streams: dict[tuple[str, int], SentFile] = field(default_factory=dict)
     lastGaps: list[ReportedGap] = field(default_factory=list)
     lately: History = field(default_factory=lambda: History(LATELY_STEPS))
     day: History = field(default_factory=lambda: History(DAY_STEPS))
@@ -223,7 +223,7 @@ class Worker:
                 self.ends[key] = batch.end
             streams = self.streams
             streams.pop(key, None)
-            streams[key] = Stream(name, batch.end, who.receivedAt)
+            streams[key] = SentFile(name, batch.end, who.receivedAt)
             if len(streams) > STREAMS_KEPT:
                 del streams[next(iter(streams))]
 

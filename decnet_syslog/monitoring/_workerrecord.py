@@ -7,12 +7,12 @@ from typing import Any
 
 from ._events import Event
 from ._history import DAY_S, LATELY_S
-from ._known import EXCERPT_OCTETS_MAX, Worker
+from ._known import EXCERPT_OCTETS_MAX, WorkerState
 
 __all__ = ["newestRecord", "workerRecord"]
 
 
-def newestRecord(worker: Worker, hidden: bool) -> dict[str, Any] | None:
+def newestRecord(worker: WorkerState, hidden: bool) -> dict[str, Any] | None:
     """
     The beginning of a worker's newest line, unescaped, with its provenance. An octet that is not
     UTF-8 becomes C{\\xNN}.
@@ -34,7 +34,7 @@ def newestRecord(worker: Worker, hidden: bool) -> dict[str, Any] | None:
 def workerRecord(
     status: Mapping[str, Any],
     fact: Mapping[str, Any],
-    worker: Worker,
+    worker: WorkerState,
     recent: Iterable[Event],
 ) -> dict[str, Any]:
     """
