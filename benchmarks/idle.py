@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from decnet_syslog.commands.pair import Pair, Worker
+from decnet_syslog.commands.pair import LocalCluster, LocalWorker
 
 from .processes import usage
 from .report import save, scratch, table
@@ -131,10 +131,10 @@ class _Run:
     def __init__(
         self, directory: Path, files: int, followed: int, idleS: float
     ) -> None:
-        self.pair = Pair(directory)
+        self.pair = LocalCluster(directory)
         self.logs = _Logs(directory / "logs", files, followed)
         self.idleS = idleS
-        self.worker: Worker = self.pair.enroll(
+        self.worker: LocalWorker = self.pair.enroll(
             "w1", [f"--log-file={self.logs.home}/live-*.log"]
         )
         forwarder = self.worker.forwarder

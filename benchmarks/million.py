@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from decnet_syslog.commands.pair import Pair, Process
+from decnet_syslog.commands.pair import LocalCluster, Process
 
 LINE = (
     b"<134>1 2026-04-18T00:00:00.%06d+00:00 decky%02d ssh 1234 auth_attempt"
@@ -67,7 +67,7 @@ def main() -> int:
     parser.add_argument("--lines", type=int, default=1_000_000)
     arguments = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-million-"))
-    pair = Pair(directory)
+    pair = LocalCluster(directory)
     worker = pair.enroll("decky-01", ["--max-lag-bytes=0"])
     try:
         write(worker.file, arguments.lines)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import decnet_syslog
-from decnet_syslog.commands.pair import Pair, Process
+from decnet_syslog.commands.pair import LocalCluster, Process
 from decnet_syslog.errors import UserError
 from decnet_syslog.trust import Authority
 
@@ -129,7 +129,7 @@ class Ours(Side):
         # As pip does at installation: a checkout may have no bytecode.
         compileall.compile_dir(Path(decnet_syslog.__file__).parent, quiet=1)
         # The fleet shares a few certificates.
-        self._pair = Pair(directory, ["--max-connections-per-worker=20000"])
+        self._pair = LocalCluster(directory, ["--max-connections-per-worker=20000"])
         self._senders: list[Process] = []
         self.host, self.port = self._pair.host, self._pair.port
         self.rawPath = self._pair.logPath

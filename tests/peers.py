@@ -15,7 +15,7 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.commands.pair import Pair
+from decnet_syslog.commands.pair import LocalCluster
 
 __all__ = ["EXAMPLES", "PairTestCase", "example", "requireModule", "requirePeer"]
 
@@ -82,9 +82,11 @@ class PairTestCase(SynchronousTestCase):
         self.children: list[subprocess.Popen[bytes]] = []
         self.addCleanup(self._endChildren)
 
-    def pair(self, options: Sequence[str] = (), port: int | None = None) -> Pair:
+    def pair(
+        self, options: Sequence[str] = (), port: int | None = None
+    ) -> LocalCluster:
         """A master that is not started yet."""
-        pair = Pair(self.directory, options, port)
+        pair = LocalCluster(self.directory, options, port)
         self.addCleanup(pair.stop)
         return pair
 
@@ -106,7 +108,9 @@ class PairTestCase(SynchronousTestCase):
             child.kill()
             child.wait()
 
-    def waitFor(self, pair: Pair, condition: Callable[[], bool], what: str) -> None:
+    def waitFor(
+        self, pair: LocalCluster, condition: Callable[[], bool], what: str
+    ) -> None:
         """Wait for a condition; on failure show the output of every process."""
         try:
             pair.wait(condition, what)
@@ -117,13 +121,13 @@ class PairTestCase(SynchronousTestCase):
             )
             raise AssertionError(f"{error}{said}") from None
 
-    def waitForLines(self, pair: Pair, count: int) -> list[bytes]:
+    def waitForLines(self, pair: LocalCluster, count: int) -> list[bytes]:
         """Wait for a number of lines in master.log."""
         self.waitForFile(pair, pair.logPath, count)
         self.waitForFile(pair, pair.jsonPath, count)
         return pair.logPath.read_bytes().splitlines(keepends=True)
 
-    def waitForFile(self, pair: Pair, path: Path, count: int) -> bytes:
+    def waitForFile(self, pair: LocalCluster, path: Path, count: int) -> bytes:
         """Wait for a number of lines in a file."""
         self.waitFor(
             pair,

@@ -14,7 +14,7 @@ from twisted.python import usage
 
 from ..errors import UserError
 from ..options import Described
-from .pair import Pair, Worker, countLines, newDirectory
+from .pair import LocalCluster, LocalWorker, countLines, newDirectory
 
 __all__ = ["Options", "run"]
 
@@ -88,14 +88,14 @@ def _show(path: Path, seen: int, most: int) -> int:
     return len(records)
 
 
-def _write(workers: list[Worker], numbers: range) -> None:
+def _write(workers: list[LocalWorker], numbers: range) -> None:
     for number in numbers:
         for worker in workers:
             worker.append(line(worker.name, number))
         time.sleep(0.002)
 
 
-def _delivered(pair: Pair, count: int) -> None:
+def _delivered(pair: LocalCluster, count: int) -> None:
     pair.wait(
         lambda: (
             pair.jsonPath.exists() and pair.jsonPath.read_bytes().count(b"\n") >= count
@@ -104,7 +104,7 @@ def _delivered(pair: Pair, count: int) -> None:
     )
 
 
-def _demonstrate(pair: Pair, lines: int) -> int:
+def _demonstrate(pair: LocalCluster, lines: int) -> int:
     workers = [pair.enroll(name) for name in NAMES]
     _say(
         f"  certificate authority, master and {len(workers)} workers in {pair.directory}"
@@ -140,7 +140,7 @@ def _demonstrate(pair: Pair, lines: int) -> int:
     return _count(pair, workers)
 
 
-def _count(pair: Pair, workers: list[Worker]) -> int:
+def _count(pair: LocalCluster, workers: list[LocalWorker]) -> int:
     records = [json.loads(record) for record in pair.jsonPath.read_bytes().splitlines()]
     bad = 0
     _say("\nworker     written  delivered  lost  repeated")
@@ -172,7 +172,7 @@ def run(options: Options) -> int:
     """Run the demo. The exit status."""
     directory = newDirectory(options["directory"], "demo")
     _say("decnet-syslog demo: a master and two workers on this machine")
-    pair = Pair(directory)
+    pair = LocalCluster(directory)
     keep = options["keep"]
     try:
         status = _demonstrate(pair, options["lines"])

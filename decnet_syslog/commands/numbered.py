@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from .pair import Worker
+from .pair import LocalWorker
 
 __all__ = [
     "Tally",
@@ -39,7 +39,7 @@ class Writer(threading.Thread):
     @ivar lock: held while lines are written: take it to rotate a log.
     """
 
-    def __init__(self, workers: Sequence[Worker], seed: int, rate: float) -> None:
+    def __init__(self, workers: Sequence[LocalWorker], seed: int, rate: float) -> None:
         """
         @param rate: lines a second for each worker, on average.
         """
@@ -58,7 +58,7 @@ class Writer(threading.Thread):
                 for worker in self.workers:
                     self._write(worker)
 
-    def _write(self, worker: Worker) -> None:
+    def _write(self, worker: LocalWorker) -> None:
         lines = []
         # A tick's share: at random from none to double; a fractional part adds a line sometimes.
         wanted = 2 * self._rate * TICK_S

@@ -23,7 +23,14 @@ from pathlib import Path
 from ..errors import UserError
 from ..trust import Authority
 
-__all__ = ["Pair", "Process", "Worker", "countLines", "freePort", "newDirectory"]
+__all__ = [
+    "LocalCluster",
+    "LocalWorker",
+    "Process",
+    "countLines",
+    "freePort",
+    "newDirectory",
+]
 
 _TWISTD = "from twisted.scripts.twistd import run; run()"
 
@@ -115,7 +122,7 @@ class Process:
 
 
 @dataclass
-class Worker:
+class LocalWorker:
     """A worker: its name, its log file, its forwarder."""
 
     name: str
@@ -129,7 +136,7 @@ class Worker:
             file.write(octets)
 
 
-class Pair:
+class LocalCluster:
     """
     A master with its listener, and workers.
 
@@ -154,7 +161,7 @@ class Pair:
         self.caDirectory = directory / "ca"
         self.authority = Authority.create(self.caDirectory)
         self.authority.masterIdentity([self.host])
-        self.workers: list[Worker] = []
+        self.workers: list[LocalWorker] = []
         self.listener = Process(
             [
                 "decnet-listener",
@@ -169,7 +176,7 @@ class Pair:
             directory / "listener.out",
         )
 
-    def enroll(self, name: str, options: Sequence[str] = ()) -> Worker:
+    def enroll(self, name: str, options: Sequence[str] = ()) -> LocalWorker:
         """Make a worker, with its certificates and its forwarder."""
         home = self.directory / name
         home.mkdir()
@@ -188,7 +195,7 @@ class Pair:
             ],
             home / "forwarder.out",
         )
-        worker = Worker(name, file, bundle, forwarder)
+        worker = LocalWorker(name, file, bundle, forwarder)
         self.workers.append(worker)
         return worker
 

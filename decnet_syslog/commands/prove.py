@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ..options import Described
 from .numbered import Tally, Writer, delivered, progress, recorded, table
-from .pair import Pair, Worker, newDirectory
+from .pair import LocalCluster, LocalWorker, newDirectory
 from .proxy import Proxy
 
 __all__ = ["Options", "run"]
@@ -80,7 +80,7 @@ class _Trial:
         self.faults: Counter[str] = Counter()
         self.full = self._mount(directory / "small")
         small = [f"--json-path={directory}/small/full.json"] if self.full else []
-        self.pair = Pair(directory, small)
+        self.pair = LocalCluster(directory, small)
         self.proxy = Proxy(self.pair.host, self.pair.port)
         self.workers = [
             self.pair.enroll(name, [f"--master-port={self.proxy.port}"])
@@ -191,7 +191,7 @@ class _Trial:
         for process in self.pair.processes:
             process.start()
 
-    def _begun(self, worker: Worker) -> bool:
+    def _begun(self, worker: LocalWorker) -> bool:
         path = self.pair.logPath
         return (
             path.exists()

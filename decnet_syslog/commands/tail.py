@@ -17,7 +17,7 @@ from ..trust import NameRefused, checkName
 from .records import Filter, printedAs
 from .tailing import Followed, Place, findLast, rotatedFrom
 
-__all__ = ["Options", "Tail", "run"]
+__all__ = ["Options", "RecordFollower", "run"]
 
 # The listener's default file, and the file in the README and the unit.
 PLACES = (
@@ -122,7 +122,7 @@ Examples:
         self["file"] = os.path.abspath(os.path.expanduser(self["file"]))
 
 
-class Tail:
+class RecordFollower:
     """
     Files of records, shown from their last wanted lines on.
 
@@ -237,7 +237,7 @@ class Tail:
             file.close()
 
 
-def _tellOfSearch(options: Options, tail: Tail) -> None:
+def _tellOfSearch(options: Options, tail: RecordFollower) -> None:
     """Explain why fewer lines were shown than expected."""
     far = tail.searched >= options["search"]
     if not options["lines"] or (tail.found and not far):
@@ -264,7 +264,7 @@ def run(options: Options) -> int:
     def show(line: bytes, record: Mapping[str, Any]) -> None:
         out.write(asOctets(line, record) + b"\n")
 
-    tail = Tail(options["file"], options.workers, show)
+    tail = RecordFollower(options["file"], options.workers, show)
     try:
         tail.start(options["lines"], options["search"])
         out.flush()

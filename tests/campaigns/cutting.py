@@ -26,7 +26,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater, react
 
-from decnet_syslog.commands.pair import Pair, Worker
+from decnet_syslog.commands.pair import LocalCluster, LocalWorker
 from decnet_syslog.trust._bundles import Bundle
 from decnet_syslog.trust._contexts import forwarderContext
 from decnet_syslog.worker import _masters as masters
@@ -151,9 +151,9 @@ class Sessions:
     @ivar written: every octet written, in all sessions.
     """
 
-    def __init__(self, reactor: Any, pair: Pair) -> None:
+    def __init__(self, reactor: Any, pair: LocalCluster) -> None:
         self._reactor = reactor
-        self._worker: Worker = pair.enroll("w1")
+        self._worker: LocalWorker = pair.enroll("w1")
         self._worker.file.touch()
         self._count = 0
         self._context = forwarderContext(
@@ -261,7 +261,7 @@ def everyOctet(
     @return: the number of cuts by direction and kind.
     """
     steps = list(steps)
-    pair = Pair(directory)
+    pair = LocalCluster(directory)
     sessions = Sessions(reactor, pair)
     counts: dict[str, int] = {}
     # Reconnection delays are tested elsewhere.

@@ -35,7 +35,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from decnet_syslog.commands.pair import Pair
+from decnet_syslog.commands.pair import LocalCluster
 from decnet_syslog.errors import UserError
 
 __all__ = ["FAULTS", "SUBJECTS", "WHENS", "Cell", "Result", "run"]
@@ -190,7 +190,7 @@ class Run:
                 size = "24m" if place.kind == "journal" else "4m"
                 place.isSmall = self._mount(place.directory, size)
         journal, raw, records = [place.path for place in self.places]
-        self.pair = Pair(directory)
+        self.pair = LocalCluster(directory)
         self.pair.listener.arguments = [
             "decnet-listener",
             f"--host={self.pair.host}",

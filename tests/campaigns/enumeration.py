@@ -21,7 +21,7 @@ import threading
 import time
 from pathlib import Path
 
-from decnet_syslog.commands.pair import Pair, Process
+from decnet_syslog.commands.pair import LocalCluster, Process
 
 __all__ = ["CALLS", "EIO", "Reader", "attempt", "enumerate_"]
 
@@ -114,7 +114,7 @@ def attempt(
         process may continue after it.
     @raise AssertionError: something was lost, repeated, out of order, or vanished.
     """
-    pair = Pair(directory)
+    pair = LocalCluster(directory)
     worker = pair.enroll("w1", ["--poll-interval=0.1"])
     process: Process = pair.listener if side == "listener" else worker.forwarder
     reader = Reader(pair.logPath)

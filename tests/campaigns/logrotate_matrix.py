@@ -34,7 +34,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from decnet_syslog.commands.pair import Pair, Worker
+from decnet_syslog.commands.pair import LocalCluster, LocalWorker
 from decnet_syslog.errors import UserError
 
 from ..rotators import KINDS, Kind, Rotator
@@ -148,13 +148,13 @@ class Trial:
 
     def __init__(self, directory: Path, kind: Kind, state: str) -> None:
         self.kind, self.state = kind, state
-        self.pair = Pair(directory)
+        self.pair = LocalCluster(directory)
         self.home = directory / "logs"
         self.home.mkdir(mode=0o755)
         self.rotator = Rotator(self.home, kind)
         # Later options count.
         options = [f"--log-file={self.rotator.follow}", *self.rotator.options]
-        self.worker: Worker = self.pair.enroll("w1", options)
+        self.worker: LocalWorker = self.pair.enroll("w1", options)
         self.worker.forwarder.arguments = [
             argument
             for argument in self.worker.forwarder.arguments

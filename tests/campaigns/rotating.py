@@ -22,7 +22,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from decnet_syslog.commands.pair import Pair, Worker
+from decnet_syslog.commands.pair import LocalCluster, LocalWorker
 
 from ..peers import requirePeer
 
@@ -58,7 +58,7 @@ class Outcome:
 class Writer(threading.Thread):
     """Writes numbered lines until stopped."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: LocalWorker) -> None:
         super().__init__(daemon=True)
         self._worker = worker
         self._over = threading.Event()
@@ -81,7 +81,7 @@ COPYTRUNCATE = ("copytruncate", "compress", "delaycompress")
 
 
 def rotateUnderLoad(
-    pair: Pair,
+    pair: LocalCluster,
     rotations: int,
     interval: float,
     dice: random.Random,
@@ -129,13 +129,13 @@ def rotateUnderLoad(
     return outcome(pair, worker, writer.number, rotations, stopped)
 
 
-def arrived(pair: Pair, line: bytes) -> bool:
+def arrived(pair: LocalCluster, line: bytes) -> bool:
     """Whether a line is in master.log."""
     return pair.logPath.exists() and line in pair.logPath.read_bytes()[-4096:]
 
 
 def outcome(
-    pair: Pair, worker: Worker, number: int, rotations: int, stopped: int
+    pair: LocalCluster, worker: LocalWorker, number: int, rotations: int, stopped: int
 ) -> Outcome:
     """Count the lines."""
     contents = [
@@ -184,7 +184,7 @@ def missingFrom(contents: list[bytes], there: Set[bytes]) -> list[bytes]:
 def main(rotations: int, seed: int) -> int:
     """Rotate for some time. Returns the exit status."""
     directory = Path(tempfile.mkdtemp(prefix="decnet-syslog-rotating-"))
-    pair = Pair(directory)
+    pair = LocalCluster(directory)
     try:
         result = rotateUnderLoad(pair, rotations, 1.0, random.Random(seed))
     finally:

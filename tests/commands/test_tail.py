@@ -21,7 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.commands import tail, tailing
 from decnet_syslog.commands.records import Filter, asText, message
-from decnet_syslog.commands.tail import Options, Tail
+from decnet_syslog.commands.tail import Options, RecordFollower
 from decnet_syslog.commands.tailing import Followed, findLast
 from decnet_syslog.errors import UserError
 from decnet_syslog.wire._gap import GapRecord, renderGapRecord
@@ -312,8 +312,8 @@ class TailTests(DirectoryTestCase):
 
     def tail(
         self, *workers: str, path: Path | None = None, count: int = 2, most: int = 2**30
-    ) -> Tail:
-        tail = Tail(str(path or self.path), workers, self.show)
+    ) -> RecordFollower:
+        tail = RecordFollower(str(path or self.path), workers, self.show)
         self.addCleanup(tail.close)
         tail.start(count, most)
         return tail

@@ -9,7 +9,7 @@ import ssl
 import subprocess
 from pathlib import Path
 
-from decnet_syslog.commands.pair import Pair, Process
+from decnet_syslog.commands.pair import LocalCluster, Process
 
 from ..peers import PairTestCase, example, requirePeer
 
@@ -30,7 +30,7 @@ class BalancedTests(PairTestCase):
     documentation.
     """
 
-    def balance(self, pair: Pair, port: int) -> subprocess.Popen[bytes]:
+    def balance(self, pair: LocalCluster, port: int) -> subprocess.Popen[bytes]:
         """Start HAProxy in front of the listener."""
         configuration = self.directory / "haproxy.cfg"
         configuration.write_text(
@@ -92,7 +92,7 @@ class BalancedTests(PairTestCase):
 class SharedPortTests(PairTestCase):
     """Listeners that share a port by C{--reuse-port}."""
 
-    def send(self, pair: Pair, bundle: Path, number: int) -> None:
+    def send(self, pair: LocalCluster, bundle: Path, number: int) -> None:
         """Send one line on a new connection."""
         context = ssl.create_default_context(cafile=str(bundle / "ca.crt"))
         context.check_hostname = False

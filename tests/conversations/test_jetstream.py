@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 from decnet_syslog.commands.pair import (
-    Pair,
+    LocalCluster,
+    LocalWorker,
     Process,
-    Worker,
     countLines,
     freePort,
 )
@@ -36,7 +36,7 @@ class RunningTestCase(NatsTestCase):
         """
         self.journal = journal
         self.home = self.directory()
-        self.pair = Pair(self.home)
+        self.pair = LocalCluster(self.home)
         self.addCleanup(self.pair.stop)
         self.pair.listener.arguments = [
             "decnet-listener",
@@ -70,7 +70,7 @@ class RunningTestCase(NatsTestCase):
         process.start()
         return process
 
-    def append(self, worker: Worker, count: int) -> None:
+    def append(self, worker: LocalWorker, count: int) -> None:
         """Write a number of lines."""
         fresh = [
             b"<13>1 2026-01-01T00:00:00Z h a - - - line %06d\n"

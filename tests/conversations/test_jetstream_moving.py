@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from decnet_syslog.commands.pair import Pair, Process, countLines
+from decnet_syslog.commands.pair import LocalCluster, Process, countLines
 
 from ..natsserver import ROOMY, NatsTestCase, waitUntil
 
@@ -19,7 +19,7 @@ class MovingTests(NatsTestCase):
     def setUp(self) -> None:
         self.nats = self.server(ROOMY)
         self.home = self.directory()
-        self.pair = Pair(self.home)
+        self.pair = LocalCluster(self.home)
         self.addCleanup(self.pair.stop)
         self.written: list[bytes] = []
         self.worker = self.pair.enroll("w1", ["--on-new-master=resume"])

@@ -14,7 +14,7 @@ import subprocess
 from pathlib import Path
 from unittest import SkipTest
 
-from decnet_syslog.commands.pair import Pair
+from decnet_syslog.commands.pair import LocalCluster
 
 from ..campaigns import diskmatrix
 from ..campaigns.diskmatrix import Cell
@@ -83,7 +83,7 @@ class FullTests(PairTestCase):
         self.addCleanup(subprocess.run, ["umount", "-l", str(path)], check=True)
         return path
 
-    def full(self) -> tuple[Pair, Path]:
+    def full(self) -> tuple[LocalCluster, Path]:
         """Both outputs on a disk that has become full."""
         small = self.small()
         pair = self.pair(
@@ -114,14 +114,14 @@ class FullTests(PairTestCase):
                         numbers += [int(n) for n in _LINE.findall(line)]
             self.assertEqual(sorted(numbers), list(range(30_000)), ending)
 
-    def arrived(self, pair: Pair, small: Path) -> bool:
+    def arrived(self, pair: LocalCluster, small: Path) -> bool:
         """Whether the last line is in both outputs."""
         return all(
             (small / name).exists() and b"number 29999 " in (small / name).read_bytes()
             for name in ("full.log", "full.json")
         )
 
-    def make(self, small: Path, pair: Pair) -> None:
+    def make(self, small: Path, pair: LocalCluster) -> None:
         """Enlarge the disk, and wait for the last line."""
         subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
         self.waitFor(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from decnet_syslog.commands.pair import Pair, Worker
+from decnet_syslog.commands.pair import LocalCluster, LocalWorker
 
 from ..peers import PairTestCase, example, requirePeer
 
@@ -27,7 +27,7 @@ class RsyslogTests(PairTestCase):
             program, "-n", "-f", str(path), "-i", str(self.directory / "rsyslog.pid")
         )
 
-    def sender(self, pair: Pair, worker: Worker, template: str) -> None:
+    def sender(self, pair: LocalCluster, worker: LocalWorker, template: str) -> None:
         self.rsyslog(
             example(
                 "rsyslog-to-listener.conf",
@@ -40,7 +40,7 @@ class RsyslogTests(PairTestCase):
             )
         )
 
-    def receiver(self, pair: Pair, received: Path) -> None:
+    def receiver(self, pair: LocalCluster, received: Path) -> None:
         self.rsyslog(
             example(
                 "rsyslog-from-forwarder.conf",

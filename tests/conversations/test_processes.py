@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from unittest import SkipTest
 
-from decnet_syslog.commands.pair import Pair, Worker
+from decnet_syslog.commands.pair import LocalCluster, LocalWorker
 from decnet_syslog.trust._authority import Authority
 from decnet_syslog.trust._bundles import Bundle
 from decnet_syslog.trust._names import fingerprint
@@ -48,7 +48,7 @@ def numbered(first: int, count: int) -> bytes:
 class DeliveryTests(PairTestCase):
     """Lines arrive once, exactly as written."""
 
-    def started(self, *options: str) -> tuple[Pair, Worker]:
+    def started(self, *options: str) -> tuple[LocalCluster, LocalWorker]:
         pair = self.pair()
         worker = pair.enroll("decky-01", options)
         pair.startListener()
@@ -233,7 +233,7 @@ class ImpostorTests(PairTestCase):
     impostor.
     """
 
-    def knock(self, pair: Pair, bundle: Path | None) -> None:
+    def knock(self, pair: LocalCluster, bundle: Path | None) -> None:
         """Connect as any TLS client could, and try to send a line."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False

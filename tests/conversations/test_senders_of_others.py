@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from decnet_syslog.commands.pair import Pair, Worker
+from decnet_syslog.commands.pair import LocalCluster, LocalWorker
 
 from ..peers import EXAMPLES, PairTestCase, example, requireModule, requirePeer
 
@@ -83,8 +83,8 @@ def byLineFeed(lines: Sequence[bytes]) -> bytes:
 class NeighbourTestCase(PairTestCase):
     """A listener, and a worker's bundle for another program."""
 
-    master: Pair
-    worker: Worker
+    master: LocalCluster
+    worker: LocalWorker
 
     def listen(self) -> None:
         """Start the listener."""

@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from decnet_syslog.commands.pair import Pair, Process, Worker
+from decnet_syslog.commands.pair import LocalCluster, LocalWorker, Process
 
 from ..monitoring.test_documentation import documented
 from ..peers import PairTestCase, requirePeer
@@ -53,18 +53,18 @@ class WatchTestCase(PairTestCase):
 
     timeout = 300
 
-    def enrolled(self, *names: str, options: tuple[str, ...] = ()) -> Pair:
+    def enrolled(self, *names: str, options: tuple[str, ...] = ()) -> LocalCluster:
         """A master and its workers, not started yet."""
         pair = self.pair(["--status-port=0", *options])
         for name in names:
             pair.enroll(name, ["--status-port=0"])
         return pair
 
-    def started(self, *names: str, options: tuple[str, ...] = ()) -> Pair:
+    def started(self, *names: str, options: tuple[str, ...] = ()) -> LocalCluster:
         """A master and its workers, running, each with a delivered line."""
         return self.start(self.enrolled(*names, options=options))
 
-    def start(self, pair: Pair) -> Pair:
+    def start(self, pair: LocalCluster) -> LocalCluster:
         """Start all of them."""
         pair.startListener()
         for number, worker in enumerate(pair.workers):
@@ -73,11 +73,13 @@ class WatchTestCase(PairTestCase):
         self.waitForLines(pair, len(pair.workers))
         return pair
 
-    def whenever(self, pair: Pair, condition: Callable[[], object], what: str) -> None:
+    def whenever(
+        self, pair: LocalCluster, condition: Callable[[], object], what: str
+    ) -> None:
         """Wait until a condition about the master's status holds."""
         self.waitFor(pair, lambda: bool(condition()), what)
 
-    def state(self, pair: Pair, worker: Worker) -> str:
+    def state(self, pair: LocalCluster, worker: LocalWorker) -> str:
         """A worker's state in the master's status."""
         states = {w["name"]: w["state"] for w in facts(pair.listener)["workers"]}
         return str(states.get(worker.name))

@@ -13,7 +13,7 @@ import threading
 from collections import Counter
 from pathlib import Path
 
-from decnet_syslog.commands.pair import Pair, Worker
+from decnet_syslog.commands.pair import LocalCluster, LocalWorker
 from decnet_syslog.trust._authority import Authority
 from decnet_syslog.trust._bundles import BUNDLE_FILES, Bundle
 from decnet_syslog.trust._names import fingerprint
@@ -25,7 +25,7 @@ from .test_processes import numbered
 class Writer:
     """Writes numbered lines to workers' files until it is stopped."""
 
-    def __init__(self, *workers: Worker) -> None:
+    def __init__(self, *workers: LocalWorker) -> None:
         self._workers = workers
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._write)
@@ -65,7 +65,7 @@ def replaceBundle(home: Path, new: Path) -> None:
         os.replace(home / f".{name}", home / name)
 
 
-def knock(pair: Pair, bundle: Path) -> str:
+def knock(pair: LocalCluster, bundle: Path) -> str:
     """
     Connect to a listener with a bundle, as a plain sender. Returns the alert, or
     nothing after a second.
@@ -92,7 +92,7 @@ def knock(pair: Pair, bundle: Path) -> str:
 class RunningTests(PairTestCase):
     """Two workers that send continuously."""
 
-    def started(self) -> tuple[Pair, Worker, Worker]:
+    def started(self) -> tuple[LocalCluster, LocalWorker, LocalWorker]:
         pair = self.pair()
         one, two = pair.enroll("w1"), pair.enroll("w2")
         pair.startListener()
@@ -102,7 +102,7 @@ class RunningTests(PairTestCase):
         self.waitForLines(pair, 2)
         return pair, one, two
 
-    def delivered(self, pair: Pair) -> dict[str, list[str]]:
+    def delivered(self, pair: LocalCluster) -> dict[str, list[str]]:
         """The messages of each worker, in order."""
         found: dict[str, list[str]] = {}
         for line in pair.jsonPath.read_bytes().splitlines():
@@ -113,7 +113,7 @@ class RunningTests(PairTestCase):
     def expected(self, count: int) -> list[str]:
         return [f"number {n}" for n in range(-1, count)]
 
-    def connections(self, pair: Pair, name: str) -> int:
+    def connections(self, pair: LocalCluster, name: str) -> int:
         return pair.listener.output().count(f"{name} connected from")
 
     def test_revokedWorker(self) -> None:
@@ -152,7 +152,7 @@ class RunningTests(PairTestCase):
             "REVOKED", decnetSyslog("ca", "show", f"--ca-dir={pair.caDirectory}")
         )
 
-    def assertShutOut(self, pair: Pair, bundle: Path, alert: str) -> None:
+    def assertShutOut(self, pair: LocalCluster, bundle: Path, alert: str) -> None:
         """
         Check that a bundle is refused within a second, and that its owner learns the
         reason.

@@ -29,7 +29,7 @@ from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.commands import enroll
-from decnet_syslog.commands.pair import Pair
+from decnet_syslog.commands.pair import LocalCluster
 from decnet_syslog.errors import UserError
 from decnet_syslog.master.tap import Options as ListenerOptions
 from decnet_syslog.monitoring import _port as ports
@@ -325,7 +325,7 @@ class RunningTests(PairTestCase):
 
     timeout = 300
 
-    def started(self) -> tuple[Pair, int]:
+    def started(self) -> tuple[LocalCluster, int]:
         """The listener and its status port."""
         pair = self.pair(["--status-port=0", "--status-address=0.0.0.0"])
         for name in ("alice", "bob"):

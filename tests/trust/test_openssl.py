@@ -14,7 +14,7 @@ from pathlib import Path
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.commands.pair import _TWISTD, Pair
+from decnet_syslog.commands.pair import _TWISTD, LocalCluster
 from decnet_syslog.trust._bundles import Bundle
 from decnet_syslog.trust._openssl import CONFIGURATION, TICKETS_SENT, merged
 
@@ -172,7 +172,9 @@ class ProcessTests(SynchronousTestCase):
 class ListenerTests(PairTestCase):
     """A listener as a process."""
 
-    def listener(self, *twistd: str, code: str = _TWISTD) -> tuple[Pair, Papers]:
+    def listener(
+        self, *twistd: str, code: str = _TWISTD
+    ) -> tuple[LocalCluster, Papers]:
         pair = self.pair()
         pair.listener.arguments = [*twistd, *pair.listener.arguments]
         pair.listener.code = code
@@ -183,7 +185,7 @@ class ListenerTests(PairTestCase):
         pair.startListener()
         return pair, Papers(bundle.certificate, bundle.privateKey)
 
-    def behindHandshake(self, pair: Pair, papers: Papers) -> int:
+    def behindHandshake(self, pair: LocalCluster, papers: Papers) -> int:
         """Count the octets that the listener sends behind the handshake."""
         made = context(papers, (SSL.TLS1_3_VERSION, SSL.TLS1_3_VERSION))
         peer = TLSPeer((pair.host, pair.port), "127.0.0.1", made)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from decnet_syslog.commands.numbered import Writer
-from decnet_syslog.commands.pair import Process, Worker
+from decnet_syslog.commands.pair import LocalWorker, Process
 from decnet_syslog.nats._access import Access, parseServers
 from decnet_syslog.nats._bus import Bus, Silent
 
@@ -161,7 +161,7 @@ class BadDay:
             shutil.copytree(moment, home)
             worker.forwarder.log.write_bytes(log)
 
-    def _arrived(self, worker: Worker) -> None:
+    def _arrived(self, worker: LocalWorker) -> None:
         """Wait until the outputs have all lines of a worker that writes no more."""
         wanted = self._writer.written[worker.name]
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from decnet_syslog.commands.numbered import Writer
-from decnet_syslog.commands.pair import Pair, Process, Worker
+from decnet_syslog.commands.pair import LocalCluster, LocalWorker, Process
 
 from .fleet import Fleet
 
@@ -37,7 +37,7 @@ PATIENCE_S = 300.0
 
 # Process ids by role, and a function that measures workers, a log, and these processes.
 Roles: TypeAlias = Mapping[str, Callable[[], Sequence[int]]]
-Run: TypeAlias = Callable[[Sequence[Worker], Path, Roles], None]
+Run: TypeAlias = Callable[[Sequence[LocalWorker], Path, Roles], None]
 
 
 def _seconds(pid: int) -> float:
@@ -51,7 +51,7 @@ def _lines(path: Path) -> int:
 
 
 def _measure(
-    workers: Sequence[Worker],
+    workers: Sequence[LocalWorker],
     log: Path,
     roles: Roles,
     count: int,
@@ -88,7 +88,7 @@ def _pid(process: Process) -> Sequence[int]:
 
 
 def _trickle(
-    workers: Sequence[Worker],
+    workers: Sequence[LocalWorker],
     log: Path,
     roles: Roles,
     span: float,
@@ -120,7 +120,7 @@ def _trickle(
 def _alone(directory: Path, workers: int, run: Run) -> None:
     """One listener with its own journal."""
     directory.mkdir()
-    pair = Pair(directory, ["--json-path="])
+    pair = LocalCluster(directory, ["--json-path="])
     pair.listener.arguments = [
         argument
         for argument in pair.listener.arguments
@@ -168,7 +168,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rate", type=float, default=50.0, help="of each worker, then")
     given = parser.parse_args(arguments)
 
-    def measure(workers: Sequence[Worker], log: Path, roles: Roles) -> None:
+    def measure(workers: Sequence[LocalWorker], log: Path, roles: Roles) -> None:
         if given.trickle:
             _trickle(workers, log, roles, given.trickle, given.rate)
         else:

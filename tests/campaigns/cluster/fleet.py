@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from decnet_syslog.commands.pair import Process, Worker, freePort
+from decnet_syslog.commands.pair import LocalWorker, Process, freePort
 from decnet_syslog.trust._authority import Authority
 
 from ...natsserver import ROOMY, NatsCluster
@@ -174,7 +174,7 @@ class Fleet:
             home / "listener.out",
         )
 
-    def _worker(self, name: str) -> Worker:
+    def _worker(self, name: str) -> LocalWorker:
         home = self.directory / name
         home.mkdir()
         self._authority.enroll(name, home / "agent")
@@ -188,7 +188,7 @@ class Fleet:
             ],
             home / "forwarder.out",
         )
-        return Worker(name, file, home / "agent", forwarder)
+        return LocalWorker(name, file, home / "agent", forwarder)
 
     @property
     def processes(self) -> list[Process]:

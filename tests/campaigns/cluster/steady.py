@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.request import urlopen
 
-from decnet_syslog.commands.pair import Pair, Process, freePort
+from decnet_syslog.commands.pair import LocalCluster, Process, freePort
 from decnet_syslog.journal._stored import payloadOctets, storedOctets
 from decnet_syslog.nats._access import Access, parseServers
 from decnet_syslog.nats._bus import Bus
@@ -56,7 +56,7 @@ class Steady(ABC):
         """
         @param rate: lines a second.
         """
-        self.pair = Pair(directory)
+        self.pair = LocalCluster(directory)
         self.worker = self.pair.enroll("w1")
         self.homes = [directory]
         self.written = 0

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from OpenSSL import SSL
 
-from decnet_syslog.commands.pair import Pair
+from decnet_syslog.commands.pair import LocalCluster
 from decnet_syslog.trust._bundles import Bundle, readKey
 
 from .papers import Papers
@@ -107,7 +107,7 @@ class Field:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self.pair = Pair(self.directory, self.options)
+        self.pair = LocalCluster(self.directory, self.options)
         self.target = self.pair.host, self.pair.port
         key = readKey(self.pair.caDirectory / "ca.key")
         self.ca = Papers(self.pair.authority.certificate, key)
