@@ -25,7 +25,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.limits import Limits
 from decnet_syslog.nats._access import Access, parseServers
-from decnet_syslog.nats._bus import Bus, Silent
+from decnet_syslog.nats._bus import Bus, NoResponse
 from decnet_syslog.nats._journal import JetStreamJournal
 from decnet_syslog.nats._layout import Layout
 from decnet_syslog.nats._outbox import Outbox
@@ -346,7 +346,7 @@ class NatsCluster:
                     if "error" not in made:
                         bus.run(bus.api("STREAM.DELETE.probe"))
                         return True
-                except Silent:
+                except NoResponse:
                     pass
                 time.sleep(0.1)
         finally:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from ._bus import Message
+from ._bus import NatsMessage
 
 __all__ = [
     "FULL",
@@ -18,7 +18,7 @@ __all__ = [
     "NO_STREAM",
     "WRONG_SEQUENCE",
     "Delivery",
-    "Tail",
+    "StoredMessage",
     "errorOf",
     "nanoseconds",
     "parseHeaders",
@@ -42,7 +42,7 @@ WRONG_SEQUENCE = (10071, 10164)
 
 
 @dataclass(frozen=True, slots=True)
-class Tail:
+class StoredMessage:
     """
     A message in the stream, mostly the last one of its subject.
 
@@ -57,11 +57,11 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message from a consumer, with sequence and time as of L{Tail}."""
+    """A message from a consumer, with sequence and time as of L{StoredMessage}."""
 
     seq: int
     time: int
-    message: Message
+    message: NatsMessage
 
 
 def nanoseconds(text: str) -> int:

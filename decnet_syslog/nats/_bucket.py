@@ -18,7 +18,7 @@ from ._bus import Bus
 from ._history import History
 from ._lease import LeaseLost, WentBack
 from ._opening import opening
-from ._stream import EXPECTED, Stream
+from ._stream import EXPECTED, JournalStream
 
 __all__ = ["Bucket", "Value", "releasedOf"]
 
@@ -110,7 +110,7 @@ class Bucket:
         self._journal = name
         self.name = f"{name}-outputs"
         self._subject = f"$KV.{self.name}.{KEY}"
-        self._stream = Stream(bus, f"KV_{self.name}")
+        self._stream = JournalStream(bus, f"KV_{self.name}")
         # The attempts of writes without an answer.
         self._attempts: list[str] = []
 
@@ -123,7 +123,7 @@ class Bucket:
         opening(self._bus, f"the bucket {self.name}", self._prepare)
 
     async def _prepare(self) -> None:
-        info = await Stream(self._bus, self._journal).ask("STREAM.INFO")
+        info = await JournalStream(self._bus, self._journal).ask("STREAM.INFO")
         if errorOf(info) is not None:
             # Its number of replicas is needed: the bucket keeps that number for ever.
             raise JournalBlocked(f"the stream {self._journal} is gone")

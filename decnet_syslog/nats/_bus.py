@@ -3,8 +3,8 @@ The connection to NATS: requests and answers, for code that blocks.
 
 What must be true:
 
-* every call ends. A request without an answer within C{ANSWER_S} raises L{Silent}. The server may
-  have executed the request or not, and the caller finds out which;
+* every call ends. A request without an answer within C{ANSWER_S} raises L{NoResponse}. The server
+  may have executed the request or not, and the caller finds out which;
 * nothing is sent to other servers than the configured ones, and no password before TLS
   (L{decnet_syslog.nats._client}).
 
@@ -32,7 +32,7 @@ from ..errors import UserError
 from ._access import Access
 from ._client import RestrictedClient
 
-__all__ = ["Bus", "Message", "Silent"]
+__all__ = ["Bus", "NatsMessage", "NoResponse"]
 
 T = TypeVar("T")
 
@@ -52,12 +52,12 @@ PING_S = 5
 UNREAD_MAX = 4096
 
 
-class Silent(Exception):
+class NoResponse(Exception):
     """No answer came. The text gives the reason, if it is known."""
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class NatsMessage:
     """
     A received message.
 
@@ -74,8 +74,8 @@ class Message:
         return self.headers.get("Status")
 
 
-def _message(msg: Msg) -> Message:
-    return Message(dict(msg.headers or {}), msg.data, msg.reply)
+def _message(msg: Msg) -> NatsMessage:
+    return NatsMessage(dict(msg.headers or {}), msg.data, msg.reply)
 
 
 class Bus:
@@ -119,7 +119,7 @@ class Bus:
         bus._thread.start()
         try:
             bus.run(bus._connect(), CONNECT_S)
-        except Silent:
+        except NoResponse:
             bus.close()
             raise UserError(
                 f"no NATS server of {access} accepts us: {bus._why or 'no answer'}; start"
@@ -217,7 +217,7 @@ class Bus:
         Run a coroutine in the connection's thread, and wait for its result.
 
         @param patience: maximum time in seconds, for work that may not end by itself.
-        @raise Silent: it did not end in time, or there was no answer.
+        @raise NoResponse: it did not end in time, or there was no answer.
         """
 
         async def bounded() -> T:
@@ -226,22 +226,24 @@ class Bus:
         try:
             return asyncio.run_coroutine_threadsafe(bounded(), self._loop).result()
         except (asyncio.TimeoutError, nats.errors.Error, OSError) as error:
-            raise Silent(str(error) or "no answer in time") from error
+            raise NoResponse(str(error) or "no answer in time") from error
 
     async def ask(
         self,
         subject: str,
         data: bytes = b"",
         headers: Mapping[str, str] | None = None,
-    ) -> Message:
+    ) -> NatsMessage:
         """
         Send a request, and wait for the answer.
 
-        @raise Silent: no answer came. The server may have received the request.
+        @raise NoResponse: no answer came. The server may have received the request.
         """
         await self._comeAgain()
         if not self._client.is_connected:
-            raise Silent(f"no connection to NATS{': ' * bool(self._why)}{self._why}")
+            raise NoResponse(
+                f"no connection to NATS{': ' * bool(self._why)}{self._why}"
+            )
         asked = self._client.request(
             subject, data, ANSWER_S, headers=dict(headers) if headers else None
         )
@@ -250,10 +252,10 @@ class Bus:
             answer = await asyncio.wait_for(asked, 2 * ANSWER_S)
         except nats.errors.NoRespondersError:
             self.breaks += 1
-            raise Silent("no responders: JetStream has no leader") from None
+            raise NoResponse("no responders: JetStream has no leader") from None
         except (nats.errors.Error, OSError, asyncio.TimeoutError) as error:
             self.breaks += 1
-            raise Silent(str(error) or "no answer in time") from error
+            raise NoResponse(str(error) or "no answer in time") from error
         return _message(answer)
 
     async def api(self, verb: str, **members: Any) -> dict[str, Any]:
@@ -261,27 +263,27 @@ class Bus:
         Send a request to JetStream's API.
 
         @return: the answer, which may be an error: C{{"error": {"err_code": ...}}}.
-        @raise Silent: no answer came.
+        @raise NoResponse: no answer came.
         """
         answer = await self.ask(f"$JS.API.{verb}", json.dumps(members).encode())
         try:
             said: dict[str, Any] = json.loads(answer.data)
         except ValueError:
-            raise Silent("the answer is not JSON") from None
+            raise NoResponse("the answer is not JSON") from None
         return said
 
     async def stream(
-        self, subject: str, data: bytes, isAll: Callable[[list[Message]], bool]
-    ) -> list[Message]:
+        self, subject: str, data: bytes, isAll: Callable[[list[NatsMessage]], bool]
+    ) -> list[NatsMessage]:
         """
         Send a request, and collect answers until they are complete.
 
-        @raise Silent: an answer did not come.
+        @raise NoResponse: an answer did not come.
         """
         if not self._client.is_connected:
-            raise Silent("no connection to NATS")
+            raise NoResponse("no connection to NATS")
         inbox = self._client.new_inbox()
-        answers: list[Message] = []
+        answers: list[NatsMessage] = []
         try:
             subscription = await self._client.subscribe(
                 inbox, pending_msgs_limit=UNREAD_MAX, pending_bytes_limit=-1
@@ -295,7 +297,7 @@ class Bus:
             finally:
                 await asyncio.wait_for(subscription.unsubscribe(), ANSWER_S)
         except (nats.errors.Error, OSError, asyncio.TimeoutError) as error:
-            raise Silent(str(error) or "no answer in time") from error
+            raise NoResponse(str(error) or "no answer in time") from error
         return answers
 
     async def tell(self, subject: str, data: bytes = b"") -> None:
@@ -322,7 +324,7 @@ class Bus:
         self._isClosing = True
         try:
             self.run(self._client.close(), CONNECT_S)
-        except Silent:
+        except NoResponse:
             pass
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

@@ -27,7 +27,7 @@ from twisted.logger import Logger
 from ..journal import JournalBlocked, Mark
 from ._history import ERA, Era, History, erasSubject
 from ._layout import Layout
-from ._stream import EXPECTED, Stream
+from ._stream import EXPECTED, JournalStream
 
 __all__ = ["Chronicle"]
 
@@ -56,7 +56,7 @@ class Chronicle:
 
     _log = Logger()
 
-    def __init__(self, stream: Stream, layout: Layout) -> None:
+    def __init__(self, stream: JournalStream, layout: Layout) -> None:
         self._stream = stream
         self._layout = layout
         self._subject = erasSubject(stream.name)

@@ -23,7 +23,7 @@ from ._packing import Pack
 from ._pieces import PIECE_OCTETS, pieces
 from ._positions import NOWHERE, Held, Positions
 from ._room import Room
-from ._stream import EXPECTED, Stream
+from ._stream import EXPECTED, JournalStream
 
 __all__ = ["Committer", "committedSubject"]
 
@@ -95,7 +95,7 @@ class Committer:
     def __init__(
         self,
         bus: Bus,
-        stream: Stream,
+        stream: JournalStream,
         chronicle: Chronicle,
         positions: Positions,
         pack: Pack,

@@ -52,7 +52,7 @@ from ..journal import (
 )
 from ..limits import Limits
 from ..wire import NUMBER_MAX
-from ._bus import Bus, Silent
+from ._bus import Bus, NoResponse
 from ._chronicle import Chronicle
 from ._committing import Committer, committedSubject
 from ._layout import Layout
@@ -69,7 +69,7 @@ from ._reader import Reader
 from ._removing import Remover
 from ._room import Room
 from ._shortening import Shortener
-from ._stream import Stream, StreamFull
+from ._stream import JournalStream, StreamFull
 
 __all__ = ["JetStreamJournal", "committedSubject"]
 
@@ -97,7 +97,7 @@ class JetStreamJournal:
     def __init__(
         self,
         bus: Bus,
-        stream: Stream,
+        stream: JournalStream,
         chronicle: Chronicle,
         outbox: Outbox | None,
         streamsPerWorkerMax: int,
@@ -158,7 +158,7 @@ class JetStreamJournal:
                 f" {messageOctetsMax + 1 + HEADERS_OCTETS_MAX} or more, or lower"
                 " --max-message"
             )
-        stream = Stream(bus, layout.name)
+        stream = JournalStream(bus, layout.name)
         what = f"the journal {layout.name}"
         mayMake = outbox is None or outbox.state.history() is None
         opening(bus, what, lambda: stream.ensure(layout, mayMake))

@@ -28,8 +28,8 @@ __all__ = [
     "ATTEMPT",
     "HEADERS_OCTETS_MAX",
     "Entry",
-    "Foreign",
     "MessagePosition",
+    "UnrecognizedMessage",
     "allOf",
     "decode",
     "encode",
@@ -52,7 +52,7 @@ _TEXT = re.compile(rb"[^\x21-\x24\x26-\x7e]")
 _ESCAPE = re.compile(rb"%([0-9A-F]{2})")
 
 
-class Foreign(Exception):
+class UnrecognizedMessage(Exception):
     """A message of another program. The text gives the reason."""
 
 
@@ -159,10 +159,10 @@ def _unframed(body: bytes) -> tuple[bytes, tuple[int, ...]]:
         space = body.find(b" ", at, at + 12)
         digits = body[at:space]
         if space < 0 or not digits.isdigit():
-            raise Foreign("the body is not framed")
+            raise UnrecognizedMessage("the body is not framed")
         at = space + 1 + int(digits)
         if at > len(body):
-            raise Foreign("the body is cut short")
+            raise UnrecognizedMessage("the body is cut short")
         parts.append(body[space + 1 : at])
     return b"".join(parts), tuple(map(len, parts))
 
@@ -216,7 +216,7 @@ def encode(
 def _number(headers: Mapping[str, str], name: str) -> int:
     value = headers.get(name, "")
     if not value.isascii() or not value.isdigit():
-        raise Foreign(f"{name} is not a number")
+        raise UnrecognizedMessage(f"{name} is not a number")
     return int(value)
 
 
@@ -224,7 +224,7 @@ def _text(headers: Mapping[str, str], name: str) -> str:
     try:
         return _unescaped(headers[name])
     except KeyError:
-        raise Foreign(f"no {name}") from None
+        raise UnrecognizedMessage(f"no {name}") from None
 
 
 def _optional(headers: Mapping[str, str], name: str) -> str | None:
@@ -237,7 +237,7 @@ def decode(seq: int, headers: Mapping[str, str], body: bytes) -> Entry:
     Decode a message.
 
     @param seq: its sequence in the JetStream stream, which becomes the batch's.
-    @raise Foreign: another program has published it.
+    @raise UnrecognizedMessage: another program has published it.
     @raise JournalBlocked: this program cannot unpack it.
     """
     provenance = Provenance(
@@ -258,7 +258,7 @@ def decode(seq: int, headers: Mapping[str, str], body: bytes) -> Entry:
         try:
             crc = int(_text(headers, "Decnet-Crc"), 16)
         except ValueError:
-            raise Foreign("Decnet-Crc is not a checksum") from None
+            raise UnrecognizedMessage("Decnet-Crc is not a checksum") from None
         position = MessagePosition(
             _number(headers, "Decnet-End"), _number(headers, "Decnet-Base"), crc
         )
@@ -270,7 +270,7 @@ def decode(seq: int, headers: Mapping[str, str], body: bytes) -> Entry:
         try:
             body = unpack(_text(headers, "Decnet-Encoding"), body)
         except NotPacked as error:
-            raise Foreign(f"the body cannot be unpacked: {error}") from None
+            raise UnrecognizedMessage(f"the body cannot be unpacked: {error}") from None
     lengths: tuple[int, ...] | None = None
     if "Decnet-Framing" in headers:
         body, lengths = _unframed(body)

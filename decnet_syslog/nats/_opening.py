@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from ..errors import UserError
 from ..journal import JournalBlocked
-from ._bus import Bus, Silent
+from ._bus import Bus, NoResponse
 
 __all__ = ["opening"]
 
@@ -36,7 +36,7 @@ def opening(bus: Bus, what: str, work: Callable[[], Coroutine[Any, Any, T]]) -> 
     while True:
         try:
             return bus.run(work())
-        except (JournalBlocked, Silent) as error:
+        except (JournalBlocked, NoResponse) as error:
             if time.monotonic() > deadline:
                 raise UserError(
                     f"{what} cannot be opened: {error}; check that JetStream is enabled, that"

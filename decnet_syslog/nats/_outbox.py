@@ -37,7 +37,7 @@ from twisted.logger import Logger
 
 from ..journal import Cursor, JournalBlocked
 from ._bucket import Bucket, Value
-from ._bus import Bus, Silent
+from ._bus import Bus, NoResponse
 from ._history import History
 from ._layout import Layout
 from ._lease import LEASE_S, LeaseLost, WentBack

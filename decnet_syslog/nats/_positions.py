@@ -20,20 +20,20 @@ from uuid import uuid4
 
 from ..journal import Deposit, JournalBlocked, OpenRequest, StreamLease
 from ..wire import Provenance
-from ._answers import Tail
+from ._answers import StoredMessage
 from ._bucket import releasedOf
 from ._bus import Bus
 from ._chronicle import Chronicle
 from ._messages import (
     Entry,
-    Foreign,
     MessagePosition,
+    UnrecognizedMessage,
     decode,
     encode,
     streamsOf,
     subjectOf,
 )
-from ._stream import EXPECTED, Stream
+from ._stream import EXPECTED, JournalStream
 
 __all__ = ["NOWHERE", "Held", "Positions"]
 
@@ -67,7 +67,7 @@ class Positions:
     def __init__(
         self,
         bus: Bus,
-        stream: Stream,
+        stream: JournalStream,
         chronicle: Chronicle,
         streamsPerWorkerMax: int,
         gate: asyncio.Semaphore,
@@ -165,7 +165,7 @@ class Positions:
 
     async def _begin(
         self, request: OpenRequest, asked: StreamLease, subject: str
-    ) -> Tail:
+    ) -> StoredMessage:
         who = Provenance(request.worker, "-", "-", "-", request.name)
         deposit = Deposit(who, asked, request.start, request.start, b"")
         position = MessagePosition(request.start, request.start, 0)
@@ -182,7 +182,7 @@ class Positions:
             raise JournalBlocked("the stream's leader is behind")
         return last
 
-    def entry(self, tail: Tail) -> Entry:
+    def entry(self, tail: StoredMessage) -> Entry:
         """
         Decode a message.
 
@@ -190,7 +190,7 @@ class Positions:
         """
         try:
             return decode(tail.seq, tail.headers, tail.data)
-        except Foreign as error:
+        except UnrecognizedMessage as error:
             raise JournalBlocked(
                 f"message {tail.seq} of the stream comes from another program: {error}"
             ) from None

@@ -24,11 +24,18 @@ from zlib import crc32
 from twisted.logger import Logger
 
 from ..journal import Batch, JournalBlocked
-from ._bus import Silent
-from ._messages import ATTEMPT, Entry, Foreign, MessagePosition, decode, subjectOf
+from ._bus import NoResponse
+from ._messages import (
+    ATTEMPT,
+    Entry,
+    MessagePosition,
+    UnrecognizedMessage,
+    decode,
+    subjectOf,
+)
 from ._outputstate import Again, End, Key
 from ._reader import MESSAGES_MAX, Got, Reader
-from ._stream import Stream
+from ._stream import JournalStream
 from ._written import Written, keyOf
 
 __all__ = ["REPEATED", "Prover", "Unproven", "WrittenView", "reaches"]
@@ -97,7 +104,7 @@ def reaches(entry: Entry, end: End) -> bool:
 class Prover:
     """Looks for proofs in the stream. All coroutines run in the bus's thread."""
 
-    def __init__(self, stream: Stream, reader: Reader, isPatient: bool) -> None:
+    def __init__(self, stream: JournalStream, reader: Reader, isPatient: bool) -> None:
         """
         @param isPatient: whether the stream went back, at this start or shortly before.
         """
@@ -175,7 +182,7 @@ class Prover:
         while isMore:
             try:
                 some, isMore = await self._stream.fetch(consumer, 2**30, MESSAGES_MAX)
-            except Silent as error:
+            except NoResponse as error:
                 raise JournalBlocked(
                     f"JetStream delivers no messages ({error})"
                 ) from None
@@ -205,7 +212,7 @@ class Prover:
     def _decoded(seq: int, headers: Mapping[str, str]) -> Entry | None:
         try:
             return decode(seq, headers, b"")
-        except Foreign:
+        except UnrecognizedMessage:
             return None
 
 

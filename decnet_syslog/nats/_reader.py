@@ -24,7 +24,7 @@ from twisted.logger import Logger
 
 from ..journal import JournalBlocked
 from ._answers import Delivery
-from ._bus import Silent
+from ._bus import NoResponse
 from ._chronicle import Chronicle
 from ._history import ERA, History, erasSubject
 from ._lease import WentBack
@@ -32,11 +32,11 @@ from ._messages import (
     ATTEMPT,
     HEADERS_OCTETS_MAX,
     Entry,
-    Foreign,
+    UnrecognizedMessage,
     decode,
     subjectOf,
 )
-from ._stream import Stream
+from ._stream import JournalStream
 
 __all__ = ["Got", "Reader"]
 
@@ -71,7 +71,7 @@ class Reader:
 
     _log = Logger()
 
-    def __init__(self, stream: Stream, chronicle: Chronicle) -> None:
+    def __init__(self, stream: JournalStream, chronicle: Chronicle) -> None:
         self._stream = stream
         self._chronicle = chronicle
         self._turns = chronicle.turns
@@ -135,7 +135,7 @@ class Reader:
                 continue
             try:
                 entry = decode(seq, message.headers, message.data)
-            except Foreign as error:
+            except UnrecognizedMessage as error:
                 self._log.error(
                     "skipping message {seq} of the stream, which another program has published:"
                     " {reason}; let only listeners publish there",
@@ -164,7 +164,7 @@ class Reader:
                     consumer,
                     *await self._stream.fetch(consumer, octetsMax, MESSAGES_MAX),
                 )
-            except Silent as error:
+            except NoResponse as error:
                 if remembered is None:
                     raise JournalBlocked(
                         f"JetStream delivers no messages ({error})"

@@ -20,11 +20,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..journal import DEPOSIT_COST
-from ._bus import Silent
+from ._bus import NoResponse
 from ._history import ERA, erasSubject
-from ._messages import Foreign, allOf, decode, subjectOf
+from ._messages import UnrecognizedMessage, allOf, decode, subjectOf
 from ._reader import MESSAGES_MAX, Got, Reader
-from ._stream import Stream
+from ._stream import JournalStream
 
 __all__ = ["Remover"]
 
@@ -80,7 +80,7 @@ class _Sweep:
 class Remover:
     """Removes messages that are written. All coroutines run in the bus's thread."""
 
-    def __init__(self, stream: Stream, reader: Reader) -> None:
+    def __init__(self, stream: JournalStream, reader: Reader) -> None:
         self._stream = stream
         self._reader = reader
         reader.onRead = self._remember
@@ -202,7 +202,7 @@ class Remover:
         while isMore and looked < SWEEP_AT_ONCE:
             try:
                 some, isMore = await self._stream.fetch(consumer, 2**30, MESSAGES_MAX)
-            except Silent:
+            except NoResponse:
                 return
             await self._reader.compare(Got(consumer, some, isMore))
             for got in some:
@@ -224,6 +224,6 @@ class Remover:
             return erasSubject(self._stream.name)
         try:
             entry = decode(seq, headers, b"")
-        except Foreign:
+        except UnrecognizedMessage:
             return None
         return subjectOf(self._stream.name, entry.worker, entry.grant())

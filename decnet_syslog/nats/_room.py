@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from ._bucket import releasedOf
 from ._chronicle import Chronicle
-from ._stream import Stream, StreamFull
+from ._stream import JournalStream, StreamFull
 
 __all__ = ["Room"]
 
@@ -26,7 +26,7 @@ class Room:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: JournalStream,
         chronicle: Chronicle,
         isAllWritten: Callable[[int], Awaitable[bool]],
     ) -> None:

@@ -21,14 +21,14 @@ from uuid import uuid4
 
 from ..journal import Deposit
 from ..wire import Provenance
-from ._answers import Tail
+from ._answers import StoredMessage
 from ._chronicle import Chronicle
 from ._history import ERA
-from ._messages import ATTEMPT, Foreign, allOf, decode, encode, subjectOf
+from ._messages import ATTEMPT, UnrecognizedMessage, allOf, decode, encode, subjectOf
 from ._outputstate import Limbo
 from ._reader import Reader
 from ._removing import AT_ONCE, Remover
-from ._stream import EXPECTED, Stream, StreamFull
+from ._stream import EXPECTED, JournalStream, StreamFull
 
 __all__ = ["Shortener"]
 
@@ -47,7 +47,11 @@ class Shortener:
     """Shortens positions. All coroutines run in the bus's thread."""
 
     def __init__(
-        self, stream: Stream, chronicle: Chronicle, reader: Reader, remover: Remover
+        self,
+        stream: JournalStream,
+        chronicle: Chronicle,
+        reader: Reader,
+        remover: Remover,
     ) -> None:
         self._stream = stream
         self._chronicle = chronicle
@@ -55,7 +59,7 @@ class Shortener:
         self._remover = remover
         self._tidied = float("-inf")
         # Messages to replace by short ones, the largest first, and whether the list is complete.
-        self._long: deque[Tail] = deque()
+        self._long: deque[StoredMessage] = deque()
         self._isAll = True
 
     async def tidy(self, released: int, limbo: Limbo) -> None:
@@ -78,7 +82,7 @@ class Shortener:
         some = [self._long.popleft() for _ in range(min(TIDY_AT_ONCE, len(self._long)))]
         gate = asyncio.Semaphore(AT_ONCE)
 
-        async def settled(tail: Tail) -> Tail | None:
+        async def settled(tail: StoredMessage) -> StoredMessage | None:
             async with gate:
                 try:
                     await self._settle(tail)
@@ -92,7 +96,7 @@ class Shortener:
         if not self._long and self._isAll:
             self._tidied = time.monotonic()
 
-    async def _findLong(self, released: int, isTight: bool) -> deque[Tail]:
+    async def _findLong(self, released: int, isTight: bool) -> deque[StoredMessage]:
         """List long messages that are kept for their position only."""
         before = time.time() - (0 if isTight else QUIET_S)
         long = [
@@ -108,7 +112,9 @@ class Shortener:
         self._isAll = len(long) <= LONG_MAX
         return deque(long[:LONG_MAX])
 
-    def _short(self, tail: Tail) -> tuple[str, Mapping[str, str] | None] | None:
+    def _short(
+        self, tail: StoredMessage
+    ) -> tuple[str, Mapping[str, str] | None] | None:
         """
         Find the subject of a message, and the headers of a short message with its position; the
         headers are C{None} if it has no position.
@@ -117,7 +123,7 @@ class Shortener:
         """
         try:
             entry = decode(tail.seq, tail.headers, b"")
-        except Foreign:
+        except UnrecognizedMessage:
             return None
         grant = entry.grant()
         subject = subjectOf(self._stream.name, entry.worker, grant)
@@ -129,7 +135,7 @@ class Shortener:
         headers, _ = encode(deposit, at, uuid4().hex)
         return subject, headers
 
-    async def _settle(self, tail: Tail) -> None:
+    async def _settle(self, tail: StoredMessage) -> None:
         """
         Publish a short message with the position of a written one, and remove the latter.
 
@@ -154,7 +160,7 @@ class Shortener:
                 return
         await self._stream.delete(tail.seq)
 
-    async def _settleFull(self, tail: Tail, limbo: Limbo) -> None:
+    async def _settleFull(self, tail: StoredMessage, limbo: Limbo) -> None:
         """Without room for a second message: remove the long one, then publish the short one."""
         short = self._short(tail)
         if short is None:

@@ -25,15 +25,15 @@ from ._answers import (
     NOT_YET,
     WRONG_SEQUENCE,
     Delivery,
-    Tail,
+    StoredMessage,
     errorOf,
     nanoseconds,
     parseHeaders,
 )
-from ._bus import Bus, Silent
+from ._bus import Bus, NoResponse
 from ._layout import REPLICAS, Layout
 
-__all__ = ["EXPECTED", "Stream", "StreamFull"]
+__all__ = ["EXPECTED", "JournalStream", "StreamFull"]
 
 
 class StreamFull(JournalBlocked):
@@ -48,7 +48,7 @@ EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 TAILS_AT_ONCE = 512
 
 
-class Stream:
+class JournalStream:
     """
     One stream, reached over a L{Bus}. Its coroutines run in the bus's thread.
 
@@ -76,7 +76,7 @@ class Stream:
         """
         try:
             answer = await self.bus.api(f"{verb}.{self.name}", **members)
-        except Silent as silent:
+        except NoResponse as silent:
             raise JournalBlocked(f"JetStream does not answer ({silent})") from None
         error = errorOf(answer)
         if error is not None and error[0] not in (NO_MESSAGE, NO_STREAM, NAME_TAKEN):
@@ -178,7 +178,7 @@ class Stream:
         self.identity = identity
         self.octetsMax = layout.size(config)
 
-    async def last(self, subject: str) -> Tail | None:
+    async def last(self, subject: str) -> StoredMessage | None:
         """
         Read the last message of a subject from the stream's leader.
 
@@ -189,15 +189,15 @@ class Stream:
             return None
         return self._tail(answer["message"])
 
-    async def at(self, seq: int) -> Tail | None:
+    async def at(self, seq: int) -> StoredMessage | None:
         """Read a message by its sequence, from the stream's leader."""
         answer = await self.ask("STREAM.MSG.GET", seq=seq)
         if errorOf(answer) is not None:
             return None
         return self._tail(answer["message"])
 
-    def _tail(self, message: Mapping[str, Any]) -> Tail:
-        return Tail(
+    def _tail(self, message: Mapping[str, Any]) -> StoredMessage:
+        return StoredMessage(
             int(message["seq"]),
             nanoseconds(str(message["time"])),
             parseHeaders(message.get("hdrs")),
@@ -216,7 +216,7 @@ class Stream:
         try:
             answer = await self.bus.ask(subject, body, headers)
             said = json.loads(answer.data)
-        except (Silent, ValueError) as silent:
+        except (NoResponse, ValueError) as silent:
             raise JournalBlocked(f"JetStream does not answer ({silent})") from None
         error = errorOf(said)
         if error is None:
@@ -227,18 +227,21 @@ class Stream:
             raise StreamFull(f"JetStream refuses messages: {error[1]}")
         raise JournalBlocked(f"JetStream refuses messages: {error[1]}")
 
-    async def tails(self, subjects: str) -> list[Tail]:
+    async def tails(self, subjects: str) -> list[StoredMessage]:
         """Read the last message of each matching subject, without bodies, the oldest first."""
         consumer = await self.consume(
             deliver_policy="last_per_subject",
             filter_subject=subjects,
             headers_only=True,
         )
-        tails: list[Tail] = []
+        tails: list[StoredMessage] = []
         isMore = True
         while isMore:
             some, isMore = await self.fetch(consumer, 2**30, TAILS_AT_ONCE)
-            tails += [Tail(got.seq, got.time, got.message.headers, b"") for got in some]
+            tails += [
+                StoredMessage(got.seq, got.time, got.message.headers, b"")
+                for got in some
+            ]
         return tails
 
     async def subjects(self, subjects: str) -> dict[str, int]:
@@ -310,7 +313,7 @@ class Stream:
         Fetch the next messages of a consumer, as many as are available at once.
 
         @return: the messages, and whether there are more.
-        @raise Silent: the consumer or its server is gone.
+        @raise NoResponse: the consumer or its server is gone.
         """
         answers = await self.bus.stream(
             f"$JS.API.CONSUMER.MSG.NEXT.{self.name}.{consumer}",
@@ -319,7 +322,7 @@ class Stream:
             lambda got: got[-1].status is not None or len(got) == countMax,
         )
         if answers[0].status == "503":
-            raise Silent("the consumer is gone")
+            raise NoResponse("the consumer is gone")
         messages = []
         for answer in answers:
             if answer.status is None:

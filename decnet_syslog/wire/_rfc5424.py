@@ -16,8 +16,8 @@ from dataclasses import dataclass
 __all__ = [
     "FULL_DATE",
     "Element",
-    "Message",
     "MessageError",
+    "SyslogMessage",
     "parseMessage",
     "unescape",
 ]
@@ -72,7 +72,7 @@ class Element:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class SyslogMessage:
     """
     A message. C{None} stands for NILVALUE.
 
@@ -183,7 +183,7 @@ def _values(elements: tuple[Element, ...], at: int) -> tuple[Element, ...]:
         raise MessageError("PARAM-VALUEs in UTF-8", at) from None
 
 
-def parseMessage(octets: bytes) -> Message:
+def parseMessage(octets: bytes) -> SyslogMessage:
     """
     Parse a message (RFC 5424 section 6).
 
@@ -224,7 +224,7 @@ def parseMessage(octets: bytes) -> Message:
                     "MSG in UTF-8, as its BOM says", end + 1 + len(_BOM) + error.start
                 ) from None
     number = int(pri[1])
-    return Message(
+    return SyslogMessage(
         number // 8,
         number % 8,
         int(version[0]),

@@ -5,7 +5,7 @@ it.
 
 from __future__ import annotations
 
-from decnet_syslog.wire._rfc5424 import Message, MessageError, parseMessage
+from decnet_syslog.wire._rfc5424 import MessageError, SyslogMessage, parseMessage
 
 __all__ = ["OCTETS_MAX", "OPAQUE", "SEEDS", "WORDS", "run"]
 
@@ -31,7 +31,7 @@ def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("]", "\\]")
 
 
-def _render(message: Message) -> bytes:
+def _render(message: SyslogMessage) -> bytes:
     """A message rendered by the grammar."""
     elements = "".join(
         [

@@ -20,7 +20,7 @@ from decnet_syslog.commands.pair import (
 )
 from decnet_syslog.nats._access import Access, parseServers
 from decnet_syslog.nats._bucket import Bucket
-from decnet_syslog.nats._bus import Bus, Silent
+from decnet_syslog.nats._bus import Bus, NoResponse
 
 from ..natsserver import ROOMY, NatsTestCase, waitUntil
 
@@ -265,7 +265,7 @@ class RunningTests(RunningTestCase):
         self.addCleanup(bus.close)
 
         def last() -> int:
-            with contextlib.suppress(Silent, KeyError):
+            with contextlib.suppress(NoResponse, KeyError):
                 return int(bus.run(bus.api("STREAM.INFO.decnet"))["state"]["last_seq"])
             return 0
 

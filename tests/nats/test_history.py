@@ -511,7 +511,7 @@ class PutBackTests(BackTestCase):
         writer = self.open(state=self.path)
         writer.useOutputs(["a"])
         first = writer.read(0, 1)[0].seq
-        fetch = streams.Stream.fetch
+        fetch = streams.JournalStream.fetch
 
         async def other(*given: Any) -> tuple[list[answers.Delivery], bool]:
             deliveries, isMore = await fetch(*given)
@@ -526,7 +526,7 @@ class PutBackTests(BackTestCase):
                 for each in deliveries
             ], isMore
 
-        self.patch(streams.Stream, "fetch", other)
+        self.patch(streams.JournalStream, "fetch", other)
         error = self.assertRaises(JournalBlocked, writer.read, 0, MUCH)
         self.assertIn("replica", str(error))
         # The same if a batch has the sequence of an era.
@@ -536,10 +536,10 @@ class PutBackTests(BackTestCase):
             batch = next(d for d in deliveries if "Decnet-Era" not in d.message.headers)
             return [replace(batch, seq=d.seq) for d in deliveries[:1]], isMore
 
-        self.patch(streams.Stream, "fetch", withoutEra)
+        self.patch(streams.JournalStream, "fetch", withoutEra)
         error = self.assertRaises(JournalBlocked, writer.read, 0, MUCH)
         self.assertIn("replica", str(error))
-        self.patch(streams.Stream, "fetch", fetch)
+        self.patch(streams.JournalStream, "fetch", fetch)
         self.assertEqual(octets(writer), ONE[:3])
         self.assertGreater(first, 1)
 
@@ -830,17 +830,17 @@ class FullTests(BackTestCase):
             """Stands for a kill of the process."""
 
         # It dies after the removal, before the position is published again.
-        delete = streams.Stream.delete
+        delete = streams.JournalStream.delete
         before = self.counts(writer)
 
         async def deleted(stream: Any, seq: int) -> None:
             await delete(stream, seq)
             raise Died
 
-        self.patch(streams.Stream, "delete", deleted)
+        self.patch(streams.JournalStream, "delete", deleted)
         with self.assertRaises(Died):
             writer.tidy()
-        self.patch(streams.Stream, "delete", delete)
+        self.patch(streams.JournalStream, "delete", delete)
         (gone,) = before.keys() - self.counts(writer).keys()
         self.assertTrue(gone.startswith("decnet.w1."))
         self.die(writer)

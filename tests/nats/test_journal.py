@@ -24,7 +24,7 @@ from decnet_syslog.nats import _positions as positions
 from decnet_syslog.nats import _removing as removing
 from decnet_syslog.nats import _shortening as shortening
 from decnet_syslog.nats._access import Access, parseServers
-from decnet_syslog.nats._bus import Bus, Message, Silent
+from decnet_syslog.nats._bus import Bus, NatsMessage, NoResponse
 from decnet_syslog.nats._history import History
 from decnet_syslog.nats._journal import JetStreamJournal
 from decnet_syslog.nats._layout import Layout
@@ -60,15 +60,15 @@ class LossyBus:
         subject: str,
         data: bytes = b"",
         headers: Mapping[str, str] | None = None,
-    ) -> Message:
+    ) -> NatsMessage:
         publishes = subject.startswith("decnet.") and subject != "decnet.eras"
         if publishes and self.unsent:
             self.unsent -= 1
-            raise Silent("not sent")
+            raise NoResponse("not sent")
         answer = await self._ask(subject, data, headers)
         if publishes and self.lost:
             self.lost -= 1
-            raise Silent("the answer is lost")
+            raise NoResponse("the answer is lost")
         return answer
 
 
@@ -962,11 +962,11 @@ class LeaseTests(SingleTestCase):
 
         async def asked(
             subject: str, data: bytes = b"", headers: Mapping[str, str] | None = None
-        ) -> Message:
+        ) -> NatsMessage:
             answer = await ask(subject, data, headers)
             if subject.startswith("$KV") and lost.pop():
                 lost.append(False)
-                raise Silent("lost")
+                raise NoResponse("lost")
             lost.append(False)
             return answer
 

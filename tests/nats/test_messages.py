@@ -20,8 +20,8 @@ from decnet_syslog.nats import _messages as messages
 from decnet_syslog.nats._messages import (
     HEADERS_OCTETS_MAX,
     Entry,
-    Foreign,
     MessagePosition,
+    UnrecognizedMessage,
     decode,
     encode,
     streamsOf,
@@ -168,17 +168,19 @@ class FormatTests(SynchronousTestCase):
         for name in headers:
             less = {n: v for n, v in headers.items() if n != name}
             if name not in ("Decnet-Stream", "Decnet-Log"):
-                self.assertRaises(Foreign, decode, 1, less, body)
+                self.assertRaises(UnrecognizedMessage, decode, 1, less, body)
         for name, value in [
             ("Decnet-End", "-1"),
             ("Decnet-End", "\u0661"),
             ("Decnet-Crc", "x"),
             ("Decnet-Marks", ""),
         ]:
-            self.assertRaises(Foreign, decode, 1, {**headers, name: value}, body)
+            self.assertRaises(
+                UnrecognizedMessage, decode, 1, {**headers, name: value}, body
+            )
         framed = {**headers, "Decnet-Framing": "octet-counted"}
         for bad in (b"x", b"5 abc", b" a", b"99999999999999 a"):
-            self.assertRaises(Foreign, decode, 1, framed, bad)
+            self.assertRaises(UnrecognizedMessage, decode, 1, framed, bad)
 
 
 class PackingTests(SynchronousTestCase):
@@ -233,7 +235,7 @@ class PackingTests(SynchronousTestCase):
         # Magic number, a single segment with eight octets for its size: 2^62.
         bomb = b"\x28\xb5\x2f\xfd\xe0" + b"\0" * 7 + b"\x40" + whole[6:]
         for body in (b"x", whole[:-5], whole[:20] + b"\xff" * 30, endless, bomb):
-            error = self.assertRaises(Foreign, self.entry, body)
+            error = self.assertRaises(UnrecognizedMessage, self.entry, body)
             self.assertIn("cannot be unpacked", str(error))
 
     def test_unknownCompression(self) -> None:

@@ -14,7 +14,7 @@ from decnet_syslog.nats import _bus as buses
 from decnet_syslog.nats import _opening as openings
 from decnet_syslog.nats._access import Access, parseServers
 from decnet_syslog.nats._answers import NAME_TAKEN, NOT_YET
-from decnet_syslog.nats._bus import Bus, Silent
+from decnet_syslog.nats._bus import Bus, NoResponse
 from decnet_syslog.nats._journal import JetStreamJournal
 from decnet_syslog.nats._layout import Layout
 from decnet_syslog.nats._outbox import Outbox
@@ -39,7 +39,7 @@ class EarlyTests(SingleTestCase):
             if subject.startswith(f"$JS.API.{verb}"):
                 asked.append(subject)
                 if len(asked) <= count:
-                    raise Silent("nobody answers: JetStream has no leader")
+                    raise NoResponse("nobody answers: JetStream has no leader")
             return await ask(bus, subject, *rest)
 
         self.patch(Bus, "ask", early)

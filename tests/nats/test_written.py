@@ -438,17 +438,17 @@ class ProvingTests(ProvingTestCase):
         after = writer.useOutputs(["a"])["a"].seq
         self.now += proving.AFTER_S
         view = writer.written("a")
-        fetch = streams.Stream.fetch
+        fetch = streams.JournalStream.fetch
 
         async def late(stream: Any, consumer: str, octets: int, count: int) -> Any:
             got, isMore = await fetch(stream, consumer, octets, count)
             # Bodies were requested by the reader, headers by the search for a proof.
             return ([], False) if octets == 2**30 else (got, isMore)
 
-        self.patch(streams.Stream, "fetch", late)
+        self.patch(streams.JournalStream, "fetch", late)
         error = self.assertRaises(JournalBlocked, view.read, after, MUCH)
         self.assertIn("replica", str(error))
-        self.patch(streams.Stream, "fetch", fetch)
+        self.patch(streams.JournalStream, "fetch", fetch)
         found: list[bytes] = []
         said = self.repeated(lambda: found.extend(self.drained(writer, after)))
         self.assertEqual((said, found), ([], [b"".join(ONE[6:])]))

@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from decnet_syslog.wire._rfc5424 import (
     Element,
-    Message,
     MessageError,
+    SyslogMessage,
     parseMessage,
     unescape,
 )
@@ -67,11 +67,11 @@ texts = st.one_of(
 
 
 @st.composite
-def wellFormed(draw: st.DrawFn) -> Message:
+def wellFormed(draw: st.DrawFn) -> SyslogMessage:
     """Any well-formed message."""
     maybe = st.one_of(st.none(), words)
     msg, utf8 = draw(texts)
-    return Message(
+    return SyslogMessage(
         draw(st.integers(0, 23)),
         draw(st.integers(0, 7)),
         draw(st.integers(1, 999)),
@@ -86,7 +86,7 @@ def wellFormed(draw: st.DrawFn) -> Message:
     )
 
 
-def written(message: Message) -> bytes:
+def written(message: SyslogMessage) -> bytes:
     """A message as its sender writes it."""
     header = [message.timestamp, message.hostname, message.appName]
     header += [message.procID, message.msgID]
@@ -121,7 +121,7 @@ class AcceptedTests(SynchronousTestCase):
                 + BOM
                 + b"'su root' failed for lonvick on /dev/pts/8"
             ),
-            Message(
+            SyslogMessage(
                 4,
                 2,
                 1,
@@ -186,7 +186,7 @@ class AcceptedTests(SynchronousTestCase):
         """A message may have NILVALUE in every field, and no MSG."""
         self.assertEqual(
             parseMessage(b"<0>1 - - - - - -"),
-            Message(0, 0, 1, None, None, None, None, None, (), None, False),
+            SyslogMessage(0, 0, 1, None, None, None, None, None, (), None, False),
         )
 
     def test_emptyMSG(self) -> None:
@@ -247,7 +247,7 @@ class AcceptedTests(SynchronousTestCase):
 
     @quick
     @given(wellFormed())
-    def test_writtenMessageIsParsed(self, message: Message) -> None:
+    def test_writtenMessageIsParsed(self, message: SyslogMessage) -> None:
         """A message written by the grammar parses to the same values."""
         self.assertEqual(parseMessage(written(message)), message)
 

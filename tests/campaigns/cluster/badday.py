@@ -18,7 +18,7 @@ from typing import Any
 from decnet_syslog.commands.numbered import Writer
 from decnet_syslog.commands.pair import LocalWorker, Process
 from decnet_syslog.nats._access import Access, parseServers
-from decnet_syslog.nats._bus import Bus, Silent
+from decnet_syslog.nats._bus import Bus, NoResponse
 
 from ...natsserver import ROOMY, NatsServer
 from .fleet import Fleet
@@ -209,7 +209,7 @@ class BadDay:
                 answer = bus.run(
                     bus.api("STREAM.UPDATE.decnet", **{**config, **change})
                 )
-            except (Silent, KeyError):
+            except (NoResponse, KeyError):
                 return False
             return "error" not in answer
 
