@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["DAY_S", "DAY_STEPS", "LATELY_S", "LATELY_STEPS", "History", "Steps"]
+__all__ = ["DAY_S", "DAY_STEPS", "LATELY_S", "LATELY_STEPS", "RateHistory", "Steps"]
 
 # Half an hour, for a curve to glance at.
 LATELY_S = 20.0
@@ -41,7 +41,7 @@ class Steps:
         return passed
 
 
-class History:
+class RateHistory:
     """The mean growth of a counter in each of the last steps."""
 
     __slots__ = ("_counted", "_steps", "_values")

@@ -15,7 +15,7 @@ from uuid import uuid4
 from ..journal import JournalBlocked
 from ._answers import NAME_TAKEN, errorOf
 from ._bus import Bus
-from ._history import History
+from ._history import StreamHistory
 from ._lease import LeaseLost, WentBack
 from ._opening import opening
 from ._stream import EXPECTED, JournalStream
@@ -49,7 +49,7 @@ class Value:
     place: str = ""
     host: str = ""
     journal: str = ""
-    history: History | None = None
+    history: StreamHistory | None = None
     cursors: dict[str, int] = field(default_factory=dict)
     times: dict[str, int] = field(default_factory=dict)
     attempt: str = ""
@@ -90,7 +90,7 @@ class Value:
                 str(said["place"]),
                 str(said.get("host", "")),
                 str(said["journal"]),
-                History.parse(said["history"]) if said.get("history") else None,
+                StreamHistory.parse(said["history"]) if said.get("history") else None,
                 {str(output): int(seq) for output, seq in said["cursors"].items()},
                 {str(output): int(time) for output, time in said["times"].items()},
                 str(said["attempt"]),

@@ -25,7 +25,7 @@ from uuid import uuid4
 from twisted.logger import Logger
 
 from ..journal import JournalBlocked, Mark
-from ._history import ERA, Era, History, erasSubject
+from ._history import ERA, Era, StreamHistory, erasSubject
 from ._layout import Layout
 from ._stream import EXPECTED, JournalStream
 
@@ -60,12 +60,12 @@ class Chronicle:
         self._stream = stream
         self._layout = layout
         self._subject = erasSubject(stream.name)
-        self.known = History.of(stream.identity)
+        self.known = StreamHistory.of(stream.identity)
         self.mark = self.known.mark()
         # The tokens of the eras at the last check. Eras that were only read are not among them.
         self._adopted: set[str] = set()
         self.turns = 0
-        self.former: History | None = None
+        self.former: StreamHistory | None = None
         self.unsafe = ""
         self.wentBack: Callable[[], None] = lambda: None
         self._saidAt = float("-inf")
@@ -182,7 +182,7 @@ class Chronicle:
                 await self._look()
             return self.known.holds(mark)
 
-    async def _fetch(self) -> tuple[History, int]:
+    async def _fetch(self) -> tuple[StreamHistory, int]:
         """
         Read the stream's present history, and the sequence of its last era message.
 
@@ -192,9 +192,9 @@ class Chronicle:
         last = await self._stream.look(self._layout)
         tail = await self._stream.last(self._subject)
         if tail is None:
-            return History.of(self._stream.identity, last), 0
+            return StreamHistory.of(self._stream.identity, last), 0
         try:
-            before = History.parse(tail.data)
+            before = StreamHistory.parse(tail.data)
             forked = bool(json.loads(tail.data).get("forked"))
             token = tail.headers[ERA]
         except (ValueError, KeyError) as error:
@@ -217,7 +217,7 @@ class Chronicle:
         if breaks == self._stream.bus.breaks:
             self._lookedAt = time.monotonic()
 
-    def _adopt(self, view: History) -> None:
+    def _adopt(self, view: StreamHistory) -> None:
         """Take over a view that includes everything we knew."""
         was, had = self.known, self._adopted
         self.known = view
@@ -257,7 +257,7 @@ class Chronicle:
         self._breaks = breaks
         self._lookedAt = time.monotonic()
 
-    async def _append(self, forked: bool) -> tuple[History, int]:
+    async def _append(self, forked: bool) -> tuple[StreamHistory, int]:
         """
         Append an era to the stream's present history.
 
@@ -286,7 +286,7 @@ class Chronicle:
             # Another process has begun one, or ours was stored and the answer was lost.
         raise JournalBlocked("other processes keep beginning eras")
 
-    def _turn(self, was: History) -> None:
+    def _turn(self, was: StreamHistory) -> None:
         self.former = self.former or was
         self.turns += 1
         self.wentBack()

@@ -15,7 +15,7 @@ What must be true:
   at its start, after each broken connection and after each unanswered request. So the first
   message after a rollback always begins an era;
 * therefore two views of a stream agree exactly up to the end of the last era that both
-  contain (L{History.common}). No clock is read, and no message bodies are compared.
+  contain (L{StreamHistory.common}). No clock is read, and no message bodies are compared.
 
 A reader keeps the history that it knew, in a file or in memory, and compares it with the
 stream's present history. If the present history contains everything that the reader knew, the
@@ -38,7 +38,7 @@ from typing import Any
 
 from ..journal import Mark
 
-__all__ = ["ERA", "Era", "History", "erasSubject"]
+__all__ = ["ERA", "Era", "StreamHistory", "erasSubject"]
 
 # The header of the message that begins an era.
 ERA = "Decnet-Era"
@@ -71,7 +71,7 @@ class Era:
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class StreamHistory:
     """
     A view of a stream.
 
@@ -84,11 +84,11 @@ class History:
     last: int
 
     @classmethod
-    def of(cls, identity: str, last: int = 0) -> History:
+    def of(cls, identity: str, last: int = 0) -> StreamHistory:
         """The history of a stream without era messages."""
         return cls((Era(identity, 0),), last)
 
-    def common(self, other: History) -> int:
+    def common(self, other: StreamHistory) -> int:
         """
         Find the last sequence up to which two views have the same messages.
 
@@ -107,7 +107,7 @@ class History:
             return self.eras[at + 1].first - 1
         return self.last
 
-    def isIn(self, other: History) -> bool:
+    def isIn(self, other: StreamHistory) -> bool:
         """Whether another view includes this whole view."""
         return self.common(other) == self.last
 
@@ -131,19 +131,19 @@ class History:
         """The end of this history."""
         return Mark(self.last, self.eras[-1].token)
 
-    def behind(self, era: Era) -> History:
+    def behind(self, era: Era) -> StreamHistory:
         """This history with one more era."""
         eras = (*self.eras, era)[-ERAS_MAX:]
-        return History(eras, max(self.last, era.first))
+        return StreamHistory(eras, max(self.last, era.first))
 
-    def upTo(self, last: int) -> History:
+    def upTo(self, last: int) -> StreamHistory:
         """This history extended to a sequence; never shortened."""
         return self if last <= self.last else replace(self, last=last)
 
-    def cut(self, last: int) -> History:
+    def cut(self, last: int) -> StreamHistory:
         """This history as it was when a sequence was the last one."""
         eras = tuple(era for era in self.eras if era.first <= last)
-        return History(eras or self.eras[:1], last)
+        return StreamHistory(eras or self.eras[:1], last)
 
     def asText(self, most: int = ERAS_MAX) -> str:
         """
@@ -155,7 +155,7 @@ class History:
         return json.dumps({"eras": eras, "last": self.last})
 
     @classmethod
-    def parse(cls, text: str | bytes) -> History:
+    def parse(cls, text: str | bytes) -> StreamHistory:
         """
         Parse the output of L{asText}.
 

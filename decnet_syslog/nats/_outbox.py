@@ -38,7 +38,7 @@ from twisted.logger import Logger
 from ..journal import Cursor, JournalBlocked
 from ._bucket import Bucket, Value
 from ._bus import Bus, NoResponse
-from ._history import History
+from ._history import StreamHistory
 from ._layout import Layout
 from ._lease import LEASE_S, LeaseLost, WentBack
 from ._outputstate import OutputState
@@ -99,9 +99,9 @@ class Outbox:
         self._changed = float("-inf")
         self._cursors: dict[str, int] = {}
         self.written: dict[str, Written] = {}
-        self.known: History | None = None
+        self.known: StreamHistory | None = None
         # The history in the local database.
-        self._savedHistory: History | None = None
+        self._savedHistory: StreamHistory | None = None
         # The identity of the stream.
         self._journal = ""
         self.released = 0
@@ -169,7 +169,9 @@ class Outbox:
         """
         self._write(self._holder)
 
-    def plan(self, names: Sequence[str], now: History, isTrusted: bool = True) -> Plan:
+    def plan(
+        self, names: Sequence[str], now: StreamHistory, isTrusted: bool = True
+    ) -> Plan:
         """
         Find where each output continues. Batches wait for these outputs only.
 
@@ -180,7 +182,7 @@ class Outbox:
         return planOf(local, self.state.history(), self._value, now, isTrusted)
 
     def begin(
-        self, plan: Plan, journal: str, known: History, owesFork: bool = False
+        self, plan: Plan, journal: str, known: StreamHistory, owesFork: bool = False
     ) -> None:
         """
         Continue as planned.
@@ -227,7 +229,7 @@ class Outbox:
         """Record that the rollback was announced."""
         self.state.keep("fork", None)
 
-    def hasRead(self, known: History) -> None:
+    def hasRead(self, known: StreamHistory) -> None:
         """Record the history that all batches read so far belong to."""
         with self.state.lock:
             self.known = known

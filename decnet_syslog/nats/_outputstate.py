@@ -86,10 +86,10 @@ class OutputState(Journal):
         with self.lock:
             return super().useOutputs(names)
 
-    def history(self) -> History | None:
+    def history(self) -> StreamHistory | None:
         """The history that the saved cursors belong to; C{None} if there is none."""
         text = self.note("history")
-        return None if text is None else History.parse(text)
+        return None if text is None else StreamHistory.parse(text)
 
     def note(self, key: str) -> str | None:
         """Read a text that was kept."""

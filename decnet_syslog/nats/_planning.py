@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from ..journal import Cursor
 from ._bucket import Value
-from ._history import History
+from ._history import StreamHistory
 
 __all__ = ["Plan", "planOf"]
 
@@ -34,9 +34,9 @@ class Plan:
 
 def planOf(
     local: Mapping[str, Cursor],
-    mine: History | None,
+    mine: StreamHistory | None,
     value: Value,
-    now: History,
+    now: StreamHistory,
     isTrusted: bool,
 ) -> Plan:
     """
@@ -50,7 +50,7 @@ def planOf(
     """
     theirs = value.history
 
-    def still(seq: int, known: History | None) -> int:
+    def still(seq: int, known: StreamHistory | None) -> int:
         if known is None:
             return min(seq, now.last) if isTrusted else 0
         return min(seq, known.upTo(seq).common(now))

@@ -26,7 +26,7 @@ from ..journal import JournalBlocked
 from ._answers import Delivery
 from ._bus import NoResponse
 from ._chronicle import Chronicle
-from ._history import ERA, History, erasSubject
+from ._history import ERA, StreamHistory, erasSubject
 from ._lease import WentBack
 from ._messages import (
     ATTEMPT,
@@ -84,7 +84,7 @@ class Reader:
         self._unread: OrderedDict[int, Got] = OrderedDict()
 
     @property
-    def history(self) -> History:
+    def history(self) -> StreamHistory:
         """The history that the messages read so far belong to."""
         chronicle = self._chronicle
         if chronicle.turns != self._turns and chronicle.former is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from decnet_syslog.monitoring._history import History, Steps
+from decnet_syslog.monitoring._history import RateHistory, Steps
 from decnet_syslog.monitoring._known import (
     EXCERPT_OCTETS_MAX,
     GAPS_KEPT,
@@ -90,7 +90,7 @@ class HistoryTests(SynchronousTestCase):
 
     def test_meanOfEachStep(self) -> None:
         """The history has the mean of each step, for a limited number of steps."""
-        history = History(3)
+        history = RateHistory(3)
         for counter, seconds in ((20, 20.0), (20, 21.0), (50, 15.0), (53, 1.0)):
             history.note(counter, seconds)
         self.assertEqual(list(history.values), [0.0, 2.0, 3.0])

@@ -26,7 +26,7 @@ from decnet_syslog.nats import _history as histories
 from decnet_syslog.nats import _opening as openings
 from decnet_syslog.nats import _room as rooms
 from decnet_syslog.nats import _stream as streams
-from decnet_syslog.nats._history import ERAS_MAX, Era, History
+from decnet_syslog.nats._history import ERAS_MAX, Era, StreamHistory
 from decnet_syslog.nats._journal import JetStreamJournal
 from decnet_syslog.nats._lease import WentBack
 from decnet_syslog.nats._stream import StreamFull
@@ -46,7 +46,7 @@ class Timeline:
     def __init__(self, dice: random.Random) -> None:
         self.dice = dice
         self.messages: list[int] = []
-        self.history = History.of(IDENTITY)
+        self.history = StreamHistory.of(IDENTITY)
         self.begun = False
 
     def publish(self) -> None:
@@ -77,7 +77,7 @@ class HistoryTests(SynchronousTestCase):
         dice = random.Random(7)
         for _ in range(300):
             timeline = Timeline(dice)
-            views: list[tuple[History, list[int], Mark]] = []
+            views: list[tuple[StreamHistory, list[int], Mark]] = []
             for _ in range(dice.randrange(1, 25)):
                 if dice.random() < 0.15 and timeline.messages:
                     timeline.goBack(dice.randrange(len(timeline.messages)))
@@ -104,7 +104,7 @@ class HistoryTests(SynchronousTestCase):
 
     def test_marksAfterRollback(self) -> None:
         """After a rollback was announced, no earlier mark holds."""
-        history = History.of(IDENTITY, 10)
+        history = StreamHistory.of(IDENTITY, 10)
         mark = Mark(3, IDENTITY)
         self.assertTrue(history.holds(mark))
         history = history.behind(Era("a" * 32, 11))
@@ -118,7 +118,7 @@ class HistoryTests(SynchronousTestCase):
         The oldest of very many eras are forgotten. A view that knows only those has no
         common part.
         """
-        first = History.of(IDENTITY, 5)
+        first = StreamHistory.of(IDENTITY, 5)
         history = first
         for at in range(2 * ERAS_MAX):
             history = history.behind(Era(f"{at:032x}", 10 + at))
@@ -129,8 +129,8 @@ class HistoryTests(SynchronousTestCase):
 
     def test_serializedHistory(self) -> None:
         """A history survives serialization, and any other text is refused."""
-        history = History.of(IDENTITY, 5).behind(Era("a" * 32, 6, True))
-        again = History.parse(history.asText())
+        history = StreamHistory.of(IDENTITY, 5).behind(Era("a" * 32, 6, True))
+        again = StreamHistory.parse(history.asText())
         self.assertEqual(again, history)
         self.assertTrue(again.eras[1].forked)
         for wrong in (
@@ -148,7 +148,7 @@ class HistoryTests(SynchronousTestCase):
             f'{{"eras": [["{IDENTITY}", 1, 0]]}}',
             "[" * 10000,
         ):
-            self.assertRaises(ValueError, History.parse, wrong)
+            self.assertRaises(ValueError, StreamHistory.parse, wrong)
 
 
 class BackTestCase(SingleTestCase):

@@ -25,7 +25,7 @@ from decnet_syslog.nats import _removing as removing
 from decnet_syslog.nats import _shortening as shortening
 from decnet_syslog.nats._access import Access, parseServers
 from decnet_syslog.nats._bus import Bus, NatsMessage, NoResponse
-from decnet_syslog.nats._history import History
+from decnet_syslog.nats._history import StreamHistory
 from decnet_syslog.nats._journal import JetStreamJournal
 from decnet_syslog.nats._layout import Layout
 from decnet_syslog.nats._lease import GIVE_UP_S, LEASE_S, RENEW_S, LeaseLost, WentBack
@@ -839,7 +839,7 @@ class QuorumTests(NatsTestCase):
         self.assertEqual(untilTaken(lambda: octets(journal)), written)
 
 
-KNOWN = History.of("a" * 32, MUCH)
+KNOWN = StreamHistory.of("a" * 32, MUCH)
 
 
 def use(outbox: Outbox, names: list[str]) -> dict[str, Cursor]:
