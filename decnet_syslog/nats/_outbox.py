@@ -260,9 +260,9 @@ class Outbox:
                 if cursor.output in advances:
                     self.written[cursor.output].saved(cursor.seq)
             for output in advances:
-                surplus = self.written[output].surplus()
-                if surplus:
-                    self.state.forget(output, surplus)
+                forgotten = self.written[output].forgetOldest()
+                if forgotten:
+                    self.state.forget(output, forgotten)
 
     def leave(self) -> None:
         """Give up the lease, so that another process can take over at once."""

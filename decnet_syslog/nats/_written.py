@@ -193,7 +193,7 @@ class Written:
                 if self._ahead.get(key) == end:
                     del self._ahead[key]
 
-    def surplus(self) -> list[Key]:
+    def forgetOldest(self) -> list[Key]:
         """Forget the oldest streams beyond the limit, and return them."""
         gone: list[Key] = []
         with self.lock:

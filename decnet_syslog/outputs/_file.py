@@ -8,7 +8,7 @@ For one path, an output appends one sequence of octets, and rendering it again g
 octets. The cursor says where the sequence goes on. Of the octets after the cursor
 
 * the first C{ahead} are in earlier files of this path, in whole lines;
-* the next C{surplus} are at the end of this file;
+* the next C{unaccountedOctets} are at the end of this file;
 * the rest is not written yet.
 
 The output skips both when these octets come again. L{FileLength} records C{ahead} with the
@@ -28,7 +28,7 @@ Errors: the caller retries a failed write, open or stat, because the cursor coun
 octets. A failed sync is final (L{StorageFailed}), also for "no space": the kernel may
 have dropped the octets and may report success the next time.
 
-This module is long because C{ahead}, C{surplus} and the cut line are one account, which every
+This module is long because C{ahead}, C{unaccountedOctets} and the cut line are one account, which every
 operation must leave right.
 """
 
@@ -58,7 +58,7 @@ class OutputFile(AppendedFile):
     An open output file, and its expected state.
 
     @ivar ahead: the number of octets after the cursor in earlier files.
-    @ivar surplus: the number of octets after these, at the end of this file.
+    @ivar unaccountedOctets: the number of octets after these, at the end of this file.
     @ivar dirty: whether the file has octets that were not synced, or L{counted} has moved.
     @ivar isLost: whether the search for the counted file failed.
     @ivar unlike: a file that was recovered, and the offset where it has octets that the output
@@ -78,7 +78,7 @@ class OutputFile(AppendedFile):
         super().__init__(path, recorded)
         self._events = events
         self.ahead = 0
-        self.surplus = 0
+        self.unaccountedOctets = 0
         self.isLost = False
         self.unlike: tuple[str, int] | None = None
         # The length of the cut line at the end of the surplus.
@@ -117,10 +117,10 @@ class OutputFile(AppendedFile):
             and self._has(recorded)
         )
         if isSame and self.size:
-            self.surplus = self.size - recorded.length
+            self.unaccountedOctets = self.size - recorded.length
             # A killed process may not have synced it.
-            self.dirty = self.surplus > 0
-            self._doubted = recorded if self.surplus else None
+            self.dirty = self.unaccountedOctets > 0
+            self._doubted = recorded if self.unaccountedOctets else None
             return
         # An empty file proves nothing: a new one can have the inode number of a deleted one.
         self._earlier = EarlierFile(self.path, recorded, self._events, former)
@@ -147,7 +147,7 @@ class OutputFile(AppendedFile):
     @property
     def isWhole(self) -> bool:
         """Whether the next octets are not written anywhere yet."""
-        return not (self.ahead or self.surplus or self._earlier)
+        return not (self.ahead or self.unaccountedOctets or self._earlier)
 
     @property
     def isKnown(self) -> bool:
@@ -160,13 +160,13 @@ class OutputFile(AppendedFile):
         if self._earlier is not None:
             counted = self._earlier.counted
             return counted.device, counted.inode, counted.length
-        return self.device, self.inode, max(0, self.size - self.surplus)
+        return self.device, self.inode, max(0, self.size - self.unaccountedOctets)
 
     def counted(self) -> FileLength:
         """The file without its surplus; the earlier file, while that is compared."""
         if self._earlier is not None:
             return self._earlier.counted
-        length = max(0, self.size - self.surplus)
+        length = max(0, self.size - self.unaccountedOctets)
         return FileLength(
             self.device,
             self.inode,
@@ -187,17 +187,17 @@ class OutputFile(AppendedFile):
             return False
         if size > self.size and self._doubted is not None:
             # The comparison will find the difference.
-            self.surplus += size - self.size
+            self.unaccountedOctets += size - self.size
             self.size = size
             return False
         name = "output-truncated" if size < self.size else "output-foreign-write"
         self._events(name, path=self.path, size=size, expected=self.size)
         if self._doubted is not None:
             self._earlier = EarlierFile(self.path, self._doubted, self._events)
-        elif self.surplus:
+        elif self.unaccountedOctets:
             # The lines were copied or taken away: they do not come again.
-            self.ahead += self.surplus - self._half
-        self.size, self.surplus, self._half, self._doubted = size, 0, 0, None
+            self.ahead += self.unaccountedOctets - self._half
+        self.size, self.unaccountedOctets, self._half, self._doubted = size, 0, 0, None
         self.endLine()
         return True
 
@@ -228,11 +228,13 @@ class OutputFile(AppendedFile):
         """
         Append the octets that no file has yet, after L{settle}.
 
-        @raise OSError: the disk is full, or the write failed. L{surplus} then counts the
+        @raise OSError: the disk is full, or the write failed. L{unaccountedOctets} then counts the
             octets that were written: append the same octets again.
         """
         if self._earlier is None:
-            self._writeAll(octets, min(self.ahead + self.surplus, len(octets)))
+            self._writeAll(
+                octets, min(self.ahead + self.unaccountedOctets, len(octets))
+            )
 
     def extend(self, octets: bytes) -> None:
         """
@@ -252,7 +254,7 @@ class OutputFile(AppendedFile):
         self.ahead -= earlier
         octets -= earlier
         if self._earlier is None:
-            self.surplus -= octets
+            self.unaccountedOctets -= octets
         else:
             self._earlier.advance(octets, self.ahead)
 
@@ -283,16 +285,16 @@ class OutputFile(AppendedFile):
                 raise
             # Another machine deleted it on a network file system: only synced octets count.
             self.sync()
-            return self.ahead + self.surplus - self._half, b""
+            return self.ahead + self.unaccountedOctets - self._half, b""
         half = self._half
         if status.st_nlink:
             if half:
                 half = self._completeLine(octets, half)
             self.sync()
-            return self.ahead + self.surplus - half, b""
+            return self.ahead + self.unaccountedOctets - half, b""
         # A deleted file need not reach the disk.
         self.dirty = False
-        counted = self.size - self.surplus
+        counted = self.size - self.unaccountedOctets
         late = self._sizes.before(status.st_ctime)
         read = self.size - half
         if late is not None and late < read:
@@ -337,7 +339,7 @@ class OutputFile(AppendedFile):
             while written < len(octets):
                 end = self._room.lines(octets, written)
                 count = self.write(view[written:end])
-                self.surplus += count
+                self.unaccountedOctets += count
                 written += count
         finally:
             # Another program's write, a quota or a limit can still cut a line.
@@ -351,14 +353,14 @@ class OutputFile(AppendedFile):
 
         @return: the length of the line if it is still cut; otherwise 0.
         """
-        at = self.ahead + self.surplus
+        at = self.ahead + self.unaccountedOctets
         rest = octets[at : octets.find(b"\n", at) + 1]
         try:
             count = self.write(rest) if rest else 0
         except OSError:
             count = 0
         if count:
-            self.surplus += count
+            self.unaccountedOctets += count
             self._half = 0 if count == len(rest) else half + count
         return self._half
 
@@ -370,8 +372,8 @@ class OutputFile(AppendedFile):
     def _verify(self, octets: bytes) -> bool:
         """Accept a surplus only if it equals the octets that we would write."""
         assert self._doubted is not None
-        at = self.size - self.surplus
-        count = min(self.surplus, len(octets))
+        at = self.size - self.unaccountedOctets
+        count = min(self.unaccountedOctets, len(octets))
         seen = os.pread(self.descriptor, count, at)
         wanted = octets[:count]
         if seen != wanted:
@@ -386,10 +388,10 @@ class OutputFile(AppendedFile):
                 whole = wholeLines(wanted, common(wanted, seen))
                 self.unlike = self.path, at + whole
                 self.ahead += whole
-                self.surplus, self._doubted = 0, None
+                self.unaccountedOctets, self._doubted = 0, None
                 self.endLine()
                 return True
-        if self.surplus <= count:
+        if self.unaccountedOctets <= count:
             self._doubted = None
             self._half = count - wholeLines(octets, count)
         return False

@@ -238,7 +238,10 @@ def applyTwice() -> Sequence[Replacement]:
         edited(
             OutputFile,
             "_recover",
-            ("self.surplus = self.size - recorded.length", "self.surplus = 0"),
+            (
+                "self.unaccountedOctets = self.size - recorded.length",
+                "self.unaccountedOctets = 0",
+            ),
         ),
     )
 
