@@ -143,7 +143,7 @@ class BatchTable:
                 provenance.address,
                 provenance.receivedAt,
                 name,
-                provenance.marks,
+                provenance.flagHostnameMismatch,
                 None if grant is None else grant.row,
                 deposit.start,
                 deposit.end,

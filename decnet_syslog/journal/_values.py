@@ -178,7 +178,7 @@ class Batch:
                 who.address,
                 who.receivedAt,
                 who.log,
-                who.marks,
+                who.flagHostnameMismatch,
             ),
             self.stream,
             self.generation,

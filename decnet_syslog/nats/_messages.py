@@ -183,7 +183,7 @@ def encode(
         "Decnet-Fingerprint": _escaped(_TEXT, who.fingerprint),
         "Decnet-Address": _escaped(_TEXT, who.address),
         "Decnet-Received-At": _escaped(_TEXT, who.receivedAt),
-        "Decnet-Marks": str(int(who.marks)),
+        "Decnet-Marks": str(int(who.flagHostnameMismatch)),
     }
     if who.log is not None:
         # The prefix keeps the value non-empty: some clients ignore a header without a value.

@@ -99,9 +99,9 @@ class Provenance:
     @ivar address: the peer's address.
     @ivar receivedAt: RFC 3339, UTC, with microseconds and "Z".
     @ivar log: the file's name at the worker; hostile text.
-    @ivar marks: whether a record shows that its HOSTNAME is not the worker's. This is decided when
-        the message arrives: a record that is rendered again must have the same octets, although
-        the configuration may have changed.
+    @ivar flagHostnameMismatch: whether a record shows that its HOSTNAME is not the worker's.
+        This is decided when the message arrives: a record that is rendered again must have the
+        same octets, although the configuration may have changed.
     """
 
     worker: str
@@ -109,7 +109,7 @@ class Provenance:
     address: str
     receivedAt: str
     log: str | None
-    marks: bool = False
+    flagHostnameMismatch: bool = False
 
 
 def shown(text: str) -> str:
@@ -174,7 +174,7 @@ def record(
         "raw_line": text,
         **ours(provenance, offset),
     }
-    if provenance.marks and contradicts(decky, provenance.worker):
+    if provenance.flagHostnameMismatch and contradicts(decky, provenance.worker):
         made[MISMATCH] = True
     if not whole:
         made["raw_base64"] = b64encode(message).decode("ascii")
@@ -346,7 +346,7 @@ def _render(
 ) -> bytes:
     """The records of a run of messages. See L{renderRuns}."""
     receivedAt = provenance.receivedAt
-    worker = provenance.worker if provenance.marks else None
+    worker = provenance.worker if provenance.flagHostnameMismatch else None
     last = _last(receivedAt)
     after, marked = _ends(last)
     # Check all messages at once; only if that fails, check each one.
@@ -411,7 +411,11 @@ def renderLines(
     who = provenance
     before = _before(who.worker, who.fingerprint, who.address, who.log)
     # A name with surrogates, which no certificate has, equals no HOSTNAME.
-    worker = who.worker.lower().encode("utf-8", "surrogatepass") if who.marks else None
+    worker = (
+        who.worker.lower().encode("utf-8", "surrogatepass")
+        if who.flagHostnameMismatch
+        else None
+    )
     renderer = hotpath.compiled.renderer(
         before, *_ends(_last(who.receivedAt)), worker, start
     )

@@ -188,7 +188,9 @@ class Cases:
         def test_roundTrip(self) -> None:
             """A batch with any content is read back as it was committed."""
             name = os.fsdecode(b"/var/\xff\r\nX: y/%41 \xe2\x98\x83")
-            who = replace(PROVENANCE, worker="w1.x@y", log=name, marks=True)
+            who = replace(
+                PROVENANCE, worker="w1.x@y", log=name, flagHostnameMismatch=True
+            )
             granted = grant(self.journal, who.worker, name=name)
             deposits = [
                 lines(None, 0, b"a\n\x00\xff\n"),

@@ -498,7 +498,7 @@ class HostnameTests(LimitedTestCase):
         return b"".join(b"%d %b" % (len(m), m) for m in messages)
 
     def marks(self) -> list[bool]:
-        return [b.provenance.marks for b in self.journal.read(0, 10**6)]
+        return [b.provenance.flagHostnameMismatch for b in self.journal.read(0, 10**6)]
 
     def test_tagAndAccept(self) -> None:
         """Tagging is the default; neither it nor accepting logs each message."""

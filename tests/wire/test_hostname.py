@@ -22,7 +22,7 @@ from decnet_syslog.wire._record import MISMATCH, record
 from ..doubles import PROVENANCE, MasterTestCase
 
 LINE = b"<134>1 2026-04-18T00:00:00Z %s ssh - auth - hello"
-MARKING = replace(PROVENANCE, marks=True)
+MARKING = replace(PROVENANCE, flagHostnameMismatch=True)
 
 
 class NameTests(SynchronousTestCase):
@@ -130,6 +130,9 @@ class RestartTests(MasterTestCase):
         self.deposit(True)
         old, new = self.journal.read(0, 10**6)
         self.assertEqual(old, before)
-        self.assertEqual((old.provenance.marks, new.provenance.marks), (False, True))
+        self.assertEqual(
+            (old.provenance.flagHostnameMismatch, new.provenance.flagHostnameMismatch),
+            (False, True),
+        )
         version = Journal._one(self.journal, "PRAGMA user_version")
         self.assertEqual(version, journalSchema().version)

@@ -73,7 +73,10 @@ def almost(draw: st.DrawFn) -> bytes:
 
 
 # A worker whose decoys have other names, and one whose decoys share its name.
-MARKING = [replace(WHO, marks=True), replace(WHO, marks=True, worker="DECKY04")]
+MARKING = [
+    replace(WHO, flagHostnameMismatch=True),
+    replace(WHO, flagHostnameMismatch=True, worker="DECKY04"),
+]
 
 
 def exactly(many: list[bytes], start: int | None, who: Provenance = WHO) -> bytes:
