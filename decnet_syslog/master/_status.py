@@ -219,7 +219,7 @@ class ListenerStatus:
                 expired=self.fleet.ends[what] <= wall,
                 ours=True,
             )
-            for what, alarm in self.fleet.ours.items()
+            for what, alarm in self.fleet.certificateAlarms.items()
             if alarm.raised
         ]
         found += [

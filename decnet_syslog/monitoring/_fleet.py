@@ -79,7 +79,7 @@ class Fleet:
 
     @ivar workers: by name.
     @ivar ends: when our own certificates expire, by their role.
-    @ivar ours: the alarms of our own certificates, by role.
+    @ivar certificateAlarms: the alarms of our own certificates, by role.
     @ivar lines: lines committed for all watched workers.
     @ivar lately: lines per second of all workers in the last half hour; C{day}: in the last day.
     """
@@ -107,7 +107,7 @@ class Fleet:
         self._laggingSeconds = laggingSeconds
         self._started = self._lookedAt = now = clock()
         self._lately, self._day = Steps(LATELY_S, now), Steps(DAY_S, now)
-        self.ours = {what: Alarm(0.0) for what in ends}
+        self.certificateAlarms = {what: Alarm(0.0) for what in ends}
         self.lines = 0
         self.lately, self.day = History(LATELY_STEPS), History(DAY_STEPS)
         self._crowded = False
@@ -169,7 +169,7 @@ class Fleet:
                 if alarm.see(text, now):
                     self._say(worker, kind, alarm)
         for what, ends in self.ends.items():
-            alarm = self.ours[what]
+            alarm = self.certificateAlarms[what]
             if alarm.see(_ending(ends - wall, ends), now) and alarm.raised:
                 self._log.warn(
                     "the certificate of the {certificate} {reason}. Renew it (docs/trust.rst)",

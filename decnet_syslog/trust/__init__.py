@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from ._revocation import CRL_FILE
     from ._roles import Objection, eventOf, refuseMaster, refuseWorker, role
     from ._signingrequest import REQUEST_OCTETS_MAX, makeRequest, readRequest
-    from ._verification import shown
+    from ._verification import describeCertificate
 
 __all__ = [
     "CERTIFICATE_DAYS",
@@ -97,6 +97,7 @@ __all__ = [
     "canonicalName",
     "chainOf",
     "checkName",
+    "describeCertificate",
     "eventOf",
     "expiring",
     "fingerprint",
@@ -126,7 +127,6 @@ __all__ = [
     "requestKey",
     "role",
     "showText",
-    "shown",
     "ticketsSent",
     "together",
     "toldByAlert",
@@ -167,5 +167,5 @@ if not TYPE_CHECKING:
         _revocation="CRL_FILE",
         _roles="Objection eventOf refuseMaster refuseWorker role",
         _signingrequest="REQUEST_OCTETS_MAX makeRequest readRequest",
-        _verification="shown",
+        _verification="describeCertificate",
     )

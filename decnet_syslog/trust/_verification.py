@@ -40,9 +40,9 @@ from ._roles import Objection
 __all__ = [
     "Judge",
     "Refusal",
+    "describeCertificate",
     "errorText",
     "isReported",
-    "shown",
     "turnedAway",
     "verifyWith",
 ]
@@ -93,7 +93,7 @@ def _address(connection: Any) -> str:
     return str(peer) if host is None else f"{host}:{port}"
 
 
-def shown(certificate: X509 | x509.Certificate | None) -> tuple[str, str]:
+def describeCertificate(certificate: X509 | x509.Certificate | None) -> tuple[str, str]:
     """A certificate's subject and fingerprint, for the log."""
     try:
         assert certificate is not None
@@ -121,9 +121,9 @@ def _refusal(
     @param leaf: the peer's own certificate.
     @param certificate: the refused certificate of its chain, C{depth} steps above the leaf.
     """
-    subject, print_ = shown(leaf)
+    subject, print_ = describeCertificate(leaf)
     if depth:
-        reason = f"{reason} (the certificate of {shown(certificate)[0]}, its issuer)"
+        reason = f"{reason} (the certificate of {describeCertificate(certificate)[0]}, its issuer)"
     try:
         address = _address(connection)
     except Exception:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from ._record import Provenance, ours, shown, wholeSeconds
+from ._record import Provenance, provenanceFields, replaceSurrogates, wholeSeconds
 
 __all__ = ["GapRecord", "renderGapMessage", "renderGapRecord"]
 
@@ -107,14 +107,14 @@ def renderGapRecord(
         "start": gap.start,
         "end": gap.end,
         "octets": gap.end - gap.start,
-        "reason": shown(gap.reason),
-        "stream": shown(stream),
+        "reason": replaceSurrogates(gap.reason),
+        "stream": replaceSurrogates(stream),
         "generation": generation,
         **({} if gap.first is None else {"first": _first(gap.first)}),
     }
     record = {
         "timestamp": wholeSeconds(provenance.receivedAt),
-        "decky": shown(provenance.worker),
+        "decky": replaceSurrogates(provenance.worker),
         "service": SERVICE,
         "event_type": "gap",
         "attacker_ip": "Unknown",

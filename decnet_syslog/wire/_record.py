@@ -42,11 +42,11 @@ from ._rfc5424 import FULL_DATE
 __all__ = [
     "MISMATCH",
     "Provenance",
-    "ours",
+    "provenanceFields",
     "record",
     "renderLines",
     "renderRuns",
-    "shown",
+    "replaceSurrogates",
     "wholeSeconds",
 ]
 
@@ -112,7 +112,7 @@ class Provenance:
     flagHostnameMismatch: bool = False
 
 
-def shown(text: str) -> str:
+def replaceSurrogates(text: str) -> str:
     """Text that every JSON reader accepts: stray octets of a file name are surrogates."""
     return _SURROGATES.sub("\ufffd", text)
 
@@ -122,14 +122,14 @@ def wholeSeconds(receivedAt: str) -> str:
     return receivedAt[:19].replace("T", " ")
 
 
-def ours(provenance: Provenance, offset: int | None) -> dict[str, object]:
+def provenanceFields(provenance: Provenance, offset: int | None) -> dict[str, object]:
     """The members of a record that we add."""
     log = provenance.log
     return {
-        "source_worker": shown(provenance.worker),
-        "source_fingerprint": shown(provenance.fingerprint),
-        "source_address": shown(provenance.address),
-        "source_log": None if log is None else shown(log),
+        "source_worker": replaceSurrogates(provenance.worker),
+        "source_fingerprint": replaceSurrogates(provenance.fingerprint),
+        "source_address": replaceSurrogates(provenance.address),
+        "source_log": None if log is None else replaceSurrogates(log),
         "source_offset": offset,
         "received_at": provenance.receivedAt,
     }
@@ -172,7 +172,7 @@ def record(
         "fields": fields,
         "msg": msg,
         "raw_line": text,
-        **ours(provenance, offset),
+        **provenanceFields(provenance, offset),
     }
     if provenance.flagHostnameMismatch and contradicts(decky, provenance.worker):
         made[MISMATCH] = True
@@ -370,7 +370,7 @@ def _render(
 @lru_cache(maxsize=SOURCES_MAX)
 def _before(worker: str, fingerprint: str, address: str, log: str | None) -> bytes:
     """The part from the end of C{raw_line} to the offset."""
-    head = ours(Provenance(worker, fingerprint, address, "", log), None)
+    head = provenanceFields(Provenance(worker, fingerprint, address, "", log), None)
     del head["source_offset"], head["received_at"]
     # The quote ends raw_line, which is the last member before ours.
     return f'", {json.dumps(head)[1:-1]}, "source_offset": '.encode("ascii")
