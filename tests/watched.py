@@ -203,7 +203,7 @@ class Watched:
     def look(self) -> None:
         """Check the fleet, as the service does."""
         self.works.factory.connections = list(self.lines.values())
-        self.status.look()
+        self.status.refresh()
 
     def enroll(self, name: str, days: float = 400, revoked: bool = False) -> None:
         """Add an expected worker."""

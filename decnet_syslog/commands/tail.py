@@ -215,7 +215,7 @@ class RecordFollower:
             old.close()
         self._showAll(file.lines())
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Show new lines."""
         for path in self._paths():
             if path not in self._files:
@@ -272,7 +272,7 @@ def run(options: Options) -> int:
         while not options["no-follow"]:
             if reader.poll(POLL_S * 1000):
                 raise BrokenPipeError
-            tail.look()
+            tail.poll()
             out.flush()
     finally:
         tail.close()

@@ -134,7 +134,7 @@ class Consequences:
         if not one.archived and self._examiner.hasChanged(one):
             return True
         for open_ in self._follower.opened:
-            open_.look()
+            open_.check()
         return any(o.hasChanged and not o.isSearching for o in self._follower.opened)
 
     def _settle(self, one: Examined, open_: OpenContent) -> None:

@@ -166,7 +166,7 @@ class Siblings:
         self._of = {path: {} for path in paths}
         self.changed = set(paths)
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Read the directories that have changed."""
         if self._isRelinked:
             self._isRelinked = False
@@ -207,14 +207,14 @@ class Siblings:
         known.serial, known.names = listing.serial, listing.names
         known.inodes = None
 
-    def lookAgain(self) -> None:
+    def refreshAgain(self) -> None:
         """
         Read again the directories that have changed since this look began.
 
         Before a new content begins, its follower must know the files that are there now.
         """
         self._cache.refresh()
-        self.look()
+        self.refresh()
 
     def of(self, path: str) -> Mapping[str, int]:
         """The files that may be rotated copies of a log, and their inodes."""

@@ -59,7 +59,7 @@ class Finisher:
         self._growth: dict[ContentKey, tuple[int, float]] = {}
         self._keepAt: dict[ContentKey, float] = {}
 
-    def look(self) -> None:
+    def finish(self) -> None:
         """Count the newer octets; keep deleted files; end the contents that are delivered."""
         opened = self._follower.opened
         newer = 0
@@ -68,11 +68,11 @@ class Finisher:
             newer += one.size - one.position
         for one in list(opened):
             if one is not self._follower.current:
-                self._lookAt(one)
+                self._finishOne(one)
         if self._follower.current is not None:
             self._growth.pop(self._follower.current.key, None)
 
-    def _lookAt(self, one: OpenContent) -> None:
+    def _finishOne(self, one: OpenContent) -> None:
         if one.file is not None and one.file.descriptor is not None:
             self._skipDeleted(one)
             self._keep(one)
@@ -108,7 +108,7 @@ class Finisher:
             return self._isGivenUp(one, now)
         # The file is closed by now. Look once more for octets that were written before that.
         before = one.file.grew
-        one.look()
+        one.check()
         return not one.hasChanged and one.file.grew == before
 
     def _isClosed(self, one: OpenContent, quiet: float, since: float) -> bool:
@@ -234,7 +234,7 @@ class Finisher:
             and self._around.isWritten(one.file.descriptor) is not False
         ):
             return
-        one.look()
+        one.check()
         if one.hasChanged or one.size > one.rescuedOctets:
             return
         path = self._around.kept.path(one.key)

@@ -305,16 +305,16 @@ class FollowedFiles:
             self._paths.expand()
         # List the directories before looking at the files: a copy that is made after this has
         # at least the octets that the look sees.
-        self._siblings.look()
+        self._siblings.refresh()
         well = [
             f
             for f in list(self._followers.values())
-            if self._troubles.isolated(f.path, f.lookAtPath)
+            if self._troubles.isolated(f.path, f.pollPath)
         ]
         # List them again: files that were rotated during the look come first.
-        self._siblings.lookAgain()
+        self._siblings.refreshAgain()
         for follower in well:
-            if self._troubles.isolated(follower.path, follower.lookAtSiblings):
+            if self._troubles.isolated(follower.path, follower.pollSiblings):
                 self._troubles.over(follower.path)
         self._background.recheck()
         self._background.sum(self.opened)

@@ -81,12 +81,12 @@ class FileFollower:
 
     # A look
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Look at the file system once."""
-        self.lookAtPath()
-        self.lookAtSiblings()
+        self.pollPath()
+        self.pollSiblings()
 
-    def lookAtPath(self) -> None:
+    def pollPath(self) -> None:
         """First half of a look: examine the open files and the path."""
         self.trouble = None
         self._isLooking = False
@@ -96,7 +96,7 @@ class FileFollower:
             self.hasStarted = True
             self._around.begun(self)
         for one in list(self.opened):
-            one.look()
+            one.check()
             if one.isStale:
                 self._startAgain()
                 return
@@ -104,7 +104,7 @@ class FileFollower:
                 self._search.fileLost(one)
             if one.trouble is not None:
                 self.cannot(one.trouble)
-        self.name.look()
+        self.name.check()
         if self.current is not None and self.current.file is not None:
             descriptor = self.current.file.descriptor
             if descriptor is not None:
@@ -112,14 +112,14 @@ class FileFollower:
                 self._around.closes.watch(descriptor, self.current.content.file[:2])
         self._isLooking = True
 
-    def lookAtSiblings(self) -> None:
+    def pollSiblings(self) -> None:
         """Second half of a look: examine the rotated files, and end finished contents."""
         if not self._isLooking:
             return
         self._isLooking = False
-        self.matcher.look()
+        self.matcher.matchChanged()
         self._search.giveUp()
-        self._finisher.look()
+        self._finisher.finish()
 
     def close(self) -> None:
         """Close every file."""

@@ -129,15 +129,15 @@ class HeldContent:
         self.content.happened(event)
         self.dirty = True
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Get the size of the file, and check whether it still holds the content."""
         if self.file is None or self.hasChanged:
             return
         try:
             if 0 < self.content.cut < self.position:
-                self.file.look(0, b"")
+                self.file.check(0, b"")
             else:
-                self.file.look(self.position, self._anchor)
+                self.file.check(self.position, self._anchor)
         except Changed:
             self.hasChanged = True
             return
@@ -193,7 +193,7 @@ class HeldContent:
         # The proof covers the octets that were read, so the anchor comes from this file.
         self._known = (0, b"")
         self._anchor = file.anchorAt(self.position)
-        self.look()
+        self.check()
 
     def _cutAt(self, file: ContentFile) -> None:
         """Find the seen octets that a file lacks: undelivered ones become a gap."""

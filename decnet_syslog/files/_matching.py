@@ -79,7 +79,7 @@ class Matcher:
 
     # When
 
-    def look(self) -> None:
+    def matchChanged(self) -> None:
         """Match the rotated files, if they can have changed."""
         isChanged = self._around.siblings.take(self._follower.path)
         if isChanged:
@@ -227,7 +227,7 @@ class Matcher:
                     one.close()
             for open_ in follower.opened:
                 # Look at originals after copies: an original then has at least as many octets.
-                open_.look()
+                open_.check()
             examined.sort(
                 key=lambda e: (e.state.modified, self._around.siblings.age(e.path))
             )

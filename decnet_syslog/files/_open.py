@@ -77,7 +77,7 @@ class OpenContent(HeldContent):
         self._lagScanned = 0
         self._reading = content.delivered
         self._reached: deque[_Reached] = deque()
-        self.look()
+        self.check()
         self.rewind(self.position)
 
     def recordSaved(self) -> None:
@@ -243,10 +243,10 @@ class OpenContent(HeldContent):
         if at != offset:
             anchor = b""
             # An anchor read at a new offset is valid only if the file holds this content.
-            self.look()
+            self.check()
             if self.file is not None and not self.hasChanged:
                 anchor = self.file.anchorAt(offset)
-                self.look()
+                self.check()
         self.position, self._anchor = offset, anchor
         self._reading = self.content.delivered
         self._reached.clear()

@@ -45,7 +45,7 @@ class PathName:
         self._followLinks = followLinks
         self._linked: tuple[int, int] | None = None
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Check whether the path leads to another file now."""
         try:
             status = os.stat(self._follower.path)
@@ -95,7 +95,7 @@ class PathName:
         if origin is None:
             os.close(descriptor)
             return
-        self._around.siblings.lookAgain()
+        self._around.siblings.refreshAgain()
         replaced = self._follower.current
         if replaced is not None:
             self._nameTaken(replaced)

@@ -89,7 +89,7 @@ class ContentFile:
             raise Changed
         return self.descriptor
 
-    def look(self, position: int, anchor: bytes) -> None:
+    def check(self, position: int, anchor: bytes) -> None:
         """
         Get the size of the file, and check whether it still holds the content.
 

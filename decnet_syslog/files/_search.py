@@ -63,7 +63,7 @@ class Search:
                 os.close(left)
                 raise
             begun.rotatedAt = self._around.clock()
-        self._around.siblings.lookAgain()
+        self._around.siblings.refreshAgain()
         self._follower.matcher.match()
 
     def _leftBehind(self, one: OpenContent) -> int | None:

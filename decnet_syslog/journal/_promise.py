@@ -161,7 +161,7 @@ class IJournal(Protocol):
 class ISharedJournal(Protocol):
     """A journal that other processes use, and operators can restore, while it is open here."""
 
-    def look(self) -> None:
+    def checkHistory(self) -> None:
         """
         Check whether the journal went back, and whether its settings are safe.
 

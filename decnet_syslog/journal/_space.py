@@ -328,7 +328,7 @@ class Space:
         if octets <= self._unlooked:
             self._unlooked -= octets
             return True
-        self.look()
+        self.measure()
         self._unlooked = self.room // 4 if self.room >= 4 * octets else 0
         return octets <= self.room
 

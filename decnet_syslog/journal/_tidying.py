@@ -40,7 +40,7 @@ def useVacuum(db: sqlite3.Connection, space: Space) -> None:
         return
     used = space.ask("page_count") - space.ask("freelist_count")
     octets = used * space.ask("page_size")
-    space.look()
+    space.measure()
     if octets > VACUUM_OCTETS_MAX or space.room < 2 * octets + 4 * MIB:
         return
     db.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}")

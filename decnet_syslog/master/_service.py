@@ -232,7 +232,7 @@ class ListenerService(Service):
     @inlineCallbacks
     def _lookAtJournal(self, journal: ISharedJournal) -> Steps:
         try:
-            yield self._commits.perform(journal.look)
+            yield self._commits.perform(journal.checkHistory)
         except JournalBlocked:
             # Try again later. Group commit logs it if there is something to commit.
             pass

@@ -277,10 +277,10 @@ def makeService(options: Options) -> IService:
     )
 
     def look() -> None:
-        if admission.look():
+        if admission.reloadIfChanged():
             sweep()
 
-    service = together(listener, renewal.look, look)
+    service = together(listener, renewal.reloadIfChanged, look)
     watch.setServiceParent(service)  # type: ignore[no-untyped-call]
     room = None if shared else partial(available, journal)
     listener.reread = rereadListener(options, listener, watch.useCommand, room)

@@ -127,28 +127,28 @@ class Chronicle:
             if self._breaks != self._stream.bus.breaks:
                 await self._begin()
             elif time.monotonic() - self._lookedAt > SURE_S:
-                await self._look()
+                await self._check()
             if self.unsafe:
                 raise JournalBlocked(self.unsafe)
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """
         Check the stream's history and its settings.
 
         @raise JournalBlocked: try again later.
         """
         async with self._lock:
-            await self._look()
+            await self._check()
 
-    async def fresh(self) -> None:
+    async def checkIfDue(self) -> None:
         """
-        Call L{look} unless the last check is recent.
+        Call L{check} unless the last check is recent.
 
         @raise JournalBlocked: try again later.
         """
         async with self._lock:
             if time.monotonic() - self._lookedAt > SURE_S:
-                await self._look()
+                await self._check()
 
     async def doubt(self) -> None:
         """
@@ -179,7 +179,7 @@ class Chronicle:
         """
         async with self._lock:
             if time.monotonic() - self._lookedAt > SURE_S or not self.known.holds(mark):
-                await self._look()
+                await self._check()
             return self.known.holds(mark)
 
     async def _fetch(self) -> tuple[StreamHistory, int]:
@@ -189,7 +189,7 @@ class Chronicle:
         The state is read first: an era that begins between the two requests then only extends
         the history.
         """
-        last = await self._stream.look(self._layout)
+        last = await self._stream.checkState(self._layout)
         tail = await self._stream.last(self._subject)
         if tail is None:
             return StreamHistory.of(self._stream.identity, last), 0
@@ -206,7 +206,7 @@ class Chronicle:
         history = before.behind(Era(token, tail.seq, forked)).upTo(last)
         return history, tail.seq
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         breaks = self._stream.bus.breaks
         view, _ = await self._fetch()
         self._compareSettings()

@@ -226,7 +226,7 @@ class JetStreamJournal:
         """As L{decnet_syslog.journal._promise.IJournal.holds}."""
         return self._run(self.chronicle.holds(mark))
 
-    def look(self) -> None:
+    def checkHistory(self) -> None:
         """
         Check the stream's history and its settings. Call this regularly, also while no lines
         arrive.

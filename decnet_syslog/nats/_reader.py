@@ -216,7 +216,7 @@ class Reader:
         @raise WentBack: they do not.
         @raise JournalBlocked: try again later.
         """
-        await self._chronicle.look()
+        await self._chronicle.check()
         self.refuseOther()
 
     def refuseOther(self) -> None:

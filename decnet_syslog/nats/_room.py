@@ -46,7 +46,7 @@ class Room:
         """
         if self._isFull(octets):
             # The outputs may have made room since.
-            await self._chronicle.look()
+            await self._chronicle.check()
             if self._isFull(octets):
                 raise StreamFull(await self._whyFull())
         self._stream.octets += octets

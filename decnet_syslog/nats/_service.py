@@ -233,7 +233,7 @@ class OutputsService(Service):
     @inlineCallbacks
     def _lookAtStream(self) -> Steps:
         try:
-            yield self._commits.perform(self._journal.look)
+            yield self._commits.perform(self._journal.checkHistory)
         except JournalBlocked:
             # The next time.
             pass

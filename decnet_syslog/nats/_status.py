@@ -48,7 +48,7 @@ class OutputsStatus:
         # Octets and last message of the stream.
         self._octets = self._position = 0
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Ask for the journal's size, unless the last request has no answer yet."""
         if self._asking:
             return
@@ -130,7 +130,7 @@ def watchOutputs(
         reactor,
         "decnet-outputs",
         options,
-        status.look if isSeen else lambda: None,
+        status.refresh if isSeen else lambda: None,
         status.facts,
         outputsMetrics,
         obstacles=status.obstacles,

@@ -101,7 +101,7 @@ class JournalStream:
         self._check(answer["config"], layout)
         self._copies = int(answer["config"].get("num_replicas", 1))
 
-    async def look(self, layout: Layout) -> int:
+    async def checkState(self, layout: Layout) -> int:
         """
         Check the stream's state and settings.
 

@@ -368,7 +368,7 @@ class OutputWriter:
 
     @inlineCallbacks
     def _lookAtFiles(self) -> Steps:
-        cursor = yield self.inThread(self.output.look)
+        cursor = yield self.inThread(self.output.checkFiles)
         if cursor is not None:
             self._commits.saveCursor(cursor)
 

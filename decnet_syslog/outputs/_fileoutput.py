@@ -15,7 +15,7 @@ it was renamed, moved or deleted: the output goes on in a new file. If it is sho
 truncated: the output goes on at its end. In both cases the cursor is saved before another
 octet is written (L{FileOutput.apply} returns it), with the number of octets after it that
 are in earlier files (L{FileLength.ahead}). So a crash never has to guess across two files.
-An idle output checks its files, too (L{FileOutput.look}), because an open deleted file
+An idle output checks its files, too (L{FileOutput.checkFiles}), because an open deleted file
 keeps its room on the disk.
 
 When the directory is missing, or the disk is full or read-only, the caller retries for ever.
@@ -201,7 +201,7 @@ class FileOutput:
         self.files.finishSome()
         return None
 
-    def look(self) -> Cursor | None:
+    def checkFiles(self) -> Cursor | None:
         """
         Close files that other programs have renamed or deleted, to free their room.
 

@@ -175,9 +175,9 @@ class RemoteOutput:
         cursor: Cursor | None = self._call("apply", batches)
         return cursor
 
-    def look(self) -> Cursor | None:
+    def checkFiles(self) -> Cursor | None:
         """As of L{FileOutput}."""
-        cursor: Cursor | None = self._call("look")
+        cursor: Cursor | None = self._call("checkFiles")
         return cursor
 
     def sync(self) -> Cursor:

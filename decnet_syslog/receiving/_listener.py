@@ -236,7 +236,7 @@ class ListenerProtocol(OctetCountedReceiver):
         self._heldBefore = held
         self._deadlines.holds(held)
 
-    def look(self, now: float) -> None:
+    def checkDeadlines(self, now: float) -> None:
         """Close the connection if a frame does not end, or the peer has sent nothing at all."""
         if self._flow.isPaused or self._refused:
             return

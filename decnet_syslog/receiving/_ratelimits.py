@@ -116,9 +116,9 @@ class RateLimiter:
 
     def _wait(self, worker: str, bucket: _Bucket) -> None:
         delay = -bucket.level / self.rate
-        bucket.timer = self._clock.callLater(delay, self._look, worker, bucket)
+        bucket.timer = self._clock.callLater(delay, self._refill, worker, bucket)
 
-    def _look(self, worker: str, bucket: _Bucket) -> None:
+    def _refill(self, worker: str, bucket: _Bucket) -> None:
         bucket.timer = None
         self._fill(bucket, self._clock.seconds())
         # Receives that were under way when reading stopped count, too.

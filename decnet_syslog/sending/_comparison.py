@@ -114,7 +114,7 @@ class Comparison:
         if before is not None and self._isForgotten(stream, before):
             return Happening.DISAGREED
         own = content.acknowledged
-        content.look()
+        content.check()
         isShort = content.isCopied and content.life is Life.ROTATED
         if isShort and line.base == own.base and line.offset > content.size:
             # logrotate made the copy before the last octets were written. We sent them from the

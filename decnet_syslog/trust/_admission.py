@@ -162,9 +162,9 @@ class Admission:
         self._retired = tuple(gone)
         self.bundle = bundle
 
-    def look(self) -> bool:
+    def reloadIfChanged(self) -> bool:
         """Read changed files again. Whether a certificate may now be refused that was accepted."""
-        changed = self._inForce.look()
+        changed = self._inForce.reloadIfChanged()
         if self._watchedAllow is not None and self._watchedAllow.changed():
             changed = self._newAllowList() or changed
         return changed

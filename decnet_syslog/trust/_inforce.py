@@ -137,7 +137,7 @@ class InForce:
         self._retired, self._authorities = tuple(gone), bundle.authorities
         self._enforceNew(lists)
 
-    def look(self) -> bool:
+    def reloadIfChanged(self) -> bool:
         """Read the file again if it changed. Whether other lists are now in force."""
         changed = self._watched.changed() and self._newLists()
         if self._watchedSaved.changed():

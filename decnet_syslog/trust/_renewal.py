@@ -50,7 +50,7 @@ class Renewal:
         self._waiting: Bundle | None = None
         self._said = ""
 
-    def look(self) -> None:
+    def reloadIfChanged(self) -> None:
         """Use the files if they are new and valid."""
         if self._watched.changed():
             self._waiting, self._said = None, ""

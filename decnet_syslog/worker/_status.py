@@ -75,7 +75,7 @@ class ForwarderStatus:
             "expiring": Alarm(0.0),
         }
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Raise and clear alarms; log each change."""
         now = self._clock()
         components = self._forwarder.components
@@ -240,7 +240,7 @@ def watchForwarder(
         reactor,
         "decnet-forwarder",
         options,
-        status.look,
+        status.refresh,
         status.facts,
         forwarderMetrics,
         obstacles=status.obstacles,

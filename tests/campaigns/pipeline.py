@@ -528,7 +528,7 @@ class World:
             there = known.get((mark.stream, mark.generation))
             if there is None or mark.offset == content.content.origin:
                 continue
-            content.look()
+            content.check()
             assert mark.offset <= there.offset, (
                 f"{mark.offset} acknowledged, {there} committed"
             )

@@ -329,7 +329,7 @@ class TailTests(DirectoryTestCase):
         tail = self.tail("decky-01", count=9)
         self.assertEqual(self.shown, [b"a", b"b"])
         self.append(records("w2", FORGED) + records("decky-01", FORGED))
-        tail.look()
+        tail.poll()
         self.assertEqual(self.shown, [b"a", b"b", FORGED])
 
     def test_severalWorkers(self) -> None:
@@ -386,7 +386,7 @@ class TailTests(DirectoryTestCase):
         self.assertEqual(self.shown, [b"b"])
         tail = self.tail(path=path)
         self.append(records("w3", b"c"), self.directory / "of-w3.json")
-        tail.look()
+        tail.poll()
         self.assertEqual(self.shown[1:], [b"a", b"b", b"c"])
 
     def test_missingFile(self) -> None:

@@ -167,7 +167,7 @@ class PulseTests(TailTestCase):
             self.files, self.counts, self.clock.seconds, lambda: WALL + self.now
         )
         self.pulse = StatusReporter(
-            lambda: execute(self.states.look), self.clock, self.say
+            lambda: execute(self.states.summarize), self.clock, self.say
         )
         self.tick()
 

@@ -24,7 +24,7 @@ class WithinALookTests(TailTestCase):
 
     def between(self, *steps: Callable[[], object]) -> Any:
         """Do something after the path was checked and before its rotated files are."""
-        left, lookAgain = list(steps), Siblings.lookAgain
+        left, lookAgain = list(steps), Siblings.refreshAgain
 
         def does(siblings: Siblings) -> None:
             while left:

@@ -68,7 +68,7 @@ class FleetTestCase(SynchronousTestCase):
 
     def look(self) -> None:
         """Check the fleet every C{LOOK_S}, as the service does."""
-        self.fleet.look(self.present)
+        self.fleet.updateAlarms(self.present)
         self.clock.callLater(LOOK_S, self.look)
 
     def enroll(self, *names: str, expires: float = WALL + 400 * 86400.0) -> None:

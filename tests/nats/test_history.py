@@ -295,7 +295,7 @@ class PutBackTests(BackTestCase):
         self.putBack(copy)
         self.assertIn("went-back", self.events(self.write))
         self.assertEqual(journal.turns, 0)
-        untilTaken(journal.look)
+        untilTaken(journal.checkHistory)
         self.assertEqual(journal.turns, 1)
         self.assertFalse(journal.holds(mark))
         other = self.open()
@@ -398,7 +398,7 @@ class PutBackTests(BackTestCase):
             WentBack, lambda: untilTaken(lambda: writer.read(batches[-1].seq, MUCH))
         )
         self.assertRaises(WentBack, lambda: untilTaken(writer.tidy))
-        self.assertRaises(WentBack, lambda: untilTaken(writer.look))
+        self.assertRaises(WentBack, lambda: untilTaken(writer.checkHistory))
         self.assertEqual(sorted(octets(self.open())), sorted([*ONE[:3], *TWO]))
 
     def test_sameCopyRestoredAgain(self) -> None:
@@ -437,7 +437,7 @@ class PutBackTests(BackTestCase):
         self.assertEqual(self.write(), ONE[:6])
         before = journal.identity
         self.api(journal, "STREAM.DELETE.decnet")
-        self.assertRaises(JournalBlocked, journal.look)
+        self.assertRaises(JournalBlocked, journal.checkHistory)
         deposits = [lines(None, 0, b"x\n")]
         self.assertRaises(JournalBlocked, journal.commit, deposits)
         error = self.assertRaises(JournalBlocked, journal.commit, deposits)
@@ -445,7 +445,9 @@ class PutBackTests(BackTestCase):
         fresh = self.open()
         self.assertNotEqual(fresh.identity, before)
         # The running listener detects it as well.
-        self.assertIn("went-back", self.events(lambda: untilTaken(journal.look)))
+        self.assertIn(
+            "went-back", self.events(lambda: untilTaken(journal.checkHistory))
+        )
         self.assertEqual((journal.identity, journal.turns), (fresh.identity, 1))
         self.send(journal, "w1", *ONE)
         found: list[bytes] = []
@@ -463,7 +465,7 @@ class PutBackTests(BackTestCase):
         self.patch(openings, "OPENING_S", 0.2)
         error = self.assertRaises(UserError, self.write)
         self.assertIn("is gone", str(error))
-        self.assertRaises(JournalBlocked, journal.look)
+        self.assertRaises(JournalBlocked, journal.checkHistory)
 
     def test_longAway(self) -> None:
         """
@@ -555,9 +557,9 @@ class PutBackTests(BackTestCase):
             if reads:
                 with contextlib.suppress(WentBack):
                     journal.read(0, MUCH)
-            journal.look()
+            journal.checkHistory()
             self.assertEqual(journal.turns, turns)
-            journal.look()
+            journal.checkHistory()
             self.assertEqual(journal.turns, turns)
 
     def test_caughtUp(self) -> None:
@@ -575,7 +577,7 @@ class PutBackTests(BackTestCase):
         journal.bus.run(journal.chronicle.doubt())
         self.assertEqual(view.position(0), 0)
         self.assertEqual(view.position(last), last)
-        writer.look()
+        writer.checkHistory()
         self.assertEqual(view.read(last, MUCH), [])
         self.assertEqual(view.position(last), writer.size()[1])
         self.send(journal, "w1", *ONE[:3])
@@ -675,8 +677,8 @@ class SettingsTests(BackTestCase):
         """Unsafe settings are detected without new lines."""
         journal = self.open()
         self.edit(journal, max_age=10**13, duplicate_window=10**9)
-        self.assertEqual(self.events(journal.look), ["unsafe"])
-        self.assertEqual(self.events(journal.look), [])
+        self.assertEqual(self.events(journal.checkHistory), ["unsafe"])
+        self.assertEqual(self.events(journal.checkHistory), [])
 
     def test_lowerMaxPayload(self) -> None:
         """
@@ -715,12 +717,12 @@ class SettingsTests(BackTestCase):
         code, text = journal.refusals["w3", "192.0.2.3:3"]
         self.assertEqual(code, "no-space")
         self.assertIn("max_payload", text)
-        self.assertEqual(self.events(journal.look), ["unsafe"])
+        self.assertEqual(self.events(journal.checkHistory), ["unsafe"])
         self.nats.stop()
         self.nats.extra = "max_payload: 2097152"
         self.nats.start()
         with capturedLogs() as found:
-            untilTaken(journal.look)
+            untilTaken(journal.checkHistory)
         self.assertTrue(any(e.get("over") for e in found))
         again = replace(line, grant=grant(journal, "w3"))
         self.assertNotEqual(journal.commit([again]), [None])
@@ -876,8 +878,8 @@ class FullTests(BackTestCase):
         writer.useOutputs(["a"])
         untilTaken(writer.tidy)
         # The rollback is announced when there is room for it.
-        untilTaken(writer.look)
-        untilTaken(listener.look)
+        untilTaken(writer.checkHistory)
+        untilTaken(listener.checkHistory)
         self.assertEqual(listener.turns, 1)
         self.send(listener, "w2", *TWO)
         self.assertEqual(len(listener.known("w1")), count)

@@ -273,7 +273,7 @@ class ProvingTests(ProvingTestCase):
             self.send(listener, "w1", *ONE[:3], generation=at)
         self.write()
         copy = self.copy()
-        untilTaken(listener.look)
+        untilTaken(listener.checkHistory)
         for at, _ in enumerate(files):
             self.send(listener, "w1", *ONE[:6], generation=at)
         self.write()

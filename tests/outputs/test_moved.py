@@ -394,7 +394,7 @@ class MovedWhileDownTests(MovedTestCase):
                 # The next file is the first one again.
                 self.save(self.output.sync())
                 self.rename()
-                self.save(self.output.look() or self.output.sync())
+                self.save(self.output.checkFiles() or self.output.sync())
 
     def test_killedTwice(self) -> None:
         """
@@ -552,7 +552,7 @@ class DeletedWhileWrittenTests(MovedTestCase):
         with mock.patch("twisted.python._inotify.init", side_effect=full):
             self.start()
             self.send(*self.batches(2))
-        self.save(self.output.look() or self.output.sync())
+        self.save(self.output.checkFiles() or self.output.sync())
         self.requireWatch()
         with mock.patch.object(outputdeleted, "COPYING_S", -1.0):
             # Readers from before the watch have closed the file since.
@@ -603,11 +603,11 @@ class DeletedWhileWrittenTests(MovedTestCase):
         self.save(self.output.sync())
         self.longAgo()
         self.toAnotherDisk()
-        cursor = self.output.look()
+        cursor = self.output.checkFiles()
         assert cursor is not None
         self.assertEqual(self.output.files.open, {})
         self.save(cursor)
-        self.assertIsNone(self.output.look())
+        self.assertIsNone(self.output.checkFiles())
         self.crash()
         self.send(*self.batches())
         self.assertOnce()
@@ -622,7 +622,7 @@ class DeletedWhileWrittenTests(MovedTestCase):
         shutil.copy2(self.path, self.elsewhere / "moved.1")
         self.send(*self.batches(1))
         self.path.unlink()
-        self.save(self.output.look() or self.output.sync())
+        self.save(self.output.checkFiles() or self.output.sync())
         self.assertTrue(self.read().endswith(self.written[-1].octets))
 
 
@@ -768,9 +768,9 @@ class DirectoryTests(MovedTestCase):
         output = FileOutput(RAW, str(where / "{worker}.log"), self.event)
         self.addCleanup(output.close)
         self.assertRaises(UserError, output.start, Cursor("", 0, {}))
-        self.assertRaises(UserError, output.look)
+        self.assertRaises(UserError, output.checkFiles)
         where.mkdir()
-        self.assertIsNone(output.look())
+        self.assertIsNone(output.checkFiles())
 
     def test_goneAtStart(self) -> None:
         """
@@ -785,9 +785,9 @@ class DirectoryTests(MovedTestCase):
         output = FileOutput(RAW, str(self.path), self.event)
         self.addCleanup(output.close)
         self.assertRaises(UserError, output.start, self.cursor)
-        self.assertRaises(UserError, output.look)
+        self.assertRaises(UserError, output.checkFiles)
         out.mkdir()
-        output.look()
+        output.checkFiles()
         self.output = output
         self.send(*self.batches())
         self.assertOnce()
@@ -867,7 +867,7 @@ class HistoryTests(MovedTestCase):
                 dice.choice(self.FOUND)(self)
             else:
                 try:
-                    cursor = self.output.look()
+                    cursor = self.output.checkFiles()
                 except (OSError, UserError):
                     continue
                 if cursor is not None:

@@ -75,7 +75,7 @@ class AdmissionTestCase(SynchronousTestCase):
 
     def look(self, admission: Admission) -> bool:
         """Poll twice: a change counts only once a second poll finds it unchanged."""
-        return [admission.look(), admission.look()][1]
+        return [admission.reloadIfChanged(), admission.reloadIfChanged()][1]
 
     def assertAlarm(self, *words: str) -> None:
         (event, reason), *more = self.events
@@ -98,12 +98,12 @@ class RevocationTests(AdmissionTestCase):
         self.authority.revoke([self.one.serial_number])
         self.assertTrue(self.look(admission))
         self.assertIn("it was revoked on", admission.refuse(self.one) or "")
-        admission.look()
+        admission.reloadIfChanged()
         self.assertEqual(
             [event for event, _ in self.events], ["reloaded", "reload-refused"]
         )
         self.saved.rmdir()
-        admission.look()
+        admission.reloadIfChanged()
         self.assertEqual(self.saved.read_bytes(), self.crl.read_bytes())
 
     def test_concurrentRevocationsAllCount(self) -> None:
@@ -301,7 +301,7 @@ class RevocationTests(AdmissionTestCase):
         admission = self.admission()
         for end in range(0, len(octets), 100):
             self.crl.write_bytes(octets[:end])
-            self.assertFalse(admission.look())
+            self.assertFalse(admission.reloadIfChanged())
         self.crl.write_bytes(octets)
         self.assertTrue(self.look(admission))
         self.assertEqual([event for event, _ in self.events], ["reloaded"])
@@ -386,9 +386,9 @@ class RenewalTests(AdmissionTestCase):
     def replace(self, other: Path) -> None:
         for name in BUNDLE_FILES:
             shutil.copy2(other / name, self.home / name)
-            self.renewal.look()
+            self.renewal.reloadIfChanged()
         for _ in range(2):
-            self.renewal.look()
+            self.renewal.reloadIfChanged()
 
     def make(self, name: str, authority: Authority | None = None) -> Path:
         out = self.directory / "new"
@@ -419,11 +419,11 @@ class RenewalTests(AdmissionTestCase):
         shutil.copy2(old / "worker.key", self.home)
         shutil.copy2(new / "worker.crt", self.home)
         for _ in range(3):
-            self.renewal.look()
+            self.renewal.reloadIfChanged()
         self.assertAlarm("is not the key of worker.crt")
         (self.home / "worker.key").unlink()
         for _ in range(3):
-            self.renewal.look()
+            self.renewal.reloadIfChanged()
         self.assertAlarm("no such file")
         self.assertEqual(self.used, [])
         self.replace(new)
@@ -438,7 +438,7 @@ class RenewalTests(AdmissionTestCase):
         for name in BUNDLE_FILES:
             shutil.copy2(out / name, self.home / name)
         for _ in range(3):
-            renewal.look()
+            renewal.reloadIfChanged()
         self.assertAlarm("not valid for this end")
         self.assertEqual(self.used, [])
 

@@ -150,7 +150,7 @@ class WalkTests(InstallTestCase):
             self.install(self.sign(self.request(), f"new{number}", "--renew"))
             # A change counts only once a second poll finds it unchanged.
             for _ in range(3):
-                renewal.look()
+                renewal.reloadIfChanged()
             self.assertEqual(used[number:], [self.installed()])
 
     def test_withKey(self) -> None:

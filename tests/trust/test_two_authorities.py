@@ -438,12 +438,12 @@ class BundleTests(TwoTestCase):
         self.running.bundle = renewal.bundle
         (home / "ca.crt").write_bytes(pems(*self.both.authorities))
         for _ in range(4):
-            renewal.look()
+            renewal.reloadIfChanged()
         self.assertAlarm("are unknown")
         self.assertEqual(used, [])
         self.assertEqual(len(self.running.bundle.authorities), 1)
         self.crl.write_bytes(good)
-        renewal.look()
+        renewal.reloadIfChanged()
         self.assertEqual(len(used), 1)
         self.assertRefused(self.running, self.one, self.three)
 
