@@ -21,7 +21,7 @@ from decnet_syslog.master._service import ListenerService
 from decnet_syslog.master._status import ListenerStatus
 from decnet_syslog.monitoring._enrolled import Enrolled
 from decnet_syslog.monitoring._events import EventLog
-from decnet_syslog.monitoring._fleet import LOOK_S
+from decnet_syslog.monitoring._fleet import REFRESH_S
 from decnet_syslog.monitoring._pages import makePages
 from decnet_syslog.monitoring._port import StatusPort
 from decnet_syslog.monitoring._ready import Ready
@@ -266,9 +266,9 @@ class Watched:
         """Let the fleet run for some time."""
         end = self.clock.seconds() + seconds
         while self.clock.seconds() < end:
-            self.clock.advance(LOOK_S)
+            self.clock.advance(REFRESH_S)
             self.beat()
-            tick = round(self.clock.seconds() / LOOK_S)
+            tick = round(self.clock.seconds() / REFRESH_S)
             for number, name in enumerate(NAMES):
                 if name in self.lines and name != HOSTILE:
                     self._chatter(name, number, tick)

@@ -61,7 +61,7 @@ __all__ = ["ListenerService"]
 STOP_S = 3.0
 
 # How often a shared journal is checked, in seconds.
-LOOK_S = 1.0
+JOURNAL_CHECK_S = 1.0
 
 
 def exitAtOnce(failure: Failure) -> None:
@@ -223,7 +223,7 @@ class ListenerService(Service):
             journal.onWentBack(self._heardWentBack)
             self._looks = LoopingCall(self._lookAtJournal, journal)
             self._looks.clock = self._reactor
-            self._looks.start(LOOK_S, now=False)
+            self._looks.start(JOURNAL_CHECK_S, now=False)
 
     def _heardWentBack(self) -> None:
         """The journal went back. Called in any thread."""

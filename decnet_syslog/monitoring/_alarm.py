@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["EXPIRING_S", "LAGGING_S", "LOOK_S", "Alarm"]
+__all__ = ["EXPIRING_S", "LAGGING_S", "REFRESH_S", "Alarm"]
 
 # The interval between two looks for problems, in seconds.
-LOOK_S = 3.0
+REFRESH_S = 3.0
 
 # A line undelivered for this long raises an alarm, in seconds; the alarm ends at half that age.
 LAGGING_S = 60.0

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from ..errors import UserError
 from ..options import MachineError, portNumber
 from ..trust import RefuseChain
-from ._alarm import LOOK_S
+from ._alarm import REFRESH_S
 from ._command import EventCommand, NoProgram, commandLine
 from ._events import KINDS, REFUSALS, EventLog
 from ._exposition import Exposition, Metric
@@ -155,7 +155,7 @@ class WatchService(Service):
     ) -> None:
         """
         @param name: the program's name, for messages when it cannot start.
-        @param look: called every C{LOOK_S}.
+        @param look: called every C{REFRESH_S}.
         @param gather: returns the facts, except the events.
         @param metrics: makes the metrics from the facts.
         @param pages: makes further resources from the facts and the events; C{None}: none.
@@ -258,7 +258,7 @@ class WatchService(Service):
             self.events.subscribe(self._command)
 
     def _lookAgain(self) -> None:
-        self._timer = self._reactor.callLater(LOOK_S, self._lookAgain)
+        self._timer = self._reactor.callLater(REFRESH_S, self._lookAgain)
         try:
             self._look()
         except Exception:

@@ -46,7 +46,7 @@ CONSUMERS_MAX = 4
 # Maximum number of requests to a consumer that does not deliver a stored message, and the delay
 # between two of them in seconds.
 LOOKS_MAX = 100
-LOOK_S = 0.01
+CONSUMER_POLL_S = 0.01
 
 # Maximum number of messages in one answer.
 MESSAGES_MAX = 512
@@ -111,7 +111,7 @@ class Reader:
             # A consumer learns of a message a little later than its publisher. Or its delivery
             # was lost: ask another consumer.
             self._consumers.pop(after, None)
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(CONSUMER_POLL_S)
         raise JournalBlocked("JetStream does not deliver stored messages")
 
     async def _some(self, after: int, costMax: int) -> tuple[list[Entry], int, bool]:

@@ -52,7 +52,7 @@ TIDY_S = 20.0
 SAVE_S = 10.0
 
 # How often the stream's history is checked, in seconds.
-LOOK_S = 1.0
+STREAM_CHECK_S = 1.0
 
 
 def exitAtOnce(failure: Failure) -> None:
@@ -215,7 +215,7 @@ class OutputsService(Service):
         self._repeat(RENEW_S, self._renew)
         self._repeat(1.0, self._look)
         self._repeat(TIDY_S, self._tidy)
-        self._repeat(LOOK_S, self._lookAtStream)
+        self._repeat(STREAM_CHECK_S, self._lookAtStream)
 
     def _wake(self) -> None:
         if self.running:

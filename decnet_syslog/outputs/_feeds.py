@@ -45,7 +45,7 @@ SYNC_DELAY_S = 0.5
 BLOCKED_RETRY_S = 1.0
 
 # How often an idle output checks its files, in seconds.
-LOOK_S = 2.0
+FILES_CHECK_S = 2.0
 
 # Errors of system calls that show a bug. All others, except those of a sync, may end without
 # us, and waiting loses nothing.
@@ -347,7 +347,7 @@ class OutputWriter:
         self.blocked = why
 
     def _lookLater(self) -> None:
-        self._lookTimer = self._clock.callLater(LOOK_S, self._lookIdle)
+        self._lookTimer = self._clock.callLater(FILES_CHECK_S, self._lookIdle)
 
     def _lookIdle(self) -> None:
         if not (self._stopping or self._broken):

@@ -34,7 +34,7 @@ HOSTNAME_POLICIES = ("tag", "accept", "reject")
 
 # How often late frames and silent peers are looked for, in seconds; at least four times in
 # Limits.frameSeconds.
-LOOK_S = 15.0
+DEADLINE_CHECK_S = 15.0
 
 # The reason why a certificate is not accepted; None if it is.
 Refuse: TypeAlias = Callable[[x509.Certificate], Objection | None]
@@ -80,7 +80,7 @@ class ListenerFactory(Factory):
         self.refuseCertificate = refuseCertificate
         self.clock = clock
         self.limits = limits
-        self._lookSeconds = min(LOOK_S, limits.frameSeconds / 4)
+        self._lookSeconds = min(DEADLINE_CHECK_S, limits.frameSeconds / 4)
         self.rejects = onHostnameMismatch == "reject"
         self._marks = onHostnameMismatch != "accept"
         self.registry = ConnectionRegistry(limits.connectionsPerWorker)

@@ -40,8 +40,8 @@ UNREAD_LINES = 256
 
 # How soon to check whether everything has arrived, in seconds: the first delay doubles up to the
 # second.
-LOOK_S = 0.005
-LOOK_MAX_S = 0.25
+ARRIVAL_POLL_S = 0.005
+ARRIVAL_POLL_MAX_S = 0.25
 
 
 class IFilesThread(IClock, Protocol):
@@ -104,7 +104,7 @@ class Session:
         self._isPumpPosted = False
         self._isLost = False
         self._look: Any = None
-        self._look_s = LOOK_S
+        self._arrivalPoll_s = ARRIVAL_POLL_S
 
     # For the protocol
 
@@ -200,7 +200,7 @@ class Session:
         if self._isLost:
             return
         if self._handedOctets or self._wire.paused or self._wire.unsent():
-            self._look_s = min(2 * self._look_s, LOOK_MAX_S)
+            self._arrivalPoll_s = min(2 * self._arrivalPoll_s, ARRIVAL_POLL_MAX_S)
             self._lookLater(call)
             return
         self._thread.post(self._do, call)
@@ -208,7 +208,7 @@ class Session:
     def _lookLater(self, call: Callable[[], None]) -> None:
         if not self._isLost:
             self._look = self._reactor.callLater(
-                self._look_s, self._lookForArrival, call
+                self._arrivalPoll_s, self._lookForArrival, call
             )
 
     def _closeWire(self, bye: BYE) -> None:
@@ -292,5 +292,5 @@ class Session:
 
     def whenArrived(self, call: Callable[[], None]) -> None:
         """Call when the peer's TCP has acknowledged everything sent until now."""
-        self._look_s = LOOK_S
+        self._arrivalPoll_s = ARRIVAL_POLL_S
         self._inReactor(self._lookLater, call)

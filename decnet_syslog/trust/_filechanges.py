@@ -16,10 +16,10 @@ from twisted.application.internet import TimerService
 from twisted.application.service import MultiService, Service
 from twisted.logger import Logger
 
-__all__ = ["LOOK_S", "Watched", "together"]
+__all__ = ["FILES_CHECK_S", "Watched", "together"]
 
 # A revoked certificate is refused within a second: two checks, and the work.
-LOOK_S = 0.25
+FILES_CHECK_S = 0.25
 
 _Signature = tuple[tuple[int, ...] | None, ...]
 
@@ -95,9 +95,9 @@ class _Looker:
 
 
 def together(service: Service, *looks: Callable[[], None]) -> MultiService:
-    """A service, with checks of files every L{LOOK_S} while it runs."""
+    """A service, with checks of files every L{FILES_CHECK_S} while it runs."""
     both = MultiService()
     service.setServiceParent(both)
     for look in looks:
-        TimerService(LOOK_S, _Looker(look)).setServiceParent(both)
+        TimerService(FILES_CHECK_S, _Looker(look)).setServiceParent(both)
     return both

@@ -24,7 +24,7 @@ WAKE_S = 0.002
 
 # A look that a change triggers waits at least this many times as long as the previous look took,
 # but no longer than the poll interval: with very many files, looking must not take all the time.
-LOOK_SHARE = 4
+POLL_SHARE = 4
 
 
 class FileLooks:
@@ -80,7 +80,7 @@ class FileLooks:
         """A directory changed: look soon."""
         if self._poll is not None:
             self._poll.cancel()
-        delay = max(WAKE_S, min(LOOK_SHARE * self._looking, self._pollSeconds))
+        delay = max(WAKE_S, min(POLL_SHARE * self._looking, self._pollSeconds))
         self._poll = self._reactor.callLater(delay, self._look)
 
     def ask(self) -> Deferred[None]:

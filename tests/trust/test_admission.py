@@ -28,7 +28,7 @@ from decnet_syslog.trust._allowlist import readAllowList
 from decnet_syslog.trust._authority import Authority
 from decnet_syslog.trust._bundles import BUNDLE_FILES, Bundle
 from decnet_syslog.trust._contexts import ForwarderContext, ListenerContext
-from decnet_syslog.trust._filechanges import LOOK_S, Watched, together
+from decnet_syslog.trust._filechanges import FILES_CHECK_S, Watched, together
 from decnet_syslog.trust._names import fingerprint
 from decnet_syslog.trust._renewal import Renewal
 from decnet_syslog.trust._revocation import CRL_FILE, makeList
@@ -524,7 +524,7 @@ class WatchedTests(SynchronousTestCase):
             if isinstance(timer, TimerService):
                 timer.clock = clock
         both.startService()
-        clock.pump([LOOK_S] * 8)
+        clock.pump([FILES_CHECK_S] * 8)
         both.stopService()
         self.assertEqual(counts, [9, 9])
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)

@@ -31,7 +31,12 @@ from decnet_syslog.sending._connection import ListenerProtocolError
 from decnet_syslog.sending._counts import Counts
 from decnet_syslog.sending._encoding import encodeLast, encodeLines, encodePlain
 from decnet_syslog.sending._plain import SETTLE_S, PlainSender
-from decnet_syslog.sending._session import AHEAD_OCTETS, LOOK_S, UNREAD_LINES, Session
+from decnet_syslog.sending._session import (
+    AHEAD_OCTETS,
+    ARRIVAL_POLL_S,
+    UNREAD_LINES,
+    Session,
+)
 from decnet_syslog.sending._window import ACK_TIMEOUT_S
 from decnet_syslog.wire._control import (
     ACK,
@@ -302,7 +307,7 @@ class RecordingConnection:
         self.acceptedTimes += 1
 
     def whenArrived(self, call: Callable[[], None]) -> None:
-        self.clock.callLater(LOOK_S, self.look, call)
+        self.clock.callLater(ARRIVAL_POLL_S, self.look, call)
 
     def look(self, call: Callable[[], None]) -> None:
         if self.unsent:
@@ -388,7 +393,7 @@ class PlainTests(SenderTestCase):
         sender = self.ship()
         self.clock.advance(SETTLE_S)
         self.connection.unsent = 3
-        self.clock.advance(LOOK_S)
+        self.clock.advance(ARRIVAL_POLL_S)
         self.assertEqual((self.acknowledged(), sender.inFlight), (0, 4))
         self.append(b"c\n")
         sender.pump()
